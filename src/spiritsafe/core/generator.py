@@ -1,0 +1,65 @@
+"""The Generator protocol: the only thing exams, rollouts and tasks know of a model.
+
+Local engine, subprocess, OpenAI-compatible endpoint and fake all look like this. In: :class:`Prompt` and
+:class:`Sampling`. Out: :class:`Attempt`, in any order, one for each sample asked, failures included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
+
+__all__ = ["Generator", "GeneratorInfo"]
+
+
+class GeneratorInfo(Record):
+    """What a Generator says of itself.
+
+    Attributes:
+        name: For people.
+        digest: Checkpoint digest for local weights; for an endpoint the digest of its URL and model name, because
+            nobody outside can know which weights answer.
+        kind: "local": weights on this machine, prompts do not leave it; "remote": an operator sees the prompts.
+    """
+
+    name: str
+    digest: str
+    kind: str
+    has_token_ids: bool = False
+    has_logprobs: bool = False
+
+
+class Generator(Protocol):
+    """A source of completions."""
+
+    def describe(self) -> GeneratorInfo:
+        """What this Generator is; cheap."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
+        """Draw ``prompt.num_samples`` completions for each prompt.
+
+        Yields each Attempt as it finishes, in any order; ``(problem_id, sample_index)`` identifies it, with
+        ``sample_index`` counting from ``prompt.first_sample``. A completion that cannot be had is an Attempt whose
+        ``finish_reason`` is "error", not an exception.
+
+        Raises:
+            EndpointError: The whole source is unusable (wrong key, unknown host), so no attempt is worth making.
+        """
+        ...
+
+    def score(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Natural-log probability of each token of each completion given its conversation.
+
+        Raises:
+            CompatibilityError: This source cannot score.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give memory, processes and connections back."""
+        ...

@@ -1,0 +1,226 @@
+"""The records that carry everything from room to room.
+
+``Problem → Attempt → Verdict → Checkpoint`` here; ``ExamResult → Certificate`` in
+:mod:`spiritsafe.core.certificates`. All are frozen, refuse unknown fields, and have one canonical JSON form.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from spiritsafe.core.canonical import canonical_json, digest
+from spiritsafe.core.errors import IntegrityError
+
+__all__ = [
+    "Attempt",
+    "Checkpoint",
+    "FinishReason",
+    "Message",
+    "Parent",
+    "Problem",
+    "Prompt",
+    "Record",
+    "Sampling",
+    "Status",
+    "Verdict",
+]
+
+
+class Record(BaseModel):
+    """Frozen data with a canonical form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON value of this record."""
+        return self.model_dump(mode="json")
+
+    @cached_property
+    def content_digest(self) -> str:
+        """``sha256:<hex>`` of the canonical JSON."""
+        return digest(self.to_json())
+
+    def canonical(self) -> bytes:
+        """RFC 8785 bytes."""
+        return canonical_json(self.to_json())
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Validate a JSON value.
+
+        Raises:
+            IntegrityError: A field is missing, unknown or of the wrong type; the message names it.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the record"
+            raise IntegrityError(
+                f"Not a valid {cls.__name__}: {where}: {first['msg']}.",
+                hint="The file is damaged or was written by another version; restore it from a good copy.",
+            ) from error
+
+
+class Message(Record):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Problem(Record):
+    """One problem: what is asked, and what the verifier needs to judge an answer.
+
+    Attributes:
+        task: Name of the task that grades it, with its parameters (``arith:sums?terms=3``).
+        canonical_text: The task's own normal form; trivial variants share it, so they share id and bucket.
+        messages: What the model is shown.
+        facts: What the verifier needs, the gold answer included (never shown to the model).
+        solution: A worked solution in the form a model should write, when the task has one.
+    """
+
+    task: str
+    canonical_text: str
+    messages: tuple[Message, ...]
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    solution: str | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """``sha256:<hex>`` of task name and canonical text."""
+        return digest({"task": self.task, "text": self.canonical_text})
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+class Sampling(Record):
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: 0 is greedy; logprobs are then those at temperature 1.
+        top_p: Keep the smallest set of tokens whose probability reaches it; 1 keeps all.
+        top_k: Keep the k likeliest tokens; 0 keeps all.
+        min_p: Keep tokens at least this share as likely as the likeliest; 0 keeps all.
+        max_tokens: Most tokens one completion may have.
+        stop: Strings that end a completion; they are not part of its text.
+    """
+
+    temperature: float = Field(default=1.0, ge=0.0, le=10.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    max_tokens: int = Field(default=256, ge=1)
+    stop: tuple[str, ...] = ()
+
+
+class Prompt(Record):
+    """What a Generator is asked: ``num_samples`` completions of one problem's messages.
+
+    Sample ``i`` draws from ``derive_seed(seed, problem_id, i)``, so it does not depend on its neighbours.
+    """
+
+    problem_id: str
+    messages: tuple[Message, ...]
+    num_samples: int = Field(default=1, ge=1)
+    first_sample: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+FinishReason = Literal["stop", "length", "refused", "error"]
+
+
+class Attempt(Record):
+    """One completion of one problem by one model.
+
+    Attributes:
+        token_ids: The drawn tokens, the end token included when it was drawn; empty when an endpoint hides them.
+        logprobs: Natural-log probability of each token under the model's softmax at the sampling temperature,
+            before any truncation (top-p, top-k, min-p); empty when unknown.
+        num_tokens: Tokens generated (``len(token_ids)`` for local models, the endpoint's usage otherwise).
+        seconds: Wall time from request to finish; not part of any identity check.
+        error: Why it failed, when ``finish_reason`` is "error".
+    """
+
+    problem_id: str
+    sample_index: int = Field(ge=0)
+    model: str
+    sampling: Sampling
+    seed: int
+    text: str
+    finish_reason: FinishReason
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    num_prompt_tokens: int = Field(default=0, ge=0)
+    num_tokens: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0.0)
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        if self.logprobs and len(self.logprobs) != len(self.token_ids):
+            raise ValueError(f"{len(self.logprobs)} logprobs for {len(self.token_ids)} tokens")
+        return self
+
+
+Status = Literal["correct", "wrong", "unparsed", "unscored"]
+
+
+class Verdict(Record):
+    """What a verifier said of one attempt; never a bool.
+
+    Attributes:
+        status: "unparsed": no answer found in the text; "unscored": the verifier broke or timed out, which is
+            the verifier's failure and never counts as a wrong answer of the model.
+        score: 1.0 is full marks, partial credit between; 0.0 unless the answer earned something.
+        answer: The extracted answer, if any.
+        reason: One line for a human.
+        verifier: Which verifier, with ``version``.
+    """
+
+    status: Status
+    score: float = Field(ge=0.0, le=1.0)
+    answer: str | None = None
+    reason: str = ""
+    verifier: str
+    version: str
+
+    @model_validator(mode="after")
+    def _score_fits_status(self) -> Self:
+        if (self.status == "correct") != (self.score == 1.0):
+            raise ValueError(f"status {self.status!r} with score {self.score}")
+        if self.status in ("unparsed", "unscored") and not math.isclose(self.score, 0.0):
+            raise ValueError(f"status {self.status!r} with score {self.score}")
+        return self
+
+
+class Parent(Record):
+    """A model that another one was made from, and how it was used."""
+
+    name: str
+    digest: str
+    license: str
+    used_as: tuple[Literal["weights", "outputs", "logits", "hidden_states"], ...]
+
+
+class Checkpoint(Record):
+    """A model directory's ``lineage.json``: what it is, what it came from.
+
+    Attributes:
+        digest: Digest of the directory without ``lineage.json``.
+        license: SPDX id, or a ``LicenseRef-``.
+        recipe: Digest of the resolved recipe that made it; None for models made elsewhere.
+    """
+
+    name: str
+    digest: str
+    license: str
+    num_parameters: int
+    weight_bytes: int
+    parents: tuple[Parent, ...] = ()
+    recipe: str | None = None
