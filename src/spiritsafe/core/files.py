@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import SourceError, StorageError
+from spiritsafe.core.errors import SourceError, SpiritsafeError, StorageError
 
 __all__ = [
     "append_line",
@@ -38,7 +38,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` of a write into a :class:`StorageError` with a next step."""
     try:
         yield
-    except (StorageError, SourceError):
+    except SpiritsafeError:  # some of these are OSErrors too, and already say what to do
         raise
     except OSError as error:
         hint = {
@@ -169,7 +169,9 @@ def read_json_lines(path: Path) -> list[Any]:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive advisory lock on ``path`` (made if missing) while the block runs."""
-    with storage_errors(path), path.open("a") as file:
+    with storage_errors(path):
+        file = path.open("a")
+    with file:  # outside storage_errors: the block's own errors are not about this file
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield

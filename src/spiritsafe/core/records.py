@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -47,6 +48,13 @@ class Record(BaseModel):
     def canonical(self) -> bytes:
         """RFC 8785 bytes."""
         return canonical_json(self.to_json())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields replaced; digests and ids cached on the original are not carried over."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -141,7 +149,7 @@ class Attempt(Record):
     Attributes:
         token_ids: The drawn tokens, the end token included when it was drawn; empty when an endpoint hides them.
         logprobs: Natural-log probability of each token under the model's softmax at the sampling temperature,
-            before any truncation (top-p, top-k, min-p); empty when unknown.
+            before any truncation (top-p, top-k, min-p); empty when unknown. An endpoint may give them and hide the ids.
         num_tokens: Tokens generated (``len(token_ids)`` for local models, the endpoint's usage otherwise).
         seconds: Wall time from request to finish; not part of any identity check.
         error: Why it failed, when ``finish_reason`` is "error".
@@ -163,7 +171,7 @@ class Attempt(Record):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
-        if self.logprobs and len(self.logprobs) != len(self.token_ids):
+        if self.logprobs and self.token_ids and len(self.logprobs) != len(self.token_ids):
             raise ValueError(f"{len(self.logprobs)} logprobs for {len(self.token_ids)} tokens")
         return self
 

@@ -1,0 +1,5 @@
+"""``python -m spiritsafe`` is ``spiritsafe``."""
+
+from spiritsafe.cli import main
+
+main()

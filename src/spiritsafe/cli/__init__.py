@@ -1,0 +1,89 @@
+"""The command line: one file a command, loaded only when it is called.
+
+In: arguments. Out: exit codes. An error that spiritsafe raises on purpose becomes one paragraph on stderr and its own
+exit code; ``--verbose`` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+
+import click
+
+from spiritsafe import __version__
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "doctor": "Show what this machine offers and what is missing.",
+    "exam": "Seal, register, sit, verify and re-run exams.",
+    "models": "List, show and fetch models.",
+    "plan": "Show what a recipe will do before anything heavy.",
+    "report": "Build a run's report again.",
+    "run": "Run a recipe, or go on with it.",
+    "sample": "Let any model answer a task's problems.",
+    "tasks": "List, show and audit tasks.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that ``--help`` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"spiritsafe.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="spiritsafe")
+@click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
+def cli(verbose: bool) -> None:
+    """Distil one big open language model into a ladder of small ones, each certified by a sealed exam."""
+
+
+def main() -> None:
+    """Entry point: run the command, turn errors into one paragraph and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped. Run the same command again to go on.", err=True)
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001  the one boundary: whatever escapes becomes a message
+        if "--verbose" in sys.argv:
+            traceback.print_exc()
+        diagnostics = getattr(error, "diagnostics", None)
+        if diagnostics is None:
+            click.echo(
+                f"Unexpected error: {type(error).__name__}: {error} This is a defect in spiritsafe: please report it "
+                "with the output of the same command with --verbose in front.",
+                err=True,
+            )
+            sys.exit(70)
+        if os.environ.get("SPIRITSAFE_PROGRESS") == "json":
+            # the reader is another spiritsafe process (pipeline/exam_process.py), which raises the error again
+            record = {"kind": "error", "type": type(error).__name__, "message": str(error), "hint": _error_hint(error)}
+            click.echo(json.dumps(record))
+        click.echo(f"Error: {diagnostics()}", err=True)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _error_hint(error: Exception) -> str:
+    """The next step that an error carries."""
+    return str(getattr(error, "hint", ""))

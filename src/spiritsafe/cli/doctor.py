@@ -1,0 +1,51 @@
+"""``spiritsafe doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from spiritsafe import __version__
+
+__all__ = ["command"]
+
+_EXTRAS = {
+    "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
+    "gym": ("reasoning-gym",),
+}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@click.command(name="doctor")
+def command() -> None:
+    """Show what this machine offers and what is missing."""
+    click.echo(f"spiritsafe {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    free = shutil.disk_usage(Path.cwd()).free
+    click.echo(f"{cores} cores, {free / 1e9:.1f} GB free here")
+    for extra, names in _EXTRAS.items():
+        found = {name: _version(name) for name in names}
+        missing = [name for name, version in found.items() if version is None]
+        if missing:
+            click.echo(f"extra {extra!r}: missing {', '.join(missing)}; install with pip install 'spiritsafe[{extra}]'")
+        else:
+            click.echo(f"extra {extra!r}: " + ", ".join(f"{name} {version}" for name, version in found.items()))
+    if importlib.util.find_spec("torch") is not None:
+        torch = importlib.import_module("torch")
+        gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        click.echo(f"GPUs: {', '.join(gpus) if gpus else 'none; models run on the CPU'}")
+    if sys.version_info < (3, 11):
+        click.echo("Python 3.11 or newer is needed.")

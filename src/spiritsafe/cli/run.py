@@ -1,0 +1,28 @@
+"""``spiritsafe run RECIPE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spiritsafe.cli.progress import TerminalSink
+from spiritsafe.models import default_cache
+from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
+
+__all__ = ["command"]
+
+
+@click.command(name="run")
+@click.argument("recipe")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
+@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs go here.")
+def command(recipe: str, overrides: tuple[str, ...], root: Path) -> None:
+    """Run RECIPE (a .toml file or a packaged name), or go on with it."""
+    loaded, text = load_recipe(recipe, overrides)
+    watcher = TerminalSink()
+    outcome = run_recipe(loaded, text, root=root, cache=default_cache(), watcher=watcher)
+    if outcome.num_run == 0:
+        click.echo(f"Nothing to do: all {outcome.num_skipped} stages of this run are done and unchanged.")
+    click.echo(terminal_summary_of(outcome.directory))
+    click.echo(f"Report: {outcome.report}")

@@ -1,0 +1,402 @@
+"""The records of the safe: keys, ledger entries, papers, registrations, results, certificates.
+
+``PaperHeader → Registration → ExamResult → Certificate``, each named by the digest of its canonical JSON. They only
+hold data: :mod:`spiritsafe.ledger` signs and chains them, :mod:`spiritsafe.exam` makes and checks them. On disk each
+is a file of exactly its canonical bytes, so that a flipped byte anywhere shows. No record here, a decrypted half
+aside, holds the text of a sealed problem or of an answer to one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints
+
+from spiritsafe.core.canonical import canonical_json
+from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.records import Problem, Record, Sampling
+from spiritsafe.core.stats import Estimate, GapTest, PairedDifference
+
+__all__ = [
+    "AccessRecord",
+    "Certificate",
+    "Comparison",
+    "CounterSignedRerun",
+    "Evidence",
+    "ExamResult",
+    "Half",
+    "HalfResult",
+    "LedgerEntry",
+    "Outcome",
+    "OutcomeStatus",
+    "PaperHeader",
+    "PaperProblem",
+    "PublicKey",
+    "PublicPaper",
+    "Registration",
+    "RegistrationState",
+    "RerunItem",
+    "RerunReport",
+    "SealedHalf",
+    "Separation",
+    "Signature",
+    "SignedHead",
+]
+
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+
+Half = Literal["public", "sealed"]
+OutcomeStatus = Literal["correct", "wrong", "unparsed", "unscored", "refused", "truncated", "error"]
+Separation = Literal["self-examined", "separate key", "third party"]
+
+
+class PublicKey(Record):
+    """What others know of a key holder.
+
+    Attributes:
+        holder: Who says to hold it; their word, nothing proves it.
+        signing: Ed25519 public key.
+        recipient: age recipient (X25519) that sealed halves are encrypted to.
+    """
+
+    holder: str = Field(min_length=1, max_length=200)
+    signing: Hex32
+    recipient: str = Field(pattern=r"^age1[0-9a-z]+$")
+
+    @cached_property
+    def key_id(self) -> str:
+        """Sixteen hex digits of SHA-256 over the signing key: what people compare by eye."""
+        return hashlib.sha256(bytes.fromhex(self.signing)).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """Holder and key id, for print."""
+        return f"{self.holder} (key {self.key_id})"
+
+
+class Signature(Record):
+    """An Ed25519 signature and the key that made it."""
+
+    key: Hex32
+    value: Hex64
+
+
+class LedgerEntry(Record):
+    """One line of a ledger.
+
+    Attributes:
+        previous: Digest of the entry before; ``sha256:`` and 64 zeros for the first.
+        time: When its signer says it was appended (UTC).
+        kind: What the body is: paper, registration, withdrawal, access, result, rerun.
+    """
+
+    index: int = Field(ge=0)
+    previous: Digest
+    time: Timestamp
+    kind: str
+    body: dict[str, JsonValue]
+    signature: Signature
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over: the entry without it."""
+        return canonical_json({key: value for key, value in self.to_json().items() if key != "signature"})
+
+
+class SignedHead(Record):
+    """A ledger's state, vouched for: how many entries, and the RFC 6962 root over them."""
+
+    size: int = Field(ge=1)
+    root: Hex32
+    time: Timestamp
+    signature: Signature
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return canonical_json({"size": self.size, "root": self.root, "time": self.time})
+
+
+class Evidence(Record):
+    """A ledger entry with its RFC 6962 inclusion path under a signed head."""
+
+    entry: LedgerEntry
+    path: tuple[Hex32, ...]
+
+
+class PaperHeader(Record):
+    """What everybody may know of a paper before it is sat; its digest is the paper's id.
+
+    Attributes:
+        verifier: Name and version of the only grader.
+        bank_root: RFC 6962 root over the salted problem commitments, in bank order; the split follows from it.
+        sealed_digest: Digest of the encrypted sealed half.
+        rules: How answers are counted, in plain words.
+    """
+
+    format: Literal["spiritsafe.paper/1"] = "spiritsafe.paper/1"
+    task: str
+    task_version: str
+    verifier: str
+    num_problems: int = Field(ge=2)
+    num_public: int = Field(ge=1)
+    num_sealed: int = Field(ge=1)
+    bank_root: Hex32
+    sealed_digest: Digest
+    examiner: PublicKey
+    rules: tuple[str, ...]
+
+    @property
+    def paper_id(self) -> str:
+        """Digest of this header."""
+        return self.content_digest
+
+
+class PaperProblem(Record):
+    """One problem of a bank with the salt that hides it behind its commitment."""
+
+    index: int = Field(ge=0)
+    salt: Salt
+    problem: Problem
+
+    @property
+    def commitment(self) -> str:
+        """Hex SHA-256 over index, salt and problem."""
+        return self.content_digest.removeprefix("sha256:")
+
+
+class PublicPaper(Record):
+    """The file ``paper.json``: header, every commitment, and the public half."""
+
+    header: PaperHeader
+    commitments: tuple[Hex32, ...]
+    problems: tuple[PaperProblem, ...]
+
+
+class SealedHalf(Record):
+    """What ``sealed.age`` decrypts to. Lives in memory only.
+
+    Attributes:
+        secret: 32 bytes that the problems, all salts and all answer commitments derive from.
+    """
+
+    bank_root: Hex32
+    secret: Hex32
+    problems: tuple[PaperProblem, ...]
+
+    def __repr__(self) -> str:
+        return f"SealedHalf({len(self.problems)} problems)"
+
+    __str__ = __repr__
+
+
+class Registration(Record):
+    """What a maker signs before a sitting.
+
+    Attributes:
+        num_tries: Answers asked for each problem; the score is their mean.
+        seed: Seed of every answer, fixed by paper and model, so that registering again draws nothing new.
+        hypothesis: What the maker expects, in words.
+    """
+
+    paper_id: Digest
+    model_name: str
+    model_digest: str
+    sampling: Sampling
+    num_tries: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    primary_metric: Literal["accuracy"] = "accuracy"
+    hypothesis: str
+    maker: PublicKey
+
+
+class Outcome(Record):
+    """How one try at one problem ended.
+
+    Attributes:
+        index: The problem's place in the bank.
+        status: The verdict; or refused, truncated (cut off at the token limit before a right answer), error (no
+            answer could be had). Only "correct" counts for accuracy.
+        score: The verifier's score, partial credit included.
+        commitment: Salted hash of attempt and verdict; the sealed half's holder can open it.
+    """
+
+    index: int = Field(ge=0)
+    half: Half
+    sample_index: int = Field(ge=0)
+    status: OutcomeStatus
+    score: float = Field(ge=0.0, le=1.0)
+    num_prompt_tokens: int = Field(ge=0)
+    num_tokens: int = Field(ge=0)
+    commitment: Hex32
+
+
+class HalfResult(Record):
+    """One half's numbers.
+
+    Attributes:
+        accuracy: Share of right answers among all committed ones; errors and unscored answers count as wrong.
+        answered_accuracy: The same without errors and unscored answers, for information; None if nothing is left.
+        mean_score: Mean score with partial credit, for information.
+        counts: Tries by status; they sum to problems times tries.
+    """
+
+    accuracy: Estimate
+    answered_accuracy: Estimate | None
+    mean_score: float
+    counts: dict[OutcomeStatus, int]
+
+
+class ExamResult(Record):
+    """What a sitting gave. Every committed problem is in ``outcomes``, whatever happened to it.
+
+    Attributes:
+        registration: Digest of the registration it answers.
+        gap_statement: The public-sealed comparison in plain words.
+        openings: Times the paper was opened for this sitting (more than one: it was interrupted).
+        started: Time of the first opening in the ledger.
+        software: Versions on the host.
+    """
+
+    format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
+    paper_id: Digest
+    registration: Digest
+    model_name: str
+    model_digest: str
+    sampling: Sampling
+    generator: GeneratorInfo
+    host: PublicKey
+    outcomes: tuple[Outcome, ...]
+    sealed: HalfResult
+    public: HalfResult
+    gap: GapTest
+    gap_statement: str
+    num_prompt_tokens: int
+    num_tokens: int
+    openings: int
+    started: Timestamp
+    finished: Timestamp
+    software: dict[str, str]
+
+
+class AccessRecord(Record):
+    """Who could see which problems from when on, read from the ledger.
+
+    Attributes:
+        exposed: True when the problems left the host: their operator has them from now on.
+    """
+
+    time: Timestamp
+    who: str
+    what: str
+    num_public: int
+    num_sealed: int
+    exposed: bool
+
+
+class RegistrationState(Record):
+    """One registration of the maker for this paper, and how it ended when the head was signed."""
+
+    registration: Digest
+    model_name: str
+    state: Literal["result", "withdrawn", "open"]
+    sealed_accuracy: float | None = None
+
+
+class Certificate(Record):
+    """Everything a stranger needs beside the public paper; the file ``certificate.json``.
+
+    Attributes:
+        evidence: Ledger entries of paper, registration, each access and result, with inclusion paths.
+        registrations: All registrations of this maker for this paper, in order.
+        statements: What this certificate promises and what not, in plain words.
+        signatures: Examiner's and host's, over everything else.
+    """
+
+    format: Literal["spiritsafe.certificate/1"] = "spiritsafe.certificate/1"
+    paper: PaperHeader
+    registration: Registration
+    result: ExamResult
+    head: SignedHead
+    evidence: tuple[Evidence, ...]
+    access: tuple[AccessRecord, ...]
+    registrations: tuple[RegistrationState, ...]
+    separation: Separation
+    statements: tuple[str, ...]
+    signatures: tuple[Signature, ...]
+
+    def signed_bytes(self) -> bytes:
+        """What the signatures are over: the certificate without them."""
+        return canonical_json({key: value for key, value in self.to_json().items() if key != "signatures"})
+
+
+class Comparison(Record):
+    """Two models on the same paper, problem by problem; first minus second.
+
+    Attributes:
+        sealed: The difference that is the models'.
+        public: The difference on the published half.
+        studying: Public difference minus sealed difference: what studying the public half added.
+        statement: The last one in plain words.
+    """
+
+    paper_id: Digest
+    first: str
+    second: str
+    sealed: PairedDifference
+    public: PairedDifference
+    studying: GapTest
+    statement: str
+
+
+class RerunItem(Record):
+    """One try asked again."""
+
+    index: int
+    sample_index: int
+    status: OutcomeStatus
+    original: OutcomeStatus
+
+
+class RerunReport(Record):
+    """A second party's repetition of a sitting.
+
+    Attributes:
+        certificate: Digest of the certificate.
+        same_digest: The generator names the registered digest; an endpoint cannot, nobody sees its weights.
+        halves: What was asked again.
+        agreement: Share of tries that are right in both or wrong in both.
+        difference: Rerun minus original.
+        agrees: The interval of the difference includes 0.
+        statement: The finding in plain words.
+    """
+
+    format: Literal["spiritsafe.rerun/1"] = "spiritsafe.rerun/1"
+    certificate: Digest
+    paper_id: Digest
+    generator: GeneratorInfo
+    same_digest: bool
+    halves: tuple[Half, ...]
+    items: tuple[RerunItem, ...]
+    agreement: Estimate
+    difference: PairedDifference
+    agrees: bool
+    statement: str
+    finished: Timestamp
+    runner: PublicKey
+    software: dict[str, str]
+
+
+class CounterSignedRerun(Record):
+    """A rerun report with its runner's signature; the file ``rerun.json``."""
+
+    report: RerunReport
+    signature: Signature
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return self.report.canonical()

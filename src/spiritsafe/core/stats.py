@@ -1,0 +1,413 @@
+"""Statistics of exams: intervals that hold for few problems and extreme scores, and comparisons that are paired.
+
+In: counts of right answers, one for each problem (``0..trials`` when each problem is asked ``trials`` times). Out:
+:class:`Estimate`, :class:`PairedDifference`, :class:`GapTest`. Nothing here compares two models by looking whether
+their intervals overlap, and an Estimate has no order: two models are compared problem by problem or not at all.
+Deterministic, so that a stranger recomputes the same numbers. Exercised by ``pytest tests/unit/core/test_stats.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from spiritsafe.core.intervals import (
+    Counts,
+    Estimate,
+    check_counts,
+    clopper_pearson_interval,
+    gather,
+    korn_graubard_interval,
+    mover_bounds,
+    refuse_counts,
+    score_interval,
+    share_bounds,
+    wilson_interval,
+)
+from spiritsafe.core.records import Record
+
+__all__ = [
+    "Estimate",
+    "GapTest",
+    "PairedDifference",
+    "clopper_pearson_interval",
+    "gain_gap",
+    "gain_kept",
+    "korn_graubard_interval",
+    "paired_difference",
+    "public_sealed_gap",
+    "score_interval",
+    "smallest_leak",
+    "wilson_interval",
+]
+
+_BLOCK_VALUES = 1 << 22  # random numbers held at once by the Monte Carlo test (32 MiB)
+
+
+class PairedDifference(Record):
+    """First model minus second model on the same problems.
+
+    Attributes:
+        p_value: Two-sided mid-p of the exchange test (McNemar's when each problem is asked once).
+        num_first_better: Problems (or clusters) that the first model answered right more often.
+        num_second_better: The same for the second.
+    """
+
+    difference: Estimate
+    p_value: float
+    num_first_better: int
+    num_second_better: int
+    test: str
+
+
+class GapTest(Record):
+    """Public half minus sealed half of one randomised bank.
+
+    Attributes:
+        p_value: One-sided: how often chance alone gives a public half at least this much better.
+        smallest_leak: Smallest share of the unsolved public problems which, once memorised, the test finds with 80 %
+            power at the 5 % level; None when even memorising all of them could go unnoticed.
+        num_draws: Random splits drawn; 0 when the distribution is exact.
+    """
+
+    gap: Estimate
+    p_value: float
+    smallest_leak: float | None
+    num_draws: int
+    test: str
+
+
+def _correlation(first_c: Counts, second_c: Counts, asked_c: Counts) -> float:
+    """Correlation of two models' right answers over clusters, shrunk as Newcombe's method 10 shrinks phi."""
+    asked = asked_c.astype(np.float64)
+    a = first_c - asked * float(first_c.sum() / asked.sum())
+    b = second_c - asked * float(second_c.sum() / asked.sum())
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    if scale == 0.0:
+        return 0.0
+    product = float(a @ b)
+    if product > 0:  # the n/2 continuity correction of phi's numerator, written for sums of products: 1/2
+        product = max(0.0, product - 0.5)
+    return product / scale
+
+
+def _exchange_test(differences: Counts) -> float:
+    """Two-sided mid-p: each difference could as well have had the other sign. Exact, by convolution."""
+    sizes = np.abs(differences[differences != 0])
+    reach = int(sizes.sum())
+    if reach == 0:
+        return 1.0
+    distribution = np.zeros(2 * reach + 1)
+    distribution[reach] = 1.0
+    done = 0
+    for size in sizes.tolist():
+        inner = distribution[reach - done : reach + done + 1].copy()
+        distribution[reach - done : reach + done + 1] = 0.0
+        distribution[reach - done - size : reach + done - size + 1] += 0.5 * inner
+        distribution[reach - done + size : reach + done + size + 1] += 0.5 * inner
+        done += size
+    observed = reach + abs(int(differences.sum()))
+    upper = float(distribution[observed + 1 :].sum()) + 0.5 * float(distribution[observed])
+    return min(1.0, 2 * upper)
+
+
+def paired_difference(
+    first: Sequence[int],
+    second: Sequence[int],
+    *,
+    trials: int = 1,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+) -> PairedDifference:
+    """First minus second on the same problems.
+
+    Interval: Newcombe's paired score interval (1998, method 10), on effective sample sizes when problems are asked
+    often or come in clusters. Test: exact distribution under exchange of the two models, mid-p; with one answer a
+    problem this is McNemar's (Fagerland, Lydersen & Laake 2013 recommend its mid-p).
+
+    Args:
+        first: Right answers of the first model, one count in 0..trials a problem.
+        second: The same problems in the same order, second model.
+        trials: Times each problem was asked.
+        clusters: One name a problem, equal for problems that stand or fall together.
+        confidence: Level of the interval.
+
+    Raises:
+        NumericalError: The counts are impossible or the lists differ in length.
+    """
+    a, b = check_counts(first, trials), check_counts(second, trials)
+    if a.size != b.size:
+        raise refuse_counts(f"{a.size} problems against {b.size}")
+    a_c, asked_c = gather(a, clusters, trials)
+    b_c, _ = gather(b, clusters, trials)
+    bounds_a, bounds_b = share_bounds(a_c, asked_c, confidence), share_bounds(b_c, asked_c, confidence)
+    low, high = mover_bounds(bounds_a, bounds_b, _correlation(a_c, b_c, asked_c))
+    single = trials == 1 and clusters is None
+    return PairedDifference(
+        difference=Estimate(
+            value=bounds_a[0] - bounds_b[0],
+            low=low,
+            high=high,
+            confidence=confidence,
+            n=int(asked_c.sum()),
+            method="Newcombe paired" if single else "Newcombe paired on effective sample size",
+        ),
+        p_value=_exchange_test(a_c - b_c),
+        num_first_better=int((a_c > b_c).sum()),
+        num_second_better=int((b_c > a_c).sum()),
+        test="McNemar mid-p" if single else "exact exchange test by cluster, mid-p",
+    )
+
+
+def _hypergeometric_tail(observed: int, num_right: int, num_public: int, num_total: int) -> float:
+    """P(at least ``observed`` of the right answers fall into a random public half)."""
+
+    def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        n, k = np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64)
+        return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1))
+
+    most = min(num_right, num_public)
+    hits = np.arange(observed, most + 1)
+    hits = hits[num_public - hits <= num_total - num_right]
+    logs = log_choose(num_right, hits) + log_choose(num_total - num_right, num_public - hits)
+    return min(1.0, float(np.exp(logs - log_choose(num_total, num_public)).sum()))
+
+
+def _randomisation_test(public: Counts, sealed: Counts, *, seed: int, num_draws: int) -> tuple[float, int]:
+    """One-sided p of sum(public) under random re-splits of the same bank; (p, random draws used).
+
+    Exact for 0/1 values; otherwise (k + 1) / (m + 1) over m seeded splits (Phipson & Smyth 2010). PCG64's raw stream
+    is fixed by numpy's compatibility policy, so another machine draws the same splits.
+    """
+    bank = np.concatenate([public, sealed])
+    num_public, num_total = public.size, bank.size
+    observed = int(public.sum())
+    if bank.min() >= 0 and bank.max() <= 1:
+        return _hypergeometric_tail(observed, int(bank.sum()), num_public, num_total), 0
+    stream = np.random.PCG64(seed)
+    at_least = 0
+    rows_left = num_draws
+    while rows_left:
+        rows = min(rows_left, max(1, _BLOCK_VALUES // num_total))
+        order = np.argpartition(stream.random_raw(rows * num_total).reshape(rows, num_total), num_public - 1, axis=1)
+        at_least += int((bank[order[:, :num_public]].sum(axis=1) >= observed).sum())
+        rows_left -= rows
+    return (at_least + 1) / (num_draws + 1), num_draws
+
+
+def smallest_leak(
+    num_public: int,
+    num_sealed: int,
+    *,
+    score: float,
+    trials: int = 1,
+    variance_factor: float = 1.0,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> float | None:
+    """Smallest share of unsolved public problems which, once memorised, the gap test finds. Print it beforehand.
+
+    A leak λ makes a random share λ of the public problems always right, which lifts the public score from s to
+    s + λ(1 - s). Normal approximation with continuity correction (Fleiss, Levin & Paik 2003, §4.2), null variance
+    from the pooled bank, as the randomisation test has it.
+
+    Args:
+        num_public: Problems in the public half.
+        num_sealed: Problems in the sealed half.
+        score: Share of right answers without a leak (a guess before the sitting, the sealed score after).
+        trials: Times each problem is asked.
+        variance_factor: Variance of a problem's score relative to one coin toss (below 1 with several tries).
+        alpha: One-sided level of the test.
+        power: Wanted chance to find the leak.
+
+    Returns:
+        The share, or None when even a full leak is found less often than ``power``.
+    """
+    z_alpha, z_power = float(special.ndtri(1 - alpha)), float(special.ndtri(power))
+    weight = num_public / (num_public + num_sealed)
+    sizes = 1 / num_public + 1 / num_sealed
+    variance_sealed = variance_factor * score * (1 - score)
+
+    def found(leak: float) -> bool:
+        gap = leak * (1 - score)
+        variance_public = (1 - leak) * variance_sealed + leak * (1 - leak) * (1 - score) ** 2
+        pooled = weight * variance_public + (1 - weight) * variance_sealed + weight * (1 - weight) * gap * gap
+        real = variance_public / num_public + variance_sealed / num_sealed
+        return gap - sizes / (2 * trials) > z_alpha * math.sqrt(pooled * sizes) + z_power * math.sqrt(real)
+
+    if not found(1.0):
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(40):  # 2**-40 is finer than any print
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
+
+
+def _variance_factor(values: npt.NDArray[np.float64], score: float) -> float:
+    coin = score * (1 - score)
+    return float(values.var()) / coin if coin > 0 and values.var() > 0 else 1.0
+
+
+def public_sealed_gap(
+    public: Sequence[int],
+    sealed: Sequence[int],
+    *,
+    trials: int = 1,
+    seed: int = 0,
+    num_draws: int = 9_999,
+    confidence: float = 0.95,
+) -> GapTest:
+    """Is one model's public score higher than a random split of one bank explains?
+
+    Args:
+        public: Right answers, one count in 0..trials for each public problem.
+        sealed: The same for each sealed problem.
+        trials: Times each problem was asked.
+        seed: Seed of the Monte Carlo splits; unused when the test is exact.
+        num_draws: Monte Carlo splits.
+        confidence: Level of the gap's interval (Newcombe's, from the two halves' Wilson bounds).
+
+    Raises:
+        NumericalError: The counts are impossible.
+    """
+    a, b = check_counts(public, trials), check_counts(sealed, trials)
+    p_value, used = _randomisation_test(a, b, seed=seed, num_draws=num_draws)
+    bounds_a = share_bounds(*gather(a, None, trials), confidence)
+    bounds_b = share_bounds(*gather(b, None, trials), confidence)
+    low, high = mover_bounds(bounds_a, bounds_b, 0.0)
+    return GapTest(
+        gap=Estimate(
+            value=bounds_a[0] - bounds_b[0],
+            low=low,
+            high=high,
+            confidence=confidence,
+            n=(a.size + b.size) * trials,
+            method="Newcombe",
+        ),
+        p_value=p_value,
+        smallest_leak=smallest_leak(
+            a.size,
+            b.size,
+            score=bounds_b[0],
+            trials=trials,
+            variance_factor=_variance_factor(b / trials, bounds_b[0]),
+        ),
+        num_draws=used,
+        test="randomisation test, exact" if used == 0 else "randomisation test, Monte Carlo",
+    )
+
+
+def gain_gap(
+    public: tuple[Sequence[int], Sequence[int]],
+    sealed: tuple[Sequence[int], Sequence[int]],
+    *,
+    trials: int = 1,
+    seed: int = 0,
+    num_draws: int = 9_999,
+    confidence: float = 0.95,
+) -> GapTest:
+    """Is the gain over a base model larger on the public half? Pairing removes the problems' own difficulty.
+
+    Args:
+        public: (model, base) right answers, one count in 0..trials for each public problem.
+        sealed: The same for the sealed problems.
+        trials: Times each problem was asked.
+        seed: Seed of the Monte Carlo splits.
+        num_draws: Monte Carlo splits.
+        confidence: Level of the interval (from the two halves' paired bounds, Zou & Donner 2008).
+
+    Raises:
+        NumericalError: The counts are impossible.
+    """
+    halves = [paired_difference(*half, trials=trials, confidence=confidence).difference for half in (public, sealed)]
+    gains = [np.asarray(model, dtype=np.int64) - np.asarray(base, dtype=np.int64) for model, base in (public, sealed)]
+    p_value, used = _randomisation_test(gains[0], gains[1], seed=seed, num_draws=num_draws)
+    first, second = ((half.value, half.low, half.high) for half in halves)
+    low, high = _difference_bounds(first, second)
+    score = float(np.mean(sealed[0])) / trials
+    return GapTest(
+        gap=Estimate(
+            value=first[0] - second[0],
+            low=low,
+            high=high,
+            confidence=confidence,
+            n=sum(half.n for half in halves),
+            method="difference of Newcombe paired intervals",
+        ),
+        p_value=p_value,
+        smallest_leak=smallest_leak(
+            gains[0].size,
+            gains[1].size,
+            score=score,
+            trials=trials,
+            variance_factor=_variance_factor(gains[1] / trials, score),
+        ),
+        num_draws=used,
+        test="randomisation test on paired gains, " + ("exact" if used == 0 else "Monte Carlo"),
+    )
+
+
+def _difference_bounds(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Bounds of a difference of two independent gains; each lies in [-1, 1], so their difference in [-2, 2]."""
+    low = first[0] - second[0] - math.hypot(first[0] - first[1], second[2] - second[0])
+    high = first[0] - second[0] + math.hypot(first[2] - first[0], second[0] - second[1])
+    return low, high
+
+
+def gain_kept(
+    student: Sequence[int],
+    teacher: Sequence[int],
+    base: Sequence[int],
+    *,
+    seed: int = 0,
+    num_draws: int = 9_999,
+    confidence: float = 0.95,
+) -> Estimate | None:
+    """The share of the teacher's gain over the base that a student kept: (student - base) / (teacher - base).
+
+    Interval: percentiles of the ratio when problems are drawn again with replacement, the three models' answers to a
+    problem together (Efron & Tibshirani 1993, ch. 13).
+
+    Args:
+        student: Right answers, one count a problem.
+        teacher: The same problems in the same order.
+        base: The same problems in the same order.
+        seed: Of the redraws.
+        num_draws: Redraws.
+        confidence: Level of the interval.
+
+    Returns:
+        The share; None when there is no gain to keep (the teacher's gain is not above 0 in 97.5 % of the redraws).
+
+    Raises:
+        NumericalError: The lists differ in length.
+    """
+    rows = [np.asarray(values, dtype=np.float64) for values in (student, teacher, base)]
+    if len({row.size for row in rows}) != 1 or not rows[0].size:
+        raise refuse_counts(f"{[row.size for row in rows]} problems")
+    kept, gained = rows[0] - rows[2], rows[1] - rows[2]
+    size = kept.size
+    generator = np.random.default_rng(seed)
+    tops, bottoms = np.empty(num_draws), np.empty(num_draws)
+    for start in range(0, num_draws, block := max(1, _BLOCK_VALUES // size)):
+        picks = generator.integers(0, size, size=(min(block, num_draws - start), size))
+        tops[start : start + picks.shape[0]] = kept[picks].mean(axis=1)
+        bottoms[start : start + picks.shape[0]] = gained[picks].mean(axis=1)
+    if np.quantile(bottoms, 0.025) <= 0:
+        return None
+    ratios = tops[bottoms > 0] / bottoms[bottoms > 0]
+    value = float(kept.mean() / gained.mean())
+    low, high = (float(q) for q in np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    return Estimate(
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        confidence=confidence,
+        n=size,
+        method="paired bootstrap",
+    )

@@ -1,0 +1,198 @@
+"""What a certificate says beside the numbers: who saw what, who held which key, what that is worth.
+
+In: ledger entries and the result. Out: access history, separation class, plain-word statements, the signed
+:class:`~spiritsafe.core.certificates.Certificate`. Verification runs the same functions on the certificate's evidence.
+Exercised by ``pytest tests/unit/exam/test_certifying.py``.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from spiritsafe.core.certificates import (
+    AccessRecord,
+    Certificate,
+    Evidence,
+    ExamResult,
+    LedgerEntry,
+    PaperHeader,
+    PublicKey,
+    Registration,
+    RegistrationState,
+    Separation,
+)
+from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.exam.registration import end_of, registration_states
+from spiritsafe.ledger import KeyPair, Ledger
+
+__all__ = [
+    "access_history",
+    "accesses_of_paper",
+    "host_software",
+    "issue_certificate",
+    "opening_entries",
+    "separation_of",
+    "statements_of",
+]
+
+_SEPARATION_TEXT: dict[Separation, str] = {
+    "self-examined": "Self-examined: maker and examiner are the same key holder, so nobody else vouches for this "
+    "exam. It shows what the maker measured, not that the maker could not have looked.",
+    "separate key": "Separate key: the examiner's key is not the maker's, but the maker hosted the sitting.",
+    "third party": "Third party: the maker's key took no part in sealing, opening or hosting.",
+}
+_KEYS_ARE_NOT_PEOPLE = (
+    "That different keys belong to different people is their holders' word; no mathematics proves it."
+)
+
+
+def host_software() -> dict[str, str]:
+    """Versions that could change a grade or a number."""
+    packages = {name: version(name) for name in ("spiritsafe", "numpy", "scipy", "cryptography", "pyrage")}
+    return {"python": platform.python_version(), "system": platform.system(), **packages}
+
+
+def separation_of(maker: PublicKey, examiner: PublicKey, host: PublicKey) -> Separation:
+    """Which parts different keys played; holders of the same name count as one."""
+
+    def same(a: PublicKey, b: PublicKey) -> bool:
+        return a.key_id == b.key_id or a.holder.strip().casefold() == b.holder.strip().casefold()
+
+    if same(maker, examiner):
+        return "self-examined"
+    return "separate key" if same(maker, host) else "third party"
+
+
+def opening_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:
+    """The entries that opened the paper for one registration, in order."""
+    return [entry for entry in accesses_of_paper(entries, header) if entry.body.get("registration") == registration]
+
+
+def accesses_of_paper(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
+    """All openings of a paper by its examiner, for whatever registration or rerun."""
+    return [
+        entry
+        for entry in entries
+        if entry.kind == "access"
+        and entry.body.get("paper_id") == header.paper_id
+        and entry.signature.key == header.examiner.signing
+    ]
+
+
+def _access_record(entry: LedgerEntry) -> AccessRecord:
+    body = entry.body
+    reader = GeneratorInfo.from_json(body.get("reader"))
+    public, sealed = body.get("public"), body.get("sealed")
+    if not isinstance(public, list) or not isinstance(sealed, list):
+        raise IntegrityError(f"Ledger entry {entry.index} names no problems.", hint="Ask the examiner about it.")
+    return AccessRecord(
+        time=entry.time,
+        who=f"{reader.name} ({reader.kind})",
+        what=f"was asked to answer ({body.get('purpose')})",
+        num_public=len(public),
+        num_sealed=len(sealed),
+        exposed=reader.kind != "local",
+    )
+
+
+def access_history(
+    paper: LedgerEntry, accesses: Sequence[LedgerEntry], header: PaperHeader
+) -> tuple[AccessRecord, ...]:
+    """Who could see which problems from when on."""
+    sealing = AccessRecord(
+        time=paper.time,
+        who=header.examiner.label,
+        what="drew and sealed the bank, and published the public half to everybody",
+        num_public=header.num_public,
+        num_sealed=header.num_sealed,
+        exposed=False,
+    )
+    return (sealing, *(_access_record(entry) for entry in accesses))
+
+
+def statements_of(
+    *,
+    header: PaperHeader,
+    registration: Registration,
+    result: ExamResult,
+    access: Sequence[AccessRecord],
+    registrations: Sequence[RegistrationState],
+) -> tuple[str, ...]:
+    """What the certificate promises and what not, in plain words."""
+    separation = separation_of(registration.maker, header.examiner, result.host)
+    statements = [_SEPARATION_TEXT[separation]]
+    if separation != "self-examined":
+        statements.append(_KEYS_ARE_NOT_PEOPLE)
+    if result.generator.kind == "local":
+        statements.append("Class A: the Generator ran the weights on the host and reports that no problem left it.")
+    else:
+        statements.append(
+            f"Class B: the problems went to {result.generator.name}; its operator has seen them, and which weights "
+            "answered cannot be checked from outside."
+        )
+    exposed = sorted({record.who for record in access if record.exposed and record.num_sealed})
+    if exposed:
+        statements.append(f"Sealed problems are exposed to: {', '.join(exposed)}.")
+    if result.openings > 1:
+        statements.append(f"The sitting was interrupted: the paper was opened {result.openings} times for it.")
+    states = [state.state for state in registrations]
+    statements.append(
+        f"This maker's registrations for this paper: {len(states)} ({states.count('result')} with a result, "
+        f"{states.count('withdrawn')} withdrawn, {states.count('open')} open)."
+    )
+    failed = [half.counts["error"] + half.counts["unscored"] for half in (result.sealed, result.public)]
+    statements.append(
+        f"{sum(failed)} of {len(result.outcomes)} tries failed or could not be graded; they count as wrong."
+    )
+    statements.append(result.gap_statement)
+    return tuple(statements)
+
+
+def issue_certificate(
+    *,
+    ledger: Ledger,
+    header: PaperHeader,
+    registration: Registration,
+    result: ExamResult,
+    paper_entry: LedgerEntry,
+    registration_entry: LedgerEntry,
+    examiner: KeyPair,
+    host: KeyPair,
+) -> Certificate:
+    """Gather the evidence under a fresh signed head, and sign the whole.
+
+    Raises:
+        IntegrityError: The result is not in the ledger.
+    """
+    head = ledger.head(examiner)
+    entries = ledger.entries()[: head.size]
+    result_entry = end_of(entries, registration, header)
+    if result_entry is None or result_entry.body.get("result") != result.content_digest:
+        raise IntegrityError(
+            "The ledger holds another result for this registration.", hint="A registration has one result: use that."
+        )
+    accesses = accesses_of_paper(entries, header)
+    proven = [paper_entry, registration_entry, *accesses, result_entry]
+    evidence: list[Evidence] = [ledger.evidence(index, head) for index in sorted({entry.index for entry in proven})]
+    access = access_history(paper_entry, accesses, header)
+    registrations = registration_states(entries, header=header, maker_key=registration.maker.signing)
+    draft = Certificate(
+        paper=header,
+        registration=registration,
+        result=result,
+        head=head,
+        evidence=tuple(evidence),
+        access=access,
+        registrations=registrations,
+        separation=separation_of(registration.maker, header.examiner, result.host),
+        statements=statements_of(
+            header=header, registration=registration, result=result, access=access, registrations=registrations
+        ),
+        signatures=(),
+    )
+    keys = [examiner] if host.public == examiner.public else [examiner, host]
+    signatures = [key.sign("certificate", draft.signed_bytes()) for key in keys]
+    return Certificate.from_json({**draft.to_json(), "signatures": [signature.to_json() for signature in signatures]})

@@ -1,0 +1,59 @@
+"""Two models on the same paper: problem by problem, never by looking whether intervals overlap.
+
+In: two certificates of one paper. Out: a :class:`~spiritsafe.core.certificates.Comparison`: what the models differ by
+on the sealed half, on the public half, and how much of the public difference is studying.
+Exercised by ``pytest tests/unit/exam/test_comparing.py``.
+"""
+
+from __future__ import annotations
+
+from spiritsafe.core.certificates import Certificate, Comparison
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.seeds import derive_seed
+from spiritsafe.core.stats import gain_gap, paired_difference
+from spiritsafe.exam.scoring import gap_statement, right_answers
+
+__all__ = ["compare"]
+
+
+def compare(first: Certificate, second: Certificate) -> Comparison:
+    """First minus second (a student and its base, for example), paired by problem.
+
+    The public difference is the sealed difference (the models) plus the difference of the two (the studying).
+
+    Args:
+        first: A verified certificate.
+        second: A verified certificate of the same paper with as many tries.
+
+    Raises:
+        CompatibilityError: The papers or the numbers of tries differ.
+    """
+    if first.paper.paper_id != second.paper.paper_id:
+        raise CompatibilityError(
+            f"{first.result.model_name} and {second.result.model_name} sat different papers.",
+            hint="Only sittings of one paper can be compared: let both sit the same one.",
+        )
+    trials = first.registration.num_tries
+    if trials != second.registration.num_tries:
+        raise CompatibilityError(
+            f"{first.result.model_name} had {trials} tries a problem, "
+            f"{second.result.model_name} {second.registration.num_tries}.",
+            hint="Register both with the same number of tries.",
+        )
+    sealed = tuple(right_answers(certificate.result.outcomes, "sealed") for certificate in (first, second))
+    public = tuple(right_answers(certificate.result.outcomes, "public") for certificate in (first, second))
+    studying = gain_gap(
+        (public[0], public[1]),
+        (sealed[0], sealed[1]),
+        trials=trials,
+        seed=derive_seed("gain gap", first.paper.bank_root),
+    )
+    return Comparison(
+        paper_id=first.paper.paper_id,
+        first=first.result.model_name,
+        second=second.result.model_name,
+        sealed=paired_difference(sealed[0], sealed[1], trials=trials),
+        public=paired_difference(public[0], public[1], trials=trials),
+        studying=studying,
+        statement=gap_statement(studying),
+    )

@@ -1,0 +1,73 @@
+"""Files that are exactly the canonical bytes of one record, so that no byte can change unseen.
+
+In: a record, or a path. Out: the file, or the record. Used for papers, results, certificates and rerun reports.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.files import write_bytes
+from spiritsafe.core.records import Record
+
+__all__ = ["parse_record", "read_file", "read_record", "write_record"]
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        SourceError: It is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror}.", hint="Check that it exists and is yours to read."
+        ) from error
+
+
+def parse_record(data: bytes, kind: type[RecordT], what: str) -> RecordT:
+    """Bytes as a record.
+
+    Args:
+        data: The bytes.
+        kind: The record's class.
+        what: How errors call it; never the content, which may be secret.
+
+    Raises:
+        IntegrityError: They are not the canonical form of such a record.
+    """
+    hint = "It was altered or damaged: get a good copy."
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{what} is not JSON.", hint=hint) from error
+    record = kind.from_json(value)
+    if record.canonical() != data:
+        raise IntegrityError(f"{what} is not in canonical form.", hint=hint)
+    return record
+
+
+def read_record(path: Path, kind: type[RecordT]) -> RecordT:
+    """A file as a record.
+
+    Raises:
+        SourceError: It cannot be read.
+        IntegrityError: It is not exactly the canonical form of such a record.
+    """
+    return parse_record(read_file(path), kind, str(path))
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record's canonical bytes, whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    write_bytes(path, record.canonical())

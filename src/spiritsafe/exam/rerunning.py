@@ -1,0 +1,191 @@
+"""The re-run: a second party asks again and signs whether it agrees.
+
+In: a certificate, the public paper, a Generator, the re-runner's own key; with the examiner's key and the ledger also
+the sealed half. Out: ``rerun.json``, a counter-signed report: agreement try by try, the paired difference, a finding in
+plain words. Needs no torch: any Generator will do, an endpoint too.
+Exercised by ``pytest tests/unit/exam/test_rerunning.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.certificates import (
+    Certificate,
+    CounterSignedRerun,
+    Outcome,
+    OutcomeStatus,
+    PaperProblem,
+    RerunItem,
+    RerunReport,
+)
+from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.core.events import EventSink, NullSink
+from spiritsafe.core.generator import Generator
+from spiritsafe.core.stats import PairedDifference, paired_difference, score_interval
+from spiritsafe.exam.answers import Try, ask, status_of
+from spiritsafe.exam.certifying import host_software
+from spiritsafe.exam.paper import load_paper, open_sealed
+from spiritsafe.exam.recordfile import read_record, write_record
+from spiritsafe.exam.sitting import check_task, enter_access
+from spiritsafe.exam.verifying import load_certificate, require_verified, verify
+from spiritsafe.ledger import KeyPair, Ledger, utc_now, verify_signature
+from spiritsafe.tasks import Task
+
+__all__ = ["load_rerun", "rerun"]
+
+
+def rerun(
+    certificate: Path,
+    *,
+    paper: Path,
+    generator: Generator,
+    task: Task,
+    runner: KeyPair,
+    output: Path,
+    examiner: KeyPair | None = None,
+    ledger: Ledger | None = None,
+    events: EventSink | None = None,
+) -> CounterSignedRerun:
+    """Ask the certificate's problems again, with its sampling and seed, and sign the comparison.
+
+    Args:
+        certificate: ``certificate.json``; verified first.
+        paper: ``paper.json`` or its directory (the directory, for the sealed half).
+        generator: The same model, as far as the re-runner can tell.
+        task: The paper's task, for grading.
+        runner: Who re-runs and signs.
+        output: Where ``rerun.json`` goes.
+        examiner: The key to the sealed half; without it only the public half is asked.
+        ledger: Gets an access entry before the sealed half is opened, and the finding; needed with ``examiner``.
+        events: Hears of progress.
+
+    Raises:
+        IntegrityError: The certificate does not verify.
+        ProcedureError: The sealed half without a ledger, or another task.
+        EndpointError: The Generator broke its protocol.
+    """
+    if examiner is not None and ledger is None:
+        raise ProcedureError(
+            "The sealed half cannot be asked without a ledger.",
+            hint="Give the ledger, so that the opening is on record; or leave the key out and re-run the public half.",
+        )
+    require_verified(verify(certificate, paper=paper, ledger=ledger.path if ledger else None))
+    original = load_certificate(certificate)
+    public = load_paper(paper)
+    check_task(public, task)
+    info = generator.describe()
+    problems: dict[int, PaperProblem] = {problem.index: problem for problem in public.problems}
+    if examiner is not None:
+        sealed = open_sealed(paper if paper.is_dir() else paper.parent, public, examiner)
+        problems.update({problem.index: problem for problem in sealed.problems})
+    tries = [(index, sample) for index in sorted(problems) for sample in range(original.registration.num_tries)]
+    if ledger is not None and examiner is not None:
+        purpose = f"rerun by {runner.public.label}"
+        # Under the certificate's digest, not the registration's: a rerun is no opening of the sitting.
+        enter_access(ledger, public, tries, info, examiner, purpose=purpose, registration=original.content_digest)
+    items = _ask_again(original, problems, tries, generator, task, events or NullSink())
+    agreement, difference = _compare(items, original.registration.num_tries)
+    agrees = difference.difference.low <= 0.0 <= difference.difference.high
+    same_digest = info.digest == original.registration.model_digest
+    report = RerunReport(
+        certificate=original.content_digest,
+        paper_id=public.header.paper_id,
+        generator=info,
+        same_digest=same_digest,
+        halves=("public",) if examiner is None else ("public", "sealed"),
+        items=items,
+        agreement=score_interval(agreement, trials=original.registration.num_tries),
+        difference=difference,
+        agrees=agrees,
+        statement=_statement(difference, agrees, same_digest),
+        finished=utc_now(),
+        runner=runner.public,
+        software=host_software(),
+    )
+    signed = CounterSignedRerun(report=report, signature=runner.sign("rerun", report.canonical()))
+    write_record(output, signed)
+    if ledger is not None:
+        body: dict[str, JSON] = {
+            "certificate": report.certificate,
+            "report": report.content_digest,
+            "agrees": agrees,
+            "paper_id": report.paper_id,
+        }
+        ledger.append("rerun", body, runner)
+    return signed
+
+
+def _ask_again(
+    original: Certificate,
+    problems: Mapping[int, PaperProblem],
+    tries: Sequence[Try],
+    generator: Generator,
+    task: Task,
+    events: EventSink,
+) -> tuple[RerunItem, ...]:
+    first: dict[Try, Outcome] = {(o.index, o.sample_index): o for o in original.result.outcomes}
+    status: dict[Try, OutcomeStatus] = {}
+    for answer in ask(problems, original.registration, tries, generator, task):
+        status[answer.index, answer.sample_index] = status_of(answer)
+        events.progress(len(status), len(tries), "answers")
+    return tuple(
+        RerunItem(index=place[0], sample_index=place[1], status=status[place], original=first[place].status)
+        for place in sorted(status)
+    )
+
+
+def _compare(items: Sequence[RerunItem], num_tries: int) -> tuple[list[int], PairedDifference]:
+    """Agreeing tries for each problem, and rerun minus original."""
+    agreeing: dict[int, int] = {}
+    again: dict[int, int] = {}
+    before: dict[int, int] = {}
+    for item in items:
+        right = (item.status == "correct", item.original == "correct")
+        agreeing[item.index] = agreeing.get(item.index, 0) + (right[0] == right[1])
+        again[item.index] = again.get(item.index, 0) + right[0]
+        before[item.index] = before.get(item.index, 0) + right[1]
+    places = sorted(agreeing)
+    difference = paired_difference([again[i] for i in places], [before[i] for i in places], trials=num_tries)
+    return [agreeing[i] for i in places], difference
+
+
+def _statement(difference: PairedDifference, agrees: bool, same_digest: bool) -> str:
+    estimate = difference.difference
+    span = f"{100 * estimate.value:+.1f} points ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+    finding = "Agrees within error" if agrees else "Does not agree"
+    model = "the registered weights" if same_digest else "a Generator that does not name the registered weights"
+    return f"{finding}: rerun minus original is {span}, asked of {model}."
+
+
+def load_rerun(path: Path, *, certificate: Certificate) -> CounterSignedRerun:
+    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers.
+
+    Raises:
+        SourceError: It cannot be read.
+        IntegrityError: It is not.
+    """
+    signed = read_record(path, CounterSignedRerun)
+    report = signed.report
+    agreement, difference = _compare(report.items, certificate.registration.num_tries)
+    originals = {(o.index, o.sample_index): o.status for o in certificate.result.outcomes}
+    checks = (
+        (signed.signature.key == report.runner.signing, "is signed by another key than its runner's"),
+        (verify_signature(signed.signature, "rerun", signed.signed_bytes()), "has a bad signature"),
+        (report.certificate == certificate.content_digest, "is about another certificate"),
+        (
+            all(originals.get((item.index, item.sample_index)) == item.original for item in report.items),
+            "misquotes the certificate's outcomes",
+        ),
+        (report.difference == difference, "has a difference that does not follow from its items"),
+        (
+            report.agreement == score_interval(agreement, trials=certificate.registration.num_tries),
+            "has an agreement that does not follow from its items",
+        ),
+    )
+    for good, message in checks:
+        if not good:
+            raise IntegrityError(f"The rerun report {path} {message}.", hint="Ask the re-runner for a good copy.")
+    return signed

@@ -1,0 +1,299 @@
+"""The sitting: a registered model answers a sealed paper, once.
+
+In: a paper with its sealed half, a registration in the ledger, a Generator, the examiner's key. Out: ``result.json``
+and ``certificate.json`` in the sitting's directory, and entries in the ledger. Run it in a process of its own: that
+process is the only place where sealed problems exist in the clear. Killed at any moment and repeated with the same
+directory, it goes on where it was and gives the same result. Exercised by ``pytest tests/unit/exam/test_sitting.py``.
+
+1. Paper and registration are in the ledger, signed by examiner and maker; the Generator names the registered model.
+2. The registration has neither result nor withdrawal (a repeat finishes its own).
+3. The sealed half is decrypted in memory and checked against the paper.
+4. The ledger records who is about to see which problems; only then is anything asked.
+5. Each answer is graded and written, encrypted, before the next is looked at.
+6. The result accounts for every committed try; its digest goes into the ledger; the certificate is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.certificates import (
+    Certificate,
+    ExamResult,
+    LedgerEntry,
+    PublicPaper,
+    Registration,
+    SealedHalf,
+)
+from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.events import EventSink, NullSink
+from spiritsafe.core.files import ensure_directory, locked
+from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.exam.answers import Journal, Try, ask, outcome_of
+from spiritsafe.exam.certifying import host_software, issue_certificate, opening_entries
+from spiritsafe.exam.paper import load_paper, open_sealed, paper_entry, verifier_label
+from spiritsafe.exam.recordfile import read_record, write_record
+from spiritsafe.exam.registration import end_of, registration_entry
+from spiritsafe.exam.scoring import check_complete, score_outcomes
+from spiritsafe.ledger import KeyPair, Ledger, utc_now
+from spiritsafe.tasks import Task
+
+__all__ = ["ANSWERS_FILE", "CERTIFICATE_FILE", "RESULT_FILE", "check_task", "enter_access", "sit"]
+
+ANSWERS_FILE = "answers.jsonl"
+RESULT_FILE = "result.json"
+CERTIFICATE_FILE = "certificate.json"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Sitting:
+    """What the steps of one sitting share."""
+
+    paper: PublicPaper
+    registration: Registration
+    info: GeneratorInfo
+    ledger: Ledger
+    examiner: KeyPair
+    host: KeyPair
+    directory: Path
+
+    @property
+    def digest(self) -> str:
+        return self.registration.content_digest
+
+
+def sit(
+    *,
+    paper: Path,
+    registration: Registration,
+    generator: Generator,
+    task: Task,
+    ledger: Ledger,
+    examiner: KeyPair,
+    directory: Path,
+    host: KeyPair | None = None,
+    events: EventSink | None = None,
+) -> Certificate:
+    """Hold a sitting and certify it; with the directory of an interrupted or finished one, finish or return that.
+
+    Args:
+        paper: Directory of ``paper.json`` and ``sealed.age``.
+        registration: What was registered.
+        generator: The model; its digest must be the registered one.
+        task: The paper's task, for grading.
+        ledger: Holds paper and registration; gets the access and result entries.
+        examiner: Opens the sealed half and signs.
+        directory: Where the sitting's files go; one directory a registration.
+        host: Who runs the sitting, if not the examiner; signs the certificate too.
+        events: Hears of progress.
+
+    Raises:
+        ProcedureError: Not registered, another model, another task, or the registration has ended already.
+        IntegrityError: Paper, ledger or journal are damaged or do not fit together.
+        EndpointError: The Generator broke its protocol; answers so far are kept.
+        StorageError: A file cannot be written; repeat when it can.
+    """
+    public = load_paper(paper)
+    ensure_directory(directory)
+    with locked(directory / "sitting.lock"):
+        sitting = _Sitting(
+            paper=public,
+            registration=registration,
+            info=generator.describe(),
+            ledger=ledger,
+            examiner=examiner,
+            host=host or examiner,
+            directory=directory,
+        )
+        _check_procedure(sitting, task)
+        if (directory / CERTIFICATE_FILE).exists():
+            return read_record(directory / CERTIFICATE_FILE, Certificate)
+        if (directory / RESULT_FILE).exists():
+            result = read_record(directory / RESULT_FILE, ExamResult)
+        else:
+            result = _hold(sitting, open_sealed(paper, public, examiner), generator, task, events or NullSink())
+        return _certify(sitting, result)
+
+
+def check_task(paper: PublicPaper, task: Task) -> None:
+    """Refuse to grade with anything but the paper's own verifier.
+
+    Raises:
+        ProcedureError: Task, its version or its verifier differ.
+    """
+    header = paper.header
+    theirs = (header.task, header.task_version, header.verifier)
+    ours = (task.name, task.version, verifier_label(task))
+    if theirs != ours:
+        raise ProcedureError(
+            f"The paper was sealed with {' '.join(theirs)}, this is {' '.join(ours)}.",
+            hint="Grade with the version of spiritsafe that sealed the paper.",
+        )
+
+
+def _check_procedure(sitting: _Sitting, task: Task) -> None:
+    """Steps 1 and 2."""
+    registration, header = sitting.registration, sitting.paper.header
+    if registration.paper_id != header.paper_id:
+        raise ProcedureError("The registration is for another paper.", hint="Register for this paper first.")
+    paper_entry(sitting.ledger, sitting.paper)
+    registration_entry(sitting.ledger, registration)
+    check_task(sitting.paper, task)
+    if header.examiner != sitting.examiner.public:
+        raise ProcedureError(
+            f"This paper was sealed by {header.examiner.label}, not by {sitting.examiner.public.label}.",
+            hint="Use the key that sealed it.",
+        )
+    if sitting.info.digest != registration.model_digest:
+        raise ProcedureError(
+            f"{sitting.info.name} has digest {sitting.info.digest}; registered is {registration.model_digest}.",
+            hint="Sit with the registered model, or register this one.",
+        )
+    end = end_of(sitting.ledger.entries(), registration, header)
+    if end is not None and not _is_own_end(sitting, end):
+        raise ProcedureError(
+            f"This registration has ended already (ledger entry {end.index}, {end.kind}).",
+            hint="A registration has one result. Register again for another sitting; both will be on record.",
+        )
+    own = []
+    if (sitting.directory / RESULT_FILE).exists():
+        own.append(read_record(sitting.directory / RESULT_FILE, ExamResult))
+    if (sitting.directory / CERTIFICATE_FILE).exists():
+        own.append(read_record(sitting.directory / CERTIFICATE_FILE, Certificate).result)
+    if any(result.registration != sitting.digest for result in own):
+        raise ProcedureError(
+            f"{sitting.directory} holds another sitting.", hint="Give each registration its own directory."
+        )
+
+
+def _is_own_end(sitting: _Sitting, end: LedgerEntry) -> bool:
+    path = sitting.directory / RESULT_FILE
+    return (
+        end.kind == "result"
+        and path.exists()
+        and end.body.get("result") == read_record(path, ExamResult).content_digest
+    )
+
+
+def enter_access(
+    ledger: Ledger,
+    paper: PublicPaper,
+    tries: Sequence[Try],
+    info: GeneratorInfo,
+    examiner: KeyPair,
+    *,
+    purpose: str,
+    registration: str,
+) -> LedgerEntry:
+    """Record who is about to see which problems."""
+    public = {problem.index for problem in paper.problems}
+    asked = sorted({index for index, _ in tries})
+    body: dict[str, JSON] = {
+        "paper_id": paper.header.paper_id,
+        "registration": registration,
+        "purpose": purpose,
+        "reader": info.to_json(),
+        "public": [index for index in asked if index in public],
+        "sealed": [index for index in asked if index not in public],
+    }
+    return ledger.append("access", body, examiner)
+
+
+def _hold(sitting: _Sitting, sealed: SealedHalf, generator: Generator, task: Task, events: EventSink) -> ExamResult:
+    """Steps 4 and 5, and the result."""
+    problems = {problem.index: problem for problem in (*sitting.paper.problems, *sealed.problems)}
+    tries = [(index, sample) for index in sorted(problems) for sample in range(sitting.registration.num_tries)]
+    journal = Journal(
+        sitting.directory / ANSWERS_FILE, key=sitting.examiner, secret=sealed.secret, registration=sitting.digest
+    )
+    wanted = [place for place in tries if place not in journal.answers]
+    if wanted:
+        enter_access(
+            sitting.ledger,
+            sitting.paper,
+            wanted,
+            sitting.info,
+            sitting.examiner,
+            purpose=f"sitting of {sitting.registration.model_name}",
+            registration=sitting.digest,
+        )
+    events.progress(len(tries) - len(wanted), len(tries), "answers")
+    for answer in ask(problems, sitting.registration, wanted, generator, task):
+        journal.record(answer)
+        events.progress(len(journal.answers), len(tries), "answers")
+    result = _result(sitting, sealed, journal)
+    write_record(sitting.directory / RESULT_FILE, result)
+    return result
+
+
+def _result(sitting: _Sitting, sealed: SealedHalf, journal: Journal) -> ExamResult:
+    hidden = {problem.index for problem in sealed.problems}
+    outcomes = tuple(
+        outcome_of(
+            journal.answers[place],
+            "sealed" if place[0] in hidden else "public",
+            secret=sealed.secret,
+            registration=sitting.digest,
+        )
+        for place in sorted(journal.answers)
+    )
+    header = sitting.paper.header
+    check_complete(outcomes, header, sitting.registration.num_tries)
+    scores = score_outcomes(outcomes, header, sitting.registration)
+    openings = opening_entries(sitting.ledger.entries(), header, sitting.digest)
+    return ExamResult(
+        paper_id=header.paper_id,
+        registration=sitting.digest,
+        model_name=sitting.registration.model_name,
+        model_digest=sitting.registration.model_digest,
+        sampling=sitting.registration.sampling,
+        generator=sitting.info,
+        host=sitting.host.public,
+        outcomes=outcomes,
+        sealed=scores.sealed,
+        public=scores.public,
+        gap=scores.gap,
+        gap_statement=scores.gap_statement,
+        num_prompt_tokens=sum(outcome.num_prompt_tokens for outcome in outcomes),
+        num_tokens=sum(outcome.num_tokens for outcome in outcomes),
+        openings=len(openings),
+        started=openings[0].time,
+        finished=utc_now(),
+        software=host_software(),
+    )
+
+
+def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
+    """Step 6."""
+    header, registration = sitting.paper.header, sitting.registration
+
+    def first_result(entries: Sequence[LedgerEntry]) -> None:
+        if end_of(entries, registration, header) is not None:
+            raise ProcedureError("Another sitting of this registration ended first.", hint="Use its result.")
+
+    if end_of(sitting.ledger.entries(), registration, header) is None:
+        body: dict[str, JSON] = {
+            "paper_id": header.paper_id,
+            "registration": sitting.digest,
+            "result": result.content_digest,
+            "sealed_accuracy": result.sealed.accuracy.value,
+            "public_accuracy": result.public.accuracy.value,
+        }
+        sitting.ledger.append("result", body, sitting.examiner, guard=first_result)
+    certificate = issue_certificate(
+        ledger=sitting.ledger,
+        header=header,
+        registration=registration,
+        result=result,
+        paper_entry=paper_entry(sitting.ledger, sitting.paper),
+        registration_entry=registration_entry(sitting.ledger, registration),
+        examiner=sitting.examiner,
+        host=sitting.host,
+    )
+    write_record(sitting.directory / CERTIFICATE_FILE, certificate)
+    return certificate

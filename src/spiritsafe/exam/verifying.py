@@ -1,0 +1,123 @@
+"""Verification: a stranger recomputes everything, offline, numbered step by numbered step.
+
+In: a certificate file and the public paper file; the ledger, the result file and the encrypted half where the stranger
+has them. Out: one :class:`StepResult` a step of :data:`VERIFY_STEPS`. A failed step is a finding, not an exception; the
+steps behind it are not looked at, because they stand on it. Exercised by ``pytest tests/unit/exam/test_verifying.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from spiritsafe.core.certificates import Certificate
+from spiritsafe.core.errors import IntegrityError, SpiritsafeError
+from spiritsafe.exam.recordfile import parse_record, read_file
+from spiritsafe.exam.verification_steps import HINT, STEPS, Case, NotGivenError
+from spiritsafe.ledger import verify_signature
+
+__all__ = ["VERIFY_STEPS", "StepResult", "VerifyStep", "load_certificate", "require_verified", "verify"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class VerifyStep:
+    """One numbered step: what it is called, what it checks."""
+
+    number: int
+    name: str
+    checks: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step found.
+
+    Attributes:
+        ok: False when it failed or could not be reached.
+        checked: False when the file it needs was not given (``ok`` is True) or an earlier step failed.
+        detail: What was found, in plain words.
+    """
+
+    number: int
+    name: str
+    ok: bool
+    detail: str
+    checked: bool = True
+
+
+VERIFY_STEPS: tuple[VerifyStep, ...] = tuple(
+    VerifyStep(number=number, name=name, checks=checks) for number, (name, checks, _) in enumerate(STEPS, start=1)
+)
+"""The procedure, for print."""
+
+
+def verify(
+    certificate: Path,
+    *,
+    paper: Path,
+    ledger: Path | None = None,
+    result: Path | None = None,
+    sealed: Path | None = None,
+    trusted_keys: Collection[str] = (),
+) -> list[StepResult]:
+    """Check a certificate, step by step; it holds when every step is ``ok``.
+
+    Args:
+        certificate: ``certificate.json``.
+        paper: ``paper.json`` or its directory.
+        ledger: The ledger file, for completeness of what the certificate reports.
+        result: ``result.json``.
+        sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
+        trusted_keys: Key ids of examiners that the verifier trusts.
+
+    Raises:
+        SourceError: A file that was named cannot be read.
+    """
+    case = Case(certificate, paper, ledger, result, sealed, trusted_keys)
+    results: list[StepResult] = []
+    failed: int | None = None
+    for step, (_, _, check) in zip(VERIFY_STEPS, STEPS, strict=True):
+        if failed is not None:
+            results.append(
+                StepResult(step.number, step.name, False, f"not reached: step {failed} failed", checked=False)
+            )
+            continue
+        try:
+            results.append(StepResult(step.number, step.name, True, check(case)))
+        except NotGivenError as missing:
+            results.append(StepResult(step.number, step.name, True, str(missing), checked=False))
+        except SpiritsafeError as error:
+            results.append(StepResult(step.number, step.name, False, error.message))
+            failed = step.number
+    return results
+
+
+def require_verified(steps: list[StepResult]) -> None:
+    """Raise unless every step is ok.
+
+    Raises:
+        IntegrityError: Naming the first step that failed.
+    """
+    for step in steps:
+        if not step.ok:
+            raise IntegrityError(f"Step {step.number} ({step.name}) failed: {step.detail}", hint=HINT)
+
+
+def load_certificate(path: Path) -> Certificate:
+    """Read a certificate and check its signatures; use :func:`verify` for everything else.
+
+    Raises:
+        SourceError: It cannot be read.
+        IntegrityError: It is not canonical, or a signature is bad.
+    """
+    certificate = parse_record(read_file(path), Certificate, str(path))
+    message = certificate.signed_bytes()
+    wanted = {certificate.paper.examiner.signing, certificate.result.host.signing}
+    signed = {s.key for s in certificate.signatures if verify_signature(s, "certificate", message)}
+    if signed != wanted:
+        raise IntegrityError(f"{path}: the signatures are not the examiner's and the host's.", hint=HINT)
+    return certificate

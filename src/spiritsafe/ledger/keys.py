@@ -1,0 +1,177 @@
+"""Keys: who signs, and who can open a sealed half.
+
+In: a file that only its owner can read. Out: Ed25519 signatures (package ``cryptography``) and age decryption (package
+``pyrage``). What is signed always starts with what it is for, so that a signature over a ledger entry can never pass
+for one over a certificate. Exercised by ``pytest tests/unit/ledger/test_keys.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, Self, final
+
+import pyrage
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field
+
+from spiritsafe.core.canonical import canonical_json
+from spiritsafe.core.certificates import PublicKey, Signature
+from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
+from spiritsafe.core.files import ensure_directory, read_json, storage_errors
+from spiritsafe.core.records import Record
+
+__all__ = ["KeyPair", "SigningContext", "encrypt", "verify_signature"]
+
+SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun"]
+
+
+class _KeyFile(Record):
+    format: Literal["spiritsafe.key/1"] = "spiritsafe.key/1"
+    holder: str
+    signing_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
+    age_identity: str
+
+    def __repr__(self) -> str:
+        return f"_KeyFile(holder={self.holder!r})"
+
+    __str__ = __repr__
+
+
+def _framed(context: SigningContext, message: bytes) -> bytes:
+    return f"spiritsafe/{context}/1\0".encode() + message
+
+
+@final
+class KeyPair:
+    """A private signing key and age identity; ``public`` is what others may know."""
+
+    def __init__(self, file: _KeyFile) -> None:
+        self._file = file
+        self._signing = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.signing_secret))
+        try:
+            self._identity = pyrage.x25519.Identity.from_str(file.age_identity)
+        except pyrage.IdentityError as error:
+            raise IntegrityError(
+                "The age identity of this key is damaged.", hint="Restore the key file from a copy."
+            ) from error
+        self.public = PublicKey(
+            holder=file.holder,
+            signing=self._signing.public_key().public_bytes_raw().hex(),
+            recipient=str(self._identity.to_public()),
+        )
+
+    def __repr__(self) -> str:
+        return f"KeyPair({self.public.label})"
+
+    @classmethod
+    def generate(cls, holder: str) -> Self:
+        """New keys from the system's randomness.
+
+        Args:
+            holder: Name printed on certificates.
+        """
+        secret = Ed25519PrivateKey.generate().private_bytes_raw().hex()
+        identity = str(pyrage.x25519.Identity.generate())
+        return cls(_KeyFile(holder=holder, signing_secret=secret, age_identity=identity))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a key file.
+
+        Raises:
+            SourceError: It is missing, or others than its owner can read it.
+            IntegrityError: It is damaged.
+        """
+        value = read_json(path)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise SourceError(
+                f"The key {path} can be read by others.",
+                hint=f"Run `chmod 600 {path}`, and make a new key if others may have read it.",
+            )
+        return cls(_KeyFile.from_json(value))
+
+    @classmethod
+    def load_or_create(cls, path: Path, *, holder: str) -> Self:
+        """The key in ``path``; a new one is made and saved there if there is none.
+
+        Raises:
+            SourceError: The file is there but unusable.
+            StorageError: It cannot be written.
+        """
+        if path.exists():
+            return cls.load(path)
+        key = cls.generate(holder)
+        try:
+            key.save(path)
+        except StorageError:
+            if path.exists():  # another process was first
+                return cls.load(path)
+            raise
+        return key
+
+    def save(self, path: Path) -> None:
+        """Write the key file: mode 0600 from its first byte, whole or absent, never over another file.
+
+        Raises:
+            StorageError: It cannot be written, or there is a file already.
+        """
+        ensure_directory(path.parent)
+        with storage_errors(path):
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes 0600
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(canonical_json(self._file.to_json()))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                os.unlink(temporary)
+                raise
+        try:
+            os.link(temporary, path)  # unlike rename, refuses to replace
+        except OSError as error:
+            raise StorageError(
+                f"The key {path} cannot be written: {error.strerror}.",
+                hint="Keys are never overwritten: choose a new path, in a directory that is yours to write.",
+            ) from error
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def sign(self, context: SigningContext, message: bytes) -> Signature:
+        """Sign ``message`` for one use."""
+        return Signature(key=self.public.signing, value=self._signing.sign(_framed(context, message)).hex())
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Open what was encrypted to this key's recipient.
+
+        Raises:
+            IntegrityError: It was encrypted to others, or is damaged.
+        """
+        try:
+            return bytes(pyrage.decrypt(data, [self._identity]))
+        except pyrage.DecryptError as error:
+            raise IntegrityError(
+                f"{self.public.label} cannot open this: {error}.",
+                hint="Use the key it was sealed to; if this is the one, the file is damaged: restore it from a copy.",
+            ) from error
+
+
+def encrypt(data: bytes, recipients: Sequence[PublicKey]) -> bytes:
+    """Encrypt to one or several recipients; each can open it alone (age v1)."""
+    return bytes(pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(key.recipient) for key in recipients]))
+
+
+def verify_signature(signature: Signature, context: SigningContext, message: bytes) -> bool:
+    """Whether the signature is its key's over ``message`` for this use."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key))
+        key.verify(bytes.fromhex(signature.value), _framed(context, message))
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -1,0 +1,296 @@
+"""The ledger: an append-only file in which every line is signed and names the line before.
+
+In: a kind, a body, a key. Out: a :class:`~spiritsafe.core.certificates.LedgerEntry` that is on disk before ``append``
+returns. Each line is the entry's canonical JSON and a newline; a line without its newline is an append that was
+killed and never counts. Writers take turns under a file lock; readers need none. The Merkle root over the lines is
+what a :class:`~spiritsafe.core.certificates.SignedHead` vouches for.
+Exercised by ``pytest tests/unit/ledger/test_log.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import final
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
+from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.files import ensure_directory, locked, storage_errors
+from spiritsafe.ledger.keys import KeyPair, verify_signature
+from spiritsafe.ledger.merkle import consistency_proof, inclusion_path, leaf_hash, root_hash, verify_inclusion
+
+__all__ = ["GENESIS", "Ledger", "LedgerCheck", "utc_now", "verify_entry", "verify_evidence", "verify_head"]
+
+GENESIS = "sha256:" + "0" * 64
+"""``previous`` of the first entry."""
+
+_UNSIGNED = Signature(key="0" * 64, value="0" * 128)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LedgerCheck:
+    """What reading a ledger from the start found.
+
+    Attributes:
+        num_entries: Good entries before the first bad one.
+        first_bad: Index of the first bad entry, None if all are good.
+        problem: What is wrong with it; empty if nothing is.
+    """
+
+    num_entries: int
+    first_bad: int | None = None
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True when every byte of the file belongs to a good entry."""
+        return self.first_bad is None
+
+
+def utc_now() -> str:
+    """The time as records write it: UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def verify_entry(entry: LedgerEntry) -> bool:
+    """Whether an entry's signature is good."""
+    return verify_signature(entry.signature, "ledger-entry", entry.signed_bytes())
+
+
+def verify_head(head: SignedHead) -> bool:
+    """Whether a head's signature is good."""
+    return verify_signature(head.signature, "ledger-head", head.signed_bytes())
+
+
+def verify_evidence(evidence: Evidence, head: SignedHead) -> bool:
+    """Whether the entry is signed and its path leads to the head's root."""
+    path = [bytes.fromhex(step) for step in evidence.path]
+    leaf = leaf_hash(evidence.entry.canonical())
+    return verify_entry(evidence.entry) and verify_inclusion(
+        leaf, evidence.entry.index, head.size, path, bytes.fromhex(head.root)
+    )
+
+
+def _parse_line(line: bytes, after: LedgerEntry | None) -> LedgerEntry:
+    """One line as an entry that follows ``after``.
+
+    Raises:
+        IntegrityError: It does not.
+    """
+    hint = "The ledger was altered or damaged: restore it from a good copy, and keep this one as evidence."
+    try:
+        entry = LedgerEntry.from_json(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"not a ledger entry ({error})", hint=hint) from error
+    if entry.canonical() != line:
+        raise IntegrityError("not in canonical form", hint=hint)
+    if entry.index != (after.index + 1 if after else 0):
+        raise IntegrityError(f"it calls itself entry {entry.index}", hint=hint)
+    if entry.previous != (after.content_digest if after else GENESIS):
+        raise IntegrityError("it does not follow the entry before it", hint=hint)
+    if after and entry.time < after.time:
+        raise IntegrityError("its time is before that of the entry before it", hint=hint)
+    if not verify_entry(entry):
+        raise IntegrityError("its signature is not its key's", hint=hint)
+    return entry
+
+
+@final
+class Ledger:
+    """A ledger file. Reading it checks it; a bad entry is an error wherever it is met.
+
+    Args:
+        path: The JSON-lines file; a missing one is an empty ledger.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries: list[LedgerEntry] = []
+        self._leaves: list[bytes] = []
+        self._end = 0  # bytes of the file that are read and good
+
+    def entries(self) -> Sequence[LedgerEntry]:
+        """All finished entries, those appended by others since the last call included.
+
+        Raises:
+            IntegrityError: An entry is bad, or the file became shorter; the message names the entry.
+            SourceError: The file cannot be read.
+        """
+        self._refresh()
+        return tuple(self._entries)
+
+    def find(self, kind: str, **body: JSON) -> list[LedgerEntry]:
+        """Entries of a kind whose body holds these values, in order."""
+        return [e for e in self.entries() if e.kind == kind and all(e.body.get(k) == v for k, v in body.items())]
+
+    def append(
+        self,
+        kind: str,
+        body: Mapping[str, JSON],
+        key: KeyPair,
+        *,
+        guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
+    ) -> LedgerEntry:
+        """Append a signed entry; it is on disk when this returns.
+
+        Args:
+            kind: What the body is.
+            body: Any JSON object.
+            key: Who signs.
+            guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
+
+        Raises:
+            IntegrityError: The ledger is damaged.
+            StorageError: It cannot be written; it is as it was.
+        """
+        ensure_directory(self.path.parent)
+        with locked(self.path.with_name(self.path.name + ".lock")):
+            self._refresh()
+            if guard is not None:
+                guard(tuple(self._entries))
+            last = self._entries[-1] if self._entries else None
+            now = utc_now()
+            draft = LedgerEntry(
+                index=last.index + 1 if last else 0,
+                previous=last.content_digest if last else GENESIS,
+                time=max(now, last.time) if last else now,  # clocks may step back; the order of entries may not
+                kind=kind,
+                body=dict(body),
+                signature=_UNSIGNED,
+            )
+            signature = key.sign("ledger-entry", draft.signed_bytes())
+            entry = LedgerEntry.from_json({**draft.to_json(), "signature": signature.to_json()})
+            self._write(entry.canonical() + b"\n")
+            self._keep(entry)
+            return entry
+
+    def head(self, key: KeyPair) -> SignedHead:
+        """Vouch for the ledger as it is now.
+
+        Raises:
+            IntegrityError: The ledger is empty or damaged.
+        """
+        self._refresh()
+        if not self._leaves:
+            raise IntegrityError(f"{self.path} is empty.", hint="Append something before signing its head.")
+        draft = SignedHead(
+            size=len(self._leaves), root=root_hash(self._leaves).hex(), time=utc_now(), signature=_UNSIGNED
+        )
+        signature = key.sign("ledger-head", draft.signed_bytes())
+        return SignedHead(size=draft.size, root=draft.root, time=draft.time, signature=signature)
+
+    def evidence(self, index: int, head: SignedHead) -> Evidence:
+        """An entry with its inclusion path under ``head``.
+
+        Raises:
+            IntegrityError: The head is not of this ledger, or has no such entry.
+        """
+        if self.root(head.size) != head.root:
+            raise IntegrityError("This head is not of this ledger.", hint="Use a head signed over the same file.")
+        path = inclusion_path(index, self._leaves[: head.size])
+        return Evidence(entry=self._entries[index], path=tuple(step.hex() for step in path))
+
+    def consistency(self, size: int) -> list[bytes]:
+        """Proof that the first ``size`` entries are the beginning of the ledger as it is now."""
+        self._refresh()
+        return consistency_proof(size, self._leaves)
+
+    def root(self, size: int) -> str:
+        """Root over the first ``size`` entries.
+
+        Raises:
+            IntegrityError: There are fewer.
+        """
+        self._refresh()
+        if size > len(self._leaves):
+            raise IntegrityError(
+                f"{self.path} has {len(self._leaves)} entries, not {size}: it was cut short.",
+                hint="Restore it from a good copy.",
+            )
+        return root_hash(self._leaves[:size]).hex()
+
+    def verify(self) -> LedgerCheck:
+        """Read the whole file afresh and name the first bad entry; an unfinished last line is bad too.
+
+        Raises:
+            SourceError: The file is missing or cannot be read.
+        """
+        fresh = Ledger(self.path)
+        if not self.path.exists():
+            raise SourceError(f"There is no ledger at {self.path}.", hint="Check the path.")
+        try:
+            torn = fresh._refresh()
+        except IntegrityError as error:
+            return LedgerCheck(len(fresh._entries), first_bad=len(fresh._entries), problem=error.message)
+        if torn:
+            at = len(fresh._entries)
+            return LedgerCheck(at, first_bad=at, problem=f"entry {at} (line {at + 1}) of {self.path} is unfinished")
+        return LedgerCheck(len(fresh._entries))
+
+    def _keep(self, entry: LedgerEntry) -> None:
+        line = entry.canonical()
+        self._entries.append(entry)
+        self._leaves.append(leaf_hash(line))
+        self._end += len(line) + 1
+
+    def _refresh(self) -> bytes:
+        """Read what was appended since; return the bytes behind the last newline (an unfinished append)."""
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._end:
+                    raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
+                file.seek(self._end)
+                data = file.read()
+        except FileNotFoundError:
+            if self._end:
+                raise IntegrityError(f"{self.path} vanished.", hint="Restore it from a good copy.") from None
+            return b""
+        except OSError as error:
+            raise SourceError(
+                f"{self.path} cannot be read: {error.strerror}.", hint="Check that it is yours to read."
+            ) from error
+        *lines, torn = data.split(b"\n")
+        for line in lines:
+            number = len(self._entries)
+            try:
+                entry = _parse_line(line, self._entries[-1] if self._entries else None)
+            except IntegrityError as error:
+                raise IntegrityError(
+                    f"Entry {number} (line {number + 1}) of {self.path} is bad: {error.message}.", hint=error.hint
+                ) from error
+            self._keep(entry)
+        return torn
+
+    def _write(self, line: bytes) -> None:
+        """Append whole or not at all: first set an unfinished line aside, after a failed write cut back."""
+        new = not self.path.exists()
+        with storage_errors(self.path):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                torn = os.pread(descriptor, os.fstat(descriptor).st_size - self._end, self._end)
+                if torn:
+                    with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
+                        aside.write(torn + b"\n")
+                    os.ftruncate(descriptor, self._end)
+                try:
+                    done = 0
+                    while done < len(line):
+                        done += os.pwrite(descriptor, line[done:], self._end + done)
+                    os.fsync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, self._end)
+                    raise
+            finally:
+                os.close(descriptor)
+            if new:
+                directory = os.open(self.path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)

@@ -1,0 +1,94 @@
+"""Models: where they come from, how chats become their tokens, running them, and what they cost in bytes.
+
+Needs the ``train`` extra (torch, transformers).
+"""
+
+from __future__ import annotations
+
+from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents
+from spiritsafe.models.budget import (
+    Footprint,
+    Quantisation,
+    TrainingMemory,
+    WeightClass,
+    kv_cache_bytes,
+    layers_within,
+    measure_bytes,
+    predict_footprint,
+    predict_training,
+    shallower,
+    weight_bytes,
+)
+from spiritsafe.models.chat import ChatFormat, require_same_vocabulary
+from spiritsafe.models.checkpoints import (
+    parent_of,
+    read_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+    write_lineage,
+)
+from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.engine import LocalGenerator
+from spiritsafe.models.engine_dtype import preferred_dtype
+from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.fallback_generator import FallbackGenerator, open_generator
+from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.loading import LoadedModel, load_decoder, load_model
+from spiritsafe.models.prune import (
+    DepthPlan,
+    block_influence,
+    choose_layers,
+    cut_depth,
+    layers_for_fraction,
+    mean_loss,
+)
+from spiritsafe.models.sources import default_cache, find_source, resolve_source
+from spiritsafe.models.tiny import write_tiny
+
+__all__ = [
+    "IGNORED",
+    "ChatFormat",
+    "Decoder",
+    "DecoderConfig",
+    "DepthPlan",
+    "Document",
+    "FallbackGenerator",
+    "Footprint",
+    "Head",
+    "LanguageModel",
+    "LoadedModel",
+    "LocalGenerator",
+    "PackedBatch",
+    "Quantisation",
+    "TrainingMemory",
+    "TransformersModel",
+    "WeightClass",
+    "block_influence",
+    "choose_layers",
+    "cut_depth",
+    "default_cache",
+    "find_source",
+    "kv_cache_bytes",
+    "layers_for_fraction",
+    "layers_within",
+    "load_decoder",
+    "load_model",
+    "mean_loss",
+    "measure_bytes",
+    "open_generator",
+    "pack_documents",
+    "parent_of",
+    "predict_footprint",
+    "predict_training",
+    "preferred_dtype",
+    "read_checkpoint",
+    "require_same_vocabulary",
+    "resolve_source",
+    "save_checkpoint",
+    "shallower",
+    "verify_checkpoint",
+    "weight_bytes",
+    "write_lineage",
+    "write_tiny",
+]

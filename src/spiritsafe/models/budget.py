@@ -1,0 +1,354 @@
+"""Bytes before they are spent: weights at a quantisation, KV cache at a context, memory of training.
+
+In: a ``config.json`` or a model directory. Out: exact predictions of weight bytes (per tensor, by the rules of the
+writer: safetensors, or llama.cpp's quantiser for GGUF), of the KV cache, and an estimate of training memory; and the
+measured bytes of a directory to hold them against.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, final
+
+from pydantic import Field, model_validator
+
+from spiritsafe.core.errors import BudgetError, CompatibilityError
+from spiritsafe.core.records import Record
+from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.weights import read_tensor_table
+
+__all__ = [
+    "Footprint",
+    "Quantisation",
+    "TrainingMemory",
+    "WeightClass",
+    "kv_cache_bytes",
+    "layers_within",
+    "measure_bytes",
+    "predict_footprint",
+    "predict_training",
+    "shallower",
+    "tensor_shapes",
+    "weight_bytes",
+]
+
+Quantisation = Literal["fp32", "bf16", "f16", "q8_0", "q4_1", "q4_0", "q4_k_m"]
+"""How weights are stored: the first three in safetensors or GGUF, the others in GGUF."""
+
+_DTYPE_BYTES = {"fp32": 4, "bf16": 2, "f16": 2, "q8_0": 34 / 32}
+# Type -> (numbers in a block, bytes of a block).
+_BLOCKS = {
+    "f32": (1, 4),
+    "f16": (1, 2),
+    "q8_0": (32, 34),
+    "q4_0": (32, 18),
+    "q4_1": (32, 20),
+    "q5_0": (32, 22),
+    "q4_k": (256, 144),
+    "q6_k": (256, 210),
+}
+# llama.cpp falls back to these when a row is not whole blocks (``llama_tensor_get_type``).
+_FALLBACKS = {"q4_k": "q5_0", "q6_k": "q8_0", "q4_0": "f16", "q4_1": "f16", "q5_0": "f16", "q8_0": "f16"}
+
+
+@final
+class WeightClass(Record):
+    """A rung of the ladder: how many bytes a student may take, and how they are counted.
+
+    Attributes:
+        name: For people, such as "100 MB".
+        max_bytes: Weights plus KV cache.
+        quantisation: How the weights are stored.
+        context: Tokens of KV cache that count; 0 counts weights only.
+        kv_dtype: How the cache is stored.
+    """
+
+    name: str
+    max_bytes: int = Field(ge=1)
+    quantisation: Quantisation = "bf16"
+    context: int = Field(default=0, ge=0)
+    kv_dtype: Literal["fp32", "bf16", "f16", "q8_0"] = "bf16"
+
+    def footprint(self, config: Mapping[str, Any]) -> Footprint:
+        """What a model takes, counted by this class's rules."""
+        return predict_footprint(
+            config, self.quantisation, context=self.context, kv_dtype=self.kv_dtype, num_sequences=1
+        )
+
+    def admits(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model fits."""
+        return self.footprint(config).total_bytes <= self.max_bytes
+
+
+@final
+class Footprint(Record):
+    """Bytes of a model that is only run."""
+
+    weight_bytes: int
+    kv_cache_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Weights and cache."""
+        return self.weight_bytes + self.kv_cache_bytes
+
+
+@final
+class TrainingMemory(Record):
+    """Estimated peak bytes of training.
+
+    Attributes:
+        compute_bytes: The copy of the weights that the passes run on (0 when they run on the masters).
+        master_bytes: fp32 weights.
+        gradient_bytes: One gradient per weight.
+        optimiser_bytes: Adam's two fp32 moments.
+        activation_bytes: Kept for the backward pass.
+        head_bytes: One chunk of fp32 logits and its gradient.
+        teacher_bytes: A live teacher's weights.
+    """
+
+    compute_bytes: int
+    master_bytes: int
+    gradient_bytes: int
+    optimiser_bytes: int
+    activation_bytes: int
+    head_bytes: int
+    teacher_bytes: int = 0
+    total_bytes: int
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        parts = self.compute_bytes + self.master_bytes + self.gradient_bytes + self.optimiser_bytes
+        parts += self.activation_bytes + self.head_bytes + self.teacher_bytes
+        if parts != self.total_bytes:
+            raise ValueError(f"the parts sum to {parts}, not {self.total_bytes}")
+        return self
+
+
+def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor that a model of the Decoder's family stores.
+
+    Raises:
+        CompatibilityError: Another architecture; measure a directory instead.
+    """
+    c = DecoderConfig.from_hf(config)
+    query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+    linears = {
+        "self_attn.q_proj": (query, c.hidden_size, c.qkv_bias),
+        "self_attn.k_proj": (key_value, c.hidden_size, c.qkv_bias),
+        "self_attn.v_proj": (key_value, c.hidden_size, c.qkv_bias),
+        "self_attn.o_proj": (c.hidden_size, query, c.out_bias),
+        "mlp.gate_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
+        "mlp.up_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
+        "mlp.down_proj": (c.hidden_size, c.intermediate_size, c.mlp_bias),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocab_size, c.hidden_size)}
+    for layer in range(c.num_layers):
+        stem = f"model.layers.{layer}."
+        for name, (rows, columns, bias) in linears.items():
+            shapes[f"{stem}{name}.weight"] = (rows, columns)
+            if bias:
+                shapes[f"{stem}{name}.bias"] = (rows,)
+        norms = {"input_layernorm": c.hidden_size, "post_attention_layernorm": c.hidden_size}
+        if c.qk_norm:
+            norms |= {"self_attn.q_norm": c.head_dim, "self_attn.k_norm": c.head_dim}
+        shapes |= {f"{stem}{name}.weight": (size,) for name, size in norms.items()}
+    shapes["model.norm.weight"] = (c.hidden_size,)
+    if not c.tied:
+        shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
+    return shapes
+
+
+def weight_bytes(shapes: Mapping[str, tuple[int, ...]], quantisation: Quantisation) -> int:
+    """Bytes of tensors as stored, without file headers and tokenizer.
+
+    fp32 and bf16 store every tensor alike. The others follow llama.cpp: vectors stay fp32, the head (or the embedding
+    that serves as head) gets a finer type, rows that are not whole blocks fall back to a coarser block.
+
+    Args:
+        shapes: Name → shape under Hugging Face's names; a tied head is not listed.
+        quantisation: How they are stored.
+    """
+    if quantisation in ("fp32", "bf16"):
+        return sum(math.prod(shape) for shape in shapes.values()) * int(_DTYPE_BYTES[quantisation])
+    num_layers = 1 + max((int(m[1]) for n in shapes if (m := re.search(r"layers\.(\d+)\.", n))), default=-1)
+    tied = "lm_head.weight" not in shapes
+    return sum(
+        _stored_bytes(shape, _gguf_type(name, shape, quantisation, num_layers=num_layers, tied=tied))
+        for name, shape in shapes.items()
+    )
+
+
+def _stored_bytes(shape: tuple[int, ...], kind: str) -> int:
+    block, num_bytes = _BLOCKS[kind]
+    return math.prod(shape) // block * num_bytes
+
+
+def _gguf_type(name: str, shape: tuple[int, ...], quantisation: Quantisation, *, num_layers: int, tied: bool) -> str:
+    """llama.cpp's choice for a tensor (``llama_tensor_get_type``)."""
+    if len(shape) == 1:
+        return "f32"
+    if quantisation == "f16":
+        return "f16"
+    kind = "q4_k" if quantisation == "q4_k_m" else str(quantisation)
+    is_head = name == "lm_head.weight" or (tied and name == "model.embed_tokens.weight")
+    if is_head and kind != "q8_0":
+        kind = "q6_k"
+    elif quantisation == "q4_k_m" and re.search(r"(v_proj|down_proj)\.weight$", name):
+        layer = int(re.search(r"layers\.(\d+)\.", name)[1])  # type: ignore[index]  # such tensors have a layer
+        kind = "q6_k" if _more_bits(layer, num_layers) else "q4_k"
+    while shape[-1] % _BLOCKS[kind][0]:
+        kind = _FALLBACKS[kind]
+    return kind
+
+
+def _more_bits(layer: int, num_layers: int) -> bool:
+    """llama.cpp's ``use_more_bits``: the first and last eighth, and every third layer between."""
+    eighth = num_layers // 8
+    return layer < eighth or layer >= 7 * num_layers // 8 or (layer - eighth) % 3 == 2
+
+
+def kv_cache_bytes(config: Mapping[str, Any], *, context: int, num_sequences: int, kv_dtype: str) -> int:
+    """Bytes of keys and values: two vectors per token, layer and key-value head; a window bounds a layer's tokens.
+
+    Raises:
+        CompatibilityError: Another architecture than the Decoder's family, or an unknown type.
+    """
+    if kv_dtype not in _DTYPE_BYTES:
+        raise CompatibilityError(
+            f"{kv_dtype!r} is no type of a KV cache.", hint=f"Known: {', '.join(sorted(_DTYPE_BYTES))}."
+        )
+    c = DecoderConfig.from_hf(config)
+    tokens = sum(context if window is None else min(context, window) for window in c.windows)
+    return math.ceil(2 * tokens * c.num_kv_heads * c.head_dim * num_sequences * _DTYPE_BYTES[kv_dtype])
+
+
+def predict_footprint(
+    config: Mapping[str, Any],
+    quantisation: Quantisation,
+    *,
+    context: int = 0,
+    kv_dtype: str = "bf16",
+    num_sequences: int = 1,
+) -> Footprint:
+    """Bytes to run a model.
+
+    Args:
+        config: ``config.json`` of the Decoder's family.
+        quantisation: How weights are stored.
+        context: Tokens of cache per sequence.
+        kv_dtype: How the cache is stored.
+        num_sequences: Sequences at once.
+
+    Raises:
+        CompatibilityError: Another architecture.
+    """
+    return Footprint(
+        weight_bytes=weight_bytes(tensor_shapes(config), quantisation),
+        kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),
+    )
+
+
+def predict_training(
+    config: Mapping[str, Any],
+    *,
+    num_tokens: int,
+    compute_dtype: Literal["fp32", "bf16"] = "bf16",
+    head_rows: int = 512,
+    checkpointing: bool = False,
+    teacher: Mapping[str, Any] | None = None,
+) -> TrainingMemory:
+    """Estimated peak bytes of one training step with AdamW and fp32 masters.
+
+    Args:
+        config: The model that learns.
+        num_tokens: Of one micro-batch.
+        compute_dtype: Of the passes and gradients.
+        head_rows: Rows of logits held at once.
+        checkpointing: Keep only each block's input and recompute the rest.
+        teacher: A live teacher's ``config.json``, held in the compute type.
+
+    Raises:
+        CompatibilityError: Another architecture.
+    """
+    c = DecoderConfig.from_hf(config)
+    num_bytes = 2 if compute_dtype == "bf16" else 4
+    parameters = c.num_parameters
+    parts = {
+        "compute_bytes": parameters * num_bytes if compute_dtype == "bf16" else 0,
+        "master_bytes": 4 * parameters,
+        "gradient_bytes": parameters * num_bytes,
+        "optimiser_bytes": 8 * parameters,
+        "activation_bytes": _activation_bytes(c, num_tokens, num_bytes, checkpointing=checkpointing),
+        # fp32 logits, their gradient, and the same in a second distribution when a teacher is compared with
+        "head_bytes": head_rows * c.vocab_size * 4 * (4 if teacher is not None else 2),
+        "teacher_bytes": 0 if teacher is None else DecoderConfig.from_hf(teacher).num_parameters * num_bytes,
+    }
+    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _activation_bytes(c: DecoderConfig, num_tokens: int, num_bytes: int, *, checkpointing: bool) -> int:
+    """What one forward keeps for its backward.
+
+    Per token and layer: the two norms' inputs and outputs, rotated queries and keys with values (before and after
+    packing for attention), attention's output, and gate, up, activation and product of the feed-forward.
+    """
+    query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+    layer = 4 * c.hidden_size + 3 * (query + 2 * key_value) + 2 * query + 4 * c.intermediate_size
+    kept = c.num_layers * c.hidden_size + layer if checkpointing else c.num_layers * layer
+    return num_tokens * num_bytes * (kept + 2 * c.hidden_size)
+
+
+def measure_bytes(directory: Path) -> int:
+    """Bytes of a directory's tensors as they are on disk.
+
+    Raises:
+        SourceError: No weights, or damaged ones.
+    """
+    return sum(info.num_bytes for info in read_tensor_table(directory).values())
+
+
+def layers_within(
+    config: Mapping[str, Any], max_bytes: int, quantisation: Quantisation, *, context: int = 0, kv_dtype: str = "bf16"
+) -> int:
+    """Most layers that a depth-cut of this model may keep.
+
+    Raises:
+        BudgetError: Not even one layer fits.
+        CompatibilityError: Another architecture.
+    """
+    fitting = [
+        layers
+        for layers, shallow in _depths(config)
+        if predict_footprint(shallow, quantisation, context=context, kv_dtype=kv_dtype).total_bytes <= max_bytes
+    ]
+    if not fitting:
+        smallest = predict_footprint(next(_depths(config))[1], quantisation, context=context, kv_dtype=kv_dtype)
+        raise BudgetError(
+            f"One layer alone takes {smallest.total_bytes:,} bytes in {quantisation}; the budget is {max_bytes:,}.",
+            hint="Raise the budget, quantise harder, or start from a smaller model.",
+        )
+    return max(fitting)
+
+
+def _depths(config: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for layers in range(1, int(config["num_hidden_layers"]) + 1):
+        yield layers, shallower(config, range(layers))
+
+
+def shallower(config: Mapping[str, Any], keep: Iterable[int]) -> dict[str, Any]:
+    """The configuration of the same model with some of its layers; lists with one entry a layer follow."""
+    kept = list(keep)
+    total = int(config["num_hidden_layers"])
+    out = json.loads(json.dumps(dict(config)))
+    for name, value in out.items():
+        if isinstance(value, list) and len(value) == total and name in ("layer_types", "mlp_layer_types"):
+            out[name] = [value[layer] for layer in kept]
+    out["num_hidden_layers"] = len(kept)
+    if isinstance(out.get("max_window_layers"), int):
+        out["max_window_layers"] = sum(layer < config["max_window_layers"] for layer in kept)
+    return dict(out)

@@ -1,0 +1,227 @@
+"""The Decoder: one compact module for the dense RoPE family, shared by training and sampling.
+
+In: a :class:`DecoderConfig` and Hugging Face weights, then packed batches. Out: hidden states. Query, key and value
+are one matrix, gate and up are one; linear layers run on the N packed tokens without padding. Shapes: N tokens,
+H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models.attention import Layout, attend, make_layout
+from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.decoder_weights import load_hf_tensors, make_hf_tensors, save_hf
+from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.rope import RopeTable, rotate
+
+__all__ = ["Block", "Decoder", "RMSNorm"]
+
+
+@final
+class RMSNorm(nn.Module):
+    """Root-mean-square norm; statistics in float32, as transformers."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return functional.rms_norm(hidden, (hidden.shape[-1],), self.weight, self.eps)
+
+
+@final
+class Block(nn.Module):
+    """One layer: attention, then a gated feed-forward, each added to the stream."""
+
+    def __init__(self, config: DecoderConfig, index: int) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
+        self.head_dim = config.head_dim
+        self.scale = config.attention_scale
+        self.window = config.windows[index]
+        self.residual_multiplier = config.residual_multiplier
+        hidden, heads = config.hidden_size, config.num_heads + 2 * config.num_kv_heads
+        self.input_norm = RMSNorm(hidden, config.rms_norm_eps)
+        self.qkv = nn.Linear(hidden, heads * config.head_dim, bias=config.qkv_bias)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.out = nn.Linear(config.num_heads * config.head_dim, hidden, bias=config.out_bias)
+        self.mlp_norm = RMSNorm(hidden, config.rms_norm_eps)
+        self.gate_up = nn.Linear(hidden, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.down = nn.Linear(config.intermediate_size, hidden, bias=config.mlp_bias)
+
+    def project(self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys side by side ``[N, S + K, W]``, and values ``[N, K, W]``."""
+        qkv_NHW = self.qkv(self.input_norm(stream_NH)).view(stream_NH.shape[0], -1, self.head_dim)
+        sizes = [self.num_heads + self.num_kv_heads, self.num_kv_heads]
+        raw_NRW, value_NKW = torch.split(qkv_NHW, sizes, dim=1)
+        if self.q_norm is not None and self.k_norm is not None:
+            query_NSW, key_NKW = torch.split(raw_NRW, [self.num_heads, self.num_kv_heads], dim=1)
+            raw_NRW = torch.cat((self.q_norm(query_NSW), self.k_norm(key_NKW)), dim=1)
+        return rotate(raw_NRW, cos_NE, sin_NE), value_NKW
+
+    def finish(self, stream_NH: Tensor, attended_NSW: Tensor) -> Tensor:
+        """Output projection and feed-forward, each added to the stream."""
+        stream_NH = self._add(stream_NH, self.out(attended_NSW.flatten(1)))
+        gate_NF, up_NF = self.gate_up(self.mlp_norm(stream_NH)).chunk(2, dim=-1)
+        return self._add(stream_NH, self.down(functional.silu(gate_NF) * up_NF))
+
+    def _add(self, stream_NH: Tensor, update_NH: Tensor) -> Tensor:
+        return stream_NH + (update_NH if self.residual_multiplier == 1.0 else update_NH * self.residual_multiplier)
+
+    def forward(self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor, layout: Layout) -> Tensor:
+        """The whole layer over a packed batch."""
+        rotated_NRW, value_NKW = self.project(stream_NH, cos_NE, sin_NE)
+        attended_NSW = attend(rotated_NRW, value_NKW, layout, scale=self.scale, window=self.window)
+        return self.finish(stream_NH, attended_NSW)
+
+
+@final
+class Decoder(LanguageModel):
+    """A dense decoder with rotary positions.
+
+    Args:
+        config: Its architecture.
+        dtype: Of all weights.
+        device: Of all weights.
+        seed: Weights are drawn from it (normal, ``initializer_range`` of the config's metadata); None leaves them
+            unset, for a caller that loads them next.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size, self.hidden_size = config.vocab_size, config.hidden_size
+        self.num_layers, self.max_context = config.num_layers, config.max_context
+        self.activation_checkpointing = False
+        with torch.device("meta"):
+            self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+            self.blocks = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
+            self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+            self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.to(dtype)
+        self.to_empty(device=device)
+        self._rope = RopeTable(config.rope, config.head_dim)
+        if seed is not None:
+            self._draw_weights(seed)
+
+    def _draw_weights(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        scale = self.config.metadata.get("initializer_range", 0.02)
+        spread = float(scale) if isinstance(scale, int | float) else 0.02
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+                elif parameter.dim() == 1:
+                    parameter.fill_(1.0)
+                else:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.embedding.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.embedding.weight.device
+
+    def rope_tables(self, num_positions: int) -> tuple[Tensor, Tensor]:
+        """``cos_PE`` and ``sin_PE`` for at least that many positions, in the weights' dtype and device."""
+        return self._rope.table(num_positions, device=self.device, dtype=self.dtype)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """The stream that enters the first block."""
+        stream: Tensor = self.embedding(token_ids)
+        multiplier = self.config.embedding_multiplier
+        return stream if multiplier == 1.0 else stream * multiplier
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Hidden states after the final norm, ``[N, H]``.
+
+        Raises:
+            CompatibilityError: A document is longer than the model's context.
+        """
+        longest = max(batch.lengths)
+        if longest > self.max_context:
+            raise CompatibilityError(
+                f"A document of {longest} tokens does not fit this model's context of {self.max_context}.",
+                hint="Shorten or split the document, or use a model with a longer context.",
+            )
+        cos_PE, sin_PE = self.rope_tables(longest)
+        cos_NE, sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
+        layout = make_layout(batch.lengths, self.device)
+        stream_NH = self.embed(batch.token_ids_N)
+        for block in self.blocks:
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                stream_NH = checkpoint(block, stream_NH, cos_NE, sin_NE, layout, use_reentrant=False)
+            else:
+                stream_NH = block(stream_NH, cos_NE, sin_NE, layout)
+        normed_NH: Tensor = self.norm(stream_NH)
+        return normed_NH
+
+    def head(self) -> Head:
+        """The head; the embedding's own parameter when tied."""
+        weight: Any = self.embedding.weight if self.lm_head is None else self.lm_head.weight
+        return Head(weight_VH=weight, scale=1.0 / self.config.logits_scaling)
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """``[N, V]`` in the weights' dtype."""
+        head = self.head()
+        logits_NV = functional.linear(hidden_NH, head.weight_VH)
+        return logits_NV if head.scale == 1.0 else logits_NV * head.scale
+
+    def compile_blocks(self) -> None:
+        """Compile the body with ``torch.compile``; one compilation serves all layers.
+
+        Projections and feed-forward are compiled, attention stays the library's kernel between them, so batches of
+        mixed lengths need no new compilation for each new set of documents.
+        """
+        for block in self.blocks:
+            if not isinstance(block, Block):
+                raise TypeError("a Decoder holds Blocks only")
+            block.project = torch.compile(block.project)  # type: ignore[method-assign]  # same signature, compiled
+            block.finish = torch.compile(block.finish)  # type: ignore[method-assign]  # same signature, compiled
+
+    def load_state_dict_hf(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy weights in under Hugging Face's names, cast to this model's dtype.
+
+        Raises:
+            CompatibilityError: A tensor is missing, unknown or of another shape.
+        """
+        load_hf_tensors(self, self.config, tensors)
+
+    def hf_state_dict(self) -> dict[str, Tensor]:
+        """Weights under Hugging Face's names: views of the parameters, so bit-exact; no head when tied."""
+        return make_hf_tensors(self, self.config)
+
+    def save_weights(self, directory: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
+
+        Raises:
+            StorageError: The directory cannot be written.
+        """
+        config: dict[str, Any] = {**self.config.to_hf(), "dtype": str(self.dtype).removeprefix("torch.")}
+        config.pop("torch_dtype", None)
+        save_hf(directory, config, self.hf_state_dict())

@@ -1,0 +1,285 @@
+"""Completions from models that the Decoder does not cover, through transformers' ``generate`` and its caches.
+
+In: prompts and how to sample. Out: attempts, drawn by the same sampler and seeds as the engine's, a batch at a time.
+Shapes: B sequences, T tokens of the longest prompt, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
+from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
+from spiritsafe.core.seeds import derive_seed
+from spiritsafe.models.engine import LocalGenerator
+from spiritsafe.models.engine_text import StopFinder
+from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.sampler import draw
+
+__all__ = ["FallbackGenerator", "open_generator"]
+
+
+@final
+@dataclass(frozen=True)
+class _Wanted:
+    """One completion to draw."""
+
+    prompt: Prompt
+    sample_index: int
+    prompt_ids: tuple[int, ...]
+    limit: int
+
+
+@final
+class _Drawing:
+    """Draws each step's tokens inside ``generate`` and says which sequences are finished.
+
+    As a logits processor it leaves only the drawn token possible, so that greedy ``generate`` takes it.
+    """
+
+    def __init__(self, seeds_B: Tensor, sampling: Sampling) -> None:
+        self._seeds_B = seeds_B
+        self._sampling = sampling
+        self.tokens: list[Tensor] = []
+        self.logprobs: list[Tensor] = []
+
+    def process(self, input_ids: Tensor, scores_BV: Tensor) -> Tensor:
+        """Draw one token for each sequence."""
+        steps_B = torch.full_like(self._seeds_B, len(self.tokens))
+        drawn = draw(scores_BV.float(), self._seeds_B, steps_B, self._sampling)
+        self.tokens.append(drawn.token_ids_B)
+        self.logprobs.append(drawn.logprobs_B)
+        only_BV = torch.full_like(scores_BV, -torch.inf)
+        return only_BV.scatter_(1, drawn.token_ids_B[:, None], 0.0)
+
+
+@final
+class _Ends:
+    """Where each sequence of a batch ends: at an end token, a stop string or its limit."""
+
+    def __init__(self, wanted: Sequence[_Wanted], eos_ids: tuple[int, ...], stops: StopFinder, decode: Any) -> None:
+        self._wanted = wanted
+        self._eos_ids = eos_ids
+        self._stops = stops
+        self._decode = decode
+        self.token_ids: list[list[int]] = [[] for _ in wanted]
+        self.found: dict[int, tuple[FinishReason, str]] = {}
+        self.ended_at: dict[int, float] = {}
+
+    def look(self, newest: Sequence[int]) -> list[bool]:
+        """Take one more token of each sequence; whether each is finished."""
+        for row, token in enumerate(newest):
+            if row in self.found:
+                continue
+            ids = self.token_ids[row]
+            ids.append(token)
+            if token in self._eos_ids:
+                self._finish(row, "stop", self._decode(ids[:-1]))
+            elif (stopped := self._stops.find(ids, 1)) is not None:
+                self._finish(row, "stop", stopped[1])
+            elif len(ids) >= self._wanted[row].limit:
+                self._finish(row, "length", self._decode(ids))
+        return [row in self.found for row in range(len(newest))]
+
+    def _finish(self, row: int, reason: FinishReason, text: str) -> None:
+        self.found[row] = (reason, text)
+        self.ended_at[row] = time.perf_counter()
+
+
+@final
+class FallbackGenerator:
+    """A :class:`~spiritsafe.core.generator.Generator` over a transformers model.
+
+    A token's draw depends on its sequence's seed and place only, as in the engine; its probabilities may differ in
+    the last bits with the batch and its padding.
+
+    Args:
+        loaded: A model opened through transformers.
+        max_batch: Most sequences at a time.
+        max_context: Longest prompt plus completion; None is the model's own context.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, max_batch: int = 64, max_context: int | None = None) -> None:
+        if not isinstance(loaded.model, TransformersModel):
+            raise TypeError("FallbackGenerator needs a TransformersModel; LocalGenerator runs the others")
+        # Scoring, descriptions and the checks of sizes are the engine's.
+        self._engine = LocalGenerator(loaded, max_batch=max_batch, max_context=max_context)
+        self._model: Any = loaded.model.model
+        self._loaded = loaded
+        self._max_batch = max_batch
+        self._max_context = min(max_context or loaded.model.max_context, loaded.model.max_context)
+        self._closed = False
+
+    def describe(self) -> GeneratorInfo:
+        """The checkpoint's name and digest."""
+        return self._engine.describe()
+
+    def score(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Natural-log probability, at temperature 1, of each token of each completion.
+
+        Raises:
+            CompatibilityError: A conversation with its completion does not fit the model's context or template.
+            NumericalError: The model's logits are not finite.
+            ProcedureError: The generator was closed.
+        """
+        return self._engine.score(conversations, completions)
+
+    def close(self) -> None:
+        """Refuse further calls; the model belongs to the caller."""
+        self._closed = True
+        self._engine.close()
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
+        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`.
+
+        Raises:
+            NumericalError: The model's logits are not finite.
+            ProcedureError: The generator was closed.
+        """
+        if self._closed:
+            raise ProcedureError("This generator was closed.", hint="Make a new one.")
+        wanted: list[_Wanted] = []
+        for prompt in prompts:
+            indices = range(prompt.first_sample, prompt.first_sample + prompt.num_samples)
+            ids = self._prompt_ids(prompt)
+            if isinstance(ids, str):
+                for index in indices:
+                    yield self._attempt(prompt, index, sampling, "error", error=ids)
+            else:
+                limit = min(sampling.max_tokens, self._max_context - len(ids))
+                wanted += [_Wanted(prompt, index, ids, limit) for index in indices]
+        for batch in self._batches(wanted):
+            yield from self._run(batch, sampling)
+
+    def _batches(self, wanted: list[_Wanted]) -> list[list[_Wanted]]:
+        """Prompts of similar length together; no sequence of a batch outgrows the context while others finish."""
+        batches: list[list[_Wanted]] = []
+        for one in sorted(wanted, key=lambda one: len(one.prompt_ids)):
+            most = max((other.limit for other in batches[-1]), default=0) if batches else 0
+            if (
+                not batches
+                or len(batches[-1]) == self._max_batch
+                or len(one.prompt_ids) + max(most, one.limit) > self._max_context
+            ):
+                batches.append([])
+            batches[-1].append(one)
+        return batches
+
+    def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...] | str:
+        """The prompt's tokens, or why it cannot be answered."""
+        try:
+            ids = tuple(self._loaded.chat.prompt_ids(prompt.messages))
+        except SpiritsafeError as error:
+            return error.diagnostics()
+        if not 0 < len(ids) < self._max_context:
+            return (
+                f"The prompt's {len(ids)} tokens do not fit the context of {self._max_context} with a completion. "
+                "Shorten the prompt or use a model with a longer context."
+            )
+        return ids
+
+    @torch.inference_mode()
+    def _draw_batch(self, wanted: Sequence[_Wanted], sampling: Sampling) -> tuple[_Drawing, _Ends]:
+        chat, device = self._loaded.chat, self._loaded.model.head().weight_VH.device
+        longest = max(len(one.prompt_ids) for one in wanted)
+        ids_BT = torch.full((len(wanted), longest), chat.pad_id, dtype=torch.int64)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, one in enumerate(wanted):
+            ids_BT[row, longest - len(one.prompt_ids) :] = torch.tensor(one.prompt_ids)
+            mask_BT[row, longest - len(one.prompt_ids) :] = 1
+        seeds = [derive_seed(one.prompt.seed, one.prompt.problem_id, one.sample_index) for one in wanted]
+        drawing = _Drawing(torch.tensor(seeds, device=device), sampling)
+        ends = _Ends(wanted, chat.eos_ids, StopFinder(chat.decode, sampling.stop), chat.decode)
+
+        def finished(input_ids: Tensor, scores: Tensor) -> Tensor:
+            return torch.tensor(ends.look(drawing.tokens[-1].tolist()), device=device)
+
+        settings = GenerationConfig(
+            do_sample=False, max_new_tokens=max(one.limit for one in wanted), pad_token_id=chat.pad_id, use_cache=True
+        )
+        own = self._model.generation_config
+        self._model.generation_config = GenerationConfig()  # the model's own penalties and ends must not join in
+        try:
+            self._model.generate(
+                input_ids=ids_BT.to(device),
+                attention_mask=mask_BT.to(device),
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([drawing.process]),
+                stopping_criteria=StoppingCriteriaList([finished]),
+            )
+        finally:
+            self._model.generation_config = own
+        return drawing, ends
+
+    def _run(self, wanted: Sequence[_Wanted], sampling: Sampling) -> Iterator[Attempt]:
+        started = time.perf_counter()
+        training = self._model.training
+        self._model.eval()
+        drawing, ends = self._draw_batch(wanted, sampling)
+        self._model.train(training)
+        logprobs = torch.stack(drawing.logprobs, dim=1).tolist()
+        for row, one in enumerate(wanted):
+            ids = ends.token_ids[row]
+            if any(value != value for value in logprobs[row][: len(ids)]):  # NaN: what draw gives for broken logits
+                raise NumericalError(
+                    f"The model {self._loaded.checkpoint.name} gives logits that are not finite.",
+                    hint="The weights are damaged or training diverged: go back to an earlier checkpoint.",
+                )
+            reason, text = ends.found[row]
+            yield self._attempt(
+                one.prompt,
+                one.sample_index,
+                sampling,
+                reason,
+                text=text,
+                token_ids=tuple(ids),
+                logprobs=tuple(logprobs[row][: len(ids)]),
+                num_prompt_tokens=len(one.prompt_ids),
+                num_tokens=len(ids),
+                seconds=ends.ended_at[row] - started,
+            )
+
+    def _attempt(
+        self, prompt: Prompt, sample_index: int, sampling: Sampling, reason: FinishReason, **what: Any
+    ) -> Attempt:
+        return Attempt(
+            problem_id=prompt.problem_id,
+            sample_index=sample_index,
+            model=self._loaded.checkpoint.digest,
+            sampling=sampling,
+            seed=prompt.seed,
+            finish_reason=reason,
+            **{"text": "", **what},
+        )
+
+
+def open_generator(
+    directory: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    max_batch: int = 64,
+    max_context: int | None = None,
+) -> Generator:
+    """A local Generator for a model directory: the engine where the Decoder fits, else transformers.
+
+    Raises:
+        SourceError: A file is missing or damaged.
+        CompatibilityError: The model cannot be run locally.
+    """
+    loaded = load_model(directory, dtype=dtype, device=device)
+    if isinstance(loaded.model, TransformersModel):
+        return FallbackGenerator(loaded, max_batch=max_batch, max_context=max_context)
+    return LocalGenerator(loaded, max_batch=max_batch, max_context=max_context)

@@ -1,0 +1,99 @@
+"""Opening a model directory: the Decoder where it fits, transformers elsewhere; with chat format and lineage.
+
+In: a directory from :func:`spiritsafe.models.resolve_source`. Out: a :class:`LoadedModel`. Weights are mapped from
+disk and copied once, straight into their final type and place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files import read_json
+from spiritsafe.core.records import Checkpoint
+from spiritsafe.models.chat import ChatFormat
+from spiritsafe.models.checkpoints import read_checkpoint
+from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.weights import iterate_tensors
+
+__all__ = ["LoadedModel", "load_decoder", "load_model"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model ready to train or sample.
+
+    Attributes:
+        model: Weights and forward.
+        chat: How conversations become its tokens.
+        checkpoint: Its lineage.
+        directory: Where it came from.
+    """
+
+    model: LanguageModel
+    chat: ChatFormat
+    checkpoint: Checkpoint
+    directory: Path
+
+
+def load_decoder(directory: Path, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
+    """The directory's weights in a Decoder.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+        CompatibilityError: The Decoder does not implement this architecture.
+    """
+    config = DecoderConfig.from_hf(read_json(directory / "config.json"))
+    model = Decoder(config, dtype=dtype, device=device, seed=None)
+    model.load_state_dict_hf(dict(iterate_tensors(directory)))
+    return model
+
+
+def load_model(
+    directory: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    implementation: Literal["auto", "decoder", "transformers"] = "auto",
+) -> LoadedModel:
+    """Open a model directory.
+
+    Args:
+        directory: Configuration, weights, tokenizer and ``lineage.json``.
+        dtype: Of the weights in memory.
+        device: Where they go.
+        implementation: "auto" takes the Decoder for what it implements and transformers for the rest.
+
+    Raises:
+        SourceError: A file is missing or damaged.
+        CompatibilityError: The chosen implementation does not fit, or vocabulary and weights do not belong together.
+    """
+    checkpoint = read_checkpoint(directory)
+    chat = ChatFormat(directory)
+    model: LanguageModel
+    if implementation == "transformers" or (implementation == "auto" and not _fits_decoder(directory)):
+        model = TransformersModel(directory, dtype=dtype, device=device)
+    else:
+        model = load_decoder(directory, dtype=dtype, device=device)
+    if chat.vocab_size > model.vocab_size:
+        raise CompatibilityError(
+            f"{directory}: the tokenizer knows {chat.vocab_size} tokens, the weights only {model.vocab_size}.",
+            hint="Tokenizer and weights come from different models; fetch the model again.",
+        )
+    return LoadedModel(model=model, chat=chat, checkpoint=checkpoint, directory=directory)
+
+
+def _fits_decoder(directory: Path) -> bool:
+    try:
+        DecoderConfig.from_hf(read_json(directory / "config.json"))
+    except CompatibilityError:
+        return False
+    return True

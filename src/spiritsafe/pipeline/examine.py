@@ -1,0 +1,102 @@
+"""Stages "seal" and "exam": a paper nobody has seen, then every model sits it.
+
+All of it runs in a process of its own (``spiritsafe exam …``): this one starts it, and reads public files only. One
+person on one machine holds all keys here, and the certificates say so: "self-examined".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.certificates import Certificate, PublicPaper
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import read_json
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.exam_process import call_exam
+from spiritsafe.pipeline.source import base_directory
+
+__all__ = ["certificate_of", "examinees", "key_path", "ledger_path", "paper_path", "seal_paper", "sit_exam"]
+
+
+def key_path(context: RunContext) -> Path:
+    """The one key of a self-examined run, mode 0600."""
+    return context.run.path / "keys" / "self.json"
+
+
+def ledger_path(context: RunContext) -> Path:
+    """The run's ledger."""
+    return context.run.path / "ledger.jsonl"
+
+
+def paper_path(context: RunContext) -> Path:
+    """Folder of the sealed paper."""
+    return context.stage("seal").path / "paper"
+
+
+def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Draw, commit, split and encrypt the paper, before anything is trained."""
+    folder = stage.path / "paper"
+    call_exam(
+        ["seal", context.recipe.task.spec, "--count", str(context.recipe.exam.problems)]
+        + ["--out", str(folder), "--ledger", str(ledger_path(context)), "--key", str(key_path(context))],
+        events=events,
+    )
+    paper = PublicPaper.from_json(read_json(folder / "paper.json"))
+    return {
+        "paper": paper.header.paper_id,
+        "summary": f"{paper.header.num_sealed} problems sealed, {paper.header.num_public} public",
+    }
+
+
+def examinees(context: RunContext) -> list[tuple[str, Path]]:
+    """Name and directory of every model that sits: base, teacher, students."""
+    return [
+        ("base", base_directory(context)),
+        ("teacher", context.stage("teach").path / "model"),
+        *((student.name, context.stage(student.name).path / "model") for student in context.recipe.students),
+    ]
+
+
+def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Register every model, let each sit, and verify each certificate as a stranger would."""
+    sampling = context.recipe.exam.sampling
+    shared = ["--ledger", str(ledger_path(context)), "--key", str(key_path(context))]
+    paper = paper_path(context)
+    accuracies: dict[str, JSON] = {}
+    models = examinees(context)
+    for name, directory in models:  # all are registered before the first one sits: nobody can look and then choose
+        call_exam(
+            ["register", str(paper), "--model", str(directory), "--name", name, *shared]
+            + ["--temperature", str(sampling.temperature), "--max-tokens", str(sampling.max_tokens)]
+            + ["--hypothesis", _hypothesis(name), "--out", str(stage.path / f"{name}.registration.json")],
+            events=events,
+        )
+    for name, directory in models:
+        certificate = stage.path / f"{name}.certificate.json"
+        call_exam(
+            ["sit", str(paper), "--registration", str(stage.path / f"{name}.registration.json")]
+            + ["--model", str(directory), *shared, "--work", str(stage.path / "sittings" / name)]
+            + ["--max-batch", str(context.recipe.engine.max_batch), "--out", str(certificate)],
+            events=events,
+        )
+        call_exam(
+            ["verify", str(certificate), "--paper", str(paper / "paper.json"), "--ledger", str(ledger_path(context))],
+            events=events,
+        )
+        sealed = certificate_of(stage, name).result.sealed.accuracy
+        accuracies[name] = [sealed.value, sealed.low, sealed.high]
+    return {"accuracies": accuracies, "summary": ", ".join(f"{n} {v[0]:.0%}" for n, v in accuracies.items())}  # type: ignore[index,call-overload]  # lists made four lines above
+
+
+def certificate_of(stage: StageDirectory, name: str) -> Certificate:
+    """The certificate of one examinee."""
+    return Certificate.from_json(read_json(stage.path / f"{name}.certificate.json"))
+
+
+def _hypothesis(name: str) -> str:
+    return {
+        "base": "The base model, as published: the control.",
+        "teacher": "Teaching raised the score over the base model's.",
+    }.get(name, "The student keeps most of the teacher's gain at fewer bytes.")

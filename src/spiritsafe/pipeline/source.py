@@ -1,0 +1,31 @@
+"""Stage "source": the base model as a plain Hugging Face directory, with its digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import write_json
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.models import read_checkpoint, resolve_source
+from spiritsafe.pipeline.context import RunContext
+
+__all__ = ["base_directory", "fetch_source"]
+
+
+def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Resolve the recipe's source into the cache; note where it lies and what it is."""
+    directory = resolve_source(context.recipe.source.model, cache=context.cache, events=events)
+    checkpoint = read_checkpoint(directory)
+    write_json(stage.path / "lineage.json", checkpoint.to_json())
+    return {
+        "directory": str(directory),
+        "digest": checkpoint.digest,
+        "summary": f"{checkpoint.name}, {checkpoint.num_parameters / 1e6:,.1f} M parameters",
+    }
+
+
+def base_directory(context: RunContext) -> Path:
+    """Where the base model lies."""
+    return Path(str(context.stage("source").result()["directory"]))

@@ -1,0 +1,351 @@
+"""Stage "report": everything a run left behind becomes one record, one page and one table.
+
+Reads only public files of the run directory: certificates, lineages, curves, counts. Exam problems appear nowhere;
+sample transcripts are the teacher's attempts at training problems.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from spiritsafe import __version__
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.certificates import Certificate, ExamResult, Half
+from spiritsafe.core.errors import SourceError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import read_json, read_json_lines, write_json
+from spiritsafe.core.records import Checkpoint
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
+from spiritsafe.exam import compare
+from spiritsafe.models import read_checkpoint
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.examine import certificate_of, examinees, ledger_path, paper_path
+from spiritsafe.pipeline.plan import predicted_memory
+from spiritsafe.report import (
+    AccuracyPoint,
+    CertificateReference,
+    ExamInfo,
+    Inputs,
+    LossPoint,
+    MemoryUse,
+    Outcomes,
+    PublicHalf,
+    ReportData,
+    RunInfo,
+    Role,
+    Rung,
+    Source,
+    Stage,
+    TaskInfo,
+    TraceCounts,
+    TrainingCurve,
+    Transcript,
+    Verification,
+    VerificationStep,
+    terminal_summary,
+    write_report,
+)
+from spiritsafe.rollouts import read_attempts
+from spiritsafe.tasks import load_task
+
+__all__ = ["REPORT_FILE", "rebuild_report", "terminal_summary_of", "write_summary"]
+
+REPORT_FILE = "report.html"
+_DATA_FILE = "report.json"
+_TRANSCRIPTS = 6
+_HALVES: tuple[Half, ...] = ("sealed", "public")
+
+
+def write_summary(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Gather, write ``report.json`` in the stage and ``report.html`` in the run directory."""
+    data = _gather(context)
+    write_json(stage.path / _DATA_FILE, data.to_json())
+    write_report(context.run.path / REPORT_FILE, data)
+    return {"summary": REPORT_FILE}
+
+
+def _data_of(run: Path) -> ReportData:
+    found = sorted(run.glob(f"stages/*-report/{_DATA_FILE}"))
+    if not found:
+        raise SourceError(f"{run} has no report yet.", hint="Finish the run first: spiritsafe run RECIPE.")
+    return ReportData.from_json(read_json(found[-1]))
+
+
+def rebuild_report(run: Path) -> Path:
+    """Write a finished run's page again from its records.
+
+    Raises:
+        SourceError: The run is not finished.
+    """
+    write_report(run / REPORT_FILE, _data_of(run))
+    return run / REPORT_FILE
+
+
+def terminal_summary_of(run: Path) -> str:
+    """A finished run's ladder as plain text.
+
+    Raises:
+        SourceError: The run is not finished.
+    """
+    return terminal_summary(_data_of(run))
+
+
+def _gather(context: RunContext) -> ReportData:
+    exam = context.stage("exam")
+    models = examinees(context)
+    certificates = {name: certificate_of(exam, name) for name, _ in models}
+    checkpoints = {name: read_checkpoint(directory) for name, directory in models}
+    recipe = context.recipe
+    header = certificates["base"].paper
+    return ReportData(
+        run=RunInfo(
+            name=recipe.name,
+            recipe=context.run.hash,
+            finished=datetime.now(UTC),
+            machine=_machine(),
+            versions=dict(certificates["base"].result.software),
+            command=f"spiritsafe run {shlex.quote(recipe.name)}",
+        ),
+        inputs=Inputs(
+            sources=(_source(recipe.source.model, checkpoints["base"]),),
+            task=_task_info(context),
+            traces=_trace_counts(context),
+        ),
+        stages=_stages(context),
+        curves=tuple(_curve(context, name) for name in ("teach", *(s.name for s in recipe.students))),
+        ladder=tuple(_rung(name, certificates, checkpoints[name]) for name, _ in models),
+        exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
+        outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
+        transcripts=_transcripts(context),
+        memory=tuple(_memory(context)),
+        verification=_verification(context, certificates),
+        lineage=tuple(checkpoints.values()),
+    )
+
+
+def _machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    except OSError:
+        pass  # not Linux: the architecture's name must do
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cpu}, {cores} cores, {platform.system()}, Python {platform.python_version()}, spiritsafe {__version__}"
+
+
+def _source(spec: str, checkpoint: Checkpoint) -> Source:
+    return Source(
+        name=checkpoint.name,
+        spec=spec,
+        digest=checkpoint.digest,
+        license=checkpoint.license,
+        num_parameters=checkpoint.num_parameters,
+        weight_bytes=checkpoint.weight_bytes,
+    )
+
+
+def _task_info(context: RunContext) -> TaskInfo:
+    task = load_task(context.recipe.task.spec)
+    example = next(islice(task.problems("train", seed=context.seed("train"), count=1), 1))
+    return TaskInfo(
+        name=task.name, verifier=task.verifier.name, version=task.verifier.version, example=example.messages[-1].content
+    )
+
+
+def _trace_counts(context: RunContext) -> tuple[TraceCounts, ...]:
+    counts: dict[str, Any] = dict(context.stage("traces").result()["counts"])  # type: ignore[arg-type,call-overload]  # written by write_worked_traces
+    rows = [
+        TraceCounts(
+            origin=f"worked solutions ({name})",
+            num_asked=value["asked"],
+            num_verified=value["verified"],
+            dropped=value["dropped"],
+        )
+        for name, value in counts.items()
+    ]
+    if "sample" in context.done:
+        value = dict(context.stage("sample").result())
+        rows.append(
+            TraceCounts.from_json(
+                {
+                    "origin": "teacher's attempts",
+                    "num_asked": value["asked"],
+                    "num_verified": value["verified"],
+                    "dropped": value["dropped"],
+                }
+            )
+        )
+    return tuple(rows)
+
+
+def _stages(context: RunContext) -> tuple[Stage, ...]:
+    seconds: dict[str, float] = {}
+    for event in read_json_lines(context.run.events):
+        if event.get("kind") == "stage":
+            seconds[event["stage"]] = event["seconds"]
+    rows = []
+    for name, stage in context.done.items():
+        tokens = stage.result().get("tokens")
+        rows.append(
+            Stage(
+                name=name,
+                seconds=seconds.get(name, 0.0),
+                num_tokens_trained=tokens if isinstance(tokens, int) else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _curve(context: RunContext, name: str) -> TrainingCurve:
+    points = read_json(context.stage(name).path / "curve.json")
+    student = next((s for s in context.recipe.students if s.name == name), None)
+    loss_name = "cross-entropy on traces"
+    if student is not None and student.objective == "forward_kl":
+        loss_name = "forward KL to the teacher" + (" + cross-entropy" if student.ce_share else "")
+    losses, accuracies, tokens = [], [], 0
+    for point in points:
+        tokens += int(point["tokens"])
+        losses.append(LossPoint(step=point["step"], num_tokens=tokens, loss=point["loss"]))
+        evaluation = point.get("evaluation")
+        if evaluation:
+            right, count = int(evaluation["dev_right"]), int(evaluation["dev_problems"])
+            estimate = clopper_pearson_interval(right, count, confidence=context.recipe.exam.confidence)
+            accuracies.append(AccuracyPoint(step=point["step"], num_tokens=tokens, score=estimate))
+    return TrainingCurve(stage=name, loss_name=loss_name, losses=tuple(losses), accuracies=tuple(accuracies))
+
+
+def _rung(name: str, certificates: dict[str, Certificate], checkpoint: Checkpoint) -> Rung:
+    mine, base, teacher = (certificates[model] for model in (name, "base", "teacher"))
+    result = mine.result
+    comparison = None if name == "base" else compare(mine, base)
+    kept = None
+    if name not in ("base", "teacher"):
+        right = [_right_sealed(certificate) for certificate in (mine, teacher, base)]
+        kept = gain_kept(*right, confidence=result.sealed.accuracy.confidence)
+    role: Role = "base" if name == "base" else "teacher" if name == "teacher" else "student"
+    return Rung(
+        name=name,
+        role=role,
+        num_parameters=checkpoint.num_parameters,
+        weight_bytes=checkpoint.weight_bytes,
+        tokens_per_s=_speed(result),
+        sealed=result.sealed.accuracy,
+        change=None if comparison is None else comparison.sealed.difference,
+        gain_kept=kept,
+        public=PublicHalf(
+            score=result.public.accuracy,
+            gap=result.gap,
+            statement=result.gap_statement,
+            gain_statement=None if comparison is None else comparison.statement,
+        ),
+    )
+
+
+def _right_sealed(certificate: Certificate) -> list[int]:
+    """Right answers to each sealed problem, in bank order."""
+    counts: dict[int, int] = {}
+    for outcome in certificate.result.outcomes:
+        if outcome.half == "sealed":
+            counts[outcome.index] = counts.get(outcome.index, 0) + (outcome.status == "correct")
+    return [counts[index] for index in sorted(counts)]
+
+
+def _speed(result: ExamResult) -> float | None:
+    """Tokens a second over the whole sitting, grading included; None when it was interrupted."""
+    started, finished = (datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (result.started, result.finished))
+    seconds = (finished - started).total_seconds()
+    return result.num_tokens / seconds if seconds > 0 and result.openings == 1 else None
+
+
+def _outcomes(name: str, certificate: Certificate, half: Half) -> Outcomes:
+    result = certificate.result.sealed if half == "sealed" else certificate.result.public
+    return Outcomes(model=name, half=half, counts=dict(result.counts))
+
+
+def _transcripts(context: RunContext) -> tuple[Transcript, ...]:
+    """A few of the teacher's attempts at training problems: right and wrong ones in turn."""
+    if "sample" not in context.done or context.recipe.sample is None:
+        return ()
+    pairs = list(read_attempts(context.stage("sample").path / "attempts"))
+    task = load_task(context.recipe.task.spec)
+    count = context.recipe.teach.problems + context.recipe.sample.problems
+    problems = {p.id: p for p in task.problems("train", seed=context.seed("train"), count=count)}
+    right = [pair for pair in pairs if pair[1].status == "correct"]
+    wrong = [pair for pair in pairs if pair[1].status != "correct"]
+    chosen: Sequence[Any] = [*right[: _TRANSCRIPTS // 2], *wrong[: _TRANSCRIPTS // 2]]
+    return tuple(
+        Transcript(
+            model="teacher",
+            split="train",
+            messages=problems[attempt.problem_id].messages,
+            text=attempt.text,
+            finish_reason=attempt.finish_reason,
+            verdict=verdict,
+        )
+        for attempt, verdict in chosen
+    )
+
+
+def _memory(context: RunContext) -> list[MemoryUse]:
+    """The plan's predictions beside the peaks that the stages measured."""
+    peaks = {
+        event["stage"]: event["peak_bytes"]
+        for event in read_json_lines(context.run.events)
+        if event.get("kind") == "stage" and event.get("peak_bytes")
+    }
+    return [
+        MemoryUse(what=name, predicted_bytes=predicted, measured_bytes=peaks.get(name))
+        for name, predicted in predicted_memory(context.recipe, _base_config(context)).items()
+    ]
+
+
+def _base_config(context: RunContext) -> dict[str, Any]:
+    """The base model's ``config.json``."""
+    directory = dict(examinees(context))["base"]
+    return dict(read_json(directory / "config.json"))
+
+
+def _verification(context: RunContext, certificates: dict[str, Certificate]) -> Verification:
+    def relative(path: Path) -> str:
+        return path.relative_to(context.run.path).as_posix()
+
+    exam = context.stage("exam").path
+    paper = relative(paper_path(context) / "paper.json")
+    ledger = relative(ledger_path(context))
+    steps = [
+        VerificationStep(
+            text="Check one certificate: every hash, signature, count and interval is recomputed, no network, no model.",
+            command=f"spiritsafe exam verify {relative(exam / 'teacher.certificate.json')} "
+            f"--paper {paper} --ledger {ledger}",
+        ),
+        VerificationStep(
+            text="Repeat the public half with the same model behind any OpenAI-compatible server.",
+            command=f"spiritsafe exam rerun {relative(exam / 'teacher.certificate.json')} --paper {paper} "
+            "--endpoint http://127.0.0.1:8000 --endpoint-model NAME",
+        ),
+        VerificationStep(text="Repeat the whole run.", command=f"spiritsafe run {context.recipe.name}"),
+    ]
+    head = list(certificates.values())[-1].head
+    return Verification(
+        separation=certificates["base"].separation,
+        steps=tuple(steps),
+        certificates=tuple(
+            CertificateReference(
+                model=name,
+                digest=certificate.content_digest,
+                path=relative(exam / f"{name}.certificate.json"),
+                statements=certificate.statements,
+            )
+            for name, certificate in certificates.items()
+        ),
+        ledger_head=head.root,
+    )

@@ -1,0 +1,110 @@
+"""Stage "teach": the base model learns the task from worked solutions, and becomes the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import write_json
+from spiritsafe.core.records import Prompt
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.models import (
+    Document,
+    LanguageModel,
+    LoadedModel,
+    LocalGenerator,
+    load_model,
+    parent_of,
+    save_checkpoint,
+)
+from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.source import base_directory
+from spiritsafe.pipeline.traces import worked_traces
+from spiritsafe.tasks import load_task
+from spiritsafe.training import Evaluate, Objective, TracesObjective, TrainConfig, TrainResult, train
+
+__all__ = ["documents_of", "teach", "train_model"]
+
+
+def documents_of(loaded: LoadedModel, traces: Sequence[Trace]) -> list[Document]:
+    """Training documents in the model's chat format; a model's own attempts keep their very tokens."""
+    return [
+        loaded.chat.document_from_tokens(trace.problem.messages, trace.token_ids)
+        if trace.token_ids
+        else loaded.chat.document(trace.problem.messages, trace.text)
+        for trace in traces
+    ]
+
+
+def dev_evaluation(context: RunContext, loaded: LoadedModel) -> Evaluate | None:
+    """A function that scores the model, as it is at that moment, on problems of the dev bucket."""
+    count = context.recipe.teach.dev_problems
+    if not count:
+        return None
+    task = load_task(context.recipe.task.spec)
+    problems = {p.id: p for p in task.problems("dev", seed=context.seed("dev"), count=count)}
+    prompts = [Prompt(problem_id=p.id, messages=p.messages) for p in problems.values()]
+    engine = context.recipe.engine
+    generator = LocalGenerator(loaded, max_batch=engine.max_batch, max_context=engine.max_context)
+
+    def evaluate(model: LanguageModel, step: int) -> dict[str, float]:
+        right = sum(
+            task.grade(problems[attempt.problem_id], attempt.text).status == "correct"
+            for attempt in generator.generate(prompts, context.recipe.exam.sampling)
+        )
+        return {"dev_right": float(right), "dev_problems": float(count)}
+
+    return evaluate
+
+
+def train_model(
+    context: RunContext,
+    stage: StageDirectory,
+    loaded: LoadedModel,
+    documents: Sequence[Document],
+    objective: Objective,
+    config: TrainConfig,
+    events: EventSink,
+) -> TrainResult:
+    """Train, with the run's evaluation, and write the curve beside the stage's other files."""
+    result = train(
+        loaded.model,
+        documents,
+        objective,
+        config.model_copy(update={"seed": context.seed("train", stage.path.name)}),
+        directory=stage.path / "training",
+        events=events,
+        evaluate=dev_evaluation(context, loaded),
+    )
+    write_json(stage.path / "curve.json", [{**point} for point in result.curve])
+    return result
+
+
+def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Fine-tune the base model on its share of the worked traces."""
+    directory: Path = base_directory(context)
+    loaded = load_model(directory, dtype=torch.float32, device=context.device)
+    documents = documents_of(loaded, worked_traces(context, "teach"))
+    result = train_model(
+        context, stage, loaded, documents, TracesObjective(), context.recipe.teach.train, events
+    )
+    parent = loaded.checkpoint
+    checkpoint = save_checkpoint(
+        stage.path / "model",
+        loaded.model,
+        loaded.chat,
+        name=f"{context.recipe.name}-teacher",
+        license=parent.license,
+        parents=(parent_of(parent, "weights"),),
+        recipe=context.run.hash,
+    )
+    return {
+        "digest": checkpoint.digest,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "summary": f"{result.steps} steps on {result.tokens:,} tokens, loss {result.final_loss:.3f}",
+    }

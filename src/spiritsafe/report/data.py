@@ -1,0 +1,343 @@
+"""What a report shows, as one frozen record.
+
+In: the pipeline fills a :class:`ReportData` from the run directory. Out: ``build_report`` and ``terminal_summary`` read
+nothing else, so a page can be rebuilt from the record's JSON alone. Scores cannot be given without an interval (each
+is an :class:`~spiritsafe.core.stats.Estimate`) and transcripts cannot come from the exam bucket: types, not habits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Self, final
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from spiritsafe.core.certificates import Half, OutcomeStatus, Separation
+from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict
+from spiritsafe.core.stats import Estimate, GapTest
+
+__all__ = [
+    "AccuracyPoint",
+    "CertificateReference",
+    "ExamInfo",
+    "Inputs",
+    "LossPoint",
+    "MemoryUse",
+    "Outcomes",
+    "PublicHalf",
+    "ReportData",
+    "Role",
+    "RunInfo",
+    "Rung",
+    "Source",
+    "Stage",
+    "TaskInfo",
+    "TraceCounts",
+    "TrainingCurve",
+    "Transcript",
+    "Verification",
+    "VerificationStep",
+]
+
+Role = Literal["base", "teacher", "student"]
+
+
+@final
+class RunInfo(Record):
+    """Which run this was, and how to repeat it.
+
+    Attributes:
+        recipe: Digest of the resolved recipe; names the run.
+        finished: When the last stage ended.
+        machine: Processor, accelerator, memory and operating system in one line.
+        versions: Name of a program or library to its version.
+        command: What repeats the run.
+    """
+
+    name: str
+    recipe: str
+    finished: AwareDatetime
+    machine: str
+    versions: dict[str, str]
+    command: str
+
+
+@final
+class Source(Record):
+    """A model that went in: ``spec`` is what the recipe said (``hf:org/name``), the digest what was used."""
+
+    name: str
+    spec: str
+    digest: str
+    license: str
+    num_parameters: int = Field(ge=0)
+    weight_bytes: int = Field(ge=0)
+
+
+@final
+class TaskInfo(Record):
+    """What was taught and examined.
+
+    Attributes:
+        name: Canonical task spec with its parameters.
+        floor: What the best trivial answer scores, where the task was audited.
+    """
+
+    name: str
+    verifier: str
+    version: str
+    example: str | None = None
+    floor: Estimate | None = None
+
+
+@final
+class TraceCounts(Record):
+    """How many traces were asked for, how many the verifier let through, and why the rest were dropped.
+
+    Attributes:
+        origin: Where they came from ("worked solutions", "teacher's attempts").
+        dropped: Reason to count; with ``num_verified`` it adds up to ``num_asked``.
+    """
+
+    origin: str
+    num_asked: int = Field(ge=0)
+    num_verified: int = Field(ge=0)
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.num_verified + sum(self.dropped.values()) != self.num_asked:
+            raise ValueError("verified and dropped traces do not add up to those asked for")
+        return self
+
+
+@final
+class Inputs(Record):
+    """What went in."""
+
+    sources: tuple[Source, ...]
+    task: TaskInfo
+    traces: tuple[TraceCounts, ...] = ()
+
+
+@final
+class Stage(Record):
+    """One stage of the pipeline; ``num_tokens_trained`` only where it trained."""
+
+    name: str
+    seconds: float = Field(ge=0.0)
+    num_tokens_trained: int | None = Field(default=None, ge=0)
+
+
+@final
+class LossPoint(Record):
+    """Training loss after a step, in nats a token."""
+
+    step: int = Field(ge=0)
+    num_tokens: int = Field(ge=0)
+    loss: float
+
+
+@final
+class AccuracyPoint(Record):
+    """Score on dev problems at a step."""
+
+    step: int = Field(ge=0)
+    num_tokens: int = Field(ge=0)
+    score: Estimate
+
+
+@final
+class TrainingCurve(Record):
+    """How one training stage went.
+
+    Attributes:
+        loss_name: What the loss is ("cross-entropy on traces", "forward KL to the teacher").
+    """
+
+    stage: str
+    loss_name: str
+    losses: tuple[LossPoint, ...]
+    accuracies: tuple[AccuracyPoint, ...] = ()
+
+
+@final
+class PublicHalf(Record):
+    """The public half of the same bank, and what the exam's test says of the gap.
+
+    Attributes:
+        score: Score on the public half.
+        gap: Public minus sealed.
+        statement: The exam's finding in its own words.
+        gain_statement: The finding of the same test on the gain over the base, problem by problem.
+    """
+
+    score: Estimate
+    gap: GapTest
+    statement: str
+    gain_statement: str | None = None
+
+
+@final
+class Rung(Record):
+    """One model of the ladder.
+
+    Attributes:
+        tokens_per_s: Tokens generated a second while sitting; None when not measured.
+        sealed: Score on the sealed half; None when it did not sit.
+        change: Against the base on the same problems, paired.
+        gain_kept: Share of the teacher's gain over the base that a student kept.
+        public: None when the paper had no public half.
+    """
+
+    name: str
+    role: Role
+    num_parameters: int = Field(ge=0)
+    weight_bytes: int = Field(ge=1)
+    tokens_per_s: float | None = Field(default=None, ge=0.0)
+    sealed: Estimate | None = None
+    change: Estimate | None = None
+    gain_kept: Estimate | None = None
+    public: PublicHalf | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.sealed is None and (self.change or self.gain_kept or self.public):
+            raise ValueError(f"{self.name} has comparisons but no sealed score")
+        return self
+
+
+@final
+class Outcomes(Record):
+    """Every try of one sitting's half, each counted once under how it ended."""
+
+    model: str
+    half: Half
+    counts: dict[OutcomeStatus, int]
+
+    @property
+    def num_tries(self) -> int:
+        """The denominator."""
+        return sum(self.counts.values())
+
+
+@final
+class Transcript(Record):
+    """One answer to one train or dev problem. Exam problems have no place in a report."""
+
+    model: str
+    split: Literal["train", "dev"]
+    messages: tuple[Message, ...]
+    text: str
+    finish_reason: FinishReason
+    verdict: Verdict
+
+
+@final
+class MemoryUse(Record):
+    """What the plan said a step would need, and what it took."""
+
+    what: str
+    predicted_bytes: int = Field(ge=1)
+    measured_bytes: int | None = Field(default=None, ge=1)
+
+
+@final
+class ExamInfo(Record):
+    """The paper all models sat."""
+
+    paper: str
+    num_sealed: int = Field(ge=0)
+    num_public: int = Field(default=0, ge=0)
+
+
+@final
+class VerificationStep(Record):
+    """One thing a stranger does: what it shows, and the command."""
+
+    text: str
+    command: str | None = None
+
+
+@final
+class CertificateReference(Record):
+    """A certificate.
+
+    Attributes:
+        path: Where it lies, relative to the run directory.
+        statements: What it promises and what not, in its own words.
+    """
+
+    model: str
+    digest: str
+    path: str
+    statements: tuple[str, ...] = ()
+
+
+@final
+class Verification(Record):
+    """How a stranger checks all this.
+
+    Attributes:
+        separation: Which parts different keys played.
+        counter_signers: Who repeated a sitting and signed that the results agree.
+        ledger_head: Root of the signed ledger head.
+    """
+
+    separation: Separation
+    counter_signers: tuple[str, ...] = ()
+    steps: tuple[VerificationStep, ...]
+    certificates: tuple[CertificateReference, ...]
+    ledger_head: str | None = None
+
+
+@final
+class ReportData(Record):
+    """Everything one report shows.
+
+    Attributes:
+        stages: In the order they ran.
+        ladder: Base and teacher first, then students from large to small; the report keeps the order given.
+        exam: None when no exam was sat.
+        lineage: Every model of the run with its parents and licences.
+    """
+
+    run: RunInfo
+    inputs: Inputs
+    stages: tuple[Stage, ...] = ()
+    curves: tuple[TrainingCurve, ...] = ()
+    ladder: tuple[Rung, ...] = ()
+    exam: ExamInfo | None = None
+    outcomes: tuple[Outcomes, ...] = ()
+    transcripts: tuple[Transcript, ...] = ()
+    memory: tuple[MemoryUse, ...] = ()
+    verification: Verification | None = None
+    lineage: tuple[Checkpoint, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_base_one_teacher(self) -> Self:
+        roles = [rung.role for rung in self.ladder]
+        for role in ("base", "teacher"):
+            if roles.count(role) > 1:
+                raise ValueError(f"a ladder has one {role}, this one has {roles.count(role)}")
+        return self
+
+    def rung_of(self, role: Role) -> Rung | None:
+        """The first model with that role."""
+        return next((rung for rung in self.ladder if rung.role == role), None)
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def estimates(self) -> Iterator[Estimate]:
+        """Every estimate that the report shows."""
+        if self.inputs.task.floor:
+            yield self.inputs.task.floor
+        for rung in self.ladder:
+            yield from (estimate for estimate in (rung.sealed, rung.change, rung.gain_kept) if estimate)
+            if rung.public:
+                yield from (rung.public.score, rung.public.gap.gap)
+        for curve in self.curves:
+            yield from (point.score for point in curve.accuracies)

@@ -1,0 +1,138 @@
+"""The report: one HTML file that needs nothing else.
+
+In: :class:`ReportData`. Out: a page with its style inside, no script, no request: its own content policy forbids
+both, so that even a flaw in the escaping of model output could load or run nothing. Exercise it with
+``spiritsafe run tiny``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+from spiritsafe.core.files import write_text
+from spiritsafe.report.checking import lineage_section, run_section, verify_section
+from spiritsafe.report.data import ReportData
+from spiritsafe.report.making import curves_section, inputs_section, memory_section, stages_section
+from spiritsafe.report.markup import Html, paragraph, tag
+from spiritsafe.report.numbers import date_text, time_text
+from spiritsafe.report.results import key_figures, ladder_section, outcomes_section, public_section
+from spiritsafe.report.talks import transcripts_section
+from spiritsafe.report.wording import headline, headline_support
+
+__all__ = ["build_report", "write_report"]
+
+_CONTENTS = (
+    ("ladder", "Ladder"),
+    ("public", "Public and sealed"),
+    ("outcomes", "Every problem"),
+    ("inputs", "What went in"),
+    ("stages", "Time"),
+    ("curves", "Learning curves"),
+    ("transcripts", "Transcripts"),
+    ("memory", "Memory"),
+    ("verify", "Verify"),
+    ("lineage", "Lineage"),
+    ("run", "Repeat"),
+)
+
+
+def build_report(data: ReportData) -> str:
+    """The whole page."""
+    body = tag(
+        "body",
+        tag("a", "To the results", href="#ladder", class_="skip"),
+        _header(data),
+        tag(
+            "main",
+            ladder_section(data),
+            public_section(data),
+            outcomes_section(data),
+            inputs_section(data),
+            stages_section(data),
+            curves_section(data),
+            transcripts_section(data),
+            memory_section(data),
+            verify_section(data),
+            lineage_section(data),
+            run_section(data),
+        ),
+        tag("footer", paragraph("Made by spiritsafe. This page is one file: it loads nothing and runs no script.")),
+    )
+    return f'<!doctype html>\n<html lang="en">\n{_head(data)}\n{body}\n</html>\n'
+
+
+def write_report(path: Path, data: ReportData) -> None:
+    """Write the page, whole or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    write_text(path, build_report(data))
+
+
+def _style() -> str:
+    return resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
+
+
+def _head(data: ReportData) -> Html:
+    style = _style()
+    fingerprint = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'sha256-{fingerprint}'; img-src data:; base-uri 'none'; form-action 'none'"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", f"{data.run.name}: spiritsafe report"),
+        tag("link", rel="icon", href="data:,"),
+        tag("style", Html(style)),
+    )
+
+
+def _header(data: ReportData) -> Html:
+    run = data.run
+    stamp = [run.name, date_text(run.finished), *([time_text(data.total_s)] if data.stages else []), run.machine]
+    separation = data.verification.separation if data.verification else "no certificate"
+    return tag(
+        "header",
+        tag(
+            "p", _mark(), tag("span", "spiritsafe", class_="word"), tag("span", "report", class_="kind"), class_="brand"
+        ),
+        tag("h1", headline(data)),
+        paragraph(headline_support(data), class_="support"),
+        key_figures(data),
+        tag(
+            "ul",
+            *(tag("li", text) for text in stamp),
+            tag("li", tag("a", separation, href="#verify")),
+            class_="stamp",
+            aria_label="The run",
+        ),
+        tag(
+            "nav",
+            tag("ul", *(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in _CONTENTS)),
+            aria_label="Contents",
+        ),
+    )
+
+
+def _mark() -> Html:
+    """A drop behind glass: the spirit safe of a distillery."""
+    return tag(
+        "svg",
+        tag("rect", x="2", y="4", width="28", height="24", rx="3", class_="frame"),
+        tag(
+            "path",
+            d="M16 8.5c3 4 4.6 6.500 4.600 8.900a4.600 4.600 0 0 1-9.200 0c0-2.400 1.600-4.900 4.600-8.900z",
+            class_="drop",
+        ),
+        tag("line", x1="6", y1="31", x2="26", y2="31", class_="frame"),
+        class_="mark",
+        viewBox="0 0 32 32",
+        aria_hidden="true",
+    )

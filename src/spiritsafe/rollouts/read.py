@@ -1,0 +1,126 @@
+"""Reading collected attempts, and picking those worth learning from.
+
+In: a directory that :func:`spiritsafe.rollouts.collect` filled. Out: all pairs of Attempt and Verdict in order; or
+the verified ones, each with the reason counted why the others were dropped.
+
+Exercised by ``pytest tests/unit/rollouts/test_read.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, final
+
+from pydantic import Field
+
+from spiritsafe.core.errors import RecipeError, SourceError
+from spiritsafe.core.records import Attempt, Record, Verdict
+from spiritsafe.rollouts.shards import read_manifest, read_shard
+
+__all__ = ["DropReason", "Rule", "VerifiedReport", "read_attempts", "verified"]
+
+DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "duplicate", "surplus"]
+"""Why an attempt was not kept. The first that applies counts; "surplus": its problem had enough better ones."""
+
+Rule = Literal["shortest", "first"]
+"""Which correct attempts of a problem go first: those with the fewest tokens, or those drawn first."""
+
+
+@final
+class VerifiedReport(Record):
+    """What became of all attempts: ``num_asked = num_kept + sum(dropped.values())``.
+
+    Attributes:
+        num_correct: Attempts graded correct, kept or not.
+        num_problems: Problems attempted.
+        num_problems_kept: Those of them with an attempt kept.
+        dropped: Count of each reason that occurred.
+    """
+
+    num_asked: int = Field(ge=0)
+    num_correct: int = Field(ge=0)
+    num_kept: int = Field(ge=0)
+    num_problems: int = Field(ge=0)
+    num_problems_kept: int = Field(ge=0)
+    dropped: dict[DropReason, int]
+
+
+def read_attempts(directory: Path) -> Iterator[tuple[Attempt, Verdict]]:
+    """All attempts with their verdicts, in order of problem, then sample.
+
+    Raises:
+        SourceError: The directory holds no collection, or an unfinished one.
+        IntegrityError: A file is damaged.
+    """
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise SourceError(f"{directory} holds no collected attempts.", hint="Check the path, or collect first.")
+    for index in range(len(manifest.shards)):
+        yield from read_shard(directory, manifest, index)
+
+
+def verified(
+    directory: Path, *, max_per_problem: int | None = None, rule: Rule = "shortest"
+) -> tuple[list[tuple[str, Attempt]], VerifiedReport]:
+    """The correct, complete, distinct attempts of each problem.
+
+    Args:
+        directory: A finished collection.
+        max_per_problem: Keep at most so many of each problem; None: all.
+        rule: Which of them go first.
+
+    Returns:
+        ``(problem_id, attempt)`` in order of problem, then of the rule; and the counts.
+
+    Raises:
+        RecipeError: ``max_per_problem`` or ``rule`` makes no sense.
+        SourceError: The directory holds no finished collection.
+        IntegrityError: A file is damaged.
+    """
+    if rule not in ("shortest", "first"):
+        raise RecipeError(f"There is no rule {rule!r}.", hint='Use "shortest" or "first".')
+    if max_per_problem is not None and max_per_problem < 1:
+        raise RecipeError(f"max_per_problem is {max_per_problem}.", hint="Give at least 1, or none for all.")
+    dropped: Counter[DropReason] = Counter()
+    candidates: dict[str, list[Attempt]] = {}
+    num_asked = num_correct = 0
+    for attempt, verdict in read_attempts(directory):
+        num_asked += 1
+        num_correct += verdict.status == "correct"
+        mine = candidates.setdefault(attempt.problem_id, [])
+        if reason := _why_not(attempt, verdict):
+            dropped[reason] += 1
+        else:
+            mine.append(attempt)
+    kept: list[tuple[str, Attempt]] = []
+    for problem_id, attempts in candidates.items():
+        if rule == "shortest":  # stable: equally short ones stay in order of sample
+            attempts.sort(key=lambda attempt: (attempt.num_tokens, len(attempt.text)))
+        by_text: dict[str, Attempt] = {}
+        for attempt in attempts:
+            by_text.setdefault(attempt.text, attempt)
+        distinct = list(by_text.values())
+        chosen = distinct[:max_per_problem]
+        dropped["duplicate"] += len(attempts) - len(distinct)
+        dropped["surplus"] += len(distinct) - len(chosen)
+        kept.extend((problem_id, attempt) for attempt in chosen)
+    return kept, VerifiedReport(
+        num_asked=num_asked,
+        num_correct=num_correct,
+        num_kept=len(kept),
+        num_problems=len(candidates),
+        num_problems_kept=len({problem_id for problem_id, _ in kept}),
+        dropped={reason: count for reason, count in sorted(dropped.items()) if count},
+    )
+
+
+def _why_not(attempt: Attempt, verdict: Verdict) -> DropReason | None:
+    if attempt.finish_reason == "error":
+        return "error"
+    if verdict.status != "correct":
+        return verdict.status
+    if attempt.finish_reason == "refused":
+        return "refused"
+    return "truncated" if attempt.finish_reason == "length" else None

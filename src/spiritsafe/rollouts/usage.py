@@ -1,0 +1,158 @@
+"""Accounting of a remote endpoint: what it says it used, bounded by what it can have used.
+
+In: a reply's ``usage`` object and the texts that were exchanged. Out: token counts that are believed, and a
+:class:`UsageReport` of everything sent so far. Nobody outside can count an endpoint's tokens exactly, but no token is
+shorter than a byte, so a claim can be refuted; a refuted or missing claim is replaced by our estimate and counted.
+
+Exercised by ``pytest tests/unit/rollouts/test_usage.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from pydantic import Field
+
+from spiritsafe.core.records import Record
+
+__all__ = ["TokenUsage", "UsageAccount", "UsageReport", "believe_usage", "estimate_tokens"]
+
+_BYTES_A_TOKEN = 4  # a customary average for English text; only used where nothing better is known
+_MOST_BYTES_A_TOKEN = 128  # long runs of spaces or dashes are single tokens in some vocabularies
+_SLACK_TOKENS = 8  # end tokens and markers that the text does not show
+_TEMPLATE_TOKENS = 4096  # chat templates and operators put system text of their own before the prompt
+
+
+@final
+class UsageReport(Record):
+    """What an endpoint was asked and what it used.
+
+    Attributes:
+        num_requests: HTTP requests sent, tries after a failure included.
+        num_retries: Those of them that repeated an earlier one.
+        num_failures: Samples that ended as an "error" attempt.
+        num_prompt_tokens: Believed tokens of prompts.
+        num_completion_tokens: Believed tokens of completions.
+        num_estimated_prompt_tokens: Our estimate of the same, from the bytes sent.
+        num_estimated_completion_tokens: Our estimate of the same, from the bytes received.
+        usage_suspect: Replies whose usage was absent or cannot be true (negative, not a number, more than
+            ``max_tokens``, more tokens than bytes).
+        usage_missing: Those of them that gave no usage at all.
+    """
+
+    num_requests: int = Field(default=0, ge=0)
+    num_retries: int = Field(default=0, ge=0)
+    num_failures: int = Field(default=0, ge=0)
+    num_prompt_tokens: int = Field(default=0, ge=0)
+    num_completion_tokens: int = Field(default=0, ge=0)
+    num_estimated_prompt_tokens: int = Field(default=0, ge=0)
+    num_estimated_completion_tokens: int = Field(default=0, ge=0)
+    usage_suspect: int = Field(default=0, ge=0)
+    usage_missing: int = Field(default=0, ge=0)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenUsage:
+    """Tokens of one reply: believed, estimated, and whether the endpoint's own claim could be kept."""
+
+    num_prompt_tokens: int
+    num_tokens: int
+    num_estimated_prompt_tokens: int
+    num_estimated_tokens: int
+    suspect: bool
+    missing: bool
+
+
+def estimate_tokens(num_bytes: int) -> int:
+    """A rough token count of some UTF-8 text: a quarter of its bytes, rounded up."""
+    return -(-num_bytes // _BYTES_A_TOKEN)
+
+
+def _count(value: Any, least: int, most: int) -> int | None:
+    """The claim, if it is a whole number in the range of what can be true."""
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    return None
+
+
+def believe_usage(
+    claimed: Any,
+    *,
+    prompt_bytes: int,
+    completion_bytes: int,
+    hidden_bytes: int,
+    max_tokens: int,
+    num_listed: int | None = None,
+) -> TokenUsage:
+    """Keep the endpoint's claim where it can be true, else put our estimate in its place.
+
+    Args:
+        claimed: The reply's ``usage`` value, whatever it is.
+        prompt_bytes: UTF-8 bytes of the messages sent.
+        completion_bytes: UTF-8 bytes of the completion.
+        hidden_bytes: UTF-8 bytes of reasoning shown beside the completion.
+        max_tokens: What was asked for; no believed count is above it.
+        num_listed: How many tokens the reply lists one by one (with logprobs), if it does.
+    """
+    estimated_prompt = estimate_tokens(prompt_bytes)
+    visible = completion_bytes + hidden_bytes
+    estimated = min(num_listed if num_listed is not None else estimate_tokens(visible), max_tokens)
+    usage = claimed if isinstance(claimed, dict) else {}
+    details = usage.get("completion_tokens_details")
+    # Reasoning that the operator hides is the one reason to have more tokens than bytes.
+    reasoning = _count(details.get("reasoning_tokens"), 0, max_tokens) if isinstance(details, dict) else None
+    prompt = _count(
+        usage.get("prompt_tokens"), -(-prompt_bytes // _MOST_BYTES_A_TOKEN), prompt_bytes + _TEMPLATE_TOKENS
+    )
+    completion = _count(
+        usage.get("completion_tokens"),
+        num_listed if num_listed is not None else -(-visible // _MOST_BYTES_A_TOKEN),
+        min(max_tokens, (num_listed if num_listed is not None else visible) + (reasoning or 0) + _SLACK_TOKENS),
+    )
+    return TokenUsage(
+        num_prompt_tokens=estimated_prompt if prompt is None else prompt,
+        num_tokens=estimated if completion is None else completion,
+        num_estimated_prompt_tokens=estimated_prompt,
+        num_estimated_tokens=estimated,
+        suspect=prompt is None or completion is None,
+        missing=claimed is None,
+    )
+
+
+@final
+class UsageAccount:
+    """Counts as requests come and go; :meth:`report` is a copy of the counts so far."""
+
+    def __init__(self) -> None:
+        self.num_requests = 0
+        self.num_retries = 0
+        self.num_failures = 0
+        self._tokens = [0, 0, 0, 0]
+        self._suspect = 0
+        self._missing = 0
+
+    def add(self, usage: TokenUsage) -> None:
+        """Count one reply."""
+        for index, number in enumerate(
+            (usage.num_prompt_tokens, usage.num_tokens, usage.num_estimated_prompt_tokens, usage.num_estimated_tokens)
+        ):
+            self._tokens[index] += number
+        self._suspect += usage.suspect
+        self._missing += usage.missing
+
+    def report(self) -> UsageReport:
+        """Everything so far."""
+        prompt, completion, estimated_prompt, estimated_completion = self._tokens
+        return UsageReport(
+            num_requests=self.num_requests,
+            num_retries=self.num_retries,
+            num_failures=self.num_failures,
+            num_prompt_tokens=prompt,
+            num_completion_tokens=completion,
+            num_estimated_prompt_tokens=estimated_prompt,
+            num_estimated_completion_tokens=estimated_completion,
+            usage_suspect=self._suspect,
+            usage_missing=self._missing,
+        )

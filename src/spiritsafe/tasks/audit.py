@@ -1,0 +1,276 @@
+"""The audit: may this task be trusted as reward, filter and grader?
+
+In: a task, how many problems, a seed. Out: an :class:`AuditReport`. A task passes when its verifier accepts its own
+gold and worked solutions however they are spaced and spelled, rejects junk and near misses, survives faults and
+hostile texts, and gives the same problems twice. The score of the best constant answer is published, so that every
+curve can be drawn above its floor. Exercised by ``spiritsafe tasks audit`` and ``pytest
+tests/unit/tasks/test_audit.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import final
+
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Problem, Record, Verdict
+from spiritsafe.tasks.children import ChildPool
+from spiritsafe.tasks.extract import parse_number
+from spiritsafe.tasks.faults import Fault, FaultyVerifier
+from spiritsafe.tasks.task import Task
+
+__all__ = ["AuditReport", "audit_task"]
+
+_MAX_CHANCE = 0.05
+"""Share of echoed questions and near misses that may be right: some problems have several answers."""
+_MAX_FLOOR = 0.9
+"""A constant answer that scores more makes the task meaningless."""
+_MAX_HOSTILE_S = 20.0
+_CONSTANTS = ("0", "1", "2", "-1", "yes", "no", "Yes", "No", "True", "False", "A", "B", "None", "[]", "I don't know")
+_WIDE_DIGITS = str.maketrans("0123456789-", "０１２３４５６７８９−")
+
+
+@final
+class AuditReport(Record):
+    """What the audit found. Shares are between 0 and 1; None: does not apply.
+
+    Attributes:
+        task: The audited task's name.
+        version: Its version.
+        verifier: Its verifier and version.
+        num_problems: Problems that were looked at; all distinct.
+        share_new: Of the candidates drawn for them, the share that was new; small means a small space of problems.
+        gold_accepted: Gold answers graded correct.
+        solution_accepted: Worked solutions graded correct.
+        marked_accepted: Gold answers behind ``####`` at the end of a text graded correct.
+        spelled_accepted: Gold answers with other spacing and Unicode forms graded correct.
+        junk_accepted: By kind of junk, the share graded correct.
+        junk_unscored: By kind of junk, the share on which the verifier broke.
+        floor: The constant answers that score best, and their scores.
+        floor_score: The best of them.
+        faults_survived: Hanging, spinning, crashing, raising and memory-eating verifiers were contained.
+        hostile_survived: Hostile texts (huge numbers, deep brackets) were graded in time.
+        deterministic: The same seed gave the same problems twice.
+        grade_ms: Mean milliseconds a grade.
+        passed: No reason stands against it.
+        reasons: What stands against it.
+    """
+
+    task: str
+    version: str
+    verifier: str
+    num_problems: int
+    share_new: float
+    gold_accepted: float
+    solution_accepted: float | None
+    marked_accepted: float
+    spelled_accepted: float
+    junk_accepted: dict[str, float]
+    junk_unscored: dict[str, float]
+    floor: dict[str, float]
+    floor_score: float
+    faults_survived: bool
+    hostile_survived: bool
+    deterministic: bool
+    grade_ms: float
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+
+def _spellings(gold: str) -> list[str]:
+    """The same answer with other spacing and, for numbers, other Unicode forms."""
+    spaced = [f"\n  {gold} \n", f"{gold}\r\n", f"\ufeff{gold}", f"\u00a0{gold}\u00a0"]
+    return [*spaced, gold.translate(_WIDE_DIGITS)] if parse_number(gold) is not None else spaced
+
+
+def _near_misses(gold: str) -> list[str]:
+    """Wrong answers that look like the gold."""
+    value = parse_number(gold)
+    if value is not None and value.denominator == 1:
+        return [str(value + 1), str(value - 1)]
+    number = re.search(r"\d+", gold)
+    if number:
+        return [gold[: number.start()] + str(int(number[0]) + 1) + gold[number.end() :]]
+    if re.fullmatch(r"[A-Z]", gold):
+        return ["B" if gold == "A" else "A"]
+    return [gold + gold[-1:], gold[:-1]] if len(gold) > 1 else []
+
+
+_HOSTILE = (
+    "9" * 10_000,
+    "#### " + "9" * 10_000,
+    "(" * 5_000 + "1" + ")" * 5_000,
+    "\\boxed{" * 2_000,
+    "answer " * 2_500,
+    "**" * 10_000,
+    "#### 9**9**9**9**9",
+    "\\boxed{9^{9^{9^{9^{9}}}}}",
+    "#### __import__('os').abort()",
+    "1 = " * 5_000,
+    "\x00\ud800\U0010ffff",
+)
+
+
+@final
+class _Grader:
+    """Grades and keeps the time."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.seconds = 0.0
+        self.count = 0
+
+    def __call__(self, problem: Problem, text: str) -> Verdict:
+        started = time.perf_counter()
+        verdict = self.task.grade(problem, text)
+        self.seconds += time.perf_counter() - started
+        self.count += 1
+        return verdict
+
+    def shares(self, problems: Sequence[Problem], texts: Callable[[Problem], Sequence[str]]) -> tuple[float, float]:
+        """Shares graded correct and graded unscored."""
+        found = Counter(self(problem, text).status for problem in problems for text in texts(problem))
+        total = max(1, found.total())
+        return found["correct"] / total, found["unscored"] / total
+
+
+@functools.cache
+def _faults_survived() -> bool:
+    """Faulty verifiers end as "unscored" in bounded time, and the pool serves the next call. Once a process."""
+    pool = ChildPool(max_children=1, cpu_s=1, wall_s=2.0)
+    problem = Problem(task="faulty:task", canonical_text="x", messages=())
+    faults: tuple[Fault, ...] = ("raise", "crash", "hog", "spin", "hang")
+    try:
+        return all(_FaultyTask(fault, pool).grade(problem, "x").status == "unscored" for fault in faults)
+    finally:
+        pool.close()
+
+
+@final
+class _FaultyTask(Task):
+    def __init__(self, fault: Fault, pool: ChildPool) -> None:
+        super().__init__(name="faulty:task", version="1", verifier=FaultyVerifier(fault, pool))
+
+    def _candidates(self, seed: int, *, exam: bool) -> itertools.chain:  # type: ignore[type-arg]  # an empty iterator of anything
+        return itertools.chain()
+
+
+def _hostile_survived(task: Task, problems: Sequence[Problem]) -> bool:
+    """Hostile texts end in time, and none is right for two problems whose answers differ (one may be, by chance)."""
+    other = next((problem for problem in problems if task.gold(problem) != task.gold(problems[0])), None)
+    started = time.perf_counter()
+    accepted = [text for text in _HOSTILE if task.grade(problems[0], text).status == "correct"]
+    seconds = time.perf_counter() - started
+    twice = [text for text in accepted if other and task.grade(other, text).status == "correct"]
+    return not twice and seconds < _MAX_HOSTILE_S * (6 if task.verifier.isolated else 1)
+
+
+def _floor(grader: _Grader, problems: Sequence[Problem], golds: Sequence[str]) -> dict[str, float]:
+    """Scores of constant answers: the usual ones, and the first half's commonest golds on the second half."""
+    half = len(problems) // 2
+    common = [gold for gold, _ in Counter(golds[:half]).most_common(3) if len(gold) <= 200]
+    scores = {constant: grader.shares(problems, lambda _p, c=constant: [c])[0] for constant in _CONSTANTS}  # type: ignore[misc]  # mypy cannot type a lambda's default
+    scores |= {gold: grader.shares(problems[half:], lambda _p, g=gold: [g])[0] for gold in common}  # type: ignore[misc]  # as above
+    return dict(sorted(scores.items(), key=lambda item: -item[1])[:3])
+
+
+def _share_new(task: Task, seed: int, wanted: int) -> float:
+    seen: set[str] = set()
+    drawn = 0
+    for draft in itertools.islice(task._candidates(seed, exam=False), 5 * wanted):
+        drawn += 1
+        seen.add(draft.canonical_text)
+        if len(seen) >= wanted:
+            break
+    return len(seen) / max(1, drawn)
+
+
+def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
+    """Audit a task on ``count`` train problems.
+
+    Raises:
+        TaskError: The task cannot make a single problem.
+    """
+    problems: list[Problem] = []
+    reasons: list[str] = []
+    try:
+        problems.extend(task.problems("train", seed=seed, count=count))
+    except TaskError as error:
+        # what was drawn before the family ran dry can still be audited
+        problems = _drawn_before_dry(task, seed, count)
+        reasons.append(error.message)
+    if not problems:
+        raise TaskError(
+            f"{task.name} makes no problems: {'; '.join(reasons)}", hint="Check its parameters or its data."
+        )
+    grader = _Grader(task)
+    golds = [task.gold(problem) for problem in problems]
+    accepted = {
+        "gold": grader.shares(problems, lambda p: [task.gold(p)])[0],
+        "marked gold": grader.shares(problems, lambda p: [f"Let me think.\n#### {task.gold(p)}"])[0],
+        "respelled gold": grader.shares(problems, lambda p: _spellings(task.gold(p)))[0],
+    }
+    solved = [problem for problem in problems if problem.solution is not None]
+    if solved:
+        accepted["worked solution"] = grader.shares(solved, lambda p: [p.solution or ""])[0]
+    junk: dict[str, Callable[[Problem], Sequence[str]]] = {
+        "empty": lambda _p: ["", " \n"],
+        # only where the gold is another number: for a yes-or-no answer "0" may be a fair spelling
+        "zero": lambda p: ["0"] if parse_number(task.gold(p)) else [],
+        "echo": lambda p: [p.messages[-1].content],
+        "near miss": lambda p: _near_misses(task.gold(p)),
+        "word salad": lambda _p: ["lorem ipsum dolor sit amet", "#### maybe", "\\boxed{}", "####"],
+    }
+    shares = {kind: grader.shares(problems, texts) for kind, texts in junk.items()}
+    floor = _floor(grader, problems, golds)
+    again = list(itertools.islice(task.problems("train", seed=seed, count=count), min(8, len(problems))))
+    faults, hostile = _faults_survived(), _hostile_survived(task, problems)
+    floor_score = max(floor.values())
+    # where few answers are possible, an echo is right as often as a constant answer is
+    limits = {"echo": _MAX_CHANCE + floor_score, "near miss": _MAX_CHANCE}
+    reasons += [f"{kind} accepted in {share:.0%} of cases only" for kind, share in accepted.items() if share < 1]
+    reasons += [f"{kind} accepted in {s[0]:.0%} of cases" for kind, s in shares.items() if s[0] > limits.get(kind, 0.0)]
+    reasons += [f"the verifier broke on {kind} in {s[1]:.0%} of cases" for kind, s in shares.items() if s[1] > 0]
+    checks = {
+        f"a constant answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR,
+        "an injected fault was not contained": faults,
+        "a hostile text was accepted or took too long": hostile,
+        "the same seed gave other problems the second time": again == problems[: len(again)],
+    }
+    reasons += [reason for reason, fine in checks.items() if not fine]
+    return AuditReport(
+        task=task.name,
+        version=task.version,
+        verifier=f"{task.verifier.name} {task.verifier.version}",
+        num_problems=len(problems),
+        share_new=_share_new(task, seed, count),
+        gold_accepted=accepted["gold"],
+        solution_accepted=accepted.get("worked solution"),
+        marked_accepted=accepted["marked gold"],
+        spelled_accepted=accepted["respelled gold"],
+        junk_accepted={kind: share[0] for kind, share in shares.items()},
+        junk_unscored={kind: share[1] for kind, share in shares.items()},
+        floor=floor,
+        floor_score=floor_score,
+        faults_survived=faults,
+        hostile_survived=hostile,
+        deterministic=again == problems[: len(again)],
+        grade_ms=1000 * grader.seconds / max(1, grader.count),
+        passed=not reasons,
+        reasons=tuple(reasons),
+    )
+
+
+def _drawn_before_dry(task: Task, seed: int, count: int) -> list[Problem]:
+    problems: list[Problem] = []
+    try:
+        for problem in task.problems("train", seed=seed, count=count):
+            problems.append(problem)
+    except TaskError:
+        return problems
+    return problems

@@ -1,0 +1,197 @@
+"""Runs reasoning-gym inside a child process: makes items and scores answers.
+
+In: payloads ``{"op": "describe" | "item" | "score", …}``. Out: JSON values. An item is a function of its seed alone:
+Python's and NumPy's global streams are seeded with it too, because some generators draw from them, and the child's hash
+seed is fixed.
+
+An entry's metadata never travels: scoring makes the item again from its seed, and refuses when question or answer came
+out differently (another version of the library).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import random
+import re
+from collections import OrderedDict
+from math import gcd
+from typing import Any, final
+
+import numpy as np
+import reasoning_gym
+from reasoning_gym.factory import DATASETS, create_dataset
+
+__all__ = ["GymHandler"]
+
+_CACHE_ENTRIES = 4096
+_DATASET_SIZE = 5
+"""Some families make all their items at once; five keep their mixture of kinds (3 : 1 : 1 in acre), and are cheap."""
+_SCALARS = (bool, int, float, str)
+
+_LITERAL = re.compile(r"[\w\s,\[\]'\"+-]*")
+_FORMULA = re.compile(
+    r"(?:\s+|\d+(?:\.\d+)?|[-+*/^(),]|(?:[xyzXC]|pi|e|E|exp|log|ln|sqrt|Abs|a?(?:sin|cos|tan|sec|csc|cot)h?)(?![A-Za-z0-9_]))*"
+)
+_EVALUATING = {
+    "binary_matrix": _LITERAL,
+    "n_queens": _LITERAL,
+    "spiral_matrix": _LITERAL,
+    "string_insertion": _LITERAL,
+    "countdown": _FORMULA,
+    "intermediate_integration": _FORMULA,
+    "polynomial_multiplication": _FORMULA,
+    "puzzle24": _FORMULA,
+    "simple_integration": _FORMULA,
+}
+"""Families whose ``score_answer`` passes the model's text to ``eval`` or to sympy's ``parse_expr``, which is the same.
+Only text that these patterns match gets there: no attribute, and no call except to a few functions."""
+_MAX_EVALUATED = 1_000
+
+
+@final
+class GymHandler:
+    """One family with its parameters."""
+
+    def __init__(self, name: str, parameters: dict[str, Any]) -> None:
+        self._name = name
+        self._parameters = {
+            key: tuple(value) if isinstance(value, list) and self._wants_tuple(key) else value
+            for key, value in parameters.items()
+        }
+        self._dataset: Any = None
+        self._reseeds: bool | None = None
+        self._entries: OrderedDict[int, dict[str, Any]] = OrderedDict()
+
+    def __call__(self, payload: dict[str, Any]) -> Any:
+        """Dispatch one payload."""
+        match payload["op"]:
+            case "describe":
+                return self._describe()
+            case "item":
+                entry = self._entry(payload["seed"])
+                question, answer = entry["question"], entry["answer"]
+                if not isinstance(question, str) or not isinstance(answer, str):
+                    raise TypeError(f"the item's answer is a {type(answer).__name__}, not a text")
+                return {"question": question, "answer": answer, "steps": _steps(self._name, entry)}
+            case "score":
+                return self._score(payload)
+        raise ValueError(f"unknown operation {payload['op']!r}")
+
+    def _wants_tuple(self, key: str) -> bool:
+        fields = {field.name: field for field in dataclasses.fields(DATASETS[self._name][1])}
+        return isinstance(fields[key].default, tuple)
+
+    def _describe(self) -> dict[str, Any]:
+        """Known families, and this family's parameters with their defaults (None: has no plain form)."""
+        parameters: dict[str, Any] = {}
+        if self._name in DATASETS:
+            config = DATASETS[self._name][1]()
+            for field in dataclasses.fields(config):
+                value = getattr(config, field.name)
+                if field.name in ("seed", "size"):
+                    continue
+                plain = isinstance(value, _SCALARS) and not hasattr(type(value), "__members__")
+                listed = isinstance(value, (list, tuple)) and all(isinstance(item, _SCALARS) for item in value)
+                parameters[field.name] = value if plain else list(value) if listed else None
+        version = importlib.metadata.version("reasoning-gym")
+        return {"families": sorted(DATASETS), "parameters": parameters, "version": version}
+
+    def _fresh(self, seed: int) -> Any:
+        return create_dataset(self._name, seed=seed, size=_DATASET_SIZE, **self._parameters)
+
+    def _make(self, seed: int, *, fresh: bool) -> dict[str, Any]:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        if fresh:
+            dataset = self._fresh(seed)
+        else:
+            dataset = self._dataset
+            dataset.seed = seed
+        entry: dict[str, Any] = dataset[0]
+        return entry
+
+    def _entry(self, seed: int) -> dict[str, Any]:
+        """The item of a seed. One data set object is kept and reseeded where that gives the same items as a new one."""
+        if seed in self._entries:
+            return self._entries[seed]
+        if self._dataset is None:
+            self._dataset = self._fresh(seed)
+        if self._reseeds is None:
+            checks = [(seed + offset) % 2**32 for offset in (1, 2, 3)]
+            fresh = [self._make(check, fresh=True) for check in checks]
+            self._reseeds = [_face(entry) for entry in fresh] == [_face(self._make(c, fresh=False)) for c in checks]
+        entry = self._make(seed, fresh=not self._reseeds)
+        self._entries[seed] = entry
+        if len(self._entries) > _CACHE_ENTRIES:
+            self._entries.popitem(last=False)
+        return entry
+
+    def _score(self, payload: dict[str, Any]) -> list[float]:
+        """Scores of candidate answers, in order, up to the first full score."""
+        entry = self._entry(payload["seed"])
+        if entry["answer"] != payload["gold"] or entry["question"] != payload["question"]:
+            raise ValueError("this version of reasoning-gym makes another problem from the same seed")
+        scorer = self._dataset if self._reseeds else self._fresh(payload["seed"])
+        scores: list[float] = []
+        guard = _EVALUATING.get(self._name)
+        for candidate in payload["candidates"]:
+            if guard and (len(candidate) > _MAX_EVALUATED or not guard.fullmatch(candidate)):
+                scores.append(0.0)
+                continue
+            scores.append(float(scorer.score_answer(candidate, entry)))
+            if scores[-1] >= 1.0:
+                break
+        return scores
+
+
+def _face(entry: dict[str, Any]) -> tuple[Any, Any]:
+    return entry["question"], entry["answer"]
+
+
+def _steps(name: str, entry: dict[str, Any]) -> list[str] | None:
+    """Lines of a worked solution, where the item's metadata allow one."""
+    metadata = entry.get("metadata", {})
+    if name == "chain_sum":
+        return _running_totals(metadata["expression"].split())
+    if name == "products":
+        return _running_totals(metadata["expression"].split())
+    if name == "gsm_symbolic":
+        return [line for line in str(metadata["answer_cot"]).strip().splitlines() if not line.startswith("####")]
+    if name == "leg_counting":
+        return _legs(metadata["animals"], int(entry["answer"]))
+    if name == "gcd":
+        return _euclid([int(number) for number in metadata["numbers"]])
+    return None
+
+
+def _running_totals(tokens: list[str]) -> list[str]:
+    """Steps of ``a + b - c`` or ``a * b * c``, left to right."""
+    total, lines = int(tokens[0]), []
+    for operator, token in zip(tokens[1::2], tokens[2::2], strict=True):
+        number = int(token)
+        result = {"+": total + number, "-": total - number, "*": total * number}[operator]
+        lines.append(f"{total} {operator} {number} = {result}")
+        total = result
+    return lines
+
+
+def _legs(animals: dict[str, int], total: int) -> list[str] | None:
+    from_library = reasoning_gym.arithmetic.leg_counting.ANIMALS
+    lines = [
+        f"{count} {animal}: {count} * {from_library[animal]} = {count * from_library[animal]}"
+        for animal, count in animals.items()
+    ]
+    parts = [count * from_library[animal] for animal, count in animals.items()]
+    return [*lines, f"{' + '.join(map(str, parts))} = {total}"] if sum(parts) == total else None
+
+
+def _euclid(numbers: list[int]) -> list[str]:
+    lines, running = [], numbers[0]
+    for number in numbers[1:]:
+        a, b = max(running, number), min(running, number)
+        while b:
+            lines.append(f"{a} = {a // b} * {b} + {a % b}")
+            a, b = b, a % b
+        running = gcd(running, number)
+    return lines

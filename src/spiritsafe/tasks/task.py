@@ -1,0 +1,148 @@
+"""Task: problems and the one verifier that is reward, filter and grader alike.
+
+In: a split, a seed, a count. Out: distinct problems; and for a completion, a Verdict. A Task splits into frozen data
+(:class:`~spiritsafe.core.records.Problem`) and behaviour (this). To add a family, subclass :class:`Task` and
+:class:`Verifier`, and name the module in ``registry.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, final
+
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Problem, Status, Verdict
+from spiritsafe.tasks.splits import SPLIT_BUCKETS, bucket_of_text
+
+__all__ = ["Draft", "Task", "Verifier"]
+
+_MAX_REASON = 300
+_MAX_ANSWER = 500
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A problem before it is known to be wanted: its canonical text decides its bucket, ``build`` makes the rest."""
+
+    canonical_text: str
+    build: Callable[[], Problem]
+
+
+class Verifier(ABC):
+    """Judges a completion. ``judge`` may raise; :meth:`Task.grade` is what turns that into "unscored".
+
+    Attributes:
+        name: Which verifier; part of every Verdict.
+        version: Raised whenever any verdict could change.
+        isolated: True when the judging runs in a child process that is killed when it hangs. A verifier may run inline
+            only when its time is bounded by the length of the text, whatever the text says.
+    """
+
+    name: str
+    version: str
+    isolated: bool
+
+    @abstractmethod
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        """The verdict on one completion."""
+
+    @final
+    def verdict(self, status: Status, *, answer: str | None = None, reason: str = "", score: float = 0.0) -> Verdict:
+        """A Verdict signed with this verifier's name; "correct" has score 1."""
+        return Verdict(
+            status=status,
+            score=1.0 if status == "correct" else score,
+            answer=None if answer is None else answer[:_MAX_ANSWER],
+            reason=reason[:_MAX_REASON],
+            verifier=self.name,
+            version=self.version,
+        )
+
+
+class Task(ABC):
+    """Problems of one kind, and their verifier.
+
+    Attributes:
+        name: The canonical spec, every knob resolved.
+        version: Version of the generator and its data; raised when the same seed would give other problems.
+        verifier: The only grader of these problems.
+        patience: Candidates in a row without a new problem before the family counts as dry.
+    """
+
+    patience = 20_000
+
+    def __init__(self, *, name: str, version: str, verifier: Verifier) -> None:
+        self.name = name
+        self.version = version
+        self.verifier = verifier
+
+    @abstractmethod
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        """Every problem the task can think of, in an order set by ``seed``; all buckets, repeats allowed.
+
+        Args:
+            seed: Sets the order.
+            exam: Draw from the exam's own source, where the task has one (a data set's official test file).
+        """
+
+    @final
+    def problems(self, split: Literal["train", "dev"], *, seed: int, count: int) -> Iterator[Problem]:
+        """``count`` problems of a split, distinct by id; a longer count extends a shorter one.
+
+        Raises:
+            TaskError: The split is neither "train" nor "dev"; or, after the last problem, the family ran dry.
+        """
+        if split not in ("train", "dev"):
+            raise TaskError(
+                f'"{split}" is not a split to study.',
+                hint='Use "train" or "dev"; exam problems come only from an exam.',
+            )
+        return _draw(self, SPLIT_BUCKETS[split], seed=seed, count=count, label=split, exam=False)
+
+    @final
+    def grade(self, problem: Problem, text: str) -> Verdict:
+        """The verdict on one completion. Never raises; a verifier that broke or hung gives "unscored".
+
+        Safe from any thread: what could hang runs in a child process with its own limits.
+        """
+        try:
+            return self.verifier.judge(problem, text)
+        except Exception as error:  # noqa: BLE001  the one boundary: whatever breaks in a verifier is a record, not a crash
+            return self.verifier.verdict("unscored", reason=f"{type(error).__name__}: {error}")
+
+    def gold(self, problem: Problem) -> str:
+        """An answer that the verifier must accept."""
+        return str(problem.facts["answer"])
+
+
+def _draw(task: Task, buckets: range, *, seed: int, count: int, label: str, exam: bool) -> Iterator[Problem]:
+    """Distinct problems whose bucket is in ``buckets``. Shared with ``exam_bucket.py`` and with nobody else."""
+    if count < 0 or seed < 0:
+        raise TaskError(f"seed={seed} and count={count} must not be negative.", hint="Use 0 or more.")
+
+    def drawn() -> Iterator[Problem]:
+        seen: set[str] = set()
+        misses = 0
+        if not count:
+            return
+        for draft in task._candidates(seed, exam=exam):
+            text = draft.canonical_text
+            if text in seen or bucket_of_text(task.name, text) not in buckets:
+                misses += 1
+                if misses >= task.patience:
+                    break
+                continue
+            seen.add(text)
+            misses = 0
+            yield draft.build()
+            if len(seen) == count:
+                return
+        raise TaskError(
+            f"{task.name} has only {len(seen)} problems for {label}; {count} were asked for.",
+            hint="Ask for fewer, or widen the task's knobs.",
+        )
+
+    return drawn()

@@ -1,0 +1,24 @@
+"""Training: packed batches, AdamW with float32 masters, a loop that survives being killed.
+
+In: a model, documents, an objective, a :class:`TrainConfig`. Out: a trained model and its curve.
+"""
+
+from spiritsafe.training.config import TrainConfig, learning_rate_at
+from spiritsafe.training.loop import Evaluate, TrainResult, train
+from spiritsafe.training.objective import LossResult, Objective, TracesObjective
+from spiritsafe.training.precision import choose_dtype
+from spiritsafe.training.state import discard_state, weights_fingerprint
+
+__all__ = [
+    "Evaluate",
+    "LossResult",
+    "Objective",
+    "TracesObjective",
+    "TrainConfig",
+    "TrainResult",
+    "choose_dtype",
+    "discard_state",
+    "learning_rate_at",
+    "train",
+    "weights_fingerprint",
+]

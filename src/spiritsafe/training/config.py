@@ -1,0 +1,92 @@
+"""What a training run is told, and the learning rate it follows.
+
+In: a :class:`TrainConfig`. Out: the learning rate of any step. Progress counts steps, never seconds, so a run that was
+killed and resumed, or ran on a slower machine, follows the same curve.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from spiritsafe.core.records import Record
+
+__all__ = ["ComputeDtype", "TrainConfig", "learning_rate_at", "num_warmup_steps"]
+
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
+
+
+class TrainConfig(Record):
+    """How to train. Times, batches and limits are in tokens and steps.
+
+    Attributes:
+        learning_rate: At its peak, after warm-up.
+        tokens_per_step: Tokens (prompts included) that one update aims at; steps of an epoch are made even, so that
+            none is a small remainder.
+        micro_batch_tokens: Most tokens in memory at once; a step is as many micro-batches as it needs. The update does
+            not depend on it, beyond rounding.
+        max_steps: Stop after so many updates.
+        max_epochs: Stop after so many passes over the documents.
+        max_tokens: Stop with the step that reaches so many tokens. The nearest of the three limits holds.
+        warmup_share: Share of all steps over which the rate rises from zero.
+        warmup_steps: The same as a number of steps; give one of the two.
+        floor_share: Where the cosine ends, as a share of ``learning_rate``; 1 keeps the rate constant.
+        weight_decay: Decoupled (AdamW, arXiv 1711.05101), on matrices only.
+        max_grad_norm: The gradient is scaled down to this norm; None never scales.
+        compute_dtype: Of weights and activations. "auto": bfloat16 where the processor multiplies it fast, else
+            float32. Master weights, gradients and optimiser state are float32 always.
+        checkpoint_every_steps: Write a checkpoint after each so many steps.
+        checkpoint_every_s: Write one when the last is so many seconds old. It changes where a killed run resumes, not
+            what it computes. With both None no checkpoint is written.
+        eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
+    """
+
+    learning_rate: float = Field(gt=0.0)
+    tokens_per_step: int = Field(ge=1)
+    micro_batch_tokens: int = Field(ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    max_epochs: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    warmup_share: float = Field(default=0.05, ge=0.0, le=1.0)
+    warmup_steps: int | None = Field(default=None, ge=0)
+    floor_share: float = Field(default=0.1, ge=0.0, le=1.0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0.0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0.0)
+    seed: int = Field(default=0, ge=0)
+    compute_dtype: ComputeDtype = "auto"
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
+    checkpoint_every_s: float | None = Field(default=60.0, gt=0.0)
+    eval_every: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _options_can_take_effect(self) -> Self:
+        if self.max_steps is None and self.max_epochs is None and self.max_tokens is None:
+            raise ValueError("give max_steps, max_epochs or max_tokens: a run must know where it ends")
+        if self.warmup_steps is not None and "warmup_share" in self.model_fields_set:
+            raise ValueError("give warmup_steps or warmup_share, not both")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"betas must be in [0, 1), not {self.betas}")
+        return self
+
+
+def num_warmup_steps(config: TrainConfig, num_steps: int) -> int:
+    """Steps of warm-up in a run of ``num_steps``."""
+    wanted = config.warmup_steps if config.warmup_steps is not None else round(config.warmup_share * num_steps)
+    return min(wanted, num_steps)
+
+
+def learning_rate_at(config: TrainConfig, step: int, num_steps: int) -> float:
+    """The rate of update ``step`` (from 0) of ``num_steps``: linear warm-up, then half a cosine down to the floor.
+
+    The last warm-up step runs at the peak, the last step of all at the floor.
+    """
+    warmup = num_warmup_steps(config, num_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup + 1) / (num_steps - warmup)
+    floor = config.floor_share
+    return config.learning_rate * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress)))

@@ -1,0 +1,37 @@
+"""Keeps freed memory inside the process while a CPU run lasts.
+
+A training step allocates and frees the same gigabytes again and again. The C library gives large blocks back to the
+operating system at once, which then clears every page anew: on the machines we measured that took up to a fifth of a
+step. Inside :func:`kept_memory` blocks are reused; at its end what is free goes back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["kept_memory"]
+
+# From malloc.h of the GNU C library, with its documented defaults.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
+_DEFAULT = ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 128 << 10), (_M_TOP_PAD, 0))
+
+
+@contextmanager
+def kept_memory() -> Iterator[bool]:
+    """Reuse freed blocks while the block runs; yields whether this C library can (the GNU one on Linux)."""
+    if platform.libc_ver()[0] != "glibc":
+        yield False
+        return
+    library = ctypes.CDLL(None)
+    for option, value in _KEEP:
+        library.mallopt(option, value)
+    try:
+        yield True
+    finally:
+        for option, value in _DEFAULT:
+            library.mallopt(option, value)
+        library.malloc_trim(0)

@@ -1,0 +1,27 @@
+"""Fixtures that several rooms use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
+
+from fake_endpoint import Answer, FakeEndpoint  # noqa: E402
+
+
+@pytest.fixture
+def fake_endpoint() -> Iterator[Callable[[Answer], FakeEndpoint]]:
+    """Start an endpoint with ``fake_endpoint(answer)``; it stops when the test ends."""
+    started: list[FakeEndpoint] = []
+
+    def start(answer: Answer) -> FakeEndpoint:
+        started.append(FakeEndpoint(answer))
+        return started[-1]
+
+    yield start
+    for endpoint in started:
+        endpoint.close()

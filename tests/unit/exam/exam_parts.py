@@ -1,0 +1,173 @@
+"""What the tests of the exam room share: a toy task, a toy model, and a stage with keys, ledger and paper."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
+from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.records import Attempt, FinishReason, Message, Problem, Prompt, Sampling, Verdict
+from spiritsafe.core.seeds import SEED_BITS, derive_seed
+from spiritsafe.exam import register, seal, sit
+from spiritsafe.ledger import KeyPair, Ledger
+from spiritsafe.tasks import Draft, Task, Verifier
+
+SAMPLING = Sampling(temperature=0.7, max_tokens=16)
+SECRET = bytes(range(32))
+
+
+class ToyVerifier(Verifier):
+    name = "toy"
+    version = "1"
+    isolated = False
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        if text == "break the verifier":
+            raise RuntimeError("broken")
+        found = re.search(r"-?\d+", text)
+        if not found:
+            return self.verdict("unparsed", reason="no number")
+        right = int(found[0]) == problem.facts["answer"]
+        return self.verdict("correct" if right else "wrong", answer=found[0])
+
+
+class ToyTask(Task):
+    """Sums of two numbers below ``limit``; the messages carry a marker to look for on disk."""
+
+    patience = 3_000
+
+    def __init__(self, limit: int = 1000, version: str = "1") -> None:
+        super().__init__(name=f"toy:sums?limit={limit}", version=version, verifier=ToyVerifier())
+        self.limit = limit
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        rng = random.Random(seed)
+        while True:
+            a, b = rng.randrange(self.limit), rng.randrange(self.limit)
+            text = f"{a}+{b}"
+            yield Draft(canonical_text=text, build=lambda a=a, b=b, text=text: self._problem(a, b, text))
+
+    def _problem(self, a: int, b: int, text: str) -> Problem:
+        return Problem(
+            task=self.name,
+            canonical_text=text,
+            messages=(Message(role="user", content=f"Plaintext marker: what is {text}?"),),
+            facts={"answer": a + b},
+        )
+
+
+@dataclass
+class ToyModel:
+    """Right with probability ``skill``; always right on what it studied. Remembers what it was asked."""
+
+    skill: float = 0.5
+    name: str = "toy-model"
+    kind: str = "local"
+    studied: frozenset[str] = frozenset()
+    reply: Callable[[Prompt, int], tuple[str, FinishReason] | None] = lambda prompt, index: None
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    on_ask: Callable[[], None] = lambda: None
+
+    def describe(self) -> GeneratorInfo:
+        return GeneratorInfo(name=self.name, digest=digest({"toy": self.name}), kind=self.kind)
+
+    def answer(self, prompt: Prompt, index: int) -> tuple[str, FinishReason]:
+        special = self.reply(prompt, index)
+        if special is not None:
+            return special
+        found = re.search(r"(\d+)\+(\d+)", prompt.messages[-1].content)
+        total = int(found[1]) + int(found[2]) if found else 0
+        luck = derive_seed(prompt.seed, prompt.problem_id, index) / 2**SEED_BITS
+        right = prompt.problem_id in self.studied or luck < self.skill
+        return (f"The answer is {total if right else total + 1}.", "stop")
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
+        for prompt in prompts:
+            for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
+                self.on_ask()
+                self.asked.append((prompt.problem_id, index))
+                text, finish = self.answer(prompt, index)
+                yield Attempt(
+                    problem_id=prompt.problem_id,
+                    sample_index=index,
+                    model=self.describe().digest,
+                    sampling=sampling,
+                    seed=derive_seed(prompt.seed, prompt.problem_id, index),
+                    text=text,
+                    finish_reason=finish,
+                    num_prompt_tokens=7,
+                    num_tokens=5,
+                    seconds=0.25,
+                    error="out of order" if finish == "error" else None,
+                )
+
+    def score(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Stage:
+    """Keys, ledger, paper."""
+
+    root: Path
+    task: ToyTask
+    maker: KeyPair
+    examiner: KeyPair
+    ledger: Ledger
+    paper: PublicPaper
+
+    @property
+    def papers(self) -> Path:
+        return self.root / "paper"
+
+    def register(self, model: ToyModel, *, num_tries: int = 1, hypothesis: str = "better than chance") -> Registration:
+        info = model.describe()
+        return register(
+            ledger=self.ledger,
+            paper=self.paper,
+            maker=self.maker,
+            model_name=info.name,
+            model_digest=info.digest,
+            sampling=SAMPLING,
+            num_tries=num_tries,
+            hypothesis=hypothesis,
+        )
+
+    def sit(
+        self, model: ToyModel, registration: Registration, name: str = "sitting", host: KeyPair | None = None
+    ) -> Certificate:
+        return sit(
+            paper=self.papers,
+            registration=registration,
+            generator=model,
+            task=self.task,
+            ledger=self.ledger,
+            examiner=self.examiner,
+            directory=self.root / name,
+            host=host,
+        )
+
+    def certificate(self, model: ToyModel, *, num_tries: int = 1, name: str = "sitting") -> Certificate:
+        return self.sit(model, self.register(model, num_tries=num_tries), name)
+
+    def public_ids(self) -> frozenset[str]:
+        return frozenset(problem.problem.id for problem in self.paper.problems)
+
+
+def make_stage(root: Path, *, count: int = 20, one_key: bool = False, task: ToyTask | None = None) -> Stage:
+    task = task or ToyTask()
+    maker = KeyPair.generate("Mary Maker")
+    examiner = maker if one_key else KeyPair.generate("Eve Examiner")
+    ledger = Ledger(root / "ledger.jsonl")
+    paper = seal(task, count=count, ledger=ledger, directory=root / "paper", examiner=examiner, secret=SECRET)
+    return Stage(root=root, task=task, maker=maker, examiner=examiner, ledger=ledger, paper=paper)

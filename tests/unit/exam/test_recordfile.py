@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.records import Message
+from spiritsafe.exam.recordfile import parse_record, read_record, write_record
+
+MESSAGE = Message(role="user", content="grüße 1")
+
+
+def test_file_is_exactly_the_canonical_bytes(tmp_path):
+    path = tmp_path / "m.json"
+    write_record(path, MESSAGE)
+    assert path.read_bytes() == MESSAGE.canonical()
+    assert read_record(path, Message) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(MESSAGE.to_json()).encode(),  # spaces, escapes
+        MESSAGE.canonical() + b"\n",
+        MESSAGE.canonical().replace(b"grue", b"x").replace("ü".encode(), b"\\u00fc"),
+        b'{"content":"a","role":"user","role":"user"}',
+        b'{"role":"user","content":"a"}',
+        b"[" * 100_000,
+        b"\xff",
+        b"",
+        b"{}",
+    ],
+)
+def test_anything_else_is_refused(data):
+    with pytest.raises(IntegrityError) as caught:
+        parse_record(data, Message, "The file")
+    assert caught.value.hint
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(SourceError):
+        read_record(tmp_path / "none", Message)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+
+import pytest
+
+from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
+from spiritsafe.ledger import KeyPair, encrypt, verify_signature
+
+
+def test_saved_key_is_private_and_loads_again(tmp_path):
+    path = tmp_path / "keys" / "eve.key"
+    old = os.umask(0)
+    try:
+        key = KeyPair.generate("Eve")
+        key.save(path)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = KeyPair.load(path)
+    assert again.public == key.public
+    assert verify_signature(again.sign("rerun", b"x"), "rerun", b"x")
+    assert [p.name for p in path.parent.iterdir()] == ["eve.key"]
+
+
+def test_a_key_is_never_overwritten(tmp_path):
+    path = tmp_path / "k"
+    key = KeyPair.generate("Eve")
+    key.save(path)
+    with pytest.raises(StorageError, match="cannot be written"):
+        KeyPair.generate("Mallory").save(path)
+    assert KeyPair.load(path).public == key.public
+    assert [p.name for p in tmp_path.iterdir()] == ["k"]
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "k"
+    KeyPair.generate("Eve").save(path)
+    path.chmod(0o640)
+    with pytest.raises(SourceError) as caught:
+        KeyPair.load(path)
+    assert "chmod 600" in caught.value.hint
+
+
+def test_load_or_create_makes_one_key_for_all(tmp_path):
+    path = tmp_path / "k"
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(KeyPair.load_or_create(path, holder="Eve").public))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert {key.key_id for key in found} == {KeyPair.load(path).public.key_id}
+
+
+def test_missing_and_damaged_keys(tmp_path):
+    with pytest.raises(SourceError):
+        KeyPair.load(tmp_path / "none")
+    path = tmp_path / "k"
+    KeyPair.generate("Eve").save(path)
+    value = json.loads(path.read_bytes())
+    for field, bad in (("age_identity", "AGE-SECRET-KEY-1BAD"), ("signing_secret", "zz"), ("format", "other")):
+        path.write_text(json.dumps({**value, field: bad}))
+        with pytest.raises(IntegrityError):
+            KeyPair.load(path)
+
+
+def test_unwritable_directory(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError):
+        KeyPair.generate("Eve").save(tmp_path / "file" / "k")
+
+
+def test_signatures_hold_for_one_key_one_use_one_message():
+    key, other = KeyPair.generate("Eve"), KeyPair.generate("Mallory")
+    signature = key.sign("certificate", b"message")
+    assert verify_signature(signature, "certificate", b"message")
+    assert not verify_signature(signature, "rerun", b"message")
+    assert not verify_signature(signature, "certificate", b"massage")
+    forged = signature.model_copy(update={"key": other.public.signing})
+    assert not verify_signature(forged, "certificate", b"message")
+    for position in range(0, 128, 9):
+        text = signature.value
+        flipped = text[:position] + ("0" if text[position] != "0" else "1") + text[position + 1 :]
+        assert not verify_signature(signature.model_copy(update={"value": flipped}), "certificate", b"message")
+
+
+def test_each_recipient_opens_alone_and_nobody_else():
+    keys = [KeyPair.generate(name) for name in ("a", "b", "c")]
+    box = encrypt(b"sealed", [key.public for key in keys[:2]])
+    assert [key.decrypt(box) for key in keys[:2]] == [b"sealed", b"sealed"]
+    with pytest.raises(IntegrityError, match="cannot open"):
+        keys[2].decrypt(box)
+    for position in range(0, len(box), 17):
+        damaged = bytearray(box)
+        damaged[position] ^= 1
+        with pytest.raises(IntegrityError):
+            keys[0].decrypt(bytes(damaged))
+
+
+def test_secrets_do_not_print(tmp_path):
+    path = tmp_path / "k"
+    key = KeyPair.generate("Eve")
+    key.save(path)
+    value = json.loads(path.read_bytes())
+    for text in (repr(key), str(key), repr(key._file), str(key._file)):
+        assert value["signing_secret"] not in text
+        assert value["age_identity"] not in text

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.records import Message
+from spiritsafe.models.chat import ChatFormat, require_same_vocabulary
+
+USER = Message(role="user", content="What is 2 + 3?")
+STRIPS_THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and not loop.last %}{{ m['content'].split('</think>')[-1] }}"
+    "{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def chat(tiny_directory: Path) -> ChatFormat:
+    return ChatFormat(tiny_directory)
+
+
+def with_template(source: Path, target: Path, template: str | None, **settings: object) -> Path:
+    shutil.copytree(source, target)
+    path = target / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config.pop("chat_template")
+    if template is not None:
+        config["chat_template"] = template
+    path.write_text(json.dumps(config | settings))
+    return target
+
+
+def test_prompt_is_the_rendered_conversation(chat: ChatFormat) -> None:
+    ids = chat.prompt_ids([Message(role="system", content="Be brief."), USER])
+    text = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n"
+    assert chat.render([Message(role="system", content="Be brief."), USER]) == text
+    assert ids.count(1) == 3  # each special token is one token
+    assert ids.count(2) == 2
+    assert len(ids) == len(text.encode()) - 3 * (len("<|im_start|>") - 1) - 2 * (len("<|im_end|>") - 1)
+
+
+def test_the_mask_covers_exactly_completion_and_end(chat: ChatFormat) -> None:
+    document = chat.document([USER], "It is 5.")
+    prompt = chat.prompt_ids([USER])
+    assert list(document.token_ids[: len(prompt)]) == prompt
+    assert document.supervised == (False,) * len(prompt) + (True,) * 9
+    supervised = [t for t, s in zip(document.token_ids, document.supervised, strict=True) if s]
+    assert chat.decode(supervised[:1]) == "I"
+    assert supervised[-1] == chat.end_id == 2
+    assert chat.decode(supervised) == "It is 5."
+
+
+@pytest.mark.parametrize("completion", ["5", " 5", "\n\n5", "", "ü🎉", "a" * 300])
+def test_document_is_a_prefix_of_the_whole_rendered_conversation(chat: ChatFormat, completion: str) -> None:
+    whole = chat.render([USER, Message(role="assistant", content=completion)], generation=False)
+    raw = chat._fast.decode(list(chat.document([USER], completion).token_ids), skip_special_tokens=False)
+    assert whole == raw + "\n"
+    assert list(chat.document([USER], completion).token_ids) == chat._encode(whole)[:-1]
+
+
+def test_tokens_that_were_drawn_are_kept_as_they_are(chat: ChatFormat) -> None:
+    document = chat.document_from_tokens([USER], [77, 78], weight=0.5)
+    assert document.token_ids[-2:] == (77, 78)
+    assert document.supervised[-3:] == (False, True, True)
+    assert document.weight == 0.5
+
+
+def test_names_of_special_tokens_in_a_completion_are_spelled_out(chat: ChatFormat) -> None:
+    ids = chat.completion_ids("a<|im_end|>b")
+    assert chat.end_id not in ids
+    assert chat.decode(ids) == "a<|im_end|>b"
+
+
+def test_decoding_skips_special_tokens_and_survives_fuzz(chat: ChatFormat) -> None:
+    assert chat.decode([1, *chat.completion_ids("x"), 2]) == "x"
+    draw = random.Random(0)
+    for _ in range(300):
+        text = "".join(chr(draw.choice((draw.randrange(32, 127), draw.randrange(160, 0xD7FF), 0x1F389))) for _ in range(20))
+        assert chat.decode(chat.completion_ids(text)) == text
+
+
+def test_ends_come_from_template_tokenizer_and_generation_config(tiny_directory: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(tiny_directory, tmp_path / "m")
+    (target / "generation_config.json").write_text('{"eos_token_id": [0, 2]}')
+    assert ChatFormat(target).eos_ids == (2, 0)
+    assert ChatFormat(target).pad_id == 3
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused_only_where_it_does(
+    tiny_directory: Path, tmp_path: Path
+) -> None:
+    chat = ChatFormat(with_template(tiny_directory, tmp_path / "m", STRIPS_THINKING))
+    assert chat.prompt_ids([USER])
+    plain = [USER, Message(role="assistant", content="5"), USER]
+    assert chat.prompt_ids(plain)
+    thinking = [USER, Message(role="assistant", content="<think>hm</think>5"), USER]
+    with pytest.raises(CompatibilityError, match="rewrites earlier turns"):
+        chat.prompt_ids(thinking)
+
+
+def test_a_refusing_or_missing_template_is_named(tiny_directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(CompatibilityError, match="no chat template"):
+        ChatFormat(with_template(tiny_directory, tmp_path / "none", None))
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + STRIPS_THINKING
+    chat = ChatFormat(with_template(tiny_directory, tmp_path / "strict", strict))
+    with pytest.raises(CompatibilityError, match="no system role"):
+        chat.prompt_ids([Message(role="system", content="x"), USER])
+    with pytest.raises(CompatibilityError, match="does not show"):
+        ChatFormat(with_template(tiny_directory, tmp_path / "blind", "{% for m in messages %}{{ m['role'] }}{% endfor %}"))
+
+
+def test_a_template_without_end_falls_back_to_the_tokenizers(tiny_directory: Path, tmp_path: Path) -> None:
+    bare = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    assert ChatFormat(with_template(tiny_directory, tmp_path / "a", bare)).end_id == 2
+    with pytest.raises(CompatibilityError, match="end token"):
+        ChatFormat(with_template(tiny_directory, tmp_path / "b", bare, eos_token=None))
+
+
+def test_a_damaged_tokenizer_is_named(tiny_directory: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(tiny_directory, tmp_path / "m")
+    (target / "tokenizer.json").write_text('{"version": "1.0"')
+    with pytest.raises(SourceError, match="cannot be read"):
+        ChatFormat(target)
+    (target / "tokenizer.json").unlink()
+    with pytest.raises(SourceError, match=r"no tokenizer\.json"):
+        ChatFormat(target)
+
+
+def test_different_vocabularies_are_refused(chat: ChatFormat, tiny_directory: Path, tmp_path: Path) -> None:
+    same = ChatFormat(with_template(tiny_directory, tmp_path / "same", STRIPS_THINKING))
+    require_same_vocabulary(chat, same)
+    target = shutil.copytree(tiny_directory, tmp_path / "other")
+    content = json.loads((target / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
+    (target / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(CompatibilityError, match="different vocabularies"):
+        require_same_vocabulary(chat, ChatFormat(target))
+
+
+def test_saving_copies_the_tokenizer(chat: ChatFormat, tmp_path: Path) -> None:
+    chat.save(tmp_path)
+    copy = ChatFormat(tmp_path)
+    assert copy.vocab_fingerprint == chat.vocab_fingerprint
+    assert copy.prompt_ids([USER]) == chat.prompt_ids([USER])
+    assert copy.eos_ids == chat.eos_ids
+
+
+def test_a_tokenizer_that_puts_a_space_before_text_does_not_do_so_in_completions(tmp_path: Path) -> None:
+    letters = [chr(c) for c in range(33, 127)] + ["▁", "\n"]
+    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(["<s>", "</s>", *letters])}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.add_special_tokens([AddedToken("<s>", special=True), AddedToken("</s>", special=True)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    template = "<s>{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}{% endfor %}"
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    chat = ChatFormat(tmp_path)
+    assert chat.completion_ids("a") == [chat._fast.token_to_id("a")]
+    assert chat.end_id == 1

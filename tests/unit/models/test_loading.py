@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.loading import load_decoder, load_model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_arrive_in_the_wanted_type(dtype: torch.dtype, tiny_directory: Path) -> None:
+    loaded = load_model(tiny_directory, dtype=dtype)
+    assert isinstance(loaded.model, Decoder)
+    assert {p.dtype for p in loaded.model.parameters()} == {dtype}
+    assert loaded.checkpoint.name == "tiny-7"
+    assert loaded.chat.vocab_size == loaded.model.vocab_size == 260
+    assert loaded.directory == tiny_directory
+
+
+def test_what_the_decoder_does_not_implement_goes_to_transformers(tiny_directory: Path, tmp_path: Path) -> None:
+    assert isinstance(
+        load_model(tiny_directory, dtype=torch.float32, implementation="transformers").model, TransformersModel
+    )
+    target = shutil.copytree(tiny_directory, tmp_path / "m")
+    config = json.loads((target / "config.json").read_text())
+    config["hidden_act"] = "gelu"
+    (target / "config.json").write_text(json.dumps(config))
+    assert isinstance(load_model(target, dtype=torch.float32).model, TransformersModel)
+    with pytest.raises(CompatibilityError, match="gelu"):
+        load_model(target, dtype=torch.float32, implementation="decoder")
+
+
+def test_missing_parts_are_named(tiny_directory: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "lineage.json"):
+        target = shutil.copytree(tiny_directory, tmp_path / name)
+        (target / name).unlink()
+        with pytest.raises(SourceError, match=name.split(".")[0] if name != "model.safetensors" else "weights"):
+            load_model(target, dtype=torch.float32)
+
+
+def test_a_tokenizer_too_large_for_the_weights_is_refused(tiny_directory: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(tiny_directory, tmp_path / "m")
+    content = json.loads((target / "tokenizer.json").read_text())
+    content["added_tokens"].append(content["added_tokens"][0] | {"id": 260, "content": "<|new|>"})
+    (target / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(CompatibilityError, match="261 tokens"):
+        load_model(target, dtype=torch.float32)
+
+
+def test_loading_copies_weights_once(tiny_directory: Path) -> None:
+    one, two = load_decoder(tiny_directory, dtype=torch.float32), load_decoder(tiny_directory, dtype=torch.float32)
+    with torch.no_grad():
+        one.head().weight_VH.zero_()
+    assert float(two.head().weight_VH.detach().abs().sum()) > 0  # no storage shared with the file or between loads

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from report_parts import PageChecker
+
+import spiritsafe.report as room
+from spiritsafe.core.errors import StorageError
+from spiritsafe.report import LossPoint, ReportData, build_report, write_report
+from spiritsafe.report.curves import MAX_POINTS
+
+STYLE = resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(data: ReportData) -> str:
+    return build_report(data)
+
+
+def test_the_page_is_well_formed(page: str) -> None:
+    checker = PageChecker(page)
+    assert checker.problems == []
+    assert checker.tags.count("h1") == 1
+    assert page.startswith('<!doctype html>\n<html lang="en">')
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    checker = PageChecker(page)
+    assert not {"script", "img", "iframe", "object", "embed", "base", "form"} & set(checker.tags)
+    loading = [
+        value for _, key, value in checker.attributes if key in ("src", "href", "srcset", "action", "xlink:href")
+    ]
+    assert all(value.startswith("#") or value == "data:," for value in loading)
+    assert not re.search(r"https?:|@import|url\(", page)
+    assert not [key for _, key, _ in checker.attributes if key.startswith("on") or key == "style"]
+
+
+def test_the_policy_admits_this_style_only(page: str) -> None:
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    (style,) = re.findall("<style>(.*?)</style>", page, flags=re.DOTALL)
+    expected = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.replace("&#x27;", "'").startswith(f"default-src 'none'; style-src 'sha256-{expected}'")
+    assert style == STYLE
+    assert "<" not in style
+
+
+def test_hostile_names_everywhere_change_no_structure(data: ReportData) -> None:
+    attack = "'\"></title></style><script src=//x></script>\u202e"
+    text = data.model_dump_json()
+    for name in ("SmolLM2-135M-sums-24L", "quickstart", "Apache-2.0", "worked solutions", "distil", "dev problem"):
+        text = text.replace(f'"{name}"', '"' + attack.replace('"', '\\"') + '"')
+    hostile = ReportData.model_validate_json(text)
+    checker = PageChecker(build_report(hostile))
+    assert checker.problems == []
+    assert "script" not in checker.tags
+    assert sorted(set(checker.tags)) == sorted(set(PageChecker(build_report(data)).tags))
+    assert "⟨U+202E⟩" in checker.text
+
+
+def test_every_score_has_an_interval(page: str) -> None:
+    """A percentage or a change in points is followed by its interval, or is itself one end of an interval."""
+    text = PageChecker(page).text.replace("\u00a0", " ")
+    number = r"[+−]?\d+\.\d %"
+    scores = re.findall(rf"(?<![–\d.])({number})(?! \(| ?[−\d.]+(?:–| to )[−+\d.]+ %)(.{{0,12}})", text)
+    ends_of_intervals = [tail for value, tail in scores if not re.search(rf"(?:–|to ){re.escape(value)}", text)]
+    memory = {"less", "more"}  # shares of bytes are measurements, not scores
+    assert [tail for tail in ends_of_intervals if tail.split()[:1] and tail.split()[0] not in memory] == []
+    changes = re.findall(
+        r"(?<!\()(?<!to )([+−]\d+\.\d)(?! (?:points )?\(?[+−]?\d+\.\d to )(?! to)(?!\))(.{0,12})", text
+    )
+    assert changes == []
+
+
+def test_all_parts_are_there_and_reachable(page: str) -> None:
+    checker = PageChecker(page)
+    titles = ("The ladder", "Studying for the test?", "Every problem accounted for", "What went in", "Learning curves")
+    more = ("Where the time went", "Sample transcripts", "Memory: predicted", "How to verify", "Licences and lineage")
+    for title in (*titles, *more, "How to repeat it"):
+        assert title in checker.text
+    links = [value for tag, key, value in checker.attributes if tag == "a" and key == "href"]
+    assert {"#ladder", "#public", "#outcomes", "#transcripts", "#verify", "#run"} <= set(links)
+
+
+def test_a_run_without_anything_still_makes_a_page(data: ReportData) -> None:
+    checker = PageChecker(build_report(ReportData(run=data.run, inputs=data.inputs)))
+    assert checker.problems == []
+    assert "This run made no model." in checker.text
+
+
+def test_the_size_stays_bounded(data: ReportData) -> None:
+    losses = tuple(LossPoint(step=step, num_tokens=step, loss=1 / (step + 1)) for step in range(100 * MAX_POINTS))
+    curve = data.curves[0].model_copy(update={"losses": losses})
+    talk = data.transcripts[0].model_copy(update={"text": "<&>" * 100_000})
+    large = data.model_copy(update={"curves": (curve,) * 3, "transcripts": (talk,) * 500})
+    assert len(build_report(large).encode()) < 2_000_000
+    assert len(build_report(data).encode()) < 200_000
+
+
+def test_written_whole_or_not_at_all(tmp_path: Path, data: ReportData, page: str) -> None:
+    write_report(tmp_path / "report.html", data)
+    assert (tmp_path / "report.html").read_text("utf-8") == page
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        write_report(tmp_path / "file" / "report.html", data)
+
+
+def _schemes() -> dict[str, dict[str, str]]:
+    blocks = re.findall(r":root \{(.*?)\}", STYLE, flags=re.DOTALL)
+    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[0]))
+    dark = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[1]))
+    return {"light": light, "dark": dark}
+
+
+def _luminance(colour: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(first: str, second: str) -> float:
+    light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_meets_wcag_aa(scheme: str) -> None:
+    colours = _schemes()[scheme]
+    text = [("ink", "paper"), ("ink", "surface"), ("ink", "code"), ("ink", "copper-soft"), ("ink", "slate-soft")]
+    text += [(name, ground) for name in ("muted", "copper", "verdigris", "slate") for ground in ("paper", "surface")]
+    text += [("copper", "copper-soft"), ("verdigris", "verdigris-soft")]
+    for name, ground in text:
+        assert _contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+    for name in ("copper", "verdigris", "slate"):  # marks and bars
+        assert _contrast(colours[name], colours["grid"]) >= 3, name
+
+
+def test_both_schemes_name_the_same_colours_and_every_width_is_styled() -> None:
+    schemes = _schemes()
+    assert schemes["light"].keys() == schemes["dark"].keys()
+    used = set(re.findall(r"var\(--([\w-]+)\)", STYLE))
+    assert used <= schemes["light"].keys()
+    for needed in ("prefers-color-scheme: dark", "@media print", "@media (max-width", "@container (min-width"):
+        assert needed in STYLE
+
+
+def test_public_names() -> None:
+    assert sorted(room.__all__, key=lambda name: (name.islower(), name)) == room.__all__
+    assert {"ReportData", "build_report", "terminal_summary", "write_report"} <= set(room.__all__)

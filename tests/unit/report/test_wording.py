@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from report_parts import estimate
+
+from spiritsafe.report import ReportData
+from spiritsafe.report.wording import (
+    best_student,
+    confidence_text,
+    gap_sentence,
+    headline,
+    headline_support,
+    separation_words,
+)
+
+
+def with_student(data: ReportData, **changes: Any) -> ReportData:
+    return data.model_copy(update={"ladder": (*data.ladder[:2], data.ladder[2].model_copy(update=changes))})
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def test_headline_of_a_gain(data: ReportData) -> None:
+    assert plain(headline(data)) == (
+        "SmolLM2-135M-sums-24L gained 51 points (+44 to +58) on the sealed exam, in 84 % of the teacher’s bytes."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "words"),
+    [
+        (0.02, 0.05, "No gain shown: SmolLM2-135M-sums-24L changed by +2.0 points (−3.0 to +7.5) on the sealed exam."),
+        (-0.2, 0.05, "SmolLM2-135M-sums-24L lost 20 points (−25 to −14) on the sealed exam."),
+    ],
+)
+def test_headline_claims_no_more_than_the_interval(data: ReportData, value: float, spread: float, words: str) -> None:
+    assert headline(with_student(data, change=estimate(value, spread))) == words
+
+
+def test_headline_without_student(data: ReportData) -> None:
+    alone = data.model_copy(update={"ladder": data.ladder[:2]})
+    assert headline(alone) == "SmolLM2-135M-sums gained 60 points (+54 to +68) on the sealed exam."
+    assert "No student was made in this run." in headline_support(alone)
+
+
+def test_headline_without_base_exam_or_models(data: ReportData) -> None:
+    assert "without a base there is no gain to state" in headline(with_student(data, change=None))
+    unsat = with_student(data, sealed=None, change=None, gain_kept=None, public=None)
+    assert "sat no sealed exam" in headline(unsat)
+    assert headline(data.model_copy(update={"ladder": data.ladder[:1]})).endswith("nothing was trained.")
+    assert headline(data.model_copy(update={"ladder": ()})) == "This run made no model."
+    assert headline_support(data.model_copy(update={"ladder": (), "exam": None})) == "No exam was sat."
+
+
+def test_the_best_student_is_the_one_with_the_best_score_then_the_smaller(data: ReportData) -> None:
+    student = data.ladder[2]
+    small = student.model_copy(update={"name": "small", "weight_bytes": 10})
+    better = student.model_copy(update={"name": "better", "sealed": estimate(0.6, 0.05)})
+    assert best_student(data.model_copy(update={"ladder": (student, small)})) == small
+    assert best_student(data.model_copy(update={"ladder": (better, small)})) == better
+    assert best_student(data.model_copy(update={"ladder": data.ladder[:2]})) is None
+
+
+def test_gap_sentences_are_the_exams_own(data: ReportData) -> None:
+    teacher = data.ladder[1]
+    sentence = plain(gap_sentence(teacher))
+    assert sentence.startswith("public minus sealed is +2.5 points (−6.0 to +11.9). Cannot rule out studying")
+    assert "On the gain over the base: No sign of studying (p = 0.34)" in sentence
+    assert gap_sentence(teacher.model_copy(update={"public": None})).startswith("sat no public half")
+    assert gap_sentence(teacher.model_copy(update={"public": None, "sealed": None})) == "did not sit."
+
+
+def test_separation_in_plain_words(data: ReportData) -> None:
+    checks = data.verification
+    assert checks is not None
+    assert separation_words(checks).startswith("Self-examined: one person held all keys")
+    signed = checks.model_copy(update={"separation": "third party", "counter_signers": ("Ada (key 12)",)})
+    assert separation_words(signed).startswith("Third party:")
+    assert "Counter-signed by Ada (key 12)" in separation_words(signed)
+
+
+def test_confidence_levels(data: ReportData) -> None:
+    assert plain(confidence_text(data)) == "95 %"
+    early = data.ladder[1].model_copy(update={"change": estimate(0.1, 0.1).model_copy(update={"confidence": 0.9})})
+    assert plain(confidence_text(data.model_copy(update={"ladder": (data.ladder[0], early)}))) == "90 % to 95 %"

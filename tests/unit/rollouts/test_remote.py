@@ -1,0 +1,179 @@
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
+
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError, RecipeError
+from spiritsafe.core.generator import Generator
+from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.rollouts import RemoteConfig, RemoteGenerator
+from spiritsafe.rollouts.remote import api_root
+
+Start = Callable[[Answer], FakeEndpoint]
+PROMPT = Prompt(problem_id="p", messages=(Message(role="user", content="2 + 2?"),), num_samples=3)
+QUICK = RemoteConfig(timeout_s=5.0, backoff_base_s=0.01, max_tries=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("http://h:8000", "http://h:8000/v1"),
+        ("http://h:8000/", "http://h:8000/v1"),
+        ("http://h:8000/v1", "http://h:8000/v1"),
+        (" https://h/v1/ ", "https://h/v1"),
+        ("https://h/api", "https://h/api/v1"),
+        ("https://h/v1beta/openai/", "https://h/v1beta/openai"),
+        ("https://h/v1/chat/completions", "https://h/v1"),
+        ("http://[::1]:8000", "http://[::1]:8000/v1"),
+    ],
+)
+def test_api_root(given: str, expected: str) -> None:
+    assert api_root(given) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "h:8000", "ftp://h", "http://", "http://h:99999", "http://h:x", "http://u:p@h", "http://h?key=1", "http://[h"],
+)
+def test_addresses_that_are_none(given: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        api_root(given)
+    assert "u:p" not in caught.value.diagnostics()
+
+
+def test_it_is_a_generator(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "4")
+    with RemoteGenerator(endpoint.url, "m") as generator:
+        as_protocol: Generator = generator
+        info = as_protocol.describe()
+        assert info.kind == "remote"
+        assert info.digest == digest({"url": endpoint.url, "model": "m"})
+        assert not info.has_logprobs
+        attempts = list(as_protocol.generate([PROMPT], Sampling()))
+        assert sorted(a.sample_index for a in attempts) == [0, 1, 2]
+        assert {a.model for a in attempts} == {info.digest}
+        assert generator.usage().num_requests == 3
+        assert [a.text for a in generator.generate([PROMPT], Sampling())] == ["4"] * 3  # the thread is used again
+        assert list(generator.generate([], Sampling())) == []
+        with pytest.raises(CompatibilityError):
+            generator.score([PROMPT.messages], ["4"])
+
+
+def test_attempts_arrive_while_others_are_under_way(fake_endpoint: Start) -> None:
+    release = threading.Event()
+    order = iter(range(10))
+
+    def answer(body: dict[str, Any]) -> str | HttpReply:
+        if next(order) == 0:
+            return "early"
+        return HttpReply(body=chat_body("late"), delay_s=0.3)
+
+    endpoint = fake_endpoint(answer)
+    with RemoteGenerator(endpoint.url, "m", config=QUICK) as generator:
+        started = time.monotonic()
+        arriving = generator.generate([PROMPT], Sampling())
+        assert next(arriving).text == "early"
+        assert time.monotonic() - started < 0.29
+        assert [a.text for a in arriving] == ["late", "late"]
+    assert not release.is_set()
+
+
+def test_a_reader_who_leaves_early_stops_the_requests(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: HttpReply(body=chat_body("4"), delay_s=0.02))
+    many = PROMPT.model_copy(update={"num_samples": 500})
+    with RemoteGenerator(endpoint.url, "m", config=RemoteConfig(concurrency=2)) as generator:
+        arriving = generator.generate([many], Sampling())
+        next(arriving)
+        arriving.close()  # type: ignore[attr-defined]  # a generator function's iterator
+        seen = len(endpoint.requests)
+        time.sleep(0.1)
+        assert len(endpoint.requests) <= seen + 2
+
+
+def test_what_is_fatal_reaches_the_caller_with_a_hint(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: HttpReply(status=404, body=error_body("no model m")))
+    with RemoteGenerator(endpoint.url, "m", config=QUICK) as generator:
+        with pytest.raises(EndpointError, match="no model m") as caught:
+            list(generator.generate([PROMPT], Sampling()))
+        assert caught.value.hint
+
+
+def test_attempts_before_a_fatal_error_are_handed_over(fake_endpoint: Start) -> None:
+    replies = iter(["4", HttpReply(status=401, body=b"")])
+    endpoint = fake_endpoint(lambda _: next(replies))
+    config = RemoteConfig(concurrency=1)
+    with RemoteGenerator(endpoint.url, "m", config=config) as generator:
+        arriving = generator.generate([PROMPT], Sampling())
+        assert next(arriving).text == "4"
+        with pytest.raises(EndpointError, match="401"):
+            next(arriving)
+
+
+def test_the_key_comes_from_the_environment_and_shows_nowhere(
+    fake_endpoint: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", " sk-very-secret\n")
+    endpoint = fake_endpoint(lambda _: HttpReply(status=401, body=error_body("bad key sk-very-secret")))
+    with RemoteGenerator(endpoint.url, "m", api_key_env="TEST_KEY") as generator:
+        with pytest.raises(EndpointError) as caught:
+            list(generator.generate([PROMPT], Sampling()))
+        for text in (caught.value.diagnostics(), repr(caught.value), repr(generator), str(generator.describe())):
+            assert "very-secret" not in text
+    assert endpoint.requests[0].headers["Authorization"] == "Bearer sk-very-secret"
+    for value in ("", "two words", "schlüssel", "a\x00b"):
+        if "\x00" not in value:
+            monkeypatch.setenv("TEST_KEY", value)
+            with pytest.raises(RecipeError, match="TEST_KEY"):
+                RemoteGenerator(endpoint.url, "m", api_key_env="TEST_KEY")
+    monkeypatch.delenv("TEST_KEY")
+    with pytest.raises(RecipeError, match="not set"):
+        RemoteGenerator(endpoint.url, "m", api_key_env="TEST_KEY")
+
+
+def test_logprobs_are_refused_where_they_would_be_wrong(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "4")
+    with RemoteGenerator(endpoint.url, "m", config=RemoteConfig(logprobs=True)) as generator:
+        assert generator.describe().has_logprobs
+        with pytest.raises(CompatibilityError, match="temperature"):
+            list(generator.generate([PROMPT], Sampling(temperature=0.7)))
+    assert endpoint.requests == []
+
+
+def test_closed_is_closed(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: HttpReply(body=chat_body("4"), delay_s=30))
+    generator = RemoteGenerator(endpoint.url, "m")
+    arriving = generator.generate([PROMPT], Sampling())
+    reader = threading.Thread(target=lambda: next(arriving, None), daemon=True)
+    threads_before = threading.active_count()
+    del reader
+    generator.close()
+    generator.close()
+    with pytest.raises(ProcedureError):
+        next(arriving)
+    assert threading.active_count() <= threads_before
+
+
+def test_closing_drops_what_is_under_way(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: HttpReply(body=chat_body("4"), delay_s=30))
+    generator = RemoteGenerator(endpoint.url, "m")
+    outcome: list[BaseException | None] = []
+
+    def read() -> None:
+        try:
+            list(generator.generate([PROMPT], Sampling()))
+            outcome.append(None)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the test looks at it
+            outcome.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while len(endpoint.requests) < 3:
+        time.sleep(0.01)
+    generator.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert outcome[0] is not None

@@ -1,0 +1,103 @@
+"""The pool of children: whatever happens in a child, the caller gets an answer or a failure, and the pool goes on."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from spiritsafe.tasks.children import ChildFailure, ChildPool, Handler, shared_pool
+
+ECHO = Handler("json", "JSONEncoder")  # importable, but not callable: a handler that always raises
+LENGTH = Handler("functools", "partial")  # takes no arguments here, so building it raises
+FAULT = "spiritsafe.tasks.faults"
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ChildPool]:
+    pool = ChildPool(max_children=2, cpu_s=1, wall_s=3.0)
+    yield pool
+    pool.close()
+
+
+def serves(pool: ChildPool) -> bool:
+    handler = Handler("spiritsafe.tasks.mathematics_child", "MathHandler")
+    return bool(pool.call(handler, {"gold": "1/2", "answer": "0.5"}) == "correct")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        ("raise", "raised", "RuntimeError: injected"),
+        ("crash", "crashed", "ended with code 3"),
+        ("hog", "raised", "MemoryError"),
+        ("spin", "timeout", "CPU seconds"),
+        ("hang", "timeout", "no reply within 3 s"),
+    ],
+)
+def test_faults_become_failures_and_the_next_call_is_served(
+    pool: ChildPool, fault: str, kind: str, message: str
+) -> None:
+    with pytest.raises(ChildFailure, match=message) as caught:
+        pool.call(Handler(FAULT, "FaultyHandler", {"fault": fault}), None)
+    assert caught.value.kind == kind
+    assert serves(pool)
+
+
+def test_a_handler_that_cannot_be_built_is_a_failure(pool: ChildPool) -> None:
+    for handler in (Handler("no_such_module", "x"), Handler("json", "no_such_attribute"), LENGTH):
+        with pytest.raises(ChildFailure) as caught:
+            pool.call(handler, None)
+        assert caught.value.kind == "raised"
+    with pytest.raises(ChildFailure, match="not callable"):
+        pool.call(ECHO, 1)
+
+
+def test_what_a_handler_prints_does_not_disturb_the_protocol(pool: ChildPool) -> None:
+    with pytest.raises(ChildFailure, match="TypeError"):
+        pool.call(Handler("builtins", "print", {"end": "x\n"}), "y")
+    assert serves(pool)
+
+
+def test_threads_share_the_pool() -> None:
+    pool = ChildPool(max_children=2, cpu_s=5, wall_s=60.0)
+    results: list[bool] = []
+    threads = [threading.Thread(target=lambda: results.append(serves(pool))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert results == [True] * 8
+
+
+def test_children_end_with_their_parent() -> None:
+    script = (
+        "import os\n"
+        "from spiritsafe.tasks.children import Handler, shared_pool\n"
+        "from spiritsafe.tasks.children import _SHARED\n"
+        "h = Handler('spiritsafe.tasks.mathematics_child', 'MathHandler')\n"
+        "print(shared_pool().call(h, {'gold': '1', 'answer': '1'}))\n"
+        "print(_SHARED._idle[0]._process.pid, flush=True)\n"
+        "os._exit(0)\n"  # no atexit: as after kill -9
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert out[0] == "correct"
+    deadline = time.monotonic() + 10
+    while _alive(int(out[1])) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(int(out[1]))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_there_is_one_shared_pool() -> None:
+    assert shared_pool() is shared_pool()

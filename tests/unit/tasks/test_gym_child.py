@@ -1,0 +1,60 @@
+"""What the child makes of reasoning-gym: items by seed, steps, and guarded evaluation."""
+
+import importlib.util
+
+import pytest
+
+if importlib.util.find_spec("reasoning_gym") is None:
+    pytest.skip("the extra gym is not installed", allow_module_level=True)
+
+from spiritsafe.tasks.children import Handler, shared_pool
+from spiritsafe.tasks.gym_child import _EVALUATING, _euclid, _running_totals
+
+
+def call(name: str, payload: dict[str, object], **parameters: object) -> object:
+    return shared_pool().call(
+        Handler("spiritsafe.tasks.gym_child", "GymHandler", {"name": name, "parameters": parameters}), payload
+    )
+
+
+def test_an_item_is_a_function_of_its_seed_whatever_came_before() -> None:
+    first = [call("gcd", {"op": "item", "seed": seed}) for seed in (5, 6, 7)]
+    assert [call("gcd", {"op": "item", "seed": seed}, max_numbers=2) for seed in (7, 6, 5)] == first[::-1]
+
+
+def test_gsm_symbolic_draws_its_template_from_the_seed() -> None:
+    questions = {str(call("gsm_symbolic", {"op": "item", "seed": seed}))[:60] for seed in range(12)}
+    assert len(questions) > 8
+
+
+def test_steps() -> None:
+    assert _running_totals(["12", "+", "5", "-", "9"]) == ["12 + 5 = 17", "17 - 9 = 8"]
+    assert _running_totals(["2", "*", "3", "*", "4"]) == ["2 * 3 = 6", "6 * 4 = 24"]
+    assert _euclid([48, 36]) == ["48 = 1 * 36 + 12", "36 = 3 * 12 + 0"]
+
+
+@pytest.mark.parametrize(
+    "text", ["x.__class__", "__import__('os')", "open(x)", "exec(1)", "lambda", "x[0](1)", "exp.x", "f'{x}'"]
+)
+def test_guards_refuse_code(text: str) -> None:
+    assert not _EVALUATING["countdown"].fullmatch(text)
+
+
+@pytest.mark.parametrize("text", ["open(x)", "a.b", "(1)", "f'{x}'", "a=1", "a;b", "{1}", "`a`", "a\\x28b"])
+def test_guards_refuse_calls_and_attributes(text: str) -> None:
+    assert not _EVALUATING["n_queens"].fullmatch(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("countdown", "(25 - 5) * 2"),
+        ("simple_integration", "2*x**3/3 + exp(x) + C"),
+        ("intermediate_integration", "-asin(x/2) + sqrt(4 - x**2)"),
+        ("n_queens", "[['_', 'Q'], ['Q', '_']]"),
+        ("spiral_matrix", "[1, -2, 3]"),
+        ("polynomial_multiplication", "x**2 - 3*x*y"),
+    ],
+)
+def test_guards_let_answers_pass(name: str, text: str) -> None:
+    assert _EVALUATING[name].fullmatch(text)

@@ -1,0 +1,97 @@
+"""The Task contract: deterministic, distinct, extendable, disjoint, and a grade that never raises."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Problem, Verdict
+from spiritsafe.tasks.exam_bucket import exam_problems
+from spiritsafe.tasks.registry import load_task
+from spiritsafe.tasks.splits import split_of
+from spiritsafe.tasks.task import Draft, Task, Verifier
+
+SPEC = "arith:sums?terms=2-3&digits=1-2"
+
+
+def test_a_longer_count_extends_a_shorter_one_and_nothing_repeats() -> None:
+    task = load_task(SPEC)
+    long = [p.id for p in task.problems("train", seed=7, count=300)]
+    assert [p.id for p in load_task(SPEC).problems("train", seed=7, count=100)] == long[:100]
+    assert len(set(long)) == 300
+    assert [p.id for p in task.problems("train", seed=8, count=100)] != long[:100]
+
+
+def test_splits_are_disjoint_across_seeds_and_variants() -> None:
+    train = {p.canonical_text for p in load_task("arith:sums?digits=1&terms=2").problems("train", seed=1, count=60)}
+    variant = load_task("arith:sums?digits=1&terms=2-3&hint=false")
+    assert {split_of(p) for p in variant.problems("dev", seed=2, count=30)} == {"dev"}
+    exam = list(exam_problems(variant, seed=3, count=60))
+    assert {split_of(p) for p in exam} == {"exam"}
+    assert not train & {p.canonical_text for p in exam}
+
+
+def test_the_exam_split_has_no_door_here() -> None:
+    with pytest.raises(TaskError, match="not a split to study"):
+        load_task(SPEC).problems("exam", seed=0, count=1)  # type: ignore[arg-type]  # that is the point
+
+
+def test_runs_dry_with_a_clear_error_after_the_last_problem() -> None:
+    drawn = load_task("arith:sums?terms=2&digits=1").problems("dev", seed=0, count=1000)
+    got: list[Problem] = []
+    with pytest.raises(TaskError, match=r"has only \d+ problems for dev; 1000 were asked for") as caught:
+        got.extend(drawn)
+    assert f"only {len(got)} problems" in caught.value.message
+    assert 3 <= len(got) <= 30
+
+
+@pytest.mark.parametrize("bad", [{"seed": -1, "count": 1}, {"seed": 0, "count": -1}])
+def test_negative_arguments(bad: dict[str, int]) -> None:
+    with pytest.raises(TaskError):
+        load_task(SPEC).problems("train", **bad)
+
+
+def test_count_zero() -> None:
+    assert list(load_task(SPEC).problems("train", seed=0, count=0)) == []
+
+
+class Breaking(Verifier):
+    name = "breaking"
+    version = "3"
+    isolated = False
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        raise RecursionError("deep")
+
+
+class Tiny(Task):
+    def __init__(self) -> None:
+        super().__init__(name="tiny:one", version="1", verifier=Breaking())
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        for index in itertools.count():
+            text = f"{exam} {index}"
+            yield Draft(
+                text, lambda text=text: Problem(task=self.name, canonical_text=text, messages=(), facts={"answer": "1"})
+            )
+
+
+def test_a_broken_verifier_is_unscored_and_says_why() -> None:
+    task = Tiny()
+    problem = next(task.problems("train", seed=0, count=1))
+    verdict = task.grade(problem, "1")
+    assert (verdict.status, verdict.score, verdict.verifier, verdict.version) == ("unscored", 0.0, "breaking", "3")
+    assert verdict.reason == "RecursionError: deep"
+    assert task.gold(problem) == "1"
+
+
+def test_verdicts_are_bounded_in_size() -> None:
+    verdict = Breaking().verdict("wrong", answer="9" * 10_000, reason="r" * 10_000)
+    assert len(verdict.answer or "") == 500
+    assert len(verdict.reason) == 300
+
+
+def test_exam_problems_come_from_the_exam_source() -> None:
+    assert all(p.canonical_text.startswith("True") for p in exam_problems(Tiny(), seed=0, count=5))
+    assert all(p.canonical_text.startswith("False") for p in Tiny().problems("train", seed=0, count=5))

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import IntegrityError, NumericalError, RecipeError, StorageError
+from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.interface import LanguageModel
+from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, train
+from spiritsafe.training.loop import METRICS_FILE
+from spiritsafe.training.state import STATE_FILE
+from tiny_training import counting_documents, one_thread, tiny_decoder
+
+TESTS = Path(__file__).parents[2]
+CONFIG = TrainConfig(
+    learning_rate=1e-2,
+    tokens_per_step=150,
+    micro_batch_tokens=60,
+    max_steps=12,
+    checkpoint_every_steps=5,
+    checkpoint_every_s=None,
+    compute_dtype="float32",
+)
+DOCUMENTS = counting_documents(40)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def run(directory: Path, model: Decoder | None = None, **changes: object) -> tuple[Decoder, TrainResult]:
+    model = model or tiny_decoder()
+    config = TrainConfig.model_validate(CONFIG.model_dump(exclude_unset=True) | changes)
+    return model, train(model, DOCUMENTS, TracesObjective(), config, directory=directory)
+
+
+def same_weights(a: Decoder, b: Decoder) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def without_times(result: TrainResult) -> list[dict[str, object]]:
+    return [{k: v for k, v in row.items() if k not in ("seconds", "tokens_per_s")} for row in result.curve]
+
+
+def test_training_learns_and_reports(tmp_path: Path) -> None:
+    _, result = run(tmp_path, max_steps=60)
+    first, last = result.curve[0], result.curve[-1]
+    assert first["loss"] > 4.0
+    assert result.final_loss == last["loss"] < 2.5
+    assert last["ce"] == pytest.approx(last["loss"], rel=1e-5)
+    assert last["accuracy"] > first["accuracy"]
+    assert result.steps == 60
+    assert result.tokens == sum(row["tokens"] for row in result.curve)
+    assert result.supervised_tokens == result.tokens - 2 * 40 * (
+        result.tokens // sum(len(d.token_ids) for d in DOCUMENTS)
+    )
+    assert result.seconds > 0
+    assert 0.99 < first["changed_share"] <= 1.0
+    assert 0.0 < first["update_ratio"] < 0.1
+    lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
+    assert lines == list(result.curve)
+    assert [row["step"] for row in lines] == list(range(1, 61))
+
+
+def test_one_micro_batch_or_eight_give_the_same_model(tmp_path: Path) -> None:
+    small, many = run(tmp_path / "8", micro_batch_tokens=30)
+    large, one = run(tmp_path / "1", micro_batch_tokens=1000)
+    for p, q in zip(small.parameters(), large.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=2e-5)
+    for a, b in zip(many.curve, one.curve, strict=True):
+        assert a["tokens"] == b["tokens"]
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from tiny_training import counting_documents, tiny_decoder
+from spiritsafe.training import TracesObjective, TrainConfig, train
+save, saves = torch.save, []
+def save_and_die(state, path):
+    saves.append(path)
+    if len(saves) == 2 and {where!r} == "in a checkpoint":
+        Path(path).write_bytes(b"half a checkpoint")
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(state, path)
+torch.save = save_and_die
+def die(model, step):
+    if step == 8 and {where!r} == "between checkpoints":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {{}}
+config = TrainConfig.model_validate_json({config!r})
+train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=Path({directory!r}), evaluate=die)
+"""
+
+
+@pytest.mark.parametrize(("where", "resumes_at"), [("between checkpoints", 5), ("in a checkpoint", 5)])
+def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path, where: str, resumes_at: int) -> None:
+    config = CONFIG.model_copy(update={"eval_every": 1})
+    code = KILLED.format(
+        tests=str(TESTS), where=where, config=config.model_dump_json(exclude_unset=True), directory=str(tmp_path / "b")
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    lines = (tmp_path / "b" / METRICS_FILE).read_text().splitlines()
+    assert resumes_at <= len(lines) < 12
+    unbroken, expected = run(tmp_path / "a")
+    resumed, result = run(tmp_path / "b")
+    assert same_weights(unbroken, resumed)
+    rows = without_times(result)
+    assert [{k: v for k, v in row.items() if k != "evaluation"} for row in rows] == without_times(expected)
+    # What the second sitting did not repeat is as the first one wrote it.
+    assert list(result.curve[:resumes_at]) == [json.loads(line) for line in lines[:resumes_at]]
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    first, before = run(tmp_path)
+    second, after = run(tmp_path)
+    assert same_weights(first, second)
+    assert before == after
+
+
+def test_checkpoints_by_time_change_nothing_and_none_can_be_asked(tmp_path: Path) -> None:
+    by_time, _ = run(tmp_path / "a", checkpoint_every_steps=None, checkpoint_every_s=1e-9)
+    without, _ = run(tmp_path / "b", checkpoint_every_steps=None, checkpoint_every_s=None)
+    assert same_weights(by_time, without)
+    assert (tmp_path / "a" / STATE_FILE).exists()
+    assert [p.name for p in (tmp_path / "b").iterdir()] == [METRICS_FILE]
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, max_steps=5)
+    config = CONFIG.model_copy(update={"max_steps": 5})
+    with pytest.raises(IntegrityError, match="another run"):
+        run(tmp_path, max_steps=5, learning_rate=2e-2)
+    with pytest.raises(IntegrityError, match="another run"):
+        run(tmp_path, tiny_decoder(seed=1), max_steps=5)
+    with pytest.raises(IntegrityError, match="another run"):
+        train(tiny_decoder(), DOCUMENTS[1:], TracesObjective(), config, directory=tmp_path)
+    with pytest.raises(IntegrityError, match="another run"):
+        train(tiny_decoder(), DOCUMENTS, Poisoned(0, "loss"), config, directory=tmp_path)
+
+
+def test_evaluations_are_kept_with_their_steps(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def evaluate(model: LanguageModel, step: int) -> Mapping[str, float]:
+        model.eval()
+        seen.append(step)
+        return {"score": step / 2}
+
+    model = tiny_decoder()
+    config = CONFIG.model_copy(update={"eval_every": 5})
+    result = train(model, DOCUMENTS, TracesObjective(), config, directory=tmp_path, evaluate=evaluate)
+    assert seen == [5, 10, 12]
+    assert {row["step"]: row["evaluation"] for row in result.curve if "evaluation" in row} == {
+        5: {"score": 2.5},
+        10: {"score": 5.0},
+        12: {"score": 6.0},
+    }
+
+
+class Poisoned:
+    """Cross-entropy whose loss or gradient goes bad at one call."""
+
+    def __init__(self, call: int, kind: str) -> None:
+        self.calls = 0
+        self.call = call
+        self.kind = kind
+
+    def describe(self) -> dict[str, JSON]:
+        return {"objective": "poisoned"}
+
+    def __call__(self, model: LanguageModel, batch: PackedBatch, normaliser: float) -> LossResult:
+        result = TracesObjective()(model, batch, normaliser)
+        self.calls += 1
+        if self.calls != self.call:
+            return result
+        if self.kind == "loss":
+            return LossResult(loss=result.loss * float("nan"))
+        gradient = next(model.parameters()).grad
+        assert gradient is not None
+        gradient[0, 0] = float("inf")
+        return result
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_a_number_that_is_none_stops_the_run_and_loses_nothing(tmp_path: Path, kind: str) -> None:
+    config = CONFIG.model_copy(update={"micro_batch_tokens": 1000, "checkpoint_every_steps": 100})
+    expected = tiny_decoder()
+    train(expected, DOCUMENTS, Poisoned(0, kind), CONFIG.model_copy(update={"max_steps": 12}), directory=tmp_path / "a")
+    model = tiny_decoder()
+    with pytest.raises(NumericalError, match="Step 4") as caught:
+        train(model, DOCUMENTS, Poisoned(4, kind), config, directory=tmp_path / "b")
+    saved = json.loads((tmp_path / "b" / "bad-step-000004.json").read_text())
+    assert "bad-step-000004.json" in caught.value.hint
+    (micro,) = saved["micro_batches"]
+    for document in micro["documents"]:
+        assert tuple(document["token_ids"]) == DOCUMENTS[document["index"]].token_ids
+    assert saved["parameters_with_bad_gradients"] == (["embedding.weight"] if kind == "gradient" else [])
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    # The three good steps were saved: a healthy repetition continues behind them.
+    resumed = tiny_decoder()
+    healthy = Poisoned(0, kind)
+    result = train(resumed, DOCUMENTS, healthy, config, directory=tmp_path / "b")
+    assert (healthy.calls, result.steps) == (9, 12)
+
+
+def test_bfloat16_computes_in_the_copy_and_still_learns(tmp_path: Path) -> None:
+    model, result = run(tmp_path, compute_dtype="bfloat16", max_steps=60)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert result.final_loss < 2.5
+    assert result.curve[-1]["changed_share"] < 0.9
+
+
+def test_unusable_documents_and_directories_are_refused_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="micro_batch_tokens"):
+        run(tmp_path / "a", micro_batch_tokens=10)
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        run(tmp_path / "file" / "run")
+
+
+def test_gradients_are_given_back(tmp_path: Path) -> None:
+    model, _ = run(tmp_path)
+    assert all(p.grad is None for p in model.parameters())

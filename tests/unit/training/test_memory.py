@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import platform
+import resource
+
+import pytest
+import torch
+
+from spiritsafe.training import memory
+from spiritsafe.training.memory import kept_memory
+
+
+def page_faults_of_a_second_allocation() -> int:
+    """Pages the system hands out when 64 MiB are freed and allocated again."""
+    torch.ones(16 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_freed_memory_is_reused_inside_and_returned_after() -> None:
+    with kept_memory() as kept:
+        inside = page_faults_of_a_second_allocation()
+    assert kept == (platform.libc_ver()[0] == "glibc")
+    if kept:
+        assert inside < 1000  # 64 MiB are 16384 small pages
+        assert page_faults_of_a_second_allocation() > 10 * max(inside, 3)
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("musl", "1"))
+    with kept_memory() as kept:
+        assert not kept
