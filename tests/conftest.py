@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
 
-from fake_endpoint import Answer, FakeEndpoint  # noqa: E402
+from fake_endpoint import Answer, FakeEndpoint
 
 
 @pytest.fixture
@@ -25,3 +25,11 @@ def fake_endpoint() -> Iterator[Callable[[Answer], FakeEndpoint]]:
     yield start
     for endpoint in started:
         endpoint.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run of the packaged recipe ``tiny``, made smaller. Read only."""
+    from finished_run import run_tiny  # here, because it loads torch
+
+    return run_tiny(tmp_path_factory.mktemp("finished"))

@@ -28,6 +28,7 @@ class HttpReply:
 
     ``promised_bytes``: a Content-Length that the body does not reach, after which the connection closes.
     ``drip_s``: seconds between single bytes. ``reset``: the connection breaks without an answer.
+    ``chunked``: no Content-Length.
     """
 
     body: bytes = b""
@@ -37,6 +38,7 @@ class HttpReply:
     promised_bytes: int | None = None
     drip_s: float = 0.0
     reset: bool = False
+    chunked: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,13 @@ class FakeEndpoint:
         if reply.reset and request.transport is not None:
             request.transport.abort()
             return web.Response()
-        if reply.promised_bytes is None and not reply.drip_s:
+        if reply.promised_bytes is None and not reply.drip_s and not reply.chunked:
             return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
         response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
-        response.content_length = reply.promised_bytes or len(reply.body)
+        if reply.chunked:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = reply.promised_bytes or len(reply.body)
         await response.prepare(request)
         if reply.drip_s:
             for at in range(len(reply.body)):
@@ -210,7 +215,8 @@ def _measure(num_requests: int, concurrency: int, num_rounds: int) -> dict[str, 
 if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         endpoint = FakeEndpoint(lambda body: "The answer is 42.", keep_requests=False)
-        print(endpoint.url, flush=True)
+        sys.stdout.write(f"{endpoint.url}\n")
+        sys.stdout.flush()
         threading.Event().wait()
     else:
-        print(json.dumps(_measure(num_requests=4000, concurrency=50, num_rounds=5)))
+        sys.stdout.write(json.dumps(_measure(num_requests=4000, concurrency=50, num_rounds=5)) + "\n")

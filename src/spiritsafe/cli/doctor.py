@@ -32,7 +32,9 @@ def _version(name: str) -> str | None:
 @click.command(name="doctor")
 def command() -> None:
     """Show what this machine offers and what is missing."""
-    click.echo(f"spiritsafe {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    click.echo(
+        f"spiritsafe {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     free = shutil.disk_usage(Path.cwd()).free
     click.echo(f"{cores} cores, {free / 1e9:.1f} GB free here")

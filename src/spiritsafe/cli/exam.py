@@ -192,9 +192,7 @@ def sit_(
 @click.option("--ledger", type=_EXISTING, help="The ledger: then completeness is checked as well.")
 @click.option("--sealed", type=_EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
 @click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
-def verify_(
-    certificate: Path, paper: Path, ledger: Path | None, sealed: Path | None, trust: tuple[str, ...]
-) -> None:
+def verify_(certificate: Path, paper: Path, ledger: Path | None, sealed: Path | None, trust: tuple[str, ...]) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
     steps = verify(certificate, paper=paper, ledger=ledger, sealed=sealed, trusted_keys=trust)
     for step in steps:

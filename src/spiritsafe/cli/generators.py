@@ -28,8 +28,12 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_any_generator(
-    model: str | None, endpoint: str | None, endpoint_model: str | None, api_key_env: str | None,
-    *, max_batch: int = 64,
+    model: str | None,
+    endpoint: str | None,
+    endpoint_model: str | None,
+    api_key_env: str | None,
+    *,
+    max_batch: int = 64,
 ) -> Generator:
     """Local weights in a worker process, or a remote endpoint.
 

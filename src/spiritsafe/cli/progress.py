@@ -58,8 +58,7 @@ class TerminalSink:
             self._bar = self._task = None
         if summary is not None:
             self.console.print(
-                f"[green]✓[/green] {self._label:<24} {summary} "
-                f"[dim]({time.monotonic() - self._started:.1f} s)[/dim]",
+                f"[green]✓[/green] {self._label:<24} {summary} [dim]({time.monotonic() - self._started:.1f} s)[/dim]",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -9,7 +9,7 @@ import click
 from spiritsafe.cli.generators import generator_options, open_any_generator
 from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.core.records import Sampling
-from spiritsafe.core.stats import binomial_interval
+from spiritsafe.core.stats import clopper_pearson_interval
 from spiritsafe.rollouts import collect
 from spiritsafe.tasks import load_task
 
@@ -66,6 +66,6 @@ def command(
         f"({report.num_truncated} truncated, {report.num_errors} errors)"
     )
     if num_samples == 1:
-        estimate = binomial_interval(report.num_correct, report.num_attempts)
+        estimate = clopper_pearson_interval(report.num_correct, report.num_attempts)
         click.echo(f"accuracy {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]")
     click.echo(f"attempts: {out}")

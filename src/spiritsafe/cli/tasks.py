@@ -72,4 +72,6 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
         for reason in report.reasons:
             click.echo(f"        - {reason}")
     if failed:
-        raise TaskError(f"{len(failed)} of {len(specs)} tasks failed the audit.", hint="Do not train or examine on them.")
+        raise TaskError(
+            f"{len(failed)} of {len(specs)} tasks failed the audit.", hint="Do not train or examine on them."
+        )

@@ -134,7 +134,9 @@ def append_line(path: Path, value: JSON, *, sync: bool = False) -> None:
     """Append one JSON value as one line. A single ``write`` keeps concurrent appends whole."""
     line = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
     with storage_errors(path), path.open("ab", buffering=0) as file:
-        file.write(line)
+        if (written := file.write(line)) != len(line):  # the disk filled up: half a line must not stay
+            file.truncate(file.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if sync:
             os.fsync(file.fileno())
 

@@ -147,6 +147,7 @@ class Attempt(Record):
     """One completion of one problem by one model.
 
     Attributes:
+        seed: The prompt's seed; the sample drew from what :class:`Prompt` derives from it.
         token_ids: The drawn tokens, the end token included when it was drawn; empty when an endpoint hides them.
         logprobs: Natural-log probability of each token under the model's softmax at the sampling temperature,
             before any truncation (top-p, top-k, min-p); empty when unknown. An endpoint may give them and hide the ids.

@@ -58,6 +58,7 @@ class ForwardKLObjective:
         self._teacher = teacher
         self._temperature = temperature
         self._ce_share = ce_share
+        self.shares_prefixes = teacher.shares_prefixes
         self._same_tokenizer = same_tokenizer
         self._logits_bytes = logits_bytes
         self._teacher_fingerprint = weights_fingerprint(teacher)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 
 from spiritsafe.core.certificates import (
@@ -49,10 +50,15 @@ _KEYS_ARE_NOT_PEOPLE = (
 )
 
 
-def host_software() -> dict[str, str]:
-    """Versions that could change a grade or a number."""
+@cache
+def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("spiritsafe", "numpy", "scipy", "cryptography", "pyrage")}
     return {"python": platform.python_version(), "system": platform.system(), **packages}
+
+
+def host_software() -> dict[str, str]:
+    """Versions that could change a grade or a number."""
+    return dict(_versions())
 
 
 def separation_of(maker: PublicKey, examiner: PublicKey, host: PublicKey) -> Separation:

@@ -24,7 +24,7 @@ from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory, locked, write_bytes
 from spiritsafe.core.records import Problem
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.exam.recordfile import parse_record, read_file, read_record, write_record
+from spiritsafe.exam.recordfile import parse_record, read_file, read_record, record_bytes, write_record
 from spiritsafe.ledger import KeyPair, Ledger, encrypt, root_of_leaves
 from spiritsafe.tasks import Task
 from spiritsafe.tasks.exam_bucket import exam_problems
@@ -168,7 +168,7 @@ def _write_paper(
     sealed = SealedHalf(
         bank_root=bank_root, secret=secret, problems=tuple(p for p in problems if p.index not in chosen)
     )
-    box = encrypt(sealed.canonical(), [examiner.public])
+    box = encrypt(record_bytes(sealed), [examiner.public])
     header = PaperHeader(
         task=task.name,
         task_version=task.version,

@@ -13,7 +13,7 @@ from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files import write_bytes
 from spiritsafe.core.records import Record
 
-__all__ = ["parse_record", "read_file", "read_record", "write_record"]
+__all__ = ["parse_record", "read_file", "read_record", "record_bytes", "write_record"]
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -64,10 +64,22 @@ def read_record(path: Path, kind: type[RecordT]) -> RecordT:
     return parse_record(read_file(path), kind, str(path))
 
 
+def record_bytes(record: Record) -> bytes:
+    """A record's canonical bytes, known to read back.
+
+    Raises:
+        IntegrityError: They do not (a float beyond 2**53 would come back as an integer that has no canonical form).
+    """
+    data = record.canonical()
+    parse_record(data, type(record), f"This {type(record).__name__}")
+    return data
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write a record's canonical bytes, whole or not at all.
 
     Raises:
+        IntegrityError: They would not read back.
         StorageError: It cannot be written.
     """
-    write_bytes(path, record.canonical())
+    write_bytes(path, record_bytes(record))

@@ -39,6 +39,7 @@ from spiritsafe.exam.paper import load_paper, open_sealed, paper_entry, verifier
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.exam.registration import end_of, registration_entry
 from spiritsafe.exam.scoring import check_complete, score_outcomes
+from spiritsafe.exam.verifying import load_certificate
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
@@ -112,7 +113,7 @@ def sit(
         )
         _check_procedure(sitting, task)
         if (directory / CERTIFICATE_FILE).exists():
-            return read_record(directory / CERTIFICATE_FILE, Certificate)
+            return load_certificate(directory / CERTIFICATE_FILE)
         if (directory / RESULT_FILE).exists():
             result = read_record(directory / RESULT_FILE, ExamResult)
         else:
@@ -164,7 +165,7 @@ def _check_procedure(sitting: _Sitting, task: Task) -> None:
     if (sitting.directory / RESULT_FILE).exists():
         own.append(read_record(sitting.directory / RESULT_FILE, ExamResult))
     if (sitting.directory / CERTIFICATE_FILE).exists():
-        own.append(read_record(sitting.directory / CERTIFICATE_FILE, Certificate).result)
+        own.append(load_certificate(sitting.directory / CERTIFICATE_FILE).result)
     if any(result.registration != sitting.digest for result in own):
         raise ProcedureError(
             f"{sitting.directory} holds another sitting.", hint="Give each registration its own directory."

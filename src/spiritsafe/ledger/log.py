@@ -146,7 +146,7 @@ class Ledger:
             guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
 
         Raises:
-            IntegrityError: The ledger is damaged.
+            IntegrityError: The ledger is damaged, or the body has no canonical form.
             StorageError: It cannot be written; it is as it was.
         """
         ensure_directory(self.path.parent)
@@ -156,17 +156,20 @@ class Ledger:
                 guard(tuple(self._entries))
             last = self._entries[-1] if self._entries else None
             now = utc_now()
-            draft = LedgerEntry(
-                index=last.index + 1 if last else 0,
-                previous=last.content_digest if last else GENESIS,
-                time=max(now, last.time) if last else now,  # clocks may step back; the order of entries may not
-                kind=kind,
-                body=dict(body),
-                signature=_UNSIGNED,
-            )
+            unsigned: dict[str, JSON] = {
+                "index": last.index + 1 if last else 0,
+                "previous": last.content_digest if last else GENESIS,
+                "time": max(now, last.time) if last else now,  # clocks may step back; the order of entries may not
+                "kind": kind,
+                "body": body,
+                "signature": _UNSIGNED.to_json(),
+            }
+            draft = LedgerEntry.from_json(unsigned)
             signature = key.sign("ledger-entry", draft.signed_bytes())
-            entry = LedgerEntry.from_json({**draft.to_json(), "signature": signature.to_json()})
-            self._write(entry.canonical() + b"\n")
+            entry = draft.model_copy(update={"signature": signature})
+            line = entry.canonical()
+            _parse_line(line, last)  # what could not be read back (a float beyond 2**53) must not be written
+            self._write(line + b"\n")
             self._keep(entry)
             return entry
 

@@ -5,7 +5,7 @@ Needs the ``train`` extra (torch, transformers).
 
 from __future__ import annotations
 
-from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents
+from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
 from spiritsafe.models.budget import (
     Footprint,
     Quantisation,
@@ -87,6 +87,7 @@ __all__ = [
     "resolve_source",
     "save_checkpoint",
     "shallower",
+    "shared_prefix",
     "verify_checkpoint",
     "weight_bytes",
     "write_lineage",

@@ -16,8 +16,18 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention.bias import causal_lower_right
 
-__all__ = ["Layout", "LengthGroup", "Prefix", "attend", "attend_uniform", "group_lengths", "make_layout"]
+__all__ = [
+    "Layout",
+    "LengthGroup",
+    "Prefix",
+    "attend",
+    "attend_after_prefix",
+    "attend_uniform",
+    "group_lengths",
+    "make_layout",
+]
 
 Prefix = tuple[Tensor, Tensor]
 """Keys and values ``[K, P, W]`` of tokens that all documents of a batch share."""
@@ -160,28 +170,48 @@ def _unpad(padded: Tensor, group: LengthGroup) -> Tensor:
     return out
 
 
-def _band_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """Bool ``[L, L]``: query i sees keys max(0, i - window + 1) .. i."""
-    position_L = torch.arange(length, device=device)
-    distance_LL = position_L[:, None] - position_L[None, :]
-    return (distance_LL >= 0) & (distance_LL < window)
+def _attend_causal(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, scale: float) -> Tensor:
+    """Query i of L sees keys up to i + T - L: causal, aligned at the end; flash attention where the device has it."""
+    num_queries, num_keys = query_DSLW.shape[2], key_DKTW.shape[2]
+    same = num_queries == num_keys
+    return functional.scaled_dot_product_attention(
+        query_DSLW,
+        key_DKTW,
+        value_DKTW,
+        attn_mask=None if same else causal_lower_right(num_queries, num_keys),
+        is_causal=same,
+        scale=scale,
+        enable_gqa=query_DSLW.shape[1] != key_DKTW.shape[1],
+    )
+
+
+def _attend_window(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, scale: float, window: int) -> Tensor:
+    """The same, but a query sees only the last ``window`` of those keys, itself included."""
+    num_queries, num_keys = query_DSLW.shape[2], key_DKTW.shape[2]
+    position_T = torch.arange(num_keys, device=query_DSLW.device)
+    distance_LT = position_T[num_keys - num_queries :, None] - position_T[None, :]
+    grouped = query_DSLW.shape[1] // key_DKTW.shape[1]
+    if query_DSLW.is_cuda and grouped > 1:
+        # The GPU's fused kernels take a mask or grouped heads, not both.
+        key_DKTW = key_DKTW.repeat_interleave(grouped, dim=1)
+        value_DKTW = value_DKTW.repeat_interleave(grouped, dim=1)
+    return functional.scaled_dot_product_attention(
+        query_DSLW,
+        key_DKTW,
+        value_DKTW,
+        attn_mask=(distance_LT >= 0) & (distance_LT < window),
+        scale=scale,
+        enable_gqa=query_DSLW.shape[1] != key_DKTW.shape[1],
+    )
 
 
 def attend_uniform(
-    query_DSLW: Tensor, key_DKLW: Tensor, value_DKLW: Tensor, *, scale: float, window: int | None
+    query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, scale: float, window: int | None
 ) -> Tensor:
-    """Causal attention of documents of one length, ``[D, S, L, W]``."""
-    length = query_DSLW.shape[2]
-    banded = window is not None and window < length
-    return functional.scaled_dot_product_attention(
-        query_DSLW,
-        key_DKLW,
-        value_DKLW,
-        attn_mask=_band_mask(length, window, query_DSLW.device) if banded and window is not None else None,
-        is_causal=not banded,
-        scale=scale,
-        enable_gqa=query_DSLW.shape[1] != key_DKLW.shape[1],
-    )
+    """Causal attention of documents of one length, ``[D, S, L, W]``; T - L keys may stand before the first query."""
+    if window is None or window >= key_DKTW.shape[2]:
+        return _attend_causal(query_DSLW, key_DKTW, value_DKTW, scale=scale)
+    return _attend_window(query_DSLW, key_DKTW, value_DKTW, scale=scale, window=window)
 
 
 def _rectangle(
@@ -200,37 +230,12 @@ def _rectangle(
     rotated_DRLW = rotated.view(documents, length, num_heads + num_kv_heads, width).transpose(1, 2)
     query_DSLW, key_DKLW = torch.split(rotated_DRLW, [num_heads, num_kv_heads], dim=1)
     value_DKLW = value.view(documents, length, num_kv_heads, width).transpose(1, 2)
-    if prefix is None:
-        out_DSLW = attend_uniform(query_DSLW, key_DKLW, value_DKLW, scale=scale, window=window)
-    else:
-        out_DSLW = _attend_after(prefix, query_DSLW, key_DKLW, value_DKLW, scale=scale, window=window)
+    if prefix is not None:
+        past_key_KPW, past_value_KPW = prefix
+        key_DKLW = torch.cat((past_key_KPW.expand(documents, -1, -1, -1), key_DKLW), dim=2)
+        value_DKLW = torch.cat((past_value_KPW.expand(documents, -1, -1, -1), value_DKLW), dim=2)
+    out_DSLW = attend_uniform(query_DSLW, key_DKLW, value_DKLW, scale=scale, window=window)
     return out_DSLW.transpose(1, 2).reshape(documents * length, num_heads, width)
-
-
-def _attend_after(
-    prefix: Prefix,
-    query_DSLW: Tensor,
-    key_DKLW: Tensor,
-    value_DKLW: Tensor,
-    *,
-    scale: float,
-    window: int | None,
-) -> Tensor:
-    """Causal attention of documents that all continue the same prefix."""
-    documents, _, length, _ = query_DSLW.shape
-    prefix_key_KPW, prefix_value_KPW = prefix
-    past = prefix_key_KPW.shape[1]
-    position_L = torch.arange(length, device=query_DSLW.device) + past
-    distance = position_L[:, None] - torch.arange(past + length, device=query_DSLW.device)[None, :]
-    visible = distance >= 0 if window is None else (distance >= 0) & (distance < window)
-    return functional.scaled_dot_product_attention(
-        query_DSLW,
-        torch.cat((prefix_key_KPW.expand(documents, -1, -1, -1), key_DKLW), dim=2),
-        torch.cat((prefix_value_KPW.expand(documents, -1, -1, -1), value_DKLW), dim=2),
-        attn_mask=visible,
-        scale=scale,
-        enable_gqa=query_DSLW.shape[1] != key_DKLW.shape[1],
-    )
 
 
 def attend(
@@ -250,7 +255,7 @@ def attend(
         layout: From :func:`make_layout`.
         scale: Factor on the products.
         window: How many tokens a query sees, itself included; None for all before it.
-        prefix: Keys and values ``[K, P, W]`` that every document continues (no gradient through them is needed).
+        prefix: Keys and values ``[K, P, W]`` that every document continues.
 
     Returns:
         ``[N, S, W]``.
@@ -266,3 +271,35 @@ def attend(
     if layout.restore is None or len(parts) == 1:
         return parts[0]
     return torch.cat(parts).index_select(0, layout.restore)
+
+
+def attend_after_prefix(
+    rotated_NRW: Tensor,
+    value_NKW: Tensor,
+    layout: Layout,
+    prefix_length: int,
+    *,
+    scale: float,
+    window: int | None,
+) -> Tensor:
+    """Attention of a batch whose first P tokens are a prefix that all documents continue.
+
+    Args:
+        rotated_NRW: As for :func:`attend`, the prefix in front.
+        value_NKW: Likewise.
+        layout: Of the documents without the prefix.
+        prefix_length: P.
+        scale: Factor on the products.
+        window: As for :func:`attend`.
+
+    Returns:
+        ``[N, S, W]``.
+    """
+    num_kv_heads = value_NKW.shape[1]
+    head_rotated, head_value = rotated_NRW[:prefix_length], value_NKW[:prefix_length]
+    head = _rectangle(head_rotated, head_value, (1, prefix_length), scale=scale, window=window, prefix=None)
+    prefix = (head_rotated[:, -num_kv_heads:].transpose(0, 1), head_value.transpose(0, 1))
+    rest = attend(
+        rotated_NRW[prefix_length:], value_NKW[prefix_length:], layout, scale=scale, window=window, prefix=prefix
+    )
+    return torch.cat((head, rest))

@@ -17,14 +17,15 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.attention import Layout, attend, make_layout
+from spiritsafe.models.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.decoder_packing import packed_linear
 from spiritsafe.models.decoder_weights import load_hf_tensors, make_hf_tensors, save_hf
 from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.rope import RopeTable, rotate
 
-__all__ = ["Block", "Decoder", "RMSNorm"]
+__all__ = ["Block", "Decoder", "Projection", "RMSNorm"]
 
 
 @final
@@ -42,6 +43,22 @@ class RMSNorm(nn.Module):
 
 
 @final
+class Projection(nn.Linear):
+    """A linear layer that sampling on a CPU may give a second copy of its weights, laid out for few rows.
+
+    Training never sees the copy: it is used under ``torch.inference_mode`` only.
+    """
+
+    packed: Tensor | None = None
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """``rows @ weight.T + bias``."""
+        if self.packed is None or not torch.is_inference_mode_enabled():
+            return functional.linear(rows, self.weight, self.bias)
+        return packed_linear(rows, self.packed, self.bias)
+
+
+@final
 class Block(nn.Module):
     """One layer: attention, then a gated feed-forward, each added to the stream."""
 
@@ -54,13 +71,17 @@ class Block(nn.Module):
         self.residual_multiplier = config.residual_multiplier
         hidden, heads = config.hidden_size, config.num_heads + 2 * config.num_kv_heads
         self.input_norm = RMSNorm(hidden, config.rms_norm_eps)
-        self.qkv = nn.Linear(hidden, heads * config.head_dim, bias=config.qkv_bias)
+        self.qkv = Projection(hidden, heads * config.head_dim, bias=config.qkv_bias)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
-        self.out = nn.Linear(config.num_heads * config.head_dim, hidden, bias=config.out_bias)
+        self.out = Projection(config.num_heads * config.head_dim, hidden, bias=config.out_bias)
         self.mlp_norm = RMSNorm(hidden, config.rms_norm_eps)
-        self.gate_up = nn.Linear(hidden, 2 * config.intermediate_size, bias=config.mlp_bias)
-        self.down = nn.Linear(config.intermediate_size, hidden, bias=config.mlp_bias)
+        self.gate_up = Projection(hidden, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.down = Projection(config.intermediate_size, hidden, bias=config.mlp_bias)
+
+    def projections(self) -> tuple[Projection, ...]:
+        """The four linear layers."""
+        return (self.qkv, self.out, self.gate_up, self.down)
 
     def project(self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys side by side ``[N, S + K, W]``, and values ``[N, K, W]``."""
@@ -81,10 +102,17 @@ class Block(nn.Module):
     def _add(self, stream_NH: Tensor, update_NH: Tensor) -> Tensor:
         return stream_NH + (update_NH if self.residual_multiplier == 1.0 else update_NH * self.residual_multiplier)
 
-    def forward(self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor, layout: Layout) -> Tensor:
-        """The whole layer over a packed batch."""
+    def forward(
+        self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor, layout: Layout, prefix_length: int = 0
+    ) -> Tensor:
+        """The whole layer over a packed batch; ``layout`` is of its documents without the shared prefix."""
         rotated_NRW, value_NKW = self.project(stream_NH, cos_NE, sin_NE)
-        attended_NSW = attend(rotated_NRW, value_NKW, layout, scale=self.scale, window=self.window)
+        if prefix_length:
+            attended_NSW = attend_after_prefix(
+                rotated_NRW, value_NKW, layout, prefix_length, scale=self.scale, window=self.window
+            )
+        else:
+            attended_NSW = attend(rotated_NRW, value_NKW, layout, scale=self.scale, window=self.window)
         return self.finish(stream_NH, attended_NSW)
 
 
@@ -99,6 +127,8 @@ class Decoder(LanguageModel):
         seed: Weights are drawn from it (normal, ``initializer_range`` of the config's metadata); None leaves them
             unset, for a caller that loads them next.
     """
+
+    shares_prefixes = True
 
     def __init__(
         self,
@@ -163,7 +193,9 @@ class Decoder(LanguageModel):
         Raises:
             CompatibilityError: A document is longer than the model's context.
         """
-        longest = max(batch.lengths)
+        prefix = batch.prefix_length
+        lengths = batch.lengths[1:] if prefix else batch.lengths
+        longest = prefix + max(lengths)
         if longest > self.max_context:
             raise CompatibilityError(
                 f"A document of {longest} tokens does not fit this model's context of {self.max_context}.",
@@ -171,13 +203,13 @@ class Decoder(LanguageModel):
             )
         cos_PE, sin_PE = self.rope_tables(longest)
         cos_NE, sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
-        layout = make_layout(batch.lengths, self.device)
+        layout = make_layout(lengths, self.device)
         stream_NH = self.embed(batch.token_ids_N)
         for block in self.blocks:
             if self.activation_checkpointing and torch.is_grad_enabled():
-                stream_NH = checkpoint(block, stream_NH, cos_NE, sin_NE, layout, use_reentrant=False)
+                stream_NH = checkpoint(block, stream_NH, cos_NE, sin_NE, layout, prefix, use_reentrant=False)
             else:
-                stream_NH = block(stream_NH, cos_NE, sin_NE, layout)
+                stream_NH = block(stream_NH, cos_NE, sin_NE, layout, prefix)
         normed_NH: Tensor = self.norm(stream_NH)
         return normed_NH
 
@@ -192,17 +224,21 @@ class Decoder(LanguageModel):
         logits_NV = functional.linear(hidden_NH, head.weight_VH)
         return logits_NV if head.scale == 1.0 else logits_NV * head.scale
 
-    def compile_blocks(self) -> None:
+    def compile_blocks(self, *, backend: str = "inductor") -> None:
         """Compile the body with ``torch.compile``; one compilation serves all layers.
 
         Projections and feed-forward are compiled, attention stays the library's kernel between them, so batches of
         mixed lengths need no new compilation for each new set of documents.
+
+        Args:
+            backend: Of ``torch.compile``.
         """
         for block in self.blocks:
             if not isinstance(block, Block):
                 raise TypeError("a Decoder holds Blocks only")
-            block.project = torch.compile(block.project)  # type: ignore[method-assign]  # same signature, compiled
-            block.finish = torch.compile(block.finish)  # type: ignore[method-assign]  # same signature, compiled
+            # torch.compile keeps the signature; assigning to a method is what it is for
+            block.project = torch.compile(block.project, backend=backend)  # type: ignore[method-assign]
+            block.finish = torch.compile(block.finish, backend=backend)  # type: ignore[method-assign]
 
     def load_state_dict_hf(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy weights in under Hugging Face's names, cast to this model's dtype.

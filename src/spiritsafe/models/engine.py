@@ -121,11 +121,14 @@ class LocalGenerator:
         if not queue:
             return
         size, runner = self._take_runner(queue)
-        with torch.inference_mode():
-            runner.begin(list(dict.fromkeys(sequence.prompt_ids for sequence in queue)))
-        yield from self._run(runner, queue, size[0], sampling)
-        if not self._closed:
-            self._spare = (size, runner)
+        try:
+            with torch.inference_mode():
+                runner.begin(list(dict.fromkeys(sequence.prompt_ids for sequence in queue)))
+            yield from self._run(runner, queue, size[0], sampling)
+        finally:
+            runner.end()
+            if not self._closed:
+                self._spare = (size, runner)
 
     def _prepare(self, prompt: Prompt, sampling: Sampling) -> list[_Sequence] | str:
         """The prompt's sequences, or why there can be none."""

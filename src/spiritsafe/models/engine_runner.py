@@ -20,6 +20,7 @@ from spiritsafe.core.records import Sampling
 from spiritsafe.models.attention import attend, make_layout
 from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.decoder import Block, Decoder
+from spiritsafe.models.decoder_packing import can_pack, pack_weight, packed_linear
 from spiritsafe.models.engine_graphs import StepGraphs, bucket
 from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.kv_cache import KVCache
@@ -28,6 +29,7 @@ from spiritsafe.models.sampler import draw
 __all__ = ["Admission", "CachedRunner", "DecodeState", "PlainRunner", "Runner", "common_prefix", "head_logits"]
 
 _PREFILL_TOKENS = 8192
+_PACK_LIMIT_BYTES = 2 << 30  # beyond it a second copy of the weights costs more memory than its speed is worth
 _SLOT_STEP = 16
 _LENGTH_STEP = {"cpu": 16, "cuda": 64}
 
@@ -114,9 +116,17 @@ class DecodeState:
         steps_B.add_(1).clamp_(max=self.drawn_BT.shape[1] - 1)
 
 
-def head_logits(head: Head, hidden_BH: Tensor) -> Tensor:
-    """float32 logits; on CUDA the product itself leaves the matrix unit in float32, unrounded."""
-    if hidden_BH.is_cuda and hidden_BH.dtype != torch.float32:
+def head_logits(head: Head, hidden_BH: Tensor, packed: Tensor | None = None) -> Tensor:
+    """float32 logits; on CUDA the product itself leaves the matrix unit in float32, unrounded.
+
+    Args:
+        head: The head.
+        hidden_BH: Hidden states after the final norm.
+        packed: The head's weight in the layout of :mod:`spiritsafe.models.decoder_packing`.
+    """
+    if packed is not None:
+        logits_BV = packed_linear(hidden_BH, packed, None).float()
+    elif hidden_BH.is_cuda and hidden_BH.dtype != torch.float32:
         logits_BV = torch.mm(hidden_BH, head.weight_VH.t(), out_dtype=torch.float32)
     else:
         logits_BV = functional.linear(hidden_BH, head.weight_VH).float()
@@ -143,6 +153,9 @@ class Runner(ABC):
     @abstractmethod
     def begin(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Learn all prompts of a call, before any is admitted."""
+
+    def end(self) -> None:  # noqa: B027  # nothing to do for most
+        """The call is over."""
 
     @abstractmethod
     def admit(self, admissions: Sequence[Admission]) -> None:
@@ -223,6 +236,7 @@ class CachedRunner(Runner):
         self._prefix_ids: tuple[int, ...] = ()
         self._prefix: Tensor | None = None
         self._stored: dict[tuple[int, ...], Tensor] = {}
+        self._packed_head: Tensor | None = None
         self._graphs = StepGraphs(self.step, self.state.tensors()) if device.type == "cuda" else None
 
     # ---- prefill
@@ -230,12 +244,32 @@ class CachedRunner(Runner):
     def begin(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Compute what all prompts begin with (the chat template's header) once."""
         self._stored.clear()
+        self._pack()
         shared = common_prefix(prompts)
         self._prefix_ids, self._prefix = (), None
         if shared:
             ids = prompts[0][:shared]
             self._prefill([(0, ids)])
             self._prefix, self._prefix_ids = self.cache.read_slot(0, shared), ids
+
+    def end(self) -> None:
+        """Drop what belongs to this call only; the weights may change before the next one."""
+        self._stored.clear()
+        self._prefix_ids, self._prefix, self._packed_head = (), None, None
+        for block in self._blocks:
+            for projection in block.projections():
+                projection.packed = None
+
+    def _pack(self) -> None:
+        """Copy the weights, as they are now, into the layout that a CPU multiplies a few rows with fastest."""
+        head = self._model.head().weight_VH
+        size = sum(parameter.numel() for parameter in self._model.parameters()) * head.itemsize
+        if size > _PACK_LIMIT_BYTES or not can_pack(head):
+            return
+        self._packed_head = pack_weight(head)
+        for block in self._blocks:
+            for projection in block.projections():
+                projection.packed = pack_weight(projection.weight)
 
     def admit(self, admissions: Sequence[Admission]) -> None:
         """Fill slots: each distinct prompt is computed once and copied to its other samples."""
@@ -332,7 +366,7 @@ class CachedRunner(Runner):
             keys, values = self.cache.view(layer, num_slots, num_positions)
             attended_BSW = _attend_step(rotated_BRW[:, : block.num_heads], keys, values, masks[block.window], block)
             stream_BH = block.finish(stream_BH, attended_BSW)
-        state.record(head_logits(model.head(), model.norm(stream_BH)), sampling)
+        state.record(head_logits(model.head(), model.norm(stream_BH), self._packed_head), sampling)
 
 
 def _attend_step(query_BSW: Tensor, keys: Tensor, values: Tensor, mask: Tensor, block: Block) -> Tensor:

@@ -104,8 +104,13 @@ class TransformersModel(LanguageModel):
         """Hidden states after the final norm, ``[N, H]``.
 
         Raises:
-            CompatibilityError: A document is longer than the model's context.
+            CompatibilityError: A document is longer than the model's context, or the batch shares a prefix.
         """
+        if batch.prefix_length:
+            raise CompatibilityError(
+                "A transformers model does not take batches with a shared prefix.",
+                hint="Pack the documents without prefix_length for models whose shares_prefixes is False.",
+            )
         longest = max(batch.lengths)
         if longest > self.max_context:
             raise CompatibilityError(

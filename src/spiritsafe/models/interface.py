@@ -33,8 +33,13 @@ class Head:
 
 
 class LanguageModel(nn.Module, ABC):
-    """A causal language model seen through its hidden states."""
+    """A causal language model seen through its hidden states.
 
+    Attributes:
+        shares_prefixes: Whether :meth:`forward` takes batches with a shared prefix.
+    """
+
+    shares_prefixes: bool = False
     vocab_size: int
     hidden_size: int
     num_layers: int

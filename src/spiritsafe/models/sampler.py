@@ -128,48 +128,67 @@ def truncate(weights_BV: Tensor, sampling: Sampling) -> Tensor:
     return weights_BV
 
 
-def _choose(weights_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+def _chunk_sums(weights_BV: Tensor) -> Tensor:
+    """float32 sums of each chunk of the vocabulary, ``[B, C]``; the vocabulary must fill its chunks."""
+    return weights_BV.view(weights_BV.shape[0], -1, _CHUNK).sum(-1)
+
+
+def _choose(weights_BV: Tensor, sums_BC: Tensor, uniforms_B: Tensor) -> Tensor:
     """Inverse of the cumulative distribution, in two levels: the chunk, then the token in it.
 
     Only one chunk is accumulated in order, and in float64; a token of weight 0 has an empty interval and is never
     chosen, at the ends neither.
     """
-    padding = -weights_BV.shape[1] % _CHUNK
-    if padding:
-        weights_BV = functional.pad(weights_BV, (0, padding))
-    weights_BCW = weights_BV.view(weights_BV.shape[0], -1, _CHUNK)
-    ends_BC = weights_BCW.sum(-1).cumsum(-1, dtype=torch.float64)
+    ends_BC = sums_BC.cumsum(-1, dtype=torch.float64)
     target_B1 = uniforms_B[:, None] * ends_BC[:, -1:]
     # the first chunk whose end lies beyond the target, and never one beyond the last that has any weight
     last_B1 = (ends_BC < ends_BC[:, -1:]).sum(-1, keepdim=True)
     chunk_B1 = torch.minimum((ends_BC <= target_B1).sum(-1, keepdim=True), last_B1)
     start_B1 = torch.where(chunk_B1 > 0, ends_BC.gather(1, (chunk_B1 - 1).clamp_(min=0)), 0.0)
-    index_B1W = chunk_B1[:, :, None].expand(-1, -1, _CHUNK)
-    inside_BW = weights_BCW.gather(1, index_B1W).squeeze(1).cumsum(-1, dtype=torch.float64)
+    inside_BW = _chunk_of(weights_BV, chunk_B1).cumsum(-1, dtype=torch.float64)
     last_inside_B1 = (inside_BW < inside_BW[:, -1:]).sum(-1, keepdim=True)
     token_B1 = torch.minimum((inside_BW <= target_B1 - start_B1).sum(-1, keepdim=True), last_inside_B1)
     return (chunk_B1 * _CHUNK + token_B1).squeeze(1)
+
+
+def _chunk_of(values_BV: Tensor, chunk_B1: Tensor) -> Tensor:
+    """One chunk of each row, ``[B, chunk size]``."""
+    values_BCW = values_BV.view(values_BV.shape[0], -1, _CHUNK)
+    return values_BCW.gather(1, chunk_B1[:, :, None].expand(-1, -1, _CHUNK)).squeeze(1)
+
+
+def _likeliest(logits_BV: Tensor, peaks_BC: Tensor) -> Tensor:
+    """The first of the largest logits; two short searches are faster than a long one."""
+    chunk_B1 = peaks_BC.argmax(-1, keepdim=True)
+    return (chunk_B1 * _CHUNK + _chunk_of(logits_BV, chunk_B1).argmax(-1, keepdim=True)).squeeze(1)
 
 
 def draw(logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, sampling: Sampling) -> Drawn:
     """Draw one token for each sequence.
 
     Args:
-        logits_BV: float32.
+        logits_BV: float32; overwritten, because at this size each copy costs as much as a layer.
         seeds_B: int64, a sequence's own seed.
         steps_B: int64, how many tokens it has drawn before.
         sampling: Temperature 0 takes the likeliest token (the first of equals).
     """
+    padding = -logits_BV.shape[1] % _CHUNK
+    if padding:
+        logits_BV = functional.pad(logits_BV, (0, padding), value=float("-inf"))
     greedy = sampling.temperature == 0.0
-    scaled_BV = logits_BV if greedy or sampling.temperature == 1.0 else logits_BV / sampling.temperature
-    largest_B1, likeliest_B1 = scaled_BV.max(dim=-1, keepdim=True)
-    weights_BV = (scaled_BV - largest_B1).exp_()
-    total_B = weights_BV.sum(-1)
-    if greedy:
-        token_B = likeliest_B1.squeeze(1)
-        chosen_B = torch.zeros_like(total_B)
+    if not greedy and sampling.temperature != 1.0:
+        logits_BV.div_(sampling.temperature)
+    peaks_BC = logits_BV.view(logits_BV.shape[0], -1, _CHUNK).amax(-1)
+    greedy_B = _likeliest(logits_BV, peaks_BC) if greedy else None
+    weights_BV = logits_BV.sub_(peaks_BC.amax(-1, keepdim=True)).exp_()
+    sums_BC = _chunk_sums(weights_BV)
+    total_B = sums_BC.sum(-1)
+    if greedy_B is not None:
+        token_B = greedy_B
+    elif sampling.top_p == 1.0 and sampling.min_p == 0.0 and sampling.top_k == 0:
+        token_B = _choose(weights_BV, sums_BC, uniforms(seeds_B, steps_B))
     else:
-        token_B = _choose(truncate(weights_BV, sampling), uniforms(seeds_B, steps_B))
-        token_B = token_B.clamp_(max=logits_BV.shape[1] - 1)  # only NaN weights can point beyond
-        chosen_B = (scaled_BV.gather(1, token_B[:, None]) - largest_B1).squeeze(1)
-    return Drawn(token_B, chosen_B - total_B.log(), ~total_B.isfinite())
+        kept_BV = truncate(weights_BV, sampling)
+        token_B = _choose(kept_BV, _chunk_sums(kept_BV), uniforms(seeds_B, steps_B))
+    chosen_B = weights_BV.gather(1, token_B[:, None]).squeeze(1)
+    return Drawn(token_B, chosen_B.log() - total_B.log(), ~total_B.isfinite())

@@ -24,9 +24,8 @@ import torch
 from spiritsafe.core.errors import IntegrityError, SpiritsafeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_dtype import preferred_dtype
-from spiritsafe.models.loading import load_model
+from spiritsafe.models.fallback_generator import open_generator
 
 __all__ = ["answer", "main", "serve"]
 
@@ -138,8 +137,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replies = _take_stdout()
     dtype = _DTYPES[options.dtype] if options.dtype else preferred_dtype(options.device)
     with _boundary(replies):
-        loaded = load_model(options.directory, dtype=dtype, device=options.device)
-        generator = LocalGenerator(loaded, max_batch=options.max_batch, max_context=options.max_context)
+        generator = open_generator(
+            options.directory,
+            dtype=dtype,
+            device=options.device,
+            max_batch=options.max_batch,
+            max_context=options.max_context,
+        )
         try:
             serve(generator, sys.stdin, replies)
         finally:

@@ -102,10 +102,12 @@ def read_traces(path: Path) -> list[Trace]:
         SourceError: It is not there or not whole.
     """
     try:
-        values = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        values = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
         return [
             Trace(problem=Problem.from_json(v["problem"]), text=v["text"], token_ids=tuple(v["token_ids"]))
             for v in values
         ]
     except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{path} cannot be read: {error}.", hint="Delete the stage's folder and run again.") from error
+        raise SourceError(
+            f"{path} cannot be read: {error}.", hint="Delete the stage's folder and run again."
+        ) from error

@@ -251,7 +251,9 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, raw = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"--set {override} has no value.", hint="Write --set a.b=value, e.g. --set exam.problems=400.")
+        raise RecipeError(
+            f"--set {override} has no value.", hint="Write --set a.b=value, e.g. --set exam.problems=400."
+        )
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -303,7 +305,9 @@ def _recipe_error(error: ValidationError) -> RecipeError:
             hint=f"Did you mean {near[0]!r}? Known here: {', '.join(known)}." if near else "Remove it.",
         )
     if first["type"] == "missing":
-        return RecipeError(f"The key {where!r} is missing.", hint="Add it; `spiritsafe plan quickstart` shows an example.")
+        return RecipeError(
+            f"The key {where!r} is missing.", hint="Add it; `spiritsafe plan quickstart` shows an example."
+        )
     return RecipeError(
         f"{where}: {first['msg']} (got {_shown(first.get('input'))}).", hint="Mend it in the recipe or with --set."
     )

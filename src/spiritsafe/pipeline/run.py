@@ -79,7 +79,12 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
         StageSpec(
             name="traces",
             work=write_worked_traces,
-            settings={**common, "teach": recipe.teach.problems, "sample": whole["sample"], "students": whole["students"]},
+            settings={
+                **common,
+                "teach": recipe.teach.problems,
+                "sample": whole["sample"],
+                "students": whole["students"],
+            },
         ),
         StageSpec(
             name="teach",
@@ -96,6 +101,9 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
                 work=sample_teacher,
                 settings={**common, "sample": whole["sample"], "engine": whole["engine"]},
                 after=("teach",),
+                scratch=(
+                    "attempts",
+                ),  # holds seconds, which differ each time; its digest without them is in the result
             )
         )
     for student, settings in zip(recipe.students, whole["students"], strict=True):
@@ -157,9 +165,7 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
                 num_run += 1
             context.done[spec.name] = stage
         report = run.path / "report.html"
-        return RunOutcome(
-            directory=run.path, num_run=num_run, num_skipped=len(context.done) - num_run, report=report
-        )
+        return RunOutcome(directory=run.path, num_run=num_run, num_skipped=len(context.done) - num_run, report=report)
 
 
 def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:

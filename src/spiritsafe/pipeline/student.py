@@ -27,7 +27,7 @@ from spiritsafe.pipeline.context import RunContext, Trace
 from spiritsafe.pipeline.recipe import StudentRecipe
 from spiritsafe.pipeline.teach import documents_of, train_model
 from spiritsafe.pipeline.traces import sampled_traces, worked_traces
-from spiritsafe.training import Objective, TracesObjective
+from spiritsafe.training import Objective, TracesObjective, discard_state
 
 __all__ = ["make_student"]
 
@@ -57,6 +57,7 @@ def make_student(
         parents=(parent,),
         recipe=context.run.hash,
     )
+    discard_state(stage.path / "training")  # three times the weights, and no longer needed
     return {
         "digest": checkpoint.digest,
         "steps": result.steps,

@@ -25,7 +25,7 @@ from spiritsafe.pipeline.context import RunContext, Trace
 from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.tasks import load_task
-from spiritsafe.training import Evaluate, Objective, TracesObjective, TrainConfig, TrainResult, train
+from spiritsafe.training import Evaluate, Objective, TracesObjective, TrainConfig, TrainResult, discard_state, train
 
 __all__ = ["documents_of", "teach", "train_model"]
 
@@ -89,9 +89,7 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
     directory: Path = base_directory(context)
     loaded = load_model(directory, dtype=torch.float32, device=context.device)
     documents = documents_of(loaded, worked_traces(context, "teach"))
-    result = train_model(
-        context, stage, loaded, documents, TracesObjective(), context.recipe.teach.train, events
-    )
+    result = train_model(context, stage, loaded, documents, TracesObjective(), context.recipe.teach.train, events)
     parent = loaded.checkpoint
     checkpoint = save_checkpoint(
         stage.path / "model",
@@ -102,6 +100,7 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         parents=(parent_of(parent, "weights"),),
         recipe=context.run.hash,
     )
+    discard_state(stage.path / "training")  # three times the weights, and no longer needed
     return {
         "digest": checkpoint.digest,
         "steps": result.steps,

@@ -127,8 +127,9 @@ def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink
         stage.path / "traces.jsonl",
         [Trace(problem=by_id[name], text=attempt.text, token_ids=attempt.token_ids) for name, attempt in kept],
     )
-    write_json(stage.path / "report.json", {"collected": report.to_json(), "verified": counts.to_json()})
+    write_json(stage.path / "report.json", counts.to_json())
     return {
+        "rows": report.rows_digest,
         "asked": counts.num_asked,
         "verified": counts.num_kept,
         "dropped": dict(counts.dropped),

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 from spiritsafe.report.data import (
     AccuracyPoint,
-    CertificateReference,
-    ExamInfo,
     Inputs,
     LossPoint,
     MemoryUse,
-    Outcomes,
-    PublicHalf,
     ReportData,
-    Role,
-    Rung,
     RunInfo,
     Source,
     Stage,
@@ -25,6 +19,14 @@ from spiritsafe.report.data import (
     TraceCounts,
     TrainingCurve,
     Transcript,
+)
+from spiritsafe.report.evidence import (
+    CertificateReference,
+    ExamInfo,
+    Outcomes,
+    PublicHalf,
+    Role,
+    Rung,
     Verification,
     VerificationStep,
 )

@@ -12,34 +12,24 @@ from typing import Literal, Self, final
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from spiritsafe.core.certificates import Half, OutcomeStatus, Separation
 from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict
-from spiritsafe.core.stats import Estimate, GapTest
+from spiritsafe.core.stats import Estimate
+from spiritsafe.report.evidence import ExamInfo, Outcomes, Role, Rung, Verification
 
 __all__ = [
     "AccuracyPoint",
-    "CertificateReference",
-    "ExamInfo",
     "Inputs",
     "LossPoint",
     "MemoryUse",
-    "Outcomes",
-    "PublicHalf",
     "ReportData",
-    "Role",
     "RunInfo",
-    "Rung",
     "Source",
     "Stage",
     "TaskInfo",
     "TraceCounts",
     "TrainingCurve",
     "Transcript",
-    "Verification",
-    "VerificationStep",
 ]
-
-Role = Literal["base", "teacher", "student"]
 
 
 @final
@@ -162,66 +152,6 @@ class TrainingCurve(Record):
 
 
 @final
-class PublicHalf(Record):
-    """The public half of the same bank, and what the exam's test says of the gap.
-
-    Attributes:
-        score: Score on the public half.
-        gap: Public minus sealed.
-        statement: The exam's finding in its own words.
-        gain_statement: The finding of the same test on the gain over the base, problem by problem.
-    """
-
-    score: Estimate
-    gap: GapTest
-    statement: str
-    gain_statement: str | None = None
-
-
-@final
-class Rung(Record):
-    """One model of the ladder.
-
-    Attributes:
-        tokens_per_s: Tokens generated a second while sitting; None when not measured.
-        sealed: Score on the sealed half; None when it did not sit.
-        change: Against the base on the same problems, paired.
-        gain_kept: Share of the teacher's gain over the base that a student kept.
-        public: None when the paper had no public half.
-    """
-
-    name: str
-    role: Role
-    num_parameters: int = Field(ge=0)
-    weight_bytes: int = Field(ge=1)
-    tokens_per_s: float | None = Field(default=None, ge=0.0)
-    sealed: Estimate | None = None
-    change: Estimate | None = None
-    gain_kept: Estimate | None = None
-    public: PublicHalf | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.sealed is None and (self.change or self.gain_kept or self.public):
-            raise ValueError(f"{self.name} has comparisons but no sealed score")
-        return self
-
-
-@final
-class Outcomes(Record):
-    """Every try of one sitting's half, each counted once under how it ended."""
-
-    model: str
-    half: Half
-    counts: dict[OutcomeStatus, int]
-
-    @property
-    def num_tries(self) -> int:
-        """The denominator."""
-        return sum(self.counts.values())
-
-
-@final
 class Transcript(Record):
     """One answer to one train or dev problem. Exam problems have no place in a report."""
 
@@ -240,55 +170,6 @@ class MemoryUse(Record):
     what: str
     predicted_bytes: int = Field(ge=1)
     measured_bytes: int | None = Field(default=None, ge=1)
-
-
-@final
-class ExamInfo(Record):
-    """The paper all models sat."""
-
-    paper: str
-    num_sealed: int = Field(ge=0)
-    num_public: int = Field(default=0, ge=0)
-
-
-@final
-class VerificationStep(Record):
-    """One thing a stranger does: what it shows, and the command."""
-
-    text: str
-    command: str | None = None
-
-
-@final
-class CertificateReference(Record):
-    """A certificate.
-
-    Attributes:
-        path: Where it lies, relative to the run directory.
-        statements: What it promises and what not, in its own words.
-    """
-
-    model: str
-    digest: str
-    path: str
-    statements: tuple[str, ...] = ()
-
-
-@final
-class Verification(Record):
-    """How a stranger checks all this.
-
-    Attributes:
-        separation: Which parts different keys played.
-        counter_signers: Who repeated a sitting and signed that the results agree.
-        ledger_head: Root of the signed ledger head.
-    """
-
-    separation: Separation
-    counter_signers: tuple[str, ...] = ()
-    steps: tuple[VerificationStep, ...]
-    certificates: tuple[CertificateReference, ...]
-    ledger_head: str | None = None
 
 
 @final

@@ -88,8 +88,8 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
     power = 0
     while power + 1 < len(units) and float(f"{value:.3g}") >= 1000:
         value, power = value / 1000, power + 1
-    digits = max(0, 2 - math.floor(math.log10(value))) if value >= 1 and power else 0
-    return f"{value:.{min(digits, 2)}f}{_NBSP}{units[power]}".rstrip(_NBSP)
+    digits = max(0, 2 - math.floor(math.log10(float(f"{value:.3g}")))) if power else 0
+    return f"{value:.{digits}f}{_NBSP}{units[power]}".rstrip(_NBSP)
 
 
 def memory_text(num_bytes: float) -> str:

@@ -6,7 +6,8 @@ In: :class:`ReportData`. Out: sections. A part that has nothing to show says so 
 from __future__ import annotations
 
 from spiritsafe.core.certificates import OutcomeStatus
-from spiritsafe.report.data import Outcomes, ReportData, Rung
+from spiritsafe.report.data import ReportData
+from spiritsafe.report.evidence import Outcomes, Rung
 from spiritsafe.report.markup import Html, paragraph, section, tag
 from spiritsafe.report.numbers import (
     change_range,
@@ -75,7 +76,8 @@ def ladder_section(data: ReportData) -> Html:
     chart = _ladder_chart(data) if any(rung.sealed for rung in data.ladder) else None
     words = (
         f"Sealed exam score of each model, with {confidence_text(data)} intervals. Change is against the base on the "
-        "same problems, in points; “gain kept” is the student’s gain as a share of the teacher’s."
+        "same problems, in points; “gain kept” is the student’s gain as a share of the teacher’s; the public gap is "
+        "public minus sealed."
     )
     return section("ladder", "The ladder", paragraph(words, class_="lead"), chart, _ladder_table(data))
 
@@ -124,7 +126,7 @@ def _ladder_table(data: ReportData) -> Html:
         Column(title="Change, points", numeric=True),
         Column(title="Gain kept", numeric=True),
         Column(title="Public score", numeric=True),
-        Column(title="Public − sealed, points", numeric=True),
+        Column(title="Public gap, points", numeric=True),
     ]
     teacher = data.rung_of("teacher")
     return table(columns, [_ladder_row(rung, teacher) for rung in data.ladder], caption="The ladder, model by model")

@@ -12,7 +12,7 @@ from typing import final
 
 from spiritsafe.core.stats import Estimate
 from spiritsafe.report.axes import Axis, linear_axis
-from spiritsafe.report.data import Role
+from spiritsafe.report.evidence import Role
 from spiritsafe.report.markup import Html, join, shorten, tag
 from spiritsafe.report.svg import Drawing, marker, svg_line, svg_text
 
@@ -126,6 +126,7 @@ def _axis(axis: Axis, columns: _Columns, bottom: float, title: str) -> Html:
         for tick in axis.ticks
     ]
     middle = (columns.plot_left + columns.plot_right) / 2
+    labels.append(svg_line(0, bottom, columns.right, bottom, "rule"))
     return join([*labels, svg_text(middle, bottom + 38, title, class_="t axis", anchor="middle")])
 
 

@@ -7,7 +7,6 @@ models are called.
 from __future__ import annotations
 
 import io
-import textwrap
 
 from rich import box
 from rich.console import Console
@@ -15,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spiritsafe.core.stats import Estimate
-from spiritsafe.report.data import ReportData, Rung
+from spiritsafe.report.data import ReportData
+from spiritsafe.report.evidence import Rung
 from spiritsafe.report.markup import visible
 from spiritsafe.report.numbers import (
     change_range,
@@ -51,7 +51,15 @@ def terminal_summary(data: ReportData) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(visible(text), WIDTH)
+    return _printed(Text(visible(text)))
+
+
+def _printed(content: Text | Table) -> str:
+    """As a terminal of this width shows it: wide characters count double, long words are folded."""
+    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, force_terminal=False, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(content, overflow="fold")
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _ladder(data: ReportData) -> str:
@@ -62,10 +70,7 @@ def _ladder(data: ReportData) -> str:
     teacher = data.rung_of("teacher")
     for rung in data.ladder:
         table.add_row(*(Text(visible(cell).replace("\n", " ⏎ ")) for cell in _cells(rung, teacher)))
-    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, force_terminal=False, legacy_windows=False)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return _printed(table)
 
 
 def _cells(rung: Rung, teacher: Rung | None) -> list[str]:

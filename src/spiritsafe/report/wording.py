@@ -6,7 +6,8 @@ In: :class:`ReportData`. Out: plain text. A sentence never claims more than its 
 from __future__ import annotations
 
 from spiritsafe.core.certificates import Separation
-from spiritsafe.report.data import ReportData, Role, Rung, Verification
+from spiritsafe.report.data import ReportData
+from spiritsafe.report.evidence import Role, Rung, Verification
 from spiritsafe.report.markup import shorten
 from spiritsafe.report.numbers import change_range, change_text, change_value, score_text, share_text
 
@@ -103,8 +104,9 @@ def headline_support(data: ReportData) -> str:
     if data.exam is None:
         sentences.append("No exam was sat.")
     else:
+        who = "Every model" if all(rung.sealed for rung in data.ladder) else "Every model that sat"
         sentences.append(
-            f"Every model answered the same {data.exam.num_sealed} sealed problems, from a bucket that training never "
+            f"{who} answered the same {data.exam.num_sealed} sealed problems, from a bucket that training never "
             f"draws on. Brackets hold {confidence_text(data)} intervals; comparisons are paired, problem by problem."
         )
     return " ".join(sentences)

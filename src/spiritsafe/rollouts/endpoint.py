@@ -125,8 +125,7 @@ class ChatEndpoint:
 
     async def _attempt(self, job: _Job) -> Attempt:
         """All tries of one sample."""
-        seed = request_seed(job.prompt, job.sample_index)
-        body = b"%s%d}" % (job.body_start, seed)
+        body = b"%s%d}" % (job.body_start, request_seed(job.prompt, job.sample_index))
         booked = estimate_tokens(job.prompt_bytes) + job.sampling.max_tokens
         for try_index in range(self._config.max_tries):
             await self._limiter.acquire(booked)
@@ -139,7 +138,7 @@ class ChatEndpoint:
                 used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens
                 self._limiter.refund(booked - used)
                 self._account.add(outcome.usage)
-                return self._completed(job, seed, outcome, seconds)
+                return self._completed(job, outcome, seconds)
             self._limiter.refund(booked)
             trouble = self._patience(outcome)
             if not trouble.again or try_index + 1 == self._config.max_tries:
@@ -148,7 +147,7 @@ class ChatEndpoint:
         if trouble.unreachable and not self._exchange.was_reached:
             hint = "Check the address, and that the server runs and has loaded its model."
             raise self._exchange.fatal(trouble.reason, hint)
-        return self._failed(job, seed, trouble, num_tries=try_index + 1, seconds=seconds)
+        return self._failed(job, trouble, num_tries=try_index + 1, seconds=seconds)
 
     def _patience(self, trouble: Trouble) -> Trouble:
         """The same trouble, or the end of our patience when the endpoint asks for too long a wait."""
@@ -167,13 +166,13 @@ class ChatEndpoint:
         )
         await asyncio.sleep(max(pause, trouble.wait_s or 0.0))
 
-    def _completed(self, job: _Job, seed: int, reply: ChatReply, seconds: float) -> Attempt:
+    def _completed(self, job: _Job, reply: ChatReply, seconds: float) -> Attempt:
         return Attempt(
             problem_id=job.prompt.problem_id,
             sample_index=job.sample_index,
             model=self._digest,
             sampling=job.sampling,
-            seed=seed,
+            seed=job.prompt.seed,
             text=reply.text,
             finish_reason=reply.finish_reason,
             logprobs=reply.logprobs,
@@ -182,7 +181,7 @@ class ChatEndpoint:
             seconds=seconds,
         )
 
-    def _failed(self, job: _Job, seed: int, trouble: Trouble, *, num_tries: int, seconds: float) -> Attempt:
+    def _failed(self, job: _Job, trouble: Trouble, *, num_tries: int, seconds: float) -> Attempt:
         self._account.num_failures += not trouble.refused
         reason = trouble.reason if num_tries == 1 else f"{trouble.reason} (after {num_tries} tries)"
         return Attempt(
@@ -190,7 +189,7 @@ class ChatEndpoint:
             sample_index=job.sample_index,
             model=self._digest,
             sampling=job.sampling,
-            seed=seed,
+            seed=job.prompt.seed,
             text="",
             finish_reason="refused" if trouble.refused else "error",
             num_prompt_tokens=estimate_tokens(job.prompt_bytes),

@@ -131,7 +131,7 @@ class FakeGenerator:
             sample_index=index,
             model=self._info.digest,
             sampling=sampling,
-            seed=derive_seed(prompt.seed, prompt.problem_id, index),
+            seed=prompt.seed,
             text=text,
             finish_reason=finish,
             token_ids=tuple(tokens),

@@ -1,7 +1,7 @@
 """How fast a remote endpoint may be asked, and how long to wait after it failed.
 
 In: limits a minute, a clock, what the endpoint asked for. Out: seconds to wait. Requests and tokens are spaced evenly
-(no bursts), so that an endpoint counting over any window sees no more than its limit; a "wait" from the endpoint
+instead of in bursts, so that an endpoint sees no more than its limit, however it counts; a "wait" from the endpoint
 pauses everybody.
 
 Exercised by ``pytest tests/unit/rollouts/test_limits.py``.
@@ -20,6 +20,8 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
 
 __all__ = ["RateLimiter", "backoff_s", "retry_after_s"]
+
+_CATCH_UP_S = 0.02  # sleeping takes a little longer than asked; so much of it must not add up
 
 
 @final
@@ -45,14 +47,17 @@ class RateLimiter:
         self._next_request = 0.0
         self._next_token = 0.0
         self._paused_until = 0.0
+        self._queue = asyncio.Lock()
 
-    def reserve(self, num_tokens: int) -> float:
-        """Book one request of at most ``num_tokens``; returns the seconds until its turn."""
+    def wait_s(self) -> float:
+        """Seconds until the next request may start; 0 or less: now."""
+        return max(self._next_request, self._next_token, self._paused_until) - self._clock()
+
+    def book(self, num_tokens: int) -> None:
+        """One request of at most ``num_tokens`` starts now."""
         now = self._clock()
-        start = max(now, self._next_request, self._next_token, self._paused_until)
-        self._next_request = start + self._request_s
-        self._next_token = start + self._token_s * num_tokens
-        return start - now
+        self._next_request = max(self._next_request, now - _CATCH_UP_S) + self._request_s
+        self._next_token = max(self._next_token, now) + self._token_s * num_tokens
 
     def refund(self, num_tokens: int) -> None:
         """Give booked tokens back that were not used."""
@@ -63,11 +68,11 @@ class RateLimiter:
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     async def acquire(self, num_tokens: int) -> None:
-        """Wait for one's turn; a pause that begins meanwhile is waited out too."""
-        wait = self.reserve(num_tokens)
-        while wait > 0:
-            await asyncio.sleep(wait)
-            wait = self._paused_until - self._clock()
+        """Wait for one's turn, first come, first served; a pause that begins meanwhile is waited out too."""
+        async with self._queue:
+            while (wait := self.wait_s()) > 0:
+                await asyncio.sleep(wait)
+            self.book(num_tokens)
 
 
 def backoff_s(try_index: int, *, base_s: float, most_s: float, seed_parts: tuple[JSON, ...]) -> float:

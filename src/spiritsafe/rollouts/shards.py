@@ -86,8 +86,8 @@ class Manifest(Record):
     """Everything a collection depends on.
 
     Attributes:
-        task: Canonical name of the task.
-        verifier: Its verifier, with ``version``.
+        task: Canonical name of the task, with ``version`` of its problems.
+        verifier: Name and version of its verifier.
         model: Digest of the Generator.
     """
 

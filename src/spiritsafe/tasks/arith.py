@@ -113,7 +113,9 @@ class ArithTask(Task):
         self._kind = _KINDS[kind]
         self._knobs = knobs
         values = knobs.model_dump()
-        self._hint = f"\nEnd with #### and the {self._kind.answer_word}." if values["hint"] else ""
+        # The same for every problem of the task, so it stands in front: training and sampling compute it once for all.
+        hint = f"End with #### and the {self._kind.answer_word}."
+        self._system = (Message(role="system", content=hint),) if values["hint"] else ()
         super().__init__(name=canonical_name("arith", kind, values), version="1", verifier=self._kind.verifier())
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
@@ -133,7 +135,7 @@ class ArithTask(Task):
         return Problem(
             task=self.name,
             canonical_text=item.canonical_text,
-            messages=(Message(role="user", content=item.question + self._hint),),
+            messages=(*self._system, Message(role="user", content=item.question)),
             facts={"answer": item.answer, **item.facts},
             solution=item.solution(),
         )

@@ -96,7 +96,8 @@ def sums(rng: Random, knobs: SumsKnobs) -> Item:
     def steps() -> list[str]:
         lines, running = [], terms[0]
         for term in terms[1:]:
-            lines.append(f"{running} {'-' if term < 0 else '+'} {abs(term)} = {running + term}")
+            # without spaces: most tokenizers spend a token on each, and small models pay for every token
+            lines.append(f"{running}{'-' if term < 0 else '+'}{abs(term)}={running + term}")
             running += term
         return lines
 

@@ -51,7 +51,7 @@ class AuditReport(Record):
         spelled_accepted: Gold answers with other spacing and Unicode forms graded correct.
         junk_accepted: By kind of junk, the share graded correct.
         junk_unscored: By kind of junk, the share on which the verifier broke.
-        floor: The constant answers that score best, and their scores.
+        floor: The trivial answers that score best (constants, the question itself), and their scores.
         floor_score: The best of them.
         faults_survived: Hanging, spinning, crashing, raising and memory-eating verifiers were contained.
         hostile_survived: Hostile texts (huge numbers, deep brackets) were graded in time.
@@ -91,14 +91,23 @@ def _spellings(gold: str) -> list[str]:
 def _near_misses(gold: str) -> list[str]:
     """Wrong answers that look like the gold."""
     value = parse_number(gold)
-    if value is not None and value.denominator == 1:
+    if value is not None and value.denominator == 1 and abs(value) < 1000:
         return [str(value + 1), str(value - 1)]
+    if value:  # some families ask for three significant digits only, so the first one is changed
+        return [re.sub(r"[1-9]", lambda digit: str(int(digit[0]) % 9 + 1), gold, count=1)]
     number = re.search(r"\d+", gold)
     if number:
         return [gold[: number.start()] + str(int(number[0]) + 1) + gold[number.end() :]]
     if re.fullmatch(r"[A-Z]", gold):
         return ["B" if gold == "A" else "A"]
-    return [gold + gold[-1:], gold[:-1]] if len(gold) > 1 else []
+    last = max((i for i, character in enumerate(gold) if character.isalnum()), default=-1)
+    return [gold[:last] + ("q" if gold[last] != "q" else "z") + gold[last + 1 :]] if last >= 0 else []
+
+
+def _echo(problem: Problem, gold: str) -> list[str]:
+    """The question itself, where the answer does not stand in it: there an echo can only be right by a flaw."""
+    question = problem.messages[-1].content
+    return [] if re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", question) else [question]
 
 
 _HOSTILE = (
@@ -146,7 +155,8 @@ def _faults_survived() -> bool:
     problem = Problem(task="faulty:task", canonical_text="x", messages=())
     faults: tuple[Fault, ...] = ("raise", "crash", "hog", "spin", "hang")
     try:
-        return all(_FaultyTask(fault, pool).grade(problem, "x").status == "unscored" for fault in faults)
+        contained = all(_FaultyTask(fault, pool).grade(problem, "x").status == "unscored" for fault in faults)
+        return contained and _FaultyTask("none", pool).grade(problem, "x").status == "wrong"
     finally:
         pool.close()
 
@@ -171,11 +181,12 @@ def _hostile_survived(task: Task, problems: Sequence[Problem]) -> bool:
 
 
 def _floor(grader: _Grader, problems: Sequence[Problem], golds: Sequence[str]) -> dict[str, float]:
-    """Scores of constant answers: the usual ones, and the first half's commonest golds on the second half."""
+    """Scores of trivial answers: the question, the usual constants, the first half's commonest golds on the second."""
     half = len(problems) // 2
     common = [gold for gold, _ in Counter(golds[:half]).most_common(3) if len(gold) <= 200]
     scores = {constant: grader.shares(problems, lambda _p, c=constant: [c])[0] for constant in _CONSTANTS}  # type: ignore[misc]  # mypy cannot type a lambda's default
     scores |= {gold: grader.shares(problems[half:], lambda _p, g=gold: [g])[0] for gold in common}  # type: ignore[misc]  # as above
+    scores["(the question itself)"] = grader.shares(problems, lambda p: [p.messages[-1].content])[0]
     return dict(sorted(scores.items(), key=lambda item: -item[1])[:3])
 
 
@@ -222,7 +233,7 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         "empty": lambda _p: ["", " \n"],
         # only where the gold is another number: for a yes-or-no answer "0" may be a fair spelling
         "zero": lambda p: ["0"] if parse_number(task.gold(p)) else [],
-        "echo": lambda p: [p.messages[-1].content],
+        "echo": lambda p: _echo(p, task.gold(p)),
         "near miss": lambda p: _near_misses(task.gold(p)),
         "word salad": lambda _p: ["lorem ipsum dolor sit amet", "#### maybe", "\\boxed{}", "####"],
     }
@@ -237,7 +248,7 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     reasons += [f"{kind} accepted in {s[0]:.0%} of cases" for kind, s in shares.items() if s[0] > limits.get(kind, 0.0)]
     reasons += [f"the verifier broke on {kind} in {s[1]:.0%} of cases" for kind, s in shares.items() if s[1] > 0]
     checks = {
-        f"a constant answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR,
+        f"a trivial answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR,
         "an injected fault was not contained": faults,
         "a hostile text was accepted or took too long": hostile,
         "the same seed gave other problems the second time": again == problems[: len(again)],

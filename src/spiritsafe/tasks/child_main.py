@@ -1,7 +1,7 @@
 """The child process that runs other people's code: ``python -m spiritsafe.tasks.child_main``.
 
 Protocol, one JSON object a line. In: ``{"load": key, "module": m, "attribute": a, "arguments": {…}}`` builds a handler;
-``{"call": key, "payload": {…}, "cpu_s": n, "wall_s": x}`` calls it. Out: ``{"value": …}`` or ``{"raised": "ValueError: …"}``.
+``{"call": key, "payload": {…}, "cpu_s": n, "wall_s": x}`` calls it. Out: ``{"value": …}`` or ``{"raised": "…"}``.
 
 Before each call the limit on CPU seconds is set to what was used so far plus ``cpu_s``: the kernel kills a busy loop
 even inside C code, and a crowded machine fails nobody. Memory is limited once, at the start (``argv[1]``, bytes).

@@ -24,6 +24,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal, final
 
 __all__ = [
@@ -68,7 +69,7 @@ _LEAD = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _HASHES = re.compile(r"^[ \t>*]*####(?!#)[ \t]*", re.MULTILINE)
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _ANSWER_IS = re.compile(r"\banswer\b[^\n.=:]{0,40}?(?:\bis\b|=|:)[ \t]*(?:[*_`]{0,3}[:=]?)\s*", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _UNIT_TAIL = re.compile(r"(?:\s*[A-Za-z%°]+)?\s*")
@@ -212,7 +213,7 @@ def _claimed_number(span: str, rule: str) -> Extracted | None:
         return None
     if _ANOTHER_AFTER.match(span, chosen.end):
         return Extracted("", _NOTHING)
-    tail = span[chosen.end :].strip(" \t\n.*_`$)]}\\")
+    tail = span[chosen.end :].partition("\n")[0].strip(" \t\n.*_`$)]}\\")
     complete = bool(_UNIT_TAIL.fullmatch(tail))
     return Extracted(_plain(chosen.value), rule, chosen.value, complete=complete, written=chosen.written)
 
@@ -265,16 +266,18 @@ def final_part(text: str) -> str:
 def marked_spans(text: str) -> Iterator[tuple[str, str]]:
     """``(rule, text it marks)``, strongest rule first and the last occurrence first.
 
-    The span of ``####`` reaches to the end of the text, of "the answer is" to the end of the line.
+    The spans of ``####`` and of "the answer is" reach to the end of the text: an answer may have several lines.
     """
     for match in _last_matches(_HASHES, text):
         yield "hashes", text[match.end() :]
     for span in _boxed(text):
         yield "boxed", span
-    for match in _last_matches(_TAG, text):
-        yield "tag", match[1].strip()
+    tags = list(_TAG.finditer(text))
+    pairs = [(a, b) for a, b in pairwise(tags) if not a[1] and b[1]]
+    for opened, closed in pairs[: -_MAX_MARKERS - 1 : -1]:
+        yield "tag", text[opened.end() : closed.start()].strip()
     for match in _last_matches(_ANSWER_IS, text):
-        yield "sentence", text[match.end() :].partition("\n")[0]
+        yield "sentence", text[match.end() :]
 
 
 def _balanced(run: str) -> str:

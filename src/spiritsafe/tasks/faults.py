@@ -1,6 +1,7 @@
 """Handlers that misbehave on purpose: what the audit injects to prove that a broken verifier breaks nobody else.
 
-Each is a handler factory for :mod:`spiritsafe.tasks.children`; the payload is ignored.
+Each is a handler factory for :mod:`spiritsafe.tasks.children`; the payload is ignored, except by
+"none", the control, which gives it back.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from spiritsafe.tasks.task import Verifier
 
 __all__ = ["Fault", "FaultyHandler", "FaultyVerifier"]
 
-Fault = Literal["hang", "spin", "crash", "raise", "hog"]
+Fault = Literal["none", "hang", "spin", "crash", "raise", "hog"]
 
 
 @final
 class FaultyHandler:
-    """Hangs asleep, spins, dies, raises, or eats memory."""
+    """Hangs asleep, spins, dies, raises, eats memory, or behaves."""
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
@@ -28,6 +29,8 @@ class FaultyHandler:
     def __call__(self, payload: Any) -> Any:
         """Misbehave."""
         match self._fault:
+            case "none":
+                return payload
             case "hang":
                 time.sleep(3600)
             case "spin":
@@ -54,6 +57,6 @@ class FaultyVerifier(Verifier):
         self._pool = pool
 
     def judge(self, problem: Problem, text: str) -> Verdict:
-        """Never gets to a verdict."""
+        """Gets to a verdict only without a fault."""
         self._pool.call(self._handler, None)
         return self.verdict("wrong")

@@ -30,13 +30,15 @@ __all__ = ["GymTask", "GymVerifier", "answer_candidates", "build", "describe"]
 _FULL = 1.0 - 1e-9
 _MAX_FAILURES = 50
 _LIST_SEPARATOR = ","
+_FENCE = re.compile(r"```[a-z]*\n(.*?)\n?```", re.DOTALL)
 
 
 def answer_candidates(text: str, gold: str) -> list[str]:
     """Spellings of the one answer that a completion commits to, given what the gold looks like.
 
-    A gold that is a number asks for the number; one of several lines for the marked block or everything; any other for
-    what is marked, else the last line. Spellings differ in spacing, Unicode form and quotes only.
+    A gold that is a number asks for the number; any other for the last code block, else for what is marked, else for
+    the last line (for everything, when the gold has several lines). Spellings differ in spacing, Unicode form and
+    quotes only.
     """
     raw = final_part(text[-20_000:].replace("\r\n", "\n"))
     if not raw.strip():
@@ -46,16 +48,18 @@ def answer_candidates(text: str, gold: str) -> list[str]:
         # as it is written, not as a value: "simplify 16/2" is not solved by 16/2
         return [] if number is None else _unique([number.written, number.written.replace(",", "")])
     marked = next((span for _, span in marked_spans(raw) if span.strip()), None)
+    fenced = _FENCE.findall(raw if marked is None else marked)
     num_lines = len(gold.strip().split("\n"))
-    if marked is not None:
+    if fenced:
+        base = [fenced[-1]]
+    elif marked is not None:
         base = [marked if num_lines > 1 else marked.strip().partition("\n")[0]]
     elif num_lines > 1:
         lines = raw.strip("\n").rstrip().split("\n")
         base = [raw, "\n".join(lines[-num_lines:])] if len(lines) > num_lines else [raw]
     else:
         base = [raw.strip().rpartition("\n")[2]]
-    fenced = [match[1] for one in base for match in re.finditer(r"```[a-z]*\n(.*?)\n?```", one, re.DOTALL)]
-    return _unique([variant for one in (fenced[-1:] or base) for variant in _variants(one)])
+    return _unique([variant for one in base for variant in _variants(one)])
 
 
 def _variants(text: str) -> list[str]:

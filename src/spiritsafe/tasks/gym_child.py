@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import random
-import re
 from collections import OrderedDict
 from math import gcd
 from typing import Any, final
@@ -22,6 +21,8 @@ import numpy as np
 import reasoning_gym
 from reasoning_gym.factory import DATASETS, create_dataset
 
+from spiritsafe.tasks.gym_families import EVALUATING
+
 __all__ = ["GymHandler"]
 
 _CACHE_ENTRIES = 4096
@@ -29,24 +30,9 @@ _DATASET_SIZE = 5
 """Some families make all their items at once; five keep their mixture of kinds (3 : 1 : 1 in acre), and are cheap."""
 _SCALARS = (bool, int, float, str)
 
-_LITERAL = re.compile(r"[\w\s,\[\]'\"+-]*")
-_FORMULA = re.compile(
-    r"(?:\s+|\d+(?:\.\d+)?|[-+*/^(),]|(?:[xyzXC]|pi|e|E|exp|log|ln|sqrt|Abs|a?(?:sin|cos|tan|sec|csc|cot)h?)(?![A-Za-z0-9_]))*"
-)
-_EVALUATING = {
-    "binary_matrix": _LITERAL,
-    "n_queens": _LITERAL,
-    "spiral_matrix": _LITERAL,
-    "string_insertion": _LITERAL,
-    "countdown": _FORMULA,
-    "intermediate_integration": _FORMULA,
-    "polynomial_multiplication": _FORMULA,
-    "puzzle24": _FORMULA,
-    "simple_integration": _FORMULA,
-}
-"""Families whose ``score_answer`` passes the model's text to ``eval`` or to sympy's ``parse_expr``, which is the same.
-Only text that these patterns match gets there: no attribute, and no call except to a few functions."""
 _MAX_EVALUATED = 1_000
+_UNREADABLE: dict[str, type[Exception]] = {"prime_factorization": ValueError}
+"""Families whose ``score_answer`` raises when it cannot read the text: the text's fault, not the scorer's."""
 
 
 @final
@@ -134,14 +120,22 @@ class GymHandler:
             raise ValueError("this version of reasoning-gym makes another problem from the same seed")
         scorer = self._dataset if self._reseeds else self._fresh(payload["seed"])
         scores: list[float] = []
-        guard = _EVALUATING.get(self._name)
+        broken: Exception | None = None
+        guard = EVALUATING.get(self._name)
         for candidate in payload["candidates"]:
             if guard and (len(candidate) > _MAX_EVALUATED or not guard.fullmatch(candidate)):
                 scores.append(0.0)
                 continue
-            scores.append(float(scorer.score_answer(candidate, entry)))
+            try:
+                scores.append(float(scorer.score_answer(candidate, entry)))
+            except Exception as error:  # noqa: BLE001  other spellings may still be read; raised below if none is
+                scores.append(0.0)
+                if not isinstance(error, _UNREADABLE.get(self._name, ())):
+                    broken = error
             if scores[-1] >= 1.0:
-                break
+                return scores
+        if broken:
+            raise broken
         return scores
 
 

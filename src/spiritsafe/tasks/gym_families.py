@@ -1,4 +1,4 @@
-"""What is known of reasoning-gym's families: one line each, and which are refused and why.
+"""What is known of reasoning-gym's families: one line each, which are refused and why, what must be guarded.
 
 Data only. The refusals come from :mod:`spiritsafe.tasks.audit`; a family that is not listed here (a newer release of
 the library) can be used, but nobody has audited it.
@@ -6,7 +6,9 @@ the library) can be used, but nobody has audited it.
 
 from __future__ import annotations
 
-__all__ = ["FAMILIES", "REFUSED"]
+import re
+
+__all__ = ["EVALUATING", "FAMILIES", "REFUSED"]
 
 FAMILIES: dict[str, str] = {
     "ab": "rewrite A::B token strings",
@@ -117,4 +119,37 @@ FAMILIES: dict[str, str] = {
     "zebra_puzzles": "zebra puzzles",
 }
 
-REFUSED: dict[str, str] = {}
+_NO_GOLD = "its items come without a gold answer, so nothing shows that its scorer accepts one"
+
+REFUSED: dict[str, str] = {
+    "boxnet": _NO_GOLD,
+    "codeio": "making its items runs program snippets of unknown origin, and there is no sandbox for them",
+    "coin_flip": 'its scorer gives "0" full marks on 83% of the problems whose answer is another number',
+    "composite": "it only mixes other families; name them one by one, so that each one's audit counts",
+    "game_of_life_halting": "its scorer gives full marks to any text that is not empty",
+    "graph_color": _NO_GOLD,
+    "intermediate_integration": "its scorer does not get through some of its own golds in 10 seconds of CPU time",
+    "number_sorting": "its scorer lets every number be off by 1, so wrong lists get full marks",
+    "propositional_logic": _NO_GOLD,
+    "puzzle24": "its scorer does not look at the given numbers, so one expression that makes 24 solves every problem",
+    "rubiks_cube": _NO_GOLD,
+    "rush_hour": _NO_GOLD,
+}
+
+_LITERAL = re.compile(r"[\w\s,\[\]'\"+-]*")
+_FORMULA = re.compile(
+    r"(?:\s++|\d++(?:\.\d++)?+|[-+*/^(),]|(?:[xyzXC]|pi|e|E|exp|log|ln|sqrt|Abs|a?(?:sin|cos|tan|sec|csc|cot)h?)(?![A-Za-z0-9_]))*+"
+)
+EVALUATING: dict[str, re.Pattern[str]] = {
+    "binary_matrix": _LITERAL,
+    "n_queens": _LITERAL,
+    "spiral_matrix": _LITERAL,
+    "string_insertion": _LITERAL,
+    "countdown": _FORMULA,
+    "intermediate_integration": _FORMULA,
+    "polynomial_multiplication": _FORMULA,
+    "puzzle24": _FORMULA,
+    "simple_integration": _FORMULA,
+}
+"""Families whose ``score_answer`` passes the model's text to ``eval`` or to sympy's ``parse_expr``, which is the same.
+Only text that these patterns match gets there: no attribute, and no call except to a few functions."""

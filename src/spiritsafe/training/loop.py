@@ -25,13 +25,19 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
-from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.batch import Document
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig, learning_rate_at
 from spiritsafe.training.memory import kept_memory
 from spiritsafe.training.objective import Objective
 from spiritsafe.training.optimiser import AdamW
-from spiritsafe.training.packing import StepPlan, check_documents, num_supervised, split_micro_batches
+from spiritsafe.training.packing import (
+    StepPlan,
+    check_documents,
+    num_supervised,
+    pack_micro_batch,
+    split_micro_batches,
+)
 from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.state import load_state, save_state, weights_fingerprint
 
@@ -150,6 +156,7 @@ class _Run:
                 "model": weights_fingerprint(model),
             }
         )
+        self._shares_prefixes = model.shares_prefixes and objective.shares_prefixes
         self._optimiser = AdamW(model, config, choose_dtype(config.compute_dtype, self._device))
         self._step = load_state(directory, self._optimiser, fingerprint=self._fingerprint)
         self._curve = self._read_curve()
@@ -251,7 +258,8 @@ class _Run:
         sums: dict[str, tuple[Tensor, int]] = {}
         budget = self._config.micro_batch_tokens
         for micro in split_micro_batches(chosen, self._lengths, micro_batch_tokens=budget):
-            batch = pack_documents([self._documents[index] for index in micro]).to(self._device)
+            documents = [self._documents[index] for index in micro]
+            batch = pack_micro_batch(documents, share_prefix=self._shares_prefixes).to(self._device)
             result = self._objective(self._model, batch, normaliser)
             losses.append(result.loss)
             for name, (total, count) in result.means.items():

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 
 __all__ = ["kept_memory"]
 
-# From malloc.h of the GNU C library, with its documented defaults.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+# Options of the GNU C library's mallopt(3).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
-_DEFAULT = ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 128 << 10), (_M_TOP_PAD, 0))
+# Setting any option ends the library's own growing of the thresholds, so they are left where that ends: at their most.
+_RELEASE = ((_M_MMAP_MAX, 65536), (_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 64 << 20), (_M_TOP_PAD, 128 << 10))
 
 
 @contextmanager
@@ -32,6 +33,6 @@ def kept_memory() -> Iterator[bool]:
     try:
         yield True
     finally:
-        for option, value in _DEFAULT:
+        for option, value in _RELEASE:
             library.mallopt(option, value)
         library.malloc_trim(0)

@@ -39,7 +39,13 @@ class LossResult:
 
 
 class Objective(Protocol):
-    """A way to train."""
+    """A way to train.
+
+    Attributes:
+        shares_prefixes: Whether batches may hold a prefix that their documents share.
+    """
+
+    shares_prefixes: bool
 
     def describe(self) -> dict[str, JSON]:
         """Everything that changes what this objective computes; a checkpoint of another description is refused."""
@@ -99,6 +105,8 @@ class TracesObjective:
     Args:
         logits_bytes: Most memory for logits; None chooses by device.
     """
+
+    shares_prefixes = True
 
     def __init__(self, *, logits_bytes: int | None = None) -> None:
         self._logits_bytes = logits_bytes

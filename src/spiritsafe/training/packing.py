@@ -14,11 +14,21 @@ from typing import final
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models.batch import Document
+from spiritsafe.models.batch import Document, PackedBatch, pack_documents, shared_prefix
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
 
-__all__ = ["StepPlan", "check_documents", "num_supervised", "plan_epoch", "split_micro_batches"]
+__all__ = [
+    "StepPlan",
+    "check_documents",
+    "num_supervised",
+    "pack_micro_batch",
+    "plan_epoch",
+    "split_micro_batches",
+]
+
+_LEAST_SAVING = 0.05
+"""Share of a micro-batch's tokens that sharing a prefix must save to be worth its extra attention call."""
 
 
 def num_supervised(document: Document) -> int:
@@ -99,6 +109,19 @@ def split_micro_batches(
         batches[-1].append(index)
         used += lengths[index]
     return [tuple(batch) for batch in batches]
+
+
+def pack_micro_batch(documents: Sequence[Document], *, share_prefix: bool) -> PackedBatch:
+    """Lay documents end to end; a prefix that all have in common (a system prompt) is computed once, if that pays.
+
+    Args:
+        documents: Of one micro-batch.
+        share_prefix: Whether every model that will read the batch can share prefixes.
+    """
+    prefix = shared_prefix(documents) if share_prefix else 0
+    saved = prefix * (len(documents) - 1)
+    worth = saved >= _LEAST_SAVING * sum(len(document.token_ids) for document in documents)
+    return pack_documents(documents, prefix_length=prefix if worth else 0)
 
 
 @final

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from spiritsafe.core.canonical import digest_bytes
-from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.errors import IntegrityError, StorageError
 from spiritsafe.core.files import atomic_path
 from spiritsafe.training.optimiser import AdamW
 
@@ -56,8 +56,15 @@ def save_state(directory: Path, optimiser: AdamW, *, step: int, fingerprint: str
         "rng": torch.get_rng_state(),
         "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    with atomic_path(directory / STATE_FILE) as temporary:
-        torch.save(state, temporary)
+    path = directory / STATE_FILE
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # what torch's zip writer makes of a failed write, whatever its cause
+            raise StorageError(
+                f"{path} cannot be written: {error}.",
+                hint="The disk is probably full: free some space and run the same command again; nothing is lost.",
+            ) from error
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ def test_intervals_cover_on_the_grid(asked, share):
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.95, 0.98])
 def test_korn_graubard_covers_clusters(clusters, size, icc, share):
     rng = np.random.default_rng([clusters, size, round(100 * share)])
-    counts = clustered(rng, clusters, size, share, icc, 600)
+    counts = clustered(rng, clusters, size, share, icc, 400)
     estimates = [korn_graubard_interval(row.tolist(), [size] * clusters) for row in counts]
     assert np.mean([e.low <= share <= e.high for e in estimates]) >= 0.93
 

@@ -52,26 +52,26 @@ def test_paired_interval_is_newcombes_method_10():
     assert found.test == "McNemar mid-p"
 
 
-@pytest.mark.parametrize("problems", [20, 30, 100])
+@pytest.mark.parametrize("problems", [20, 100])
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.8, 0.7), (0.98, 0.9), (0.6, 0.05)])
 @pytest.mark.parametrize(("trials", "between"), [(1, 0.0), (1, 0.8), (4, 0.5)])
 def test_paired_difference_covers_and_keeps_its_level(problems, shares, trials, between):
     rng = np.random.default_rng([problems, trials, round(100 * shares[0])])
-    first, second = two_models(rng, problems, trials, shares, between, 0.6, 200)
+    first, second = two_models(rng, problems, trials, shares, between, 0.6, 150)
     found = [paired_difference(a.tolist(), b.tolist(), trials=trials) for a, b in zip(first, second, strict=True)]
     truth = shares[0] - shares[1]
-    # 200 repeats: a true coverage of .95 falls below .905 less than once in a hundred
-    assert np.mean([f.difference.low <= truth <= f.difference.high for f in found]) >= 0.905
+    # 150 repeats: a true coverage of .95 falls below .9 less than once in a hundred
+    assert np.mean([f.difference.low <= truth <= f.difference.high for f in found]) >= 0.9
     if truth == 0:
         assert np.mean([f.p_value <= 0.05 for f in found]) <= 0.09
 
 
 def test_paired_coverage_and_level_over_many_repeats():
     rng = np.random.default_rng(11)
-    first, second = two_models(rng, 100, 1, (0.7, 0.7), 0.5, 0.6, 1500)
+    first, second = two_models(rng, 100, 1, (0.7, 0.7), 0.5, 0.6, 1000)
     found = [paired_difference(a.tolist(), b.tolist()) for a, b in zip(first, second, strict=True)]
-    assert np.mean([f.difference.low <= 0 <= f.difference.high for f in found]) >= 0.935
-    assert 0.03 <= np.mean([f.p_value <= 0.05 for f in found]) <= 0.065
+    assert np.mean([f.difference.low <= 0 <= f.difference.high for f in found]) >= 0.93
+    assert 0.03 <= np.mean([f.p_value <= 0.05 for f in found]) <= 0.068
 
 
 def test_paired_test_is_more_powerful_than_overlap_of_intervals():
@@ -148,13 +148,13 @@ def test_monte_carlo_p_is_never_zero():
 @pytest.mark.parametrize("trials", [1, 3])
 def test_gap_test_keeps_its_level_and_interval_covers(trials):
     rng = np.random.default_rng(trials)
-    (answers,) = two_models(rng, 160, trials, (0.6,), 0.0, 0.6, 500)
+    (answers,) = two_models(rng, 160, trials, (0.6,), 0.0, 0.6, 300)
     found = [
-        public_sealed_gap(row[:80].tolist(), row[80:].tolist(), trials=trials, num_draws=199, seed=i)
+        public_sealed_gap(row[:80].tolist(), row[80:].tolist(), trials=trials, num_draws=99, seed=i)
         for i, row in enumerate(answers)
     ]
-    assert np.mean([f.p_value <= 0.05 for f in found]) <= 0.075
-    assert np.mean([f.gap.low <= 0 <= f.gap.high for f in found]) > 0.92  # 500 repeats of a true .951
+    assert np.mean([f.p_value <= 0.05 for f in found]) <= 0.08
+    assert np.mean([f.gap.low <= 0 <= f.gap.high for f in found]) > 0.915  # 300 repeats of a true .951
 
 
 @pytest.mark.parametrize(("half", "share", "trials"), [(100, 0.3, 1), (100, 0.05, 4), (400, 0.6, 1)])
@@ -169,7 +169,7 @@ def test_smallest_leak_is_found_with_the_stated_power(half, share, trials):
     public = answers[:, :half].copy()
     public[rng.random(public.shape) < leak] = trials
     found = [
-        public_sealed_gap(a.tolist(), b.tolist(), trials=trials, num_draws=199).p_value <= 0.05
+        public_sealed_gap(a.tolist(), b.tolist(), trials=trials, num_draws=99).p_value <= 0.05
         for a, b in zip(public, answers[:, half:], strict=True)
     ]
     assert 0.7 <= np.mean(found) <= 0.9
@@ -191,8 +191,8 @@ def test_pairing_with_a_base_finds_more_studying_than_the_raw_gap():
     paired, raw = [], []
     for model, other in zip(student.tolist(), base.tolist(), strict=True):
         halves = ((model[:half], other[:half]), (model[half:], other[half:]))
-        paired.append(gain_gap(*halves, trials=4, num_draws=199))
-        raw.append(public_sealed_gap(model[:half], model[half:], trials=4, num_draws=199))
+        paired.append(gain_gap(*halves, trials=4, num_draws=99))
+        raw.append(public_sealed_gap(model[:half], model[half:], trials=4, num_draws=99))
         parts = [paired_difference(*pair, trials=4).difference.value for pair in halves]
         assert paired[-1].gap.value == pytest.approx(parts[0] - parts[1])
     assert np.mean([f.p_value <= 0.05 for f in paired]) > np.mean([f.p_value <= 0.05 for f in raw]) + 0.1
@@ -201,13 +201,13 @@ def test_pairing_with_a_base_finds_more_studying_than_the_raw_gap():
 
 def test_gain_gap_keeps_its_level():
     rng = np.random.default_rng(21)
-    base, student = two_models(rng, 120, 1, (0.4, 0.6), 0.5, 0.6, 400)
+    base, student = two_models(rng, 120, 1, (0.4, 0.6), 0.5, 0.6, 250)
     found = [
-        gain_gap((s[:60].tolist(), b[:60].tolist()), (s[60:].tolist(), b[60:].tolist()), num_draws=199, seed=i)
+        gain_gap((s[:60].tolist(), b[:60].tolist()), (s[60:].tolist(), b[60:].tolist()), num_draws=99, seed=i)
         for i, (s, b) in enumerate(zip(student, base, strict=True))
     ]
-    assert np.mean([f.p_value <= 0.05 for f in found]) <= 0.08
-    assert np.mean([f.gap.low <= 0 <= f.gap.high for f in found]) >= 0.93
+    assert np.mean([f.p_value <= 0.05 for f in found]) <= 0.085
+    assert np.mean([f.gap.low <= 0 <= f.gap.high for f in found]) >= 0.915
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.distill import ForwardKLObjective, TracesObjective
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
 from spiritsafe.training import TrainConfig, train
-from tiny_training import VOCAB, counting_documents, tiny_decoder
+from tiny_training import VOCAB, counting_documents, one_thread, tiny_decoder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.mark.parametrize(("temperature", "ce_share"), [(1.0, 0.0), (2.0, 0.25)])
@@ -42,7 +49,7 @@ def test_the_student_approaches_its_teacher(tmp_path: Path) -> None:
     documents = counting_documents(60)
     teacher = tiny_decoder(seed=7)
     config = TrainConfig(
-        learning_rate=1e-2, tokens_per_step=400, micro_batch_tokens=400, max_steps=60, compute_dtype="float32"
+        learning_rate=1e-2, tokens_per_step=400, micro_batch_tokens=400, max_steps=40, compute_dtype="float32"
     )
     train(teacher, documents, TracesObjective(), config, directory=tmp_path / "teacher")
     before = [p.detach().clone() for p in teacher.parameters()]
@@ -77,6 +84,25 @@ def test_padding_of_the_students_vocabulary_is_pushed_down() -> None:
         student.lm_head.weight -= 0.1 * student.lm_head.weight.grad
         after = student.logits(student(batch))[:, VOCAB:].logsumexp(1).mean()
     assert after < before
+
+
+def test_teacher_and_student_read_a_shared_prefix_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = (50, 51, 52, 53, 54, 55, 56, 57)
+    documents = [
+        Document(token_ids=(*prompt, *d.token_ids), supervised=(*(False for _ in prompt), *d.supervised))
+        for d in counting_documents(6)
+    ]
+    teacher = tiny_decoder(seed=7)
+    objective = ForwardKLObjective(teacher, ce_share=0.5)
+    assert objective.shares_prefixes
+    plain, shared = tiny_decoder(), tiny_decoder()
+    expected = objective(plain, pack_documents(documents), 50.0)
+    result = objective(shared, pack_documents(documents, prefix_length=8), 50.0)
+    assert float(result.loss) == pytest.approx(float(expected.loss), rel=1e-5)
+    for mine, other in zip(shared.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(type(teacher), "shares_prefixes", False)
+    assert not ForwardKLObjective(teacher).shares_prefixes
 
 
 def test_description_names_the_teacher_and_the_formula() -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.records import Message
+from spiritsafe.core.records import Message, Problem
 from spiritsafe.exam.recordfile import parse_record, read_record, write_record
 
 MESSAGE = Message(role="user", content="grüße 1")
@@ -41,3 +41,10 @@ def test_anything_else_is_refused(data):
 def test_missing_file(tmp_path):
     with pytest.raises(SourceError):
         read_record(tmp_path / "none", Message)
+
+
+def test_what_would_not_read_back_is_not_written(tmp_path):
+    problem = Problem(task="t:x", canonical_text="x", messages=(MESSAGE,), facts={"answer": 2.0**60})
+    with pytest.raises(IntegrityError):
+        write_record(tmp_path / "p.json", problem)
+    assert not (tmp_path / "p.json").exists()

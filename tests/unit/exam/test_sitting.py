@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -211,10 +212,8 @@ def _sit_and_die(stage: Stage, registration, moment: int, tear: bool) -> None:
         if count == moment:
             if tear:
                 size = os.fstat(descriptor).st_size
-                try:
+                with contextlib.suppress(OSError):  # a directory, or open for reading only
                     os.ftruncate(descriptor, max(0, size - 20))
-                except OSError:  # a directory, or open for reading only
-                    pass
             os.kill(os.getpid(), signal.SIGKILL)
         sync(descriptor)
 
@@ -233,7 +232,7 @@ def _fork(target, *arguments):
 
 @pytest.mark.parametrize("tear", [False, True])
 def test_killed_at_every_sync_and_repeated_gives_the_same_result(tmp_path, tear):
-    origin = make_stage(tmp_path / "origin", count=6)
+    origin = make_stage(tmp_path / "origin", count=4)
     registration = origin.register(ToyModel())
     unbroken = _copy(origin, tmp_path / "unbroken").sit(ToyModel(), registration)
     moment, killed = 0, True
@@ -247,13 +246,11 @@ def test_killed_at_every_sync_and_repeated_gives_the_same_result(tmp_path, tear)
         certificate = stage.sit(model, registration)
         assert certificate.result.outcomes == unbroken.result.outcomes
         assert certificate.result.sealed == unbroken.result.sealed
-        asked_before = len((stage.root / "asked.log").read_text().splitlines()) if killed and moment > 1 else 6
-        asked_before = asked_before if killed else 6
-        # At most the one answer that was being written is asked again.
-        assert len(model.asked) + asked_before <= 7 or moment == 1
+        asked_before = len((stage.root / "asked.log").read_text().splitlines())
+        assert 4 <= asked_before + len(model.asked) <= 5  # only the answer that was being written is asked again
         check(stage)
         assert len(stage.ledger.find("result")) == 1
-    assert moment >= 12  # answers, ledger entries, result and certificate all had their turn
+    assert moment >= 10  # answers, ledger entries, result and certificate all had their turn
 
 
 def _sit_slowly(stage: Stage, registration) -> None:
@@ -261,7 +258,7 @@ def _sit_slowly(stage: Stage, registration) -> None:
     model = ToyModel()
 
     def slow() -> None:
-        time.sleep(0.002)
+        time.sleep(0.005)
         log.write("asked\n")
 
     model.on_ask = slow
@@ -269,13 +266,13 @@ def _sit_slowly(stage: Stage, registration) -> None:
 
 
 def test_killed_at_random_moments_until_it_is_done(tmp_path):
-    stage = make_stage(tmp_path / "stage", count=30)
+    stage = make_stage(tmp_path / "stage", count=16)
     registration = stage.register(ToyModel(), num_tries=2)
     unbroken = _copy(stage, tmp_path / "unbroken").sit(ToyModel(), registration)
     rng, kills = random.Random(4), 0
-    for _ in range(200):
+    for _ in range(60):
         process = _fork(_sit_slowly, stage, registration)
-        process.join(timeout=rng.uniform(0.02, 0.12))
+        process.join(timeout=rng.uniform(0.03, 0.2))
         if process.exitcode is None:
             process.kill()
             process.join()
@@ -286,7 +283,7 @@ def test_killed_at_random_moments_until_it_is_done(tmp_path):
     assert kills >= 2
     assert certificate.result.outcomes == unbroken.result.outcomes
     asked = len((stage.root / "asked.log").read_text().splitlines())
-    assert 60 <= asked <= 60 + kills
+    assert 32 <= asked <= 32 + kills
     check(stage)
 
 

@@ -230,3 +230,11 @@ def test_a_deep_nest_is_a_finding_not_a_crash(tmp_path):
 def test_utc_now_reads_as_a_timestamp():
     assert len(utc_now()) == 24
     assert utc_now().endswith("Z")
+
+
+def test_what_would_not_read_back_is_not_written(ledger, key):
+    before = ledger.path.read_bytes()
+    for value in (2.0**53, 2**60, float("nan")):
+        with pytest.raises(IntegrityError):
+            ledger.append("note", {"number": value}, key)
+    assert ledger.path.read_bytes() == before

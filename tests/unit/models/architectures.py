@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.batch import Document, PackedBatch, pack_documents
+from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.loading import LoadedModel
 
 FAMILY_NAMES = ("llama", "mistral", "qwen2", "qwen3", "granite")
 ROPES: tuple[dict[str, Any], ...] = (
@@ -127,3 +131,16 @@ def random_documents(lengths: tuple[int, ...], vocab_size: int, seed: int = 0) -
 
 def packed(lengths: tuple[int, ...], vocab_size: int, seed: int = 0) -> PackedBatch:
     return pack_documents(random_documents(lengths, vocab_size, seed))
+
+
+def loaded_decoder(directory: Path, family: str = "llama", seed: int = 1, **changes: Any) -> LoadedModel:
+    """A Decoder of any family, its weights wide enough to have opinions, with a byte tokenizer's chat format."""
+    config = random_config(family, seed) | {"vocab_size": 260, "max_position_embeddings": 256} | changes
+    return LoadedModel(
+        model=decoder_of(peer_of(config, seed)),
+        chat=ChatFormat(directory),
+        checkpoint=Checkpoint(
+            name=family, digest="sha256:" + "0" * 64, license="MIT", num_parameters=1, weight_bytes=4
+        ),
+        directory=directory,
+    )

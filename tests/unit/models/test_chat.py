@@ -39,7 +39,9 @@ def with_template(source: Path, target: Path, template: str | None, **settings: 
 
 def test_prompt_is_the_rendered_conversation(chat: ChatFormat) -> None:
     ids = chat.prompt_ids([Message(role="system", content="Be brief."), USER])
-    text = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n"
+    text = (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert chat.render([Message(role="system", content="Be brief."), USER]) == text
     assert ids.count(1) == 3  # each special token is one token
     assert ids.count(2) == 2
@@ -82,7 +84,8 @@ def test_decoding_skips_special_tokens_and_survives_fuzz(chat: ChatFormat) -> No
     assert chat.decode([1, *chat.completion_ids("x"), 2]) == "x"
     draw = random.Random(0)
     for _ in range(300):
-        text = "".join(chr(draw.choice((draw.randrange(32, 127), draw.randrange(160, 0xD7FF), 0x1F389))) for _ in range(20))
+        codes = [draw.choice((draw.randrange(32, 127), draw.randrange(160, 0xD7FF), 0x1F389)) for _ in range(20)]
+        text = "".join(map(chr, codes))
         assert chat.decode(chat.completion_ids(text)) == text
 
 
@@ -108,12 +111,13 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_only_where_it_does(
 def test_a_refusing_or_missing_template_is_named(tiny_directory: Path, tmp_path: Path) -> None:
     with pytest.raises(CompatibilityError, match="no chat template"):
         ChatFormat(with_template(tiny_directory, tmp_path / "none", None))
-    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + STRIPS_THINKING
-    chat = ChatFormat(with_template(tiny_directory, tmp_path / "strict", strict))
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    chat = ChatFormat(with_template(tiny_directory, tmp_path / "strict", strict + STRIPS_THINKING))
     with pytest.raises(CompatibilityError, match="no system role"):
         chat.prompt_ids([Message(role="system", content="x"), USER])
+    blind = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
     with pytest.raises(CompatibilityError, match="does not show"):
-        ChatFormat(with_template(tiny_directory, tmp_path / "blind", "{% for m in messages %}{{ m['role'] }}{% endfor %}"))
+        ChatFormat(with_template(tiny_directory, tmp_path / "blind", blind))
 
 
 def test_a_template_without_end_falls_back_to_the_tokenizers(tiny_directory: Path, tmp_path: Path) -> None:
@@ -160,7 +164,8 @@ def test_a_tokenizer_that_puts_a_space_before_text_does_not_do_so_in_completions
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
     tokenizer.add_special_tokens([AddedToken("<s>", special=True), AddedToken("</s>", special=True)])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    template = "<s>{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}{% endfor %}"
+    end = "{% if m['role'] == 'assistant' %}</s>{% endif %}"
+    template = "<s>{% for m in messages %}{{ m['content'] }}" + end + "{% endfor %}"
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "chat_template": template}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     chat = ChatFormat(tmp_path)

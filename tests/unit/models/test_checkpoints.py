@@ -26,7 +26,13 @@ def test_a_saved_checkpoint_loads_again_with_its_lineage(tiny_directory: Path, t
         loaded.model.head().weight_VH.add_(0.01)
     parent = parent_of(loaded.checkpoint, "weights", "outputs")
     made = save_checkpoint(
-        tmp_path / "child", loaded.model, loaded.chat, name="child", license="MIT", parents=(parent,), recipe="sha256:00"
+        tmp_path / "child",
+        loaded.model,
+        loaded.chat,
+        name="child",
+        license="MIT",
+        parents=(parent,),
+        recipe="sha256:00",
     )
     again = load_model(tmp_path / "child", dtype=torch.float32)
     assert torch.equal(again.model.head().weight_VH, loaded.model.head().weight_VH)

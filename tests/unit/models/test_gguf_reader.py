@@ -47,19 +47,20 @@ def test_a_truncated_file_is_named(keep: int, path: Path, tmp_path: Path) -> Non
     broken = tmp_path / "cut.gguf"
     data = path.read_bytes()
     broken.write_bytes(data[:keep])
-    with pytest.raises(SourceError, match="cut.gguf"):
+    with pytest.raises(SourceError, match=r"cut\.gguf"):
         GGUFFile(broken)
 
 
 def test_garbage_and_foreign_files_are_named(tmp_path: Path) -> None:
-    for content in (b"PK\x03\x04" + bytes(500), random.Random(0).randbytes(4000), b"GGUF" + b"\xff" * 400, b"GGUF\1\0\0\0"):
+    noise = random.Random(0).randbytes(4000)
+    for content in (b"PK\x03\x04" + bytes(500), noise, b"GGUF" + b"\xff" * 400, b"GGUF\1\0\0\0"):
         (tmp_path / "junk.gguf").write_bytes(content)
-        with pytest.raises(SourceError, match="junk.gguf"):
+        with pytest.raises(SourceError, match=r"junk\.gguf"):
             GGUFFile(tmp_path / "junk.gguf")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="absent.gguf"):
+    with pytest.raises(SourceError, match=r"absent\.gguf"):
         GGUFFile(tmp_path / "absent.gguf")
 
 
@@ -70,7 +71,7 @@ def test_flipped_bits_in_the_header_never_escape_as_another_error(path: Path, tm
     draw = random.Random(1)
     # The first bytes hold counts and lengths, the last ones the tensor table: where a flip does the most harm.
     places = [*range(0, 200), *draw.sample(range(200, header), 100), *range(header - 1500, header, 8)]
-    refused = 0
+    messages: list[str] = []
     for place in places:
         broken = bytearray(data)
         broken[place] ^= 1 << draw.randrange(8)
@@ -81,9 +82,9 @@ def test_flipped_bits_in_the_header_never_escape_as_another_error(path: Path, tm
                 for name in list(file.tensors)[:3]:
                     file.load(name)
         except SourceError as error:
-            assert "flipped.gguf" in str(error)
-            refused += 1
-    assert refused > 150
+            messages.append(str(error))
+    assert len(messages) > 150
+    assert all("flipped.gguf" in message for message in messages)
 
 
 def test_a_poisoned_tensor_is_named(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_poisoned_tensor_is_named(tmp_path: Path) -> None:
 def test_a_required_key_of_another_type_is_named(path: Path) -> None:
     with GGUFFile(path) as file:
         assert file.require("llama.block_count", int) == 2
-        with pytest.raises(SourceError, match="general.license"):
+        with pytest.raises(SourceError, match=r"general\.license"):
             file.require("general.license", int)
-        with pytest.raises(SourceError, match="no.such"):
+        with pytest.raises(SourceError, match=r"no\.such"):
             file.require("no.such", str)

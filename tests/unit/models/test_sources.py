@@ -224,7 +224,8 @@ def test_truncated_weights_are_refused_before_anything_else(tiny_directory: Path
 
 def test_hints_name_the_form_that_was_probably_meant(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").touch()
-    for spec, hint in (("org/name", "hf:org/name"), (str(tmp_path / "x.gguf"), "gguf:"), ("/no/such/place/at/all", "tiny:")):
+    wrong = {"org/name": "hf:org/name", str(tmp_path / "x.gguf"): "gguf:", "/no/such/place/at/all": "tiny:"}
+    for spec, hint in wrong.items():
         with pytest.raises(SourceError) as caught:
             resolve_source(spec, cache=tmp_path)
         assert hint in caught.value.hint

@@ -50,7 +50,8 @@ def hf_weights(architecture: str, *, tied: bool) -> dict[str, torch.Tensor]:
             f"{stem}mlp.down_proj.weight": (HIDDEN, INNER),
         }
         if architecture == "qwen2":
-            shapes |= {f"{stem}self_attn.{n}_proj.bias": (HEADS * WIDTH if n == "q" else KV_HEADS * WIDTH,) for n in "qkv"}
+            heads = {"q": HEADS, "k": KV_HEADS, "v": KV_HEADS}
+            shapes |= {f"{stem}self_attn.{name}_proj.bias": (count * WIDTH,) for name, count in heads.items()}
         if architecture == "qwen3":
             shapes |= {f"{stem}self_attn.{n}_norm.weight": (WIDTH,) for n in "qk"}
     return {name: torch.randn(shape, generator=generator) * 0.2 + (len(shape) == 1) for name, shape in shapes.items()}

@@ -1,11 +1,10 @@
-"""A realistic run for all tests of this room (invented numbers, the shape of a quickstart), and an HTML checker."""
+"""A realistic run for all tests of this room (invented numbers, the shape of a quickstart)."""
 
 from __future__ import annotations
 
 import math
 import random
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 
 from spiritsafe.core.certificates import OutcomeStatus
 from spiritsafe.core.records import Checkpoint, Message, Parent, Verdict
@@ -42,13 +41,15 @@ def estimate(value: float, spread: float) -> Estimate:
     return Estimate(value=value, low=low, high=high, confidence=0.95, n=200, method="invented")
 
 
-def _public(score: float, gap: float, p_value: float, *, gain_statement: str | None = None) -> PublicHalf:
+def _public(
+    score: float, gap: float, p_value: float, *, spread: float = 0.055, gain_statement: str | None = None
+) -> PublicHalf:
     statement = (
         "Cannot rule out studying: a paper of this size finds only leaks of 31% or more of the unsolved public "
         "problems (with 80 % power)."
     )
     test = GapTest(gap=estimate(gap, 0.085), p_value=p_value, smallest_leak=0.31, num_draws=9999, test="permutation")
-    return PublicHalf(score=estimate(score, 0.055), gap=test, statement=statement, gain_statement=gain_statement)
+    return PublicHalf(score=estimate(score, spread), gap=test, statement=statement, gain_statement=gain_statement)
 
 
 def _curve(stage: str, loss_name: str, num_steps: int, start: float, end: float, accuracy: float) -> TrainingCurve:
@@ -81,7 +82,7 @@ def _ladder() -> tuple[Rung, ...]:
             weight_bytes=269_060_552,
             tokens_per_s=187.2,
             sealed=estimate(0.035, 0.02),
-            public=_public(0.045, 0.01, 0.41),
+            public=_public(0.045, 0.01, 0.41, spread=0.022),
         ),
         Rung(
             name="SmolLM2-135M-sums",
@@ -290,47 +291,3 @@ def example_data() -> ReportData:
         verification=_verification(),
         lineage=_lineage(),
     )
-
-
-class PageChecker(HTMLParser):
-    """Parses a page and records what is wrong with it: unbalanced tags, doubled ids, references to nothing."""
-
-    _VOID = frozenset({"meta", "link", "br", "hr", "col"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.problems: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.words: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-        self.close()
-        self.problems += [f"<{name}> is never closed" for name in self._open]
-        ids = [value for _, key, value in self.attributes if key == "id"]
-        self.problems += [f"id {name} stands twice" for name in set(ids) if ids.count(name) > 1]
-        references = [value.split() for _, key, value in self.attributes if key == "aria-labelledby"]
-        references += [[value[1:]] for _, key, value in self.attributes if key == "href" and value.startswith("#")]
-        self.problems += [f"#{name} is nowhere" for names in references for name in names if name not in ids]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag not in self._VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, key, value or "") for key, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self._open or self._open.pop() != tag:
-            self.problems.append(f"</{tag}> closes nothing")
-
-    def handle_data(self, data: str) -> None:
-        if not self._open or self._open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        """What a reader sees and hears."""
-        return " ".join(" ".join(self.words).split())

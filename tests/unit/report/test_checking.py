@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report import ReportData
 from spiritsafe.report.checking import lineage_section, run_section, verify_section

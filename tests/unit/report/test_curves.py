@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report import LossPoint, ReportData, TrainingCurve
 from spiritsafe.report.curves import MAX_POINTS, accuracy_drawing, loss_drawing, thinned

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report import Inputs, ReportData, Stage, TrainingCurve
 from spiritsafe.report.making import curves_section, inputs_section, memory_section, stages_section

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report import ReportData
 from spiritsafe.report.results import key_figures, ladder_section, outcomes_section, public_section

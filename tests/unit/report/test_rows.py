@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from report_parts import PageChecker, estimate
+from page_checker import PageChecker
+from report_parts import estimate
 
 from spiritsafe.report.rows import Mark, Row, row_chart
 
@@ -46,6 +47,11 @@ def test_marks_stand_where_the_axis_says() -> None:
     position = {int(label): float(x) for x, label in ticks.items()}
     (centre,) = re.findall(r'<title>spoken 2</title>.*?<circle cx="([\d.]+)"', drawing)
     assert float(centre) == pytest.approx(position[0] + 0.5 * (position[40] - position[0]) / 0.4, abs=0.1)
+    whisker = re.findall(r'<title>spoken 2</title><line x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', drawing)[0]
+    scale = (position[40] - position[0]) / 0.4
+    assert [float(x) for x in whisker] == pytest.approx(
+        [position[0] + 0.45 * scale, position[0] + 0.555 * scale], abs=0.1
+    )
 
 
 def test_the_reference_is_drawn_in_each_row_and_named_where_there_is_room() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report.markup import Html, tag
 from spiritsafe.report.svg import FULL, figure, marker, share_bar, svg_line, svg_text

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report.tables import Column, nothing, stacked, table
 

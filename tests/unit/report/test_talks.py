@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from report_parts import PageChecker
+from page_checker import PageChecker
 
 from spiritsafe.report import ReportData, Transcript
 from spiritsafe.report.talks import MAX_ANSWERS, MAX_CHARACTERS, transcripts_section

@@ -34,7 +34,7 @@ def test_headline_of_a_gain(data: ReportData) -> None:
     ("value", "spread", "words"),
     [
         (0.02, 0.05, "No gain shown: SmolLM2-135M-sums-24L changed by +2.0 points (−3.0 to +7.5) on the sealed exam."),
-        (-0.2, 0.05, "SmolLM2-135M-sums-24L lost 20 points (−25 to −14) on the sealed exam."),
+        (-0.2, 0.06, "SmolLM2-135M-sums-24L lost 20 points (−26 to −13) on the sealed exam."),
     ],
 )
 def test_headline_claims_no_more_than_the_interval(data: ReportData, value: float, spread: float, words: str) -> None:
@@ -49,8 +49,10 @@ def test_headline_without_student(data: ReportData) -> None:
 
 def test_headline_without_base_exam_or_models(data: ReportData) -> None:
     assert "without a base there is no gain to state" in headline(with_student(data, change=None))
+    assert headline_support(data).startswith("Every model answered the same 200 sealed problems")
     unsat = with_student(data, sealed=None, change=None, gain_kept=None, public=None)
     assert "sat no sealed exam" in headline(unsat)
+    assert headline_support(unsat).startswith("Every model that sat answered")
     assert headline(data.model_copy(update={"ladder": data.ladder[:1]})).endswith("nothing was trained.")
     assert headline(data.model_copy(update={"ladder": ()})) == "This run made no model."
     assert headline_support(data.model_copy(update={"ladder": (), "exam": None})) == "No exam was sat."

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 
+from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
@@ -51,10 +51,11 @@ def test_each_sample_is_a_request_with_its_own_seed(fake_endpoint: Start) -> Non
     attempts, report = run(endpoint.url, [prompt("a", 3, first_sample=2, seed=7), prompt("b")])
     assert {(a.problem_id, a.sample_index) for a in attempts} == {("a", 2), ("a", 3), ("a", 4), ("b", 0)}
     for attempt in attempts:
-        expected = derive_seed(7 if attempt.problem_id == "a" else 0, attempt.problem_id, attempt.sample_index) % 2**31
-        assert (attempt.text, attempt.seed) == (str(expected), expected)
+        root = 7 if attempt.problem_id == "a" else 0
+        assert attempt.text == str(derive_seed(root, attempt.problem_id, attempt.sample_index) % 2**31)
+        assert attempt.seed == root
     assert report.num_requests == 4
-    assert request_seed(prompt("a", seed=7), 2) in {a.seed for a in attempts}
+    assert str(request_seed(prompt("a", seed=7), 2)) in {a.text for a in attempts}
 
 
 def test_the_request_says_what_was_asked_and_nothing_else(fake_endpoint: Start) -> None:
@@ -163,7 +164,7 @@ def test_rate_limits_are_kept(fake_endpoint: Start) -> None:
     endpoint = fake_endpoint(lambda _: "4")
     run(endpoint.url, [prompt(num_samples=5)], requests_per_minute=1200)
     times = sorted(request.time for request in endpoint.requests)
-    assert times[-1] - times[0] >= 4 * 0.05 - 0.01
+    assert times[-1] - times[0] >= 4 * 0.05 - 0.03
     run(endpoint.url, [prompt("q", num_samples=3)], Sampling(max_tokens=45), tokens_per_minute=30_000, concurrency=3)
     times = sorted(request.time for request in endpoint.requests)[5:]
     assert times[-1] - times[0] >= 2 * 50 / 500 - 0.02  # booked at most: 45 of the completion, 5 of the prompt
@@ -213,7 +214,12 @@ def test_an_endpoint_that_goes_away_later_gives_error_attempts(fake_endpoint: St
         account = UsageAccount()
         config = RemoteConfig(max_tries=2, backoff_base_s=0.0)
         client = ChatEndpoint(
-            url=f"{endpoint.url}/chat/completions", model="m", model_digest="d", api_key=None, config=config, account=account
+            url=f"{endpoint.url}/chat/completions",
+            model="m",
+            model_digest="d",
+            api_key=None,
+            config=config,
+            account=account,
         )
         attempts: list[Attempt] = []
         await client.run([prompt("a")], Sampling(), attempts.append)

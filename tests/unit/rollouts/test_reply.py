@@ -2,8 +2,8 @@ import json
 from typing import Any
 
 import pytest
-from fake_endpoint import chat_body, error_body
 
+from fake_endpoint import chat_body, error_body
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.rollouts.reply import ChatReply, parse_complaint, parse_reply, printable
 
@@ -19,7 +19,8 @@ def test_a_proper_reply() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("stop", "stop"), ("length", "length"), ("content_filter", "refused"), ("refusal", "refused")]
+    ("given", "expected"),
+    [("stop", "stop"), ("length", "length"), ("content_filter", "refused"), ("refusal", "refused")],
 )
 def test_finish_reasons(given: str, expected: str) -> None:
     assert parse(chat_body("x", finish_reason=given)).finish_reason == expected

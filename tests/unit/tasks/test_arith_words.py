@@ -8,11 +8,11 @@ from spiritsafe.tasks.arith_words import WordsKnobs, words
 def test_names_and_things_do_not_change_the_canonical_text() -> None:
     rng = Random(0)
     stories: dict[str, set[str]] = {}
-    for _ in range(20_000):
+    for _ in range(6_000):
         item = words(rng, WordsKnobs(digits=(1, 1)))
         if item:
             stories.setdefault(item.canonical_text, set()).add(item.question)
-    assert max(len(texts) for texts in stories.values()) > 20
+    assert max(len(texts) for texts in stories.values()) > 8
 
 
 def test_every_story_appears_and_none_gives_its_answer_away() -> None:

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from spiritsafe.tasks.extract import extract_answer, final_part, normalise, parse_number
+from spiritsafe.tasks.extract import extract_answer, final_part, normalise, parse_number, visible
 
 EIGHT = [
     "8",
@@ -109,6 +109,21 @@ def test_marker_beats_later_prose_and_last_marker_wins() -> None:
     found = extract_answer("#### 7\nwait\n#### 8\nThanks, see you at 9", "number")
     assert found is not None
     assert (found.text, found.rule) == ("8", "hashes")
+
+
+def test_numbers_are_kept_as_written_too() -> None:
+    for text, written, plain in (
+        ("#### 1,234.50", "1,234.50", "1234.5"),
+        ("= −16/2", "-16/2", "-8"),
+        ("½", "1/2", "0.5"),
+    ):
+        found = extract_answer(text, "number")
+        assert found is not None
+        assert (found.written, found.text) == (written, plain)
+
+
+def test_visible() -> None:
+    assert visible("\ufeffa\u200bb™") == "ab™"
 
 
 def test_superscripts_are_not_digits() -> None:

@@ -20,6 +20,8 @@ def test_candidates_hold_one_answer() -> None:
     assert answer_candidates("#### 16/2", "8") == ["16/2"]
     assert answer_candidates("#### tac\nand more", "tac") == ["tac"]
     assert answer_candidates("thinking of cat\ntac", "tac") == ["tac"]
+    assert answer_candidates("Sure:\n```\ntac\n```\nDone!", "tac") == ["tac"]
+    assert answer_candidates("The answer is:\n1 2\n3 4", "9 9\n9 9") == ["1 2\n3 4"]
     assert answer_candidates("<think>tac", "tac") == []
     assert answer_candidates("", "tac") == []
     assert answer_candidates("Grid:\n1 2\n3 4", "9 9\n9 9")[:2][-1] in ("Grid:\n1 2\n3 4", "1 2\n3 4")
@@ -122,3 +124,22 @@ def test_list_parameters() -> None:
     task = load_task("gym:basic_arithmetic?operators=%2B,-&max_terms=3")
     assert "operators=+,-" in task.name
     assert not any("*" in p.messages[0].content for p in task.problems("train", seed=0, count=5))
+
+
+@needs_gym
+def test_a_scorer_that_cannot_read_the_text_says_wrong_and_not_unscored() -> None:
+    task = load_task("gym:prime_factorization")
+    problem = next(task.problems("train", seed=0, count=1))
+    assert task.grade(problem, "lorem ipsum").status == "wrong"
+    assert task.grade(problem, f"\ufeff{task.gold(problem)}").status == "correct"
+
+
+@needs_gym
+def test_an_unreduced_fraction_is_not_reduced_by_us() -> None:
+    task = load_task("gym:fraction_simplification")
+    problem = next(
+        p for p in task.problems("train", seed=0, count=20) if "\\" not in task.gold(p) and "/" in task.gold(p)
+    )
+    top, _, bottom = task.gold(problem).strip("$").partition("/")
+    assert task.grade(problem, f"#### {top}/{bottom}").status == "correct"
+    assert task.grade(problem, f"#### {7 * int(top)}/{7 * int(bottom)}").status == "wrong"

@@ -8,7 +8,7 @@ if importlib.util.find_spec("reasoning_gym") is None:
     pytest.skip("the extra gym is not installed", allow_module_level=True)
 
 from spiritsafe.tasks.children import Handler, shared_pool
-from spiritsafe.tasks.gym_child import _EVALUATING, _euclid, _running_totals
+from spiritsafe.tasks.gym_families import EVALUATING
 
 
 def call(name: str, payload: dict[str, object], **parameters: object) -> object:
@@ -28,21 +28,27 @@ def test_gsm_symbolic_draws_its_template_from_the_seed() -> None:
 
 
 def test_steps() -> None:
-    assert _running_totals(["12", "+", "5", "-", "9"]) == ["12 + 5 = 17", "17 - 9 = 8"]
-    assert _running_totals(["2", "*", "3", "*", "4"]) == ["2 * 3 = 6", "6 * 4 = 24"]
-    assert _euclid([48, 36]) == ["48 = 1 * 36 + 12", "36 = 3 * 12 + 0"]
+    item = call("chain_sum", {"op": "item", "seed": 1}, min_terms=3, max_terms=3, min_digits=1, max_digits=1)
+    assert isinstance(item, dict)
+    first, second = item["steps"]
+    assert second.startswith(first.partition(" = ")[2])
+    assert second.endswith(f"= {item['answer']}")
+    item = call("gcd", {"op": "item", "seed": 1})
+    assert isinstance(item, dict)
+    assert item["steps"][-1].endswith(" + 0")
+    assert call("spell_backward", {"op": "item", "seed": 1})["steps"] is None  # type: ignore[index]  # an item
 
 
 @pytest.mark.parametrize(
     "text", ["x.__class__", "__import__('os')", "open(x)", "exec(1)", "lambda", "x[0](1)", "exp.x", "f'{x}'"]
 )
 def test_guards_refuse_code(text: str) -> None:
-    assert not _EVALUATING["countdown"].fullmatch(text)
+    assert not EVALUATING["countdown"].fullmatch(text)
 
 
 @pytest.mark.parametrize("text", ["open(x)", "a.b", "(1)", "f'{x}'", "a=1", "a;b", "{1}", "`a`", "a\\x28b"])
 def test_guards_refuse_calls_and_attributes(text: str) -> None:
-    assert not _EVALUATING["n_queens"].fullmatch(text)
+    assert not EVALUATING["n_queens"].fullmatch(text)
 
 
 @pytest.mark.parametrize(
@@ -57,4 +63,4 @@ def test_guards_refuse_calls_and_attributes(text: str) -> None:
     ],
 )
 def test_guards_let_answers_pass(name: str, text: str) -> None:
-    assert _EVALUATING[name].fullmatch(text)
+    assert EVALUATING[name].fullmatch(text)

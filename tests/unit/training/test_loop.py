@@ -13,7 +13,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import IntegrityError, NumericalError, RecipeError, StorageError
-from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, train
@@ -55,7 +55,7 @@ def without_times(result: TrainResult) -> list[dict[str, object]]:
 
 
 def test_training_learns_and_reports(tmp_path: Path) -> None:
-    _, result = run(tmp_path, max_steps=60)
+    _, result = run(tmp_path, max_steps=60, micro_batch_tokens=1000)
     first, last = result.curve[0], result.curve[-1]
     assert first["loss"] > 4.0
     assert result.final_loss == last["loss"] < 2.5
@@ -93,42 +93,52 @@ import torch
 torch.set_num_threads(1)
 from tiny_training import counting_documents, tiny_decoder
 from spiritsafe.training import TracesObjective, TrainConfig, train
-save, saves = torch.save, []
-def save_and_die(state, path):
-    saves.append(path)
-    if len(saves) == 2 and {where!r} == "in a checkpoint":
-        Path(path).write_bytes(b"half a checkpoint")
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(state, path)
-torch.save = save_and_die
-def die(model, step):
-    if step == 8 and {where!r} == "between checkpoints":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {{}}
-config = TrainConfig.model_validate_json({config!r})
-train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=Path({directory!r}), evaluate=die)
+
+def sitting(where, directory):
+    save, saves = torch.save, []
+    def save_and_die(state, path):
+        saves.append(path)
+        if len(saves) == 2 and where == "in a checkpoint":
+            Path(path).write_bytes(b"half a checkpoint")
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(state, path)
+    torch.save = save_and_die
+    def die(model, step):
+        if step == 8 and where == "between checkpoints":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {{}}
+    config = TrainConfig.model_validate_json({config!r})
+    train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=directory, evaluate=die)
+
+for where in {places!r}:
+    process = os.fork()
+    if process == 0:
+        sitting(where, Path({directory!r}) / where)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 """
+PLACES = ["between checkpoints", "in a checkpoint"]
 
 
-@pytest.mark.parametrize(("where", "resumes_at"), [("between checkpoints", 5), ("in a checkpoint", 5)])
-def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path, where: str, resumes_at: int) -> None:
+def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"eval_every": 1})
     code = KILLED.format(
-        tests=str(TESTS), where=where, config=config.model_dump_json(exclude_unset=True), directory=str(tmp_path / "b")
+        tests=str(TESTS), places=PLACES, config=config.model_dump_json(exclude_unset=True), directory=str(tmp_path)
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    lines = (tmp_path / "b" / METRICS_FILE).read_text().splitlines()
-    assert resumes_at <= len(lines) < 12
-    unbroken, expected = run(tmp_path / "a")
-    resumed, result = run(tmp_path / "b")
-    assert same_weights(unbroken, resumed)
-    rows = without_times(result)
-    assert [{k: v for k, v in row.items() if k != "evaluation"} for row in rows] == without_times(expected)
-    # What the second sitting did not repeat is as the first one wrote it.
-    assert list(result.curve[:resumes_at]) == [json.loads(line) for line in lines[:resumes_at]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert killed.stdout.split() == [str(-signal.SIGKILL)] * 2, killed.stderr
+    unbroken, expected = run(tmp_path / "unbroken")
+    for place, num_lines in zip(PLACES, (7, 10), strict=True):
+        lines = (tmp_path / place / METRICS_FILE).read_text().splitlines()
+        assert len(lines) == num_lines
+        resumed, result = run(tmp_path / place)
+        assert same_weights(unbroken, resumed)
+        rows = [{k: v for k, v in row.items() if k != "evaluation"} for row in without_times(result)]
+        assert rows == without_times(expected)
+        # What the second sitting did not repeat (the checkpoint is of step 5) is as the first one wrote it.
+        assert list(result.curve[:5]) == [json.loads(line) for line in lines[:5]]
+        assert result.curve[5] != json.loads(lines[5])
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
@@ -186,6 +196,8 @@ class Poisoned:
         self.call = call
         self.kind = kind
 
+    shares_prefixes = True
+
     def describe(self) -> dict[str, JSON]:
         return {"objective": "poisoned"}
 
@@ -224,8 +236,31 @@ def test_a_number_that_is_none_stops_the_run_and_loses_nothing(tmp_path: Path, k
     assert (healthy.calls, result.steps) == (9, 12)
 
 
+def test_sharing_a_system_prompt_changes_nothing_but_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = (50, 51, 52, 53, 54, 55, 56, 57)
+    documents = [
+        Document(token_ids=(*prompt, *d.token_ids), supervised=(*(False for _ in prompt), *d.supervised))
+        for d in DOCUMENTS
+    ]
+    config = CONFIG.model_copy(update={"micro_batch_tokens": 150})
+    curves, sizes = [], []
+    for shares in (True, False):
+        monkeypatch.setattr(Decoder, "shares_prefixes", shares)
+        model = tiny_decoder()
+        seen: list[int] = []
+        model.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0].num_tokens))
+        result = train(model, documents, TracesObjective(), config, directory=tmp_path / str(shares))
+        sizes.append(sum(seen))
+        curves.append(result.curve)
+    assert sizes[0] < 0.8 * sizes[1]
+    for mine, other in zip(*curves, strict=True):
+        assert mine["tokens"] == other["tokens"]
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+
+
 def test_bfloat16_computes_in_the_copy_and_still_learns(tmp_path: Path) -> None:
-    model, result = run(tmp_path, compute_dtype="bfloat16", max_steps=60)
+    model, result = run(tmp_path, compute_dtype="bfloat16", max_steps=60, micro_batch_tokens=1000)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert result.final_loss < 2.5
     assert result.curve[-1]["changed_share"] < 0.9

@@ -23,8 +23,8 @@ def test_freed_memory_is_reused_inside_and_returned_after() -> None:
         inside = page_faults_of_a_second_allocation()
     assert kept == (platform.libc_ver()[0] == "glibc")
     if kept:
-        assert inside < 1000  # 64 MiB are 16384 small pages
-        assert page_faults_of_a_second_allocation() > 10 * max(inside, 3)
+        # 64 MiB are 16384 small pages, or 32 large ones where the system hands those out
+        assert page_faults_of_a_second_allocation() >= inside + 16
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.models.batch import Document
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.packing import StepPlan, check_documents, num_supervised, plan_epoch, split_micro_batches
+from spiritsafe.training.packing import (
+    StepPlan,
+    check_documents,
+    num_supervised,
+    pack_micro_batch,
+    plan_epoch,
+    split_micro_batches,
+)
 from tiny_training import counting_documents, tiny_decoder
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=80)
@@ -116,3 +123,17 @@ def test_document_beyond_the_context_is_refused() -> None:
     document = Document(token_ids=(1,) * 129, supervised=(True,) * 129)
     with pytest.raises(CompatibilityError, match="context is 128"):
         check_documents([document], make(max_steps=1, micro_batch_tokens=500), tiny_decoder())
+
+
+def test_a_common_prefix_is_held_once_where_allowed_and_worth_it() -> None:
+    def document(prompt: int, own: int) -> Document:
+        tokens = (*range(prompt), own, own + 1)
+        return Document(token_ids=tokens, supervised=(*(False for _ in range(prompt + 1)), True))
+
+    documents = [document(10, 20), document(10, 30), document(10, 40)]
+    shared = pack_micro_batch(documents, share_prefix=True)
+    assert shared.prefix_length == 10
+    assert shared.num_tokens == 10 + 3 * 2
+    assert pack_micro_batch(documents, share_prefix=False).num_tokens == 36
+    long = [Document(token_ids=(1, *range(2, 60)), supervised=(False, False, *(True,) * 57)) for _ in range(3)]
+    assert pack_micro_batch(long, share_prefix=True).prefix_length == 0

@@ -1,52 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.training import precision
-from spiritsafe.training.precision import choose_dtype, cpu_multiplies_bfloat16
+from spiritsafe.training.precision import choose_dtype
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    cpu_multiplies_bfloat16.cache_clear()
-    yield
-    cpu_multiplies_bfloat16.cache_clear()
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize(
-    ("text", "dtype"),
-    [
-        ("model name\t: x\nflags\t\t: fpu avx2 avx512f\n", torch.float32),
-        ("flags\t\t: avx512f avx512_bf16\n", torch.bfloat16),
-        ("flags\t\t: amx_bf16 amx_tile\n", torch.bfloat16),
-        ("Features\t: fp asimd bf16 i8mm\n", torch.bfloat16),
-        ("no flags here\n", torch.float32),
-    ],
-)
-def test_auto_asks_the_processor(
-    text: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "cpuinfo"
-    path.write_text(text)
-    monkeypatch.setattr(precision, "_CPUINFO", path)
-    assert choose_dtype("auto", CPU) == dtype
-
-
-def test_a_machine_without_cpuinfo_computes_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "absent")
-    assert choose_dtype("auto", CPU) == torch.float32
+@pytest.mark.parametrize("preferred", [torch.float32, torch.bfloat16])
+def test_auto_takes_what_the_processor_multiplies_fast(preferred: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "preferred_dtype", lambda device: preferred)
+    assert choose_dtype("auto", CPU) == preferred
 
 
 def test_an_explicit_wish_is_followed() -> None:
     assert choose_dtype("float32", CPU) == torch.float32
     assert choose_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+def test_a_gpu_without_bfloat16_falls_back_or_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert choose_dtype("auto", CUDA) == torch.float32
+    assert choose_dtype("float32", CUDA) == torch.float32
+    with pytest.raises(CompatibilityError, match="does not compute in bfloat16"):
+        choose_dtype("bfloat16", CUDA)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert choose_dtype("auto", CUDA) == torch.bfloat16
 
 
 def test_other_devices_are_refused() -> None:

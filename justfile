@@ -1,0 +1,29 @@
+# One command for each chore. `just` alone runs what CI runs, without installing.
+
+default: lint types contracts test
+
+# format and lint
+fix:
+    ruff format src tests bench
+    ruff check --fix src tests bench
+
+lint:
+    ruff format --check src tests bench
+    ruff check src tests bench
+
+types:
+    mypy
+
+# the map of rooms, as import contracts; and: what is imported is declared
+contracts:
+    lint-imports
+    deptry src
+
+test:
+    pytest
+
+tiny:
+    spiritsafe run tiny
+
+docs:
+    sphinx-build -W --keep-going -b html docs docs/_build/html

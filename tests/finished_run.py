@@ -1,0 +1,59 @@
+"""One small finished run that tests of several rooms look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.rundir import RunDirectory
+from spiritsafe.models import default_cache
+from spiritsafe.pipeline import RunOutcome, load_recipe, run_recipe
+from spiritsafe.pipeline.context import RunContext
+
+SMALLER = (
+    "teach.problems=48",
+    "teach.dev_problems=8",
+    "teach.train.max_epochs=1",
+    "sample.problems=8",
+    "students.0.problems=32",
+    "students.0.train.max_epochs=1",
+    "exam.problems=12",
+)
+
+
+class SilentWatcher:
+    """Hears of steps and remembers their names."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.skipped: list[str] = []
+
+    def begin(self, label: str) -> None:
+        self.began.append(label)
+
+    def end(self, summary: str | None = None) -> None:
+        pass
+
+    def skip(self, label: str, summary: str) -> None:
+        self.skipped.append(label)
+
+    def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None:
+        pass
+
+    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
+        pass
+
+
+def run_again(root: Path, watcher: SilentWatcher | None = None, overrides: tuple[str, ...] = SMALLER) -> RunOutcome:
+    recipe, text = load_recipe("tiny", overrides)
+    return run_recipe(recipe, text, root=root, cache=default_cache(), watcher=watcher or SilentWatcher())
+
+
+def run_tiny(root: Path) -> Path:
+    return run_again(root).directory
+
+
+def make_context(tmp_path: Path, *overrides: str) -> RunContext:
+    recipe, _ = load_recipe("tiny", overrides)
+    run = RunDirectory(tmp_path, recipe.name, recipe.resolved())
+    return RunContext(recipe=recipe, run=run, watcher=SilentWatcher(), cache=tmp_path, done={})

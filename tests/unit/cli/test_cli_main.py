@@ -1,0 +1,104 @@
+"""The command line as a whole: what it offers is frozen, and errors are one paragraph."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from spiritsafe import cli
+
+COMMANDS = {
+    "doctor": set(),
+    "exam register": {
+        "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+    },
+    "exam rerun": {
+        "--paper", "--ledger", "--sealed-key", "--key", "--holder", "--out",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+    },
+    "exam seal": {"--count", "--out", "--ledger", "--key", "--holder"},
+    "exam sit": {
+        "--registration", "--ledger", "--key", "--host-key", "--work", "--max-batch", "--out",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+    },
+    "exam verify": {"--paper", "--ledger", "--sealed", "--trust"},
+    "models fetch": set(),
+    "models list": set(),
+    "models show": set(),
+    "plan": {"--set"},
+    "report": set(),
+    "run": {"--set", "--root"},
+    "sample": {
+        "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+    },
+    "tasks audit": {"--count", "--seed", "--json"},
+    "tasks list": {"--refused"},
+    "tasks show": {"--count", "--seed"},
+}  # fmt: skip
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for p in command.params if isinstance(p, click.Option) for name in p.opts}
+
+
+def test_commands_and_options_are_frozen() -> None:
+    """New knobs go into recipes. A wanted change edits the table above, in a commit that says why."""
+    found: dict[str, set[str]] = {}
+    context = click.Context(cli.cli)
+    for name in cli.cli.list_commands(context):
+        command = cli.cli.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": options_of(inner) for sub, inner in command.commands.items()}
+        else:
+            found[name] = options_of(command)
+    assert found == COMMANDS
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "spiritsafe", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['spiritsafe', '--help']; from spiritsafe.cli import main\ntry:\n    main()\nfinally:\n    "
+    code += "heavy = {'torch', 'transformers', 'scipy', 'pyarrow', 'pydantic', 'numpy'} & set(sys.modules)\n    assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Seal, register, sit" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("plan", "nosuch"), 2, ("no recipe", "quickstart")),
+        (("plan", "tiny", "--set", "exam.problms=3"), 2, ("exam.problms", "'problems'")),
+        (("tasks", "show", "arith:nosuch"), 2, ("nosuch",)),
+        (("run", "tiny", "--set", 'source.model="/no/such/model"'), 3, ("/no/such/model",)),
+    ],
+)
+def test_an_error_is_one_paragraph_with_its_exit_code(
+    arguments: tuple[str, ...], code: int, words: tuple[str, ...], tmp_path: object
+) -> None:
+    extra = ("--root", str(tmp_path)) if arguments[0] == "run" else ()
+    done = run(*arguments, *extra)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    for word in words:
+        assert word in errors[0]
+
+
+def test_verbose_shows_the_traceback() -> None:
+    done = run("--verbose", "plan", "nosuch")
+    assert "Traceback" in done.stderr
+    assert "Error: " in done.stderr
+
+
+def test_version() -> None:
+    assert run("--version").stdout.startswith("spiritsafe, version ")

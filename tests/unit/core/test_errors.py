@@ -1,0 +1,31 @@
+import inspect
+import re
+
+import pytest
+
+from spiritsafe.core import errors
+from spiritsafe.core.errors import SpiritsafeError
+
+KINDS = [getattr(errors, name) for name in errors.__all__ if name != "SpiritsafeError"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_error_has_kin_a_code_and_a_next_step(kind: type[SpiritsafeError]) -> None:
+    error = kind("It broke.", hint="Mend it.")
+    assert isinstance(error, SpiritsafeError)
+    assert str(error) == error.message == "It broke."
+    assert error.diagnostics() == "It broke. Mend it."
+    assert kind.exit_code > 1
+    with pytest.raises(TypeError):
+        kind("no hint")  # type: ignore[call-arg]  # the mistake under test
+
+
+def test_exit_codes_tell_errors_apart() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in KINDS}
+    assert codes.pop("RecipeError") == codes.pop("TaskError") == 2  # both: what was asked for is wrong
+    assert len(set(codes.values())) == len(codes)
+
+
+def test_the_drawing_shows_the_tree_as_it_is() -> None:
+    drawn = dict(re.findall(r"[├└]── (\w+)\s+\((\w+)\)", inspect.getdoc(errors) or ""))
+    assert drawn == {kind.__name__: kind.__bases__[1].__name__ for kind in KINDS}

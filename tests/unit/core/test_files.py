@@ -1,0 +1,238 @@
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spiritsafe.core.errors import EndpointError, SourceError, StorageError
+from spiritsafe.core.files import (
+    append_line,
+    atomic_path,
+    ensure_directory,
+    locked,
+    read_json,
+    read_json_lines,
+    storage_errors,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_files_are_written_whole(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a/b/c.bin", b"\x00\x01")
+    write_text(tmp_path / "t.txt", "é\n")
+    write_json(tmp_path / "j.json", {"b": 1, "a": ["é"]})
+    assert (tmp_path / "a/b/c.bin").read_bytes() == b"\x00\x01"
+    assert (tmp_path / "t.txt").read_bytes() == "é\n".encode()
+    assert (tmp_path / "j.json").read_text("utf-8") == '{\n  "a": [\n    "é"\n  ],\n  "b": 1\n}\n'
+    assert read_json(tmp_path / "j.json") == {"a": ["é"], "b": 1}
+    assert names(tmp_path) == ["a", "j.json", "t.txt"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "t.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with pytest.raises(TypeError), atomic_path(path) as temporary:
+        temporary.write_bytes(temporary.write_bytes(b"new"))  # type: ignore[arg-type]  # the error under test
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, float("nan"))
+    assert path.read_text() == "old"
+
+
+def test_a_reader_never_sees_half_a_file_and_a_killed_writer_leaves_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    code = f"""
+        from pathlib import Path
+        from spiritsafe.core.files import write_bytes
+        number = 0
+        while True:
+            write_bytes(Path({str(path)!r}), bytes([number % 256]) * 300_000)
+            number += 1
+    """
+    writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    try:
+        seen = set()
+        deadline = time.monotonic() + 30
+        while len(seen) < 15 and time.monotonic() < deadline:
+            if path.exists():
+                data = path.read_bytes()
+                assert len(data) == 300_000
+                assert len(set(data)) == 1
+                seen.add(data[0])
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    assert len(seen) >= 15
+    data = path.read_bytes()
+    assert (len(data), len(set(data))) == (300_000, 1)
+
+
+def test_errors_of_the_disk_say_what_to_do(tmp_path: Path) -> None:
+    for number, words in ((errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "yours to write")):
+        with pytest.raises(StorageError, match="cannot be written") as caught, storage_errors(tmp_path):
+            raise OSError(number, os.strerror(number))
+        assert words in caught.value.hint
+        assert caught.value.__cause__ is not None
+    for ours in (SourceError("s", hint="h"), EndpointError("e", hint="h")):
+        with pytest.raises(type(ours)) as kept, storage_errors(tmp_path):
+            raise ours
+        assert kept.value is ours
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        ensure_directory(tmp_path / "file/below")
+    with pytest.raises(StorageError):
+        write_text(tmp_path / "file/below", "x")
+
+
+def limited(tmp_path: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where no file may pass 4096 bytes: what a full disk looks like to a writer."""
+    head = """
+        import resource
+        from pathlib import Path
+        from spiritsafe.core.errors import StorageError
+        from spiritsafe.core.files import append_line, write_bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        path = Path("file")
+    """
+    program = textwrap.dedent(head) + textwrap.dedent(code)
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    done = limited(
+        tmp_path,
+        """
+        write_bytes(path, b"old")
+        try:
+            write_bytes(path, b"x" * 10_000)
+        except StorageError as error:
+            print(error.diagnostics())
+        """,
+    )
+    assert "cannot be written" in done.stdout, done.stderr
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    done = limited(
+        tmp_path,
+        """
+        try:
+            for number in range(1000):
+                append_line(path, {"number": number, "filler": "x" * 100})
+        except StorageError as error:
+            print(error.diagnostics())
+        """,
+    )
+    assert "cannot be written" in done.stdout, done.stderr
+    assert (tmp_path / "file").read_bytes().endswith(b"}\n")
+    lines = read_json_lines(tmp_path / "file")
+    assert [line["number"] for line in lines] == list(range(len(lines)))
+    append_line(tmp_path / "file", "goes on")
+    assert read_json_lines(tmp_path / "file")[-1] == "goes on"
+
+
+def test_lines_are_appended_and_a_torn_last_one_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for value in ({"b": 1, "a": "é\n"}, [2], None):
+        append_line(path, value, sync=True)
+    assert path.read_bytes() == '{"a": "é\\n", "b": 1}\n[2]\nnull\n'.encode()
+    assert read_json_lines(path) == [{"b": 1, "a": "é\n"}, [2], None]
+    with path.open("ab") as file:
+        file.write(b'{"torn": ')
+    assert read_json_lines(path) == [{"b": 1, "a": "é\n"}, [2], None]
+    with path.open("ab") as file:
+        file.write(b"\n[3]\n")
+    with pytest.raises(SourceError, match="line 4"):
+        read_json_lines(path)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for read in (read_json, read_json_lines):
+        with pytest.raises(SourceError, match="cannot be read"):
+            read(tmp_path / "missing")
+    (tmp_path / "bad").write_text("{")
+    with pytest.raises(SourceError, match="not valid JSON"):
+        read_json(tmp_path / "bad")
+    (tmp_path / "bad").write_bytes(b"\xff\xfe")
+    with pytest.raises(SourceError):
+        read_json(tmp_path / "bad")
+
+
+def test_appends_of_many_threads_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def write(name: int) -> None:
+        for number in range(100):
+            append_line(path, {"name": name, "number": number, "filler": "x" * 500})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = read_json_lines(path)
+    assert sorted((line["name"], line["number"]) for line in lines) == [(n, i) for n in range(4) for i in range(100)]
+
+
+def _count_up(path: str, lock: str) -> None:
+    for _ in range(50):
+        with locked(Path(lock)):
+            number = int(Path(path).read_text())
+            time.sleep(0.0002)
+            Path(path).write_text(str(number + 1))
+
+
+def test_only_one_process_holds_a_lock(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_count_up, args=(str(counter), str(tmp_path / "lock"))) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert counter.read_text() == "100"
+
+
+def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        with locked(tmp_path / "lock"):
+            raise OSError(errno.EIO, "not about the lock")
+
+    with pytest.raises(OSError, match="not about the lock") as caught:
+        fail()
+    assert not isinstance(caught.value, StorageError)
+    with locked(tmp_path / "lock"):
+        pass
+    with pytest.raises(StorageError), locked(tmp_path / "no/lock"):
+        pass
+
+
+def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
+    value: Any = {"n": [1, 2.5, None, True], "t": "\u2028😀"}
+    write_json(tmp_path / "x", value)
+    assert json.loads((tmp_path / "x").read_text("utf-8")) == value

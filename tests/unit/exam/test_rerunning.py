@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from exam_parts import Stage, ToyModel, make_stage
+
+from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError
+from spiritsafe.exam import load_certificate, load_rerun, rerun, verify
+from spiritsafe.ledger import KeyPair, Ledger
+
+STRANGER = KeyPair.generate("Sam Stranger")
+
+
+def again(stage: Stage, model: ToyModel, **options):
+    return rerun(
+        stage.root / "sitting" / "certificate.json",
+        paper=options.pop("paper", stage.papers),
+        generator=model,
+        task=stage.task,
+        runner=STRANGER,
+        output=stage.root / "rerun.json",
+        **options,
+    )
+
+
+def test_a_stranger_reruns_the_public_half_with_two_files(stage, tmp_path):
+    stage.certificate(ToyModel(skill=0.6), num_tries=2)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "paper.json").write_bytes((stage.papers / "paper.json").read_bytes())
+    model = ToyModel(skill=0.6)
+    report = again(stage, model, paper=alone / "paper.json").report
+    assert report.halves == ("public",)
+    assert len(model.asked) == len(report.items) == 20
+    assert report.agreement.value == 1.0
+    assert report.difference.difference.value == 0
+    assert report.difference.difference.low < 0 < report.difference.difference.high
+    assert report.agrees
+    assert report.same_digest
+    assert report.statement.startswith("Agrees within error")
+    certificate = load_certificate(stage.root / "sitting" / "certificate.json")
+    assert load_rerun(stage.root / "rerun.json", certificate=certificate).report == report
+
+
+def test_another_model_is_found_out(tmp_path):
+    stage = make_stage(tmp_path, count=60)
+    stage.certificate(ToyModel(skill=0.95))
+    report = again(stage, ToyModel(skill=0.3, name="behind the endpoint", kind="remote")).report
+    assert not report.agrees
+    assert not report.same_digest
+    assert report.statement.startswith("Does not agree")
+    assert "does not name the registered weights" in report.statement
+    assert report.difference.difference.high < 0
+    assert report.agreement.high < 0.8
+
+
+def test_the_sealed_half_needs_key_and_ledger_and_leaves_a_trace(stage):
+    stage.certificate(ToyModel())
+    with pytest.raises(ProcedureError, match="without a ledger"):
+        again(stage, ToyModel(), examiner=stage.examiner)
+    seen = []
+    model = ToyModel(on_ask=lambda: seen.append(Ledger(stage.ledger.path).entries()[-1].kind))
+    report = again(stage, model, examiner=stage.examiner, ledger=stage.ledger).report
+    assert set(seen) == {"access"}
+    assert report.halves == ("public", "sealed")
+    assert len(report.items) == 20
+    kinds = [entry.kind for entry in stage.ledger.entries()]
+    assert kinds == ["paper", "registration", "access", "result", "access", "rerun"]
+    assert stage.ledger.entries()[-1].body["agrees"] is True
+    assert stage.ledger.entries()[-1].signature.key == STRANGER.public.signing
+    steps = verify(stage.root / "sitting" / "certificate.json", paper=stage.papers, ledger=stage.ledger.path)
+    assert all(step.ok for step in steps)  # the old certificate is as good as before
+    later = stage.certificate(ToyModel(name="later"), name="later")
+    assert any("rerun by Sam Stranger" in record.what for record in later.access)
+
+
+def test_a_bad_certificate_is_not_rerun(stage):
+    stage.certificate(ToyModel())
+    path = stage.root / "sitting" / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b'"third party"', b'"self-examined"'))
+    model = ToyModel()
+    with pytest.raises(IntegrityError, match="Step 2"):
+        again(stage, model)
+    assert model.asked == []
+
+
+@pytest.mark.parametrize(
+    "change", ["items", "agreement", "difference", "runner", "certificate", "signature", "original"]
+)
+def test_forged_reports_are_refused(stage, change):
+    certificate = stage.certificate(ToyModel())
+    signed = again(stage, ToyModel())
+    mallory = KeyPair.generate("Mallory")
+    value = signed.to_json()
+    report = value["report"]
+    if change == "items":
+        report["items"] = report["items"][:-1]
+    if change == "agreement":
+        report["agreement"]["value"] = 0.5
+    if change == "difference":
+        report["difference"]["p_value"] = 0.5
+    if change == "certificate":
+        report["certificate"] = "sha256:" + "0" * 64
+    if change == "original":
+        report["items"][0]["original"] = "refused"
+    signer = STRANGER
+    if change == "runner":
+        signer = mallory
+    forged = type(signed.report).from_json(report)
+    value["signature"] = signer.sign("rerun", forged.canonical()).to_json()
+    if change == "signature":
+        value["signature"]["value"] = "0" * 128
+    path = stage.root / "rerun.json"
+    path.write_bytes(type(signed).from_json(value).canonical())
+    with pytest.raises(IntegrityError):
+        load_rerun(path, certificate=certificate)
+    with pytest.raises(SourceError):
+        load_rerun(stage.root / "none.json", certificate=certificate)
+
+
+def test_the_room_needs_no_heavy_library():
+    code = "import spiritsafe.exam, sys, json; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    loaded = set(json.loads(out.stdout))
+    assert not loaded & {"torch", "transformers", "aiohttp", "pyarrow", "scipy.stats"}

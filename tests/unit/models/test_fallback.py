@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from foreign_models import write_foreign
+from transformers import AutoModelForCausalLM
+
+from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.loading import load_decoder, load_model
+
+KINDS = ("gpt2", "gpt_neox", "mixtral", "cohere")
+
+
+def documents() -> list[Document]:
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(4, 260, (n,), generator=generator).tolist() for n in (7, 1, 19)]
+    return [Document(token_ids=tuple(row), supervised=(False,) + (True,) * (len(row) - 1)) for row in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_documents_give_the_logits_of_each_alone(kind: str, tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, kind), dtype=torch.float32, device="cpu").eval()
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        hidden_NH = model(pack_documents(documents()))
+        head = model.head()
+        ours = hidden_NH @ head.weight_VH.T * head.scale
+        theirs = torch.cat([reference(torch.tensor([d.token_ids])).logits[0] for d in documents()])
+    assert hidden_NH.shape == (27, model.hidden_size)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mixtral"])
+def test_gradients_reach_every_parameter(kind: str, tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, kind), dtype=torch.float32, device="cpu")
+    hidden_NH = model(pack_documents(documents()))
+    (hidden_NH @ model.head().weight_VH.T).square().mean().backward()
+    missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert missing == []
+
+
+@pytest.mark.parametrize(("kind", "why"), [("gemma2", "not a linear map"), ("phi", "not a plain matrix")])
+def test_heads_that_are_not_a_matrix_are_refused(kind: str, why: str, tmp_path: Path) -> None:
+    write_foreign(tmp_path, kind)
+    if kind == "phi":  # its head has a bias
+        assert AutoModelForCausalLM.from_pretrained(tmp_path).lm_head.bias is not None
+    with pytest.raises(CompatibilityError, match=why):
+        TransformersModel(tmp_path, dtype=torch.float32, device="cpu")
+
+
+def test_it_agrees_with_the_decoder_on_a_model_of_its_family(tiny_directory: Path) -> None:
+    decoder = load_decoder(tiny_directory, dtype=torch.float32)
+    fallback = TransformersModel(tiny_directory, dtype=torch.float32, device="cpu").eval()
+    batch = pack_documents(documents())
+    with torch.no_grad():
+        assert torch.allclose(decoder(batch), fallback(batch), atol=1e-4)
+    assert (fallback.vocab_size, fallback.hidden_size, fallback.num_layers, fallback.max_context) == (
+        decoder.vocab_size,
+        decoder.hidden_size,
+        decoder.num_layers,
+        decoder.max_context,
+    )
+
+
+def test_granites_logit_scale_is_measured(tmp_path: Path) -> None:
+    config = {
+        "model_type": "granite",
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "logits_scaling": 8.0,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+    }
+    Decoder(DecoderConfig.from_hf(config), seed=1).save_weights(tmp_path)
+    model = TransformersModel(tmp_path, dtype=torch.float32, device="cpu")
+    assert model.head().scale == pytest.approx(1 / 8, rel=1e-3)
+
+
+def test_saved_weights_load_again(tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path / "a", "gpt_neox"), dtype=torch.float32, device="cpu")
+    (tmp_path / "b").mkdir()
+    model.save_weights(tmp_path / "b")
+    again = TransformersModel(tmp_path / "b", dtype=torch.float32, device="cpu")
+    for one, two in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_document_beyond_the_context_is_refused(tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, "gpt2"), dtype=torch.float32, device="cpu")
+    long = Document(token_ids=(5,) * 97, supervised=(False,) * 97)
+    with pytest.raises(CompatibilityError, match="97 tokens"):
+        model(pack_documents([long]))
+
+
+def test_a_batch_with_a_shared_prefix_is_refused(tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, "gpt2"), dtype=torch.float32, device="cpu")
+    rows = [Document(token_ids=(5, 6, 7, last), supervised=(False, False, False, True)) for last in (8, 9)]
+    assert not model.shares_prefixes
+    with pytest.raises(CompatibilityError, match="shared prefix"):
+        model(pack_documents(rows, prefix_length=2))
+
+
+def test_what_transformers_cannot_load_is_named(tmp_path: Path) -> None:
+    write_foreign(tmp_path, "gpt2")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "from-the-future"}))
+    with pytest.raises(SourceError, match="cannot load"):
+        TransformersModel(tmp_path, dtype=torch.float32, device="cpu")
+
+
+def test_loading_chooses_it(tmp_path: Path) -> None:
+    loaded = load_model(write_foreign(tmp_path, "mixtral"), dtype=torch.float32)
+    assert isinstance(loaded.model, TransformersModel)
+    assert loaded.model.dtype == torch.float32
+    assert loaded.model.device.type == "cpu"

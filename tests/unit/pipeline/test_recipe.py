@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.errors import RecipeError, SourceError
+from spiritsafe.pipeline.recipe import load_recipe, packaged_recipes, read_recipe_of_run
+
+
+def test_packaged_recipes_load_and_are_named_like_their_files() -> None:
+    names = packaged_recipes()
+    assert {"tiny", "quickstart"} <= set(names)
+    for name, summary in names.items():
+        recipe, _ = load_recipe(name)
+        assert recipe.name == name
+        assert summary
+
+
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("tiny", ("exam.problms=3",))
+    assert "exam.problms" in caught.value.message
+    assert "'problems'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("students.0.shar=0.5", "'share'"),
+        ("teach.train.learning_rat=1", "'learning_rate'"),
+        ("studentz=1", "'students'"),
+    ],
+)
+def test_unknown_keys_are_found_at_every_depth(override: str, where: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("tiny", (override,))
+    assert where in caught.value.hint
+
+
+def test_overrides_change_the_name_of_the_run() -> None:
+    before, _ = load_recipe("tiny")
+    after, _ = load_recipe("tiny", ("exam.problems=44",))
+    assert after.exam.problems == 44
+    assert digest(before.resolved()) != digest(after.resolved())
+    assert read_recipe_of_run(after.resolved()) == after
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["exam", "students.7.share=1", "exam.problems=1", "students.0.objective=gan", "teach.train.learning_rate=-1"],
+)
+def test_impossible_overrides_are_refused(override: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("tiny", (override,))
+    assert caught.value.hint
+
+
+def test_options_that_cannot_take_effect_are_refused() -> None:
+    with pytest.raises(RecipeError, match="ce_share"):
+        load_recipe("tiny", ('students.0.objective="traces"', "students.0.ce_share=0.5"))
+
+
+def test_a_recipe_may_extend_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "tiny"\nname = "mine"\n[exam]\nproblems = 20\n')
+    recipe, text = load_recipe(str(path))
+    assert (recipe.name, recipe.exam.problems) == ("mine", 20)
+    assert recipe.exam.sampling == load_recipe("tiny")[0].exam.sampling
+    assert "extends" in text
+
+
+def test_recipes_that_extend_in_a_circle_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "loop.toml"
+    path.write_text(f'extends = "{path}"\n')
+    with pytest.raises(RecipeError, match="circle"):
+        load_recipe(str(path))
+
+
+def test_missing_and_broken_recipes_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("no-such-recipe")
+    assert "tiny" in caught.value.hint
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = [")
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        load_recipe(str(broken))
+
+
+def test_students_need_names_of_their_own() -> None:
+    with pytest.raises(RecipeError, match="names of their own"):
+        load_recipe("tiny", ('students.0.name="teacher"',))
+
+
+def test_a_run_of_another_version_is_refused() -> None:
+    with pytest.raises(SourceError):
+        read_recipe_of_run({"recipe": {"name": "x"}})

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from finished_run import SMALLER, SilentWatcher, run_again
+from spiritsafe.core.errors import SpiritsafeError, StorageError
+from spiritsafe.pipeline.recipe import load_recipe
+from spiritsafe.pipeline.run import stages_of
+
+
+def test_the_paper_is_sealed_before_anything_is_trained() -> None:
+    names = [stage.name for stage in stages_of(load_recipe("tiny")[0])]
+    assert names.index("seal") < names.index("teach") < names.index("student") < names.index("exam")
+
+
+def test_every_stage_leaves_its_proof(tiny_run: Path) -> None:
+    stages = sorted(path.name for path in (tiny_run / "stages").iterdir())
+    assert [name[3:] for name in stages] == [s.name for s in stages_of(load_recipe("tiny", SMALLER)[0])]
+    for name in stages:
+        assert (tiny_run / "stages" / name / "done.json").is_file()
+    assert (tiny_run / "report.html").read_text("utf-8").startswith("<!doctype html>")
+    kinds = [json.loads(line)["kind"] for line in (tiny_run / "events.jsonl").read_text("utf-8").splitlines()]
+    assert kinds.count("stage") == len(stages)
+    assert "train_step" in kinds
+
+
+def test_keys_are_private(tiny_run: Path) -> None:
+    for path in (tiny_run / "keys").glob("*.json"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_run_does_nothing(tiny_run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*.safetensors")}
+    watcher = SilentWatcher()
+    outcome = run_again(tiny_run.parent, watcher)
+    assert outcome.num_run == 0
+    assert outcome.directory == tiny_run
+    assert watcher.began == []
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*.safetensors")} == before
+
+
+def test_no_exam_problem_lies_in_plain_text(tiny_run: Path) -> None:
+    """Public problems stand in paper.json; sealed ones, and prompts of the exam bucket, nowhere."""
+    from spiritsafe.pipeline.context import read_traces
+    from spiritsafe.tasks import split_of
+
+    studied = [t.problem for path in tiny_run.rglob("*.jsonl") if path.parent.name[3:] in ("traces", "sample")
+               for t in read_traces(path)]  # fmt: skip
+    assert studied
+    assert {split_of(problem) for problem in studied} == {"train"}
+    assert not list(tiny_run.rglob("*sealed*.json"))
+
+
+def fork_of(tiny_run: Path, root: Path) -> Path:
+    """The run as it was when its paper had just been sealed."""
+    copy = root / tiny_run.name
+    (copy / "stages").mkdir(parents=True)
+    for name in ("recipe.toml", "resolved.json"):
+        shutil.copy(tiny_run / name, copy / name)
+    shutil.copytree(tiny_run / "keys", copy / "keys")
+    for stage in ("01-source", "02-seal"):
+        shutil.copytree(tiny_run / "stages" / stage, copy / "stages" / stage)
+    first = (tiny_run / "ledger.jsonl").read_bytes().split(b"\n")[0]
+    (copy / "ledger.jsonl").write_bytes(first + b"\n")
+    return copy
+
+
+def results_of(run: Path) -> dict[str, object]:
+    """What must not depend on interruptions: weights and the outcome of every try."""
+    found: dict[str, object] = {}
+    for path in sorted(run.glob("stages/*-exam/*.certificate.json")):
+        result = json.loads(path.read_text("utf-8"))["result"]
+        found[path.name] = [
+            result["model_digest"],
+            [[o["index"], o["half"], o["status"], o["score"], o["num_tokens"]] for o in result["outcomes"]],
+        ]
+    return found
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        try:
+            child.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tmp_path: Path) -> None:
+    copy = fork_of(tiny_run, tmp_path)
+    command = [sys.executable, "-m", "spiritsafe", "run", "tiny", "--root", str(tmp_path)]
+    for override in SMALLER:
+        command += ["--set", override]
+    stages = copy / "stages"
+    # one kill in the middle of each of these stages: as soon as it has begun, and a moment later
+    for stage, pause in (
+        ("04-teach", 0.3),
+        ("05-sample", 0.1),
+        ("06-student", 0.5),
+        ("07-exam", 1.0),
+        ("07-exam", 4.0),
+    ):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not (stages / stage / "inputs.json").exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(pause)
+        if process.poll() is None:
+            kill_tree(process)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert results_of(copy) == results_of(tiny_run)
+    assert len(results_of(copy)) == 3
+
+
+def test_an_unwritable_root_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StorageError) as caught:
+        run_again(tmp_path / "new")
+    assert "read-only" in caught.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not sys.platform.startswith("linux"), reason="needs root to mount a tmpfs")
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        with pytest.raises(SpiritsafeError) as caught:
+            run_again(disk)
+        assert "full" in caught.value.diagnostics()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        outcome = run_again(disk)
+        assert outcome.num_skipped > 0
+        assert outcome.report.is_file()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

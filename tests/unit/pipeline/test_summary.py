@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spiritsafe.core.errors import SourceError
+from spiritsafe.pipeline.summary import rebuild_report, terminal_summary_of
+
+
+def data_of(run: Path) -> dict[str, object]:
+    return dict(json.loads(next(run.glob("stages/*-report/report.json")).read_text("utf-8")))
+
+
+def test_the_report_agrees_with_the_certificates(tiny_run: Path) -> None:
+    data = data_of(tiny_run)
+    certificates = {
+        path.name.split(".")[0]: json.loads(path.read_text("utf-8"))
+        for path in tiny_run.glob("stages/*-exam/*.certificate.json")
+    }
+    assert [rung["name"] for rung in data["ladder"]] == ["base", "teacher", "student"]  # type: ignore[attr-defined, index, union-attr]
+    for rung in data["ladder"]:  # type: ignore[attr-defined]
+        assert rung["sealed"] == certificates[rung["name"]]["result"]["sealed"]["accuracy"]
+        assert rung["public"]["statement"] == certificates[rung["name"]]["result"]["gap_statement"]
+    for row in data["outcomes"]:  # type: ignore[attr-defined]
+        assert sum(row["counts"].values()) == 6
+
+
+def test_transcripts_are_training_problems(tiny_run: Path) -> None:
+    splits = {transcript["split"] for transcript in data_of(tiny_run)["transcripts"]}  # type: ignore[attr-defined]
+    assert splits == {"train"}
+
+
+def test_trace_counts_add_up(tiny_run: Path) -> None:
+    for row in data_of(tiny_run)["inputs"]["traces"]:  # type: ignore[index]
+        assert row["num_verified"] + sum(row["dropped"].values()) == row["num_asked"]
+
+
+def test_predicted_memory_stands_beside_the_measured(tiny_run: Path) -> None:
+    rows = {row["what"]: row for row in data_of(tiny_run)["memory"]}  # type: ignore[attr-defined]
+    assert set(rows) == {"teach", "sample", "student"}
+    assert all(row["measured_bytes"] for row in rows.values())
+
+
+def test_the_page_can_be_built_again(tiny_run: Path) -> None:
+    before = (tiny_run / "report.html").read_text("utf-8")
+    assert rebuild_report(tiny_run).read_text("utf-8") == before
+    assert "student" in terminal_summary_of(tiny_run)
+
+
+def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no report yet"):
+        terminal_summary_of(tmp_path)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from finished_run import make_context
+
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.events import NullSink
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.pipeline.context import read_traces
+from spiritsafe.pipeline.traces import train_problems, write_worked_traces
+from spiritsafe.tasks import load_task
+
+
+def test_parts_of_the_train_bucket_are_disjoint(tiny_run: Path) -> None:
+    parts = {path.stem: {t.problem.id for t in read_traces(path)} for path in tiny_run.glob("stages/*-traces/*.jsonl")}
+    sampled = {t.problem.id for t in read_traces(next(tiny_run.glob("stages/*-sample/traces.jsonl")))}
+    assert set(parts) == {"teach", "student"}
+    assert not parts["teach"] & parts["student"]
+    assert not sampled & (parts["teach"] | parts["student"])
+
+
+def test_only_verified_answers_are_kept(tiny_run: Path) -> None:
+    for path in [*tiny_run.glob("stages/*-traces/*.jsonl"), *tiny_run.glob("stages/*-sample/traces.jsonl")]:
+        for trace in read_traces(path):
+            task = load_task(trace.problem.task)
+            assert task.grade(trace.problem, trace.text).status == "correct"
+
+
+def test_a_longer_order_extends_a_shorter_one(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    assert train_problems(context, first=2, count=3) == train_problems(context, first=0, count=9)[2:5]
+
+
+def test_a_task_without_worked_solutions_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "q.jsonl"
+    data.write_text("".join(f'{{"question": "Say {n}.", "answer": "{n}"}}\n' for n in range(200)))
+    context = make_context(tmp_path, f'task.spec="math:{data}"', "teach.problems=5", "students.0.problems=2")
+    with pytest.raises(TaskError, match="worked solutions"):
+        write_worked_traces(context, StageDirectory(tmp_path / "stage", {}), NullSink())
