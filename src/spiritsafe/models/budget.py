@@ -104,10 +104,10 @@ class TrainingMemory(Record):
     Attributes:
         compute_bytes: The copy of the weights that the passes run on (0 when they run on the masters).
         master_bytes: fp32 weights.
-        gradient_bytes: One gradient per weight.
+        gradient_bytes: One fp32 gradient per weight.
         optimiser_bytes: Adam's two fp32 moments.
         activation_bytes: Kept for the backward pass.
-        head_bytes: One chunk of fp32 logits and its gradient.
+        head_bytes: One chunk of fp32 logits, turned into its gradient in place.
         teacher_bytes: A live teacher's weights.
     """
 
@@ -258,7 +258,7 @@ def predict_training(
     *,
     num_tokens: int,
     compute_dtype: Literal["fp32", "bf16"] = "bf16",
-    head_rows: int = 512,
+    logits_bytes: int = 128 << 20,
     checkpointing: bool = False,
     teacher: Mapping[str, Any] | None = None,
 ) -> TrainingMemory:
@@ -267,8 +267,8 @@ def predict_training(
     Args:
         config: The model that learns.
         num_tokens: Of one micro-batch.
-        compute_dtype: Of the passes and gradients.
-        head_rows: Rows of logits held at once.
+        compute_dtype: Of the passes.
+        logits_bytes: Most memory the loss head may hold logits in.
         checkpointing: Keep only each block's input and recompute the rest.
         teacher: A live teacher's ``config.json``, held in the compute type.
 
@@ -281,11 +281,10 @@ def predict_training(
     parts = {
         "compute_bytes": parameters * num_bytes if compute_dtype == "bf16" else 0,
         "master_bytes": 4 * parameters,
-        "gradient_bytes": parameters * num_bytes,
+        "gradient_bytes": 4 * parameters,  # accumulated in fp32 whatever the passes compute in
         "optimiser_bytes": 8 * parameters,
         "activation_bytes": _activation_bytes(c, num_tokens, num_bytes, checkpointing=checkpointing),
-        # fp32 logits, their gradient, and the same in a second distribution when a teacher is compared with
-        "head_bytes": head_rows * c.vocab_size * 4 * (4 if teacher is not None else 2),
+        "head_bytes": logits_bytes,
         "teacher_bytes": 0 if teacher is None else DecoderConfig.from_hf(teacher).num_parameters * num_bytes,
     }
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))

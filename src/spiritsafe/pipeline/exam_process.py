@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from pathlib import Path
 
 from spiritsafe.core import errors
 from spiritsafe.core.errors import ProcedureError, SpiritsafeError
@@ -23,32 +22,31 @@ __all__ = ["call_exam"]
 _TAIL_LINES = 20
 
 
-def call_exam(arguments: list[str], *, events: EventSink, cwd: Path | None = None) -> None:
+def call_exam(arguments: list[str], *, events: EventSink) -> None:
     """Run ``spiritsafe exam ARGUMENTS`` to its end.
 
     Raises:
         SpiritsafeError: It failed; the class and the text are those of the process's own error.
     """
-    process = subprocess.Popen(
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    failure: dict[str, str] | None = None
+    with subprocess.Popen(
         [sys.executable, "-m", "spiritsafe", "exam", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=cwd,
         env={**os.environ, "SPIRITSAFE_PROGRESS": "json"},
-    )
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
-    reader = threading.Thread(target=lambda: tail.extend(process.stderr or ()), daemon=True)
-    reader.start()
-    failure: dict[str, str] | None = None
-    try:
-        for line in process.stdout or ():
-            failure = _forward(line, events) or failure
-    finally:
-        if process.poll() is None and sys.exc_info()[0] is not None:
+    ) as process:
+        reader = threading.Thread(target=lambda: tail.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            for line in process.stdout or ():
+                failure = _forward(line, events) or failure
+        except BaseException:
             process.terminate()  # interrupted: the child must not go on alone
+            raise
+        reader.join()
         code = process.wait()
-        reader.join(timeout=5.0)
     if code != 0:
         raise _error_of(failure, code, arguments[0], "".join(tail))
 

@@ -64,7 +64,7 @@ def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> d
     sampling = context.recipe.exam.sampling
     shared = ["--ledger", str(ledger_path(context)), "--key", str(key_path(context))]
     paper = paper_path(context)
-    accuracies: dict[str, JSON] = {}
+    accuracies: dict[str, list[float]] = {}
     models = examinees(context)
     for name, directory in models:  # all are registered before the first one sits: nobody can look and then choose
         call_exam(
@@ -87,7 +87,8 @@ def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> d
         )
         sealed = certificate_of(stage, name).result.sealed.accuracy
         accuracies[name] = [sealed.value, sealed.low, sealed.high]
-    return {"accuracies": accuracies, "summary": ", ".join(f"{n} {v[0]:.0%}" for n, v in accuracies.items())}  # type: ignore[index,call-overload]  # lists made four lines above
+    summary = ", ".join(f"{name} {value:.0%}" for name, (value, _, _) in accuracies.items())
+    return {"accuracies": dict(accuracies), "summary": summary}
 
 
 def certificate_of(stage: StageDirectory, name: str) -> Certificate:

@@ -26,7 +26,7 @@ from spiritsafe.models import (
 )
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.tasks import load_task
-from spiritsafe.training import choose_dtype
+from spiritsafe.training import TrainConfig, choose_dtype
 
 __all__ = ["plan_recipe", "predicted_memory"]
 
@@ -51,7 +51,7 @@ def predicted_memory(recipe: Recipe, config: Mapping[str, Any]) -> dict[str, int
     )
     teach = predict_training(
         config,
-        num_tokens=recipe.teach.train.micro_batch_tokens,
+        num_tokens=_tokens_at_once(recipe.teach.train),
         compute_dtype=_compute_dtype(recipe.teach.train.compute_dtype, device),
     )
     peaks = {"teach": teach.total_bytes + (cache if recipe.teach.dev_problems else 0) + _PROCESS_BYTES}
@@ -60,12 +60,17 @@ def predicted_memory(recipe: Recipe, config: Mapping[str, Any]) -> dict[str, int
     for student in recipe.students:
         training = predict_training(
             _student_config(config, student.share),
-            num_tokens=student.train.micro_batch_tokens,
+            num_tokens=_tokens_at_once(student.train),
             compute_dtype=_compute_dtype(student.train.compute_dtype, device),
             teacher=config,
         )
         peaks[student.name] = training.total_bytes + _PROCESS_BYTES
     return peaks
+
+
+def _tokens_at_once(train: TrainConfig) -> int:
+    """Tokens of one pass: a micro-batch, or a whole step where that is smaller."""
+    return min(train.micro_batch_tokens, train.tokens_per_step)
 
 
 def _student_config(config: Mapping[str, Any], share: float) -> dict[str, Any]:

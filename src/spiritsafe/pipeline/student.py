@@ -7,6 +7,7 @@ import random
 import torch
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import write_json
 from spiritsafe.core.records import Parent
@@ -22,7 +23,6 @@ from spiritsafe.models import (
     require_same_vocabulary,
     save_checkpoint,
 )
-from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.pipeline.context import RunContext, Trace
 from spiritsafe.pipeline.recipe import StudentRecipe
 from spiritsafe.pipeline.teach import documents_of, train_model

@@ -39,9 +39,9 @@ from spiritsafe.report import (
     Outcomes,
     PublicHalf,
     ReportData,
-    RunInfo,
     Role,
     Rung,
+    RunInfo,
     Source,
     Stage,
     TaskInfo,
@@ -162,7 +162,7 @@ def _task_info(context: RunContext) -> TaskInfo:
 
 
 def _trace_counts(context: RunContext) -> tuple[TraceCounts, ...]:
-    counts: dict[str, Any] = dict(context.stage("traces").result()["counts"])  # type: ignore[arg-type,call-overload]  # written by write_worked_traces
+    counts: dict[str, Any] = dict(context.stage("traces").result()["counts"])  # type: ignore[arg-type]  # written by write_worked_traces
     rows = [
         TraceCounts(
             origin=f"worked solutions ({name})",

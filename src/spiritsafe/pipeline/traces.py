@@ -132,7 +132,7 @@ def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink
         "rows": report.rows_digest,
         "asked": counts.num_asked,
         "verified": counts.num_kept,
-        "dropped": dict(counts.dropped),
+        "dropped": {str(reason): count for reason, count in counts.dropped.items()},
         "summary": f"{counts.num_kept} of {counts.num_asked} attempts verified",
     }
 

@@ -75,7 +75,8 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("model", "endpoint", "name"), [(None, None, None), ("m", "http://127.0.0.1:1", "x"), (None, "http://127.0.0.1:1", None)]
+    ("model", "endpoint", "name"),
+    [(None, None, None), ("m", "http://127.0.0.1:1", "x"), (None, "http://127.0.0.1:1", None)],
 )
 def test_exactly_one_model_must_be_named(model: str | None, endpoint: str | None, name: str | None) -> None:
     with pytest.raises(RecipeError):

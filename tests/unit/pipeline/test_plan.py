@@ -39,7 +39,10 @@ def test_a_source_that_is_not_fetched_is_not_guessed(tmp_path: Path) -> None:
 
 def test_memory_grows_with_the_micro_batch_and_shrinks_with_the_student() -> None:
     small = predicted_memory(load_recipe("quickstart")[0], CONFIG)
-    large = predicted_memory(load_recipe("quickstart", ("teach.train.micro_batch_tokens=9999",))[0], CONFIG)
+    large = predicted_memory(
+        load_recipe("quickstart", ("teach.train.micro_batch_tokens=9999", "teach.train.tokens_per_step=9999"))[0],
+        CONFIG,
+    )
     cut = predicted_memory(load_recipe("quickstart", ("students.0.share=0.5",))[0], CONFIG)
     assert large["teach"] > small["teach"]
     assert cut["student"] < small["student"]

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from finished_run import make_context
 
+from finished_run import make_context
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.rundir import StageDirectory
