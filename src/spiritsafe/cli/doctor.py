@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 import click
@@ -49,5 +48,3 @@ def command() -> None:
         torch = importlib.import_module("torch")
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         click.echo(f"GPUs: {', '.join(gpus) if gpus else 'none; models run on the CPU'}")
-    if sys.version_info < (3, 11):
-        click.echo("Python 3.11 or newer is needed.")

@@ -39,8 +39,10 @@ def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) ->
     """Draw, commit, split and encrypt the paper, before anything is trained."""
     folder = stage.path / "paper"
     call_exam(
-        ["seal", context.recipe.task.spec, "--count", str(context.recipe.exam.problems)]
-        + ["--out", str(folder), "--ledger", str(ledger_path(context)), "--key", str(key_path(context))],
+        [
+            *("seal", context.recipe.task.spec, "--count", str(context.recipe.exam.problems)),
+            *("--out", str(folder), "--ledger", str(ledger_path(context)), "--key", str(key_path(context))),
+        ],
         events=events,
     )
     paper = PublicPaper.from_json(read_json(folder / "paper.json"))
@@ -68,17 +70,21 @@ def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> d
     models = examinees(context)
     for name, directory in models:  # all are registered before the first one sits: nobody can look and then choose
         call_exam(
-            ["register", str(paper), "--model", str(directory), "--name", name, *shared]
-            + ["--temperature", str(sampling.temperature), "--max-tokens", str(sampling.max_tokens)]
-            + ["--hypothesis", _hypothesis(name), "--out", str(stage.path / f"{name}.registration.json")],
+            [
+                *("register", str(paper), "--model", str(directory), "--name", name, *shared),
+                *("--temperature", str(sampling.temperature), "--max-tokens", str(sampling.max_tokens)),
+                *("--hypothesis", _hypothesis(name), "--out", str(stage.path / f"{name}.registration.json")),
+            ],
             events=events,
         )
     for name, directory in models:
         certificate = stage.path / f"{name}.certificate.json"
         call_exam(
-            ["sit", str(paper), "--registration", str(stage.path / f"{name}.registration.json")]
-            + ["--model", str(directory), *shared, "--work", str(stage.path / "sittings" / name)]
-            + ["--max-batch", str(context.recipe.engine.max_batch), "--out", str(certificate)],
+            [
+                *("sit", str(paper), "--registration", str(stage.path / f"{name}.registration.json")),
+                *("--model", str(directory), *shared, "--work", str(stage.path / "sittings" / name)),
+                *("--max-batch", str(context.recipe.engine.max_batch), "--out", str(certificate)),
+            ],
             events=events,
         )
         call_exam(

@@ -323,7 +323,7 @@ def _verification(context: RunContext, certificates: dict[str, Certificate]) -> 
     ledger = relative(ledger_path(context))
     steps = [
         VerificationStep(
-            text="Check one certificate: every hash, signature, count and interval is recomputed, no network, no model.",
+            text="Check a certificate: each hash, signature, count and interval is recomputed; no network, no model.",
             command=f"spiritsafe exam verify {relative(exam / 'teacher.certificate.json')} "
             f"--paper {paper} --ledger {ledger}",
         ),

@@ -65,8 +65,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; sys.argv = ['spiritsafe', '--help']; from spiritsafe.cli import main\ntry:\n    main()\nfinally:\n    "
-    code += "heavy = {'torch', 'transformers', 'scipy', 'pyarrow', 'pydantic', 'numpy'} & set(sys.modules)\n    assert not heavy, heavy"
+    code = """
+import sys
+sys.argv = ["spiritsafe", "--help"]
+from spiritsafe.cli import main
+try:
+    main()
+finally:
+    heavy = {"torch", "transformers", "scipy", "pyarrow", "pydantic", "numpy"} & set(sys.modules)
+    assert not heavy, heavy
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Seal, register, sit" in done.stdout

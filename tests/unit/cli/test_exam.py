@@ -76,8 +76,8 @@ def test_an_exam_against_an_endpoint_and_its_rerun(
     model = ("--endpoint", endpoint.url, "--endpoint-model", "adder")
     certificate, report = str(tmp_path / "certificate.json"), str(tmp_path / "rerun.json")
     steps = [
-        ("seal", "arith:sums?terms=2&digits=1-2", "--count", "20", "--out", paper, "--ledger", ledger, "--key", examiner,
-         "--holder", "Exam office"),
+        ("seal", "arith:sums?terms=2&digits=1-2", "--count", "20", "--out", paper, "--ledger", ledger,
+         "--key", examiner, "--holder", "Exam office"),
         ("register", paper, *model, "--name", "adder", "--ledger", ledger, "--key", maker, "--holder", "Maker",
          "--max-tokens", "16", "--hypothesis", "It can add.", "--out", registration),
         ("sit", paper, "--registration", registration, *model, "--ledger", ledger, "--key", examiner,
