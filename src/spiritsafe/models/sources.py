@@ -131,8 +131,12 @@ def _from_gguf(path: Path, cache: Path, events: EventSink) -> Path:
         write_lineage(directory, name=path.stem, license=gguf_license(path))
         events.progress(1, 1, "models", f"converted {path.name}")
 
-    name = f"{_slug(path.stem)}-{short(digest_file(path))}-v{_CONVERSION}"
-    return _make_once(name, cache, make)
+    return _make_once(_gguf_directory(path, cache).name, cache, make)
+
+
+def _gguf_directory(path: Path, cache: Path) -> Path:
+    """Where the converted model of a GGUF file lies, or will."""
+    return cache / "models" / f"{_slug(path.stem)}-{short(digest_file(path))}-v{_CONVERSION}"
 
 
 def _from_hub(rest: str, cache: Path, events: EventSink) -> Path:
@@ -237,6 +241,10 @@ def find_source(spec: str, *, cache: Path | None = None) -> Path | None:
     if kind == "hf":
         snapshot = find_repository(*rest.partition("@")[::2])
         return None if snapshot is None else resolve_source(spec, cache=cache)
+    if kind == "gguf":
+        path = Path(rest).expanduser()
+        made = _gguf_directory(path, cache) if path.is_file() else None
+        return None if made is not None and not (made / LINEAGE).is_file() else resolve_source(spec, cache=cache)
     if kind == "wheel" and rest in PINNED_WHEELS:
         wheel = PINNED_WHEELS[rest]
         made = cache / "models" / f"{wheel.name}-{short(wheel.member_digest)}-v{_CONVERSION}"
