@@ -56,7 +56,8 @@ def predicted_memory(recipe: Recipe, config: Mapping[str, Any]) -> dict[str, int
     )
     peaks = {"teach": teach.total_bytes + (cache if recipe.teach.dev_problems else 0) + _PROCESS_BYTES}
     if recipe.sample is not None:
-        peaks["sample"] = predict_footprint(config, "fp32").weight_bytes + cache + _PROCESS_BYTES
+        # on a CPU the engine keeps a second copy of the weights, in the layout that it multiplies fastest
+        peaks["sample"] = 2 * predict_footprint(config, "fp32").weight_bytes + cache + _PROCESS_BYTES
     for student in recipe.students:
         training = predict_training(
             _student_config(config, student.share),

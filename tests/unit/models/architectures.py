@@ -63,7 +63,7 @@ def random_config(family: str, seed: int) -> dict[str, Any]:
         "max_position_embeddings": 64,
         "rms_norm_eps": draw.choice((1e-5, 1e-6)),
         "tie_word_embeddings": draw.random() < 0.5,
-        "rope_parameters": dict(ROPES[seed % len(ROPES)]),
+        "rope_parameters": dict(ROPES[(seed + 3 * FAMILY_NAMES.index(family)) % len(ROPES)]),
         "initializer_range": 0.2,
         "hidden_act": "silu",
         "bos_token_id": None,

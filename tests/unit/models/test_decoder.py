@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import FAMILY_NAMES, ROPES, decoder_of, packed, peer_of, random_config, random_documents
+from architectures import FAMILY_NAMES, decoder_of, packed, peer_of, random_config, random_documents
 from torch._dynamo.testing import CompileCounter
 
 from spiritsafe.core.errors import CompatibilityError
@@ -25,7 +25,7 @@ def gradients(model: Decoder) -> dict[str, torch.Tensor]:
     return make_hf_tensors(stand_in, model.config)
 
 
-@pytest.mark.parametrize("seed", range(len(ROPES)))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_logits_and_gradients_equal_transformers(family: str, seed: int) -> None:
     peer = peer_of(random_config(family, seed), seed)
