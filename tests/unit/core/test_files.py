@@ -1,6 +1,5 @@
 import errno
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -197,24 +196,25 @@ def test_appends_of_many_threads_stay_whole(tmp_path: Path) -> None:
     assert sorted((line["name"], line["number"]) for line in lines) == [(n, i) for n in range(4) for i in range(100)]
 
 
-def _count_up(path: str, lock: str) -> None:
-    for _ in range(50):
-        with locked(Path(lock)):
-            number = int(Path(path).read_text())
-            time.sleep(0.0002)
-            Path(path).write_text(str(number + 1))
+_COUNT_UP = """
+import sys, time
+from pathlib import Path
+from spiritsafe.core.files import locked
+counter, lock = map(Path, sys.argv[1:])
+for _ in range(50):
+    with locked(lock):
+        number = int(counter.read_text())
+        time.sleep(0.0002)
+        counter.write_text(str(number + 1))
+"""
 
 
 def test_only_one_process_holds_a_lock(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
-    context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=_count_up, args=(str(counter), str(tmp_path / "lock"))) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(60)
-    assert [process.exitcode for process in both] == [0, 0]
+    command = [sys.executable, "-c", _COUNT_UP, str(counter), str(tmp_path / "lock")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
     assert counter.read_text() == "100"
 
 
