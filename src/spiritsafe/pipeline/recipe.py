@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import RecipeError, SourceError
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.training import TrainConfig
 
@@ -33,7 +33,6 @@ __all__ = [
     "TeachRecipe",
     "load_recipe",
     "packaged_recipes",
-    "read_recipe_of_run",
 ]
 
 
@@ -316,17 +315,3 @@ def _recipe_error(error: ValidationError) -> RecipeError:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def read_recipe_of_run(resolved: Any) -> Recipe:
-    """The recipe that a run directory's ``resolved.json`` holds.
-
-    Raises:
-        SourceError: It is not one, or it was written by a version with other keys.
-    """
-    try:
-        return Recipe.model_validate(resolved["recipe"])
-    except (ValidationError, KeyError, TypeError) as error:
-        raise SourceError(
-            "This run's resolved.json cannot be read by this version.", hint="Run the recipe again."
-        ) from error

@@ -330,7 +330,7 @@ def _verification(context: RunContext, certificates: dict[str, Certificate]) -> 
         VerificationStep(
             text="Repeat the public half with the same model behind any OpenAI-compatible server.",
             command=f"spiritsafe exam rerun {relative(exam / 'teacher.certificate.json')} --paper {paper} "
-            "--endpoint http://127.0.0.1:8000 --endpoint-model NAME",
+            "--endpoint http://127.0.0.1:8000 --endpoint-model NAME --key me.json --out rerun.json",
         ),
         VerificationStep(text="Repeat the whole run.", command=f"spiritsafe run {context.recipe.name}"),
     ]

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 
+from spiritsafe.cli import cli
 from spiritsafe.core.errors import SourceError
 from spiritsafe.pipeline.summary import rebuild_report, terminal_summary_of
 
@@ -52,3 +54,16 @@ def test_the_page_can_be_built_again(tiny_run: Path) -> None:
 def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no report yet"):
         terminal_summary_of(tmp_path)
+
+
+def test_the_commands_it_shows_can_be_called(tiny_run: Path) -> None:
+    steps = [step["command"].split() for step in data_of(tiny_run)["verification"]["steps"]]  # type: ignore[index]
+    context = click.Context(cli)
+    for program, name, *rest in steps:
+        command = cli.get_command(context, name)
+        assert (program, command is not None) == ("spiritsafe", True)
+        if isinstance(command, click.Group):
+            command, rest = command.commands[rest[0]], rest[1:]
+        assert command is not None
+        required = {p.opts[0] for p in command.params if isinstance(p, click.Option) and p.required}
+        assert required <= set(rest), f"{name} needs {required - set(rest)}"
