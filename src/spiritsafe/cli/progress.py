@@ -30,8 +30,7 @@ class TerminalSink:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._label = ""
-        self._started = time.monotonic()
-        self._last_plain = 0.0
+        self._started = self._last_plain = time.monotonic()
 
     def begin(self, label: str) -> None:
         """A step starts."""
@@ -75,7 +74,8 @@ class TerminalSink:
             self._bar.update(self._task, completed=done, total=total, count=count)
         elif time.monotonic() - self._last_plain > _PLAIN_EVERY_S:
             self._last_plain = time.monotonic()
-            self.console.print(f"  {self._label}: {count}", highlight=False, soft_wrap=True)
+            label = f"{self._label}: " if self._label else ""
+            self.console.print(f"  {label}{count}", highlight=False, soft_wrap=True)
 
     def metrics(self, kind: str, values: dict[str, JSON]) -> None:
         """Metrics are for the log; warnings are for people."""
