@@ -16,17 +16,18 @@ ROOMS = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py"))
 MODULES = sorted(
     path.relative_to(SOURCE).with_suffix("").as_posix()
     for room in ROOMS
-    for path in (SOURCE / room).glob("*.py")
+    for path in (SOURCE / room).rglob("*.py")
     if path.stem not in ("__init__", "__main__")
 )
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_each_module_has_a_test(module: str) -> None:
-    room, name = module.split("/")
+    room, *folders, name = module.split("/")
     if room == "cli" and name not in ("exam", "progress"):
         name = "commands"  # the small commands are tested together, as their users meet them
-    assert (TESTS / "unit" / room / f"test_{name}.py").exists(), f"write tests/unit/{room}/test_{name}.py"
+    path = TESTS.joinpath("unit", room, *folders, f"test_{name}.py")
+    assert path.exists(), f"write {path.relative_to(TESTS.parent)}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that the file also runs as a script
 
-from spiritsafe.distill import ForwardKLObjective
+from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.training import Objective, TracesObjective, TrainConfig, TrainResult, train
 from tiny_training import counting_documents, one_thread, tiny_decoder
@@ -38,7 +38,8 @@ KEPT = ("loss", "grad_norm", "learning_rate", "tokens", "supervised_tokens")
 def objective(name: str) -> Objective:
     if name == "traces":
         return TracesObjective()
-    return ForwardKLObjective(tiny_decoder(seed=11, hidden=48), temperature=1.5, ce_share=0.25)
+    teacher = LiveTeacher(tiny_decoder(seed=11, hidden=48))
+    return DistilObjective(teacher, LossMix(forward_kl=0.75, ce=0.25, temperature=1.5))
 
 
 def run(name: str, directory: Path, **changes: object) -> tuple[Decoder, TrainResult]:

@@ -1,11 +1,55 @@
-"""Distilling: losses against a live teacher, exact over the whole vocabulary.
+"""Distilling: losses against a teacher's signal, exact over the whole vocabulary where the teacher is there.
 
-In: a frozen teacher and a student in training. Out: gradients. :class:`TracesObjective` (no teacher needed) is the
-training room's, named here because it is the first rung of every ladder.
+In: a teacher's signal (live or kept) and a student in training. Out: gradients. :class:`TracesObjective` (no teacher
+needed) is the training room's, named here because it is the first rung of every ladder. Across tokenizers:
+:mod:`spiritsafe.distill.across`. The teacher's signal on disk: :mod:`spiritsafe.distill.cache`.
 """
 
-from spiritsafe.distill.loss_head import ForwardKLResult, TeacherRows, forward_kl_head
-from spiritsafe.distill.objectives import ForwardKLObjective
+from spiritsafe.distill.audit import AuditExample, AuditReport, audit_documents
+from spiritsafe.distill.cache import CachedTeacher, CaptureConfig, capture, self_test
+from spiritsafe.distill.hidden import HiddenMatch
+from spiritsafe.distill.hidden_setup import make_hidden_match
+from spiritsafe.distill.lora_head import LoraHead
+from spiritsafe.distill.loss_head import DistilResult, LossMix, distil_head
+from spiritsafe.distill.objectives import DistilObjective
+from spiritsafe.distill.onpolicy import OnPolicyFeed
+from spiritsafe.distill.onpolicy_config import OnPolicyConfig, VerdictWeights
+from spiritsafe.distill.race import RaceResult, race
+from spiritsafe.distill.sampled_head import sampled_head
+from spiritsafe.distill.signal import LiveTeacher, SampledRows, Signal, SignalPart, TeacherRows, TeacherSignal
+from spiritsafe.distill.teacher_fit import TeacherFit, teacher_fit
+from spiritsafe.distill.teachers import TeachersByDocument
 from spiritsafe.training.objective import TracesObjective
 
-__all__ = ["ForwardKLObjective", "ForwardKLResult", "TeacherRows", "TracesObjective", "forward_kl_head"]
+__all__ = [
+    "AuditExample",
+    "AuditReport",
+    "CachedTeacher",
+    "CaptureConfig",
+    "DistilObjective",
+    "DistilResult",
+    "HiddenMatch",
+    "LiveTeacher",
+    "LoraHead",
+    "LossMix",
+    "OnPolicyConfig",
+    "OnPolicyFeed",
+    "RaceResult",
+    "SampledRows",
+    "Signal",
+    "SignalPart",
+    "TeacherFit",
+    "TeacherRows",
+    "TeacherSignal",
+    "TeachersByDocument",
+    "TracesObjective",
+    "VerdictWeights",
+    "audit_documents",
+    "capture",
+    "distil_head",
+    "make_hidden_match",
+    "race",
+    "sampled_head",
+    "self_test",
+    "teacher_fit",
+]

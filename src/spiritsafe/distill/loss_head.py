@@ -1,154 +1,215 @@
-"""Forward KL against a live teacher, mixed with cross-entropy, in one pass over chunks of rows.
+"""A student's head against a teacher's: any mixture of losses and its gradient, in one pass over chunks of rows.
 
-In: hidden states and heads of student and teacher, on the same rows. Out: the loss, its gradient, and what student and
-teacher say of each other. Four matrix products a row (student logits, teacher logits, hidden gradient, weight
-gradient), the whole vocabulary, logits in float32, memory bound by a byte budget however many rows there are.
+In: hidden states and heads of student and teacher, on the same rows. Out: the weighted loss, its gradients, and what
+the rows say. Four matrix products a row (student logits, teacher logits, hidden gradient, weight gradient) whatever is
+mixed, three with a frozen head; the whole vocabulary, row mathematics in float32, memory bound by a byte budget however
+many rows there are. The gradient is made while a chunk's logits are at hand, and takes their place. The losses are
+those of :mod:`spiritsafe.distill.divergences`, which also says how vocabularies of different sizes are compared.
 
-With p the teacher's and q the student's distribution at temperature τ, and y the target, each row's loss is
+Two [C, V] matrices exist at a time: the student's logits, then gradient, and the teacher's logits. With half-precision
+inputs the gradient is written in half precision instead, over several chunks: the weight gradient, as large as the
+head, is then read and written fewer times.
 
-    (1 - λ) · τ² · KL(p ‖ q) + λ · (-log q₁[y])        (q₁: at temperature 1)
-
-τ² as in Hinton et al. (arXiv 1503.02531 §2: "Since the magnitudes of the gradients produced by the soft targets scale
-as 1/T² it is important to multiply them by T²"). Its gradient by the student's logits is
-(1 - λ) · τ · (q - p) + λ · (q₁ - e_y).
-
-Vocabularies of one tokenizer may be padded to different sizes (Qwen2.5: 152064 and 151936). Ids beyond the smaller
-size name no token: the teacher is renormalised over the common ids; the student keeps its whole vocabulary, where ids
-that only it has get probability 0 from the teacher and so are pushed down, as cross-entropy would.
-
-Shapes: R rows, C rows of a chunk, H student and G teacher hidden width, V student and U teacher vocabulary.
+Shapes: R rows, C rows of a chunk, B rows of a block, H student and G teacher hidden width, V student and U teacher
+vocabulary, M measures of a row, K rank of an adapter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
 from typing import final
 
 import torch
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.distill.divergences import LossMix, measure_names, measure_weights, mix_rows
+from spiritsafe.distill.lora_head import LoraHead, add_lora_gradients, add_lora_logits, check_lora_shapes
+from spiritsafe.distill.signal import TeacherRows
 from spiritsafe.training.head import (
     add_weight_gradient,
     check_head_shapes,
+    even_slices,
+    logits_budget,
     logits_buffer,
-    logits_bytes_per_row,
     logits_dtype,
     make_logits,
-    row_chunks,
 )
 
-__all__ = ["ForwardKLResult", "TeacherRows", "forward_kl_head"]
+__all__ = ["DistilResult", "LossMix", "distil_head"]
 
-_WATCHED_ROWS = 32
-"""Rows of a chunk on which entropy and agreement are measured."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class TeacherRows:
-    """A teacher's view of the supervised rows.
-
-    Attributes:
-        hidden_RG: Its hidden states after the final norm.
-        weight_UG: Its head.
-        scale: Of its logits.
-    """
-
-    hidden_RG: Tensor
-    weight_UG: Tensor
-    scale: float = 1.0
+_BLOCK_BYTES = 1 << 20
+"""Logits of a block, for each thread: with the row mathematics' intermediates it stays in a core's cache."""
+_COPIES = count()
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ForwardKLResult:
+class DistilResult:
     """Loss and gradient over R rows.
 
     Attributes:
-        loss: Weighted sum over rows.
+        loss: Weighted sum over rows, a scalar.
         grad_hidden_RH: Its gradient by the student's hidden states, in their dtype.
-        kl: Unweighted sum of KL(teacher ‖ student) at the temperature, without τ², in nats.
-        cross_entropy: Unweighted sum of the student's cross-entropy; None when it is neither asked nor free
-            (temperature other than 1 and no cross-entropy in the loss).
-        teacher_entropy: Sum over the watched rows of the teacher's entropy at the temperature, in nats.
-        num_agreeing: Watched rows on which both find the same token likeliest.
-        num_watched: Number of watched rows, spread evenly.
+        sums: For each measure its unweighted sum over rows, and the number of rows. Always ``kl``
+            (forward KL), ``teacher_entropy`` and ``agreement`` (rows on which both find the same token likeliest);
+            ``ce``, ``reverse_kl``, ``jsd``, ``skew_kl``, ``skew_reverse_kl`` where they are in the mix, ``ce`` also
+            at temperature 1. In nats, at the temperature, without τ²; ``ce`` at temperature 1.
     """
 
     loss: Tensor
     grad_hidden_RH: Tensor
-    kl: Tensor
-    cross_entropy: Tensor | None
-    teacher_entropy: Tensor
-    num_agreeing: Tensor
-    num_watched: int
+    sums: Mapping[str, tuple[Tensor, int]]
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class _RowStats:
-    """What a chunk's rows say; the gradient is where the student's logits were."""
+@torch.no_grad()
+def distil_head(
+    hidden_RH: Tensor,
+    weight_VH: Tensor,
+    teacher: TeacherRows,
+    targets_R: Tensor,
+    weights_R: Tensor,
+    *,
+    mix: LossMix,
+    scale: float = 1.0,
+    grad_weight_VH: Tensor | None,
+    lora: LoraHead | None = None,
+    logits_bytes: int | None = None,
+) -> DistilResult:
+    """Loss of a mixture and its gradients.
 
-    kl_C: Tensor
-    ce_C: Tensor | None
-    entropy: Tensor
-    num_agreeing: Tensor
-    num_watched: int
+    Args:
+        hidden_RH: The student's hidden states of supervised rows only.
+        weight_VH: Its head.
+        teacher: The teacher's side of the same rows.
+        targets_R: The token each row predicts.
+        weights_R: Weight of each row, already divided by the step's normaliser.
+        mix: The loss.
+        scale: Of the student's logits.
+        grad_weight_VH: Buffer that the weight's gradient is added to (the embedding's when tied); None leaves that
+            product out (a frozen head).
+        lora: An adapter of the head; its gradients are added to its own buffers.
+        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
 
-
-def _softmax_in_place(logits_CV: Tensor) -> Tensor:
-    """Turn logits into probabilities and return log of the normaliser of each row.
-
-    The largest probability is exp(0) / Z, so -log of it is log Z of the shifted logits: no second exponential.
+    Raises:
+        CompatibilityError: Shapes do not fit together, or a target is outside the student's vocabulary.
     """
-    largest_C = logits_CV.amax(1)
-    torch.softmax(logits_CV, 1, out=logits_CV)
-    return largest_C - logits_CV.amax(1).log()
+    check_head_shapes(hidden_RH, weight_VH, targets_R)
+    _check_teacher(hidden_RH, teacher)
+    if lora is not None:
+        check_lora_shapes(lora, weight_VH)
+    vocab, common = weight_VH.shape[0], min(weight_VH.shape[0], teacher.weight_UG.shape[0])
+    teacher_weight_UG, row_weight_R = teacher.weight_UG[:common], weights_R.to(logits_dtype(hidden_RH))
+    plan = _plan_rows(hidden_RH, vocab, common, logits_bytes)
+    most = max(chunk.stop - chunk.start for chunks in plan for chunk in chunks)
+    student_buffer = logits_buffer(hidden_RH, most, vocab)
+    teacher_buffer = logits_buffer(teacher.hidden_RG, most, common)
+    half = hidden_RH.dtype != row_weight_R.dtype
+    grad_buffer = hidden_RH.new_empty((max(c[-1].stop - c[0].start for c in plan), vocab)) if half else None
+    grad_hidden_RH = torch.empty_like(hidden_RH)
+    measures: list[Tensor] = []
+    for chunks in plan:
+        first, stop = chunks[0].start, chunks[-1].stop
+        hidden_CH = hidden_RH[first:stop]
+        for chunk in chunks:
+            student_CV = make_logits(hidden_RH[chunk], weight_VH, 1.0, student_buffer)
+            if lora is not None:
+                add_lora_logits(student_CV, hidden_RH[chunk], lora)
+            teacher_CU = make_logits(teacher.hidden_RG[chunk], teacher_weight_UG, 1.0, teacher_buffer)
+            grad_CV = student_CV if grad_buffer is None else grad_buffer[chunk.start - first : chunk.stop - first]
+            factor_C1 = row_weight_R[chunk, None] * scale
+            measures.append(
+                _run_rows(student_CV, teacher_CU, targets_R[chunk, None], factor_C1, grad_CV, mix, scale, teacher.scale)
+            )
+        grad_CV = grad_CV if grad_buffer is None else grad_buffer[: stop - first]
+        torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[first:stop])
+        if lora is not None:
+            add_lora_gradients(grad_hidden_RH[first:stop], grad_CV, hidden_CH, lora)
+        if grad_weight_VH is not None:
+            add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
+    return _collect(torch.cat(measures, 1), row_weight_R, grad_hidden_RH, mix)
 
 
-def _gradient_in_place(
-    student_CV: Tensor, teacher_CU: Tensor, target_C1: Tensor, spare_CV: Tensor, temperature: float, ce_share: float
-) -> _RowStats:
-    """Replace the student's logits by the gradient of each row's loss; uses up the teacher's logits and the spare."""
-    common = teacher_CU.shape[1]
-    wanted_C = student_CV.gather(1, target_C1).squeeze(1)
-    if temperature != 1.0:
-        student_CV.mul_(1.0 / temperature)
-        teacher_CU.mul_(1.0 / temperature)
-    watched = slice(None, None, max(1, student_CV.shape[0] // _WATCHED_ROWS))
-    watched_logits = teacher_CU[watched].clone()
-    agreeing = student_CV[watched].argmax(1) == watched_logits.argmax(1)
+def _plan_rows(hidden_RH: Tensor, vocab: int, common: int, logits_bytes: int | None) -> list[list[slice]]:
+    """Groups of rows whose gradient is multiplied at once, each in chunks whose logits exist at once.
 
-    # KL = sum p (t - s) - log Z_t + log Z_s; exactly zero where the logits are equal.
-    difference_CU = torch.sub(teacher_CU, student_CV[:, :common], out=spare_CV[:, :common])
-    teacher_log_z_C = _softmax_in_place(teacher_CU)
-    kl_C = difference_CU.mul_(teacher_CU).sum(1).sub_(teacher_log_z_C)
-    entropy = teacher_log_z_C[watched].sum() - watched_logits.mul_(teacher_CU[watched]).sum()
+    In one precision the two are the same. Otherwise the gradient of a group gets half the budget and the logits of a
+    chunk the other half; a CPU makes half-precision products beside the float32 logits.
+    """
+    num_rows, budget = hidden_RH.shape[0], logits_budget(hidden_RH, logits_bytes)
+    wide, narrow = logits_dtype(hidden_RH).itemsize, hidden_RH.dtype.itemsize
+    row_bytes = wide * (vocab + common)
+    if wide == narrow:
+        return [[chunk] for chunk in even_slices(0, num_rows, budget // row_bytes)]
+    if not hidden_RH.is_cuda:
+        row_bytes += narrow * vocab
+    groups = even_slices(0, num_rows, budget // (2 * narrow * vocab))
+    return [even_slices(group.start, group.stop, budget // (2 * row_bytes)) for group in groups]
 
-    ce_C = None
-    if temperature == 1.0:
-        student_log_z_C = _softmax_in_place(student_CV)
-        ce_C = student_log_z_C - wanted_C
-        student_CV[:, :common].sub_(teacher_CU, alpha=1.0 - ce_share)
-    else:
-        if ce_share > 0.0:
-            torch.mul(student_CV, temperature, out=spare_CV)
-            ce_C = _softmax_in_place(spare_CV) - wanted_C
-        student_log_z_C = _softmax_in_place(student_CV)
-        student_CV[:, :common].sub_(teacher_CU)
-        student_CV.mul_((1.0 - ce_share) * temperature)
-        if ce_share > 0.0:
-            student_CV.add_(spare_CV, alpha=ce_share)
-    if ce_share > 0.0:
-        student_CV.scatter_add_(1, target_C1, student_CV.new_full(target_C1.shape, -ce_share))
-    return _RowStats(
-        kl_C=kl_C.add_(student_log_z_C),
-        ce_C=ce_C,
-        entropy=entropy,
-        num_agreeing=agreeing.sum(),
-        num_watched=agreeing.numel(),
+
+def _backend(device: torch.device) -> str | None:
+    """Which compiler makes the row mathematics; None: it runs as it is written."""
+    return "inductor" if device.type == "cuda" else None
+
+
+@lru_cache
+def _compiled(backend: str, mix: LossMix, scale: float, teacher_scale: float) -> Callable[..., Tensor]:
+    """:func:`mix_rows` of one mixture as a function of tensors only."""
+
+    def rows(student_CV: Tensor, teacher_CU: Tensor, target_C1: Tensor, factor_C1: Tensor, grad_CV: Tensor) -> Tensor:
+        return mix_rows(student_CV, teacher_CU, target_C1, factor_C1, grad_CV, mix, scale, teacher_scale)
+
+    # The compiler counts recompilations, and learns which numbers vary, for each code object: a copy for each mixture.
+    rows.__code__ = rows.__code__.replace(co_name=f"rows_{next(_COPIES)}")
+    return torch.compile(rows, backend=backend)
+
+
+def _run_rows(
+    student_CV: Tensor,
+    teacher_CU: Tensor,
+    target_C1: Tensor,
+    factor_C1: Tensor,
+    grad_CV: Tensor,
+    mix: LossMix,
+    scale: float,
+    teacher_scale: float,
+) -> Tensor:
+    """:func:`mix_rows`, compiled or on blocks of rows."""
+    backend = _backend(student_CV.device)
+    if backend is not None:
+        for tensor in (student_CV, teacher_CU, target_C1, factor_C1, grad_CV):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)  # one compilation for chunks of all lengths
+        return _compiled(backend, mix, scale, teacher_scale)(student_CV, teacher_CU, target_C1, factor_C1, grad_CV)
+    num_rows, vocab = student_CV.shape
+    # A softmax splits rows between threads, not a row.
+    most = torch.get_num_threads() * max(1, _BLOCK_BYTES // (vocab * student_CV.itemsize))
+    return torch.cat(
+        [
+            mix_rows(
+                student_CV[block],
+                teacher_CU[block],
+                target_C1[block],
+                factor_C1[block],
+                grad_CV[block],
+                mix,
+                scale,
+                teacher_scale,
+            )
+            for block in even_slices(0, num_rows, most)
+        ],
+        1,
     )
+
+
+def _collect(measures_MR: Tensor, weights_R: Tensor, grad_hidden_RH: Tensor, mix: LossMix) -> DistilResult:
+    in_loss = [(row, weight) for row, weight in enumerate(measure_weights(mix)) if weight > 0.0]
+    loss = torch.stack([weight * (measures_MR[row] * weights_R).sum() for row, weight in in_loss]).sum()
+    totals_M = measures_MR.sum(1)
+    sums = {name: (totals_M[row], weights_R.numel()) for row, name in enumerate(measure_names(mix))}
+    return DistilResult(loss=loss, grad_hidden_RH=grad_hidden_RH, sums=sums)
 
 
 def _check_teacher(hidden_RH: Tensor, teacher: TeacherRows) -> None:
@@ -158,87 +219,3 @@ def _check_teacher(hidden_RH: Tensor, teacher: TeacherRows) -> None:
             f"{tuple(teacher.weight_UG.shape)} nor the student's {hidden_RH.shape[0]} rows.",
             hint="Run teacher and student on the same batch and keep the same rows of both.",
         )
-
-
-@torch.no_grad()
-def forward_kl_head(
-    hidden_RH: Tensor,
-    weight_VH: Tensor,
-    teacher: TeacherRows,
-    targets_R: Tensor,
-    weights_R: Tensor,
-    *,
-    temperature: float = 1.0,
-    ce_share: float = 0.0,
-    scale: float = 1.0,
-    grad_weight_VH: Tensor | None,
-    logits_bytes: int | None = None,
-) -> ForwardKLResult:
-    """Loss of the module's formula and its gradients.
-
-    Args:
-        hidden_RH: The student's hidden states of supervised rows only.
-        weight_VH: Its head.
-        teacher: The teacher's side of the same rows.
-        targets_R: The token each row predicts.
-        weights_R: Weight of each row, already divided by the step's normaliser.
-        temperature: τ of the KL part.
-        ce_share: λ.
-        scale: Of the student's logits.
-        grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
-
-    Raises:
-        CompatibilityError: Shapes do not fit together, or a target is outside the student's vocabulary.
-    """
-    check_head_shapes(hidden_RH, weight_VH, targets_R)
-    _check_teacher(hidden_RH, teacher)
-    vocab, common = weight_VH.shape[0], min(weight_VH.shape[0], teacher.weight_UG.shape[0])
-    teacher_weight_UG, row_weight_R = teacher.weight_UG[:common], weights_R.to(logits_dtype(hidden_RH))
-    row_bytes = 2 * logits_bytes_per_row(hidden_RH, vocab) + logits_bytes_per_row(teacher.hidden_RG, common)
-    chunks = row_chunks(hidden_RH, row_bytes=row_bytes, logits_bytes=logits_bytes)
-    most = max(chunk.stop - chunk.start for chunk in chunks)
-    student_buffer = logits_buffer(hidden_RH, most, vocab)
-    teacher_buffer = logits_buffer(teacher.hidden_RG, most, common)
-    spare = hidden_RH.new_empty((most, vocab), dtype=row_weight_R.dtype)
-    grad_hidden_RH = torch.empty_like(hidden_RH)
-    stats: list[_RowStats] = []
-    for chunk in chunks:
-        hidden_CH = hidden_RH[chunk]
-        student_CV = make_logits(hidden_CH, weight_VH, scale, student_buffer)
-        teacher_CU = make_logits(teacher.hidden_RG[chunk], teacher_weight_UG, teacher.scale, teacher_buffer)
-        stats.append(
-            _gradient_in_place(
-                student_CV,
-                teacher_CU.to(student_CV.dtype),
-                targets_R[chunk, None],
-                spare[: hidden_CH.shape[0]],
-                temperature,
-                ce_share,
-            )
-        )
-        grad_CV = student_CV.mul_(row_weight_R[chunk, None] * scale).to(hidden_CH.dtype)
-        torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[chunk])
-        if grad_weight_VH is not None:
-            add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
-    return _collect(stats, row_weight_R, grad_hidden_RH, temperature, ce_share)
-
-
-def _collect(
-    stats: list[_RowStats], weights_R: Tensor, grad_hidden_RH: Tensor, temperature: float, ce_share: float
-) -> ForwardKLResult:
-    kl_R = torch.cat([s.kl_C for s in stats])
-    loss = (1.0 - ce_share) * temperature**2 * torch.dot(kl_R, weights_R)
-    ces = [s.ce_C for s in stats if s.ce_C is not None]
-    ce_R = torch.cat(ces) if ces else None
-    if ce_R is not None and ce_share > 0.0:
-        loss = loss + ce_share * torch.dot(ce_R, weights_R)
-    return ForwardKLResult(
-        loss=loss,
-        grad_hidden_RH=grad_hidden_RH,
-        kl=kl_R.sum(),
-        cross_entropy=None if ce_R is None else ce_R.sum(),
-        teacher_entropy=torch.stack([s.entropy for s in stats]).sum(),
-        num_agreeing=torch.stack([s.num_agreeing for s in stats]).sum(),
-        num_watched=sum(s.num_watched for s in stats),
-    )

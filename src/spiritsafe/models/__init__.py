@@ -9,16 +9,15 @@ from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documen
 from spiritsafe.models.budget import (
     Footprint,
     Quantisation,
-    TrainingMemory,
     WeightClass,
     kv_cache_bytes,
     layers_within,
     measure_bytes,
     predict_footprint,
-    predict_training,
     shallower,
     weight_bytes,
 )
+from spiritsafe.models.candidates import candidates
 from spiritsafe.models.chat import ChatFormat, require_same_vocabulary
 from spiritsafe.models.checkpoints import (
     parent_of,
@@ -27,12 +26,14 @@ from spiritsafe.models.checkpoints import (
     verify_checkpoint,
     write_lineage,
 )
+from spiritsafe.models.cutting import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback import TransformersModel
 from spiritsafe.models.fallback_generator import FallbackGenerator, open_generator
+from spiritsafe.models.importance import Importance, calibrate
 from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.loading import LoadedModel, load_decoder, load_model
 from spiritsafe.models.prune import (
@@ -43,12 +44,22 @@ from spiritsafe.models.prune import (
     layers_for_fraction,
     mean_loss,
 )
+from spiritsafe.models.random_weights import randomise
 from spiritsafe.models.sources import default_cache, find_source, resolve_source
 from spiritsafe.models.tiny import write_tiny
+from spiritsafe.models.training_memory import MemoryFit, TrainingMemory, fit_micro_batch, predict_training
+from spiritsafe.models.vocabulary import (
+    choose_vocabulary,
+    renumber_documents,
+    trim_vocabulary,
+    with_vocabulary,
+)
 
 __all__ = [
+    "CUT_PLAN",
     "IGNORED",
     "ChatFormat",
+    "CutPlan",
     "Decoder",
     "DecoderConfig",
     "DepthPlan",
@@ -56,19 +67,27 @@ __all__ = [
     "FallbackGenerator",
     "Footprint",
     "Head",
+    "Importance",
     "LanguageModel",
     "LoadedModel",
     "LocalGenerator",
+    "MemoryFit",
     "PackedBatch",
     "Quantisation",
+    "StudentShape",
     "TrainingMemory",
     "TransformersModel",
     "WeightClass",
     "block_influence",
+    "calibrate",
+    "candidates",
     "choose_layers",
+    "choose_vocabulary",
+    "cut",
     "cut_depth",
     "default_cache",
     "find_source",
+    "fit_micro_batch",
     "kv_cache_bytes",
     "layers_for_fraction",
     "layers_within",
@@ -82,14 +101,20 @@ __all__ = [
     "predict_footprint",
     "predict_training",
     "preferred_dtype",
+    "randomise",
     "read_checkpoint",
+    "read_cut_plan",
+    "renumber_documents",
     "require_same_vocabulary",
+    "resized",
     "resolve_source",
     "save_checkpoint",
     "shallower",
     "shared_prefix",
+    "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",
+    "with_vocabulary",
     "write_lineage",
     "write_tiny",
 ]

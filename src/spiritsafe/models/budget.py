@@ -1,8 +1,8 @@
-"""Bytes before they are spent: weights at a quantisation, KV cache at a context, memory of training.
+"""Bytes before they are spent: weights at a quantisation, KV cache at a context.
 
 In: a ``config.json`` or a model directory. Out: exact predictions of weight bytes (per tensor, by the rules of the
-writer: safetensors, or llama.cpp's quantiser for GGUF), of the KV cache, and an estimate of training memory; and the
-measured bytes of a directory to hold them against.
+writer: safetensors, or llama.cpp's quantiser for GGUF) and of the KV cache; and the measured bytes of a directory to
+hold them against. Memory of training is :mod:`spiritsafe.models.training_memory`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.records import Record
@@ -24,13 +24,11 @@ from spiritsafe.models.weights import read_tensor_table
 __all__ = [
     "Footprint",
     "Quantisation",
-    "TrainingMemory",
     "WeightClass",
     "kv_cache_bytes",
     "layers_within",
     "measure_bytes",
     "predict_footprint",
-    "predict_training",
     "shallower",
     "tensor_shapes",
     "weight_bytes",
@@ -95,38 +93,6 @@ class Footprint(Record):
     def total_bytes(self) -> int:
         """Weights and cache."""
         return self.weight_bytes + self.kv_cache_bytes
-
-
-@final
-class TrainingMemory(Record):
-    """Estimated peak bytes of training.
-
-    Attributes:
-        compute_bytes: The copy of the weights that the passes run on (0 when they run on the masters).
-        master_bytes: fp32 weights.
-        gradient_bytes: One fp32 gradient per weight.
-        optimiser_bytes: Adam's two fp32 moments.
-        activation_bytes: Kept for the backward pass.
-        head_bytes: One chunk of fp32 logits, turned into its gradient in place.
-        teacher_bytes: A live teacher's weights.
-    """
-
-    compute_bytes: int
-    master_bytes: int
-    gradient_bytes: int
-    optimiser_bytes: int
-    activation_bytes: int
-    head_bytes: int
-    teacher_bytes: int = 0
-    total_bytes: int
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        parts = self.compute_bytes + self.master_bytes + self.gradient_bytes + self.optimiser_bytes
-        parts += self.activation_bytes + self.head_bytes + self.teacher_bytes
-        if parts != self.total_bytes:
-            raise ValueError(f"the parts sum to {parts}, not {self.total_bytes}")
-        return self
 
 
 def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -251,55 +217,6 @@ def predict_footprint(
         weight_bytes=weight_bytes(tensor_shapes(config), quantisation),
         kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),
     )
-
-
-def predict_training(
-    config: Mapping[str, Any],
-    *,
-    num_tokens: int,
-    compute_dtype: Literal["fp32", "bf16"] = "bf16",
-    logits_bytes: int = 128 << 20,
-    checkpointing: bool = False,
-    teacher: Mapping[str, Any] | None = None,
-) -> TrainingMemory:
-    """Estimated peak bytes of one training step with AdamW and fp32 masters.
-
-    Args:
-        config: The model that learns.
-        num_tokens: Of one micro-batch.
-        compute_dtype: Of the passes.
-        logits_bytes: Most memory the loss head may hold logits in.
-        checkpointing: Keep only each block's input and recompute the rest.
-        teacher: A live teacher's ``config.json``, held in the compute type.
-
-    Raises:
-        CompatibilityError: Another architecture.
-    """
-    c = DecoderConfig.from_hf(config)
-    num_bytes = 2 if compute_dtype == "bf16" else 4
-    parameters = c.num_parameters
-    parts = {
-        "compute_bytes": parameters * num_bytes if compute_dtype == "bf16" else 0,
-        "master_bytes": 4 * parameters,
-        "gradient_bytes": 4 * parameters,  # accumulated in fp32 whatever the passes compute in
-        "optimiser_bytes": 8 * parameters,
-        "activation_bytes": _activation_bytes(c, num_tokens, num_bytes, checkpointing=checkpointing),
-        "head_bytes": logits_bytes,
-        "teacher_bytes": 0 if teacher is None else DecoderConfig.from_hf(teacher).num_parameters * num_bytes,
-    }
-    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
-
-
-def _activation_bytes(c: DecoderConfig, num_tokens: int, num_bytes: int, *, checkpointing: bool) -> int:
-    """What one forward keeps for its backward.
-
-    Per token and layer: the two norms' inputs and outputs, rotated queries and keys with values (before and after
-    packing for attention), attention's output, and gate, up, activation and product of the feed-forward.
-    """
-    query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
-    layer = 4 * c.hidden_size + 3 * (query + 2 * key_value) + 2 * query + 4 * c.intermediate_size
-    kept = c.num_layers * c.hidden_size + layer if checkpointing else c.num_layers * layer
-    return num_tokens * num_bytes * (kept + 2 * c.hidden_size)
 
 
 def measure_bytes(directory: Path) -> int:

@@ -16,7 +16,7 @@ import jinja2
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from spiritsafe.core.canonical import digest_bytes
+from spiritsafe.core.canonical import digest, digest_bytes
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files import read_json, storage_errors
 from spiritsafe.core.records import Message
@@ -52,8 +52,10 @@ class ChatFormat:
         end_id: The token that the template puts behind an assistant's turn.
         eos_ids: Every token that ends a completion, ``end_id`` first.
         pad_id: A token for positions that nothing looks at.
+        bos_id: The token that begins a text, where the tokenizer has one.
         vocab_size: Ids that the tokenizer knows, added tokens included.
         vocab_fingerprint: Digest of token ids, merges and added tokens.
+        template_fingerprint: Digest of the chat template.
 
     Raises:
         SourceError: The tokenizer's files are missing or damaged.
@@ -77,8 +79,11 @@ class ChatFormat:
         self.eos_ids = self._find_eos()
         pad = self._tokenizer.pad_token_id
         self.pad_id: int = self.end_id if pad is None else int(pad)
+        bos = self._tokenizer.bos_token_id
+        self.bos_id: int | None = None if bos is None else int(bos)
         self.vocab_size: int = self._fast.get_vocab_size(with_added_tokens=True)
         self.vocab_fingerprint = _fingerprint(self._fast)
+        self.template_fingerprint = digest(self._tokenizer.chat_template)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
@@ -157,6 +162,15 @@ class ChatFormat:
         """Text of tokens; special tokens leave no trace."""
         text: str = self._fast.decode(list(token_ids), skip_special_tokens=True)
         return text
+
+    def spell(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens with the names of special tokens in it."""
+        text: str = self._fast.decode(list(token_ids), skip_special_tokens=False)
+        return text
+
+    def text_ids(self, text: str) -> list[int]:
+        """Tokens of a rendered text; names of special tokens in it are obeyed, none is added."""
+        return self._encode(text)
 
     def save(self, directory: Path) -> None:
         """Copy the tokenizer's files into an existing directory.

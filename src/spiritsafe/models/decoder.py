@@ -7,7 +7,7 @@ H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -193,6 +193,19 @@ class Decoder(LanguageModel):
         Raises:
             CompatibilityError: A document is longer than the model's context.
         """
+        return self.forward_with_layers(batch, ())[0]
+
+    def forward_with_layers(self, batch: PackedBatch, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What :meth:`forward` gives, and the stream after each of some layers, in the order asked for.
+
+        Raises:
+            CompatibilityError: A document is longer than the model's context, or a layer is not there.
+        """
+        if not all(0 <= layer < self.num_layers for layer in layers):
+            raise CompatibilityError(
+                f"Layers {list(layers)} were asked of a model with layers 0 to {self.num_layers - 1}.",
+                hint="Name layers that the model has.",
+            )
         prefix = batch.prefix_length
         lengths = batch.lengths[1:] if prefix else batch.lengths
         longest = prefix + max(lengths)
@@ -205,13 +218,16 @@ class Decoder(LanguageModel):
         cos_NE, sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
         layout = make_layout(lengths, self.device)
         stream_NH = self.embed(batch.token_ids_N)
-        for block in self.blocks:
+        kept: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks):
             if self.activation_checkpointing and torch.is_grad_enabled():
                 stream_NH = checkpoint(block, stream_NH, cos_NE, sin_NE, layout, prefix, use_reentrant=False)
             else:
                 stream_NH = block(stream_NH, cos_NE, sin_NE, layout, prefix)
+            if index in layers:
+                kept[index] = stream_NH
         normed_NH: Tensor = self.norm(stream_NH)
-        return normed_NH
+        return normed_NH, tuple(kept[layer] for layer in layers)
 
     def head(self) -> Head:
         """The head; the embedding's own parameter when tied."""

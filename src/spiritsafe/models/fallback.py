@@ -6,6 +6,8 @@ no token sees padding behind it. Shapes: N tokens, D documents, T tokens of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -106,6 +108,14 @@ class TransformersModel(LanguageModel):
         Raises:
             CompatibilityError: A document is longer than the model's context, or the batch shares a prefix.
         """
+        return self.forward_with_layers(batch, ())[0]
+
+    def forward_with_layers(self, batch: PackedBatch, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What :meth:`forward` gives, and the stream after each of some layers, in the order asked for.
+
+        Raises:
+            CompatibilityError: As :meth:`forward`, or the model's layers cannot be read.
+        """
         if batch.prefix_length:
             raise CompatibilityError(
                 "A transformers model does not take batches with a shared prefix.",
@@ -122,9 +132,34 @@ class TransformersModel(LanguageModel):
         ids_DT = torch.zeros(len(batch.lengths), longest, dtype=torch.int64, device=lengths_D.device)
         ids_DT[mask_DT] = batch.token_ids_N
         # The mask matters to experts' load balancing and to non-attention layers; causality alone hides padding.
-        output = self.model.get_decoder()(input_ids=ids_DT, attention_mask=mask_DT.long(), use_cache=False)
+        with self._kept_layers(layers) as kept:
+            output = self.model.get_decoder()(input_ids=ids_DT, attention_mask=mask_DT.long(), use_cache=False)
         hidden_NH: Tensor = output.last_hidden_state[mask_DT]
-        return hidden_NH
+        return hidden_NH, tuple(kept[layer][mask_DT] for layer in layers)
+
+    @contextmanager
+    def _kept_layers(self, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+        """Outputs ``[D, T, H]`` of some layers of the forward pass made inside the block; the others are not kept."""
+        blocks = getattr(self.model.get_decoder(), "layers", None) if layers else []
+        if blocks is None or not all(0 <= layer < len(blocks) for layer in layers):
+            raise CompatibilityError(
+                f"Layers {list(layers)} of {type(self.model).__name__} cannot be read.",
+                hint="Name layers that the model has; models without a plain list of layers cannot be matched.",
+            )
+        kept: dict[int, Tensor] = {}
+
+        def keeper(layer: int) -> Callable[[nn.Module, object, Any], None]:
+            def keep(module: nn.Module, inputs: object, output: Any) -> None:
+                kept[layer] = output[0] if isinstance(output, tuple) else output
+
+            return keep
+
+        handles = [blocks[layer].register_forward_hook(keeper(layer)) for layer in layers]
+        try:
+            yield kept
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def head(self) -> Head:
         """The head, sharing storage with the parameters."""

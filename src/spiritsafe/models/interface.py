@@ -7,6 +7,7 @@ width, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -48,6 +49,14 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: PackedBatch) -> Tensor:
         """Hidden states after the final norm, ``[N, H]``; documents do not see each other."""
+
+    @abstractmethod
+    def forward_with_layers(self, batch: PackedBatch, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What :meth:`forward` gives, and the residual stream after each of some layers (from 0), ``[N, H]`` each.
+
+        Raises:
+            CompatibilityError: A layer is not there, or the model is not of a family whose layers can be read.
+        """
 
     @abstractmethod
     def head(self) -> Head:

@@ -30,11 +30,13 @@ from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.weights import read_tensor_table, torch_dtype, weight_files, write_safetensors
 
 __all__ = [
+    "Body",
     "DepthPlan",
     "block_influence",
     "choose_layers",
     "cut_depth",
     "layers_for_fraction",
+    "make_bodies",
     "mean_loss",
 ]
 
@@ -65,8 +67,13 @@ class DepthPlan:
 
 
 @final
-class _Body:
-    """A Decoder's blocks over one packed batch, one at a time."""
+class Body:
+    """A Decoder's blocks over one packed batch, one at a time.
+
+    Args:
+        model: The Decoder.
+        batch: On its device.
+    """
 
     def __init__(self, model: Decoder, batch: PackedBatch) -> None:
         self.model = model
@@ -76,13 +83,16 @@ class _Body:
         self._layout: Layout = make_layout(batch.lengths, model.device)
 
     def start(self) -> Tensor:
+        """The stream that enters the first block, ``[N, H]``."""
         return self.model.embed(self.batch.token_ids_N)
 
     def apply(self, layer: int, stream_NH: Tensor) -> Tensor:
+        """The stream after one block."""
         out: Tensor = self.model.blocks[layer](stream_NH, self._cos_NE, self._sin_NE, self._layout)
         return out
 
     def run(self, layers: Sequence[int], stream_NH: Tensor) -> Tensor:
+        """The stream after some blocks, in the order given."""
         for layer in layers:
             stream_NH = self.apply(layer, stream_NH)
         return stream_NH
@@ -97,7 +107,8 @@ class _Body:
         return total
 
 
-def _bodies(model: Decoder, documents: Sequence[Document], tokens_per_batch: int) -> list[_Body]:
+def make_bodies(model: Decoder, documents: Sequence[Document], tokens_per_batch: int) -> list[Body]:
+    """The documents in packed batches of about ``tokens_per_batch`` tokens, each with the model's blocks."""
     batches: list[list[Document]] = []
     room = 0
     for document in documents:
@@ -106,10 +117,10 @@ def _bodies(model: Decoder, documents: Sequence[Document], tokens_per_batch: int
             room = tokens_per_batch
         batches[-1].append(document)
         room -= len(document.token_ids)
-    return [_Body(model, pack_documents(batch).to(model.device)) for batch in batches]
+    return [Body(model, pack_documents(batch).to(model.device)) for batch in batches]
 
 
-def _num_supervised(bodies: Sequence[_Body]) -> int:
+def _num_supervised(bodies: Sequence[Body]) -> int:
     count = sum(body.batch.num_supervised for body in bodies)
     if count == 0:
         raise NumericalError(
@@ -137,7 +148,7 @@ def block_influence(
         One number a layer, 0 for a layer that leaves directions as they are.
     """
     sums = [0.0] * model.num_layers
-    bodies = _bodies(model, documents, tokens_per_batch)
+    bodies = make_bodies(model, documents, tokens_per_batch)
     for body in bodies:
         stream_NH = body.start()
         for layer in range(model.num_layers):
@@ -157,7 +168,7 @@ def mean_loss(
     Raises:
         NumericalError: No token is supervised.
     """
-    bodies = _bodies(model, documents, tokens_per_batch)
+    bodies = make_bodies(model, documents, tokens_per_batch)
     layers = range(model.num_layers) if keep is None else keep
     return sum(body.loss(body.run(layers, body.start())) for body in bodies) / _num_supervised(bodies)
 
@@ -227,7 +238,7 @@ def _remove_greedily(
     tokens_per_batch: int,
     events: EventSink,
 ) -> list[tuple[int, float]]:
-    bodies = _bodies(model, documents, tokens_per_batch)
+    bodies = make_bodies(model, documents, tokens_per_batch)
     count = _num_supervised(bodies)
     kept = list(range(model.num_layers))
     removed: list[tuple[int, float]] = []
@@ -244,7 +255,7 @@ def _remove_greedily(
     return removed
 
 
-def _losses_without(body: _Body, kept: Sequence[int], candidates: Sequence[int]) -> Iterator[tuple[int, float]]:
+def _losses_without(body: Body, kept: Sequence[int], candidates: Sequence[int]) -> Iterator[tuple[int, float]]:
     """For each candidate the loss without it; the stream in front of it is computed once for all."""
     stream_NH = body.start()
     for place, layer in enumerate(kept):

@@ -57,7 +57,7 @@ def examinees(context: RunContext) -> list[tuple[str, Path]]:
     return [
         ("base", base_directory(context)),
         ("teacher", context.stage("teach").path / "model"),
-        *((student.name, context.stage(student.name).path / "model") for student in context.recipe.students),
+        *((student.name, context.stage(student.name).path / "model") for student in context.recipe.rungs),
     ]
 
 

@@ -20,6 +20,8 @@ from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.records import Record, Sampling
+from spiritsafe.distill import CaptureConfig
+from spiritsafe.pipeline.student_recipe import StudentRecipe
 from spiritsafe.training import TrainConfig
 
 __all__ = [
@@ -28,12 +30,15 @@ __all__ = [
     "Recipe",
     "SampleRecipe",
     "SourceRecipe",
-    "StudentRecipe",
     "TaskRecipe",
     "TeachRecipe",
     "load_recipe",
     "packaged_recipes",
 ]
+
+
+_TAKEN = frozenset(("base", "teacher", "source", "seal", "traces", "teach", "sample", "capture", "exam", "report"))
+"""Names of other models and of stages."""
 
 
 class SourceRecipe(Record):
@@ -88,41 +93,6 @@ class SampleRecipe(Record):
     shard_size: int = Field(default=128, ge=1)
 
 
-class StudentRecipe(Record):
-    """One rung of the ladder: cut from the taught teacher, then distilled.
-
-    Attributes:
-        name: Its name in the report and in its certificate.
-        share: Most of the teacher's weight bytes it may have, at the same quantisation.
-        criterion: How layers are chosen for removal: "loss" (the removal that raises the loss least, one after the
-            other) or "influence" (block influence, arXiv 2403.03853).
-        calibration: Documents the choice is measured on.
-        traces: What it learns from: "worked" solutions, the teacher's verified "sampled" attempts, or both.
-        problems: Most documents; they are shuffled by the seed.
-        objective: "traces" (cross-entropy) or "forward_kl" (the live teacher's full distribution).
-        ce_share: Share of the cross-entropy in the loss; the rest is the KL. Has no effect with "traces".
-        temperature: Of both distributions in the KL.
-        train: How to train.
-    """
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    share: float = Field(gt=0.0, le=1.0)
-    criterion: Literal["loss", "influence"] = "loss"
-    calibration: int = Field(default=32, ge=1)
-    traces: tuple[Literal["worked", "sampled"], ...] = ("worked", "sampled")
-    problems: int = Field(ge=1)
-    objective: Literal["traces", "forward_kl"] = "forward_kl"
-    ce_share: float = Field(default=0.0, ge=0.0, lt=1.0)
-    temperature: float = Field(default=1.0, gt=0.0)
-    train: TrainConfig
-
-    @model_validator(mode="after")
-    def _options_take_effect(self) -> StudentRecipe:
-        if self.objective == "traces" and (self.ce_share != 0.0 or self.temperature != 1.0):
-            raise ValueError('ce_share and temperature have no effect with objective "traces": leave them out')
-        return self
-
-
 class ExamRecipe(Record):
     """The sealed exam that every model sits.
 
@@ -152,7 +122,11 @@ class EngineRecipe(Record):
 
 
 class Recipe(Record):
-    """Everything a run depends on."""
+    """Everything a run depends on.
+
+    Attributes:
+        cache: How the teacher's signal is kept for students with ``signal = "cached"``; one cache serves them all.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     summary: str = ""
@@ -161,19 +135,31 @@ class Recipe(Record):
     task: TaskRecipe
     teach: TeachRecipe
     sample: SampleRecipe | None = None
+    cache: CaptureConfig | None = None
     students: tuple[StudentRecipe, ...] = ()
     exam: ExamRecipe
     engine: EngineRecipe = EngineRecipe()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
-        names = [student.name for student in self.students]
-        if len(set(names)) != len(names) or {"base", "teacher"} & set(names):
-            raise ValueError('students need names of their own, other than "base" and "teacher"')
+        names = [student.name for student in self.rungs]
+        if len(set(names)) != len(names) or _TAKEN & set(names):
+            raise ValueError(f"students need names of their own, other than {', '.join(sorted(_TAKEN))}")
+        if any(name.startswith("cut-") for name in names):
+            raise ValueError('names that begin with "cut-" belong to stages')
         for student in self.students:
             if "sampled" in student.traces and self.sample is None:
                 raise ValueError(f'student {student.name!r} learns from "sampled" traces: add a [sample] section')
+            if student.signal == "cached" and self.cache is None:
+                raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
+        if self.cache is not None and all(student.signal == "live" for student in self.students):
+            raise ValueError('no student has signal = "cached": leave the [cache] section out')
         return self
+
+    @property
+    def rungs(self) -> tuple[StudentRecipe, ...]:
+        """Every student that will be made, repetitions apart."""
+        return tuple(copy for student in self.students for copy in student.copies)
 
     def resolved(self) -> dict[str, JSON]:
         """The JSON value that names the run: every setting, and the version of this program."""

@@ -20,7 +20,9 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.core.files import ensure_directory, locked
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
+from spiritsafe.pipeline.capturing import capture_teacher
 from spiritsafe.pipeline.context import RunContext, RunWatcher
+from spiritsafe.pipeline.cutting import cut_stage, make_cut
 from spiritsafe.pipeline.examine import seal_paper, sit_exam
 from spiritsafe.pipeline.peak import peak_bytes, reset_peak
 from spiritsafe.pipeline.recipe import Recipe
@@ -106,18 +108,8 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
                 ),  # holds seconds, which differ each time; its digest without them is in the result
             )
         )
-    for student, settings in zip(recipe.students, whole["students"], strict=True):
-        sources = ("traces",) if recipe.sample is None else ("traces", "sample")
-        stages.append(
-            StageSpec(
-                name=student.name,
-                work=partial(make_student, student),
-                settings={**common, "student": settings, "engine": whole["engine"]},
-                after=("teach", *sources),
-                scratch=("training", "cut"),
-            )
-        )
-    models = ("source", "teach", *(student.name for student in recipe.students))
+    stages += _student_stages(recipe, common)
+    models = ("source", "teach", *(student.name for student in recipe.rungs))
     stages.append(
         StageSpec(
             name="exam",
@@ -129,6 +121,46 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
     )
     before = tuple(stage.name for stage in stages)
     stages.append(StageSpec(name="report", work=write_summary, settings={"recipe": whole}, after=before))
+    return stages
+
+
+def _student_stages(recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
+    """One capture for all cached students, one cut for all students that have the same, and each student."""
+    engine = recipe.engine.to_json()
+    sources = ("teach", "traces") if recipe.sample is None else ("teach", "traces", "sample")
+    stages: list[StageSpec] = []
+    if recipe.cache is not None:
+        wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.signal == "cached"]
+        settings: dict[str, JSON] = {**common, "cache": recipe.cache.to_json(), "wanted": wanted}
+        stages.append(StageSpec(name="capture", work=capture_teacher, settings=settings, after=sources))
+    made: set[str] = set()
+    for student in recipe.rungs:
+        settings = {**common, "student": student.to_json(), "engine": engine}
+        cut = None if student.source is not None else cut_stage(student, recipe.students)
+        if cut is not None and cut not in made:
+            # a race heals its candidates in the student's own way
+            training = student.train.to_json() if student.shape == "race" else None
+            cut_settings = {**common, "cut": student.cut.to_json(), "problems": student.problems, "train": training}
+            stages.append(
+                StageSpec(
+                    name=cut,
+                    work=partial(make_cut, student),
+                    settings=cut_settings,
+                    after=sources,
+                    scratch=("candidates", "race"),
+                )
+            )
+            made.add(cut)
+        after = (*sources, *((cut,) if cut else ()), *(("capture",) if student.signal == "cached" else ()))
+        stages.append(
+            StageSpec(
+                name=student.name,
+                work=partial(make_student, student),
+                settings=settings,
+                after=after,
+                scratch=("training", "start", "rounds"),
+            )
+        )
     return stages
 
 

@@ -1,115 +1,266 @@
-"""Student stages: layers are cut from the taught teacher to a byte budget, then the rest is distilled."""
+"""Student stages: a model cut from the taught teacher, or a random one of its shape, is distilled."""
 
 from __future__ import annotations
 
-import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
 
 import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import write_json
-from spiritsafe.core.records import Parent
+from spiritsafe.core.files import read_json
+from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
-from spiritsafe.distill import ForwardKLObjective
-from spiritsafe.models import (
-    Decoder,
-    LoadedModel,
-    choose_layers,
-    cut_depth,
-    layers_for_fraction,
-    load_model,
-    require_same_vocabulary,
-    save_checkpoint,
+from spiritsafe.distill import (
+    DistilObjective,
+    HiddenMatch,
+    LiveTeacher,
+    OnPolicyFeed,
+    TeacherSignal,
+    make_hidden_match,
 )
+from spiritsafe.models import (
+    ChatFormat,
+    CutPlan,
+    Decoder,
+    Document,
+    LanguageModel,
+    LoadedModel,
+    load_model,
+    parent_of,
+    randomise,
+    read_cut_plan,
+    renumber_documents,
+    require_same_vocabulary,
+    resolve_source,
+    save_checkpoint,
+    with_vocabulary,
+)
+from spiritsafe.pipeline.across import across_objective
+from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.capturing import open_cache
 from spiritsafe.pipeline.context import RunContext, Trace
-from spiritsafe.pipeline.recipe import StudentRecipe
+from spiritsafe.pipeline.cutting import cut_stage
+from spiritsafe.pipeline.student_recipe import HiddenRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of, train_model
-from spiritsafe.pipeline.traces import sampled_traces, worked_traces
-from spiritsafe.training import Objective, TracesObjective, discard_state
+from spiritsafe.pipeline.traces import student_traces
+from spiritsafe.tasks import load_task
+from spiritsafe.training import Feed, Objective, TracesObjective, TrainConfig, discard_state
 
 __all__ = ["make_student"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What a student's training is put together from.
+
+    Attributes:
+        chat: The teacher's.
+        teacher: The teacher's record.
+        config: The teacher's ``config.json``.
+        speaker: The teacher in the student's vocabulary; None where nothing needs it live.
+        student: What will be trained.
+        plan: How it was cut.
+        traces: What it learns from.
+        documents: The same in the student's tokens; the order is that of the traces.
+    """
+
+    chat: ChatFormat
+    teacher: Checkpoint
+    config: Mapping[str, Any]
+    speaker: LanguageModel | None
+    student: LoadedModel
+    plan: CutPlan | None
+    traces: Sequence[Trace]
+    documents: Sequence[Document]
+
+    @property
+    def is_renumbered(self) -> bool:
+        """Whether the student has a part of the teacher's vocabulary."""
+        return self.plan is not None and self.plan.kept_ids is not None
 
 
 def make_student(
     recipe: StudentRecipe, context: RunContext, stage: StageDirectory, events: EventSink
 ) -> dict[str, JSON]:
-    """Cut, then distil one student."""
-    teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
-    student, plan = _cut(recipe, context, stage, teacher, events)
-    require_same_vocabulary(teacher.chat, student.chat)
-    traces = _traces(recipe, context)
-    objective, used_as = _objective(recipe, teacher)
-    result = train_model(context, stage, student, documents_of(student, traces), objective, recipe.train, events)
-    parent = Parent(
-        name=teacher.checkpoint.name,
-        digest=teacher.checkpoint.digest,
-        license=teacher.checkpoint.license,
-        used_as=("weights", *used_as, *(("outputs",) if "sampled" in recipe.traces else ())),
+    """Distil one student: 1. what goes in, 2. checks, 3. training, 4. the checkpoint.
+
+    Raises:
+        CompatibilityError: Teacher and student do not read the documents alike.
+        BudgetError: It does not fit into this machine's memory.
+    """
+    parts = _parts(recipe, context, stage, events)  # 1.
+    objective: Objective
+    if recipe.objective == "across":
+        documents, objective = across_objective(
+            stage, _live(parts), parts.chat, parts.student, parts.traces, ce_share=recipe.ce_share
+        )
+        parts = replace(parts, documents=documents)
+    else:
+        objective = _objective(recipe, context, parts)
+    audit_stage(  # 2.
+        stage,
+        parts.student,
+        parts.documents,
+        () if recipe.objective == "across" or parts.is_renumbered else _read_by(recipe, parts.traces),
+        recipe.train,
+        events,
+        teacher=None if recipe.objective == "traces" or parts.is_renumbered else parts.chat,
+        same_tokens=recipe.objective != "across",
     )
-    checkpoint = save_checkpoint(
+    config = fit_memory(
+        stage,
+        parts.student,
+        parts.documents,
+        recipe.train,
+        events,
+        device=context.device,
+        beside=Beside(
+            teacher=None if parts.speaker is None else parts.config,
+            matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
+        ),
+    )
+    feed = _feed(recipe, context, stage, parts, config, events)  # 3.
+    result = train_model(context, stage, parts.student, feed or parts.documents, objective, config, events)
+    checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
-        student.model,
-        student.chat,
+        parts.student.model,
+        parts.student.chat,
         name=f"{context.recipe.name}-{recipe.name}",
-        license=teacher.checkpoint.license,
-        parents=(parent,),
+        license=(parts.teacher if recipe.source is None else parts.student.checkpoint).license,
+        parents=(
+            parent_of(parts.teacher, *_used_as(recipe)),
+            *(() if recipe.source is None else (parent_of(parts.student.checkpoint, "weights"),)),
+        ),
         recipe=context.run.hash,
     )
     discard_state(stage.path / "training")  # three times the weights, and no longer needed
+    share = checkpoint.weight_bytes / parts.teacher.weight_bytes
     return {
         "digest": checkpoint.digest,
         "steps": result.steps,
         "tokens": result.tokens,
-        "share": checkpoint.weight_bytes / teacher.checkpoint.weight_bytes,
-        "cut": plan,
-        "summary": (
-            f"{checkpoint.weight_bytes / teacher.checkpoint.weight_bytes:.1%} of the teacher's bytes, "
-            f"{result.tokens:,} tokens, loss {result.final_loss:.3f}"
-        ),
+        "share": share,
+        "summary": f"{share:.1%} of the teacher's bytes, {result.tokens:,} tokens, loss {result.final_loss:.3f}",
     }
 
 
-def _cut(
-    recipe: StudentRecipe, context: RunContext, stage: StageDirectory, teacher: LoadedModel, events: EventSink
-) -> tuple[LoadedModel, dict[str, JSON]]:
-    if not isinstance(teacher.model, Decoder):
-        raise CompatibilityError(
-            f"{teacher.checkpoint.name} is not of the Decoder's family, so its layers cannot be cut.",
-            hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
-        )
-    # Calibrated on traces the student will learn from: train bucket only.
-    calibration = documents_of(teacher, _traces(recipe, context)[: recipe.calibration])
-    num_keep = layers_for_fraction(teacher.directory, recipe.share, "fp32")
-    plan = choose_layers(teacher.model, calibration, num_keep, criterion=recipe.criterion, events=events)
-    report: dict[str, JSON] = {
-        "keep": list(plan.keep),
-        "removed": list(plan.removed),
-        "loss_before": plan.loss_before,
-        "loss_after": plan.loss_after,
-    }
-    write_json(stage.path / "cut.json", report)
-    directory = stage.path / "cut"
-    cut_depth(teacher.directory, directory, plan.keep, name=f"{recipe.name}-cut", recipe=context.run.hash)
-    return load_model(directory, dtype=torch.float32, device=context.device), report
-
-
-def _traces(recipe: StudentRecipe, context: RunContext) -> list[Trace]:
-    """What this student learns from, at most ``recipe.problems``, mixed by the seed."""
-    traces: list[Trace] = []
+def _used_as(recipe: StudentRecipe) -> tuple[str, ...]:
+    used = ["weights"] if recipe.start == "teacher" and recipe.source is None else []
+    if recipe.objective != "traces":
+        used.append("logits")
+    if recipe.hidden is not None:
+        used.append("hidden_states")
     if "sampled" in recipe.traces:
-        traces += sampled_traces(context)
-    if "worked" in recipe.traces:
-        traces += worked_traces(context, recipe.name)
-    random.Random(context.seed("mix", recipe.name)).shuffle(traces)
-    return traces[: recipe.problems]
+        used.append("outputs")
+    return tuple(used)
 
 
-def _objective(recipe: StudentRecipe, teacher: LoadedModel) -> tuple[Objective, tuple[str, ...]]:
-    if recipe.objective == "traces":
-        return TracesObjective(), ()
-    objective = ForwardKLObjective(
-        teacher.model, ce_share=recipe.ce_share, temperature=recipe.temperature, same_tokenizer=True
+def _read_by(recipe: StudentRecipe, traces: Sequence[Trace]) -> list[Trace]:
+    """Traces as a student reads them: one of another family reads the text of what the teacher drew."""
+    return [replace(trace, token_ids=()) for trace in traces] if recipe.source is not None else list(traces)
+
+
+def _live(parts: _Parts) -> LanguageModel:
+    if parts.speaker is None:
+        raise TypeError("this objective keeps the teacher live")
+    return parts.speaker
+
+
+def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> _Parts:
+    teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
+    traces = student_traces(context, recipe.traces, recipe.problems)
+    plan = None
+    if recipe.source is not None:
+        directory = resolve_source(recipe.source, cache=context.cache, events=events)
+    else:
+        directory = context.stage(cut_stage(recipe, context.recipe.students)).path / "model"
+        plan = read_cut_plan(directory)
+        if recipe.start == "random":
+            directory = _random_start(recipe, context, directory, stage.path / "start")
+    student = load_model(directory, dtype=torch.float32, device=context.device)
+    speaker: LanguageModel | None = teacher.model
+    if plan is not None and plan.kept_ids is not None and isinstance(teacher.model, Decoder):
+        documents = renumber_documents(documents_of(teacher, traces), plan.kept_ids)
+        speaker = with_vocabulary(teacher.model, plan.kept_ids)
+    else:
+        documents = documents_of(student, _read_by(recipe, traces))
+        if recipe.objective not in ("across", "traces"):
+            require_same_vocabulary(teacher.chat, student.chat)
+    if recipe.objective == "traces" or recipe.signal == "cached":
+        speaker = None
+    return _Parts(
+        chat=teacher.chat,
+        teacher=teacher.checkpoint,
+        config=read_json(teacher.directory / "config.json"),
+        speaker=speaker,
+        student=student,
+        plan=plan,
+        traces=traces,
+        documents=documents,
     )
-    return objective, ("logits",)
+
+
+def _random_start(recipe: StudentRecipe, context: RunContext, source: Path, target: Path) -> Path:
+    if not target.exists():  # it is whole if it is there
+        seed = context.seed("random weights", recipe.name)
+        randomise(source, target, seed, name=f"{recipe.name}-start", recipe=context.run.hash)
+    return target
+
+
+def _feed(
+    recipe: StudentRecipe,
+    context: RunContext,
+    stage: StageDirectory,
+    parts: _Parts,
+    config: TrainConfig,
+    events: EventSink,
+) -> Feed | None:
+    """The student's own answers to the problems of its traces, mixed with the traces; None trains on these alone."""
+    if recipe.on_policy is None:
+        return None
+    problems = list({trace.problem.id: trace.problem for trace in parts.traces}.values())
+    own = recipe.on_policy.model_copy(update={"seed": context.seed("on policy", recipe.name)})
+    return OnPolicyFeed(
+        parts.student,
+        problems,
+        own,
+        config,
+        directory=stage.path / "rounds",
+        off_policy=parts.documents if own.share < 1.0 else (),
+        task=load_task(context.recipe.task.spec),
+        events=events,
+        max_batch=context.recipe.engine.max_batch,
+    )
+
+
+def _objective(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Objective:
+    if recipe.objective == "traces":
+        return TracesObjective()
+    signal: TeacherSignal = (
+        open_cache(context, parts.teacher, parts.chat) if recipe.signal == "cached" else LiveTeacher(_live(parts))
+    )
+    hidden = None if recipe.hidden is None else _hidden(recipe, recipe.hidden, context, parts)
+    return DistilObjective(signal, recipe.mix, same_tokenizer=True, hidden=hidden)
+
+
+def _hidden(recipe: StudentRecipe, hidden: HiddenRecipe, context: RunContext, parts: _Parts) -> HiddenMatch:
+    # A random student shares no layer and no channel with the teacher, whatever its shape.
+    plan = parts.plan if recipe.start == "teacher" else None
+    return make_hidden_match(
+        parts.student.model,
+        _live(parts),
+        parts.documents[: recipe.calibration],
+        num_pairs=hidden.pairs,
+        kept_layers=None if plan is None else plan.kept_layers,
+        kept_channels=None if plan is None else plan.kept_channels,
+        weight=hidden.weight,
+        until=hidden.until,
+        share_of_tokens=hidden.share_of_tokens,
+        seed=context.seed("hidden", recipe.name),
+        method=hidden.method,
+    )

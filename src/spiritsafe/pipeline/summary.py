@@ -61,6 +61,13 @@ __all__ = ["REPORT_FILE", "rebuild_report", "terminal_summary_of", "write_summar
 REPORT_FILE = "report.html"
 _DATA_FILE = "report.json"
 _TRANSCRIPTS = 6
+_DIVERGENCES = {
+    "forward_kl": "forward KL",
+    "reverse_kl": "reverse KL",
+    "jsd": "Jensen–Shannon divergence",
+    "skew_forward_kl": "skew forward KL",
+    "skew_reverse_kl": "skew reverse KL",
+}
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 
 
@@ -120,7 +127,7 @@ def _gather(context: RunContext) -> ReportData:
             traces=_trace_counts(context),
         ),
         stages=_stages(context),
-        curves=tuple(_curve(context, name) for name in ("teach", *(s.name for s in recipe.students))),
+        curves=tuple(_curve(context, name) for name in ("teach", *(s.name for s in recipe.rungs))),
         ladder=tuple(_rung(name, certificates, checkpoints[name]) for name, _ in models),
         exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
         outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
@@ -207,10 +214,13 @@ def _stages(context: RunContext) -> tuple[Stage, ...]:
 
 def _curve(context: RunContext, name: str) -> TrainingCurve:
     points = read_json(context.stage(name).path / "curve.json")
-    student = next((s for s in context.recipe.students if s.name == name), None)
+    student = next((s for s in context.recipe.rungs if s.name == name), None)
     loss_name = "cross-entropy on traces"
-    if student is not None and student.objective == "forward_kl":
-        loss_name = "forward KL to the teacher" + (" + cross-entropy" if student.ce_share else "")
+    if student is not None and student.objective != "traces":
+        loss_name = f"{_DIVERGENCES[student.objective]} to the teacher"
+        loss_name += " + cross-entropy" if student.ce_share else ""
+        loss_name += " + hidden states" if student.hidden is not None else ""
+        loss_name += ", on its own answers" if student.on_policy is not None else ""
     losses, accuracies, tokens = [], [], 0
     for point in points:
         tokens += int(point["tokens"])

@@ -21,11 +21,21 @@ from spiritsafe.models import (
     parent_of,
     save_checkpoint,
 )
+from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.context import RunContext, Trace
 from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.tasks import load_task
-from spiritsafe.training import Evaluate, Objective, TracesObjective, TrainConfig, TrainResult, discard_state, train
+from spiritsafe.training import (
+    Evaluate,
+    Feed,
+    Objective,
+    TracesObjective,
+    TrainConfig,
+    TrainResult,
+    discard_state,
+    train,
+)
 
 __all__ = ["documents_of", "teach", "train_model"]
 
@@ -65,7 +75,7 @@ def train_model(
     context: RunContext,
     stage: StageDirectory,
     loaded: LoadedModel,
-    documents: Sequence[Document],
+    documents: Sequence[Document] | Feed,
     objective: Objective,
     config: TrainConfig,
     events: EventSink,
@@ -88,8 +98,13 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
     """Fine-tune the base model on its share of the worked traces."""
     directory: Path = base_directory(context)
     loaded = load_model(directory, dtype=torch.float32, device=context.device)
-    documents = documents_of(loaded, worked_traces(context, "teach"))
-    result = train_model(context, stage, loaded, documents, TracesObjective(), context.recipe.teach.train, events)
+    traces = worked_traces(context, "teach")
+    documents = documents_of(loaded, traces)
+    audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
+    config = fit_memory(
+        stage, loaded, documents, context.recipe.teach.train, events, device=context.device, beside=Beside()
+    )
+    result = train_model(context, stage, loaded, documents, TracesObjective(), config, events)
     parent = loaded.checkpoint
     checkpoint = save_checkpoint(
         stage.path / "model",

@@ -6,8 +6,11 @@ verifier calls correct. Both leave ``traces.jsonl``. Only the train bucket is re
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
+from typing import Literal
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import TaskError
@@ -20,7 +23,14 @@ from spiritsafe.pipeline.context import RunContext, Trace, read_traces, write_tr
 from spiritsafe.rollouts import collect, verified
 from spiritsafe.tasks import Task, load_task
 
-__all__ = ["sample_teacher", "sampled_traces", "train_problems", "worked_traces", "write_worked_traces"]
+__all__ = [
+    "sample_teacher",
+    "sampled_traces",
+    "student_traces",
+    "train_problems",
+    "worked_traces",
+    "write_worked_traces",
+]
 
 
 def train_problems(context: RunContext, *, first: int, count: int) -> list[Problem]:
@@ -46,7 +56,7 @@ def _verified_solutions(task: Task, problems: list[Problem]) -> tuple[list[Trace
 
 
 def write_worked_traces(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """Worked solutions for teaching, and fresh ones for each student that asks for them.
+    """Worked solutions for teaching, and fresh ones that all students share.
 
     Raises:
         TaskError: The task has no worked solution that its own verifier accepts.
@@ -84,13 +94,29 @@ def _problems_needed(context: RunContext) -> dict[str, int]:
     needed = {"teach": recipe.teach.problems}
     if recipe.sample is not None:
         needed["sample"] = recipe.sample.problems
-    needed |= {student.name: student.problems for student in recipe.students if "worked" in student.traces}
+    worked = [student.problems for student in recipe.students if "worked" in student.traces]
+    if worked:
+        needed["students"] = max(worked)
     return needed
 
 
-def worked_traces(context: RunContext, name: str) -> list[Trace]:
-    """The worked traces that "teach" or a student learns from."""
+def worked_traces(context: RunContext, name: Literal["teach", "students"]) -> list[Trace]:
+    """The worked traces that the teacher or the students learn from."""
     return read_traces(context.stage("traces").path / f"{name}.jsonl")
+
+
+def student_traces(context: RunContext, kinds: Sequence[str], count: int) -> list[Trace]:
+    """What a student learns from: the first ``count`` of these kinds, in an order that all students share.
+
+    A student that wants fewer gets a part of what another one gets, so one cache of the teacher's signal serves all.
+    """
+    traces: list[Trace] = []
+    if "sampled" in kinds:
+        traces += sampled_traces(context)
+    if "worked" in kinds:
+        traces += worked_traces(context, "students")
+    random.Random(context.seed("mix")).shuffle(traces)
+    return traces[:count]
 
 
 def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:

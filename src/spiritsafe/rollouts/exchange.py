@@ -16,9 +16,9 @@ Exercised by ``pytest tests/unit/rollouts/test_exchange.py``.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 import aiohttp
 from pydantic import Field
@@ -29,6 +29,8 @@ from spiritsafe.rollouts.limits import retry_after_s
 from spiritsafe.rollouts.reply import ChatReply, parse_complaint, parse_reply, printable
 
 __all__ = ["Exchange", "RemoteConfig", "Trouble"]
+
+_Reply = TypeVar("_Reply")
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _USED_UP = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
@@ -134,6 +136,29 @@ class Exchange:
         Raises:
             EndpointError: The endpoint is unusable.
         """
+
+        def read(data: bytes) -> ChatReply:
+            return parse_reply(
+                data,
+                prompt_bytes=prompt_bytes,
+                max_tokens=sampling.max_tokens,
+                stop=sampling.stop,
+                logprobs=self._config.logprobs,
+                secret=self._api_key,
+            )
+
+        return await self.ask(body, read)
+
+    async def ask(self, body: bytes, read: Callable[[bytes], _Reply]) -> _Reply | Trouble:
+        """One request of any route.
+
+        Args:
+            body: The JSON request.
+            read: Makes a reply of the bytes that came with status 200; raises EndpointError when they are unusable.
+
+        Raises:
+            EndpointError: The endpoint is unusable.
+        """
         try:
             status, headers, data = await self.post(body)
         except TimeoutError:
@@ -157,14 +182,7 @@ class Exchange:
         if data is None:
             return Trouble(reason=f"garbage reply: longer than {self._config.max_reply_bytes} bytes")
         try:
-            return parse_reply(
-                data,
-                prompt_bytes=prompt_bytes,
-                max_tokens=sampling.max_tokens,
-                stop=sampling.stop,
-                logprobs=self._config.logprobs,
-                secret=self._api_key,
-            )
+            return read(data)
         except EndpointError as error:
             content_type = printable(headers.get("Content-Type", "none"), secret=self._api_key)
             is_json = content_type.startswith("application/json")

@@ -28,7 +28,7 @@ from spiritsafe.rollouts.endpoint import ChatEndpoint
 from spiritsafe.rollouts.exchange import RemoteConfig
 from spiritsafe.rollouts.usage import UsageAccount, UsageReport
 
-__all__ = ["RemoteGenerator", "api_root"]
+__all__ = ["RemoteGenerator", "api_root", "read_api_key"]
 
 _VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*(/|$)")
 
@@ -56,7 +56,12 @@ def api_root(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}{'' if _VERSION_SEGMENT.search(path) else '/v1'}"
 
 
-def _api_key(variable: str | None) -> str | None:
+def read_api_key(variable: str | None) -> str | None:
+    """The key in an environment variable; None without a variable.
+
+    Raises:
+        RecipeError: The variable is not set, or holds no key.
+    """
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
@@ -135,7 +140,7 @@ class RemoteGenerator:
             url=f"{root}/chat/completions",
             model=model,
             model_digest=self._info.digest,
-            api_key=_api_key(api_key_env),
+            api_key=read_api_key(api_key_env),
             config=self._config,
             account=self._account,
         )

@@ -4,19 +4,25 @@ In: a model, documents, an objective, a :class:`TrainConfig`. Out: a trained mod
 """
 
 from spiritsafe.training.config import TrainConfig, learning_rate_at
+from spiritsafe.training.feed import Feed, FixedFeed
 from spiritsafe.training.loop import Evaluate, TrainResult, train
 from spiritsafe.training.objective import LossResult, Objective, TracesObjective
+from spiritsafe.training.parallel import Parallel, current_parallel
 from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.state import discard_state, weights_fingerprint
 
 __all__ = [
     "Evaluate",
+    "Feed",
+    "FixedFeed",
     "LossResult",
     "Objective",
+    "Parallel",
     "TracesObjective",
     "TrainConfig",
     "TrainResult",
     "choose_dtype",
+    "current_parallel",
     "discard_state",
     "learning_rate_at",
     "train",

@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record
 
-__all__ = ["ComputeDtype", "TrainConfig", "learning_rate_at", "num_warmup_steps"]
+__all__ = ["ComputeDtype", "ParallelMode", "TrainConfig", "learning_rate_at", "num_warmup_steps"]
 
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
+ParallelMode = Literal["auto", "ddp", "fsdp"]
 
 
 class TrainConfig(Record):
@@ -41,6 +42,8 @@ class TrainConfig(Record):
         checkpoint_every_s: Write one when the last is so many seconds old. It changes where a killed run resumes, not
             what it computes. With both None no checkpoint is written.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
+        parallel: How the processes that torchrun started share the work. "ddp": each holds the whole model; "fsdp":
+            each holds its rows of the blocks; "auto": ddp under torchrun. It changes nothing but rounding.
     """
 
     learning_rate: float = Field(gt=0.0)
@@ -61,6 +64,7 @@ class TrainConfig(Record):
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     checkpoint_every_s: float | None = Field(default=60.0, gt=0.0)
     eval_every: int | None = Field(default=None, ge=1)
+    parallel: ParallelMode = "auto"
 
     @model_validator(mode="after")
     def _options_can_take_effect(self) -> Self:

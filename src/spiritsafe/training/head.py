@@ -23,7 +23,9 @@ __all__ = [
     "add_weight_gradient",
     "check_head_shapes",
     "cross_entropy_head",
+    "even_slices",
     "gradient_buffer",
+    "logits_budget",
     "logits_buffer",
     "logits_bytes_per_row",
     "logits_dtype",
@@ -71,10 +73,19 @@ def logits_dtype(hidden: Tensor) -> torch.dtype:
 
 def row_chunks(rows: Tensor, *, row_bytes: int, logits_bytes: int | None) -> list[slice]:
     """Even slices of the rows whose logits fit the budget, at least one row each."""
-    num_rows = rows.shape[0]
-    budget = logits_bytes or (_CUDA_LOGITS_BYTES if rows.is_cuda else _CPU_LOGITS_BYTES)
-    num_chunks = -(-num_rows // max(1, budget // row_bytes))
-    return [slice(c * num_rows // num_chunks, (c + 1) * num_rows // num_chunks) for c in range(num_chunks)]
+    return even_slices(0, rows.shape[0], logits_budget(rows, logits_bytes) // row_bytes)
+
+
+def logits_budget(rows: Tensor, logits_bytes: int | None) -> int:
+    """Most memory for logits: what the caller says, or else by device."""
+    return logits_bytes or (_CUDA_LOGITS_BYTES if rows.is_cuda else _CPU_LOGITS_BYTES)
+
+
+def even_slices(start: int, stop: int, most: int) -> list[slice]:
+    """As few slices as possible of at most ``most`` rows (at least one), as even as possible."""
+    num_rows = stop - start
+    count = -(-num_rows // max(1, most))
+    return [slice(start + c * num_rows // count, start + (c + 1) * num_rows // count) for c in range(count)]
 
 
 def logits_bytes_per_row(hidden: Tensor, vocab_size: int) -> int:
@@ -116,11 +127,12 @@ def add_weight_gradient(buffer_VH: Tensor, grad_logits_CV: Tensor, hidden_CH: Te
     if grad_logits_CV.dtype == buffer_VH.dtype == hidden_CH.dtype:
         buffer_VH.addmm_(grad_logits_CV.t(), hidden_CH)
         return
+    if buffer_VH.is_cuda and buffer_VH.dtype == torch.float32:
+        torch.addmm(buffer_VH, grad_logits_CV.t(), hidden_CH, out_dtype=torch.float32, out=buffer_VH)
+        return
     for start in range(0, buffer_VH.shape[0], _VOCAB_SLICE):
         part = grad_logits_CV[:, start : start + _VOCAB_SLICE].t()
-        buffer_VH[start : start + _VOCAB_SLICE].add_(
-            torch.mm(part, hidden_CH, out_dtype=buffer_VH.dtype) if hidden_CH.is_cuda else torch.mm(part, hidden_CH)
-        )
+        buffer_VH[start : start + _VOCAB_SLICE].add_(torch.mm(part, hidden_CH))
 
 
 def check_head_shapes(hidden_RH: Tensor, weight_VH: Tensor, targets_R: Tensor) -> None:

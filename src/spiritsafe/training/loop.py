@@ -1,8 +1,13 @@
 """The training loop: documents in, a trained model out, killed and resumed without a trace.
 
-In: a model, documents, an objective and a configuration. Out: the model's parameters, changed in place, and a
-:class:`TrainResult`; in the directory ``metrics.jsonl`` (one line a step) and, while it runs, ``state.pt``. On a CPU a
-resumed run equals the unbroken one bit for bit (same number of threads). Exercised by ``pytest tests/unit/training``.
+In: a model, documents (or a feed of them), an objective and a configuration. Out: the model's parameters, changed in
+place, and a :class:`TrainResult`; in the directory ``metrics.jsonl`` (one line a step) and, while it runs,
+``state.pt``. On a CPU a resumed run equals the unbroken one bit for bit (same number of threads).
+
+Under ``torchrun`` the processes share each step's documents; all call :func:`train` with the same arguments, the main
+one writes. Losses and gradients of the processes add up, so the curve is one process's, but for rounding. An objective
+whose batches may go to any process must be a sum over documents, linear in their weights, as all of ours are.
+Exercised by ``pytest tests/unit/training``.
 """
 
 from __future__ import annotations
@@ -12,33 +17,28 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.errors import NumericalError
+from spiritsafe.core.errors import CompatibilityError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
 from spiritsafe.models.batch import Document
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig, learning_rate_at
+from spiritsafe.training.feed import Feed, FixedFeed
 from spiritsafe.training.memory import kept_memory
 from spiritsafe.training.objective import Objective
 from spiritsafe.training.optimiser import AdamW
-from spiritsafe.training.packing import (
-    StepPlan,
-    check_documents,
-    num_supervised,
-    pack_micro_batch,
-    split_micro_batches,
-)
+from spiritsafe.training.packing import num_supervised, pack_micro_batch, share_documents, split_micro_batches
+from spiritsafe.training.parallel import Fate, Parallel, choose_mode, current_parallel
 from spiritsafe.training.precision import choose_dtype
+from spiritsafe.training.sharding import ShardedModel
 from spiritsafe.training.state import load_state, save_state, weights_fingerprint
 
 __all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
@@ -74,7 +74,7 @@ class TrainResult:
 
 def train(
     model: LanguageModel,
-    documents: Sequence[Document],
+    documents: Sequence[Document] | Feed,
     objective: Objective,
     config: TrainConfig,
     *,
@@ -84,40 +84,66 @@ def train(
 ) -> TrainResult:
     """Train a model in place; continue where an earlier call with the same arguments was interrupted.
 
+    Under torchrun every process must make this call; which and how many they are may change between sittings.
+
     Args:
-        model: The starting model, the same in each call; its parameters become the compute dtype.
-        documents: What to learn from; each is used once an epoch.
+        model: The starting model, the same in each call; its parameters become the compute dtype. With ``fsdp`` it
+            is without blocks until the call returns or raises NumericalError, then whole again on every process.
+        documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
         objective: What a step minimises.
         config: How.
-        directory: For metrics and checkpoints.
-        events: Hears progress and each step's metrics.
-        evaluate: Called after each ``config.eval_every`` steps and after the last.
+        directory: For metrics and checkpoints; every process must see it.
+        events: Hears progress and each step's metrics, in the main process.
+        evaluate: Called after each ``config.eval_every`` steps and after the last, in the main process.
 
     Raises:
-        RecipeError: A document supervises nothing or is longer than a micro-batch.
-        CompatibilityError: Documents, objective or device do not fit the model.
+        RecipeError: A document supervises nothing or is longer than a micro-batch, or several processes were asked for
+            and torchrun did not start this one.
+        CompatibilityError: Documents, objective or device do not fit the model, processes do not fit each other, or
+            an evaluation or a feed that draws needs the whole model and ``fsdp`` spreads it.
+        ProcedureError: Another process failed; the message is its own.
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
         IntegrityError: The directory holds another run's checkpoint.
         StorageError: The directory cannot be written.
     """
-    check_documents(documents, config, model)
-    ensure_directory(directory)
+    feed = FixedFeed(documents, config, model) if isinstance(documents, Sequence) else documents
     device = next(model.parameters()).device
-    with kept_memory() if device.type == "cpu" else nullcontext():
-        run = _Run(model, documents, objective, config, directory, events or NullSink(), evaluate)
+    parallel = current_parallel()
+    mode = choose_mode(config.parallel, parallel, device)
+    if mode == "fsdp" and (evaluate is not None or not isinstance(feed, FixedFeed)):
+        raise CompatibilityError(
+            "An evaluation, or a feed whose documents the model draws, needs the whole model on one process.",
+            hint='Set parallel to "ddp", or train without them and evaluate the finished model.',
+        )
+    ensure_directory(directory)
+    with kept_memory() if device.type == "cpu" else nullcontext(), parallel.shared_fate() as fate:
+        place = _Place(parallel=parallel, fate=fate, is_sharded=mode == "fsdp")
+        heard = events if events is not None and parallel.is_main else NullSink()
+        run = _Run(model, feed, objective, config, directory, heard, evaluate, place)
         try:
             return run.finish()
         finally:
             run.close()
 
 
-def _documents_digest(documents: Sequence[Document]) -> str:
-    hasher = sha256()
-    for document in documents:
-        hasher.update(f"{len(document.token_ids)},{document.weight!r};".encode())
-        hasher.update(np.asarray(document.token_ids, dtype=np.int64).tobytes())
-        hasher.update(np.asarray(document.supervised, dtype=np.bool_).tobytes())
-    return hasher.hexdigest()
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """This process among the others, and whether the model is spread over them."""
+
+    parallel: Parallel
+    fate: Fate
+    is_sharded: bool
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """What one process's share of a step gave."""
+
+    loss: float
+    sums: Mapping[str, tuple[float, int]]
+    is_checkpoint_due: bool
 
 
 @final
@@ -127,41 +153,45 @@ class _Run:
     def __init__(
         self,
         model: LanguageModel,
-        documents: Sequence[Document],
+        feed: Feed,
         objective: Objective,
         config: TrainConfig,
         directory: Path,
         events: EventSink,
         evaluate: Evaluate | None,
+        place: _Place,
     ) -> None:
-        self._model = model
-        self._documents = documents
+        self._feed = feed
         self._objective = objective
         self._config = config
         self._directory = directory
         self._events = events
         self._evaluate = evaluate
-        self._lengths = [len(document.token_ids) for document in documents]
-        self._supervised = [num_supervised(document) for document in documents]
-        self._plan = StepPlan(self._lengths, config)
+        self._parallel = place.parallel
+        self._fate = place.fate
         self._device = next(model.parameters()).device
         self._fingerprint = digest(
             {
-                # When to write or look changes nothing that is computed, so it may change between sittings.
+                # When to write or look, and who computes, changes nothing but rounding: it may change between sittings.
                 "config": config.model_dump(
-                    mode="json", exclude={"checkpoint_every_steps", "checkpoint_every_s", "eval_every"}
+                    mode="json", exclude={"checkpoint_every_steps", "checkpoint_every_s", "eval_every", "parallel"}
                 ),
-                "documents": _documents_digest(documents),
+                **feed.describe(),
                 "objective": objective.describe(),
                 "model": weights_fingerprint(model),
             }
         )
         self._shares_prefixes = model.shares_prefixes and objective.shares_prefixes
-        self._optimiser = AdamW(model, config, choose_dtype(config.compute_dtype, self._device))
+        dtype = choose_dtype(config.compute_dtype, self._device)
+        self._parallel.require_same((self._fingerprint, str(dtype)), what="what to train, on what, or how")
+        self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
+        self._model = model if self._sharded is None else self._sharded.module
+        self._optimiser = AdamW(self._model, config, dtype, self._parallel)
         self._step = load_state(directory, self._optimiser, fingerprint=self._fingerprint)
-        self._curve = self._read_curve()
+        self._curve = self._parallel.on_main(self._read_curve)
         self._saved_at = time.monotonic()
         self._saved_step = self._step
+        self._is_due = False
 
     @property
     def _metrics_path(self) -> Path:
@@ -180,17 +210,23 @@ class _Run:
 
     def finish(self) -> TrainResult:
         """Run what is left."""
+        result = self._finish()
+        if self._sharded is not None:
+            self._sharded.restore()
+        return result
+
+    def _finish(self) -> TrainResult:
         self._model.train()
-        self._events.progress(self._step, self._plan.num_steps, "steps")
-        while self._step < self._plan.num_steps:
+        self._events.progress(self._step, self._feed.num_steps, "steps")
+        while self._step < self._feed.num_steps:
             row = self._one_step()
             if self._evaluate is not None and self._is_evaluated():
-                row["evaluation"] = dict(self._evaluate(self._model, self._step))
-                self._model.train()
+                row["evaluation"] = self._evaluated(self._evaluate)
             self._curve.append(row)
-            append_line(self._metrics_path, row)
+            if self._parallel.is_main:
+                append_line(self._metrics_path, row)
             self._events.metrics("train_step", row)
-            self._events.progress(self._step, self._plan.num_steps, "steps", f"loss {row['loss']:.4f}")
+            self._events.progress(self._step, self._feed.num_steps, "steps", f"loss {row['loss']:.4f}")
             if self._is_checkpointed():
                 self._save()
         return TrainResult(
@@ -202,20 +238,29 @@ class _Run:
             seconds=sum(row["seconds"] for row in self._curve),
         )
 
+    def _evaluated(self, evaluate: Evaluate) -> dict[str, float]:
+        values = self._parallel.on_main(lambda: dict(evaluate(self._model, self._step)))
+        self._model.train()
+        return values
+
     def _is_evaluated(self) -> bool:
         every = self._config.eval_every
-        return self._step == self._plan.num_steps or (every is not None and self._step % every == 0)
+        return self._step == self._feed.num_steps or (every is not None and self._step % every == 0)
 
     @property
     def _keeps_checkpoints(self) -> bool:
         return self._config.checkpoint_every_steps is not None or self._config.checkpoint_every_s is not None
 
     def _is_checkpointed(self) -> bool:
-        by_step, by_time = self._config.checkpoint_every_steps, self._config.checkpoint_every_s
-        if self._step == self._plan.num_steps:
+        by_step = self._config.checkpoint_every_steps
+        if self._step == self._feed.num_steps:
             return self._keeps_checkpoints
         if by_step is not None and self._step % by_step == 0:
             return True
+        return self._is_checkpoint_due() if self._parallel.size == 1 else self._is_due
+
+    def _is_checkpoint_due(self) -> bool:
+        by_time = self._config.checkpoint_every_s
         return by_time is not None and time.monotonic() - self._saved_at >= by_time
 
     def _save(self) -> None:
@@ -226,21 +271,23 @@ class _Run:
     def _one_step(self) -> dict[str, Any]:
         """1. gradients of all micro-batches, 2. check, 3. update, 4. report."""
         started = time.perf_counter()
-        chosen = self._plan.documents_of(self._step)
-        num_learnt = sum(self._supervised[index] for index in chosen)
+        chosen = self._documents()
+        self._model.train()  # a feed that lets the model answer leaves it in evaluation mode
+        num_learnt = sum(num_supervised(document) for document in chosen)
         self._optimiser.zero_gradients()
-        losses, means = self._accumulate(chosen, float(num_learnt))  # 1.
-        loss, norm = torch.stack((torch.stack(losses).sum().float(), self._optimiser.gradient_norm())).tolist()
+        self._objective.at_step(self._step, self._feed.num_steps)
+        losses, sums = self._accumulate(chosen, float(num_learnt))  # 1.
+        loss, norm, means = self._settle(losses, sums)
         if not (math.isfinite(loss) and math.isfinite(norm)):  # 2.
             self._refuse(chosen, losses, norm)
-        rate = learning_rate_at(self._config, self._step, self._plan.num_steps)
+        rate = learning_rate_at(self._config, self._step, self._feed.num_steps)
         effect = self._optimiser.update(rate, norm)  # 3.
         self._step += 1
         seconds = time.perf_counter() - started
-        num_tokens = sum(self._lengths[index] for index in chosen)
+        num_tokens = sum(len(document.token_ids) for document in chosen)
         return {  # 4.
             "step": self._step,
-            "epoch": self._plan.epoch_of(self._step - 1),
+            "epoch": self._feed.epoch_of(self._step - 1),
             "loss": loss,
             "learning_rate": rate,
             "grad_norm": norm,
@@ -253,48 +300,96 @@ class _Run:
             **means,
         }
 
-    def _accumulate(self, chosen: Sequence[int], normaliser: float) -> tuple[list[Tensor], dict[str, float]]:
+    def _documents(self) -> Sequence[Document]:
+        if isinstance(self._feed, FixedFeed):
+            return self._feed.documents_of(self._step, self._model)
+        # A feed that lets the model answer does so once, and keeps the answers on one process's disk.
+        return self._parallel.on_main(lambda: self._feed.documents_of(self._step, self._model))
+
+    def _micro_batches(self, chosen: Sequence[Document]) -> tuple[list[list[Document]], int]:
+        """This process's micro-batches, and the number of micro-batches of the process that has most."""
+        lengths = [len(document.token_ids) for document in chosen]
+        budget = self._config.micro_batch_tokens
+        shares = share_documents(lengths, self._parallel.size)
+        split = [split_micro_batches(share, lengths, micro_batch_tokens=budget) for share in shares]
+        return [[chosen[place] for place in micro] for micro in split[self._parallel.rank]], max(map(len, split))
+
+    def _accumulate(
+        self, chosen: Sequence[Document], normaliser: float
+    ) -> tuple[list[Tensor], dict[str, tuple[Tensor, int]]]:
         losses: list[Tensor] = []
         sums: dict[str, tuple[Tensor, int]] = {}
-        budget = self._config.micro_batch_tokens
-        for micro in split_micro_batches(chosen, self._lengths, micro_batch_tokens=budget):
-            documents = [self._documents[index] for index in micro]
-            batch = pack_micro_batch(documents, share_prefix=self._shares_prefixes).to(self._device)
+        micros, most = self._micro_batches(chosen)
+        for micro in micros:
+            batch = pack_micro_batch(micro, share_prefix=self._shares_prefixes).to(self._device)
             result = self._objective(self._model, batch, normaliser)
             losses.append(result.loss)
             for name, (total, count) in result.means.items():
                 before = sums.get(name)
                 sums[name] = (total, count) if before is None else (before[0] + total, before[1] + count)
-        return losses, {name: float(total) / count for name, (total, count) in sums.items()}
+        if self._sharded is not None:
+            # Blocks are gathered and gradients scattered by all together: a process without work keeps step with a
+            # document that weighs nothing.
+            idle = replace(min(chosen, key=lambda document: len(document.token_ids)), weight=0.0)
+            for _ in range(most - len(micros)):
+                self._objective(self._model, pack_micro_batch([idle], share_prefix=False).to(self._device), normaliser)
+        return losses, sums
 
-    def _refuse(self, chosen: Sequence[int], losses: Sequence[Tensor], norm: float) -> None:
-        """Save the batch and the last good state, then stop."""
+    def _settle(
+        self, losses: Sequence[Tensor], sums: Mapping[str, tuple[Tensor, int]]
+    ) -> tuple[float, float, dict[str, float]]:
+        """The step's loss, norm and means; the gradients of all processes added up."""
+        if self._parallel.size == 1:
+            loss, norm = torch.stack(
+                (torch.stack(tuple(losses)).sum().float(), self._optimiser.gradient_norm())
+            ).tolist()
+            return loss, norm, {name: float(total) / count for name, (total, count) in sums.items()}
+        own = _Report(
+            loss=float(torch.stack(tuple(losses)).sum()) if losses else 0.0,
+            sums={name: (float(total), count) for name, (total, count) in sums.items()},
+            is_checkpoint_due=self._is_checkpoint_due(),
+        )
+        reports = self._parallel.gather(own)
+        self._is_due = reports[0].is_checkpoint_due  # clocks differ, and all must save after the same step
+        self._optimiser.sum_gradients()
+        norm = float(self._optimiser.gradient_norm())
+        means = {}
+        for name in dict.fromkeys(name for report in reports for name in report.sums):
+            parts = [report.sums[name] for report in reports if name in report.sums]
+            means[name] = sum(total for total, _ in parts) / sum(count for _, count in parts)
+        return sum(report.loss for report in reports), norm, means
+
+    def _refuse(self, chosen: Sequence[Document], losses: Sequence[Tensor], norm: float) -> None:
+        """Save the batch and the last good state, then stop; all processes together."""
         path = self._directory / f"bad-step-{self._step + 1:06d}.json"
-        budget = self._config.micro_batch_tokens
-        micro_batches = split_micro_batches(chosen, self._lengths, micro_batch_tokens=budget)
+        micros, _ = self._micro_batches(chosen)
+        own: list[JSON] = [
+            {"loss": repr(float(loss)), "documents": [_document_json(document) for document in micro]}
+            for loss, micro in zip(losses, micros, strict=True)
+        ]
+        bad = {name for names in self._parallel.gather(self._optimiser.names_of_bad_gradients()) for name in names}
         record: dict[str, JSON] = {
             "step": self._step + 1,
             "grad_norm": repr(norm),
-            "parameters_with_bad_gradients": self._optimiser.names_of_bad_gradients(),
-            "micro_batches": [
-                {"loss": repr(float(loss)), "documents": [self._document_json(index) for index in micro]}
-                for loss, micro in zip(losses, micro_batches, strict=True)
-            ],
+            "parameters_with_bad_gradients": [name for name in self._optimiser.names if name in bad],
+            "micro_batches": [micro for micros in self._parallel.gather(own) for micro in micros],
         }
-        write_json(path, record)
+        self._parallel.on_main(lambda: write_json(path, record))
         if self._keeps_checkpoints and self._saved_step != self._step:
             self._save()
+        if self._sharded is not None:
+            self._sharded.restore()
+        self._fate.is_agreed = True
         raise NumericalError(
             f"Step {self._step + 1}: the loss or its gradient is not a finite number.",
             hint=f"The batch is in {path}; lower the learning rate, or look at its documents. "
             "The model keeps the weights of the step before.",
         )
 
-    def _document_json(self, index: int) -> dict[str, JSON]:
-        document = self._documents[index]
-        return {
-            "index": index,
-            "token_ids": list(document.token_ids),
-            "supervised": list(document.supervised),
-            "weight": repr(document.weight),
-        }
+
+def _document_json(document: Document) -> dict[str, JSON]:
+    return {
+        "token_ids": list(document.token_ids),
+        "supervised": list(document.supervised),
+        "weight": repr(document.weight),
+    }

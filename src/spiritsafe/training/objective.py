@@ -51,6 +51,10 @@ class Objective(Protocol):
         """Everything that changes what this objective computes; a checkpoint of another description is refused."""
         ...
 
+    def at_step(self, step: int, num_steps: int) -> None:
+        """Told before each step (from 0) which one comes; whatever changes in the course of a run changes here."""
+        ...
+
     def __call__(self, model: LanguageModel, batch: PackedBatch, normaliser: float) -> LossResult:
         """Run a micro-batch forward and backward, adding to the parameters' gradients.
 
@@ -114,6 +118,9 @@ class TracesObjective:
     def describe(self) -> dict[str, JSON]:
         """Its name; the memory bound changes nothing but rounding."""
         return {"objective": "traces"}
+
+    def at_step(self, step: int, num_steps: int) -> None:
+        """Nothing changes in the course of a run."""
 
     def __call__(self, model: LanguageModel, batch: PackedBatch, normaliser: float) -> LossResult:
         """Forward, loss, backward.

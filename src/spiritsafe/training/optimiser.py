@@ -4,21 +4,32 @@ In: a model and its gradients. Out: changed parameters. The model's parameters a
 shares them is always in sync. In float32 the parameter is its own master; in bfloat16 a float32 master is kept beside
 it, and the parameter's gradient is accumulated in float32 (``Tensor.grad_dtype``). Gradient buffers live as long as
 the optimiser: fresh memory for each step costs more than the update itself on a CPU.
+
+With several processes each keeps and updates what it holds: all of a whole parameter (every process makes the same
+update), its own rows of a sharded one.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.parallel import Parallel
+from spiritsafe.training.sharding import attach_gradient, gather_rows, local_rows, own_rows
 
-__all__ = ["AdamW", "UpdateEffect"]
+__all__ = ["STATE_KINDS", "AdamW", "StateKind", "UpdateEffect"]
+
+StateKind = Literal["masters", "moments", "second_moments"]
+STATE_KINDS: tuple[StateKind, ...] = ("masters", "moments", "second_moments")
 
 _EXACT_WEIGHTS = 1 << 22
 """Models up to this many weights are compared whole; of larger ones every k-th weight is."""
@@ -41,7 +52,18 @@ class UpdateEffect:
 
 
 def _joined(tensors: list[Tensor], stride: int) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1)[::stride] for tensor in tensors])
+    return torch.cat([tensor.detach().reshape(-1)[::stride] for tensor in tensors]) if tensors else torch.empty(0)
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    if tensors[0].is_cuda:
+        norms = torch.stack(torch._foreach_norm(tensors))
+    else:
+        # A CPU norm over 28 million entries adds them one by one in float32 and loses the fourth digit; row by row it
+        # takes the same time and is exact to the last.
+        norms = torch.cat([torch.linalg.vector_norm(t.view(-1, t.shape[-1]), dim=1) for t in tensors])
+    norm: Tensor = torch.linalg.vector_norm(norms)
+    return norm
 
 
 @final
@@ -51,35 +73,51 @@ class AdamW:
     Matrices decay; norms and biases do not. Making one converts the model's parameters to ``compute_dtype`` in place
     and gives each a zeroed float32 gradient, which :meth:`zero_gradients` clears and nothing replaces.
 
+    Args:
+        model: Whole, or a :class:`~spiritsafe.training.sharding.ShardedModel`'s module.
+        config: Rates and limits.
+        compute_dtype: Of the weights that compute.
+        parallel: This process among those that train the model.
+
     Raises:
         CompatibilityError: The model has no trainable parameter, or this torch cannot keep float32 gradients of
             bfloat16 parameters.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig, compute_dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, compute_dtype: torch.dtype, parallel: Parallel | None = None
+    ) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise CompatibilityError("The model has no trainable parameter.", hint="Set requires_grad on its weights.")
         self._config = config
+        self.parallel = parallel or Parallel()
         self.names = tuple(name for name, _ in named)
         self._parameters = [p for _, p in named]
-        self.masters = [p.detach().to(torch.float32, copy=compute_dtype != torch.float32) for p in self._parameters]
+        self._is_sharded = [isinstance(p, DTensor) for p in self._parameters]
+        # A sharded parameter is its own master: its rows stay float32, FSDP2 casts what it gathers.
+        copies = [compute_dtype != torch.float32 and not sharded for sharded in self._is_sharded]
+        self.masters = [
+            local_rows(p).to(torch.float32, copy=copy) for p, copy in zip(self._parameters, copies, strict=True)
+        ]
         self.gradients = [torch.zeros_like(master) for master in self.masters]
         self.moments = [torch.zeros_like(master) for master in self.masters]
         self.second_moments = [torch.zeros_like(master) for master in self.masters]
         self._steps = [torch.zeros((), device=master.device) for master in self.masters]
-        self._keeps_copy = compute_dtype != torch.float32
-        for frozen in (p for p in model.parameters() if not p.requires_grad):
+        for frozen in (p for p in model.parameters() if not (p.requires_grad or isinstance(p, DTensor))):
             frozen.data = frozen.data.to(compute_dtype)
-        for p, master, gradient in zip(self._parameters, self.masters, self.gradients, strict=True):
+        for p, master, gradient, copy in zip(self._parameters, self.masters, self.gradients, copies, strict=True):
             p.grad = None
-            p.data = master.to(compute_dtype) if self._keeps_copy else master
-            if self._keeps_copy:
+            if not isinstance(p, DTensor):
+                p.data = master.to(compute_dtype) if copy else master
+            if copy:
                 _take_float32_gradient(p)
-            p.grad = gradient
+            attach_gradient(p, gradient)
+        self._copies = [index for index, copy in enumerate(copies) if copy]
         self._compute_dtype = compute_dtype
-        decayed = [index for index, p in enumerate(self._parameters) if p.dim() >= 2]
-        kept = [index for index, p in enumerate(self._parameters) if p.dim() < 2]
+        held = [index for index, master in enumerate(self.masters) if master.numel()]  # a process may have no row
+        decayed = [index for index in held if self._parameters[index].dim() >= 2]
+        kept = [index for index in held if self._parameters[index].dim() < 2]
         self._groups = [(decayed, config.weight_decay), (kept, 0.0)]
         total = sum(p.numel() for p in self._parameters)
         # An odd stride walks over all columns of matrices of even width.
@@ -90,17 +128,26 @@ class AdamW:
         """Clear the gradient buffers."""
         torch._foreach_zero_(self.gradients)
 
+    def sum_gradients(self) -> None:
+        """Add the processes' gradients of whole parameters up; those of sharded ones were added in backward."""
+        self.parallel.sum_all_(self._whole(self.gradients))
+
     @torch.no_grad()
     def gradient_norm(self) -> Tensor:
         """Norm of the whole gradient, a scalar on the parameters' device; NaN or infinite when any entry is."""
-        if self.gradients[0].is_cuda:
-            norms = torch.stack(torch._foreach_norm(self.gradients))
-        else:
-            # A CPU norm over 28 million entries adds them one by one in float32 and loses the fourth digit; row by
-            # row it takes the same time and is exact to the last.
-            norms = torch.cat([torch.linalg.vector_norm(g.view(-1, g.shape[-1]), dim=1) for g in self.gradients])
-        norm: Tensor = torch.linalg.vector_norm(norms)
-        return norm
+        whole = self._whole(self.gradients)
+        if not any(self._is_sharded):
+            return _norm(whole)
+        rows = self._sharded(self.gradients)
+        nothing = self.gradients[0].new_zeros(())  # all may be sharded, and a process may have no row
+        squares = self.parallel.sum_(_norm(rows).square() if rows else nothing.clone())
+        return ((_norm(whole).square() if whole else nothing) + squares).sqrt()
+
+    def _whole(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [tensor for tensor, sharded in zip(tensors, self._is_sharded, strict=True) if not sharded]
+
+    def _sharded(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [t for t, sharded in zip(tensors, self._is_sharded, strict=True) if sharded and t.numel()]
 
     def names_of_bad_gradients(self) -> list[str]:
         """Parameters whose gradient holds NaN or infinity."""
@@ -115,11 +162,11 @@ class AdamW:
             gradient_norm: What :meth:`gradient_norm` said; clipping is folded into the update, so it needs no pass of
                 its own.
         """
-        before = _joined(self.masters, self._stride)
+        before = [_joined(part, self._stride) for part in self._parts()]
         limit = self._config.max_grad_norm
         divisor = None
         if limit is not None and gradient_norm > limit:
-            divisor = torch.tensor(gradient_norm / limit, dtype=torch.float32, device=before.device)
+            divisor = torch.tensor(gradient_norm / limit, dtype=torch.float32, device=self.masters[0].device)
         for indices, weight_decay in self._groups:
             if not indices:
                 continue
@@ -141,19 +188,56 @@ class AdamW:
                 maximize=False,
             )
         self.publish_masters()
-        return self._effect(before, _joined(self.masters, self._stride))
+        after = [_joined(part, self._stride) for part in self._parts()]
+        return self._effect(before, after)
 
-    def _effect(self, before: Tensor, after: Tensor) -> UpdateEffect:
-        changed = (before.to(self._compute_dtype) != after.to(self._compute_dtype)).float().mean()
-        ratio = torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before).clamp_min(1e-30)
-        changed_share, update_ratio = torch.stack((changed, ratio)).tolist()
-        return UpdateEffect(changed_share=changed_share, update_ratio=update_ratio)
+    def _parts(self) -> list[list[Tensor]]:
+        """Masters that every process holds; then, if there are any, this process's rows of the others."""
+        return [self._whole(self.masters), *([self._sharded(self.masters)] if any(self._is_sharded) else [])]
+
+    def _effect(self, before: list[Tensor], after: list[Tensor]) -> UpdateEffect:
+        if len(before) == 1:
+            was, now = before[0], after[0]
+            changed = (was.to(self._compute_dtype) != now.to(self._compute_dtype)).float().mean()
+            ratio = torch.linalg.vector_norm(now - was) / torch.linalg.vector_norm(was).clamp_min(1e-30)
+            changed_share, update_ratio = torch.stack((changed, ratio)).tolist()
+            return UpdateEffect(changed_share=changed_share, update_ratio=update_ratio)
+        whole, sharded = (self._sums(was, now) for was, now in zip(before, after, strict=True))
+        num, num_changed, moved, weight = (whole + self.parallel.sum_(sharded)).tolist()
+        return UpdateEffect(changed_share=num_changed / num, update_ratio=math.sqrt(moved / max(weight, 1e-60)))
+
+    def _sums(self, before: Tensor, after: Tensor) -> Tensor:
+        """Entries, changed entries, squared norm of the update, squared norm before it; float64."""
+        changed = (before.to(self._compute_dtype) != after.to(self._compute_dtype)).sum()
+        squares = [part.double().square().sum() for part in (after - before, before)]
+        num = torch.full((), before.numel(), device=before.device)
+        return torch.stack([num.double(), changed.double(), *squares]).to(self.masters[0].device)
 
     @torch.no_grad()
     def publish_masters(self) -> None:
         """Write the masters into the model's parameters (nothing to do in float32: they are the same)."""
-        if self._keeps_copy:
-            torch._foreach_copy_([p.detach() for p in self._parameters], self.masters)
+        if self._copies:
+            copies = [self._parameters[index].detach() for index in self._copies]
+            torch._foreach_copy_(copies, [self.masters[index] for index in self._copies])
+
+    @torch.no_grad()
+    def gather_state(self, kind: StateKind) -> list[Tensor]:
+        """Whole tensors of one kind, for a checkpoint, on the main process; empty on the others.
+
+        All processes must call it. What was sharded comes on the CPU, one tensor at a time.
+        """
+        gathered = []
+        for tensor, p, sharded in zip(getattr(self, kind), self._parameters, self._is_sharded, strict=True):
+            whole = gather_rows(tensor, p).cpu() if sharded else tensor
+            if self.parallel.is_main:
+                gathered.append(whole)
+        return gathered
+
+    @torch.no_grad()
+    def restore_state(self, kind: StateKind, whole: Sequence[Tensor]) -> None:
+        """Take this process's part of a checkpoint's tensors of one kind."""
+        for ours, theirs, p in zip(getattr(self, kind), whole, self._parameters, strict=True):
+            ours.copy_(own_rows(theirs, p))
 
     def close(self) -> None:
         """Give the memory of gradients and moments back; the model keeps its weights."""

@@ -24,6 +24,7 @@ __all__ = [
     "num_supervised",
     "pack_micro_batch",
     "plan_epoch",
+    "share_documents",
     "split_micro_batches",
 ]
 
@@ -109,6 +110,24 @@ def split_micro_batches(
         batches[-1].append(index)
         used += lengths[index]
     return [tuple(batch) for batch in batches]
+
+
+def share_documents(lengths: Sequence[int], num_processes: int) -> list[tuple[int, ...]]:
+    """Deal a step's documents out to processes so that their tokens are as even as whole documents allow.
+
+    The longest goes first, each to the process with the fewest tokens so far (of equals to the first): no process has
+    more than 4/3 of the best possible share (Graham 1969).
+
+    Returns:
+        For each process its documents' indices, ascending; empty when there are fewer documents than processes.
+    """
+    shares: list[list[int]] = [[] for _ in range(num_processes)]
+    loads = [0] * num_processes
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = loads.index(min(loads))
+        shares[least].append(index)
+        loads[least] += lengths[index]
+    return [tuple(sorted(share)) for share in shares]
 
 
 def pack_micro_batch(documents: Sequence[Document], *, share_prefix: bool) -> PackedBatch:

@@ -2,7 +2,8 @@
 
 In: the optimiser, the number of finished steps. Out: ``state.pt`` in the run's directory, the newest only; the file
 is replaced by a rename, so a kill at any moment leaves the old or the new one. The data cursor is the step itself,
-because the plan of documents is a function of the configuration.
+because the plan of documents is a function of the configuration. The file holds whole tensors, however many processes
+wrote it and however they shared the model; any number of processes goes on from it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import nn
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, StorageError
 from spiritsafe.core.files import atomic_path
-from spiritsafe.training.optimiser import AdamW
+from spiritsafe.training.optimiser import STATE_KINDS, AdamW
 
 __all__ = ["STATE_FILE", "discard_state", "load_state", "save_state", "weights_fingerprint"]
 
@@ -40,7 +41,7 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 
 def save_state(directory: Path, optimiser: AdamW, *, step: int, fingerprint: str) -> None:
-    """Write the checkpoint after ``step`` finished steps.
+    """Write the checkpoint after ``step`` finished steps; the main process writes, all must call.
 
     Raises:
         StorageError: The disk is full or not writable; the previous checkpoint is untouched.
@@ -50,12 +51,12 @@ def save_state(directory: Path, optimiser: AdamW, *, step: int, fingerprint: str
         "fingerprint": fingerprint,
         "step": step,
         "names": optimiser.names,
-        "masters": optimiser.masters,
-        "moments": optimiser.moments,
-        "second_moments": optimiser.second_moments,
+        **{kind: optimiser.gather_state(kind) for kind in STATE_KINDS},
         "rng": torch.get_rng_state(),
-        "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "rng_cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
+    if not optimiser.parallel.is_main:
+        return
     path = directory / STATE_FILE
     with atomic_path(path) as temporary:
         try:
@@ -71,12 +72,17 @@ def save_state(directory: Path, optimiser: AdamW, *, step: int, fingerprint: str
 def load_state(directory: Path, optimiser: AdamW, *, fingerprint: str) -> int:
     """Restore the newest checkpoint into the optimiser and the model; return its number of finished steps (0: none).
 
+    Every process reads the file and takes its part of it.
+
     Raises:
+        CompatibilityError: The processes do not see the same file.
         IntegrityError: The file is damaged, or belongs to a run with another configuration, other documents, another
             objective or another starting model.
     """
     path = directory / STATE_FILE
-    if not path.exists():
+    is_there = path.exists()
+    optimiser.parallel.require_same(is_there, what=f"whether {path} exists")
+    if not is_there:
         return 0
     try:
         # Mapped, so that a gigabyte of state is copied once, into place.
@@ -90,15 +96,15 @@ def load_state(directory: Path, optimiser: AdamW, *, fingerprint: str) -> int:
             f"{path} belongs to another run: configuration, documents, objective or starting model differ.",
             hint="Give this run a directory of its own, or delete the file to start again.",
         )
-    for name in ("masters", "moments", "second_moments"):
-        for ours, theirs in zip(getattr(optimiser, name), state[name], strict=True):
-            ours.copy_(theirs)
     step = int(state["step"])
+    optimiser.parallel.require_same(step, what=f"the step of {path}")
+    for kind in STATE_KINDS:
+        optimiser.restore_state(kind, state[kind])
     optimiser.publish_masters()
     optimiser.set_num_updates(step)
     torch.set_rng_state(state["rng"])
     if torch.cuda.is_available() and state["rng_cuda"]:
-        torch.cuda.set_rng_state_all(state["rng_cuda"])
+        torch.cuda.set_rng_state(state["rng_cuda"][0])
     return step
 
 

@@ -11,22 +11,18 @@ from tiny_gguf import write_gguf
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files import read_json
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.budget import (
-    TrainingMemory,
     WeightClass,
     kv_cache_bytes,
     layers_within,
     measure_bytes,
     predict_footprint,
-    predict_training,
     shallower,
     tensor_shapes,
     weight_bytes,
 )
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
-from spiritsafe.models.loading import load_decoder
 from spiritsafe.models.sources import resolve_source
 from spiritsafe.models.weights import read_tensor_table
 
@@ -158,39 +154,3 @@ def test_shallower_configurations_keep_each_layers_own_kind() -> None:
     assert (cut["num_hidden_layers"], cut["max_window_layers"]) == (2, 1)
     assert DecoderConfig.from_hf(cut).windows == (None, 32)
     assert config["num_hidden_layers"] == 4
-
-
-def test_training_memory_adds_up_and_grows_as_it_should() -> None:
-    plain = predict_training(SMOLLM2, num_tokens=4096)
-    assert plain.master_bytes == 4 * 134_515_008
-    assert plain.optimiser_bytes == 8 * 134_515_008
-    assert predict_training(SMOLLM2, num_tokens=8192).activation_bytes == 2 * plain.activation_bytes
-    assert predict_training(SMOLLM2, num_tokens=4096, checkpointing=True).activation_bytes < plain.activation_bytes / 5
-    taught = predict_training(SMOLLM2, num_tokens=4096, teacher=WIDE)
-    assert taught.teacher_bytes == 2 * DecoderConfig.from_hf(WIDE).num_parameters
-    assert predict_training(SMOLLM2, num_tokens=4096, logits_bytes=1000).head_bytes == 1000
-    assert predict_training(SMOLLM2, num_tokens=1, compute_dtype="fp32").compute_bytes == 0
-    with pytest.raises(ValidationError, match="sum to"):
-        TrainingMemory(**(plain.to_json() | {"total_bytes": 1}))
-
-
-def test_activations_are_estimated_within_a_third_of_what_autograd_keeps(deep_directory: Path) -> None:
-    model = load_decoder(deep_directory, dtype=torch.float32)
-    length = 200
-    batch = pack_documents([Document(token_ids=(5,) * length, supervised=(True,) * length)] * 4)
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden_NH = model(batch)
-    measured = sum(kept.values())
-    del hidden_NH
-    config = read_json(deep_directory / "config.json")
-    predicted = predict_training(config, num_tokens=4 * length, compute_dtype="fp32").activation_bytes
-    assert 2 / 3 < predicted / measured < 4 / 3, (predicted, measured)

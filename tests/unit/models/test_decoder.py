@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -127,3 +128,81 @@ def test_moving_to_bfloat16_does_not_round_positions() -> None:
     assert cos.dtype == torch.bfloat16
     assert torch.equal(cos, exact.to(torch.bfloat16))
     assert model(packed((4, 6), model.vocab_size)).dtype == torch.bfloat16
+
+
+def streams_of(peer: Any, token_ids: tuple[int, ...]) -> list[torch.Tensor]:
+    """transformers' streams after each layer; the last of its hidden states has been through the final norm."""
+    handed: list[torch.Tensor] = []
+    handle = peer.model.norm.register_forward_pre_hook(lambda module, inputs: handed.append(inputs[0][0]))
+    found = peer(torch.tensor([token_ids]), output_hidden_states=True).hidden_states
+    handle.remove()
+    return [*(stream[0] for stream in found[1:-1]), handed[0]]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_streams_after_chosen_layers_equal_transformers(family: str, seed: int) -> None:
+    peer = peer_of(random_config(family, seed) | {"num_hidden_layers": 4}, seed)
+    model = decoder_of(peer)
+    documents = random_documents(LENGTHS, model.vocab_size, seed)
+    batch = pack_documents(documents)
+    expected = [streams_of(peer, document.token_ids) for document in documents]
+    with torch.no_grad():
+        hidden_NH, found = model.forward_with_layers(batch, (2, 0, 3))
+        assert torch.equal(hidden_NH, model(batch))
+    for layer, stream in zip((2, 0, 3), found, strict=True):
+        wanted = torch.cat([streams[layer] for streams in expected])
+        assert (stream - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp_min(1.0)
+
+
+def test_streams_of_documents_that_share_a_prefix_equal_those_of_each_alone() -> None:
+    model = decoder_of(peer_of(random_config("qwen3", 1)))
+    first = random_documents((12, 20, 9), model.vocab_size)
+    documents = [
+        type(d)(token_ids=first[0].token_ids[:6] + d.token_ids[6:], supervised=(False,) * 7 + d.supervised[7:])
+        for d in first
+    ]
+    (shared,) = model.forward_with_layers(pack_documents(documents, prefix_length=6), (0,))[1]
+    alone = [model.forward_with_layers(pack_documents([document]), (0,))[1][0] for document in documents]
+    torch.testing.assert_close(shared, torch.cat([alone[0][:6], *(stream[6:] for stream in alone)]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layers", [(2,), (0, -1), (0, 7)])
+def test_layers_that_are_not_there_are_refused(layers: tuple[int, ...]) -> None:
+    model = Decoder(DecoderConfig.from_hf(random_config("llama", 0) | {"num_hidden_layers": 2}))
+    with pytest.raises(CompatibilityError, match="layers 0 to 1"):
+        model.forward_with_layers(packed(LENGTHS, model.vocab_size), layers)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_of_a_stream_reach_its_layer_and_those_below_only(checkpointing: bool) -> None:
+    model = Decoder(DecoderConfig.from_hf(random_config("llama", 0) | {"num_hidden_layers": 3}))
+    model.activation_checkpointing = checkpointing
+    (stream,) = model.forward_with_layers(packed(LENGTHS, model.vocab_size), (1,))[1]
+    stream.square().sum().backward()
+    assert model.embedding.weight.grad is not None
+    for index, block in enumerate(model.blocks):
+        gradients_there = [parameter.grad is not None for parameter in block.parameters()]
+        assert set(gradients_there) == {index <= 1}
+
+
+@pytest.mark.parametrize("layers", [(), (1,), (4, 1)])
+def test_streams_that_nobody_asked_for_do_not_stay_in_memory(layers: tuple[int, ...]) -> None:
+    model = Decoder(DecoderConfig.from_hf(random_config("llama", 0) | {"num_hidden_layers": 6}))
+    seen: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def watch(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal most
+        seen.append(weakref.ref(output))
+        most = max(most, sum(stream() is not None for stream in seen))
+
+    handles = [block.register_forward_hook(watch) for block in model.blocks]
+    with torch.no_grad():
+        _, streams = model.forward_with_layers(packed(LENGTHS, model.vocab_size), layers)
+    for handle in handles:
+        handle.remove()
+    assert len(streams) == len(layers)
+    assert [index for index, stream in enumerate(seen) if stream() is not None] == sorted(layers)
+    # While it runs: those asked for, the one that enters a block and the one that leaves it.
+    assert most <= len(layers) + 2

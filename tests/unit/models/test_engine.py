@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,6 +50,11 @@ class Uncached(LanguageModel):
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         return self.inner(batch)
+
+    def forward_with_layers(
+        self, batch: PackedBatch, layers: Sequence[int]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return self.inner.forward_with_layers(batch, layers)
 
     def head(self) -> Head:
         return self.inner.head()

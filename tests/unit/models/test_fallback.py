@@ -124,3 +124,46 @@ def test_loading_chooses_it(tmp_path: Path) -> None:
     assert isinstance(loaded.model, TransformersModel)
     assert loaded.model.dtype == torch.float32
     assert loaded.model.device.type == "cpu"
+
+
+@pytest.mark.parametrize("kind", ["gpt_neox", "mixtral", "cohere"])
+def test_streams_after_chosen_layers_equal_transformers(kind: str, tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, kind), dtype=torch.float32, device="cpu").eval()
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    last = model.num_layers - 1
+    layers = (last - 1, 0) if last > 1 else (0,)  # all but the last are handed out before the final norm
+    with torch.no_grad():
+        hidden_NH, found = model.forward_with_layers(pack_documents(documents()), layers)
+        assert torch.equal(hidden_NH, model(pack_documents(documents())))
+        theirs = [reference(torch.tensor([d.token_ids]), output_hidden_states=True).hidden_states for d in documents()]
+    for layer, stream in zip(layers, found, strict=True):
+        assert torch.allclose(stream, torch.cat([streams[layer + 1][0] for streams in theirs]), atol=1e-4)
+
+
+def test_streams_agree_with_the_decoders_and_carry_gradients(tiny_directory: Path) -> None:
+    decoder = load_decoder(tiny_directory, dtype=torch.float32)
+    fallback = TransformersModel(tiny_directory, dtype=torch.float32, device="cpu")
+    batch = pack_documents(documents())
+    layers = tuple(range(decoder.num_layers))
+    ours, theirs = (model.forward_with_layers(batch, layers)[1] for model in (decoder, fallback))
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, two, atol=1e-4)
+    for streams in (ours, theirs):
+        torch.autograd.backward(list(streams), [torch.ones_like(stream) for stream in streams])
+    mine, its = decoder.embedding.weight.grad, fallback.model.get_input_embeddings().weight.grad
+    assert mine is not None
+    assert torch.allclose(mine, its, atol=1e-3 * float(mine.abs().max()))
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("mixtral", (0, 9)), ("mixtral", (-1,)), ("gpt2", (0,))])
+def test_layers_that_cannot_be_read_are_refused(kind: str, layers: tuple[int, ...], tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, kind), dtype=torch.float32, device="cpu")
+    with pytest.raises(CompatibilityError, match="cannot be read"):
+        model.forward_with_layers(pack_documents(documents()), layers)
+
+
+def test_nothing_listens_to_the_layers_afterwards(tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path, "mixtral"), dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        model.forward_with_layers(pack_documents(documents()), (0,))
+    assert not any(module._forward_hooks for module in model.modules())

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from spiritsafe.core.errors import TaskError
+from spiritsafe.core.errors import BudgetError, CompatibilityError, TaskError
 from spiritsafe.models import default_cache
-from spiritsafe.pipeline.plan import plan_recipe, predicted_memory
+from spiritsafe.pipeline.plan import check_memory, plan_recipe, predicted_memory
 from spiritsafe.pipeline.recipe import load_recipe
+from spiritsafe.training import TrainConfig
 
 CONFIG = {
     "model_type": "llama",
@@ -27,7 +30,21 @@ CONFIG = {
 
 def test_the_plan_names_every_cost() -> None:
     text = plan_recipe(load_recipe("tiny")[0], cache=default_cache())
-    for word in ("seal", "teach", "sample", "student", "exam", "memory", "disk", "licence", "Apache-2.0"):
+    for word in (
+        "seal",
+        "teach",
+        "sample",
+        "student",
+        "exam",
+        "memory",
+        "available",
+        "time",
+        "tokens trained",
+        "total",
+        "disk",
+        "licence",
+        "Apache-2.0",
+    ):
         assert word in text
 
 
@@ -52,3 +69,52 @@ def test_memory_grows_with_the_micro_batch_and_shrinks_with_the_student() -> Non
 def test_a_task_that_does_not_exist_stops_the_plan() -> None:
     with pytest.raises(TaskError):
         plan_recipe(load_recipe("tiny", ('task.spec="arith:nosuch"',))[0], cache=default_cache())
+
+
+def test_the_published_quickstart_peaks_are_predicted() -> None:
+    peaks = predicted_memory(load_recipe("quickstart")[0], CONFIG)
+    # the kernel's high-water marks of the committed run on two cores of an AMD EPYC
+    assert peaks["teach"] == pytest.approx(3_405_778_944, rel=0.06)
+    assert peaks["sample"] == pytest.approx(1_949_642_752, rel=0.06)
+    assert peaks["student"] == pytest.approx(3_694_034_944, rel=0.06)
+
+
+TRAIN = TrainConfig(
+    learning_rate=1e-4, tokens_per_step=4096, micro_batch_tokens=4096, max_epochs=1, compute_dtype="float32"
+)
+CPU = torch.device("cpu")
+
+
+def check(available: int, **more: Any) -> Any:
+    return check_memory(CONFIG, TRAIN, [200] * 100, device=CPU, available=available, **more)
+
+
+def test_a_stage_that_fits_is_left_alone() -> None:
+    found = check(10**11)
+    assert (found.micro_batch_tokens, found.checkpointing, found.note) == (4096, False, "")
+    assert 7e9 < found.predicted_bytes < 12e9
+
+
+def test_a_stage_that_does_not_fit_is_planned_anew_and_says_so() -> None:
+    found = check(5 * 10**9)
+    assert 200 <= found.micro_batch_tokens < 4096
+    assert found.predicted_bytes < 5 * 10**9
+    assert f"micro_batch_tokens {found.micro_batch_tokens} instead of 4096" in found.note
+    assert "updates stay the same" in found.note
+    smaller = check(5 * 10**9, teacher=CONFIG)
+    assert smaller.micro_batch_tokens < found.micro_batch_tokens
+
+
+def test_a_stage_that_cannot_fit_is_refused() -> None:
+    with pytest.raises(BudgetError, match="one document of 200 tokens"):
+        check(2 * 10**9)
+
+
+def test_few_documents_need_no_whole_micro_batch() -> None:
+    found = check_memory(CONFIG, TRAIN, [100, 50], device=CPU, available=4 * 10**9)
+    assert (found.micro_batch_tokens, found.note) == (4096, "")
+
+
+def test_a_foreign_architecture_is_not_guessed() -> None:
+    with pytest.raises(CompatibilityError):
+        check_memory({"model_type": "mamba"}, TRAIN, [100], device=CPU)

@@ -16,7 +16,7 @@ from spiritsafe.core.errors import IntegrityError, NumericalError, RecipeError, 
 from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, train
+from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, parallel, train
 from spiritsafe.training.loop import METRICS_FILE
 from spiritsafe.training.state import STATE_FILE
 from tiny_training import counting_documents, one_thread, tiny_decoder
@@ -169,6 +169,19 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(tiny_decoder(), DOCUMENTS, Poisoned(0, "loss"), config, directory=tmp_path)
 
 
+def test_who_computes_is_no_part_of_a_run_but_must_be_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecipeError, match='parallel = "ddp" needs several processes'):
+        run(tmp_path / "a", parallel="ddp")
+    assert not (tmp_path / "a").exists()
+    first, before = run(tmp_path / "a")
+    monkeypatch.setattr(parallel, "is_torchrun", lambda: True)  # as torchrun --nproc-per-node 1
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    for mode in ("ddp", "fsdp"):
+        second, after = run(tmp_path / "a", parallel=mode)
+        assert before == after
+        assert same_weights(first, second)
+
+
 def test_evaluations_are_kept_with_their_steps(tmp_path: Path) -> None:
     seen: list[int] = []
 
@@ -193,6 +206,7 @@ class Poisoned:
 
     def __init__(self, call: int, kind: str) -> None:
         self.calls = 0
+        self.steps: tuple[int, ...] = ()
         self.call = call
         self.kind = kind
 
@@ -200,6 +214,9 @@ class Poisoned:
 
     def describe(self) -> dict[str, JSON]:
         return {"objective": "poisoned"}
+
+    def at_step(self, step: int, num_steps: int) -> None:
+        self.steps = (*self.steps, step)
 
     def __call__(self, model: LanguageModel, batch: PackedBatch, normaliser: float) -> LossResult:
         result = TracesObjective()(model, batch, normaliser)
@@ -226,7 +243,7 @@ def test_a_number_that_is_none_stops_the_run_and_loses_nothing(tmp_path: Path, k
     assert "bad-step-000004.json" in caught.value.hint
     (micro,) = saved["micro_batches"]
     for document in micro["documents"]:
-        assert tuple(document["token_ids"]) == DOCUMENTS[document["index"]].token_ids
+        assert tuple(document["token_ids"]) in {d.token_ids for d in DOCUMENTS}
     assert saved["parameters_with_bad_gradients"] == (["embedding.weight"] if kind == "gradient" else [])
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     # The three good steps were saved: a healthy repetition continues behind them.
@@ -234,6 +251,7 @@ def test_a_number_that_is_none_stops_the_run_and_loses_nothing(tmp_path: Path, k
     healthy = Poisoned(0, kind)
     result = train(resumed, DOCUMENTS, healthy, config, directory=tmp_path / "b")
     assert (healthy.calls, result.steps) == (9, 12)
+    assert healthy.steps == tuple(range(3, 12))
 
 
 def test_sharing_a_system_prompt_changes_nothing_but_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

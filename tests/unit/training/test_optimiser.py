@@ -9,7 +9,8 @@ from torch import nn
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.training import optimiser as module
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.optimiser import AdamW
+from spiritsafe.training.optimiser import STATE_KINDS, AdamW
+from spiritsafe.training.parallel import Parallel
 from tiny_training import one_thread
 
 
@@ -162,3 +163,22 @@ def test_close_gives_gradients_and_moments_back() -> None:
     assert all(p.grad is None for p in model.parameters())
     assert not optimiser.moments
     assert not optimiser.gradients
+
+
+def test_state_is_gathered_by_the_main_process_and_restored_by_all() -> None:
+    optimiser = AdamW(network(), make(), torch.float32)
+    for gradient in optimiser.gradients:
+        gradient.fill_(1.0)
+    optimiser.sum_gradients()
+    assert all(bool((gradient == 1.0).all()) for gradient in optimiser.gradients)
+    optimiser.update(0.1, 1.0)
+    kept = {kind: [t.clone() for t in optimiser.gather_state(kind)] for kind in STATE_KINDS}
+    assert len(kept["masters"]) == len(optimiser.names)
+    optimiser.update(0.1, 1.0)
+    for kind in STATE_KINDS:
+        assert not torch.equal(getattr(optimiser, kind)[0], kept[kind][0])
+        optimiser.restore_state(kind, kept[kind])
+        for mine, wanted in zip(getattr(optimiser, kind), kept[kind], strict=True):
+            assert torch.equal(mine, wanted)
+    other = AdamW(network(), make(), torch.float32, Parallel(rank=1, size=2))
+    assert other.gather_state("moments") == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -15,6 +16,7 @@ from spiritsafe.training.packing import (
     num_supervised,
     pack_micro_batch,
     plan_epoch,
+    share_documents,
     split_micro_batches,
 )
 from tiny_training import counting_documents, tiny_decoder
@@ -137,3 +139,25 @@ def test_a_common_prefix_is_held_once_where_allowed_and_worth_it() -> None:
     assert pack_micro_batch(documents, share_prefix=False).num_tokens == 36
     long = [Document(token_ids=(1, *range(2, 60)), supervised=(False, False, *(True,) * 57)) for _ in range(3)]
     assert pack_micro_batch(long, share_prefix=True).prefix_length == 0
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=8), num_processes=st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_documents_are_dealt_out_whole_and_evenly(lengths: list[int], num_processes: int) -> None:
+    shares = share_documents(lengths, num_processes)
+    assert len(shares) == num_processes
+    assert sorted(index for share in shares for index in share) == list(range(len(lengths)))
+    assert all(list(share) == sorted(share) for share in shares)
+    assert share_documents(lengths, num_processes) == shares
+    # the best share there is, by trying them all
+    best = min(
+        max(sum(n for n, who in zip(lengths, owners, strict=True) if who == p) for p in range(num_processes))
+        for owners in itertools.product(range(num_processes), repeat=len(lengths))
+    )
+    most = max(sum(lengths[index] for index in share) for share in shares)
+    assert 3 * num_processes * most <= (4 * num_processes - 1) * best
+
+
+def test_more_processes_than_documents_leave_some_idle_and_one_process_takes_all() -> None:
+    assert share_documents([5, 9], 3) == [(1,), (0,), ()]
+    assert share_documents([5, 9, 2], 1) == [(0, 1, 2)]

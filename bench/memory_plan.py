@@ -1,0 +1,184 @@
+"""Predicted against measured peak memory of training and distillation steps, each in a fresh process.
+
+    python bench/memory_plan.py --out bench/results/memory-plan-<machine>.json
+
+Random weights of SmolLM2-135M's shape (memory does not depend on their values), random documents, two steps each. What
+is predicted is what ``spiritsafe plan`` prints and what a run checks before it trains; what is measured is the kernel's
+high-water mark of the resident set. A case with a teacher distils from a live one by forward KL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SHAPE: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
+TEACHER_LAYERS = 30
+
+
+def make_lengths(kind: str, total: int) -> list[int]:
+    """Lengths of one micro-batch: documents of 128 tokens, or a log-normal mixture."""
+    if kind == "even":
+        return [128] * (total // 128)
+    rng = random.Random(0)
+    lengths: list[int] = []
+    while True:
+        length = min(max(round(rng.lognormvariate(4.7, 0.6)), 12), 512)
+        if sum(lengths) + length > total:
+            return lengths
+        lengths.append(length)
+
+
+def measure(case: dict[str, Any]) -> dict[str, Any]:
+    """One case, in this process."""
+    import torch
+
+    from spiritsafe.core.events import NullSink
+    from spiritsafe.distill import DistilObjective, LossMix
+    from spiritsafe.distill.signal import LiveTeacher
+    from spiritsafe.models import Decoder, DecoderConfig, Document, predict_training
+    from spiritsafe.pipeline.peak import PROCESS_BYTES, peak_bytes, reset_peak
+    from spiritsafe.training import Objective, TracesObjective, TrainConfig, train
+
+    config = SHAPE | {"num_hidden_layers": case["layers"]}
+    teacher_config = SHAPE | {"num_hidden_layers": TEACHER_LAYERS} if case["teacher"] else None
+    lengths = make_lengths(case["lengths"], case["micro_batch_tokens"])
+    predicted = predict_training(
+        config,
+        num_tokens=sum(lengths),
+        lengths=lengths,
+        supervised_share=sum(length - length // 3 for length in lengths) / sum(lengths),
+        compute_dtype="fp32",
+        teacher=teacher_config,
+        process_bytes=PROCESS_BYTES,
+    )
+    rng = random.Random(1)
+    documents = [
+        Document(
+            token_ids=tuple(rng.randrange(SHAPE["vocab_size"]) for _ in range(length)),
+            supervised=(*[False] * (length // 3), *[True] * (length - length // 3)),
+        )
+        for length in lengths
+    ]
+    model = Decoder(DecoderConfig.from_hf(config))
+    objective: Objective = TracesObjective()
+    if teacher_config is not None:
+        teacher = Decoder(DecoderConfig.from_hf(teacher_config), seed=1).requires_grad_(False)
+        objective = DistilObjective(LiveTeacher(teacher), LossMix(forward_kl=1.0))
+    reset_peak()
+    settings = TrainConfig(
+        learning_rate=1e-5,
+        tokens_per_step=sum(lengths),
+        micro_batch_tokens=sum(lengths),
+        max_steps=case["steps"],
+        compute_dtype="float32",
+        checkpoint_every_s=None,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        train(model, documents, objective, settings, directory=Path(directory), events=NullSink())
+    measured = peak_bytes()
+    return {
+        "predicted_bytes": predicted.total_bytes,
+        "measured_bytes": measured,
+        "error": round(predicted.total_bytes / measured - 1.0, 4),
+        "parts": {name: size for name, size in predicted.to_json().items() if name != "total_bytes"},
+        "torch": torch.__version__,
+    }
+
+
+def run_case(case: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """One case in a process of its own."""
+    command = [sys.executable, __file__, "--out", str(args.out), "--threads", str(args.threads)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    done = subprocess.run(
+        [*command, "--case", json.dumps(case)], capture_output=True, text=True, env=environment, check=False
+    )
+    if done.returncode != 0:
+        return {"case": case, "error_text": done.stderr[-4000:]}
+    return {"case": case, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [
+        line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+    ]
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+    )
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": args.threads,
+        "commit": commit.stdout.strip(),
+    }
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True, help="raw results as JSON")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--layers", type=int, nargs="+", default=[30, 20])
+    parser.add_argument("--micro-batch-tokens", type=int, nargs="+", default=[512, 1024, 2048])
+    parser.add_argument("--lengths", nargs="+", choices=["even", "mixed"], default=["even", "mixed"])
+    parser.add_argument("--teacher", nargs="+", choices=["none", "live"], default=["none", "live"])
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse()
+    if args.case:
+        import torch
+
+        torch.set_num_threads(args.threads)
+        print(json.dumps(measure(json.loads(args.case))))
+        return 0
+    result: dict[str, Any] = {"machine": machine(args), "arguments": {k: str(v) for k, v in vars(args).items()}}
+    result["cases"] = []
+    for layers in args.layers:
+        for teacher in args.teacher:
+            for tokens in args.micro_batch_tokens:
+                for lengths in args.lengths:
+                    case = {"layers": layers, "teacher": teacher == "live", "micro_batch_tokens": tokens}
+                    case |= {"lengths": lengths, "steps": args.steps}
+                    found = run_case(case, args)
+                    result["cases"].append(found)
+                    print(json.dumps({k: v for k, v in found.items() if k != "parts"}), flush=True)
+    errors = [abs(found["error"]) for found in result["cases"] if "error" in found]
+    result["summary"] = {
+        "num_cases": len(errors),
+        "num_failed": len(result["cases"]) - len(errors),
+        "largest_error": max(errors, default=None),
+        "mean_error": round(sum(errors) / len(errors), 4) if errors else None,
+    }
+    print(json.dumps(result["summary"], indent=2))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    return 0 if errors and len(errors) == len(result["cases"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The same completion in two models' tokens, cut into common chunks: what is prepared once before training.
+
+In: conversations and the two models' chat formats, or ready documents of both. Out: :class:`PairedDocument`, found
+again by the tokens of the student's document. Prompts may differ as they like (other headers, another system prompt);
+only what is supervised is aligned. Shapes: S and T supervised tokens of student and teacher, K chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spiritsafe.core.errors import CompatibilityError, SpiritsafeError
+from spiritsafe.core.records import Message
+from spiritsafe.distill.across.alignment import Alignment, align
+from spiritsafe.distill.across.spans import END_ROLE, TokenBytes
+from spiritsafe.distill.signal import document_key
+from spiritsafe.models.batch import Document
+from spiritsafe.models.chat import ChatFormat
+
+__all__ = ["PairTable", "PairedDocument", "pair_attempt", "pair_conversations", "pair_documents"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PairedDocument:
+    """One completion as both models see it.
+
+    Attributes:
+        student: In the student's tokens.
+        teacher: The same completion in the teacher's tokens, behind the teacher's own prompt.
+        alignment: Of the supervised tokens; its first side is the student.
+    """
+
+    student: Document
+    teacher: Document
+    alignment: Alignment
+
+    @cached_property
+    def key(self) -> str:
+        """What the student's document is called."""
+        return document_key(self.student.token_ids)
+
+    @cached_property
+    def teacher_key(self) -> str:
+        """What the teacher's document is called."""
+        return document_key(self.teacher.token_ids)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of text in the completion."""
+        return int(self.alignment.bytes_K.sum())
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PairTable:
+    """Paired documents, found by the student's tokens.
+
+    Attributes:
+        pairs: By :attr:`PairedDocument.key`.
+        refused: For each conversation that could not be paired its number and the reason.
+        refused_bytes: Bytes of their completions.
+    """
+
+    pairs: Mapping[str, PairedDocument]
+    refused: Mapping[int, str] = field(default_factory=dict)
+    refused_bytes: int = 0
+
+    @classmethod
+    def of(cls, pairs: Iterable[PairedDocument]) -> PairTable:
+        """A table of ready pairs."""
+        return cls(pairs={pair.key: pair for pair in pairs})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of which documents are paired with which."""
+        hasher = sha256()
+        for key, pair in sorted(self.pairs.items()):
+            hasher.update(f"{key}:{pair.teacher_key}:{pair.alignment.num_chunks};".encode())
+        return f"sha256:{hasher.hexdigest()}"
+
+    def documents(self) -> list[Document]:
+        """The student's documents, in the order of the table."""
+        return [pair.student for pair in self.pairs.values()]
+
+    def find(self, key: str, num_supervised: int) -> PairedDocument:
+        """The pair of a student's document.
+
+        Raises:
+            CompatibilityError: It was not prepared, or supervises other tokens than the batch does.
+        """
+        pair = self.pairs.get(key)
+        if pair is None:
+            raise CompatibilityError(
+                f"The document {key[:12]}… was not paired with the teacher's tokens.",
+                hint="Train on the documents of the pair table, and prepare them with this student's tokenizer.",
+            )
+        if pair.alignment.chunk_A.size != num_supervised:
+            raise CompatibilityError(
+                f"The document {key[:12]}… supervises {num_supervised} tokens, its pair {pair.alignment.chunk_A.size}.",
+                hint="Train on the pair table's own documents, with their flags unchanged.",
+            )
+        return pair
+
+
+def _supervised(document: Document) -> Sequence[int]:
+    """The completion's tokens.
+
+    Raises:
+        CompatibilityError: There are none, or they are not one run.
+    """
+    flags: NDArray[np.bool_] = np.asarray(document.supervised, dtype=bool)
+    places = np.flatnonzero(flags)
+    if not places.size or places[0] == 0 or places[-1] - places[0] + 1 != places.size:
+        raise CompatibilityError(
+            "A document to pair supervises one run of tokens behind a prompt, and this one does not.",
+            hint="Make one document of each of the assistant's turns.",
+        )
+    return document.token_ids[places[0] : places[-1] + 1]
+
+
+def pair_documents(
+    student: Document, student_bytes: TokenBytes, teacher: Document, teacher_bytes: TokenBytes
+) -> PairedDocument:
+    """Align the supervised tokens of two documents of one completion.
+
+    Raises:
+        CompatibilityError: They spell different texts, or supervise something else than one run behind a prompt.
+    """
+    alignment = align(_supervised(student), student_bytes, _supervised(teacher), teacher_bytes)
+    return PairedDocument(student=student, teacher=teacher, alignment=alignment)
+
+
+def pair_attempt(
+    messages: Sequence[Message],
+    token_ids: Sequence[int],
+    *,
+    student: ChatFormat,
+    teacher: ChatFormat,
+    student_bytes: TokenBytes,
+    teacher_bytes: TokenBytes,
+) -> PairedDocument:
+    """Align tokens that the student drew: the same tokens for the student, the teacher's own for the same text.
+
+    Args:
+        messages: The conversation.
+        token_ids: What was drawn, with its end token when it was drawn.
+        student: The student's chats.
+        teacher: The teacher's.
+        student_bytes: The student's vocabulary.
+        teacher_bytes: The teacher's.
+
+    Raises:
+        CompatibilityError: The text ends within a character, or holds special tokens that the teacher's does not.
+    """
+    document = student.document_from_tokens(messages, token_ids)
+    try:
+        text = student_bytes.spell(token_ids).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CompatibilityError(
+            f"The drawn tokens are not valid text: {error.reason}.",
+            hint="Leave this attempt out: the teacher's tokenizer takes text only.",
+        ) from error
+    end = [teacher.end_id] if student_bytes.roles.get(token_ids[-1]) == END_ROLE else []
+    theirs = teacher.document_from_tokens(messages, [*teacher.completion_ids(text), *end])
+    return pair_documents(document, student_bytes, theirs, teacher_bytes)
+
+
+def pair_conversations(
+    conversations: Iterable[tuple[Sequence[Message], str]],
+    *,
+    student: ChatFormat,
+    teacher: ChatFormat,
+    student_bytes: TokenBytes | None = None,
+    teacher_bytes: TokenBytes | None = None,
+) -> PairTable:
+    """Tokenize each conversation for both models and align its completion; what cannot be aligned is named, not hidden.
+
+    Args:
+        conversations: Messages and the completion to learn from.
+        student: The student's chats.
+        teacher: The teacher's.
+        student_bytes: The student's vocabulary; read from its directory when None.
+        teacher_bytes: The teacher's.
+
+    Raises:
+        CompatibilityError: A vocabulary cannot be read as bytes, or not one conversation could be aligned.
+    """
+    student_bytes = student_bytes or TokenBytes.of_chat(student)
+    teacher_bytes = teacher_bytes or TokenBytes.of_chat(teacher)
+    pairs: dict[str, PairedDocument] = {}
+    refused: dict[int, str] = {}
+    refused_bytes = 0
+    for number, (messages, completion) in enumerate(conversations):
+        try:
+            ours, theirs = student.document(messages, completion), teacher.document(messages, completion)
+            pair = pair_documents(ours, student_bytes, theirs, teacher_bytes)
+        except SpiritsafeError as error:
+            refused[number] = error.diagnostics()
+            refused_bytes += len(completion.encode("utf-8"))
+            continue
+        pairs[pair.key] = pair
+    if not pairs:
+        reason = next(iter(refused.values()), "There are none.")
+        raise CompatibilityError(
+            f"None of the {len(refused)} conversations could be aligned between the two tokenizers. {reason}",
+            hint="Check that both chat formats leave the completion's text as it is.",
+        )
+    return PairTable(pairs=pairs, refused=refused, refused_bytes=refused_bytes)

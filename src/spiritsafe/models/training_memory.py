@@ -1,0 +1,358 @@
+"""Memory of one training or distillation step, counted from what is alive at its peak.
+
+In: ``config.json`` of the model that learns (and of a live teacher), and the size of a micro-batch. Out: a
+:class:`TrainingMemory` whose parts name the causes; and the largest micro-batch that fits a machine. Exercised by
+``python bench/memory_plan.py``, which holds the counts against the resident memory of real steps.
+
+The peak of a step is reached when the loss head runs, or right after, when the last block's backward has begun:
+weights, gradients and moments are there for the whole run, every layer's activations are kept, and the head's chunk of
+logits or one block's backward temporaries stand on top. Two more things cost memory on a CPU, where the step runs
+inside :func:`spiritsafe.training.memory.kept_memory` and the process's heap only grows:
+
+* The gradient of the embedding is dense, ``[V, H]``, and made when the activations have been freed. Autograd's nodes
+  still lie between them, so no free block is as large; only the head's largest
+  buffer may be.
+* What a sublayer adds to the stream is freed right after the addition, but an aligned request does not fit a freed
+  block of exactly its own size: two holes of ``[N, H]`` a layer stay.
+
+Shapes: N tokens of a micro-batch, P of them with attention's padding, R supervised, H hidden width, S heads, K
+key-value heads, W head_dim, F feed-forward width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Self, final
+
+from pydantic import model_validator
+
+from spiritsafe.core.errors import BudgetError
+from spiritsafe.core.records import Record
+from spiritsafe.models.attention import group_lengths
+from spiritsafe.models.decoder_config import DecoderConfig
+
+__all__ = ["MemoryFit", "TrainingMemory", "fit_micro_batch", "predict_training"]
+
+_LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
+_BATCH_BYTES_PER_TOKEN = 28
+"""Ids, positions and targets in int64, weights in float32."""
+
+
+@final
+class TrainingMemory(Record):
+    """Predicted peak bytes of training.
+
+    Attributes:
+        process_bytes: Interpreter and libraries, before any weight.
+        compute_bytes: The copy of the weights that the passes run on (0 when they run on the masters).
+        master_bytes: fp32 weights.
+        gradient_bytes: One fp32 gradient per weight.
+        optimiser_bytes: Adam's two fp32 moments.
+        teacher_bytes: A live teacher's weights.
+        signal_bytes: What is kept of the teacher's view of a micro-batch, and streams of matched layers.
+        activation_bytes: Kept for the backward pass.
+        working_bytes: The largest of: the loss head's logits, one block's backward temporaries, what a teacher's
+            forward takes beyond the student's activations.
+        embedding_bytes: The embedding's dense gradient, as far as nothing freed can hold it.
+        slack_bytes: Holes in the heap that no later request fits (CPU).
+    """
+
+    process_bytes: int = 0
+    compute_bytes: int
+    master_bytes: int
+    gradient_bytes: int
+    optimiser_bytes: int
+    teacher_bytes: int = 0
+    signal_bytes: int = 0
+    activation_bytes: int
+    working_bytes: int
+    embedding_bytes: int = 0
+    slack_bytes: int = 0
+    total_bytes: int
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        parts = sum(value for name, value in self if name != "total_bytes")
+        if parts != self.total_bytes:
+            raise ValueError(f"the parts sum to {parts}, not {self.total_bytes}")
+        return self
+
+
+@final
+class MemoryFit(Record):
+    """The micro-batch that a machine can hold.
+
+    Attributes:
+        micro_batch_tokens: Most tokens in memory at once.
+        checkpointing: Whether activations must be recomputed for it.
+        memory: Predicted with these.
+        available_bytes: What the machine has.
+    """
+
+    micro_batch_tokens: int
+    checkpointing: bool
+    memory: TrainingMemory
+    available_bytes: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Formats:
+    """Bytes of a number: ``narrow`` of what is computed in, ``wide`` of statistics and logits; and who computes."""
+
+    narrow: int
+    wide: int
+    on_gpu: bool
+
+
+def predict_training(
+    config: Mapping[str, Any],
+    *,
+    num_tokens: int,
+    compute_dtype: Literal["fp32", "bf16"] = "bf16",
+    device: Literal["cpu", "cuda"] = "cpu",
+    lengths: Sequence[int] | None = None,
+    supervised_share: float = 1.0,
+    logits_bytes: int | None = None,
+    checkpointing: bool = False,
+    teacher: Mapping[str, Any] | None = None,
+    teacher_dtype: Literal["fp32", "bf16"] | None = None,
+    matched_layers: int = 0,
+    cached_entries: int = 0,
+    process_bytes: int = 0,
+) -> TrainingMemory:
+    """Predicted peak bytes of one training step with AdamW and fp32 masters.
+
+    The counts for a CPU are held against measurements by ``bench/memory_plan.py``; those for a GPU follow the same
+    code (fused norms, no holes) and are not measured yet.
+
+    Args:
+        config: The model that learns.
+        num_tokens: N of one micro-batch.
+        compute_dtype: Of the passes.
+        device: Where they run.
+        lengths: Tokens of the micro-batch's documents; None: all alike, so that attention pads nothing.
+        supervised_share: R / N.
+        logits_bytes: Most memory the loss head may hold logits in; None is its own default on that device.
+        checkpointing: Keep only each block's input and recompute the rest.
+        teacher: A live teacher's ``config.json``.
+        teacher_dtype: Of its weights; None: as the passes.
+        matched_layers: Pairs of layers whose hidden states are matched.
+        cached_entries: Entries a row of a cached signal.
+        process_bytes: Interpreter and libraries, to be counted in.
+
+    Raises:
+        CompatibilityError: Another architecture.
+    """
+    c = DecoderConfig.from_hf(config)
+    t = None if teacher is None else DecoderConfig.from_hf(teacher)
+    formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
+    rows = max(1, math.ceil(supervised_share * num_tokens))
+    budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
+    activations = _activations(c, num_tokens, _padded(lengths), formats, checkpointing=checkpointing)
+    head, block = _head_bytes(c, t, rows, budget, formats)
+    working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats))
+    teacher_size = _size(teacher_dtype or compute_dtype)
+    if t is not None:
+        working = max(working, _teacher_forward(t, num_tokens, teacher_size, matched_layers) - activations)
+    slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
+    parts = {
+        "process_bytes": process_bytes,
+        "compute_bytes": c.num_parameters * formats.narrow if compute_dtype == "bf16" else 0,
+        "master_bytes": 4 * c.num_parameters,
+        "gradient_bytes": 4 * c.num_parameters,  # accumulated in fp32 whatever the passes compute in
+        "optimiser_bytes": 8 * c.num_parameters,
+        "teacher_bytes": 0 if t is None else t.num_parameters * teacher_size,
+        "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
+        "activation_bytes": activations,
+        "working_bytes": working,
+        "embedding_bytes": _embedding_extra(c, activations + head, block, formats),
+        "slack_bytes": slack,
+    }
+    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _size(dtype: str) -> int:
+    return 2 if dtype == "bf16" else 4
+
+
+def _padded(lengths: Sequence[int] | None) -> float:
+    """P / N for documents of mixed lengths; 0 when all are alike, which needs no padded copies at all."""
+    if lengths is None or len(set(lengths)) == 1:
+        return 0.0
+    return sum(max(lengths[d] for d in group) * len(group) for group in group_lengths(lengths)) / sum(lengths)
+
+
+def _activations(c: DecoderConfig, num_tokens: int, padding: float, formats: _Formats, *, checkpointing: bool) -> int:
+    """What one forward keeps for its backward.
+
+    Exact for the Decoder's operators on a CPU (a test sums what autograd saves): each norm keeps its input, the
+    normalised rows and its output, the first two in float32; the feed-forward keeps gate, up, activation and product.
+    """
+    narrow, hidden = formats.narrow, c.hidden_size
+    layer = 2.0 * (_norm_bytes(hidden, formats) + hidden * narrow)
+    layer += _attention_bytes(c, padding, formats) + 4 * c.intermediate_size * narrow
+    shared = c.head_dim * narrow + _BATCH_BYTES_PER_TOKEN  # cosines and sines of each position serve all layers
+    last = _norm_bytes(hidden, formats) + hidden * narrow
+    kept = c.num_layers * hidden * narrow + layer if checkpointing else c.num_layers * layer
+    return num_tokens * (int(kept) + shared + last)
+
+
+def _norm_bytes(width: int, formats: _Formats) -> int:
+    """A norm's input and, where it is not fused, the normalised rows; with the statistic of each row."""
+    if formats.on_gpu:
+        return width * formats.narrow + formats.wide
+    return 2 * width * formats.wide + formats.wide
+
+
+def _attention_bytes(c: DecoderConfig, padding: float, formats: _Formats) -> float:
+    """Queries, keys and values as the kernel reads them, its output, and the log-normalisers."""
+    heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
+    per_row = heads * formats.wide
+    if padding == 0.0:  # values stay in the fused projection, rotated queries and keys are new
+        numbers = (heads + 2 * groups) * width + (heads + groups) * width + heads * width
+        kept = float(numbers * formats.narrow + per_row)
+    else:  # all are gathered into rectangles, and the output is gathered back
+        padded = padding * (2 * heads + 2 * groups) * width + heads * width
+        kept = padded * formats.narrow + padding * per_row
+    return kept + (_head_norm_bytes(c, padding, formats) if c.qk_norm else 0)
+
+
+def _head_norm_bytes(c: DecoderConfig, padding: float, formats: _Formats) -> int:
+    """Norms of queries and keys: their input is part of the fused projection, unless it is copied to be made wide."""
+    rows, width = c.num_heads + c.num_kv_heads, c.head_dim
+    is_copied = formats.narrow < formats.wide and not formats.on_gpu
+    copies = 0 if formats.on_gpu else 1 + is_copied
+    kept = rows * (copies * width + 1) * formats.wide
+    if padding and not is_copied:  # nothing else would keep the projection
+        kept += (rows + c.num_kv_heads) * width * formats.narrow
+    return kept
+
+
+def _head_bytes(
+    c: DecoderConfig, t: DecoderConfig | None, rows: int, budget: int, formats: _Formats
+) -> tuple[int, int]:
+    """Bytes of one chunk's logits, an exact teacher's and half-precision copies included; and of the largest buffer."""
+    row = c.vocab_size * (formats.wide + (formats.narrow if formats.narrow < formats.wide else 0))
+    if t is not None:
+        row += min(c.vocab_size, t.vocab_size) * formats.wide
+    chunk = -(-rows // -(-rows // max(1, budget // row)))
+    return chunk * row, chunk * c.vocab_size * formats.wide
+
+
+def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats) -> int:
+    """Gradients inside one feed-forward, and of its largest weight before it is added to the buffer."""
+    rows = num_tokens * (2 * c.hidden_size + 5 * c.intermediate_size) * formats.narrow
+    return rows + 2 * c.hidden_size * c.intermediate_size * formats.narrow
+
+
+def _teacher_forward(t: DecoderConfig, num_tokens: int, size: int, matched_layers: int) -> int:
+    """One layer's tensors, the stream and the streams that are asked for; nothing else outlives its use."""
+    layer = 3 * t.hidden_size + 4 * t.intermediate_size
+    return num_tokens * size * (layer + (1 + matched_layers) * t.hidden_size)
+
+
+def _signal_bytes(
+    c: DecoderConfig,
+    t: DecoderConfig | None,
+    num_tokens: int,
+    rows: int,
+    matched_layers: int,
+    cached_entries: int,
+    formats: _Formats,
+) -> int:
+    """Rows of the teacher (last hidden state, matched layers), and of the student's matched layers.
+
+    A matched layer of the student costs its rows, their gradient, and the gradient scattered back to all N tokens.
+    """
+    kept = rows * cached_entries * 12  # an int64 id and a float32 probability
+    if t is not None:
+        kept += rows * t.hidden_size * formats.wide * (1 + matched_layers)
+        kept += matched_layers * (2 * rows + num_tokens) * c.hidden_size * formats.wide
+    return kept
+
+
+def _embedding_extra(c: DecoderConfig, freed: int, block: int, formats: _Formats) -> int:
+    """What the embedding's dense gradient adds to the peak, given all freed bytes and the largest freed block."""
+    dense = c.vocab_size * c.hidden_size * formats.narrow
+    if formats.on_gpu:  # the allocator joins freed blocks
+        return max(0, dense - freed)
+    return 0 if block >= dense else dense
+
+
+def fit_micro_batch(
+    config: Mapping[str, Any],
+    available_bytes: int,
+    *,
+    wanted_tokens: int,
+    lengths: Sequence[int],
+    margin: float = 0.08,
+    allow_checkpointing: bool = True,
+    **settings: Any,
+) -> MemoryFit:
+    """The largest micro-batch that fits, up to the one that is wanted.
+
+    A smaller micro-batch is preferred to recomputing activations: it costs a little speed, recomputing costs a third.
+    The update depends on neither.
+
+    Args:
+        config: The model that learns.
+        available_bytes: Memory that the whole process may take.
+        wanted_tokens: The micro-batch of the recipe.
+        lengths: Tokens of each document; no micro-batch can be smaller than the longest.
+        margin: Share of the memory to leave free: the prediction's own error.
+        allow_checkpointing: Whether activations may be recomputed.
+        settings: More arguments of :func:`predict_training`.
+
+    Raises:
+        BudgetError: Not even one document at a time fits; the message says what would be needed.
+        CompatibilityError: Another architecture.
+    """
+    limit = int(available_bytes / (1.0 + margin))
+
+    def predict(num_tokens: int, *, checkpointing: bool) -> TrainingMemory:
+        batch = _typical_batch(lengths, num_tokens)
+        return predict_training(config, num_tokens=num_tokens, lengths=batch, checkpointing=checkpointing, **settings)
+
+    smallest = min(max(lengths), wanted_tokens)
+    for checkpointing in (False, True) if allow_checkpointing else (False,):
+        if predict(smallest, checkpointing=checkpointing).total_bytes > limit:
+            continue
+        fits = partial(_fits, predict, limit, checkpointing)
+        tokens = _largest(smallest, wanted_tokens, fits)
+        memory = predict(tokens, checkpointing=checkpointing)
+        return MemoryFit(
+            micro_batch_tokens=tokens, checkpointing=checkpointing, memory=memory, available_bytes=available_bytes
+        )
+    least = predict(smallest, checkpointing=allow_checkpointing).total_bytes
+    raise BudgetError(
+        f"Training takes at least {least * (1.0 + margin) / 1e9:.2f} GB, one document of {smallest} tokens at a time; "
+        f"{available_bytes / 1e9:.2f} GB are available.",
+        hint="Free some memory, use a larger machine, leave long documents out, or train a smaller model.",
+    )
+
+
+def _fits(predict: Callable[..., TrainingMemory], limit: int, checkpointing: bool, num_tokens: int) -> bool:
+    return predict(num_tokens, checkpointing=checkpointing).total_bytes <= limit
+
+
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The largest number that fits, by bisection; ``low`` does."""
+    if fits(high):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _typical_batch(lengths: Sequence[int] | None, num_tokens: int) -> list[int] | None:
+    """Documents of a micro-batch of so many tokens, drawn evenly over all lengths."""
+    if not lengths or len(set(lengths)) == 1:
+        return None
+    ordered = sorted(lengths)
+    count = max(1, min(len(ordered), round(num_tokens * len(ordered) / sum(ordered))))
+    return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]

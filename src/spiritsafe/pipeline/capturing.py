@@ -1,0 +1,66 @@
+"""Stage "capture": what the taught teacher says of every document that a student with a cached signal will read.
+
+Written once, read by every rung. Killed, the same call goes on with the file it was at.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import write_json
+from spiritsafe.core.records import Checkpoint
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.distill.cache import CachedTeacher, capture, self_test
+from spiritsafe.models import ChatFormat, Document, load_model
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.teach import documents_of
+from spiritsafe.pipeline.traces import student_traces
+
+__all__ = ["capture_teacher", "open_cache"]
+
+_FOLDER = "cache"
+
+
+def capture_teacher(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Capture, then score a sample again and hold it against the cache.
+
+    Raises:
+        IntegrityError: The second look does not agree with the first.
+    """
+    config = context.recipe.cache
+    if config is None:
+        raise RecipeError("The recipe has no [cache] section.", hint="Add one.")
+    teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
+    config = config.model_copy(update={"seed": context.seed("capture")})
+    documents: dict[tuple[int, ...], Document] = {}
+    for student in context.recipe.students:
+        if student.signal == "cached":
+            for document in documents_of(teacher, student_traces(context, student.traces, student.problems)):
+                documents[document.token_ids] = document
+    folder = stage.path / _FOLDER
+    report = capture(teacher, list(documents.values()), config, folder, events=events)
+    check = self_test(folder, teacher, list(documents.values()), seed=context.seed("capture", "check"))
+    write_json(stage.path / "check.json", check.to_json())
+    return {
+        "report": report.to_json(),
+        "check": check.to_json(),
+        "summary": f"{report.num_rows:,} tokens at {report.bytes_per_row:.0f} bytes",
+    }
+
+
+def open_cache(context: RunContext, teacher: Checkpoint, chat: ChatFormat) -> CachedTeacher:
+    """The cache, for a student of this teacher.
+
+    Raises:
+        CompatibilityError: It was captured from another teacher.
+        IntegrityError: It is damaged.
+    """
+    return CachedTeacher(
+        context.stage("capture").path / _FOLDER,
+        tokenizer=chat.vocab_fingerprint,
+        teacher=teacher.digest,
+        chat_template=chat.template_fingerprint,
+    )

@@ -1,0 +1,215 @@
+"""Stages "cut-…": a smaller model out of the taught teacher, within a byte budget; students of one cut share it.
+
+Calibrated on traces that students will learn from: train bucket only. Leaves ``model`` with ``cut.json`` beside its
+weights, which says what it is made of, and ``report.json``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import torch
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import read_json, write_json
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix, race
+from spiritsafe.models import (
+    Decoder,
+    Document,
+    Importance,
+    LoadedModel,
+    StudentShape,
+    calibrate,
+    candidates,
+    choose_layers,
+    choose_vocabulary,
+    cut,
+    layers_within,
+    load_model,
+    predict_footprint,
+    resized,
+)
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.student_recipe import CutRecipe, StudentRecipe
+from spiritsafe.pipeline.teach import documents_of
+from spiritsafe.pipeline.traces import student_traces
+from spiritsafe.training import TrainConfig
+
+__all__ = ["byte_budget", "cut_stage", "make_cut"]
+
+
+def cut_stage(recipe: StudentRecipe, students: Sequence[StudentRecipe]) -> str:
+    """Name of the stage that makes a student's cut: after the first student that has the same one."""
+    return f"cut-{next(student.name for student in students if _cut_key(student) == _cut_key(recipe))}"
+
+
+def _cut_key(recipe: StudentRecipe) -> tuple[object, ...]:
+    """What decides a cut: its settings, the traces it is measured on, and for a race the way to heal."""
+    on_all = recipe.vocabulary == "seen" or recipe.shape == "race"
+    num_traces = recipe.problems if on_all else min(recipe.problems, recipe.calibration)
+    training = recipe.train if recipe.shape == "race" else None
+    return (recipe.cut, recipe.traces, num_traces, training)
+
+
+def byte_budget(recipe: CutRecipe, config: dict[str, JSON]) -> int:
+    """Most bytes of weights and cache that a student may have, given the teacher's ``config.json``."""
+    if recipe.max_bytes is not None:
+        return recipe.max_bytes
+    whole = predict_footprint(config, recipe.quantisation, context=recipe.context)
+    return int((recipe.share or 1.0) * whole.total_bytes)
+
+
+def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Score the teacher's parts once, choose a shape within the budget, write the smaller model.
+
+    Raises:
+        BudgetError: Nothing fits.
+        CompatibilityError: The teacher is not of the Decoder's family.
+    """
+    teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
+    if not isinstance(teacher.model, Decoder):
+        raise CompatibilityError(
+            f"{teacher.checkpoint.name} is not of the Decoder's family, so nothing can be cut from it.",
+            hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
+        )
+    documents = documents_of(teacher, student_traces(context, recipe.traces, recipe.problems))
+    calibration = documents[: recipe.calibration]
+    importance = calibrate(teacher.model, calibration, events=events)
+    kept_ids = _kept_ids(teacher, documents) if recipe.vocabulary == "seen" else None
+    config = dict(read_json(teacher.directory / "config.json"))
+    if recipe.shape == "depth":
+        report = _cut_depth(recipe, context, stage, teacher, importance, config, calibration, kept_ids, events)
+    else:
+        report = _race(recipe, context, stage, teacher, importance, config, documents, kept_ids, events)
+    write_json(stage.path / "report.json", report)
+    shape = StudentShape.of(read_json(stage.path / "model" / "config.json"))
+    return {"cut": report, "summary": _described(shape)}
+
+
+def _described(shape: StudentShape) -> str:
+    return (
+        f"{shape.num_layers} layers, {shape.hidden_size} channels, {shape.intermediate_size} neurons, "
+        f"{shape.num_kv_heads} key-value heads, {shape.vocab_size:,} tokens"
+    )
+
+
+def _kept_ids(teacher: LoadedModel, documents: Sequence[Document]) -> tuple[int, ...]:
+    counts = [0] * teacher.model.vocab_size
+    for document in documents:
+        for token in document.token_ids:
+            counts[token] += 1
+    return choose_vocabulary(teacher.directory, counts)
+
+
+def _whole_shape(config: dict[str, JSON], kept_ids: Sequence[int] | None) -> StudentShape:
+    shape = StudentShape.of(config)
+    return shape if kept_ids is None else shape.model_copy(update={"vocab_size": len(kept_ids)})
+
+
+def _cut_depth(
+    recipe: StudentRecipe,
+    context: RunContext,
+    stage: StageDirectory,
+    teacher: LoadedModel,
+    importance: Importance,
+    config: dict[str, JSON],
+    calibration: Sequence[Document],
+    kept_ids: Sequence[int] | None,
+    events: EventSink,
+) -> dict[str, JSON]:
+    whole = _whole_shape(config, kept_ids)
+    num_keep = layers_within(
+        resized(config, whole), byte_budget(recipe, config), recipe.quantisation, context=recipe.context
+    )
+    decoder = _decoder(teacher)
+    plan = choose_layers(decoder, calibration, num_keep, criterion=recipe.criterion, events=events)
+    cut(
+        teacher.directory,
+        stage.path / "model",
+        whole.model_copy(update={"num_layers": num_keep}),
+        importance,
+        name=stage.path.name.partition("-")[2],
+        layers=plan.keep,
+        kept_ids=kept_ids,
+        recipe=context.run.hash,
+    )
+    return {
+        "shape": "depth",
+        "keep": list(plan.keep),
+        "removed": list(plan.removed),
+        "loss_before": plan.loss_before,
+        "loss_after": plan.loss_after,
+    }
+
+
+def _decoder(teacher: LoadedModel) -> Decoder:
+    if not isinstance(teacher.model, Decoder):
+        raise TypeError("make_cut has checked that the teacher is a Decoder")
+    return teacher.model
+
+
+def _race(
+    recipe: StudentRecipe,
+    context: RunContext,
+    stage: StageDirectory,
+    teacher: LoadedModel,
+    importance: Importance,
+    config: dict[str, JSON],
+    documents: Sequence[Document],
+    kept_ids: Sequence[int] | None,
+    events: EventSink,
+) -> dict[str, JSON]:
+    shapes = candidates(
+        resized(config, _whole_shape(config, kept_ids)),
+        byte_budget(recipe, config),
+        quantisation=recipe.quantisation,
+        context=recipe.context,
+        num_candidates=recipe.candidates,
+    )
+    decoder, folder = _decoder(teacher), stage.path / "candidates"
+    students = {f"shape-{number}": folder / f"shape-{number}" for number in range(1, len(shapes) + 1)}
+    for (name, directory), shape in zip(students.items(), shapes, strict=True):
+        if not directory.exists():
+            whole_depth = shape.num_layers == decoder.num_layers
+            layers = (
+                tuple(range(decoder.num_layers))
+                if whole_depth
+                else choose_layers(decoder, documents[: recipe.calibration], shape.num_layers).keep
+            )
+            cut(
+                teacher.directory,
+                directory,
+                shape,
+                importance,
+                name=name,
+                layers=layers,
+                kept_ids=kept_ids,
+                recipe=context.run.hash,
+            )
+    held_out = max(1, min(len(documents) // 4, recipe.calibration))
+    ranking = race(
+        students,
+        decoder,
+        documents[held_out:],
+        documents[:held_out],
+        _race_config(recipe, context, stage),
+        lambda speaker: DistilObjective(LiveTeacher(speaker), LossMix(forward_kl=1.0), same_tokenizer=True),
+        directory=stage.path / "race",
+        events=events,
+    )
+    shutil.copytree(students[ranking[0].name], stage.path / "model", dirs_exist_ok=True)
+    rows: list[JSON] = [
+        {"shape": shapes[int(row.name.removeprefix("shape-")) - 1].to_json(), **row.to_json(), "seconds": None}
+        for row in ranking
+    ]
+    return {"shape": "race", "ranking": rows}
+
+
+def _race_config(recipe: StudentRecipe, context: RunContext, stage: StageDirectory) -> TrainConfig:
+    """The student's own way to train, for a few steps."""
+    limits = {"max_steps": recipe.race_steps, "max_epochs": None, "max_tokens": None, "eval_every": None}
+    return recipe.train.model_copy(update={**limits, "seed": context.seed("race", stage.path.name)})

@@ -1,0 +1,180 @@
+"""What a recipe says of one student: how it is cut, what it learns from, and which of the teacher's signals it follows.
+
+In: the tables of a recipe's ``[[students]]``. Out: frozen records; a setting that could not take effect is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from spiritsafe.core.records import Record
+from spiritsafe.distill import LossMix, OnPolicyConfig
+from spiritsafe.models import Quantisation
+from spiritsafe.training import TrainConfig
+
+__all__ = ["CutRecipe", "HiddenRecipe", "StudentRecipe"]
+
+
+class HiddenRecipe(Record):
+    """Match the teacher's hidden states in the first part of training.
+
+    Attributes:
+        weight: At the start; it falls to 0 at ``until``.
+        pairs: Pairs of layers, one of the student and one of the teacher.
+        until: Share of the run after which the match has gone.
+        share_of_tokens: Of the supervised tokens that are compared.
+        method: How the teacher's stream becomes as wide as the student's; "auto" takes the pruning's index maps.
+    """
+
+    weight: float = Field(default=1.0, gt=0.0)
+    pairs: int = Field(default=3, ge=1)
+    until: float = Field(default=0.5, gt=0.0, le=1.0)
+    share_of_tokens: float = Field(default=1.0, gt=0.0, le=1.0)
+    method: Literal["auto", "index", "procrustes", "low_rank"] = "auto"
+
+
+class CutRecipe(Record):
+    """How a student is cut from the teacher; students with the same cut share one.
+
+    Attributes:
+        share: Most of the teacher's bytes it may have, at the same quantisation and context.
+        max_bytes: The same as a number of bytes; give one of the two.
+        quantisation: How weights are stored when bytes are counted.
+        context: Tokens of key-value cache that count as well.
+        shape: "depth" removes whole layers; "race" draws candidates of several shapes under the budget, heals each a
+            little and keeps the best.
+        candidates: Shapes in a race.
+        race_steps: Updates that each of them gets.
+        criterion: How layers are chosen for removal: "loss" (the removal that raises the loss least, one after the
+            other) or "influence" (block influence, arXiv 2403.03853).
+        calibration: Documents that the choice is measured on.
+        vocabulary: "full", or "seen": only tokens that the training documents use, and those these are made of. The
+            student is smaller and knows nothing else.
+    """
+
+    share: float | None = Field(default=None, gt=0.0, le=1.0)
+    max_bytes: int | None = Field(default=None, ge=1)
+    quantisation: Quantisation = "fp32"
+    context: int = Field(default=0, ge=0)
+    shape: Literal["depth", "race"] = "depth"
+    candidates: int = Field(default=4, ge=2)
+    race_steps: int = Field(default=8, ge=1)
+    criterion: Literal["loss", "influence"] = "loss"
+    calibration: int = Field(default=32, ge=1)
+    vocabulary: Literal["full", "seen"] = "full"
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.share is not None and self.max_bytes is not None:
+            raise ValueError("give share or max_bytes, not both")
+        if self.shape == "depth" and {"candidates", "race_steps"} & self.model_fields_set:
+            raise ValueError('candidates and race_steps have an effect with shape = "race" only: leave them out')
+        return self
+
+
+class StudentRecipe(CutRecipe):
+    """One rung of the ladder: cut from the taught teacher, or a model of another family, then distilled.
+
+    Attributes:
+        name: Its name in the report and in its certificate.
+        source: Start from this model instead of a cut of the teacher; its tokenizer and family may differ.
+        repeat: Train so many students, alike but for the seed; they are called name-1, name-2 and so on.
+        start: "teacher" keeps the teacher's weights in what is left; "random" draws new ones of the same shape, as a
+            control.
+        traces: What it learns from: "worked" solutions, the teacher's verified "sampled" attempts, or both.
+        problems: Most documents; they are shuffled by the seed.
+        objective: "traces" (cross-entropy), a divergence from the teacher's full distribution, or "across": chunk
+            likelihoods between different tokenizers, for a student with a ``source`` of its own.
+        beta: Of the generalised Jensen–Shannon divergence "jsd".
+        ce_share: Share of the cross-entropy in the loss; the rest is the divergence. Has no effect with "traces".
+        temperature: Of both distributions in the divergence.
+        signal: The teacher "live" beside the student, or "cached" once for all students.
+        hidden: Match hidden states as well.
+        on_policy: Let the student write what it learns from; ``train`` then says how, and this how much.
+        train: How to train.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    source: str | None = None
+    repeat: int = Field(default=1, ge=1)
+    start: Literal["teacher", "random"] = "teacher"
+    traces: tuple[Literal["worked", "sampled"], ...] = ("worked", "sampled")
+    problems: int = Field(ge=1)
+    objective: Literal["traces", "forward_kl", "reverse_kl", "jsd", "skew_forward_kl", "skew_reverse_kl", "across"] = (
+        "forward_kl"
+    )
+    beta: float = Field(default=0.5, gt=0.0, lt=1.0)
+    ce_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    temperature: float = Field(default=1.0, gt=0.0)
+    signal: Literal["live", "cached"] = "live"
+    hidden: HiddenRecipe | None = None
+    on_policy: OnPolicyConfig | None = None
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _options_take_effect(self) -> Self:
+        if self.objective == "traces":
+            useless: frozenset[str] | set[str] = {
+                "ce_share",
+                "temperature",
+                "beta",
+                "signal",
+                "hidden",
+                "on_policy",
+            } & self.model_fields_set
+            if useless:
+                raise ValueError(f'{", ".join(sorted(useless))}: no effect with objective "traces", leave it out')
+        if self.source is None and self.share is None and self.max_bytes is None:
+            raise ValueError("give share or max_bytes: the budget of the cut")
+        if self.source is not None:
+            useless = (_CUT_FIELDS - {"calibration"} | {"start", "on_policy"}) & self.model_fields_set
+            if useless:
+                raise ValueError(f"{', '.join(sorted(useless))}: no effect on a student with a source of its own")
+        if self.objective == "across":
+            if self.source is None:
+                raise ValueError('objective "across" is for a student with a source of its own')
+            useless = {"temperature", "signal", "hidden"} & self.model_fields_set
+            if useless:
+                raise ValueError(f'{", ".join(sorted(useless))}: no effect with objective "across", leave it out')
+        if self.objective != "jsd" and "beta" in self.model_fields_set:
+            raise ValueError('beta has an effect with objective "jsd" only: leave it out')
+        if self.signal == "cached":
+            if self.objective != "forward_kl" or self.temperature != 1.0:
+                raise ValueError('a cached signal serves objective "forward_kl" at temperature 1 only')
+            if self.hidden is not None or self.on_policy is not None:
+                raise ValueError("hidden states and on-policy answers need a live teacher")
+            if self.source is not None:
+                raise ValueError("a student with a source of its own needs a live teacher")
+            if self.vocabulary != "full":
+                raise ValueError("a cached signal is in the teacher's whole vocabulary")
+        if self.on_policy is not None and self.train.max_steps != self.on_policy.num_steps:
+            raise ValueError(
+                f"set train.max_steps to {self.on_policy.num_steps}: rounds × steps_per_round of on_policy"
+            )
+        if self.start == "random" and self.hidden is not None and self.hidden.method == "index":
+            raise ValueError("a random student has no channels of the teacher's: match them by procrustes")
+        return self
+
+    @property
+    def cut(self) -> CutRecipe:
+        """How it is cut."""
+        return CutRecipe.model_validate({name: getattr(self, name) for name in self.model_fields_set & _CUT_FIELDS})
+
+    @property
+    def copies(self) -> tuple[StudentRecipe, ...]:
+        """The students that this entry stands for, each with a name of its own."""
+        if self.repeat == 1:
+            return (self,)
+        names = [f"{self.name}-{number}" for number in range(1, self.repeat + 1)]
+        return tuple(self.model_copy(update={"name": name, "repeat": 1}) for name in names)
+
+    @property
+    def mix(self) -> LossMix:
+        """The loss over distributions."""
+        weights = {self.objective: 1.0 - self.ce_share, "ce": self.ce_share}
+        return LossMix(**weights, temperature=self.temperature, jsd_beta=self.beta)
+
+
+_CUT_FIELDS = frozenset(CutRecipe.model_fields)

@@ -1,0 +1,91 @@
+"""Where a run's documents come from, step by step: a fixed list, or answers that the model itself has just drawn.
+
+In: the number of a step and the model as it is before that step. Out: the documents of the step. A feed answers the
+same for the same step of the same run, however often it is asked: a resumed run then equals the unbroken one. A feed
+that draws keeps what it drew on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Protocol, final
+
+import numpy as np
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.models.batch import Document
+from spiritsafe.models.interface import LanguageModel
+from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.packing import StepPlan, check_documents
+
+__all__ = ["Feed", "FixedFeed"]
+
+
+class Feed(Protocol):
+    """A source of documents.
+
+    Attributes:
+        num_steps: Updates that the run will make.
+    """
+
+    num_steps: int
+
+    def describe(self) -> dict[str, JSON]:
+        """Everything that decides which documents come, weights apart; part of the run's fingerprint."""
+        ...
+
+    def epoch_of(self, step: int) -> int:
+        """The pass over the data (from 0) that a step belongs to, for the record."""
+        ...
+
+    def documents_of(self, step: int, model: LanguageModel) -> Sequence[Document]:
+        """The documents of a step (from 0).
+
+        Args:
+            step: Which one; called in order, once for each step of a sitting.
+            model: As it is before the step.
+
+        Raises:
+            RecipeError: A document cannot be trained on.
+            CompatibilityError: A document does not fit the model.
+        """
+        ...
+
+
+@final
+class FixedFeed:
+    """A list of documents, each used once an epoch.
+
+    Args:
+        documents: What to learn from.
+        config: Limits, budget and seed.
+        model: The model in training, to check the documents against.
+
+    Raises:
+        RecipeError: A document supervises nothing or is longer than a micro-batch.
+        CompatibilityError: A document does not fit the model.
+    """
+
+    def __init__(self, documents: Sequence[Document], config: TrainConfig, model: LanguageModel) -> None:
+        check_documents(documents, config, model)
+        self._documents = documents
+        self._plan = StepPlan([len(document.token_ids) for document in documents], config)
+        self.num_steps = self._plan.num_steps
+
+    def describe(self) -> dict[str, JSON]:
+        """A digest of the documents."""
+        hasher = sha256()
+        for document in self._documents:
+            hasher.update(f"{len(document.token_ids)},{document.weight!r};".encode())
+            hasher.update(np.asarray(document.token_ids, dtype=np.int64).tobytes())
+            hasher.update(np.asarray(document.supervised, dtype=np.bool_).tobytes())
+        return {"documents": hasher.hexdigest()}
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch of a step."""
+        return self._plan.epoch_of(step)
+
+    def documents_of(self, step: int, model: LanguageModel) -> list[Document]:
+        """The documents of a step, in the order of the list."""
+        return [self._documents[index] for index in sorted(self._plan.documents_of(step))]

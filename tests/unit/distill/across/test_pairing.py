@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from across_parts import TEXTS, byte_level, chat_of, sentence_piece, tiny_chat
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.records import Message
+from spiritsafe.distill.across.pairing import PairTable, pair_attempt, pair_conversations, pair_documents
+from spiritsafe.distill.across.spans import TokenBytes
+from spiritsafe.models.batch import Document
+from spiritsafe.models.chat import ChatFormat
+
+USER = (Message(role="user", content="Is 1234 > 999? 東京"),)
+CONVERSATIONS = [(USER, text) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def chats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ChatFormat]:
+    base = tmp_path_factory.mktemp("chats")
+    return {
+        "bytes": tiny_chat(base / "bytes"),
+        "bpe": chat_of(base / "bpe", byte_level(400)),
+        "pieces": chat_of(base / "pieces", sentence_piece()),
+    }
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("bytes", "bpe"), ("bpe", "bytes"), ("pieces", "bpe")])
+def test_completions_are_aligned_whatever_the_prompts_look_like(
+    chats: dict[str, ChatFormat], student: str, teacher: str
+) -> None:
+    table = pair_conversations(CONVERSATIONS, student=chats[student], teacher=chats[teacher])
+    assert not table.refused
+    assert len(table.pairs) == len(TEXTS)
+    for pair, text in zip(table.pairs.values(), TEXTS, strict=True):
+        assert pair.num_bytes == len(text.encode())
+        assert pair.student == chats[student].document(USER, text)
+        assert pair.teacher == chats[teacher].document(USER, text)
+        # The end of the turn is a chunk of its own, by role: the two end tokens have other names.
+        assert pair.alignment.bytes_K[-1] == 0
+        assert (pair.alignment.chunk_A == pair.alignment.num_chunks - 1).sum() == 1
+        assert (pair.alignment.chunk_B == pair.alignment.num_chunks - 1).sum() == 1
+
+
+def test_documents_are_found_by_the_students_tokens(chats: dict[str, ChatFormat]) -> None:
+    table = pair_conversations(CONVERSATIONS, student=chats["bytes"], teacher=chats["bpe"])
+    pair = next(iter(table.pairs.values()))
+    assert table.documents()[0] == pair.student
+    assert table.find(pair.key, pair.alignment.chunk_A.size) is pair
+    with pytest.raises(CompatibilityError, match="was not paired"):
+        table.find("0" * 64, 3)
+    with pytest.raises(CompatibilityError, match="supervises 3 tokens"):
+        table.find(pair.key, 3)
+    other = pair_conversations(CONVERSATIONS[:-1], student=chats["bytes"], teacher=chats["bpe"])
+    assert other.fingerprint != table.fingerprint
+    assert PairTable.of(table.pairs.values()).fingerprint == table.fingerprint
+
+
+def test_what_cannot_be_aligned_is_counted_not_hidden(chats: dict[str, ChatFormat]) -> None:
+    """SentencePiece writes a space as ``▁``, so a text that holds one comes back as another."""
+    conversations = [(USER, "a▁b"), (USER, "fine")]
+    table = pair_conversations(conversations, student=chats["bpe"], teacher=chats["pieces"])
+    assert list(table.refused) == [0]
+    assert "part at symbol 1" in table.refused[0]
+    assert table.refused_bytes == len("a▁b".encode())
+    with pytest.raises(CompatibilityError, match="None of the 1"):
+        pair_conversations(conversations[:1], student=chats["bpe"], teacher=chats["pieces"])
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text])
+def test_drawn_tokens_stay_as_they_were_drawn(chats: dict[str, ChatFormat], text: str) -> None:
+    student, teacher = chats["bpe"], chats["bytes"]
+    ours, theirs = TokenBytes.of_chat(student), TokenBytes.of_chat(teacher)
+    letters = [token for byte in text.encode() for token in [ours.spellings.index(bytes([byte]))]]  # no merges
+    for drawn in (letters, [*letters, student.end_id]):
+        pair = pair_attempt(USER, drawn, student=student, teacher=teacher, student_bytes=ours, teacher_bytes=theirs)
+        assert list(pair.student.token_ids[-len(drawn) :]) == drawn
+        assert pair.num_bytes == len(text.encode())
+        assert (pair.teacher.token_ids[-1] == teacher.end_id) == (drawn[-1] == student.end_id)
+
+
+def test_an_attempt_cut_within_a_character_is_refused(chats: dict[str, ChatFormat]) -> None:
+    student, teacher = chats["bpe"], chats["bytes"]
+    ours, theirs = TokenBytes.of_chat(student), TokenBytes.of_chat(teacher)
+    cut = [ours.spellings.index(b"\xf0"), ours.spellings.index(b"\x9f")]
+    with pytest.raises(CompatibilityError, match="not valid text"):
+        pair_attempt(USER, cut, student=student, teacher=teacher, student_bytes=ours, teacher_bytes=theirs)
+
+
+@pytest.mark.parametrize("flags", [(False, False), (True, True), (False, True, False, True)])
+def test_only_one_run_behind_a_prompt_can_be_paired(chats: dict[str, ChatFormat], flags: tuple[bool, ...]) -> None:
+    words = TokenBytes.of_chat(chats["bytes"])
+    document = Document(token_ids=tuple(range(4, 4 + len(flags))), supervised=flags)
+    with pytest.raises(CompatibilityError, match="one run"):
+        pair_documents(document, words, document, words)
