@@ -17,6 +17,10 @@ SMALLER = (
     "sample.problems=8",
     "students.0.problems=32",
     "students.0.train.max_epochs=1",
+    "students.1.problems=32",
+    "students.1.on_policy.prompts_per_round=4",
+    "students.1.on_policy.steps_per_round=1",
+    "students.1.train.max_steps=2",
     "exam.problems=12",
 )
 

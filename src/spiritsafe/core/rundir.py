@@ -13,6 +13,7 @@ A stage is skipped when ``done.json`` names the same inputs and its outputs stil
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import final
 
@@ -54,11 +55,22 @@ class StageDirectory:
             return False
 
     def begin(self) -> None:
-        """Record the inputs. Files of an interrupted attempt stay: stages resume from them."""
+        """Record the inputs. Files of an interrupted attempt stay: stages resume from them.
+
+        Those that were being written when it was killed go: they would be taken for outputs.
+        """
         ensure_directory(self.path)
+        self._sweep()
         if (self.path / "inputs.json").exists() and read_json(self.path / "inputs.json") != self.inputs:
             self.clear()
         write_json(self.path / "inputs.json", self.inputs)
+
+    def _sweep(self) -> None:
+        for path in [*self.path.rglob(".*.tmp"), *self.path.rglob(".*.partial")]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what an attempt with other inputs left: its files must not leak into this one."""

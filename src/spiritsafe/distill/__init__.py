@@ -8,6 +8,7 @@ needed) is the training room's, named here because it is the first rung of every
 from spiritsafe.distill.audit import AuditExample, AuditReport, audit_documents
 from spiritsafe.distill.cache import CachedTeacher, CaptureConfig, capture, self_test
 from spiritsafe.distill.hidden import HiddenMatch
+from spiritsafe.distill.hidden_file import load_hidden_match, save_hidden_match
 from spiritsafe.distill.hidden_setup import make_hidden_match
 from spiritsafe.distill.lora_head import LoraHead
 from spiritsafe.distill.loss_head import DistilResult, LossMix, distil_head
@@ -47,9 +48,11 @@ __all__ = [
     "audit_documents",
     "capture",
     "distil_head",
+    "load_hidden_match",
     "make_hidden_match",
     "race",
     "sampled_head",
+    "save_hidden_match",
     "self_test",
     "teacher_fit",
 ]

@@ -78,21 +78,25 @@ def load_hidden_match(path: Path, *, device: torch.device | str = "cpu") -> Hidd
         raise SourceError(f"{path} holds no hidden-state match.", hint="Name the file that training wrote.")
     described: dict[str, Any] = json.loads(text)
     pairs = []
-    for number, pair in enumerate(described["pairs"]):
-        start = f"{number}."
-        own = {name.removeprefix(start): t.to(device) for name, t in tensors.items() if name.startswith(start)}
-        pairs.append(
-            MatchedPair(
-                student_layer=pair["student_layer"],
-                teacher_layer=pair["teacher_layer"],
-                share=pair["share"],
-                projection=_projection_of(pair["projection"], own),
-                units=ChannelUnits(centre_H=own["centre_H"], inverse_H=own["inverse_H"]),
+    changed = IntegrityError(f"{path} was changed after it was written.", hint="Delete it; it is made again.")
+    try:
+        for number, pair in enumerate(described["pairs"]):
+            start = f"{number}."
+            own = {name.removeprefix(start): t.to(device) for name, t in tensors.items() if name.startswith(start)}
+            pairs.append(
+                MatchedPair(
+                    student_layer=pair["student_layer"],
+                    teacher_layer=pair["teacher_layer"],
+                    share=pair["share"],
+                    projection=_projection_of(pair["projection"], own),
+                    units=ChannelUnits(centre_H=own["centre_H"], inverse_H=own["inverse_H"]),
+                )
             )
-        )
-    match = HiddenMatch(pairs, **{name: described[name] for name in _SETTINGS})
+        match = HiddenMatch(pairs, **{name: described[name] for name in _SETTINGS})
+    except KeyError as error:  # a tensor or a setting is gone
+        raise changed from error
     if canonical_json(match.describe()) != canonical_json(described):
-        raise IntegrityError(f"{path} was changed after it was written.", hint="Delete it; it is made again.")
+        raise changed
     return match
 
 

@@ -164,6 +164,7 @@ def _run_one(
     inputs = digest(  # 1.
         {
             "student": student.checkpoint.digest,
+            "dtype": str(dtype),
             "teacher": weights_fingerprint(teacher),
             "objective": objective.describe(),
             "config": config.model_dump(
@@ -175,10 +176,12 @@ def _run_one(
     )
     if (lane / _RESULT).is_file():  # 2.
         earlier = RaceResult.from_json(read_json(lane / _RESULT))
-        if earlier.inputs == inputs:
+        is_same = earlier.inputs == inputs
+        if not is_same:
+            (lane / _RESULT).unlink()
+        discard_state(lane)  # also what a kill right after the result left
+        if is_same:
             return earlier
-        (lane / _RESULT).unlink()
-        discard_state(lane)
     before = measure_closeness(student.model, teacher, held_out, kept_ids=kept_ids)  # 3.
     trained = train(student.model, mine, objective, config, directory=lane, events=events)
     student.model.eval()

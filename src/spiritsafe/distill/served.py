@@ -242,7 +242,7 @@ class _ServedSource:
         raise EndpointError(
             f"{self._url} gave nothing usable for a document of {len(document.token_ids)} tokens "
             f"(after {try_index + 1} tries): {reason}.",
-            hint=f"{_HINT} What was captured so far is kept; run the capture again to go on.",
+            hint=f"{_HINT} Finished shards are kept; run the capture again to go on from there.",
         )
 
     def _estimate(self, document: Document, rows: list[tuple[Ints, Floats]]) -> RowEstimates:

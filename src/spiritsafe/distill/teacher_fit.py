@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Problem, Prompt, Record, Sampling
 from spiritsafe.models.batch import IGNORED, PackedBatch, pack_documents
 from spiritsafe.models.engine import LocalGenerator
@@ -91,15 +91,23 @@ def teacher_fit(
         max_batch: Most answers drawn at a time.
 
     Raises:
+        RecipeError: ``topk`` is below 1 or above the size of the vocabulary.
         CompatibilityError: The student could answer no problem, or an answer does not fit the teacher's context.
         NumericalError: The student's logits are not finite.
     """
+    common = min(teacher.vocab_size, student.model.vocab_size)
+    if not 1 <= topk <= common:
+        raise RecipeError(
+            f"The {topk} likeliest of {common} tokens cannot be compared.", hint=f"Set topk between 1 and {common}."
+        )
     by_id = {problem.id: problem for problem in problems}
     prompts = [Prompt(problem_id=problem.id, messages=problem.messages, seed=seed) for problem in problems]
     student.model.eval()
     generator = LocalGenerator(student, max_batch=max_batch)
-    attempts = sorted(generator.generate(prompts, sampling), key=lambda attempt: attempt.problem_id)
-    generator.close()
+    try:
+        attempts = sorted(generator.generate(prompts, sampling), key=lambda attempt: attempt.problem_id)
+    finally:
+        generator.close()
     documents = [
         student.chat.document_from_tokens(by_id[attempt.problem_id].messages, attempt.token_ids)
         for attempt in attempts

@@ -41,7 +41,6 @@ from spiritsafe.models.prune import (
     block_influence,
     choose_layers,
     cut_depth,
-    layers_for_fraction,
     mean_loss,
 )
 from spiritsafe.models.random_weights import randomise
@@ -89,7 +88,6 @@ __all__ = [
     "find_source",
     "fit_micro_batch",
     "kv_cache_bytes",
-    "layers_for_fraction",
     "layers_within",
     "load_decoder",
     "load_model",

@@ -23,7 +23,7 @@ from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.attention import Layout, make_layout
 from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents
-from spiritsafe.models.budget import Quantisation, layers_within, predict_footprint, shallower
+from spiritsafe.models.budget import shallower
 from spiritsafe.models.chat import TOKENIZER_FILES
 from spiritsafe.models.checkpoints import new_directory, parent_of, read_checkpoint, write_lineage
 from spiritsafe.models.decoder import Decoder
@@ -35,7 +35,6 @@ __all__ = [
     "block_influence",
     "choose_layers",
     "cut_depth",
-    "layers_for_fraction",
     "make_bodies",
     "mean_loss",
 ]
@@ -264,20 +263,6 @@ def _losses_without(body: Body, kept: Sequence[int], candidates: Sequence[int]) 
         if layer == candidates[-1]:
             return
         stream_NH = body.apply(layer, stream_NH)
-
-
-def layers_for_fraction(directory: Path, fraction: float, quantisation: Quantisation) -> int:
-    """Most layers whose weights take at most a fraction of the whole model's bytes.
-
-    Raises:
-        BudgetError: Not even one layer fits, or the fraction is not between 0 and 1.
-        CompatibilityError: Not of the Decoder's family.
-    """
-    if not 0.0 < fraction <= 1.0:
-        raise BudgetError(f"{fraction} is no fraction of a model.", hint="Give a number above 0 and up to 1.")
-    config = read_json(directory / "config.json")
-    whole = predict_footprint(config, quantisation).weight_bytes
-    return layers_within(config, int(whole * fraction), quantisation)
 
 
 def cut_depth(source: Path, target: Path, keep: Sequence[int], *, name: str, recipe: str | None = None) -> Checkpoint:

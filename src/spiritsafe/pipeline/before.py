@@ -14,7 +14,7 @@ from typing import Any, final
 
 import torch
 
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import ensure_directory, read_json, write_json
 from spiritsafe.core.rundir import StageDirectory
@@ -24,7 +24,7 @@ from spiritsafe.pipeline.context import Trace
 from spiritsafe.pipeline.plan import check_memory
 from spiritsafe.training import TrainConfig
 
-__all__ = ["Beside", "audit_stage", "fit_memory"]
+__all__ = ["Beside", "audit_stage", "fit_memory", "fit_race"]
 
 
 @final
@@ -36,11 +36,17 @@ class Beside:
         teacher: ``config.json`` of a live teacher.
         matched_layers: Pairs of layers whose hidden states are matched.
         cached_entries: Entries a row of a cached signal.
+        other_bytes: What else the stage holds: an engine, a teacher of another family.
+        longest_answer: Tokens of the longest document that the student may write itself.
+        documents_per_step: Documents of a step of such answers and traces.
     """
 
     teacher: Mapping[str, Any] | None = None
     matched_layers: int = 0
     cached_entries: int = 0
+    other_bytes: int = 0
+    longest_answer: int = 0
+    documents_per_step: int = 0
 
 
 def audit_stage(
@@ -101,7 +107,6 @@ def fit_memory(
     *,
     device: torch.device,
     beside: Beside,
-    other_bytes: int = 0,
 ) -> TrainConfig:
     """The configuration with which the training fits this machine.
 
@@ -116,7 +121,7 @@ def fit_memory(
     chosen = (
         read_json(path)
         if path.is_file()
-        else _choose(loaded.directory, documents, config, device=device, beside=beside, other_bytes=other_bytes)
+        else _choose(loaded.directory, documents, config, device=device, beside=beside)
     )
     if not path.is_file():
         write_json(path, chosen)
@@ -127,27 +132,49 @@ def fit_memory(
     return config.model_copy(update={"micro_batch_tokens": int(chosen["micro_batch_tokens"])})
 
 
-def _choose(
-    directory: Path,
+def fit_race(
+    directories: Sequence[Path],
     documents: Sequence[Document],
     config: TrainConfig,
     *,
     device: torch.device,
     beside: Beside,
-    other_bytes: int,
+) -> TrainConfig:
+    """One configuration with which each of some models can be trained, one after the other.
+
+    Raises:
+        BudgetError: One of them does not fit.
+    """
+    chosen = [_choose(directory, documents, config, device=device, beside=beside) for directory in directories]
+    if any(choice["checkpointing"] for choice in chosen):
+        raise BudgetError(
+            "A race heals its candidates beside the live teacher, and that does not fit into this machine's memory.",
+            hint='Set shape = "depth", free some memory, or lower micro_batch_tokens.',
+        )
+    return config.model_copy(update={"micro_batch_tokens": min(int(c["micro_batch_tokens"]) for c in chosen)})
+
+
+def _choose(
+    directory: Path, documents: Sequence[Document], config: TrainConfig, *, device: torch.device, beside: Beside
 ) -> dict[str, Any]:
     num_tokens = sum(len(document.token_ids) for document in documents)
     if not num_tokens:
         raise CompatibilityError("There is no document to train on.", hint="Collect some traces first.")
+    lengths = [len(document.token_ids) for document in documents]
+    step_tokens = config.tokens_per_step
+    if beside.longest_answer:
+        # Steps are counted in documents then, and a document may be as long as an answer can be.
+        lengths += [beside.longest_answer] * beside.documents_per_step
+        step_tokens = max(step_tokens, beside.documents_per_step * max(lengths))
     check = check_memory(
         read_json(directory / "config.json"),
-        config,
-        [len(document.token_ids) for document in documents],
+        config.model_copy(update={"tokens_per_step": step_tokens}),
+        lengths,
         device=device,
         supervised_share=sum(sum(document.supervised) for document in documents) / num_tokens,
         teacher=beside.teacher,
         matched_layers=beside.matched_layers,
         cached_entries=beside.cached_entries,
-        other_bytes=other_bytes,
+        other_bytes=beside.other_bytes,
     )
     return check.to_json()

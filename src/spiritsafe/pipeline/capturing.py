@@ -63,4 +63,5 @@ def open_cache(context: RunContext, teacher: Checkpoint, chat: ChatFormat) -> Ca
         tokenizer=chat.vocab_fingerprint,
         teacher=teacher.digest,
         chat_template=chat.template_fingerprint,
+        compute_dtype="float32",
     )

@@ -14,7 +14,7 @@ import torch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import read_json, write_json
+from spiritsafe.core.files import ensure_directory, read_json, write_json
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix, race
 from spiritsafe.models import (
@@ -33,6 +33,7 @@ from spiritsafe.models import (
     predict_footprint,
     resized,
 )
+from spiritsafe.pipeline.before import Beside, fit_race
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.student_recipe import CutRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of
@@ -77,17 +78,28 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
             hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
         )
     documents = documents_of(teacher, student_traces(context, recipe.traces, recipe.problems))
-    calibration = documents[: recipe.calibration]
-    importance = calibrate(teacher.model, calibration, events=events)
+    held_out = max(1, min(len(documents) // 4, recipe.calibration)) if recipe.shape == "race" else 0
+    calibration = documents[held_out:][: recipe.calibration]
+    importance = _importance(stage, teacher.model, calibration, events)
     kept_ids = _kept_ids(teacher, documents) if recipe.vocabulary == "seen" else None
     config = dict(read_json(teacher.directory / "config.json"))
     if recipe.shape == "depth":
         report = _cut_depth(recipe, context, stage, teacher, importance, config, calibration, kept_ids, events)
     else:
-        report = _race(recipe, context, stage, teacher, importance, config, documents, kept_ids, events)
+        report = _race(recipe, context, stage, teacher, importance, config, documents, held_out, kept_ids, events)
     write_json(stage.path / "report.json", report)
     shape = StudentShape.of(read_json(stage.path / "model" / "config.json"))
     return {"cut": report, "summary": _described(shape)}
+
+
+def _importance(
+    stage: StageDirectory, model: Decoder, calibration: Sequence[Document], events: EventSink
+) -> Importance:
+    """The calibration pass, made once: a resumed race goes on with the scores that it began with."""
+    path = ensure_directory(stage.path / "candidates") / "importance.npz"
+    if not path.is_file():
+        calibrate(model, calibration, events=events).save(path)
+    return Importance.load(path)
 
 
 def _described(shape: StudentShape) -> str:
@@ -160,6 +172,7 @@ def _race(
     importance: Importance,
     config: dict[str, JSON],
     documents: Sequence[Document],
+    held_out: int,
     kept_ids: Sequence[int] | None,
     events: EventSink,
 ) -> dict[str, JSON]:
@@ -168,18 +181,18 @@ def _race(
         byte_budget(recipe, config),
         quantisation=recipe.quantisation,
         context=recipe.context,
+        cut_kv_heads=recipe.cut_kv_heads,
         num_candidates=recipe.candidates,
     )
     decoder, folder = _decoder(teacher), stage.path / "candidates"
     students = {f"shape-{number}": folder / f"shape-{number}" for number in range(1, len(shapes) + 1)}
+    calibration, kept_layers = documents[held_out:][: recipe.calibration], dict[int, tuple[int, ...]]()
     for (name, directory), shape in zip(students.items(), shapes, strict=True):
         if not directory.exists():
-            whole_depth = shape.num_layers == decoder.num_layers
-            layers = (
-                tuple(range(decoder.num_layers))
-                if whole_depth
-                else choose_layers(decoder, documents[: recipe.calibration], shape.num_layers).keep
-            )
+            if shape.num_layers not in kept_layers:
+                plan = choose_layers(decoder, calibration, shape.num_layers, criterion=recipe.criterion, events=events)
+                kept_layers[shape.num_layers] = plan.keep
+            layers = kept_layers[shape.num_layers]
             cut(
                 teacher.directory,
                 directory,
@@ -190,13 +203,19 @@ def _race(
                 kept_ids=kept_ids,
                 recipe=context.run.hash,
             )
-    held_out = max(1, min(len(documents) // 4, recipe.calibration))
+    race_config = fit_race(
+        list(students.values()),
+        documents,
+        _race_config(recipe, context, stage),
+        device=context.device,
+        beside=Beside(teacher=config),
+    )
     ranking = race(
         students,
         decoder,
         documents[held_out:],
         documents[:held_out],
-        _race_config(recipe, context, stage),
+        race_config,
         lambda speaker: DistilObjective(LiveTeacher(speaker), LossMix(forward_kl=1.0), same_tokenizer=True),
         directory=stage.path / "race",
         events=events,

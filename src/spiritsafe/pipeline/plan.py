@@ -39,9 +39,9 @@ from spiritsafe.pipeline.student_recipe import StudentRecipe
 from spiritsafe.tasks import load_task
 from spiritsafe.training import TrainConfig, choose_dtype
 
-__all__ = ["MemoryCheck", "check_memory", "plan_recipe", "predicted_memory"]
+__all__ = ["CACHED_ENTRIES", "MemoryCheck", "check_memory", "engine_bytes", "plan_recipe", "predicted_memory"]
 
-_CACHED_ENTRIES = 64
+CACHED_ENTRIES = 64
 """Entries a row of a cached signal, about: a few bytes a row beside megabytes of logits."""
 
 
@@ -162,12 +162,8 @@ def predicted_memory(recipe: Recipe, config: Mapping[str, Any]) -> dict[str, int
     """
     device = _device(recipe)
     process = PROCESS_BYTES if device.type == "cpu" else 0
-    cache = kv_cache_bytes(
-        config, context=recipe.engine.max_context, num_sequences=recipe.engine.max_batch, kv_dtype="fp32"
-    )
     weights = predict_footprint(config, "fp32").weight_bytes
-    # on a CPU the engine keeps a second copy of the weights, in the layout that it multiplies fastest
-    engine = cache + (weights if device.type == "cpu" else 0)
+    engine = engine_bytes(recipe, config, device)
     teach = predict_training(
         config,
         num_tokens=tokens_at_once(recipe.teach.train),
@@ -181,8 +177,17 @@ def predicted_memory(recipe: Recipe, config: Mapping[str, Any]) -> dict[str, int
     if recipe.cache is not None:
         reading = _reading_bytes(config, recipe.cache.micro_batch_tokens)
         peaks["capture"] = weights + reading + process
-    peaks |= {student.name: _student_peak(student, config, device, process) for student in recipe.rungs}
+    peaks |= {student.name: _student_peak(student, recipe, config, device, process) for student in recipe.rungs}
     return peaks
+
+
+def engine_bytes(recipe: Recipe, config: Mapping[str, Any], device: torch.device) -> int:
+    """What sampling takes beside a model's weights: the key-value cache, and what a CPU's engine copies."""
+    cache = kv_cache_bytes(
+        config, context=recipe.engine.max_context, num_sequences=recipe.engine.max_batch, kv_dtype="fp32"
+    )
+    # on a CPU the engine keeps a second copy of the weights, in the layout that it multiplies fastest
+    return cache + (predict_footprint(config, "fp32").weight_bytes if device.type == "cpu" else 0)
 
 
 def _reading_bytes(config: Mapping[str, Any], num_tokens: int) -> int:
@@ -191,7 +196,9 @@ def _reading_bytes(config: Mapping[str, Any], num_tokens: int) -> int:
     return num_tokens * 4 * (5 * hidden + 4 * wide) + (128 << 20)
 
 
-def _student_peak(student: StudentRecipe, config: Mapping[str, Any], device: torch.device, process: int) -> int:
+def _student_peak(
+    student: StudentRecipe, recipe: Recipe, config: Mapping[str, Any], device: torch.device, process: int
+) -> int:
     """A student with a source of its own is taken to be as large as the base model."""
     own = config if student.source is not None else student_config(config, student)
     live = student.objective != "traces" and student.signal == "live"
@@ -203,10 +210,10 @@ def _student_peak(student: StudentRecipe, config: Mapping[str, Any], device: tor
         teacher=config if live else None,
         teacher_dtype="fp32",
         matched_layers=0 if student.hidden is None else student.hidden.pairs,
-        cached_entries=_CACHED_ENTRIES if student.signal == "cached" else 0,
+        cached_entries=CACHED_ENTRIES if student.signal == "cached" else 0,
         process_bytes=process,
     )
-    return training.total_bytes
+    return training.total_bytes + (0 if student.on_policy is None else engine_bytes(recipe, own, device))
 
 
 def plan_recipe(recipe: Recipe, *, cache: Path) -> str:

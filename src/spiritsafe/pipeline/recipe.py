@@ -152,6 +152,10 @@ class Recipe(Record):
                 raise ValueError(f'student {student.name!r} learns from "sampled" traces: add a [sample] section')
             if student.signal == "cached" and self.cache is None:
                 raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
+        seeded = [("teach.train", self.teach.train), ("cache", self.cache)]
+        for where, part in seeded:
+            if part is not None and "seed" in part.model_fields_set:
+                raise ValueError(f"{where}.seed has no effect: it follows from the recipe's seed, leave it out")
         if self.cache is not None and all(student.signal == "live" for student in self.students):
             raise ValueError('no student has signal = "cached": leave the [cache] section out')
         return self

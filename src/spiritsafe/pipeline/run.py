@@ -17,6 +17,7 @@ from typing import final
 
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.core.files import ensure_directory, locked
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
@@ -31,6 +32,7 @@ from spiritsafe.pipeline.student import make_student
 from spiritsafe.pipeline.summary import write_summary
 from spiritsafe.pipeline.teach import teach
 from spiritsafe.pipeline.traces import sample_teacher, write_worked_traces
+from spiritsafe.training import is_torchrun
 
 __all__ = ["RunOutcome", "StageSpec", "run_recipe", "stages_of"]
 
@@ -140,7 +142,13 @@ def _student_stages(recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
         if cut is not None and cut not in made:
             # a race heals its candidates in the student's own way
             training = student.train.to_json() if student.shape == "race" else None
-            cut_settings = {**common, "cut": student.cut.to_json(), "problems": student.problems, "train": training}
+            cut_settings = {
+                **common,
+                "cut": student.cut.to_json(),
+                "traces": list(student.traces),
+                "problems": student.problems,
+                "train": training,
+            }
             stages.append(
                 StageSpec(
                     name=cut,
@@ -175,8 +183,14 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
         watcher: Hears of stages and progress.
 
     Raises:
+        RecipeError: Called under torchrun.
         SpiritsafeError: A stage failed; what was finished stays, and the same call goes on from there.
     """
+    if is_torchrun():
+        raise RecipeError(
+            "A whole run is one process; torchrun has started several.",
+            hint="Run it without torchrun; `spiritsafe.training.train` in a program of your own runs under torchrun.",
+        )
     run = RunDirectory(root, recipe.name, recipe.resolved())
     ensure_directory(root)
     run.create(recipe_text)

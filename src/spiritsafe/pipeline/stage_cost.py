@@ -115,7 +115,10 @@ def stage_costs(recipe: Recipe, config: Mapping[str, Any], size: DocumentSize) -
     if recipe.cache is not None:
         num_documents = max(student.problems for student in recipe.rungs if student.signal == "cached")
         costs.append(_reading("capture", config, num_documents, size, recipe.cache.micro_batch_tokens))
-    costs += [_student(student, recipe, config, size) for student in recipe.rungs]
+    cuts: set[CutRecipe] = set()
+    for student in recipe.rungs:
+        costs.append(_student(student, recipe, config, size, is_cut=student.cut not in cuts))
+        cuts.add(student.cut)
     costs.append(_exam(recipe, config, size))
     return costs
 
@@ -189,16 +192,27 @@ def _sampling(
     return StageCost(name=name, sampled_tokens=math.ceil(num_answers * new_tokens), work=work)
 
 
-def _student(student: StudentRecipe, recipe: Recipe, config: Mapping[str, Any], size: DocumentSize) -> StageCost:
+def _student(
+    student: StudentRecipe, recipe: Recipe, config: Mapping[str, Any], size: DocumentSize, *, is_cut: bool
+) -> StageCost:
+    """A student's training, its own answers, and its cut if it is the first that has it."""
     own = config if student.source is not None else student_config(config, student)
     has_teacher = student.objective != "traces" and student.signal == "live"
-    parts = [_training(student.name, student.train, student.problems, size, own, config if has_teacher else None)]
-    if student.on_policy is not None:
+    train = student.train
+    if student.on_policy is not None:  # steps are as long as their documents
         policy = student.on_policy
         num_answers = policy.num_rounds * policy.num_drawn
+        step_tokens = math.ceil(num_answers / policy.share * size.num_tokens / policy.num_steps)
+        train = train.model_copy(update={"tokens_per_step": step_tokens})
+    parts = [_training(student.name, train, student.problems, size, own, config if has_teacher else None)]
+    if student.on_policy is not None:
         parts.append(_sampling(student.name, own, num_answers, size, policy.sampling.max_tokens, recipe))
-    if student.source is None:
+    if student.source is None and is_cut:
         parts.append(_cutting(student, config, own, size))
+        if student.shape == "race":
+            short = student.train.model_copy(update={"max_steps": student.race_steps, "max_epochs": None})
+            lane = _training(student.name, short, student.problems, size, own, config)
+            parts += [lane] * student.candidates
     return _joined(student.name, parts)
 
 

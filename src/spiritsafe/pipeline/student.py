@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import read_json
+from spiritsafe.core.files import ensure_directory, read_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import (
@@ -20,7 +21,9 @@ from spiritsafe.distill import (
     LiveTeacher,
     OnPolicyFeed,
     TeacherSignal,
+    load_hidden_match,
     make_hidden_match,
+    save_hidden_match,
 )
 from spiritsafe.models import (
     ChatFormat,
@@ -44,6 +47,7 @@ from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.capturing import open_cache
 from spiritsafe.pipeline.context import RunContext, Trace
 from spiritsafe.pipeline.cutting import cut_stage
+from spiritsafe.pipeline.plan import CACHED_ENTRIES, engine_bytes
 from spiritsafe.pipeline.student_recipe import HiddenRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of, train_model
 from spiritsafe.pipeline.traces import student_traces
@@ -101,12 +105,12 @@ def make_student(
         )
         parts = replace(parts, documents=documents)
     else:
-        objective = _objective(recipe, context, parts)
+        objective = _objective(recipe, context, stage, parts)
     audit_stage(  # 2.
         stage,
         parts.student,
         parts.documents,
-        () if recipe.objective == "across" or parts.is_renumbered else _read_by(recipe, parts.traces),
+        _traces_of(recipe, parts),
         recipe.train,
         events,
         teacher=None if recipe.objective == "traces" or parts.is_renumbered else parts.chat,
@@ -119,10 +123,7 @@ def make_student(
         recipe.train,
         events,
         device=context.device,
-        beside=Beside(
-            teacher=None if parts.speaker is None else parts.config,
-            matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
-        ),
+        beside=_beside(recipe, context, parts),
     )
     feed = _feed(recipe, context, stage, parts, config, events)  # 3.
     result = train_model(context, stage, parts.student, feed or parts.documents, objective, config, events)
@@ -149,6 +150,28 @@ def make_student(
     }
 
 
+def _beside(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Beside:
+    """What is in memory beside the student."""
+    is_decoder = isinstance(parts.speaker, Decoder)
+    other_bytes = parts.teacher.weight_bytes if parts.speaker is not None and not is_decoder else 0
+    longest_answer = documents_per_step = 0
+    if recipe.on_policy is not None:
+        policy = recipe.on_policy
+        config = read_json(parts.student.directory / "config.json")
+        other_bytes += engine_bytes(context.recipe, config, context.device)
+        prompts = (len(parts.student.chat.prompt_ids(trace.problem.messages)) for trace in parts.traces)
+        longest_answer = max(prompts) + policy.sampling.max_tokens
+        documents_per_step = math.ceil(policy.num_drawn / policy.steps_per_round / policy.share)
+    return Beside(
+        teacher=parts.config if is_decoder else None,
+        matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
+        cached_entries=CACHED_ENTRIES if recipe.signal == "cached" else 0,
+        other_bytes=other_bytes,
+        longest_answer=longest_answer,
+        documents_per_step=documents_per_step,
+    )
+
+
 def _used_as(recipe: StudentRecipe) -> tuple[str, ...]:
     used = ["weights"] if recipe.start == "teacher" and recipe.source is None else []
     if recipe.objective != "traces":
@@ -163,6 +186,19 @@ def _used_as(recipe: StudentRecipe) -> tuple[str, ...]:
 def _read_by(recipe: StudentRecipe, traces: Sequence[Trace]) -> list[Trace]:
     """Traces as a student reads them: one of another family reads the text of what the teacher drew."""
     return [replace(trace, token_ids=()) for trace in traces] if recipe.source is not None else list(traces)
+
+
+def _traces_of(recipe: StudentRecipe, parts: _Parts) -> list[Trace]:
+    """What each document was made of, in the student's tokens."""
+    traces = _read_by(recipe, parts.traces)
+    if recipe.objective == "across":  # not every trace could be paired
+        chat = parts.student.chat
+        made = {chat.document(trace.problem.messages, trace.text).token_ids: trace for trace in traces}
+        return [made[document.token_ids] for document in parts.documents]
+    if parts.plan is not None and parts.plan.kept_ids is not None:
+        new = {old: index for index, old in enumerate(parts.plan.kept_ids)}
+        return [replace(trace, token_ids=tuple(new[token] for token in trace.token_ids)) for trace in traces]
+    return traces
 
 
 def _live(parts: _Parts) -> LanguageModel:
@@ -238,20 +274,26 @@ def _feed(
     )
 
 
-def _objective(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Objective:
+def _objective(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, parts: _Parts) -> Objective:
     if recipe.objective == "traces":
         return TracesObjective()
     signal: TeacherSignal = (
         open_cache(context, parts.teacher, parts.chat) if recipe.signal == "cached" else LiveTeacher(_live(parts))
     )
-    hidden = None if recipe.hidden is None else _hidden(recipe, recipe.hidden, context, parts)
+    hidden = None if recipe.hidden is None else _hidden(recipe, recipe.hidden, context, stage, parts)
     return DistilObjective(signal, recipe.mix, same_tokenizer=True, hidden=hidden)
 
 
-def _hidden(recipe: StudentRecipe, hidden: HiddenRecipe, context: RunContext, parts: _Parts) -> HiddenMatch:
+def _hidden(
+    recipe: StudentRecipe, hidden: HiddenRecipe, context: RunContext, stage: StageDirectory, parts: _Parts
+) -> HiddenMatch:
+    """The match, fitted once: a resumed run reads it, for a fit on another machine may differ in its last bits."""
+    path = stage.path / "training" / "hidden.safetensors"
+    if path.is_file():
+        return load_hidden_match(path, device=context.device)
     # A random student shares no layer and no channel with the teacher, whatever its shape.
     plan = parts.plan if recipe.start == "teacher" else None
-    return make_hidden_match(
+    match = make_hidden_match(
         parts.student.model,
         _live(parts),
         parts.documents[: recipe.calibration],
@@ -264,3 +306,6 @@ def _hidden(recipe: StudentRecipe, hidden: HiddenRecipe, context: RunContext, pa
         seed=context.seed("hidden", recipe.name),
         method=hidden.method,
     )
+    ensure_directory(path.parent)
+    save_hidden_match(path, match)
+    return match

@@ -47,6 +47,7 @@ class CutRecipe(Record):
             little and keeps the best.
         candidates: Shapes in a race.
         race_steps: Updates that each of them gets.
+        cut_kv_heads: Whether a race may offer shapes with fewer key-value heads (and their query heads).
         criterion: How layers are chosen for removal: "loss" (the removal that raises the loss least, one after the
             other) or "influence" (block influence, arXiv 2403.03853).
         calibration: Documents that the choice is measured on.
@@ -61,6 +62,7 @@ class CutRecipe(Record):
     shape: Literal["depth", "race"] = "depth"
     candidates: int = Field(default=4, ge=2)
     race_steps: int = Field(default=8, ge=1)
+    cut_kv_heads: bool = False
     criterion: Literal["loss", "influence"] = "loss"
     calibration: int = Field(default=32, ge=1)
     vocabulary: Literal["full", "seen"] = "full"
@@ -69,8 +71,9 @@ class CutRecipe(Record):
     def _one_budget(self) -> Self:
         if self.share is not None and self.max_bytes is not None:
             raise ValueError("give share or max_bytes, not both")
-        if self.shape == "depth" and {"candidates", "race_steps"} & self.model_fields_set:
-            raise ValueError('candidates and race_steps have an effect with shape = "race" only: leave them out')
+        useless = {"candidates", "race_steps", "cut_kv_heads"} & self.model_fields_set
+        if self.shape == "depth" and useless:
+            raise ValueError(f'{", ".join(sorted(useless))}: an effect with shape = "race" only, leave it out')
         return self
 
 
@@ -130,6 +133,10 @@ class StudentRecipe(CutRecipe):
             raise ValueError("give share or max_bytes: the budget of the cut")
         if self.source is not None:
             useless = (_CUT_FIELDS - {"calibration"} | {"start", "on_policy"}) & self.model_fields_set
+            if self.hidden is None:
+                useless |= {"calibration"} & self.model_fields_set
+            elif self.hidden.method == "index":
+                raise ValueError("a student with a source of its own has no index map: match by procrustes")
             if useless:
                 raise ValueError(f"{', '.join(sorted(useless))}: no effect on a student with a source of its own")
         if self.objective == "across":
@@ -149,13 +156,23 @@ class StudentRecipe(CutRecipe):
                 raise ValueError("a student with a source of its own needs a live teacher")
             if self.vocabulary != "full":
                 raise ValueError("a cached signal is in the teacher's whole vocabulary")
-        if self.on_policy is not None and self.train.max_steps != self.on_policy.num_steps:
-            raise ValueError(
-                f"set train.max_steps to {self.on_policy.num_steps}: rounds × steps_per_round of on_policy"
-            )
+        if self.on_policy is not None:
+            self._check_on_policy(self.on_policy)
+        if "seed" in self.train.model_fields_set:
+            raise ValueError("train.seed has no effect: the recipe's seed gives each student its own, leave it out")
         if self.start == "random" and self.hidden is not None and self.hidden.method == "index":
             raise ValueError("a random student has no channels of the teacher's: match them by procrustes")
         return self
+
+    def _check_on_policy(self, policy: OnPolicyConfig) -> None:
+        if self.train.max_steps != policy.num_steps:
+            raise ValueError(f"set train.max_steps to {policy.num_steps}: rounds × steps_per_round of on_policy")
+        if self.train.max_epochs is not None or self.train.max_tokens is not None:
+            raise ValueError("max_epochs and max_tokens have no effect with on_policy, which is rounds long")
+        if policy.share == 1.0 and policy.weights.drops_some:
+            raise ValueError("weights of 0 need traces to fall back to: set on_policy.share below 1")
+        if "seed" in policy.model_fields_set:
+            raise ValueError("on_policy.seed has no effect: the recipe's seed gives each student its own, leave it out")
 
     @property
     def cut(self) -> CutRecipe:

@@ -9,7 +9,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import write_json
+from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Prompt
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import (
@@ -23,6 +23,7 @@ from spiritsafe.models import (
 )
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.plan import engine_bytes
 from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.tasks import load_task
@@ -101,8 +102,16 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
     traces = worked_traces(context, "teach")
     documents = documents_of(loaded, traces)
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
+    model_config = read_json(directory / "config.json")
+    engine = engine_bytes(context.recipe, model_config, context.device) if context.recipe.teach.dev_problems else 0
     config = fit_memory(
-        stage, loaded, documents, context.recipe.teach.train, events, device=context.device, beside=Beside()
+        stage,
+        loaded,
+        documents,
+        context.recipe.teach.train,
+        events,
+        device=context.device,
+        beside=Beside(other_bytes=engine),
     )
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events)
     parent = loaded.checkpoint

@@ -7,7 +7,7 @@ from spiritsafe.training.config import TrainConfig, learning_rate_at
 from spiritsafe.training.feed import Feed, FixedFeed
 from spiritsafe.training.loop import Evaluate, TrainResult, train
 from spiritsafe.training.objective import LossResult, Objective, TracesObjective
-from spiritsafe.training.parallel import Parallel, current_parallel
+from spiritsafe.training.parallel import Parallel, current_parallel, is_torchrun
 from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.state import discard_state, weights_fingerprint
 
@@ -24,6 +24,7 @@ __all__ = [
     "choose_dtype",
     "current_parallel",
     "discard_state",
+    "is_torchrun",
     "learning_rate_at",
     "train",
     "weights_fingerprint",

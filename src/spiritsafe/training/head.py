@@ -62,7 +62,10 @@ def gradient_buffer(weight_VH: nn.Parameter) -> Tensor | None:
     if not weight_VH.requires_grad:
         return None
     if weight_VH.grad is None:
-        weight_VH.grad = torch.zeros_like(weight_VH)
+        dtype = torch.promote_types(weight_VH.dtype, torch.float32)
+        if dtype != weight_VH.dtype:
+            weight_VH.grad_dtype = dtype
+        weight_VH.grad = torch.zeros_like(weight_VH, dtype=dtype)
     return weight_VH.grad
 
 
@@ -139,7 +142,7 @@ def check_head_shapes(hidden_RH: Tensor, weight_VH: Tensor, targets_R: Tensor) -
     """Refuse a head that does not fit.
 
     Raises:
-        CompatibilityError: Widths or rows differ, or a target is outside the vocabulary.
+        CompatibilityError: Widths or rows differ, there is no row, or a target is outside the vocabulary.
     """
     if hidden_RH.shape[1] != weight_VH.shape[1] or hidden_RH.shape[0] != targets_R.shape[0]:
         raise CompatibilityError(
@@ -147,6 +150,8 @@ def check_head_shapes(hidden_RH: Tensor, weight_VH: Tensor, targets_R: Tensor) -
             f"{targets_R.shape[0]} targets.",
             hint="Use the head of the model that made the hidden states, and one target for each row.",
         )
+    if not hidden_RH.shape[0]:
+        raise CompatibilityError("There are no rows.", hint="Leave batches without a supervised token out.")
     if not hidden_RH.is_cuda and bool((targets_R >= weight_VH.shape[0]).any() or (targets_R < 0).any()):
         raise CompatibilityError(
             f"A target is outside the vocabulary of {weight_VH.shape[0]}.",

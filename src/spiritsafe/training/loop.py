@@ -6,7 +6,8 @@ place, and a :class:`TrainResult`; in the directory ``metrics.jsonl`` (one line 
 
 Under ``torchrun`` the processes share each step's documents; all call :func:`train` with the same arguments, the main
 one writes. Losses and gradients of the processes add up, so the curve is one process's, but for rounding. An objective
-whose batches may go to any process must be a sum over documents, linear in their weights, as all of ours are.
+whose batches may go to any process must be a sum over documents, linear in their weights, as all of ours are but one:
+hidden states that are matched on a share of the tokens only are matched on other tokens by other processes.
 Exercised by ``pytest tests/unit/training``.
 """
 
@@ -110,6 +111,7 @@ def train(
     device = next(model.parameters()).device
     parallel = current_parallel()
     mode = choose_mode(config.parallel, parallel, device)
+    parallel.require_own_gpu(device)
     if mode == "fsdp" and (evaluate is not None or not isinstance(feed, FixedFeed)):
         raise CompatibilityError(
             "An evaluation, or a feed whose documents the model draws, needs the whole model on one process.",

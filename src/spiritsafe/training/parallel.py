@@ -149,6 +149,23 @@ class Parallel:
                 hint="Start every process with the same command, on the same files and the same kind of machine.",
             )
 
+    def require_own_gpu(self, device: torch.device) -> None:
+        """Refuse models of several processes on one GPU, which could not speak to each other.
+
+        Raises:
+            CompatibilityError: Two processes hold their models on the same GPU.
+        """
+        if self.size == 1 or device.type != "cuda":
+            return
+        gpus = self.gather(str(torch.cuda.get_device_properties(device).uuid))
+        shared = [rank for rank, gpu in enumerate(gpus) if gpu in gpus[:rank]]
+        if shared:
+            first = gpus.index(gpus[shared[0]])
+            raise CompatibilityError(
+                f"The models of processes {first} and {shared[0]} are on the same GPU.",
+                hint='Load each on a GPU of its own: torch.device("cuda", int(os.environ["LOCAL_RANK"])).',
+            )
+
     @contextmanager
     def shared_fate(self) -> Iterator[Fate]:
         """An error in the block reaches every process, with its message; nobody is left waiting.
@@ -169,11 +186,11 @@ class Parallel:
                 _SESSION.publish(self.rank, error)
                 _SESSION.hang_up()
                 raise
-            other = self._failure_of_another()
+            other = self._failure_of_another(error)
             _SESSION.hang_up()
             raise other from error
 
-    def _failure_of_another(self) -> ProcedureError:
+    def _failure_of_another(self, error: BaseException) -> ProcedureError:
         deadline = time.monotonic() + _GRACE_S
         while time.monotonic() < deadline:
             reason = _SESSION.failure()
@@ -183,10 +200,13 @@ class Parallel:
                     hint=str(reason["hint"]),
                 )
             time.sleep(0.05)
+        said = (
+            str(error).strip().partition("\n")[0].rstrip(".")
+        )  # the connection's own fault, if it is one, stands here
         return ProcedureError(
-            "Another process of this run is gone without a word.",
-            hint="It was killed, or the machine ran out of memory: see torchrun's last lines. The same command goes on "
-            "from the newest checkpoint.",
+            f"Another process of this run is gone without a word, or the connection to it failed: {said}.",
+            hint="If it was killed, or the machine ran out of memory, torchrun's last lines say so, and the same "
+            "command goes on from the newest checkpoint.",
         )
 
 

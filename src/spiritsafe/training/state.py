@@ -58,6 +58,7 @@ def save_state(directory: Path, optimiser: AdamW, *, step: int, fingerprint: str
     if not optimiser.parallel.is_main:
         return
     path = directory / STATE_FILE
+    _sweep(directory)
     with atomic_path(path) as temporary:
         try:
             torch.save(state, temporary)
@@ -111,3 +112,10 @@ def load_state(directory: Path, optimiser: AdamW, *, fingerprint: str) -> int:
 def discard_state(directory: Path) -> None:
     """Delete the checkpoint of a finished run; its weights are saved by then and the state is three times as large."""
     (directory / STATE_FILE).unlink(missing_ok=True)
+    _sweep(directory)
+
+
+def _sweep(directory: Path) -> None:
+    """Delete what a process that was killed while it wrote has left; only one process writes."""
+    for stale in directory.glob(f".{STATE_FILE}.*.tmp"):
+        stale.unlink(missing_ok=True)

@@ -113,3 +113,16 @@ def test_a_run_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(StorageError):
         RunDirectory(tmp_path / "runs", "tiny", {}).create("")
+
+
+def test_half_written_files_of_a_killed_attempt_are_no_outputs(tmp_path: Path) -> None:
+    killed = stage(tmp_path)
+    killed.begin()
+    (killed.path / "training").mkdir()
+    (killed.path / "training/state.pt").write_text("a resume point stays")
+    (killed.path / ".report.json.a1b2.tmp").write_text("half")
+    (killed.path / ".model.c3d4.partial").mkdir()
+    (killed.path / ".model.c3d4.partial/weights").write_text("half")
+    done = finished(tmp_path)
+    assert list(read_json(done.path / "done.json")["outputs"]) == ["model/weights", "training/state.pt"]
+    assert sorted(path.name for path in done.path.iterdir()) == ["done.json", "inputs.json", "model", "training"]

@@ -60,6 +60,10 @@ def test_a_changed_tensor_is_noticed(tmp_path: Path) -> None:
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(IntegrityError, match="was changed"):
         load_hidden_match(path)
+    del tensors["0.centre_H"]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(IntegrityError, match="was changed"):
+        load_hidden_match(path)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

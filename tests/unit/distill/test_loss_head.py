@@ -154,10 +154,8 @@ def test_half_precision_keeps_to_the_budget() -> None:
     assert log.largest_bytes <= max(budget // 2, 400 * H * 2, 400 * 4 * 4)
 
 
-@pytest.mark.parametrize("name", MIXES)
+@pytest.mark.parametrize("name", [name for name, weights in MIXES.items() if "ce" not in weights])
 def test_an_equal_teacher_gives_exactly_nothing(name: str) -> None:
-    if "ce" in MIXES[name]:
-        return
     case = problem(torch.float32)
     case = Problem(
         hidden=case.hidden,

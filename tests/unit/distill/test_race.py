@@ -135,8 +135,10 @@ def test_finished_students_do_not_run_again(
         return real(model, *args, **more)
 
     monkeypatch.setattr(race_module, "train", counting)
+    (tmp_path / "deep" / "state.pt").write_bytes(b"killed right after the result was written")
     assert race(students, teacher, LEARNT, HELD_OUT, CONFIG, traces, directory=tmp_path) == first
     assert trained == []
+    assert not (tmp_path / "deep" / "state.pt").exists()
     (tmp_path / "deep" / "result.json").unlink()
     again = race(students, teacher, LEARNT, HELD_OUT, CONFIG, traces, directory=tmp_path)
     assert len(trained) == 1
@@ -144,6 +146,8 @@ def test_finished_students_do_not_run_again(
     longer = CONFIG.model_copy(update={"max_steps": 7})
     other = race(students, teacher, LEARNT, HELD_OUT, longer, traces, directory=tmp_path)
     assert {r.steps for r in other} == {7}
+    coarse = race(students, teacher, LEARNT, HELD_OUT, longer, traces, directory=tmp_path, dtype=torch.bfloat16)
+    assert {r.name: r.before for r in coarse} != {r.name: r.before for r in other}
 
 
 def test_an_interrupted_student_goes_on_where_it_was(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Prompt, Sampling
 from spiritsafe.distill.teacher_fit import TeacherFit, teacher_fit
 from spiritsafe.models.batch import pack_documents
@@ -99,3 +99,10 @@ def test_without_any_answer_it_says_so(tmp_path: Path) -> None:
     )
     with pytest.raises(CompatibilityError, match="answered none"):
         teacher_fit(student.model, student, [long], sampling=SAMPLING)
+
+
+def test_a_set_larger_than_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    student = tiny_student(tmp_path)
+    for topk in (0, student.model.vocab_size + 1):
+        with pytest.raises(RecipeError, match="cannot be compared"):
+            teacher_fit(student.model, student, sums_problems(1), sampling=SAMPLING, topk=topk)

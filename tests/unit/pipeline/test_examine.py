@@ -19,7 +19,7 @@ def test_certificates_say_that_one_person_held_all_keys(tiny_run: Path) -> None:
 
 
 def test_the_models_that_sat_are_the_models_on_disk(tiny_run: Path) -> None:
-    for name, stage in (("teacher", "04-teach"), ("student", "06-student")):
+    for name, stage in (("teacher", "04-teach"), ("student", "08-student"), ("on-policy", "10-on-policy")):
         certificate = json.loads(next(tiny_run.glob(f"stages/*-exam/{name}.certificate.json")).read_text("utf-8"))
         lineage = json.loads((tiny_run / "stages" / stage / "model" / "lineage.json").read_text("utf-8"))
         assert certificate["registration"]["model_digest"] == lineage["digest"]

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from finished_run import SMALLER, SilentWatcher, run_again
-from spiritsafe.core.errors import SpiritsafeError, StorageError
+from spiritsafe.core.errors import RecipeError, SpiritsafeError, StorageError
 from spiritsafe.pipeline.recipe import load_recipe
 from spiritsafe.pipeline.run import stages_of
 
@@ -109,9 +109,12 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
     for stage, pause in (
         ("04-teach", 0.3),
         ("05-sample", 0.1),
-        ("06-student", 0.5),
-        ("07-exam", 1.0),
-        ("07-exam", 4.0),
+        ("06-capture", 0.05),
+        ("07-cut-student", 0.1),
+        ("08-student", 0.2),
+        ("10-on-policy", 0.3),
+        ("11-exam", 1.0),
+        ("11-exam", 4.0),
     ):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
@@ -124,7 +127,15 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert results_of(copy) == results_of(tiny_run)
-    assert len(results_of(copy)) == 3
+    assert len(results_of(copy)) == 4
+
+
+def test_torchrun_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with pytest.raises(RecipeError) as caught:
+        run_again(tmp_path / "new")
+    assert "spiritsafe.training.train" in caught.value.hint
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_unwritable_root_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,22 +3,109 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+
+from pipeline_parts import context_after, stage_at
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.events import NullSink
+from spiritsafe.core.files import read_json
+from spiritsafe.models import verify_checkpoint
+from spiritsafe.pipeline import student as student_module
+from spiritsafe.pipeline.cutting import make_cut
+from spiritsafe.pipeline.student import make_student
+
+
+def stage_of(run: Path, name: str) -> Path:
+    return next(run.glob(f"stages/*-{name}"))
 
 
 def test_the_student_is_within_its_budget_and_loads_in_transformers(tiny_run: Path) -> None:
-    student = json.loads((tiny_run / "stages" / "06-student" / "model" / "lineage.json").read_text("utf-8"))
-    teacher = json.loads((tiny_run / "stages" / "04-teach" / "model" / "lineage.json").read_text("utf-8"))
+    student = read_json(stage_of(tiny_run, "student") / "model" / "lineage.json")
+    teacher = read_json(stage_of(tiny_run, "teach") / "model" / "lineage.json")
     assert student["weight_bytes"] <= 0.85 * teacher["weight_bytes"]
-    model = AutoModelForCausalLM.from_pretrained(tiny_run / "stages" / "06-student" / "model")
+    model = AutoModelForCausalLM.from_pretrained(stage_of(tiny_run, "student") / "model")
     assert model.num_parameters() == student["num_parameters"]
 
 
 def test_its_lineage_says_how_the_teacher_was_used(tiny_run: Path) -> None:
-    student = json.loads((tiny_run / "stages" / "06-student" / "model" / "lineage.json").read_text("utf-8"))
-    assert [p["used_as"] for p in student["parents"]] == [["weights", "logits", "outputs"]]
+    def used(name: str) -> list[list[str]]:
+        lineage = read_json(stage_of(tiny_run, name) / "model" / "lineage.json")
+        return [parent["used_as"] for parent in lineage["parents"]]
+
+    assert used("student") == [["weights", "logits", "outputs"]]
+    assert used("on-policy") == [["weights", "logits", "hidden_states", "outputs"]]
 
 
 def test_the_cut_is_on_record(tiny_run: Path) -> None:
-    cut = json.loads((tiny_run / "stages" / "06-student" / "cut.json").read_text("utf-8"))
-    assert sorted([*cut["keep"], *cut["removed"]]) == [0, 1]
+    report = json.loads((stage_of(tiny_run, "cut-student") / "report.json").read_text("utf-8"))
+    assert sorted([*report["keep"], *report["removed"]]) == [0, 1]
+
+
+def test_hidden_states_leave_no_trace_in_the_released_student(tiny_run: Path) -> None:
+    released = load_file(stage_of(tiny_run, "on-policy") / "model" / "model.safetensors")
+    cut = load_file(stage_of(tiny_run, "cut-on-policy") / "model" / "model.safetensors")
+    assert {name: tensor.shape for name, tensor in released.items()} == {n: t.shape for n, t in cut.items()}
+    assert any(not torch.equal(released[name], cut[name]) for name in cut)
+    curve = read_json(stage_of(tiny_run, "on-policy") / "curve.json")
+    assert "hidden_cosine" in curve[0]
+    assert "hidden_cosine" not in curve[-1]
+
+
+def test_on_policy_documents_are_the_students_own(tiny_run: Path) -> None:
+    rounds = [json.loads(line) for line in (stage_of(tiny_run, "on-policy") / "rounds" / "rounds.jsonl").open()]
+    assert [row["round_index"] for row in rounds] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": "random", "objective": "reverse_kl"},
+        {"vocabulary": "seen", "objective": "skew_forward_kl", "ce_share": 0.2},
+        {"objective": "traces", "ce_share": None, "signal": None},
+        {"objective": "jsd", "beta": 0.3, "temperature": 2.0, "hidden": {"pairs": 1}, "share": 1.0},
+    ],
+    ids=["random start", "seen vocabulary", "traces", "jsd and hidden states"],
+)
+def test_every_kind_of_student_can_be_made(tiny_run: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    context = context_after(tiny_run, tmp_path, student={"problems": 24} | changes)
+    recipe = context.recipe.students[0]
+    cut = stage_at(tmp_path / "05-cut-student")
+    make_cut(recipe, context, cut, NullSink())
+    cut.finish({})
+    context.done["cut-student"] = cut
+    stage = stage_at(tmp_path / "06-student")
+    result = make_student(recipe, context, stage, NullSink())
+    assert verify_checkpoint(stage.path / "model").digest == result["digest"]
+    start = stage.path / "start" if recipe.start == "random" else cut.path / "model"
+    before, after = (load_file(path / "model.safetensors") for path in (start, stage.path / "model"))
+    assert before.keys() == after.keys()
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in after.values())
+    lineage = read_json(stage.path / "model" / "lineage.json")
+    assert ("weights" in lineage["parents"][0]["used_as"]) == (recipe.start == "teacher")
+    if recipe.vocabulary == "seen":
+        AutoModelForCausalLM.from_pretrained(stage.path / "model")
+
+
+def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit stands before the training: another chat template stops the stage."""
+    context = context_after(tiny_run, tmp_path)
+    trained: list[object] = []
+    monkeypatch.setattr(student_module, "train_model", lambda *args: trained.append(args))
+    real = student_module.load_model
+
+    def other_template(directory: Path, **options: object) -> object:
+        loaded = real(directory, **options)  # type: ignore[arg-type]
+        if "cut-student" in str(directory):
+            tokenizer = loaded.chat._tokenizer
+            tokenizer.chat_template = str(tokenizer.chat_template).replace("\\n", ": \\n", 1)
+        return loaded
+
+    monkeypatch.setattr(student_module, "load_model", other_template)
+    with pytest.raises(CompatibilityError, match="prompt"):
+        make_student(context.recipe.students[0], context, stage_at(tmp_path / "06-student"), NullSink())
+    assert trained == []

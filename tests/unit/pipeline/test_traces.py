@@ -5,20 +5,21 @@ from pathlib import Path
 import pytest
 
 from finished_run import make_context
+from pipeline_parts import context_after
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.pipeline.context import read_traces
-from spiritsafe.pipeline.traces import train_problems, write_worked_traces
+from spiritsafe.pipeline.traces import student_traces, train_problems, write_worked_traces
 from spiritsafe.tasks import load_task
 
 
 def test_parts_of_the_train_bucket_are_disjoint(tiny_run: Path) -> None:
     parts = {path.stem: {t.problem.id for t in read_traces(path)} for path in tiny_run.glob("stages/*-traces/*.jsonl")}
     sampled = {t.problem.id for t in read_traces(next(tiny_run.glob("stages/*-sample/traces.jsonl")))}
-    assert set(parts) == {"teach", "student"}
-    assert not parts["teach"] & parts["student"]
-    assert not sampled & (parts["teach"] | parts["student"])
+    assert set(parts) == {"teach", "students"}
+    assert not parts["teach"] & parts["students"]
+    assert not sampled & (parts["teach"] | parts["students"])
 
 
 def test_only_verified_answers_are_kept(tiny_run: Path) -> None:
@@ -26,6 +27,13 @@ def test_only_verified_answers_are_kept(tiny_run: Path) -> None:
         for trace in read_traces(path):
             task = load_task(trace.problem.task)
             assert task.grade(trace.problem, trace.text).status == "correct"
+
+
+def test_a_student_that_wants_fewer_gets_a_part_of_what_another_gets(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    many, few = (student_traces(context, ("worked", "sampled"), count) for count in (30, 7))
+    assert [t.problem.id for t in few] == [t.problem.id for t in many[:7]]
+    assert len(few) == 7
 
 
 def test_a_longer_order_extends_a_shorter_one(tmp_path: Path) -> None:

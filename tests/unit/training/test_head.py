@@ -124,6 +124,16 @@ def test_gradient_buffer_is_the_parameters_own() -> None:
     assert gradient_buffer(nn.Parameter(torch.ones(3, 2), requires_grad=False)) is None
 
 
+def test_gradient_buffer_of_a_half_precision_parameter_is_float32_and_autograd_adds_to_it() -> None:
+    parameter = nn.Parameter(torch.ones(3, 2, dtype=torch.bfloat16))
+    buffer = gradient_buffer(parameter)
+    assert buffer is not None
+    assert buffer.dtype == torch.float32
+    (parameter * 2).sum().backward()
+    assert parameter.grad is buffer
+    assert torch.equal(buffer, torch.full((3, 2), 2.0))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [("width", "fit neither"), ("rows", "fit neither"), ("target", "vocabulary of 53"), ("negative", "vocabulary")],
@@ -139,6 +149,12 @@ def test_shapes_that_do_not_fit_are_refused(change: str, words: str) -> None:
         targets[0] = V if change == "target" else -100
     with pytest.raises(CompatibilityError, match=words):
         cross_entropy_head(hidden, weight, targets, weights, grad_weight_VH=None)
+
+
+def test_no_rows_are_refused_in_words() -> None:
+    hidden, weight, targets, weights = problem(torch.float32)
+    with pytest.raises(CompatibilityError, match="no rows"):
+        cross_entropy_head(hidden[:0], weight, targets[:0], weights[:0], grad_weight_VH=None)
 
 
 def test_zero_weight_rows_teach_nothing() -> None:

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from parallel_program import DOCUMENTS, RUNS
-from spiritsafe.core.errors import CompatibilityError, RecipeError
+from spiritsafe.core.errors import CompatibilityError, ProcedureError, RecipeError
 from spiritsafe.training import parallel as module
 from spiritsafe.training.parallel import Parallel, choose_mode, current_parallel, is_torchrun
 from spiritsafe.training.state import STATE_FILE
@@ -168,6 +169,28 @@ def test_a_mode_that_cannot_take_effect_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module.dist, "get_backend_config", lambda: "cpu:gloo,cuda:gloo")
     with pytest.raises(CompatibilityError, match="2 processes train on CUDA"):
         choose_mode("auto", two, cuda)
+
+
+def test_two_models_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {"cuda:0": "GPU-a", "cuda:1": "GPU-b"}
+    monkeypatch.setattr(
+        module.torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=named[str(device)])
+    )
+    zero, two = torch.device("cuda", 0), Parallel(rank=0, size=2)
+    monkeypatch.setattr(Parallel, "gather", lambda self, value: [value, "GPU-b"])
+    two.require_own_gpu(zero)
+    monkeypatch.setattr(Parallel, "gather", lambda self, value: [value, value])
+    with pytest.raises(CompatibilityError, match="processes 0 and 1 are on the same GPU"):
+        two.require_own_gpu(zero)
+    two.require_own_gpu(torch.device("cpu"))
+    Parallel().require_own_gpu(zero)
+
+
+def test_a_connections_own_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GRACE_S", 0.0)
+    monkeypatch.setattr(module, "_SESSION", module._Session())
+    with pytest.raises(ProcedureError, match="Duplicate GPU detected"), Parallel(rank=0, size=2).shared_fate():
+        raise module.dist.DistBackendError("NCCL error: Duplicate GPU detected\nmore")
 
 
 @pytest.mark.parametrize("bucket_bytes", [1, 40, 1 << 20])

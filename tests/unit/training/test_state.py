@@ -101,3 +101,13 @@ def test_fingerprint_tells_models_apart() -> None:
         weights_fingerprint(tiny_decoder(layers=1)),
     }
     assert len(prints) == 3
+
+
+def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+    _, optimiser = trained(torch.float32)
+    (tmp_path / f".{STATE_FILE}.abc.tmp").write_bytes(b"half")
+    save_state(tmp_path, optimiser, step=3, fingerprint="f")
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+    (tmp_path / f".{STATE_FILE}.def.tmp").write_bytes(b"half")
+    discard_state(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import torch
 from torch import Tensor
@@ -86,6 +86,11 @@ class AcrossMix:
             raise RecipeError(
                 f"The weights chunk {self.chunk}, ce {self.ce}, one_to_one {self.one_to_one} give no teacher a say.",
                 hint="Use weights of at least 0 with chunk or one_to_one above 0; without a teacher train on traces.",
+            )
+        if self.divergence not in get_args(Divergence) or self.debias not in get_args(Debias):
+            raise RecipeError(
+                f"divergence {self.divergence!r} or debias {self.debias!r} is unknown.",
+                hint=f"Divergences are {', '.join(get_args(Divergence))}; debias is {', '.join(get_args(Debias))}.",
             )
         if not 0.0 < self.temperature < float("inf"):
             raise RecipeError(f"temperature {self.temperature} is not positive.", hint="Use 100, as ALM does, or 1.")
@@ -313,7 +318,7 @@ class _Head:
         which = slice(group.first, group.last)
         _, slope_J = chunk_divergence(
             self.student_K[which],
-            self.chunks.teacher_K[which].nan_to_num(0.0),
+            self.chunks.teacher_K[which].nan_to_num(0.0, neginf=-torch.inf),
             temperature=self.mix.temperature,
             divergence=self.mix.divergence,
         )
@@ -378,7 +383,7 @@ class _Head:
         """Loss and sums of all groups."""
         value_K, _ = chunk_divergence(
             self.student_K,
-            self.chunks.teacher_K.nan_to_num(0.0),
+            self.chunks.teacher_K.nan_to_num(0.0, neginf=-torch.inf),
             temperature=self.mix.temperature,
             divergence=self.mix.divergence,
         )

@@ -134,9 +134,10 @@ class AcrossTokenizersObjective:
     def _find(self, batch: PackedBatch, rows_R: Tensor) -> list[PairedDocument]:
         """The pair of each document of a batch."""
         lengths = batch.lengths[1:] if batch.prefix_length else batch.lengths
-        ends = torch.tensor(lengths).cumsum(0) + batch.prefix_length
-        counts = torch.searchsorted(rows_R.cpu(), ends).diff(prepend=torch.zeros(1, dtype=torch.int64)).tolist()
-        return [self._pairs.find(key, count) for key, count in zip(document_keys(batch), counts, strict=True)]
+        rows = rows_R.cpu().numpy()
+        ends = np.cumsum(lengths) + batch.prefix_length
+        own = np.split(batch.position_ids_N.cpu().numpy()[rows], np.searchsorted(rows, ends)[:-1])
+        return [self._pairs.find(key, mine) for key, mine in zip(document_keys(batch), own, strict=True)]
 
     def _boundary_flags(self, vocab_size: int, device: torch.device) -> Tensor:
         flags_V = torch.zeros(vocab_size, dtype=torch.bool, device=device)

@@ -49,8 +49,8 @@ class PairedDocument:
 
     @cached_property
     def teacher_key(self) -> str:
-        """What the teacher's document is called."""
-        return document_key(self.teacher.token_ids)
+        """What the teacher's document is called: the digest of its tokens and of which are supervised."""
+        return _key_with_flags(self.teacher)
 
     @property
     def num_bytes(self) -> int:
@@ -80,18 +80,23 @@ class PairTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of which documents are paired with which."""
+        """Digest of which documents are paired with which, what they supervise and how that is cut into chunks."""
         hasher = sha256()
-        for key, pair in sorted(self.pairs.items()):
-            hasher.update(f"{key}:{pair.teacher_key}:{pair.alignment.num_chunks};".encode())
+        for _, pair in sorted(self.pairs.items()):
+            hasher.update(f"{_key_with_flags(pair.student)}:{pair.teacher_key};".encode())
+            hasher.update(pair.alignment.chunk_A.tobytes() + pair.alignment.chunk_B.tobytes())
         return f"sha256:{hasher.hexdigest()}"
 
     def documents(self) -> list[Document]:
         """The student's documents, in the order of the table."""
         return [pair.student for pair in self.pairs.values()]
 
-    def find(self, key: str, num_supervised: int) -> PairedDocument:
+    def find(self, key: str, rows: NDArray[np.int64]) -> PairedDocument:
         """The pair of a student's document.
+
+        Args:
+            key: Of the student's document.
+            rows: Its positions whose successor is supervised, ascending.
 
         Raises:
             CompatibilityError: It was not prepared, or supervises other tokens than the batch does.
@@ -102,12 +107,17 @@ class PairTable:
                 f"The document {key[:12]}… was not paired with the teacher's tokens.",
                 hint="Train on the documents of the pair table, and prepare them with this student's tokenizer.",
             )
-        if pair.alignment.chunk_A.size != num_supervised:
+        if not np.array_equal(rows, np.flatnonzero(np.asarray(pair.student.supervised[1:], dtype=bool))):
             raise CompatibilityError(
-                f"The document {key[:12]}… supervises {num_supervised} tokens, its pair {pair.alignment.chunk_A.size}.",
+                f"The {rows.size} tokens that the document {key[:12]}… supervises are not the "
+                f"{pair.alignment.chunk_A.size} of its pair.",
                 hint="Train on the pair table's own documents, with their flags unchanged.",
             )
         return pair
+
+
+def _key_with_flags(document: Document) -> str:
+    return sha256(bytes.fromhex(document_key(document.token_ids)) + bytes(document.supervised)).hexdigest()
 
 
 def _supervised(document: Document) -> Sequence[int]:

@@ -1,8 +1,8 @@
 """Log-probabilities of realised tokens on disk, about 2 bytes a token: all that chunk likelihoods need of a teacher.
 
 In: paired documents and a teacher, live or any Generator that scores. Out: one ``.npz`` file, whole or absent, found
-again by the teacher's tokens; it names the teacher and both vocabularies and is refused for others. Values are float16
-(relative error 0.05 %). Shapes: T supervised tokens of the teacher.
+again by the teacher's tokens and which of them are supervised; it names the teacher and both vocabularies and is
+refused for others. Values are float16 (relative error 0.05 %). Shapes: T supervised tokens of the teacher.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spiritsafe.models.interface import LanguageModel
 
 __all__ = ["CachedChunkTeacher", "ScoresHeader", "capture_scores", "capture_scores_from", "scores_header"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ScoresHeader(Record):
@@ -152,10 +152,10 @@ def capture_scores_from(
     scores: dict[str, TokenScores] = {}
     for pair, answer in zip(pairs, answers, strict=True):
         wanted = pair.alignment.chunk_B.size
-        # With an end token the tokenizer here counts one more than the Generator scores.
-        if len(answer) not in (wanted, wanted - 1):
+        # A chunk without bytes is a special token's, and as the last one the end token, which no Generator scores.
+        if len(answer) != wanted - int(pair.alignment.bytes_K[-1] == 0):
             raise CompatibilityError(
-                f"The teacher scored {len(answer)} tokens of a completion that has {wanted} here.",
+                f"The teacher scored {len(answer)} tokens of a completion that has {wanted} here, its end included.",
                 hint="Pair the documents with the tokenizer of the model that scores.",
             )
         values = torch.full((wanted,), float("nan"))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiritsafe.core.canonical import JSON
+from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distill.across.pairing import PairedDocument
 from spiritsafe.distill.signal import TeacherRows
@@ -195,13 +195,17 @@ class LiveChunkTeacher:
         self._fingerprint = weights_fingerprint(model)
 
     def describe(self) -> dict[str, JSON]:
-        """Which model."""
-        return {"signal": "live", "teacher": self._fingerprint}
+        """Which model, and which boundary tokens it was given."""
+        boundaries = None if self._boundary_ids is None else digest(list(self._boundary_ids))
+        return {"signal": "live", "teacher": self._fingerprint, "boundaries": boundaries}
 
     def read(
         self, pairs: Sequence[PairedDocument], *, device: torch.device, boundaries: bool, starts: bool
     ) -> ChunkScores:
         """One forward pass over the teacher's documents.
+
+        NaN from a broken teacher is given as -inf, which makes the loss not finite: NaN in :class:`ChunkScores` says
+        that a likelihood is unknown, and such a chunk would silently teach nothing.
 
         Raises:
             CompatibilityError: Boundaries are wanted and this teacher was given no boundary tokens.
@@ -217,6 +221,9 @@ class LiveChunkTeacher:
             boundary_ids=self._boundary_ids if boundaries else None,
             logits_bytes=self._logits_bytes,
         )
+        broken_T = scores.log_prob_T.isnan()
+        boundary_T = None if scores.log_boundary_T is None else scores.log_boundary_T.masked_fill(broken_T, 0.0)
+        scores = TokenScores(log_prob_T=scores.log_prob_T.masked_fill(broken_T, -torch.inf), log_boundary_T=boundary_T)
         head = self._model.head()
         rows = TeacherRows(hidden_RG=hidden_TG, weight_UG=head.weight_VH.detach(), scale=head.scale)
         return chunk_scores(pairs, scores, starts=rows if starts else None)

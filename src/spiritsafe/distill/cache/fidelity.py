@@ -64,12 +64,19 @@ class GradientError(Record):
 
 
 def cached_candidate(name: str, cache: CachedTeacher, *, bytes_per_row: float) -> Candidate:
-    """What a cache on disk says."""
+    """What a cache on disk says; documents must be in it with the mask that they were captured with."""
 
     def estimate(document: Document, positions: Ints, probs_CV: Tensor) -> Tensor:
         cached, rows = cache.document(document_key(document.token_ids))
         ids_RW, kept_RW = (torch.from_numpy(part) for part in padded_entries(rows))
-        mine = torch.from_numpy(np.searchsorted(cached, positions))
+        places = np.minimum(np.searchsorted(cached, positions), len(cached) - 1)
+        if not np.array_equal(cached[places], positions):
+            raise CompatibilityError(
+                f"Rows of the document {document_key(document.token_ids)[:16]}… were not captured in "
+                f"{cache.directory}: other tokens of it were supervised then.",
+                hint="Measure on the documents that were captured, with the same mask.",
+            )
+        mine = torch.from_numpy(places)
         out_CV = torch.zeros_like(probs_CV)
         device = probs_CV.device
         return out_CV.scatter_add_(1, ids_RW[mine].to(device), kept_RW[mine].to(device, out_CV.dtype))

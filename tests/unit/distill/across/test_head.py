@@ -136,6 +136,19 @@ def test_float32_is_close(name: str) -> None:
     torch.testing.assert_close(found.grad_hidden_RH.double(), grad_hidden, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("logits_bytes", [None, 10 * VOCAB * 6])
+@pytest.mark.parametrize("name", MIXES)
+def test_bfloat16_stays_near_and_gathers_the_heads_gradient_in_float32(name: str, logits_bytes: int | None) -> None:
+    case, mix = Case(dtype=torch.bfloat16), MIXES[name]
+    loss, grad_hidden, grad_weight = reference(case, mix)
+    buffer = torch.zeros(VOCAB, HIDDEN)
+    found = case.run(mix, grad_weight_VH=buffer, logits_bytes=logits_bytes)
+    assert found.grad_hidden_RH.dtype == torch.bfloat16
+    assert float(found.loss) == pytest.approx(float(loss), rel=0.02)
+    assert float((found.grad_hidden_RH.double() - grad_hidden).norm() / grad_hidden.norm()) < 0.03
+    assert float((buffer.double() - grad_weight).norm() / grad_weight.norm()) < 0.03
+
+
 def test_three_products_a_row_and_memory_that_does_not_grow() -> None:
     def work(rows: int) -> OperatorLog:
         hidden, weight = torch.randn(rows, 8), torch.randn(512, 8)
@@ -233,6 +246,8 @@ def test_wrong_options_are_refused() -> None:
         {"ce": -0.1},
         {"temperature": 0.0},
         {"temperature": float("nan")},
+        {"divergence": "forward"},
+        {"debias": "before"},
         {"least_boundary": 0.1},
         {"least_boundary": 1.0, "debias": "outcome"},
     ):

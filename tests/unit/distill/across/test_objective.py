@@ -204,6 +204,22 @@ def test_a_student_learns_from_a_teacher_with_another_tokenizer(tmp_path: Path) 
     assert gaps["cached"] == pytest.approx(gaps["live"], rel=0.02)
 
 
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("options", [{}, {"debias": "both", "least_boundary": 0.3}])
+def test_a_live_teacher_of_nan_makes_the_loss_not_finite(divergence: Any, options: dict[str, Any]) -> None:
+    """NaN is what a cache says of likelihoods that it does not know; a broken teacher must not pass for that."""
+    broken = ExactModel(MERGES)
+    with torch.no_grad():
+        broken.weight_VH[:, 3:] = torch.nan
+    objective = AcrossTokenizersObjective(
+        LiveChunkTeacher(broken, boundary_ids=MERGES.boundary_ids()),
+        PairTable.of(pair_of(LETTERS, MERGES, text) for text in SOME),
+        AcrossMix(divergence=divergence, **options),
+        boundary_ids=LETTERS.boundary_ids(),
+    )
+    assert not math.isfinite(float(step(objective, ExactModel(LETTERS), SOME, LETTERS).loss))
+
+
 def test_what_the_mix_needs_must_be_there() -> None:
     live, table = LiveChunkTeacher(ExactModel(MERGES)), PairTable.of([pair_of(LETTERS, MERGES, SOME[0])])
     with pytest.raises(CompatibilityError, match="both vocabularies"):

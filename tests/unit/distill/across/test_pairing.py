@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from across_parts import TEXTS, byte_level, chat_of, sentence_piece, tiny_chat
@@ -45,14 +48,30 @@ def test_documents_are_found_by_the_students_tokens(chats: dict[str, ChatFormat]
     table = pair_conversations(CONVERSATIONS, student=chats["bytes"], teacher=chats["bpe"])
     pair = next(iter(table.pairs.values()))
     assert table.documents()[0] == pair.student
-    assert table.find(pair.key, pair.alignment.chunk_A.size) is pair
+    rows = np.flatnonzero(pair.student.supervised[1:])
+    assert table.find(pair.key, rows) is pair
     with pytest.raises(CompatibilityError, match="was not paired"):
-        table.find("0" * 64, 3)
-    with pytest.raises(CompatibilityError, match="supervises 3 tokens"):
-        table.find(pair.key, 3)
+        table.find("0" * 64, rows)
+    with pytest.raises(CompatibilityError, match="The 3 tokens that the document"):
+        table.find(pair.key, rows[:3])
+    with pytest.raises(CompatibilityError, match="are not the"):  # as many, but others
+        table.find(pair.key, rows - 1)
     other = pair_conversations(CONVERSATIONS[:-1], student=chats["bytes"], teacher=chats["bpe"])
     assert other.fingerprint != table.fingerprint
     assert PairTable.of(table.pairs.values()).fingerprint == table.fingerprint
+
+
+def test_names_tell_masks_and_alignments_apart(chats: dict[str, ChatFormat]) -> None:
+    """Two turns of one conversation have the same tokens; each supervises its own."""
+    pair = next(iter(pair_conversations(CONVERSATIONS, student=chats["bytes"], teacher=chats["bpe"]).pairs.values()))
+    flags = pair.teacher.supervised
+    moved = replace(pair, teacher=replace(pair.teacher, supervised=(*flags[1:], False)))
+    moved_student = replace(pair, student=replace(pair.student, supervised=(*pair.student.supervised[1:], False)))
+    one_chunk = replace(pair, alignment=replace(pair.alignment, chunk_A=pair.alignment.chunk_A * 0))
+    assert moved.teacher_key != pair.teacher_key
+    assert moved_student.teacher_key == pair.teacher_key
+    tables = [PairTable.of([one]) for one in (pair, moved, moved_student, one_chunk)]
+    assert len({table.fingerprint for table in tables}) == 4
 
 
 def test_what_cannot_be_aligned_is_counted_not_hidden(chats: dict[str, ChatFormat]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,14 @@ def test_documents_that_were_not_captured_are_refused(tmp_path: Path, pairs: lis
         cached.read(pairs[:1], device=CPU, boundaries=False, starts=False)
 
 
+def test_the_same_tokens_with_another_mask_are_another_document(tmp_path: Path, pairs: list[PairedDocument]) -> None:
+    path, pair = tmp_path / "scores.npz", pairs[0]
+    capture_scores(path, header(boundaries=False), ExactModel(MERGES), pairs)
+    moved = replace(pair, teacher=replace(pair.teacher, supervised=(*pair.teacher.supervised[1:], False)))
+    with pytest.raises(CompatibilityError, match="no scores of the document"):
+        CachedChunkTeacher(path, header(boundaries=False)).read([moved], device=CPU, boundaries=False, starts=False)
+
+
 def test_damage_is_noticed(tmp_path: Path, pairs: list[PairedDocument]) -> None:
     path = tmp_path / "scores.npz"
     with pytest.raises(SourceError, match="no file"):
@@ -145,5 +154,8 @@ def test_a_generators_scores_leave_the_end_unknown(tmp_path: Path, pairs: list[P
     torch.testing.assert_close(found[:-1], -0.5 * counts.double())
     with pytest.raises(CompatibilityError, match="tokens of a completion"):
         capture_scores_from(path, only, Scorer([answer[:-1] for answer in answers]), pairs, conversations)
+    longer = [(*answer, -0.5) for answer in answers]  # as many tokens as here with the end: another tokenizer's
+    with pytest.raises(CompatibilityError, match="tokens of a completion"):
+        capture_scores_from(path, only, Scorer(longer), pairs, conversations)
     with pytest.raises(CompatibilityError, match="no boundaries"):
         capture_scores_from(path, header(), Scorer(answers), pairs, conversations)

@@ -148,3 +148,5 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_a_teacher_is_described_by_its_weights() -> None:
     one, two = (LiveChunkTeacher(tiny_decoder(seed=seed)).describe() for seed in (0, 1))
     assert one != two
+    given = [LiveChunkTeacher(tiny_decoder(), boundary_ids=ids).describe() for ids in (None, (1, 2), (1, 3))]
+    assert len({str(one) for one in given}) == 3

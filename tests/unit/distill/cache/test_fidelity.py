@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,5 +60,8 @@ def test_more_entries_give_less_error_for_more_bytes(tmp_path: Path) -> None:
     assert coarse.token_error > 3 * fine.token_error > 3 * whole.token_error
     assert coarse.bytes_per_row < fine.bytes_per_row < whole.bytes_per_row
     assert whole.mean_error < 0.01
+    wider = [replace(d, supervised=(True,) * len(d.supervised)) for d in documents]
+    with pytest.raises(CompatibilityError, match="were not captured"):
+        gradient_error(student, tiny_teacher().model, wider, candidates)
     with pytest.raises(CompatibilityError, match="vocabulary"):
         gradient_error(tiny_decoder(), tiny_teacher().model, documents, candidates)
