@@ -40,24 +40,29 @@ class ScoresHeader(Record):
         teacher: Digest of the teacher's checkpoint, or of an endpoint.
         vocabulary: Fingerprint of the teacher's vocabulary as bytes.
         boundaries: Digest of the boundary tokens whose probability is kept; None when it is not.
+        compute_dtype: Of the teacher's weights when it was scored ("endpoint" when a server keeps that to itself).
     """
 
     format: int = _FORMAT
     teacher: str
     vocabulary: str
     boundaries: str | None = None
+    compute_dtype: str = "float32"
 
 
-def scores_header(*, teacher: str, vocabulary: str, boundary_ids: Sequence[int] | None = None) -> ScoresHeader:
+def scores_header(
+    *, teacher: str, vocabulary: str, boundary_ids: Sequence[int] | None = None, compute_dtype: str = "float32"
+) -> ScoresHeader:
     """The header of a file for this teacher.
 
     Args:
         teacher: Digest of its checkpoint (``LoadedModel.checkpoint.digest``).
         vocabulary: ``TokenBytes.fingerprint`` of its tokenizer.
         boundary_ids: Its boundary tokens, when debiased likelihoods are wanted.
+        compute_dtype: Of its weights, as torch names it; "endpoint" behind a server.
     """
     boundaries = None if boundary_ids is None else digest(list(boundary_ids))
-    return ScoresHeader(teacher=teacher, vocabulary=vocabulary, boundaries=boundaries)
+    return ScoresHeader(teacher=teacher, vocabulary=vocabulary, boundaries=boundaries, compute_dtype=compute_dtype)
 
 
 def capture_scores(
@@ -89,11 +94,17 @@ def capture_scores(
         NumericalError: The teacher's log-probabilities are not finite.
         StorageError: The file cannot be written.
     """
-    expected = scores_header(teacher=header.teacher, vocabulary=header.vocabulary, boundary_ids=boundary_ids)
+    expected = scores_header(
+        teacher=header.teacher,
+        vocabulary=header.vocabulary,
+        boundary_ids=boundary_ids,
+        compute_dtype=str(model.head().weight_VH.dtype).removeprefix("torch."),
+    )
     if header != expected:
         raise CompatibilityError(
-            "The header names other boundary tokens than are captured.",
-            hint="Give capture_scores the boundary_ids that the header was made with.",
+            "The header names other boundary tokens, or another number format, than are captured.",
+            hint="Give capture_scores the boundary_ids that the header was made with, and scores_header the teacher's "
+            f"compute_dtype, {expected.compute_dtype}.",
         )
     unique = {pair.teacher_key: pair for pair in pairs}
     scores: dict[str, TokenScores] = {}

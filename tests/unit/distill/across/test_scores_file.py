@@ -34,7 +34,8 @@ def pairs() -> list[PairedDocument]:
 
 def header(*, boundaries: bool = True, teacher: str = "sha256:t") -> ScoresHeader:
     fingerprint = MERGES.vocabulary.fingerprint
-    return scores_header(teacher=teacher, vocabulary=fingerprint, boundary_ids=IDS if boundaries else None)
+    ids = IDS if boundaries else None
+    return scores_header(teacher=teacher, vocabulary=fingerprint, boundary_ids=ids, compute_dtype="float64")
 
 
 def test_the_cache_says_what_the_live_teacher_says(tmp_path: Path, pairs: list[PairedDocument]) -> None:
@@ -115,8 +116,9 @@ def test_damage_is_noticed(tmp_path: Path, pairs: list[PairedDocument]) -> None:
 def test_a_broken_teacher_is_not_captured(tmp_path: Path, pairs: list[PairedDocument]) -> None:
     model = tiny_decoder(vocab=len(MERGES.vocabulary.spellings))
     torch.nn.init.constant_(model.head().weight_VH, float("nan"))
+    single = header(boundaries=False).model_copy(update={"compute_dtype": "float32"})
     with pytest.raises(NumericalError):
-        capture_scores(tmp_path / "scores.npz", header(boundaries=False), model, pairs)
+        capture_scores(tmp_path / "scores.npz", single, model, pairs)
     assert not (tmp_path / "scores.npz").exists()
 
 
@@ -159,3 +161,12 @@ def test_a_generators_scores_leave_the_end_unknown(tmp_path: Path, pairs: list[P
         capture_scores_from(path, only, Scorer(longer), pairs, conversations)
     with pytest.raises(CompatibilityError, match="no boundaries"):
         capture_scores_from(path, header(), Scorer(answers), pairs, conversations)
+
+
+def test_scores_of_another_number_format_are_refused(tmp_path: Path, pairs: list[PairedDocument]) -> None:
+    wrong = header().model_copy(update={"compute_dtype": "bfloat16"})
+    with pytest.raises(CompatibilityError, match="number format"):
+        capture_scores(tmp_path / "scores.npz", wrong, ExactModel(MERGES), pairs, boundary_ids=IDS)
+    capture_scores(tmp_path / "scores.npz", header(), ExactModel(MERGES), pairs, boundary_ids=IDS)
+    with pytest.raises(IntegrityError, match="compute_dtype"):
+        CachedChunkTeacher(tmp_path / "scores.npz", wrong)
