@@ -9,6 +9,7 @@ from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import load_recipe
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe import Recipe
 
 
 def context_after(tiny_run: Path, root: Path, *overrides: str, student: dict[str, object] | None = None) -> RunContext:
@@ -23,20 +24,13 @@ def context_after(tiny_run: Path, root: Path, *overrides: str, student: dict[str
     recipe, _ = load_recipe("tiny", (*SMALLER, *overrides))
     if student is not None:
         first = recipe.students[0].to_json() | {"signal": "live"} | student
-        kept = {name: value for name, value in first.items() if value is not None and not _is_default(name, value)}
-        cache = recipe.cache if kept.get("signal") == "cached" else None
-        recipe = type(recipe).model_validate(
-            {**recipe.model_dump(exclude={"students", "cache"}), "students": [kept], "cache": cache}
+        cache = recipe.cache if first["signal"] == "cached" else None
+        recipe = Recipe.model_validate(
+            {**recipe.model_dump(exclude={"students", "cache"}), "students": [first], "cache": cache}
         )
     done = {path.name.partition("-")[2]: StageDirectory(path, {}) for path in sorted((tiny_run / "stages").iterdir())}
     run = RunDirectory(root, recipe.name, recipe.resolved())
     return RunContext(recipe=recipe, run=run, watcher=SilentWatcher(), cache=default_cache(), done=done)
-
-
-def _is_default(name: str, value: object) -> bool:
-    from spiritsafe.pipeline.student_recipe import StudentRecipe
-
-    return bool(value == StudentRecipe.model_fields[name].get_default() or value == [])
 
 
 def stage_at(path: Path) -> StageDirectory:

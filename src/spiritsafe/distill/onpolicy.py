@@ -25,7 +25,14 @@ from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory
 from spiritsafe.core.records import Attempt, Problem, Prompt
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.distill.onpolicy_config import Cursor, OnPolicyConfig, StepMix, endless_shuffle, mix_of_round
+from spiritsafe.distill.onpolicy_config import (
+    Cursor,
+    OnPolicyConfig,
+    StepMix,
+    VerdictWeights,
+    endless_shuffle,
+    mix_of_round,
+)
 from spiritsafe.distill.onpolicy_rounds import Answer, Round, read_round, record_round, round_path, write_round
 from spiritsafe.models.batch import Document
 from spiritsafe.models.engine import LocalGenerator
@@ -270,7 +277,7 @@ def _check_options(config: OnPolicyConfig, train_config: TrainConfig, *, has_tas
             f"share is {config.share}, but there are no off-policy documents for the rest.",
             hint="Give off-policy documents, or set share to 1.",
         )
-    if not has_task and "weights" in config.model_fields_set:
+    if not has_task and config.weights != VerdictWeights():
         raise RecipeError("Weights by verdict need a task that grades.", hint="Give the task, or leave weights out.")
     if config.weights.drops_some and not has_off_policy:
         raise RecipeError(

@@ -104,7 +104,7 @@ class OnPolicyConfig(Record):
         if self.sampling.temperature == 0.0 and self.samples_per_prompt > 1:
             raise ValueError("at temperature 0 all samples of a prompt are equal; set samples_per_prompt to 1")
         if self.cap_start is None:
-            if "cap_share" in self.model_fields_set:
+            if self.cap_share != 1.0:
                 raise ValueError("cap_share without cap_start has no effect; give both or neither")
         elif self.cap_start >= self.sampling.max_tokens or self.num_rounds < 2:
             raise ValueError(

@@ -154,7 +154,7 @@ class Recipe(Record):
                 raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
         seeded = [("teach.train", self.teach.train), ("cache", self.cache)]
         for where, part in seeded:
-            if part is not None and "seed" in part.model_fields_set:
+            if part is not None and part.seed != 0:
                 raise ValueError(f"{where}.seed has no effect: it follows from the recipe's seed, leave it out")
         if self.cache is not None and all(student.signal == "live" for student in self.students):
             raise ValueError('no student has signal = "cached": leave the [cache] section out')

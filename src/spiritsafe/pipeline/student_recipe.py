@@ -14,7 +14,13 @@ from spiritsafe.distill import LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
 from spiritsafe.training import TrainConfig
 
-__all__ = ["CutRecipe", "HiddenRecipe", "StudentRecipe"]
+__all__ = ["CutRecipe", "HiddenRecipe", "StudentRecipe", "changed"]
+
+
+def changed(record: Record) -> set[str]:
+    """Fields that are not at their default: a setting written out as its default asks for nothing."""
+    fields = type(record).model_fields
+    return {name for name, field in fields.items() if getattr(record, name) != field.get_default()}
 
 
 class HiddenRecipe(Record):
@@ -71,7 +77,7 @@ class CutRecipe(Record):
     def _one_budget(self) -> Self:
         if self.share is not None and self.max_bytes is not None:
             raise ValueError("give share or max_bytes, not both")
-        useless = {"candidates", "race_steps", "cut_kv_heads"} & self.model_fields_set
+        useless = {"candidates", "race_steps", "cut_kv_heads"} & changed(self)
         if self.shape == "depth" and useless:
             raise ValueError(f'{", ".join(sorted(useless))}: an effect with shape = "race" only, leave it out')
         return self
@@ -126,15 +132,15 @@ class StudentRecipe(CutRecipe):
                 "signal",
                 "hidden",
                 "on_policy",
-            } & self.model_fields_set
+            } & changed(self)
             if useless:
                 raise ValueError(f'{", ".join(sorted(useless))}: no effect with objective "traces", leave it out')
         if self.source is None and self.share is None and self.max_bytes is None:
             raise ValueError("give share or max_bytes: the budget of the cut")
         if self.source is not None:
-            useless = (_CUT_FIELDS - {"calibration"} | {"start", "on_policy"}) & self.model_fields_set
+            useless = (_CUT_FIELDS - {"calibration"} | {"start", "on_policy"}) & changed(self)
             if self.hidden is None:
-                useless |= {"calibration"} & self.model_fields_set
+                useless |= {"calibration"} & changed(self)
             elif self.hidden.method == "index":
                 raise ValueError("a student with a source of its own has no index map: match by procrustes")
             if useless:
@@ -142,10 +148,10 @@ class StudentRecipe(CutRecipe):
         if self.objective == "across":
             if self.source is None:
                 raise ValueError('objective "across" is for a student with a source of its own')
-            useless = {"temperature", "signal", "hidden"} & self.model_fields_set
+            useless = {"temperature", "signal", "hidden"} & changed(self)
             if useless:
                 raise ValueError(f'{", ".join(sorted(useless))}: no effect with objective "across", leave it out')
-        if self.objective != "jsd" and "beta" in self.model_fields_set:
+        if self.objective != "jsd" and "beta" in changed(self):
             raise ValueError('beta has an effect with objective "jsd" only: leave it out')
         if self.signal == "cached":
             if self.objective != "forward_kl" or self.temperature != 1.0:
@@ -158,7 +164,7 @@ class StudentRecipe(CutRecipe):
                 raise ValueError("a cached signal is in the teacher's whole vocabulary")
         if self.on_policy is not None:
             self._check_on_policy(self.on_policy)
-        if "seed" in self.train.model_fields_set:
+        if self.train.seed != 0:
             raise ValueError("train.seed has no effect: the recipe's seed gives each student its own, leave it out")
         if self.start == "random" and self.hidden is not None and self.hidden.method == "index":
             raise ValueError("a random student has no channels of the teacher's: match them by procrustes")
@@ -171,13 +177,13 @@ class StudentRecipe(CutRecipe):
             raise ValueError("max_epochs and max_tokens have no effect with on_policy, which is rounds long")
         if policy.share == 1.0 and policy.weights.drops_some:
             raise ValueError("weights of 0 need traces to fall back to: set on_policy.share below 1")
-        if "seed" in policy.model_fields_set:
+        if policy.seed != 0:
             raise ValueError("on_policy.seed has no effect: the recipe's seed gives each student its own, leave it out")
 
     @property
     def cut(self) -> CutRecipe:
         """How it is cut."""
-        return CutRecipe.model_validate({name: getattr(self, name) for name in self.model_fields_set & _CUT_FIELDS})
+        return CutRecipe.model_validate({name: getattr(self, name) for name in _CUT_FIELDS})
 
     @property
     def copies(self) -> tuple[StudentRecipe, ...]:

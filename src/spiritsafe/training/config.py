@@ -70,7 +70,7 @@ class TrainConfig(Record):
     def _options_can_take_effect(self) -> Self:
         if self.max_steps is None and self.max_epochs is None and self.max_tokens is None:
             raise ValueError("give max_steps, max_epochs or max_tokens: a run must know where it ends")
-        if self.warmup_steps is not None and "warmup_share" in self.model_fields_set:
+        if self.warmup_steps is not None and self.warmup_share != type(self).model_fields["warmup_share"].default:
             raise ValueError("give warmup_steps or warmup_share, not both")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas must be in [0, 1), not {self.betas}")

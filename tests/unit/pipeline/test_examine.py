@@ -7,8 +7,8 @@ from pathlib import Path
 def test_all_models_are_registered_before_the_first_sits(tiny_run: Path) -> None:
     kinds = [json.loads(line)["kind"] for line in (tiny_run / "ledger.jsonl").read_bytes().splitlines()]
     assert kinds[0] == "paper"
-    assert kinds[1:4] == ["registration"] * 3
-    assert kinds.count("result") == 3
+    assert kinds[1:5] == ["registration"] * 4
+    assert kinds.count("result") == 4
 
 
 def test_certificates_say_that_one_person_held_all_keys(tiny_run: Path) -> None:

@@ -19,7 +19,7 @@ from spiritsafe.pipeline.student import make_student
 
 
 def stage_of(run: Path, name: str) -> Path:
-    return next(run.glob(f"stages/*-{name}"))
+    return next(run.glob(f"stages/[0-9][0-9]-{name}"))
 
 
 def test_the_student_is_within_its_budget_and_loads_in_transformers(tiny_run: Path) -> None:
@@ -64,7 +64,7 @@ def test_on_policy_documents_are_the_students_own(tiny_run: Path) -> None:
     [
         {"start": "random", "objective": "reverse_kl"},
         {"vocabulary": "seen", "objective": "skew_forward_kl", "ce_share": 0.2},
-        {"objective": "traces", "ce_share": None, "signal": None},
+        {"objective": "traces", "ce_share": 0.0},
         {"objective": "jsd", "beta": 0.3, "temperature": 2.0, "hidden": {"pairs": 1}, "share": 1.0},
     ],
     ids=["random start", "seen vocabulary", "traces", "jsd and hidden states"],

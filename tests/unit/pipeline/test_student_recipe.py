@@ -60,6 +60,7 @@ def test_repetitions_have_names_of_their_own_and_the_same_cut() -> None:
     assert len({copy.cut for copy in copies}) == 1
     assert make().copies == (make(),)
     assert make(share=0.5).cut != make(share=0.6).cut
+    assert make().cut.to_json()["share"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,9 @@ def test_repetitions_have_names_of_their_own_and_the_same_cut() -> None:
 def test_students_fit_into_their_recipe(override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("tiny", (override,))
+
+
+@pytest.mark.parametrize("name", ["tiny", "quickstart", "ladder"])
+def test_a_resolved_recipe_is_a_recipe(name: str) -> None:
+    recipe, _ = load_recipe(name)
+    assert type(recipe).from_json(recipe.to_json()) == recipe
