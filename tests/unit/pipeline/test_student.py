@@ -55,8 +55,10 @@ def test_hidden_states_leave_no_trace_in_the_released_student(tiny_run: Path) ->
 
 
 def test_on_policy_documents_are_the_students_own(tiny_run: Path) -> None:
-    rounds = [json.loads(line) for line in (stage_of(tiny_run, "on-policy") / "rounds" / "rounds.jsonl").open()]
-    assert [row["round_index"] for row in rounds] == [0, 1]
+    lines = (stage_of(tiny_run, "on-policy") / "rounds" / "rounds.jsonl").read_text("utf-8").splitlines()
+    rounds = [json.loads(line) for line in lines]
+    assert [row["round"] for row in rounds] == [0, 1]
+    assert all(row["num_answers"] == 4 for row in rounds)
 
 
 @pytest.mark.parametrize(
