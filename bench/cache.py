@@ -9,8 +9,9 @@ that draw are repeated with several seeds, and the root mean square over them is
 
 Ours are captured into files and read back from them, and their bytes are those of all files. Peers are re-implemented
 from their formulas, with exact probabilities and the fewest bytes that their formats take with 16-bit ids: DistillKit's
-top-k renormalised (its option ``zero``) and with the rest laid evenly (``symmetric_uniform``), 312 bytes at k = 128 and
-114 at k = 50; random sampling with replacement (RS-KD, arXiv 2503.16870), 16 bits of id and 7 of count a draw.
+top-k renormalised (its option ``zero``) and with the rest as one bucket of teacher and student (``symmetric_uniform``),
+312 bytes at k = 128 and 114 at k = 50; random sampling with replacement (RS-KD, arXiv 2503.16870), 16 bits of id and
+7 of count a draw.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ COLOURS = {
     "ours: threshold": "#1b6e53",
     "ours: head + draws": "#58a68c",
     "top-k renormalised": "#b3452c",
-    "top-k + even rest": "#d08a2e",
+    "top-k + one bucket": "#d08a2e",
     "RS-KD": "#4a6fa5",
 }
 
@@ -98,14 +99,12 @@ def ours(teacher: LoadedModel, documents: list[Document], seeds: int, root: Path
 
 
 def peers(seeds: int) -> Iterator[tuple[str, Candidate]]:
-    def top(k: int, even: bool) -> Callable[..., Tensor]:
+    def top(k: int, renormalised: bool) -> Callable[..., Tensor]:
         def estimate(document: Document, positions: Any, probs_CV: Tensor) -> Tensor:
             values, ids = probs_CV.topk(k, 1)
-            mass = values.sum(1, keepdim=True)
-            if not even:
-                return torch.zeros_like(probs_CV).scatter_(1, ids, values / mass)
-            rest = (1.0 - mass) / (probs_CV.shape[1] - k)
-            return rest.expand_as(probs_CV).clone().scatter_(1, ids, values)
+            if renormalised:
+                values = values / values.sum(1, keepdim=True)
+            return torch.zeros_like(probs_CV).scatter_(1, ids, values)
 
         return estimate
 
@@ -119,8 +118,9 @@ def peers(seeds: int) -> Iterator[tuple[str, Candidate]]:
         return estimate
 
     for k, size in PEER_BYTES.items():
-        for even, series in ((False, "top-k renormalised"), (True, "top-k + even rest")):
-            yield series, Candidate(name=f"{series}, k = {k}", bytes_per_row=size, estimate=top(k, even))
+        for bucket, series in ((False, "top-k renormalised"), (True, "top-k + one bucket")):
+            name = f"{series}, k = {k}"
+            yield series, Candidate(name=name, bytes_per_row=size, estimate=top(k, not bucket), one_bucket=bucket)
     for draws in (12, 50):
         for seed in range(seeds):
             name = f"RS-KD, {draws} draws"

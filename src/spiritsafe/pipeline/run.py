@@ -32,7 +32,7 @@ from spiritsafe.pipeline.student import make_student
 from spiritsafe.pipeline.summary import write_summary
 from spiritsafe.pipeline.teach import teach
 from spiritsafe.pipeline.traces import sample_teacher, write_worked_traces
-from spiritsafe.training import is_torchrun
+from spiritsafe.training import give_back_memory, is_torchrun
 
 __all__ = ["RunOutcome", "StageSpec", "run_recipe", "stages_of"]
 
@@ -217,6 +217,7 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
 def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
     stage.begin()
     context.watcher.begin(spec.name)
+    give_back_memory()
     reset_peak()
     started = time.monotonic()
     events = EventLog(context.run.events, stage=spec.name, forward=context.watcher)

@@ -6,6 +6,7 @@ In: a model, documents, an objective, a :class:`TrainConfig`. Out: a trained mod
 from spiritsafe.training.config import TrainConfig, learning_rate_at
 from spiritsafe.training.feed import Feed, FixedFeed
 from spiritsafe.training.loop import Evaluate, TrainResult, train
+from spiritsafe.training.memory import give_back_memory
 from spiritsafe.training.objective import LossResult, Objective, TracesObjective
 from spiritsafe.training.parallel import Parallel, current_parallel, is_torchrun
 from spiritsafe.training.precision import choose_dtype
@@ -24,6 +25,7 @@ __all__ = [
     "choose_dtype",
     "current_parallel",
     "discard_state",
+    "give_back_memory",
     "is_torchrun",
     "learning_rate_at",
     "train",

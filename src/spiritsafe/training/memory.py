@@ -8,17 +8,28 @@ step. Inside :func:`kept_memory` blocks are reused; at its end what is free goes
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["kept_memory"]
+__all__ = ["give_back_memory", "kept_memory"]
 
 # Options of the GNU C library's mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
 # Setting any option ends the library's own growing of the thresholds, so they are left where that ends: at their most.
 _RELEASE = ((_M_MMAP_MAX, 65536), (_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 64 << 20), (_M_TOP_PAD, 128 << 10))
+
+
+def give_back_memory() -> None:
+    """Collect what nothing refers to any more, cycles included, and return free blocks to the operating system.
+
+    Models and engines hold references to each other; without this the last stage's weights lie beside the next one's.
+    """
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

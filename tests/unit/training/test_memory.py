@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import gc
 import platform
 import resource
+import weakref
 
 import pytest
 import torch
 
 from spiritsafe.training import memory
-from spiritsafe.training.memory import kept_memory
+from spiritsafe.training.memory import give_back_memory, kept_memory
 
 
 def page_faults_of_a_second_allocation() -> int:
@@ -31,3 +33,17 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("musl", "1"))
     with kept_memory() as kept:
         assert not kept
+
+
+def test_models_that_refer_to_each_other_are_given_back() -> None:
+    gc.disable()
+    try:
+        one, other = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        one.partner, other.partner = [other], [one]
+        seen = weakref.ref(one)
+        del one, other
+        assert seen() is not None
+        give_back_memory()
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -40,11 +40,23 @@ class Candidate:
         bytes_per_row: On disk, everything counted.
         estimate: From a document, positions in it and the teacher's probabilities there ``[C, V]`` to what a reader
             would make of the kept rows, ``[C, V]`` as well.
+        one_bucket: Whether ids without an estimate are one bucket for teacher and student alike: their target is then
+            the missing mass, shared out as the student shares its own among them.
     """
 
     name: str
     bytes_per_row: float
     estimate: Callable[[Document, Ints, Tensor], Tensor]
+    one_bucket: bool = False
+
+    def target(self, document: Document, positions: Ints, probs_CV: Tensor, student_CV: Tensor) -> Tensor:
+        """What the student is drawn to: its logits' gradient is its own probabilities minus this."""
+        kept_CV = self.estimate(document, positions, probs_CV)
+        if not self.one_bucket:
+            return kept_CV
+        rest_CV = student_CV.masked_fill(kept_CV > 0.0, 0.0)
+        missing_C1 = 1.0 - kept_CV.sum(1, keepdim=True)
+        return kept_CV + missing_C1 * rest_CV / rest_CV.sum(1, keepdim=True)
 
 
 @final
@@ -124,12 +136,11 @@ def gradient_error(
             p_CV = torch.softmax(logits_CV, 1, out=logits_CV)
             q_CV = torch.softmax(hidden_RH[chunk].float() @ weight_VH.t() * scale, 1)
             gradient_CH = ((q_CV - p_CV) @ weight_VH * scale).double().cpu()
-            del q_CV
             exact_H += gradient_CH.sum(0)
             exact_square += float(gradient_CH.square().sum())
             num_rows += len(gradient_CH)
             for place, candidate in enumerate(candidates):
-                error_CV = p_CV - candidate.estimate(document, positions[chunk], p_CV)
+                error_CV = p_CV - candidate.target(document, positions[chunk], p_CV, q_CV)
                 error_CH = (error_CV @ weight_VH * scale).double().cpu()
                 wrong_H[place] += error_CH.sum(0)
                 wrong_square[place] += float(error_CH.square().sum())

@@ -65,3 +65,18 @@ def test_more_entries_give_less_error_for_more_bytes(tmp_path: Path) -> None:
         gradient_error(student, tiny_teacher().model, wider, candidates)
     with pytest.raises(CompatibilityError, match="vocabulary"):
         gradient_error(tiny_decoder(), tiny_teacher().model, documents, candidates)
+
+
+def test_one_bucket_is_the_kl_over_listed_ids_and_the_rest() -> None:
+    logits = torch.randn(5, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_(True)
+    p = torch.softmax(torch.randn(5, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64), 1)
+    values, ids = p.topk(3, 1)
+    kept = torch.zeros_like(p).scatter_(1, ids, values)
+    listed = kept > 0
+    q = torch.softmax(logits, 1)
+    rest_p, rest_q = 1 - values.sum(1), q.masked_fill(listed, 0.0).sum(1)
+    loss = -(values * q.gather(1, ids).log()).sum() - (rest_p * rest_q.log()).sum()
+    (expected,) = torch.autograd.grad(loss, logits)
+    bucket = Candidate(name="b", bytes_per_row=1.0, estimate=lambda *_: kept, one_bucket=True)
+    found = q - bucket.target(tiny_documents(1)[0], torch.arange(5).numpy(), p, q)
+    torch.testing.assert_close(found, expected)
