@@ -61,7 +61,7 @@ def test_run_says_when_there_is_nothing_to_do(tiny_run: Path) -> None:
 
     settings = [part for override in SMALLER for part in ("--set", override)]
     text = call(run.command, "tiny", "--root", str(tiny_run.parent), *settings)
-    assert "Nothing to do: all 11 stages" in text
+    assert "Nothing to do: all 12 stages" in text
 
 
 def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path: Path) -> None:
