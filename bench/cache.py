@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout import machine
+from machine import describe_machine
 from spiritsafe.distill.cache import (
     CachedTeacher,
     Candidate,
@@ -230,7 +230,7 @@ def main() -> None:
         "student": f"without layers {DROPPED.start} to {DROPPED.stop - 1}, not healed",
         "text_sha256": text_digest,
         "num_rows": lines[0].num_rows,
-        "machine": machine("cpu"),
+        "machine": describe_machine("transformers", "spiritsafe"),
         "error_exponent_in_draws": slope(rows),
         "best_within_bytes": {
             str(limit): min((r for r in own if r["bytes_per_token"] <= limit), key=lambda r: r["mean_gradient_error"])

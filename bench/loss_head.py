@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import datetime
 import gc
 import itertools
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -32,33 +30,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from machine import describe_machine
+
 BETA = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}
 GATE_ROWS = 256
-
-
-def machine(args: argparse.Namespace) -> dict[str, Any]:
-    import trl
-
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-    ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": args.threads,
-        "load_average": os.getloadavg(),
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "trl": trl.__version__,
-        "commit": commit.stdout.strip(),
-        "command": " ".join(["python", *sys.argv]),
-    }
 
 
 class Inputs:
@@ -284,7 +259,10 @@ def main() -> int:
         measure = measure_cuda if args.device == "cuda" else measure_cpu
         print(json.dumps(measure(args, RUNS[args.block], Inputs(args, args.block_rows, args.block_vocab))))
         return 0
-    result: dict[str, Any] = {"machine": machine(args), "arguments": {k: str(v) for k, v in vars(args).items()}}
+    result: dict[str, Any] = {
+        "machine": describe_machine("trl", device=args.device, threads=args.threads),
+        "arguments": {k: str(v) for k, v in vars(args).items()},
+    }
     result["gate"] = run_block("gate")
     print("gate:", json.dumps(result["gate"], indent=2), flush=True)
     passed = [name for name, found in result["gate"].get("systems", {}).items() if found["passed"]]

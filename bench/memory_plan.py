@@ -10,16 +10,16 @@ high-water mark of the resident set. A case with a teacher distils from a live o
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from machine import describe_machine
 
 SHAPE: dict[str, Any] = {
     "model_type": "llama",
@@ -117,24 +117,6 @@ def run_case(case: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"case": case, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def machine(args: argparse.Namespace) -> dict[str, Any]:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-    ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": args.threads,
-        "commit": commit.stdout.strip(),
-    }
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="raw results as JSON")
@@ -156,7 +138,10 @@ def main() -> int:
         torch.set_num_threads(args.threads)
         print(json.dumps(measure(json.loads(args.case))))
         return 0
-    result: dict[str, Any] = {"machine": machine(args), "arguments": {k: str(v) for k, v in vars(args).items()}}
+    result: dict[str, Any] = {
+        "machine": describe_machine(threads=args.threads),
+        "arguments": {k: str(v) for k, v in vars(args).items()},
+    }
     result["cases"] = []
     for layers in args.layers:
         for teacher in args.teacher:

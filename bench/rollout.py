@@ -13,18 +13,15 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM
 
-import spiritsafe
+from machine import describe_machine
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models import LocalGenerator, load_model
 
@@ -174,27 +171,11 @@ def main() -> None:
         "model": loaded.checkpoint.name,
         "model_digest": loaded.checkpoint.digest,
         "dtype": args.dtype,
-        "machine": machine(args.device),
+        "machine": describe_machine("transformers", "spiritsafe", device=args.device),
         "results": results,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-
-
-def machine(device: str) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(0) if device == "cuda" else None,
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "spiritsafe": spiritsafe.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -13,12 +13,10 @@ peer keeps its activations too (its default of recomputing them would make it sl
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
 import json
 import math
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -27,6 +25,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from machine import describe_machine
 
 PEER_CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "padded": {},
@@ -54,33 +54,6 @@ def micro_batch_size(documents: list[tuple[list[int], list[int]]], args: argpars
     """Documents in one micro-batch of the peer that hold, on average, as many tokens as one of ours."""
     mean = statistics.fmean(len(tokens) for tokens, _ in documents)
     return max(1, round(args.micro_batch_tokens / mean))
-
-
-def machine(args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-    import transformers
-    import trl
-
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-    ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": args.threads,
-        "load_average": os.getloadavg(),
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "trl": trl.__version__,
-        "commit": commit.stdout.strip(),
-    }
 
 
 def to_document(tokens: list[int], labels: list[int]) -> Any:
@@ -329,7 +302,10 @@ def main() -> int:
         else:
             print(json.dumps(time_ours(args) if args.block == "ours" else time_peer(args, args.block)))
         return 0
-    result: dict[str, Any] = {"machine": machine(args), "arguments": {k: str(v) for k, v in vars(args).items()}}
+    result: dict[str, Any] = {
+        "machine": describe_machine("transformers", "trl", device=args.device, threads=args.threads),
+        "arguments": {k: str(v) for k, v in vars(args).items()},
+    }
     result["gate"] = run_block(args, "gate")
     print("gate:", json.dumps(result["gate"], indent=2))
     peers = [name for name, found in result["gate"].get("peers", {}).items() if found["passed"]]

@@ -14,12 +14,10 @@ Memory: a GPU allocator's peak, or the resident set's high-water mark, whole and
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
 import json
 import math
 import os
-import platform
 import random
 import resource
 import statistics
@@ -32,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from machine import describe_machine
 
 SMOLLM2_135M: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -50,33 +50,6 @@ SMOLLM2_135M: dict[str, Any] = {
     "initializer_range": 0.041666666666666664,
 }
 LEARNING_RATE = 1e-4
-
-
-def machine(args: argparse.Namespace) -> dict[str, Any]:
-    import transformers
-    import trl
-
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-    ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": args.threads,
-        "load_average": os.getloadavg(),
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "trl": trl.__version__,
-        "commit": commit.stdout.strip(),
-        "command": " ".join(["python", *sys.argv]),
-    }
 
 
 def shape(args: argparse.Namespace) -> dict[str, Any]:
@@ -289,7 +262,10 @@ def main() -> int:
         torch.set_num_threads(args.threads)
         print(json.dumps(gate(args) if args.block == "gate" else time_block(args, args.block)))
         return 0
-    result: dict[str, Any] = {"machine": machine(args), "arguments": {k: str(v) for k, v in vars(args).items()}}
+    result: dict[str, Any] = {
+        "machine": describe_machine("transformers", "trl", device=args.device, threads=args.threads),
+        "arguments": {k: str(v) for k, v in vars(args).items()},
+    }
     result["gate"] = run_block(args, "gate")
     print("gate:", json.dumps(result["gate"], indent=2), flush=True)
     passed = bool(result["gate"].get("passed"))
