@@ -17,6 +17,7 @@ from spiritsafe.distill.onpolicy import OnPolicyFeed
 from spiritsafe.distill.onpolicy_config import OnPolicyConfig, VerdictWeights
 from spiritsafe.distill.race import RaceResult, race
 from spiritsafe.distill.sampled_head import sampled_head
+from spiritsafe.distill.served import capture_served
 from spiritsafe.distill.signal import LiveTeacher, SampledRows, Signal, SignalPart, TeacherRows, TeacherSignal
 from spiritsafe.distill.teacher_fit import TeacherFit, teacher_fit
 from spiritsafe.distill.teachers import TeachersByDocument
@@ -47,6 +48,7 @@ __all__ = [
     "VerdictWeights",
     "audit_documents",
     "capture",
+    "capture_served",
     "distil_head",
     "load_hidden_match",
     "make_hidden_match",
