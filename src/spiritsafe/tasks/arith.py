@@ -6,10 +6,12 @@ verifier is quick enough to run inline.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from random import Random
 from typing import Any, final
 
@@ -105,6 +107,22 @@ _KINDS = {
 }
 
 
+_TWIN_BATCH = 400
+_NUMBER = re.compile(r"\d+")
+_NAME = re.compile(r"\b[A-Z][a-z]+\b")
+_THING = re.compile(r"(#|How many) [a-z]+")
+
+
+def _template(question: str) -> tuple[str, list[int]]:
+    """A question without its numbers, names and things, and how many digits each number has."""
+    text = _NUMBER.sub("#", _NAME.sub("@", question))
+    return _THING.sub(r"\1 *", text.replace("@ many", "How many")), [len(n) for n in _NUMBER.findall(question)]
+
+
+def _distance(left: list[int], right: list[int]) -> int:
+    return sum(abs(a - b) for a, b in zip(left, right, strict=True))
+
+
 @final
 class ArithTask(Task):
     """One kind of arithmetic with its knobs resolved."""
@@ -119,6 +137,12 @@ class ArithTask(Task):
         super().__init__(name=canonical_name("arith", kind, values), version="1", verifier=self._kind.verifier())
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        return map(self._draft, self._items(seed))
+
+    def _draft(self, item: Item) -> Draft:
+        return Draft(item.canonical_text, lambda: self._problem(item))
+
+    def _items(self, seed: int) -> Iterator[Item]:
         rng = Random(derive_seed(seed, self.name))
         fruitless = 0
         while True:
@@ -129,7 +153,26 @@ class ArithTask(Task):
                     return  # these knobs admit no problem at all
                 continue
             fruitless = 0
-            yield Draft(item.canonical_text, lambda item=item: self._problem(item))  # type: ignore[misc]  # mypy cannot type a lambda's default
+            yield item
+
+    def _twins(self, problem: Problem, seed: int) -> Iterator[Draft]:
+        """Items of the same template; of each batch, those first whose numbers are as long as the original's."""
+        template, digits = _template(problem.messages[-1].content)
+        items = self._items(derive_seed(seed, "twin", problem.id))
+        fruitless = 0
+        while fruitless < self.patience // _TWIN_BATCH and (batch := list(islice(items, _TWIN_BATCH))):
+            found = [
+                (_distance(digits, own[1]), item) for item in batch if (own := _template(item.question))[0] == template
+            ]
+            fruitless = 0 if found else fruitless + 1
+            for _, item in sorted(found, key=lambda pair: pair[0]):
+                yield self._draft(item)
+
+    def self_check(self, problem: Problem, text: str) -> bool | None:
+        """Countdown's numbers and target stand in the question, so its verifier needs no gold; other kinds: None."""
+        if not isinstance(self.verifier, CountdownVerifier):
+            return None
+        return self.grade(problem, text).status == "correct"
 
     def _problem(self, item: Item) -> Problem:
         return Problem(

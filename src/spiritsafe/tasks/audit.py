@@ -191,11 +191,13 @@ def _floor(grader: _Grader, problems: Sequence[Problem], golds: Sequence[str]) -
 
 
 def _share_new(task: Task, seed: int, wanted: int) -> float:
-    seen: set[str] = set()
+    seen: set[tuple[str | None, str]] = set()
     drawn = 0
     for draft in itertools.islice(task._candidates(seed, exam=False), 5 * wanted):
         drawn += 1
-        seen.add(draft.canonical_text)
+        if (draft.task, draft.canonical_text) not in seen:
+            seen.add((draft.task, draft.canonical_text))
+            draft.build()  # it is taken: a mix then goes on to its next part
         if len(seen) >= wanted:
             break
     return len(seen) / max(1, drawn)

@@ -18,17 +18,11 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
+from spiritsafe.tasks.processes import lower_limit
+
 __all__ = ["main"]
-
-
-def _limit(kind: int, value: int) -> None:
-    """Lower a soft limit; platforms without it (macOS has no RLIMIT_AS that works) go on without."""
-    with suppress(ValueError, OSError):
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def _answer(handlers: dict[str, Callable[[Any], Any]], request: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +32,7 @@ def _answer(handlers: dict[str, Callable[[Any], Any]], request: dict[str, Any]) 
             handlers[request["load"]] = factory(**request["arguments"])
             return {"value": None}
         used = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + int(request["cpu_s"]))
+        lower_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + int(request["cpu_s"]))
         # the parent kills a child that sleeps too long; this ends one whose parent is gone
         signal.setitimer(signal.ITIMER_REAL, request["wall_s"] + 5.0)
         return {"value": handlers[request["call"]](request["payload"])}
@@ -52,8 +46,8 @@ def main() -> None:
     """Serve requests until stdin closes."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, int(sys.argv[1]))
+    lower_limit(resource.RLIMIT_CORE, 0)
+    lower_limit(resource.RLIMIT_AS, int(sys.argv[1]))
     handlers: dict[str, Callable[[Any], Any]] = {}
     for line in sys.stdin:
         reply = _answer(handlers, json.loads(line))

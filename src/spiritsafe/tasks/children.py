@@ -8,6 +8,7 @@ thread only ever see the failure. Exercised by ``pytest tests/unit/tasks/test_ch
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import selectors
@@ -16,11 +17,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-__all__ = ["ChildFailure", "ChildPool", "Handler", "shared_pool"]
+__all__ = ["ChildFailure", "ChildPool", "Handler", "child_environment", "serve_inline", "shared_pool"]
 
 _STARTUP_S = 180.0
 """Longest that loading a handler may take: importing a large library on a crowded machine."""
@@ -54,25 +56,29 @@ class ChildFailure(Exception):
         self.kind = kind
 
 
+def child_environment() -> dict[str, str]:
+    """Environment of a child: this one's, the same import path, one thread, and hashes that do not vary."""
+    return {
+        **os.environ,
+        "PYTHONHASHSEED": "0",  # families that iterate over sets must give the same problems in every process
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
 @final
 class _Child:
     """One process and its pipes."""
 
     def __init__(self, memory_bytes: int) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONHASHSEED": "0",  # families that iterate over sets must give the same problems in every process
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
         self.loaded: set[str] = set()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "spiritsafe.tasks.child_main", str(memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=child_environment(),
             start_new_session=True,
         )
         if self._process.stdin is None or self._process.stdout is None:  # Popen opened both: PIPE was asked for
@@ -145,6 +151,7 @@ class ChildPool:
         self._slots = threading.BoundedSemaphore(max_children)
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
+        self._inline: dict[str, Callable[[Any], Any]] | None = None
 
     def call(self, handler: Handler, payload: Any) -> Any:
         """The handler's value for a payload.
@@ -152,6 +159,8 @@ class ChildPool:
         Raises:
             ChildFailure: It raised, took too long or died.
         """
+        if self._inline is not None:
+            return _call_inline(self._inline, handler, payload)
         with self._slots:
             with self._lock:
                 ready = [child for child in self._idle if handler.key in child.loaded]
@@ -183,6 +192,10 @@ class ChildPool:
         for child in idle:
             child.close()
 
+    def serve_inline(self) -> None:
+        """Start no children from here on, but call handlers in this process, without limits."""
+        self._inline = {}
+
     def forget(self) -> None:
         """Drop the children without ending them: they belong to the process that forked this one."""
         self._idle = []
@@ -195,6 +208,18 @@ def _value(reply: dict[str, Any]) -> Any:
     return reply["value"]
 
 
+def _call_inline(handlers: dict[str, Callable[[Any], Any]], handler: Handler, payload: Any) -> Any:
+    try:
+        if handler.key not in handlers:
+            factory = getattr(importlib.import_module(handler.module), handler.attribute)
+            handlers[handler.key] = factory(**handler.arguments)
+        return handlers[handler.key](payload)
+    except MemoryError:
+        raise  # concerns the whole process, as in a child
+    except Exception as error:
+        raise ChildFailure("raised", f"{type(error).__name__}: {error}"[:500]) from error
+
+
 _SHARED = ChildPool(max_children=max(1, min(4, os.cpu_count() or 1)))
 atexit.register(_SHARED.close)
 os.register_at_fork(after_in_child=_SHARED.forget)
@@ -203,3 +228,8 @@ os.register_at_fork(after_in_child=_SHARED.forget)
 def shared_pool() -> ChildPool:
     """The pool that all tasks of this process share; children start when first needed and end with the process."""
     return _SHARED
+
+
+def serve_inline() -> None:
+    """Have the shared pool start no children: for a process that is itself limited and killed from outside."""
+    _SHARED.serve_inline()

@@ -21,7 +21,7 @@ from spiritsafe.core.records import Message, Problem, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.children import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.extract import extract_answer, final_part, marked_spans, normalise, parse_number, visible
-from spiritsafe.tasks.gym_families import FAMILIES, REFUSED
+from spiritsafe.tasks.gym_families import FAMILIES, REFUSED, REVISIONS
 from spiritsafe.tasks.spec import TaskSpec, canonical_name, check_keys, nearest
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
@@ -80,8 +80,9 @@ class GymVerifier(Verifier):
     isolated = True
 
     def __init__(self, handler: Handler, library: str, pool: ChildPool) -> None:
-        self.name = f"gym.{handler.arguments['name']}"
-        self.version = f"1+{library}"
+        family = handler.arguments["name"]
+        self.name = f"gym.{family}"
+        self.version = f"{REVISIONS.get(family, 1)}+{library}"
         self._handler = handler
         self._pool = pool
 
@@ -169,13 +170,12 @@ class GymTask(Task):
             )
 
     def _problem(self, item: dict[str, Any], item_seed: int) -> Problem:
-        steps = item["steps"]
         return Problem(
             task=self.name,
             canonical_text=" ".join(normalise(item["question"]).split()),
             messages=(Message(role="user", content=item["question"]),),
             facts={"answer": item["answer"], "seed": item_seed, "library": self._library},
-            solution=None if steps is None else "\n".join([*steps, f"#### {item['answer']}"]),
+            solution=item["solution"],
         )
 
 

@@ -14,14 +14,13 @@ import dataclasses
 import importlib.metadata
 import random
 from collections import OrderedDict
-from math import gcd
 from typing import Any, final
 
 import numpy as np
-import reasoning_gym
 from reasoning_gym.factory import DATASETS, create_dataset
 
 from spiritsafe.tasks.gym_families import EVALUATING
+from spiritsafe.tasks.gym_solutions import worked_solution
 
 __all__ = ["GymHandler"]
 
@@ -59,7 +58,7 @@ class GymHandler:
                 question, answer = entry["question"], entry["answer"]
                 if not isinstance(question, str) or not isinstance(answer, str):
                     raise TypeError(f"the item's answer is a {type(answer).__name__}, not a text")
-                return {"question": question, "answer": answer, "steps": _steps(self._name, entry)}
+                return {"question": question, "answer": answer, "solution": worked_solution(self._name, entry)}
             case "score":
                 return self._score(payload)
         raise ValueError(f"unknown operation {payload['op']!r}")
@@ -141,51 +140,3 @@ class GymHandler:
 
 def _face(entry: dict[str, Any]) -> tuple[Any, Any]:
     return entry["question"], entry["answer"]
-
-
-def _steps(name: str, entry: dict[str, Any]) -> list[str] | None:
-    """Lines of a worked solution, where the item's metadata allow one."""
-    metadata = entry.get("metadata", {})
-    if name == "chain_sum":
-        return _running_totals(metadata["expression"].split())
-    if name == "products":
-        return _running_totals(metadata["expression"].split())
-    if name == "gsm_symbolic":
-        return [line for line in str(metadata["answer_cot"]).strip().splitlines() if not line.startswith("####")]
-    if name == "leg_counting":
-        return _legs(metadata["animals"], int(entry["answer"]))
-    if name == "gcd":
-        return _euclid([int(number) for number in metadata["numbers"]])
-    return None
-
-
-def _running_totals(tokens: list[str]) -> list[str]:
-    """Steps of ``a + b - c`` or ``a * b * c``, left to right."""
-    total, lines = int(tokens[0]), []
-    for operator, token in zip(tokens[1::2], tokens[2::2], strict=True):
-        number = int(token)
-        result = {"+": total + number, "-": total - number, "*": total * number}[operator]
-        lines.append(f"{total} {operator} {number} = {result}")
-        total = result
-    return lines
-
-
-def _legs(animals: dict[str, int], total: int) -> list[str] | None:
-    from_library = reasoning_gym.arithmetic.leg_counting.ANIMALS
-    lines = [
-        f"{count} {animal}: {count} * {from_library[animal]} = {count * from_library[animal]}"
-        for animal, count in animals.items()
-    ]
-    parts = [count * from_library[animal] for animal, count in animals.items()]
-    return [*lines, f"{' + '.join(map(str, parts))} = {total}"] if sum(parts) == total else None
-
-
-def _euclid(numbers: list[int]) -> list[str]:
-    lines, running = [], numbers[0]
-    for number in numbers[1:]:
-        a, b = max(running, number), min(running, number)
-        while b:
-            lines.append(f"{a} = {a // b} * {b} + {a % b}")
-            a, b = b, a % b
-        running = gcd(running, number)
-    return lines

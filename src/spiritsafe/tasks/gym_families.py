@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["EVALUATING", "FAMILIES", "REFUSED"]
+__all__ = ["EVALUATING", "FAMILIES", "REFUSED", "REVISIONS"]
 
 FAMILIES: dict[str, str] = {
     "ab": "rewrite A::B token strings",
@@ -140,12 +140,13 @@ _LITERAL = re.compile(r"[\w\s,\[\]'\"+-]*")
 _FORMULA = re.compile(
     r"(?:\s++|\d++(?:\.\d++)?+|[-+*/^(),]|(?:[xyzXC]|pi|e|E|exp|log|ln|sqrt|Abs|a?(?:sin|cos|tan|sec|csc|cot)h?)(?![A-Za-z0-9_]))*+"
 )
+_SUMS_AND_PRODUCTS = re.compile(r"(?:\s++|\d++(?:\.\d++)?+|[-+/()]|\*(?!\s*\*))*+")
 EVALUATING: dict[str, re.Pattern[str]] = {
     "binary_matrix": _LITERAL,
     "n_queens": _LITERAL,
     "spiral_matrix": _LITERAL,
     "string_insertion": _LITERAL,
-    "countdown": _FORMULA,
+    "countdown": _SUMS_AND_PRODUCTS,  # a power is against its rules, and 9**9**9 keeps the scorer busy for ever
     "intermediate_integration": _FORMULA,
     "polynomial_multiplication": _FORMULA,
     "puzzle24": _FORMULA,
@@ -153,3 +154,7 @@ EVALUATING: dict[str, re.Pattern[str]] = {
 }
 """Families whose ``score_answer`` passes the model's text to ``eval`` or to sympy's ``parse_expr``, which is the same.
 Only text that these patterns match gets there: no attribute, and no call except to a few functions."""
+
+REVISIONS: dict[str, int] = {"countdown": 2}
+"""Which revision of our wrapping a family's verdicts come from, where that is not the first: part of the verifier's
+version."""

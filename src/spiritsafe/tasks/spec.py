@@ -1,4 +1,4 @@
-"""Task specs: ``family:name?key=value&key=value``.
+"""Task specs: ``family:name?key=value&key=value``; or several of them, ``mix:spec|spec*share``.
 
 In: what a person writes. Out: a :class:`TaskSpec`, a validated knob record, and the canonical name: every knob,
 resolved, sorted by key. The canonical name is what gets hashed and what :func:`spiritsafe.tasks.load_task` takes back.
@@ -32,13 +32,14 @@ __all__ = [
     "resolve_knobs",
 ]
 
+_MIX = "mix:"
 _SAFE = "/:,.-_+*() ~"
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A parsed spec: family, name, and the knobs as they were written."""
+    """A parsed spec: family, name, and the knobs as they were written. A mix's name holds its parts' whole specs."""
 
     family: str
     name: str
@@ -82,6 +83,8 @@ def parse_spec(text: str) -> TaskSpec:
     Raises:
         TaskError: It does not read as ``family:name?key=value&…``, or names a key twice.
     """
+    if text.strip().startswith(_MIX):
+        return TaskSpec(family="mix", name=text.strip().removeprefix(_MIX), knobs={})
     head, _, query = text.strip().partition("?")
     family, colon, name = head.partition(":")
     if not family or not colon or not name:

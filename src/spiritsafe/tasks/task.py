@@ -25,10 +25,17 @@ _MAX_ANSWER = 500
 @final
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A problem before it is known to be wanted: its canonical text decides its bucket, ``build`` makes the rest."""
+    """A problem before it is known to be wanted: its canonical text decides its bucket, ``build`` makes the rest.
+
+    Attributes:
+        canonical_text: The problem's.
+        build: Called once the problem is taken, and only then.
+        task: Name of the task that the problem is of, where that is not the one that drafts it but a part of it.
+    """
 
     canonical_text: str
     build: Callable[[], Problem]
+    task: str | None = None
 
 
 class Verifier(ABC):
@@ -88,6 +95,13 @@ class Task(ABC):
             exam: Draw from the exam's own source, where the task has one (a data set's official test file).
         """
 
+    def _twins(self, problem: Problem, seed: int) -> Iterator[Draft]:
+        """The same problem with new numbers and names, best likenesses first; all buckets, repeats allowed.
+
+        Empty: the task cannot make any. Only an exam asks, through ``exam_bucket.py``.
+        """
+        return iter(())
+
     @final
     def problems(self, split: Literal["train", "dev"], *, seed: int, count: int) -> Iterator[Problem]:
         """``count`` problems of a split, distinct by id; a longer count extends a shorter one.
@@ -113,6 +127,13 @@ class Task(ABC):
         except Exception as error:  # noqa: BLE001  the one boundary: whatever breaks in a verifier is a record, not a crash
             return self.verifier.verdict("unscored", reason=f"{type(error).__name__}: {error}")
 
+    def self_check(self, problem: Problem, text: str) -> bool | None:
+        """Whether a completion passes what can be checked from the question alone, without the gold answer.
+
+        A model that is used for work can choose among its attempts by it; None: the task offers no such check.
+        """
+        return None
+
     def gold(self, problem: Problem) -> str:
         """An answer that the verifier must accept."""
         return str(problem.facts["answer"])
@@ -124,18 +145,18 @@ def _draw(task: Task, buckets: range, *, seed: int, count: int, label: str, exam
         raise TaskError(f"seed={seed} and count={count} must not be negative.", hint="Use 0 or more.")
 
     def drawn() -> Iterator[Problem]:
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         misses = 0
         if not count:
             return
         for draft in task._candidates(seed, exam=exam):
-            text = draft.canonical_text
-            if text in seen or bucket_of_text(task.name, text) not in buckets:
+            owner, text = draft.task or task.name, draft.canonical_text
+            if (owner, text) in seen or bucket_of_text(owner, text) not in buckets:
                 misses += 1
                 if misses >= task.patience:
                     break
                 continue
-            seen.add(text)
+            seen.add((owner, text))
             misses = 0
             yield draft.build()
             if len(seen) == count:

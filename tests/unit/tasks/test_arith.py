@@ -163,3 +163,16 @@ def test_knobs_that_admit_nothing_run_dry_instead_of_hanging() -> None:
     task = load_task("arith:countdown?numbers=2&value=1&target=90-100")
     with pytest.raises(TaskError, match="has only 0 problems"):
         problems(task, 1)
+
+
+def test_countdown_checks_itself_without_gold_and_the_others_do_not() -> None:
+    task = load_task("arith:countdown")
+    (problem,) = problems(task, 1)
+    blind = problem.model_copy(update={"facts": {**problem.facts, "answer": "1"}})
+    assert task.self_check(blind, f"#### {problem.facts['answer']}") is True
+    assert task.self_check(blind, "#### 1 + 1") is False
+    assert task.self_check(blind, "I do not know") is False
+    for name in KINDS[:-1]:
+        other = load_task(name)
+        (one,) = problems(other, 1)
+        assert other.self_check(one, f"#### {one.facts['answer']}") is None

@@ -105,5 +105,31 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def test_inline_there_are_no_children_and_the_same_failures() -> None:
+    """In a process of its own: it cannot be undone."""
+    script = (
+        "from spiritsafe.tasks.children import ChildFailure, Handler, serve_inline, shared_pool\n"
+        "from spiritsafe.tasks.processes import descendants\n"
+        "import os\n"
+        "serve_inline()\n"
+        "fault = lambda kind: Handler('spiritsafe.tasks.faults', 'FaultyHandler', {'fault': kind})\n"
+        "print(shared_pool().call(fault('none'), 'x'))\n"
+        "for handler in (fault('raise'), Handler('json', 'nothing')):\n"
+        "    try: shared_pool().call(handler, None)\n"
+        "    except ChildFailure as failure: print(failure.kind, failure)\n"
+        "try: shared_pool().call(fault('hog'), None)\n"
+        "except MemoryError: print('memory')\n"
+        "print(len(descendants(os.getpid())))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines() == [
+        "x",
+        "raised RuntimeError: injected",
+        "raised AttributeError: module 'json' has no attribute 'nothing'",
+        "memory",
+        "0",
+    ]
+
+
 def test_there_is_one_shared_pool() -> None:
     assert shared_pool() is shared_pool()

@@ -1,6 +1,7 @@
 """The gym family: seeds, verifier, worked solutions, refusals. Needs reasoning-gym for most."""
 
 import importlib.util
+import time
 
 import pytest
 
@@ -55,7 +56,9 @@ def test_chain_sum_has_running_totals_and_grades_them() -> None:
 
 
 @needs_gym
-@pytest.mark.parametrize("name", ["gsm_symbolic", "products", "leg_counting", "gcd"])
+@pytest.mark.parametrize(
+    "name", ["countdown", "gsm_symbolic", "leg_counting", "products", "spell_backward", "mini_sudoku", "gcd"]
+)
 def test_worked_solutions(name: str) -> None:
     task = load_task(f"gym:{name}")
     for problem in task.problems("train", seed=0, count=5):
@@ -72,6 +75,17 @@ def test_partial_credit_is_wrong_and_keeps_its_score() -> None:
     verdict = task.grade(problem, "1 + 1")
     assert verdict.status == "wrong"
     assert 0.0 < verdict.score < 1.0
+    assert verdict.version.startswith("2+reasoning-gym-")
+    assert load_task("gym:chain_sum").verifier.version.startswith("1+reasoning-gym-")
+
+
+@needs_gym
+def test_a_tower_of_powers_is_wrong_at_once() -> None:
+    task = load_task("gym:countdown")
+    problem = next(task.problems("train", seed=0, count=1))
+    started = time.perf_counter()
+    assert task.grade(problem, "#### 9**9**9**9").status == "wrong"
+    assert time.perf_counter() - started < 2.0
 
 
 @needs_gym

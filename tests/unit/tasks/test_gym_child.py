@@ -27,22 +27,29 @@ def test_gsm_symbolic_draws_its_template_from_the_seed() -> None:
     assert len(questions) > 8
 
 
-def test_steps() -> None:
+def test_items_come_with_worked_solutions() -> None:
     item = call("chain_sum", {"op": "item", "seed": 1}, min_terms=3, max_terms=3, min_digits=1, max_digits=1)
     assert isinstance(item, dict)
-    first, second = item["steps"]
+    first, second, last = item["solution"].splitlines()
     assert second.startswith(first.partition(" = ")[2])
     assert second.endswith(f"= {item['answer']}")
+    assert last == f"#### {item['answer']}"
     item = call("gcd", {"op": "item", "seed": 1})
     assert isinstance(item, dict)
-    assert item["steps"][-1].endswith(" + 0")
-    assert call("spell_backward", {"op": "item", "seed": 1})["steps"] is None  # type: ignore[index]  # an item
+    assert item["solution"].splitlines()[-2].endswith(" + 0")
+    assert call("knights_knaves", {"op": "item", "seed": 1})["solution"] is None  # type: ignore[index]  # an item
 
 
 @pytest.mark.parametrize(
     "text", ["x.__class__", "__import__('os')", "open(x)", "exec(1)", "lambda", "x[0](1)", "exp.x", "f'{x}'"]
 )
-def test_guards_refuse_code(text: str) -> None:
+@pytest.mark.parametrize("name", ["countdown", "simple_integration"])
+def test_guards_refuse_code(name: str, text: str) -> None:
+    assert not EVALUATING[name].fullmatch(text)
+
+
+@pytest.mark.parametrize("text", ["9**9**9", "2 ** 3", "2* *3", "2^3", "x", "e", "sqrt(4)", "2e5", "1.5.5"])
+def test_countdown_takes_no_powers_and_no_names(text: str) -> None:
     assert not EVALUATING["countdown"].fullmatch(text)
 
 
@@ -55,6 +62,7 @@ def test_guards_refuse_calls_and_attributes(text: str) -> None:
     ("name", "text"),
     [
         ("countdown", "(25 - 5) * 2"),
+        ("countdown", "-3*20/4 + (75 - 1)"),
         ("simple_integration", "2*x**3/3 + exp(x) + C"),
         ("intermediate_integration", "-asin(x/2) + sqrt(4 - x**2)"),
         ("n_queens", "[['_', 'Q'], ['Q', '_']]"),

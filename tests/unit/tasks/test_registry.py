@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+import hostile_task
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.registry import QUICKSTART_SPECS, list_families, load_task
+from spiritsafe.tasks.registry import QUICKSTART_SPECS, build_task, list_families, load_task
 
 
 def test_a_name_is_a_spec() -> None:
@@ -28,11 +29,37 @@ def test_refused_family_gives_the_reason_without_reasoning_gym() -> None:
     assert caught.value.hint
 
 
+def test_a_task_of_ones_own_is_named_by_module_and_attribute() -> None:
+    assert build_task("hostile_task:A_TASK") is hostile_task.A_TASK
+    assert isinstance(build_task(" hostile_task:HostileTask "), hostile_task.HostileTask)
+    assert build_task("arith:sums").name == load_task("arith:sums").name
+    assert build_task("mix:arith:sums|arith:words").name == load_task("mix:arith:words|arith:sums").name
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("arith:sum", 'no kind "sum"'),
+        ("arit:sums", "neither the spec of a known family nor something to import: No module named 'arit'"),
+        ("hostile_task:nothing", "neither the spec of a known family nor something to import"),
+        ("hostile_task:NO_TASK", "made a dict, not a Task"),
+        ("__main__:task", "its module is the program itself"),
+        ("nothing", "is not a task spec"),
+        ("a-b:c", 'no task family "a-b"'),
+    ],
+)
+def test_what_is_no_task(source: str, message: str) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        build_task(source)
+    assert caught.value.hint
+
+
 def test_list_families() -> None:
     families = {family.spec: family for family in list_families()}
     assert families["arith:sums"].refused is None
     assert families["gym:coin_flip"].refused
     assert families["gym:chain_sum"].refused is None
+    assert "given shares" in families["mix:<spec>|<spec>*<share>"].description
     assert len(families) > 100
 
 

@@ -18,6 +18,11 @@ def test_parse() -> None:
     assert (spec.family, spec.name, dict(spec.knobs)) == ("math", "a/b?c.jsonl", {"question": "q&a", "terms": "2-4"})
 
 
+def test_a_mix_is_left_whole() -> None:
+    spec = parse_spec(" mix:a:b?c=1&d=%7C|e:f?g=2*2 ")
+    assert (spec.family, spec.name, dict(spec.knobs)) == ("mix", "a:b?c=1&d=%7C|e:f?g=2*2", {})
+
+
 @pytest.mark.parametrize("text", ["", "arith", "arith:", ":sums", "arith:sums?terms", "arith:sums?=2", "a:b?x=1&x=2"])
 def test_malformed(text: str) -> None:
     with pytest.raises(TaskError) as caught:

@@ -56,6 +56,35 @@ def test_count_zero() -> None:
     assert list(load_task(SPEC).problems("train", seed=0, count=0)) == []
 
 
+class Borrowing(Task):
+    """Drafts problems of two other tasks that have the same texts."""
+
+    def __init__(self) -> None:
+        super().__init__(name="test:borrowing", version="1", verifier=load_task(SPEC).verifier)
+        self.num_built = 0
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        for number in itertools.count():
+            for name in ("test:one", "test:two?knob=1"):
+                yield Draft(f"{number}", lambda name=name, number=number: self._build(name, number), task=name)
+
+    def _build(self, name: str, number: int) -> Problem:
+        self.num_built += 1
+        return Problem(task=name, canonical_text=f"{number}", messages=())
+
+
+def test_a_draft_of_another_task_has_that_tasks_bucket_and_identity() -> None:
+    task = Borrowing()
+    problems = list(task.problems("dev", seed=0, count=40))
+    assert {split_of(problem) for problem in problems} == {"dev"}
+    assert {problem.task for problem in problems} == {"test:one", "test:two?knob=1"}
+    assert len({problem.id for problem in problems}) == 40
+    assert task.num_built == 40  # only what was taken is built
+    assert {problem.canonical_text for problem in problems if problem.task == "test:one"} != {
+        problem.canonical_text for problem in problems if problem.task != "test:one"
+    }
+
+
 class Breaking(Verifier):
     name = "breaking"
     version = "3"
