@@ -14,17 +14,15 @@ from typing import Any, Literal, final
 
 from pydantic import Field
 
-from spiritsafe.core.canonical import canonical_json, digest_bytes
-from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.files import read_json_lines, write_bytes, write_text
+from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.files import write_bytes
 from spiritsafe.core.records import FinishReason, Record, Verdict
+from spiritsafe.core.sealed import put_round, read_sealed_lines, seal_lines
 from spiritsafe.distill.onpolicy_config import Cursor
 
 __all__ = ["ROUNDS_FILE", "Answer", "Round", "RoundHeader", "read_round", "record_round", "round_path", "write_round"]
 
 ROUNDS_FILE = "rounds.jsonl"
-
-_HINT = "Delete the run's directory to start again, or restore the file from a good copy."
 
 
 @final
@@ -126,9 +124,8 @@ def write_round(
         seconds=round(seconds, 3),
         num_answers=len(answers),
     )
-    body = b"".join(record.canonical() + b"\n" for record in (header, *answers))
-    seal = canonical_json({"digest": digest_bytes(body)})
-    write_bytes(round_path(directory, round_index), seal + b"\n" + body)
+    lines = (record.canonical() for record in (header, *answers))
+    write_bytes(round_path(directory, round_index), seal_lines(lines))
     return Round(header=header, answers=answers)
 
 
@@ -144,17 +141,7 @@ def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
         IntegrityError: The file is missing, damaged, or was drawn for another run.
     """
     path = round_path(directory, round_index)
-    try:
-        seal, _, body = path.read_bytes().partition(b"\n")
-    except FileNotFoundError as error:
-        raise IntegrityError(
-            f"{path} is missing; the weights that drew it are gone, so it cannot be drawn again.", hint=_HINT
-        ) from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
-    if seal != canonical_json({"digest": digest_bytes(body)}):
-        raise IntegrityError(f"{path} is damaged: it is not what was written.", hint=_HINT)
-    first, *lines = body.splitlines()
+    first, *lines = read_sealed_lines(path)
     header = RoundHeader.from_json(json.loads(first))
     if header.feed != feed or header.round_index != round_index:
         raise IntegrityError(
@@ -176,14 +163,8 @@ def record_round(directory: Path, round_: Round, *, num_off: int, num_fallback: 
         StorageError: The file cannot be written.
         SourceError: It is damaged.
     """
-    path = directory / ROUNDS_FILE
     row = _statistics(round_) | {"num_off_policy": num_off, "num_fallback": num_fallback}
-    known = read_json_lines(path) if path.exists() else []
-    if row in known:
-        return None
-    kept = [old for old in known if old["round"] < row["round"]]
-    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in [*kept, row]))
-    return row
+    return row if put_round(directory / ROUNDS_FILE, row) else None
 
 
 def _statistics(round_: Round) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Packed batches: documents end to end without padding, with their targets already shifted.
 
-In: token ids and which of them are supervised. Out: flat tensors of N tokens. Shapes: N tokens, D documents.
+In: token ids and which of them are supervised, and, where a policy drew them, what is known of the draw. Out: flat
+tensors of N tokens. Shapes: N tokens, D documents.
 """
 
 from __future__ import annotations
@@ -12,10 +13,27 @@ from typing import final
 import torch
 from torch import Tensor
 
-__all__ = ["IGNORED", "Document", "PackedBatch", "pack_documents", "shared_prefix"]
+__all__ = ["IGNORED", "Document", "Drawn", "PackedBatch", "PackedDrawn", "pack_documents", "shared_prefix"]
 
 IGNORED = -100
 """Target of a position that predicts nothing (torch's ``ignore_index``)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What is known of a document that a policy drew.
+
+    Attributes:
+        logprobs: Natural log-probability of each supervised token when it was drawn, at the temperature of sampling;
+            empty when unknown.
+        advantage: Of the whole completion.
+        group: Number of its group (completions of one prompt) within the step.
+    """
+
+    logprobs: tuple[float, ...] = ()
+    advantage: float
+    group: int
 
 
 @final
@@ -27,11 +45,41 @@ class Document:
         token_ids: The whole sequence, prompt and completion.
         supervised: For each token, whether the model is trained to *produce* it; the first is never.
         weight: Weight of each of its supervised tokens in the loss.
+        drawn: What is known of its drawing, where a policy drew it and learns by reward.
     """
 
     token_ids: tuple[int, ...]
     supervised: tuple[bool, ...]
     weight: float = 1.0
+    drawn: Drawn | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PackedDrawn:
+    """What is known of the drawing of a batch's documents, laid out as the batch.
+
+    Attributes:
+        logprobs_N: float32, log-probability that the target of position n had when it was drawn; 0 where there is no
+            target or it is unknown.
+        is_known_N: bool, whether ``logprobs_N`` says something.
+        advantages_N: float32, the advantage of the position's document; 0 where there is no target.
+        documents_N: int64, the position's document, counted as they were packed; -1 in a shared prefix.
+    """
+
+    logprobs_N: Tensor
+    is_known_N: Tensor
+    advantages_N: Tensor
+    documents_N: Tensor
+
+    def to(self, device: torch.device | str) -> PackedDrawn:
+        """The same on a device."""
+        return PackedDrawn(
+            logprobs_N=self.logprobs_N.to(device),
+            is_known_N=self.is_known_N.to(device),
+            advantages_N=self.advantages_N.to(device),
+            documents_N=self.documents_N.to(device),
+        )
 
 
 @final
@@ -47,6 +95,7 @@ class PackedBatch:
         lengths: Tokens of each document, in order; they sum to N.
         prefix_length: When not 0, the first "document" is a prefix of so many tokens that all others continue: they see
             it and themselves, and their positions count on from it. It is computed once for all of them.
+        drawn: What is known of the documents' drawing, where a policy drew them.
     """
 
     token_ids_N: Tensor
@@ -55,6 +104,7 @@ class PackedBatch:
     weights_N: Tensor
     lengths: tuple[int, ...]
     prefix_length: int = 0
+    drawn: PackedDrawn | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -75,6 +125,7 @@ class PackedBatch:
             weights_N=self.weights_N.to(device),
             lengths=self.lengths,
             prefix_length=self.prefix_length,
+            drawn=None if self.drawn is None else self.drawn.to(device),
         )
 
 
@@ -104,8 +155,8 @@ def pack_documents(documents: Sequence[Document], *, prefix_length: int = 0) -> 
         prefix_length: Leading tokens to hold once for all, as :func:`shared_prefix` found; 0 shares nothing.
 
     Raises:
-        ValueError: No document, an empty one, one whose flags do not match its tokens, or one that cannot share the
-            prefix.
+        ValueError: No document, an empty one, one whose flags do not match its tokens, one that cannot share the
+            prefix, one with another number of log-probabilities than supervised tokens, or some drawn and some not.
     """
     tokens: list[int] = []
     positions: list[int] = []
@@ -142,4 +193,31 @@ def pack_documents(documents: Sequence[Document], *, prefix_length: int = 0) -> 
         weights_N=torch.tensor(weights, dtype=torch.float32),
         lengths=tuple(lengths),
         prefix_length=prefix_length,
+        drawn=_pack_drawn(documents, prefix_length),
+    )
+
+
+def _pack_drawn(documents: Sequence[Document], prefix_length: int) -> PackedDrawn | None:
+    if not any(document.drawn for document in documents):
+        return None
+    logprobs, advantages = [0.0] * prefix_length, [0.0] * prefix_length
+    known, places = [False] * prefix_length, [-1] * prefix_length
+    for place, document in enumerate(documents):
+        drawn = document.drawn
+        if drawn is None:
+            raise ValueError("some documents of a batch were drawn by a policy, and some were not")
+        if drawn.logprobs and len(drawn.logprobs) != sum(document.supervised[1:]):
+            raise ValueError(f"{len(drawn.logprobs)} log-probabilities for {sum(document.supervised[1:])} tokens")
+        # Position n predicts token n + 1; the last one predicts nothing.
+        flags = (*document.supervised[prefix_length + 1 :], False)
+        values = iter(drawn.logprobs)
+        logprobs.extend(next(values) if flag and drawn.logprobs else 0.0 for flag in flags)
+        known.extend(flag and bool(drawn.logprobs) for flag in flags)
+        advantages.extend(drawn.advantage if flag else 0.0 for flag in flags)
+        places.extend([place] * len(flags))
+    return PackedDrawn(
+        logprobs_N=torch.tensor(logprobs, dtype=torch.float32),
+        is_known_N=torch.tensor(known),
+        advantages_N=torch.tensor(advantages, dtype=torch.float32),
+        documents_N=torch.tensor(places),
     )

@@ -4,7 +4,7 @@ In: a model, documents, an objective, a :class:`TrainConfig`. Out: a trained mod
 """
 
 from spiritsafe.training.config import TrainConfig, learning_rate_at
-from spiritsafe.training.feed import Feed, FixedFeed
+from spiritsafe.training.feed import CollectiveFeed, Feed, FixedFeed
 from spiritsafe.training.loop import Evaluate, TrainResult, train
 from spiritsafe.training.memory import give_back_memory
 from spiritsafe.training.objective import LossResult, Objective, TracesObjective
@@ -13,6 +13,7 @@ from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.state import discard_state, weights_fingerprint
 
 __all__ = [
+    "CollectiveFeed",
     "Evaluate",
     "Feed",
     "FixedFeed",

@@ -7,6 +7,7 @@ that draws keeps what it drew on disk.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol, final
@@ -19,7 +20,7 @@ from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.packing import StepPlan, check_documents
 
-__all__ = ["Feed", "FixedFeed"]
+__all__ = ["CollectiveFeed", "Feed", "FixedFeed"]
 
 
 class Feed(Protocol):
@@ -40,7 +41,7 @@ class Feed(Protocol):
         ...
 
     def documents_of(self, step: int, model: LanguageModel) -> Sequence[Document]:
-        """The documents of a step (from 0).
+        """The documents of a step (from 0); none when there is nothing to learn, and the step then changes nothing.
 
         Args:
             step: Which one; called in order, once for each step of a sitting.
@@ -51,6 +52,34 @@ class Feed(Protocol):
             CompatibilityError: A document does not fit the model.
         """
         ...
+
+
+class CollectiveFeed(ABC):
+    """A :class:`Feed` that all processes of a run draw together, and that may see a reason to end the run early.
+
+    Other feeds are asked in the main process only. This one is asked in every process, at the same place of the run;
+    each draws its share, and each must return all documents of the step.
+
+    Attributes:
+        num_steps: Updates that the run is planned for, which the learning rate follows.
+        end_step: Updates after which the run ends; ``num_steps``, or less. It may change while a step's documents are
+            asked for, in all processes alike, and not below the step that is asked for.
+    """
+
+    num_steps: int
+    end_step: int
+
+    @abstractmethod
+    def describe(self) -> dict[str, JSON]:
+        """As :meth:`Feed.describe`."""
+
+    @abstractmethod
+    def epoch_of(self, step: int) -> int:
+        """As :meth:`Feed.epoch_of`."""
+
+    @abstractmethod
+    def documents_of(self, step: int, model: LanguageModel) -> Sequence[Document]:
+        """As :meth:`Feed.documents_of`."""
 
 
 @final
@@ -80,6 +109,10 @@ class FixedFeed:
             hasher.update(f"{len(document.token_ids)},{document.weight!r};".encode())
             hasher.update(np.asarray(document.token_ids, dtype=np.int64).tobytes())
             hasher.update(np.asarray(document.supervised, dtype=np.bool_).tobytes())
+            if document.drawn is not None:
+                drawn = document.drawn
+                hasher.update(f"drawn {drawn.group},{drawn.advantage!r},{len(drawn.logprobs)};".encode())
+                hasher.update(np.asarray(drawn.logprobs, dtype=np.float64).tobytes())
         return {"documents": hasher.hexdigest()}
 
     def epoch_of(self, step: int) -> int:

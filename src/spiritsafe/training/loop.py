@@ -32,11 +32,11 @@ from spiritsafe.core.files import append_line, ensure_directory, read_json_lines
 from spiritsafe.models.batch import Document
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig, learning_rate_at
-from spiritsafe.training.feed import Feed, FixedFeed
+from spiritsafe.training.feed import CollectiveFeed, Feed, FixedFeed
 from spiritsafe.training.memory import kept_memory
 from spiritsafe.training.objective import Objective
-from spiritsafe.training.optimiser import AdamW
-from spiritsafe.training.packing import num_supervised, pack_micro_batch, share_documents, split_micro_batches
+from spiritsafe.training.optimiser import AdamW, UpdateEffect
+from spiritsafe.training.packing import num_supervised, pack_micro_batch, split_step
 from spiritsafe.training.parallel import Fate, Parallel, choose_mode, current_parallel
 from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.sharding import ShardedModel
@@ -61,7 +61,9 @@ class TrainResult:
         supervised_tokens: Tokens learnt from.
         final_loss: Loss of the last step.
         curve: One record a step: step, loss, learning_rate, grad_norm, tokens, supervised_tokens, tokens_per_s,
-            changed_share, update_ratio, seconds, the objective's own means, and ``evaluation`` where one was made.
+            changed_share, update_ratio, seconds, the objective's own means, ``feed_seconds`` (those of ``seconds`` that
+            a feed took) and ``evaluation`` where one was made. A step without documents has 0 tokens and changes
+            nothing.
         seconds: Spent in steps; evaluations and checkpoints are not counted.
     """
 
@@ -220,7 +222,7 @@ class _Run:
     def _finish(self) -> TrainResult:
         self._model.train()
         self._events.progress(self._step, self._feed.num_steps, "steps")
-        while self._step < self._feed.num_steps:
+        while self._step < self._end_step:
             row = self._one_step()
             if self._evaluate is not None and self._is_evaluated():
                 row["evaluation"] = self._evaluated(self._evaluate)
@@ -240,6 +242,10 @@ class _Run:
             seconds=sum(row["seconds"] for row in self._curve),
         )
 
+    @property
+    def _end_step(self) -> int:
+        return self._feed.end_step if isinstance(self._feed, CollectiveFeed) else self._feed.num_steps
+
     def _evaluated(self, evaluate: Evaluate) -> dict[str, float]:
         values = self._parallel.on_main(lambda: dict(evaluate(self._model, self._step)))
         self._model.train()
@@ -247,7 +253,7 @@ class _Run:
 
     def _is_evaluated(self) -> bool:
         every = self._config.eval_every
-        return self._step == self._feed.num_steps or (every is not None and self._step % every == 0)
+        return self._step == self._end_step or (every is not None and self._step % every == 0)
 
     @property
     def _keeps_checkpoints(self) -> bool:
@@ -255,7 +261,7 @@ class _Run:
 
     def _is_checkpointed(self) -> bool:
         by_step = self._config.checkpoint_every_steps
-        if self._step == self._feed.num_steps:
+        if self._step == self._end_step:
             return self._keeps_checkpoints
         if by_step is not None and self._step % by_step == 0:
             return True
@@ -271,23 +277,21 @@ class _Run:
         self._saved_step = self._step
 
     def _one_step(self) -> dict[str, Any]:
-        """1. gradients of all micro-batches, 2. check, 3. update, 4. report."""
+        """Documents, an update, its report."""
         started = time.perf_counter()
         chosen = self._documents()
+        fed = time.perf_counter()
         self._model.train()  # a feed that lets the model answer leaves it in evaluation mode
         num_learnt = sum(num_supervised(document) for document in chosen)
-        self._optimiser.zero_gradients()
-        self._objective.at_step(self._step, self._feed.num_steps)
-        losses, sums = self._accumulate(chosen, float(num_learnt))  # 1.
-        loss, norm, means = self._settle(losses, sums)
-        if not (math.isfinite(loss) and math.isfinite(norm)):  # 2.
-            self._refuse(chosen, losses, norm)
         rate = learning_rate_at(self._config, self._step, self._feed.num_steps)
-        effect = self._optimiser.update(rate, norm)  # 3.
+        if chosen:
+            loss, norm, effect, means = self._learn(chosen, rate, float(num_learnt))
+        else:  # no update: moments of earlier gradients would move the weights for no reason
+            loss, norm, effect, means = 0.0, 0.0, UpdateEffect(changed_share=0.0, update_ratio=0.0), {}
         self._step += 1
         seconds = time.perf_counter() - started
         num_tokens = sum(len(document.token_ids) for document in chosen)
-        return {  # 4.
+        return {
             "step": self._step,
             "epoch": self._feed.epoch_of(self._step - 1),
             "loss": loss,
@@ -299,21 +303,36 @@ class _Run:
             "changed_share": effect.changed_share,
             "update_ratio": effect.update_ratio,
             "seconds": round(seconds, 4),
+            **({} if isinstance(self._feed, FixedFeed) else {"feed_seconds": round(fed - started, 4)}),
             **means,
         }
 
+    def _learn(
+        self, chosen: Sequence[Document], rate: float, num_learnt: float
+    ) -> tuple[float, float, UpdateEffect, dict[str, float]]:
+        """1. gradients of all micro-batches, 2. check, 3. update."""
+        self._optimiser.zero_gradients()
+        self._objective.at_step(self._step, self._feed.num_steps)
+        losses, sums = self._accumulate(chosen, num_learnt)  # 1.
+        loss, norm, means = self._settle(losses, sums)
+        if not (math.isfinite(loss) and math.isfinite(norm)):  # 2.
+            self._refuse(chosen, losses, norm)
+        return loss, norm, self._optimiser.update(rate, norm), means  # 3.
+
     def _documents(self) -> Sequence[Document]:
-        if isinstance(self._feed, FixedFeed):
+        if isinstance(self._feed, FixedFeed | CollectiveFeed):
             return self._feed.documents_of(self._step, self._model)
-        # A feed that lets the model answer does so once, and keeps the answers on one process's disk.
+        # Any other feed that lets the model answer does so once, and keeps the answers on one process's disk.
         return self._parallel.on_main(lambda: self._feed.documents_of(self._step, self._model))
 
     def _micro_batches(self, chosen: Sequence[Document]) -> tuple[list[list[Document]], int]:
         """This process's micro-batches, and the number of micro-batches of the process that has most."""
-        lengths = [len(document.token_ids) for document in chosen]
-        budget = self._config.micro_batch_tokens
-        shares = share_documents(lengths, self._parallel.size)
-        split = [split_micro_batches(share, lengths, micro_batch_tokens=budget) for share in shares]
+        split = split_step(
+            chosen,
+            num_processes=self._parallel.size,
+            micro_batch_tokens=self._config.micro_batch_tokens,
+            share_prefix=self._shares_prefixes,
+        )
         return [[chosen[place] for place in micro] for micro in split[self._parallel.rank]], max(map(len, split))
 
     def _accumulate(
@@ -390,8 +409,16 @@ class _Run:
 
 
 def _document_json(document: Document) -> dict[str, JSON]:
-    return {
+    written: dict[str, JSON] = {
         "token_ids": list(document.token_ids),
         "supervised": list(document.supervised),
         "weight": repr(document.weight),
     }
+    if document.drawn is not None:
+        drawn = document.drawn
+        written["drawn"] = {
+            "logprobs": [repr(logprob) for logprob in drawn.logprobs],
+            "advantage": repr(drawn.advantage),
+            "group": drawn.group,
+        }
+    return written

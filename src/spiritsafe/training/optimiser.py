@@ -246,6 +246,11 @@ class AdamW:
         for tensors in (self.masters, self.gradients, self.moments, self.second_moments):
             tensors.clear()
 
+    @property
+    def num_updates(self) -> int:
+        """Updates that the moments hold."""
+        return int(max(self._steps))
+
     def set_num_updates(self, count: int) -> None:
         """Tell the bias correction how many updates the moments hold (when they come from a checkpoint)."""
         for step in self._steps:

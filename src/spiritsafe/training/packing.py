@@ -3,7 +3,8 @@
 In: document lengths, a seed and two token budgets. Out: indices of documents, a function of these only. A step is a
 set of documents chosen without regard to memory; its split into micro-batches is chosen without regard to learning.
 So the update is the same whatever fits in memory, and sorting by length inside a step (attention pads within a
-micro-batch, linear layers do not) costs no randomness.
+micro-batch, linear layers do not) costs no randomness. Documents that a policy drew come in groups with one prompt, and
+are split by :mod:`~spiritsafe.training.groups`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import final
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models.batch import Document, PackedBatch, pack_documents, shared_prefix
+from spiritsafe.models.batch import Document, PackedBatch, pack_documents
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.groups import paying_prefix, share_groups, split_groups
 
 __all__ = [
     "StepPlan",
@@ -26,10 +28,8 @@ __all__ = [
     "plan_epoch",
     "share_documents",
     "split_micro_batches",
+    "split_step",
 ]
-
-_LEAST_SAVING = 0.05
-"""Share of a micro-batch's tokens that sharing a prefix must save to be worth its extra attention call."""
 
 
 def num_supervised(document: Document) -> int:
@@ -137,10 +137,34 @@ def pack_micro_batch(documents: Sequence[Document], *, share_prefix: bool) -> Pa
         documents: Of one micro-batch.
         share_prefix: Whether every model that will read the batch can share prefixes.
     """
-    prefix = shared_prefix(documents) if share_prefix else 0
-    saved = prefix * (len(documents) - 1)
-    worth = saved >= _LEAST_SAVING * sum(len(document.token_ids) for document in documents)
-    return pack_documents(documents, prefix_length=prefix if worth else 0)
+    return pack_documents(documents, prefix_length=paying_prefix(documents) if share_prefix else 0)
+
+
+def split_step(
+    documents: Sequence[Document], *, num_processes: int, micro_batch_tokens: int, share_prefix: bool
+) -> list[list[tuple[int, ...]]]:
+    """Deal a step's documents out to processes, and split each one's share into micro-batches.
+
+    Args:
+        documents: Of the step.
+        num_processes: How many share it.
+        micro_batch_tokens: Most tokens a micro-batch may compute.
+        share_prefix: Whether every model that will read the batches can share prefixes; completions of one prompt then
+            stay together.
+
+    Returns:
+        For each process its micro-batches, each as places in ``documents``.
+    """
+    if share_prefix and any(document.drawn for document in documents):
+        return [
+            split_groups(documents, share, micro_batch_tokens=micro_batch_tokens)
+            for share in share_groups(documents, num_processes)
+        ]
+    lengths = [len(document.token_ids) for document in documents]
+    return [
+        split_micro_batches(share, lengths, micro_batch_tokens=micro_batch_tokens)
+        for share in share_documents(lengths, num_processes)
+    ]
 
 
 @final

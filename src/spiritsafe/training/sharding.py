@@ -87,7 +87,7 @@ class ShardedModel:
         ):
             raise CompatibilityError(
                 "A model with adapters or compiled blocks cannot be spread over processes.",
-                hint='Set parallel to "ddp", or take the plain model.',
+                hint='Set parallel to "ddp" (adapters need little memory), or take the plain model.',
             )
         self._model = model
         self._compute_dtype = compute_dtype

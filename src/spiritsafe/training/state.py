@@ -18,6 +18,7 @@ from torch import nn
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, StorageError
 from spiritsafe.core.files import atomic_path
+from spiritsafe.models.lora import lora_config
 from spiritsafe.training.optimiser import STATE_KINDS, AdamW
 
 __all__ = ["STATE_FILE", "discard_state", "load_state", "save_state", "weights_fingerprint"]
@@ -36,6 +37,9 @@ def weights_fingerprint(model: nn.Module) -> str:
     parameters = list(model.named_parameters())
     stride = max(1, sum(p.numel() for _, p in parameters) // _FINGERPRINT_WEIGHTS) | 1
     text = ";".join(f"{name}{tuple(p.shape)}" for name, p in parameters)
+    adapters = lora_config(model)
+    if adapters is not None:
+        text += f";{adapters.alpha}"  # their scale is in no tensor
     values = torch.cat([p.detach().reshape(-1)[::stride].to(torch.float64).cpu() for _, p in parameters])
     return digest_bytes(text.encode("utf-8") + values.numpy().tobytes())
 
@@ -50,6 +54,7 @@ def save_state(directory: Path, optimiser: AdamW, *, step: int, fingerprint: str
         "format": _FORMAT,
         "fingerprint": fingerprint,
         "step": step,
+        "num_updates": optimiser.num_updates,
         "names": optimiser.names,
         **{kind: optimiser.gather_state(kind) for kind in STATE_KINDS},
         "rng": torch.get_rng_state(),
@@ -102,7 +107,7 @@ def load_state(directory: Path, optimiser: AdamW, *, fingerprint: str) -> int:
     for kind in STATE_KINDS:
         optimiser.restore_state(kind, state[kind])
     optimiser.publish_masters()
-    optimiser.set_num_updates(step)
+    optimiser.set_num_updates(int(state.get("num_updates", step)))  # steps without documents make no update
     torch.set_rng_state(state["rng"])
     if torch.cuda.is_available() and state["rng_cuda"]:
         torch.cuda.set_rng_state(state["rng_cuda"][0])

@@ -13,7 +13,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import IntegrityError, NumericalError, RecipeError, StorageError
-from spiritsafe.models.batch import Document, PackedBatch
+from spiritsafe.models.batch import Document, Drawn, PackedBatch
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, parallel, train
@@ -252,6 +252,18 @@ def test_a_number_that_is_none_stops_the_run_and_loses_nothing(tmp_path: Path, k
     result = train(resumed, DOCUMENTS, healthy, config, directory=tmp_path / "b")
     assert (healthy.calls, result.steps) == (9, 12)
     assert healthy.steps == tuple(range(3, 12))
+
+
+def test_what_is_known_of_a_draw_is_saved_with_a_bad_batch(tmp_path: Path) -> None:
+    draws = [Drawn(logprobs=(-0.1, float("nan")), advantage=-2.0, group=3), Drawn(advantage=0.5, group=1)]
+    documents = [Document(token_ids=(1, 2, 3), supervised=(False, True, True), drawn=drawn) for drawn in draws]
+    with pytest.raises(NumericalError, match="Step 1"):
+        train(tiny_decoder(), documents, Poisoned(1, "loss"), CONFIG, directory=tmp_path)
+    (micro,) = json.loads((tmp_path / "bad-step-000001.json").read_text())["micro_batches"]
+    assert sorted((document["drawn"] for document in micro["documents"]), key=lambda drawn: drawn["group"]) == [
+        {"logprobs": [], "advantage": "0.5", "group": 1},
+        {"logprobs": ["-0.1", "nan"], "advantage": "-2.0", "group": 3},
+    ]
 
 
 def test_sharing_a_system_prompt_changes_nothing_but_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.models.batch import Document
+from spiritsafe.models.batch import Document, Drawn
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.packing import (
     StepPlan,
@@ -18,6 +19,7 @@ from spiritsafe.training.packing import (
     plan_epoch,
     share_documents,
     split_micro_batches,
+    split_step,
 )
 from tiny_training import counting_documents, tiny_decoder
 
@@ -161,3 +163,16 @@ def test_documents_are_dealt_out_whole_and_evenly(lengths: list[int], num_proces
 def test_more_processes_than_documents_leave_some_idle_and_one_process_takes_all() -> None:
     assert share_documents([5, 9], 3) == [(1,), (0,), ()]
     assert share_documents([5, 9, 2], 1) == [(0, 1, 2)]
+
+
+def test_a_step_is_split_by_groups_only_where_a_policy_drew_it_and_prefixes_can_be_shared() -> None:
+    documents = counting_documents(9)
+    lengths = [len(document.token_ids) for document in documents]
+    expected = [split_micro_batches(share, lengths, micro_batch_tokens=60) for share in share_documents(lengths, 2)]
+    drawn = [replace(d, drawn=Drawn(advantage=1.0, group=i // 3)) for i, d in enumerate(documents)]
+    for chosen, share_prefix in ((documents, True), (documents, False), (drawn, False)):
+        found = split_step(chosen, num_processes=2, micro_batch_tokens=60, share_prefix=share_prefix)
+        assert found == expected
+    grouped = split_step(drawn, num_processes=2, micro_batch_tokens=60, share_prefix=True)
+    assert grouped != expected
+    assert sorted(place for micros in grouped for micro in micros for place in micro) == list(range(9))

@@ -55,6 +55,8 @@ def assert_same_training(found: Path, expected: Path, *, half_precision: bool = 
         assert set(row) == set(other)
         for name in {"ce", "forward_kl", "accuracy"} & set(other):
             assert row[name] == pytest.approx(other[name], rel=1e-2 if half_precision else 1e-5)
+        for name in {"entropy", "policy_loss", "ratio", "clipped_share", "gap", "kl_reference"} & set(other):
+            assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6)
     weights, others = torch.load(found / "weights.pt"), torch.load(expected / "weights.pt")
     assert weights.keys() == others.keys()
     for name, weight in weights.items():
