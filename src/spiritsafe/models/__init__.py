@@ -5,7 +5,15 @@ Needs the ``train`` extra (torch, transformers).
 
 from __future__ import annotations
 
-from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
+from spiritsafe.models.batch import (
+    IGNORED,
+    Document,
+    Drawn,
+    PackedBatch,
+    PackedDrawn,
+    pack_documents,
+    shared_prefix,
+)
 from spiritsafe.models.budget import (
     Footprint,
     Quantisation,
@@ -36,6 +44,20 @@ from spiritsafe.models.fallback_generator import FallbackGenerator, open_generat
 from spiritsafe.models.importance import Importance, calibrate
 from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.loading import LoadedModel, load_decoder, load_model
+from spiritsafe.models.lora import (
+    LORA_TARGETS,
+    LoraBase,
+    LoraConfig,
+    add_lora,
+    lora_config,
+    lora_state,
+    merge_lora,
+    num_lora_parameters,
+    num_trainable,
+    remove_lora,
+    without_lora,
+)
+from spiritsafe.models.lora_files import load_lora, save_lora
 from spiritsafe.models.prune import (
     DepthPlan,
     block_influence,
@@ -57,12 +79,14 @@ from spiritsafe.models.vocabulary import (
 __all__ = [
     "CUT_PLAN",
     "IGNORED",
+    "LORA_TARGETS",
     "ChatFormat",
     "CutPlan",
     "Decoder",
     "DecoderConfig",
     "DepthPlan",
     "Document",
+    "Drawn",
     "FallbackGenerator",
     "Footprint",
     "Head",
@@ -70,13 +94,17 @@ __all__ = [
     "LanguageModel",
     "LoadedModel",
     "LocalGenerator",
+    "LoraBase",
+    "LoraConfig",
     "MemoryFit",
     "PackedBatch",
+    "PackedDrawn",
     "Quantisation",
     "StudentShape",
     "TrainingMemory",
     "TransformersModel",
     "WeightClass",
+    "add_lora",
     "block_influence",
     "calibrate",
     "candidates",
@@ -90,9 +118,15 @@ __all__ = [
     "kv_cache_bytes",
     "layers_within",
     "load_decoder",
+    "load_lora",
     "load_model",
+    "lora_config",
+    "lora_state",
     "mean_loss",
     "measure_bytes",
+    "merge_lora",
+    "num_lora_parameters",
+    "num_trainable",
     "open_generator",
     "pack_documents",
     "parent_of",
@@ -102,17 +136,20 @@ __all__ = [
     "randomise",
     "read_checkpoint",
     "read_cut_plan",
+    "remove_lora",
     "renumber_documents",
     "require_same_vocabulary",
     "resized",
     "resolve_source",
     "save_checkpoint",
+    "save_lora",
     "shallower",
     "shared_prefix",
     "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",
     "with_vocabulary",
+    "without_lora",
     "write_lineage",
     "write_tiny",
 ]

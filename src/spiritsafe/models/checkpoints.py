@@ -159,6 +159,7 @@ def save_checkpoint(
         recipe: Digest of the resolved recipe.
 
     Raises:
+        CompatibilityError: The model has adapters: they are saved by ``save_lora``, or merged first.
         StorageError: It cannot be written; what was there before is untouched.
     """
     if directory.exists() and not (directory / "config.json").is_file() and any(directory.iterdir()):

@@ -20,9 +20,10 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder_config import DecoderConfig
-from spiritsafe.models.decoder_packing import packed_linear
+from spiritsafe.models.decoder_packing import PackedLinear, pack_weight
 from spiritsafe.models.decoder_weights import load_hf_tensors, make_hf_tensors, save_hf
 from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.lora_layer import LoraLayer
 from spiritsafe.models.rope import RopeTable, rotate
 
 __all__ = ["Block", "Decoder", "Projection", "RMSNorm"]
@@ -47,15 +48,35 @@ class Projection(nn.Linear):
     """A linear layer that sampling on a CPU may give a second copy of its weights, laid out for few rows.
 
     Training never sees the copy: it is used under ``torch.inference_mode`` only.
+
+    Attributes:
+        lora: Adapters, if :func:`spiritsafe.models.add_lora` gave it any.
     """
 
-    packed: Tensor | None = None
+    packed: PackedLinear | None = None
+    lora: LoraLayer | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self.register_module("lora", None)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """``rows @ weight.T + bias``."""
-        if self.packed is None or not torch.is_inference_mode_enabled():
+        """``rows @ weight.T + bias``, and what adapters add."""
+        if self.packed is not None and torch.is_inference_mode_enabled():
+            return self.packed(rows)
+        if self.lora is None:
             return functional.linear(rows, self.weight, self.bias)
-        return packed_linear(rows, self.packed, self.bias)
+        adapted: Tensor = self.lora(rows, self.weight, self.bias)
+        return adapted
+
+    def pack(self) -> None:
+        """Make the second copy, of weights and adapters as they are now; it does not follow their changes."""
+        weight, low_rank = self.weight.detach(), None
+        if self.lora is not None and weight.dtype == torch.float32:
+            weight = self.lora.merged(weight)
+        elif self.lora is not None:
+            low_rank = self.lora.float32_maps(self.out_features)
+        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, low_rank=low_rank)
 
 
 @final
@@ -265,13 +286,23 @@ class Decoder(LanguageModel):
         load_hf_tensors(self, self.config, tensors)
 
     def hf_state_dict(self) -> dict[str, Tensor]:
-        """Weights under Hugging Face's names: views of the parameters, so bit-exact; no head when tied."""
+        """Weights under Hugging Face's names: views of the parameters, so bit-exact; no head when tied.
+
+        Raises:
+            CompatibilityError: The model has adapters, which such weights leave out.
+        """
+        if any(isinstance(module, LoraLayer) for module in self.modules()):
+            raise CompatibilityError(
+                "The model's adapters are not part of its weights.",
+                hint="Write them with save_lora, or fold them into the weights with merge_lora first.",
+            )
         return make_hf_tensors(self, self.config)
 
     def save_weights(self, directory: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
 
         Raises:
+            CompatibilityError: The model has adapters.
             StorageError: The directory cannot be written.
         """
         config: dict[str, Any] = {**self.config.to_hf(), "dtype": str(self.dtype).removeprefix("torch.")}

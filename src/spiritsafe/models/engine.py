@@ -133,7 +133,7 @@ class LocalGenerator:
     def _prepare(self, prompt: Prompt, sampling: Sampling) -> list[_Sequence] | str:
         """The prompt's sequences, or why there can be none."""
         try:
-            ids = tuple(self._loaded.chat.prompt_ids(prompt.messages))
+            ids = (*self._loaded.chat.prompt_ids(prompt.messages), *self._loaded.chat.completion_ids(prompt.prefix))
         except SpiritsafeError as error:
             return error.diagnostics()
         if not ids:
@@ -144,7 +144,7 @@ class LocalGenerator:
                 f"The prompt's {len(ids)} tokens leave no room in the context of {self._max_context}. "
                 "Shorten the prompt or use a model with a longer context."
             )
-        limit = min(sampling.max_tokens, room)
+        limit = min(prompt.token_limit(sampling), room)
         last = prompt.num_samples - 1
         return [_Sequence(prompt, prompt.first_sample + i, ids, limit, i == last) for i in range(prompt.num_samples)]
 

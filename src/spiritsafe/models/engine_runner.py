@@ -238,6 +238,7 @@ class CachedRunner(Runner):
         self._stored: dict[tuple[int, ...], Tensor] = {}
         self._packed_head: Tensor | None = None
         self._graphs = StepGraphs(self.step, self.state.tensors()) if device.type == "cuda" else None
+        self._addresses = self._weight_addresses()
 
     # ---- prefill
 
@@ -245,6 +246,7 @@ class CachedRunner(Runner):
         """Compute what all prompts begin with (the chat template's header) once."""
         self._stored.clear()
         self._pack()
+        self._renew_graphs()
         shared = common_prefix(prompts)
         self._prefix_ids, self._prefix = (), None
         if shared:
@@ -260,6 +262,17 @@ class CachedRunner(Runner):
             for projection in block.projections():
                 projection.packed = None
 
+    def _weight_addresses(self) -> tuple[int, ...]:
+        return tuple(parameter.data_ptr() for parameter in self._model.parameters())
+
+    def _renew_graphs(self) -> None:
+        """Forget captured steps if weights have moved, or adapters have come or gone: a replay would not see it.
+
+        An update in place needs no new capture.
+        """
+        if self._graphs is not None and self._addresses != self._weight_addresses():
+            self._graphs, self._addresses = StepGraphs(self.step, self.state.tensors()), self._weight_addresses()
+
     def _pack(self) -> None:
         """Copy the weights, as they are now, into the layout that a CPU multiplies a few rows with fastest."""
         head = self._model.head().weight_VH
@@ -269,7 +282,7 @@ class CachedRunner(Runner):
         self._packed_head = pack_weight(head)
         for block in self._blocks:
             for projection in block.projections():
-                projection.packed = pack_weight(projection.weight)
+                projection.pack()
 
     def admit(self, admissions: Sequence[Admission]) -> None:
         """Fill slots: each distinct prompt is computed once and copied to its other samples."""

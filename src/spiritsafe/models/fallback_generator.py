@@ -158,7 +158,7 @@ class FallbackGenerator:
                 for index in indices:
                     yield self._attempt(prompt, index, sampling, "error", error=ids)
             else:
-                limit = min(sampling.max_tokens, self._max_context - len(ids))
+                limit = min(prompt.token_limit(sampling), self._max_context - len(ids))
                 wanted += [_Wanted(prompt, index, ids, limit) for index in indices]
         for batch in self._batches(wanted):
             yield from self._run(batch, sampling)
@@ -180,7 +180,7 @@ class FallbackGenerator:
     def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...] | str:
         """The prompt's tokens, or why it cannot be answered."""
         try:
-            ids = tuple(self._loaded.chat.prompt_ids(prompt.messages))
+            ids = (*self._loaded.chat.prompt_ids(prompt.messages), *self._loaded.chat.completion_ids(prompt.prefix))
         except SpiritsafeError as error:
             return error.diagnostics()
         if not 0 < len(ids) < self._max_context:

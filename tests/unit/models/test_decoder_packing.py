@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spiritsafe.models.decoder import Projection
-from spiritsafe.models.decoder_packing import can_pack, pack_weight, packed_linear
+from spiritsafe.models.decoder_packing import PackedLinear, can_pack, pack_weight, packed_linear
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -22,7 +22,7 @@ def test_packed_product_is_the_product(bias: bool) -> None:
 def test_training_never_uses_the_copy() -> None:
     layer = Projection(16, 8, bias=False)
     if can_pack(layer.weight):
-        layer.packed = pack_weight(torch.zeros_like(layer.weight))
+        layer.packed = PackedLinear(weight=pack_weight(torch.zeros_like(layer.weight)), bias=None)
     rows = torch.randn(3, 16)
     expected = torch.nn.functional.linear(rows, layer.weight)
     assert torch.equal(layer(rows), expected)

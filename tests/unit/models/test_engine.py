@@ -104,6 +104,35 @@ def test_greedy_tokens_equal_transformers_generate(family: str, tiny_directory: 
         assert list(found[prompt.problem_id, 0].token_ids) == theirs[0, ids.shape[1] :].tolist()
 
 
+def test_a_turn_that_is_begun_goes_on_as_transformers_would(tiny_directory: Path) -> None:
+    config = random_config("llama", 1) | {"vocab_size": 260, "max_position_embeddings": 256}
+    peer = peer_of(config, 1)
+    loaded = loaded_decoder(tiny_directory, "llama")
+    prompts = [
+        Prompt(problem_id=f"p{number}", messages=user("same"), prefix=prefix, max_tokens=limit)
+        for number, (prefix, limit) in enumerate(
+            [("", None), ("Let me think", 4), ("<|im_end|> é\nWait", 7), ("L", 99)]
+        )
+    ]
+    found = collect(LocalGenerator(loaded), prompts, Sampling(max_tokens=10, temperature=0.0))
+    for prompt, limit in zip(prompts, (10, 4, 7, 10), strict=True):
+        begun = loaded.chat.prompt_ids(prompt.messages) + loaded.chat.completion_ids(prompt.prefix)
+        assert len(begun) == len(loaded.chat.prompt_ids(prompt.messages)) + len(prompt.prefix.encode())
+        ids = torch.tensor([begun])
+        theirs = peer.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=list(loaded.chat.eos_ids),
+            pad_token_id=loaded.chat.pad_id,
+        )
+        attempt = found[prompt.problem_id, 0]
+        assert list(attempt.token_ids) == theirs[0, ids.shape[1] :].tolist()
+        assert attempt.num_prompt_tokens == len(begun)
+        assert len(attempt.token_ids) <= limit
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
 def test_engine_logprobs_are_the_trainers(temperature: float, tiny_directory: Path) -> None:
     loaded = loaded_decoder(tiny_directory, "qwen3")

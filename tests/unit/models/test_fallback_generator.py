@@ -163,3 +163,20 @@ def test_open_generator_chooses_by_architecture(gpt2: Path, tiny_directory: Path
     assert local.describe().name == "tiny-7"
     with pytest.raises(TypeError):
         FallbackGenerator(load_model(tiny_directory, dtype=torch.float32))
+
+
+def test_a_turn_that_is_begun_and_its_own_limit_are_the_engines_too(generator: FallbackGenerator, gpt2: Path) -> None:
+    prompts = [
+        prompt("a", num_samples=2).model_copy(update={"prefix": "Let me think", "max_tokens": 5}),
+        prompt("b").model_copy(update={"prefix": "It"}),
+    ]
+    engine = LocalGenerator(load_model(gpt2, dtype=torch.float32), max_batch=8)
+    sampling = Sampling(max_tokens=9)
+    ours = {key(a): a for a in generator.generate(prompts, sampling)}
+    theirs = {key(a): a for a in engine.generate(prompts, sampling)}
+    assert {k: (a.token_ids, a.num_prompt_tokens) for k, a in ours.items()} == {
+        k: (a.token_ids, a.num_prompt_tokens) for k, a in theirs.items()
+    }
+    plain = {key(a): a for a in generator.generate([prompt("a", num_samples=2)], sampling)}
+    assert ours["p-a", 0].num_prompt_tokens > plain["p-a", 0].num_prompt_tokens
+    assert max(a.num_tokens for k, a in ours.items() if k[0] == "p-a") <= 5

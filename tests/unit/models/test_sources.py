@@ -11,6 +11,7 @@ from tiny_gguf import write_gguf
 
 from spiritsafe.core.canonical import digest_file
 from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.files import read_json
 from spiritsafe.models import sources
 from spiritsafe.models.checkpoints import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.download import PINNED_WHEELS, PinnedWheel
@@ -42,6 +43,23 @@ def test_tiny_is_made_once_and_loads(tmp_path: Path) -> None:
     assert loaded.model.num_layers == 2
     assert loaded.checkpoint.name == "tiny-3"
     assert resolve_source("tiny:4", cache=tmp_path) != one
+
+
+def test_tiny_models_come_in_sizes(tmp_path: Path) -> None:
+    one = resolve_source("tiny:3?layers=3&hidden=64&heads=8&kv_heads=4&context=128", cache=tmp_path)
+    config = read_json(one / "config.json")
+    keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "max_position_embeddings")
+    assert [config[key] for key in keys] == [3, 64, 8, 4, 128]
+    assert resolve_source("tiny:3?hidden=64&layers=3&heads=8&kv_heads=4&context=128", cache=tmp_path) == one
+    assert read_json(one / "lineage.json")["name"] == "tiny-3-layers3-hidden64-heads8-kv_heads4-context128"
+    assert read_json(resolve_source("tiny:3?layers=1", cache=tmp_path) / "config.json")["hidden_size"] == 128
+
+
+@pytest.mark.parametrize("spec", ["tiny:0?layer=3", "tiny:0?layers=0", "tiny:0?layers=2&layers=3", "tiny:0?layers"])
+def test_unknown_sizes_are_refused(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        resolve_source(spec, cache=tmp_path)
+    assert "kv_heads" in caught.value.hint
 
 
 @pytest.mark.parametrize("spec", ["tiny:", "tiny:x", "tiny:-1", "tiny:1e3"])
