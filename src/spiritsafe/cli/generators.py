@@ -12,19 +12,23 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.rollouts import PipeGenerator, RemoteGenerator
 
-__all__ = ["generator_options", "open_any_generator"]
+__all__ = ["endpoint_options", "generator_options", "open_any_generator"]
 
 
-def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--model``, ``--endpoint``, ``--endpoint-model`` and ``--api-key-env``."""
+def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--endpoint``, ``--endpoint-model`` and ``--api-key-env``."""
     for option in (
         click.option("--api-key-env", help="Name of the environment variable that holds the endpoint's key."),
         click.option("--endpoint-model", help="Model name to ask the endpoint for."),
         click.option("--endpoint", help="Base URL of an OpenAI-compatible server."),
-        click.option("--model", help="A local model directory."),
     ):
         function = option(function)
     return function
+
+
+def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--model`` and the endpoint's options."""
+    return click.option("--model", help="A local model directory.")(endpoint_options(function))
 
 
 def open_any_generator(

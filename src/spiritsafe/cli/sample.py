@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from spiritsafe.cli.generators import generator_options, open_any_generator
+from spiritsafe.cli.generators import endpoint_options, open_any_generator
 from spiritsafe.cli.progress import TerminalSink
-from spiritsafe.core.records import Sampling
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.files import read_json
+from spiritsafe.core.records import Checkpoint, Problem, Sampling
 from spiritsafe.core.stats import clopper_pearson_interval
-from spiritsafe.rollouts import collect
-from spiritsafe.tasks import load_task
+from spiritsafe.report import CURVE_SUFFIXES, compute_table, write_compute
+from spiritsafe.rollouts import Pool, collect, curve_of_pools, draw_pool
+from spiritsafe.tasks import Task, load_task
 
 __all__ = ["command"]
+
+_Source = tuple[str | None, str | None, str | None, str | None]  # what open_any_generator takes
 
 
 @click.command(name="sample")
 @click.argument("task")
-@generator_options
+@click.option("--model", "models", multiple=True, help="A local model directory; with --curve, several.")
+@endpoint_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for the Parquet shards.")
 @click.option("--problems", "num_problems", default=64, show_default=True)
 @click.option("--samples", "num_samples", default=1, show_default=True, help="Attempts at each problem.")
@@ -26,9 +34,16 @@ __all__ = ["command"]
 @click.option("--temperature", default=0.0, show_default=True)
 @click.option("--max-tokens", default=256, show_default=True)
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--curve",
+    "curves",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="Accuracy against tokens and operations, as .html, .svg or .json; may be given several times.",
+)
 def command(
     task: str,
-    model: str | None,
+    models: tuple[str, ...],
     endpoint: str | None,
     endpoint_model: str | None,
     api_key_env: str | None,
@@ -39,23 +54,76 @@ def command(
     temperature: float,
     max_tokens: int,
     seed: int,
+    curves: tuple[Path, ...],
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    _check_request(models, endpoint, num_samples, temperature, curves)
     loaded = load_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
+    if not curves:
+        model = models[0] if models else None
+        _sample(loaded, problems, (model, endpoint, endpoint_model, api_key_env), sampling, num_samples, seed, out)
+        return
+    sources: list[_Source] = [(m, None, None, None) for m in models]
+    if endpoint is not None:
+        sources.append((None, endpoint, endpoint_model, api_key_env))
+    pools = [_pool(loaded, problems, source, sampling, num_samples, seed, out) for source in sources]
+    curve = curve_of_pools(pools, task=loaded.name, seed=seed)
+    click.echo(compute_table(curve))
+    click.echo()
+    for path in curves:
+        write_compute(path, curve)
+        click.echo(f"curve: {path}")
+    click.echo(f"attempts: {out}")
+
+
+def _check_request(
+    models: Sequence[str], endpoint: str | None, num_samples: int, temperature: float, curves: Sequence[Path]
+) -> None:
+    """Refuse what cannot be drawn before anything is sampled.
+
+    Raises:
+        RecipeError: The options do not fit together.
+    """
+    if not curves:
+        if len(models) > 1:
+            raise RecipeError(
+                "Several models were named.", hint="Name one, or add --curve curve.html to compare them on one plot."
+            )
+        return
+    if not models and endpoint is None:
+        raise RecipeError("No model was named.", hint="Give --model DIRECTORY, or --endpoint URL.")
+    if len(set(models)) < len(models):
+        raise RecipeError("A model was named twice.", hint="Give each --model once.")
+    if num_samples < 2 or temperature <= 0.0:
+        raise RecipeError(
+            f"A curve needs several different attempts, not {num_samples} at temperature {temperature:g}.",
+            hint="Add --samples 16 --temperature 1, for instance.",
+        )
+    for path in curves:
+        if path.suffix not in CURVE_SUFFIXES:
+            raise RecipeError(
+                f"{path} has no ending that says what to draw.", hint=f"Use one of {', '.join(CURVE_SUFFIXES)}."
+            )
+
+
+def _sample(
+    task: Task,
+    problems: Sequence[Problem],
+    source: _Source,
+    sampling: Sampling,
+    num_samples: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """One collection, and what became of it."""
     watcher = TerminalSink()
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    generator = open_any_generator(*source)
     watcher.begin("sample")
     try:
         report = collect(
-            loaded,
-            problems,
-            generator,
-            Sampling(temperature=temperature, max_tokens=max_tokens),
-            num_samples=num_samples,
-            seed=seed,
-            directory=out,
-            events=watcher,
+            task, problems, generator, sampling, num_samples=num_samples, seed=seed, directory=out, events=watcher
         )
     finally:
         generator.close()
@@ -69,3 +137,49 @@ def command(
         estimate = clopper_pearson_interval(report.num_correct, report.num_attempts)
         click.echo(f"accuracy {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]")
     click.echo(f"attempts: {out}")
+
+
+def _pool(
+    task: Task,
+    problems: Sequence[Problem],
+    source: _Source,
+    sampling: Sampling,
+    num_samples: int,
+    seed: int,
+    out: Path,
+) -> Pool:
+    """One model's pool, in a directory named by what the model is, so that models never share one."""
+    model = source[0]
+    # Only local weights say how many parameters they have.
+    num_parameters = None if model is None else _num_parameters(Path(model))
+    watcher = TerminalSink()
+    generator = open_any_generator(*source)
+    watcher.begin("load")
+    try:
+        info = generator.describe()
+        watcher.begin(f"sample {info.name}")
+        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", info.name).strip("-.")[:60]
+        return draw_pool(
+            task,
+            problems,
+            generator,
+            sampling,
+            num_samples=num_samples,
+            seed=seed,
+            directory=out / f"{slug}-{info.digest.removeprefix('sha256:')[:8]}",
+            num_parameters=num_parameters,
+            events=watcher,
+        )
+    finally:
+        generator.close()
+        watcher.end()
+
+
+def _num_parameters(directory: Path) -> int:
+    """From the directory's lineage; the weights themselves are not opened.
+
+    Raises:
+        SourceError: It is no model directory.
+        IntegrityError: Its lineage is damaged.
+    """
+    return Checkpoint.from_json(read_json(directory / "lineage.json")).num_parameters

@@ -26,6 +26,9 @@ from spiritsafe.rollouts.usage import UsageAccount, estimate_tokens
 __all__ = ["ChatEndpoint", "request_seed"]
 
 
+_ROOM_EVERY_S = 0.005
+
+
 def request_seed(prompt: Prompt, sample_index: int) -> int:
     """The seed of one sample's request: derived, then cut to 31 bits, because servers refuse wider ones."""
     return derive_seed(prompt.seed, prompt.problem_id, sample_index) % 2**31
@@ -34,11 +37,17 @@ def request_seed(prompt: Prompt, sample_index: int) -> int:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One sample to draw; ``body_start`` is shared by all samples of a prompt."""
+    """One sample to draw; ``body_start`` is shared by all samples of a prompt.
+
+    Attributes:
+        sampling: As the caller gave it.
+        asked: With the prompt's own limit of tokens.
+    """
 
     prompt: Prompt
     sample_index: int
     sampling: Sampling
+    asked: Sampling
     body_start: bytes
     prompt_bytes: int
 
@@ -77,8 +86,18 @@ class ChatEndpoint:
         """Close all connections."""
         await self._exchange.close()
 
-    async def run(self, prompts: Sequence[Prompt], sampling: Sampling, emit: Callable[[Attempt], None]) -> None:
+    async def run(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        emit: Callable[[Attempt], None],
+        before: Callable[[str, int], None] | None = None,
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Draw every sample of every prompt; ``emit`` gets each attempt as it finishes.
+
+        ``before`` is called with problem id and sample index before a sample is first sent; while ``has_room`` says no,
+        nothing new is sent.
 
         Raises:
             EndpointError: The endpoint is unusable; requests under way are dropped.
@@ -88,7 +107,9 @@ class ChatEndpoint:
 
         async def work() -> None:
             for job in jobs:  # one iterator for all workers: each takes the next job when it is free
-                emit(await self._attempt(job))
+                while not has_room():
+                    await asyncio.sleep(_ROOM_EVERY_S)
+                emit(await self._attempt(job, before))
 
         workers = [asyncio.ensure_future(work()) for _ in range(min(self._config.concurrency, total))]
         try:
@@ -100,7 +121,6 @@ class ChatEndpoint:
 
     def _jobs(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[_Job]:
         options: dict[str, Any] = {
-            self._config.max_tokens_field: sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             # Not every server knows these, so they are sent only when they are to have an effect.
@@ -111,28 +131,36 @@ class ChatEndpoint:
         }
         for prompt in prompts:
             messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-            body = json.dumps({"model": self._model, "messages": messages, **options}, separators=(",", ":"))
+            asked = sampling.model_copy(update={"max_tokens": prompt.token_limit(sampling)})
+            own: dict[str, Any] = {self._config.max_tokens_field: asked.max_tokens}
+            if prompt.prefix:
+                messages.append({"role": "assistant", "content": prompt.prefix})
+                own |= {"continue_final_message": True, "add_generation_prompt": False}
+            body = json.dumps({"model": self._model, "messages": messages, **own, **options}, separators=(",", ":"))
             body_start = body[:-1].encode("ascii") + b',"seed":'
-            prompt_bytes = sum(len(message.content.encode("utf-8")) for message in prompt.messages)
+            prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in messages)
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
                 yield _Job(
                     prompt=prompt,
                     sample_index=index,
                     sampling=sampling,
+                    asked=asked,
                     body_start=body_start,
                     prompt_bytes=prompt_bytes,
                 )
 
-    async def _attempt(self, job: _Job) -> Attempt:
+    async def _attempt(self, job: _Job, before: Callable[[str, int], None] | None) -> Attempt:
         """All tries of one sample."""
         body = b"%s%d}" % (job.body_start, request_seed(job.prompt, job.sample_index))
-        booked = estimate_tokens(job.prompt_bytes) + job.sampling.max_tokens
+        booked = estimate_tokens(job.prompt_bytes) + job.asked.max_tokens
         for try_index in range(self._config.max_tries):
             await self._limiter.acquire(booked)
+            if before is not None and try_index == 0:
+                before(job.prompt.problem_id, job.sample_index)
             self._account.num_requests += 1
             self._account.num_retries += try_index > 0
             started = time.perf_counter()
-            outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.sampling)
+            outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.asked)
             seconds = time.perf_counter() - started
             if isinstance(outcome, ChatReply):
                 used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens

@@ -53,6 +53,8 @@ class RemoteConfig(Record):
         max_reply_bytes: A reply beyond it is not read to its end.
         logprobs: Ask for log-probabilities, and refuse replies without them.
         max_tokens_field: Newer models of some operators know only the second name.
+        continues: The server goes on with an assistant's turn that is begun, by ``continue_final_message`` (vLLM,
+            SGLang); without it a prompt with a ``prefix`` is refused, because other servers would start a new turn.
     """
 
     concurrency: int = Field(default=32, ge=1, le=4096)
@@ -67,6 +69,7 @@ class RemoteConfig(Record):
     max_reply_bytes: int = Field(default=8 << 20, ge=1024)
     logprobs: bool = False
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    continues: bool = False
 
 
 @final

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self, final
 
 from spiritsafe.core.canonical import digest
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
@@ -111,8 +111,16 @@ class FakeGenerator:
         return self._info
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        """Answer each sample of each prompt, in order; ``max_tokens`` and ``stop`` are honoured."""
+        """Answer each sample of each prompt, in order; ``max_tokens`` and ``stop`` are honoured.
+
+        Raises:
+            CompatibilityError: A prompt has a ``prefix``: a function of the problem cannot go on after a given text.
+        """
         for prompt in prompts:
+            if prompt.prefix:
+                raise CompatibilityError(
+                    "A fake cannot continue an answer that is begun.", hint="Use local weights, or no prefix."
+                )
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
                 given = self._answer(prompt.problem_id, index)
                 reply = FakeReply(text=given) if isinstance(given, str) else given
@@ -123,8 +131,8 @@ class FakeGenerator:
         if stops := [at for stop in sampling.stop if stop and (at := text.find(stop)) >= 0]:
             text = text[: min(stops)]
         tokens = [*text.encode("utf-8"), *([_END_TOKEN] if finish == "stop" else [])]
-        if len(tokens) > sampling.max_tokens:
-            tokens, finish = tokens[: sampling.max_tokens], "length"
+        if len(tokens) > (limit := prompt.token_limit(sampling)):
+            tokens, finish = tokens[:limit], "length"
             text = bytes(tokens).decode("utf-8", errors="ignore")
         return Attempt(
             problem_id=prompt.problem_id,

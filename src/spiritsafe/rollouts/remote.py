@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Self, final
@@ -88,9 +89,12 @@ class _Mailbox:
     def __init__(self) -> None:
         self._batches: SimpleQueue[list[Attempt] | None] = SimpleQueue()
         self._batch: list[Attempt] = []
+        self.num_put = 0
+        self.num_taken = 0  # the caller counts them: each of the two numbers has one writer
 
     def put(self, attempt: Attempt) -> None:
         """Called inside the loop."""
+        self.num_put += 1
         if not self._batch:
             asyncio.get_running_loop().call_soon(self._flush)
         self._batch.append(attempt)
@@ -161,20 +165,43 @@ class RemoteGenerator:
 
         Raises:
             EndpointError: The endpoint is unusable: wrong key, unknown model or host, a redirect.
-            CompatibilityError: Logprobs at a temperature at which endpoints do not give them.
+            CompatibilityError: Logprobs at a temperature at which endpoints do not give them; or a prompt with a
+                ``prefix``, and the configuration does not say that this server continues one.
             ProcedureError: It is closed.
+        """
+        return self.generate_announced(prompts, sampling, None)
+
+    def generate_announced(
+        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None] | None
+    ) -> Iterator[Attempt]:
+        """As :meth:`generate`; ``before`` is called, from the network's thread, before a sample is first sent.
+
+        Then no more is asked than the caller comes after with: what a kill would lose is at most what is under way and
+        as much again.
         """
         if self._config.logprobs and sampling.temperature not in (0.0, 1.0):
             raise CompatibilityError(
                 f"Endpoints give logprobs at temperature 1, not at {sampling.temperature:g}.",
                 hint="Sample at temperature 1 (or 0), or leave logprobs out.",
             )
+        if not self._config.continues and any(prompt.prefix for prompt in prompts):
+            raise CompatibilityError(
+                f"{self._info.name} is not known to continue an answer that is begun.",
+                hint="If it is vLLM or SGLang, set continues=True in its RemoteConfig; else use local weights.",
+            )
         mailbox = _Mailbox()
-        future = self._submit(self._endpoint.run(prompts, sampling, mailbox.put))
+        most = sys.maxsize if before is None else self._config.concurrency
+
+        def has_room() -> bool:
+            return mailbox.num_put - mailbox.num_taken < most
+
+        future = self._submit(self._endpoint.run(prompts, sampling, mailbox.put, before, has_room))
         future.add_done_callback(lambda _: mailbox.end())
         try:
             while (batch := mailbox.get()) is not None:
-                yield from batch
+                for attempt in batch:
+                    yield attempt
+                    mailbox.num_taken += 1
             future.result()
         finally:
             future.cancel()

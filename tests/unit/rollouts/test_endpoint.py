@@ -237,3 +237,20 @@ def test_bodies_are_plain_ascii_json(fake_endpoint: Start) -> None:
     endpoint = fake_endpoint(lambda body: json.dumps(body["messages"][1]["content"]))
     (attempt,), _ = run(endpoint.url, [prompt()])
     assert json.loads(attempt.text) == "2 + 2? é"
+
+
+def test_a_turn_that_is_begun_is_sent_as_vllm_and_sglang_take_it(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "4")
+    (attempt,), _ = run(endpoint.url, [prompt(prefix="Let me think", max_tokens=9)], Sampling(max_tokens=50))
+    sent = endpoint.requests[0].body
+    assert sent["messages"][-1] == {"role": "assistant", "content": "Let me think"}
+    assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+    assert sent["max_tokens"] == 9
+    assert attempt.sampling == Sampling(max_tokens=50)
+    # a claim above the prompt's own limit is not believed
+    liar = fake_endpoint(
+        lambda _: HttpReply(body=chat_body("x" * 200, usage={"prompt_tokens": 20, "completion_tokens": 40}))
+    )
+    (attempt,), report = run(liar.url, [prompt(max_tokens=9)], Sampling(max_tokens=50))
+    assert attempt.num_tokens == 9
+    assert report.usage_suspect == 1

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.rollouts import FakeGenerator, FakeReply
@@ -78,3 +78,11 @@ def test_scores_agree_with_generated_logprobs() -> None:
     assert scores == attempt.logprobs[:-1]
     assert math.isclose(sum(math.exp(s) for s in [scores[0]] * 257), 1.0)
     generator.close()
+
+
+def test_a_turn_that_is_begun_is_refused_and_a_prompts_own_limit_kept() -> None:
+    generator = FakeGenerator(lambda *_: "abcdef")
+    with pytest.raises(CompatibilityError, match="begun"):
+        list(generator.generate([prompt().model_copy(update={"prefix": "ab"})], Sampling()))
+    (attempt,) = generator.generate([prompt().model_copy(update={"max_tokens": 2})], Sampling())
+    assert (attempt.text, attempt.finish_reason) == ("ab", "length")

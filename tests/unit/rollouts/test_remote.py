@@ -8,7 +8,7 @@ import pytest
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError, RecipeError
-from spiritsafe.core.generator import Generator
+from spiritsafe.core.generator import Announcing, Generator
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.rollouts import RemoteConfig, RemoteGenerator
 from spiritsafe.rollouts.remote import api_root
@@ -175,3 +175,56 @@ def test_closing_drops_what_is_under_way(fake_endpoint: Start) -> None:
     reader.join(5)
     assert not reader.is_alive()
     assert outcome[0] is not None
+
+
+def test_a_turn_that_is_begun_needs_a_server_that_goes_on(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "4")
+    begun = PROMPT.model_copy(update={"prefix": "Let me think"})
+    with RemoteGenerator(endpoint.url, "m") as generator, pytest.raises(CompatibilityError, match="begun"):
+        list(generator.generate([begun], Sampling()))
+    assert endpoint.requests == []
+    with RemoteGenerator(endpoint.url, "m", config=RemoteConfig(continues=True)) as generator:
+        assert [a.text for a in generator.generate([begun], Sampling())] == ["4"] * 3
+
+
+def test_each_sample_is_announced_once_before_it_is_sent(fake_endpoint: Start) -> None:
+    told: list[tuple[str, int]] = []
+    late: list[int] = []
+    fails = iter([True, True])
+
+    def answer(body: dict[str, Any]) -> str | HttpReply:
+        late.append(len(told))
+        return HttpReply(status=503, body=error_body("busy")) if next(fails, False) else "4"
+
+    endpoint = fake_endpoint(answer)
+    prompts = [PROMPT.model_copy(update={"problem_id": f"p{k}", "num_samples": 2}) for k in range(5)]
+    with RemoteGenerator(endpoint.url, "m", config=RemoteConfig(concurrency=2, backoff_base_s=0.01)) as generator:
+        assert isinstance(generator, Announcing)
+        found = generator.generate_announced(prompts, Sampling(), lambda problem, index: told.append((problem, index)))
+        attempts = [(attempt.problem_id, attempt.sample_index) for attempt in found]
+    assert sorted(told) == [(f"p{k}", index) for k in range(5) for index in range(2)]  # no try again is told again
+    assert sorted(attempts) == sorted(told)
+    assert len(endpoint.requests) == 12
+    assert all(count >= min(number, 10) for number, count in enumerate(late, start=-1))
+
+
+def test_what_the_announcement_raises_ends_it(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "4")
+
+    def refuse(problem: str, index: int) -> None:
+        raise ProcedureError("Full.", hint="Empty it.")
+
+    with RemoteGenerator(endpoint.url, "m") as generator, pytest.raises(ProcedureError, match="Full"):
+        list(generator.generate_announced([PROMPT], Sampling(), refuse))
+    assert endpoint.requests == []
+
+
+def test_an_announced_generation_waits_for_a_slow_reader(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "4")
+    prompt = PROMPT.model_copy(update={"num_samples": 60})
+    with RemoteGenerator(endpoint.url, "m", config=RemoteConfig(concurrency=3)) as generator:
+        found = generator.generate_announced([prompt], Sampling(), lambda problem, index: None)
+        next(found)
+        time.sleep(0.3)
+        assert len(endpoint.requests) <= 1 + 2 * 3  # under way, and as many waiting to be read
+        assert len(list(found)) == 59
