@@ -21,7 +21,7 @@ from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import AuditExample, AuditReport, audit_documents
 from spiritsafe.models import ChatFormat, Decoder, Document, LoadedModel
 from spiritsafe.pipeline.context import Trace
-from spiritsafe.pipeline.plan import check_memory
+from spiritsafe.pipeline.memory import check_memory
 from spiritsafe.training import TrainConfig
 
 __all__ = ["Beside", "audit_stage", "fit_memory", "fit_race"]
@@ -157,9 +157,10 @@ def fit_race(
 def _choose(
     directory: Path, documents: Sequence[Document], config: TrainConfig, *, device: torch.device, beside: Beside
 ) -> dict[str, Any]:
-    num_tokens = sum(len(document.token_ids) for document in documents)
-    if not num_tokens:
+    if not documents and not beside.longest_answer:
         raise CompatibilityError("There is no document to train on.", hint="Collect some traces first.")
+    num_tokens = sum(len(document.token_ids) for document in documents)
+    num_supervised = sum(sum(document.supervised) for document in documents)
     lengths = [len(document.token_ids) for document in documents]
     step_tokens = config.tokens_per_step
     if beside.longest_answer:
@@ -171,7 +172,7 @@ def _choose(
         config.model_copy(update={"tokens_per_step": step_tokens}),
         lengths,
         device=device,
-        supervised_share=sum(sum(document.supervised) for document in documents) / num_tokens,
+        supervised_share=num_supervised / num_tokens if num_tokens else 1.0,
         teacher=beside.teacher,
         matched_layers=beside.matched_layers,
         cached_entries=beside.cached_entries,

@@ -15,6 +15,7 @@ from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill.cache import CachedTeacher, capture, self_test
 from spiritsafe.models import ChatFormat, Document, load_model
+from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.teach import documents_of
 from spiritsafe.pipeline.traces import student_traces
@@ -44,9 +45,11 @@ def capture_teacher(context: RunContext, stage: StageDirectory, events: EventSin
     report = capture(teacher, list(documents.values()), config, folder, events=events)
     check = self_test(folder, teacher, list(documents.values()), seed=context.seed("capture", "check"))
     write_json(stage.path / "check.json", check.to_json())
+    num_read = sum(len(document.token_ids) for document in documents.values())
     return {
         "report": report.to_json(),
         "check": check.to_json(),
+        "compute": Compute.reading(num_read, teacher.checkpoint.num_parameters).to_json(),
         "summary": f"{report.num_rows:,} tokens at {report.bytes_per_row:.0f} bytes",
     }
 

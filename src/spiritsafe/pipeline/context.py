@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, final
 
@@ -17,7 +18,7 @@ from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.pipeline.recipe import Recipe
 
-__all__ = ["RunContext", "RunWatcher", "Trace", "read_traces", "write_traces"]
+__all__ = ["RunContext", "RunWatcher", "Trace", "in_vocabulary", "read_traces", "write_traces"]
 
 
 class RunWatcher(EventSink, Protocol):
@@ -79,17 +80,36 @@ class RunContext:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A problem with an answer worth learning from: text, or the very tokens a model drew."""
+    """A problem with an answer worth learning from.
+
+    Attributes:
+        token_ids: The very tokens that a model drew; empty for text that none did.
+        vocabulary: Fingerprint of the vocabulary that they are of.
+    """
 
     problem: Problem
     text: str
     token_ids: tuple[int, ...] = ()
+    vocabulary: str = ""
+
+
+def in_vocabulary(traces: Sequence[Trace], fingerprint: str) -> list[Trace]:
+    """Traces as a model reads them: of tokens that another vocabulary's model drew, the text is left."""
+    return [replace(t, token_ids=(), vocabulary="") if t.vocabulary != fingerprint else t for t in traces]
 
 
 def write_traces(path: Path, traces: list[Trace]) -> None:
     """Write traces as JSON lines."""
     lines = [
-        json.dumps({"problem": t.problem.to_json(), "text": t.text, "token_ids": t.token_ids}, ensure_ascii=False)
+        json.dumps(
+            {
+                "problem": t.problem.to_json(),
+                "text": t.text,
+                "token_ids": t.token_ids,
+                "vocabulary": t.vocabulary,
+            },
+            ensure_ascii=False,
+        )
         for t in traces
     ]
     write_text(path, "".join(f"{line}\n" for line in lines))
@@ -104,7 +124,12 @@ def read_traces(path: Path) -> list[Trace]:
     try:
         values = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
         return [
-            Trace(problem=Problem.from_json(v["problem"]), text=v["text"], token_ids=tuple(v["token_ids"]))
+            Trace(
+                problem=Problem.from_json(v["problem"]),
+                text=v["text"],
+                token_ids=tuple(v["token_ids"]),
+                vocabulary=v["vocabulary"],
+            )
             for v in values
         ]
     except (OSError, ValueError, KeyError) as error:

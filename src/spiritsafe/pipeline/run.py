@@ -25,13 +25,19 @@ from spiritsafe.pipeline.capturing import capture_teacher
 from spiritsafe.pipeline.context import RunContext, RunWatcher
 from spiritsafe.pipeline.cutting import cut_stage, make_cut
 from spiritsafe.pipeline.examine import seal_paper, sit_exam
+from spiritsafe.pipeline.graph import Node, stage_of
 from spiritsafe.pipeline.peak import peak_bytes, reset_peak
+from spiritsafe.pipeline.probing import Probe, probe_model, probes_of
 from spiritsafe.pipeline.recipe import Recipe
+from spiritsafe.pipeline.reinforcing import reinforce_model
 from spiritsafe.pipeline.source import fetch_source
+from spiritsafe.pipeline.step_recipe import ReinforceStep, SampleStep, TuneStep
 from spiritsafe.pipeline.student import make_student
+from spiritsafe.pipeline.student_recipe import StudentRecipe
 from spiritsafe.pipeline.summary import write_summary
 from spiritsafe.pipeline.teach import teach
-from spiritsafe.pipeline.traces import sample_teacher, write_worked_traces
+from spiritsafe.pipeline.traces import problem_parts, sample_for, sample_teacher, write_worked_traces
+from spiritsafe.pipeline.tuning import tune_model
 from spiritsafe.training import give_back_memory, is_torchrun
 
 __all__ = ["RunOutcome", "StageSpec", "run_recipe", "stages_of"]
@@ -85,9 +91,11 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
             work=write_worked_traces,
             settings={
                 **common,
-                "teach": recipe.teach.problems,
-                "sample": whole["sample"],
-                "students": whole["students"],
+                "parts": {
+                    name: [part.first, part.count]
+                    for name, part in problem_parts(recipe).items()
+                    if name in ("teach", "students")
+                },
             },
         ),
         StageSpec(
@@ -110,8 +118,8 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
                 ),  # holds seconds, which differ each time; its digest without them is in the result
             )
         )
-    stages += _student_stages(recipe, common)
-    models = ("source", "teach", *(student.name for student in recipe.rungs))
+    stages += _node_stages(recipe, common)
+    models = ("source", "teach", *(node.name for node in recipe.models))
     stages.append(
         StageSpec(
             name="exam",
@@ -126,49 +134,104 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
     return stages
 
 
-def _student_stages(recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
-    """One capture for all cached students, one cut for all students that have the same, and each student."""
-    engine = recipe.engine.to_json()
-    sources = ("teach", "traces") if recipe.sample is None else ("teach", "traces", "sample")
+def _node_stages(recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
+    """One capture for all cached students, then every step and student with what has to be done before and after."""
     stages: list[StageSpec] = []
     if recipe.cache is not None:
         wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.signal == "cached"]
         settings: dict[str, JSON] = {**common, "cache": recipe.cache.to_json(), "wanted": wanted}
+        sources = ("teach", "traces") if recipe.sample is None else ("teach", "traces", "sample")
         stages.append(StageSpec(name="capture", work=capture_teacher, settings=settings, after=sources))
-    made: set[str] = set()
-    for student in recipe.rungs:
-        settings = {**common, "student": student.to_json(), "engine": engine}
-        cut = None if student.source is not None else cut_stage(student, recipe.students)
-        if cut is not None and cut not in made:
+    for node in recipe.nodes:
+        made = {stage.name for stage in stages}
+        stages += [stage for stage in _stages_of(node, recipe, common) if stage.name not in made]
+    return stages
+
+
+def _stages_of(node: Node, recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
+    """The stages of one step or student; those that others share are made once."""
+    made_of = tuple(dict.fromkeys(stage_of(name) for name in node.needs))
+    settings: dict[str, JSON] = {**common, "made": node.recipe.to_json(), "engine": recipe.engine.to_json()}
+    if isinstance(node.recipe, StudentRecipe):
+        return _student_stages(node.recipe, recipe, settings, made_of)
+    if isinstance(node.recipe, TuneStep):
+        dev: dict[str, JSON] = {"dev": recipe.teach.dev_problems, "sampling": recipe.exam.sampling.to_json()}
+        work: Work = partial(tune_model, node.recipe)
+        return [StageSpec(name=node.name, work=work, settings=settings | dev, after=made_of, scratch=("training",))]
+    part = problem_parts(recipe)[node.entry]
+    settings["problems"] = [part.task, part.first, part.count]
+    after = tuple(dict.fromkeys(("traces", *made_of)))  # with a task of its own, a step keeps clear of those problems
+    if isinstance(node.recipe, SampleStep):
+        work = partial(sample_for, node.recipe)
+        return [StageSpec(name=node.name, work=work, settings=settings, after=after, scratch=("attempts",))]
+    return _reinforce_stages(node, node.recipe, recipe, settings, after)
+
+
+def _reinforce_stages(
+    node: Node, step: ReinforceStep, recipe: Recipe, settings: dict[str, JSON], after: tuple[str, ...]
+) -> list[StageSpec]:
+    """What the start model can do, the step itself, what it can do then. Controls are measured by the exam alone."""
+    probes = probes_of(recipe)
+    before, then = (probes.get((node.name, when)) for when in ("before", "after"))
+    settings = settings | {"dev": recipe.teach.dev_problems, "sampling": recipe.exam.sampling.to_json()}
+    made = StageSpec(
+        name=node.name,
+        work=partial(reinforce_model, node),
+        settings=settings,
+        after=after if before is None else (*after, before.stage),
+        scratch=("training",),
+    )
+    common = {key: settings[key] for key in ("seed", "task", "engine")}
+    return [
+        *([] if before is None else [_probe_stage(before, common)]),
+        made,
+        *([] if then is None else [_probe_stage(then, common)]),
+    ]
+
+
+def _probe_stage(probe: Probe, common: dict[str, JSON]) -> StageSpec:
+    return StageSpec(
+        name=probe.stage,
+        work=partial(probe_model, probe),
+        settings=common | probe.settings(),
+        after=(stage_of(probe.model),),
+        scratch=("attempts",),
+    )
+
+
+def _student_stages(
+    student: StudentRecipe, recipe: Recipe, settings: dict[str, JSON], made_of: tuple[str, ...]
+) -> list[StageSpec]:
+    """A student and, where it is cut from its teacher, the cut."""
+    stages: list[StageSpec] = []
+    if student.source is None:
+        cut_settings = {
+            **{key: settings[key] for key in ("seed", "task")},
+            "cut": student.cut.to_json(),
+            "traces": list(student.traces),
+            "problems": student.problems,
             # a race heals its candidates in the student's own way
-            training = student.train.to_json() if student.shape == "race" else None
-            cut_settings = {
-                **common,
-                "cut": student.cut.to_json(),
-                "traces": list(student.traces),
-                "problems": student.problems,
-                "train": training,
-            }
-            stages.append(
-                StageSpec(
-                    name=cut,
-                    work=partial(make_cut, student),
-                    settings=cut_settings,
-                    after=sources,
-                    scratch=("candidates", "race"),
-                )
-            )
-            made.add(cut)
-        after = (*sources, *((cut,) if cut else ()), *(("capture",) if student.signal == "cached" else ()))
+            "train": student.train.to_json() if student.shape == "race" else None,
+        }
         stages.append(
             StageSpec(
-                name=student.name,
-                work=partial(make_student, student),
-                settings=settings,
-                after=after,
-                scratch=("training", "start", "rounds"),
+                name=cut_stage(student, recipe.nodes),
+                work=partial(make_cut, student),
+                settings=cut_settings,
+                after=made_of,
+                scratch=("candidates", "race"),
             )
         )
+    cached = ("capture",) if student.signal == "cached" else ()
+    stages.append(
+        StageSpec(
+            name=student.name,
+            work=partial(make_student, student),
+            settings=settings,
+            after=(*made_of, *(stage.name for stage in stages), *cached),
+            scratch=("training", "start", "rounds"),
+        )
+    )
     return stages
 
 

@@ -1,4 +1,4 @@
-"""Stage "source": the base model as a plain Hugging Face directory, with its digest."""
+"""Stage "source": the base model as a plain Hugging Face directory, with its digest; and where each model lies."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from spiritsafe.core.files import write_json
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import read_checkpoint, resolve_source
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.graph import stage_of
 
-__all__ = ["base_directory", "fetch_source"]
+__all__ = ["base_directory", "fetch_source", "model_directory"]
 
 
 def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -29,3 +30,8 @@ def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) 
 def base_directory(context: RunContext) -> Path:
     """Where the base model lies."""
     return Path(str(context.stage("source").result()["directory"]))
+
+
+def model_directory(context: RunContext, name: str) -> Path:
+    """Where a model of this run lies: "base", "teacher", a student's or a step's."""
+    return base_directory(context) if name == "base" else context.stage(stage_of(name)).path / "model"

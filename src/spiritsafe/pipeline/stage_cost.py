@@ -1,7 +1,7 @@
-"""What each stage of a recipe costs: tokens trained, read and sampled, and the work that they make of a machine.
+"""What a stage costs: tokens trained, read and sampled, and the work that they make of a machine.
 
-In: a recipe, the base model's ``config.json``, the size of a typical document. Out: one :class:`StageCost` a stage. A
-stage that is added later is one more line in :func:`stage_costs`.
+In: a model's ``config.json``, how it is trained or sampled, the size of a typical document. Out: :class:`StageCost`.
+Which stages a recipe has is :mod:`spiritsafe.pipeline.recipe_cost`'s business.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models import ChatFormat, layers_within, predict_footprint, shallower
 from spiritsafe.models.step_cost import Work, sampling_work, scoring_work, training_work
 from spiritsafe.pipeline.recipe import Recipe
-from spiritsafe.pipeline.student_recipe import CutRecipe, StudentRecipe
+from spiritsafe.pipeline.student_recipe import CutRecipe
 from spiritsafe.tasks import Task
 from spiritsafe.training import TrainConfig
 
-__all__ = ["DocumentSize", "StageCost", "stage_costs", "student_config", "tokens_at_once", "typical_document"]
+__all__ = [
+    "DocumentSize",
+    "StageCost",
+    "joined",
+    "reading_cost",
+    "sampling_cost",
+    "student_config",
+    "tokens_at_once",
+    "training_cost",
+    "typical_document",
+]
 
 _PROBLEMS_MEASURED = 24
 
@@ -106,23 +116,6 @@ def tokens_at_once(train: TrainConfig) -> int:
     return min(train.micro_batch_tokens, train.tokens_per_step)
 
 
-def stage_costs(recipe: Recipe, config: Mapping[str, Any], size: DocumentSize) -> list[StageCost]:
-    """Every stage that computes, in order."""
-    costs = [_training("teach", recipe.teach.train, recipe.teach.problems, size, config)]
-    if recipe.sample is not None:
-        num_answers = recipe.sample.problems * recipe.sample.num_samples
-        costs.append(_sampling("sample", config, num_answers, size, recipe.sample.sampling.max_tokens, recipe))
-    if recipe.cache is not None:
-        num_documents = max(student.problems for student in recipe.rungs if student.signal == "cached")
-        costs.append(_reading("capture", config, num_documents, size, recipe.cache.micro_batch_tokens))
-    cuts: set[CutRecipe] = set()
-    for student in recipe.rungs:
-        costs.append(_student(student, recipe, config, size, is_cut=student.cut not in cuts))
-        cuts.add(student.cut)
-    costs.append(_exam(recipe, config, size))
-    return costs
-
-
 def _num_tokens(train: TrainConfig, num_documents: int, size: DocumentSize) -> int:
     """Tokens of a run: the nearest of its limits."""
     epoch = num_documents * size.num_tokens
@@ -131,7 +124,7 @@ def _num_tokens(train: TrainConfig, num_documents: int, size: DocumentSize) -> i
     return math.ceil(min(limits))
 
 
-def _training(
+def training_cost(
     name: str,
     train: TrainConfig,
     num_documents: int,
@@ -139,6 +132,7 @@ def _training(
     config: Mapping[str, Any],
     teacher: Mapping[str, Any] | None = None,
 ) -> StageCost:
+    """Training on so many documents, with a live teacher that reads along if there is one."""
     num_tokens = _num_tokens(train, num_documents, size)
     num_steps = max(1, round(num_tokens / train.tokens_per_step))
     num_micro_batches = max(num_steps, math.ceil(num_tokens / tokens_at_once(train)))
@@ -164,9 +158,10 @@ def _training(
     return StageCost(name=name, trained_tokens=num_tokens, read_tokens=num_tokens if teacher else 0, work=work)
 
 
-def _reading(
+def reading_cost(
     name: str, config: Mapping[str, Any], num_documents: int, size: DocumentSize, tokens_per_pass: int
 ) -> StageCost:
+    """A model that only reads documents: a capture, a calibration."""
     num_tokens = math.ceil(num_documents * size.num_tokens)
     work = scoring_work(
         config,
@@ -178,9 +173,10 @@ def _reading(
     return StageCost(name=name, read_tokens=num_tokens, work=work)
 
 
-def _sampling(
+def sampling_cost(
     name: str, config: Mapping[str, Any], num_answers: int, size: DocumentSize, max_tokens: float, recipe: Recipe
 ) -> StageCost:
+    """So many answers drawn, each as long as a typical one or as long as it may be."""
     new_tokens = min(max_tokens, size.answer_tokens)
     work = sampling_work(
         config,
@@ -192,57 +188,8 @@ def _sampling(
     return StageCost(name=name, sampled_tokens=math.ceil(num_answers * new_tokens), work=work)
 
 
-def _student(
-    student: StudentRecipe, recipe: Recipe, config: Mapping[str, Any], size: DocumentSize, *, is_cut: bool
-) -> StageCost:
-    """A student's training, its own answers, and its cut if it is the first that has it."""
-    own = config if student.source is not None else student_config(config, student)
-    has_teacher = student.objective != "traces" and student.signal == "live"
-    train = student.train
-    if student.on_policy is not None:  # steps are as long as their documents
-        policy = student.on_policy
-        num_answers = policy.num_rounds * policy.num_drawn
-        step_tokens = math.ceil(num_answers / policy.share * size.num_tokens / policy.num_steps)
-        train = train.model_copy(update={"tokens_per_step": step_tokens})
-    parts = [_training(student.name, train, student.problems, size, own, config if has_teacher else None)]
-    if student.on_policy is not None:
-        parts.append(_sampling(student.name, own, num_answers, size, policy.sampling.max_tokens, recipe))
-    if student.source is None and is_cut:
-        parts.append(_cutting(student, config, own, size))
-        if student.shape == "race":
-            short = student.train.model_copy(update={"max_steps": student.race_steps, "max_epochs": None})
-            lane = _training(student.name, short, student.problems, size, own, config)
-            parts += [lane] * student.candidates
-    return _joined(student.name, parts)
-
-
-def _cutting(
-    student: StudentRecipe, config: Mapping[str, Any], own: Mapping[str, Any], size: DocumentSize
-) -> StageCost:
-    """Calibration: block influence is one pass; "loss" tries each layer that is left, for each that goes."""
-    layers, kept = int(config["num_hidden_layers"]), int(own["num_hidden_layers"])
-    passes = 1.0
-    if student.criterion == "loss":
-        passes += sum(left * (left - 1) / layers for left in range(kept + 1, layers + 1))
-    num_documents = math.ceil(passes * min(student.calibration, student.problems))
-    return _reading(student.name, config, num_documents, size, tokens_per_pass=2048)
-
-
-def _exam(recipe: Recipe, config: Mapping[str, Any], size: DocumentSize) -> StageCost:
-    """The base model is taken to write until it is stopped, the taught ones answers of the usual length."""
-    num, most = recipe.exam.problems, recipe.exam.sampling.max_tokens
-    untaught = DocumentSize(prompt_tokens=size.prompt_tokens, answer_tokens=most)
-    parts = [
-        _sampling("exam", config, num, untaught, most, recipe),
-        _sampling("exam", config, num, size, most, recipe),
-    ]
-    for student in recipe.rungs:
-        own = config if student.source is not None else student_config(config, student)
-        parts.append(_sampling("exam", own, num, size, most, recipe))
-    return _joined("exam", parts)
-
-
-def _joined(name: str, parts: list[StageCost]) -> StageCost:
+def joined(name: str, parts: list[StageCost]) -> StageCost:
+    """Several costs as one."""
     work = Work()
     for part in parts:
         work += part.work

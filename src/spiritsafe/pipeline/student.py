@@ -1,4 +1,4 @@
-"""Student stages: a model cut from the taught teacher, or a random one of its shape, is distilled."""
+"""Student stages: a model cut from its teacher, a random one of its shape, or one of its own, is distilled."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import ensure_directory, read_json
-from spiritsafe.core.records import Checkpoint
+from spiritsafe.core.files import ensure_directory, read_json, read_json_lines
+from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import (
     DistilObjective,
@@ -25,6 +25,7 @@ from spiritsafe.distill import (
     make_hidden_match,
     save_hidden_match,
 )
+from spiritsafe.distill.onpolicy_rounds import ROUNDS_FILE
 from spiritsafe.models import (
     ChatFormat,
     CutPlan,
@@ -33,7 +34,6 @@ from spiritsafe.models import (
     LanguageModel,
     LoadedModel,
     load_model,
-    parent_of,
     randomise,
     read_cut_plan,
     renumber_documents,
@@ -45,9 +45,14 @@ from spiritsafe.models import (
 from spiritsafe.pipeline.across import across_objective
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.capturing import open_cache
-from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.compute import Compute
+from spiritsafe.pipeline.context import RunContext, Trace, in_vocabulary
 from spiritsafe.pipeline.cutting import cut_stage
-from spiritsafe.pipeline.plan import CACHED_ENTRIES, engine_bytes
+from spiritsafe.pipeline.graph import GIVEN_MODELS
+from spiritsafe.pipeline.lineage import answerers, parents_of
+from spiritsafe.pipeline.memory import CACHED_ENTRIES, engine_bytes
+from spiritsafe.pipeline.source import model_directory
+from spiritsafe.pipeline.spending import within_budget
 from spiritsafe.pipeline.student_recipe import HiddenRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of, train_model
 from spiritsafe.pipeline.traces import student_traces
@@ -83,6 +88,11 @@ class _Parts:
     documents: Sequence[Document]
 
     @property
+    def num_reading_parameters(self) -> int:
+        """Parameters of a teacher that reads along; 0: none does."""
+        return 0 if self.speaker is None else self.teacher.num_parameters
+
+    @property
     def is_renumbered(self) -> bool:
         """Whether the student has a part of the teacher's vocabulary."""
         return self.plan is not None and self.plan.kept_ids is not None
@@ -116,11 +126,19 @@ def make_student(
         teacher=None if recipe.objective == "traces" or parts.is_renumbered else parts.chat,
         same_tokens=recipe.objective != "across",
     )
+    train_config = within_budget(
+        context,
+        recipe.train,
+        recipe.budget,
+        recipe.traces,
+        num_parameters=parts.student.checkpoint.num_parameters,
+        teacher_parameters=parts.num_reading_parameters,
+    )
     config = fit_memory(
         stage,
         parts.student,
         parts.documents,
-        recipe.train,
+        train_config,
         events,
         device=context.device,
         beside=_beside(recipe, context, parts),
@@ -133,10 +151,7 @@ def make_student(
         parts.student.chat,
         name=f"{context.recipe.name}-{recipe.name}",
         license=(parts.teacher if recipe.source is None else parts.student.checkpoint).license,
-        parents=(
-            parent_of(parts.teacher, *_used_as(recipe)),
-            *(() if recipe.source is None else (parent_of(parts.student.checkpoint, "weights"),)),
-        ),
+        parents=_parents(recipe, context, parts),
         recipe=context.run.hash,
     )
     discard_state(stage.path / "training")  # three times the weights, and no longer needed
@@ -146,6 +161,7 @@ def make_student(
         "steps": result.steps,
         "tokens": result.tokens,
         "share": share,
+        "compute": _compute(stage, parts, result.tokens).to_json(),
         "summary": f"{share:.1%} of the teacher's bytes, {result.tokens:,} tokens, loss {result.final_loss:.3f}",
     }
 
@@ -172,20 +188,35 @@ def _beside(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Beside
     )
 
 
-def _used_as(recipe: StudentRecipe) -> tuple[str, ...]:
+def _parents(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> tuple[Parent, ...]:
     used = ["weights"] if recipe.start == "teacher" and recipe.source is None else []
     if recipe.objective != "traces":
         used.append("logits")
     if recipe.hidden is not None:
         used.append("hidden_states")
-    if "sampled" in recipe.traces:
-        used.append("outputs")
-    return tuple(used)
+    uses: list[tuple[Checkpoint, Sequence[str]]] = [(parts.teacher, used)]
+    uses += [(writer, ("outputs",)) for writer in answerers(context, recipe.traces)]
+    if recipe.source is not None:
+        uses.append((parts.student.checkpoint, ("weights",)))
+    return parents_of(uses)
+
+
+def _compute(stage: StageDirectory, parts: _Parts, num_tokens: int) -> Compute:
+    """What was trained on, what a live teacher read of it, and what the student wrote itself."""
+    size = parts.student.checkpoint.num_parameters
+    compute = Compute.training(num_tokens, size)
+    if parts.num_reading_parameters:
+        compute += Compute.reading(num_tokens, parts.num_reading_parameters)
+    rounds = stage.path / "rounds" / ROUNDS_FILE
+    drawn = read_json_lines(rounds) if rounds.is_file() else []
+    return compute + Compute.generating(round(sum(row["num_answers"] * row["mean_tokens"] for row in drawn)), size)
 
 
 def _read_by(recipe: StudentRecipe, traces: Sequence[Trace]) -> list[Trace]:
     """Traces as a student reads them: one of another family reads the text of what the teacher drew."""
-    return [replace(trace, token_ids=()) for trace in traces] if recipe.source is not None else list(traces)
+    return (
+        [replace(trace, token_ids=(), vocabulary="") for trace in traces] if recipe.source is not None else list(traces)
+    )
 
 
 def _traces_of(recipe: StudentRecipe, parts: _Parts) -> list[Trace]:
@@ -208,13 +239,15 @@ def _live(parts: _Parts) -> LanguageModel:
 
 
 def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> _Parts:
-    teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
-    traces = student_traces(context, recipe.traces, recipe.problems)
+    teacher = load_model(model_directory(context, recipe.teacher), dtype=torch.float32, device=context.device)
+    traces = in_vocabulary(student_traces(context, recipe.traces, recipe.problems), teacher.chat.vocab_fingerprint)
     plan = None
-    if recipe.source is not None:
+    if recipe.source in {*GIVEN_MODELS, *(node.name for node in context.recipe.models)}:
+        directory = model_directory(context, str(recipe.source))
+    elif recipe.source is not None:
         directory = resolve_source(recipe.source, cache=context.cache, events=events)
     else:
-        directory = context.stage(cut_stage(recipe, context.recipe.students)).path / "model"
+        directory = context.stage(cut_stage(recipe, context.recipe.nodes)).path / "model"
         plan = read_cut_plan(directory)
         if recipe.start == "random":
             directory = _random_start(recipe, context, directory, stage.path / "start")

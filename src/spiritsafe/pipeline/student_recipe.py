@@ -14,13 +14,28 @@ from spiritsafe.distill import LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
 from spiritsafe.training import TrainConfig
 
-__all__ = ["CutRecipe", "HiddenRecipe", "StudentRecipe", "changed"]
+__all__ = ["BudgetRecipe", "CutRecipe", "HiddenRecipe", "StudentRecipe", "changed"]
 
 
 def changed(record: Record) -> set[str]:
     """Fields that are not at their default: a setting written out as its default asks for nothing."""
     fields = type(record).model_fields
     return {name for name, field in fields.items() if getattr(record, name) != field.get_default()}
+
+
+class BudgetRecipe(Record):
+    """Train for as many operations as another model took: equal compute.
+
+    What counts is what was spent on each itself (drawing answers, a live teacher's reading, training), not on what it
+    was made of. Limits of ``train`` that are nearer still hold, so give one that is far away.
+
+    Attributes:
+        of: A model that is made before this one.
+        share: Of its operations.
+    """
+
+    of: str
+    share: float = Field(default=1.0, gt=0.0)
 
 
 class HiddenRecipe(Record):
@@ -88,11 +103,14 @@ class StudentRecipe(CutRecipe):
 
     Attributes:
         name: Its name in the report and in its certificate.
-        source: Start from this model instead of a cut of the teacher; its tokenizer and family may differ.
+        teacher: The model that it is cut from and follows: "teacher", or the name of a step.
+        source: Start from this model instead of a cut of the teacher; its tokenizer and family may differ. The name
+            of a student or step is that model.
         repeat: Train so many students, alike but for the seed; they are called name-1, name-2 and so on.
         start: "teacher" keeps the teacher's weights in what is left; "random" draws new ones of the same shape, as a
             control.
-        traces: What it learns from: "worked" solutions, the teacher's verified "sampled" attempts, or both.
+        traces: What it learns from: "worked" solutions, the taught teacher's verified "sampled" attempts, sets of
+            answers that steps make.
         problems: Most documents; they are shuffled by the seed.
         objective: "traces" (cross-entropy), a divergence from the teacher's full distribution, or "across": chunk
             likelihoods between different tokenizers, for a student with a ``source`` of its own.
@@ -102,14 +120,16 @@ class StudentRecipe(CutRecipe):
         signal: The teacher "live" beside the student, or "cached" once for all students.
         hidden: Match hidden states as well.
         on_policy: Let the student write what it learns from; ``train`` then says how, and this how much.
+        budget: Train for as many operations as another model took.
         train: How to train.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    teacher: str = "teacher"
     source: str | None = None
     repeat: int = Field(default=1, ge=1)
     start: Literal["teacher", "random"] = "teacher"
-    traces: tuple[Literal["worked", "sampled"], ...] = ("worked", "sampled")
+    traces: tuple[str, ...] = Field(default=("worked", "sampled"), min_length=1)
     problems: int = Field(ge=1)
     objective: Literal["traces", "forward_kl", "reverse_kl", "jsd", "skew_forward_kl", "skew_reverse_kl", "across"] = (
         "forward_kl"
@@ -120,6 +140,7 @@ class StudentRecipe(CutRecipe):
     signal: Literal["live", "cached"] = "live"
     hidden: HiddenRecipe | None = None
     on_policy: OnPolicyConfig | None = None
+    budget: BudgetRecipe | None = None
     train: TrainConfig
 
     @model_validator(mode="after")
@@ -154,6 +175,8 @@ class StudentRecipe(CutRecipe):
         if self.objective != "jsd" and "beta" in changed(self):
             raise ValueError('beta has an effect with objective "jsd" only: leave it out')
         if self.signal == "cached":
+            if self.teacher != "teacher" or not set(self.traces) <= {"worked", "sampled"}:
+                raise ValueError("the cache holds what the taught teacher says of worked and sampled traces")
             if self.objective != "forward_kl" or self.temperature != 1.0:
                 raise ValueError('a cached signal serves objective "forward_kl" at temperature 1 only')
             if self.hidden is not None or self.on_policy is not None:
@@ -164,6 +187,8 @@ class StudentRecipe(CutRecipe):
                 raise ValueError("a cached signal is in the teacher's whole vocabulary")
         if self.on_policy is not None:
             self._check_on_policy(self.on_policy)
+            if self.budget is not None:
+                raise ValueError("budget has no effect with on_policy, which is rounds long")
         if self.train.seed != 0:
             raise ValueError("train.seed has no effect: the recipe's seed gives each student its own, leave it out")
         if self.start == "random" and self.hidden is not None and self.hidden.method == "index":

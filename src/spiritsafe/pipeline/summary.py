@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -25,10 +24,17 @@ from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
 from spiritsafe.exam import compare
+from spiritsafe.exam.scoring import right_answers
 from spiritsafe.models import read_checkpoint
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.examine import certificate_of, examinees, ledger_path, paper_path
-from spiritsafe.pipeline.plan import predicted_memory
+from spiritsafe.pipeline.graph import Node
+from spiritsafe.pipeline.memory import predicted_memory
+from spiritsafe.pipeline.recipe import Recipe
+from spiritsafe.pipeline.step_recipe import WORKED, ReinforceStep, SampleStep
+from spiritsafe.pipeline.student_recipe import StudentRecipe
+from spiritsafe.pipeline.summary_steps import comparisons, made_rows, reinforced_steps
+from spiritsafe.pipeline.summary_talks import transcripts
 from spiritsafe.report import (
     AccuracyPoint,
     CertificateReference,
@@ -47,20 +53,17 @@ from spiritsafe.report import (
     TaskInfo,
     TraceCounts,
     TrainingCurve,
-    Transcript,
     Verification,
     VerificationStep,
     terminal_summary,
     write_report,
 )
-from spiritsafe.rollouts import read_attempts
 from spiritsafe.tasks import load_task
 
 __all__ = ["REPORT_FILE", "rebuild_report", "terminal_summary_of", "write_summary"]
 
 REPORT_FILE = "report.html"
 _DATA_FILE = "report.json"
-_TRANSCRIPTS = 6
 _DIVERGENCES = {
     "forward_kl": "forward KL",
     "reverse_kl": "reverse KL",
@@ -127,15 +130,23 @@ def _gather(context: RunContext) -> ReportData:
             traces=_trace_counts(context),
         ),
         stages=_stages(context),
-        curves=tuple(_curve(context, name) for name in ("teach", *(s.name for s in recipe.rungs))),
-        ladder=tuple(_rung(name, certificates, checkpoints[name]) for name, _ in models),
+        curves=tuple(_curve(context, name) for name in _trained_by_documents(recipe)),
+        ladder=tuple(_rung(name, recipe, certificates, checkpoints[name]) for name, _ in models),
+        made=made_rows(context, certificates),
+        reinforced=reinforced_steps(context, certificates),
+        versus=comparisons(context, certificates),
         exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
         outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
-        transcripts=_transcripts(context),
+        transcripts=transcripts(context),
         memory=tuple(_memory(context)),
         verification=_verification(context, certificates),
         lineage=tuple(checkpoints.values()),
     )
+
+
+def _trained_by_documents(recipe: Recipe) -> list[str]:
+    """Stages whose loss is a curve worth reading; a loss under rewards is not."""
+    return ["teach", *(node.name for node in recipe.models if not isinstance(node.recipe, ReinforceStep))]
 
 
 def _machine() -> str:
@@ -191,6 +202,12 @@ def _trace_counts(context: RunContext) -> tuple[TraceCounts, ...]:
                 }
             )
         )
+    for step in context.recipe.steps:
+        if isinstance(step, SampleStep):
+            value = dict(context.stage(step.name).result())
+            kept = {"num_asked": value["asked"], "num_verified": value["verified"], "dropped": value["dropped"]}
+            writer = "worked solutions" if step.start == WORKED else f"{step.start}’s attempts"
+            rows.append(TraceCounts.from_json({"origin": f"{writer} ({step.name})", **kept}))
     return tuple(rows)
 
 
@@ -233,15 +250,27 @@ def _curve(context: RunContext, name: str) -> TrainingCurve:
     return TrainingCurve(stage=name, loss_name=loss_name, losses=tuple(losses), accuracies=tuple(accuracies))
 
 
-def _rung(name: str, certificates: dict[str, Certificate], checkpoint: Checkpoint) -> Rung:
-    mine, base, teacher = (certificates[model] for model in (name, "base", "teacher"))
+def _role(node: Node | None, name: str) -> Role:
+    if node is None:
+        return "base" if name == "base" else "teacher"
+    if node.control is not None:
+        return "control"
+    if isinstance(node.recipe, StudentRecipe):
+        return "student"
+    return "reinforced" if isinstance(node.recipe, ReinforceStep) else "tuned"
+
+
+def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], checkpoint: Checkpoint) -> Rung:
+    node = next((node for node in recipe.models if node.name == name), None)
+    role = _role(node, name)
+    mine, base = certificates[name], certificates["base"]
     result = mine.result
     comparison = None if name == "base" else compare(mine, base)
     kept = None
-    if name not in ("base", "teacher"):
-        right = [_right_sealed(certificate) for certificate in (mine, teacher, base)]
+    if node is not None and isinstance(node.recipe, StudentRecipe):
+        teacher = certificates[node.recipe.teacher]
+        right = [right_answers(certificate.result.outcomes, "sealed") for certificate in (mine, teacher, base)]
         kept = gain_kept(*right, confidence=result.sealed.accuracy.confidence)
-    role: Role = "base" if name == "base" else "teacher" if name == "teacher" else "student"
     return Rung(
         name=name,
         role=role,
@@ -260,15 +289,6 @@ def _rung(name: str, certificates: dict[str, Certificate], checkpoint: Checkpoin
     )
 
 
-def _right_sealed(certificate: Certificate) -> list[int]:
-    """Right answers to each sealed problem, in bank order."""
-    counts: dict[int, int] = {}
-    for outcome in certificate.result.outcomes:
-        if outcome.half == "sealed":
-            counts[outcome.index] = counts.get(outcome.index, 0) + (outcome.status == "correct")
-    return [counts[index] for index in sorted(counts)]
-
-
 def _speed(result: ExamResult) -> float | None:
     """Tokens a second over the whole sitting, grading included; None when it was interrupted."""
     started, finished = (datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (result.started, result.finished))
@@ -279,30 +299,6 @@ def _speed(result: ExamResult) -> float | None:
 def _outcomes(name: str, certificate: Certificate, half: Half) -> Outcomes:
     result = certificate.result.sealed if half == "sealed" else certificate.result.public
     return Outcomes(model=name, half=half, counts=dict(result.counts))
-
-
-def _transcripts(context: RunContext) -> tuple[Transcript, ...]:
-    """A few of the teacher's attempts at training problems: right and wrong ones in turn."""
-    if "sample" not in context.done or context.recipe.sample is None:
-        return ()
-    pairs = list(read_attempts(context.stage("sample").path / "attempts"))
-    task = load_task(context.recipe.task.spec)
-    count = context.recipe.teach.problems + context.recipe.sample.problems
-    problems = {p.id: p for p in task.problems("train", seed=context.seed("train"), count=count)}
-    right = [pair for pair in pairs if pair[1].status == "correct"]
-    wrong = [pair for pair in pairs if pair[1].status != "correct"]
-    chosen: Sequence[Any] = [*right[: _TRANSCRIPTS // 2], *wrong[: _TRANSCRIPTS // 2]]
-    return tuple(
-        Transcript(
-            model="teacher",
-            split="train",
-            messages=problems[attempt.problem_id].messages,
-            text=attempt.text,
-            finish_reason=attempt.finish_reason,
-            verdict=verdict,
-        )
-        for attempt, verdict in chosen
-    )
 
 
 def _memory(context: RunContext) -> list[MemoryUse]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import torch
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Prompt
@@ -22,8 +25,9 @@ from spiritsafe.models import (
     save_checkpoint,
 )
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace
-from spiritsafe.pipeline.plan import engine_bytes
+from spiritsafe.pipeline.memory import engine_bytes
 from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.tasks import load_task
@@ -38,7 +42,7 @@ from spiritsafe.training import (
     train,
 )
 
-__all__ = ["documents_of", "teach", "train_model"]
+__all__ = ["dev_evaluation", "documents_of", "teach", "train_model"]
 
 
 def documents_of(loaded: LoadedModel, traces: Sequence[Trace]) -> list[Document]:
@@ -51,12 +55,18 @@ def documents_of(loaded: LoadedModel, traces: Sequence[Trace]) -> list[Document]
     ]
 
 
-def dev_evaluation(context: RunContext, loaded: LoadedModel) -> Evaluate | None:
-    """A function that scores the model, as it is at that moment, on problems of the dev bucket."""
+def dev_evaluation(context: RunContext, loaded: LoadedModel, *, task_spec: str | None = None) -> Evaluate | None:
+    """A function that scores the model, as it is at that moment, on problems of the dev bucket.
+
+    Args:
+        context: The run; its recipe says how many problems.
+        loaded: How the model's chats are written.
+        task_spec: Whose problems; None: the recipe's task.
+    """
     count = context.recipe.teach.dev_problems
     if not count:
         return None
-    task = load_task(context.recipe.task.spec)
+    task = load_task(task_spec or context.recipe.task.spec)
     problems = {p.id: p for p in task.problems("dev", seed=context.seed("dev"), count=count)}
     prompts = [Prompt(problem_id=p.id, messages=p.messages) for p in problems.values()]
     engine = context.recipe.engine
@@ -80,8 +90,10 @@ def train_model(
     objective: Objective,
     config: TrainConfig,
     events: EventSink,
+    *,
+    task_spec: str | None = None,
 ) -> TrainResult:
-    """Train, with the run's evaluation, and write the curve beside the stage's other files."""
+    """Train, with the run's evaluation (on another task if one is given), and write the curve beside other files."""
     result = train(
         loaded.model,
         documents,
@@ -89,17 +101,35 @@ def train_model(
         config.model_copy(update={"seed": context.seed("train", stage.path.name)}),
         directory=stage.path / "training",
         events=events,
-        evaluate=dev_evaluation(context, loaded),
+        evaluate=dev_evaluation(context, loaded, task_spec=task_spec),
     )
     write_json(stage.path / "curve.json", [{**point} for point in result.curve])
     return result
+
+
+def _cut_some(context: RunContext, traces: list[Trace]) -> list[Trace]:
+    """Cut the recipe's share of the solutions to their answer alone, in the form that the tasks ask for."""
+    share = context.recipe.teach.direct_share
+    if not share:
+        return traces
+    task = load_task(context.recipe.task.spec)
+    chosen = Random(context.seed("direct")).sample(range(len(traces)), round(share * len(traces)))
+    cut = list(traces)
+    for place in chosen:
+        answer = f"#### {task.gold(traces[place].problem)}"
+        if task.grade(traces[place].problem, answer).status != "correct":
+            raise TaskError(
+                f"{task.name} does not accept an answer without its working.", hint="Leave teach.direct_share out."
+            )
+        cut[place] = replace(traces[place], text=answer)
+    return cut
 
 
 def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Fine-tune the base model on its share of the worked traces."""
     directory: Path = base_directory(context)
     loaded = load_model(directory, dtype=torch.float32, device=context.device)
-    traces = worked_traces(context, "teach")
+    traces = _cut_some(context, worked_traces(context, "teach"))
     documents = documents_of(loaded, traces)
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
     model_config = read_json(directory / "config.json")
@@ -129,5 +159,6 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         "digest": checkpoint.digest,
         "steps": result.steps,
         "tokens": result.tokens,
+        "compute": Compute.training(result.tokens, parent.num_parameters).to_json(),
         "summary": f"{result.steps} steps on {result.tokens:,} tokens, loss {result.final_loss:.3f}",
     }

@@ -1,16 +1,19 @@
-"""Stages "traces" and "sample": answers worth learning from, each accepted by the task's verifier.
+"""Stages "traces", "sample" and steps that sample: answers worth learning from, each accepted by the task's verifier.
 
 "traces" takes worked solutions that come with the task; "sample" lets the taught teacher answer and keeps what the
-verifier calls correct. Both leave ``traces.jsonl``. Only the train bucket is read.
+verifier calls correct; a step does either, with any model and task. All leave ``traces.jsonl`` or the like. Only the
+train bucket is read, and each part of a recipe has problems of its own.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from pathlib import Path
+from typing import Literal, final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import TaskError
@@ -18,19 +21,69 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import write_json
 from spiritsafe.core.records import Problem
 from spiritsafe.core.rundir import StageDirectory
-from spiritsafe.models import open_generator, preferred_dtype
+from spiritsafe.models import ChatFormat, open_generator, preferred_dtype, read_checkpoint
+from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, read_traces, write_traces
+from spiritsafe.pipeline.recipe import Recipe, SampleRecipe
+from spiritsafe.pipeline.source import model_directory
+from spiritsafe.pipeline.step_recipe import WORKED, SampleStep, TuneStep
 from spiritsafe.rollouts import collect, verified
 from spiritsafe.tasks import Task, load_task
 
 __all__ = [
+    "ProblemPart",
+    "problem_parts",
+    "problems_of",
+    "sample_for",
     "sample_teacher",
     "sampled_traces",
     "student_traces",
+    "traces_of",
     "train_problems",
+    "tune_traces",
     "worked_traces",
     "write_worked_traces",
 ]
+
+_TRACES = "traces.jsonl"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ProblemPart:
+    """A part of a task's train bucket.
+
+    Attributes:
+        task: The task's spec.
+        first: Where it starts in the run's own order of the bucket.
+        count: Problems.
+    """
+
+    task: str
+    first: int
+    count: int
+
+
+def problem_parts(recipe: Recipe) -> dict[str, ProblemPart]:
+    """Who gets which problems: consecutive, disjoint parts of each task's train bucket.
+
+    "teach", "sample" and "students" are the recipe's own sections; the rest are names of steps. Siblings share a part.
+    """
+    spec = recipe.task.spec
+    wanted: list[tuple[str, str, int]] = [("teach", spec, recipe.teach.problems)]
+    if recipe.sample is not None:
+        wanted.append(("sample", spec, recipe.sample.problems))
+    worked = [student.problems for student in recipe.students if WORKED in student.traces]
+    worked += [step.traces[WORKED] for step in recipe.steps if isinstance(step, TuneStep) and WORKED in step.traces]
+    if worked:
+        wanted.append(("students", spec, max(worked)))
+    wanted += [(step.name, step.task or spec, step.problems) for step in recipe.steps if not isinstance(step, TuneStep)]
+    parts: dict[str, ProblemPart] = {}
+    taken: Counter[str] = Counter()
+    for name, task, count in wanted:
+        parts[name] = ProblemPart(task=task, first=taken[task], count=count)
+        taken[task] += count
+    return parts
 
 
 def train_problems(context: RunContext, *, first: int, count: int) -> list[Problem]:
@@ -38,6 +91,28 @@ def train_problems(context: RunContext, *, first: int, count: int) -> list[Probl
     task = load_task(context.recipe.task.spec)
     drawn = task.problems("train", seed=context.seed("train"), count=first + count)
     return list(islice(drawn, first, None))
+
+
+def problems_of(context: RunContext, name: str) -> list[Problem]:
+    """The problems of a step.
+
+    One with a task of its own may meet the recipe's problems under another name: those that traces are made of are
+    left out.
+    """
+    part = problem_parts(context.recipe)[name]
+    if part.task == context.recipe.task.spec:
+        return train_problems(context, first=part.first, count=part.count)
+    studied = {trace.problem.canonical_text for trace in _all_worked(context)}
+    drawn = load_task(part.task).problems(
+        "train", seed=context.seed("train"), count=part.first + part.count + len(studied)
+    )
+    fresh = (problem for problem in drawn if problem.canonical_text not in studied)
+    return list(islice(fresh, part.first, part.first + part.count))
+
+
+def _all_worked(context: RunContext) -> Iterator[Trace]:
+    for path in sorted(context.stage("traces").path.glob("*.jsonl")):
+        yield from read_traces(path)
 
 
 def _verified_solutions(task: Task, problems: list[Problem]) -> tuple[list[Trace], Counter[str]]:
@@ -62,42 +137,31 @@ def write_worked_traces(context: RunContext, stage: StageDirectory, events: Even
         TaskError: The task has no worked solution that its own verifier accepts.
     """
     task = load_task(context.recipe.task.spec)
-    needed = _problems_needed(context)
-    problems = train_problems(context, first=0, count=sum(needed.values()))
+    parts = problem_parts(context.recipe)
     counts: dict[str, JSON] = {}
-    start = 0
-    for name, count in needed.items():
-        part = problems[start : start + count]
-        start += count
-        if name == "sample":  # these problems are the teacher's to answer
+    for name in ("teach", "students"):
+        if name not in parts:
             continue
-        kept, dropped = _verified_solutions(task, part)
-        if not kept:
-            raise TaskError(
-                f"{task.name} has no worked solutions that its verifier accepts.",
-                hint="Choose a task with worked solutions (`spiritsafe tasks list`).",
-            )
-        write_traces(stage.path / f"{name}.jsonl", kept)
-        counts[name] = {"asked": len(part), "verified": len(kept), "dropped": dict(dropped)}
-        events.progress(start, len(problems), "problems")
+        problems = train_problems(context, first=parts[name].first, count=parts[name].count)
+        counts[name] = _write_solutions(task, problems, stage.path / f"{name}.jsonl")
+        events.progress(len(problems), len(problems), "problems")
     return {"counts": counts, "summary": ", ".join(f"{name} {_kept(value)}" for name, value in counts.items())}
+
+
+def _write_solutions(task: Task, problems: list[Problem], path: Path) -> dict[str, JSON]:
+    kept, dropped = _verified_solutions(task, problems)
+    if not kept:
+        raise TaskError(
+            f"{task.name} has no worked solutions that its verifier accepts.",
+            hint="Choose a task with worked solutions (`spiritsafe tasks list`).",
+        )
+    write_traces(path, kept)
+    return {"asked": len(problems), "verified": len(kept), "dropped": dict(dropped)}
 
 
 def _kept(value: JSON) -> str:
     counts = dict(value) if isinstance(value, dict) else {}
     return f"{counts.get('verified')} of {counts.get('asked')} verified"
-
-
-def _problems_needed(context: RunContext) -> dict[str, int]:
-    """Consecutive, disjoint parts of the train bucket: who gets how many problems."""
-    recipe = context.recipe
-    needed = {"teach": recipe.teach.problems}
-    if recipe.sample is not None:
-        needed["sample"] = recipe.sample.problems
-    worked = [student.problems for student in recipe.students if "worked" in student.traces]
-    if worked:
-        needed["students"] = max(worked)
-    return needed
 
 
 def worked_traces(context: RunContext, name: Literal["teach", "students"]) -> list[Trace]:
@@ -111,12 +175,27 @@ def student_traces(context: RunContext, kinds: Sequence[str], count: int) -> lis
     A student that wants fewer gets a part of what another one gets, so one cache of the teacher's signal serves all.
     """
     traces: list[Trace] = []
-    if "sampled" in kinds:
-        traces += sampled_traces(context)
-    if "worked" in kinds:
-        traces += worked_traces(context, "students")
+    for name in sorted(kinds, key=("sampled", WORKED, *kinds).index):
+        traces += traces_of(context, name)
     random.Random(context.seed("mix")).shuffle(traces)
     return traces[:count]
+
+
+def traces_of(context: RunContext, name: str) -> list[Trace]:
+    """A set of answers by its name."""
+    if name == WORKED:
+        return worked_traces(context, "students")
+    return sampled_traces(context) if name == "sampled" else read_traces(context.stage(name).path / _TRACES)
+
+
+def tune_traces(context: RunContext, wanted: dict[str, int]) -> dict[str, list[Trace]]:
+    """So many answers of each set; fewer where a set has fewer."""
+    chosen = {}
+    for name, count in wanted.items():
+        traces = traces_of(context, name)
+        random.Random(context.seed("mix", name)).shuffle(traces)
+        chosen[name] = traces[:count]
+    return chosen
 
 
 def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -124,10 +203,44 @@ def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink
     recipe = context.recipe.sample
     if recipe is None:
         raise TaskError("The recipe has no [sample] section.", hint="Add one.")
-    task = load_task(context.recipe.task.spec)
-    problems = train_problems(context, first=context.recipe.teach.problems, count=recipe.problems)
+    part = problem_parts(context.recipe)["sample"]
+    problems = train_problems(context, first=part.first, count=part.count)
+    return _sample(context, stage, events, "teacher", load_task(part.task), problems, recipe, seed=("sample",))
+
+
+def sample_for(step: SampleStep, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """A step's answers: worked solutions, or a model's verified attempts."""
+    task = load_task(step.task or context.recipe.task.spec)
+    problems = problems_of(context, step.name)
+    if step.start == WORKED:
+        counts = _write_solutions(task, problems, stage.path / _TRACES)
+        return {**counts, "summary": _kept(counts)}
+    if step.sampling is None:
+        raise TypeError("a step that samples from a model says how")
+    recipe = SampleRecipe(
+        problems=step.problems,
+        num_samples=step.num_samples,
+        keep=step.keep,
+        sampling=step.sampling,
+        shard_size=step.shard_size,
+    )
+    return _sample(context, stage, events, step.start, task, problems, recipe, seed=("sample", step.name))
+
+
+def _sample(
+    context: RunContext,
+    stage: StageDirectory,
+    events: EventSink,
+    model: str,
+    task: Task,
+    problems: list[Problem],
+    recipe: SampleRecipe,
+    *,
+    seed: tuple[str, ...],
+) -> dict[str, JSON]:
+    directory = model_directory(context, model)
     generator = open_generator(
-        context.stage("teach").path / "model",
+        directory,
         max_batch=context.recipe.engine.max_batch,
         max_context=context.recipe.engine.max_context,
         device=context.device,
@@ -140,7 +253,7 @@ def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink
             generator,
             recipe.sampling,
             num_samples=recipe.num_samples,
-            seed=context.seed("sample"),
+            seed=context.seed(*seed),
             directory=stage.path / "attempts",
             shard_size=recipe.shard_size,
             events=events,
@@ -149,9 +262,13 @@ def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink
         generator.close()
     kept, counts = verified(stage.path / "attempts", max_per_problem=recipe.keep)
     by_id = {problem.id: problem for problem in problems}
+    vocabulary = ChatFormat(directory).vocab_fingerprint
     write_traces(
-        stage.path / "traces.jsonl",
-        [Trace(problem=by_id[name], text=attempt.text, token_ids=attempt.token_ids) for name, attempt in kept],
+        stage.path / _TRACES,
+        [
+            Trace(problem=by_id[name], text=attempt.text, token_ids=attempt.token_ids, vocabulary=vocabulary)
+            for name, attempt in kept
+        ],
     )
     write_json(stage.path / "report.json", counts.to_json())
     return {
@@ -159,10 +276,11 @@ def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink
         "asked": counts.num_asked,
         "verified": counts.num_kept,
         "dropped": {str(reason): count for reason, count in counts.dropped.items()},
+        "compute": Compute.generating(report.num_tokens, read_checkpoint(directory).num_parameters).to_json(),
         "summary": f"{counts.num_kept} of {counts.num_asked} attempts verified",
     }
 
 
 def sampled_traces(context: RunContext) -> list[Trace]:
     """The teacher's verified attempts."""
-    return read_traces(context.stage("sample").path / "traces.jsonl")
+    return read_traces(context.stage("sample").path / _TRACES)

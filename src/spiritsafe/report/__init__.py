@@ -6,6 +6,14 @@ self-contained page) and ``terminal_summary`` (plain text).
 
 from __future__ import annotations
 
+from spiritsafe.report.compute import (
+    CURVE_SUFFIXES,
+    build_compute_page,
+    build_compute_svg,
+    compute_section,
+    write_compute,
+)
+from spiritsafe.report.compute_words import compute_table
 from spiritsafe.report.data import (
     AccuracyPoint,
     Inputs,
@@ -30,20 +38,29 @@ from spiritsafe.report.evidence import (
     Verification,
     VerificationStep,
 )
+from spiritsafe.report.learning import Arm, ArmKind, MadeRow, PassPoint, Reinforced, RewardRun, RoundPoint, Versus
 from spiritsafe.report.page import build_report, write_report
 from spiritsafe.report.terminal import terminal_summary
 
 __all__ = [
+    "CURVE_SUFFIXES",
     "AccuracyPoint",
+    "Arm",
+    "ArmKind",
     "CertificateReference",
     "ExamInfo",
     "Inputs",
     "LossPoint",
+    "MadeRow",
     "MemoryUse",
     "Outcomes",
+    "PassPoint",
     "PublicHalf",
+    "Reinforced",
     "ReportData",
+    "RewardRun",
     "Role",
+    "RoundPoint",
     "RunInfo",
     "Rung",
     "Source",
@@ -54,7 +71,13 @@ __all__ = [
     "Transcript",
     "Verification",
     "VerificationStep",
+    "Versus",
+    "build_compute_page",
+    "build_compute_svg",
     "build_report",
+    "compute_section",
+    "compute_table",
     "terminal_summary",
+    "write_compute",
     "write_report",
 ]

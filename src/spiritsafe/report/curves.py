@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from spiritsafe.report.axes import Axis, linear_axis
 from spiritsafe.report.data import AccuracyPoint, LossPoint, TrainingCurve
+from spiritsafe.report.frame import FRAME_HEIGHT, chart_axes, chart_frame, decimal_labels, polyline
 from spiritsafe.report.markup import Html, join, tag
-from spiritsafe.report.numbers import scaled_count, score_text, tick_count
-from spiritsafe.report.svg import Drawing, marker, svg_line, svg_text
+from spiritsafe.report.numbers import scaled_count, score_text
+from spiritsafe.report.svg import Drawing, marker, svg_line
 
 __all__ = ["MAX_POINTS", "Bucket", "accuracy_drawing", "loss_drawing", "thinned"]
 
@@ -50,38 +50,6 @@ def thinned(losses: tuple[LossPoint, ...]) -> tuple[Bucket, ...]:
     return tuple(buckets)
 
 
-def _axes(width: int, last_token: int, low: float, high: float) -> tuple[Axis, Axis]:
-    num_ticks = 4 if width < 400 else 5
-    across = linear_axis(0.0, float(max(last_token, 1)), start=50.0, end=width - 18.0, at_most=num_ticks)
-    up = linear_axis(low, high, start=230.0, end=14.0, at_most=5)
-    return across, up
-
-
-def _frame(across: Axis, up: Axis, labels: tuple[str, ...], title: str) -> Html:
-    parts = [svg_line(across.start, up(tick), across.end, up(tick), "grid") for tick in up.ticks]
-    parts += [
-        svg_text(across.start - 8, up(tick) + 4.5, label, class_="t tick", anchor="end")
-        for tick, label in zip(up.ticks, labels, strict=True)
-    ]
-    parts.append(svg_line(across.start, up.start, across.end, up.start, "baseline"))
-    for tick in across.ticks:
-        parts.append(svg_line(across(tick), up.start, across(tick), up.start + 5, "baseline"))
-        parts.append(svg_text(across(tick), up.start + 21, tick_count(tick), class_="t tick", anchor="middle"))
-    middle = (across.start + across.end) / 2
-    parts.append(svg_text(middle, up.start + 43, title, class_="t axis", anchor="middle"))
-    return join(parts)
-
-
-def _decimals(ticks: tuple[float, ...]) -> tuple[str, ...]:
-    step = ticks[1] - ticks[0]
-    digits = next((digits for digits in range(7) if abs(round(step, digits) - step) < step / 1000), 6)
-    return tuple(f"{tick:.{digits}f}".replace("-", "−") for tick in ticks)
-
-
-def _path(points: list[tuple[float, float]], class_: str) -> Html:
-    return tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=class_)
-
-
 def _steps_words(points: tuple[LossPoint, ...] | tuple[AccuracyPoint, ...]) -> str:
     return f"tokens seen (steps {points[0].step} to {points[-1].step})"
 
@@ -92,13 +60,13 @@ def loss_drawing(curve: TrainingCurve) -> Drawing:
     low, high = min(bucket.low for bucket in buckets), max(bucket.high for bucket in buckets)
 
     def draw(width: int) -> tuple[float, Html]:
-        across, up = _axes(width, curve.losses[-1].num_tokens, low, high)
-        frame = _frame(across, up, _decimals(up.ticks), _steps_words(curve.losses))
+        across, up = chart_axes(width, curve.losses[-1].num_tokens, low, high)
+        frame = chart_frame(across, up, decimal_labels(up.ticks), _steps_words(curve.losses))
         line = [(across(bucket.num_tokens), up(bucket.mean)) for bucket in buckets]
         upper = [(across(bucket.num_tokens), up(bucket.high)) for bucket in buckets]
         lower = [(across(bucket.num_tokens), up(bucket.low)) for bucket in reversed(buckets)]
         band = tag("polygon", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in upper + lower), class_="band")
-        return 280, join([frame, band, _path(line, "curve")])
+        return FRAME_HEIGHT, join([frame, band, polyline(line, "curve")])
 
     return draw
 
@@ -110,10 +78,10 @@ def accuracy_drawing(curve: TrainingCurve) -> Drawing:
     high = max(point.score.high for point in points)
 
     def draw(width: int) -> tuple[float, Html]:
-        across, up = _axes(width, last, 0.0, high)
+        across, up = chart_axes(width, last, 0.0, high)
         labels = tuple(f"{100 * tick:g}" for tick in up.ticks)
-        parts = [_frame(across, up, labels, _steps_words(points))]
-        parts.append(_path([(across(point.num_tokens), up(point.score.value)) for point in points], "trend"))
+        parts = [chart_frame(across, up, labels, _steps_words(points))]
+        parts.append(polyline([(across(point.num_tokens), up(point.score.value)) for point in points], "trend"))
         for point in points:
             x, bottom, top = across(point.num_tokens), up(point.score.low), up(point.score.high)
             words = f"{scaled_count(point.num_tokens)} tokens: {score_text(point.score)}"
@@ -127,6 +95,6 @@ def accuracy_drawing(curve: TrainingCurve) -> Drawing:
                     marker("student", x, up(point.score.value)),
                 )
             )
-        return 280, join(parts)
+        return FRAME_HEIGHT, join(parts)
 
     return draw

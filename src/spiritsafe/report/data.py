@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict
 from spiritsafe.core.stats import Estimate
 from spiritsafe.report.evidence import ExamInfo, Outcomes, Role, Rung, Verification
+from spiritsafe.report.learning import MadeRow, Reinforced, Versus
 
 __all__ = [
     "AccuracyPoint",
@@ -178,8 +179,11 @@ class ReportData(Record):
 
     Attributes:
         stages: In the order they ran.
-        ladder: Base and teacher first, then students from large to small; the report keeps the order given.
+        ladder: Base and teacher first, then what steps and students made; the report keeps the order given.
         exam: None when no exam was sat.
+        made: The staircase: every model and set of answers in the order of making, with what it took.
+        reinforced: What learning by reward did, one a step.
+        versus: Pairs of models that the recipe asked to compare.
         lineage: Every model of the run with its parents and licences.
     """
 
@@ -188,6 +192,9 @@ class ReportData(Record):
     stages: tuple[Stage, ...] = ()
     curves: tuple[TrainingCurve, ...] = ()
     ladder: tuple[Rung, ...] = ()
+    made: tuple[MadeRow, ...] = ()
+    reinforced: tuple[Reinforced, ...] = ()
+    versus: tuple[Versus, ...] = ()
     exam: ExamInfo | None = None
     outcomes: tuple[Outcomes, ...] = ()
     transcripts: tuple[Transcript, ...] = ()
@@ -220,5 +227,10 @@ class ReportData(Record):
             yield from (estimate for estimate in (rung.sealed, rung.change, rung.gain_kept) if estimate)
             if rung.public:
                 yield from (rung.public.score, rung.public.gap.gap)
+        yield from (row.gain for row in self.made if row.gain)
+        for pair in self.versus:
+            yield from (pair.first_sealed, pair.second_sealed, pair.difference)
+        for step in self.reinforced:
+            yield from step.estimates()
         for curve in self.curves:
             yield from (point.score for point in curve.accuracies)

@@ -25,7 +25,8 @@ __all__ = [
     "VerificationStep",
 ]
 
-Role = Literal["base", "teacher", "student"]
+Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control"]
+"""What a model is in its run: steps make "reinforced" and "tuned" ones; a "control" stands beside one of them."""
 
 
 @final

@@ -26,6 +26,7 @@ __all__ = [
     "speed_text",
     "tick_count",
     "time_text",
+    "work_text",
 ]
 
 _NBSP = "\u00a0"
@@ -131,6 +132,11 @@ def time_text(seconds: float) -> str:
         return f"{whole // 60}{_NBSP}min {whole % 60:02d}{_NBSP}s"
     minutes = round(seconds / 60)
     return f"{minutes // 60}{_NBSP}h {minutes % 60:02d}{_NBSP}min"
+
+
+def work_text(operations: float) -> str:
+    """``3.20 TFLOP``."""
+    return f"{_scaled(operations, ('', 'k', 'M', 'G', 'T', 'P', 'E'))}FLOP"
 
 
 def date_text(moment: datetime) -> str:

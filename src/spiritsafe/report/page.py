@@ -19,13 +19,17 @@ from spiritsafe.report.making import curves_section, inputs_section, memory_sect
 from spiritsafe.report.markup import Html, paragraph, tag
 from spiritsafe.report.numbers import date_text, time_text
 from spiritsafe.report.results import key_figures, ladder_section, outcomes_section, public_section
+from spiritsafe.report.rewards import rewards_section
+from spiritsafe.report.staircase import staircase_section
 from spiritsafe.report.talks import transcripts_section
 from spiritsafe.report.wording import headline, headline_support
 
-__all__ = ["build_report", "write_report"]
+__all__ = ["build_report", "page_head", "write_report"]
 
 _CONTENTS = (
     ("ladder", "Ladder"),
+    ("steps", "Step by step"),
+    ("rewards", "Learning by reward"),
     ("public", "Public and sealed"),
     ("outcomes", "Every problem"),
     ("inputs", "What went in"),
@@ -48,6 +52,8 @@ def build_report(data: ReportData) -> str:
         tag(
             "main",
             ladder_section(data),
+            staircase_section(data),
+            rewards_section(data),
             public_section(data),
             outcomes_section(data),
             inputs_section(data),
@@ -61,7 +67,7 @@ def build_report(data: ReportData) -> str:
         ),
         tag("footer", paragraph("Made by spiritsafe. This page is one file: it loads nothing and runs no script.")),
     )
-    return f'<!doctype html>\n<html lang="en">\n{_head(data)}\n{body}\n</html>\n'
+    return f'<!doctype html>\n<html lang="en">\n{page_head(f"{data.run.name}: spiritsafe report")}\n{body}\n</html>\n'
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -77,7 +83,8 @@ def _style() -> str:
     return resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
 
 
-def _head(data: ReportData) -> Html:
+def page_head(title: str) -> Html:
+    """The head of a page that loads nothing: its policy admits the style sheet inside, and nothing else."""
     style = _style()
     fingerprint = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     policy = f"default-src 'none'; style-src 'sha256-{fingerprint}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -88,7 +95,7 @@ def _head(data: ReportData) -> Html:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{data.run.name}: spiritsafe report"),
+        tag("title", title),
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(style)),
     )
@@ -115,10 +122,16 @@ def _header(data: ReportData) -> Html:
         ),
         tag(
             "nav",
-            tag("ul", *(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in _CONTENTS)),
+            tag("ul", *(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in _contents(data))),
             aria_label="Contents",
         ),
     )
+
+
+def _contents(data: ReportData) -> list[tuple[str, str]]:
+    """The parts of this page: two of them only runs with steps have."""
+    absent = {name for name, there in (("steps", data.made), ("rewards", data.reinforced)) if not there}
+    return [(anchor, title) for anchor, title in _CONTENTS if anchor not in absent]
 
 
 def _mark() -> Html:

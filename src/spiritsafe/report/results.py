@@ -25,7 +25,7 @@ from spiritsafe.report.numbers import (
 from spiritsafe.report.rows import Mark, Row, row_chart
 from spiritsafe.report.svg import FULL, figure, share_bar
 from spiritsafe.report.tables import Column, nothing, stacked, table
-from spiritsafe.report.wording import best_student, confidence_text, gap_sentence
+from spiritsafe.report.wording import best_student, confidence_text, gap_sentence, seeds_of
 
 __all__ = ["key_figures", "ladder_section", "outcomes_section", "public_section"]
 
@@ -45,8 +45,16 @@ def key_figures(data: ReportData) -> Html | None:
     student, teacher = best_student(data), data.rung_of("teacher")
     if student is None or student.sealed is None:
         return None
-    figures = [("Sealed exam score", score_value(student.sealed), score_range(student.sealed))]
-    if student.change:
+    seeds = seeds_of(data, student)
+    if seeds is not None:
+        step, arm = seeds
+        figures = [
+            (f"Sealed exam score, {arm.num_seeds} seeds", score_value(arm.sealed), score_range(arm.sealed)),
+            (f"Gain over {step.start}", f"{change_value(arm.gain)} points", change_range(arm.gain)),
+        ]
+    else:
+        figures = [("Sealed exam score", score_value(student.sealed), score_range(student.sealed))]
+    if student.change and seeds is None:
         figures.append(
             ("Change against the base", f"{change_value(student.change)} points", change_range(student.change))
         )

@@ -69,7 +69,8 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
     """A mark whose shape tells the role too, for those who do not tell the colours apart.
 
     Args:
-        shape: "base" is a square, "teacher" a diamond, "student" a circle.
+        shape: "base" is a square, "teacher" a diamond, "student" a circle, "reinforced" and "tuned" are triangles,
+            a "control" is a cross.
         x: Centre.
         y: Centre.
         hollow: Drawn as an outline.
@@ -80,6 +81,12 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
     if shape == "teacher":
         corners = ((x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y))
         return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in corners), class_=class_)
+    if shape in ("reinforced", "tuned"):
+        tip = -6.5 if shape == "reinforced" else 6.5
+        triangle = ((x, y + tip), (x + 6.5, y - tip * 0.75), (x - 6.5, y - tip * 0.75))
+        return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in triangle), class_=class_)
+    if shape == "control":
+        return tag("path", d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m-10 0l10 -10", class_=f"{class_} cross")
     return tag("circle", cx=float(x), cy=float(y), r="5.5", class_=class_)
 
 

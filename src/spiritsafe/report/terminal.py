@@ -7,6 +7,7 @@ models are called.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.text import Text
 from spiritsafe.core.stats import Estimate
 from spiritsafe.report.data import ReportData
 from spiritsafe.report.evidence import Rung
+from spiritsafe.report.learning import MadeRow, Reinforced
 from spiritsafe.report.markup import visible
 from spiritsafe.report.numbers import (
     change_range,
@@ -26,12 +28,16 @@ from spiritsafe.report.numbers import (
     share_text,
     speed_text,
     time_text,
+    work_text,
 )
+from spiritsafe.report.reward_wording import findings, versus_sentence, warnings_of
 from spiritsafe.report.wording import confidence_text, gap_sentence, headline
 
-__all__ = ["WIDTH", "terminal_summary"]
+__all__ = ["WIDTH", "printed", "terminal_summary"]
 
 WIDTH = 100
+_MOST_GAPS = 5
+_SIGN = 0.05
 _PERCENT = "\u00a0%"
 
 
@@ -44,17 +50,21 @@ def terminal_summary(data: ReportData) -> str:
             f"Brackets: {confidence_text(data)} intervals. Change: against the base on the same problems, in points."
         )
         parts.append(_wrapped(notes))
-    parts += [_wrapped(f"{rung.name}: {gap_sentence(rung)}") for rung in data.ladder if rung.public]
+    if data.made:
+        parts.append(_staircase(data.made))
+    parts += [_wrapped(versus_sentence(pair)) for pair in data.versus]
+    parts += [_wrapped(f"{step.name}: {' '.join((*findings(step), *_warned(step)))}") for step in data.reinforced]
+    parts += _gaps(data)
     separation = data.verification.separation if data.verification else "no certificate"
     parts.append(_wrapped(f"{data.run.name}: {len(data.stages)} stages, {time_text(data.total_s)}; {separation}."))
     return "\n\n".join(parts)
 
 
 def _wrapped(text: str) -> str:
-    return _printed(Text(visible(text)))
+    return printed(Text(visible(text)))
 
 
-def _printed(content: Text | Table) -> str:
+def printed(content: Text | Table) -> str:
     """As a terminal of this width shows it: wide characters count double, long words are folded."""
     console = Console(file=io.StringIO(), width=WIDTH, no_color=True, force_terminal=False, legacy_windows=False)
     with console.capture() as captured:
@@ -70,7 +80,45 @@ def _ladder(data: ReportData) -> str:
     teacher = data.rung_of("teacher")
     for rung in data.ladder:
         table.add_row(*(Text(visible(cell).replace("\n", " ⏎ ")) for cell in _cells(rung, teacher)))
-    return _printed(table)
+    return printed(table)
+
+
+def _warned(step: Reinforced) -> list[str]:
+    count = len(warnings_of(step))
+    return [f"Warnings and alarms: {count}, in the report."] if count else []
+
+
+def _gaps(data: ReportData) -> list[str]:
+    """What the public-against-sealed test says of each model; of many models, of those with a sign of studying."""
+    sat = [rung for rung in data.ladder if rung.public]
+    if len(sat) <= _MOST_GAPS:
+        return [_wrapped(f"{rung.name}: {gap_sentence(rung)}") for rung in sat]
+    studied = [rung for rung in sat if rung.public and rung.public.gap.p_value < _SIGN]
+    rest = f"Public against sealed: {len(sat) - len(studied)} of {len(sat)} models show no sign of studying (report)."
+    return [*(_wrapped(f"{rung.name}: {gap_sentence(rung)}") for rung in studied), _wrapped(rest)]
+
+
+def _staircase(made: Sequence[MadeRow]) -> str:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 0, 0, 1))
+    table.add_column("Made", overflow="fold")
+    table.add_column("From", overflow="fold")
+    table.add_column("What went in", overflow="fold")
+    table.add_column("Operations", justify="right", no_wrap=True)
+    table.add_column("Gain over start", justify="right", no_wrap=True)
+    for row in made:
+        cells = [
+            row.name,
+            row.start or "-",
+            row.counts or "-",
+            work_text(row.flops) if row.flops else "-",
+            _change(row.gain) if row.gain else "-",
+        ]
+        table.add_row(*(Text(visible(cell).replace("\n", " ⏎ ")) for cell in cells))
+    return printed(table)
+
+
+def _change(change: Estimate) -> str:
+    return f"{change_value(change)} [{change_range(change).replace(' to ', ', ')}]"
 
 
 def _cells(rung: Rung, teacher: Rung | None) -> list[str]:
@@ -80,9 +128,7 @@ def _cells(rung: Rung, teacher: Rung | None) -> list[str]:
         f"{size} {share_text(rung.weight_bytes, teacher.weight_bytes)}" if teacher else size,
         "-" if rung.tokens_per_s is None else speed_text(rung.tokens_per_s),
         "did not sit" if rung.sealed is None else _score(rung.sealed, 1),
-        "-"
-        if rung.change is None
-        else f"{change_value(rung.change)} [{change_range(rung.change).replace(' to ', ', ')}]",
+        "-" if rung.change is None else _change(rung.change),
         "-" if rung.gain_kept is None else _score(rung.gain_kept, 0),
     ]
 

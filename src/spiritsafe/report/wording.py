@@ -6,8 +6,10 @@ In: :class:`ReportData`. Out: plain text. A sentence never claims more than its 
 from __future__ import annotations
 
 from spiritsafe.core.certificates import Separation
+from spiritsafe.core.stats import Estimate
 from spiritsafe.report.data import ReportData
 from spiritsafe.report.evidence import Role, Rung, Verification
+from spiritsafe.report.learning import Arm, Reinforced
 from spiritsafe.report.markup import shorten
 from spiritsafe.report.numbers import change_range, change_text, change_value, score_text, share_text
 
@@ -17,6 +19,7 @@ __all__ = [
     "gap_sentence",
     "headline",
     "headline_support",
+    "seeds_of",
     "separation_words",
 ]
 
@@ -46,8 +49,11 @@ def confidence_text(data: ReportData) -> str:
 
 
 def best_student(data: ReportData) -> Rung | None:
-    """The student with the highest sealed score, the smaller one on a tie; any student when none sat."""
-    students = [rung for rung in data.ladder if rung.role == "student"]
+    """What was made with the highest sealed score, the smaller one on a tie; any such model when none sat.
+
+    That is a student, or a model that a step made; controls are none.
+    """
+    students = [rung for rung in data.ladder if rung.role in ("student", "reinforced", "tuned")]
     sat = [rung for rung in students if rung.sealed is not None]
     if sat:
         return max(sat, key=lambda rung: (rung.sealed.value if rung.sealed else 0.0, -rung.weight_bytes))
@@ -76,14 +82,33 @@ def headline(data: ReportData) -> str:
     if rung.change is None:
         scored = score_text(rung.sealed)
         return f"{name} scored {scored} on the sealed exam; without a base there is no gain to state."
-    change, digits = rung.change, _digits(rung.change.value)
-    interval = f"({change_range(change, digits)})"
-    points = change_value(change, digits).lstrip("+−")
-    if change.low > 0:
-        return f"{name} gained {points} points {interval} on the sealed exam{_size_words(data, rung)}."
-    if change.high < 0:
-        return f"{name} lost {points} points {interval} on the sealed exam."
-    return f"No gain shown: {name} changed by {change_value(change, digits)} points {interval} on the sealed exam."
+    seeds = seeds_of(data, rung)
+    if seeds is not None:
+        step, arm = seeds
+        where = f"over {shorten(step.start, 60)} on the sealed exam, {arm.num_seeds} seeds together"
+        return _gained(shorten(step.name, 60), arm.gain, where)
+    if rung.change.low > 0:
+        return _gained(name, rung.change, f"on the sealed exam{_size_words(data, rung)}")
+    return _gained(name, rung.change, "on the sealed exam")
+
+
+def seeds_of(data: ReportData, rung: Rung) -> tuple[Reinforced, Arm] | None:
+    """The step that a model is one of several seeds of, and all of them together: the best of some is no finding."""
+    for step in data.reinforced:
+        arm = next((arm for arm in step.arms if arm.kind == "reinforced"), None)
+        if arm is not None and arm.num_seeds > 1 and any(run.name == rung.name for run in step.runs):
+            return step, arm
+    return None
+
+
+def _gained(name: str, gain: Estimate, where: str) -> str:
+    digits = _digits(gain.value)
+    interval, points = f"({change_range(gain, digits)})", change_value(gain, digits).lstrip("+−")
+    if gain.low > 0:
+        return f"{name} gained {points} points {interval} {where}."
+    if gain.high < 0:
+        return f"{name} lost {points} points {interval} {where}."
+    return f"No gain shown: {name} changed by {change_value(gain, digits)} points {interval} {where}."
 
 
 def _size_words(data: ReportData, rung: Rung) -> str:
@@ -96,11 +121,11 @@ def _size_words(data: ReportData, rung: Rung) -> str:
 def headline_support(data: ReportData) -> str:
     """The second sentence: what the comparison rests on."""
     missing: dict[Role, str] = {
-        "student": "No student was made in this run.",
         "teacher": "No teacher was trained in this run.",
         "base": "The base model did not sit, so changes cannot be stated.",
     }
-    sentences = [text for role, text in missing.items() if data.ladder and data.rung_of(role) is None]
+    sentences = ["No student was made in this run."] if data.ladder and best_student(data) is None else []
+    sentences += [text for role, text in missing.items() if data.ladder and data.rung_of(role) is None]
     if data.exam is None:
         sentences.append("No exam was sat.")
     else:

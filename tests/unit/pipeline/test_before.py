@@ -12,7 +12,7 @@ from spiritsafe.core.files import read_json
 from spiritsafe.models import Document, LoadedModel, load_model
 from spiritsafe.pipeline import before
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
-from spiritsafe.pipeline.plan import MemoryCheck
+from spiritsafe.pipeline.memory import MemoryCheck
 from spiritsafe.pipeline.teach import documents_of
 from spiritsafe.pipeline.traces import worked_traces
 
@@ -24,7 +24,7 @@ def teacher(tiny_run: Path) -> LoadedModel:
 
 def test_every_training_stage_leaves_its_audit(tiny_run: Path) -> None:
     found = {path.parent.name[3:]: read_json(path) for path in tiny_run.glob("stages/*/audit.json")}
-    assert set(found) == {"teach", "student", "on-policy"}
+    assert set(found) == {"teach", "tuned", "student", "on-policy"}
     for report in found.values():
         assert report["ends_supervised"] == report["num_documents"] > 0
     assert found["student"]["prompt"]["same_tokens"] is True

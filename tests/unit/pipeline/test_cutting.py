@@ -11,7 +11,8 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files import read_json
 from spiritsafe.models import load_model, measure_bytes, predict_footprint, read_cut_plan
 from spiritsafe.pipeline.cutting import byte_budget, cut_stage, make_cut
-from spiritsafe.pipeline.student_recipe import CutRecipe
+from spiritsafe.pipeline.graph import nodes_of
+from spiritsafe.pipeline.student_recipe import CutRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of
 from spiritsafe.pipeline.traces import student_traces
 
@@ -19,18 +20,32 @@ from spiritsafe.pipeline.traces import student_traces
 def test_students_with_the_same_cut_share_a_stage(tiny_run: Path, tmp_path: Path) -> None:
     context = context_after(tiny_run, tmp_path, student={"repeat": 2})
     first = context.recipe.students[0]
-    other = first.model_copy(update={"name": "other", "objective": "jsd", "start": "random"})
-    deeper = first.model_copy(update={"name": "deeper", "share": 0.9})
-    students = (first, other, deeper)
-    assert [cut_stage(s, students) for s in (*first.copies, other, deeper)] == [
-        "cut-student",
-        "cut-student",
-        "cut-student",
-        "cut-deeper",
+    other = first.model_copy(update={"name": "other", "repeat": 1, "objective": "jsd", "start": "random"})
+    deeper = first.model_copy(update={"name": "deeper", "repeat": 1, "share": 0.9})
+    nodes = nodes_of((first, other, deeper), ())
+    assert [(node.name, cut_stage(node.recipe, nodes)) for node in nodes] == [
+        ("student-1", "cut-student"),
+        ("student-2", "cut-student"),
+        ("other", "cut-student"),
+        ("deeper", "cut-deeper"),
     ]
     raced = first.model_copy(update={"shape": "race"})
     slower = raced.model_copy(update={"name": "slower", "train": raced.train.model_copy(update={"learning_rate": 1.0})})
-    assert cut_stage(slower, (raced, slower)) == "cut-slower"
+    assert cut_stage(slower, nodes_of((raced, slower), ())) == "cut-slower"
+
+
+def test_students_of_other_teachers_have_cuts_of_their_own(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path, student={"teacher": "rl", "repeat": 2})
+    taught = context.recipe.students[0].model_copy(update={"name": "taught", "teacher": "teacher"})
+    steps = (context.recipe.steps[0].model_copy(update={"repeat": 2, "controls": ()}),)
+    nodes = nodes_of((context.recipe.students[0], taught), steps)
+    cuts = {node.name: cut_stage(node.recipe, nodes) for node in nodes if isinstance(node.recipe, StudentRecipe)}
+    assert cuts == {
+        "student-1": "cut-student-1",
+        "student-2": "cut-student-2",
+        "taught-1": "cut-taught",
+        "taught-2": "cut-taught",
+    }
 
 
 def test_the_budget_counts_weights_and_cache(tiny_run: Path) -> None:

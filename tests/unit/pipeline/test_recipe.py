@@ -6,6 +6,7 @@ import pytest
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import RecipeError
+from spiritsafe.pipeline import recipe as recipe_module
 from spiritsafe.pipeline.recipe import load_recipe, packaged_recipes
 
 
@@ -85,6 +86,55 @@ def test_missing_and_broken_recipes_say_what_to_do(tmp_path: Path) -> None:
     broken.write_text("name = [")
     with pytest.raises(RecipeError, match="not valid TOML"):
         load_recipe(str(broken))
+
+
+def test_a_comparison_names_models_of_the_run() -> None:
+    recipe, _ = load_recipe("tiny", ('compare=[{ first = "tuned", second = "rl" }]',))
+    assert [(pair.first, pair.second) for pair in recipe.compare] == [("tuned", "rl")]
+    with pytest.raises(RecipeError, match="did you mean 'tuned'"):
+        load_recipe("tiny", ('compare=[{ first = "tunde", second = "rl" }]',))
+
+
+def test_what_is_made_is_in_order_whatever_is_overridden() -> None:
+    recipe, _ = load_recipe("tiny")
+    assert [node.name for node in recipe.nodes] == [
+        *("rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned", "student", "on-policy"),
+    ]
+    assert [node.name for node in recipe.models] == [node.name for node in recipe.nodes if node.name != "harvest"]
+    fewer = recipe.model_copy(update={"steps": ()})
+    assert [node.name for node in fewer.nodes] == ["student", "on-policy"]
+
+
+def test_a_tune_step_on_sampled_traces_needs_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    steps = """
+[[steps]]
+kind = "tune"
+name = "tuned"
+from = "base"
+traces = { sampled = 3 }
+train = { learning_rate = 1e-3, tokens_per_step = 64, micro_batch_tokens = 64, max_epochs = 1 }
+"""
+    text = (Path(recipe_module.__file__).parent / "recipes" / "rl-cpu.toml").read_text("utf-8")
+    path.write_text(text[: text.index("[[steps]]")] + steps + text[text.index("[exam]") :])
+    with pytest.raises(RecipeError, match=r"\[sample\]"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", ["r1", "r1-tiny"])
+def test_the_staircase_is_r1s(name: str) -> None:
+    """Cold start, reinforcement, rejection sampling, the base on what was kept, reinforcement over all tasks."""
+    recipe, _ = load_recipe(name)
+    made = [node for node in recipe.nodes if node.control is None]
+    assert [(node.name, node.made_of) for node in made] == [
+        ("reasoner", ("teacher",)),
+        ("harvest", ("reasoner",)),
+        ("tuned", ("base", "harvest", "worked")),
+        ("final", ("tuned",)),
+    ]
+    first, last = recipe.steps[0], recipe.steps[3]
+    assert first.task is not None
+    assert last.task is None
 
 
 def test_students_need_names_of_their_own() -> None:

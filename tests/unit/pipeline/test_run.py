@@ -98,7 +98,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tmp_path: Path) -> None:
     copy = fork_of(tiny_run, tmp_path)
     command = [sys.executable, "-m", "spiritsafe", "run", "tiny", "--root", str(tmp_path)]
@@ -110,11 +110,17 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
         ("04-teach", 0.3),
         ("05-sample", 0.1),
         ("06-capture", 0.05),
-        ("07-cut-student", 0.1),
-        ("08-student", 0.2),
-        ("10-on-policy", 0.3),
-        ("11-exam", 1.0),
-        ("11-exam", 4.0),
+        ("07-before-rl", 0.1),
+        ("08-rl", 0.15),
+        ("10-rl-random", 0.1),
+        ("10-rl-random", 0.3),
+        ("13-harvest", 0.1),
+        ("14-tuned", 0.1),
+        ("15-cut-student", 0.1),
+        ("16-student", 0.2),
+        ("18-on-policy", 0.3),
+        ("19-exam", 1.0),
+        ("19-exam", 4.0),
     ):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
@@ -127,7 +133,7 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert results_of(copy) == results_of(tiny_run)
-    assert len(results_of(copy)) == 4
+    assert len(results_of(copy)) == 9
 
 
 def test_torchrun_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from spiritsafe.models import ChatFormat, default_cache, find_source, resolve_source
 from spiritsafe.pipeline.recipe import Recipe, load_recipe
-from spiritsafe.pipeline.stage_cost import DocumentSize, stage_costs, student_config, typical_document
+from spiritsafe.pipeline.stage_cost import (
+    DocumentSize,
+    joined,
+    reading_cost,
+    sampling_cost,
+    student_config,
+    training_cost,
+    typical_document,
+)
 from spiritsafe.tasks import load_task
 
 CONFIG: dict[str, Any] = {
@@ -30,42 +36,16 @@ def quickstart(*overrides: str) -> Recipe:
     return load_recipe("quickstart", overrides)[0]
 
 
-def costs(*overrides: str, size: DocumentSize = SIZE) -> dict[str, Any]:
-    return {cost.name: cost for cost in stage_costs(quickstart(*overrides), CONFIG, size)}
-
-
-def test_each_stage_counts_its_tokens() -> None:
-    found = costs()
-    assert list(found) == ["teach", "sample", "student", "exam"]
-    assert found["teach"].trained_tokens == 800 * 50
-    assert found["sample"].sampled_tokens == 128 * 10
-    assert found["student"].trained_tokens == 400 * 50
-    assert found["student"].read_tokens > 400 * 50  # the teacher reads them all, and the cut is calibrated
-    assert found["exam"].sampled_tokens == 240 * (28 + 10 + 10)
-
-
-def test_the_nearest_limit_of_a_run_holds() -> None:
-    assert costs("teach.train.max_steps=2")["teach"].trained_tokens == 2 * 400
-    assert costs("teach.train.max_tokens=777")["teach"].trained_tokens == 777
-
-
-def test_work_follows_what_is_done() -> None:
-    usual = costs()
-    assert costs("teach.problems=400")["teach"].work.flops < usual["teach"].work.flops
-    assert costs("students.0.share=0.5", "students.0.criterion=influence")["student"].work.flops < (
-        usual["student"].work.flops
-    )
-    assert costs(size=SIZE.model_copy(update={"shared_tokens": 0}))["teach"].work.flops > usual["teach"].work.flops
-    assert costs("sample.num_samples=2")["sample"].work.flops == pytest.approx(2 * usual["sample"].work.flops)
-
-
-def test_only_a_live_teacher_reads_along() -> None:
-    recipe = quickstart("students.0.criterion=influence")
-    student = recipe.students[0]
-    alone = recipe.model_copy(update={"students": (student.model_copy(update={"objective": "traces"}),)})
-    with_teacher, without = (stage_costs(r, CONFIG, SIZE)[2] for r in (recipe, alone))
-    assert with_teacher.read_tokens - without.read_tokens == with_teacher.trained_tokens
-    assert with_teacher.work.flops > without.work.flops
+def test_costs_join_by_adding_up() -> None:
+    recipe = quickstart()
+    parts = [
+        training_cost("x", recipe.teach.train, 10, SIZE, CONFIG),
+        reading_cost("x", CONFIG, 10, SIZE, 512),
+        sampling_cost("x", CONFIG, 10, SIZE, 4, recipe),
+    ]
+    whole = joined("x", parts)
+    assert (whole.trained_tokens, whole.read_tokens, whole.sampled_tokens) == (500, 500, 40)
+    assert whole.work.flops == sum(part.work.flops for part in parts)
 
 
 def test_a_typical_document_is_measured_on_the_train_bucket() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.pipeline.recipe import load_recipe
+from spiritsafe.pipeline.recipe import load_recipe, packaged_recipes
 from spiritsafe.pipeline.student_recipe import StudentRecipe
 
 TRAIN = {"learning_rate": 1e-3, "tokens_per_step": 64, "micro_batch_tokens": 64, "max_epochs": 1}
@@ -42,6 +42,10 @@ def make(**changes: object) -> StudentRecipe:
         ({"share": None, "source": "tiny:1", "hidden": {"method": "index"}}, "procrustes"),
         ({"share": None, "source": "tiny:1", "calibration": 3}, "calibration"),
         ({"start": "random", "hidden": {"method": "index"}}, "procrustes"),
+        ({"traces": []}, "at least 1"),
+        ({"signal": "cached", "teacher": "rl"}, "taught teacher"),
+        ({"signal": "cached", "traces": ["harvest"]}, "taught teacher"),
+        ({"on_policy": ON_POLICY, "train": STEPS, "budget": {"of": "rl"}}, "rounds long"),
     ],
 )
 def test_what_could_not_take_effect_is_refused(changes: dict[str, object], message: str) -> None:
@@ -79,7 +83,7 @@ def test_students_fit_into_their_recipe(override: str, message: str) -> None:
         load_recipe("tiny", (override,))
 
 
-@pytest.mark.parametrize("name", ["tiny", "quickstart", "ladder"])
+@pytest.mark.parametrize("name", sorted(packaged_recipes()))
 def test_a_resolved_recipe_is_a_recipe(name: str) -> None:
     recipe, _ = load_recipe(name)
     assert type(recipe).from_json(recipe.to_json()) == recipe

@@ -21,7 +21,8 @@ def test_the_report_agrees_with_the_certificates(tiny_run: Path) -> None:
         path.name.split(".")[0]: json.loads(path.read_text("utf-8"))
         for path in tiny_run.glob("stages/*-exam/*.certificate.json")
     }
-    assert [rung["name"] for rung in data["ladder"]] == ["base", "teacher", "student", "on-policy"]  # type: ignore[attr-defined, index, union-attr]
+    made = ["rl", "rl-random", "rl-format", "rl-rft", "tuned", "student", "on-policy"]
+    assert [rung["name"] for rung in data["ladder"]] == ["base", "teacher", *made]  # type: ignore[attr-defined, index, union-attr]
     for rung in data["ladder"]:  # type: ignore[attr-defined]
         assert rung["sealed"] == certificates[rung["name"]]["result"]["sealed"]["accuracy"]
         assert rung["public"]["statement"] == certificates[rung["name"]]["result"]["gap_statement"]
@@ -41,7 +42,8 @@ def test_trace_counts_add_up(tiny_run: Path) -> None:
 
 def test_predicted_memory_stands_beside_the_measured(tiny_run: Path) -> None:
     rows = {row["what"]: row for row in data_of(tiny_run)["memory"]}  # type: ignore[attr-defined]
-    assert set(rows) == {"teach", "sample", "capture", "student", "on-policy"}
+    steps = {"rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned"}
+    assert set(rows) == {"teach", "sample", "capture", "student", "on-policy"} | steps
     assert all(row["measured_bytes"] for row in rows.values())
 
 

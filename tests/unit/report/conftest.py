@@ -1,9 +1,9 @@
-"""The example run, made once."""
+"""The example runs, made once."""
 
 from __future__ import annotations
 
 import pytest
-from report_parts import example_data
+from report_parts import example_data, example_with_steps
 
 from spiritsafe.report import ReportData
 
@@ -11,3 +11,9 @@ from spiritsafe.report import ReportData
 @pytest.fixture(scope="session")
 def data() -> ReportData:
     return example_data()
+
+
+@pytest.fixture(scope="session")
+def steps(data: ReportData) -> ReportData:
+    """The same with steps and what learning by reward did."""
+    return example_with_steps()

@@ -11,14 +11,21 @@ from spiritsafe.core.records import Checkpoint, Message, Parent, Verdict
 from spiritsafe.core.stats import Estimate, GapTest
 from spiritsafe.report import (
     AccuracyPoint,
+    Arm,
+    ArmKind,
     CertificateReference,
     ExamInfo,
     Inputs,
     LossPoint,
+    MadeRow,
     MemoryUse,
     Outcomes,
+    PassPoint,
     PublicHalf,
+    Reinforced,
     ReportData,
+    RewardRun,
+    RoundPoint,
     Rung,
     RunInfo,
     Source,
@@ -29,6 +36,7 @@ from spiritsafe.report import (
     Transcript,
     Verification,
     VerificationStep,
+    Versus,
 )
 
 TASK = "arith:sums?terms=2-3&digits=1-2"
@@ -290,4 +298,149 @@ def example_data() -> ReportData:
         ),
         verification=_verification(),
         lineage=_lineage(),
+    )
+
+
+def _rounds(num_rounds: int, start: float, end: float, *, dev: bool) -> tuple[RoundPoint, ...]:
+    noise = random.Random(3)
+    points = []
+    for number in range(num_rounds):
+        right = start + (end - start) * number / num_rounds + noise.uniform(-0.02, 0.02)
+        points.append(
+            RoundPoint(
+                round=number,
+                num_tokens=5000 * (number + 1),
+                reward=right,
+                right=right,
+                solved=min(1.0, right + 0.25),
+                length=24 + number / 20,
+                entropy=0.8 - number / (2 * num_rounds),
+                idle=0.4,
+                changed=0.991 if number % 3 else None,
+                gap=8e-4,
+                dev=estimate(right, 0.08) if dev and number % 40 == 39 else None,
+            )
+        )
+    return tuple(points)
+
+
+def _run(name: str, kind: ArmKind, start: float, end: float, num_rounds: int = 200) -> RewardRun:
+    return RewardRun(
+        name=name,
+        kind=kind,
+        rounds=_rounds(num_rounds, start, end, dev=kind == "reinforced"),
+        trained_tokens=1_250_000,
+        drawing_s=312.0,
+        grading_s=4.1,
+        training_s=207.5,
+        warnings=("pass@8 is 24%, below 30%: most groups will earn no reward",) if kind == "reinforced" else (),
+        alarms=("round 118: Entropy fell from 0.612 to 0.298 nats a token within 20 rounds.",)
+        if kind == "reinforced"
+        else (),
+        ended_by="5 rounds in a row had no group with an advantage." if kind == "rft" else None,
+    )
+
+
+def example_reinforced() -> Reinforced:
+    return Reinforced(
+        name="rl",
+        start="SmolLM2-135M-sums",
+        method="DAPO",
+        task=TASK,
+        k=8,
+        runs=(
+            _run("rl", "reinforced", 0.35, 0.71),
+            _run("rl-random", "random", 0.35, 0.36),
+            _run("rl-format", "format", 0.35, 0.38, 2),
+            _run("rl-rft", "rft", 0.35, 0.55, 80),
+        ),
+        passes=tuple(
+            PassPoint(
+                k=k,
+                before=estimate(0.35 + 0.05 * k, 0.07),
+                after=estimate(0.7 + 0.02 * k, 0.06),
+                gain=estimate(0.35 - 0.03 * k, 0.05),
+            )
+            for k in (1, 2, 4, 8)
+        ),
+        well_formed=(estimate(0.93, 0.03), estimate(0.985, 0.012)),
+        arms=(
+            Arm(kind="reinforced", num_seeds=3, sealed=estimate(0.81, 0.05), gain=estimate(0.17, 0.05)),
+            Arm(
+                kind="random",
+                num_seeds=3,
+                sealed=estimate(0.645, 0.05),
+                gain=estimate(0.005, 0.03),
+                behind=estimate(0.165, 0.05),
+                p_value=1e-5,
+            ),
+            Arm(
+                kind="rft",
+                num_seeds=3,
+                sealed=estimate(0.79, 0.05),
+                gain=estimate(0.15, 0.05),
+                behind=estimate(0.02, 0.04),
+                p_value=0.31,
+            ),
+        ),
+    )
+
+
+def example_made() -> tuple[MadeRow, ...]:
+    return (
+        MadeRow(
+            name="SmolLM2-135M-sums",
+            made_by="fine-tuned",
+            start="base",
+            counts="4000 worked solutions",
+            trained_tokens=331_200,
+            flops=267_000_000_000_000,
+            total_flops=267_000_000_000_000,
+            sealed=estimate(0.64, 0.068),
+            gain=estimate(0.605, 0.066),
+        ),
+        MadeRow(
+            name="rl",
+            made_by="reinforced",
+            start="SmolLM2-135M-sums",
+            counts="200 rounds, 51200 answers, 30720 with an advantage",
+            generated_tokens=1_000_000,
+            trained_tokens=1_250_000,
+            flops=1_280_000_000_000_000,
+            total_flops=1_547_000_000_000_000,
+            sealed=estimate(0.81, 0.05),
+            gain=estimate(0.17, 0.05),
+        ),
+        MadeRow(name="harvest", made_by="sampled", start="rl", counts="1812 of 4096 verified", generated_tokens=90_000),
+    )
+
+
+def example_with_steps() -> ReportData:
+    """The same run with steps, controls and their models in the ladder."""
+    data = example_data()
+    taught = data.ladder[1]
+    made = [("rl", "reinforced", 0.81), ("rl-random", "control", 0.645), ("tuned", "tuned", 0.78)]
+    rungs = tuple(
+        taught.model_copy(update={"name": name, "role": role, "sealed": estimate(score, 0.05)})
+        for name, role, score in made
+    )
+    return data.model_copy(
+        update={
+            "ladder": (*data.ladder[:2], *rungs, data.ladder[2]),
+            "made": example_made(),
+            "reinforced": (example_reinforced(),),
+            "versus": (
+                Versus(
+                    first="rl",
+                    second="tuned",
+                    num_seeds=3,
+                    first_sealed=estimate(0.81, 0.05),
+                    second_sealed=estimate(0.78, 0.05),
+                    difference=estimate(0.03, 0.05),
+                    p_value=0.21,
+                    first_flops=1_280_000_000_000_000,
+                    second_flops=980_000_000_000_000,
+                ),
+            ),
+        }
     )

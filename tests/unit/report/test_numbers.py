@@ -80,3 +80,7 @@ def test_times(seconds: float, text: str) -> None:
 def test_dates_are_utc() -> None:
     moment = datetime(2026, 3, 14, 1, 5, tzinfo=timezone(timedelta(hours=2)))
     assert numbers.date_text(moment) == "13 March 2026, 23:05 UTC"
+
+
+def test_operations_have_three_digits_and_a_unit() -> None:
+    assert [plain(numbers.work_text(n)) for n in (3e9, 1.234e15, 5.6e20)] == ["3.00 GFLOP", "1.23 PFLOP", "560 EFLOP"]

@@ -159,5 +159,24 @@ def test_both_schemes_name_the_same_colours_and_every_width_is_styled() -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(room.__all__, key=lambda name: (name.islower(), name)) == room.__all__
+    assert sorted(room.__all__, key=lambda name: (not name.isupper(), name.islower(), name)) == room.__all__
     assert {"ReportData", "build_report", "terminal_summary", "write_report"} <= set(room.__all__)
+
+
+def test_a_page_with_steps_keeps_all_promises(steps: ReportData) -> None:
+    page = build_report(steps)
+    checker = PageChecker(page)
+    assert checker.problems == []
+    assert _without_interval(checker.text) == []
+    links = [value for _, key, value in checker.attributes if key == "href"]
+    assert {"#steps", "#rewards"} <= set(links)
+    attack = "'\"></svg></title><script src=//x></script>"
+    text = steps.model_dump_json().replace('"SmolLM2-135M-sums"', '"' + attack.replace('"', '\\"') + '"')
+    hostile = PageChecker(build_report(ReportData.model_validate_json(text)))
+    assert hostile.problems == []
+    assert "script" not in hostile.tags
+
+
+def test_a_page_without_steps_names_no_such_part(page: str) -> None:
+    assert "#rewards" not in page
+    assert "#steps" not in page

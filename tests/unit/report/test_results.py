@@ -79,3 +79,12 @@ def test_outcomes_are_all_counted(data: ReportData) -> None:
     widths = [float(width) for width in re.findall(r'width="([\d.]+)"', last)]
     assert sum(widths) == 100
     assert "no outcomes to count" in text(outcomes_section(data.model_copy(update={"outcomes": ()})))
+
+
+def test_key_figures_of_several_seeds_are_those_of_all(steps: ReportData) -> None:
+    figures = key_figures(steps)
+    assert figures is not None
+    words = text(figures)
+    assert "Sealed exam score, 3 seeds 81.0 %" in words
+    assert "Gain over SmolLM2-135M-sums +17.0 points" in words
+    assert "Change against the base" not in words

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from page_checker import PageChecker
 
 from spiritsafe.report.markup import Html, tag
@@ -24,8 +26,12 @@ def test_a_figure_is_drawn_for_each_width_and_named_in_each() -> None:
 
 
 def test_roles_differ_in_shape_not_only_in_colour() -> None:
-    shapes = {role: marker(role, 5, 5).split()[0] for role in ("base", "teacher", "student")}
-    assert shapes == {"base": "<rect", "teacher": "<polygon", "student": "<circle"}
+    roles = ("base", "teacher", "student", "reinforced", "tuned", "control")
+    drawn = {role: re.sub(r' class="[^"]*"', "", marker(role, 5, 5)) for role in roles}
+    assert len(set(drawn.values())) == len(roles)
+    shapes = {role: text.split()[0] for role, text in drawn.items()}
+    assert (shapes["base"], shapes["teacher"], shapes["student"]) == ("<rect", "<polygon", "<circle")
+    assert 'class="m-control cross"' in marker("control", 5, 5)
     assert 'class="m-teacher hollow"' in marker("teacher", 5, 5, hollow=True)
 
 

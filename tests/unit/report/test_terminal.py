@@ -41,3 +41,28 @@ def test_missing_parts(data: ReportData) -> None:
     assert "no certificate" in terminal_summary(bare)
     unsat = data.ladder[0].model_copy(update={"sealed": None, "public": None, "tokens_per_s": None})
     assert "did not sit" in terminal_summary(data.model_copy(update={"ladder": (unsat,)}))
+
+
+def test_steps_have_a_table_and_their_findings(steps: ReportData) -> None:
+    words = terminal_summary(steps).replace("\u00a0", " ")
+    assert words.startswith("rl gained 17 points (+12 to +23) over SmolLM2-135M-sums")
+    table = next(part for part in words.split("\n\n") if part.startswith("Made"))
+    assert "1.28 PFLOP" in table
+    assert "+17.0 [+12.0, +22.5]" in table
+    assert "rl: It gained +17.0 points" in words
+    assert "Warnings and alarms: 3, in the report." in " ".join(words.split())
+    assert all(cell_len(line) <= WIDTH for line in words.splitlines())
+
+
+def test_many_models_are_told_of_in_one_line(steps: ReportData) -> None:
+    words = " ".join(terminal_summary(steps).split())
+    assert "Public against sealed: 6 of 6 models show no sign of studying" in words
+    assert "Cannot rule out" not in words
+    rung = steps.ladder[3]
+    assert rung.public is not None
+    gap = rung.public.gap.model_copy(update={"p_value": 0.01})
+    studied = rung.model_copy(update={"public": rung.public.model_copy(update={"gap": gap})})
+    ladder = (*steps.ladder[:3], studied, *steps.ladder[4:])
+    words = " ".join(terminal_summary(steps.model_copy(update={"ladder": ladder})).split())
+    assert "5 of 6 models show no sign" in words
+    assert f"{studied.name}: public minus sealed" in words

@@ -89,3 +89,15 @@ def test_confidence_levels(data: ReportData) -> None:
     assert plain(confidence_text(data)) == "95 %"
     early = data.ladder[1].model_copy(update={"change": estimate(0.1, 0.1).model_copy(update={"confidence": 0.9})})
     assert plain(confidence_text(data.model_copy(update={"ladder": (data.ladder[0], early)}))) == "90 % to 95 %"
+
+
+def test_of_several_seeds_all_are_told_of_and_not_the_best(steps: ReportData) -> None:
+    assert headline(steps) == (
+        "rl gained 17 points (+12 to +23) over SmolLM2-135M-sums on the sealed exam, 3 seeds together."
+    )
+    arms = (steps.reinforced[0].arms[0].model_copy(update={"num_seeds": 1}), *steps.reinforced[0].arms[1:])
+    single = steps.model_copy(update={"reinforced": (steps.reinforced[0].model_copy(update={"arms": arms}),)})
+    assert headline(single) == "rl gained 60 points (+54 to +68) on the sealed exam."
+    assert best_student(steps) == steps.ladder[2]
+    controls = steps.model_copy(update={"ladder": (*steps.ladder[:2], steps.ladder[3])})
+    assert best_student(controls) is None  # a control is nobody's product

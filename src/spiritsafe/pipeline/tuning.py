@@ -1,0 +1,88 @@
+"""Steps that tune: a model of the run is fine-tuned on sets of answers, as DeepSeek-R1's base was on an RL model's.
+
+In: a model, named sets of answers and how many of each. Out: ``model``, ``curve.json``, ``audit.json``, and how many
+answers of each set were used.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files import read_json
+from spiritsafe.core.rundir import StageDirectory
+from spiritsafe.models import load_model, save_checkpoint
+from spiritsafe.pipeline.adapting import begin_lora, end_lora
+from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.compute import Compute
+from spiritsafe.pipeline.context import RunContext, in_vocabulary
+from spiritsafe.pipeline.lineage import answerers, parents_of
+from spiritsafe.pipeline.memory import engine_bytes
+from spiritsafe.pipeline.source import model_directory
+from spiritsafe.pipeline.spending import within_budget
+from spiritsafe.pipeline.step_recipe import TuneStep
+from spiritsafe.pipeline.teach import documents_of, train_model
+from spiritsafe.pipeline.traces import tune_traces
+from spiritsafe.training import TracesObjective, discard_state
+
+__all__ = ["tune_model"]
+
+
+def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Fine-tune.
+
+    Raises:
+        RecipeError: None of the sets holds an answer.
+        BudgetError: It does not fit into this machine's memory, or nothing is left of its budget.
+    """
+    loaded = load_model(model_directory(context, step.start), dtype=torch.float32, device=context.device)
+    chosen = tune_traces(context, step.traces)
+    fingerprint = loaded.chat.vocab_fingerprint
+    traces = [trace for part in chosen.values() for trace in in_vocabulary(part, fingerprint)]
+    if not traces:
+        raise RecipeError(
+            f"There is no answer to tune {step.name} on: {', '.join(step.traces)} hold none.",
+            hint="Add worked solutions (traces = { worked = 100 }), or let the model that samples learn longer.",
+        )
+    documents = documents_of(loaded, traces)
+    audit_stage(stage, loaded, documents, traces, step.train, events)
+    train = within_budget(
+        context,
+        step.train,
+        step.budget,
+        step.traces,
+        num_parameters=loaded.checkpoint.num_parameters,
+        frozen=step.lora is not None,
+    )
+    engine = engine_bytes(context.recipe, read_json(loaded.directory / "config.json"), context.device)
+    other_bytes = engine if context.recipe.teach.dev_problems else 0
+    config = fit_memory(
+        stage, loaded, documents, train, events, device=context.device, beside=Beside(other_bytes=other_bytes)
+    )
+    begin_lora(step.lora, context, loaded, name=step.name)
+    result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, task_spec=step.task)
+    end_lora(step.lora, context, stage, loaded, name=step.name)
+    checkpoint = save_checkpoint(
+        stage.path / "model",
+        loaded.model,
+        loaded.chat,
+        name=f"{context.recipe.name}-{step.name}",
+        license=loaded.checkpoint.license,
+        parents=parents_of(
+            [(loaded.checkpoint, ("weights",)), *((m, ("outputs",)) for m in answerers(context, step.traces))]
+        ),
+        recipe=context.run.hash,
+    )
+    discard_state(stage.path / "training")  # three times the weights, and no longer needed
+    counts = {name: len(part) for name, part in chosen.items()}
+    said = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return {
+        "digest": checkpoint.digest,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "documents": dict(counts),
+        "compute": Compute.training(result.tokens, checkpoint.num_parameters, frozen=step.lora is not None).to_json(),
+        "summary": f"{said}; {result.tokens:,} tokens, loss {result.final_loss:.3f}",
+    }
