@@ -26,12 +26,14 @@ import torch
 from torch.distributed import TCPStore
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from policy_reference import drawn_documents
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, NumericalError, SpiritsafeError, StorageError
 from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.interface import LanguageModel
+from spiritsafe.reinforce import PolicyLoss, PolicyObjective
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.loop import TrainResult, train
 from spiritsafe.training.objective import LossResult, Objective, TracesObjective
@@ -50,6 +52,8 @@ CONFIG = TrainConfig(
     compute_dtype="float32",
 )
 DOCUMENTS = counting_documents(40)
+DRAWN = drawn_documents(5, 6)
+"""What a policy drew, for the runs whose name begins with it."""
 DEVICE = "cpu"
 SNAPSHOT = "at-step-3"
 """Beside a run's directory: a copy of it when three steps were done."""
@@ -126,6 +130,11 @@ def distil() -> Objective:
     return DistilObjective(LiveTeacher(teacher), LossMix(ce=0.25, forward_kl=0.75))
 
 
+def policy() -> Objective:
+    loss = PolicyLoss(method="gspo", clip_low=0.5, clip_high=0.9, kl_weight=0.1)
+    return PolicyObjective(loss, reference=tiny_decoder(seed=3).to(DEVICE))
+
+
 def untied() -> Decoder:
     return tiny_decoder(tie_word_embeddings=False)
 
@@ -154,6 +163,8 @@ RUNS: dict[str, tuple[Callable[[], Decoder], Callable[[], Objective], dict[str, 
     "one-document-layers": (tiny_decoder, Layers, IDLE),
     "checkpointing": (checkpointing, Layers, {"max_steps": 3}),
     "odd-sizes": (odd_sizes, TracesObjective, {"max_steps": 3}),
+    "policy": (tiny_decoder, policy, {"tokens_per_step": 300, "max_steps": 3}),
+    "policy-one-document": (untied, policy, IDLE),
     "bfloat16": (tiny_decoder, TracesObjective, {"compute_dtype": "bfloat16", "max_steps": 3}),
 }
 
@@ -169,7 +180,8 @@ def run(
     make_model, make_objective, settings = RUNS[name]
     config = TrainConfig.model_validate(CONFIG.model_dump(exclude_unset=True) | settings | changes)
     model = make_model().to(DEVICE)
-    result = train(model, DOCUMENTS, wrap(directory, make_objective()), config, directory=directory)
+    documents = DRAWN if name.startswith("policy") else DOCUMENTS
+    result = train(model, documents, wrap(directory, make_objective()), config, directory=directory)
     place = current_parallel()
     weights = {key: value.detach().clone() for key, value in model.named_parameters()}
     assert all(p.grad is None for p in model.parameters())

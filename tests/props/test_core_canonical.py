@@ -4,10 +4,13 @@ import json
 import math
 from typing import Any
 
+import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spiritsafe.core.canonical import canonical_json, digest
+from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -90,3 +93,32 @@ def test_the_order_of_keys_does_not_matter(value: dict[str, Any], random: Any) -
 def test_seeds_are_functions_of_their_parts(first: list[Any], second: list[Any]) -> None:
     assert 0 <= derive_seed(*first) < 2**SEED_BITS
     assert (derive_seed(*first) == derive_seed(*second)) == (first == second)
+
+
+common = st.recursive(
+    st.none()
+    | st.booleans()
+    | integers
+    | st.floats(-1e9, 1e9).map(lambda value: round(value, 6))
+    | st.integers(-1000, 1000).map(float)
+    | texts,
+    lambda v: (
+        st.lists(v, max_size=4) | st.tuples(v, v) | st.dictionaries(st.text("abcdefXYZ_0", max_size=6), v, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(common | values)
+def test_the_quick_way_writes_what_rfc8785_writes(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "value", [2**53, -(2**53), math.nan, math.inf, "\ud800", {"\ud800": 1}, {1: 2}, [b"x"], {"a": {1.5}}]
+)
+def test_what_has_no_canonical_form_is_refused_by_both(value: Any) -> None:
+    with pytest.raises(IntegrityError):
+        canonical_json(value)
+    with pytest.raises((rfc8785.CanonicalizationError, UnicodeEncodeError)):
+        rfc8785.dumps(value)

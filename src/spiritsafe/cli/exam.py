@@ -1,4 +1,7 @@
-"""``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only."""
+"""``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
+
+What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,36 @@ from typing import Any
 
 import click
 
+from spiritsafe.cli.exam_ledger import add_commands
+from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.generators import generator_options, open_any_generator
 from spiritsafe.cli.progress import open_sink
 from spiritsafe.core.canonical import digest_directory
-from spiritsafe.core.certificates import Registration
-from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
+from spiritsafe.core.errors import IntegrityError, ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.promises import PaperProtocol
 from spiritsafe.core.records import Checkpoint, Sampling
 from spiritsafe.exam import (
+    PaperTerms,
+    RegistrationTerms,
     StepResult,
     find_registration,
     load_certificate,
     load_paper,
+    load_private,
+    outlook,
     register,
     require_verified,
     rerun,
     seal,
     sit,
+    task_of_paper,
     verify,
 )
 from spiritsafe.ledger import KeyPair, Ledger
-from spiritsafe.tasks import load_task
+from spiritsafe.tasks import Task, load_task
 
 __all__ = ["command"]
 
@@ -51,6 +62,15 @@ _ledger = click.option("--ledger", type=_PATH, required=True, help="The ledger f
 _holder = click.option("--holder", default="self", show_default=True, help="Name for a new key.")
 
 
+def _task(spec: str, file: Path | None) -> Task:
+    family, _, name = spec.partition(":")
+    if (family == "private") != (file is not None):
+        raise RecipeError(
+            "A private bank needs a name and a file.", hint="Write `spiritsafe exam seal private:NAME --file FILE …`."
+        )
+    return load_task(spec) if file is None else load_private(file, name=name)
+
+
 @command.command(name="seal")
 @click.argument("task")
 @click.option("--count", default=400, show_default=True, help="Problems in the bank; half become public.")
@@ -58,18 +78,47 @@ _holder = click.option("--holder", default="self", show_default=True, help="Name
 @_ledger
 @click.option("--key", type=_PATH, required=True, help="The examiner's key file; made if missing.")
 @_holder
-def seal_(task: str, count: int, out: Path, ledger: Path, key: Path, holder: str) -> None:
+@click.option("--file", type=_EXISTING, help="Private file of problems; TASK is then private:NAME.")
+@click.option("--protocol", type=_EXISTING, help="JSON file: sampling, num_tries, preamble that everybody sits with.")
+@click.option("--twins", is_flag=True, help="Add a sealed twin of each problem: new numbers and names.")
+@click.option("--recipient", multiple=True, type=_EXISTING, help="Public key of another who can open the sealed half.")
+@click.option("--reviewer", multiple=True, type=_EXISTING, help="Public key of a reviewer whose sign-offs count.")
+@click.option("--signoffs", default=0, show_default=True, help="Sign-offs that each problem of a private file needs.")
+def seal_(
+    task: str,
+    count: int,
+    out: Path,
+    ledger: Path,
+    key: Path,
+    holder: str,
+    file: Path | None,
+    protocol: Path | None,
+    twins: bool,
+    recipient: tuple[Path, ...],
+    reviewer: tuple[Path, ...],
+    signoffs: int,
+) -> None:
     """Draw a bank of TASK from the exam bucket, commit to it, publish one half, seal the other."""
+    terms = PaperTerms(
+        protocol=PaperProtocol.from_json(read_json(protocol)) if protocol else None,
+        twins=twins,
+        recipients=[read_public_key(path) for path in recipient],
+        reviewers=[read_public_key(path) for path in reviewer],
+        num_signoffs=signoffs,
+    )
     paper = seal(
-        load_task(task),
+        _task(task, file),
         count=count,
         ledger=Ledger(ledger),
         directory=out,
         examiner=_key(key, holder),
+        terms=terms,
         events=open_sink(),
     )
-    click.echo(f"paper {paper.header.paper_id}", err=True)
-    click.echo(f"{paper.header.num_public} problems public, {paper.header.num_sealed} sealed, in {out}", err=True)
+    header = paper.header
+    twin_text = f", {header.num_twins} twins" if header.num_twins else ""
+    click.echo(f"paper {header.paper_id}", err=True)
+    click.echo(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}", err=True)
 
 
 def _checkpoint_of(directory: Path) -> Checkpoint:
@@ -95,10 +144,18 @@ def _describe(model: str | None, generator: Generator) -> str:
 @_ledger
 @click.option("--key", type=_PATH, required=True, help="The maker's key file; made if missing.")
 @_holder
-@click.option("--temperature", default=0.0, show_default=True)
-@click.option("--max-tokens", default=256, show_default=True)
-@click.option("--tries", default=1, show_default=True, help="Answers asked for each problem.")
+@click.option("--temperature", type=float, help="As the paper's protocol says, or 0.")
+@click.option("--max-tokens", type=int, help="As the paper's protocol says, or 256.")
+@click.option("--tries", type=int, help="Answers asked for each problem; as the protocol says, or 1.")
 @click.option("--hypothesis", required=True, help="What the maker expects, in words.")
+@click.option(
+    "--claim", help='The same, to be decided: "score >= 0.6", "better than FILE by 5", "no worse than FILE by 2".'
+)
+@click.option("--level", default=0.025, show_default=True, help="One-sided level of the claim's test.")
+@click.option("--stop", default="fixed", show_default=True, help="fixed, looks[:N], frequent, or betting[:N].")
+@click.option("--budget", help="tokens=N,seconds=N,cost=X,prices=IN/OUT (for a million tokens),currency=EUR.")
+@click.option("--probes", type=int, help="Rounds of identity probes; 4 for an endpoint, 0 for local weights.")
+@click.option("--deviate", is_flag=True, help="Deviate from the paper's protocol; the certificate will say so.")
 @click.option("--out", type=_PATH, required=True, help="File for the signed registration.")
 def register_(
     paper: Path,
@@ -110,13 +167,27 @@ def register_(
     ledger: Path,
     key: Path,
     holder: str,
-    temperature: float,
-    max_tokens: int,
-    tries: int,
+    temperature: float | None,
+    max_tokens: int | None,
+    tries: int | None,
     hypothesis: str,
+    claim: str | None,
+    level: float,
+    stop: str,
+    budget: str | None,
+    probes: int | None,
+    deviate: bool,
     out: Path,
 ) -> None:
-    """Sign what will be sat, before the sitting: model, sampling, tries, hypothesis."""
+    """Sign what will be sat, before the sitting: model, sampling, tries, claim, budget, stop rule."""
+    loaded = load_paper(paper)
+    terms = RegistrationTerms(
+        claim=parse_claim(claim, level=level) if claim else None,
+        budget=parse_budget(budget) if budget else None,
+        stop=parse_stop(stop, loaded.header, level=level),
+        num_probes=(4 if endpoint else 0) if probes is None else probes,
+        deviate=deviate,
+    )
     generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
     try:
         model_digest = _describe(model, generator)
@@ -124,16 +195,29 @@ def register_(
         generator.close()
     registration = register(
         ledger=Ledger(ledger),
-        paper=load_paper(paper),
+        paper=loaded,
         maker=_key(key, holder),
         model_name=name,
         model_digest=model_digest,
-        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        sampling=_sampling(loaded, temperature, max_tokens),
         hypothesis=hypothesis,
         num_tries=tries,
+        terms=terms,
     )
     write_bytes(out, registration.canonical())
     click.echo(f"registration {registration.content_digest}", err=True)
+    if registration.claim is not None:
+        click.echo(f"claim: {registration.claim.words}", err=True)
+    for sentence in outlook(loaded.header, registration):
+        click.echo(sentence, err=True)
+
+
+def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | None) -> Sampling:
+    """The protocol's, with what was given put in its place."""
+    protocol = paper.header.protocol
+    base = protocol.sampling if protocol else Sampling(temperature=0.0)
+    given = {"temperature": temperature, "max_tokens": max_tokens}
+    return Sampling.from_json({**base.to_json(), **{name: value for name, value in given.items() if value is not None}})
 
 
 @command.command(name="sit")
@@ -145,6 +229,7 @@ def register_(
 @click.option("--host-key", type=_EXISTING, help="The host's key file, when host and examiner differ.")
 @click.option("--work", type=_PATH, required=True, help="Folder of this sitting; the same folder resumes it.")
 @click.option("--max-batch", default=64, show_default=True, help="Sequences decoded together (local weights).")
+@click.option("--reference", type=_EXISTING, help="Certificate of the model that the claim compares with.")
 @click.option("--out", type=_PATH, required=True, help="File for the certificate.")
 def sit_(
     paper: Path,
@@ -158,6 +243,7 @@ def sit_(
     host_key: Path | None,
     work: Path,
     max_batch: int,
+    reference: Path | None,
     out: Path,
 ) -> None:
     """Hold a registered sitting and write the certificate. Killed, the same command goes on."""
@@ -172,10 +258,11 @@ def sit_(
             paper=paper,
             registration=registered,
             generator=generator,
-            task=load_task(loaded.header.task),
+            task=task_of_paper(loaded),
             ledger=book,
             examiner=KeyPair.load(key),
             host=KeyPair.load(host_key) if host_key else None,
+            reference=load_certificate(reference) if reference else None,
             directory=work,
             events=open_sink(),
         )
@@ -184,6 +271,14 @@ def sit_(
     write_bytes(out, certificate.canonical())
     sealed = certificate.result.sealed.accuracy
     click.echo(f"{registered.model_name}: sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]", err=True)
+    _say_decision(certificate)
+
+
+def _say_decision(certificate: Certificate) -> None:
+    if certificate.result.decision is not None:
+        click.echo(certificate.result.decision.statement, err=True)
+    if certificate.correction is not None:
+        click.echo(certificate.correction.statement, err=True)
 
 
 @command.command(name="verify")
@@ -191,10 +286,34 @@ def sit_(
 @click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder.")
 @click.option("--ledger", type=_EXISTING, help="The ledger: then completeness is checked as well.")
 @click.option("--sealed", type=_EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
+@click.option("--reference", type=_EXISTING, help="Certificate of the model that the claim compares with.")
+@click.option("--revealed", multiple=True, type=_EXISTING, help="An answer that was opened in a dispute.")
+@click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
+@click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
 @click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
-def verify_(certificate: Path, paper: Path, ledger: Path | None, sealed: Path | None, trust: tuple[str, ...]) -> None:
+def verify_(
+    certificate: Path,
+    paper: Path,
+    ledger: Path | None,
+    sealed: Path | None,
+    reference: Path | None,
+    revealed: tuple[Path, ...],
+    witness: tuple[Path, ...],
+    witness_key: tuple[str, ...],
+    trust: tuple[str, ...],
+) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
-    steps = verify(certificate, paper=paper, ledger=ledger, sealed=sealed, trusted_keys=trust)
+    steps = verify(
+        certificate,
+        paper=paper,
+        ledger=ledger,
+        sealed=sealed,
+        reference=reference,
+        revealed=revealed,
+        witnesses=witness,
+        witness_keys=witness_key,
+        trusted_keys=trust,
+    )
     for step in steps:
         click.echo(_step_line(step), err=True)
     require_verified(steps)
@@ -219,7 +338,7 @@ def _step_line(step: StepResult) -> str:
 @click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
 @generator_options
 @click.option("--ledger", type=_EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
-@click.option("--sealed-key", type=_EXISTING, help="The examiner's key, if you were given it: re-runs both halves.")
+@click.option("--sealed-key", type=_EXISTING, help="A key that opens the sealed half: re-runs all of it.")
 @click.option("--key", type=_PATH, required=True, help="Your own key file, to sign with; made if missing.")
 @_holder
 @click.option("--out", type=_PATH, required=True, help="File for the counter-signed report.")
@@ -244,7 +363,7 @@ def rerun_(
             certificate,
             paper=paper,
             generator=generator,
-            task=load_task(loaded.header.task),
+            task=task_of_paper(loaded),
             runner=_key(key, holder),
             output=out,
             examiner=KeyPair.load(sealed_key) if sealed_key else None,
@@ -260,3 +379,6 @@ def rerun_(
             "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."
         )
     sys.stderr.flush()
+
+
+add_commands(command)

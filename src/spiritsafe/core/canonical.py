@@ -7,8 +7,10 @@ same bytes, on every machine; names of runs, commitments and signatures all stan
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import rfc8785
 
@@ -20,6 +22,35 @@ JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 """Any JSON value. Integers beyond ±(2**53 - 1) have no canonical form and are refused."""
 
 _CHUNK_BYTES = 1 << 20
+_LARGEST_INTEGER = 2**53 - 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+class _UncommonError(Exception):
+    """A value whose RFC 8785 form the standard library's encoder would not write."""
+
+
+def _common(value: Any) -> Any:
+    """The value with whole floats as integers, if every part of it is one that both encoders write alike.
+
+    Raises:
+        _UncommonError: It is not: very large or small numbers, keys beyond ASCII (sorted otherwise), other types.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if kind is dict:
+        for key in value:
+            if type(key) is not str or not key.isascii():
+                raise _UncommonError
+        return {key: _common(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_common(item) for item in value]
+    if kind is int and -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
+        return value
+    if kind is float and (1e-4 <= abs(value) < _LARGEST_INTEGER or value == 0.0):
+        return int(value) if value.is_integer() else value
+    raise _UncommonError
 
 
 def canonical_json(value: JSON) -> bytes:
@@ -29,7 +60,11 @@ def canonical_json(value: JSON) -> bytes:
         IntegrityError: The value has no canonical form (NaN, infinity, an integer beyond 2**53, a lone surrogate).
     """
     try:
-        return rfc8785.dumps(value)
+        try:
+            # The same bytes as rfc8785 writes (a property test holds them against each other), at half its time.
+            return _ENCODER.encode(_common(value)).encode("utf-8")
+        except _UncommonError:
+            return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise IntegrityError(
             f"This value has no canonical JSON form: {error}.",

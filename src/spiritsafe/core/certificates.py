@@ -2,8 +2,10 @@
 
 ``PaperHeader → Registration → ExamResult → Certificate``, each named by the digest of its canonical JSON. They only
 hold data: :mod:`spiritsafe.ledger` signs and chains them, :mod:`spiritsafe.exam` makes and checks them. On disk each
-is a file of exactly its canonical bytes, so that a flipped byte anywhere shows. No record here, a decrypted half
-aside, holds the text of a sealed problem or of an answer to one.
+is a file of exactly its canonical bytes, so that a flipped byte anywhere shows. No record here holds the text of a
+sealed problem or of an answer to one, but for the decrypted half and what was :class:`Revealed` on purpose.
+
+Fields made by ``omit_default`` came later; records without them keep their digests.
 """
 
 from __future__ import annotations
@@ -16,16 +18,31 @@ from pydantic import Field, JsonValue, StringConstraints
 
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.core.records import Problem, Record, Sampling
+from spiritsafe.core.promises import (
+    BettingRule,
+    Budget,
+    Claim,
+    Correction,
+    Decision,
+    Digest,
+    IdentityCheck,
+    PaperProtocol,
+    ReferenceScores,
+    Stratum,
+)
+from spiritsafe.core.records import Message, Problem, Record, Sampling, omit_default
 from spiritsafe.core.stats import Estimate, GapTest, PairedDifference
+from spiritsafe.core.stoprules import StopRule
 
 __all__ = [
     "AccessRecord",
     "Certificate",
     "Comparison",
     "CounterSignedRerun",
+    "Ending",
     "Evidence",
     "ExamResult",
+    "ExposureRecord",
     "Half",
     "HalfResult",
     "LedgerEntry",
@@ -39,6 +56,7 @@ __all__ = [
     "RegistrationState",
     "RerunItem",
     "RerunReport",
+    "Revealed",
     "SealedHalf",
     "Separation",
     "Signature",
@@ -48,10 +66,10 @@ __all__ = [
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 
-Half = Literal["public", "sealed"]
+Half = Literal["public", "sealed", "twin"]
+Ending = Literal["complete", "stopped by rule", "budget exhausted"]
 OutcomeStatus = Literal["correct", "wrong", "unparsed", "unscored", "refused", "truncated", "error"]
 Separation = Literal["self-examined", "separate key", "third party"]
 
@@ -133,9 +151,16 @@ class PaperHeader(Record):
 
     Attributes:
         verifier: Name and version of the only grader.
-        bank_root: RFC 6962 root over the salted problem commitments, in bank order; the split follows from it.
+        num_problems: Problems in the bank, without their twins.
+        bank_root: RFC 6962 root over the salted commitments, in bank order, twins behind; the split follows from it.
         sealed_digest: Digest of the encrypted sealed half.
         rules: How answers are counted, in plain words.
+        num_twins: 0, or one sealed twin for each problem: the same with new numbers and names.
+        strata: The bank's strata in order; each is cut by itself. Empty: the bank is one.
+        protocol: How everybody sits this paper; None: as registered.
+        recipients: Who else can open the sealed half, each alone.
+        reviewers: Keys whose signatures count as sign-offs of problems.
+        num_signoffs: How many of them each problem carries at least.
     """
 
     format: Literal["spiritsafe.paper/1"] = "spiritsafe.paper/1"
@@ -149,6 +174,12 @@ class PaperHeader(Record):
     sealed_digest: Digest
     examiner: PublicKey
     rules: tuple[str, ...]
+    num_twins: int = omit_default(0, ge=0)
+    strata: tuple[Stratum, ...] = omit_default(())
+    protocol: PaperProtocol | None = omit_default(None)
+    recipients: tuple[PublicKey, ...] = omit_default(())
+    reviewers: tuple[PublicKey, ...] = omit_default(())
+    num_signoffs: int = omit_default(0, ge=0)
 
     @property
     def paper_id(self) -> str:
@@ -157,11 +188,19 @@ class PaperHeader(Record):
 
 
 class PaperProblem(Record):
-    """One problem of a bank with the salt that hides it behind its commitment."""
+    """One problem of a bank with the salt that hides it behind its commitment.
+
+    Attributes:
+        index: Its place; a twin's is its original's plus the number of problems.
+        stratum: Name of its stratum; empty in a bank without strata.
+        signoffs: Reviewers' signatures over the problem's canonical bytes.
+    """
 
     index: int = Field(ge=0)
     salt: Salt
     problem: Problem
+    stratum: str = omit_default("")
+    signoffs: tuple[Signature, ...] = omit_default(())
 
     @property
     def commitment(self) -> str:
@@ -201,6 +240,12 @@ class Registration(Record):
         num_tries: Answers asked for each problem; the score is their mean.
         seed: Seed of every answer, fixed by paper and model, so that registering again draws nothing new.
         hypothesis: What the maker expects, in words.
+        claim: The same in a form that arithmetic decides; None: nothing is decided, the score is reported.
+        budget: The most that the sitting may use.
+        stop: When it may end before the paper does; None: the whole paper is asked.
+        num_probes: Rounds of identity probes, the first and the last included (so two at least); 0: none.
+        preamble: Messages in front of each problem, where they are not the protocol's.
+        deviations: In what it deviates from the paper's protocol; admitted, never silent.
     """
 
     paper_id: Digest
@@ -212,6 +257,12 @@ class Registration(Record):
     primary_metric: Literal["accuracy"] = "accuracy"
     hypothesis: str
     maker: PublicKey
+    claim: Claim | None = omit_default(None)
+    budget: Budget | None = omit_default(None)
+    stop: StopRule | BettingRule | None = omit_default(None)
+    num_probes: int = omit_default(0, ge=0, le=100)
+    preamble: tuple[Message, ...] | None = omit_default(None)
+    deviations: tuple[str, ...] = omit_default(())
 
 
 class Outcome(Record):
@@ -223,6 +274,8 @@ class Outcome(Record):
             answer could be had). Only "correct" counts for accuracy.
         score: The verifier's score, partial credit included.
         commitment: Salted hash of attempt and verdict; the sealed half's holder can open it.
+        lost: It was asked, and the answer was lost when the sitting was interrupted. Status "error": a remote model is
+            never asked twice.
     """
 
     index: int = Field(ge=0)
@@ -233,26 +286,30 @@ class Outcome(Record):
     num_prompt_tokens: int = Field(ge=0)
     num_tokens: int = Field(ge=0)
     commitment: Hex32
+    lost: bool = omit_default(False)
 
 
 class HalfResult(Record):
     """One half's numbers.
 
     Attributes:
-        accuracy: Share of right answers among all committed ones; errors and unscored answers count as wrong.
+        accuracy: Share of right answers among all committed ones; errors and unscored answers count as wrong. Where
+            problems were not asked: among the asked ones, with an interval that holds whenever the sitting ended.
         answered_accuracy: The same without errors and unscored answers, for information; None if nothing is left.
         mean_score: Mean score with partial credit, for information.
-        counts: Tries by status; they sum to problems times tries.
+        counts: Tries by status; with the problems not asked they sum to problems times tries.
+        num_not_asked: Problems that were not asked, because the stop rule or the budget ended the sitting.
     """
 
     accuracy: Estimate
     answered_accuracy: Estimate | None
     mean_score: float
     counts: dict[OutcomeStatus, int]
+    num_not_asked: int = omit_default(0, ge=0)
 
 
 class ExamResult(Record):
-    """What a sitting gave. Every committed problem is in ``outcomes``, whatever happened to it.
+    """What a sitting gave. Every committed problem is in ``outcomes`` or, when the rule ended it, in ``not_asked``.
 
     Attributes:
         registration: Digest of the registration it answers.
@@ -260,6 +317,15 @@ class ExamResult(Record):
         openings: Times the paper was opened for this sitting (more than one: it was interrupted).
         started: Time of the first opening in the ledger.
         software: Versions on the host.
+        ending: Why it ended.
+        not_asked: Places of the problems that were not asked, in ascending order.
+        twins: The twins' numbers.
+        memory: Original minus twin, public minus sealed: what having seen the very text added.
+        memory_statement: The same in plain words.
+        reference: What the claim's reference answered.
+        decision: What the sitting says of the claim.
+        identity: Whether one model answered all the time; None without probes.
+        cost: Money, at the registered prices.
     """
 
     format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
@@ -281,6 +347,15 @@ class ExamResult(Record):
     started: Timestamp
     finished: Timestamp
     software: dict[str, str]
+    ending: Ending = omit_default("complete")
+    not_asked: tuple[int, ...] = omit_default(())
+    twins: HalfResult | None = omit_default(None)
+    memory: GapTest | None = omit_default(None)
+    memory_statement: str = omit_default("")
+    reference: ReferenceScores | None = omit_default(None)
+    decision: Decision | None = omit_default(None)
+    identity: IdentityCheck | None = omit_default(None)
+    cost: float | None = omit_default(None, ge=0.0)
 
 
 class AccessRecord(Record):
@@ -296,15 +371,42 @@ class AccessRecord(Record):
     num_public: int
     num_sealed: int
     exposed: bool
+    num_twins: int = omit_default(0, ge=0)
+
+
+class ExposureRecord(Record):
+    """That one party saw one problem.
+
+    Attributes:
+        party: Who, as the ledger names them.
+        first: When it was first on record.
+        times: Entries of the ledger that say so.
+        has: The party has the problem's text from then on, as far as anybody outside can tell: examiners, reviewers,
+            operators of endpoints, and everybody for what is public. False: weights on the host that answered it.
+    """
+
+    index: int = Field(ge=0)
+    half: Half
+    party: str
+    first: Timestamp
+    times: int = Field(ge=1)
+    has: bool
 
 
 class RegistrationState(Record):
-    """One registration of the maker for this paper, and how it ended when the head was signed."""
+    """One registration of the maker for this paper, and how it ended when the head was signed.
+
+    Attributes:
+        p_value: Of its claim, by itself; None without a claim or a result.
+        has_claim: Whether it made one.
+    """
 
     registration: Digest
     model_name: str
     state: Literal["result", "withdrawn", "open"]
     sealed_accuracy: float | None = None
+    p_value: float | None = omit_default(None, ge=0.0, le=1.0)
+    has_claim: bool = omit_default(False)
 
 
 class Certificate(Record):
@@ -315,6 +417,7 @@ class Certificate(Record):
         registrations: All registrations of this maker for this paper, in order.
         statements: What this certificate promises and what not, in plain words.
         signatures: Examiner's and host's, over everything else.
+        correction: What is left of the claim after all that this maker registered; the decision that counts.
     """
 
     format: Literal["spiritsafe.certificate/1"] = "spiritsafe.certificate/1"
@@ -328,10 +431,32 @@ class Certificate(Record):
     separation: Separation
     statements: tuple[str, ...]
     signatures: tuple[Signature, ...]
+    correction: Correction | None = omit_default(None)
 
     def signed_bytes(self) -> bytes:
         """What the signatures are over: the certificate without them."""
         return canonical_json({key: value for key, value in self.to_json().items() if key != "signatures"})
+
+
+class Revealed(Record):
+    """One try at one problem, opened for a dispute: it hashes to the two commitments and opens no other.
+
+    Attributes:
+        registration: Digest of the registration whose sitting it is of.
+        problem: The problem with its salt.
+        attempt: The answer, without the seconds that it took.
+        verdict: What the verifier said; None when there was nothing to grade.
+        salt: The salt of the answer's commitment.
+    """
+
+    format: Literal["spiritsafe.revealed/1"] = "spiritsafe.revealed/1"
+    paper_id: Digest
+    registration: Digest
+    sample_index: int = Field(ge=0)
+    problem: PaperProblem
+    attempt: dict[str, JsonValue]
+    verdict: dict[str, JsonValue] | None
+    salt: Salt
 
 
 class Comparison(Record):

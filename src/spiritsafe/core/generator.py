@@ -6,12 +6,12 @@ Local engine, subprocess, OpenAI-compatible endpoint and fake all look like this
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
 
-__all__ = ["Generator", "GeneratorInfo"]
+__all__ = ["Announcing", "Generator", "GeneratorInfo"]
 
 
 class GeneratorInfo(Record):
@@ -47,6 +47,7 @@ class Generator(Protocol):
 
         Raises:
             EndpointError: The whole source is unusable (wrong key, unknown host), so no attempt is worth making.
+            CompatibilityError: A prompt has a ``prefix``, and this source cannot go on after a given beginning.
         """
         ...
 
@@ -62,4 +63,18 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """Give memory, processes and connections back."""
+        ...
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """A Generator that says of each sample when it is about to leave, so that nobody is asked twice after a kill."""
+
+    def generate_announced(
+        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+    ) -> Iterator[Attempt]:
+        """As :meth:`Generator.generate`; calls ``before(problem_id, sample_index)`` before a sample is first sent.
+
+        The call may come from another thread than the caller's; what it raises ends the generation.
+        """
         ...

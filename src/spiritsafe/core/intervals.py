@@ -22,6 +22,7 @@ __all__ = [
     "Estimate",
     "check_counts",
     "clopper_pearson_interval",
+    "effective_trials",
     "gather",
     "korn_graubard_interval",
     "mover_bounds",
@@ -120,7 +121,7 @@ def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) ->
     return Estimate(value=share, low=low, high=high, confidence=confidence, n=trials, method="Wilson")
 
 
-def _effective_trials(right: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]) -> float:
+def effective_trials(right: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]) -> float:
     """How many independent answers the clustered ones are worth (Korn & Graubard 1998), never below one a cluster.
 
     The t correction takes its degrees of freedom from the clusters that hold the rarer outcome: near 0 and 1 the
@@ -130,6 +131,9 @@ def _effective_trials(right: npt.NDArray[np.float64], asked: npt.NDArray[np.floa
     Args:
         right: Right answers, one number a cluster.
         asked: Answers, one number a cluster.
+
+    Returns:
+        A number between the number of equally large clusters and the number of answers.
     """
     num_clusters, total = right.size, float(asked.sum())
     share = float(right.sum()) / total
@@ -179,7 +183,7 @@ def korn_graubard_interval(right: Sequence[int], asked: Sequence[int], *, confid
         raise refuse_counts("clusters with impossible counts")
     total = float(asked_c.sum())
     share = float(right_c.sum()) / total
-    effective = _effective_trials(right_c, asked_c)
+    effective = effective_trials(right_c, asked_c)
     low, high = _beta_bounds(share * effective, effective, confidence)
     return Estimate(value=share, low=low, high=high, confidence=confidence, n=int(total), method="Korn-Graubard")
 
@@ -213,7 +217,7 @@ def share_bounds(right_c: Counts, asked_c: Counts, confidence: float) -> tuple[f
     """Share with its Wilson bounds on the effective number of answers."""
     right, asked = right_c.astype(np.float64), asked_c.astype(np.float64)
     share = float(right.sum() / asked.sum())
-    effective = float(asked.sum()) if asked.max() == 1 else _effective_trials(right, asked)
+    effective = float(asked.sum()) if asked.max() == 1 else effective_trials(right, asked)
     return (share, *_wilson_bounds(share, effective, confidence))
 
 

@@ -28,7 +28,21 @@ __all__ = [
     "Sampling",
     "Status",
     "Verdict",
+    "omit_default",
 ]
+
+
+def omit_default(default: Any, **constraints: Any) -> Any:
+    """A field that came to its record after records of its kind were published: absent from the JSON at its default.
+
+    A digest is taken over the whole JSON, so a field that older records do not have must not show in them: they keep
+    their digests and signatures for ever. A file that spells such a default out is not canonical and is refused.
+
+    Args:
+        default: An immutable value.
+        constraints: As for :func:`pydantic.Field`.
+    """
+    return Field(default=default, exclude_if=lambda value: value == default, **constraints)
 
 
 class Record(BaseModel):
@@ -131,6 +145,11 @@ class Prompt(Record):
     """What a Generator is asked: ``num_samples`` completions of one problem's messages.
 
     Sample ``i`` draws from ``derive_seed(seed, problem_id, i)``, so it does not depend on its neighbours.
+
+    Attributes:
+        prefix: Text that the assistant's turn already holds; the completion goes on after it and does not repeat it.
+            A Generator that cannot go on from there refuses it.
+        max_tokens: Fewer tokens than the sampling allows, for these samples only.
     """
 
     problem_id: str
@@ -138,6 +157,12 @@ class Prompt(Record):
     num_samples: int = Field(default=1, ge=1)
     first_sample: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)
+    prefix: str = ""
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    def token_limit(self, sampling: Sampling) -> int:
+        """Most tokens that one of these completions may have."""
+        return min(sampling.max_tokens, self.max_tokens or sampling.max_tokens)
 
 
 FinishReason = Literal["stop", "length", "refused", "error"]

@@ -28,6 +28,7 @@ from spiritsafe.core.intervals import (
     share_bounds,
     wilson_interval,
 )
+from spiritsafe.core.randomisation import Labels, randomisation_test
 from spiritsafe.core.records import Record
 
 __all__ = [
@@ -45,7 +46,8 @@ __all__ = [
     "wilson_interval",
 ]
 
-_BLOCK_VALUES = 1 << 22  # random numbers held at once by the Monte Carlo test (32 MiB)
+_LEVEL = 0.05  # of the gap tests
+_BLOCK_VALUES = 1 << 22  # random numbers held at once by the bootstrap (32 MiB)
 
 
 class PairedDifference(Record):
@@ -163,42 +165,6 @@ def paired_difference(
     )
 
 
-def _hypergeometric_tail(observed: int, num_right: int, num_public: int, num_total: int) -> float:
-    """P(at least ``observed`` of the right answers fall into a random public half)."""
-
-    def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        n, k = np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64)
-        return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1))
-
-    most = min(num_right, num_public)
-    hits = np.arange(observed, most + 1)
-    hits = hits[num_public - hits <= num_total - num_right]
-    logs = log_choose(num_right, hits) + log_choose(num_total - num_right, num_public - hits)
-    return min(1.0, float(np.exp(logs - log_choose(num_total, num_public)).sum()))
-
-
-def _randomisation_test(public: Counts, sealed: Counts, *, seed: int, num_draws: int) -> tuple[float, int]:
-    """One-sided p of sum(public) under random re-splits of the same bank; (p, random draws used).
-
-    Exact for 0/1 values; otherwise (k + 1) / (m + 1) over m seeded splits (Phipson & Smyth 2010). PCG64's raw stream
-    is fixed by numpy's compatibility policy, so another machine draws the same splits.
-    """
-    bank = np.concatenate([public, sealed])
-    num_public, num_total = public.size, bank.size
-    observed = int(public.sum())
-    if bank.min() >= 0 and bank.max() <= 1:
-        return _hypergeometric_tail(observed, int(bank.sum()), num_public, num_total), 0
-    stream = np.random.PCG64(seed)
-    at_least = 0
-    rows_left = num_draws
-    while rows_left:
-        rows = min(rows_left, max(1, _BLOCK_VALUES // num_total))
-        order = np.argpartition(stream.random_raw(rows * num_total).reshape(rows, num_total), num_public - 1, axis=1)
-        at_least += int((bank[order[:, :num_public]].sum(axis=1) >= observed).sum())
-        rows_left -= rows
-    return (at_least + 1) / (num_draws + 1), num_draws
-
-
 def smallest_leak(
     num_public: int,
     num_sealed: int,
@@ -261,6 +227,8 @@ def public_sealed_gap(
     seed: int = 0,
     num_draws: int = 9_999,
     confidence: float = 0.95,
+    strata: tuple[Labels, Labels] | None = None,
+    num_looks: int = 1,
 ) -> GapTest:
     """Is one model's public score higher than a random split of one bank explains?
 
@@ -271,12 +239,15 @@ def public_sealed_gap(
         seed: Seed of the Monte Carlo splits; unused when the test is exact.
         num_draws: Monte Carlo splits.
         confidence: Level of the gap's interval (Newcombe's, from the two halves' Wilson bounds).
+        strata: Stratum of each public and each sealed problem, when each stratum was split by itself.
+        num_looks: At how many looks the sitting could have ended; the p-value is multiplied by it (Bonferroni), which
+            holds whatever the rule looked at.
 
     Raises:
         NumericalError: The counts are impossible.
     """
     a, b = check_counts(public, trials), check_counts(sealed, trials)
-    p_value, used = _randomisation_test(a, b, seed=seed, num_draws=num_draws)
+    p_value, used = randomisation_test(a, b, seed=seed, num_draws=num_draws, strata=strata)
     bounds_a = share_bounds(*gather(a, None, trials), confidence)
     bounds_b = share_bounds(*gather(b, None, trials), confidence)
     low, high = mover_bounds(bounds_a, bounds_b, 0.0)
@@ -289,17 +260,24 @@ def public_sealed_gap(
             n=(a.size + b.size) * trials,
             method="Newcombe",
         ),
-        p_value=p_value,
+        p_value=min(1.0, p_value * num_looks),
         smallest_leak=smallest_leak(
             a.size,
             b.size,
             score=bounds_b[0],
             trials=trials,
             variance_factor=_variance_factor(b / trials, bounds_b[0]),
+            alpha=_LEVEL / num_looks,
         ),
         num_draws=used,
-        test="randomisation test, exact" if used == 0 else "randomisation test, Monte Carlo",
+        test=_test_name("randomisation test", used, strata, num_looks),
     )
+
+
+def _test_name(name: str, num_draws: int, strata: tuple[Labels, Labels] | None, num_looks: int) -> str:
+    within = ", within strata" if strata else ""
+    looks = f", times {num_looks} looks" if num_looks > 1 else ""
+    return f"{name}{within}, {'exact' if num_draws == 0 else 'Monte Carlo'}{looks}"
 
 
 def gain_gap(
@@ -310,6 +288,8 @@ def gain_gap(
     seed: int = 0,
     num_draws: int = 9_999,
     confidence: float = 0.95,
+    strata: tuple[Labels, Labels] | None = None,
+    num_looks: int = 1,
 ) -> GapTest:
     """Is the gain over a base model larger on the public half? Pairing removes the problems' own difficulty.
 
@@ -320,13 +300,15 @@ def gain_gap(
         seed: Seed of the Monte Carlo splits.
         num_draws: Monte Carlo splits.
         confidence: Level of the interval (from the two halves' paired bounds, Zou & Donner 2008).
+        strata: As for :func:`public_sealed_gap`.
+        num_looks: As for :func:`public_sealed_gap`.
 
     Raises:
         NumericalError: The counts are impossible.
     """
     halves = [paired_difference(*half, trials=trials, confidence=confidence).difference for half in (public, sealed)]
     gains = [np.asarray(model, dtype=np.int64) - np.asarray(base, dtype=np.int64) for model, base in (public, sealed)]
-    p_value, used = _randomisation_test(gains[0], gains[1], seed=seed, num_draws=num_draws)
+    p_value, used = randomisation_test(gains[0], gains[1], seed=seed, num_draws=num_draws, strata=strata)
     first, second = ((half.value, half.low, half.high) for half in halves)
     low, high = _difference_bounds(first, second)
     score = float(np.mean(sealed[0])) / trials
@@ -339,16 +321,17 @@ def gain_gap(
             n=sum(half.n for half in halves),
             method="difference of Newcombe paired intervals",
         ),
-        p_value=p_value,
+        p_value=min(1.0, p_value * num_looks),
         smallest_leak=smallest_leak(
             gains[0].size,
             gains[1].size,
             score=score,
             trials=trials,
             variance_factor=_variance_factor(gains[1] / trials, score),
+            alpha=_LEVEL / num_looks,
         ),
         num_draws=used,
-        test="randomisation test on paired gains, " + ("exact" if used == 0 else "Monte Carlo"),
+        test=_test_name("randomisation test on paired gains", used, strata, num_looks),
     )
 
 

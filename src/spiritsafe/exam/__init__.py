@@ -1,14 +1,26 @@
 """The exam room: papers that nobody can study for, sittings on record, certificates a stranger can check.
 
-``seal → register → sit → verify``, then ``compare`` and ``rerun``. Needs neither torch nor transformers.
+``seal → register → sit → verify``, then ``compare`` and ``rerun``; ``exposures`` says who has seen what, ``reveal``
+opens one answer in a dispute. Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 from spiritsafe.exam.comparing import compare
-from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, seal
-from spiritsafe.exam.registration import find_registration, register, withdraw
+from spiritsafe.exam.exposure import PartyExposure, exposures, summarise
+from spiritsafe.exam.forecasting import outlook
+from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
+from spiritsafe.exam.private import PrivateTask, load_private, sign_off
+from spiritsafe.exam.registration import (
+    RegistrationTerms,
+    find_registration,
+    register,
+    registration_states,
+    withdraw,
+)
 from spiritsafe.exam.rerunning import load_rerun, rerun
+from spiritsafe.exam.revealing import load_revealed, reveal
+from spiritsafe.exam.sealing import PaperTerms, seal
 from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
 from spiritsafe.exam.verifying import VERIFY_STEPS, StepResult, VerifyStep, load_certificate, require_verified, verify
 
@@ -19,18 +31,31 @@ __all__ = [
     "RESULT_FILE",
     "SEALED_FILE",
     "VERIFY_STEPS",
+    "PaperTerms",
+    "PartyExposure",
+    "PrivateTask",
+    "RegistrationTerms",
     "StepResult",
     "VerifyStep",
     "compare",
+    "exposures",
     "find_registration",
     "load_certificate",
     "load_paper",
+    "load_private",
     "load_rerun",
+    "load_revealed",
+    "outlook",
     "register",
+    "registration_states",
     "require_verified",
     "rerun",
+    "reveal",
     "seal",
+    "sign_off",
     "sit",
+    "summarise",
+    "task_of_paper",
     "verify",
     "withdraw",
 ]

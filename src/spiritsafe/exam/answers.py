@@ -1,4 +1,4 @@
-"""Answers: asking a Generator, grading what comes back, and the encrypted journal that survives a kill.
+"""Answers: asking a Generator and grading what comes back.
 
 In: problems, a registration, a Generator, a Task. Out: one :class:`Answer` for each try, and an
 :class:`~spiritsafe.core.certificates.Outcome` that names its status and commits to it without showing it.
@@ -7,37 +7,54 @@ Exercised by ``pytest tests/unit/exam/test_answers.py``.
 
 from __future__ import annotations
 
-import base64
-import hmac
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
-from spiritsafe.core.canonical import JSON, canonical_json, digest
+from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.certificates import Half, Outcome, OutcomeStatus, PaperProblem, Registration
-from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
-from spiritsafe.core.files import append_line, storage_errors
-from spiritsafe.core.generator import Generator
-from spiritsafe.core.records import Attempt, Prompt, Record, Verdict
+from spiritsafe.core.errors import EndpointError
+from spiritsafe.core.generator import Announcing, Generator
+from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Record, Sampling, Verdict, omit_default
 from spiritsafe.exam.paper import keyed_salt
-from spiritsafe.exam.recordfile import parse_record, read_file
-from spiritsafe.ledger import KeyPair, encrypt
 from spiritsafe.tasks import Task
 
-__all__ = ["Answer", "Journal", "Try", "ask", "outcome_of", "status_of"]
+__all__ = [
+    "LOST",
+    "Answer",
+    "Try",
+    "answer_commitment",
+    "answer_salt",
+    "ask",
+    "committed_attempt",
+    "committed_verdict",
+    "conversation",
+    "lost_answer",
+    "outcome_of",
+    "status_of",
+]
 
 Try = tuple[int, int]
 """(place in the bank, sample index)."""
 
 
+LOST = "asked, but the answer was lost when the sitting was interrupted"
+"""Why a lost try failed."""
+
+_BATCH = 32  # tries announced together to a Generator that does not say itself when it sends them
+
+
 class Answer(Record):
-    """One try: what the model wrote and what the verifier said (None when there was nothing to grade)."""
+    """One try: what the model wrote and what the verifier said (None when there was nothing to grade).
+
+    Attributes:
+        lost: See :class:`~spiritsafe.core.certificates.Outcome`.
+    """
 
     index: int
     sample_index: int
     attempt: Attempt
     verdict: Verdict | None
+    lost: bool = omit_default(False)
 
     def __repr__(self) -> str:  # never the text: a traceback or a log must not show a sealed problem's answer
         return f"Answer(index={self.index}, sample_index={self.sample_index})"
@@ -56,6 +73,43 @@ def status_of(answer: Answer) -> OutcomeStatus:
     return answer.verdict.status
 
 
+def lost_answer(place: Try, problem: PaperProblem, registration: Registration) -> Answer:
+    """A try that was asked and whose answer is gone: an error, never asked again."""
+    attempt = Attempt(
+        problem_id=problem.problem.id,
+        sample_index=place[1],
+        model=registration.model_digest,
+        sampling=registration.sampling,
+        seed=registration.seed,
+        text="",
+        finish_reason="error",
+        error=LOST,
+    )
+    return Answer(index=place[0], sample_index=place[1], attempt=attempt, verdict=None, lost=True)
+
+
+def committed_attempt(answer: Answer) -> dict[str, JSON]:
+    """What a commitment says of an attempt: all of it but the seconds, for the clock is no part of an answer."""
+    attempt: dict[str, JSON] = answer.attempt.to_json()
+    del attempt["seconds"]
+    return attempt
+
+
+def committed_verdict(answer: Answer) -> dict[str, JSON] | None:
+    """What a commitment says of a verdict."""
+    return answer.verdict.to_json() if answer.verdict else None
+
+
+def answer_salt(secret: str, registration: str, place: Try) -> str:
+    """The salt of an answer's commitment: each try of each sitting has its own, so that one opens no other."""
+    return keyed_salt(secret, "answer", registration, *place)
+
+
+def answer_commitment(salt: str, attempt: Mapping[str, JSON], verdict: Mapping[str, JSON] | None) -> str:
+    """Hex SHA-256 over salt, attempt and verdict."""
+    return digest({"salt": salt, "attempt": attempt, "verdict": verdict}).removeprefix("sha256:")
+
+
 def outcome_of(answer: Answer, half: Half, *, secret: str, registration: str) -> Outcome:
     """The public side of an answer.
 
@@ -65,10 +119,7 @@ def outcome_of(answer: Answer, half: Half, *, secret: str, registration: str) ->
         secret: The paper's secret, which salts the commitment.
         registration: Digest of the registration, so that no two sittings share a salt.
     """
-    attempt: dict[str, JSON] = answer.attempt.to_json()
-    del attempt["seconds"]  # the clock is no part of what was answered
-    verdict = answer.verdict.to_json() if answer.verdict else None
-    salt = keyed_salt(secret, "answer", registration, answer.index, answer.sample_index)
+    salt = answer_salt(secret, registration, (answer.index, answer.sample_index))
     return Outcome(
         index=answer.index,
         half=half,
@@ -77,16 +128,31 @@ def outcome_of(answer: Answer, half: Half, *, secret: str, registration: str) ->
         score=answer.verdict.score if answer.verdict else 0.0,
         num_prompt_tokens=answer.attempt.num_prompt_tokens,
         num_tokens=answer.attempt.num_tokens,
-        commitment=digest({"salt": salt, "attempt": attempt, "verdict": verdict}).removeprefix("sha256:"),
+        commitment=answer_commitment(salt, committed_attempt(answer), committed_verdict(answer)),
+        lost=answer.lost,
     )
 
 
+def conversation(preamble: Sequence[Message], problem: Problem) -> tuple[Message, ...]:
+    """A problem's messages behind the preamble; two system texts become one, for many chat templates take one only."""
+    own = problem.messages
+    if not preamble or own[0].role != "system":
+        return (*preamble, *own)
+    if preamble[0].role != "system":
+        return (own[0], *preamble, *own[1:])
+    system = Message(role="system", content=f"{preamble[0].content}\n\n{own[0].content}")
+    return (system, *preamble[1:], *own[1:])
+
+
 def _prompts(
-    problems: Mapping[int, PaperProblem], registration: Registration, wanted: Sequence[Try]
+    problems: Mapping[int, PaperProblem],
+    registration: Registration,
+    wanted: Sequence[Try],
+    preamble: Sequence[Message],
 ) -> Iterator[Prompt]:
-    """One prompt for each run of neighbouring samples, in bank order."""
+    """One prompt for each run of neighbouring samples, in the order wanted."""
     runs: list[list[int]] = []  # [index, first sample, samples]
-    for index, sample in sorted(wanted):
+    for index, sample in wanted:
         if runs and runs[-1][0] == index and runs[-1][1] + runs[-1][2] == sample:
             runs[-1][2] += 1
         else:
@@ -95,11 +161,31 @@ def _prompts(
         problem = problems[index].problem
         yield Prompt(
             problem_id=problem.id,
-            messages=problem.messages,
+            messages=conversation(preamble, problem),
             num_samples=samples,
             first_sample=first,
             seed=registration.seed,
         )
+
+
+def _attempts(
+    generator: Generator,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    announce: Callable[[str, int], None] | None,
+) -> Iterator[Attempt]:
+    """What the Generator draws; each try is announced before it leaves."""
+    if announce is None:
+        yield from generator.generate(prompts, sampling)
+    elif isinstance(generator, Announcing):
+        yield from generator.generate_announced(prompts, sampling, announce)
+    else:  # the Generator does not say when it sends what: small batches, each announced as a whole
+        rest = iter(prompts)
+        while batch := list(islice(rest, _BATCH)):
+            for prompt in batch:
+                for sample in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
+                    announce(prompt.problem_id, sample)
+            yield from generator.generate(batch, sampling)
 
 
 def ask(
@@ -108,8 +194,20 @@ def ask(
     wanted: Sequence[Try],
     generator: Generator,
     task: Task,
+    *,
+    preamble: Sequence[Message] = (),
+    announce: Callable[[Try], None] | None = None,
 ) -> Iterator[Answer]:
     """Ask the wanted tries, grade each answer as it comes.
+
+    Args:
+        problems: By place.
+        registration: Sampling, seed, and whom error messages name.
+        wanted: What to ask, in this order.
+        generator: Whom to ask.
+        task: Grades.
+        preamble: Messages in front of each problem's own.
+        announce: Called with each try before it leaves the host, from any thread; None: nothing is announced.
 
     Raises:
         EndpointError: The Generator answered what nobody asked, sampled otherwise than registered, or ended early.
@@ -117,7 +215,9 @@ def ask(
     index_of = {problems[index].problem.id: index for index, _ in wanted}
     left = set(wanted)
     hint = "The Generator breaks its protocol; the answers so far are kept: repair it and run the same command again."
-    for attempt in generator.generate(list(_prompts(problems, registration, wanted)), registration.sampling):
+    prompts = list(_prompts(problems, registration, wanted, preamble))
+    before = None if announce is None else lambda problem_id, sample: announce((index_of[problem_id], sample))
+    for attempt in _attempts(generator, prompts, registration.sampling, before):
         index = index_of.get(attempt.problem_id, -1)
         if (index, attempt.sample_index) not in left:
             raise EndpointError(f"{registration.model_name} answered something that was not asked.", hint=hint)
@@ -129,67 +229,3 @@ def ask(
         yield Answer(index=index, sample_index=attempt.sample_index, attempt=attempt, verdict=verdict)
     if left:
         raise EndpointError(f"{registration.model_name} left {len(left)} of {len(wanted)} tries open.", hint=hint)
-
-
-class _JournalLine(Record):
-    """What a line of the journal decrypts to; the mark keeps forged answers out (encrypting needs no secret)."""
-
-    answer: Answer
-    mark: str
-
-
-@final
-class Journal:
-    """The answers of one sitting, on disk as soon as they are graded, readable only with the examiner's key.
-
-    Args:
-        path: ``answers.jsonl``.
-        key: The examiner's.
-        secret: The paper's secret.
-        registration: Digest of the registration; the lines of another one do not open here.
-    """
-
-    def __init__(self, path: Path, *, key: KeyPair, secret: str, registration: str) -> None:
-        self._path = path
-        self._key = key
-        self._mark_key = keyed_salt(secret, "journal", registration)
-        self.answers: dict[Try, Answer] = {}
-        if path.exists():
-            self._load()
-
-    def record(self, answer: Answer) -> None:
-        """Keep an answer; it is on disk when this returns.
-
-        Raises:
-            ProcedureError: This try has an answer already.
-            StorageError: It cannot be written.
-        """
-        place = (answer.index, answer.sample_index)
-        if place in self.answers:
-            raise ProcedureError(f"Try {place} was answered twice.", hint="Report this: a sitting asks each try once.")
-        line = _JournalLine(answer=answer, mark=self._mark(answer))
-        box = encrypt(line.canonical(), [self._key.public])
-        append_line(self._path, base64.b64encode(box).decode("ascii"), sync=True)
-        self.answers[place] = answer
-
-    def _mark(self, answer: Answer) -> str:
-        return hmac.digest(self._mark_key.encode(), canonical_json(answer.to_json()), "sha256").hex()
-
-    def _load(self) -> None:
-        data = read_file(self._path)
-        *lines, torn = data.split(b"\n")
-        if torn:  # a killed append: that answer never counted
-            with storage_errors(self._path), self._path.open("r+b") as file:
-                file.truncate(len(data) - len(torn))
-        for number, line in enumerate(lines, start=1):
-            what = f"{self._path}, line {number},"
-            hint = "Restore the journal from a good copy; it is written by one sitting only and never edited."
-            try:
-                box = base64.b64decode(json.loads(line), validate=True)
-            except (ValueError, TypeError) as error:
-                raise IntegrityError(f"{what} is damaged.", hint=hint) from error
-            entry = parse_record(self._key.decrypt(box), _JournalLine, what)
-            place = (entry.answer.index, entry.answer.sample_index)
-            if not hmac.compare_digest(entry.mark, self._mark(entry.answer)) or place in self.answers:
-                raise IntegrityError(f"{what} was not written by this sitting.", hint=hint)
-            self.answers[place] = entry.answer

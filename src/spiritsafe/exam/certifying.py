@@ -26,12 +26,16 @@ from spiritsafe.core.certificates import (
 )
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.promises import Correction
+from spiritsafe.exam.correcting import correction_of, known_before
+from spiritsafe.exam.places import num_places
 from spiritsafe.exam.registration import end_of, registration_states
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = [
     "access_history",
     "accesses_of_paper",
+    "count_openings",
     "host_software",
     "issue_certificate",
     "opening_entries",
@@ -78,21 +82,25 @@ def opening_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registr
 
 
 def accesses_of_paper(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
-    """All openings of a paper by its examiner, for whatever registration or rerun."""
+    """All openings of a paper by those who can open it, for whatever registration or rerun."""
+    keys = {key.signing for key in (header.examiner, *header.recipients)}
     return [
         entry
         for entry in entries
-        if entry.kind == "access"
-        and entry.body.get("paper_id") == header.paper_id
-        and entry.signature.key == header.examiner.signing
+        if entry.kind == "access" and entry.body.get("paper_id") == header.paper_id and entry.signature.key in keys
     ]
+
+
+def count_openings(entries: Sequence[LedgerEntry]) -> int:
+    """How often the sealed half was decrypted for these accesses: parts that one process asked in turn are one."""
+    return sum(entry.body.get("continues") is not True for entry in entries)
 
 
 def _access_record(entry: LedgerEntry) -> AccessRecord:
     body = entry.body
     reader = GeneratorInfo.from_json(body.get("reader"))
-    public, sealed = body.get("public"), body.get("sealed")
-    if not isinstance(public, list) or not isinstance(sealed, list):
+    public, sealed, twins = body.get("public"), body.get("sealed"), body.get("twin", [])
+    if not isinstance(public, list) or not isinstance(sealed, list) or not isinstance(twins, list):
         raise IntegrityError(f"Ledger entry {entry.index} names no problems.", hint="Ask the examiner about it.")
     return AccessRecord(
         time=entry.time,
@@ -101,6 +109,7 @@ def _access_record(entry: LedgerEntry) -> AccessRecord:
         num_public=len(public),
         num_sealed=len(sealed),
         exposed=reader.kind != "local",
+        num_twins=len(twins),
     )
 
 
@@ -115,6 +124,7 @@ def access_history(
         num_public=header.num_public,
         num_sealed=header.num_sealed,
         exposed=False,
+        num_twins=header.num_twins,
     )
     return (sealing, *(_access_record(entry) for entry in accesses))
 
@@ -126,6 +136,7 @@ def statements_of(
     result: ExamResult,
     access: Sequence[AccessRecord],
     registrations: Sequence[RegistrationState],
+    correction: Correction | None = None,
 ) -> tuple[str, ...]:
     """What the certificate promises and what not, in plain words."""
     separation = separation_of(registration.maker, header.examiner, result.host)
@@ -149,12 +160,54 @@ def statements_of(
         f"This maker's registrations for this paper: {len(states)} ({states.count('result')} with a result, "
         f"{states.count('withdrawn')} withdrawn, {states.count('open')} open)."
     )
-    failed = [half.counts["error"] + half.counts["unscored"] for half in (result.sealed, result.public)]
+    parts = [part for part in (result.sealed, result.public, result.twins) if part is not None]
+    failed = [part.counts["error"] + part.counts["unscored"] for part in parts]
     statements.append(
         f"{sum(failed)} of {len(result.outcomes)} tries failed or could not be graded; they count as wrong."
     )
     statements.append(result.gap_statement)
+    statements += _later_statements(header, registration, result, correction)
     return tuple(statements)
+
+
+def _later_statements(
+    header: PaperHeader, registration: Registration, result: ExamResult, correction: Correction | None
+) -> list[str]:
+    """What papers, registrations and results say that carry more than the first ones did."""
+    statements = []
+    if result.memory_statement:
+        statements.append(result.memory_statement)
+    if result.ending != "complete":
+        why = "its registered stop rule" if result.ending == "stopped by rule" else "its exhausted budget"
+        asked = num_places(header) - len(result.not_asked)
+        statements.append(
+            f"The sitting was ended by {why}: {asked} of {num_places(header)} problems were asked, in the paper's own "
+            f"random order; {len(result.not_asked)} were not asked."
+        )
+    if lost := sum(outcome.lost for outcome in result.outcomes):
+        statements.append(f"{lost} answers were lost when the sitting was interrupted; they count as wrong.")
+    if result.cost is not None and registration.budget is not None:
+        statements.append(f"At the registered prices it cost {result.cost:.4g} {registration.budget.currency}.".strip())
+    if registration.deviations:
+        statements.append(
+            f"It deviates from the paper's protocol in: {', '.join(registration.deviations)}. Scores of sittings that "
+            "follow the protocol are no equal baselines for it."
+        )
+    if result.decision is not None:
+        statements.append(result.decision.statement)
+    if correction is not None:
+        statements.append(correction.statement)
+    if result.identity is not None:
+        statements.append(result.identity.statement)
+    if header.recipients:
+        labels = ", ".join(key.label for key in header.recipients)
+        statements.append(f"The sealed half can also be opened, by each alone, by: {labels}.")
+    if header.num_signoffs:
+        statements.append(
+            f"Each problem was signed off by at least {header.num_signoffs} of: "
+            f"{', '.join(key.label for key in header.reviewers)}."
+        )
+    return statements
 
 
 def issue_certificate(
@@ -185,6 +238,12 @@ def issue_certificate(
     evidence: list[Evidence] = [ledger.evidence(index, head) for index in sorted({entry.index for entry in proven})]
     access = access_history(paper_entry, accesses, header)
     registrations = registration_states(entries, header=header, maker_key=registration.maker.signing)
+    correction = correction_of(
+        registration,
+        result.decision,
+        registrations,
+        known_before=known_before(entries, header, registration),
+    )
     draft = Certificate(
         paper=header,
         registration=registration,
@@ -195,10 +254,16 @@ def issue_certificate(
         registrations=registrations,
         separation=separation_of(registration.maker, header.examiner, result.host),
         statements=statements_of(
-            header=header, registration=registration, result=result, access=access, registrations=registrations
+            header=header,
+            registration=registration,
+            result=result,
+            access=access,
+            registrations=registrations,
+            correction=correction,
         ),
         signatures=(),
+        correction=correction,
     )
     keys = [examiner] if host.public == examiner.public else [examiner, host]
-    signatures = [key.sign("certificate", draft.signed_bytes()) for key in keys]
-    return Certificate.from_json({**draft.to_json(), "signatures": [signature.to_json() for signature in signatures]})
+    message = draft.signed_bytes()
+    return draft.model_copy(update={"signatures": tuple(key.sign("certificate", message) for key in keys)})

@@ -11,7 +11,7 @@ from spiritsafe.core.certificates import Certificate, Comparison
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.stats import gain_gap, paired_difference
-from spiritsafe.exam.scoring import gap_statement, right_answers
+from spiritsafe.exam.scoring import gap_statement, right_answers, strata_of_halves
 
 __all__ = ["compare"]
 
@@ -26,7 +26,7 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
         second: A verified certificate of the same paper with as many tries.
 
     Raises:
-        CompatibilityError: The papers or the numbers of tries differ.
+        CompatibilityError: The papers or the numbers of tries differ, or a sitting did not ask the whole paper.
     """
     if first.paper.paper_id != second.paper.paper_id:
         raise CompatibilityError(
@@ -40,6 +40,12 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
             f"{second.result.model_name} {second.registration.num_tries}.",
             hint="Register both with the same number of tries.",
         )
+    for certificate in (first, second):
+        if certificate.result.not_asked:
+            raise CompatibilityError(
+                f"{certificate.result.model_name} was not asked the whole paper: its own answers ended its sitting.",
+                hint="Compare complete sittings, or register a claim that compares with the other model.",
+            )
     sealed = tuple(right_answers(certificate.result.outcomes, "sealed") for certificate in (first, second))
     public = tuple(right_answers(certificate.result.outcomes, "public") for certificate in (first, second))
     studying = gain_gap(
@@ -47,6 +53,7 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
         (sealed[0], sealed[1]),
         trials=trials,
         seed=derive_seed("gain gap", first.paper.bank_root),
+        strata=strata_of_halves(first.paper),
     )
     return Comparison(
         paper_id=first.paper.paper_id,

@@ -1,22 +1,29 @@
 """Registrations: what will be sat is signed before anybody sits it, and each one ends in a result or a withdrawal.
 
-In: a maker's key, a paper, a model's digest, sampling. Out: a signed ledger entry.
+In: a maker's key, a paper, a model's digest, sampling; a claim, a budget, a stop rule. Out: a signed ledger entry. A
+paper with a protocol is sat by it: who wants otherwise says so here, and the certificate prints it.
 Exercised by ``pytest tests/unit/exam/test_registration.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import LedgerEntry, PaperHeader, PublicPaper, Registration, RegistrationState
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.core.records import Sampling
+from spiritsafe.core.promises import BettingRule, Budget, Claim
+from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam.paper import paper_entry
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = [
+    "RegistrationTerms",
+    "deviations_of",
     "end_of",
     "find_registration",
     "register",
@@ -32,6 +39,39 @@ def sitting_seed(bank_root: str, model_digest: str) -> int:
     return derive_seed("sitting", bank_root, model_digest)
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationTerms:
+    """What a maker may promise beside model and sampling; see :class:`~spiritsafe.core.certificates.Registration`.
+
+    Attributes:
+        deviate: Deviate from the paper's protocol; without it a deviation is an error.
+    """
+
+    claim: Claim | None = None
+    budget: Budget | None = None
+    stop: StopRule | BettingRule | None = None
+    num_probes: int = 0
+    preamble: tuple[Message, ...] | None = None
+    deviate: bool = False
+
+
+def deviations_of(
+    header: PaperHeader, sampling: Sampling, num_tries: int, preamble: tuple[Message, ...] | None
+) -> tuple[str, ...]:
+    """In what these deviate from the paper's protocol; nothing without one."""
+    protocol = header.protocol
+    if protocol is None:
+        return ()
+    wanted, found = protocol.sampling.to_json(), sampling.to_json()
+    names = [f"sampling.{name}" for name in wanted if wanted[name] != found[name]]
+    if num_tries != protocol.num_tries:
+        names.append("num_tries")
+    if preamble is not None and preamble != protocol.preamble:
+        names.append("preamble")
+    return tuple(names)
+
+
 def register(
     *,
     ledger: Ledger,
@@ -39,9 +79,10 @@ def register(
     maker: KeyPair,
     model_name: str,
     model_digest: str,
-    sampling: Sampling,
     hypothesis: str,
-    num_tries: int = 1,
+    sampling: Sampling | None = None,
+    num_tries: int | None = None,
+    terms: RegistrationTerms | None = None,
 ) -> Registration:
     """Sign what will be sat. The same call again gives the same registration and appends nothing.
 
@@ -51,23 +92,40 @@ def register(
         maker: Who made the model and answers for it.
         model_name: For people.
         model_digest: What the Generator must name (``Generator.describe().digest``).
-        sampling: How tokens will be drawn.
         hypothesis: What the maker expects, in words.
-        num_tries: Answers asked for each problem.
+        sampling: How tokens will be drawn; None: as the paper's protocol says.
+        num_tries: Answers asked for each problem; None: as the protocol says, or one.
+        terms: Claim, budget, stop rule, probes, deviations.
 
     Raises:
-        ProcedureError: The paper is not in the ledger.
+        ProcedureError: The paper is not in the ledger, its protocol would be broken in silence, or a stop rule has no
+            claim to decide.
     """
     paper_entry(ledger, paper)
+    terms, header = terms or RegistrationTerms(), paper.header
+    sampling, num_tries = _as_protocol(header, sampling, num_tries)
+    deviations = deviations_of(header, sampling, num_tries, terms.preamble)
+    if deviations and not terms.deviate:
+        raise ProcedureError(
+            f"This is not how the paper is sat: {', '.join(deviations)} differ from its protocol.",
+            hint="Register by the protocol, or deviate explicitly: the certificate will say in what.",
+        )
+    _check_stop(header, terms)
     registration = Registration(
-        paper_id=paper.header.paper_id,
+        paper_id=header.paper_id,
         model_name=model_name,
         model_digest=model_digest,
         sampling=sampling,
         num_tries=num_tries,
-        seed=sitting_seed(paper.header.bank_root, model_digest),
+        seed=sitting_seed(header.bank_root, model_digest),
         hypothesis=hypothesis,
         maker=maker.public,
+        claim=terms.claim,
+        budget=terms.budget,
+        stop=terms.stop,
+        num_probes=terms.num_probes,
+        preamble=terms.preamble if "preamble" in deviations or header.protocol is None else None,
+        deviations=deviations,
     )
     digest = registration.content_digest
     if ledger.find("registration", digest=digest):
@@ -84,6 +142,29 @@ def register(
     }
     ledger.append("registration", body, maker, guard=only_once)
     return registration
+
+
+def _check_stop(header: PaperHeader, terms: RegistrationTerms) -> None:
+    if terms.stop is None:
+        return
+    if terms.claim is None:
+        raise ProcedureError(
+            "A stop rule decides a claim, and there is none.", hint="Add a claim, or ask the whole paper."
+        )
+    if (terms.stop.num_problems, terms.stop.alpha) != (header.num_sealed, terms.claim.level):
+        raise ProcedureError(
+            f"The stop rule is made for {terms.stop.num_problems} problems at level {terms.stop.alpha:g}.",
+            hint=f"This paper has {header.num_sealed} sealed problems, and the claim level {terms.claim.level:g}.",
+        )
+
+
+def _as_protocol(header: PaperHeader, sampling: Sampling | None, num_tries: int | None) -> tuple[Sampling, int]:
+    protocol = header.protocol
+    if protocol is not None:
+        return sampling or protocol.sampling, protocol.num_tries if num_tries is None else num_tries
+    if sampling is None:
+        raise ProcedureError("No sampling was given, and the paper has no protocol.", hint="Say how tokens are drawn.")
+    return sampling, 1 if num_tries is None else num_tries
 
 
 def registration_entry(ledger: Ledger, registration: Registration) -> LedgerEntry:
@@ -167,13 +248,20 @@ def registration_states(
             continue
         registration = Registration.from_json(entry.body.get("registration"))
         end = end_of(entries, registration, header)
-        accuracy = end.body.get("sealed_accuracy") if end else None
+        accuracy, p_value = (_number(end, name) for name in ("sealed_accuracy", "p_value"))
         states.append(
             RegistrationState(
                 registration=registration.content_digest,
                 model_name=registration.model_name,
                 state="open" if end is None else "result" if end.kind == "result" else "withdrawn",
-                sealed_accuracy=float(accuracy) if isinstance(accuracy, int | float) else None,
+                sealed_accuracy=accuracy,
+                p_value=p_value,
+                has_claim=registration.claim is not None,
             )
         )
     return tuple(states)
+
+
+def _number(entry: LedgerEntry | None, name: str) -> float | None:
+    value = entry.body.get(name) if entry else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -15,9 +15,12 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import (
     Certificate,
     CounterSignedRerun,
+    Half,
     Outcome,
     OutcomeStatus,
+    PaperHeader,
     PaperProblem,
+    PublicPaper,
     RerunItem,
     RerunReport,
 )
@@ -27,9 +30,10 @@ from spiritsafe.core.generator import Generator
 from spiritsafe.core.stats import PairedDifference, paired_difference, score_interval
 from spiritsafe.exam.answers import Try, ask, status_of
 from spiritsafe.exam.certifying import host_software
+from spiritsafe.exam.holding import enter_access, preamble_of
 from spiritsafe.exam.paper import load_paper, open_sealed
 from spiritsafe.exam.recordfile import read_record, write_record
-from spiritsafe.exam.sitting import check_task, enter_access
+from spiritsafe.exam.sitting import check_task
 from spiritsafe.exam.verifying import load_certificate, require_verified, verify
 from spiritsafe.ledger import KeyPair, Ledger, utc_now, verify_signature
 from spiritsafe.tasks import Task
@@ -58,7 +62,7 @@ def rerun(
         task: The paper's task, for grading.
         runner: Who re-runs and signs.
         output: Where ``rerun.json`` goes.
-        examiner: The key to the sealed half; without it only the public half is asked.
+        examiner: A key to the sealed half, the examiner's or a recipient's; without it only the public half is asked.
         ledger: Gets an access entry before the sealed half is opened, and the finding; needed with ``examiner``.
         events: Hears of progress.
 
@@ -77,15 +81,13 @@ def rerun(
     public = load_paper(paper)
     check_task(public, task)
     info = generator.describe()
-    problems: dict[int, PaperProblem] = {problem.index: problem for problem in public.problems}
-    if examiner is not None:
-        sealed = open_sealed(paper if paper.is_dir() else paper.parent, public, examiner)
-        problems.update({problem.index: problem for problem in sealed.problems})
+    problems = _problems(original, public, paper if paper.is_dir() else paper.parent, examiner)
     tries = [(index, sample) for index in sorted(problems) for sample in range(original.registration.num_tries)]
     if ledger is not None and examiner is not None:
         purpose = f"rerun by {runner.public.label}"
         # Under the certificate's digest, not the registration's: a rerun is no opening of the sitting.
-        enter_access(ledger, public, tries, info, examiner, purpose=purpose, registration=original.content_digest)
+        digest = original.content_digest
+        enter_access(ledger, public.header, sorted(problems), info, examiner, purpose=purpose, registration=digest)
     items = _ask_again(original, problems, tries, generator, task, events or NullSink())
     agreement, difference = _compare(items, original.registration.num_tries)
     agrees = difference.difference.low <= 0.0 <= difference.difference.high
@@ -95,7 +97,7 @@ def rerun(
         paper_id=public.header.paper_id,
         generator=info,
         same_digest=same_digest,
-        halves=("public",) if examiner is None else ("public", "sealed"),
+        halves=_halves(public.header, examiner is not None),
         items=items,
         agreement=score_interval(agreement, trials=original.registration.num_tries),
         difference=difference,
@@ -108,14 +110,37 @@ def rerun(
     signed = CounterSignedRerun(report=report, signature=runner.sign("rerun", report.canonical()))
     write_record(output, signed)
     if ledger is not None:
-        body: dict[str, JSON] = {
-            "certificate": report.certificate,
-            "report": report.content_digest,
-            "agrees": agrees,
-            "paper_id": report.paper_id,
-        }
-        ledger.append("rerun", body, runner)
+        _enter(ledger, report, runner)
     return signed
+
+
+def _enter(ledger: Ledger, report: RerunReport, runner: KeyPair) -> None:
+    body: dict[str, JSON] = {
+        "certificate": report.certificate,
+        "report": report.content_digest,
+        "agrees": report.agrees,
+        "paper_id": report.paper_id,
+    }
+    ledger.append("rerun", body, runner)
+
+
+def _problems(
+    original: Certificate, public: PublicPaper, directory: Path, examiner: KeyPair | None
+) -> dict[int, PaperProblem]:
+    """What is asked again, by place: what the key opens, and the original asked."""
+    problems = {problem.index: problem for problem in public.problems}
+    if examiner is not None:
+        sealed = open_sealed(directory, public, examiner)
+        problems.update({problem.index: problem for problem in sealed.problems})
+    for place in original.result.not_asked:  # there is nothing to compare with
+        problems.pop(place, None)
+    return problems
+
+
+def _halves(header: PaperHeader, sealed: bool) -> tuple[Half, ...]:
+    if not sealed:
+        return ("public",)
+    return ("public", "sealed", "twin") if header.num_twins else ("public", "sealed")
 
 
 def _ask_again(
@@ -128,7 +153,8 @@ def _ask_again(
 ) -> tuple[RerunItem, ...]:
     first: dict[Try, Outcome] = {(o.index, o.sample_index): o for o in original.result.outcomes}
     status: dict[Try, OutcomeStatus] = {}
-    for answer in ask(problems, original.registration, tries, generator, task):
+    preamble = preamble_of(original.paper, original.registration)
+    for answer in ask(problems, original.registration, tries, generator, task, preamble=preamble):
         status[answer.index, answer.sample_index] = status_of(answer)
         events.progress(len(status), len(tries), "answers")
     return tuple(

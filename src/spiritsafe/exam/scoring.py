@@ -1,7 +1,8 @@
 """From outcomes to numbers. The sitting and everyone who verifies it run the same function.
 
-In: the outcomes of all tries. Out: each half's accuracy with its interval, and the public-sealed gap with its test and
-its meaning in plain words. Exercised by ``pytest tests/unit/exam/test_scoring.py``.
+In: the outcomes of all tries, and what was not asked. Out: each half's accuracy with its interval, the public-sealed
+gap with its test and its meaning in plain words, the twins' numbers, and what the sitting says of its claim.
+Exercised by ``pytest tests/unit/exam/test_scoring.py``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final, get_args
 
-from spiritsafe.core.certificates import Half, HalfResult, Outcome, OutcomeStatus, PaperHeader, Registration
+from spiritsafe.core.certificates import (
+    Ending,
+    Half,
+    HalfResult,
+    Outcome,
+    OutcomeStatus,
+    PaperHeader,
+    Registration,
+)
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.promises import Decision, ReferenceScores
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.core.stats import GapTest, korn_graubard_interval, public_sealed_gap, score_interval
-from spiritsafe.exam.paper import public_indices
+from spiritsafe.core.stats import (
+    Estimate,
+    GapTest,
+    gain_gap,
+    korn_graubard_interval,
+    public_sealed_gap,
+    score_interval,
+)
+from spiritsafe.exam.deciding import decide
+from spiritsafe.exam.places import halves, num_places, stratum_ranges
 
-__all__ = ["LARGEST_UNSEEN_LEAK", "Scores", "check_complete", "gap_statement", "right_answers", "score_outcomes"]
+__all__ = [
+    "LARGEST_UNSEEN_LEAK",
+    "Scores",
+    "check_complete",
+    "gap_statement",
+    "memory_statement",
+    "right_answers",
+    "right_by_place",
+    "score_outcomes",
+    "strata_of_halves",
+]
 
 LARGEST_UNSEEN_LEAK = 0.2
 """A paper that would miss a leak of this share of its public problems cannot rule studying out."""
@@ -34,36 +62,68 @@ class Scores:
     public: HalfResult
     gap: GapTest
     gap_statement: str
+    twins: HalfResult | None = None
+    memory: GapTest | None = None
+    memory_statement: str = ""
+    decision: Decision | None = None
 
 
-def check_complete(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int) -> None:
-    """Check that every try at every committed problem is there once, in order, and in its half.
+def check_complete(
+    outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, not_asked: Sequence[int] = ()
+) -> None:
+    """Check that every try at every committed problem is there once, in order and in its half, or not asked.
 
     Raises:
         IntegrityError: One is missing, doubled or misplaced; the message names it.
     """
-    public = set(public_indices(header.bank_root, header.num_problems, header.num_public))
-    expected = [(index, sample) for index in range(header.num_problems) for sample in range(num_tries)]
+    kinds, left_out = halves(header), set(not_asked)
     hint = "A result must account for every committed problem: ask the examiner for the complete one."
+    if list(not_asked) != sorted(left_out) or not all(0 <= place < num_places(header) for place in left_out):
+        raise IntegrityError("The list of problems that were not asked is malformed.", hint=hint)
+    expected = [(p, sample) for p in range(num_places(header)) if p not in left_out for sample in range(num_tries)]
     if len(outcomes) != len(expected):
         raise IntegrityError(f"{len(outcomes)} outcomes for {len(expected)} committed tries.", hint=hint)
     for outcome, place in zip(outcomes, expected, strict=True):
         if (outcome.index, outcome.sample_index) != place:
             raise IntegrityError(f"Try {place[1]} at problem {place[0]} is missing or out of order.", hint=hint)
-        if (outcome.half == "public") != (outcome.index in public):
+        if outcome.half != kinds[outcome.index]:
             raise IntegrityError(f"Problem {outcome.index} is counted in the wrong half.", hint=hint)
+
+
+def right_by_place(outcomes: Sequence[Outcome]) -> dict[int, int]:
+    """Right answers of each problem that was asked, by place."""
+    right: dict[int, int] = {}
+    for outcome in outcomes:
+        right[outcome.index] = right.get(outcome.index, 0) + (outcome.status == "correct")
+    return right
 
 
 def right_answers(outcomes: Sequence[Outcome], half: Half) -> list[int]:
     """Right answers for each problem of a half, in bank order."""
-    right: dict[int, int] = {}
-    for outcome in outcomes:
-        if outcome.half == half:
-            right[outcome.index] = right.get(outcome.index, 0) + (outcome.status == "correct")
+    right = right_by_place([outcome for outcome in outcomes if outcome.half == half])
     return [right[index] for index in sorted(right)]
 
 
-def _half_result(outcomes: Sequence[Outcome], half: Half, num_tries: int) -> HalfResult:
+def _nothing(low: float, method: str) -> Estimate:
+    """What is known of a share, or a difference of shares, of which nothing was asked."""
+    return Estimate(value=0.0, low=low, high=1.0, confidence=0.95, n=0, method=method)
+
+
+def _accuracy(right: Sequence[int], num_tries: int, num_looks: int) -> Estimate:
+    """With an interval that holds at every look at once (Bonferroni), whatever the rule stopped for."""
+    if not right:
+        return _nothing(0.0, "nothing asked")
+    if num_looks == 1:
+        return score_interval(right, trials=num_tries)
+    estimate = score_interval(right, trials=num_tries, confidence=1 - _LEVEL / num_looks)
+    return estimate.model_copy(
+        update={"confidence": 1 - _LEVEL, "method": f"{estimate.method}, at all {num_looks} looks at once"}
+    )
+
+
+def _half_result(
+    outcomes: Sequence[Outcome], half: Half, num_tries: int, *, num_looks: int, num_not_asked: int
+) -> HalfResult:
     mine = [outcome for outcome in outcomes if outcome.half == half]
     counts: dict[OutcomeStatus, int] = dict.fromkeys(get_args(OutcomeStatus), 0)
     answered: dict[int, int] = {}
@@ -75,12 +135,13 @@ def _half_result(outcomes: Sequence[Outcome], half: Half, num_tries: int) -> Hal
             right[outcome.index] = right.get(outcome.index, 0) + (outcome.status == "correct")
     places = sorted(answered)
     return HalfResult(
-        accuracy=score_interval(right_answers(outcomes, half), trials=num_tries),
+        accuracy=_accuracy(right_answers(outcomes, half), num_tries, num_looks),
         answered_accuracy=korn_graubard_interval([right[i] for i in places], [answered[i] for i in places])
         if places
         else None,
-        mean_score=sum(outcome.score for outcome in mine) / len(mine),
+        mean_score=sum(outcome.score for outcome in mine) / len(mine) if mine else 0.0,
         counts=counts,
+        num_not_asked=num_not_asked,
     )
 
 
@@ -105,17 +166,118 @@ def gap_statement(gap: GapTest) -> str:
     )
 
 
-def score_outcomes(outcomes: Sequence[Outcome], header: PaperHeader, registration: Registration) -> Scores:
-    """All numbers of a result, from its outcomes alone."""
-    gap = public_sealed_gap(
-        right_answers(outcomes, "public"),
-        right_answers(outcomes, "sealed"),
-        trials=registration.num_tries,
-        seed=derive_seed("gap", header.bank_root),
-    )
+def memory_statement(memory: GapTest) -> str:
+    """What the comparison with the twins says, for people."""
+    span = f"{100 * memory.gap.value:+.1f} points ({100 * memory.gap.low:+.1f} to {100 * memory.gap.high:+.1f})"
+    if memory.p_value < _LEVEL:
+        return (
+            f"A sign of memory: against their own twins the public problems went {span} better than the sealed ones "
+            f"(p = {memory.p_value:.2g}); the very texts were known, not only the kind of problem."
+        )
+    return f"No sign of memory of the very texts: against their own twins, public minus sealed is {span}."
+
+
+def score_outcomes(
+    outcomes: Sequence[Outcome],
+    header: PaperHeader,
+    registration: Registration,
+    *,
+    ending: Ending = "complete",
+    not_asked: Sequence[int] = (),
+    reference: ReferenceScores | None = None,
+) -> Scores:
+    """All numbers of a result, from its outcomes and what it was registered for.
+
+    Raises:
+        IntegrityError: The claim's reference is missing or does not fit the paper.
+    """
+    num_looks = registration.stop.num_looks if registration.stop else 1
+    kinds, num_tries = halves(header), registration.num_tries
+    left_out = [kinds[place] for place in not_asked]
+    parts = {
+        half: _half_result(outcomes, half, num_tries, num_looks=num_looks, num_not_asked=left_out.count(half))
+        for half in ("public", "sealed", "twin")
+        if half != "twin" or header.num_twins
+    }
+    decision = decide(right_by_place(outcomes), header, registration, ending=ending, reference=reference)
+    sealed = parts["sealed"]
+    if (
+        decision is not None
+        and registration.stop is not None
+        and registration.claim
+        and registration.claim.reference is None
+    ):
+        sealed = sealed.model_copy(
+            update={"accuracy": decision.estimate}
+        )  # the one that the rule's looks are taken out of
+    gap = _gap(outcomes, header, num_tries, num_looks)
+    memory = _memory(outcomes, header, num_tries, num_looks) if header.num_twins else None
     return Scores(
-        sealed=_half_result(outcomes, "sealed", registration.num_tries),
-        public=_half_result(outcomes, "public", registration.num_tries),
+        sealed=sealed,
+        public=parts["public"],
         gap=gap,
         gap_statement=gap_statement(gap),
+        twins=parts.get("twin"),
+        memory=memory,
+        memory_statement=memory_statement(memory) if memory else "",
+        decision=decision,
+    )
+
+
+def _strata(header: PaperHeader, public: Sequence[int], sealed: Sequence[int]) -> tuple[list[str], list[str]] | None:
+    """Names of the strata of these places; None when the bank is one."""
+    if not header.strata:
+        return None
+    names = [stratum.name for stratum, places in stratum_ranges(header) for _ in places]
+    return [names[place] for place in public], [names[place] for place in sealed]
+
+
+def strata_of_halves(header: PaperHeader) -> tuple[list[str], list[str]] | None:
+    """Strata of the public and of the sealed problems, in bank order; None when the bank is one."""
+    return _strata(header, *_sides(dict.fromkeys(range(header.num_problems), 0), header))
+
+
+def _sides(right: dict[int, int], header: PaperHeader) -> tuple[list[int], list[int]]:
+    """Places of the public and of the sealed problems that were asked."""
+    kinds = halves(header)
+    public, sealed = ([place for place in sorted(right) if kinds[place] == half] for half in ("public", "sealed"))
+    return public, sealed
+
+
+def _untestable() -> GapTest:
+    return GapTest(gap=_nothing(-1.0, "nothing asked"), p_value=1.0, smallest_leak=None, num_draws=0, test="none")
+
+
+def _gap(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, num_looks: int) -> GapTest:
+    right = right_by_place(outcomes)
+    public, sealed = _sides(right, header)
+    if not public or not sealed:
+        return _untestable()
+    return public_sealed_gap(
+        [right[place] for place in public],
+        [right[place] for place in sealed],
+        trials=num_tries,
+        seed=derive_seed("gap", header.bank_root),
+        strata=_strata(header, public, sealed),
+        num_looks=num_looks,
+    )
+
+
+def _memory(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, num_looks: int) -> GapTest:
+    """Original minus twin, public minus sealed: the twins' own difficulty drops out."""
+    right = right_by_place(outcomes)
+    public, sealed = _sides(right, header)
+    if not public or not sealed:
+        return _untestable()
+
+    def pairs(places: Sequence[int]) -> tuple[list[int], list[int]]:
+        return [right[place] for place in places], [right[place + header.num_problems] for place in places]
+
+    return gain_gap(
+        pairs(public),
+        pairs(sealed),
+        trials=num_tries,
+        seed=derive_seed("memory", header.bank_root),
+        strata=_strata(header, public, sealed),
+        num_looks=num_looks,
     )

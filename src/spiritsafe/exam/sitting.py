@@ -3,19 +3,20 @@
 In: a paper with its sealed half, a registration in the ledger, a Generator, the examiner's key. Out: ``result.json``
 and ``certificate.json`` in the sitting's directory, and entries in the ledger. Run it in a process of its own: that
 process is the only place where sealed problems exist in the clear. Killed at any moment and repeated with the same
-directory, it goes on where it was and gives the same result. Exercised by ``pytest tests/unit/exam/test_sitting.py``.
+directory, it goes on where it was and gives the same result; a remote model is not asked again what it was asked
+before, even where the answer was lost. Exercised by ``pytest tests/unit/exam/test_sitting.py``.
 
 1. Paper and registration are in the ledger, signed by examiner and maker; the Generator names the registered model.
 2. The registration has neither result nor withdrawal (a repeat finishes its own).
 3. The sealed half is decrypted in memory and checked against the paper.
-4. The ledger records who is about to see which problems; only then is anything asked.
-5. Each answer is graded and written, encrypted, before the next is looked at.
+4. The ledger records who is about to see which problems; only then is anything asked (:mod:`spiritsafe.exam.holding`).
+5. Each answer is graded and written, encrypted, before the next is looked at (:mod:`spiritsafe.exam.journal`).
 6. The result accounts for every committed try; its digest goes into the ledger; the certificate is signed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -33,9 +34,15 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory, locked
 from spiritsafe.core.generator import Generator, GeneratorInfo
-from spiritsafe.exam.answers import Journal, Try, ask, outcome_of
-from spiritsafe.exam.certifying import host_software, issue_certificate, opening_entries
+from spiritsafe.core.promises import ReferenceScores
+from spiritsafe.exam.answers import Answer, Try, outcome_of, status_of
+from spiritsafe.exam.certifying import count_openings, host_software, issue_certificate, opening_entries
+from spiritsafe.exam.deciding import reference_scores, stops_at
+from spiritsafe.exam.holding import Hall, Held, hold
+from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import load_paper, open_sealed, paper_entry, verifier_label
+from spiritsafe.exam.places import halves
+from spiritsafe.exam.probing import check_identity
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.exam.registration import end_of, registration_entry
 from spiritsafe.exam.scoring import check_complete, score_outcomes
@@ -43,7 +50,7 @@ from spiritsafe.exam.verifying import load_certificate
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
-__all__ = ["ANSWERS_FILE", "CERTIFICATE_FILE", "RESULT_FILE", "check_task", "enter_access", "sit"]
+__all__ = ["ANSWERS_FILE", "CERTIFICATE_FILE", "RESULT_FILE", "check_task", "sit"]
 
 ANSWERS_FILE = "answers.jsonl"
 RESULT_FILE = "result.json"
@@ -78,6 +85,7 @@ def sit(
     examiner: KeyPair,
     directory: Path,
     host: KeyPair | None = None,
+    reference: Certificate | None = None,
     events: EventSink | None = None,
 ) -> Certificate:
     """Hold a sitting and certify it; with the directory of an interrupted or finished one, finish or return that.
@@ -91,10 +99,12 @@ def sit(
         examiner: Opens the sealed half and signs.
         directory: Where the sitting's files go; one directory a registration.
         host: Who runs the sitting, if not the examiner; signs the certificate too.
+        reference: The verified certificate that the registration's claim compares with.
         events: Hears of progress.
 
     Raises:
-        ProcedureError: Not registered, another model, another task, or the registration has ended already.
+        ProcedureError: Not registered, another model, another task, another reference, or the registration has ended
+            already.
         IntegrityError: Paper, ledger or journal are damaged or do not fit together.
         EndpointError: The Generator broke its protocol; answers so far are kept.
         StorageError: A file cannot be written; repeat when it can.
@@ -112,12 +122,15 @@ def sit(
             directory=directory,
         )
         _check_procedure(sitting, task)
+        compared = reference_scores(sitting.paper.header, registration, reference)
         if (directory / CERTIFICATE_FILE).exists():
             return load_certificate(directory / CERTIFICATE_FILE)
         if (directory / RESULT_FILE).exists():
             result = read_record(directory / RESULT_FILE, ExamResult)
         else:
-            result = _hold(sitting, open_sealed(paper, public, examiner), generator, task, events or NullSink())
+            result = _hold(
+                sitting, open_sealed(paper, public, examiner), generator, task, events or NullSink(), compared
+            )
         return _certify(sitting, result)
 
 
@@ -181,78 +194,70 @@ def _is_own_end(sitting: _Sitting, end: LedgerEntry) -> bool:
     )
 
 
-def enter_access(
-    ledger: Ledger,
-    paper: PublicPaper,
-    tries: Sequence[Try],
-    info: GeneratorInfo,
-    examiner: KeyPair,
-    *,
-    purpose: str,
-    registration: str,
-) -> LedgerEntry:
-    """Record who is about to see which problems."""
-    public = {problem.index for problem in paper.problems}
-    asked = sorted({index for index, _ in tries})
-    body: dict[str, JSON] = {
-        "paper_id": paper.header.paper_id,
-        "registration": registration,
-        "purpose": purpose,
-        "reader": info.to_json(),
-        "public": [index for index in asked if index in public],
-        "sealed": [index for index in asked if index not in public],
-    }
-    return ledger.append("access", body, examiner)
-
-
-def _hold(sitting: _Sitting, sealed: SealedHalf, generator: Generator, task: Task, events: EventSink) -> ExamResult:
+def _hold(
+    sitting: _Sitting,
+    sealed: SealedHalf,
+    generator: Generator,
+    task: Task,
+    events: EventSink,
+    reference: ReferenceScores | None,
+) -> ExamResult:
     """Steps 4 and 5, and the result."""
+    header, registration = sitting.paper.header, sitting.registration
     problems = {problem.index: problem for problem in (*sitting.paper.problems, *sealed.problems)}
-    tries = [(index, sample) for index in sorted(problems) for sample in range(sitting.registration.num_tries)]
-    journal = Journal(
-        sitting.directory / ANSWERS_FILE, key=sitting.examiner, secret=sealed.secret, registration=sitting.digest
+
+    def is_over(look: int, answers: Mapping[Try, Answer]) -> bool:
+        right: dict[int, int] = {}
+        for place, answer in answers.items():
+            right[place[0]] = right.get(place[0], 0) + (status_of(answer) == "correct")
+        return stops_at(look, right, header, registration, reference)
+
+    hall = Hall(
+        header=header,
+        registration=registration,
+        info=sitting.info,
+        ledger=sitting.ledger,
+        examiner=sitting.examiner,
+        problems=problems,
+        secret=sealed.secret,
+        is_over=is_over,
     )
-    wanted = [place for place in tries if place not in journal.answers]
-    if wanted:
-        enter_access(
-            sitting.ledger,
-            sitting.paper,
-            wanted,
-            sitting.info,
-            sitting.examiner,
-            purpose=f"sitting of {sitting.registration.model_name}",
-            registration=sitting.digest,
-        )
-    events.progress(len(tries) - len(wanted), len(tries), "answers")
-    for answer in ask(problems, sitting.registration, wanted, generator, task):
-        journal.record(answer)
-        events.progress(len(journal.answers), len(tries), "answers")
-    result = _result(sitting, sealed, journal)
+    path = sitting.directory / ANSWERS_FILE
+    with Journal(path, key=sitting.examiner, secret=sealed.secret, registration=sitting.digest) as journal:
+        held = hold(hall, journal, generator, task, events)
+        result = _result(sitting, sealed.secret, hall, journal, held, reference)
     write_record(sitting.directory / RESULT_FILE, result)
     return result
 
 
-def _result(sitting: _Sitting, sealed: SealedHalf, journal: Journal) -> ExamResult:
-    hidden = {problem.index for problem in sealed.problems}
+def _result(
+    sitting: _Sitting,
+    secret: str,
+    hall: Hall,
+    journal: Journal,
+    held: Held,
+    reference: ReferenceScores | None,
+) -> ExamResult:
+    header, registration = sitting.paper.header, sitting.registration
+    kinds = halves(header)
     outcomes = tuple(
-        outcome_of(
-            journal.answers[place],
-            "sealed" if place[0] in hidden else "public",
-            secret=sealed.secret,
-            registration=sitting.digest,
-        )
+        outcome_of(journal.answers[place], kinds[place[0]], secret=secret, registration=sitting.digest)
         for place in sorted(journal.answers)
     )
-    header = sitting.paper.header
-    check_complete(outcomes, header, sitting.registration.num_tries)
-    scores = score_outcomes(outcomes, header, sitting.registration)
+    not_asked = tuple(sorted(place for unit in hall.units()[held.num_asked :] for place in unit))
+    check_complete(outcomes, header, registration.num_tries, not_asked)
+    scores = score_outcomes(
+        outcomes, header, registration, ending=held.ending, not_asked=not_asked, reference=reference
+    )
     openings = opening_entries(sitting.ledger.entries(), header, sitting.digest)
+    prompt_tokens = sum(outcome.num_prompt_tokens for outcome in outcomes)
+    tokens = sum(outcome.num_tokens for outcome in outcomes)
     return ExamResult(
         paper_id=header.paper_id,
         registration=sitting.digest,
-        model_name=sitting.registration.model_name,
-        model_digest=sitting.registration.model_digest,
-        sampling=sitting.registration.sampling,
+        model_name=registration.model_name,
+        model_digest=registration.model_digest,
+        sampling=registration.sampling,
         generator=sitting.info,
         host=sitting.host.public,
         outcomes=outcomes,
@@ -260,12 +265,21 @@ def _result(sitting: _Sitting, sealed: SealedHalf, journal: Journal) -> ExamResu
         public=scores.public,
         gap=scores.gap,
         gap_statement=scores.gap_statement,
-        num_prompt_tokens=sum(outcome.num_prompt_tokens for outcome in outcomes),
-        num_tokens=sum(outcome.num_tokens for outcome in outcomes),
-        openings=len(openings),
+        num_prompt_tokens=prompt_tokens,
+        num_tokens=tokens,
+        openings=count_openings(openings),
         started=openings[0].time,
         finished=utc_now(),
         software=host_software(),
+        ending=held.ending,
+        not_asked=not_asked,
+        twins=scores.twins,
+        memory=scores.memory,
+        memory_statement=scores.memory_statement,
+        reference=reference,
+        decision=scores.decision,
+        identity=check_identity(journal.rounds) if registration.num_probes else None,
+        cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
     )
 
 
@@ -285,6 +299,8 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
             "sealed_accuracy": result.sealed.accuracy.value,
             "public_accuracy": result.public.accuracy.value,
         }
+        if result.decision is not None:
+            body["p_value"] = result.decision.p_value
         sitting.ledger.append("result", body, sitting.examiner, guard=first_result)
     certificate = issue_certificate(
         ledger=sitting.ledger,

@@ -7,100 +7,43 @@ Exercised by ``pytest tests/unit/exam/test_verification_steps.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import final
+from collections.abc import Callable
 
 from spiritsafe.core.canonical import digest_bytes
-from spiritsafe.core.certificates import Certificate, LedgerEntry, PublicPaper
+from spiritsafe.core.certificates import Certificate, Revealed
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.certifying import (
-    access_history,
-    accesses_of_paper,
-    opening_entries,
-    separation_of,
-    statements_of,
-)
-from spiritsafe.exam.paper import PAPER_FILE, check_bank, check_split
-from spiritsafe.exam.recordfile import parse_record, read_file
-from spiritsafe.exam.registration import registration_states, sitting_seed
+from spiritsafe.exam import verification_ledger as ledger
+from spiritsafe.exam.certifying import separation_of, statements_of
+from spiritsafe.exam.correcting import correction_of
+from spiritsafe.exam.deciding import reference_scores
+from spiritsafe.exam.endings import check_budget, check_ending
+from spiritsafe.exam.paper import check_bank, check_split, unsigned
+from spiritsafe.exam.probing import check_identity
+from spiritsafe.exam.recordfile import parse_record
+from spiritsafe.exam.registration import deviations_of, sitting_seed
+from spiritsafe.exam.revealing import check_revealed
 from spiritsafe.exam.scoring import check_complete, score_outcomes
-from spiritsafe.ledger import Ledger, verify_evidence, verify_head, verify_signature
+from spiritsafe.exam.verification_case import HINT, Case, NotGivenError, require
+from spiritsafe.ledger import verify_signature
 
-__all__ = ["HINT", "STEPS", "Case", "NotGivenError"]
+__all__ = ["STEPS"]
 
-HINT = "Do not rely on this certificate; ask its examiner for a good copy."
 _TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an interval
 
 
-@final
-class Case:
-    """The material of one verification; files are read before the first step."""
-
-    def __init__(
-        self,
-        certificate: Path,
-        paper: Path,
-        ledger: Path | None,
-        result: Path | None,
-        sealed: Path | None,
-        trusted_keys: Collection[str],
-    ) -> None:
-        self.certificate_bytes = read_file(certificate)
-        self.paper_bytes = read_file(paper / PAPER_FILE if paper.is_dir() else paper)
-        self.result_bytes = read_file(result) if result else None
-        self.sealed_bytes = read_file(sealed) if sealed else None
-        self.ledger = Ledger(ledger) if ledger else None
-        if ledger is not None:
-            read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's
-        self.trusted_keys = trusted_keys
-        self._certificate: Certificate | None = None
-        self._paper: PublicPaper | None = None
-
-    @property
-    def certificate(self) -> Certificate:
-        """The certificate; an IntegrityError if the file is none."""
-        if self._certificate is None:
-            self._certificate = parse_record(self.certificate_bytes, Certificate, "The certificate file")
-        return self._certificate
-
-    @property
-    def paper(self) -> PublicPaper:
-        """The public paper; an IntegrityError if the file is none."""
-        if self._paper is None:
-            self._paper = parse_record(self.paper_bytes, PublicPaper, "The paper file")
-        return self._paper
-
-    @property
-    def entries(self) -> list[LedgerEntry]:
-        """The certificate's ledger entries."""
-        return [evidence.entry for evidence in self.certificate.evidence]
-
-
-class NotGivenError(Exception):
-    """The file that a step needs was not given."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise IntegrityError(message, hint=HINT)
-
-
-# Step 1
 def _certificate_file(case: Case) -> str:
     certificate = case.certificate
     return f"{certificate.result.model_name}, certificate {certificate.content_digest}"
 
 
-# Step 2
 def _certificate_signatures(case: Case) -> str:
     certificate = case.certificate
     wanted = {certificate.paper.examiner.signing, certificate.result.host.signing}
-    _require({s.key for s in certificate.signatures} == wanted, "The signatures are not the examiner's and the host's.")
-    _require(len(certificate.signatures) == len(wanted), "A signature is doubled.")
+    require({s.key for s in certificate.signatures} == wanted, "The signatures are not the examiner's and the host's.")
+    require(len(certificate.signatures) == len(wanted), "A signature is doubled.")
     message = certificate.signed_bytes()
     for signature in certificate.signatures:
-        _require(
+        require(
             verify_signature(signature, "certificate", message),
             f"The signature of key {signature.key[:16]}… is not over this certificate.",
         )
@@ -109,107 +52,110 @@ def _certificate_signatures(case: Case) -> str:
     )
 
 
-# Step 3
 def _paper_file(case: Case) -> str:
-    _require(case.paper.header == case.certificate.paper, "The paper file is another paper than the certificate's.")
-    _require(case.certificate.result.paper_id == case.paper.header.paper_id, "The result is of another paper.")
+    require(case.paper.header == case.certificate.paper, "The paper file is another paper than the certificate's.")
+    require(case.certificate.result.paper_id == case.paper.header.paper_id, "The result is of another paper.")
     return f"paper {case.paper.header.paper_id}, {case.paper.header.task}"
 
 
-# Step 4
 def _paper_bank(case: Case) -> str:
     check_bank(case.paper)
     header = case.paper.header
     return f"{header.num_problems} commitments, {header.num_public} of them opened, hash to the bank's root"
 
 
-# Step 5
 def _paper_split(case: Case) -> str:
     check_split(case.paper)
     return "the public half is the one that the bank's root picks"
 
 
-# Step 6
+def _signoffs(case: Case) -> str:
+    header = case.paper.header
+    if not header.num_signoffs:
+        return "no sign-offs were asked for"
+    keys = {key.signing for key in header.reviewers}
+    require(
+        len(keys) >= header.num_signoffs and header.examiner.signing not in keys,
+        "The paper's reviewers are too few, or the examiner is one of them.",
+    )
+    missing = unsigned(case.paper.problems, header.reviewers, header.num_signoffs)
+    require(not missing, f"Problem {missing[0] if missing else 0} lacks its reviewers' sign-offs.")
+    return f"each public problem carries {header.num_signoffs} sign-offs of {len(keys)} reviewers"
+
+
 def _sealed_file(case: Case) -> str:
     if case.sealed_bytes is None:
         raise NotGivenError("no encrypted half given; its digest is part of the paper")
-    _require(
+    require(
         digest_bytes(case.sealed_bytes) == case.paper.header.sealed_digest,
         "The encrypted half is not the one committed to.",
     )
     return "the encrypted half is the one committed to"
 
 
-# Step 7
 def _registration(case: Case) -> str:
     certificate = case.certificate
     registration, result = certificate.registration, certificate.result
-    _require(registration.paper_id == certificate.paper.paper_id, "The registration is for another paper.")
-    _require(result.registration == registration.content_digest, "The result answers another registration.")
-    _require(
+    require(registration.paper_id == certificate.paper.paper_id, "The registration is for another paper.")
+    require(result.registration == registration.content_digest, "The result answers another registration.")
+    require(
         (result.model_name, result.model_digest) == (registration.model_name, registration.model_digest),
         "The model that sat is not the registered one.",
     )
-    _require(result.generator.digest == registration.model_digest, "The Generator named another model.")
-    _require(result.sampling == registration.sampling, "The sampling is not the registered one.")
+    require(result.generator.digest == registration.model_digest, "The Generator named another model.")
+    require(result.sampling == registration.sampling, "The sampling is not the registered one.")
     expected = sitting_seed(certificate.paper.bank_root, registration.model_digest)
-    _require(registration.seed == expected, "The seed is not the one that paper and model fix.")
+    require(registration.seed == expected, "The seed is not the one that paper and model fix.")
     return f"{registration.model_name} as registered by {registration.maker.label}"
 
 
-# Step 8
-def _ledger_proofs(case: Case) -> str:
-    certificate = case.certificate
-    _require(verify_head(certificate.head), "The ledger head's signature is bad.")
-    _require(
-        certificate.head.signature.key == certificate.paper.examiner.signing,
-        "The ledger head is not signed by the examiner.",
+def _protocol(case: Case) -> str:
+    header, registration = case.certificate.paper, case.certificate.registration
+    deviations = deviations_of(header, registration.sampling, registration.num_tries, registration.preamble)
+    require(
+        deviations == registration.deviations,
+        "The registration does not admit in what it deviates from the paper's protocol.",
     )
-    for evidence in certificate.evidence:
-        _require(
-            verify_evidence(evidence, certificate.head),
-            f"Ledger entry {evidence.entry.index} is not signed, or not under the signed head.",
-        )
-    return f"{len(certificate.evidence)} entries are signed and lie under a head of {certificate.head.size} entries"
+    if header.protocol is None:
+        return "the paper sets no protocol"
+    return "as the paper's protocol says" if not deviations else f"deviates, admittedly, in {', '.join(deviations)}"
 
 
-def _only(entries: list[LedgerEntry], kind: str) -> LedgerEntry:
-    found = [entry for entry in entries if entry.kind == kind]
-    _require(len(found) == 1, f"The evidence has {len(found)} entries of kind {kind}, not one.")
-    return found[0]
-
-
-# Step 9
-def _procedure(case: Case) -> str:
-    certificate, entries = case.certificate, case.entries
-    indices = [entry.index for entry in entries]
-    _require(indices == sorted(set(indices)), "The evidence is out of order.")
-    examiner, maker = certificate.paper.examiner.signing, certificate.registration.maker.signing
-    paper, registration, result = (_only(entries, kind) for kind in ("paper", "registration", "result"))
-    _require(
-        paper.signature.key == examiner and paper.body.get("header") == certificate.paper.to_json(),
-        "The ledger's paper entry is not the examiner's, or of another paper.",
-    )
-    _require(
-        registration.signature.key == maker
-        and registration.body.get("registration") == certificate.registration.to_json(),
-        "The ledger's registration entry is not the maker's, or another registration.",
-    )
-    openings = opening_entries(entries, certificate.paper, certificate.registration.content_digest)
-    _require(bool(openings), "No entry opened the paper for this sitting.")
-    order = [paper.index, registration.index, openings[0].index, openings[-1].index, result.index]
-    _require(order == sorted(order), "The steps are out of order: paper, registration, opening, result.")
-    times = [entry.time for entry in entries]
-    _require(times == sorted(times), "The ledger's times run backwards.")
-    _require(result.signature.key == examiner, "The ledger's result entry is not signed by the examiner.")
-    return f"sealed {paper.time}, registered {registration.time}, opened {openings[0].time}, result {result.time}"
-
-
-# Step 10
 def _complete(case: Case) -> str:
     certificate = case.certificate
-    check_complete(certificate.result.outcomes, certificate.paper, certificate.registration.num_tries)
-    return f"{len(certificate.result.outcomes)} tries, every committed problem among them"
+    result = certificate.result
+    check_complete(result.outcomes, certificate.paper, certificate.registration.num_tries, result.not_asked)
+    left_out = f", {len(result.not_asked)} problems not asked" if result.not_asked else ""
+    return f"{len(result.outcomes)} tries, every committed problem accounted for{left_out}"
+
+
+def _reference(case: Case) -> str:
+    claim, scores = case.certificate.registration.claim, case.certificate.result.reference
+    if claim is None or claim.reference is None:
+        require(scores is None, "The result compares with a reference that nobody registered.")
+        return "the claim compares with no other model" if claim else "no claim was registered"
+    if scores is None:
+        raise IntegrityError("The result leaves out the registered reference.", hint=HINT)
+    require(
+        claim.reference in (scores.certificate, scores.registration),
+        "The result compares with another reference than the registered one.",
+    )
+    if case.reference_bytes is None:
+        raise NotGivenError(
+            f"no reference certificate given; its answers are those that the result quotes ({scores.model_name})"
+        )
+    reference = parse_record(case.reference_bytes, Certificate, "The reference certificate")
+    require(
+        reference_scores(case.certificate.paper, case.certificate.registration, reference) == scores,
+        "The result misquotes the reference's answers.",
+    )
+    return f"the answers of {scores.model_name} are quoted from certificate {scores.certificate}"
+
+
+def _ending(case: Case) -> str:
+    certificate = case.certificate
+    ending = check_ending(certificate.result, certificate.paper, certificate.registration)
+    return f"{ending}; {check_budget(certificate.result, case.paper, certificate.registration)}"
 
 
 def _same(ours: object, theirs: object) -> bool:
@@ -220,121 +166,104 @@ def _same(ours: object, theirs: object) -> bool:
     return ours == theirs
 
 
-# Step 11
 def _numbers(case: Case) -> str:
     certificate, result = case.certificate, case.certificate.result
-    scores = score_outcomes(result.outcomes, certificate.paper, certificate.registration)
+    scores = score_outcomes(
+        result.outcomes,
+        certificate.paper,
+        certificate.registration,
+        ending=result.ending,
+        not_asked=result.not_asked,
+        reference=result.reference,
+    )
     for name, ours, theirs in (
         ("sealed half", scores.sealed, result.sealed),
         ("public half", scores.public, result.public),
         ("public-sealed gap", scores.gap, result.gap),
+        ("twins", scores.twins, result.twins),
+        ("comparison with the twins", scores.memory, result.memory),
+        ("decision", scores.decision, result.decision),
     ):
-        _require(_same(ours.to_json(), theirs.to_json()), f"The numbers of the {name} do not follow from the outcomes.")
-    _require(scores.gap_statement == result.gap_statement, "The gap's statement does not follow from its numbers.")
+        require(
+            _same(ours and ours.to_json(), theirs and theirs.to_json()),
+            f"The numbers of the {name} do not follow from the outcomes.",
+        )
+    require(scores.gap_statement == result.gap_statement, "The gap's statement does not follow from its numbers.")
+    require(
+        scores.memory_statement == result.memory_statement, "The twins' statement does not follow from their numbers."
+    )
     tokens = (sum(o.num_prompt_tokens for o in result.outcomes), sum(o.num_tokens for o in result.outcomes))
-    _require(tokens == (result.num_prompt_tokens, result.num_tokens), "The token counts do not add up.")
+    require(tokens == (result.num_prompt_tokens, result.num_tokens), "The token counts do not add up.")
     accuracy = result.sealed.accuracy
     return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed"
 
 
-# Step 12
-def _result_in_ledger(case: Case) -> str:
-    result = case.certificate.result
-    body = _only(case.entries, "result").body
-    _require(body.get("result") == result.content_digest, "The ledger holds the digest of another result.")
-    _require(body.get("registration") == result.registration, "The ledger's result is for another registration.")
-    claimed = (body.get("sealed_accuracy"), body.get("public_accuracy"))
-    _require(claimed == (result.sealed.accuracy.value, result.public.accuracy.value), "The ledger holds other scores.")
-    if case.result_bytes is not None:
-        _require(case.result_bytes == result.canonical(), "The result file is not the certificate's result.")
-    return f"the ledger committed to result {result.content_digest}"
+def _identity(case: Case) -> str:
+    identity, registration = case.certificate.result.identity, case.certificate.registration
+    if not registration.num_probes:
+        require(identity is None, "The result holds probes that nobody registered.")
+        return "no probes were registered"
+    if identity is None:
+        raise IntegrityError("The result leaves out the registered probes.", hint=HINT)
+    moments = [round_.num_answers for round_ in identity.rounds]
+    require(
+        moments == sorted(moments) and (moments[:1], moments[-1:]) == ([0], [len(case.certificate.result.outcomes)]),
+        "The rounds of probes do not reach from before the first answer to behind the last.",
+    )
+    require(
+        identity == check_identity(identity.rounds), "What the result says of its probes does not follow from them."
+    )
+    require(identity.same is not False, identity.statement)
+    return identity.statement
 
 
-# Step 13
-def _access(case: Case) -> str:
+def _correction(case: Case) -> str:
     certificate = case.certificate
-    accesses = accesses_of_paper(case.entries, certificate.paper)
-    _require(
-        access_history(_only(case.entries, "paper"), accesses, certificate.paper) == certificate.access,
-        "The access history is not the ledger's.",
+    decision = certificate.result.decision
+    own = certificate.registration.content_digest
+    states = [state for state in certificate.registrations if state.registration == own]
+    require(len(states) == 1, "The certificate's list of registrations does not hold its own once.")
+    require(
+        (states[0].state, states[0].has_claim) == ("result", certificate.registration.claim is not None)
+        and states[0].p_value == (decision.p_value if decision else None),
+        "The certificate's list of registrations says otherwise of its own than the result.",
     )
-    openings = opening_entries(accesses, certificate.paper, certificate.registration.content_digest)
-    result = certificate.result
-    _require(
-        (result.openings, result.started) == (len(openings), openings[0].time), "The openings are not the ledger's."
+    known = certificate.correction is not None and certificate.correction.known_before  # held against the ledger below
+    expected = correction_of(certificate.registration, decision, certificate.registrations, known_before=known)
+    require(
+        _same(expected and expected.to_json(), certificate.correction and certificate.correction.to_json()),
+        "The corrected decision does not follow from the list of registrations.",
     )
-    _require(
-        all(entry.body.get("reader") == result.generator.to_json() for entry in openings),
-        "The paper was opened for another Generator.",
-    )
-    places = {"public": set[object](), "sealed": set[object]()}
-    for entry in openings:
-        for half, seen in places.items():
-            value = entry.body.get(half)
-            seen.update(value if isinstance(value, list) else [])
-    for outcome in result.outcomes:
-        _require(
-            outcome.index in places[outcome.half],
-            f"Problem {outcome.index} was answered but no access to it is on record.",
-        )
-    exposed = [record.who for record in certificate.access if record.exposed]
-    return f"{len(certificate.access)} accesses" + (f"; exposed to {', '.join(exposed)}" if exposed else "")
+    return certificate.correction.statement if certificate.correction else "no claim was decided"
 
 
-# Step 14
 def _statements(case: Case) -> str:
     certificate = case.certificate
     separation = separation_of(certificate.registration.maker, certificate.paper.examiner, certificate.result.host)
-    _require(certificate.separation == separation, "The separation class does not follow from the keys.")
+    require(certificate.separation == separation, "The separation class does not follow from the keys.")
     expected = statements_of(
         header=certificate.paper,
         registration=certificate.registration,
         result=certificate.result,
         access=certificate.access,
         registrations=certificate.registrations,
+        correction=certificate.correction,
     )
-    _require(certificate.statements == expected, "The statements do not follow from the evidence.")
+    require(certificate.statements == expected, "The statements do not follow from the evidence.")
     return certificate.separation
 
 
-# Step 15
-def _ledger_file(case: Case) -> str:
-    if case.ledger is None:
-        raise NotGivenError(
-            "no ledger given; entries stand on the signed head, and what it may leave out is not checked"
+def _revealed(case: Case) -> str:
+    if not case.revealed:
+        raise NotGivenError("no opened answer given")
+    for path, data in case.revealed:
+        check_revealed(
+            parse_record(data, Revealed, f"The opening {path}"),
+            str(path),
+            certificate=case.certificate,
+            paper=case.paper,
         )
-    certificate = case.certificate
-    check = case.ledger.verify()
-    _require(check.ok, check.problem)
-    _require(
-        case.ledger.root(certificate.head.size) == certificate.head.root,
-        "The ledger's history is not the one under the certificate's head: it was rewritten.",
-    )
-    entries = case.ledger.entries()[: certificate.head.size]
-    states = registration_states(entries, header=certificate.paper, maker_key=certificate.registration.maker.signing)
-    _require(states == certificate.registrations, "The certificate leaves out registrations of this maker.")
-    _require(
-        accesses_of_paper(entries, certificate.paper) == accesses_of_paper(case.entries, certificate.paper),
-        "The certificate leaves out accesses to this paper.",
-    )
-    return f"{check.num_entries} entries, an unbroken signed chain that holds the certificate's history"
-
-
-# Step 16
-def _trusted(case: Case) -> str:
-    certificate = case.certificate
-    keys = {
-        "examiner": certificate.paper.examiner,
-        "maker": certificate.registration.maker,
-        "host": certificate.result.host,
-    }
-    if not case.trusted_keys:
-        raise NotGivenError(
-            "no trusted key given; compare by hand: " + ", ".join(f"{part} {key.label}" for part, key in keys.items())
-        )
-    examiner = keys["examiner"]
-    _require(examiner.key_id in case.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
-    return f"you trust the examiner's key {examiner.key_id}"
+    return f"{len(case.revealed)} opened answers hash to what paper and certificate committed to"
 
 
 STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
@@ -342,20 +271,32 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("certificate signatures", "Examiner and host signed this certificate.", _certificate_signatures),
     ("paper file", "The paper file is canonical and the certificate's paper.", _paper_file),
     ("paper bank", "Commitments hash to the bank's root, public problems to their commitments.", _paper_bank),
-    ("paper split", "The public half is the random one that the bank's root picks.", _paper_split),
+    ("paper split", "The public half is the random one that the bank's root picks, in each stratum.", _paper_split),
+    ("sign-offs", "Enough reviewers, none of them the examiner, signed each public problem (if asked for).", _signoffs),
     ("sealed file", "The encrypted half is the one committed to (if given).", _sealed_file),
     ("registration", "Model, sampling and seed are those registered for this paper.", _registration),
-    ("ledger proofs", "Every entry used is signed and lies under the signed ledger head.", _ledger_proofs),
-    ("procedure", "Sealed, then registered, then opened, then resulted, each signed by the right key.", _procedure),
-    ("every problem counted", "Each try at each committed problem has exactly one outcome.", _complete),
-    ("numbers", "Scores, intervals and the public-sealed test follow from the outcomes.", _numbers),
+    ("protocol", "The sitting follows the paper's protocol, or its registration admits in what not.", _protocol),
+    ("ledger proofs", "Every entry used is signed and lies under the signed ledger head.", ledger.ledger_proofs),
+    (
+        "procedure",
+        "Sealed, then registered, then opened, then resulted, each by the right key.",
+        ledger.procedure,
+    ),
+    ("every problem counted", "Each try at each committed problem has one outcome, or is not asked.", _complete),
+    ("reference", "The claim is held against the registered reference (its certificate, if given).", _reference),
+    ("ending", "Paper, rule or budget ended the sitting where they had to; the budget was kept.", _ending),
+    ("numbers", "Scores, intervals, tests and the decision follow from the outcomes.", _numbers),
     (
         "result in ledger",
         "The ledger committed to this result (and the result file is it, if given).",
-        _result_in_ledger,
+        ledger.result_in_ledger,
     ),
-    ("access history", "Who saw what is what the ledger says, and covers every answer.", _access),
+    ("access history", "Who saw what is what the ledger says, and covers every answer.", ledger.access),
+    ("one model", "The identity probes show no change of model during the sitting (if registered).", _identity),
+    ("correction", "The decision is corrected for all that its maker registered on this paper.", _correction),
     ("statements", "Separation class and plain-word statements follow from the evidence.", _statements),
-    ("ledger file", "The ledger is an unbroken signed chain, and nothing was left out (if given).", _ledger_file),
-    ("trusted keys", "The examiner's key is one you trust (if you named any).", _trusted),
+    ("revealed answers", "Answers opened in disputes are the committed ones (if given).", _revealed),
+    ("ledger file", "The ledger is an unbroken signed chain, and nothing was left out (if given).", ledger.ledger_file),
+    ("witnessed heads", "The ledger still begins as its witnesses saw it (if given).", ledger.witnessed),
+    ("trusted keys", "The examiner's key is one you trust (if you named any).", ledger.trusted),
 )

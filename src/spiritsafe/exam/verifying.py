@@ -7,7 +7,7 @@ steps behind it are not looked at, because they stand on it. Exercised by ``pyte
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -15,7 +15,8 @@ from typing import final
 from spiritsafe.core.certificates import Certificate
 from spiritsafe.core.errors import IntegrityError, SpiritsafeError
 from spiritsafe.exam.recordfile import parse_record, read_file
-from spiritsafe.exam.verification_steps import HINT, STEPS, Case, NotGivenError
+from spiritsafe.exam.verification_case import HINT, Case, NotGivenError
+from spiritsafe.exam.verification_steps import STEPS
 from spiritsafe.ledger import verify_signature
 
 __all__ = ["VERIFY_STEPS", "StepResult", "VerifyStep", "load_certificate", "require_verified", "verify"]
@@ -62,6 +63,10 @@ def verify(
     ledger: Path | None = None,
     result: Path | None = None,
     sealed: Path | None = None,
+    reference: Path | None = None,
+    revealed: Sequence[Path] = (),
+    witnesses: Sequence[Path] = (),
+    witness_keys: Sequence[str] = (),
     trusted_keys: Collection[str] = (),
 ) -> list[StepResult]:
     """Check a certificate, step by step; it holds when every step is ``ok``.
@@ -72,12 +77,27 @@ def verify(
         ledger: The ledger file, for completeness of what the certificate reports.
         result: ``result.json``.
         sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
+        reference: The certificate that the claim compares with.
+        revealed: Answers that were opened in disputes.
+        witnesses: What other keepers saw of the ledger: their ledgers, or cosigned checkpoints.
+        witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
         trusted_keys: Key ids of examiners that the verifier trusts.
 
     Raises:
         SourceError: A file that was named cannot be read.
     """
-    case = Case(certificate, paper, ledger, result, sealed, trusted_keys)
+    case = Case(
+        certificate,
+        paper,
+        ledger=ledger,
+        result=result,
+        sealed=sealed,
+        reference=reference,
+        revealed=revealed,
+        witnesses=witnesses,
+        witness_keys=witness_keys,
+        trusted_keys=trusted_keys,
+    )
     results: list[StepResult] = []
     failed: int | None = None
     for step, (_, _, check) in zip(VERIFY_STEPS, STEPS, strict=True):

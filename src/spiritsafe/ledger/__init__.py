@@ -1,6 +1,7 @@
 """The ledger room: who said what when, in a form that cannot be changed afterwards without showing.
 
-Keys (:class:`KeyPair`), the append-only log (:class:`Ledger`) and RFC 6962 Merkle proofs. Knows nothing of exams.
+Keys (:class:`KeyPair`), the append-only log (:class:`Ledger`), RFC 6962 Merkle proofs, signed checkpoints
+(:class:`Note`) and witnesses. Knows nothing of exams.
 """
 
 from __future__ import annotations
@@ -16,24 +17,49 @@ from spiritsafe.ledger.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from spiritsafe.ledger.notes import (
+    LogHead,
+    Note,
+    NoteKey,
+    cosign_head,
+    read_head,
+    sign_head,
+    verify_cosignature,
+    verify_note,
+)
+from spiritsafe.ledger.witnessing import WITNESS, check_extends, head_of, origin_of, seen_heads, witness
 
 __all__ = [
     "GENESIS",
+    "WITNESS",
     "KeyPair",
     "Ledger",
     "LedgerCheck",
+    "LogHead",
+    "Note",
+    "NoteKey",
     "SigningContext",
+    "check_extends",
     "consistency_proof",
+    "cosign_head",
     "encrypt",
+    "head_of",
     "inclusion_path",
     "leaf_hash",
+    "origin_of",
+    "read_head",
     "root_hash",
     "root_of_leaves",
+    "seen_heads",
+    "sign_head",
     "utc_now",
     "verify_consistency",
+    "verify_cosignature",
     "verify_entry",
     "verify_evidence",
     "verify_head",
     "verify_inclusion",
+    "verify_note",
     "verify_signature",
+    "witness",
 ]

@@ -28,7 +28,7 @@ from spiritsafe.core.records import Record
 
 __all__ = ["KeyPair", "SigningContext", "encrypt", "verify_signature"]
 
-SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun"]
+SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun", "review"]
 
 
 class _KeyFile(Record):
@@ -146,6 +146,16 @@ class KeyPair:
     def sign(self, context: SigningContext, message: bytes) -> Signature:
         """Sign ``message`` for one use."""
         return Signature(key=self.public.signing, value=self._signing.sign(_framed(context, message)).hex())
+
+    def sign_text(self, text: bytes) -> bytes:
+        """A bare Ed25519 signature over a text, as other tools' formats want it.
+
+        Raises:
+            IntegrityError: The text holds a NUL: it could pass for what :meth:`sign` signs, which always does.
+        """
+        if b"\0" in text:
+            raise IntegrityError("A text with a NUL in it is not signed.", hint="Sign text only.")
+        return self._signing.sign(text)
 
     def decrypt(self, data: bytes) -> bytes:
         """Open what was encrypted to this key's recipient.

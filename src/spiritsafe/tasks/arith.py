@@ -107,7 +107,7 @@ _KINDS = {
 }
 
 
-_TWIN_BATCH = 400
+_TWIN_BATCH = 2_000
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"\b[A-Z][a-z]+\b")
 _THING = re.compile(r"(#|How many) [a-z]+")
@@ -156,16 +156,23 @@ class ArithTask(Task):
             yield item
 
     def _twins(self, problem: Problem, seed: int) -> Iterator[Draft]:
-        """Items of the same template; of each batch, those first whose numbers are as long as the original's."""
+        """Items of the same template: those whose numbers are as long as the original's as they come, then the rest."""
         template, digits = _template(problem.messages[-1].content)
         items = self._items(derive_seed(seed, "twin", problem.id))
         fruitless = 0
-        while fruitless < self.patience // _TWIN_BATCH and (batch := list(islice(items, _TWIN_BATCH))):
-            found = [
-                (_distance(digits, own[1]), item) for item in batch if (own := _template(item.question))[0] == template
-            ]
-            fruitless = 0 if found else fruitless + 1
-            for _, item in sorted(found, key=lambda pair: pair[0]):
+        while fruitless < self.patience // _TWIN_BATCH:
+            others: list[tuple[int, Item]] = []
+            fruitless += 1
+            for item in islice(items, _TWIN_BATCH):
+                own, lengths = _template(item.question)
+                if own != template:
+                    continue
+                fruitless = 0
+                if lengths == digits:
+                    yield self._draft(item)
+                else:
+                    others.append((_distance(digits, lengths), item))
+            for _, item in sorted(others, key=lambda pair: pair[0]):
                 yield self._draft(item)
 
     def self_check(self, problem: Problem, text: str) -> bool | None:

@@ -12,20 +12,36 @@ from spiritsafe import cli
 
 COMMANDS = {
     "doctor": set(),
+    "exam checkpoint": {"--key", "--out"},
+    "exam exposure": {"--ledger", "--problem"},
+    "exam key": {"--holder", "--out"},
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
+        "--claim", "--level", "--stop", "--budget", "--probes", "--deviate",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
+    "exam registrations": {"--ledger"},
     "exam rerun": {
         "--paper", "--ledger", "--sealed-key", "--key", "--holder", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
-    "exam seal": {"--count", "--out", "--ledger", "--key", "--holder"},
+    "exam reveal": {
+        "--registration", "--ledger", "--key", "--journal", "--problem", "--try", "--reason", "--out",
+    },
+    "exam review": {"--name", "--key", "--holder", "--out"},
+    "exam seal": {
+        "--count", "--out", "--ledger", "--key", "--holder",
+        "--file", "--protocol", "--twins", "--recipient", "--reviewer", "--signoffs",
+    },
     "exam sit": {
-        "--registration", "--ledger", "--key", "--host-key", "--work", "--max-batch", "--out",
+        "--registration", "--ledger", "--key", "--host-key", "--work", "--max-batch", "--reference", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
-    "exam verify": {"--paper", "--ledger", "--sealed", "--trust"},
+    "exam verify": {
+        "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--witness", "--witness-key", "--trust",
+    },
+    "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
+    "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},
     "models fetch": set(),
     "models list": set(),
     "models show": set(),
@@ -33,7 +49,7 @@ COMMANDS = {
     "report": set(),
     "run": {"--set", "--root"},
     "sample": {
-        "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed",
+        "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "tasks audit": {"--count", "--seed", "--json"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from click.testing import CliRunner
 
 from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
 from spiritsafe.cli.generators import open_any_generator
+from spiritsafe.core.compute_curve import ComputeCurve
 from spiritsafe.core.errors import RecipeError, TaskError
+from spiritsafe.core.records import Checkpoint
 
 
 def call(command: Any, *arguments: str) -> str:
@@ -61,7 +64,7 @@ def test_run_says_when_there_is_nothing_to_do(tiny_run: Path) -> None:
 
     settings = [part for override in SMALLER for part in ("--set", override)]
     text = call(run.command, "tiny", "--root", str(tiny_run.parent), *settings)
-    assert "Nothing to do: all 12 stages" in text
+    assert "Nothing to do: all 20 stages" in text
 
 
 def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path: Path) -> None:
@@ -72,6 +75,61 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
     assert "3 attempts at 3 problems" in text
     assert "accuracy" in text
     assert "[" in text.split("accuracy")[1]
+
+
+def test_sample_draws_a_curve_of_several_models_and_goes_on_where_it_was(
+    tiny_run: Path, tmp_path: Path, fake_endpoint: Any
+) -> None:
+    models = [str(tiny_run / "stages" / stage / "model") for stage in ("01-source", "04-teach")]
+    endpoint = fake_endpoint(lambda body: f"#### {body['seed'] % 5}")
+    request = [
+        "arith:sums?terms=2&digits=1", "--model", models[0], "--model", models[1], "--endpoint", endpoint.url,
+        "--endpoint-model", "e", "--out", str(tmp_path / "pools"), "--problems", "4", "--samples", "4",
+        "--max-tokens", "6", "--temperature", "1",
+    ]  # fmt: skip
+    text = call(sample.command, *request, "--curve", str(tmp_path / "c.json"), "--curve", str(tmp_path / "c.svg"))
+    curve = ComputeCurve.from_json(json.loads((tmp_path / "c.json").read_text()))
+    sizes = [Checkpoint.from_json(json.loads((Path(m) / "lineage.json").read_text())).num_parameters for m in models]
+    assert [model.num_parameters for model in curve.models] == [*sizes, None]
+    assert curve.num_problems == curve.num_samples == 4
+    for model in curve.models[:2]:
+        oracle = model.line("oracle")
+        assert oracle is not None
+        assert [point.num_samples for point in oracle.points] == [1, 2, 4]
+        assert oracle.points[-1].flops == pytest.approx(2 * (model.num_parameters or 0) * oracle.points[-1].num_tokens)
+    assert "maj@4" in text
+    assert f"curve: {tmp_path / 'c.svg'}" in text.replace("\n", "")
+    assert len(list((tmp_path / "pools").iterdir())) == 3
+    num_requests = len(endpoint.requests)
+    assert num_requests == 4 * 4 + 4
+    call(sample.command, *request, "--curve", str(tmp_path / "again.json"))
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "c.json").read_bytes()
+    assert len(endpoint.requests) == num_requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--model", "b"], "twice"),
+        (["--samples", "1"], "several different attempts"),
+        (["--temperature", "0"], "several different attempts"),
+        (["--curve", "c.png"], "c.png"),
+    ],
+)
+def test_curves_that_cannot_be_drawn_are_refused_before_anything_is_sampled(
+    changes: list[str], words: str, tmp_path: Path
+) -> None:
+    request = ["arith:sums", "--model", "b", "--out", str(tmp_path / "x"), "--samples", "4", "--temperature", "1"]
+    with pytest.raises(RecipeError, match=words):
+        call(sample.command, *request, "--curve", "c.svg", *changes)
+    assert not (tmp_path / "x").exists()
+
+
+def test_several_models_need_a_curve_and_a_curve_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="Several models"):
+        call(sample.command, "arith:sums", "--model", "a", "--model", "b", "--out", str(tmp_path))
+    with pytest.raises(RecipeError, match="No model"):
+        call(sample.command, "arith:sums", "--out", str(tmp_path), "--curve", "c.svg")
 
 
 @pytest.mark.parametrize(

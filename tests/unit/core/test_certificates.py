@@ -7,16 +7,21 @@ import pytest
 
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.certificates import (
+    ExposureRecord,
     LedgerEntry,
     PaperProblem,
     PublicKey,
     Registration,
+    RegistrationState,
+    Revealed,
     SealedHalf,
     Signature,
     SignedHead,
 )
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.promises import BettingRule, Claim
 from spiritsafe.core.records import Message, Problem, Sampling
+from spiritsafe.core.stoprules import StopRule
 
 KEY = PublicKey(holder="Eve", signing="ab" * 32, recipient="age1xyz")
 SIGNATURE = Signature(key="ab" * 32, value="cd" * 64)
@@ -97,3 +102,40 @@ def test_records_survive_their_json():
 def test_malformed_entries_are_refused(field, value):
     with pytest.raises(IntegrityError):
         LedgerEntry.from_json({**entry().to_json(), field: value})
+
+
+def test_what_came_later_does_not_show_in_first_records():
+    """Digests of papers, registrations and outcomes that were published stay what they are."""
+    registration = Registration(
+        paper_id="sha256:" + "1" * 64, model_name="m", model_digest="d", sampling=Sampling(), num_tries=1, seed=5,
+        hypothesis="h", maker=KEY,
+    )  # fmt: skip
+    assert set(registration.to_json()) == {
+        "paper_id", "model_name", "model_digest", "sampling", "num_tries", "seed", "primary_metric", "hypothesis",
+        "maker",
+    }  # fmt: skip
+    assert set(PaperProblem(index=0, salt="00" * 16, problem=PROBLEM).to_json()) == {"index", "salt", "problem"}
+    state = RegistrationState(registration="sha256:" + "1" * 64, model_name="m", state="open")
+    assert set(state.to_json()) == {"registration", "model_name", "state", "sealed_accuracy"}
+
+
+@pytest.mark.parametrize("stop", [StopRule(num_problems=10, num_looks=2), BettingRule(num_problems=10, num_looks=2)])
+def test_either_stop_rule_comes_back_as_itself(stop):
+    registration = Registration(
+        paper_id="sha256:" + "1" * 64, model_name="m", model_digest="d", sampling=Sampling(), num_tries=1, seed=5,
+        hypothesis="h", maker=KEY, claim=Claim(kind="score at least", score=0.5), stop=stop,
+    )  # fmt: skip
+    again = Registration.from_json(json.loads(registration.canonical()))
+    assert again.stop == stop
+    assert type(again.stop) is type(stop)
+
+
+def test_exposures_and_openings_come_back():
+    exposure = ExposureRecord(index=3, half="twin", party="Eve", first="2026-01-02T03:04:05.678Z", times=1, has=True)
+    revealed = Revealed(
+        paper_id="sha256:" + "1" * 64, registration="sha256:" + "2" * 64, sample_index=0,
+        problem=PaperProblem(index=0, salt="00" * 16, problem=PROBLEM), attempt={"text": "4"}, verdict=None,
+        salt="0" * 32,
+    )  # fmt: skip
+    for record in (exposure, revealed):
+        assert type(record).from_json(json.loads(record.canonical())) == record

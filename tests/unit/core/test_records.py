@@ -5,7 +5,18 @@ from pydantic import ValidationError
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.records import Attempt, Checkpoint, Message, Parent, Problem, Prompt, Record, Sampling, Verdict
+from spiritsafe.core.records import (
+    Attempt,
+    Checkpoint,
+    Message,
+    Parent,
+    Problem,
+    Prompt,
+    Record,
+    Sampling,
+    Verdict,
+    omit_default,
+)
 
 MESSAGE = Message(role="user", content="2 + 2?")
 PROBLEM = Problem(task="t", canonical_text="2+2", messages=(MESSAGE,), facts={"answer": "4", "depth": [1, {"a": None}]})
@@ -130,3 +141,59 @@ def test_score_fits_status(status: Any, score: float, good: bool) -> None:
     else:
         with pytest.raises(ValidationError):
             Verdict(status=status, score=score, verifier="v", version="1")
+
+
+def test_a_prompt_may_lower_the_limit_of_tokens() -> None:
+    prompt = Prompt(problem_id="p", messages=(MESSAGE,))
+    assert prompt.token_limit(Sampling(max_tokens=9)) == 9
+    assert prompt.model_copy(update={"max_tokens": 4}).token_limit(Sampling(max_tokens=9)) == 4
+    assert prompt.model_copy(update={"max_tokens": 40}).token_limit(Sampling(max_tokens=9)) == 9
+
+
+class First(Record):
+    """A record as it was published."""
+
+    name: str
+    number: int = 3
+
+
+class Later(Record):
+    """The same with what came since."""
+
+    name: str
+    number: int = 3
+    note: str = omit_default("", max_length=5)
+    parts: tuple[int, ...] = omit_default(())
+    inner: First | None = omit_default(None)
+    flag: bool = omit_default(False)
+
+
+class Holder(Record):
+    held: tuple[Later, ...]
+
+
+def test_later_fields_leave_old_records_their_digests() -> None:
+    first, later = First(name="a"), Later(name="a")
+    assert later.to_json() == first.to_json() == {"name": "a", "number": 3}  # other defaults stay
+    assert later.canonical() == first.canonical()
+    assert later.content_digest == first.content_digest
+    assert Later.from_json(first.to_json()) == later
+    assert Holder(held=(later,)).to_json() == {"held": [{"name": "a", "number": 3}]}  # inside others too
+
+
+def test_later_fields_show_when_they_say_something() -> None:
+    later = Later(name="a", note="x", parts=(1,), inner=First(name="b"), flag=True)
+    value = later.to_json()
+    assert value == {
+        "name": "a", "number": 3, "note": "x", "parts": [1], "inner": {"name": "b", "number": 3}, "flag": True,
+    }  # fmt: skip
+    assert Later.from_json(value) == later
+    assert later.content_digest != First(name="a").content_digest
+    assert Later(name="a", flag=True).to_json() == {"name": "a", "number": 3, "flag": True}
+
+
+def test_later_fields_are_as_strict_as_others() -> None:
+    with pytest.raises(ValidationError):
+        Later(name="a", note="too long")
+    with pytest.raises(IntegrityError):
+        First.from_json(Later(name="a", note="x").to_json())  # an old reader does not guess

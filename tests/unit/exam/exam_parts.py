@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, FinishReason, Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
-from spiritsafe.exam import register, seal, sit
+from spiritsafe.exam import PaperTerms, RegistrationTerms, StepResult, register, seal, sit, verify
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Draft, Task, Verifier
 
@@ -40,6 +41,7 @@ class ToyTask(Task):
     """Sums of two numbers below ``limit``; the messages carry a marker to look for on disk."""
 
     patience = 3_000
+    has_twins = False
 
     def __init__(self, limit: int = 1000, version: str = "1") -> None:
         super().__init__(name=f"toy:sums?limit={limit}", version=version, verifier=ToyVerifier())
@@ -51,6 +53,9 @@ class ToyTask(Task):
             a, b = rng.randrange(self.limit), rng.randrange(self.limit)
             text = f"{a}+{b}"
             yield Draft(canonical_text=text, build=lambda a=a, b=b, text=text: self._problem(a, b, text))
+
+    def _twins(self, problem: Problem, seed: int) -> Iterator[Draft]:
+        return self._candidates(derive_seed(seed, problem.id), exam=True) if self.has_twins else iter(())
 
     def _problem(self, a: int, b: int, text: str) -> Problem:
         return Problem(
@@ -120,7 +125,7 @@ class Stage:
     """Keys, ledger, paper."""
 
     root: Path
-    task: ToyTask
+    task: Task
     maker: KeyPair
     examiner: KeyPair
     ledger: Ledger
@@ -130,7 +135,15 @@ class Stage:
     def papers(self) -> Path:
         return self.root / "paper"
 
-    def register(self, model: ToyModel, *, num_tries: int = 1, hypothesis: str = "better than chance") -> Registration:
+    def register(
+        self,
+        model: ToyModel,
+        *,
+        num_tries: int | None = 1,
+        hypothesis: str = "better than chance",
+        sampling: Sampling | None = SAMPLING,
+        **terms: Any,
+    ) -> Registration:
         info = model.describe()
         return register(
             ledger=self.ledger,
@@ -138,13 +151,19 @@ class Stage:
             maker=self.maker,
             model_name=info.name,
             model_digest=info.digest,
-            sampling=SAMPLING,
+            sampling=sampling,
             num_tries=num_tries,
             hypothesis=hypothesis,
+            terms=RegistrationTerms(**terms),
         )
 
     def sit(
-        self, model: ToyModel, registration: Registration, name: str = "sitting", host: KeyPair | None = None
+        self,
+        model: ToyModel,
+        registration: Registration,
+        name: str = "sitting",
+        host: KeyPair | None = None,
+        reference: Certificate | None = None,
     ) -> Certificate:
         return sit(
             paper=self.papers,
@@ -155,19 +174,52 @@ class Stage:
             examiner=self.examiner,
             directory=self.root / name,
             host=host,
+            reference=reference,
         )
 
-    def certificate(self, model: ToyModel, *, num_tries: int = 1, name: str = "sitting") -> Certificate:
-        return self.sit(model, self.register(model, num_tries=num_tries), name)
+    def certificate(
+        self,
+        model: ToyModel,
+        *,
+        num_tries: int | None = 1,
+        name: str = "sitting",
+        reference: Certificate | None = None,
+        **terms: Any,
+    ) -> Certificate:
+        return self.sit(model, self.register(model, num_tries=num_tries, **terms), name, reference=reference)
+
+    def verify(self, name: str = "sitting", **options: Any) -> list[StepResult]:
+        """Everything that is there, checked."""
+        given = {
+            "paper": self.papers,
+            "ledger": self.ledger.path,
+            "result": self.root / name / "result.json",
+            "sealed": self.papers / "sealed.age",
+        }
+        return verify(self.root / name / "certificate.json", **{**given, **options})
+
+    def check(self, name: str = "sitting", **options: Any) -> None:
+        """Nothing is found wrong."""
+        assert [step for step in self.verify(name, **options) if not step.ok] == []
 
     def public_ids(self) -> frozenset[str]:
         return frozenset(problem.problem.id for problem in self.paper.problems)
 
 
-def make_stage(root: Path, *, count: int = 20, one_key: bool = False, task: ToyTask | None = None) -> Stage:
+def make_stage(
+    root: Path,
+    *,
+    count: int = 20,
+    one_key: bool = False,
+    task: Task | None = None,
+    terms: PaperTerms | None = None,
+    secret: bytes = SECRET,
+) -> Stage:
     task = task or ToyTask()
     maker = KeyPair.generate("Mary Maker")
     examiner = maker if one_key else KeyPair.generate("Eve Examiner")
     ledger = Ledger(root / "ledger.jsonl")
-    paper = seal(task, count=count, ledger=ledger, directory=root / "paper", examiner=examiner, secret=SECRET)
+    paper = seal(
+        task, count=count, ledger=ledger, directory=root / "paper", examiner=examiner, terms=terms, secret=secret
+    )
     return Stage(root=root, task=task, maker=maker, examiner=examiner, ledger=ledger, paper=paper)

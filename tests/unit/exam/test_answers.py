@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 from exam_parts import SAMPLING, ToyModel
 
 from spiritsafe.core.certificates import PaperProblem
-from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
-from spiritsafe.core.records import Attempt, Sampling
-from spiritsafe.exam.answers import Answer, Journal, ask, outcome_of, status_of
+from spiritsafe.core.errors import EndpointError
+from spiritsafe.core.records import Attempt, Message, Problem, Sampling
+from spiritsafe.exam.answers import Answer, ask, conversation, lost_answer, outcome_of, status_of
 
 REGISTERED = "sha256:" + "a" * 64
 SECRET_HEX = "11" * 32
@@ -106,61 +104,75 @@ def test_a_generator_that_breaks_its_protocol(stage, problems, way, message):
     assert "kept" in caught.value.hint
 
 
-def journal(stage, tmp_path, **changes) -> Journal:
-    options = {"key": stage.examiner, "secret": SECRET_HEX, "registration": REGISTERED, **changes}
-    return Journal(tmp_path / "answers.jsonl", **options)
+class Announcing(ToyModel):
+    """Says when it sends; the sitting listens."""
+
+    def generate_announced(self, prompts, sampling, before):
+        for prompt in prompts:
+            for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
+                before(prompt.problem_id, index)
+                one = prompt.model_copy(update={"first_sample": index, "num_samples": 1})
+                yield from self.generate([one], sampling)
 
 
-def test_journal_survives_and_shows_nothing(stage, problems, tmp_path):
-    found = answers(stage, problems)
-    book = journal(stage, tmp_path)
-    for answer in found:
-        book.record(answer)
-    again = journal(stage, tmp_path)
-    assert list(again.answers.values()) == found
-    data = (tmp_path / "answers.jsonl").read_bytes()
-    assert b"answer is" not in data
-    assert data.count(b"\n") == len(found)
-    with pytest.raises(ProcedureError, match="twice"):
-        again.record(found[0])
-    assert "answer is" not in repr(found[0])
+@pytest.mark.parametrize("kind", [Announcing, ToyModel])
+def test_each_try_is_announced_before_it_leaves(stage, problems, kind):
+    seen = []
+    model = kind()
+    place_of = {problem.problem.id: index for index, problem in problems.items()}
+    model.on_ask = lambda: seen.append(("asks", len(model.asked)))
+    registration = stage.register(ToyModel(), num_tries=5)
+    wanted = all_tries(problems, 5)
+    for _ in ask(problems, registration, wanted, model, stage.task, announce=lambda place: seen.append(place)):
+        pass
+    asked = [(place_of[problem_id], sample) for problem_id, sample in model.asked]
+    assert sorted(asked) == wanted
+    for number, place in enumerate(asked):
+        assert seen.index(place) < seen.index(("asks", number))
+        if kind is Announcing:  # right before; a Generator that does not say so is asked in small batches
+            assert seen.index(place) == seen.index(("asks", number)) - 1
+        else:
+            assert seen.index(("asks", number)) - seen.index(place) <= 2 * 32
 
 
-@pytest.mark.parametrize("cut", [1, 40])
-def test_a_torn_line_is_asked_again(stage, problems, tmp_path, cut):
-    found = answers(stage, problems)[:3]
-    book = journal(stage, tmp_path)
-    for answer in found:
-        book.record(answer)
-    path = tmp_path / "answers.jsonl"
-    path.write_bytes(path.read_bytes()[:-cut])
-    again = journal(stage, tmp_path)
-    assert list(again.answers.values()) == found[:2]
-    again.record(found[2])
-    assert list(journal(stage, tmp_path).answers.values()) == found
+def test_tries_are_asked_in_the_order_wanted(stage, problems):
+    order = sorted(problems, reverse=True)
+    model = ToyModel()
+    answers(stage, problems, model, [(index, sample) for index in order for sample in range(2)])
+    assert [problem_id for problem_id, _ in model.asked[::2]] == [problems[index].problem.id for index in order]
 
 
-def test_forged_doubled_and_foreign_lines_are_refused(stage, problems, tmp_path):
-    found = answers(stage, problems)[:2]
-    path = tmp_path / "answers.jsonl"
-    book = journal(stage, tmp_path)
-    book.record(found[0])
-    good = path.read_bytes()
-    forger = journal(stage, tmp_path, secret="33" * 32) if not good else None
-    assert forger is None
-    for other in (
-        {"registration": "sha256:" + "b" * 64},
-        {"secret": "33" * 32},
-    ):  # written by someone without the secret
-        with pytest.raises(IntegrityError, match="not written by this sitting"):
-            journal(stage, tmp_path, **other)
-    path.write_bytes(good + good)
-    with pytest.raises(IntegrityError, match="not written by this sitting"):
-        journal(stage, tmp_path)
-    for bad in (b"{}\n", b"not json\n", json.dumps("AAAA").encode() + b"\n"):
-        path.write_bytes(good + bad)
-        with pytest.raises(IntegrityError):
-            journal(stage, tmp_path)
+SYSTEM = Message(role="system", content="Be brief.")
+USER, ASSISTANT = Message(role="user", content="1+1?"), Message(role="assistant", content="2")
+
+
+@pytest.mark.parametrize(
+    ("preamble", "own", "expected"),
+    [
+        ((), (USER,), (USER,)),
+        ((SYSTEM,), (USER,), (SYSTEM, USER)),
+        ((USER, ASSISTANT), (USER,), (USER, ASSISTANT, USER)),
+        ((USER, ASSISTANT), (SYSTEM, USER), (SYSTEM, USER, ASSISTANT, USER)),
+        (
+            (SYSTEM, USER, ASSISTANT),
+            (Message(role="system", content="Mark it."), USER),
+            (Message(role="system", content="Be brief.\n\nMark it."), USER, ASSISTANT, USER),
+        ),
+    ],
+)
+def test_a_preamble_stands_in_front_and_systems_are_one(preamble, own, expected):
+    problem = Problem(task="t", canonical_text="x", messages=own)
+    assert conversation(preamble, problem) == expected
+
+
+def test_a_lost_answer_counts_as_an_error_and_says_so(stage, problems):
+    index = min(problems)
+    answer = lost_answer((index, 1), problems[index], stage.register(ToyModel()))
+    outcome = outcome_of(answer, "sealed", secret=SECRET_HEX, registration=REGISTERED)
+    assert (outcome.status, outcome.lost, outcome.score, outcome.num_tokens) == ("error", True, 0.0, 0)
+    assert (
+        "lost" not in outcome_of(answers(stage, problems)[0], "sealed", secret=SECRET_HEX, registration="r").to_json()
+    )
 
 
 def test_an_attempt_without_text_is_an_answer_too(stage, problems):

@@ -8,7 +8,8 @@ from exam_parts import SECRET, ToyTask, make_stage
 from spiritsafe.core.certificates import PublicPaper
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, TaskError
 from spiritsafe.exam import load_paper, seal
-from spiritsafe.exam.paper import check_bank, check_split, open_sealed, public_indices
+from spiritsafe.exam.paper import check_bank, check_split, open_sealed
+from spiritsafe.exam.places import public_indices
 from spiritsafe.exam.recordfile import write_record
 from spiritsafe.ledger import KeyPair, Ledger, root_of_leaves
 from spiritsafe.tasks import split_of

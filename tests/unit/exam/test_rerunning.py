@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from exam_parts import Stage, ToyModel, make_stage
+from exam_parts import Stage, ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError
-from spiritsafe.exam import load_certificate, load_rerun, rerun, verify
+from spiritsafe.core.promises import Claim
+from spiritsafe.core.records import Message
+from spiritsafe.core.stoprules import StopRule
+from spiritsafe.exam import PaperTerms, load_certificate, load_rerun, rerun, verify
 from spiritsafe.ledger import KeyPair, Ledger
 
 STRANGER = KeyPair.generate("Sam Stranger")
@@ -126,3 +129,40 @@ def test_the_room_needs_no_heavy_library():
     out = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True, timeout=120)
     loaded = set(json.loads(out.stdout))
     assert not loaded & {"torch", "transformers", "aiohttp", "pyarrow", "scipy.stats"}
+
+
+def test_a_rerun_asks_what_the_original_asked_with_its_preamble(tmp_path):
+    """Looks ended the original early, an office that can open the sealed half repeats it, twins included."""
+
+    class TwinTask(ToyTask):
+        has_twins = True
+
+    office = KeyPair.generate("Office")
+    terms = PaperTerms(twins=True, recipients=[office.public])
+    stage = make_stage(tmp_path, count=40, task=TwinTask(), terms=terms)
+    preamble = (Message(role="system", content="Be brief."),)
+    original = stage.certificate(
+        ToyModel(skill=1.0),
+        claim=Claim(kind="score at least", score=0.4),
+        stop=StopRule(num_problems=20, num_looks=4),
+        preamble=preamble,
+    )
+    assert original.result.not_asked
+    seen = []
+    again = ToyModel(skill=1.0, reply=lambda prompt, _: seen.append(prompt.messages[0]))
+    signed = rerun(
+        stage.root / "sitting" / "certificate.json",
+        paper=stage.papers,
+        generator=again,
+        task=stage.task,
+        runner=KeyPair.generate("Stranger"),
+        output=tmp_path / "rerun.json",
+        examiner=office,
+        ledger=stage.ledger,
+    )
+    assert signed.report.halves == ("public", "sealed", "twin")
+    assert len(signed.report.items) == len(original.result.outcomes)
+    assert set(seen) == {preamble[0]}
+    assert signed.report.agrees
+    assert load_rerun(tmp_path / "rerun.json", certificate=original) == signed
+    assert stage.ledger.find("access")[-1].signature.key == office.public.signing

@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+import random
+
 import pytest
-from exam_parts import ToyModel, make_stage
+from exam_parts import ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.certificates import Outcome
-from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.stats import public_sealed_gap
-from spiritsafe.exam.scoring import check_complete, gap_statement, right_answers, score_outcomes
+from spiritsafe.core.errors import CompatibilityError, IntegrityError
+from spiritsafe.core.promises import BettingRule, Claim
+from spiritsafe.core.stats import clopper_pearson_interval, gain_gap, public_sealed_gap, smallest_leak
+from spiritsafe.core.stoprules import StopRule
+from spiritsafe.exam import PaperTerms, compare
+from spiritsafe.exam.places import asking_order, halves, look_ends
+from spiritsafe.exam.scoring import (
+    check_complete,
+    gap_statement,
+    memory_statement,
+    right_answers,
+    score_outcomes,
+    strata_of_halves,
+)
+from spiritsafe.tasks import load_task
 
 
 def outcomes_of(stage, statuses, num_tries=1):
@@ -24,6 +38,19 @@ def outcomes_of(stage, statuses, num_tries=1):
         )
         for index in range(20)
         for sample in range(num_tries)
+    )
+
+
+def one_outcome(index, half, right):
+    return Outcome(
+        index=index,
+        half=half,
+        sample_index=0,
+        status="correct" if right else "wrong",
+        score=float(right),
+        num_prompt_tokens=1,
+        num_tokens=1,
+        commitment="00" * 32,
     )
 
 
@@ -89,3 +116,105 @@ def test_scores_of_a_paper_repeat(tmp_path):
     assert score_outcomes(outcomes, stage.paper.header, registration) == score_outcomes(
         outcomes, stage.paper.header, registration
     )
+
+
+def test_what_was_not_asked_is_accounted_for(stage):
+    good = outcomes_of(stage, lambda *_: "correct")
+    check_complete(good[:-2], stage.paper.header, 1, (18, 19))
+    for not_asked in ((18,), (18, 19, 20), (19, 18), (18, 18, 19), (17, 19), ()):
+        with pytest.raises(IntegrityError):
+            check_complete(good[:-2], stage.paper.header, 1, not_asked)
+
+
+CLAIM = Claim(kind="score at least", score=0.5)
+
+
+def test_intervals_and_gap_hold_at_all_looks_at_once(tmp_path):
+    """Wider by Bonferroni: whatever made the rule stop, it was one of its looks."""
+    stage = make_stage(tmp_path, count=80)
+    stop = StopRule(num_problems=40, num_looks=5)
+    registration = stage.register(ToyModel(), claim=CLAIM, stop=stop)
+    header, kinds = stage.paper.header, halves(stage.paper.header)
+    asked = set(asking_order(header, stop)[: look_ends(header, stop)[1]])
+    outcomes = tuple(one_outcome(index, kinds[index], kinds[index] == "public") for index in sorted(asked))
+    left_out = tuple(sorted(set(range(80)) - asked))
+    scores = score_outcomes(outcomes, header, registration, ending="budget exhausted", not_asked=left_out)
+    assert (scores.public.num_not_asked, scores.sealed.num_not_asked) == (24, 24)
+    expected = clopper_pearson_interval(16, 16, confidence=0.99)
+    assert scores.public.accuracy.low == pytest.approx(expected.low)
+    assert scores.public.accuracy.confidence == 0.95
+    assert "at all 5 looks at once" in scores.public.accuracy.method
+    plain = public_sealed_gap([1] * 16, [0] * 16)
+    assert scores.gap.p_value == pytest.approx(5 * plain.p_value)
+    assert scores.gap.test.endswith("times 5 looks")
+    assert scores.gap.smallest_leak == smallest_leak(16, 16, score=0.0, alpha=0.01)
+
+
+@pytest.mark.parametrize("rule", [StopRule, BettingRule])
+def test_a_false_alarm_of_studying_is_no_likelier_whatever_the_rule_looks_at(stage, rule):
+    """The worst rule of all: it stops where the public half looks best. Nothing was studied; flags stay within 5 %."""
+    stop, rng, flagged = rule(num_problems=20, num_looks=4), random.Random(3), 0
+    for number in range(500):
+        header = stage.paper.header.model_copy(
+            update={"bank_root": f"{number:064x}", "num_problems": 40, "num_public": 20, "num_sealed": 20}
+        )
+        kinds, right = halves(header), [int(rng.random() < 0.6) for _ in range(40)]
+        values = []
+        for end in look_ends(header, stop):
+            asked = asking_order(header, stop)[:end]
+            sides = [[right[place] for place in asked if kinds[place] == half] for half in ("public", "sealed")]
+            values.append(public_sealed_gap(*sides, num_looks=4).p_value)
+        flagged += min(values) < 0.05
+    assert flagged <= 500 * 0.05 + 3 * (500 * 0.05 * 0.95) ** 0.5
+
+
+def test_nothing_asked_of_a_half_is_nothing_known(stage):
+    header, kinds = stage.paper.header, halves(stage.paper.header)
+    first = next(place for place in range(20) if kinds[place] == "sealed")
+    outcome = outcomes_of(stage, lambda *_: "correct")[first]
+    rest = tuple(place for place in range(20) if place != first)
+    scores = score_outcomes((outcome,), header, stage.register(ToyModel()), ending="budget exhausted", not_asked=rest)
+    assert (scores.public.accuracy.n, scores.public.accuracy.low, scores.public.accuracy.high) == (0, 0.0, 1.0)
+    assert (scores.gap.p_value, scores.gap.smallest_leak) == (1.0, None)
+    assert "Cannot rule out" in scores.gap_statement
+
+
+def test_the_gap_is_tested_within_strata(tmp_path):
+    stage = make_stage(tmp_path, count=24, task=load_task("mix:arith:sums|arith:products"))
+    header, kinds = stage.paper.header, halves(stage.paper.header)
+    assert [len(side) for side in strata_of_halves(header)] == [12, 12]
+    easy = header.strata[0].num_problems
+    outcomes = tuple(one_outcome(index, kinds[index], index < easy) for index in range(24))
+    gap = score_outcomes(outcomes, header, stage.register(ToyModel())).gap
+    assert gap.test == "randomisation test, within strata, exact"
+    assert gap.p_value == 1.0  # within strata every cut gives the same: nothing to be surprised at
+
+
+class TwinTask(ToyTask):
+    has_twins = True
+
+
+def test_memory_is_originals_minus_twins_public_minus_sealed(tmp_path):
+    stage = make_stage(tmp_path, count=40, task=TwinTask(), terms=PaperTerms(twins=True))
+    public = frozenset(problem.problem.id for problem in stage.paper.problems)
+    result = stage.certificate(ToyModel(skill=0.3, studied=public)).result
+    right = {o.index: int(o.status == "correct") for o in result.outcomes}
+    kinds = halves(stage.paper.header)
+    pairs = {
+        half: tuple([right[p + shift] for p in range(40) if kinds[p] == half] for shift in (0, 40))
+        for half in ("public", "sealed")
+    }
+    expected = gain_gap(pairs["public"], pairs["sealed"])
+    assert result.memory.gap == expected.gap
+    assert result.memory.p_value < 0.05
+    assert memory_statement(result.memory) == result.memory_statement
+
+
+def test_sittings_that_stopped_early_are_not_compared_as_a_whole(tmp_path):
+    stage = make_stage(tmp_path, count=80)
+    whole = stage.certificate(ToyModel(name="whole"), name="whole")
+    stop = StopRule(num_problems=40, num_looks=5)
+    early = stage.certificate(ToyModel(name="early", skill=1.0), name="early", claim=CLAIM, stop=stop)
+    assert early.result.not_asked
+    with pytest.raises(CompatibilityError, match="early was not asked the whole paper"):
+        compare(early, whole)

@@ -14,7 +14,7 @@ from exam_parts import SAMPLING, Stage, ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, StorageError
 from spiritsafe.exam import verify
-from spiritsafe.exam.answers import Journal
+from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.ledger import KeyPair, Ledger
 
@@ -203,10 +203,10 @@ def _copy(stage: Stage, root) -> Stage:
 
 
 def _sit_and_die(stage: Stage, registration, moment: int, tear: bool) -> None:
-    """Sit, and die at the given sync of a file, with or without losing the end of what was being written."""
-    sync, count = os.fsync, 0
+    """Sit, and die at the given write or sync of a file, with or without losing the end of what was being written."""
+    sync, write, count = os.fsync, os.write, 0
 
-    def dying(descriptor: int) -> None:
+    def die_when_due(descriptor: int) -> None:
         nonlocal count
         count += 1
         if count == moment:
@@ -215,9 +215,18 @@ def _sit_and_die(stage: Stage, registration, moment: int, tear: bool) -> None:
                 with contextlib.suppress(OSError):  # a directory, or open for reading only
                     os.ftruncate(descriptor, max(0, size - 20))
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying_sync(descriptor: int) -> None:
+        die_when_due(descriptor)
         sync(descriptor)
 
-    os.fsync = dying
+    def dying_write(descriptor: int, data: bytes) -> int:
+        done = write(descriptor, data)
+        if b"answers.jsonl" in os.readlink(f"/proc/self/fd/{descriptor}").encode():
+            die_when_due(descriptor)
+        return done
+
+    os.fsync, os.write = dying_sync, dying_write
     log = (stage.root / "asked.log").open("a", buffering=1)
     model = ToyModel()
     model.on_ask = lambda: log.write(".\n")

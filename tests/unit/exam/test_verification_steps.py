@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from exam_parts import SAMPLING, Stage, ToyModel, make_stage
+from exam_parts import SAMPLING, Stage, ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.canonical import canonical_json, digest
-from spiritsafe.core.certificates import Certificate
-from spiritsafe.exam import VERIFY_STEPS, StepResult, verify
+from spiritsafe.core.certificates import Certificate, RegistrationState
+from spiritsafe.core.promises import Budget, Claim, PaperProtocol
+from spiritsafe.core.records import Message
+from spiritsafe.core.stoprules import StopRule
+from spiritsafe.exam import VERIFY_STEPS, PaperTerms, StepResult, load_private, sign_off, verify
+from spiritsafe.exam.certifying import statements_of
+from spiritsafe.exam.correcting import correction_of
 from spiritsafe.exam.paper import open_sealed
+from spiritsafe.exam.probing import check_identity
 from spiritsafe.ledger import KeyPair, Ledger
 
 Value = dict[str, Any]
@@ -284,38 +292,305 @@ def test_a_replayed_certificate_of_another_sitting(forger):
     assert forger.failed() == "registration"
 
 
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        for key in value:
+            yield from _leaves(value[key], (*path, key))
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from _leaves(value[index], (*path, index))
+    else:
+        yield path
+
+
+def _changed(old: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(old, bool):
+        return not old
+    if isinstance(old, int | float):
+        return old + 1
+    if old is None:
+        return 0.5
+    return ("0" if old[:1] != "0" else "1") + old[1:]
+
+
 def test_not_even_the_examiner_can_change_a_field_afterwards(forger):
     """Each leaf of the certificate, changed and re-signed with the examiner's key, is found by some later step."""
-
-    def leaves(value: Any, path: tuple[Any, ...] = ()) -> Any:
-        if isinstance(value, dict):
-            for key in value:
-                yield from leaves(value[key], (*path, key))
-        elif isinstance(value, list):
-            for index in range(len(value)):
-                yield from leaves(value[index], (*path, index))
-        else:
-            yield path
-
     found = set()
-    for path in leaves({key: item for key, item in forger.value.items() if key != "signatures"}):
+    for path in _leaves({key: item for key, item in forger.value.items() if key != "signatures"}):
         value = forger.value
         holder = value
         for key in path[:-1]:
             holder = holder[key]
-        old = holder[path[-1]]
-        if isinstance(old, bool):
-            holder[path[-1]] = not old
-        elif isinstance(old, int | float):
-            holder[path[-1]] = old + 1
-        elif old is None:
-            holder[path[-1]] = 0.5
-        else:
-            holder[path[-1]] = ("0" if old[:1] != "0" else "1") + old[1:]
+        holder[path[-1]] = _changed(holder[path[-1]])
         forger.write(value)
-        steps = forger.verify(ledger=forger.stage.ledger.path)
-        bad = [step for step in steps if not step.ok]
+        bad = [step for step in forger.verify() if not step.ok]
         assert bad, path
         found.add(bad[0].name)
     assert {"certificate file", "paper file", "registration", "ledger proofs", "numbers"} <= found
     assert {"result in ledger", "access history", "statements", "ledger file"} <= found
+
+
+# What papers, registrations and results carry since: one attack for each step, by whoever holds the keys.
+
+
+class TwinTask(ToyTask):
+    has_twins = True
+
+
+class Probed(ToyModel):
+    """Answers probes always alike."""
+
+    def generate(self, prompts, sampling):
+        if prompts[0].problem_id.startswith("probe-"):
+            for prompt in prompts:
+                yield from super().generate([prompt], sampling)
+        else:
+            yield from super().generate(prompts, sampling)
+
+
+PROTOCOL = PaperProtocol(sampling=SAMPLING)
+CLAIM = Claim(kind="score at least", score=0.3)
+
+
+@pytest.fixture
+def rich(tmp_path) -> Forger:
+    """Twins, protocol, another recipient, a claim against a reference, a budget, looks, probes."""
+    terms = PaperTerms(twins=True, protocol=PROTOCOL, recipients=[KeyPair.generate("Office").public])
+    stage = make_stage(tmp_path, count=40, task=TwinTask(), terms=terms)
+    base = stage.certificate(ToyModel(name="base", skill=0.1), name="base")
+    certificate = stage.certificate(
+        Probed(skill=1.0),
+        reference=base,
+        claim=Claim(kind="better than", reference=base.content_digest),
+        stop=StopRule(num_problems=20, num_looks=2, spending="pocock"),
+        budget=Budget(max_cost=10.0, prompt_price=1.0, completion_price=2.0, currency="EUR"),
+        num_probes=3,
+        deviate=True,
+        preamble=(Message(role="system", content="Think."),),
+    )
+    return Forger(stage, certificate)
+
+
+def test_the_rich_one_passes(rich):
+    reference = rich.stage.root / "base" / "certificate.json"
+    steps = rich.verify(reference=reference)
+    assert all(step.ok for step in steps), [step for step in steps if not step.ok]
+    assert {step.name for step in steps if not step.checked} == {
+        "sealed file", "revealed answers", "witnessed heads", "trusted keys",
+    }  # fmt: skip
+    record = rich.certificate.result.to_json()
+    assert {"ending", "twins", "memory", "decision", "identity", "cost", "reference", "not_asked"} <= record.keys()
+
+
+def test_step_sign_offs(tmp_path):
+    ann, bob = KeyPair.generate("Ann"), KeyPair.generate("Bob")
+    path = tmp_path / "bank.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"family": "number", "question": f"{k}?", "answer": str(k)}) for k in range(4))
+    )
+    sign_off(path, name="b", reviewer=ann, output=path)
+    terms = PaperTerms(reviewers=[ann.public, bob.public], num_signoffs=1)
+    stage = make_stage(tmp_path / "stage", count=4, task=load_private(path, name="b"), terms=terms)
+    forger = Forger(stage, stage.certificate(ToyModel(reply=lambda *_: ("1", "stop"))))
+    assert all(step.ok for step in forger.verify())
+
+    def swap(**changes: Any) -> None:
+        """Another header all over: paper, certificate, ledger. Only the sign-offs do not fit."""
+        header = stage.paper.header.model_copy(update=changes)
+        paper = stage.paper.model_copy(update={"header": header})
+        (stage.papers / "paper.json").write_bytes(paper.canonical())
+        value = forger.value
+        value["paper"] = header.to_json()
+        value["result"]["paper_id"] = value["registration"]["paper_id"] = header.paper_id
+        value["result"]["registration"] = digest(value["registration"])
+        forger.write(value)
+
+    for changes in (
+        {"num_signoffs": 2},  # fewer signed than the header now promises
+        {"reviewers": (bob.public,)},  # somebody else's name on them
+        {"reviewers": (ann.public, stage.examiner.public)},  # the examiner reviews their own
+        {"reviewers": (), "num_signoffs": 1},
+    ):
+        swap(**changes)
+        assert forger.failed() == "sign-offs"
+
+
+def test_step_protocol(rich):
+    for change in (
+        lambda r: r.pop("deviations"),
+        lambda r: r.update(deviations=["num_tries"]),
+        lambda r: r["sampling"].update(temperature=0.1),
+    ):
+        value = rich.value
+        change(value["registration"])
+        value["result"]["sampling"] = value["registration"]["sampling"]
+        value["result"]["registration"] = digest(value["registration"])
+        rich.write(value)
+        assert rich.failed() == "protocol"
+
+
+def test_step_reference(rich, tmp_path):
+    value = rich.value
+    right = value["result"]["reference"]["right"]
+    value["result"]["reference"]["right"] = [1 - r for r in right]  # a weaker base than it was
+    rich.write(value)
+    base = rich.stage.root / "base" / "certificate.json"
+    assert rich.failed(reference=base) == "reference"
+    value = rich.value
+    del value["result"]["reference"]
+    rich.write(value)
+    assert rich.failed() == "reference"
+    value = rich.value
+    value["result"]["reference"]["certificate"] = "sha256:" + "0" * 64
+    value["result"]["reference"]["registration"] = "sha256:" + "0" * 64
+    rich.write(value)
+    assert rich.failed() == "reference"
+    other = rich.stage.certificate(ToyModel(name="other"), name="other")
+    rich.write(rich.value)
+    assert other.paper == rich.certificate.paper
+    assert rich.failed(reference=rich.stage.root / "other" / "certificate.json") == "reference"
+
+
+def test_step_ending_cherry_picked_subset(rich):
+    """The host leaves out what went wrong and calls the budget exhausted."""
+    value = rich.value
+    result = value["result"]
+    wrong = next(o["index"] for o in result["outcomes"] if o["half"] == "public")
+    dropped = {wrong, wrong + 40}
+    result["outcomes"] = [o for o in result["outcomes"] if o["index"] not in dropped]
+    result["not_asked"] = sorted({*result["not_asked"], *dropped})
+    rich.write(value)
+    assert rich.failed() == "ending"
+
+
+def test_step_ending_budget(rich):
+    value = rich.value
+    value["result"]["cost"] = 0.0001
+    rich.write(value)
+    assert rich.failed() == "ending"
+
+
+def test_step_numbers_of_decision_and_twins(rich):
+    for change in (
+        lambda result: result["decision"].update(finding="not supported"),
+        lambda result: result["decision"].update(p_value=0.5),
+        lambda result: result["decision"]["estimate"].update(low=0.9),
+        lambda result: result["decision"].update(statement="Proven."),
+        lambda result: result["twins"]["accuracy"].update(value=0.99),
+        lambda result: result["memory"].update(p_value=0.5),
+        lambda result: result.update(memory_statement="No sign of memory."),
+        lambda result: result["sealed"].update(num_not_asked=1),
+        lambda result: result.pop("decision"),
+        lambda result: result.pop("twins"),
+    ):
+        value = rich.value
+        change(value["result"])
+        rich.write(value)
+        assert rich.failed() == "numbers"
+
+
+def test_step_result_in_ledger_p_value(forger, tmp_path):
+    stage = make_stage(tmp_path / "claimed", count=8)
+    good = Forger(stage, stage.certificate(ToyModel(skill=1.0), claim=CLAIM))
+    ledger = Ledger(stage.root / "rewritten.jsonl")
+    keys = {"registration": stage.maker}
+    for entry in stage.ledger.entries():
+        body = {**entry.body, "p_value": 1e-9} if entry.kind == "result" else entry.body
+        ledger.append(entry.kind, body, keys.get(entry.kind, stage.examiner))
+    value = good.value
+    head = ledger.head(stage.examiner)
+    value["head"] = head.to_json()
+    value["evidence"] = [ledger.evidence(index, head).to_json() for index in range(4)]
+    good.write(value)
+    assert good.failed(ledger=None) == "result in ledger"
+
+
+def test_step_one_model(rich):
+    value = rich.value
+    value["result"]["identity"]["agreement"] = 0.75
+    rich.write(value)
+    assert rich.failed() in ("result in ledger", "one model")
+    value = rich.value
+    del value["result"]["identity"]
+    rich.write(value)
+    assert rich.failed() in ("result in ledger", "one model")
+
+
+@pytest.mark.parametrize("rounds", [slice(0, 1), slice(1, None), slice(0, 0)])
+def test_probes_that_do_not_frame_the_sitting_are_found(tmp_path, monkeypatch, rounds):
+    """The host asks them before it swaps the model and not after, or keeps the fitting rounds only."""
+    stage = make_stage(tmp_path, count=8)
+    monkeypatch.setattr("spiritsafe.exam.sitting.check_identity", lambda all_: check_identity(all_[rounds]))
+    forger = Forger(stage, stage.certificate(Probed(), num_probes=2))
+    assert forger.failed() == "one model"
+
+
+def test_a_swapped_model_fails_the_step_though_everything_is_signed(tmp_path):
+    stage = make_stage(tmp_path, count=8)
+    voices = iter(["one"] * 8 + ["two"] * 8)
+    model = ToyModel(
+        kind="remote", reply=lambda p, _: (next(voices), "stop") if p.problem_id.startswith("probe-") else None
+    )
+    forger = Forger(stage, stage.certificate(model, num_probes=2))
+    assert forger.failed() == "one model"
+
+
+def test_step_correction(rich):
+    for change in (
+        lambda c: c.update(finding="undecided"),
+        lambda c: c.update(adjusted_p=c["adjusted_p"] / 2),
+        lambda c: c.update(num_claims=5),
+        lambda c: c.update(statement="Proven beyond doubt."),
+    ):
+        value = rich.value
+        change(value["correction"])
+        rich.write(value)
+        assert rich.failed() == "correction"
+    value = rich.value
+    del value["correction"]
+    rich.write(value)
+    assert rich.failed() == "correction"
+
+
+def test_an_unreported_bad_result_is_found(rich):
+    """Another claim of the maker failed; the certificate is issued as if it had never been registered."""
+    stage = rich.stage
+    stage.certificate(ToyModel(name="failed", skill=0.0), name="failed", claim=CLAIM)
+    good = stage.certificate(ToyModel(name="late", skill=1.0), name="late", claim=CLAIM)
+    assert good.correction.num_claims == 3
+    forger = Forger(stage, good)
+    value = forger.value
+    value["registrations"] = [s for s in value["registrations"] if s["model_name"] != "failed"]
+    states = [RegistrationState.from_json(s) for s in value["registrations"]]
+    better = correction_of(good.registration, good.result.decision, states, known_before=False)
+    assert better is not None
+    value["correction"] = better.to_json()
+    value["statements"] = list(
+        statements_of(
+            header=good.paper, registration=good.registration, result=good.result, access=good.access,
+            registrations=states, correction=better,
+        )
+    )  # fmt: skip
+    forger.write(value)
+    assert forger.failed() == "ledger file"
+    assert all(step.ok for step in forger.verify(ledger=None))  # which only the ledger can tell
+
+
+@pytest.mark.slow
+def test_not_even_the_examiner_can_change_a_leaf_of_the_rich_one(rich):
+    """One leaf of each kind; the plain certificate has all of its own changed above."""
+    kinds: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    for path in _leaves({key: item for key, item in rich.value.items() if key != "signatures"}):
+        kinds.setdefault(tuple(str(key) for key in path if not isinstance(key, int)), []).append(path)
+    rng, missed = random.Random(5), []
+    for path in (rng.choice(paths) for paths in kinds.values()):
+        value = rich.value
+        holder = value
+        for key in path[:-1]:
+            holder = holder[key]
+        holder[path[-1]] = _changed(holder[path[-1]])
+        rich.write(value)
+        if all(step.ok for step in rich.verify()):
+            missed.append(path)
+    assert missed == []

@@ -1,0 +1,176 @@
+"""``spiritsafe exam key|review|withdraw|registrations|exposure|reveal|checkpoint|witness``.
+
+What concerns keys, ledgers and single problems; :mod:`spiritsafe.cli.exam` holds the exam itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spiritsafe.core.certificates import Registration
+from spiritsafe.core.files import read_json, write_bytes, write_text
+from spiritsafe.exam import (
+    exposures,
+    find_registration,
+    load_paper,
+    registration_states,
+    reveal,
+    sign_off,
+    summarise,
+    withdraw,
+)
+from spiritsafe.ledger import KeyPair, Ledger, Note, NoteKey, head_of, sign_head, witness
+
+__all__ = ["add_commands"]
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_PATH = click.Path(path_type=Path)
+_holder = click.option("--holder", default="self", show_default=True, help="Name for a new key.")
+_ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
+
+
+@click.command(name="key")
+@click.argument("file", type=_PATH)
+@_holder
+@click.option("--out", type=_PATH, help="File for the public part, to give to others.")
+def key_(file: Path, holder: str, out: Path | None) -> None:
+    """Show the public part of the key in FILE; a new key is made there if there is none."""
+    public = KeyPair.load_or_create(file, holder=holder).public
+    if out is not None:
+        write_bytes(out, public.canonical())
+    click.echo(f"{public.label}\nwitness key {NoteKey.of_witness(public.signing)}")
+
+
+@click.command(name="review")
+@click.argument("file", type=_EXISTING)
+@click.option("--name", required=True, help="What the bank will be called: private:NAME.")
+@click.option("--key", type=_PATH, required=True, help="The reviewer's key file; made if missing.")
+@_holder
+@click.option("--out", type=_PATH, required=True, help="The private file with your sign-offs; keep it private.")
+def review_(file: Path, name: str, key: Path, holder: str, out: Path) -> None:
+    """Sign every problem of a private FILE: you have read it, and its answer is right."""
+    count = sign_off(file, name=name, reviewer=KeyPair.load_or_create(key, holder=holder), output=out)
+    click.echo(f"{count} problems carry your signature, in {out}", err=True)
+
+
+@click.command(name="withdraw")
+@click.argument("paper", type=_EXISTING)
+@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@_ledger
+@click.option("--key", type=_EXISTING, required=True, help="The maker's key file.")
+@click.option("--reason", required=True, help="Why, for the record.")
+def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: str) -> None:
+    """Record that a registered sitting of PAPER will not happen."""
+    book = Ledger(ledger)
+    registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
+    entry = withdraw(
+        ledger=book, paper=load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
+    )
+    click.echo(f"withdrawn in ledger entry {entry.index}", err=True)
+
+
+@click.command(name="registrations")
+@click.argument("paper", type=_EXISTING)
+@_ledger
+def registrations_(paper: Path, ledger: Path) -> None:
+    """List all registrations for PAPER and how each ended; open ones are still owed a result."""
+    header, entries = load_paper(paper).header, Ledger(ledger).entries()
+    makers = dict.fromkeys(entry.signature.key for entry in entries if entry.kind == "registration")
+    for maker in makers:
+        for state in registration_states(entries, header=header, maker_key=maker):
+            score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
+            claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
+            click.echo(f"{state.state:9s} {state.model_name}{score}{claim}  {state.registration}")
+
+
+@click.command(name="exposure")
+@click.argument("paper", type=_EXISTING)
+@_ledger
+@click.option("--problem", type=int, help="Only this place of the bank, in full.")
+def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
+    """Say who saw which problems of PAPER when, and who has them now."""
+    records = exposures(Ledger(ledger).entries(), load_paper(paper).header)
+    if problem is None:
+        for party in summarise(records):
+            counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
+            click.echo(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
+        return
+    for record in records:
+        if record.index == problem:
+            verb = "has" if record.has else "saw"
+            click.echo(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
+
+
+@click.command(name="reveal")
+@click.argument("paper", type=_EXISTING)
+@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@_ledger
+@click.option("--key", type=_EXISTING, required=True, help="The examiner's key file.")
+@click.option("--journal", type=_EXISTING, required=True, help="The sitting's answers.jsonl.")
+@click.option("--problem", type=int, required=True, help="The problem's place in the bank.")
+@click.option("--try", "sample", default=0, show_default=True, help="Which answer to it.")
+@click.option("--reason", required=True, help="Why, for the record.")
+@click.option("--out", type=_PATH, required=True, help="File for what is opened.")
+def reveal_(
+    paper: Path,
+    registration: Path,
+    ledger: Path,
+    key: Path,
+    journal: Path,
+    problem: int,
+    sample: int,
+    reason: str,
+    out: Path,
+) -> None:
+    """Open one problem of PAPER with one answer and its verdict: from then on it is everybody's."""
+    book = Ledger(ledger)
+    reveal(
+        paper=paper,
+        registration=find_registration(book, Registration.from_json(read_json(registration)).content_digest),
+        journal=journal,
+        examiner=KeyPair.load(key),
+        ledger=book,
+        index=problem,
+        sample_index=sample,
+        reason=reason,
+        output=out,
+    )
+    click.echo(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it", err=True)
+
+
+@click.command(name="checkpoint")
+@click.argument("ledger", type=_EXISTING)
+@click.option("--key", type=_EXISTING, required=True, help="Key file of who keeps the ledger.")
+@click.option("--out", type=_PATH, required=True, help="File for the signed checkpoint (C2SP tlog-checkpoint).")
+def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
+    """Sign the head of LEDGER as a checkpoint that other transparency tools read."""
+    keeper = KeyPair.load(key)
+    head = head_of(Ledger(ledger))
+    write_text(out, str(sign_head(head, keeper)))
+    click.echo(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}", err=True)
+
+
+@click.command(name="witness")
+@click.argument("other", type=_EXISTING)
+@click.option("--ledger", type=_PATH, required=True, help="Your own ledger: remembers what you saw.")
+@click.option("--key", type=_PATH, required=True, help="Your key file; made if missing.")
+@_holder
+@click.option("--name", required=True, help="What you call the other ledger; always the same.")
+@click.option("--out", type=_PATH, required=True, help="File for the cosigned checkpoint; others' signatures are kept.")
+def witness_(other: Path, ledger: Path, key: Path, holder: str, name: str, out: Path) -> None:
+    """Check that the ledger OTHER extends what you saw of it before, and cosign its head."""
+    keeper = KeyPair.load_or_create(key, holder=holder)
+    note = witness(Ledger(other), own=Ledger(ledger), key=keeper, name=name)
+    if out.exists():
+        before = Note.parse(out.read_text("utf-8"))
+        note = before.joined(note) if before.text == note.text else note
+    write_text(out, str(note))
+    click.echo(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}", err=True)
+
+
+def add_commands(group: click.Group) -> None:
+    """Put these commands into the group ``exam``."""
+    for command in (key_, review_, withdraw_, registrations_, exposure_, reveal_, checkpoint_, witness_):
+        group.add_command(command)

@@ -1,0 +1,102 @@
+"""Endings: a sitting may leave problems unasked only where its registration says so, and only the last in the order.
+
+In: a result, its paper's header, its registration. Out: nothing, or an error that says what does not fit. The sitting's
+own rule is computed again at every look, so a host that stops when the score looks good, or goes on until it does, is
+found. Exercised by ``pytest tests/unit/exam/test_endings.py``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from spiritsafe.core.certificates import ExamResult, PaperHeader, PublicPaper, Registration
+from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.promises import Budget
+from spiritsafe.exam.answers import conversation
+from spiritsafe.exam.deciding import stops_at
+from spiritsafe.exam.holding import preamble_of
+from spiritsafe.exam.places import asking_order, look_ends
+from spiritsafe.exam.purse import most_prompt_tokens, most_unspent
+from spiritsafe.exam.scoring import right_by_place
+
+__all__ = ["check_budget", "check_ending"]
+
+_LONGEST_PROMPT = 4  # a sealed problem may be so many times longer than the longest public one
+
+
+def _wrong(message: str) -> IntegrityError:
+    return IntegrityError(message, hint="Ask the examiner why the sitting ended as it did.")
+
+
+def check_ending(result: ExamResult, header: PaperHeader, registration: Registration) -> str:
+    """Check that the sitting ended where it had to; return that in words.
+
+    Raises:
+        IntegrityError: It left out others than the last problems, or the rule says otherwise.
+    """
+    size = 2 if header.num_twins else 1
+    order = asking_order(header, registration.stop)
+    num_asked = header.num_problems - len(result.not_asked) // size
+    if set(result.not_asked) != set(order[num_asked * size :]):
+        raise _wrong("The problems left out are not the last ones of the paper's own order: they were picked.")
+    if (result.ending == "complete") != (not result.not_asked):
+        raise _wrong(f'The sitting calls itself "{result.ending}" and left out {len(result.not_asked)} problems.')
+    ends = look_ends(header, registration.stop)
+    if result.ending == "stopped by rule" and (registration.stop is None or num_asked not in ends[:-1]):
+        raise _wrong("The sitting was stopped where no look was registered.")
+    if result.ending == "budget exhausted" and registration.budget is None:
+        raise _wrong("The sitting ran out of a budget that was never registered.")
+    right = right_by_place(result.outcomes)
+    for look, end in enumerate(ends[:-1], start=1):
+        if end > num_asked:
+            break
+        stops = stops_at(look, right, header, registration, result.reference)
+        here = result.ending == "stopped by rule" and end == num_asked
+        if stops != here:
+            raise _wrong(
+                f"At look {look} the registered rule says to {'stop' if stops else 'go on'}, and the sitting did not."
+            )
+    return f"{result.ending}: {num_asked} of {header.num_problems} problems asked"
+
+
+def check_budget(result: ExamResult, paper: PublicPaper, registration: Registration) -> str:
+    """Check that the budget was kept and, where it ended the sitting, that it was used up.
+
+    Raises:
+        IntegrityError: It was passed, its cost does not follow from the tokens, or it had room for another question.
+    """
+    budget = registration.budget
+    cost = budget.cost(result.num_prompt_tokens, result.num_tokens) if budget else None
+    if (cost is None) != (result.cost is None) or (cost is not None and abs(cost - (result.cost or 0.0)) > 1e-9):
+        raise _wrong("The cost does not follow from tokens and registered prices.")
+    if budget is None:
+        return "no budget was registered"
+    tokens = result.num_prompt_tokens + result.num_tokens
+    if (budget.max_tokens is not None and tokens > budget.max_tokens) or (
+        budget.max_cost is not None and cost is not None and cost > budget.max_cost * (1 + 1e-12)
+    ):
+        raise _wrong("The sitting used more than its budget.")
+    if result.ending == "budget exhausted" and not _is_used_up(result, paper, registration, budget):
+        raise _wrong("The sitting calls its budget exhausted, and there was room for another question.")
+    money = f", {cost:.4g} {budget.currency}".rstrip() if cost is not None else ""
+    return f"{tokens} tokens{money}: within the budget"
+
+
+def _is_used_up(result: ExamResult, paper: PublicPaper, registration: Registration, budget: Budget) -> bool:
+    """What is left is less than one problem may need; of a sealed problem's length only a bound is known."""
+    header = paper.header
+    preamble = preamble_of(header, registration)
+    longest = max(most_prompt_tokens(conversation(preamble, p.problem)) for p in paper.problems)
+    tokens, money = most_unspent(
+        budget,
+        most_prompt=_LONGEST_PROMPT * longest,
+        max_tokens=registration.sampling.max_tokens,
+        num_tries=registration.num_tries * (2 if header.num_twins else 1),
+    )
+    seconds = (datetime.fromisoformat(result.finished) - datetime.fromisoformat(result.started)).total_seconds()
+    used = result.num_prompt_tokens + result.num_tokens
+    return (
+        (budget.max_tokens is not None and budget.max_tokens - used < tokens)
+        or (budget.max_cost is not None and budget.max_cost - (result.cost or 0.0) < money)
+        or (budget.max_seconds is not None and seconds >= budget.max_seconds)
+    )

@@ -1,0 +1,108 @@
+"""Exposure: who saw which problem when, and whether they have it now. All of it is read from the ledger.
+
+In: a ledger's entries, a paper's header. Out: one :class:`~spiritsafe.core.certificates.ExposureRecord` for each
+problem and party. A party that "has" a problem may study it, sell it or train on it from then on; no record can say
+that it did not. Exercised by ``pytest tests/unit/exam/test_exposure.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from spiritsafe.core.certificates import ExposureRecord, Half, LedgerEntry, PaperHeader
+from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.exam.certifying import accesses_of_paper
+from spiritsafe.exam.places import halves
+
+__all__ = ["EVERYBODY", "PartyExposure", "exposures", "summarise"]
+
+EVERYBODY = "everybody"
+"""The party that published problems are exposed to."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PartyExposure:
+    """One party's exposures in sum.
+
+    Attributes:
+        counts: Problems by half.
+    """
+
+    party: str
+    has: bool
+    first: str
+    counts: dict[Half, int]
+
+
+def _places(entry: LedgerEntry, *names: str) -> list[int]:
+    found: list[int] = []
+    for name in names:
+        value = entry.body.get(name, [])
+        found += [int(place) for place in value if isinstance(place, int)] if isinstance(value, list) else []
+    return found
+
+
+def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[tuple[str, bool, str, Iterable[int]]]:
+    """(party, has it, time, places) in ledger order."""
+    kinds = halves(header)
+    everything = range(len(kinds))
+    sealing = [
+        entry
+        for entry in entries
+        if entry.kind == "paper"
+        and entry.signature.key == header.examiner.signing
+        and entry.body.get("paper_id") == header.paper_id
+    ]
+    if not sealing:
+        raise ProcedureError("This paper is not in the ledger.", hint="Use the ledger that it was sealed with.")
+    start = sealing[0].time
+    for key in (header.examiner, *header.recipients):
+        yield key.label, True, start, everything
+    for key in header.reviewers:  # they read the private file that the bank was drawn from
+        yield key.label, True, start, [place for place in everything if kinds[place] != "twin"]
+    yield EVERYBODY, True, start, [place for place in everything if kinds[place] == "public"]
+    accesses = {entry.index for entry in accesses_of_paper(entries, header)}
+    for entry in entries:
+        if entry.index in accesses:
+            reader = GeneratorInfo.from_json(entry.body.get("reader"))
+            has = reader.kind != "local"
+            yield f"{reader.name} ({reader.kind})", has, entry.time, _places(entry, "public", "sealed", "twin")
+        elif entry.kind == "reveal" and entry.body.get("paper_id") == header.paper_id:
+            yield EVERYBODY, True, entry.time, _places(entry, "places")
+
+
+def exposures(entries: Sequence[LedgerEntry], header: PaperHeader) -> tuple[ExposureRecord, ...]:
+    """Every sighting of every problem, by place and then by time.
+
+    Raises:
+        ProcedureError: The paper is not in this ledger.
+        IntegrityError: An access names no reader.
+    """
+    kinds = halves(header)
+    found: dict[tuple[int, str], tuple[str, int, bool]] = {}
+    for party, has, time, places in _sightings(entries, header):
+        for place in places:
+            first, times, had = found.get((place, party), (time, 0, False))
+            found[place, party] = (first, times + 1, had or has)
+    records = [
+        ExposureRecord(index=place, half=kinds[place], party=party, first=first, times=times, has=has)
+        for (place, party), (first, times, has) in found.items()
+        if 0 <= place < len(kinds)
+    ]
+    return tuple(sorted(records, key=lambda record: (record.index, record.first)))
+
+
+def summarise(records: Iterable[ExposureRecord]) -> list[PartyExposure]:
+    """One line a party, in the order in which they came."""
+    parties: dict[str, PartyExposure] = {}
+    for record in records:
+        known = parties.get(record.party)
+        counts = known.counts if known else {}
+        counts[record.half] = counts.get(record.half, 0) + 1
+        first = min(known.first, record.first) if known else record.first
+        parties[record.party] = PartyExposure(record.party, record.has, first, counts)
+    return sorted(parties.values(), key=lambda party: party.first)

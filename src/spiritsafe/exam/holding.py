@@ -1,0 +1,284 @@
+"""Holding a sitting: which questions leave the host, in which order, and when no more do.
+
+In: a paper with its problems in the clear, a registration, a Generator, the journal. Out: :class:`Held`: what was asked
+and why it ended. Problems are asked in the paper's own random order, in parts that end where the registered rule looks,
+where a round of probes is due, or where the budget's purse has no room; each part is in the ledger before its first
+question leaves. Killed and repeated, it goes on: what was answered is not asked again, and what was asked of a remote
+model without an answer on record is lost, never asked again.
+Exercised by ``pytest tests/unit/exam/test_holding.py tests/unit/exam/test_sitting.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import final
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.certificates import Ending, LedgerEntry, PaperHeader, PaperProblem, Registration
+from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.records import Message
+from spiritsafe.exam.answers import Answer, Try, ask, conversation, lost_answer
+from spiritsafe.exam.certifying import opening_entries
+from spiritsafe.exam.journal import Journal
+from spiritsafe.exam.places import asking_order, halves, look_ends, num_places
+from spiritsafe.exam.probing import ask_probes, probe_places
+from spiritsafe.exam.purse import Purse, most_prompt_tokens
+from spiritsafe.ledger import KeyPair, Ledger
+from spiritsafe.tasks import Task
+
+__all__ = ["Hall", "Held", "enter_access", "hold", "preamble_of"]
+
+_PROGRESS_EVERY_S = 0.1
+
+Unit = tuple[int, ...]
+"""Places that are asked together: a problem, and its twin."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hall:
+    """What a sitting is held with.
+
+    Attributes:
+        problems: All of the bank, by place.
+        secret: The paper's.
+        is_over: Whether the rule ends the sitting at the look of this number (from 1), given all answers so far.
+    """
+
+    header: PaperHeader
+    registration: Registration
+    info: GeneratorInfo
+    ledger: Ledger
+    examiner: KeyPair
+    problems: Mapping[int, PaperProblem]
+    secret: str
+    is_over: Callable[[int, Mapping[Try, Answer]], bool]
+
+    @property
+    def remote(self) -> bool:
+        """Whether questions leave the host."""
+        return self.info.kind != "local"
+
+    def units(self) -> list[Unit]:
+        """In asking order."""
+        size = 2 if self.header.num_twins else 1
+        order = asking_order(self.header, self.registration.stop)
+        return [order[at : at + size] for at in range(0, len(order), size)]
+
+    def tries(self, unit: Unit) -> list[Try]:
+        """All tries of a unit."""
+        return [(place, sample) for place in unit for sample in range(self.registration.num_tries)]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How a sitting ended.
+
+    Attributes:
+        num_asked: Problems asked, in asking order from the first; twins not counted.
+    """
+
+    ending: Ending
+    num_asked: int
+
+
+def preamble_of(header: PaperHeader, registration: Registration) -> tuple[Message, ...]:
+    """The messages in front of each problem: the registration's own, or the protocol's."""
+    if registration.preamble is not None:
+        return registration.preamble
+    return header.protocol.preamble if header.protocol else ()
+
+
+def enter_access(
+    ledger: Ledger,
+    header: PaperHeader,
+    places: Sequence[int],
+    info: GeneratorInfo,
+    examiner: KeyPair,
+    *,
+    purpose: str,
+    registration: str,
+    continues: bool = False,
+) -> LedgerEntry:
+    """Record who is about to see which problems.
+
+    Args:
+        ledger: Where.
+        header: The paper's.
+        places: Of the problems.
+        info: Who.
+        examiner: Signs.
+        purpose: For what, in words.
+        registration: Digest of the registration; of the certificate, for a re-run.
+        continues: The same process goes on with the next part: no new opening of the sealed half.
+    """
+    kinds = halves(header)
+    body: dict[str, JSON] = {
+        "paper_id": header.paper_id,
+        "registration": registration,
+        "purpose": purpose,
+        "reader": info.to_json(),
+        "public": sorted(place for place in places if kinds[place] == "public"),
+        "sealed": sorted(place for place in places if kinds[place] == "sealed"),
+    }
+    if header.num_twins:
+        body["twin"] = sorted(place for place in places if kinds[place] == "twin")
+    if continues:
+        body["continues"] = True
+    return ledger.append("access", body, examiner)
+
+
+def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> Held:
+    """Ask until the paper, the rule or the budget ends it.
+
+    Raises:
+        EndpointError: The Generator is unusable or broke its protocol; answers so far are kept.
+        ProcedureError: The budget has no room for one question.
+        StorageError: Journal or ledger cannot be written.
+    """
+    asking = _Asking(hall, journal, generator, task, events)
+    for place in sorted(journal.lost):
+        journal.record(lost_answer(place, hall.problems[place[0]], hall.registration))
+    units, start = hall.units(), 0
+    for look, end in enumerate(look_ends(hall.header, hall.registration.stop), start=1):
+        asked = asking.ask_until_exhausted(units[start:end])
+        if asked < end - start:
+            if not journal.answers:
+                raise ProcedureError(
+                    "The registered budget has no room for the first question.",
+                    hint="Withdraw the registration, and register with a larger budget.",
+                )
+            asking.last_probes()
+            return Held("budget exhausted", start + asked)
+        start = end
+        if end < len(units) and hall.is_over(look, journal.answers):
+            asking.last_probes()
+            return Held("stopped by rule", end)
+    asking.last_probes()
+    return Held("complete", len(units))
+
+
+@final
+class _Asking:
+    """Asks part after part; keeps purse, probes and the ledger's access entries."""
+
+    def __init__(self, hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> None:
+        self._hall = hall
+        self._journal = journal
+        self._generator = generator
+        self._task = task
+        self._events = events
+        self._preamble = preamble_of(hall.header, hall.registration)
+        openings = opening_entries(hall.ledger.entries(), hall.header, hall.registration.content_digest)
+        self._purse = Purse(
+            hall.registration.budget,
+            max_tokens=hall.registration.sampling.max_tokens,
+            started=datetime.fromisoformat(openings[0].time) if openings else None,
+        )
+        for answer in journal.answers.values():
+            self._purse.pay(answer.attempt)
+        self._total = num_places(hall.header) * hall.registration.num_tries
+        self._probes_due = probe_places(
+            hall.secret,
+            hall.registration.content_digest,
+            num_rounds=hall.registration.num_probes,
+            num_tries=self._total,
+        )
+        self._told = 0.0
+        self._is_open = False  # nothing was asked by this process yet
+
+    def ask_until_exhausted(self, units: Sequence[Unit]) -> int:
+        """Ask these problems in order; return how many are done, all of them unless the budget is exhausted."""
+        done = 0
+        while done < len(units):
+            part = self._next_part(units[done:])
+            if not part:
+                return done
+            self._ask(part)
+            done += len(part)
+        return done
+
+    def _next_part(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """The next problems that go together; those that were begun are finished whatever is left."""
+        begun = 0  # all up to the last one with an answer were booked before one of them was asked
+        for number, unit in enumerate(units, start=1):
+            if any(place in self._journal.answers for place in self._hall.tries(unit)):
+                begun = number
+        room = self._purse.room(map(self._booking, units[begun:]))
+        part = units[: begun + room]
+        while self._probes_due and self._probes_due[0] <= len(self._journal.answers):
+            self._probes_due.pop(0)
+        if self._probes_due and part:  # end the part where the next round of probes is due
+            tries_a_unit = len(self._hall.tries(part[0]))
+            wanted = -(-(self._probes_due[0] - len(self._journal.answers)) // tries_a_unit)
+            part = part[: max(begun, wanted, 1)]
+        return part
+
+    def _booking(self, unit: Unit) -> tuple[int, int]:
+        tries = self._hall.registration.num_tries
+        prompts = (most_prompt_tokens(conversation(self._preamble, self._hall.problems[p].problem)) for p in unit)
+        return tries * sum(prompts), tries * len(unit)
+
+    def _ask(self, units: Sequence[Unit]) -> None:
+        hall, journal = self._hall, self._journal
+        wanted = [place for unit in units for place in hall.tries(unit) if place not in journal.answers]
+        if wanted:
+            self._open(wanted)
+        self._tell(always=True)
+        answers = ask(
+            hall.problems,
+            hall.registration,
+            wanted,
+            self._generator,
+            self._task,
+            preamble=self._preamble,
+            announce=self._announce if hall.remote else None,
+        )
+        for answer in answers:
+            journal.record(answer)
+            self._purse.pay(answer.attempt)
+            self._tell()
+        if self._probes_due and self._probes_due[0] <= len(journal.answers):
+            self._probe()
+
+    def _tell(self, *, always: bool = False) -> None:
+        now = time.monotonic()
+        if always or now - self._told > _PROGRESS_EVERY_S or len(self._journal.answers) == self._total:
+            self._told = now
+            self._events.progress(len(self._journal.answers), self._total, "answers")
+
+    def _announce(self, place: Try) -> None:
+        self._journal.announce([place])
+
+    def _open(self, wanted: Sequence[Try]) -> None:
+        hall = self._hall
+        if not self._is_open and hall.registration.num_probes:
+            self._probe()
+        elif not self._is_open and hall.remote:
+            ask_probes(self._generator, num_answers=0, count=1)  # that it answers at all, before a question is asked
+        enter_access(
+            hall.ledger,
+            hall.header,
+            sorted({place for place, _ in wanted}),
+            hall.info,
+            hall.examiner,
+            purpose=f"sitting of {hall.registration.model_name}",
+            registration=hall.registration.content_digest,
+            continues=self._is_open,
+        )
+        self._is_open = True
+
+    def last_probes(self) -> None:
+        """The round behind the last answer, unless an interrupted process had it already."""
+        rounds, num_answers = self._journal.rounds, len(self._journal.answers)
+        if self._hall.registration.num_probes and not (rounds and rounds[-1].num_answers == num_answers > 0):
+            self._probe()
+
+    def _probe(self) -> None:
+        self._journal.record_round(ask_probes(self._generator, num_answers=len(self._journal.answers)))

@@ -1,0 +1,88 @@
+"""The material of one verification, and how its steps say what they found.
+
+In: paths. Out: a :class:`Case`, whose files are read before the first step. Exercised by
+``pytest tests/unit/exam/test_verification_case.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import final
+
+from spiritsafe.core.certificates import Certificate, LedgerEntry, PublicPaper
+from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam.paper import PAPER_FILE
+from spiritsafe.exam.recordfile import parse_record, read_file
+from spiritsafe.ledger import Ledger
+
+__all__ = ["HINT", "Case", "NotGivenError", "require"]
+
+HINT = "Do not rely on this certificate; ask its examiner for a good copy."
+
+
+@final
+class Case:
+    """The material of one verification; files are read before the first step."""
+
+    def __init__(
+        self,
+        certificate: Path,
+        paper: Path,
+        *,
+        ledger: Path | None = None,
+        result: Path | None = None,
+        sealed: Path | None = None,
+        reference: Path | None = None,
+        revealed: Sequence[Path] = (),
+        witnesses: Sequence[Path] = (),
+        witness_keys: Sequence[str] = (),
+        trusted_keys: Collection[str] = (),
+    ) -> None:
+        self.certificate_bytes = read_file(certificate)
+        self.paper_bytes = read_file(paper / PAPER_FILE if paper.is_dir() else paper)
+        self.result_bytes = read_file(result) if result else None
+        self.sealed_bytes = read_file(sealed) if sealed else None
+        self.reference_bytes = read_file(reference) if reference else None
+        self.revealed = [(path, read_file(path)) for path in revealed]
+        self.ledger = Ledger(ledger) if ledger else None
+        if ledger is not None:
+            read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's
+        self.witnesses = [(path, read_file(path)) for path in witnesses]
+        self.witness_keys = witness_keys
+        self.trusted_keys = trusted_keys
+        self._certificate: Certificate | None = None
+        self._paper: PublicPaper | None = None
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate; an IntegrityError if the file is none."""
+        if self._certificate is None:
+            self._certificate = parse_record(self.certificate_bytes, Certificate, "The certificate file")
+        return self._certificate
+
+    @property
+    def paper(self) -> PublicPaper:
+        """The public paper; an IntegrityError if the file is none."""
+        if self._paper is None:
+            self._paper = parse_record(self.paper_bytes, PublicPaper, "The paper file")
+        return self._paper
+
+    @property
+    def entries(self) -> list[LedgerEntry]:
+        """The certificate's ledger entries."""
+        return [evidence.entry for evidence in self.certificate.evidence]
+
+
+class NotGivenError(Exception):
+    """The file that a step needs was not given."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Fail the step unless the condition holds.
+
+    Raises:
+        IntegrityError: It does not.
+    """
+    if not condition:
+        raise IntegrityError(message, hint=HINT)

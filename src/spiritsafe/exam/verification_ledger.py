@@ -1,0 +1,214 @@
+"""The steps of a verification that ask the ledger: who said what when, who saw what, what was left out.
+
+In: the material of one verification. Out: a line of detail, or an :class:`IntegrityError` that says what is wrong. The
+order of all steps stands in :mod:`spiritsafe.exam.verification_steps`.
+Exercised by ``pytest tests/unit/exam/test_verification_ledger.py tests/unit/exam/test_verification_steps.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from spiritsafe.core.certificates import LedgerEntry
+from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_openings, opening_entries
+from spiritsafe.exam.correcting import known_before
+from spiritsafe.exam.registration import registration_states
+from spiritsafe.exam.verification_case import Case, NotGivenError, require
+from spiritsafe.ledger import (
+    Ledger,
+    LogHead,
+    Note,
+    NoteKey,
+    check_extends,
+    origin_of,
+    read_head,
+    seen_heads,
+    verify_cosignature,
+    verify_evidence,
+    verify_head,
+    verify_note,
+)
+
+__all__ = ["access", "ledger_file", "ledger_proofs", "procedure", "result_in_ledger", "trusted", "witnessed"]
+
+
+def ledger_proofs(case: Case) -> str:
+    """Every entry used is signed and lies under the signed ledger head."""
+    certificate = case.certificate
+    require(verify_head(certificate.head), "The ledger head's signature is bad.")
+    require(
+        certificate.head.signature.key == certificate.paper.examiner.signing,
+        "The ledger head is not signed by the examiner.",
+    )
+    for evidence in certificate.evidence:
+        require(
+            verify_evidence(evidence, certificate.head),
+            f"Ledger entry {evidence.entry.index} is not signed, or not under the signed head.",
+        )
+    return f"{len(certificate.evidence)} entries are signed and lie under a head of {certificate.head.size} entries"
+
+
+def _only(entries: list[LedgerEntry], kind: str) -> LedgerEntry:
+    found = [entry for entry in entries if entry.kind == kind]
+    require(len(found) == 1, f"The evidence has {len(found)} entries of kind {kind}, not one.")
+    return found[0]
+
+
+def procedure(case: Case) -> str:
+    """Sealed, then registered, then opened, then resulted, each signed by the right key."""
+    certificate, entries = case.certificate, case.entries
+    indices = [entry.index for entry in entries]
+    require(indices == sorted(set(indices)), "The evidence is out of order.")
+    examiner, maker = certificate.paper.examiner.signing, certificate.registration.maker.signing
+    paper, registration, result = (_only(entries, kind) for kind in ("paper", "registration", "result"))
+    require(
+        paper.signature.key == examiner and paper.body.get("header") == certificate.paper.to_json(),
+        "The ledger's paper entry is not the examiner's, or of another paper.",
+    )
+    require(
+        registration.signature.key == maker
+        and registration.body.get("registration") == certificate.registration.to_json(),
+        "The ledger's registration entry is not the maker's, or another registration.",
+    )
+    openings = opening_entries(entries, certificate.paper, certificate.registration.content_digest)
+    require(bool(openings), "No entry opened the paper for this sitting.")
+    order = [paper.index, registration.index, openings[0].index, openings[-1].index, result.index]
+    require(order == sorted(order), "The steps are out of order: paper, registration, opening, result.")
+    times = [entry.time for entry in entries]
+    require(times == sorted(times), "The ledger's times run backwards.")
+    require(result.signature.key == examiner, "The ledger's result entry is not signed by the examiner.")
+    return f"sealed {paper.time}, registered {registration.time}, opened {openings[0].time}, result {result.time}"
+
+
+def result_in_ledger(case: Case) -> str:
+    """The ledger committed to this result."""
+    result = case.certificate.result
+    body = _only(case.entries, "result").body
+    require(body.get("result") == result.content_digest, "The ledger holds the digest of another result.")
+    require(body.get("registration") == result.registration, "The ledger's result is for another registration.")
+    claimed = (body.get("sealed_accuracy"), body.get("public_accuracy"))
+    require(claimed == (result.sealed.accuracy.value, result.public.accuracy.value), "The ledger holds other scores.")
+    p_value = result.decision.p_value if result.decision else None
+    require(body.get("p_value") == p_value, "The ledger holds another p-value of the claim.")
+    if case.result_bytes is not None:
+        require(case.result_bytes == result.canonical(), "The result file is not the certificate's result.")
+    return f"the ledger committed to result {result.content_digest}"
+
+
+def access(case: Case) -> str:
+    """Who saw what is what the ledger says, and covers every answer."""
+    certificate = case.certificate
+    accesses = accesses_of_paper(case.entries, certificate.paper)
+    require(
+        access_history(_only(case.entries, "paper"), accesses, certificate.paper) == certificate.access,
+        "The access history is not the ledger's.",
+    )
+    openings = opening_entries(accesses, certificate.paper, certificate.registration.content_digest)
+    result = certificate.result
+    require(
+        (result.openings, result.started) == (count_openings(openings), openings[0].time),
+        "The openings are not the ledger's.",
+    )
+    require(
+        all(entry.body.get("reader") == result.generator.to_json() for entry in openings),
+        "The paper was opened for another Generator.",
+    )
+    places = {"public": set[object](), "sealed": set[object](), "twin": set[object]()}
+    for entry in openings:
+        for half, seen in places.items():
+            value = entry.body.get(half)
+            seen.update(value if isinstance(value, list) else [])
+    for outcome in result.outcomes:
+        require(
+            outcome.index in places[outcome.half],
+            f"Problem {outcome.index} was answered but no access to it is on record.",
+        )
+    exposed = [record.who for record in certificate.access if record.exposed]
+    return f"{len(certificate.access)} accesses" + (f"; exposed to {', '.join(exposed)}" if exposed else "")
+
+
+def ledger_file(case: Case) -> str:
+    """The ledger is an unbroken signed chain, and nothing was left out."""
+    if case.ledger is None:
+        raise NotGivenError(
+            "no ledger given; entries stand on the signed head, and what it may leave out is not checked"
+        )
+    certificate = case.certificate
+    check = case.ledger.verify()
+    require(check.ok, check.problem)
+    require(
+        case.ledger.root(certificate.head.size) == certificate.head.root,
+        "The ledger's history is not the one under the certificate's head: it was rewritten.",
+    )
+    entries = case.ledger.entries()[: certificate.head.size]
+    states = registration_states(entries, header=certificate.paper, maker_key=certificate.registration.maker.signing)
+    require(states == certificate.registrations, "The certificate leaves out registrations of this maker.")
+    require(
+        accesses_of_paper(entries, certificate.paper) == accesses_of_paper(case.entries, certificate.paper),
+        "The certificate leaves out accesses to this paper.",
+    )
+    correction = certificate.correction
+    require(
+        correction is None
+        or correction.known_before == known_before(entries, certificate.paper, certificate.registration),
+        "The certificate does not say that the model's result was known before the claim was registered.",
+    )
+    return f"{check.num_entries} entries, an unbroken signed chain that holds the certificate's history"
+
+
+def witnessed(case: Case) -> str:
+    """The ledger still begins as its witnesses saw it."""
+    if not case.witnesses:
+        raise NotGivenError("no witness given; that the ledger shows everybody the same history is its keeper's word")
+    if case.ledger is None:
+        raise NotGivenError("witnesses' heads are checked against the ledger, and none was given")
+    found: list[str] = []
+    for path, data in case.witnesses:
+        heads = _heads_of_ledger(path, case) if data.startswith(b"{") else _heads_of_note(path, data, case)
+        require(bool(heads), f"{path} holds no head of this ledger.")
+        for who, head in heads:
+            check_extends(case.ledger, head, who=who)
+        who, last = heads[-1]
+        found.append(f"{who} saw its first {last.size} entries")
+    return "; ".join(found)
+
+
+def _heads_of_ledger(path: Path, case: Case) -> list[tuple[str, LogHead]]:
+    """What another ledger remembers of this one, by name of its own."""
+    theirs = Ledger(path)
+    check = theirs.verify()
+    require(check.ok, f"The witness's ledger {path} is damaged: {check.problem}")
+    origin = origin_of(case.ledger) if case.ledger else ""
+    found = []
+    for entry in theirs.entries():
+        key_id = hashlib.sha256(bytes.fromhex(entry.signature.key)).hexdigest()[:16]
+        found += [(f"witness {key_id}", head) for head in seen_heads([entry], origin=origin)]
+    return found
+
+
+def _heads_of_note(path: Path, data: bytes, case: Case) -> list[tuple[str, LogHead]]:
+    """A cosigned checkpoint; only witnesses whose keys were given count."""
+    note = Note.parse(data.decode("utf-8", "replace"))
+    keys = [NoteKey.parse(text) for text in case.witness_keys]
+    head = read_head(note)
+    signed = [key.name for key in keys if verify_cosignature(note, key) is not None or verify_note(note, key)]
+    require(bool(signed), f"{path} is signed by none of the witness keys given.")
+    return [(name, head) for name in signed]
+
+
+def trusted(case: Case) -> str:
+    """The examiner's key is one that the verifier trusts."""
+    certificate = case.certificate
+    keys = {
+        "examiner": certificate.paper.examiner,
+        "maker": certificate.registration.maker,
+        "host": certificate.result.host,
+    }
+    if not case.trusted_keys:
+        raise NotGivenError(
+            "no trusted key given; compare by hand: " + ", ".join(f"{part} {key.label}" for part, key in keys.items())
+        )
+    examiner = keys["examiner"]
+    require(examiner.key_id in case.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
+    return f"you trust the examiner's key {examiner.key_id}"
