@@ -109,6 +109,17 @@ common = st.recursive(
 )
 
 
+TRAPS = [
+    "\0001e-05\0", {"\0001e-05\0": 1e-5}, ["\\u00001e-05\\u0000", 1e-5], {"a": '"\0', "b": 1e-9, "c": '\0"'},
+    1e-5, -1e-7, 1e21, 1e22, 5e-324, 2.0**60, -0.0, [0.0001, 0.00009999],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", TRAPS)
+def test_numbers_that_are_spelled_out_touch_nothing_else(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
 @given(common | values)
 def test_the_quick_way_writes_what_rfc8785_writes(value: Any) -> None:
     assert canonical_json(value) == rfc8785.dumps(value)

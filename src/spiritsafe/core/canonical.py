@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 
 _CHUNK_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**53 - 1
+_SPELLED_OUT = re.compile(r'"\\u0000([^"\\]+)\\u0000"')
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -31,25 +33,33 @@ class _UncommonError(Exception):
 
 
 def _common(value: Any) -> Any:
-    """The value with whole floats as integers, if every part of it is one that both encoders write alike.
+    """The value with its numbers so that the encoder writes them as RFC 8785 does.
+
+    Whole ones become integers, very large and small ones are spelled out between two NULs.
 
     Raises:
-        _UncommonError: It is not: very large or small numbers, keys beyond ASCII (sorted otherwise), other types.
+        _UncommonError: The encoder would write it otherwise: keys beyond ASCII (sorted otherwise), NULs, other types.
     """
     kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if kind is str:
+        if "\0" in value:
+            raise _UncommonError
+        return value
+    if value is None or kind is bool:
         return value
     if kind is dict:
         for key in value:
-            if type(key) is not str or not key.isascii():
+            if type(key) is not str or not key.isascii() or "\0" in key:
                 raise _UncommonError
         return {key: _common(item) for key, item in value.items()}
     if kind is list or kind is tuple:
         return [_common(item) for item in value]
     if kind is int and -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
         return value
-    if kind is float and (1e-4 <= abs(value) < _LARGEST_INTEGER or value == 0.0):
-        return int(value) if value.is_integer() else value
+    if kind is float:
+        if 1e-4 <= abs(value) < _LARGEST_INTEGER or value == 0.0:
+            return int(value) if value.is_integer() else value
+        return f"\0{rfc8785.dumps(value).decode('ascii')}\0"
     raise _UncommonError
 
 
@@ -62,7 +72,10 @@ def canonical_json(value: JSON) -> bytes:
     try:
         try:
             # The same bytes as rfc8785 writes (a property test holds them against each other), at half its time.
-            return _ENCODER.encode(_common(value)).encode("utf-8")
+            text = _ENCODER.encode(_common(value))
+            if "\\u0000" in text:
+                text = _SPELLED_OUT.sub(r"\1", text)
+            return text.encode("utf-8")
         except _UncommonError:
             return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:

@@ -226,8 +226,14 @@ class ScoreEvidence:
         at_least = float(special.betainc(right, wrong + 1, mean)) if right > 0 else 1.0
         at_most = float(special.betainc(wrong, right + 1, 1 - mean)) if wrong > 0 else 1.0
         upper, lower = -float(special.ndtri(at_least)), float(special.ndtri(at_most))
-        mid_p = float(special.ndtri((1 + at_most - at_least) / 2))
-        return float(np.clip({"upper": upper, "lower": lower, "middle": mid_p}[tail], -_LARGEST_Z, _LARGEST_Z))
+        # Φ(-middle) is the mid-p: from the smaller tail, that keeps its digits
+        if at_least < at_most:
+            more = float(special.betainc(right + 1, wrong, mean)) if wrong > 0 else 0.0
+            middle = -float(special.ndtri((at_least + more) / 2))
+        else:
+            fewer = float(special.betainc(wrong + 1, right, 1 - mean)) if right > 0 else 0.0
+            middle = float(special.ndtri((at_most + fewer) / 2))
+        return float(np.clip({"upper": upper, "lower": lower, "middle": middle}[tail], -_LARGEST_Z, _LARGEST_Z))
 
     def spread(self, mean: float) -> float:
         """Root of the problems' variance: a coin's, over the answers that a problem is worth."""

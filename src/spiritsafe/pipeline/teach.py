@@ -42,7 +42,7 @@ from spiritsafe.training import (
     train,
 )
 
-__all__ = ["dev_evaluation", "documents_of", "teach", "train_model"]
+__all__ = ["dev_evaluation", "documents_of", "teach", "teaching_traces", "train_model"]
 
 
 def documents_of(loaded: LoadedModel, traces: Sequence[Trace]) -> list[Document]:
@@ -107,8 +107,12 @@ def train_model(
     return result
 
 
-def _cut_some(context: RunContext, traces: list[Trace]) -> list[Trace]:
-    """Cut the recipe's share of the solutions to their answer alone, in the form that the tasks ask for."""
+def teaching_traces(context: RunContext, traces: list[Trace]) -> list[Trace]:
+    """Cut the recipe's share of the solutions to their answer alone, in the form that tasks ask for.
+
+    Raises:
+        TaskError: The verifier does not accept such an answer.
+    """
     share = context.recipe.teach.direct_share
     if not share:
         return traces
@@ -129,7 +133,7 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
     """Fine-tune the base model on its share of the worked traces."""
     directory: Path = base_directory(context)
     loaded = load_model(directory, dtype=torch.float32, device=context.device)
-    traces = _cut_some(context, worked_traces(context, "teach"))
+    traces = teaching_traces(context, worked_traces(context, "teach"))
     documents = documents_of(loaded, traces)
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
     model_config = read_json(directory / "config.json")
