@@ -211,9 +211,9 @@ def cover(num_problems: int, gaps: tuple[float, ...], num_sittings: int) -> list
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="raw results as JSON")
-    parser.add_argument("--sittings", type=int, default=20_000, help="simulated sittings a gap")
-    parser.add_argument("--sittings-betting", type=int, default=2_000, help="of these, the ones that betting sees")
-    parser.add_argument("--sittings-coverage", type=int, default=400, help="sittings a gap with an interval each")
+    parser.add_argument("--sittings", type=int, default=10_000, help="simulated sittings a gap")
+    parser.add_argument("--sittings-betting", type=int, default=1_000, help="of these, the ones that betting sees")
+    parser.add_argument("--sittings-coverage", type=int, default=100, help="sittings a gap with an interval each")
     return parser.parse_args()
 
 

@@ -68,14 +68,15 @@ def log_wealth(values_XN: npt.ArrayLike, mean: float, *, population: int | None 
         Shape of ``values_XN``; infinite where the hypothesis is refuted.
     """
     values = np.asarray(values_XN, dtype=np.float64)
-    fair: Floats | float = mean
+    returns = values / mean
     refuted = np.zeros(values.shape, dtype=bool)
     if population is not None:
         seen = np.cumsum(values, axis=-1)
-        # Where nothing is left to be seen any bet is harmless, so the floor only avoids a division by 0.
-        fair = np.maximum(_EDGE, (population * mean - seen + values) / (population - np.arange(values.shape[-1])))
+        left = (population * mean - seen + values) / (population - np.arange(values.shape[-1]))
+        # Where the hypothesis leaves nothing there is nothing to bet on: a right answer refutes it outright.
+        returns = np.divide(values, left, out=np.ones_like(values), where=left > _EDGE)
         refuted = population * mean - seen < -_EDGE
-    bettors = [np.cumsum(np.log1p(share * (values / fair - 1.0)), axis=-1) for share in _SHARES_G.tolist()]
+    bettors = [np.cumsum(np.log1p(share * (returns - 1.0)), axis=-1) for share in _SHARES_G.tolist()]
     wealth = np.logaddexp.reduce(bettors) - math.log(len(bettors))
     return np.where(refuted, np.inf, wealth)
 

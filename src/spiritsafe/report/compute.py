@@ -151,15 +151,16 @@ def build_compute_svg(curve: ComputeCurve) -> str:
             parts.append(tag("g", Html(title), transform=f"translate(20 {top:.0f})"))
             parts.append(tag("g", content, transform=f"translate(20 {top + 28:.0f})"))
             top += height + 62
-    words = f"{curve.task}, {curve.num_problems} problems; bars: {curve.interval}"
-    note = tag("text", words, x="22", y=top - 8, class_="t tick")
+    words = (f"{curve.task}, {curve.num_problems} problems", f"Bars: {curve.interval}")
+    notes = [tag("text", line, x="22", y=top - 8 + 20 * row, class_="t tick") for row, line in enumerate(words)]
+    top += 20
     back = tag("rect", x="0", y="0", width=_SVG_WIDTH + 40, height=top + 8, fill=_variables()["--paper"])
     size = {"width": _SVG_WIDTH + 40, "height": f"{top + 8:.0f}", "viewBox": f"0 0 {_SVG_WIDTH + 40} {top + 8:.0f}"}
     picture = tag(
         "svg",
         tag("title", f"Accuracy against compute: {curve.task}"),
         tag("style", Html(_picture_style())),
-        join([back, *parts, note]),
+        join([back, *parts, *notes]),
         xmlns="http://www.w3.org/2000/svg",
         **size,
     )

@@ -61,7 +61,7 @@ def curve_of_pools(
         pools: One a model, over the same problems, drawn alike; the first is the base of the comparisons.
         task: Its canonical name.
         likelihood: Rank attempts by log-probability a token, or in sum.
-        seed: Of the bootstrap (and of votes over more than 256 attempts).
+        seed: Of the bootstrap, of orders of the pool, and of votes over more than 256 attempts.
         num_draws: Redraws of the bootstrap.
         confidence: Level of the intervals.
 
@@ -94,7 +94,7 @@ def curve_of_pools(
         ),
         likelihood=likelihood,
         models=tuple(
-            _model(pool, contender, problem_ids, boot) for pool, contender in zip(pools, contenders, strict=True)
+            _model(pool, contender, problem_ids, boot, seed) for pool, contender in zip(pools, contenders, strict=True)
         ),
         differences=tuple(
             difference
@@ -131,7 +131,9 @@ def _names(pools: Sequence[Pool]) -> list[str]:
     return [f"{name} ({place})" if given.count(name) > 1 else name for place, name in enumerate(given, start=1)]
 
 
-def _model(pool: Pool, contender: Contender, problem_ids: Sequence[str], boot: ClusterBootstrap) -> ModelCompute:
+def _model(
+    pool: Pool, contender: Contender, problem_ids: Sequence[str], boot: ClusterBootstrap, seed: int
+) -> ModelCompute:
     def point(k: int, tokens: float, scores_P: Values) -> ComputePoint:
         return ComputePoint(
             num_samples=k,
@@ -150,7 +152,8 @@ def _model(pool: Pool, contender: Contender, problem_ids: Sequence[str], boot: C
             one = contender.grown["oracle"]
             return ComputeLine(method=method, points=(point(1, one.tokens_at(1), one.scores_PK[:, 0]),))
         if method == "majority_early":
-            return ComputeLine(method=method, points=(point(pool.num_samples, *stopped_early(pool, problem_ids)),))
+            early = stopped_early(pool, problem_ids, contender.grown["majority"], seed)
+            return ComputeLine(method=method, points=(point(pool.num_samples, *early),))
         grown = contender.grown.get(method)
         return _grown_line(method, grown, point, boot) if grown else None
 

@@ -20,7 +20,7 @@ from spiritsafe.core.compute_curve import Method
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.pools import Candidate, Pool
 from spiritsafe.rollouts.selecting import best_of, majority_of, pass_at
-from spiritsafe.rollouts.voting import Tally, votes_needed
+from spiritsafe.rollouts.voting import votes_needed
 
 __all__ = ["Grown", "Likelihood", "Values", "grow", "stopped_early"]
 
@@ -28,6 +28,8 @@ Likelihood = Literal["mean", "sum"]
 """Rank attempts by log-probability a token, or in sum (which prefers short ones)."""
 
 Values = npt.NDArray[np.float64]
+
+_ORDERS = 20  # of a pool, for what an early stop costs; problems average them further
 
 
 @final
@@ -66,8 +68,8 @@ class Grown:
         """Scores when each problem gets so many attempts that ``tokens`` are spent on average."""
         k = tokens / self.mean_tokens
         below = min(max(math.floor(k + 1e-9), 1), self.num_samples)
-        above = min(below + 1, self.num_samples)
         share = min(max(k - below, 0.0), 1.0)
+        above = min(below + 1, self.num_samples) if share > 1e-9 else below
         values: Values = (1 - share) * self.scores_PK[:, below - 1] + share * self.scores_PK[:, above - 1]
         return values
 
@@ -119,18 +121,20 @@ def _likelihood(one: Candidate, kind: Likelihood) -> float:
     return one.logprob / one.num_logprobs if kind == "mean" else one.logprob
 
 
-def stopped_early(pool: Pool, problem_ids: Sequence[str]) -> tuple[float, Values]:
-    """The pool's votes taken in order until they are decided: tokens a problem, and each problem's grade."""
-    spent, scores = [], np.full(len(problem_ids), math.nan)
+def stopped_early(pool: Pool, problem_ids: Sequence[str], majority: Grown, seed: int) -> tuple[float, Values]:
+    """Tokens a problem when the whole pool's vote stops once it is decided, and each problem's score.
+
+    The score is the full vote's, for a decided vote elects the same answer. What it costs depends on the order in which
+    the attempts come: the mean over a few seeded orders.
+    """
+    generator = np.random.default_rng(derive_seed(seed, "orders"))
+    spent, scores_P = [], np.full(len(problem_ids), math.nan)
     for row, name in enumerate(problem_ids):
         if not (mine := pool.attempts[name]):
             continue
-        keys = [one.key for one in mine]
-        needed = votes_needed(keys)
-        tally = Tally()
-        for key in keys[:needed]:
-            tally.add(key)
-        named = [one.is_correct for one in mine if one.key is not None and one.key == tally.leader]
-        scores[row] = float(np.mean(named)) if named else 0.0
-        spent.append(sum(one.num_tokens for one in mine[:needed]))
-    return float(np.mean(spent)), scores
+        scores_P[row] = majority.scores_PK[row, len(mine) - 1]
+        for _ in range(_ORDERS):
+            order = [mine[place] for place in generator.permutation(len(mine))]
+            needed = votes_needed([one.key for one in order])
+            spent.append(sum(one.num_tokens for one in order[:needed]))
+    return float(np.mean(spent)), scores_P

@@ -1,8 +1,8 @@
 """Voting that stops when the outcome is decided: the answer of a full vote for fewer tokens.
 
 In: a task, problems, a Generator, the number of votes. Out: each problem's elected answer with what it cost. Attempts
-are drawn a few at a time; sample i is the same attempt whenever it is drawn, so with the rule "decided" the elected
-answer is the one that all votes together would have elected. Ties go to the answer that was given first.
+are drawn a few at a time. With the rule "decided" nothing that could still be drawn would elect another answer, so the
+elected one is the full vote's. Ties go to the answer that was given first.
 
 Exercised by ``pytest tests/unit/rollouts/test_voting.py``.
 """
@@ -171,7 +171,8 @@ def vote(
         generator: Draws the attempts; all open problems are asked in one call.
         sampling: How it draws them.
         num_votes: Most attempts at a problem.
-        seed: Root of the samples' seeds: the attempts are those that :func:`spiritsafe.rollouts.collect` would draw.
+        seed: Root of the samples' seeds: the attempts are those that :func:`spiritsafe.rollouts.collect` draws from
+            the same seed, as far as the Generator's numbers do not depend on what is drawn beside a sample.
         batch_size: Attempts at a problem between two looks at its tally.
         rule: When to stop.
         events: Hears of progress.

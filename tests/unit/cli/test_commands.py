@@ -80,7 +80,8 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
 def test_sample_draws_a_curve_of_several_models_and_goes_on_where_it_was(
     tiny_run: Path, tmp_path: Path, fake_endpoint: Any
 ) -> None:
-    models = [str(tiny_run / "stages" / stage / "model") for stage in ("01-source", "04-teach")]
+    models = [str(path.parent) for path in sorted(tiny_run.glob("stages/*/model/lineage.json"))[:2]]
+    assert len(models) == 2
     endpoint = fake_endpoint(lambda body: f"#### {body['seed'] % 5}")
     request = [
         "arith:sums?terms=2&digits=1", "--model", models[0], "--model", models[1], "--endpoint", endpoint.url,

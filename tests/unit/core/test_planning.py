@@ -77,7 +77,7 @@ def test_larger_papers_more_tries_and_more_agreement_find_less():
 
 @pytest.mark.parametrize("make", [lambda num: StopRule(num_problems=num), frequent_looks])
 def test_a_rule_finds_its_smallest_difference_with_the_stated_power(make):
-    num, repeats = 200, 1500
+    num, repeats = 200, 200
     gap = smallest_paired_difference(num, discordance=0.3, rule=make(num)).difference
     rng = np.random.default_rng(5)
     shown = 0
@@ -86,7 +86,7 @@ def test_a_rule_finds_its_smallest_difference_with_the_stated_power(make):
         first, second = uniform < (0.3 + gap) / 2, (uniform >= (0.3 + gap) / 2) & (uniform < 0.3)
         rows = first.astype(int).tolist(), second.astype(int).tolist()
         shown += decide_difference(make(num), PairedClaim(), *rows).decision == "better"
-    assert abs(shown / repeats - 0.8) < 4 * math.sqrt(0.16 / repeats) + 0.015
+    assert abs(shown / repeats - 0.8) < 4 * math.sqrt(0.16 / repeats)
 
 
 def test_several_tries_are_worth_what_the_noise_says():

@@ -8,7 +8,6 @@ import pytest
 from pool_parts import candidate, drawn_pool, pool_of
 from spiritsafe.rollouts.growth import Grown, grow, stopped_early
 from spiritsafe.rollouts.pools import Pool
-from spiritsafe.rollouts.selecting import majority_of
 
 IDS = ["p0", "p1"]
 POOL = pool_of(
@@ -67,15 +66,24 @@ def test_between_whole_numbers_of_attempts_costs_mix() -> None:
     assert grown.scores_at(30.0) == pytest.approx([1.0])
 
 
-def test_stopped_early_costs_less_and_elects_the_same() -> None:
+def test_stopped_early_costs_less_and_scores_as_the_full_vote() -> None:
     pool = drawn_pool("m", skill=0.6, num_samples=15)
     ids = sorted(pool.attempts)
-    tokens, scores = stopped_early(pool, ids)
-    full = np.mean([sum(one.num_tokens for one in pool.attempts[name]) for name in ids])
-    assert 0.4 * full < tokens < 0.9 * full
-    for name, score in zip(ids, scores, strict=True):
-        whole = majority_of([o.key for o in pool.attempts[name]], [o.is_correct for o in pool.attempts[name]])[-1]
-        assert whole in (score, 0.5) or 0 < whole < 1  # a tie goes to the first named instead of being shared
+    majority = grow(pool, ids, "mean", 0)["majority"]
+    tokens, scores = stopped_early(pool, ids, majority, seed=0)
+    assert 0.4 * majority.tokens_at(15) < tokens < 0.9 * majority.tokens_at(15)
+    assert scores.tolist() == majority.scores_PK[:, 14].tolist()
+    assert stopped_early(pool, ids, majority, seed=0)[0] == tokens
+    assert stopped_early(pool, ids, majority, seed=1)[0] == pytest.approx(tokens, rel=0.03)
+
+
+def test_what_an_early_stop_costs_by_hand() -> None:
+    """Two votes to one: decided after two attempts in a third of all orders, after three in the others."""
+    mine = [candidate("8", right=True), candidate("8", right=True), candidate("7", tokens=20)]
+    pool = pool_of([mine] * 60)
+    ids = sorted(pool.attempts)
+    tokens, _ = stopped_early(pool, ids, grow(pool, ids, "mean", 0)["majority"], seed=0)
+    assert tokens == pytest.approx(20 / 3 + 40 * 2 / 3, rel=0.02)
 
 
 def test_problems_without_scored_attempts_are_unknown() -> None:
@@ -83,7 +91,7 @@ def test_problems_without_scored_attempts_are_unknown() -> None:
     grown = grow(pool, IDS, "mean", 0)
     assert math.isnan(grown["majority"].scores_PK[1, 0])
     assert math.isnan(grown["majority"].tokens_P[1])
-    tokens, scores = stopped_early(pool, IDS)
+    tokens, scores = stopped_early(pool, IDS, grown["majority"], seed=0)
     assert tokens == 10.0
     assert scores[0] == 1.0
     assert math.isnan(scores[1])
