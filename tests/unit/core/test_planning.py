@@ -75,6 +75,7 @@ def test_larger_papers_more_tries_and_more_agreement_find_less():
     assert smallest(200) < smallest(200, rule=frequent_looks(200)) < 1.15 * smallest(200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda num: StopRule(num_problems=num), frequent_looks])
 def test_a_rule_finds_its_smallest_difference_with_the_stated_power(make):
     num, repeats = 200, 200
