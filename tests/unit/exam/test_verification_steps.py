@@ -578,6 +578,7 @@ def test_an_unreported_bad_result_is_found(rich):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_not_even_the_examiner_can_change_a_leaf_of_the_rich_one(rich):
     """One leaf of each kind; the plain certificate has all of its own changed above."""
     kinds: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
