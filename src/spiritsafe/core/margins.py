@@ -30,7 +30,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 _BISECTIONS = 60
-_LARGEST_Z = 40.0  # keeps infinities out; Φ(-40) is 0 in double precision
+_LARGEST_Z = 37.0  # Φ(-37) is 6e-300: tails beyond run out of digits, and of order
 
 Tail = Literal["upper", "lower", "middle"]
 """P(as much or more), P(as much or less), or the former without a correction for discreteness."""
