@@ -20,7 +20,7 @@ from random import Random
 from typing import final
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeError
+from spiritsafe.core.errors import EndpointError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory
 from spiritsafe.core.records import Attempt, Problem, Prompt
@@ -39,7 +39,7 @@ from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.rollouts.collect import Grader, grade_attempt
-from spiritsafe.tasks.splits import split_of
+from spiritsafe.training.answer_pool import check_answer_length, check_training_pool
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.feed import FixedFeed
 from spiritsafe.training.state import weights_fingerprint
@@ -289,14 +289,7 @@ def _check_options(config: OnPolicyConfig, train_config: TrainConfig, *, has_tas
 def _check_pool(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     if not problems:
         raise RecipeError("There is no problem to answer.", hint="Give a pool of training problems.")
-    if len({problem.id for problem in problems}) < len(problems):
-        raise RecipeError("A problem is in the pool twice.", hint="Give each problem once.")
-    foreign = next((problem for problem in problems if split_of(problem) != "train"), None)
-    if foreign is not None:
-        raise RecipeError(
-            f"Problem {foreign.id} is not for training: it is of the {split_of(foreign)} bucket.",
-            hint='Take the pool from Task.problems("train", ...).',
-        )
+    check_training_pool(problems)
     return tuple(problems)
 
 
@@ -306,16 +299,5 @@ def _check_prompts(
     """Tokens of each prompt; with the longest answer each must fit a micro-batch and the model's context."""
     prompts = [student.chat.prompt_ids(problem.messages) for problem in problems]
     longest = max(map(len, prompts)) + config.sampling.max_tokens
-    if longest > train_config.micro_batch_tokens:
-        raise RecipeError(
-            f"The longest prompt with its answer may have {longest} tokens; micro_batch_tokens is "
-            f"{train_config.micro_batch_tokens}.",
-            hint=f"Set micro_batch_tokens to {longest} or more, or lower sampling.max_tokens.",
-        )
-    if longest > student.model.max_context:
-        raise CompatibilityError(
-            f"The longest prompt with its answer may have {longest} tokens; the model's context is "
-            f"{student.model.max_context}.",
-            hint="Lower sampling.max_tokens, or leave long problems out of the pool.",
-        )
+    check_answer_length(student.model, longest, train_config)
     return prompts

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from spiritsafe.core.errors import CompatibilityError, RecipeError
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.reinforce.config import ReinforceConfig
-from spiritsafe.tasks.splits import split_of
+from spiritsafe.training.answer_pool import check_answer_length, check_training_pool
 from spiritsafe.training.config import TrainConfig
 
 __all__ = ["check_pool", "check_run", "check_source"]
@@ -83,34 +83,13 @@ def check_pool(
             f"A round asks {config.prompts_per_round} problems; the pool has {len(ids)}.",
             hint="Give more problems, or lower prompts_per_round.",
         )
-    if len(ids) < len(problems):
-        raise RecipeError("A problem is in the pool twice.", hint="Give each problem once.")
-    foreign = next((problem for problem in problems if split_of(problem) != "train"), None)
-    if foreign is not None:
-        raise RecipeError(
-            f"Problem {foreign.id} is not for training: it is of the {split_of(foreign)} bucket.",
-            hint='Take the pool from Task.problems("train", ...).',
-        )
+    check_training_pool(problems)
     if not measured.keys() <= ids or not all(0.0 <= rate <= 1.0 for rate in measured.values()):
         raise RecipeError(
             "A measured pass rate is of a problem that is not in the pool, or is not between 0 and 1.",
             hint="Give pass rates of this pool's problems, or none.",
         )
     prompts = {problem.id: tuple(loaded.chat.prompt_ids(problem.messages)) for problem in problems}
-    _check_lengths(loaded, max(map(len, prompts.values())) + config.sampling.max_tokens, train_config)
+    longest = max(map(len, prompts.values())) + config.sampling.max_tokens
+    check_answer_length(loaded.model, longest, train_config)
     return prompts
-
-
-def _check_lengths(loaded: LoadedModel, longest: int, train_config: TrainConfig) -> None:
-    if longest > train_config.micro_batch_tokens:
-        raise RecipeError(
-            f"The longest prompt with its answer may have {longest} tokens; micro_batch_tokens is "
-            f"{train_config.micro_batch_tokens}.",
-            hint=f"Set micro_batch_tokens to {longest} or more, or lower sampling.max_tokens.",
-        )
-    if longest > loaded.model.max_context:
-        raise CompatibilityError(
-            f"The longest prompt with its answer may have {longest} tokens; the model's context is "
-            f"{loaded.model.max_context}.",
-            hint="Lower sampling.max_tokens, or leave long problems out of the pool.",
-        )
