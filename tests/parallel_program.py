@@ -243,7 +243,7 @@ def rows() -> None:
         else:
             assert torch.equal(master, whole), name
     optimiser.masters[1].zero_()
-    sharded.restore()
+    sharded.restore(torch.float32)
     for index, (parameter, whole) in enumerate(zip(model.parameters(), before, strict=True)):
         assert torch.equal(parameter, torch.zeros_like(whole) if index == 1 else whole)
 

@@ -195,8 +195,8 @@ def predicted_memory(
 def _step_peak(
     step: ReinforceStep | TuneStep, recipe: Recipe, config: Mapping[str, Any], device: torch.device, process: int
 ) -> int:
-    """A low-rank correction takes less than this: it is reckoned as the whole model."""
-    has_reference = isinstance(step, ReinforceStep) and step.config.loss.kl_weight > 0.0
+    """Training, sampling, and the reference model of a KL term (under adapters it is there already)."""
+    has_reference = isinstance(step, ReinforceStep) and step.config.loss.kl_weight > 0.0 and step.lora is None
     training = predict_training(
         config,
         num_tokens=tokens_at_once(step.train),
@@ -205,6 +205,7 @@ def _step_peak(
         teacher=config if has_reference else None,
         teacher_dtype="fp32",
         process_bytes=process,
+        lora=step.lora,
     )
     samples = isinstance(step, ReinforceStep) or recipe.teach.dev_problems > 0
     return training.total_bytes + (engine_bytes(recipe, config, device) if samples else 0)

@@ -132,6 +132,7 @@ class SampleStep(_Step):
         keep: Most verified attempts kept of one problem.
         sampling: How tokens are drawn.
         shard_size: Problems that are written (and resumed) together.
+        direct_share: Of worked solutions, the share cut to their answer alone, as ``teach.direct_share`` does.
     """
 
     kind: Literal["sample"] = "sample"
@@ -140,9 +141,12 @@ class SampleStep(_Step):
     keep: int = Field(default=1, ge=1)
     sampling: Sampling | None = None
     shard_size: int = Field(default=128, ge=1)
+    direct_share: float = Field(default=0.0, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:
+        if self.start != WORKED and self.direct_share:
+            raise ValueError("direct_share cuts worked solutions; this step takes a model's attempts, leave it out")
         if self.start == WORKED:
             given = {"num_samples", "keep", "sampling", "shard_size"} & self.model_fields_set
             useless = {name for name in given if getattr(self, name) != type(self).model_fields[name].default}

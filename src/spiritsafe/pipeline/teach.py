@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Prompt
@@ -29,7 +26,7 @@ from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace
 from spiritsafe.pipeline.memory import engine_bytes
 from spiritsafe.pipeline.source import base_directory
-from spiritsafe.pipeline.traces import worked_traces
+from spiritsafe.pipeline.traces import cut_to_answers, worked_traces
 from spiritsafe.tasks import load_task
 from spiritsafe.training import (
     Evaluate,
@@ -42,7 +39,7 @@ from spiritsafe.training import (
     train,
 )
 
-__all__ = ["dev_evaluation", "documents_of", "teach", "teaching_traces", "train_model"]
+__all__ = ["dev_evaluation", "documents_of", "teach", "train_model"]
 
 
 def documents_of(loaded: LoadedModel, traces: Sequence[Trace]) -> list[Document]:
@@ -107,33 +104,14 @@ def train_model(
     return result
 
 
-def teaching_traces(context: RunContext, traces: list[Trace]) -> list[Trace]:
-    """Cut the recipe's share of the solutions to their answer alone, in the form that tasks ask for.
-
-    Raises:
-        TaskError: The verifier does not accept such an answer.
-    """
-    share = context.recipe.teach.direct_share
-    if not share:
-        return traces
-    task = load_task(context.recipe.task.spec)
-    chosen = Random(context.seed("direct")).sample(range(len(traces)), round(share * len(traces)))
-    cut = list(traces)
-    for place in chosen:
-        answer = f"#### {task.gold(traces[place].problem)}"
-        if task.grade(traces[place].problem, answer).status != "correct":
-            raise TaskError(
-                f"{task.name} does not accept an answer without its working.", hint="Leave teach.direct_share out."
-            )
-        cut[place] = replace(traces[place], text=answer)
-    return cut
-
-
 def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Fine-tune the base model on its share of the worked traces."""
     directory: Path = base_directory(context)
     loaded = load_model(directory, dtype=torch.float32, device=context.device)
-    traces = teaching_traces(context, worked_traces(context, "teach"))
+    traces = worked_traces(context, "teach")
+    share = context.recipe.teach.direct_share
+    if share:
+        traces = cut_to_answers(load_task(context.recipe.task.spec), traces, share, seed=context.seed("direct"))
     documents = documents_of(loaded, traces)
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
     model_config = read_json(directory / "config.json")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, final
@@ -32,6 +32,7 @@ from spiritsafe.tasks import Task, load_task
 
 __all__ = [
     "ProblemPart",
+    "cut_to_answers",
     "problem_parts",
     "problems_of",
     "sample_for",
@@ -130,6 +131,23 @@ def _verified_solutions(task: Task, problems: list[Problem]) -> tuple[list[Trace
     return kept, dropped
 
 
+def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: int) -> list[Trace]:
+    """Cut a share of the solutions to their answer alone, in the form that tasks ask for.
+
+    Raises:
+        TaskError: The verifier does not accept such an answer.
+    """
+    cut = list(traces)
+    for place in random.Random(seed).sample(range(len(cut)), round(share * len(cut))):
+        answer = f"#### {task.gold(cut[place].problem)}"
+        if task.grade(cut[place].problem, answer).status != "correct":
+            raise TaskError(
+                f"{task.name} does not accept an answer without its working.", hint="Leave direct_share out."
+            )
+        cut[place] = replace(cut[place], text=answer)
+    return cut
+
+
 def write_worked_traces(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Worked solutions for teaching, and fresh ones that all students share.
 
@@ -148,14 +166,18 @@ def write_worked_traces(context: RunContext, stage: StageDirectory, events: Even
     return {"counts": counts, "summary": ", ".join(f"{name} {_kept(value)}" for name, value in counts.items())}
 
 
-def _write_solutions(task: Task, problems: list[Problem], path: Path) -> dict[str, JSON]:
+def _write_solutions(
+    task: Task, problems: list[Problem], path: Path, *, cut: tuple[float, int] = (0.0, 0)
+) -> dict[str, JSON]:
+    """Write what the verifier accepts; ``cut`` is the share left as bare answers, and the seed that picks them."""
     kept, dropped = _verified_solutions(task, problems)
     if not kept:
         raise TaskError(
             f"{task.name} has no worked solutions that its verifier accepts.",
             hint="Choose a task with worked solutions (`spiritsafe tasks list`).",
         )
-    write_traces(path, kept)
+    share, seed = cut
+    write_traces(path, cut_to_answers(task, kept, share, seed=seed) if share else kept)
     return {"asked": len(problems), "verified": len(kept), "dropped": dict(dropped)}
 
 
@@ -213,7 +235,8 @@ def sample_for(step: SampleStep, context: RunContext, stage: StageDirectory, eve
     task = load_task(step.task or context.recipe.task.spec)
     problems = problems_of(context, step.name)
     if step.start == WORKED:
-        counts = _write_solutions(task, problems, stage.path / _TRACES)
+        cut = (step.direct_share, context.seed("direct", step.name))
+        counts = _write_solutions(task, problems, stage.path / _TRACES, cut=cut)
         return {**counts, "summary": _kept(counts)}
     if step.sampling is None:
         raise TypeError("a step that samples from a model says how")

@@ -90,7 +90,8 @@ def train(
     Under torchrun every process must make this call; which and how many they are may change between sittings.
 
     Args:
-        model: The starting model, the same in each call; its parameters become the compute dtype. With ``fsdp`` it
+        model: The starting model, the same in each call. It computes in the compute dtype and ends in float32 (beside
+            frozen weights: in the compute dtype). With ``fsdp`` it
             is without blocks until the call returns or raises NumericalError, then whole again on every process.
         documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
         objective: What a step minimises.
@@ -186,7 +187,7 @@ class _Run:
             }
         )
         self._shares_prefixes = model.shares_prefixes and objective.shares_prefixes
-        dtype = choose_dtype(config.compute_dtype, self._device)
+        self._dtype = dtype = choose_dtype(config.compute_dtype, self._device)
         self._parallel.require_same((self._fingerprint, str(dtype)), what="what to train, on what, or how")
         self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
         self._model = model if self._sharded is None else self._sharded.module
@@ -216,7 +217,7 @@ class _Run:
         """Run what is left."""
         result = self._finish()
         if self._sharded is not None:
-            self._sharded.restore()
+            self._sharded.restore(torch.float32 if self._optimiser.trains_all else self._dtype)
         return result
 
     def _finish(self) -> TrainResult:
@@ -399,7 +400,7 @@ class _Run:
         if self._keeps_checkpoints and self._saved_step != self._step:
             self._save()
         if self._sharded is not None:
-            self._sharded.restore()
+            self._sharded.restore(torch.float32 if self._optimiser.trains_all else self._dtype)
         self._fate.is_agreed = True
         raise NumericalError(
             f"Step {self._step + 1}: the loss or its gradient is not a finite number.",

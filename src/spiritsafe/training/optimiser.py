@@ -71,7 +71,8 @@ class AdamW:
     """AdamW (arXiv 1711.05101) over a model's trainable parameters.
 
     Matrices decay; norms and biases do not. Making one converts the model's parameters to ``compute_dtype`` in place
-    and gives each a zeroed float32 gradient, which :meth:`zero_gradients` clears and nothing replaces.
+    and gives each a zeroed float32 gradient, which :meth:`zero_gradients` clears and nothing replaces. :meth:`close`
+    leaves float32 weights.
 
     Args:
         model: Whole, or a :class:`~spiritsafe.training.sharding.ShardedModel`'s module.
@@ -114,6 +115,7 @@ class AdamW:
                 _take_float32_gradient(p)
             attach_gradient(p, gradient)
         self._copies = [index for index, copy in enumerate(copies) if copy]
+        self.trains_all = all(p.requires_grad for p in model.parameters())
         self._compute_dtype = compute_dtype
         held = [index for index, master in enumerate(self.masters) if master.numel()]  # a process may have no row
         decayed = [index for index in held if self._parameters[index].dim() >= 2]
@@ -240,9 +242,16 @@ class AdamW:
             ours.copy_(own_rows(theirs, p))
 
     def close(self) -> None:
-        """Give the memory of gradients and moments back; the model keeps its weights."""
+        """Give the memory of gradients and moments back; the model keeps its weights.
+
+        A model that was trained whole takes the masters: rounded to half precision it would lose what many small
+        updates added up. Beside frozen weights (adapters) all stays in the compute dtype.
+        """
         for p in self._parameters:
             p.grad = None
+        if self.trains_all and self.masters:
+            for index in self._copies:
+                self._parameters[index].data = self.masters[index]
         for tensors in (self.masters, self.gradients, self.moments, self.second_moments):
             tensors.clear()
 

@@ -90,7 +90,6 @@ class ShardedModel:
                 hint='Set parallel to "ddp" (adapters need little memory), or take the plain model.',
             )
         self._model = model
-        self._compute_dtype = compute_dtype
         self.module.activation_checkpointing = model.activation_checkpointing
         whole = {p for name, p in model.named_parameters() if not name.startswith("blocks.")}
         for name, parameter in model.named_parameters():
@@ -109,13 +108,13 @@ class ShardedModel:
         register_fsdp_forward_method(self.module, "forward_with_layers")
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Give the model its blocks back, whole on every process, in the compute dtype; all processes must call it."""
+    def restore(self, dtype: torch.dtype) -> None:
+        """Give the model its blocks back, whole on every process, in ``dtype``; all processes must call it."""
         sharded = dict(self.module.named_parameters())
         for name, parameter in self._model.named_parameters():
             if parameter is not sharded[name]:
                 rows = sharded[name].detach()
-                parameter.data = gather_rows(local_rows(rows), rows).to(self._compute_dtype)
+                parameter.data = gather_rows(local_rows(rows), rows).to(dtype)
 
 
 def _sum_gradients(module: FSDPModule) -> None:

@@ -108,3 +108,14 @@ def test_a_source_of_its_own_is_as_large_as_it_is() -> None:
     assumed = predicted_memory(recipe, CONFIG)["student"]
     known = predicted_memory(recipe, CONFIG, sources={"tiny:1": CONFIG | {"num_hidden_layers": 2}})["student"]
     assert known < assumed / 2
+
+
+def test_adapters_take_less_than_the_whole_model() -> None:
+    recipe, _ = load_recipe("tiny")
+    plain = predicted_memory(recipe, CONFIG)
+    adapters, _ = load_recipe("tiny", ("steps.0.lora={ rank = 8 }",))
+    found = predicted_memory(adapters, CONFIG)
+    assert plain["rl"] - found["rl"] > 2 * 4 * 134_515_008  # gradients and two moments, less a copy in float32
+    assert found["tuned"] == plain["tuned"]
+    kept_near, _ = load_recipe("tiny", ("steps.0.lora={ rank = 8 }", "steps.0.config.loss.kl_weight=0.01"))
+    assert predicted_memory(kept_near, CONFIG)["rl"] == found["rl"]  # the frozen weights are the reference

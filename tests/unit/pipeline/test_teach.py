@@ -5,13 +5,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline_parts import context_after
 from spiritsafe.core.records import Message, Problem
 from spiritsafe.models import load_model, resolve_source
 from spiritsafe.pipeline.context import Trace
-from spiritsafe.pipeline.teach import documents_of, teaching_traces
-from spiritsafe.pipeline.traces import worked_traces
-from spiritsafe.tasks import load_task
+from spiritsafe.pipeline.teach import documents_of
 
 
 def test_worked_traces_end_with_the_end_token_and_drawn_ones_keep_their_tokens() -> None:
@@ -42,18 +39,3 @@ def test_the_curve_holds_dev_accuracy(tiny_run: Path) -> None:
     curve = json.loads((tiny_run / "stages" / "04-teach" / "curve.json").read_text("utf-8"))
     assert curve[-1]["evaluation"]["dev_problems"] == 8
     assert all(point["changed_share"] > 0.9 for point in curve)
-
-
-def test_a_share_of_the_solutions_can_be_cut_to_the_answer_alone(tiny_run: Path, tmp_path: Path) -> None:
-    plain = context_after(tiny_run, tmp_path)
-    whole = worked_traces(plain, "teach")
-    assert teaching_traces(plain, whole) == whole
-    context = context_after(tiny_run, tmp_path, "teach.direct_share=0.25")
-    some = teaching_traces(context, whole)
-    assert some == teaching_traces(context, whole)
-    changed = [(before, after) for before, after in zip(whole, some, strict=True) if before != after]
-    assert len(changed) == round(0.25 * len(whole))
-    task = load_task(context.recipe.task.spec)
-    for before, after in changed:
-        assert (after.problem, after.text) == (before.problem, f"#### {task.gold(before.problem)}")
-        assert task.grade(after.problem, after.text).status == "correct"

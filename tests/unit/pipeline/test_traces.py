@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from finished_run import make_context
-from pipeline_parts import context_after
+from pipeline_parts import context_after, stage_at
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.pipeline.context import read_traces
-from spiritsafe.pipeline.traces import student_traces, train_problems, write_worked_traces
+from spiritsafe.pipeline.step_recipe import SampleStep
+from spiritsafe.pipeline.traces import (
+    cut_to_answers,
+    sample_for,
+    student_traces,
+    train_problems,
+    worked_traces,
+    write_worked_traces,
+)
 from spiritsafe.tasks import load_task
 
 
@@ -47,3 +56,25 @@ def test_a_task_without_worked_solutions_is_refused(tmp_path: Path) -> None:
     context = make_context(tmp_path, f'task.spec="math:{data}"', "teach.problems=5", "students.0.problems=2")
     with pytest.raises(TaskError, match="worked solutions"):
         write_worked_traces(context, StageDirectory(tmp_path / "stage", {}), NullSink())
+
+
+def test_a_share_of_the_solutions_can_be_cut_to_the_answer_alone(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    whole, task = worked_traces(context, "teach"), load_task(context.recipe.task.spec)
+    some = cut_to_answers(task, whole, 0.25, seed=1)
+    assert some == cut_to_answers(task, whole, 0.25, seed=1) != cut_to_answers(task, whole, 0.25, seed=2)
+    changed = [(before, after) for before, after in zip(whole, some, strict=True) if before != after]
+    assert len(changed) == round(0.25 * len(whole))
+    for before, after in changed:
+        assert (after.problem, after.text) == (before.problem, f"#### {task.gold(before.problem)}")
+        assert task.grade(after.problem, after.text).status == "correct"
+
+
+def test_a_step_cuts_its_share_of_worked_solutions(tmp_path: Path) -> None:
+    step = SampleStep.model_validate({"name": "starts", "from": "worked", "problems": 10, "direct_share": 0.6})
+    plain = make_context(tmp_path)
+    context = replace(plain, recipe=plain.recipe.model_copy(update={"steps": (step,)}))
+    stage = stage_at(tmp_path / "stage")
+    sample_for(step, context, stage, NullSink())
+    lengths = [len(trace.text.splitlines()) for trace in read_traces(stage.path / "traces.jsonl")]
+    assert (len(lengths), lengths.count(1)) == (10, 6)

@@ -290,10 +290,21 @@ def test_sharing_a_system_prompt_changes_nothing_but_the_work(tmp_path: Path, mo
 
 
 def test_bfloat16_computes_in_the_copy_and_still_learns(tmp_path: Path) -> None:
-    model, result = run(tmp_path, compute_dtype="bfloat16", max_steps=60, micro_batch_tokens=1000)
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    _, result = run(tmp_path, compute_dtype="bfloat16", max_steps=60, micro_batch_tokens=1000)
     assert result.final_loss < 2.5
-    assert result.curve[-1]["changed_share"] < 0.9
+    assert result.curve[-1]["changed_share"] < 0.9  # of the copy that computes
+
+
+def test_small_updates_outlive_a_training_in_bfloat16(tmp_path: Path) -> None:
+    start = tiny_decoder()
+    model, _ = run(tmp_path, compute_dtype="bfloat16", learning_rate=1e-6, max_steps=2)
+    moved = torch.cat([(a != b).flatten() for a, b in zip(start.parameters(), model.parameters(), strict=True)])
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert moved.float().mean() > 0.97
+    in_half = [
+        (a.bfloat16() != b.bfloat16()).flatten() for a, b in zip(start.parameters(), model.parameters(), strict=True)
+    ]
+    assert torch.cat(in_half).float().mean() < 0.2
 
 
 def test_unusable_documents_and_directories_are_refused_before_anything_else(tmp_path: Path) -> None:
