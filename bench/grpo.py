@@ -97,21 +97,16 @@ def our_configs(args: argparse.Namespace, num_steps: int, dtype: str) -> tuple[A
     return config, train_config
 
 
-def run_ours(
-    args: argparse.Namespace, num_steps: int, dtype: str, *, keeps_masters: bool = False
-) -> tuple[Any, list[float], dict[str, Any]]:
-    """Our run; ends of steps; the weights before, after, and, if asked for, the float32 masters after."""
+def run_ours(args: argparse.Namespace, num_steps: int, dtype: str) -> tuple[Any, list[float], dict[str, Any]]:
+    """Our run; ends of steps; the weights before and after."""
     import torch
 
     from spiritsafe.models.loading import load_model
     from spiritsafe.reinforce import reinforce
-    from spiritsafe.training.state import STATE_FILE
 
     loaded = load_model(args.model, dtype=torch.float32, device=args.device, implementation="decoder")
     before = {name: parameter.detach().clone() for name, parameter in loaded.model.named_parameters()}
     config, train_config = our_configs(args, num_steps, dtype)
-    if keeps_masters:
-        train_config = train_config.model_copy(update={"checkpoint_every_steps": num_steps})
     ends: list[float] = []
 
     class Clock:
@@ -127,10 +122,8 @@ def run_ours(
         result = reinforce(
             loaded, HashTask(), problems, config, train_config, directory=Path(directory), events=Clock()
         )
-        state = torch.load(Path(directory) / STATE_FILE, weights_only=True) if keeps_masters else None
     after = {name: parameter.detach() for name, parameter in loaded.model.named_parameters()}
-    masters = None if state is None else dict(zip(state["names"], state["masters"], strict=True))
-    return result, ends, {"before": before, "after": after, "masters": masters}
+    return result, ends, {"before": before, "after": after}
 
 
 def time_ours(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
@@ -155,16 +148,18 @@ def time_ours(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
 
 
 def landed_ours(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
-    """Share of weights changed by two updates: of the masters, which add them up, and of what the model computes with.
+    """Share of weights changed by two updates: of those that the run ends with, float32 whatever it computes in.
 
-    A copy in bfloat16 changes where the master has moved on to another bfloat16 number: later, and nothing is lost.
+    A copy in bfloat16 that the run computes with changes where a weight has moved on to another bfloat16 number: later,
+    and nothing is lost. The log counts changes of that.
     """
-    result, _, weights = run_ours(args, 2, dtype, keeps_masters=True)
+    from spiritsafe.training.precision import choose_dtype
+
+    result, _, weights = run_ours(args, 2, dtype)
     return {
-        "changed_share": changed_share(weights["before"], weights["masters"]),
-        "changed_share_of_compute_copy": changed_share(weights["before"], weights["after"]),
+        "changed_share": changed_share(weights["before"], weights["after"]),
         "logged_by_step": [row["changed_share"] for row in result.training.curve],
-        "compute_dtype": str(next(iter(weights["after"].values())).dtype),
+        "compute_dtype": str(choose_dtype(dtype, next(iter(weights["after"].values())).device)),
     }
 
 
@@ -227,6 +222,11 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def without_load(machine: dict[str, Any]) -> dict[str, Any]:
+    """What stays the same from one run to the next."""
+    return {key: value for key, value in machine.items() if key not in ("date", "load_average", "commit", "command")}
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", type=Path, help="a Hugging Face directory, SmolLM2-135M for the published numbers")
@@ -245,6 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-load", type=float, default=0.5, help="highest load average to start at")
     parser.add_argument("--gates-only", action="store_true", help="no timing")
+    parser.add_argument("--gates-from", type=Path, help="an earlier result of this machine whose gates are taken over")
     parser.add_argument("--block", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -264,10 +265,18 @@ def main() -> int:
         "arguments": {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()},
         "invalid_peers": {"batching": "its rollout casts the weights in training to bfloat16; see landed"},
     }
-    result["gate"] = run_block(args, "gate")
-    print("gate:", json.dumps(result["gate"], indent=2), flush=True)
-    result["landed"] = {name: run_block(args, f"landed:{name}") for name in [*args.ours, *args.peers]}
-    print("landed:", json.dumps(result["landed"], indent=2), flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.gates_from:
+        earlier = json.loads(args.gates_from.read_text("utf-8"))
+        if without_load(earlier["machine"]) != without_load(result["machine"]):
+            print(f"The gates of {args.gates_from} are of another machine or other versions.", file=sys.stderr)
+            return 1
+        result |= {key: earlier[key] for key in ("gate", "landed")}
+    else:
+        result["gate"] = run_block(args, "gate")
+        print("gate:", json.dumps(result["gate"], indent=2), flush=True)
+        result["landed"] = {name: run_block(args, f"landed:{name}") for name in [*args.ours, *args.peers]}
+        print("landed:", json.dumps(result["landed"], indent=2), flush=True)
     landed = [result["landed"][name].get("changed_share", 0.0) for name in args.ours]
     passed = bool(result["gate"].get("passed")) and min(landed) >= 0.97
     result["blocks"] = []
@@ -275,9 +284,9 @@ def main() -> int:
         for name in [n for peer in args.peers for n in (*args.ours, peer, peer, *args.ours)] * args.rounds:
             result["blocks"].append(run_block(args, name))
             print(name, "failed" if "error" in result["blocks"][-1] else "done", flush=True)
+            args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
         result["summary"] = summarise(result["blocks"])
         print(json.dumps(result["summary"], indent=2))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     return 0 if passed else 1
 

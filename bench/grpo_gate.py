@@ -40,7 +40,9 @@ LOSSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"method": "gspo", "clip_low": 0.03, "clip_high": 0.04},
     ),
 }
-BOUNDS = {"logprob": 1e-4, "loss": 1e-5, "cosine": 0.9999, "norm": 1e-3}
+BOUNDS = {"logprob": 1e-4, "loss": 5e-5, "cosine": 0.9999, "norm": 1e-3}
+"""Of the loss: relative. Two float32 models whose log-probabilities differ by 2e-5 nats, as these do, cannot be held to
+1e-5: it was 7e-6 on one processor and 1.4e-5 on another."""
 
 
 def draw_rollouts(args: Any, loaded: Any, prompts: Sequence[str]) -> list[Any]:
