@@ -61,6 +61,8 @@ def test_certificate_and_paper_are_enough(evidence):
         "sealed file",
         "revealed answers",
         "ledger file",
+        "training overlap",
+        "signs of memory",
         "witnessed heads",
         "trusted keys",
     ]
