@@ -150,7 +150,7 @@ class ScoreTest(Record):
 
     Attributes:
         method: Name of the score.
-        text: What was scored: "answer" (given the question) or "question" (by itself).
+        text: What was scored: "solution" or "final answer" (given the question), "question" (by itself).
         auc: Chance that a public problem has the higher score; one half: no difference.
         p_value: One-sided, against random re-splits.
     """

@@ -43,6 +43,7 @@ _NUM_SHUFFLES = 19
 _SHARD_SIZES = (8, 4, 2)  # the largest that fits the model's context
 _LEAST_SHARDS = 3
 _BATCH = 32
+_MARK = "#### "  # how tasks ask for the final answer
 _METHODS = ("mean", "Min-K%", "Min-K%++")
 _Text = tuple[tuple[Message, ...], str]
 
@@ -141,11 +142,13 @@ def _score_tests(
     events: EventSink,
 ) -> tuple[bool, tuple[ScoreTest, ...]]:
     """Answers given their questions, and questions by themselves, by each score that can be had."""
-    questions = questions_of(problems)
-    kinds = (
-        _Asked("answer", [(problem.messages, _answer(task, problem)) for problem in problems]),
-        _Asked("question", [((), question) for question in questions]),
-    )
+    solutions = [(problem.messages, problem.solution or "") for problem in problems]
+    kinds = [
+        _Asked("final answer", [(problem.messages, f"{_MARK}{task.gold(problem)}") for problem in problems]),
+        _Asked("question", [((), question) for question in questions_of(problems)]),
+    ]
+    if all(solution for _, solution in solutions):
+        kinds.insert(0, _Asked("solution", solutions))
     strata = strata_of_halves(header)
     tests: list[ScoreTest] = []
     has_spread = False
