@@ -207,7 +207,8 @@ def publish(root: Path, keep: Path) -> None:
             (".certificate.json", ".overlap.json", ".memory.json")
         )
         if is_public and "models" not in relative.parts:
-            target = keep / relative
+            folder = relative.parent.parent if path.name == "paper.json" else relative.parent
+            target = keep / folder / path.name  # flat: certificates stand beside their paper and ledger
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
 

@@ -111,7 +111,7 @@ class LedgerEntry(Record):
     Attributes:
         previous: Digest of the entry before; ``sha256:`` and 64 zeros for the first.
         time: When its signer says it was appended (UTC).
-        kind: What the body is: paper, registration, withdrawal, access, result, rerun.
+        kind: What the body is: paper, registration, withdrawal, access, result, rerun, overlap, memory and others.
     """
 
     index: int = Field(ge=0)

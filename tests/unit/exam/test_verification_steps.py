@@ -62,7 +62,7 @@ class Forger:
 @pytest.fixture
 def forger(tmp_path) -> Forger:
     stage = make_stage(tmp_path, count=4)
-    return Forger(stage, stage.certificate(ToyModel()))
+    return Forger(stage, stage.certificate(ToyModel(skill=0.3)))
 
 
 def test_the_good_one_passes(forger):
@@ -195,6 +195,8 @@ def test_step_numbers(forger):
         lambda result: result["sealed"]["accuracy"].update(low=0.9),
         lambda result: result["gap"].update(p_value=0.5),
         lambda result: result.update(gap_statement="No sign of studying."),
+        lambda result: result["studied"].update(value=0.0, low=0.0, high=0.0),
+        lambda result: result.update(studied_statement="Share studied: nothing."),
         lambda result: result.update(num_tokens=1),
         lambda result: result["outcomes"][0].update(
             status="correct" if result["outcomes"][0]["status"] == "wrong" else "wrong"
@@ -204,6 +206,16 @@ def test_step_numbers(forger):
         change(value["result"])
         forger.write(value)
         assert forger.failed() == "numbers"
+
+
+def test_results_of_older_versions_state_no_share_studied(forger):
+    """They have neither field, and no sentence; what fails is their digest in this ledger, not their numbers."""
+    value = forger.value
+    statement = value["result"].pop("studied_statement")
+    del value["result"]["studied"]
+    value["statements"].remove(statement)
+    forger.write(value)
+    assert forger.failed() == "result in ledger"
 
 
 def test_step_result_in_ledger(forger, tmp_path):
@@ -377,10 +389,20 @@ def test_the_rich_one_passes(rich):
     steps = rich.verify(reference=reference)
     assert all(step.ok for step in steps), [step for step in steps if not step.ok]
     assert {step.name for step in steps if not step.checked} == {
-        "sealed file", "revealed answers", "witnessed heads", "trusted keys",
+        "sealed file", "revealed answers", "training overlap", "signs of memory", "witnessed heads", "trusted keys",
     }  # fmt: skip
     record = rich.certificate.result.to_json()
-    assert {"ending", "twins", "memory", "decision", "identity", "cost", "reference", "not_asked"} <= record.keys()
+    assert {
+        "ending",
+        "twins",
+        "memory",
+        "decision",
+        "identity",
+        "cost",
+        "reference",
+        "not_asked",
+        "studied",
+    } <= record.keys()
 
 
 def test_step_sign_offs(tmp_path):
