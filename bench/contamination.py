@@ -87,9 +87,7 @@ def smollm(args: argparse.Namespace, root: Path) -> dict[str, Any]:
     clean = clean_problems(task, seed=args.seed, count=len(public))
     arms: dict[str, Any] = {}
     examine = {"max_tokens": args.max_tokens, "max_batch": args.max_batch}
-    arms["base"] = timed(
-        "base", lambda: room.examine(args.model, "base", training=[], with_memory=not args.skip_memory, **examine)
-    )
+    arms["base"] = timed("base", lambda: room.examine(args.model, "base", training=[], with_memory=False, **examine))
     for name, problems in (("studied", public), ("clean", clean)):
         target = root / "models" / name
         file = write_training_file(root / f"{name}.jsonl", task, problems)
@@ -175,21 +173,33 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", help="default: arith:products?digits=3 (smollm), arith:sums?terms=2&digits=3 (tiny)")
-    parser.add_argument("--count", type=int, help="problems in the bank; default 120 (smollm), 60 (tiny)")
+    parser.add_argument("--count", type=int, help="problems in the bank; default 100 (smollm), 60 (tiny)")
     parser.add_argument("--epochs", type=int, help="default 14 (smollm), 120 (tiny)")
-    parser.add_argument("--learning-rate", type=float, help="default 2e-4 (smollm), 4e-3 (tiny)")
-    parser.add_argument("--tokens-per-step", type=int, default=1024)
+    parser.add_argument("--learning-rate", type=float, help="default 3e-4 (smollm), 4e-3 (tiny)")
+    parser.add_argument("--tokens-per-step", type=int, help="default 384 (smollm), 1024 (tiny)")
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument("--max-batch", type=int, default=60)
     parser.add_argument("--skip-memory", action="store_true", help="smollm: no log-probabilities")
-    parser.add_argument("--repeats", type=int, default=20, help="tiny: clean repeats")
-    parser.add_argument("--planted", type=int, default=5, help="tiny: planted repeats")
+    parser.add_argument("--repeats", type=int, default=40, help="tiny: clean repeats")
+    parser.add_argument("--planted", type=int, default=10, help="tiny: planted repeats")
     parser.add_argument("--hidden", type=int, default=64, help="tiny: hidden size")
     parser.add_argument("--context", type=int, default=512, help="tiny: longest context")
     args = parser.parse_args()
     defaults = {
-        "smollm": {"task": "arith:products?digits=3", "count": 120, "epochs": 14, "learning_rate": 2e-4},
-        "tiny": {"task": "arith:sums?terms=2&digits=3", "count": 60, "epochs": 120, "learning_rate": 4e-3},
+        "smollm": {
+            "task": "arith:products?digits=3",
+            "count": 100,
+            "epochs": 14,
+            "learning_rate": 3e-4,
+            "tokens_per_step": 384,
+        },
+        "tiny": {
+            "task": "arith:sums?terms=2&digits=3",
+            "count": 60,
+            "epochs": 120,
+            "learning_rate": 4e-3,
+            "tokens_per_step": 1024,
+        },
     }[args.mode]
     for name, value in defaults.items():
         if getattr(args, name) is None:

@@ -45,6 +45,9 @@ _LEAST_SHARDS = 3
 _BATCH = 32
 _MARK = "#### "  # how tasks ask for the final answer
 _METHODS = ("mean", "Min-K%", "Min-K%++")
+_ALONE = (Message(role="user", content=""),)
+"""In front of a text that is scored by itself: chat templates refuse an empty conversation."""
+
 _Text = tuple[tuple[Message, ...], str]
 
 
@@ -145,7 +148,7 @@ def _score_tests(
     solutions = [(problem.messages, problem.solution or "") for problem in problems]
     kinds = [
         _Asked("final answer", [(problem.messages, f"{_MARK}{task.gold(problem)}") for problem in problems]),
-        _Asked("question", [((), question) for question in questions_of(problems)]),
+        _Asked("question", [(_ALONE, question) for question in questions_of(problems)]),
     ]
     if all(solution for _, solution in solutions):
         kinds.insert(0, _Asked("solution", solutions))
@@ -244,5 +247,5 @@ def _likelihoods(generator: Generator, shard: Sequence[str], seed: int) -> list[
     """Of the published order, then of shuffles."""
     rng = random.Random(seed)
     orders = [list(shard), *(rng.sample(shard, len(shard)) for _ in range(_NUM_SHUFFLES))]
-    rows = generator.score([()] * len(orders), ["\n\n".join(order) for order in orders])
+    rows = generator.score([_ALONE] * len(orders), ["\n\n".join(order) for order in orders])
     return [math.fsum(row) for row in rows]
