@@ -62,7 +62,7 @@ class Forger:
 @pytest.fixture
 def forger(tmp_path) -> Forger:
     stage = make_stage(tmp_path, count=4)
-    return Forger(stage, stage.certificate(ToyModel(skill=0.3)))
+    return Forger(stage, stage.certificate(ToyModel()))
 
 
 def test_the_good_one_passes(forger):
@@ -195,8 +195,6 @@ def test_step_numbers(forger):
         lambda result: result["sealed"]["accuracy"].update(low=0.9),
         lambda result: result["gap"].update(p_value=0.5),
         lambda result: result.update(gap_statement="No sign of studying."),
-        lambda result: result["studied"].update(value=0.0, low=0.0, high=0.0),
-        lambda result: result.update(studied_statement="Share studied: nothing."),
         lambda result: result.update(num_tokens=1),
         lambda result: result["outcomes"][0].update(
             status="correct" if result["outcomes"][0]["status"] == "wrong" else "wrong"
@@ -208,8 +206,26 @@ def test_step_numbers(forger):
         assert forger.failed() == "numbers"
 
 
-def test_results_of_older_versions_state_no_share_studied(forger):
+def test_step_numbers_of_the_share_studied(tmp_path):
+    stage = make_stage(tmp_path, count=20)
+    forger = Forger(stage, stage.certificate(ToyModel()))
+    for change in (
+        lambda result: result["studied"].update(value=0.123),
+        lambda result: result["studied"].update(high=0.999),
+        lambda result: result.update(studied_statement="Share studied: nothing."),
+        lambda result: result.pop("studied_statement"),
+        lambda result: result.pop("studied"),
+    ):
+        value = forger.value
+        change(value["result"])
+        forger.write(value)
+        assert forger.failed() == "numbers"
+
+
+def test_results_of_older_versions_state_no_share_studied(tmp_path):
     """They have neither field, and no sentence; what fails is their digest in this ledger, not their numbers."""
+    stage = make_stage(tmp_path, count=20)
+    forger = Forger(stage, stage.certificate(ToyModel()))
     value = forger.value
     statement = value["result"].pop("studied_statement")
     del value["result"]["studied"]
@@ -401,7 +417,6 @@ def test_the_rich_one_passes(rich):
         "cost",
         "reference",
         "not_asked",
-        "studied",
     } <= record.keys()
 
 
