@@ -18,4 +18,8 @@ def test_there_are_published_certificates() -> None:
 
 @pytest.mark.parametrize("path", CERTIFICATES, ids=[p.relative_to(ROOT).as_posix() for p in CERTIFICATES])
 def test_a_published_certificate_verifies(path: Path) -> None:
-    require_verified(verify(path, paper=path.parent / "paper.json", ledger=path.parent / "ledger.jsonl"))
+    reports = {
+        "overlaps": sorted(path.parent.glob("*.overlap.json")),
+        "memories": sorted(path.parent.glob("*.memory.json")),
+    }
+    require_verified(verify(path, paper=path.parent / "paper.json", ledger=path.parent / "ledger.jsonl", **reports))

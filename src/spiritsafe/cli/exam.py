@@ -1,6 +1,7 @@
 """``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
 
-What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`.
+What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`, looking for leaks in
+:mod:`spiritsafe.cli.exam_contamination`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from typing import Any
 
 import click
 
+from spiritsafe.cli.exam_contamination import add_contamination_commands
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
-from spiritsafe.cli.generators import generator_options, open_any_generator
+from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
 from spiritsafe.cli.progress import open_sink
-from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
-from spiritsafe.core.errors import IntegrityError, ProcedureError, RecipeError
+from spiritsafe.core.errors import ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.promises import PaperProtocol
-from spiritsafe.core.records import Checkpoint, Sampling
+from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
     PaperTerms,
     RegistrationTerms,
@@ -44,7 +45,6 @@ from spiritsafe.tasks import Task, load_task
 
 __all__ = ["command"]
 
-_LINEAGE = "lineage.json"
 _EXISTING = click.Path(exists=True, path_type=Path)
 _PATH = click.Path(path_type=Path)
 
@@ -121,20 +121,8 @@ def seal_(
     click.echo(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}", err=True)
 
 
-def _checkpoint_of(directory: Path) -> Checkpoint:
-    """A local model's lineage, its digest recomputed: the weights that sit are the weights that were registered."""
-    checkpoint = Checkpoint.from_json(read_json(directory / _LINEAGE))
-    found = digest_directory(directory, exclude=[_LINEAGE])
-    if found != checkpoint.digest:
-        raise IntegrityError(
-            f"{directory} is not what its {_LINEAGE} describes: {found} instead of {checkpoint.digest}.",
-            hint="Restore the model directory; changed weights need their own registration.",
-        )
-    return checkpoint
-
-
 def _describe(model: str | None, generator: Generator) -> str:
-    return _checkpoint_of(Path(model)).digest if model is not None else generator.describe().digest
+    return checkpoint_of(Path(model)).digest if model is not None else generator.describe().digest
 
 
 @command.command(name="register")
@@ -250,7 +238,7 @@ def sit_(
     book = Ledger(ledger)
     registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
     if model is not None:
-        _checkpoint_of(Path(model))
+        checkpoint_of(Path(model))
     loaded = load_paper(paper)
     generator = open_any_generator(model, endpoint, endpoint_model, api_key_env, max_batch=max_batch)
     try:
@@ -288,6 +276,8 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--sealed", type=_EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
 @click.option("--reference", type=_EXISTING, help="Certificate of the model that the claim compares with.")
 @click.option("--revealed", multiple=True, type=_EXISTING, help="An answer that was opened in a dispute.")
+@click.option("--overlap", multiple=True, type=_EXISTING, help="A report of what stands in training files.")
+@click.option("--memory", multiple=True, type=_EXISTING, help="A report of signs of memory.")
 @click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
 @click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
 @click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
@@ -298,6 +288,8 @@ def verify_(
     sealed: Path | None,
     reference: Path | None,
     revealed: tuple[Path, ...],
+    overlap: tuple[Path, ...],
+    memory: tuple[Path, ...],
     witness: tuple[Path, ...],
     witness_key: tuple[str, ...],
     trust: tuple[str, ...],
@@ -310,6 +302,8 @@ def verify_(
         sealed=sealed,
         reference=reference,
         revealed=revealed,
+        overlaps=overlap,
+        memories=memory,
         witnesses=witness,
         witness_keys=witness_key,
         trusted_keys=trust,
@@ -382,3 +376,4 @@ def rerun_(
 
 
 add_commands(command)
+add_contamination_commands(command)

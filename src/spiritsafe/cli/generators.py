@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.canonical import digest_directory
+from spiritsafe.core.errors import IntegrityError, RecipeError
+from spiritsafe.core.files import read_json
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.records import Checkpoint
 from spiritsafe.rollouts import PipeGenerator, RemoteGenerator
 
-__all__ = ["endpoint_options", "generator_options", "open_any_generator"]
+__all__ = ["checkpoint_of", "endpoint_options", "generator_options", "open_any_generator"]
+
+_LINEAGE = "lineage.json"
+
+
+def checkpoint_of(directory: Path) -> Checkpoint:
+    """A local model's lineage, its digest recomputed: the weights that sit are the weights that were registered.
+
+    Raises:
+        IntegrityError: The directory is not what its lineage describes.
+    """
+    checkpoint = Checkpoint.from_json(read_json(directory / _LINEAGE))
+    found = digest_directory(directory, exclude=[_LINEAGE])
+    if found != checkpoint.digest:
+        raise IntegrityError(
+            f"{directory} is not what its {_LINEAGE} describes: {found} instead of {checkpoint.digest}.",
+            hint="Restore the model directory; changed weights need their own registration.",
+        )
+    return checkpoint
 
 
 def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:

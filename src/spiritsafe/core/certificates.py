@@ -111,7 +111,7 @@ class LedgerEntry(Record):
     Attributes:
         previous: Digest of the entry before; ``sha256:`` and 64 zeros for the first.
         time: When its signer says it was appended (UTC).
-        kind: What the body is: paper, registration, withdrawal, access, result, rerun.
+        kind: What the body is: paper, registration, withdrawal, access, result, rerun, overlap, memory and others.
     """
 
     index: int = Field(ge=0)
@@ -326,6 +326,9 @@ class ExamResult(Record):
         decision: What the sitting says of the claim.
         identity: Whether one model answered all the time; None without probes.
         cost: Money, at the registered prices.
+        studied: Share of the otherwise unsolved public problems that were studied; None where the sealed half was
+            solved whole, and in results of older versions.
+        studied_statement: The same in plain words.
     """
 
     format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
@@ -356,6 +359,8 @@ class ExamResult(Record):
     decision: Decision | None = omit_default(None)
     identity: IdentityCheck | None = omit_default(None)
     cost: float | None = omit_default(None, ge=0.0)
+    studied: Estimate | None = omit_default(None)
+    studied_statement: str = omit_default("")
 
 
 class AccessRecord(Record):

@@ -11,7 +11,10 @@ from typing import Protocol, runtime_checkable
 
 from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
 
-__all__ = ["Announcing", "Generator", "GeneratorInfo"]
+__all__ = ["Announcing", "Generator", "GeneratorInfo", "SpreadScoring", "TokenSpread"]
+
+TokenSpread = tuple[float, float, float]
+"""A token's log-probability; mean and standard deviation of that of the next token, drawn from the model itself."""
 
 
 class GeneratorInfo(Record):
@@ -76,5 +79,20 @@ class Announcing(Protocol):
         """As :meth:`Generator.generate`; calls ``before(problem_id, sample_index)`` before a sample is first sent.
 
         The call may come from another thread than the caller's; what it raises ends the generation.
+        """
+        ...
+
+
+@runtime_checkable
+class SpreadScoring(Protocol):
+    """A Generator that also says what log-probability it expected, for scores that compare with it (Min-K%++)."""
+
+    def score_spread(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[TokenSpread, ...]]:
+        """As :meth:`Generator.score`, with the mean and standard deviation over the vocabulary beside each token.
+
+        Raises:
+            CompatibilityError: This source cannot score, or not with spreads.
         """
         ...

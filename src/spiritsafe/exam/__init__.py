@@ -1,7 +1,8 @@
 """The exam room: papers that nobody can study for, sittings on record, certificates a stranger can check.
 
 ``seal → register → sit → verify``, then ``compare`` and ``rerun``; ``exposures`` says who has seen what, ``reveal``
-opens one answer in a dispute. Needs neither torch nor transformers.
+opens one answer in a dispute, ``overlap`` looks for problems in training files and ``memory`` in log-probabilities.
+Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from spiritsafe.exam.comparing import compare
 from spiritsafe.exam.exposure import PartyExposure, exposures, summarise
 from spiritsafe.exam.forecasting import outlook
+from spiritsafe.exam.overlapping import OverlapTerms, overlap
 from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
 from spiritsafe.exam.private import PrivateTask, load_private, sign_off
 from spiritsafe.exam.registration import (
@@ -18,6 +20,7 @@ from spiritsafe.exam.registration import (
     registration_states,
     withdraw,
 )
+from spiritsafe.exam.remembering import memory
 from spiritsafe.exam.rerunning import load_rerun, rerun
 from spiritsafe.exam.revealing import load_revealed, reveal
 from spiritsafe.exam.sealing import PaperTerms, seal
@@ -31,6 +34,7 @@ __all__ = [
     "RESULT_FILE",
     "SEALED_FILE",
     "VERIFY_STEPS",
+    "OverlapTerms",
     "PaperTerms",
     "PartyExposure",
     "PrivateTask",
@@ -45,7 +49,9 @@ __all__ = [
     "load_private",
     "load_rerun",
     "load_revealed",
+    "memory",
     "outlook",
+    "overlap",
     "register",
     "registration_states",
     "require_verified",

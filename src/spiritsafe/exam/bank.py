@@ -9,7 +9,7 @@ Exercised by ``pytest tests/unit/exam/test_bank.py``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -23,8 +23,9 @@ from spiritsafe.tasks import Task
 from spiritsafe.tasks.exam_bucket import exam_problems, exam_twins
 from spiritsafe.tasks.mix import MixTask
 
-__all__ = ["Bank", "BankStratum", "apportion", "draw_bank", "draw_twins"]
+__all__ = ["Bank", "BankStratum", "apportion", "draw_bank", "draw_controls", "draw_twins"]
 
+_MOST_DRAWS = 20  # for each control wanted; a family that is nearly used up gives fewer
 _MOST_TWINS = 1_000  # of one problem that are tried before the family counts as used up
 
 
@@ -110,6 +111,39 @@ def _draw(task: Task, secret: str, count: int, events: EventSink) -> tuple[Probl
     return tuple(drawn.values())
 
 
+def draw_controls(task: Task, strata: Sequence[tuple[str, int]], *, secret: str, taken: Collection[str]) -> Bank | None:
+    """Problems as the bank's, drawn in the same way, that are not on the paper: as many in each stratum, if there are.
+
+    Training data that were made without the paper are as likely to hold a control as a problem of the paper.
+
+    Args:
+        task: The paper's.
+        strata: Name and number of problems of each stratum of the bank; of a bank without strata, one without a name.
+        secret: The paper's.
+        taken: Ids of its problems and twins.
+
+    Returns:
+        None for a private bank: its problems cannot be drawn again.
+    """
+    if isinstance(task, PrivateTask):
+        return None
+    parts = {part.task.name: part.task for part in task.parts} if isinstance(task, MixTask) else {"": task}
+    known = set(taken)
+    drawn = []
+    for name, count in strata:
+        problems: dict[str, Problem] = {}
+        for draw in range(_MOST_DRAWS * count):
+            if len(problems) == count:
+                break
+            seed = derive_seed("overlap control", secret, name, draw)
+            problem = next(iter(exam_problems(parts[name], seed=seed, count=1)))
+            if problem.id not in known:
+                problems[problem.id] = problem
+                known.add(problem.id)
+        drawn.append(BankStratum(name, parts[name], tuple(problems.values())))
+    return Bank(tuple(drawn))
+
+
 def _pick(task: PrivateTask, secret: str, count: int) -> Bank:
     """Of a private file: the same share of each stratum, which ones by secret lot."""
     strata: dict[str, list[tuple[Problem, PrivateRow]]] = {}
@@ -133,19 +167,28 @@ def _pick(task: PrivateTask, secret: str, count: int) -> Bank:
     return Bank(tuple(chosen))
 
 
-def draw_twins(bank: Bank, *, secret: str, events: EventSink) -> tuple[Problem, ...]:
+def draw_twins(
+    bank: Bank, *, secret: str, events: EventSink, label: str = "exam twin", taken: Collection[str] = ()
+) -> tuple[Problem, ...]:
     """One twin for each problem, in bank order, distinct from all of the bank and from each other.
+
+    Args:
+        bank: The originals.
+        secret: The paper's.
+        events: Hears of progress.
+        label: Names the seeds.
+        taken: Ids that no twin may have either.
 
     Raises:
         TaskError: The task makes no twins, or too few.
     """
     problems = bank.problems
-    taken = {problem.id for problem in problems}
+    known = {*taken, *(problem.id for problem in problems)}
     twins: list[Problem] = []
     for stratum in bank.strata:
         for problem in stratum.problems:
-            twin = _twin(stratum.task, problem, derive_seed("exam twin", secret, len(twins)), taken)
-            taken.add(twin.id)
+            twin = _twin(stratum.task, problem, derive_seed(label, secret, len(twins)), known)
+            known.add(twin.id)
             twins.append(twin)
             events.progress(len(twins), len(problems), "twins")
     return tuple(twins)

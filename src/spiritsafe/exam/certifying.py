@@ -105,7 +105,7 @@ def _access_record(entry: LedgerEntry) -> AccessRecord:
     return AccessRecord(
         time=entry.time,
         who=f"{reader.name} ({reader.kind})",
-        what=f"was asked to answer ({body.get('purpose')})",
+        what=str(body.get("what", f"was asked to answer ({body.get('purpose')})")),
         num_public=len(public),
         num_sealed=len(sealed),
         exposed=reader.kind != "local",
@@ -175,6 +175,8 @@ def _later_statements(
 ) -> list[str]:
     """What papers, registrations and results say that carry more than the first ones did."""
     statements = []
+    if result.studied_statement:
+        statements.append(result.studied_statement)
     if result.memory_statement:
         statements.append(result.memory_statement)
     if result.ending != "complete":

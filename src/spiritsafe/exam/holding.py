@@ -105,6 +105,7 @@ def enter_access(
     purpose: str,
     registration: str,
     continues: bool = False,
+    what: str = "",
 ) -> LedgerEntry:
     """Record who is about to see which problems.
 
@@ -117,6 +118,7 @@ def enter_access(
         purpose: For what, in words.
         registration: Digest of the registration; of the certificate, for a re-run.
         continues: The same process goes on with the next part: no new opening of the sealed half.
+        what: What happens to the problems, where they are not asked.
     """
     kinds = halves(header)
     body: dict[str, JSON] = {
@@ -131,6 +133,8 @@ def enter_access(
         body["twin"] = sorted(place for place in places if kinds[place] == "twin")
     if continues:
         body["continues"] = True
+    if what:
+        body["what"] = what
     return ledger.append("access", body, examiner)
 
 

@@ -31,6 +31,7 @@ from spiritsafe.core.stats import (
     public_sealed_gap,
     score_interval,
 )
+from spiritsafe.core.studied import share_studied, studied_statement
 from spiritsafe.exam.deciding import decide
 from spiritsafe.exam.places import halves, num_places, stratum_ranges
 
@@ -66,6 +67,8 @@ class Scores:
     memory: GapTest | None = None
     memory_statement: str = ""
     decision: Decision | None = None
+    studied: Estimate | None = None
+    studied_statement: str = ""
 
 
 def check_complete(
@@ -212,6 +215,7 @@ def score_outcomes(
         )  # the one that the rule's looks are taken out of
     gap = _gap(outcomes, header, num_tries, num_looks)
     memory = _memory(outcomes, header, num_tries, num_looks) if header.num_twins else None
+    studied = _studied(outcomes, num_tries, num_looks)
     return Scores(
         sealed=sealed,
         public=parts["public"],
@@ -221,6 +225,21 @@ def score_outcomes(
         memory=memory,
         memory_statement=memory_statement(memory) if memory else "",
         decision=decision,
+        studied=studied,
+        studied_statement=studied_statement(studied) if studied else "",
+    )
+
+
+def _studied(outcomes: Sequence[Outcome], num_tries: int, num_looks: int) -> Estimate | None:
+    """With an interval that holds at every look at once."""
+    public, sealed = right_answers(outcomes, "public"), right_answers(outcomes, "sealed")
+    if not public or not sealed:
+        return None
+    studied = share_studied(public, sealed, trials=num_tries, confidence=1 - _LEVEL / num_looks)
+    if studied is None or num_looks == 1:
+        return studied
+    return studied.model_copy(
+        update={"confidence": 1 - _LEVEL, "method": f"{studied.method}, at all {num_looks} looks at once"}
     )
 
 

@@ -279,6 +279,8 @@ def _result(
         reference=reference,
         decision=scores.decision,
         identity=check_identity(journal.rounds) if registration.num_probes else None,
+        studied=scores.studied,
+        studied_statement=scores.studied_statement,
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
     )
 

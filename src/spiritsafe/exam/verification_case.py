@@ -35,6 +35,8 @@ class Case:
         sealed: Path | None = None,
         reference: Path | None = None,
         revealed: Sequence[Path] = (),
+        overlaps: Sequence[Path] = (),
+        memories: Sequence[Path] = (),
         witnesses: Sequence[Path] = (),
         witness_keys: Sequence[str] = (),
         trusted_keys: Collection[str] = (),
@@ -45,6 +47,8 @@ class Case:
         self.sealed_bytes = read_file(sealed) if sealed else None
         self.reference_bytes = read_file(reference) if reference else None
         self.revealed = [(path, read_file(path)) for path in revealed]
+        self.overlaps = [(path, read_file(path)) for path in overlaps]
+        self.memories = [(path, read_file(path)) for path in memories]
         self.ledger = Ledger(ledger) if ledger else None
         if ledger is not None:
             read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's

@@ -13,6 +13,8 @@ from pathlib import Path
 from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_openings, opening_entries
 from spiritsafe.exam.correcting import known_before
+from spiritsafe.exam.memory_report import check_memory
+from spiritsafe.exam.overlap_report import check_overlap
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.verification_case import Case, NotGivenError, require
 from spiritsafe.ledger import (
@@ -30,7 +32,17 @@ from spiritsafe.ledger import (
     verify_note,
 )
 
-__all__ = ["access", "ledger_file", "ledger_proofs", "procedure", "result_in_ledger", "trusted", "witnessed"]
+__all__ = [
+    "access",
+    "ledger_file",
+    "ledger_proofs",
+    "memories",
+    "overlaps",
+    "procedure",
+    "result_in_ledger",
+    "trusted",
+    "witnessed",
+]
 
 
 def ledger_proofs(case: Case) -> str:
@@ -155,6 +167,35 @@ def ledger_file(case: Case) -> str:
         "The certificate does not say that the model's result was known before the claim was registered.",
     )
     return f"{check.num_entries} entries, an unbroken signed chain that holds the certificate's history"
+
+
+def overlaps(case: Case) -> str:
+    """What stands in training files is what the examiner signed, of this paper, and in the ledger."""
+    if not case.overlaps:
+        raise NotGivenError("no overlap report given; nothing is known of anybody's training files")
+    if case.ledger is None:
+        raise NotGivenError("overlap reports are checked against the ledger, and none was given")
+    entries = case.ledger.entries()
+    found = []
+    for path, data in case.overlaps:
+        report = check_overlap(data, path, header=case.paper.header, entries=entries).report
+        about = f" of {report.about}" if report.about else ""
+        found.append(f"{len(report.files)} training files{about}: {' '.join(report.statements)}")
+    return " | ".join(found)
+
+
+def memories(case: Case) -> str:
+    """Signs of memory are what the examiner signed, of this paper, and in the ledger."""
+    if not case.memories:
+        raise NotGivenError("no memory report given")
+    if case.ledger is None:
+        raise NotGivenError("memory reports are checked against the ledger, and none was given")
+    entries = case.ledger.entries()
+    found = []
+    for path, data in case.memories:
+        report = check_memory(data, path, header=case.paper.header, entries=entries).report
+        found.append(f"{report.generator.name}: {report.statements[0]} {report.statements[-1]}")
+    return " | ".join(found)
 
 
 def witnessed(case: Case) -> str:

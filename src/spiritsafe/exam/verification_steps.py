@@ -183,6 +183,8 @@ def _numbers(case: Case) -> str:
         ("twins", scores.twins, result.twins),
         ("comparison with the twins", scores.memory, result.memory),
         ("decision", scores.decision, result.decision),
+        # results of older versions do not have it
+        ("share studied", result.studied and scores.studied, result.studied),
     ):
         require(
             _same(ours and ours.to_json(), theirs and theirs.to_json()),
@@ -191,6 +193,10 @@ def _numbers(case: Case) -> str:
     require(scores.gap_statement == result.gap_statement, "The gap's statement does not follow from its numbers.")
     require(
         scores.memory_statement == result.memory_statement, "The twins' statement does not follow from their numbers."
+    )
+    require(
+        result.studied_statement == (scores.studied_statement if result.studied else ""),
+        "The statement of the share studied does not follow from its numbers.",
     )
     tokens = (sum(o.num_prompt_tokens for o in result.outcomes), sum(o.num_tokens for o in result.outcomes))
     require(tokens == (result.num_prompt_tokens, result.num_tokens), "The token counts do not add up.")
@@ -297,6 +303,16 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("statements", "Separation class and plain-word statements follow from the evidence.", _statements),
     ("revealed answers", "Answers opened in disputes are the committed ones (if given).", _revealed),
     ("ledger file", "The ledger is an unbroken signed chain, and nothing was left out (if given).", ledger.ledger_file),
+    (
+        "training overlap",
+        "What stands in training files was signed for this paper, and is in the ledger (if given).",
+        ledger.overlaps,
+    ),
+    (
+        "signs of memory",
+        "Signs of memory were signed for this paper, and are in the ledger (if given).",
+        ledger.memories,
+    ),
     ("witnessed heads", "The ledger still begins as its witnesses saw it (if given).", ledger.witnessed),
     ("trusted keys", "The examiner's key is one you trust (if you named any).", ledger.trusted),
 )

@@ -65,6 +65,8 @@ def verify(
     sealed: Path | None = None,
     reference: Path | None = None,
     revealed: Sequence[Path] = (),
+    overlaps: Sequence[Path] = (),
+    memories: Sequence[Path] = (),
     witnesses: Sequence[Path] = (),
     witness_keys: Sequence[str] = (),
     trusted_keys: Collection[str] = (),
@@ -79,6 +81,8 @@ def verify(
         sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
         reference: The certificate that the claim compares with.
         revealed: Answers that were opened in disputes.
+        overlaps: Reports of what stands in training files; checked against the ledger.
+        memories: Reports of signs of memory; checked against the ledger.
         witnesses: What other keepers saw of the ledger: their ledgers, or cosigned checkpoints.
         witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
         trusted_keys: Key ids of examiners that the verifier trusts.
@@ -94,6 +98,8 @@ def verify(
         sealed=sealed,
         reference=reference,
         revealed=revealed,
+        overlaps=overlaps,
+        memories=memories,
         witnesses=witnesses,
         witness_keys=witness_keys,
         trusted_keys=trusted_keys,

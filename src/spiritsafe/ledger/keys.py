@@ -28,7 +28,7 @@ from spiritsafe.core.records import Record
 
 __all__ = ["KeyPair", "SigningContext", "encrypt", "verify_signature"]
 
-SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun", "review"]
+SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun", "review", "overlap", "memory"]
 
 
 class _KeyFile(Record):

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
+from torch import Tensor
 
 from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
-from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
@@ -29,7 +30,17 @@ __all__ = ["LocalGenerator"]
 
 _SCORE_TOKENS = 8192
 _SCORE_ROWS = 1024
+_SPREAD_ROWS = 256  # three times the memory a row
+_LARGEST_SQUARE = 1e30  # beyond it the chance is 0 in float32
 _STEPS_PER_LOOK = {"cpu": 1, "cuda": 8}
+
+
+def _expected(logprobs_NV: Tensor) -> list[Tensor]:
+    """Mean and standard deviation of the log-probability of a token drawn from each row."""
+    chances = logprobs_NV.exp()
+    known = logprobs_NV.clamp(min=torch.finfo(logprobs_NV.dtype).min)  # 0 × -inf is 0 here
+    mean = (chances * known).sum(-1)
+    return [mean, (chances * (known - mean[:, None]).square().clamp(max=_LARGEST_SQUARE)).sum(-1).sqrt()]
 
 
 @final
@@ -293,35 +304,59 @@ class LocalGenerator:
             NumericalError: The model's logits are not finite.
             ProcedureError: The generator was closed.
         """
+        rows = self._score_all(conversations, completions, spread=False)
+        return [tuple(own for (own,) in row) for row in rows]
+
+    def score_spread(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[TokenSpread, ...]]:
+        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
+
+        Raises:
+            CompatibilityError: A conversation with its completion does not fit the model's context or template.
+            NumericalError: The model's logits are not finite.
+            ProcedureError: The generator was closed.
+        """
+        rows = self._score_all(conversations, completions, spread=True)
+        return [tuple((own, mean, deviation) for own, mean, deviation in row) for row in rows]
+
+    def _score_all(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str], *, spread: bool
+    ) -> list[list[list[float]]]:
+        """For each completion, for each token, its numbers."""
         self._check_open()
         pairs = zip(conversations, completions, strict=True)
         documents = [self._loaded.chat.document(messages, text) for messages, text in pairs]
-        out: list[tuple[float, ...]] = []
+        out: list[list[list[float]]] = []
         waiting: list[Document] = []
         for document in documents:
             if waiting and sum(len(d.token_ids) for d in waiting) + len(document.token_ids) > _SCORE_TOKENS:
-                out.extend(self._score(waiting))
+                out.extend(self._score(waiting, spread=spread))
                 waiting = []
             waiting.append(document)
-        return out + (self._score(waiting) if waiting else [])
+        return out + (self._score(waiting, spread=spread) if waiting else [])
 
-    def _score(self, documents: Sequence[Document]) -> list[tuple[float, ...]]:
+    def _score(self, documents: Sequence[Document], *, spread: bool) -> list[list[list[float]]]:
         with torch.inference_mode():
             batch = pack_documents(documents).to(self._device)
             hidden_NH = self._model(batch)
             chosen = (batch.targets_N != IGNORED).nonzero().squeeze(1)
-            values: list[float] = []
-            for rows in torch.split(chosen, _SCORE_ROWS):
+            values: list[list[float]] = []
+            for rows in torch.split(chosen, _SPREAD_ROWS if spread else _SCORE_ROWS):
                 logprobs = head_logits(self._model.head(), hidden_NH[rows]).log_softmax(-1)
-                values.extend(logprobs.gather(1, batch.targets_N[rows, None]).squeeze(1).tolist())
-        if any(value != value for value in values):
+                columns = [logprobs.gather(1, batch.targets_N[rows, None]).squeeze(1)]
+                if spread:
+                    columns += _expected(logprobs)
+                values.extend(torch.stack(columns, dim=1).tolist())
+        if any(row[0] != row[0] for row in values):
             raise NumericalError(
                 f"The model {self._loaded.checkpoint.name} gives logits that are not finite.",
                 hint="The weights are damaged or training diverged: go back to an earlier checkpoint.",
             )
-        out, start = [], 0
+        out: list[list[list[float]]] = []
+        start = 0
         for document in documents:
             count = sum(document.supervised[1:])
-            out.append(tuple(values[start : start + count - 1]))
+            out.append(values[start : start + count - 1])
             start += count
         return out

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
-from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.generator import Generator, GeneratorInfo, TokenSpread
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.engine import LocalGenerator
@@ -135,6 +135,18 @@ class FallbackGenerator:
             ProcedureError: The generator was closed.
         """
         return self._engine.score(conversations, completions)
+
+    def score_spread(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[TokenSpread, ...]]:
+        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
+
+        Raises:
+            CompatibilityError: A conversation with its completion does not fit the model's context or template.
+            NumericalError: The model's logits are not finite.
+            ProcedureError: The generator was closed.
+        """
+        return self._engine.score_spread(conversations, completions)
 
     def close(self) -> None:
         """Refuse further calls; the model belongs to the caller."""

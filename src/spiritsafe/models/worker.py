@@ -2,7 +2,8 @@
 
 In: ``{"op": "describe"}``, ``{"op": "generate", "prompts": [...], "sampling": {...}}``,
 ``{"op": "score", "conversations": [[...]], "completions": [...]}`` or ``{"op": "close"}``, one a line. Out:
-``{"info": ...}``; ``{"attempt": ...}`` for each attempt as it finishes, then ``{"done": N}``; ``{"scores": [[...]]}``;
+``{"info": ...}``; ``{"attempt": ...}`` for each attempt as it finishes, then ``{"done": N}``; ``{"scores": [[...]]}``
+(or, asked "score_spread" instead of "score", ``{"spreads": [[[logprob, mean, deviation]]]}``);
 and for any failure ``{"error": {"type", "message", "hint"}}``, after which the worker waits for the next line.
 Run ``python -m spiritsafe.models.worker DIRECTORY``. Answers go to the standard output that the process was started
 with; whatever a library prints goes to standard error.
@@ -21,8 +22,8 @@ from typing import Any, TextIO
 
 import torch
 
-from spiritsafe.core.errors import IntegrityError, SpiritsafeError
-from spiritsafe.core.generator import Generator
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, SpiritsafeError
+from spiritsafe.core.generator import Generator, SpreadScoring
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback_generator import open_generator
@@ -73,8 +74,16 @@ def answer(generator: Generator, request: dict[str, Any]) -> Iterator[dict[str, 
         raw_conversations, completions = _fields(request, "conversations", "completions")
         conversations = [tuple(Message.from_json(turn) for turn in turns) for turns in raw_conversations]
         yield {"scores": [list(row) for row in generator.score(conversations, completions)]}
+    elif operation == "score_spread":
+        raw_conversations, completions = _fields(request, "conversations", "completions")
+        conversations = [tuple(Message.from_json(turn) for turn in turns) for turns in raw_conversations]
+        if not isinstance(generator, SpreadScoring):
+            raise CompatibilityError("This model gives no spreads.", hint="Use `score`.")
+        yield {"spreads": [list(row) for row in generator.score_spread(conversations, completions)]}
     else:
-        raise IntegrityError(f"Unknown operation {operation!r}.", hint="Use describe, generate, score or close.")
+        raise IntegrityError(
+            f"Unknown operation {operation!r}.", hint="Use describe, generate, score, score_spread or close."
+        )
 
 
 def _write(replies: TextIO, reply: dict[str, Any]) -> None:

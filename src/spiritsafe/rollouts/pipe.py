@@ -6,6 +6,7 @@ torch reach local weights this way; any program that speaks the protocol will do
     {"op":"describe"}                                        → {"info":{…}}
     {"op":"generate","prompts":[…],"sampling":{…}}           → {"attempt":{…}}* {"done":N}
     {"op":"score","conversations":[[…]],"completions":[…]}   → {"scores":[[…]]}
+    {"op":"score_spread", as "score"}                        → {"spreads":[[[logprob,mean,deviation]]]}
     {"op":"close"}                                           → end of process
     any failure                                              → {"error":{"type":…,"message":…,"hint":…}}
 
@@ -26,7 +27,7 @@ from typing import Any, Self, TypeVar, final
 
 from spiritsafe.core import errors
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError
-from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts.child import ChildProcess
 
@@ -133,21 +134,46 @@ class PipeGenerator:
             EndpointError: The child died, fell silent or answered nonsense.
             SpiritsafeError: Whatever the child reports, as the same class.
         """
+        scores = self._scored("score", "scores", conversations, completions)
+        try:
+            return [tuple(float(value) for value in row) for row in scores]
+        except (TypeError, ValueError):
+            raise self._nonsense("scores that are no numbers") from None
+
+    def score_spread(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[TokenSpread, ...]]:
+        """The same with what the child's weights expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
+
+        Raises:
+            EndpointError: The child died, fell silent or answered nonsense.
+            SpiritsafeError: Whatever the child reports, as the same class; a CompatibilityError if it cannot.
+        """
+        spreads = self._scored("score_spread", "spreads", conversations, completions)
+        try:
+            return [
+                tuple((float(own), float(mean), float(deviation)) for own, mean, deviation in row) for row in spreads
+            ]
+        except (TypeError, ValueError):
+            raise self._nonsense("spreads that are no numbers") from None
+
+    def _scored(
+        self, operation: str, last: str, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[Any]:
+        """One answer a completion."""
         self._ask(
             {
-                "op": "score",
+                "op": operation,
                 "conversations": [[message.to_json() for message in turns] for turns in conversations],
                 "completions": list(completions),
             }
         )
-        scores = self._answer(self._silence_timeout_s, last="scores").get("scores")
-        try:
-            result = [tuple(float(value) for value in row) for row in scores or ()]
-        except (TypeError, ValueError):
-            raise self._nonsense("scores that are no numbers") from None
-        if len(result) != len(completions):
-            raise self._nonsense(f"{len(result)} scores for {len(completions)} completions")
-        return result
+        scores = self._answer(self._silence_timeout_s, last=last).get(last)
+        if not isinstance(scores, list):
+            raise self._nonsense("scores that are no list")
+        if len(scores) != len(completions):
+            raise self._nonsense(f"{len(scores)} scores for {len(completions)} completions")
+        return scores
 
     def close(self) -> None:
         """End the child and everything it started; a second call does nothing."""
@@ -189,7 +215,7 @@ class PipeGenerator:
         child = self._ensure_started()
         while self._is_answering:
             left_over = self._receive(child, self._silence_timeout_s)
-            self._is_answering = left_over.keys().isdisjoint(("done", "scores", "error"))
+            self._is_answering = left_over.keys().isdisjoint(("done", "scores", "spreads", "error"))
         self._turn += 1
         self._is_answering = True
         child.send(json.dumps(question).encode("ascii") + b"\n")

@@ -15,6 +15,8 @@ COMMANDS = {
     "exam checkpoint": {"--key", "--out"},
     "exam exposure": {"--ledger", "--problem"},
     "exam key": {"--holder", "--out"},
+    "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
+    "exam overlap": {"--ledger", "--key", "--file", "--about", "--ngram", "--names", "--out"},
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
         "--claim", "--level", "--stop", "--budget", "--probes", "--deviate",
@@ -38,7 +40,8 @@ COMMANDS = {
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam verify": {
-        "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--witness", "--witness-key", "--trust",
+        "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
+        "--witness-key", "--trust",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import NullSink
-from spiritsafe.exam.bank import apportion, draw_bank, draw_twins
+from spiritsafe.exam.bank import apportion, draw_bank, draw_controls, draw_twins
 from spiritsafe.exam.private import load_private
 from spiritsafe.tasks import load_task, split_of
 
@@ -100,3 +100,26 @@ def test_a_family_that_is_used_up_has_no_twins():
     assert size > 3
     with pytest.raises(TaskError, match="twins"):
         draw_twins(bank, secret=SECRET, events=NullSink())
+
+
+def test_controls_are_of_the_exam_bucket_and_not_on_the_paper():
+    task = load_task("mix:arith:sums|arith:products*2")
+    bank = draw_bank(task, secret=SECRET, count=30, events=NullSink())
+    taken = {problem.id for problem in bank.problems}
+    strata = [(stratum.name, len(stratum.problems)) for stratum in bank.strata]
+    controls = draw_controls(task, strata, secret=SECRET, taken=taken)
+    assert [(stratum.name, len(stratum.problems)) for stratum in controls.strata] == strata
+    assert {split_of(problem) for problem in controls.problems} == {"exam"}
+    assert not taken & {problem.id for problem in controls.problems}
+    assert len({problem.id for problem in controls.problems}) == 30
+    again = draw_controls(task, strata, secret=SECRET, taken=taken)
+    assert again == controls
+
+
+def test_a_family_that_is_nearly_used_up_gives_fewer_controls():
+    task = ToyTask(limit=20)  # 400 problems, some 40 of them for exams
+    bank = draw_bank(task, secret=SECRET, count=30, events=NullSink())
+    taken = {problem.id for problem in bank.problems}
+    controls = draw_controls(task, [("", 30)], secret=SECRET, taken=taken)
+    assert 0 < len(controls.problems) < 30
+    assert not taken & {problem.id for problem in controls.problems}

@@ -10,6 +10,7 @@ from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.core.promises import BettingRule, Claim
 from spiritsafe.core.stats import clopper_pearson_interval, gain_gap, public_sealed_gap, smallest_leak
 from spiritsafe.core.stoprules import StopRule
+from spiritsafe.core.studied import share_studied
 from spiritsafe.exam import PaperTerms, compare
 from spiritsafe.exam.places import asking_order, halves, look_ends
 from spiritsafe.exam.scoring import (
@@ -109,6 +110,23 @@ def test_the_four_findings_in_plain_words():
     assert gap_statement(large).startswith("No sign of studying")
 
 
+def test_the_share_studied_is_stated(stage):
+    kinds = halves(stage.paper.header)
+    registration = stage.register(ToyModel())
+
+    def scores(is_right):
+        outcomes = tuple(one_outcome(index, kinds[index], is_right(index)) for index in range(20))
+        return score_outcomes(outcomes, stage.paper.header, registration)
+
+    known = {place.index for place in stage.paper.problems[:6]}
+    studied = scores(lambda index: index in known)
+    assert studied.studied.value == pytest.approx(0.6)
+    assert studied.studied.low > 0.2
+    assert studied.studied_statement.startswith("Share studied: 60% (")
+    everything = scores(lambda index: True)
+    assert (everything.studied, everything.studied_statement) == (None, "")
+
+
 def test_scores_of_a_paper_repeat(tmp_path):
     stage = make_stage(tmp_path)
     registration = stage.register(ToyModel(), num_tries=3)
@@ -148,6 +166,10 @@ def test_intervals_and_gap_hold_at_all_looks_at_once(tmp_path):
     assert scores.gap.p_value == pytest.approx(5 * plain.p_value)
     assert scores.gap.test.endswith("times 5 looks")
     assert scores.gap.smallest_leak == smallest_leak(16, 16, score=0.0, alpha=0.01)
+    wider = share_studied([1] * 16, [0] * 16, confidence=0.99)
+    assert (scores.studied.low, scores.studied.high) == (wider.low, wider.high)
+    assert scores.studied.confidence == 0.95
+    assert "at all 5 looks at once" in scores.studied.method
 
 
 @pytest.mark.parametrize("rule", [StopRule, BettingRule])

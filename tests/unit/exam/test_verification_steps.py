@@ -206,6 +206,34 @@ def test_step_numbers(forger):
         assert forger.failed() == "numbers"
 
 
+def test_step_numbers_of_the_share_studied(tmp_path):
+    stage = make_stage(tmp_path, count=20)
+    forger = Forger(stage, stage.certificate(ToyModel()))
+    for change in (
+        lambda result: result["studied"].update(value=0.123),
+        lambda result: result["studied"].update(high=0.999),
+        lambda result: result.update(studied_statement="Share studied: nothing."),
+        lambda result: result.pop("studied_statement"),
+        lambda result: result.pop("studied"),
+    ):
+        value = forger.value
+        change(value["result"])
+        forger.write(value)
+        assert forger.failed() == "numbers"
+
+
+def test_results_of_older_versions_state_no_share_studied(tmp_path):
+    """They have neither field, and no sentence; what fails is their digest in this ledger, not their numbers."""
+    stage = make_stage(tmp_path, count=20)
+    forger = Forger(stage, stage.certificate(ToyModel()))
+    value = forger.value
+    statement = value["result"].pop("studied_statement")
+    del value["result"]["studied"]
+    value["statements"].remove(statement)
+    forger.write(value)
+    assert forger.failed() == "result in ledger"
+
+
 def test_step_result_in_ledger(forger, tmp_path):
     value = forger.value
     value["result"]["software"]["python"] = "9.9"
@@ -377,10 +405,19 @@ def test_the_rich_one_passes(rich):
     steps = rich.verify(reference=reference)
     assert all(step.ok for step in steps), [step for step in steps if not step.ok]
     assert {step.name for step in steps if not step.checked} == {
-        "sealed file", "revealed answers", "witnessed heads", "trusted keys",
+        "sealed file", "revealed answers", "training overlap", "signs of memory", "witnessed heads", "trusted keys",
     }  # fmt: skip
     record = rich.certificate.result.to_json()
-    assert {"ending", "twins", "memory", "decision", "identity", "cost", "reference", "not_asked"} <= record.keys()
+    assert {
+        "ending",
+        "twins",
+        "memory",
+        "decision",
+        "identity",
+        "cost",
+        "reference",
+        "not_asked",
+    } <= record.keys()
 
 
 def test_step_sign_offs(tmp_path):

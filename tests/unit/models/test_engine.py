@@ -11,7 +11,9 @@ import torch
 from architectures import FAMILY_NAMES, loaded_decoder, peer_of, random_config
 
 from spiritsafe.core.errors import CompatibilityError, NumericalError, ProcedureError
+from spiritsafe.core.generator import SpreadScoring
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
+from spiritsafe.models import engine as engine_module
 from spiritsafe.models.batch import PackedBatch, pack_documents
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.decoder import Decoder
@@ -376,3 +378,34 @@ def test_scores_are_the_models_logprobs(tiny_directory: Path, monkeypatch: pytes
         rows = head_logits(loaded.model.head(), hidden).log_softmax(-1)[start : start + len(ids)]
         expected = rows.gather(1, torch.tensor(ids, dtype=torch.int64)[:, None]).squeeze(1).tolist()
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_spreads_are_moments_of_the_models_own_distribution(
+    tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean and standard deviation of log p over p, in float64; an impossible token takes no part."""
+    monkeypatch.setattr("spiritsafe.models.engine._SPREAD_ROWS", 3)
+    loaded = loaded_decoder(tiny_directory, "granite")
+    generator = LocalGenerator(loaded)
+    assert isinstance(generator, SpreadScoring)
+    conversations, completions = [user("a"), user("bb")], ["hello", "you there"]
+    spreads = generator.score_spread(conversations, completions)
+    scores = generator.score(conversations, completions)
+    assert [tuple(own for own, _, _ in row) for row in spreads] == [pytest.approx(row) for row in scores]
+    for messages, completion, found in zip(conversations, completions, spreads, strict=True):
+        ids = loaded.chat.completion_ids(completion)
+        document = loaded.chat.document_from_tokens(messages, ids)
+        start = len(document.token_ids) - len(ids) - 1
+        hidden = loaded.model(pack_documents([document]))
+        logs = head_logits(loaded.model.head(), hidden).double().log_softmax(-1)[start : start + len(ids)]
+        mean = (logs.exp() * logs).sum(-1)
+        deviation = (logs.exp() * logs.square()).sum(-1).sub(mean.square()).sqrt()
+        assert [row[1] for row in found] == pytest.approx(mean.tolist(), abs=1e-4)
+        assert [row[2] for row in found] == pytest.approx(deviation.tolist(), abs=1e-4)
+
+
+def test_impossible_tokens_take_no_part_in_the_spread() -> None:
+    logprobs = torch.tensor([[0.0, 0.0, -torch.inf], [0.0, -torch.inf, -torch.inf]]).log_softmax(-1)
+    mean, deviation = engine_module._expected(logprobs)
+    assert mean.tolist() == pytest.approx([-math.log(2), 0.0])
+    assert deviation.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)

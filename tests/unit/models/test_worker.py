@@ -60,6 +60,20 @@ def test_a_failure_is_a_line_and_the_worker_goes_on() -> None:
     assert scores == {"scores": [[-1.5, -0.5]]}
 
 
+def test_who_gives_no_spreads_says_so() -> None:
+    (reply,) = talk({"op": "score_spread", "conversations": [], "completions": []})
+    assert reply["error"]["type"] == "CompatibilityError"
+    assert "no spreads" in reply["error"]["message"]
+
+
+def test_spreads_are_the_engines(tiny_directory: Path) -> None:
+    generator = LocalGenerator(load_model(tiny_directory, dtype=torch.float32))
+    request = {"conversations": [[PROMPT.messages[0].to_json()]], "completions": ["ok"]}
+    (reply,) = answer(generator, {"op": "score_spread", **request})
+    (row,) = generator.score_spread([PROMPT.messages], ["ok"])
+    assert reply == {"spreads": [[pytest.approx(token) for token in row]]}
+
+
 def test_an_unexpected_failure_is_named() -> None:
     (reply,) = talk({"op": "describe"})
     assert reply["error"]["type"] == "ZeroDivisionError"

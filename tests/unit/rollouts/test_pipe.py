@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError
-from spiritsafe.core.generator import Generator
+from spiritsafe.core.generator import Generator, SpreadScoring
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.rollouts import PipeGenerator
 
@@ -181,3 +181,24 @@ def test_bad_scores(tmp_path: Path) -> None:
         code = WORKER.replace('scores=[[-1.0] * len(c) for c in q["completions"]]', f"scores={bad}")
         with worker(tmp_path, code=code) as generator, pytest.raises(EndpointError, match="nonsense"):
             generator.score([prompt().messages], ["x"])
+
+
+SPREADING = WORKER.replace(
+    'say(scores=[[-1.0] * len(c) for c in q["completions"]])',
+    'say(**({"spreads": [[[-1.0, -2.0, 0.5]] * len(c) for c in q["completions"]]} if q["op"] == "score_spread" else '
+    '{"scores": [[-1.0] * len(c) for c in q["completions"]]}))',
+).replace('q["op"] == "score"', 'q["op"].startswith("score")')
+
+
+def test_spreads(tmp_path: Path) -> None:
+    with worker(tmp_path, code=SPREADING) as generator:
+        assert isinstance(generator, SpreadScoring)
+        assert generator.score_spread([prompt().messages], ["ab"]) == [((-1.0, -2.0, 0.5),) * 2]
+        assert generator.score([prompt().messages], ["ab"]) == [(-1.0, -1.0)]
+
+
+def test_bad_spreads(tmp_path: Path) -> None:
+    for bad in ("[]", "[[[1.0, 2.0]]]", "[['xyz']]", "None", "[3]"):
+        code = SPREADING.replace('[[[-1.0, -2.0, 0.5]] * len(c) for c in q["completions"]]', bad)
+        with worker(tmp_path, code=code) as generator, pytest.raises(EndpointError, match="nonsense"):
+            generator.score_spread([prompt().messages], ["x"])

@@ -1,0 +1,95 @@
+"""``spiritsafe exam overlap|memory``: the examiner looks for leaks of a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
+from spiritsafe.cli.progress import open_sink
+from spiritsafe.exam import OverlapTerms, load_paper, memory, overlap, task_of_paper
+from spiritsafe.ledger import KeyPair, Ledger
+
+__all__ = ["add_contamination_commands"]
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_PATH = click.Path(path_type=Path)
+_ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
+_key = click.option("--key", type=_EXISTING, required=True, help="A key file that opens the sealed half.")
+
+
+@click.command(name="overlap")
+@click.argument("paper", type=_EXISTING)
+@_ledger
+@_key
+@click.option("--file", "files", multiple=True, required=True, type=_EXISTING, help="A training file; once for each.")
+@click.option("--about", default="", help="Whose training files they are said to be.")
+@click.option("--ngram", default=13, show_default=True, help="Words in a run.")
+@click.option("--names", is_flag=True, help="Mask capitalised words too, not only numbers.")
+@click.option("--out", type=_PATH, required=True, help="File for the signed report.")
+def overlap_(
+    paper: Path,
+    ledger: Path,
+    key: Path,
+    files: tuple[Path, ...],
+    about: str,
+    ngram: int,
+    names: bool,
+    out: Path,
+) -> None:
+    """Look for the problems of PAPER in training files; hashes and counts leave, never a problem."""
+    signed = overlap(
+        paper=paper,
+        files=files,
+        task=task_of_paper(load_paper(paper)),
+        examiner=KeyPair.load(key),
+        ledger=Ledger(ledger),
+        output=out,
+        terms=OverlapTerms(about=about, ngram=ngram, mask_names=names),
+        events=open_sink(),
+    )
+    for statement in signed.report.statements:
+        click.echo(statement, err=True)
+
+
+@click.command(name="memory")
+@click.argument("paper", type=_EXISTING)
+@generator_options
+@_ledger
+@_key
+@click.option("--out", type=_PATH, required=True, help="File for the signed report.")
+def memory_(
+    paper: Path,
+    model: str | None,
+    endpoint: str | None,
+    endpoint_model: str | None,
+    api_key_env: str | None,
+    ledger: Path,
+    key: Path,
+    out: Path,
+) -> None:
+    """Look for memory of PAPER in a local model's log-probabilities. Supporting evidence only."""
+    if model is not None:
+        checkpoint_of(Path(model))
+    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    try:
+        signed = memory(
+            paper=paper,
+            generator=generator,
+            task=task_of_paper(load_paper(paper)),
+            examiner=KeyPair.load(key),
+            ledger=Ledger(ledger),
+            output=out,
+            events=open_sink(),
+        )
+    finally:
+        generator.close()
+    for statement in signed.report.statements:
+        click.echo(statement, err=True)
+
+
+def add_contamination_commands(group: click.Group) -> None:
+    """Put these commands into the group ``exam``."""
+    for command in (overlap_, memory_):
+        group.add_command(command)

@@ -1,0 +1,121 @@
+"""Training files as a stream of passages, whatever their size.
+
+In: JSON lines (``traces.jsonl`` of a run, chat files with ``messages``, ``prompt`` and ``completion``, or ``text``:
+every string anywhere in a line is a passage), or plain text. Out: passages, and the digest and size of the file that
+they were read from in the same pass. At most some MiB are in memory.
+Exercised by ``pytest tests/unit/exam/test_training_files.py``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, final
+
+from spiritsafe.core.errors import SourceError
+
+__all__ = ["Passage", "TrainingFile"]
+
+_CHUNK_BYTES = 1 << 20
+_LINE_BYTES = 64 << 20  # a longer line is read in pieces, as text
+_BINARY = (b"\x1f\x8b", b"PAR1", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
+
+Passage = tuple[str, bool]
+"""Text, and whether the next passage goes on with it."""
+
+
+@final
+class TrainingFile:
+    """A file to be read once.
+
+    Args:
+        path: Where.
+
+    Raises:
+        SourceError: It cannot be read, or is neither JSON lines nor text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.num_bytes = 0
+        self._hash = hashlib.sha256()
+        self._has_ended = False
+        try:
+            with path.open("rb") as file:
+                start = file.read(_CHUNK_BYTES)
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from error
+        if start.startswith(_BINARY) or b"\0" in start:
+            raise SourceError(
+                f"{path} is neither JSON lines nor text.", hint="Unpack it, or write it as JSON lines, and try again."
+            )
+        self.layout: Literal["json lines", "text"] = "json lines" if start.lstrip().startswith(b"{") else "text"
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` of the bytes read.
+
+        Raises:
+            SourceError: It was not read to its end.
+        """
+        if not self._has_ended:
+            raise SourceError(f"{self.path} was not read to its end.", hint="Read all of its passages first.")
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def passages(self) -> Iterator[Passage]:
+        """All of its text, in order.
+
+        Raises:
+            SourceError: It cannot be read on.
+        """
+        try:
+            with self.path.open("rb") as file:
+                yield from self._json_lines(file) if self.layout == "json lines" else self._text(file)
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be read: {error.strerror}.", hint="Check the disk.") from error
+        self._has_ended = True
+
+    def _count(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        self.num_bytes += len(data)
+        return data
+
+    def _json_lines(self, file: IO[bytes]) -> Iterator[Passage]:
+        while line := self._count(file.readline(_LINE_BYTES)):
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                yield line.decode("utf-8", "replace"), False
+            else:
+                yield from ((text, False) for text in _strings(value))
+
+    def _text(self, file: IO[bytes]) -> Iterator[Passage]:
+        """Cut behind white space, so that no word is cut in two."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest = ""
+        while chunk := self._count(file.read(_CHUNK_BYTES)):
+            text = rest + decoder.decode(chunk)
+            end = max(text.rfind(" "), text.rfind("\n")) + 1
+            if not end and len(text) < _LINE_BYTES:
+                rest = text
+                continue
+            end = end or len(text)
+            yield text[:end], True
+            rest = text[end:]
+        yield rest + decoder.decode(b"", final=True), False
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value, keys left out, in order; without recursion, for lines nested by an adversary."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            waiting += reversed(list(one.values()))
+        elif isinstance(one, list):
+            waiting += reversed(one)
