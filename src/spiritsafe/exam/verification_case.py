@@ -35,6 +35,7 @@ class Case:
         sealed: Path | None = None,
         reference: Path | None = None,
         revealed: Sequence[Path] = (),
+        reruns: Sequence[Path] = (),
         witnesses: Sequence[Path] = (),
         witness_keys: Sequence[str] = (),
         trusted_keys: Collection[str] = (),
@@ -45,6 +46,7 @@ class Case:
         self.sealed_bytes = read_file(sealed) if sealed else None
         self.reference_bytes = read_file(reference) if reference else None
         self.revealed = [(path, read_file(path)) for path in revealed]
+        self.reruns = [(path, read_file(path)) for path in reruns]
         self.ledger = Ledger(ledger) if ledger else None
         if ledger is not None:
             read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's

@@ -65,6 +65,7 @@ def verify(
     sealed: Path | None = None,
     reference: Path | None = None,
     revealed: Sequence[Path] = (),
+    reruns: Sequence[Path] = (),
     witnesses: Sequence[Path] = (),
     witness_keys: Sequence[str] = (),
     trusted_keys: Collection[str] = (),
@@ -79,6 +80,7 @@ def verify(
         sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
         reference: The certificate that the claim compares with.
         revealed: Answers that were opened in disputes.
+        reruns: Counter-signed reports of others who asked again.
         witnesses: What other keepers saw of the ledger: their ledgers, or cosigned checkpoints.
         witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
         trusted_keys: Key ids of examiners that the verifier trusts.
@@ -94,6 +96,7 @@ def verify(
         sealed=sealed,
         reference=reference,
         revealed=revealed,
+        reruns=reruns,
         witnesses=witnesses,
         witness_keys=witness_keys,
         trusted_keys=trusted_keys,
