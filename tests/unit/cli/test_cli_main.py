@@ -39,6 +39,7 @@ COMMANDS = {
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--witness", "--witness-key", "--trust",
+        "--rerun", "--long", "--trust-page",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},
