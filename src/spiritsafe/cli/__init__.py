@@ -15,6 +15,7 @@ import traceback
 import click
 
 from spiritsafe import __version__
+from spiritsafe.core.printing import visible
 
 __all__ = ["main"]
 
@@ -80,7 +81,7 @@ def main() -> None:
             # the reader is another spiritsafe process (pipeline/exam_process.py), which raises the error again
             record = {"kind": "error", "type": type(error).__name__, "message": str(error), "hint": _error_hint(error)}
             click.echo(json.dumps(record))
-        click.echo(f"Error: {diagnostics()}", err=True)
+        click.echo(f"Error: {visible(diagnostics())}", err=True)  # it may quote what a stranger wrote
         sys.exit(getattr(error, "exit_code", 1))
 
 

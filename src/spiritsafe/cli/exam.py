@@ -15,12 +15,14 @@ import click
 from spiritsafe.cli.exam_contamination import add_contamination_commands
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
+from spiritsafe.cli.exam_trust import show_trust
 from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
 from spiritsafe.cli.progress import open_sink
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
 from spiritsafe.core.errors import ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.printing import one_line
 from spiritsafe.core.promises import PaperProtocol
 from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
@@ -258,7 +260,8 @@ def sit_(
         generator.close()
     write_bytes(out, certificate.canonical())
     sealed = certificate.result.sealed.accuracy
-    click.echo(f"{registered.model_name}: sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]", err=True)
+    name = one_line(registered.model_name)
+    click.echo(f"{name}: sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]", err=True)
     _say_decision(certificate)
 
 
@@ -280,7 +283,10 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--memory", multiple=True, type=_EXISTING, help="A report of signs of memory.")
 @click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
 @click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
+@click.option("--rerun", "reruns", multiple=True, type=_EXISTING, help="A signed report of somebody who asked again.")
 @click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
+@click.option("--long", is_flag=True, help="Say of each promise what was found, and what is left to a cheater.")
+@click.option("--trust-page", type=_PATH, help="Write the promises as one HTML page to this file.")
 def verify_(
     certificate: Path,
     paper: Path,
@@ -292,7 +298,10 @@ def verify_(
     memory: tuple[Path, ...],
     witness: tuple[Path, ...],
     witness_key: tuple[str, ...],
+    reruns: tuple[Path, ...],
     trust: tuple[str, ...],
+    long: bool,
+    trust_page: Path | None,
 ) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
     steps = verify(
@@ -304,27 +313,21 @@ def verify_(
         revealed=revealed,
         overlaps=overlap,
         memories=memory,
+        reruns=reruns,
         witnesses=witness,
         witness_keys=witness_key,
         trusted_keys=trust,
     )
     for step in steps:
         click.echo(_step_line(step), err=True)
+    if steps[0].ok:
+        show_trust(certificate, steps, ledger=ledger, reruns=reruns, long=long, output=trust_page)
     require_verified(steps)
-    record = load_certificate(certificate)
-    score = record.result.sealed.accuracy
-    click.echo(
-        f"\nVerified: {record.registration.model_name} scored {score.value:.1%} [{score.low:.1%}, {score.high:.1%}] "
-        f"on {score.n} sealed problems of {record.paper.task}.",
-        err=True,
-    )
-    for statement in record.statements:
-        click.echo(f"- {statement}", err=True)
 
 
 def _step_line(step: StepResult) -> str:
     mark = ("ok     " if step.checked else "skipped") if step.ok else "FAILED "
-    return f"{step.number:2d}. {mark} {step.name}: {step.detail}"
+    return one_line(f"{step.number:2d}. {mark} {step.name}: {step.detail}")
 
 
 @command.command(name="rerun")

@@ -11,6 +11,7 @@ import click
 
 from spiritsafe.core.certificates import Registration
 from spiritsafe.core.files import read_json, write_bytes, write_text
+from spiritsafe.core.printing import one_line
 from spiritsafe.exam import (
     exposures,
     find_registration,
@@ -82,7 +83,7 @@ def registrations_(paper: Path, ledger: Path) -> None:
         for state in registration_states(entries, header=header, maker_key=maker):
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
-            click.echo(f"{state.state:9s} {state.model_name}{score}{claim}  {state.registration}")
+            click.echo(f"{state.state:9s} {one_line(state.model_name)}{score}{claim}  {state.registration}")
 
 
 @click.command(name="exposure")
@@ -95,12 +96,12 @@ def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     if problem is None:
         for party in summarise(records):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
-            click.echo(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
+            click.echo(f"{'has' if party.has else 'saw'}  {party.first}  {one_line(party.party)}: {counts}")
         return
     for record in records:
         if record.index == problem:
             verb = "has" if record.has else "saw"
-            click.echo(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
+            click.echo(f"{verb}  {record.first}  {one_line(record.party)} ({record.half}, {record.times} on record)")
 
 
 @click.command(name="reveal")

@@ -25,6 +25,7 @@ from spiritsafe.exam.rerunning import load_rerun, rerun
 from spiritsafe.exam.revealing import load_revealed, reveal
 from spiritsafe.exam.sealing import PaperTerms, seal
 from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
+from spiritsafe.exam.trust import trust_lines, trust_page
 from spiritsafe.exam.verifying import VERIFY_STEPS, StepResult, VerifyStep, load_certificate, require_verified, verify
 
 __all__ = [
@@ -62,6 +63,8 @@ __all__ = [
     "sit",
     "summarise",
     "task_of_paper",
+    "trust_lines",
+    "trust_page",
     "verify",
     "withdraw",
 ]

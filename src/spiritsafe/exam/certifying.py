@@ -39,6 +39,7 @@ __all__ = [
     "host_software",
     "issue_certificate",
     "opening_entries",
+    "same_holder",
     "separation_of",
     "statements_of",
 ]
@@ -65,15 +66,16 @@ def host_software() -> dict[str, str]:
     return dict(_versions())
 
 
+def same_holder(a: PublicKey, b: PublicKey) -> bool:
+    """Whether two keys count as one person's: the same key, or holders of the same name."""
+    return a.key_id == b.key_id or a.holder.strip().casefold() == b.holder.strip().casefold()
+
+
 def separation_of(maker: PublicKey, examiner: PublicKey, host: PublicKey) -> Separation:
     """Which parts different keys played; holders of the same name count as one."""
-
-    def same(a: PublicKey, b: PublicKey) -> bool:
-        return a.key_id == b.key_id or a.holder.strip().casefold() == b.holder.strip().casefold()
-
-    if same(maker, examiner):
+    if same_holder(maker, examiner):
         return "self-examined"
-    return "separate key" if same(maker, host) else "third party"
+    return "separate key" if same_holder(maker, host) else "third party"
 
 
 def opening_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:

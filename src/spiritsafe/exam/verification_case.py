@@ -37,6 +37,7 @@ class Case:
         revealed: Sequence[Path] = (),
         overlaps: Sequence[Path] = (),
         memories: Sequence[Path] = (),
+        reruns: Sequence[Path] = (),
         witnesses: Sequence[Path] = (),
         witness_keys: Sequence[str] = (),
         trusted_keys: Collection[str] = (),
@@ -49,6 +50,7 @@ class Case:
         self.revealed = [(path, read_file(path)) for path in revealed]
         self.overlaps = [(path, read_file(path)) for path in overlaps]
         self.memories = [(path, read_file(path)) for path in memories]
+        self.reruns = [(path, read_file(path)) for path in reruns]
         self.ledger = Ledger(ledger) if ledger else None
         if ledger is not None:
             read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spiritsafe.core.canonical import digest_bytes
-from spiritsafe.core.certificates import Certificate, Revealed
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, Revealed
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.exam import verification_ledger as ledger
 from spiritsafe.exam.certifying import separation_of, statements_of
@@ -21,10 +21,11 @@ from spiritsafe.exam.paper import check_bank, check_split, unsigned
 from spiritsafe.exam.probing import check_identity
 from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.exam.registration import deviations_of, sitting_seed
+from spiritsafe.exam.rerun_checking import check_rerun
 from spiritsafe.exam.revealing import check_revealed
 from spiritsafe.exam.scoring import check_complete, score_outcomes
 from spiritsafe.exam.verification_case import HINT, Case, NotGivenError, require
-from spiritsafe.ledger import verify_signature
+from spiritsafe.ledger import count_recipients, verify_signature
 
 __all__ = ["STEPS"]
 
@@ -90,7 +91,12 @@ def _sealed_file(case: Case) -> str:
         digest_bytes(case.sealed_bytes) == case.paper.header.sealed_digest,
         "The encrypted half is not the one committed to.",
     )
-    return "the encrypted half is the one committed to"
+    named = 1 + len(case.paper.header.recipients)
+    require(
+        count_recipients(case.sealed_bytes) == named,
+        f"The encrypted half can be opened by others than the {named} named.",
+    )
+    return f"the encrypted half is the one committed to, for {named} {'key' if named == 1 else 'keys'}, as named"
 
 
 def _registration(case: Case) -> str:
@@ -272,6 +278,19 @@ def _revealed(case: Case) -> str:
     return f"{len(case.revealed)} opened answers hash to what paper and certificate committed to"
 
 
+def _reruns(case: Case) -> str:
+    if not case.reruns:
+        raise NotGivenError("no re-run given; nobody else is known to have asked again")
+    found = []
+    for path, data in case.reruns:
+        signed = parse_record(data, CounterSignedRerun, f"The re-run {path}")
+        report = check_rerun(signed, str(path), certificate=case.certificate).report
+        found.append(
+            f"{report.runner.label} asked the {' and the '.join(report.halves)} half again: {report.statement}"
+        )
+    return " ".join(found)
+
+
 STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("certificate file", "The file is exactly the canonical form of a certificate.", _certificate_file),
     ("certificate signatures", "Examiner and host signed this certificate.", _certificate_signatures),
@@ -279,7 +298,7 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("paper bank", "Commitments hash to the bank's root, public problems to their commitments.", _paper_bank),
     ("paper split", "The public half is the random one that the bank's root picks, in each stratum.", _paper_split),
     ("sign-offs", "Enough reviewers, none of them the examiner, signed each public problem (if asked for).", _signoffs),
-    ("sealed file", "The encrypted half is the one committed to (if given).", _sealed_file),
+    ("sealed file", "The encrypted half is the one committed to, for as many keys as named (if given).", _sealed_file),
     ("registration", "Model, sampling and seed are those registered for this paper.", _registration),
     ("protocol", "The sitting follows the paper's protocol, or its registration admits in what not.", _protocol),
     ("ledger proofs", "Every entry used is signed and lies under the signed ledger head.", ledger.ledger_proofs),
@@ -302,6 +321,7 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("correction", "The decision is corrected for all that its maker registered on this paper.", _correction),
     ("statements", "Separation class and plain-word statements follow from the evidence.", _statements),
     ("revealed answers", "Answers opened in disputes are the committed ones (if given).", _revealed),
+    ("re-runs", "Re-runs are signed, about this certificate, and right in their numbers (if given).", _reruns),
     ("ledger file", "The ledger is an unbroken signed chain, and nothing was left out (if given).", ledger.ledger_file),
     (
         "training overlap",

@@ -67,6 +67,7 @@ def verify(
     revealed: Sequence[Path] = (),
     overlaps: Sequence[Path] = (),
     memories: Sequence[Path] = (),
+    reruns: Sequence[Path] = (),
     witnesses: Sequence[Path] = (),
     witness_keys: Sequence[str] = (),
     trusted_keys: Collection[str] = (),
@@ -83,6 +84,7 @@ def verify(
         revealed: Answers that were opened in disputes.
         overlaps: Reports of what stands in training files; checked against the ledger.
         memories: Reports of signs of memory; checked against the ledger.
+        reruns: Counter-signed reports of others who asked again.
         witnesses: What other keepers saw of the ledger: their ledgers, or cosigned checkpoints.
         witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
         trusted_keys: Key ids of examiners that the verifier trusts.
@@ -100,6 +102,7 @@ def verify(
         revealed=revealed,
         overlaps=overlaps,
         memories=memories,
+        reruns=reruns,
         witnesses=witnesses,
         witness_keys=witness_keys,
         trusted_keys=trusted_keys,

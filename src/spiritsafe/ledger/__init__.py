@@ -6,7 +6,7 @@ Keys (:class:`KeyPair`), the append-only log (:class:`Ledger`), RFC 6962 Merkle 
 
 from __future__ import annotations
 
-from spiritsafe.ledger.keys import KeyPair, SigningContext, encrypt, verify_signature
+from spiritsafe.ledger.keys import KeyPair, SigningContext, count_recipients, encrypt, verify_signature
 from spiritsafe.ledger.log import GENESIS, Ledger, LedgerCheck, utc_now, verify_entry, verify_evidence, verify_head
 from spiritsafe.ledger.merkle import (
     consistency_proof,
@@ -42,6 +42,7 @@ __all__ = [
     "check_extends",
     "consistency_proof",
     "cosign_head",
+    "count_recipients",
     "encrypt",
     "head_of",
     "inclusion_path",

@@ -26,7 +26,7 @@ from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
 from spiritsafe.core.files import ensure_directory, read_json, storage_errors
 from spiritsafe.core.records import Record
 
-__all__ = ["KeyPair", "SigningContext", "encrypt", "verify_signature"]
+__all__ = ["KeyPair", "SigningContext", "count_recipients", "encrypt", "verify_signature"]
 
 SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun", "review", "overlap", "memory"]
 
@@ -175,6 +175,23 @@ class KeyPair:
 def encrypt(data: bytes, recipients: Sequence[PublicKey]) -> bytes:
     """Encrypt to one or several recipients; each can open it alone (age v1)."""
     return bytes(pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(key.recipient) for key in recipients]))
+
+
+def count_recipients(data: bytes) -> int:
+    """How many recipients can open an age file, each alone; its header says so in the clear, but not who they are.
+
+    Raises:
+        IntegrityError: It is no age file, or it can be opened otherwise than with such a key.
+    """
+    header, end, _ = data.partition(b"\n---")
+    lines = header.split(b"\n")
+    kinds = [line.split(b" ")[1] for line in lines if line.startswith(b"-> ")]
+    kinds = [kind for kind in kinds if not kind.endswith(b"-grease")]  # age's own padding opens nothing
+    if lines[0] != b"age-encryption.org/v1" or not end or set(kinds) != {b"X25519"}:
+        raise IntegrityError(
+            "This is no file that only age keys open.", hint="Ask the one who sealed it for a good copy."
+        )
+    return len(kinds)
 
 
 def verify_signature(signature: Signature, context: SigningContext, message: bytes) -> bool:

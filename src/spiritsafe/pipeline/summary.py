@@ -35,6 +35,7 @@ from spiritsafe.pipeline.step_recipe import WORKED, ReinforceStep, SampleStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
 from spiritsafe.pipeline.summary_steps import comparisons, made_rows, reinforced_steps
 from spiritsafe.pipeline.summary_talks import transcripts
+from spiritsafe.pipeline.summary_trust import promises_of
 from spiritsafe.report import (
     AccuracyPoint,
     CertificateReference,
@@ -350,6 +351,7 @@ def _verification(context: RunContext, certificates: dict[str, Certificate]) -> 
                 digest=certificate.content_digest,
                 path=relative(exam / f"{name}.certificate.json"),
                 statements=certificate.statements,
+                promises=promises_of(context, name, certificate),
             )
             for name, certificate in certificates.items()
         ),

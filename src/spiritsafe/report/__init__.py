@@ -41,6 +41,7 @@ from spiritsafe.report.evidence import (
 from spiritsafe.report.learning import Arm, ArmKind, MadeRow, PassPoint, Reinforced, RewardRun, RoundPoint, Versus
 from spiritsafe.report.page import build_report, write_report
 from spiritsafe.report.terminal import terminal_summary
+from spiritsafe.report.trust_page import build_trust_page, write_trust_page
 
 __all__ = [
     "CURVE_SUFFIXES",
@@ -75,9 +76,11 @@ __all__ = [
     "build_compute_page",
     "build_compute_svg",
     "build_report",
+    "build_trust_page",
     "compute_section",
     "compute_table",
     "terminal_summary",
     "write_compute",
     "write_report",
+    "write_trust_page",
 ]

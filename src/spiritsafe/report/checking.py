@@ -10,6 +10,7 @@ from spiritsafe.report.data import ReportData
 from spiritsafe.report.markup import Html, join, paragraph, section, tag
 from spiritsafe.report.numbers import date_text, memory_text, scaled_count, time_text
 from spiritsafe.report.tables import Column, table
+from spiritsafe.report.trust import trust_table
 from spiritsafe.report.wording import separation_words
 
 __all__ = ["lineage_section", "run_section", "verify_section"]
@@ -61,8 +62,17 @@ def verify_section(data: ReportData) -> Html:
         for entry in checks.certificates
         if entry.statements
     ]
+    relied = [
+        tag(
+            "details",
+            tag("summary", f"What may be relied on in the certificate of {entry.model}"),
+            trust_table(entry.promises, caption=f"Promises of the certificate of {entry.model}"),
+        )
+        for entry in checks.certificates
+        if entry.promises
+    ]
     separation = paragraph(separation_words(checks), class_="separation")
-    return section("verify", title, separation, steps, listed, *said, facts if marks else None)
+    return section("verify", title, separation, steps, listed, *said, *relied, facts if marks else None)
 
 
 def lineage_section(data: ReportData) -> Html:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spiritsafe.core.compute_curve import ComputeCurve, ComputeLine, EqualCost, Method, ModelCompute, TokensToReach
-from spiritsafe.report.markup import visible
+from spiritsafe.core.printing import visible
 from spiritsafe.report.numbers import (
     change_range,
     change_text,

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from spiritsafe.core.certificates import Half, OutcomeStatus, Separation
 from spiritsafe.core.records import Record
 from spiritsafe.core.stats import Estimate, GapTest
+from spiritsafe.core.trust import Promise
 
 __all__ = [
     "CertificateReference",
@@ -113,12 +114,14 @@ class CertificateReference(Record):
     Attributes:
         path: Where it lies, relative to the run directory.
         statements: What it promises and what not, in its own words.
+        promises: What was found of each promise when the report was made.
     """
 
     model: str
     digest: str
     path: str
     statements: tuple[str, ...] = ()
+    promises: tuple[Promise, ...] = ()
 
 
 @final

@@ -8,15 +8,14 @@ In: any text, hostile model output included. Out: :class:`Html`, which is safe t
 from __future__ import annotations
 
 import html
-import unicodedata
 from collections.abc import Iterable
 from typing import final
 
-__all__ = ["Html", "escape", "join", "paragraph", "section", "shorten", "tag", "visible"]
+from spiritsafe.core.printing import visible
+
+__all__ = ["Html", "escape", "join", "paragraph", "section", "shorten", "tag"]
 
 _VOID = frozenset({"br", "hr", "meta", "link", "col", "path", "line", "rect", "circle", "polyline", "polygon"})
-_JOINERS = frozenset("\u200c\u200d")  # Persian, Indic scripts and emoji are spelled with these two
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 @final
@@ -24,23 +23,6 @@ class Html(str):
     """Markup that may stand in a page as it is."""
 
     __slots__ = ()
-
-
-def visible(text: str) -> str:
-    """Replace characters that hide or reorder text (controls, bidi overrides, tag characters) by their code point.
-
-    A model that prints U+202E could otherwise make a wrong answer read as a right one; a NUL or a lone surrogate could
-    not be written at all. Newlines and tabs stay.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    text = text.replace("\r\n", "\n")
-    return "".join(
-        f"⟨U+{ord(char):04X}⟩"
-        if unicodedata.category(char) in _HIDDEN_CATEGORIES and char not in "\n\t" and char not in _JOINERS
-        else char
-        for char in text
-    )
 
 
 def shorten(text: str, limit: int) -> str:

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from spiritsafe.core.printing import visible
 from spiritsafe.core.stats import Estimate
 from spiritsafe.report.data import ReportData
 from spiritsafe.report.evidence import Rung
 from spiritsafe.report.learning import MadeRow, Reinforced
-from spiritsafe.report.markup import visible
 from spiritsafe.report.numbers import (
     change_range,
     change_value,

@@ -41,7 +41,7 @@ COMMANDS = {
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
-        "--witness-key", "--trust",
+        "--witness-key", "--trust", "--rerun", "--long", "--trust-page",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},

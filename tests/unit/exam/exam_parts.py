@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spiritsafe.core.canonical import digest
+from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, FinishReason, Message, Problem, Prompt, Sampling, Verdict
@@ -204,6 +204,39 @@ class Stage:
 
     def public_ids(self) -> frozenset[str]:
         return frozenset(problem.problem.id for problem in self.paper.problems)
+
+
+@dataclass
+class Forger:
+    """Holds the examiner's key and re-signs whatever was changed."""
+
+    stage: Stage
+    certificate: Certificate
+
+    @property
+    def value(self) -> dict[str, Any]:
+        return self.certificate.to_json()
+
+    def write(self, value: dict[str, Any], *, sign: bool = True) -> None:
+        value = {**value, "signatures": self.certificate.to_json()["signatures"]}
+        if sign:
+            unsigned = canonical_json({key: item for key, item in value.items() if key != "signatures"})
+            value["signatures"] = [self.stage.examiner.sign("certificate", unsigned).to_json()]
+        (self.stage.root / "sitting" / "certificate.json").write_bytes(canonical_json(value))
+
+    def verify(self, **options: Any) -> list[StepResult]:
+        return verify(
+            self.stage.root / "sitting" / "certificate.json",
+            **{"paper": self.stage.papers, "ledger": self.stage.ledger.path, **options},
+        )
+
+    def failed(self, **options: Any) -> str:
+        steps = self.verify(**options)
+        bad = [step for step in steps if not step.ok]
+        assert bad, "the forgery went through"
+        assert bad[0].checked
+        assert all(step.detail == f"not reached: step {bad[0].number} failed" for step in bad[1:])
+        return bad[0].name
 
 
 def make_stage(

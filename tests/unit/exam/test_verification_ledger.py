@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from exam_parts import ToyModel, make_stage
+from exam_parts import Forger, ToyModel, make_stage
 
 from spiritsafe.core.promises import Claim
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, head_of, sign_head, witness
@@ -126,8 +126,6 @@ def test_the_keepers_own_checkpoint_binds_the_keeper(stage, tmp_path):
 
 def test_a_claim_made_late_cannot_hide_it(tmp_path):
     """The certificate says the claim came first; the ledger knows that the result did."""
-    from test_verification_steps import Forger
-
     stage = make_stage(tmp_path, count=20)
     stage.certificate(ToyModel(skill=0.9), name="look")
     registration = stage.register(ToyModel(), claim=CLAIM)

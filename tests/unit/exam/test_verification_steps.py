@@ -5,58 +5,24 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from exam_parts import SAMPLING, Stage, ToyModel, ToyTask, make_stage
+from exam_parts import SAMPLING, Forger, ToyModel, ToyTask, make_stage
 
-from spiritsafe.core.canonical import canonical_json, digest
-from spiritsafe.core.certificates import Certificate, RegistrationState
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.certificates import RegistrationState
 from spiritsafe.core.promises import Budget, Claim, PaperProtocol
 from spiritsafe.core.records import Message
 from spiritsafe.core.stoprules import StopRule
-from spiritsafe.exam import VERIFY_STEPS, PaperTerms, StepResult, load_private, sign_off, verify
+from spiritsafe.exam import VERIFY_STEPS, PaperTerms, load_private, rerun, sign_off, verify
 from spiritsafe.exam.certifying import statements_of
 from spiritsafe.exam.correcting import correction_of
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.probing import check_identity
-from spiritsafe.ledger import KeyPair, Ledger
+from spiritsafe.ledger import KeyPair, Ledger, encrypt
 
 Value = dict[str, Any]
-
-
-@dataclass
-class Forger:
-    """Holds the examiner's key and re-signs whatever was changed."""
-
-    stage: Stage
-    certificate: Certificate
-
-    @property
-    def value(self) -> Value:
-        return self.certificate.to_json()
-
-    def write(self, value: Value, *, sign: bool = True) -> None:
-        value = {**value, "signatures": self.certificate.to_json()["signatures"]}
-        if sign:
-            unsigned = canonical_json({key: item for key, item in value.items() if key != "signatures"})
-            value["signatures"] = [self.stage.examiner.sign("certificate", unsigned).to_json()]
-        (self.stage.root / "sitting" / "certificate.json").write_bytes(canonical_json(value))
-
-    def verify(self, **options: Any) -> list[StepResult]:
-        return verify(
-            self.stage.root / "sitting" / "certificate.json",
-            **{"paper": self.stage.papers, "ledger": self.stage.ledger.path, **options},
-        )
-
-    def failed(self, **options: Any) -> str:
-        steps = self.verify(**options)
-        bad = [step for step in steps if not step.ok]
-        assert bad, "the forgery went through"
-        assert bad[0].checked
-        assert all(step.detail == f"not reached: step {bad[0].number} failed" for step in bad[1:])
-        return bad[0].name
 
 
 @pytest.fixture
@@ -110,6 +76,22 @@ def test_step_sealed_file(forger, tmp_path):
     fake = tmp_path / "fake.age"
     fake.write_bytes(b"another half")
     assert forger.failed(sealed=fake) == "sealed file"
+
+
+def test_step_sealed_file_counts_the_keys(tmp_path, monkeypatch):
+    """An examiner encrypts to a friend whom the header does not name; to a named one it is fine."""
+    office, friend = KeyPair.generate("Office").public, KeyPair.generate("Friend").public
+    stage = make_stage(tmp_path / "good", count=4, terms=PaperTerms(recipients=[office]))
+    stage.certificate(ToyModel())
+    named = next(step for step in stage.verify() if step.name == "sealed file")
+    assert named.ok
+    assert "for 2 keys, as named" in named.detail
+    monkeypatch.setattr("spiritsafe.exam.sealing.encrypt", lambda data, keys: encrypt(data, [*keys, friend]))
+    stage = make_stage(tmp_path / "bad", count=4)
+    stage.certificate(ToyModel())
+    bad = next(step for step in stage.verify() if not step.ok)
+    assert bad.name == "sealed file"
+    assert "by others than the 1 named" in bad.detail
 
 
 @pytest.mark.parametrize(
@@ -311,6 +293,21 @@ def test_step_trusted_keys(forger):
     assert key_id in last.detail
 
 
+def test_step_reruns(forger, tmp_path):
+    stage, sam = forger.stage, KeyPair.generate("Sam")
+    path, own = tmp_path / "rerun.json", stage.root / "sitting" / "certificate.json"
+    rerun(own, paper=stage.papers, generator=ToyModel(), task=stage.task, runner=sam, output=path)
+    step = next(step for step in forger.verify(reruns=[path]) if step.name == "re-runs")
+    assert step.ok
+    assert step.checked
+    assert step.detail.startswith(f"{sam.public.label} asked the public half again: Agrees within error")
+    stage.certificate(ToyModel(name="other"), name="other")
+    steps = verify(stage.root / "other" / "certificate.json", paper=stage.papers, reruns=[path])
+    assert next(step for step in steps if not step.ok).name == "re-runs"
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert forger.failed(reruns=[path]) == "re-runs"
+
+
 def test_a_replayed_certificate_of_another_sitting(forger):
     stage = forger.stage
     other = stage.certificate(ToyModel(name="strong", skill=1.0), name="strong")
@@ -405,7 +402,8 @@ def test_the_rich_one_passes(rich):
     steps = rich.verify(reference=reference)
     assert all(step.ok for step in steps), [step for step in steps if not step.ok]
     assert {step.name for step in steps if not step.checked} == {
-        "sealed file", "revealed answers", "training overlap", "signs of memory", "witnessed heads", "trusted keys",
+        "sealed file", "revealed answers", "re-runs", "training overlap", "signs of memory", "witnessed heads",
+        "trusted keys",
     }  # fmt: skip
     record = rich.certificate.result.to_json()
     assert {

@@ -52,6 +52,7 @@ def test_a_good_certificate_passes_every_step(evidence):
     assert all(step.ok for step in steps)
     assert [step.name for step in steps if not step.checked] == [
         "revealed answers",
+        "re-runs",
         "training overlap",
         "signs of memory",
         "witnessed heads",
@@ -66,6 +67,7 @@ def test_certificate_and_paper_are_enough(evidence):
     assert [step.name for step in steps if not step.checked] == [
         "sealed file",
         "revealed answers",
+        "re-runs",
         "ledger file",
         "training overlap",
         "signs of memory",

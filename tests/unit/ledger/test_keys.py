@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
-from spiritsafe.ledger import KeyPair, encrypt, verify_signature
+from spiritsafe.ledger import KeyPair, count_recipients, encrypt, verify_signature
 
 
 def test_saved_key_is_private_and_loads_again(tmp_path):
@@ -113,3 +113,22 @@ def test_secrets_do_not_print(tmp_path):
     for text in (repr(key), str(key), repr(key._file), str(key._file)):
         assert value["signing_secret"] not in text
         assert value["age_identity"] not in text
+
+
+def test_recipients_are_counted_from_the_header_alone():
+    keys = [KeyPair.generate(name).public for name in ("Eve", "Bob", "Office")]
+    for count in (1, 2, 3):
+        assert count_recipients(encrypt(b"-> X25519 in the text\n---", keys[:count])) == count
+
+
+@pytest.mark.parametrize("change", ["no age file", "other lock", "cut"])
+def test_what_opens_otherwise_than_with_an_age_key_is_refused(change):
+    data = encrypt(b"text", [KeyPair.generate("Eve").public])
+    if change == "no age file":
+        data = b"another half"
+    if change == "other lock":
+        data = data.replace(b"\n---", b"\n-> scrypt c2FsdA 18\nAAAA\n---", 1)
+    if change == "cut":
+        data = data[:60]
+    with pytest.raises(IntegrityError, match="no file that only age keys open"):
+        count_recipients(data)

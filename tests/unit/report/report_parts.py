@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from spiritsafe.core.certificates import OutcomeStatus
 from spiritsafe.core.records import Checkpoint, Message, Parent, Verdict
 from spiritsafe.core.stats import Estimate, GapTest
+from spiritsafe.core.trust import Promise
 from spiritsafe.report import (
     AccuracyPoint,
     Arm,
@@ -169,6 +170,36 @@ def _transcripts() -> tuple[Transcript, ...]:
     )
 
 
+def example_promises() -> tuple[Promise, ...]:
+    return (
+        Promise(
+            name="random cut",
+            text="Which problems became public was drawn by lot.",
+            state="holds",
+            finding="200 of 400 are public, as the bank's root picks",
+            steps=(4, 5),
+            cheat="Draw many banks in private and publish the one whose cut they like.",
+        ),
+        Promise(
+            name="separate keys",
+            text="The maker held no key of this exam.",
+            state="does not hold",
+            finding="self-examined: one key for all parts",
+            steps=(20,),
+            cheat="Play all parts with several keys.",
+        ),
+        Promise(
+            name="history",
+            text="The ledger was not rewritten.",
+            state="not checked here",
+            finding="no witness given",
+            steps=(10, 23),
+            give="--witness FILE",
+            cheat="Win over every witness.",
+        ),
+    )
+
+
 def _verification() -> Verification:
     return Verification(
         separation="self-examined",
@@ -194,6 +225,7 @@ def _verification() -> Verification:
                     "Class A: the Generator ran the weights on the host and reports that no problem left it.",
                     "1 of 400 tries failed or could not be graded; they count as wrong.",
                 ),
+                promises=example_promises(),
             )
             for name, digest in zip(
                 ("SmolLM2-135M-Instruct", "SmolLM2-135M-sums", "SmolLM2-135M-sums-24L"), DIGESTS.values(), strict=True

@@ -22,6 +22,8 @@ def test_steps_certificates_and_separation(data: ReportData) -> None:
     for entry in data.verification.certificates:
         assert entry.digest in words
         assert f"What the certificate of {entry.model} says" in words
+        assert f"What may be relied on in the certificate of {entry.model}" in words
+    assert words.count("The maker held no key of this exam.") == len(data.verification.certificates)
     assert data.verification.ledger_head in words
     assert data.exam is not None
     assert data.exam.paper in words

@@ -1,0 +1,64 @@
+"""What ``exam verify`` says behind its steps: score, statements, and the promises with what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun
+from spiritsafe.core.files import read_json
+from spiritsafe.core.printing import one_line
+from spiritsafe.exam import StepResult, trust_lines, trust_page
+from spiritsafe.ledger import Ledger
+from spiritsafe.report import write_trust_page
+
+__all__ = ["show_trust"]
+
+
+def _say(text: str) -> None:
+    click.echo(one_line(text), err=True)
+
+
+def show_trust(
+    path: Path,
+    steps: Sequence[StepResult],
+    *,
+    ledger: Path | None,
+    reruns: Sequence[Path],
+    long: bool,
+    output: Path | None,
+) -> None:
+    """Print what may be relied on, and write the page where one is wanted.
+
+    Args:
+        path: The certificate; its first step passed.
+        steps: All of the verification.
+        ledger: The one that was given to it.
+        reruns: Those that were given to it; only believed where their step passed.
+        long: All of each promise instead of a line.
+        output: File for the HTML page.
+    """
+    certificate = Certificate.from_json(read_json(path))
+    checked = {step.name for step in steps if step.ok and step.checked}
+    page = trust_page(
+        certificate,
+        steps,
+        entries=Ledger(ledger).entries() if ledger and "ledger file" in checked else None,
+        reruns=[CounterSignedRerun.from_json(read_json(file)) for file in reruns] if "re-runs" in checked else (),
+    )
+    if page.verified:
+        score = page.sealed
+        click.echo("", err=True)
+        _say(
+            f"Verified: {page.model_name} scored {score.value:.1%} [{score.low:.1%}, {score.high:.1%}] "
+            f"on {score.n} sealed problems of {page.task}."
+        )
+        for statement in certificate.statements:
+            _say(f"- {statement}")
+    click.echo("\nWhat may be relied on:", err=True)
+    for line in trust_lines(page, long=long):
+        _say(line)
+    if output is not None:
+        write_trust_page(output, page)

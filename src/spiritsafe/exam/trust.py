@@ -1,0 +1,111 @@
+"""The trust page: what may be relied on, what not, and what a cheater would still have to do.
+
+In: a certificate, the steps of its verification, the ledger and the re-runs that were given with it. Out: a
+:class:`~spiritsafe.core.trust.TrustPage`, one promise after the other, and its lines for a terminal. A failed step
+takes the promises with it that stand on it; nothing behind it counts as checked.
+Exercised by ``pytest tests/unit/exam/test_trust.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry
+from spiritsafe.core.trust import Promise, TrustPage
+from spiritsafe.exam.trust_judges import Finding, View
+from spiritsafe.exam.trust_rules import RULES, Rule
+from spiritsafe.exam.verifying import StepResult
+
+__all__ = ["trust_lines", "trust_page"]
+
+_FIRST = ("certificate file", "certificate signatures", "paper file")
+"""Where one of these fails, nothing that the certificate says is worth anything."""
+
+_GIVE = {
+    "sealed file": "--sealed sealed.age",
+    "ledger file": "--ledger FILE",
+    "witnessed heads": "--ledger FILE --witness FILE",
+    "trusted keys": "--trust KEY_ID",
+    "revealed answers": "--revealed FILE (the examiner opens answers with `exam reveal`)",
+    "re-runs": "--rerun FILE (`exam rerun` makes one)",
+}
+_GOOD_COPY = "a certificate that passes every step"
+
+
+def trust_page(
+    certificate: Certificate,
+    steps: Sequence[StepResult],
+    *,
+    entries: Sequence[LedgerEntry] | None = None,
+    reruns: Sequence[CounterSignedRerun] = (),
+) -> TrustPage:
+    """Judge every promise.
+
+    Args:
+        certificate: The one that was verified.
+        steps: What :func:`spiritsafe.exam.verify` found, all of it.
+        entries: The ledger's, when it was given to the verification.
+        reruns: The re-runs that were given to the verification.
+    """
+    view = View(
+        certificate=certificate,
+        details={step.name: step.detail for step in steps},
+        entries=entries,
+        reruns=reruns,
+    )
+    by_name = {step.name: step for step in steps}
+    return TrustPage(
+        certificate=certificate.content_digest,
+        model_name=certificate.registration.model_name,
+        task=certificate.paper.task,
+        sealed=certificate.result.sealed.accuracy,
+        verified=all(step.ok for step in steps),
+        promises=tuple(_promise(rule, view, by_name) for rule in RULES),
+    )
+
+
+def _promise(rule: Rule, view: View, steps: dict[str, StepResult]) -> Promise:
+    finding = _found(rule, view, steps)
+    remote = view.certificate.result.generator.kind != "local"
+    return Promise(
+        name=rule.name,
+        text=rule.text,
+        state=finding.state,
+        finding=finding.text,
+        steps=tuple(sorted(steps[name].number for name in rule.steps)),
+        give=finding.give,
+        cheat=(rule.remote_cheat if remote else "") or rule.cheat,
+    )
+
+
+def _found(rule: Rule, view: View, steps: dict[str, StepResult]) -> Finding:
+    own = [steps[name] for name in rule.steps]
+    for step in own:
+        if step.checked and not step.ok:
+            return Finding("does not hold", f"step {step.number} ({step.name}) failed: {step.detail}")
+    for step in (*(steps[name] for name in _FIRST), *own):
+        if not step.ok:
+            failed = f"step {step.number} failed: {step.detail}" if step.checked else step.detail
+            return Finding("not checked here", failed, _GOOD_COPY)
+    judged = rule.judge(view)
+    missing = next((step for step in own if not step.checked), None)
+    if missing is None or judged.state == "does not hold":  # what a certificate admits needs no further file
+        return judged
+    return Finding("not checked here", missing.detail, _GIVE[missing.name])
+
+
+def trust_lines(page: TrustPage, *, long: bool = False) -> list[str]:
+    """The page for a terminal: one line a promise, or with evidence and what a cheater would still have to do."""
+    width = max(len(promise.state) for promise in page.promises)
+    lines = []
+    for promise in page.promises:
+        line = f"{promise.state:{width}s}  {promise.text}"
+        if not long:
+            lines.append(line + (f" Give {promise.give}." if promise.give else ""))
+            continue
+        numbers = ", ".join(str(number) for number in promise.steps)
+        lines += [line, f"    found: {promise.finding} (step {numbers})"]
+        if promise.give:
+            lines.append(f"    to check it, give {promise.give}")
+        lines.append(f"    left to a cheater: {promise.cheat}")
+    return lines

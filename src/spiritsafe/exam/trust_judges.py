@@ -1,0 +1,277 @@
+"""Judges: what is to be said of each promise of a certificate, once its steps were run.
+
+In: a :class:`View`. Out: a :class:`Finding`. A judge is only believed where no step failed that its promise stands on
+(:mod:`spiritsafe.exam.trust`); what is promised stands in :mod:`spiritsafe.exam.trust_rules`.
+Exercised by ``pytest tests/unit/exam/test_trust_judges.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry, PublicKey, RegistrationState
+from spiritsafe.core.trust import TrustState
+from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
+from spiritsafe.exam.registration import registration_states
+from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
+
+__all__ = [
+    "Finding",
+    "View",
+    "judge_committed",
+    "judge_complete",
+    "judge_counted",
+    "judge_cut",
+    "judge_decision",
+    "judge_ended",
+    "judge_examiner",
+    "judge_fixed",
+    "judge_fresh",
+    "judge_grades",
+    "judge_history",
+    "judge_keys",
+    "judge_one_model",
+    "judge_rerun",
+    "judge_sealed",
+    "judge_stayed",
+    "judge_studying",
+]
+
+_SIGN = 0.05
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What is judged.
+
+    Attributes:
+        details: What each step of the verification said, by name.
+        entries: The whole ledger as it is now; None when it was not given.
+        reruns: Checked reports of others who asked again.
+    """
+
+    certificate: Certificate
+    details: Mapping[str, str]
+    entries: Sequence[LedgerEntry] | None = None
+    reruns: Sequence[CounterSignedRerun] = ()
+
+    @property
+    def outside_reruns(self) -> list[CounterSignedRerun]:
+        """Those by nobody who took part."""
+        parts = _parts(self.certificate)
+        return [signed for signed in self.reruns if not any(same_holder(signed.report.runner, part) for part in parts)]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A judge's word; ``give`` says what is missing where it was not checked."""
+
+    state: TrustState
+    text: str
+    give: str = ""
+
+
+def _parts(certificate: Certificate) -> tuple[PublicKey, ...]:
+    return certificate.registration.maker, certificate.paper.examiner, certificate.result.host
+
+
+def _times(view: View) -> dict[str, str]:
+    """First time of each kind of entry in the evidence, and of the first opening for this sitting."""
+    certificate = view.certificate
+    entries = [evidence.entry for evidence in certificate.evidence]
+    times: dict[str, str] = {}
+    for entry in entries:
+        times.setdefault(entry.kind, entry.time)
+    opened = opening_entries(entries, certificate.paper, certificate.registration.content_digest)
+    return {**times, "opened": opened[0].time if opened else ""}
+
+
+def judge_committed(view: View) -> Finding:
+    """When the bank was committed to, and when it was first opened for this sitting."""
+    times, header = _times(view), view.certificate.paper
+    return Finding(
+        "holds",
+        f"{header.num_problems} problems were committed to at {times['paper']}; the first was asked after "
+        f"{times['opened']}",
+    )
+
+
+def judge_cut(view: View) -> Finding:
+    """How many problems the lot made public."""
+    header = view.certificate.paper
+    within = f", in each of {len(header.strata)} strata" if header.strata else ""
+    return Finding(
+        "holds", f"{header.num_public} of {header.num_problems} are public, as the bank's root picks{within}"
+    )
+
+
+def judge_sealed(view: View) -> Finding:
+    """Who holds keys to the sealed half, and how often it was opened on record."""
+    header = view.certificate.paper
+    named = ", ".join(key.label for key in (header.examiner, *header.recipients))
+    openings = count_openings([e.entry for e in view.certificate.evidence if e.entry.kind == "access"])
+    opened = sum(
+        entry.kind == "reveal" and entry.body.get("paper_id") == header.paper_id for entry in view.entries or ()
+    )
+    parts = [f"each alone can open it: {named}", f"{openings} openings on record"]
+    if header.reviewers:
+        parts.append(f"read before by the reviewers {', '.join(key.label for key in header.reviewers)}")
+    if opened:
+        parts.append(f"{opened} problems opened to everybody since, in disputes")
+    return Finding("holds", "; ".join(parts))
+
+
+def judge_fresh(view: View) -> Finding:
+    """Whether an endpoint had been sent sealed problems before."""
+    result = view.certificate.result
+    before = [r for r in view.certificate.access if r.exposed and r.num_sealed and r.time < result.started]
+    if before:
+        who = ", ".join(sorted({record.who for record in before}))
+        return Finding("does not hold", f"before this sitting sealed problems went to {who} (from {before[0].time} on)")
+    return Finding("holds", "no operator of an endpoint was sent a sealed problem before this sitting")
+
+
+def judge_fixed(view: View) -> Finding:
+    """What was registered, and that it was registered first."""
+    registration, times = view.certificate.registration, _times(view)
+    sampling = registration.sampling
+    deviates = (
+        f"; deviates from the protocol in {', '.join(registration.deviations)}" if registration.deviations else ""
+    )
+    return Finding(
+        "holds",
+        f"{registration.model_digest[:19]}…, temperature {sampling.temperature:g}, {sampling.max_tokens} tokens, "
+        f"{registration.num_tries} tries, seed {registration.seed}: registered {times['registration']}, first asked "
+        f"after {times['opened']}{deviates}",
+    )
+
+
+def judge_one_model(view: View) -> Finding:
+    """What probes, or a re-run of the same weights, say."""
+    identity, result = view.certificate.result.identity, view.certificate.result
+    if identity is not None:
+        state: TrustState = "cannot be told" if identity.same is None else "holds" if identity.same else "does not hold"
+        return Finding(state, identity.statement)
+    again = [s.report for s in view.outside_reruns if s.report.same_digest and s.report.agrees]
+    if again:
+        return Finding("holds", f"{again[0].runner.label} asked the same weights again: {again[0].statement}")
+    if result.generator.kind == "local":
+        return Finding(
+            "not checked here",
+            "that the registered weights answered is the host's word",
+            "a re-run of the same weights by somebody else: --rerun FILE",
+        )
+    return Finding("cannot be told", "no probes were registered, and nobody outside sees an endpoint's weights")
+
+
+def judge_stayed(view: View) -> Finding:
+    """Class A or B, and to whom the problems are exposed."""
+    exposed = sorted({record.who for record in view.certificate.access if record.exposed})
+    if view.certificate.result.generator.kind != "local":
+        return Finding("does not hold", f"class B: the problems are exposed to {', '.join(exposed)}; use them no more")
+    if exposed:
+        return Finding(
+            "does not hold", f"class A for this model, but the problems are exposed to {', '.join(exposed)} as well"
+        )
+    return Finding("holds", "class A: the weights ran on the host, which reports that no problem left it")
+
+
+def judge_counted(view: View) -> Finding:
+    """All tries by how they ended."""
+    result = view.certificate.result
+    counts: dict[str, int] = {}
+    for outcome in result.outcomes:
+        counts[outcome.status] = counts.get(outcome.status, 0) + 1
+    words = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    left_out = f"; {len(result.not_asked)} problems not asked" if result.not_asked else ""
+    return Finding("holds", f"{len(result.outcomes)} tries: {words}; only correct ones count{left_out}")
+
+
+def judge_ended(view: View) -> Finding:
+    """Why the sitting ended."""
+    return Finding("holds", view.details["ending"])
+
+
+def _states(view: View) -> tuple[RegistrationState, ...]:
+    """This maker's registrations: as the ledger has them now, or as the certificate does."""
+    certificate = view.certificate
+    if view.entries is None:
+        return certificate.registrations
+    return registration_states(view.entries, header=certificate.paper, maker_key=certificate.registration.maker.signing)
+
+
+def judge_complete(view: View) -> Finding:
+    """How each registration of this maker ended."""
+    states = _states(view)
+    count = {kind: sum(state.state == kind for state in states) for kind in ("result", "withdrawn", "open")}
+    words = f"{len(states)} registrations: {count['result']} with a result, {count['withdrawn']} withdrawn"
+    if count["open"]:
+        owed = ", ".join(state.model_name for state in states if state.state == "open")
+        return Finding("does not hold", f"{words}, {count['open']} still open and owed a result: {owed}")
+    return Finding("holds", f"{words}, none open")
+
+
+def judge_history(view: View) -> Finding:
+    """Whether witnesses saw the same ledger."""
+    return Finding("holds", f"{view.details['ledger file']}; {view.details['witnessed heads']}")
+
+
+def judge_grades(view: View) -> Finding:
+    """What opened answers show."""
+    return Finding(
+        "holds", f"{view.details['revealed answers']} ({len(view.certificate.result.outcomes)} tries in all)"
+    )
+
+
+def judge_decision(view: View) -> Finding:
+    """The corrected decision."""
+    correction = view.certificate.correction
+    if correction is None:
+        return Finding("holds", "no claim was registered, so nothing is decided")
+    return Finding("does not hold" if correction.known_before else "holds", correction.statement)
+
+
+def judge_studying(view: View) -> Finding:
+    """The public-sealed test, with what it could have found."""
+    result = view.certificate.result
+    if result.memory is not None and result.memory.p_value < _SIGN:
+        return Finding("does not hold", result.memory_statement)
+    if result.gap.p_value < _SIGN:
+        return Finding("does not hold", result.gap_statement)
+    leak = result.gap.smallest_leak
+    enough = leak is not None and leak <= LARGEST_UNSEEN_LEAK
+    return Finding("holds" if enough else "cannot be told", result.gap_statement)
+
+
+def judge_keys(view: View) -> Finding:
+    """Which parts different keys played."""
+    maker, examiner, host = _parts(view.certificate)
+    who = f"maker {maker.label}, examiner {examiner.label}, host {host.label}"
+    separation = view.certificate.separation
+    return Finding("holds" if separation == "third party" else "does not hold", f"{separation}: {who}")
+
+
+def judge_examiner(view: View) -> Finding:
+    """Whether the examiner's key is a trusted one."""
+    return Finding("holds", view.details["trusted keys"])
+
+
+def judge_rerun(view: View) -> Finding:
+    """What others found who asked again."""
+    outside = view.outside_reruns
+    if not outside:
+        return Finding(
+            "not checked here",
+            "only a party to this exam asked again: " + ", ".join(s.report.runner.label for s in view.reruns),
+            "a re-run by somebody else: --rerun FILE",
+        )
+    disagrees = [signed for signed in outside if not signed.report.agrees]
+    found = " ".join(
+        f"{signed.report.runner.label}, {' and '.join(signed.report.halves)} half: {signed.report.statement}"
+        for signed in disagrees or outside
+    )
+    return Finding("does not hold" if disagrees else "holds", found)

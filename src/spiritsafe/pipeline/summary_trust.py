@@ -1,0 +1,32 @@
+"""What may be relied on in a run's certificates: each is verified once more, with all that lies in the run's directory.
+
+In: a certificate of the run. Out: its promises for the report. Witnesses, trusted keys and re-runs are for others to
+give; the report says which promises wait for them.
+"""
+
+from __future__ import annotations
+
+from spiritsafe.core.certificates import Certificate
+from spiritsafe.core.trust import Promise
+from spiritsafe.exam import SEALED_FILE, trust_page, verify
+from spiritsafe.ledger import Ledger
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.examine import ledger_path, paper_path
+
+__all__ = ["promises_of"]
+
+
+def promises_of(context: RunContext, name: str, certificate: Certificate) -> tuple[Promise, ...]:
+    """All promises of the certificate of the model of this name.
+
+    Raises:
+        SourceError: A file of the run is missing.
+    """
+    paper, ledger = paper_path(context), ledger_path(context)
+    steps = verify(
+        context.stage("exam").path / f"{name}.certificate.json",
+        paper=paper,
+        ledger=ledger,
+        sealed=paper / SEALED_FILE,
+    )
+    return trust_page(certificate, steps, entries=Ledger(ledger).entries()).promises

@@ -1,0 +1,167 @@
+"""The operator of an endpoint: logs prompts, swaps models, lies on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exam_parts import SAMPLING, ToyModel, make_stage
+
+from attack_parts import caught, passes
+from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body
+from spiritsafe.core.errors import EndpointError
+from spiritsafe.core.promises import Budget
+from spiritsafe.exam import RegistrationTerms, exposures, register, sit, trust_page
+from spiritsafe.exam.probing import PROBES
+from spiritsafe.rollouts import RemoteConfig, RemoteGenerator
+
+Start = Callable[[Answer], FakeEndpoint]
+
+
+class Voices(ToyModel):
+    """Answers probes with one voice after the other, a round each."""
+
+    def __init__(self, *voices: str) -> None:
+        said = iter([voice for voice in voices for _ in PROBES])
+        super().__init__(
+            kind="remote",
+            reply=lambda prompt, _: (next(said), "stop") if prompt.problem_id.startswith("probe-") else None,
+        )
+
+
+def test_another_model_during_the_sitting(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=8)
+    certificate = stage.certificate(Voices("one", "two", "two"), num_probes=3)
+    caught(stage.verify(), "one model", "The model behind the endpoint changed during the sitting")
+    assert any("These scores are of no one model" in statement for statement in certificate.statements)
+
+
+def test_another_model_that_spares_the_probes_passes_and_the_page_says_so(tmp_path: Path) -> None:
+    """Whoever knows the probes answers them with the old model, and the questions with a better one."""
+    stage = make_stage(tmp_path, count=8)
+    certificate = stage.certificate(Voices("old", "old", "old"), num_probes=3)
+    passes(stage.verify())
+    found = trust_page(certificate, stage.verify()).of("one model")
+    assert found.state == "holds"
+    assert "could answer them with another model" in found.finding
+    assert found.cheat.startswith("Know the probes")
+
+
+def test_prompts_that_are_logged_are_on_record_as_exposed(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=8)
+    kept: list[str] = []
+    spy = ToyModel(name="spy", kind="remote", reply=lambda p, _: kept.append(p.messages[-1].content))
+    certificate = stage.certificate(spy)
+    assert len(kept) == 9  # each problem, and one probe
+    assert [record.exposed for record in certificate.access] == [False, True]
+    assert any(statement.startswith("Class B: ") for statement in certificate.statements)
+    records = [r for r in exposures(stage.ledger.entries(), stage.paper.header) if r.party == "spy (remote)"]
+    assert len(records) == 8
+    assert all(record.has for record in records)
+    assert trust_page(certificate, stage.verify()).of("stayed").state == "does not hold"
+    later = stage.certificate(ToyModel(name="later"), name="later")
+    assert any(statement == "Sealed problems are exposed to: spy (remote)." for statement in later.statements)
+    page = trust_page(later, stage.verify("later"), entries=stage.ledger.entries())
+    assert page.of("fresh").state == "does not hold"
+
+
+def lie(body: bytes, **more: Any) -> Answer:
+    """Honest to probes, so that the sitting begins; then this."""
+
+    def answer(request: dict[str, Any]) -> str | HttpReply:
+        if request["messages"][-1]["content"] in PROBES:
+            return "Yes."
+        return HttpReply(body=body, **more)
+
+    return answer
+
+
+def usage(**counts: Any) -> bytes:
+    return chat_body("The answer is 1.", usage=counts)
+
+
+LIES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "garbage": (b"\x00\xff<html>", {}),
+    "empty": (b"", {}),
+    "deep": (b"[" * 100_000, {}),
+    "wrong type": (json.dumps({"choices": "many"}).encode(), {}),
+    "no choice": (json.dumps({"choices": []}).encode(), {}),
+    "cut": (b'{"choices": [', {"promised_bytes": 5000}),
+    "huge": (chat_body("9" * 30_000_000), {}),
+    "negative counts": (usage(prompt_tokens=-5, completion_tokens=-1_000_000), {}),
+    "huge counts": (usage(prompt_tokens=10**18, completion_tokens=10**18), {}),
+    "counts of a wrong type": (usage(prompt_tokens="7", completion_tokens=[1]), {}),
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_lies_on_the_wire_end_as_wrong_answers_with_believable_counts(
+    tmp_path: Path, fake_endpoint: Start, what: str
+) -> None:
+    body, more = LIES[what]
+    stage = make_stage(tmp_path, count=2)
+    config = RemoteConfig(timeout_s=20.0, max_tries=1)
+    with RemoteGenerator(fake_endpoint(lie(body, **more)).url, "liar", config=config) as generator:
+        registration = register(
+            ledger=stage.ledger,
+            paper=stage.paper,
+            maker=stage.maker,
+            model_name="liar",
+            model_digest=generator.describe().digest,
+            sampling=SAMPLING,
+            hypothesis="none",
+            terms=RegistrationTerms(budget=Budget(max_tokens=100_000)),
+        )
+        certificate = sit(
+            paper=stage.papers,
+            registration=registration,
+            generator=generator,
+            task=stage.task,
+            ledger=stage.ledger,
+            examiner=stage.examiner,
+            directory=tmp_path / "sitting",
+        )
+    passes(stage.verify())
+    result = certificate.result
+    assert len(result.outcomes) == 2
+    if "counts" not in what:
+        assert {outcome.status for outcome in result.outcomes} == {"error"}
+    assert result.sealed.accuracy.n == 1
+    for outcome in result.outcomes:
+        assert 0 <= outcome.num_tokens <= SAMPLING.max_tokens
+        assert 0 <= outcome.num_prompt_tokens < 10_000
+
+
+class Doubling(ToyModel):
+    def generate(self, prompts, sampling):
+        for attempt in super().generate(prompts, sampling):
+            yield attempt
+            if not attempt.problem_id.startswith("probe-"):
+                yield attempt
+
+
+class Renaming(ToyModel):
+    def generate(self, prompts, sampling):
+        for attempt in super().generate(prompts, sampling):
+            probe = attempt.problem_id.startswith("probe-")
+            yield attempt if probe else attempt.model_copy(update={"problem_id": "another"})
+
+
+class Silent(ToyModel):
+    def generate(self, prompts, sampling):
+        attempts = list(super().generate(prompts, sampling))
+        yield from attempts if prompts[0].problem_id.startswith("probe-") else attempts[:-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(Doubling, "that was not asked"), (Renaming, "that was not asked"), (Silent, "left . of . tries open")],
+)
+def test_answers_that_nobody_asked_for_or_that_are_missing(tmp_path: Path, kind: type[ToyModel], words: str) -> None:
+    stage = make_stage(tmp_path, count=8)
+    with pytest.raises(EndpointError, match=words):
+        stage.certificate(kind(kind="remote"))
+    assert [entry.kind for entry in stage.ledger.entries()] == ["paper", "registration", "access"]

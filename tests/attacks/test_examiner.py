@@ -1,0 +1,116 @@
+"""The examiner and author: swaps problems, picks the cut, lets a friend in, changes the grader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from exam_parts import Forger, ToyModel, ToyTask, make_stage
+
+from attack_parts import MALLORY, caught, exam, passes
+from spiritsafe.core.errors import ProcedureError, SpiritsafeError
+from spiritsafe.exam import PaperTerms, load_private, seal, sign_off, trust_page
+from spiritsafe.exam.paper import open_sealed
+from spiritsafe.ledger import KeyPair, Ledger, encrypt
+
+
+@pytest.fixture
+def forger(tmp_path: Path) -> Forger:
+    return exam(tmp_path)
+
+
+def test_a_problem_swapped_after_the_commitment(forger: Forger) -> None:
+    paper = forger.stage.paper
+    first = paper.problems[0]
+    easier = first.model_copy(update={"problem": first.problem.model_copy(update={"facts": {"answer": 0}})})
+    swapped = paper.model_copy(update={"problems": (easier, *paper.problems[1:])})
+    (forger.stage.papers / "paper.json").write_bytes(swapped.canonical())
+    caught(forger.verify(), "paper bank", f"Problem {first.index} is not the one committed to")
+
+
+def test_a_commitment_swapped_with_its_problem(forger: Forger) -> None:
+    paper = forger.stage.paper
+    first = paper.problems[0]
+    easier = first.model_copy(update={"problem": first.problem.model_copy(update={"facts": {"answer": 0}})})
+    commitments = list(paper.commitments)
+    commitments[first.index] = easier.commitment
+    swapped = paper.model_copy(update={"problems": (easier, *paper.problems[1:]), "commitments": tuple(commitments)})
+    (forger.stage.papers / "paper.json").write_bytes(swapped.canonical())
+    caught(forger.verify(), "paper bank", "The commitments do not hash to the bank's root")
+
+
+def test_a_cut_that_was_picked(forger: Forger) -> None:
+    paper = forger.stage.paper
+    sealed = open_sealed(forger.stage.papers, paper, forger.stage.examiner)
+    picked = tuple(sorted((*paper.problems[1:], sealed.problems[0]), key=lambda problem: problem.index))
+    (forger.stage.papers / "paper.json").write_bytes(paper.model_copy(update={"problems": picked}).canonical())
+    caught(forger.verify(), "paper split", "public")
+
+
+def test_another_paper_in_its_place(forger: Forger, tmp_path: Path) -> None:
+    other = make_stage(tmp_path / "other", count=8, secret=bytes(32))
+    caught(forger.verify(paper=other.papers), "paper file", "another paper than the certificate's")
+
+
+def test_another_sealed_half_in_its_place(forger: Forger, tmp_path: Path) -> None:
+    fake = tmp_path / "fake.age"
+    fake.write_bytes(encrypt(b"easier problems", [forger.stage.examiner.public]))
+    caught(forger.verify(sealed=fake), "sealed file", "not the one committed to")
+
+
+def test_a_sealed_half_that_a_secret_friend_can_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritsafe.exam.sealing.encrypt", lambda data, keys: encrypt(data, [*keys, MALLORY.public]))
+    stage = make_stage(tmp_path, count=8)
+    assert MALLORY.decrypt((stage.papers / "sealed.age").read_bytes())
+    stage.certificate(ToyModel())
+    steps = stage.verify()
+    caught(steps, "sealed file", "can be opened by others than the 1 named")
+    passes(stage.verify(sealed=None))  # who does not have the file cannot tell
+
+
+def test_an_examiner_who_hands_the_problems_to_the_maker_is_not_caught_by_the_gap(tmp_path: Path) -> None:
+    """Whoever learns both halves alike leaves no gap: that is the examiner's word, and the page says so."""
+    stage = make_stage(tmp_path, count=40)
+    sealed = open_sealed(stage.papers, stage.paper, stage.examiner)
+    everything = stage.public_ids() | {problem.problem.id for problem in sealed.problems}
+    certificate = stage.certificate(ToyModel(skill=0.1, studied=everything))
+    assert certificate.result.sealed.accuracy.value == 1.0
+    passes(stage.verify())
+    page = trust_page(certificate, stage.verify())
+    assert page.of("not studying").state != "does not hold"
+    assert "told by its holder" in page.of("sealed").cheat
+    assert "Who saw the sealed half itself is not found by this" in page.of("not studying").cheat
+
+
+def test_a_verifier_of_another_version(forger: Forger) -> None:
+    stage = forger.stage
+    registration = stage.register(ToyModel(name="next"))
+    stage.task = ToyTask()
+    stage.task.verifier.version = "2"
+    try:
+        with pytest.raises(ProcedureError, match=r"was sealed with toy:sums.* toy/1, this is .* toy/2"):
+            stage.sit(ToyModel(name="next"), registration, "next")
+    finally:
+        del stage.task.verifier.version
+    value = forger.value
+    value["paper"]["verifier"] = "toy/2"
+    forger.write(value)
+    caught(forger.verify(), "paper file", "another paper than the certificate's")
+
+
+def test_sign_offs_that_the_examiner_gives_to_the_own_problems(tmp_path: Path) -> None:
+    eve, path = KeyPair.generate("Eve"), tmp_path / "bank.jsonl"
+    lines = [json.dumps({"family": "number", "question": f"{k}?", "answer": str(k)}) for k in range(4)]
+    path.write_text("\n".join(lines))
+    sign_off(path, name="own", reviewer=eve, output=path)
+    with pytest.raises(SpiritsafeError, match=r"examiner"):
+        seal(
+            load_private(path, name="own"),
+            count=4,
+            ledger=Ledger(tmp_path / "ledger.jsonl"),
+            directory=tmp_path / "paper",
+            examiner=eve,
+            terms=PaperTerms(reviewers=[eve.public], num_signoffs=1),
+        )
+    assert not (tmp_path / "paper" / "paper.json").exists()

@@ -1,0 +1,208 @@
+"""The host of the sitting: drops failures, picks problems, edits grades and words, replays certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exam_parts import Forger, ToyModel, make_stage
+
+from attack_parts import caught, exam, passes, reissue
+from spiritsafe.core.certificates import Revealed
+from spiritsafe.core.files import read_json
+from spiritsafe.core.promises import Budget
+from spiritsafe.exam import reveal, trust_page
+from spiritsafe.ledger import Ledger
+
+
+@pytest.fixture
+def forger(tmp_path: Path) -> Forger:
+    return exam(tmp_path)
+
+
+def wrong_ones(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [outcome for outcome in result["outcomes"] if outcome["status"] != "correct"]
+
+
+def test_failures_dropped_from_the_outcomes(forger: Forger) -> None:
+    value = forger.value
+    value["result"]["outcomes"].remove(wrong_ones(value["result"])[0])
+    forger.write(value)
+    caught(forger.verify(), "every problem counted", "7 outcomes for 8 committed tries")
+
+
+def test_a_success_counted_twice_for_a_failure(forger: Forger) -> None:
+    value = forger.value
+    outcomes = value["result"]["outcomes"]
+    bad = outcomes.index(wrong_ones(value["result"])[0])
+    good = next(outcome for outcome in outcomes if outcome["status"] == "correct")
+    outcomes[bad] = {**good}
+    forger.write(value)
+    caught(forger.verify(), "every problem counted", "is missing or out of order")
+
+
+def test_a_picked_subset_called_not_asked(forger: Forger) -> None:
+    value = forger.value
+    bad = wrong_ones(value["result"])[0]
+    value["result"]["outcomes"].remove(bad)
+    value["result"].update(not_asked=[bad["index"]], ending="budget exhausted")
+    forger.write(value)
+    step = caught(forger.verify(), "ending", "")
+    assert "they were picked" in step.detail or "never registered" in step.detail
+
+
+def test_an_end_where_the_score_looked_good(tmp_path: Path) -> None:
+    """The last problems of the order are left out, as a budget would: but there was room for more."""
+    stage = make_stage(tmp_path, count=8)
+    forger = Forger(stage, stage.certificate(ToyModel(), budget=Budget(max_tokens=100_000)))
+    from spiritsafe.exam.places import asking_order
+
+    last = asking_order(forger.certificate.paper, None)[-1]
+    value = forger.value
+    result = value["result"]
+    gone = next(outcome for outcome in result["outcomes"] if outcome["index"] == last)
+    result["outcomes"].remove(gone)
+    result.update(
+        not_asked=[last],
+        ending="budget exhausted",
+        num_tokens=result["num_tokens"] - gone["num_tokens"],
+        num_prompt_tokens=result["num_prompt_tokens"] - gone["num_prompt_tokens"],
+    )
+    forger.write(value)
+    caught(forger.verify(), "ending", "there was room for another question")
+
+
+EDITS: dict[str, Any] = {
+    "a grade": lambda r: wrong_ones(r)[0].update(status="correct", score=1.0),
+    "the score": lambda r: r["sealed"]["accuracy"].update(value=0.99),
+    "the interval": lambda r: r["sealed"]["accuracy"].update(low=0.9),
+    "the test of the gap": lambda r: r["gap"].update(p_value=0.9),
+    "what the gap means": lambda r: r.update(gap_statement="No sign of studying."),
+    "tokens": lambda r: r.update(num_tokens=1),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_a_result_edited_and_signed_again(forger: Forger, what: str) -> None:
+    value = forger.value
+    EDITS[what](value["result"])
+    forger.write(value)
+    caught(forger.verify(), "numbers", "do")
+
+
+def test_a_result_edited_where_no_number_follows(forger: Forger) -> None:
+    value = forger.value
+    value["result"]["finished"] = "2030-01-01T00:00:00.000Z"
+    forger.write(value)
+    caught(forger.verify(), "result in ledger", "digest of another result")
+
+
+def test_statements_and_separation_edited(forger: Forger) -> None:
+    for change, words in (
+        ({"statements": ["Perfectly safe."]}, "do not follow from the evidence"),
+        ({"separation": "self-examined"}, "does not follow from the keys"),
+    ):
+        forger.write({**forger.value, **change})
+        caught(forger.verify(), "statements", words)
+
+
+def test_an_access_left_out(forger: Forger) -> None:
+    value = forger.value
+    value["access"] = value["access"][:1]
+    forger.write(value)
+    caught(forger.verify(), "access history", "not the ledger's")
+
+
+def test_a_certificate_replayed_for_another_paper(forger: Forger, tmp_path: Path) -> None:
+    other = make_stage(tmp_path / "other", count=8, secret=bytes(32))
+    caught(forger.verify(paper=other.papers, ledger=other.ledger.path), "paper file", "another paper")
+
+
+def test_a_certificate_replayed_for_another_model(forger: Forger) -> None:
+    value = forger.value
+    value["registration"] = read_rival(forger)["registration"]
+    forger.write(value)
+    caught(forger.verify(), "registration", "answers another registration")
+    value = forger.value
+    value["result"] = read_rival(forger)["result"]
+    forger.write(value)
+    caught(forger.verify(), "registration", "answers another registration")
+    value["registration"] = read_rival(forger)["registration"]
+    forger.write(value)
+    caught(forger.verify(), "procedure", "another registration")
+
+
+def read_rival(forger: Forger) -> dict[str, Any]:
+    value: dict[str, Any] = read_json(forger.stage.root / "rival" / "certificate.json")
+    return value
+
+
+def test_a_certificate_replayed_under_another_ledger(forger: Forger) -> None:
+    stage = forger.stage
+    fork = Ledger(stage.root / "fork.jsonl")
+    for entry in stage.ledger.entries():
+        fork.append(entry.kind, entry.body, stage.maker if entry.kind == "registration" else stage.examiner)
+    assert fork.verify().ok
+    caught(forger.verify(ledger=fork.path), "ledger file", "it was rewritten")
+
+
+def test_wrong_grades_from_the_start_show_when_an_answer_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the answers can show it: the verdicts were committed so. One of the reader's choice is opened."""
+    stage = make_stage(tmp_path, count=8)
+    with monkeypatch.context() as bribed:
+        honest = stage.task.grade
+        bribed.setattr(
+            stage.task,
+            "grade",
+            lambda problem, text: honest(problem, text).model_copy(update={"status": "correct", "score": 1.0}),
+        )
+        certificate = stage.certificate(ToyModel(skill=0.0))
+    assert certificate.result.sealed.accuracy.value == 1.0
+    passes(stage.verify())
+    assert trust_page(certificate, stage.verify()).of("grades").state == "not checked here"
+    output = tmp_path / "opened.json"
+    reveal(
+        paper=stage.papers,
+        registration=certificate.registration,
+        journal=tmp_path / "sitting" / "answers.jsonl",
+        examiner=stage.examiner,
+        ledger=stage.ledger,
+        index=3,
+        sample_index=0,
+        reason="of my own choice",
+        output=output,
+    )
+    passes(stage.verify(revealed=[output]))
+    opened = Revealed.from_json(read_json(output))
+    assert opened.verdict is not None
+    assert opened.verdict["status"] == "correct"
+    assert stage.task.grade(opened.problem.problem, str(opened.attempt["text"])).status == "wrong"
+
+
+def test_an_opened_answer_that_was_exchanged(forger: Forger) -> None:
+    stage, output = forger.stage, forger.stage.root / "opened.json"
+    opened = reveal(
+        paper=stage.papers,
+        registration=forger.certificate.registration,
+        journal=stage.root / "sitting" / "answers.jsonl",
+        examiner=stage.examiner,
+        ledger=stage.ledger,
+        index=3,
+        sample_index=0,
+        reason="doubt",
+        output=output,
+    )
+    better = opened.model_copy(update={"attempt": {**opened.attempt, "text": "The right answer."}})
+    output.write_bytes(better.canonical())
+    caught(forger.verify(revealed=[output]), "revealed answers", "does not hold the answer and verdict")
+
+
+def test_a_certificate_issued_twice_stays_the_same_result(forger: Forger) -> None:
+    """Certifying again over a longer ledger changes nothing but what was registered since."""
+    again = reissue(forger)
+    passes(forger.verify())
+    assert again.result == forger.certificate.result
+    assert len(again.registrations) == 3

@@ -1,0 +1,226 @@
+"""The maker: sits first and registers later, tries twice, hides what went badly, swaps what was registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from exam_parts import SAMPLING, Forger, ToyModel, make_stage
+
+from attack_parts import about, caught, exam, passes, tell_anew
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.certificates import RegistrationState
+from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
+from spiritsafe.core.promises import Claim
+from spiritsafe.core.records import Sampling
+from spiritsafe.exam import seal, trust_page
+from spiritsafe.exam.certifying import statements_of
+from spiritsafe.ledger import Ledger
+
+CLAIM = Claim(kind="score at least", score=0.3)
+
+
+@pytest.fixture
+def forger(tmp_path: Path) -> Forger:
+    return exam(tmp_path)
+
+
+def test_sitting_without_a_registration(forger: Forger) -> None:
+    stage, model = forger.stage, ToyModel(name="eager")
+    invented = forger.certificate.registration.model_copy(
+        update={"model_name": "eager", "model_digest": model.describe().digest}
+    )
+    with pytest.raises(ProcedureError, match="This sitting is not registered in the ledger"):
+        stage.sit(model, invented, "eager")
+    assert model.asked == []
+
+
+def test_registering_after_the_sitting(forger: Forger) -> None:
+    """Examiner and maker tell the ledger anew, so that the registration follows the sitting, and certify that."""
+    stage = forger.stage
+    tell_anew(
+        stage,
+        lambda entries: [
+            entries[0],
+            entries[2],
+            entries[1].model_copy(update={"time": entries[2].time}),
+            *entries[3:],
+        ],
+    )
+    value = forger.value
+    head = stage.ledger.head(stage.examiner)
+    value["head"] = head.to_json()
+    value["evidence"] = [stage.ledger.evidence(index, head).to_json() for index in range(4)]
+    forger.write(value)
+    caught(forger.verify(ledger=None), "procedure", "out of order: paper, registration, opening, result")
+
+
+def test_a_second_try_of_the_same_registration(forger: Forger) -> None:
+    stage, model = forger.stage, ToyModel()
+    with pytest.raises(ProcedureError, match="has ended already"):
+        stage.sit(model, forger.certificate.registration, "again")
+    assert model.asked == []
+
+
+def test_a_second_try_by_another_registration_draws_no_new_luck_and_decides_nothing(forger: Forger) -> None:
+    stage = forger.stage
+    again = stage.certificate(ToyModel(), name="again", claim=CLAIM)
+
+    def graded(certificate: object) -> list[tuple[int, str]]:
+        return [(o.index, o.status) for o in certificate.result.outcomes]  # type: ignore[attr-defined]
+
+    assert graded(again) == graded(forger.certificate)
+    assert again.correction is not None
+    assert again.correction.finding == "undecided"
+    assert "it was no prediction" in again.correction.statement
+    assert [state.model_name for state in again.registrations].count("toy-model") == 2
+
+
+def test_a_secret_try_in_a_ledger_of_the_makers_own(forger: Forger, tmp_path: Path) -> None:
+    """The maker alone cannot: the paper is not in that ledger, and the sealed half does not open."""
+    stage = forger.stage
+    shown, stage.ledger = stage.ledger, Ledger(tmp_path / "secret.jsonl")
+    with pytest.raises(ProcedureError, match="This paper is not in the ledger"):
+        stage.register(ToyModel(name="secret"))
+    stage.ledger = shown
+    with pytest.raises(IntegrityError, match=r"Mary Maker .* cannot open this"):
+        stage.maker.decrypt((stage.papers / "sealed.age").read_bytes())
+
+
+def test_a_secret_try_in_a_ledger_that_the_examiner_lends(forger: Forger, tmp_path: Path) -> None:
+    """With the examiner's help the try succeeds; its certificate does not verify against the ledger that is shown."""
+    stage = forger.stage
+    shown = stage.ledger.path
+    stage.ledger = Ledger(tmp_path / "secret.jsonl")
+    stage.ledger.append("paper", dict(forger.certificate.evidence[0].entry.body), stage.examiner)
+    stage.certificate(ToyModel(name="secret", skill=1.0), name="secret")
+    passes(stage.verify("secret"))
+    caught(stage.verify("secret", ledger=shown), "ledger file", "it was rewritten")
+
+
+def test_an_open_registration_is_owed_and_said_to_be(forger: Forger) -> None:
+    stage = forger.stage
+    stage.register(ToyModel(name="the silent one"))
+    page = trust_page(forger.certificate, stage.verify(), entries=stage.ledger.entries())
+    assert page.of("nothing left out").state == "does not hold"
+    assert page.of("nothing left out").finding.endswith("1 still open and owed a result: the silent one")
+    later = stage.certificate(ToyModel(name="later"), name="later")
+    assert [state.state for state in later.registrations if state.model_name == "the silent one"] == ["open"]
+    assert any("1 open" in statement for statement in later.statements)
+
+
+@pytest.mark.parametrize("hidden", ["a failure", "the silent one"])
+def test_a_bad_result_or_an_open_registration_left_out_of_the_certificate(forger: Forger, hidden: str) -> None:
+    stage = forger.stage
+    stage.register(ToyModel(name="the silent one"))
+    good = stage.certificate(ToyModel(name="late", skill=1.0), name="late")
+    forger.certificate = good
+    value = forger.value
+    value["registrations"] = [state for state in value["registrations"] if state["model_name"] != hidden]
+    value["statements"] = list(
+        statements_of(
+            header=good.paper,
+            registration=good.registration,
+            result=good.result,
+            access=good.access,
+            registrations=[RegistrationState.from_json(state) for state in value["registrations"]],
+            correction=good.correction,
+        )
+    )
+    forger.write(value)
+    caught(forger.verify(), "ledger file", "The certificate leaves out registrations of this maker")
+    passes(forger.verify(ledger=None))  # only the ledger can tell
+    left_out = trust_page(good, forger.verify(ledger=None)).of("nothing left out")
+    assert left_out.state in ("not checked here", "does not hold")
+
+
+def test_a_result_that_the_maker_wrote_instead_of_the_examiner(forger: Forger) -> None:
+    stage = forger.stage
+
+    def usurp(entries: list) -> list:
+        return [
+            entry.model_copy(
+                update={"signature": entry.signature.model_copy(update={"key": stage.maker.public.signing})}
+            )
+            if entry.kind == "result" and about(entry, "toy-model", stage)
+            else entry
+            for entry in entries
+        ]
+
+    tell_anew(stage, usurp)
+    value = forger.value
+    head = stage.ledger.head(stage.examiner)
+    value["head"] = head.to_json()
+    value["evidence"] = [stage.ledger.evidence(index, head).to_json() for index in range(4)]
+    forger.write(value)
+    caught(forger.verify(ledger=None), "procedure", "result entry is not signed by the examiner")
+
+
+SWAPS = {
+    "model": ({"model_digest": digest("better model")}, "answers another registration"),
+    "sampler": ({"sampling": {**SAMPLING.to_json(), "temperature": 0.0}}, "answers another registration"),
+    "seed": ({"seed": 5}, "answers another registration"),
+    "tries": ({"num_tries": 2}, "answers another registration"),
+    "hypothesis": ({"hypothesis": "what came out"}, "answers another registration"),
+}
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_what_was_registered_swapped_in_the_certificate(forger: Forger, what: str) -> None:
+    change, words = SWAPS[what]
+    forger.write({**forger.value, "registration": {**forger.value["registration"], **change}})
+    caught(forger.verify(), "registration", words)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"), [("seed", "The seed is not the one that paper and model fix"), ("hypothesis", "another registr")]
+)
+def test_what_was_registered_swapped_all_over(forger: Forger, what: str, words: str) -> None:
+    """Registration, result and signature fit each other; a chosen seed shows by itself, the rest in the ledger."""
+    value = forger.value
+    value["registration"][what] = SWAPS[what][0][what]
+    value["result"]["registration"] = digest(value["registration"])
+    forger.write(value)
+    caught(forger.verify(), "registration" if what == "seed" else "procedure", words)
+
+
+def test_another_model_at_the_sitting(forger: Forger) -> None:
+    stage = forger.stage
+    registration = stage.register(ToyModel(name="weak"))
+    strong = ToyModel(name="strong", skill=1.0)
+    with pytest.raises(ProcedureError, match=r"strong has digest .*; registered is "):
+        stage.sit(strong, registration, "weak")
+    assert strong.asked == []
+
+
+def test_another_sampler_at_the_sitting(forger: Forger) -> None:
+    class Sneaky(ToyModel):
+        def generate(self, prompts, sampling):
+            return super().generate(prompts, Sampling(temperature=0.0, max_tokens=sampling.max_tokens))
+
+    with pytest.raises(EndpointError, match="did not sample as registered"):
+        forger.stage.certificate(Sneaky(name="sneaky"), name="sneaky")
+
+
+def test_a_paper_that_the_maker_studied(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=60)
+    certificate = stage.certificate(ToyModel(skill=0.1, studied=stage.public_ids()))
+    assert certificate.result.gap_statement.startswith("A sign of studying")
+    found = trust_page(certificate, stage.verify()).of("not studying")
+    assert found.state == "does not hold"
+
+
+def test_the_same_bank_sealed_again_until_the_cut_pleases_is_on_record(tmp_path: Path) -> None:
+    """Each published paper stands in the ledger; that none was drawn and thrown away before is the examiner's word."""
+    stage = make_stage(tmp_path, count=8)
+    seal(
+        stage.task,
+        count=8,
+        ledger=stage.ledger,
+        directory=tmp_path / "second",
+        examiner=stage.examiner,
+        secret=bytes(32),
+    )
+    assert [entry.kind for entry in stage.ledger.entries()] == ["paper", "paper"]
+    certificate = stage.certificate(ToyModel())
+    assert "draw many banks in private" in trust_page(certificate, stage.verify()).of("random cut").cheat

@@ -1,0 +1,301 @@
+"""Each promise flips when its evidence is removed or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exam_parts import SAMPLING, Stage, ToyModel, make_stage
+
+from spiritsafe.core.certificates import Certificate
+from spiritsafe.core.files import read_json
+from spiritsafe.core.promises import Claim
+from spiritsafe.core.trust import Promise, TrustPage
+from spiritsafe.exam import load_rerun, rerun, trust_page
+from spiritsafe.exam.revealing import reveal
+from spiritsafe.ledger import KeyPair, Ledger, witness
+
+SAM, WANDA = KeyPair.generate("Sam Stranger"), KeyPair.generate("Wanda Witness")
+
+
+class Scene:
+    """A third-party exam with all that can be given to its verification."""
+
+    def __init__(self, root: Path, model: ToyModel | None = None, *, count: int = 40, **terms: Any) -> None:
+        self.stage: Stage = make_stage(root, count=count)
+        self.model = model or ToyModel(name="pupil")  # whose luck happens to leave no gap
+        self.certificate: Certificate = self.stage.certificate(self.model, **terms)
+
+    def page(self, name: str = "sitting", **options: Any) -> TrustPage:
+        """All that is there is given, but for what ``options`` say."""
+        stage = self.stage
+        paths = options.get("reruns", [p for p in (stage.root / "rerun.json",) if p.exists()])
+        opened, seen = stage.root / "opened.json", stage.root / "wanda.jsonl"
+        given = {
+            "revealed": [p for p in (opened,) if p.exists()],
+            "witnesses": [p for p in (seen,) if p.exists()],
+            "trusted_keys": [stage.examiner.public.key_id],
+            **options,
+            "reruns": paths,
+        }
+        steps = stage.verify(name, **given)
+        certificate = Certificate.from_json(read_json(stage.root / name / "certificate.json"))
+        with_ledger = given.get("ledger", stage.ledger.path) is not None
+        return trust_page(
+            certificate,
+            steps,
+            entries=stage.ledger.entries() if with_ledger else None,
+            reruns=[load_rerun(path, certificate=certificate) for path in paths],
+        )
+
+    def of(self, promise: str, name: str = "sitting", **options: Any) -> Promise:
+        return self.page(name, **options).of(promise)
+
+    def rerun(self, runner: KeyPair = SAM, model: ToyModel | None = None) -> None:
+        stage = self.stage
+        rerun(
+            stage.root / "sitting" / "certificate.json",
+            paper=stage.papers,
+            generator=model or self.model,
+            task=stage.task,
+            runner=runner,
+            output=stage.root / "rerun.json",
+        )
+
+    def reveal(self) -> None:
+        stage = self.stage
+        reveal(
+            paper=stage.papers,
+            registration=self.certificate.registration,
+            journal=stage.root / "sitting" / "answers.jsonl",
+            examiner=stage.examiner,
+            ledger=stage.ledger,
+            index=0,
+            sample_index=0,
+            reason="a look",
+            output=stage.root / "opened.json",
+        )
+
+    def witness(self) -> None:
+        witness(Ledger(self.stage.ledger.path), own=Ledger(self.stage.root / "wanda.jsonl"), key=WANDA, name="exams")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_with_all_evidence_every_promise_of_a_good_exam_holds_but_for_power(scene: Scene) -> None:
+    scene.rerun()
+    scene.reveal()
+    scene.witness()
+    page = scene.page()
+    assert page.verified
+    states = {promise.name: promise.state for promise in page.promises}
+    assert states.pop("not studying") == "cannot be told"  # 40 problems are too few
+    assert set(states.values()) == {"holds"}, states
+
+
+@pytest.mark.parametrize(
+    ("promise", "missing", "give"),
+    [
+        ("sealed", {"sealed": None}, "--sealed"),
+        ("sealed", {"ledger": None, "witnesses": []}, "--ledger"),
+        ("fresh", {"ledger": None, "witnesses": []}, "--ledger"),
+        ("nothing left out", {"ledger": None, "witnesses": []}, "--ledger"),
+        ("decision", {"ledger": None, "witnesses": []}, "--ledger"),
+        ("history", {"witnesses": []}, "--witness"),
+        ("grades", {"revealed": []}, "--revealed"),
+        ("examiner", {"trusted_keys": []}, "--trust"),
+        ("re-run", {"reruns": []}, "--rerun"),
+        ("one model", {"reruns": []}, "--rerun"),
+    ],
+)
+def test_without_its_evidence_a_promise_is_not_checked_and_says_what_to_give(
+    scene: Scene, promise: str, missing: dict[str, Any], give: str
+) -> None:
+    scene.rerun()
+    scene.reveal()
+    scene.witness()
+    assert scene.of(promise).state == "holds"
+    found = scene.of(promise, **missing)
+    assert found.state == "not checked here"
+    assert give in found.give
+
+
+def break_paper(scene: Scene) -> None:
+    """The public problems are swapped for easier ones."""
+    paper = scene.stage.paper
+    first = paper.problems[0]
+    easier = first.model_copy(update={"problem": first.problem.model_copy(update={"facts": {"answer": 0}})})
+    changed = paper.model_copy(update={"problems": (easier, *paper.problems[1:])})
+    (scene.stage.papers / "paper.json").write_bytes(changed.canonical())
+
+
+def break_split(scene: Scene) -> None:
+    """The examiner publishes one problem fewer than the lot drew."""
+    paper = scene.stage.paper
+    changed = paper.model_copy(update={"problems": paper.problems[1:]})
+    (scene.stage.papers / "paper.json").write_bytes(changed.canonical())
+
+
+def break_sealed(scene: Scene) -> None:
+    (scene.stage.papers / "sealed.age").write_bytes(b"another half")
+
+
+def break_ledger(scene: Scene) -> None:
+    path = scene.stage.ledger.path
+    path.write_bytes(path.read_bytes().replace(b"third", b"fourth").replace(b"pupil", b"pupae"))
+    scene.stage.ledger = Ledger(scene.stage.root / "unused.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "fails"),
+    [
+        (break_paper, {"committed", "random cut"}),
+        (break_split, {"random cut", "not studying"}),
+        (break_sealed, {"sealed"}),
+        (break_ledger, {"sealed", "fresh", "nothing left out", "history", "decision"}),
+    ],
+)
+def test_broken_evidence_fails_the_promises_that_stand_on_it(
+    scene: Scene, breaks: Callable[[Scene], None], fails: set[str]
+) -> None:
+    ledger = scene.stage.ledger.path
+    breaks(scene)
+    page = scene.page(ledger=ledger)
+    assert not page.verified
+    assert {promise.name for promise in page.promises if promise.state == "does not hold"} == fails
+    assert all("failed" in promise.finding for promise in page.promises if promise.state == "does not hold")
+
+
+def test_a_bad_signature_leaves_nothing_to_rely_on(scene: Scene) -> None:
+    path = scene.stage.root / "sitting" / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b'"third party"', b'"self-examined"'))
+    assert {promise.state for promise in scene.page().promises} == {"not checked here"}
+
+
+def test_one_key_for_all_parts(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=8, one_key=True)
+    certificate = stage.certificate(ToyModel())
+    found = trust_page(certificate, stage.verify()).of("separate keys")
+    assert found.state == "does not hold"
+    assert found.finding.startswith("self-examined: maker Mary Maker (key ")
+
+
+def test_a_maker_who_hosts(scene: Scene) -> None:
+    stage = scene.stage
+    model = ToyModel(name="at home")
+    certificate = stage.sit(model, stage.register(model), "home", host=stage.maker)
+    found = trust_page(certificate, stage.verify("home")).of("separate keys")
+    assert found.state == "does not hold"
+    assert found.finding.startswith("separate key: ")
+
+
+def test_an_endpoint_exposes_the_paper_and_later_sittings_are_not_fresh(scene: Scene) -> None:
+    assert (scene.of("stayed").state, scene.of("fresh").state) == ("holds", "holds")
+    scene.stage.certificate(ToyModel(name="far away", kind="remote"), name="remote")
+    own = scene.page("remote")
+    assert own.of("stayed").state == "does not hold"
+    assert "exposed to far away (remote)" in own.of("stayed").finding
+    assert own.of("fresh").state == "holds"  # it was, when this sitting began
+    assert own.of("fixed").cheat.startswith("Put another model behind the same address")
+    scene.stage.certificate(ToyModel(name="later"), name="later")
+    later = scene.page("later")
+    assert later.of("fresh").state == "does not hold"
+    assert later.of("fresh").finding.startswith("before this sitting sealed problems went to far away (remote)")
+    assert later.of("stayed").state == "does not hold"
+    assert scene.page("later", ledger=None).of("fresh").state == "does not hold"  # the certificate itself admits it
+    assert scene.of("fresh").state == "holds"
+
+
+class Probed(ToyModel):
+    """Answers probes with what ``voice`` says next."""
+
+    def __init__(self, *voices: str) -> None:
+        said = iter([voice for voice in voices for _ in range(8)])
+
+        def reply(prompt: Any, index: int) -> Any:
+            return (next(said), "stop") if prompt.problem_id.startswith("probe-") else None
+
+        super().__init__(kind="remote", reply=reply)
+
+
+def test_one_model_by_probes(tmp_path: Path) -> None:
+    same = Scene(tmp_path / "same", Probed("one", "one"), count=8, num_probes=2)
+    assert same.of("one model").state == "holds"
+    swapped = Scene(tmp_path / "swapped", Probed("one", "two"), count=8, num_probes=2)
+    assert swapped.of("one model").state == "does not hold"
+    silent = ToyModel(kind="remote", reply=lambda p, _: ("", "error") if p.problem_id.startswith("probe-") else None)
+    told = Scene(tmp_path / "silent", silent, count=8, num_probes=2)
+    assert told.of("one model").state == "cannot be told"
+    assert Scene(tmp_path / "none", ToyModel(kind="remote"), count=8).of("one model").state == "cannot be told"
+
+
+def test_an_open_registration_is_owed_a_result(scene: Scene) -> None:
+    assert scene.of("nothing left out").state == "holds"
+    scene.stage.register(ToyModel(name="a secret"))
+    found = scene.of("nothing left out")  # the certificate is older; the ledger knows
+    assert found.state == "does not hold"
+    assert found.finding.endswith("1 still open and owed a result: a secret")
+    scene.stage.certificate(ToyModel(name="next"), name="next")
+    assert scene.of("nothing left out", "next", ledger=None).state == "does not hold"
+
+
+def test_a_claim_after_its_result(tmp_path: Path) -> None:
+    claim = Claim(kind="score at least", score=0.3)
+    scene = Scene(tmp_path, ToyModel(skill=0.9))
+    assert "no claim" in scene.of("decision").finding
+    scene.stage.certificate(ToyModel(skill=0.9), name="late", claim=claim)
+    late = scene.of("decision", "late")
+    assert late.state == "does not hold"
+    assert "no prediction" in late.finding
+    scene.stage.certificate(ToyModel(name="other", skill=0.9), name="other", claim=claim)
+    good = scene.of("decision", "other")
+    assert good.state == "holds"
+    assert "corrected for all of them" in good.finding
+
+
+def test_studying(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=60)
+    certificate = stage.certificate(ToyModel(skill=0.1, studied=stage.public_ids()))
+    found = trust_page(certificate, stage.verify()).of("not studying")
+    assert found.state == "does not hold"
+    assert found.finding.startswith("A sign of studying")
+
+
+def test_power_decides_between_holds_and_cannot_be_told(tmp_path: Path) -> None:
+    small = Scene(tmp_path / "small", ToyModel(skill=0.05), count=60)
+    assert small.of("not studying").finding.startswith("Cannot rule out studying")
+    large = Scene(tmp_path / "large", ToyModel(skill=0.05), count=400)
+    assert large.of("not studying").state == "holds"
+    assert large.of("not studying").finding.startswith("No sign of studying")
+
+
+def test_reruns(scene: Scene) -> None:
+    scene.rerun(scene.stage.maker)
+    found = scene.of("re-run")
+    assert found.state == "not checked here"
+    assert "only a party to this exam asked again: Mary Maker" in found.finding
+    scene.rerun(KeyPair.generate("  mary MAKER"))  # the same name is the same person until shown otherwise
+    assert scene.of("re-run").state == "not checked here"
+    scene.rerun(SAM)
+    assert scene.of("re-run").state == "holds"
+    assert scene.of("re-run").finding.startswith(f"{SAM.public.label}, public half: Agrees within error")
+    scene.rerun(SAM, ToyModel(name="another", skill=0.0))
+    assert scene.of("re-run").state == "does not hold"
+    assert "Does not agree" in scene.of("re-run").finding
+
+
+def test_what_was_fixed_is_named(scene: Scene) -> None:
+    registration = scene.certificate.registration
+    found = scene.of("fixed").finding
+    assert f"seed {registration.seed}" in found
+    assert f"temperature {SAMPLING.temperature:g}" in found
+    assert "40 problems were committed to at " in scene.of("committed").finding
+    assert "20 of 40 are public" in scene.of("random cut").finding
+    assert "Eve Examiner (key " in scene.of("sealed").finding
+    assert scene.of("all counted").finding.startswith("40 tries: ")
+    assert scene.of("ending").finding.startswith("complete: 40 of 40")
