@@ -321,7 +321,7 @@ def verify_(
     for step in steps:
         click.echo(_step_line(step), err=True)
     if steps[0].ok:
-        show_trust(certificate, steps, ledger=ledger, reruns=reruns, long=long, output=trust_page)
+        show_trust(certificate, steps, ledger=ledger, reruns=reruns, overlaps=overlap, long=long, output=trust_page)
     require_verified(steps)
 
 

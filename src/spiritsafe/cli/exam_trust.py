@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun
+from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.files import read_json
 from spiritsafe.core.printing import one_line
 from spiritsafe.exam import StepResult, trust_lines, trust_page
@@ -27,6 +28,7 @@ def show_trust(
     *,
     ledger: Path | None,
     reruns: Sequence[Path],
+    overlaps: Sequence[Path],
     long: bool,
     output: Path | None,
 ) -> None:
@@ -37,6 +39,7 @@ def show_trust(
         steps: All of the verification.
         ledger: The one that was given to it.
         reruns: Those that were given to it; only believed where their step passed.
+        overlaps: The same of reports on training files.
         long: All of each promise instead of a line.
         output: File for the HTML page.
     """
@@ -47,6 +50,9 @@ def show_trust(
         steps,
         entries=Ledger(ledger).entries() if ledger and "ledger file" in checked else None,
         reruns=[CounterSignedRerun.from_json(read_json(file)) for file in reruns] if "re-runs" in checked else (),
+        overlaps=(
+            [SignedOverlap.from_json(read_json(file)) for file in overlaps] if "training overlap" in checked else ()
+        ),
     )
     if page.verified:
         score = page.sealed

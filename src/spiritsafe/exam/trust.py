@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry
+from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.trust import Promise, TrustPage
 from spiritsafe.exam.trust_judges import Finding, View
 from spiritsafe.exam.trust_rules import RULES, Rule
@@ -27,6 +28,7 @@ _GIVE = {
     "witnessed heads": "--ledger FILE --witness FILE",
     "trusted keys": "--trust KEY_ID",
     "revealed answers": "--revealed FILE (the examiner opens answers with `exam reveal`)",
+    "training overlap": "--overlap FILE (the examiner makes one with `exam overlap`)",
     "re-runs": "--rerun FILE (`exam rerun` makes one)",
 }
 _GOOD_COPY = "a certificate that passes every step"
@@ -38,6 +40,7 @@ def trust_page(
     *,
     entries: Sequence[LedgerEntry] | None = None,
     reruns: Sequence[CounterSignedRerun] = (),
+    overlaps: Sequence[SignedOverlap] = (),
 ) -> TrustPage:
     """Judge every promise.
 
@@ -46,12 +49,14 @@ def trust_page(
         steps: What :func:`spiritsafe.exam.verify` found, all of it.
         entries: The ledger's, when it was given to the verification.
         reruns: The re-runs that were given to the verification.
+        overlaps: The reports on training files that were given to it.
     """
     view = View(
         certificate=certificate,
         details={step.name: step.detail for step in steps},
         entries=entries,
         reruns=reruns,
+        overlaps=overlaps,
     )
     by_name = {step.name: step for step in steps}
     return TrustPage(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry, PublicKey, RegistrationState
+from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
 from spiritsafe.exam.registration import registration_states
@@ -37,6 +38,7 @@ __all__ = [
     "judge_sealed",
     "judge_stayed",
     "judge_studying",
+    "judge_training",
 ]
 
 _SIGN = 0.05
@@ -51,12 +53,14 @@ class View:
         details: What each step of the verification said, by name.
         entries: The whole ledger as it is now; None when it was not given.
         reruns: Checked reports of others who asked again.
+        overlaps: Checked reports of what stands in training files.
     """
 
     certificate: Certificate
     details: Mapping[str, str]
     entries: Sequence[LedgerEntry] | None = None
     reruns: Sequence[CounterSignedRerun] = ()
+    overlaps: Sequence[SignedOverlap] = ()
 
     @property
     def outside_reruns(self) -> list[CounterSignedRerun]:
@@ -245,6 +249,17 @@ def judge_studying(view: View) -> Finding:
     leak = result.gap.smallest_leak
     enough = leak is not None and leak <= LARGEST_UNSEEN_LEAK
     return Finding("holds" if enough else "cannot be told", result.gap_statement)
+
+
+def judge_training(view: View) -> Finding:
+    """What the examiner found in the training files that were shown."""
+    verdicts = {signed.report.verdict for signed in view.overlaps}
+    state: TrustState = "holds"
+    if "sealed problems found" in verdicts:
+        state = "does not hold"
+    elif "undecided" in verdicts:
+        state = "cannot be told"
+    return Finding(state, view.details["training overlap"])
 
 
 def judge_keys(view: View) -> Finding:

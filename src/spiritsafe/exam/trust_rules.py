@@ -30,6 +30,7 @@ from spiritsafe.exam.trust_judges import (
     judge_sealed,
     judge_stayed,
     judge_studying,
+    judge_training,
 )
 
 __all__ = ["RULES", "Rule"]
@@ -151,7 +152,6 @@ RULES: tuple[Rule, ...] = (
         judge=judge_decision,
         cheat="Claim under another name and key. Different keys are not different people.",
     ),
-    # Further evidence of studying (texts shared with training data, memory of other banks) goes here.
     Rule(
         name="not studying",
         text="The score is not from studying the public half: a leak of a fifth of it would have shown.",
@@ -159,6 +159,14 @@ RULES: tuple[Rule, ...] = (
         judge=judge_studying,
         cheat="Study less than the size named, or learn the kind of problem instead of the texts, which is what "
         "learning is. Who saw the sealed half itself is not found by this.",
+    ),
+    Rule(
+        name="training files",
+        text="No sealed problem stands in the training files that the examiner was shown.",
+        steps=("training overlap",),
+        judge=judge_training,
+        cheat="Show other files than those that were trained on, or have the problems put in other words: a list of "
+        "files cannot be proved whole.",
     ),
     Rule(
         name="separate keys",

@@ -10,10 +10,12 @@ import pytest
 from exam_parts import SAMPLING, Stage, ToyModel, make_stage
 
 from spiritsafe.core.certificates import Certificate
+from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.files import read_json
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.trust import Promise, TrustPage
-from spiritsafe.exam import load_rerun, rerun, trust_page
+from spiritsafe.exam import load_rerun, overlap, rerun, trust_page
+from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.revealing import reveal
 from spiritsafe.ledger import KeyPair, Ledger, witness
 
@@ -39,6 +41,7 @@ class Scene:
             "trusted_keys": [stage.examiner.public.key_id],
             **options,
             "reruns": paths,
+            "overlaps": options.get("overlaps", [p for p in (stage.root / "overlap.json",) if p.exists()]),
         }
         steps = stage.verify(name, **given)
         certificate = Certificate.from_json(read_json(stage.root / name / "certificate.json"))
@@ -48,6 +51,7 @@ class Scene:
             steps,
             entries=stage.ledger.entries() if with_ledger else None,
             reruns=[load_rerun(path, certificate=certificate) for path in paths],
+            overlaps=[SignedOverlap.from_json(read_json(path)) for path in given["overlaps"]],
         )
 
     def of(self, promise: str, name: str = "sitting", **options: Any) -> Promise:
@@ -62,6 +66,19 @@ class Scene:
             task=stage.task,
             runner=runner,
             output=stage.root / "rerun.json",
+        )
+
+    def overlap(self, *texts: str) -> None:
+        stage = self.stage
+        trained_on = stage.root / "train.txt"
+        trained_on.write_text("".join(f"{text}\n\n" for text in ("Some other text.", *texts)), "utf-8")
+        overlap(
+            paper=stage.papers,
+            files=[trained_on],
+            task=stage.task,
+            examiner=stage.examiner,
+            ledger=stage.ledger,
+            output=stage.root / "overlap.json",
         )
 
     def reveal(self) -> None:
@@ -90,6 +107,7 @@ def scene(tmp_path: Path) -> Scene:
 def test_with_all_evidence_every_promise_of_a_good_exam_holds_but_for_power(scene: Scene) -> None:
     scene.rerun()
     scene.reveal()
+    scene.overlap()
     scene.witness()
     page = scene.page()
     assert page.verified
@@ -110,6 +128,7 @@ def test_with_all_evidence_every_promise_of_a_good_exam_holds_but_for_power(scen
         ("grades", {"revealed": []}, "--revealed"),
         ("examiner", {"trusted_keys": []}, "--trust"),
         ("re-run", {"reruns": []}, "--rerun"),
+        ("training files", {"overlaps": []}, "--overlap"),
         ("one model", {"reruns": []}, "--rerun"),
     ],
 )
@@ -118,6 +137,7 @@ def test_without_its_evidence_a_promise_is_not_checked_and_says_what_to_give(
 ) -> None:
     scene.rerun()
     scene.reveal()
+    scene.overlap()
     scene.witness()
     assert scene.of(promise).state == "holds"
     found = scene.of(promise, **missing)
@@ -272,6 +292,14 @@ def test_power_decides_between_holds_and_cannot_be_told(tmp_path: Path) -> None:
     large = Scene(tmp_path / "large", ToyModel(skill=0.05), count=400)
     assert large.of("not studying").state == "holds"
     assert large.of("not studying").finding.startswith("No sign of studying")
+
+
+def test_a_sealed_problem_in_training_files(scene: Scene) -> None:
+    sealed = open_sealed(scene.stage.papers, scene.stage.paper, scene.stage.examiner)
+    scene.overlap(sealed.problems[0].problem.messages[-1].content)
+    found = scene.of("training files")
+    assert found.state == "does not hold"
+    assert "hold problems of the sealed half" in found.finding
 
 
 def test_reruns(scene: Scene) -> None:
