@@ -1,6 +1,7 @@
 """``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
 
-What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`.
+What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`, what concerns other tools in
+:mod:`spiritsafe.cli.exam_doors`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from spiritsafe.cli.exam_doors import add_doors
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.generators import generator_options, open_any_generator
@@ -382,3 +384,4 @@ def rerun_(
 
 
 add_commands(command)
+add_doors(command)
