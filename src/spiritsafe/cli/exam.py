@@ -1,7 +1,7 @@
 """``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
 
 What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`, looking for leaks in
-:mod:`spiritsafe.cli.exam_contamination`.
+:mod:`spiritsafe.cli.exam_contamination`, other tools in :mod:`spiritsafe.cli.exam_doors`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from spiritsafe.cli.exam_contamination import add_contamination_commands
+from spiritsafe.cli.exam_doors import add_doors
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.exam_trust import show_trust
@@ -380,3 +381,4 @@ def rerun_(
 
 add_commands(command)
 add_contamination_commands(command)
+add_doors(command)

@@ -2,16 +2,29 @@
 
 ``seal → register → sit → verify``, then ``compare`` and ``rerun``; ``exposures`` says who has seen what, ``reveal``
 opens one answer in a dispute, ``overlap`` looks for problems in training files and ``memory`` in log-probabilities.
-Needs neither torch nor transformers.
+Other tools' logs come in as practice (:mod:`~spiritsafe.exam.practice`), certificates go out in other schemas
+(:mod:`~spiritsafe.exam.intoto`, :mod:`~spiritsafe.exam.every_eval`). Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 from spiritsafe.exam.comparing import compare
+from spiritsafe.exam.every_eval import every_eval_record
 from spiritsafe.exam.exposure import PartyExposure, exposures, summarise
 from spiritsafe.exam.forecasting import outlook
+from spiritsafe.exam.inspect_log import read_inspect_log
+from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
+from spiritsafe.exam.lm_eval_log import read_lm_eval_samples
 from spiritsafe.exam.overlapping import OverlapTerms, overlap
 from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
+from spiritsafe.exam.practice import (
+    PRACTICE_STATEMENT,
+    PracticeRun,
+    compare_practice,
+    load_practice,
+    score_practice,
+    write_practice,
+)
 from spiritsafe.exam.private import PrivateTask, load_private, sign_off
 from spiritsafe.exam.registration import (
     RegistrationTerms,
@@ -32,33 +45,43 @@ __all__ = [
     "ANSWERS_FILE",
     "CERTIFICATE_FILE",
     "PAPER_FILE",
+    "PRACTICE_STATEMENT",
     "RESULT_FILE",
     "SEALED_FILE",
     "VERIFY_STEPS",
     "OverlapTerms",
     "PaperTerms",
     "PartyExposure",
+    "PracticeRun",
     "PrivateTask",
     "RegistrationTerms",
     "StepResult",
     "VerifyStep",
     "compare",
+    "compare_practice",
+    "every_eval_record",
     "exposures",
     "find_registration",
+    "in_toto_statement",
     "load_certificate",
     "load_paper",
+    "load_practice",
     "load_private",
     "load_rerun",
     "load_revealed",
     "memory",
     "outlook",
     "overlap",
+    "read_inspect_log",
+    "read_lm_eval_samples",
     "register",
     "registration_states",
     "require_verified",
     "rerun",
     "reveal",
+    "score_practice",
     "seal",
+    "sign_dsse",
     "sign_off",
     "sit",
     "summarise",
@@ -67,4 +90,5 @@ __all__ = [
     "trust_page",
     "verify",
     "withdraw",
+    "write_practice",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "committed_attempt",
     "committed_verdict",
     "conversation",
+    "how_it_ended",
     "lost_answer",
     "outcome_of",
     "status_of",
@@ -62,15 +63,20 @@ class Answer(Record):
     __str__ = __repr__
 
 
-def status_of(answer: Answer) -> OutcomeStatus:
+def how_it_ended(attempt: Attempt, verdict: Verdict | None) -> OutcomeStatus:
     """How a try ended; a cut-off try counts as truncated unless it was right all the same."""
-    if answer.attempt.finish_reason == "error":
+    if attempt.finish_reason == "error":
         return "error"
-    if answer.attempt.finish_reason == "refused" or answer.verdict is None:
+    if attempt.finish_reason == "refused" or verdict is None:
         return "refused"
-    if answer.attempt.finish_reason == "length" and answer.verdict.status in ("wrong", "unparsed"):
+    if attempt.finish_reason == "length" and verdict.status in ("wrong", "unparsed"):
         return "truncated"
-    return answer.verdict.status
+    return verdict.status
+
+
+def status_of(answer: Answer) -> OutcomeStatus:
+    """How a try ended."""
+    return how_it_ended(answer.attempt, answer.verdict)
 
 
 def lost_answer(place: Try, problem: PaperProblem, registration: Registration) -> Answer:

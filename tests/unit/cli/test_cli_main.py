@@ -14,6 +14,8 @@ COMMANDS = {
     "doctor": set(),
     "exam checkpoint": {"--key", "--out"},
     "exam exposure": {"--ledger", "--problem"},
+    "exam export": {"--format", "--key", "--out"},
+    "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against"},
     "exam key": {"--holder", "--out"},
     "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
     "exam overlap": {"--ledger", "--key", "--file", "--about", "--ngram", "--names", "--out"},
