@@ -1,6 +1,7 @@
 """``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
 
-What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`.
+What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`, what comes after the
+certificate in :mod:`spiritsafe.cli.exam_disputes`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from spiritsafe.cli import exam_disputes
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.generators import generator_options, open_any_generator
@@ -288,6 +290,8 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--sealed", type=_EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
 @click.option("--reference", type=_EXISTING, help="Certificate of the model that the claim compares with.")
 @click.option("--revealed", multiple=True, type=_EXISTING, help="An answer that was opened in a dispute.")
+@click.option("--opened", type=_EXISTING, help="The opened paper; answers beside it are graded again.")
+@click.option("--rerun", "reruns", multiple=True, type=_EXISTING, help="A report of `exam rerun`.")
 @click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
 @click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
 @click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
@@ -298,6 +302,8 @@ def verify_(
     sealed: Path | None,
     reference: Path | None,
     revealed: tuple[Path, ...],
+    opened: Path | None,
+    reruns: tuple[Path, ...],
     witness: tuple[Path, ...],
     witness_key: tuple[str, ...],
     trust: tuple[str, ...],
@@ -310,6 +316,8 @@ def verify_(
         sealed=sealed,
         reference=reference,
         revealed=revealed,
+        opened=opened,
+        reruns=reruns,
         witnesses=witness,
         witness_keys=witness_key,
         trusted_keys=trust,
@@ -326,6 +334,8 @@ def verify_(
     )
     for statement in record.statements:
         click.echo(f"- {statement}", err=True)
+    if reruns:
+        exam_disputes.say_separation(record, reruns)
 
 
 def _step_line(step: StepResult) -> str:
@@ -339,6 +349,7 @@ def _step_line(step: StepResult) -> str:
 @generator_options
 @click.option("--ledger", type=_EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
 @click.option("--sealed-key", type=_EXISTING, help="A key that opens the sealed half: re-runs all of it.")
+@click.option("--opened", type=_EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
 @click.option("--key", type=_PATH, required=True, help="Your own key file, to sign with; made if missing.")
 @_holder
 @click.option("--out", type=_PATH, required=True, help="File for the counter-signed report.")
@@ -351,6 +362,7 @@ def rerun_(
     api_key_env: str | None,
     ledger: Path | None,
     sealed_key: Path | None,
+    opened: Path | None,
     key: Path,
     holder: str,
     out: Path,
@@ -368,6 +380,7 @@ def rerun_(
             output=out,
             examiner=KeyPair.load(sealed_key) if sealed_key else None,
             ledger=Ledger(ledger) if ledger else None,
+            opened=opened,
             events=open_sink(),
         )
     finally:
@@ -382,3 +395,4 @@ def rerun_(
 
 
 add_commands(command)
+exam_disputes.add_commands(command)

@@ -28,6 +28,7 @@ from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.places import asking_order, halves, look_ends, num_places
 from spiritsafe.exam.probing import ask_probes, probe_places
 from spiritsafe.exam.purse import Purse, most_prompt_tokens
+from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Task
 
@@ -105,6 +106,7 @@ def enter_access(
     purpose: str,
     registration: str,
     continues: bool = False,
+    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
 ) -> LedgerEntry:
     """Record who is about to see which problems.
 
@@ -117,6 +119,7 @@ def enter_access(
         purpose: For what, in words.
         registration: Digest of the registration; of the certificate, for a re-run.
         continues: The same process goes on with the next part: no new opening of the sealed half.
+        guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
     """
     kinds = halves(header)
     body: dict[str, JSON] = {
@@ -131,7 +134,7 @@ def enter_access(
         body["twin"] = sorted(place for place in places if kinds[place] == "twin")
     if continues:
         body["continues"] = True
-    return ledger.append("access", body, examiner)
+    return ledger.append("access", body, examiner, guard=guard)
 
 
 def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> Held:
@@ -139,7 +142,7 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
 
     Raises:
         EndpointError: The Generator is unusable or broke its protocol; answers so far are kept.
-        ProcedureError: The budget has no room for one question.
+        ProcedureError: The budget has no room for one question, or the paper was retired.
         StorageError: Journal or ledger cannot be written.
     """
     asking = _Asking(hall, journal, generator, task, events)
@@ -271,6 +274,7 @@ class _Asking:
             purpose=f"sitting of {hall.registration.model_name}",
             registration=hall.registration.content_digest,
             continues=self._is_open,
+            guard=lambda entries: check_in_force(entries, hall.header),
         )
         self._is_open = True
 

@@ -13,16 +13,20 @@ from spiritsafe import cli
 COMMANDS = {
     "doctor": set(),
     "exam checkpoint": {"--key", "--out"},
+    "exam dispute": {"--ledger", "--key", "--holder", "--problem", "--try", "--propose", "--reason"},
+    "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
     "exam exposure": {"--ledger", "--problem"},
     "exam key": {"--holder", "--out"},
+    "exam open": {"--ledger", "--key", "--reason", "--journal", "--out"},
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
         "--claim", "--level", "--stop", "--budget", "--probes", "--deviate",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam registrations": {"--ledger"},
+    "exam reissue": {"--paper", "--ledger", "--key", "--host-key", "--out"},
     "exam rerun": {
-        "--paper", "--ledger", "--sealed-key", "--key", "--holder", "--out",
+        "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--holder", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam reveal": {
@@ -39,6 +43,7 @@ COMMANDS = {
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--witness", "--witness-key", "--trust",
+        "--opened", "--rerun",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},
