@@ -1,7 +1,8 @@
 """``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
 
 What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam_ledger`, looking for leaks in
-:mod:`spiritsafe.cli.exam_contamination`, other tools in :mod:`spiritsafe.cli.exam_doors`.
+:mod:`spiritsafe.cli.exam_contamination`, what comes after the certificate in :mod:`spiritsafe.cli.exam_disputes`, other
+tools in :mod:`spiritsafe.cli.exam_doors`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 
+from spiritsafe.cli import exam_disputes
 from spiritsafe.cli.exam_contamination import add_contamination_commands
 from spiritsafe.cli.exam_doors import add_doors
 from spiritsafe.cli.exam_ledger import add_commands
@@ -282,6 +284,7 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--revealed", multiple=True, type=_EXISTING, help="An answer that was opened in a dispute.")
 @click.option("--overlap", multiple=True, type=_EXISTING, help="A report of what stands in training files.")
 @click.option("--memory", multiple=True, type=_EXISTING, help="A report of signs of memory.")
+@click.option("--opened", type=_EXISTING, help="The opened paper; answers beside it are graded again.")
 @click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
 @click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
 @click.option("--rerun", "reruns", multiple=True, type=_EXISTING, help="A signed report of somebody who asked again.")
@@ -297,6 +300,7 @@ def verify_(
     revealed: tuple[Path, ...],
     overlap: tuple[Path, ...],
     memory: tuple[Path, ...],
+    opened: Path | None,
     witness: tuple[Path, ...],
     witness_key: tuple[str, ...],
     reruns: tuple[Path, ...],
@@ -314,6 +318,7 @@ def verify_(
         revealed=revealed,
         overlaps=overlap,
         memories=memory,
+        opened=opened,
         reruns=reruns,
         witnesses=witness,
         witness_keys=witness_key,
@@ -324,6 +329,8 @@ def verify_(
     if steps[0].ok:
         show_trust(certificate, steps, ledger=ledger, reruns=reruns, overlaps=overlap, long=long, output=trust_page)
     require_verified(steps)
+    if reruns:
+        exam_disputes.say_separation(load_certificate(certificate), reruns)
 
 
 def _step_line(step: StepResult) -> str:
@@ -337,6 +344,7 @@ def _step_line(step: StepResult) -> str:
 @generator_options
 @click.option("--ledger", type=_EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
 @click.option("--sealed-key", type=_EXISTING, help="A key that opens the sealed half: re-runs all of it.")
+@click.option("--opened", type=_EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
 @click.option("--key", type=_PATH, required=True, help="Your own key file, to sign with; made if missing.")
 @_holder
 @click.option("--out", type=_PATH, required=True, help="File for the counter-signed report.")
@@ -349,6 +357,7 @@ def rerun_(
     api_key_env: str | None,
     ledger: Path | None,
     sealed_key: Path | None,
+    opened: Path | None,
     key: Path,
     holder: str,
     out: Path,
@@ -366,6 +375,7 @@ def rerun_(
             output=out,
             examiner=KeyPair.load(sealed_key) if sealed_key else None,
             ledger=Ledger(ledger) if ledger else None,
+            opened=opened,
             events=open_sink(),
         )
     finally:
@@ -382,3 +392,4 @@ def rerun_(
 add_commands(command)
 add_contamination_commands(command)
 add_doors(command)
+exam_disputes.add_commands(command)

@@ -16,8 +16,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
+from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, Outcome, OutcomeStatus, Timestamp
 from spiritsafe.core.promises import (
     BettingRule,
     Budget,
@@ -63,14 +65,8 @@ __all__ = [
     "SignedHead",
 ]
 
-Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
-
-Half = Literal["public", "sealed", "twin"]
-Ending = Literal["complete", "stopped by rule", "budget exhausted"]
-OutcomeStatus = Literal["correct", "wrong", "unparsed", "unscored", "refused", "truncated", "error"]
 Separation = Literal["self-examined", "separate key", "third party"]
 
 
@@ -111,7 +107,8 @@ class LedgerEntry(Record):
     Attributes:
         previous: Digest of the entry before; ``sha256:`` and 64 zeros for the first.
         time: When its signer says it was appended (UTC).
-        kind: What the body is: paper, registration, withdrawal, access, result, rerun, overlap, memory and others.
+        kind: What the body is: paper, registration, withdrawal, access, result, rerun, reveal, open, answers, dispute,
+            grade edit, dispute answer, reissue, overlap, memory and others.
     """
 
     index: int = Field(ge=0)
@@ -265,49 +262,6 @@ class Registration(Record):
     deviations: tuple[str, ...] = omit_default(())
 
 
-class Outcome(Record):
-    """How one try at one problem ended.
-
-    Attributes:
-        index: The problem's place in the bank.
-        status: The verdict; or refused, truncated (cut off at the token limit before a right answer), error (no
-            answer could be had). Only "correct" counts for accuracy.
-        score: The verifier's score, partial credit included.
-        commitment: Salted hash of attempt and verdict; the sealed half's holder can open it.
-        lost: It was asked, and the answer was lost when the sitting was interrupted. Status "error": a remote model is
-            never asked twice.
-    """
-
-    index: int = Field(ge=0)
-    half: Half
-    sample_index: int = Field(ge=0)
-    status: OutcomeStatus
-    score: float = Field(ge=0.0, le=1.0)
-    num_prompt_tokens: int = Field(ge=0)
-    num_tokens: int = Field(ge=0)
-    commitment: Hex32
-    lost: bool = omit_default(False)
-
-
-class HalfResult(Record):
-    """One half's numbers.
-
-    Attributes:
-        accuracy: Share of right answers among all committed ones; errors and unscored answers count as wrong. Where
-            problems were not asked: among the asked ones, with an interval that holds whenever the sitting ended.
-        answered_accuracy: The same without errors and unscored answers, for information; None if nothing is left.
-        mean_score: Mean score with partial credit, for information.
-        counts: Tries by status; with the problems not asked they sum to problems times tries.
-        num_not_asked: Problems that were not asked, because the stop rule or the budget ended the sitting.
-    """
-
-    accuracy: Estimate
-    answered_accuracy: Estimate | None
-    mean_score: float
-    counts: dict[OutcomeStatus, int]
-    num_not_asked: int = omit_default(0, ge=0)
-
-
 class ExamResult(Record):
     """What a sitting gave. Every committed problem is in ``outcomes`` or, when the rule ended it, in ``not_asked``.
 
@@ -423,6 +377,8 @@ class Certificate(Record):
         statements: What this certificate promises and what not, in plain words.
         signatures: Examiner's and host's, over everything else.
         correction: What is left of the claim after all that this maker registered; the decision that counts.
+        amendment: In a re-issue: which certificate it supersedes, and each grade that was edited; the result is the
+            sitting's with these edits, and no other change.
     """
 
     format: Literal["spiritsafe.certificate/1"] = "spiritsafe.certificate/1"
@@ -437,6 +393,7 @@ class Certificate(Record):
     statements: tuple[str, ...]
     signatures: tuple[Signature, ...]
     correction: Correction | None = omit_default(None)
+    amendment: Amendment | None = omit_default(None)
 
     def signed_bytes(self) -> bytes:
         """What the signatures are over: the certificate without them."""

@@ -11,9 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from spiritsafe.core.certificates import Half, Hex32, PublicKey, Signature, Timestamp
+from spiritsafe.core.certificates import PublicKey, Signature
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.intervals import Estimate
+from spiritsafe.core.outcomes import Half, Hex32, Timestamp
 from spiritsafe.core.promises import Digest
 from spiritsafe.core.records import Record
 

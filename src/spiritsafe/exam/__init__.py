@@ -1,20 +1,25 @@
 """The exam room: papers that nobody can study for, sittings on record, certificates a stranger can check.
 
 ``seal → register → sit → verify``, then ``compare`` and ``rerun``; ``exposures`` says who has seen what, ``reveal``
-opens one answer in a dispute, ``overlap`` looks for problems in training files and ``memory`` in log-probabilities.
-Other tools' logs come in as practice (:mod:`~spiritsafe.exam.practice`), certificates go out in other schemas
-(:mod:`~spiritsafe.exam.intoto`, :mod:`~spiritsafe.exam.every_eval`). Needs neither torch nor transformers.
+opens one answer in a dispute, ``reissue`` counts edited grades in, ``open_paper`` retires a paper; ``overlap`` looks
+for problems in training files and ``memory`` in log-probabilities. Other tools' logs come in as practice
+(:mod:`~spiritsafe.exam.practice`), certificates go out in other schemas (:mod:`~spiritsafe.exam.intoto`,
+:mod:`~spiritsafe.exam.every_eval`). Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 from spiritsafe.exam.comparing import compare
+from spiritsafe.exam.countersigning import counter_signers, separation_words
+from spiritsafe.exam.disputed import disputes_of
+from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispute
 from spiritsafe.exam.every_eval import every_eval_record
 from spiritsafe.exam.exposure import PartyExposure, exposures, summarise
 from spiritsafe.exam.forecasting import outlook
 from spiritsafe.exam.inspect_log import read_inspect_log
 from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
 from spiritsafe.exam.lm_eval_log import read_lm_eval_samples
+from spiritsafe.exam.opening import load_opened, open_paper, publish_answers
 from spiritsafe.exam.overlapping import OverlapTerms, overlap
 from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
 from spiritsafe.exam.practice import (
@@ -33,6 +38,7 @@ from spiritsafe.exam.registration import (
     registration_states,
     withdraw,
 )
+from spiritsafe.exam.reissuing import reissue
 from spiritsafe.exam.remembering import memory
 from spiritsafe.exam.rerunning import load_rerun, rerun
 from spiritsafe.exam.revealing import load_revealed, reveal
@@ -57,30 +63,40 @@ __all__ = [
     "RegistrationTerms",
     "StepResult",
     "VerifyStep",
+    "accept_dispute",
     "compare",
     "compare_practice",
+    "counter_signers",
+    "disputes_of",
     "every_eval_record",
     "exposures",
+    "file_dispute",
     "find_registration",
     "in_toto_statement",
     "load_certificate",
+    "load_opened",
     "load_paper",
     "load_practice",
     "load_private",
     "load_rerun",
     "load_revealed",
     "memory",
+    "open_paper",
     "outlook",
     "overlap",
+    "publish_answers",
     "read_inspect_log",
     "read_lm_eval_samples",
     "register",
     "registration_states",
+    "reissue",
+    "reject_dispute",
     "require_verified",
     "rerun",
     "reveal",
     "score_practice",
     "seal",
+    "separation_words",
     "sign_dsse",
     "sign_off",
     "sit",

@@ -28,6 +28,7 @@ __all__ = [
     "committed_attempt",
     "committed_verdict",
     "conversation",
+    "follows",
     "how_it_ended",
     "lost_answer",
     "outcome_of",
@@ -136,6 +137,24 @@ def outcome_of(answer: Answer, half: Half, *, secret: str, registration: str) ->
         num_tokens=answer.attempt.num_tokens,
         commitment=answer_commitment(salt, committed_attempt(answer), committed_verdict(answer)),
         lost=answer.lost,
+    )
+
+
+def follows(outcome: Outcome, attempt: Mapping[str, JSON], verdict: Mapping[str, JSON] | None) -> bool:
+    """Whether an outcome says of an opened answer what its attempt and verdict do; what was answered was graded."""
+    answer = Answer(
+        index=outcome.index,
+        sample_index=outcome.sample_index,
+        attempt=Attempt.from_json(attempt),
+        verdict=None if verdict is None else Verdict.from_json(verdict),
+    )
+    told = (status_of(answer), answer.verdict.score if answer.verdict else 0.0)
+    tokens = (answer.attempt.num_prompt_tokens, answer.attempt.num_tokens)
+    is_graded = answer.attempt.finish_reason in ("stop", "length")
+    return (
+        told == (outcome.status, outcome.score)
+        and tokens == (outcome.num_prompt_tokens, outcome.num_tokens)
+        and is_graded == (verdict is not None)
     )
 
 

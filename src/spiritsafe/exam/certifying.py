@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 
+from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.certificates import (
     AccessRecord,
     Certificate,
@@ -24,9 +25,10 @@ from spiritsafe.core.certificates import (
     RegistrationState,
     Separation,
 )
-from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.promises import Correction
+from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
 from spiritsafe.exam.correcting import correction_of, known_before
 from spiritsafe.exam.places import num_places
 from spiritsafe.exam.registration import end_of, registration_states
@@ -67,7 +69,7 @@ def host_software() -> dict[str, str]:
 
 
 def same_holder(a: PublicKey, b: PublicKey) -> bool:
-    """Whether two keys count as one person's: the same key, or holders of the same name."""
+    """Whether two keys count as one party: the same key, or holders of the same name."""
     return a.key_id == b.key_id or a.holder.strip().casefold() == b.holder.strip().casefold()
 
 
@@ -139,8 +141,9 @@ def statements_of(
     access: Sequence[AccessRecord],
     registrations: Sequence[RegistrationState],
     correction: Correction | None = None,
+    amended: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """What the certificate promises and what not, in plain words."""
+    """What the certificate promises and what not, in plain words; ``amended`` is what a re-issue says of its edits."""
     separation = separation_of(registration.maker, header.examiner, result.host)
     statements = [_SEPARATION_TEXT[separation]]
     if separation != "self-examined":
@@ -169,7 +172,7 @@ def statements_of(
     )
     statements.append(result.gap_statement)
     statements += _later_statements(header, registration, result, correction)
-    return tuple(statements)
+    return (*statements, *amended)
 
 
 def _later_statements(
@@ -214,6 +217,26 @@ def _later_statements(
     return statements
 
 
+def _result_entry(
+    entries: Sequence[LedgerEntry],
+    header: PaperHeader,
+    registration: Registration,
+    committed: ExamResult,
+    *,
+    is_amended: bool,
+) -> LedgerEntry:
+    entry = end_of(entries, registration, header)
+    if entry is None or entry.body.get("result") != committed.content_digest:
+        raise IntegrityError(
+            "The ledger holds another result for this registration.", hint="A registration has one result: use that."
+        )
+    if not is_amended and reissue_entries(entries, header, registration.content_digest):
+        raise ProcedureError(
+            "Grades of this sitting were edited and its certificate re-issued.", hint="Use the re-issued certificate."
+        )
+    return entry
+
+
 def issue_certificate(
     *,
     ledger: Ledger,
@@ -224,21 +247,34 @@ def issue_certificate(
     registration_entry: LedgerEntry,
     examiner: KeyPair,
     host: KeyPair,
+    amendment: Amendment | None = None,
+    original: ExamResult | None = None,
 ) -> Certificate:
     """Gather the evidence under a fresh signed head, and sign the whole.
 
+    Args:
+        ledger: Holds everything.
+        header: The paper's.
+        registration: What was sat.
+        result: The sitting's; with an amendment, the amended one.
+        paper_entry: The paper's.
+        registration_entry: The registration's.
+        examiner: Signs.
+        host: Signs too, if another.
+        amendment: Of a re-issue.
+        original: The sitting's own result, of a re-issue.
+
     Raises:
         IntegrityError: The result is not in the ledger.
+        ProcedureError: Its grades were edited since: only a re-issue counts them in.
     """
     head = ledger.head(examiner)
     entries = ledger.entries()[: head.size]
-    result_entry = end_of(entries, registration, header)
-    if result_entry is None or result_entry.body.get("result") != result.content_digest:
-        raise IntegrityError(
-            "The ledger holds another result for this registration.", hint="A registration has one result: use that."
-        )
+    committed = original or result
+    result_entry = _result_entry(entries, header, registration, committed, is_amended=amendment is not None)
+    later = amendment_entries(entries, header, registration.content_digest) if amendment else []
     accesses = accesses_of_paper(entries, header)
-    proven = [paper_entry, registration_entry, *accesses, result_entry]
+    proven = [paper_entry, registration_entry, *accesses, result_entry, *later]
     evidence: list[Evidence] = [ledger.evidence(index, head) for index in sorted({entry.index for entry in proven})]
     access = access_history(paper_entry, accesses, header)
     registrations = registration_states(entries, header=header, maker_key=registration.maker.signing)
@@ -264,9 +300,11 @@ def issue_certificate(
             access=access,
             registrations=registrations,
             correction=correction,
+            amended=amendment_statements(later, amendment.edits, committed, result, header) if amendment else (),
         ),
         signatures=(),
         correction=correction,
+        amendment=amendment,
     )
     keys = [examiner] if host.public == examiner.public else [examiner, host]
     message = draft.signed_bytes()

@@ -203,6 +203,7 @@ def decide(
     *,
     ending: Ending,
     reference: ReferenceScores | None,
+    is_amended: bool = False,
 ) -> Decision | None:
     """What the sitting says of its claim; None without one.
 
@@ -212,6 +213,8 @@ def decide(
         registration: With its claim and rule.
         ending: Why it ended; an exhausted budget decides nothing.
         reference: The claim's.
+        is_amended: Grades were edited after the sitting: it ended by the grades before, and the rule may say
+            otherwise now.
 
     Raises:
         IntegrityError: The reference does not fit the paper, or the rule says to go on.
@@ -230,6 +233,16 @@ def decide(
             num_looks=case.rule.num_looks,
             method="the budget ended the sitting",
             statement=f"{words} Undecided: the budget ended the sitting before the test could.",
+        )
+    if is_amended and (stand is None or stand.p_value is None or not stand.is_over):
+        return Decision(
+            finding="undecided",
+            p_value=1.0,
+            estimate=stand.estimate if stand else case.plain_estimate(),
+            look=stand.look if stand else 1,
+            num_looks=case.rule.num_looks,
+            method="the rule would have gone on",
+            statement=f"{words} Undecided: with the edited grades the rule would not have ended the sitting here.",
         )
     if stand is None or stand.p_value is None or not stand.is_over:
         raise IntegrityError(

@@ -16,6 +16,7 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.exam.certifying import accesses_of_paper
 from spiritsafe.exam.places import halves
+from spiritsafe.exam.retiring import is_retirement
 
 __all__ = ["EVERYBODY", "PartyExposure", "exposures", "summarise"]
 
@@ -73,6 +74,8 @@ def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[
             yield f"{reader.name} ({reader.kind})", has, entry.time, _places(entry, "public", "sealed", "twin")
         elif entry.kind == "reveal" and entry.body.get("paper_id") == header.paper_id:
             yield EVERYBODY, True, entry.time, _places(entry, "places")
+        elif is_retirement(entry, header):
+            yield EVERYBODY, True, entry.time, everything
 
 
 def exposures(entries: Sequence[LedgerEntry], header: PaperHeader) -> tuple[ExposureRecord, ...]:

@@ -28,6 +28,7 @@ from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.places import asking_order, halves, look_ends, num_places
 from spiritsafe.exam.probing import ask_probes, probe_places
 from spiritsafe.exam.purse import Purse, most_prompt_tokens
+from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Task
 
@@ -106,6 +107,7 @@ def enter_access(
     registration: str,
     continues: bool = False,
     what: str = "",
+    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
 ) -> LedgerEntry:
     """Record who is about to see which problems.
 
@@ -119,6 +121,7 @@ def enter_access(
         registration: Digest of the registration; of the certificate, for a re-run.
         continues: The same process goes on with the next part: no new opening of the sealed half.
         what: What happens to the problems, where they are not asked.
+        guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
     """
     kinds = halves(header)
     body: dict[str, JSON] = {
@@ -135,7 +138,7 @@ def enter_access(
         body["continues"] = True
     if what:
         body["what"] = what
-    return ledger.append("access", body, examiner)
+    return ledger.append("access", body, examiner, guard=guard)
 
 
 def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> Held:
@@ -143,7 +146,7 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
 
     Raises:
         EndpointError: The Generator is unusable or broke its protocol; answers so far are kept.
-        ProcedureError: The budget has no room for one question.
+        ProcedureError: The budget has no room for one question, or the paper was retired.
         StorageError: Journal or ledger cannot be written.
     """
     asking = _Asking(hall, journal, generator, task, events)
@@ -275,6 +278,7 @@ class _Asking:
             purpose=f"sitting of {hall.registration.model_name}",
             registration=hall.registration.content_digest,
             continues=self._is_open,
+            guard=lambda entries: check_in_force(entries, hall.header),
         )
         self._is_open = True
 

@@ -43,11 +43,10 @@ from spiritsafe.exam.certifying import host_software
 from spiritsafe.exam.holding import enter_access
 from spiritsafe.exam.matching import Found, ProblemIndex
 from spiritsafe.exam.overlap_report import FORMS, KINDS, Controls, findings_of, statements_of_overlap, verdict_of
-from spiritsafe.exam.paper import keyed_salt, load_paper, open_sealed, paper_entry
+from spiritsafe.exam.paper import check_task, keyed_salt, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.passages import SEPARATOR, Hashes, WordHashes, words_of
 from spiritsafe.exam.places import halves, num_places
 from spiritsafe.exam.recordfile import write_record
-from spiritsafe.exam.sitting import check_task
 from spiritsafe.exam.training_files import TrainingFile
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task

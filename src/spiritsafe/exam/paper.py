@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import digest_bytes
-from spiritsafe.core.certificates import LedgerEntry, PaperProblem, PublicKey, PublicPaper, SealedHalf
+from spiritsafe.core.certificates import LedgerEntry, PaperHeader, PaperProblem, PublicKey, PublicPaper, SealedHalf
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.exam.places import num_places, public_places, public_sizes, stratum_ranges
 from spiritsafe.exam.private import PRIVATE, PrivateTask, count_signoffs
@@ -34,7 +34,9 @@ __all__ = [
     "RULES",
     "SEALED_FILE",
     "check_bank",
+    "check_problems",
     "check_split",
+    "check_task",
     "keyed_salt",
     "load_paper",
     "open_sealed",
@@ -82,6 +84,22 @@ def task_of_paper(paper: PublicPaper) -> Task:
     return load_task(header.task)
 
 
+def check_task(paper: PublicPaper, task: Task) -> None:
+    """Refuse to grade with anything but the paper's own verifier.
+
+    Raises:
+        ProcedureError: Task, its version or its verifier differ.
+    """
+    header = paper.header
+    theirs = (header.task, header.task_version, header.verifier)
+    ours = (task.name, task.version, verifier_label(task))
+    if theirs != ours:
+        raise ProcedureError(
+            f"The paper was sealed with {' '.join(theirs)}, this is {' '.join(ours)}.",
+            hint="Grade with the version of spiritsafe that sealed the paper.",
+        )
+
+
 def load_paper(path: Path) -> PublicPaper:
     """Read and check a public paper.
 
@@ -117,14 +135,18 @@ def check_bank(paper: PublicPaper) -> None:
         raise _bad_paper("The paper's counts do not add up.")
     if root_of_leaves([bytes.fromhex(value) for value in paper.commitments]).hex() != header.bank_root:
         raise _bad_paper("The commitments do not hash to the bank's root.")
-    _check_problems(paper.problems, paper)
+    check_problems(paper.problems, header, paper.commitments)
 
 
-def _check_problems(problems: Sequence[PaperProblem], paper: PublicPaper) -> None:
-    header = paper.header
+def check_problems(problems: Sequence[PaperProblem], header: PaperHeader, commitments: Sequence[str]) -> None:
+    """Check that problems are those committed to, of the task and stratum of their places.
+
+    Raises:
+        IntegrityError: One is not; the message names it.
+    """
     strata = [(s.name, s.task) for s, places in stratum_ranges(header) for _ in places]
     for problem in problems:
-        if problem.index >= len(paper.commitments) or problem.commitment != paper.commitments[problem.index]:
+        if problem.index >= len(commitments) or problem.commitment != commitments[problem.index]:
             raise _bad_paper(f"Problem {problem.index} is not the one committed to.")
         place = problem.index % header.num_problems
         name, task = strata[place] if place < len(strata) else ("", header.task)
@@ -170,7 +192,7 @@ def open_sealed(directory: Path, paper: PublicPaper, key: KeyPair) -> SealedHalf
     rest = tuple(place for place in range(num_places(paper.header)) if place not in public)
     if sealed.bank_root != paper.header.bank_root or tuple(problem.index for problem in sealed.problems) != rest:
         raise _bad_paper("The sealed half does not hold the rest of the bank.")
-    _check_problems(sealed.problems, paper)
+    check_problems(sealed.problems, paper.header, paper.commitments)
     header = paper.header
     own = [problem for problem in sealed.problems if problem.index < header.num_problems]
     if unsigned(own, header.reviewers, header.num_signoffs):

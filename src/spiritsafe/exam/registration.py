@@ -19,6 +19,7 @@ from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam.paper import paper_entry
+from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = [
@@ -98,8 +99,8 @@ def register(
         terms: Claim, budget, stop rule, probes, deviations.
 
     Raises:
-        ProcedureError: The paper is not in the ledger, its protocol would be broken in silence, or a stop rule has no
-            claim to decide.
+        ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, or a stop
+            rule has no claim to decide.
     """
     paper_entry(ledger, paper)
     terms, header = terms or RegistrationTerms(), paper.header
@@ -132,6 +133,7 @@ def register(
         return registration
 
     def only_once(entries: Sequence[LedgerEntry]) -> None:
+        check_in_force(entries, header)
         if any(entry.kind == "registration" and entry.body.get("digest") == digest for entry in entries):
             raise ProcedureError("This was registered a moment ago.", hint="Go on with the sitting.")
 
@@ -248,7 +250,8 @@ def registration_states(
             continue
         registration = Registration.from_json(entry.body.get("registration"))
         end = end_of(entries, registration, header)
-        accuracy, p_value = (_number(end, name) for name in ("sealed_accuracy", "p_value"))
+        newest = _newest(entries, registration, header, end)
+        accuracy, p_value = (_number(newest, name) for name in ("sealed_accuracy", "p_value"))
         states.append(
             RegistrationState(
                 registration=registration.content_digest,
@@ -260,6 +263,22 @@ def registration_states(
             )
         )
     return tuple(states)
+
+
+def _newest(
+    entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader, end: LedgerEntry | None
+) -> LedgerEntry | None:
+    """The entry that tells a registration's scores: its result, or the last re-issue with edited grades."""
+    if end is None or end.kind != "result":
+        return end
+    reissued = [
+        entry
+        for entry in entries
+        if entry.kind == "reissue"
+        and entry.signature.key == header.examiner.signing
+        and entry.body.get("registration") == registration.content_digest
+    ]
+    return reissued[-1] if reissued else end
 
 
 def _number(entry: LedgerEntry | None, name: str) -> float | None:

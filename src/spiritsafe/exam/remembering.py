@@ -29,11 +29,10 @@ from spiritsafe.exam.certifying import host_software
 from spiritsafe.exam.holding import enter_access
 from spiritsafe.exam.memory_report import statements_of_memory
 from spiritsafe.exam.overlapping import questions_of
-from spiritsafe.exam.paper import load_paper, open_sealed, paper_entry
+from spiritsafe.exam.paper import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.places import halves, stratum_ranges
 from spiritsafe.exam.recordfile import write_record
 from spiritsafe.exam.scoring import strata_of_halves
-from spiritsafe.exam.sitting import check_task
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 

@@ -1,8 +1,8 @@
 """The re-run: a second party asks again and signs whether it agrees.
 
-In: a certificate, the public paper, a Generator, the re-runner's own key; with the examiner's key and the ledger also
-the sealed half. Out: ``rerun.json``, a counter-signed report: agreement try by try, the paired difference, a finding in
-plain words. Needs no torch: any Generator will do, an endpoint too.
+In: a certificate, the public paper, a Generator, the re-runner's own key; with the examiner's key and the ledger, or
+once the paper is retired, also the sealed half. Out: ``rerun.json``, a counter-signed report: agreement try by try, the
+paired difference, a finding in plain words. Needs no torch: any Generator will do, an endpoint too.
 Exercised by ``pytest tests/unit/exam/test_rerunning.py``.
 """
 
@@ -30,11 +30,11 @@ from spiritsafe.core.generator import Generator
 from spiritsafe.core.stats import score_interval
 from spiritsafe.exam.answers import Try, ask, status_of
 from spiritsafe.exam.certifying import host_software
+from spiritsafe.exam.countersigning import check_rerun, compare_items, rerun_statement
 from spiritsafe.exam.holding import enter_access, preamble_of
-from spiritsafe.exam.paper import load_paper, open_sealed
+from spiritsafe.exam.opening import load_opened
+from spiritsafe.exam.paper import check_task, load_paper, open_sealed
 from spiritsafe.exam.recordfile import read_record, write_record
-from spiritsafe.exam.rerun_checking import check_rerun, compare_tries, rerun_statement
-from spiritsafe.exam.sitting import check_task
 from spiritsafe.exam.verifying import load_certificate, require_verified, verify
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
@@ -52,6 +52,7 @@ def rerun(
     output: Path,
     examiner: KeyPair | None = None,
     ledger: Ledger | None = None,
+    opened: Path | None = None,
     events: EventSink | None = None,
 ) -> CounterSignedRerun:
     """Ask the certificate's problems again, with its sampling and seed, and sign the comparison.
@@ -65,10 +66,11 @@ def rerun(
         output: Where ``rerun.json`` goes.
         examiner: A key to the sealed half, the examiner's or a recipient's; without it only the public half is asked.
         ledger: Gets an access entry before the sealed half is opened, and the finding; needed with ``examiner``.
+        opened: The opened paper, once it is retired: then all of it can be asked without a key.
         events: Hears of progress.
 
     Raises:
-        IntegrityError: The certificate does not verify.
+        IntegrityError: The certificate does not verify, or the opened paper is not the paper's.
         ProcedureError: The sealed half without a ledger, or another task.
         EndpointError: The Generator broke its protocol.
     """
@@ -82,7 +84,8 @@ def rerun(
     public = load_paper(paper)
     check_task(public, task)
     info = generator.describe()
-    problems = _problems(original, public, paper if paper.is_dir() else paper.parent, examiner)
+    bank = load_opened(opened, paper=public).problems if opened else ()
+    problems = _problems(original, public, paper if paper.is_dir() else paper.parent, examiner, bank)
     tries = [(index, sample) for index in sorted(problems) for sample in range(original.registration.num_tries)]
     if ledger is not None and examiner is not None:
         purpose = f"rerun by {runner.public.label}"
@@ -90,7 +93,7 @@ def rerun(
         digest = original.content_digest
         enter_access(ledger, public.header, sorted(problems), info, examiner, purpose=purpose, registration=digest)
     items = _ask_again(original, problems, tries, generator, task, events or NullSink())
-    agreement, difference = compare_tries(items, original.registration.num_tries)
+    agreement, difference = compare_items(items, original.registration.num_tries)
     agrees = difference.difference.low <= 0.0 <= difference.difference.high
     same_digest = info.digest == original.registration.model_digest
     report = RerunReport(
@@ -98,7 +101,7 @@ def rerun(
         paper_id=public.header.paper_id,
         generator=info,
         same_digest=same_digest,
-        halves=_halves(public.header, examiner is not None),
+        halves=_halves(public.header, examiner is not None or opened is not None),
         items=items,
         agreement=score_interval(agreement, trials=original.registration.num_tries),
         difference=difference,
@@ -121,15 +124,21 @@ def _enter(ledger: Ledger, report: RerunReport, runner: KeyPair) -> None:
         "report": report.content_digest,
         "agrees": report.agrees,
         "paper_id": report.paper_id,
+        "runner": report.runner.label,
+        "statement": report.statement,
     }
     ledger.append("rerun", body, runner)
 
 
 def _problems(
-    original: Certificate, public: PublicPaper, directory: Path, examiner: KeyPair | None
+    original: Certificate,
+    public: PublicPaper,
+    directory: Path,
+    examiner: KeyPair | None,
+    opened: Sequence[PaperProblem],
 ) -> dict[int, PaperProblem]:
-    """What is asked again, by place: what the key opens, and the original asked."""
-    problems = {problem.index: problem for problem in public.problems}
+    """What is asked again, by place: what the key opens or the retirement opened, and the original asked."""
+    problems = {problem.index: problem for problem in (*public.problems, *opened)}
     if examiner is not None:
         sealed = open_sealed(directory, public, examiner)
         problems.update({problem.index: problem for problem in sealed.problems})

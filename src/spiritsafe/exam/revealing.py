@@ -13,7 +13,8 @@ from pathlib import Path
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Certificate, LedgerEntry, PublicPaper, Registration, Revealed
 from spiritsafe.core.errors import IntegrityError, ProcedureError
-from spiritsafe.exam.answers import answer_commitment, answer_salt, committed_attempt, committed_verdict
+from spiritsafe.exam.amending import original_result
+from spiritsafe.exam.answers import answer_commitment, answer_salt, committed_attempt, committed_verdict, follows
 from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import load_paper, open_sealed
 from spiritsafe.exam.recordfile import read_record, write_record
@@ -109,7 +110,7 @@ def check_revealed(revealed: Revealed, what: str, *, certificate: Certificate, p
     """
     index = revealed.problem.index
     place = (index, revealed.sample_index)
-    outcome = next((o for o in certificate.result.outcomes if (o.index, o.sample_index) == place), None)
+    outcome = next((o for o in original_result(certificate).outcomes if (o.index, o.sample_index) == place), None)
     answered = answer_commitment(revealed.salt, revealed.attempt, revealed.verdict)
     checks = (
         (revealed.paper_id == paper.header.paper_id == certificate.paper.paper_id, "is of another paper"),
@@ -122,6 +123,10 @@ def check_revealed(revealed: Revealed, what: str, *, certificate: Certificate, p
         (
             outcome is not None and answered == outcome.commitment,
             "does not hold the answer and verdict that the certificate committed to",
+        ),
+        (
+            outcome is not None and follows(outcome, revealed.attempt, revealed.verdict),
+            "holds a verdict that the certificate's grade does not follow from",
         ),
     )
     for good, message in checks:

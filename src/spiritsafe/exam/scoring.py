@@ -188,8 +188,18 @@ def score_outcomes(
     ending: Ending = "complete",
     not_asked: Sequence[int] = (),
     reference: ReferenceScores | None = None,
+    is_amended: bool = False,
 ) -> Scores:
     """All numbers of a result, from its outcomes and what it was registered for.
+
+    Args:
+        outcomes: Of all tries that were asked.
+        header: The paper's.
+        registration: With its claim and rule.
+        ending: Why the sitting ended.
+        not_asked: Places that were not asked.
+        reference: The claim's.
+        is_amended: The grades are not those by which the sitting ended.
 
     Raises:
         IntegrityError: The claim's reference is missing or does not fit the paper.
@@ -202,7 +212,9 @@ def score_outcomes(
         for half in ("public", "sealed", "twin")
         if half != "twin" or header.num_twins
     }
-    decision = decide(right_by_place(outcomes), header, registration, ending=ending, reference=reference)
+    decision = decide(
+        right_by_place(outcomes), header, registration, ending=ending, reference=reference, is_amended=is_amended
+    )
     sealed = parts["sealed"]
     if (
         decision is not None

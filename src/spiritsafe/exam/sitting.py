@@ -40,17 +40,18 @@ from spiritsafe.exam.certifying import count_openings, host_software, issue_cert
 from spiritsafe.exam.deciding import reference_scores, stops_at
 from spiritsafe.exam.holding import Hall, Held, hold
 from spiritsafe.exam.journal import Journal
-from spiritsafe.exam.paper import load_paper, open_sealed, paper_entry, verifier_label
+from spiritsafe.exam.paper import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.probing import check_identity
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.exam.registration import end_of, registration_entry
+from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.exam.scoring import check_complete, score_outcomes
 from spiritsafe.exam.verifying import load_certificate
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
-__all__ = ["ANSWERS_FILE", "CERTIFICATE_FILE", "RESULT_FILE", "check_task", "sit"]
+__all__ = ["ANSWERS_FILE", "CERTIFICATE_FILE", "RESULT_FILE", "sit"]
 
 ANSWERS_FILE = "answers.jsonl"
 RESULT_FILE = "result.json"
@@ -134,22 +135,6 @@ def sit(
         return _certify(sitting, result)
 
 
-def check_task(paper: PublicPaper, task: Task) -> None:
-    """Refuse to grade with anything but the paper's own verifier.
-
-    Raises:
-        ProcedureError: Task, its version or its verifier differ.
-    """
-    header = paper.header
-    theirs = (header.task, header.task_version, header.verifier)
-    ours = (task.name, task.version, verifier_label(task))
-    if theirs != ours:
-        raise ProcedureError(
-            f"The paper was sealed with {' '.join(theirs)}, this is {' '.join(ours)}.",
-            hint="Grade with the version of spiritsafe that sealed the paper.",
-        )
-
-
 def _check_procedure(sitting: _Sitting, task: Task) -> None:
     """Steps 1 and 2."""
     registration, header = sitting.registration, sitting.paper.header
@@ -169,6 +154,8 @@ def _check_procedure(sitting: _Sitting, task: Task) -> None:
             hint="Sit with the registered model, or register this one.",
         )
     end = end_of(sitting.ledger.entries(), registration, header)
+    if end is None:
+        check_in_force(sitting.ledger.entries(), header)
     if end is not None and not _is_own_end(sitting, end):
         raise ProcedureError(
             f"This registration has ended already (ledger entry {end.index}, {end.kind}).",
@@ -292,6 +279,7 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     def first_result(entries: Sequence[LedgerEntry]) -> None:
         if end_of(entries, registration, header) is not None:
             raise ProcedureError("Another sitting of this registration ended first.", hint="Use its result.")
+        check_in_force(entries, header)
 
     if end_of(sitting.ledger.entries(), registration, header) is None:
         body: dict[str, JSON] = {

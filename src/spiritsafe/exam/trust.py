@@ -28,6 +28,10 @@ _GIVE = {
     "witnessed heads": "--ledger FILE --witness FILE",
     "trusted keys": "--trust KEY_ID",
     "revealed answers": "--revealed FILE (the examiner opens answers with `exam reveal`)",
+    "paper in force": "--ledger FILE",
+    "disputes": "--ledger FILE",
+    "opened paper": "--opened DIRECTORY (the examiner retires a paper with `exam open`)",
+    "published answers": "--opened DIRECTORY with the answers (`exam open --journal`)",
     "training overlap": "--overlap FILE (the examiner makes one with `exam overlap`)",
     "re-runs": "--rerun FILE (`exam rerun` makes one)",
 }

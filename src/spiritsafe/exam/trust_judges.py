@@ -26,6 +26,7 @@ __all__ = [
     "judge_counted",
     "judge_cut",
     "judge_decision",
+    "judge_disputes",
     "judge_ended",
     "judge_examiner",
     "judge_fixed",
@@ -34,6 +35,7 @@ __all__ = [
     "judge_history",
     "judge_keys",
     "judge_one_model",
+    "judge_regraded",
     "judge_rerun",
     "judge_sealed",
     "judge_stayed",
@@ -237,6 +239,19 @@ def judge_decision(view: View) -> Finding:
     if correction is None:
         return Finding("holds", "no claim was registered, so nothing is decided")
     return Finding("does not hold" if correction.known_before else "holds", correction.statement)
+
+
+def judge_regraded(view: View) -> Finding:
+    """What the task's own verifier says of the published answers."""
+    found = view.details["published answers"]
+    return Finding("cannot be told" if "cannot be graded again" in found else "holds", found)
+
+
+def judge_disputes(view: View) -> Finding:
+    """What is on record of grades that somebody called wrong."""
+    found = view.details["disputes"]
+    open_ones = any(word in found for word in ("unanswered: ", "not yet in a certificate", "SUPERSEDED"))
+    return Finding("does not hold" if open_ones else "holds", found)
 
 
 def judge_studying(view: View) -> Finding:

@@ -18,6 +18,7 @@ from spiritsafe.exam.trust_judges import (
     judge_counted,
     judge_cut,
     judge_decision,
+    judge_disputes,
     judge_ended,
     judge_examiner,
     judge_fixed,
@@ -26,6 +27,7 @@ from spiritsafe.exam.trust_judges import (
     judge_history,
     judge_keys,
     judge_one_model,
+    judge_regraded,
     judge_rerun,
     judge_sealed,
     judge_stayed,
@@ -77,7 +79,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="fresh",
         text="No endpoint's operator had seen the sealed half before this sitting.",
-        steps=("access history", "ledger file"),
+        steps=("access history", "paper in force", "ledger file"),
         judge=judge_fresh,
         cheat="Be told the problems by somebody who can open them. An operator that answers in this sitting keeps "
         "what it saw.",
@@ -144,6 +146,21 @@ RULES: tuple[Rule, ...] = (
         judge=judge_grades,
         cheat="As host, commit to wrong grades and hope that nobody asks for one of those answers. Ask for some of "
         "your own choice (`exam reveal`), and read problem, answer and verdict.",
+    ),
+    Rule(
+        name="graded again",
+        text="Once the paper was retired, all answers were published and graded again alike.",
+        steps=("opened paper", "published answers"),
+        judge=judge_regraded,
+        cheat="Have a verifier that grades wrongly both times. Read some answers yourself.",
+    ),
+    Rule(
+        name="disputes",
+        text="No grade is disputed without an answer, and this certificate has the last word.",
+        steps=("grade edits", "disputes", "ledger file"),
+        judge=judge_disputes,
+        cheat="As examiner, reject a dispute that is right: the reason given is on record, and whoever reads it can "
+        "judge.",
     ),
     Rule(
         name="decision",

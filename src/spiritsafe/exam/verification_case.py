@@ -13,12 +13,16 @@ from typing import final
 from spiritsafe.core.certificates import Certificate, LedgerEntry, PublicPaper
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.exam.paper import PAPER_FILE
+from spiritsafe.exam.published import ANSWERS_SUFFIX, OPENED_FILE
 from spiritsafe.exam.recordfile import parse_record, read_file
 from spiritsafe.ledger import Ledger
+from spiritsafe.tasks import Task
 
-__all__ = ["HINT", "Case", "NotGivenError", "require"]
+__all__ = ["HINT", "Case", "NotGivenError", "require", "same"]
 
 HINT = "Do not rely on this certificate; ask its examiner for a good copy."
+
+_TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an interval
 
 
 @final
@@ -41,6 +45,8 @@ class Case:
         witnesses: Sequence[Path] = (),
         witness_keys: Sequence[str] = (),
         trusted_keys: Collection[str] = (),
+        opened: Path | None = None,
+        task: Task | None = None,
     ) -> None:
         self.certificate_bytes = read_file(certificate)
         self.paper_bytes = read_file(paper / PAPER_FILE if paper.is_dir() else paper)
@@ -57,6 +63,10 @@ class Case:
         self.witnesses = [(path, read_file(path)) for path in witnesses]
         self.witness_keys = witness_keys
         self.trusted_keys = trusted_keys
+        self.opened = None if opened is None else (opened, read_file(_opened_file(opened)))
+        folder = None if opened is None else _opened_file(opened).parent
+        self.answers = [(path, read_file(path)) for path in sorted(folder.glob(f"*{ANSWERS_SUFFIX}"))] if folder else []
+        self.task = task
         self._certificate: Certificate | None = None
         self._paper: PublicPaper | None = None
 
@@ -80,6 +90,10 @@ class Case:
         return [evidence.entry for evidence in self.certificate.evidence]
 
 
+def _opened_file(path: Path) -> Path:
+    return path / OPENED_FILE if path.is_dir() else path
+
+
 class NotGivenError(Exception):
     """The file that a step needs was not given."""
 
@@ -92,3 +106,12 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise IntegrityError(message, hint=HINT)
+
+
+def same(ours: object, theirs: object) -> bool:
+    """Whether two JSON values are equal but for the last bits of their numbers."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(same(value, theirs[key]) for key, value in ours.items())
+    if isinstance(ours, float) and isinstance(theirs, float | int):
+        return abs(ours - theirs) <= _TOLERANCE
+    return ours == theirs

@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 
 from spiritsafe.core.certificates import LedgerEntry
+from spiritsafe.exam.amending import original_result
 from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_openings, opening_entries
 from spiritsafe.exam.correcting import known_before
 from spiritsafe.exam.memory_report import check_memory
@@ -95,9 +96,15 @@ def procedure(case: Case) -> str:
 
 def result_in_ledger(case: Case) -> str:
     """The ledger committed to this result."""
-    result = case.certificate.result
+    result = original_result(case.certificate)
     body = _only(case.entries, "result").body
-    require(body.get("result") == result.content_digest, "The ledger holds the digest of another result.")
+    is_amended = case.certificate.amendment is not None
+    require(
+        body.get("result") == result.content_digest,
+        "Without its edits this is not the result that the ledger committed to: the re-issue changes more than them."
+        if is_amended
+        else "The ledger holds the digest of another result.",
+    )
     require(body.get("registration") == result.registration, "The ledger's result is for another registration.")
     claimed = (body.get("sealed_accuracy"), body.get("public_accuracy"))
     require(claimed == (result.sealed.accuracy.value, result.public.accuracy.value), "The ledger holds other scores.")

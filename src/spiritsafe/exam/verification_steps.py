@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spiritsafe.core.canonical import digest_bytes
-from spiritsafe.core.certificates import Certificate, CounterSignedRerun, Revealed
+from spiritsafe.core.certificates import Certificate, Revealed
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam import verification_edits as edits
 from spiritsafe.exam import verification_ledger as ledger
+from spiritsafe.exam import verification_life as life
+from spiritsafe.exam.amending import original_result, score_result
+from spiritsafe.exam.applied import amendment_statements
 from spiritsafe.exam.certifying import separation_of, statements_of
 from spiritsafe.exam.correcting import correction_of
 from spiritsafe.exam.deciding import reference_scores
@@ -21,15 +25,12 @@ from spiritsafe.exam.paper import check_bank, check_split, unsigned
 from spiritsafe.exam.probing import check_identity
 from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.exam.registration import deviations_of, sitting_seed
-from spiritsafe.exam.rerun_checking import check_rerun
 from spiritsafe.exam.revealing import check_revealed
-from spiritsafe.exam.scoring import check_complete, score_outcomes
-from spiritsafe.exam.verification_case import HINT, Case, NotGivenError, require
+from spiritsafe.exam.scoring import check_complete
+from spiritsafe.exam.verification_case import HINT, Case, NotGivenError, require, same
 from spiritsafe.ledger import count_recipients, verify_signature
 
 __all__ = ["STEPS"]
-
-_TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an interval
 
 
 def _certificate_file(case: Case) -> str:
@@ -160,28 +161,14 @@ def _reference(case: Case) -> str:
 
 def _ending(case: Case) -> str:
     certificate = case.certificate
-    ending = check_ending(certificate.result, certificate.paper, certificate.registration)
+    ending = check_ending(original_result(certificate), certificate.paper, certificate.registration)
     return f"{ending}; {check_budget(certificate.result, case.paper, certificate.registration)}"
-
-
-def _same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return ours.keys() == theirs.keys() and all(_same(value, theirs[key]) for key, value in ours.items())
-    if isinstance(ours, float) and isinstance(theirs, float | int):
-        return abs(ours - theirs) <= _TOLERANCE
-    return ours == theirs
 
 
 def _numbers(case: Case) -> str:
     certificate, result = case.certificate, case.certificate.result
-    scores = score_outcomes(
-        result.outcomes,
-        certificate.paper,
-        certificate.registration,
-        ending=result.ending,
-        not_asked=result.not_asked,
-        reference=result.reference,
-    )
+    is_amended = certificate.amendment is not None
+    scores = score_result(result, certificate.paper, certificate.registration, is_amended=is_amended)
     for name, ours, theirs in (
         ("sealed half", scores.sealed, result.sealed),
         ("public half", scores.public, result.public),
@@ -193,7 +180,7 @@ def _numbers(case: Case) -> str:
         ("share studied", result.studied and scores.studied, result.studied),
     ):
         require(
-            _same(ours and ours.to_json(), theirs and theirs.to_json()),
+            same(ours and ours.to_json(), theirs and theirs.to_json()),
             f"The numbers of the {name} do not follow from the outcomes.",
         )
     require(scores.gap_statement == result.gap_statement, "The gap's statement does not follow from its numbers.")
@@ -243,7 +230,7 @@ def _correction(case: Case) -> str:
     known = certificate.correction is not None and certificate.correction.known_before  # held against the ledger below
     expected = correction_of(certificate.registration, decision, certificate.registrations, known_before=known)
     require(
-        _same(expected and expected.to_json(), certificate.correction and certificate.correction.to_json()),
+        same(expected and expected.to_json(), certificate.correction and certificate.correction.to_json()),
         "The corrected decision does not follow from the list of registrations.",
     )
     return certificate.correction.statement if certificate.correction else "no claim was decided"
@@ -260,9 +247,18 @@ def _statements(case: Case) -> str:
         access=certificate.access,
         registrations=certificate.registrations,
         correction=certificate.correction,
+        amended=_amended(case),
     )
     require(certificate.statements == expected, "The statements do not follow from the evidence.")
     return certificate.separation
+
+
+def _amended(case: Case) -> tuple[str, ...]:
+    certificate = case.certificate
+    if certificate.amendment is None:
+        return ()
+    original, edits_ = original_result(certificate), certificate.amendment.edits
+    return amendment_statements(case.entries, edits_, original, certificate.result, certificate.paper)
 
 
 def _revealed(case: Case) -> str:
@@ -276,19 +272,6 @@ def _revealed(case: Case) -> str:
             paper=case.paper,
         )
     return f"{len(case.revealed)} opened answers hash to what paper and certificate committed to"
-
-
-def _reruns(case: Case) -> str:
-    if not case.reruns:
-        raise NotGivenError("no re-run given; nobody else is known to have asked again")
-    found = []
-    for path, data in case.reruns:
-        signed = parse_record(data, CounterSignedRerun, f"The re-run {path}")
-        report = check_rerun(signed, str(path), certificate=case.certificate).report
-        found.append(
-            f"{report.runner.label} asked the {' and the '.join(report.halves)} half again: {report.statement}"
-        )
-    return " ".join(found)
 
 
 STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
@@ -316,12 +299,16 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
         "The ledger committed to this result (and the result file is it, if given).",
         ledger.result_in_ledger,
     ),
+    (
+        "grade edits",
+        "Edited grades answer disputes on record, by the examiner, and nothing but them was changed.",
+        edits.grade_edits,
+    ),
     ("access history", "Who saw what is what the ledger says, and covers every answer.", ledger.access),
     ("one model", "The identity probes show no change of model during the sitting (if registered).", _identity),
     ("correction", "The decision is corrected for all that its maker registered on this paper.", _correction),
     ("statements", "Separation class and plain-word statements follow from the evidence.", _statements),
     ("revealed answers", "Answers opened in disputes are the committed ones (if given).", _revealed),
-    ("re-runs", "Re-runs are signed, about this certificate, and right in their numbers (if given).", _reruns),
     ("ledger file", "The ledger is an unbroken signed chain, and nothing was left out (if given).", ledger.ledger_file),
     (
         "training overlap",
@@ -333,6 +320,23 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
         "Signs of memory were signed for this paper, and are in the ledger (if given).",
         ledger.memories,
     ),
+    ("paper in force", "The paper was not retired before it was sat (if the ledger is given).", life.in_force),
+    (
+        "opened paper",
+        "The opened paper is the whole bank that the paper committed to (if given).",
+        life.opened_paper,
+    ),
+    (
+        "published answers",
+        "Published answers are the committed ones, and the task's verifier grades them alike (if given).",
+        life.published_answers,
+    ),
+    (
+        "disputes",
+        "No dispute and no edit was left out; later ones are told (if the ledger is given).",
+        edits.disputes,
+    ),
+    ("re-runs", "Reports of re-runs are signed, complete, and right in their numbers (if given).", life.reruns),
     ("witnessed heads", "The ledger still begins as its witnesses saw it (if given).", ledger.witnessed),
     ("trusted keys", "The examiner's key is one you trust (if you named any).", ledger.trusted),
 )

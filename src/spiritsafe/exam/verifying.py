@@ -18,6 +18,7 @@ from spiritsafe.exam.recordfile import parse_record, read_file
 from spiritsafe.exam.verification_case import HINT, Case, NotGivenError
 from spiritsafe.exam.verification_steps import STEPS
 from spiritsafe.ledger import verify_signature
+from spiritsafe.tasks import Task
 
 __all__ = ["VERIFY_STEPS", "StepResult", "VerifyStep", "load_certificate", "require_verified", "verify"]
 
@@ -71,6 +72,8 @@ def verify(
     witnesses: Sequence[Path] = (),
     witness_keys: Sequence[str] = (),
     trusted_keys: Collection[str] = (),
+    opened: Path | None = None,
+    task: Task | None = None,
 ) -> list[StepResult]:
     """Check a certificate, step by step; it holds when every step is ``ok``.
 
@@ -88,6 +91,8 @@ def verify(
         witnesses: What other keepers saw of the ledger: their ledgers, or cosigned checkpoints.
         witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
         trusted_keys: Key ids of examiners that the verifier trusts.
+        opened: ``paper.json`` of a retired paper, or its directory; answers that lie beside it are graded again.
+        task: Grades published answers; None: the paper's, as far as this installation has it.
 
     Raises:
         SourceError: A file that was named cannot be read.
@@ -106,6 +111,8 @@ def verify(
         witnesses=witnesses,
         witness_keys=witness_keys,
         trusted_keys=trusted_keys,
+        opened=opened,
+        task=task,
     )
     results: list[StepResult] = []
     failed: int | None = None

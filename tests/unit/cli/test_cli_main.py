@@ -13,20 +13,24 @@ from spiritsafe import cli
 COMMANDS = {
     "doctor": set(),
     "exam checkpoint": {"--key", "--out"},
+    "exam dispute": {"--ledger", "--key", "--holder", "--problem", "--try", "--propose", "--reason"},
+    "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
     "exam exposure": {"--ledger", "--problem"},
     "exam export": {"--format", "--key", "--out"},
     "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against"},
     "exam key": {"--holder", "--out"},
     "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
     "exam overlap": {"--ledger", "--key", "--file", "--about", "--ngram", "--names", "--out"},
+    "exam open": {"--ledger", "--key", "--reason", "--journal", "--out"},
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
         "--claim", "--level", "--stop", "--budget", "--probes", "--deviate",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam registrations": {"--ledger"},
+    "exam reissue": {"--paper", "--ledger", "--key", "--host-key", "--out"},
     "exam rerun": {
-        "--paper", "--ledger", "--sealed-key", "--key", "--holder", "--out",
+        "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--holder", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam reveal": {
@@ -43,7 +47,7 @@ COMMANDS = {
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
-        "--witness-key", "--trust", "--rerun", "--long", "--trust-page",
+        "--witness-key", "--trust", "--rerun", "--long", "--trust-page", "--opened",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},

@@ -11,7 +11,7 @@ from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.records import Message
 from spiritsafe.core.stoprules import StopRule
-from spiritsafe.exam import PaperTerms, load_certificate, load_rerun, rerun, verify
+from spiritsafe.exam import PaperTerms, load_certificate, load_rerun, open_paper, rerun, verify
 from spiritsafe.ledger import KeyPair, Ledger
 
 STRANGER = KeyPair.generate("Sam Stranger")
@@ -132,3 +132,20 @@ def test_a_rerun_asks_what_the_original_asked_with_its_preamble(tmp_path):
     assert signed.report.agrees
     assert load_rerun(tmp_path / "rerun.json", certificate=original) == signed
     assert stage.ledger.find("access")[-1].signature.key == office.public.signing
+
+
+def test_everybody_reruns_all_of_a_retired_paper_without_a_key(stage):
+    certificate = stage.certificate(ToyModel(skill=0.6))
+    opened = stage.root / "opened"
+    open_paper(paper=stage.papers, examiner=stage.examiner, ledger=stage.ledger, reason="old", directory=opened)
+    entries = len(stage.ledger.entries())
+    signed = again(stage, ToyModel(skill=0.6), paper=stage.papers / "paper.json", opened=opened)
+    assert signed.report.halves == ("public", "sealed")
+    assert len(signed.report.items) == 20
+    assert signed.report.agreement.value == 1.0
+    assert load_rerun(stage.root / "rerun.json", certificate=certificate) == signed
+    assert len(stage.ledger.entries()) == entries  # nobody is told what everybody has
+    path = opened / "paper.json"
+    path.write_bytes(path.read_bytes().replace(b"+", b"-", 1))
+    with pytest.raises(IntegrityError, match="not the bank of this paper"):
+        again(stage, ToyModel(skill=0.6), opened=opened)

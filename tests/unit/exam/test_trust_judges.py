@@ -11,10 +11,20 @@ from exam_parts import SAMPLING, Stage, ToyModel, make_stage
 
 from spiritsafe.core.certificates import Certificate
 from spiritsafe.core.contamination import SignedOverlap
+from spiritsafe.core.disputes import Dispute
 from spiritsafe.core.files import read_json
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.trust import Promise, TrustPage
-from spiritsafe.exam import load_rerun, overlap, rerun, trust_page
+from spiritsafe.exam import (
+    file_dispute,
+    load_rerun,
+    open_paper,
+    overlap,
+    publish_answers,
+    reject_dispute,
+    rerun,
+    trust_page,
+)
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.revealing import reveal
 from spiritsafe.ledger import KeyPair, Ledger, witness
@@ -35,12 +45,15 @@ class Scene:
         stage = self.stage
         paths = options.get("reruns", [p for p in (stage.root / "rerun.json",) if p.exists()])
         opened, seen = stage.root / "opened.json", stage.root / "wanda.jsonl"
+        retired = stage.root / "retired"
         given = {
             "revealed": [p for p in (opened,) if p.exists()],
             "witnesses": [p for p in (seen,) if p.exists()],
             "trusted_keys": [stage.examiner.public.key_id],
             **options,
             "reruns": paths,
+            "opened": options.get("opened", retired if retired.exists() else None),
+            "task": options.get("task", stage.task),
             "overlaps": options.get("overlaps", [p for p in (stage.root / "overlap.json",) if p.exists()]),
         }
         steps = stage.verify(name, **given)
@@ -95,6 +108,28 @@ class Scene:
             output=stage.root / "opened.json",
         )
 
+    def open(self) -> None:
+        stage = self.stage
+        places: dict[str, Any] = {
+            "paper": stage.papers,
+            "examiner": stage.examiner,
+            "ledger": stage.ledger,
+            "directory": stage.root / "retired",
+        }
+        open_paper(reason="long enough in use", **places)
+        publish_answers(certificate=self.certificate, journal=stage.root / "sitting" / "answers.jsonl", **places)
+
+    def dispute(self) -> Dispute:
+        wrong = next(outcome.index for outcome in self.certificate.result.outcomes if outcome.status == "wrong")
+        return file_dispute(
+            certificate=self.certificate,
+            ledger=self.stage.ledger,
+            author=SAM,
+            index=wrong,
+            proposed="correct",
+            reason="It is right.",
+        )
+
     def witness(self) -> None:
         witness(Ledger(self.stage.ledger.path), own=Ledger(self.stage.root / "wanda.jsonl"), key=WANDA, name="exams")
 
@@ -108,6 +143,7 @@ def test_with_all_evidence_every_promise_of_a_good_exam_holds_but_for_power(scen
     scene.rerun()
     scene.reveal()
     scene.overlap()
+    scene.open()
     scene.witness()
     page = scene.page()
     assert page.verified
@@ -128,6 +164,8 @@ def test_with_all_evidence_every_promise_of_a_good_exam_holds_but_for_power(scen
         ("grades", {"revealed": []}, "--revealed"),
         ("examiner", {"trusted_keys": []}, "--trust"),
         ("re-run", {"reruns": []}, "--rerun"),
+        ("graded again", {"opened": None}, "--opened"),
+        ("disputes", {"ledger": None, "witnesses": []}, "--ledger"),
         ("training files", {"overlaps": []}, "--overlap"),
         ("one model", {"reruns": []}, "--rerun"),
     ],
@@ -138,6 +176,7 @@ def test_without_its_evidence_a_promise_is_not_checked_and_says_what_to_give(
     scene.rerun()
     scene.reveal()
     scene.overlap()
+    scene.open()
     scene.witness()
     assert scene.of(promise).state == "holds"
     found = scene.of(promise, **missing)
@@ -177,7 +216,7 @@ def break_ledger(scene: Scene) -> None:
         (break_paper, {"committed", "random cut"}),
         (break_split, {"random cut", "not studying"}),
         (break_sealed, {"sealed"}),
-        (break_ledger, {"sealed", "fresh", "nothing left out", "history", "decision"}),
+        (break_ledger, {"sealed", "fresh", "nothing left out", "history", "disputes", "decision"}),
     ],
 )
 def test_broken_evidence_fails_the_promises_that_stand_on_it(
@@ -300,6 +339,27 @@ def test_a_sealed_problem_in_training_files(scene: Scene) -> None:
     found = scene.of("training files")
     assert found.state == "does not hold"
     assert "hold problems of the sealed half" in found.finding
+
+
+def test_an_open_dispute_and_one_that_was_answered(scene: Scene) -> None:
+    dispute = scene.dispute()
+    assert scene.of("disputes").state == "does not hold"
+    assert "unanswered: problem" in scene.of("disputes").finding
+    reject_dispute(
+        certificate=scene.certificate,
+        ledger=scene.stage.ledger,
+        examiner=scene.stage.examiner,
+        dispute=dispute.content_digest,
+        reason="The sum is another.",
+    )
+    assert scene.of("disputes").state == "holds"
+    assert "1 rejected" in scene.of("disputes").finding
+
+
+def test_answers_of_a_task_that_cannot_be_loaded_are_not_graded_again(scene: Scene) -> None:
+    scene.open()
+    assert scene.of("graded again").state == "holds"
+    assert scene.of("graded again", task=None).state == "cannot be told"
 
 
 def test_reruns(scene: Scene) -> None:

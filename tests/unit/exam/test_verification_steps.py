@@ -402,7 +402,8 @@ def test_the_rich_one_passes(rich):
     steps = rich.verify(reference=reference)
     assert all(step.ok for step in steps), [step for step in steps if not step.ok]
     assert {step.name for step in steps if not step.checked} == {
-        "sealed file", "revealed answers", "re-runs", "training overlap", "signs of memory", "witnessed heads",
+        "sealed file", "revealed answers", "training overlap", "signs of memory", "opened paper", "published answers",
+        "re-runs", "witnessed heads",
         "trusted keys",
     }  # fmt: skip
     record = rich.certificate.result.to_json()

@@ -52,9 +52,11 @@ def test_a_good_certificate_passes_every_step(evidence):
     assert all(step.ok for step in steps)
     assert [step.name for step in steps if not step.checked] == [
         "revealed answers",
-        "re-runs",
         "training overlap",
         "signs of memory",
+        "opened paper",
+        "published answers",
+        "re-runs",
         "witnessed heads",
         "trusted keys",
     ]
@@ -67,10 +69,14 @@ def test_certificate_and_paper_are_enough(evidence):
     assert [step.name for step in steps if not step.checked] == [
         "sealed file",
         "revealed answers",
-        "re-runs",
         "ledger file",
         "training overlap",
         "signs of memory",
+        "paper in force",
+        "opened paper",
+        "published answers",
+        "disputes",
+        "re-runs",
         "witnessed heads",
         "trusted keys",
     ]

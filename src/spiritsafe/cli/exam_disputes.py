@@ -1,0 +1,156 @@
+"""``spiritsafe exam open|dispute|edit|reissue``: a paper's retirement, and grades after the certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, OutcomeStatus
+from spiritsafe.core.errors import ProcedureError
+from spiritsafe.exam import (
+    accept_dispute,
+    file_dispute,
+    load_certificate,
+    load_paper,
+    load_rerun,
+    open_paper,
+    publish_answers,
+    registration_states,
+    reissue,
+    reject_dispute,
+    separation_words,
+)
+from spiritsafe.ledger import KeyPair, Ledger
+
+__all__ = ["add_commands", "say_separation"]
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_PATH = click.Path(path_type=Path)
+_STATUS = click.Choice(get_args(OutcomeStatus))
+_ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
+_reason = click.option("--reason", required=True, help="Why, for the record.")
+_key = click.option("--key", type=_EXISTING, required=True, help="The examiner's key file.")
+
+
+@click.command(name="open")
+@click.argument("paper", type=_EXISTING)
+@_ledger
+@_key
+@_reason
+@click.option(
+    "--journal",
+    nargs=2,
+    multiple=True,
+    type=_EXISTING,
+    metavar="CERTIFICATE ANSWERS",
+    help="Publish a sitting's answers too: its certificate and its answers.jsonl.",
+)
+@click.option("--out", type=_PATH, required=True, help="Folder for the opened paper and answers.")
+def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tuple[Path, Path], ...], out: Path) -> None:
+    """Retire PAPER: publish all its problems. Nobody can be certified on it afterwards."""
+    book, examiner = Ledger(ledger), KeyPair.load(key)
+    opened = open_paper(paper=paper, examiner=examiner, ledger=book, reason=reason, directory=out)
+    click.echo(f"retired: all {len(opened.problems)} problems are in {out}", err=True)
+    _say_never_sat(paper, book)
+    for certificate, answers in journal:
+        record, path = publish_answers(
+            paper=paper,
+            certificate=load_certificate(certificate),
+            journal=answers,
+            examiner=examiner,
+            ledger=book,
+            directory=out,
+        )
+        click.echo(f"{len(record.answers)} answers published in {path}", err=True)
+
+
+def _say_never_sat(paper: Path, book: Ledger) -> None:
+    header, entries = load_paper(paper).header, book.entries()
+    for maker in dict.fromkeys(entry.signature.key for entry in entries if entry.kind == "registration"):
+        for state in registration_states(entries, header=header, maker_key=maker):
+            if state.state == "open":
+                click.echo(f"{state.model_name} was registered and can no longer sit: {state.registration}", err=True)
+
+
+@click.command(name="dispute")
+@click.argument("certificate", type=_EXISTING)
+@_ledger
+@click.option("--key", type=_PATH, required=True, help="Your key file; made if missing.")
+@click.option("--holder", default="self", show_default=True, help="Name for a new key.")
+@click.option("--problem", type=int, required=True, help="The problem's place in the bank.")
+@click.option("--try", "sample", default=0, show_default=True, help="Which answer to it.")
+@click.option("--propose", type=_STATUS, required=True, help="What the grade should be.")
+@_reason
+def dispute_(
+    certificate: Path, ledger: Path, key: Path, holder: str, problem: int, sample: int, propose: Any, reason: str
+) -> None:
+    """Hold one grade of CERTIFICATE for wrong, on record."""
+    filed = file_dispute(
+        certificate=load_certificate(certificate),
+        ledger=Ledger(ledger),
+        author=KeyPair.load_or_create(key, holder=holder),
+        index=problem,
+        sample_index=sample,
+        proposed=propose,
+        reason=reason,
+    )
+    click.echo(f"dispute {filed.content_digest}")
+
+
+@click.command(name="edit")
+@click.argument("certificate", type=_EXISTING)
+@_ledger
+@_key
+@click.option("--dispute", required=True, metavar="DIGEST", help="Digest of the dispute.")
+@click.option("--status", type=_STATUS, help="Accept it: the new grade.")
+@click.option("--reject", is_flag=True, help="Let the grade stand.")
+@_reason
+def edit_(certificate: Path, ledger: Path, key: Path, dispute: str, status: Any, reject: bool, reason: str) -> None:
+    """Answer a dispute about CERTIFICATE: edit the grade, or reject. Nothing is overwritten."""
+    if reject == (status is not None):
+        raise ProcedureError("A dispute is accepted or rejected.", hint="Give either --status or --reject.")
+    record, book, examiner = load_certificate(certificate), Ledger(ledger), KeyPair.load(key)
+    if reject:
+        entry = reject_dispute(certificate=record, ledger=book, examiner=examiner, dispute=dispute, reason=reason)
+    else:
+        entry = accept_dispute(
+            certificate=record, ledger=book, examiner=examiner, dispute=dispute, status=status, reason=reason
+        )
+    words = "rejected" if reject else f"accepted: graded {status}; `exam reissue` makes the new certificate"
+    click.echo(f"{words} (ledger entry {entry.index})", err=True)
+
+
+@click.command(name="reissue")
+@click.argument("certificate", type=_EXISTING)
+@click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder.")
+@_ledger
+@_key
+@click.option("--host-key", type=_EXISTING, help="The host's key file, when host and examiner differ.")
+@click.option("--out", type=_PATH, required=True, help="File for the new certificate.")
+def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: Path | None, out: Path) -> None:
+    """Make the certificate that counts in all edited grades and supersedes CERTIFICATE."""
+    new = reissue(
+        certificate,
+        paper=paper,
+        ledger=Ledger(ledger),
+        examiner=KeyPair.load(key),
+        host=KeyPair.load(host_key) if host_key else None,
+        output=out,
+    )
+    for statement in new.statements:
+        if "edited" in statement.lower():
+            click.echo(statement, err=True)
+
+
+def say_separation(certificate: Certificate, reruns: tuple[Path, ...]) -> None:
+    """Print who vouches for a certificate, counter-signers included."""
+    signed: list[CounterSignedRerun] = [load_rerun(path, certificate=certificate) for path in reruns]
+    click.echo(f"Separation: {separation_words(certificate, [each.report for each in signed])}.", err=True)
+
+
+def add_commands(group: click.Group) -> None:
+    """Put these commands into the group ``exam``."""
+    for command in (open_, dispute_, edit_, reissue_):
+        group.add_command(command)

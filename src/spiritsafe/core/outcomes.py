@@ -1,0 +1,66 @@
+"""What came of the tries of a sitting: how each ended, and one half's numbers.
+
+They stand inside the records of :mod:`spiritsafe.core.certificates` (which exports them too) and of
+:mod:`spiritsafe.core.amendments`, and only hold data. Exercised by ``pytest tests/unit/core/test_outcomes.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from spiritsafe.core.intervals import Estimate
+from spiritsafe.core.records import Record, omit_default
+
+__all__ = ["Ending", "Half", "HalfResult", "Hex32", "Outcome", "OutcomeStatus", "Timestamp"]
+
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+
+Half = Literal["public", "sealed", "twin"]
+Ending = Literal["complete", "stopped by rule", "budget exhausted"]
+OutcomeStatus = Literal["correct", "wrong", "unparsed", "unscored", "refused", "truncated", "error"]
+
+
+class Outcome(Record):
+    """How one try at one problem ended.
+
+    Attributes:
+        index: The problem's place in the bank.
+        status: The verdict; or refused, truncated (cut off at the token limit before a right answer), error (no
+            answer could be had). Only "correct" counts for accuracy.
+        score: The verifier's score, partial credit included.
+        commitment: Salted hash of attempt and verdict; the sealed half's holder can open it.
+        lost: It was asked, and the answer was lost when the sitting was interrupted. Status "error": a remote model is
+            never asked twice.
+    """
+
+    index: int = Field(ge=0)
+    half: Half
+    sample_index: int = Field(ge=0)
+    status: OutcomeStatus
+    score: float = Field(ge=0.0, le=1.0)
+    num_prompt_tokens: int = Field(ge=0)
+    num_tokens: int = Field(ge=0)
+    commitment: Hex32
+    lost: bool = omit_default(False)
+
+
+class HalfResult(Record):
+    """One half's numbers.
+
+    Attributes:
+        accuracy: Share of right answers among all committed ones; errors and unscored answers count as wrong. Where
+            problems were not asked: among the asked ones, with an interval that holds whenever the sitting ended.
+        answered_accuracy: The same without errors and unscored answers, for information; None if nothing is left.
+        mean_score: Mean score with partial credit, for information.
+        counts: Tries by status; with the problems not asked they sum to problems times tries.
+        num_not_asked: Problems that were not asked, because the stop rule or the budget ended the sitting.
+    """
+
+    accuracy: Estimate
+    answered_accuracy: Estimate | None
+    mean_score: float
+    counts: dict[OutcomeStatus, int]
+    num_not_asked: int = omit_default(0, ge=0)
