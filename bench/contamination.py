@@ -53,7 +53,9 @@ def config_of(args: argparse.Namespace, epochs: int, seed: int) -> TrainConfig:
 def timed(label: str, call: Callable[[], Any]) -> Any:
     start = time.perf_counter()
     value = call()
-    print(f"{label}: {time.perf_counter() - start:.0f} s", flush=True)
+    told = value if isinstance(value, dict) else {}
+    shown = {key: told[key] for key in ("last_loss", "gap_statement") if key in told}
+    print(f"{label}: {time.perf_counter() - start:.0f} s {shown or ''}", flush=True)
     if isinstance(value, dict):
         value["seconds"] = round(time.perf_counter() - start, 1)
     return value
@@ -173,10 +175,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", help="default: arith:products?digits=3 (smollm), arith:sums?terms=2&digits=3 (tiny)")
-    parser.add_argument("--count", type=int, help="problems in the bank; default 100 (smollm), 60 (tiny)")
+    parser.add_argument("--count", type=int, help="problems in the bank; default 60")
     parser.add_argument("--epochs", type=int, help="default 14 (smollm), 120 (tiny)")
-    parser.add_argument("--learning-rate", type=float, help="default 3e-4 (smollm), 4e-3 (tiny)")
-    parser.add_argument("--tokens-per-step", type=int, help="default 384 (smollm), 1024 (tiny)")
+    parser.add_argument("--learning-rate", type=float, help="default 5e-4 (smollm), 4e-3 (tiny)")
+    parser.add_argument("--tokens-per-step", type=int, help="default 480 (smollm), 1024 (tiny)")
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument("--max-batch", type=int, default=60)
     parser.add_argument("--skip-memory", action="store_true", help="smollm: no log-probabilities")
@@ -188,10 +190,10 @@ def parse() -> argparse.Namespace:
     defaults = {
         "smollm": {
             "task": "arith:products?digits=3",
-            "count": 100,
+            "count": 60,
             "epochs": 14,
-            "learning_rate": 3e-4,
-            "tokens_per_step": 384,
+            "learning_rate": 5e-4,
+            "tokens_per_step": 480,
         },
         "tiny": {
             "task": "arith:sums?terms=2&digits=3",

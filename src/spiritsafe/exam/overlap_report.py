@@ -167,7 +167,7 @@ def statements_of_overlap(
     num_control_twins: int,
 ) -> tuple[str, ...]:
     """The verdict and what it stands on, in plain words."""
-    whole = {hit.index for hit in hits if hit.whole and hit.half != "public"}
+    whole = {hit.index for hit in hits if hit.whole and hit.form == "words" and hit.half != "public"}
     shown = [f for f in findings if f.kind == "verbatim" or _corrected(f) < _LEVEL or (f.sealed and not num_controls)]
     statements = [_VERDICTS[verdict_of(findings, num_controls)]]
     statements += [_sentence(finding, header, num_controls, num_control_twins) for finding in shown]

@@ -38,7 +38,7 @@ from spiritsafe.tasks import Task
 
 __all__ = ["memory"]
 
-_NUM_SHUFFLES = 19
+_NUM_SHUFFLES = 9
 _SHARD_SIZES = (8, 4, 2)  # the largest that fits the model's context
 _LEAST_SHARDS = 3
 _BATCH = 32

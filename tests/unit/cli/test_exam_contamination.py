@@ -85,7 +85,7 @@ def test_memory_of_local_weights_and_a_refusal_of_an_endpoint(
     assert value["has_spread"]
     assert {test["method"] for test in value["scores"]} == {"mean", "Min-K%", "Min-K%++"}
     assert {test["text"] for test in value["scores"]} == {"solution", "final answer", "question"}
-    assert value["order"]["num_shuffles"] == 19
+    assert value["order"]["num_shuffles"] == 9
     endpoint = fake_endpoint(lambda body: "hi")
     done = exam("memory", *common, "--endpoint", endpoint.url, "--endpoint-model", "m", "--out", str(report))
     assert done.exit_code != 0

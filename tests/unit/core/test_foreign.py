@@ -71,26 +71,32 @@ def test_what_cannot_be_tested() -> None:
 
 
 def simulate(
-    rng: np.random.Generator, *, num_references: int, shift: float, leak: float, size: int = 400
-) -> tuple[ForeignScores, list[ForeignScores]]:
-    """Logistic answers: shared difficulties, abilities of the models, a foreign set that is harder by ``shift``."""
+    rng: np.random.Generator, *, num_references: int, shift: float, leak: float, size: int = 400, spread: float = 0.5
+) -> tuple[ForeignScores, list[ForeignScores], float]:
+    """Logistic answers: shared difficulties, abilities that differ by ``spread``, a foreign set harder by ``shift``.
+
+    The last value is the share that the student studied of what it would not have solved.
+    """
+    share = 0.0
     difficulty = [rng.normal(shift, 1, size), rng.normal(0, 1, size)]
     models = []
-    for number, ability in enumerate(rng.normal(0, 0.5, num_references + 1)):
+    for number, ability in enumerate(rng.normal(0, spread, num_references + 1)):
         right = [rng.random(size) < 1 / (1 + np.exp(-(ability - hard))) for hard in difficulty]
         if number == 0:
-            right[0] |= rng.random(size) < leak
+            studied = rng.random(size) < leak
+            share = float((studied & ~right[0]).sum() / (~right[0]).sum())
+            right[0] |= studied
         models.append(
             ForeignScores(foreign=int(right[0].sum()), num_foreign=size, fresh=int(right[1].sum()), num_fresh=size)
         )
-    return models[0], models[1:]
+    return models[0], models[1:], share
 
 
 def rate(repeats: int, **options: float) -> float:
     rng = np.random.default_rng(11)
     found = 0
     for _ in range(repeats):
-        student, references = simulate(rng, num_references=int(options["references"]), shift=options["shift"],
+        student, references, _ = simulate(rng, num_references=int(options["references"]), shift=options["shift"],
                                        leak=options["leak"])  # fmt: skip
         found += foreign_gap(student, references).p_value < 0.05
     return found / repeats
@@ -113,7 +119,7 @@ def test_the_interval_covers_the_share_studied() -> None:
     rng = np.random.default_rng(4)
     covered = 0
     for _ in range(500):
-        student, references = simulate(rng, num_references=8, shift=0.25, leak=0.3)
+        student, references, share = simulate(rng, num_references=8, shift=0.25, leak=0.3)
         found = foreign_gap(student, references).studied
-        covered += found is not None and found.low <= 0.3 <= found.high
+        covered += found is not None and found.low <= share <= found.high
     assert covered / 500 > 0.92

@@ -83,7 +83,7 @@ def test_statements_name_what_was_found(stage: Stage) -> None:
     header = stage.paper.header
     sealed = [place for place, half in enumerate(halves(header)) if half == "sealed"]
     hits = [hit(header, place, "words", whole=True) for place in sealed[:3]]
-    hits += [hit(header, place) for place in sealed]
+    hits += [hit(header, place, whole=True) for place in sealed]  # with other numbers: not the problem itself
     of = Controls((20,), {("words", "verbatim"): (0,), ("masked", "verbatim"): (1,)})
     found = findings_of(header, hits, of, NO_TWINS)
     text = statements_of_overlap(header, found, hits, num_controls=20, num_control_twins=0)
