@@ -20,7 +20,7 @@ from spiritsafe.core.files import ensure_directory, locked
 from spiritsafe.core.opened import OpenedAnswer, OpenedPaper, OpenedSitting
 from spiritsafe.core.records import Record
 from spiritsafe.exam.answers import answer_salt, committed_attempt, committed_verdict
-from spiritsafe.exam.certifying import opening_entries
+from spiritsafe.exam.certifying import accesses_of_paper
 from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import check_problems, load_paper, open_sealed, paper_entry, unsigned
 from spiritsafe.exam.places import num_places
@@ -107,12 +107,15 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
 
 def _in_progress(entries: Sequence[LedgerEntry], header: PaperHeader) -> Registration | None:
     """A registration that the paper was opened for and that has not ended."""
+    begun = {entry.body.get("registration") for entry in accesses_of_paper(entries, header)}
     for entry in entries:
-        if entry.kind != "registration" or entry.body.get("paper_id") != header.paper_id:
+        if entry.kind != "registration" or entry.body.get("digest") not in begun:
             continue
-        registration = Registration.from_json(entry.body.get("registration"))
-        begun = opening_entries(entries, header, registration.content_digest)
-        if begun and end_of(entries, registration, header) is None:
+        try:
+            registration = Registration.from_json(entry.body.get("registration"))
+        except IntegrityError:  # anybody may write anything; the paper was opened for a good one
+            continue
+        if registration.content_digest in begun and end_of(entries, registration, header) is None:
             return registration
     return None
 

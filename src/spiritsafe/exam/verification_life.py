@@ -7,6 +7,8 @@ Exercised by ``pytest tests/unit/exam/test_verification_life.py``.
 
 from __future__ import annotations
 
+import hashlib
+
 from spiritsafe.core.certificates import CounterSignedRerun
 from spiritsafe.core.errors import ProcedureError, SourceError, TaskError
 from spiritsafe.core.opened import OpenedPaper, OpenedSitting
@@ -20,6 +22,8 @@ from spiritsafe.exam.retiring import retirement_of
 from spiritsafe.exam.verification_case import Case, NotGivenError, require
 
 __all__ = ["in_force", "opened_paper", "published_answers", "reruns"]
+
+_MOST_TOLD = 10  # anybody can file re-runs: a terminal is not filled with them
 
 
 def in_force(case: Case) -> str:
@@ -110,8 +114,11 @@ def reruns(case: Case) -> str:
         seen.update(on_record)
         where = f" (ledger entry {on_record[0]})" if on_record else " (not in the ledger)" if case.ledger else ""
         found.append(rerun_finding(certificate, report) + where)
-    for entry in entries:
-        if entry.index not in seen:
-            verb = "agrees" if entry.body.get("agrees") is True else "does NOT agree"
-            found.append(f"ledger entry {entry.index}: a re-run that {verb}, its report not given")
+    others = [entry for entry in entries if entry.index not in seen]
+    for entry in others[:_MOST_TOLD]:
+        verb = "agrees" if entry.body.get("agrees") is True else "does NOT agree"
+        key_id = hashlib.sha256(bytes.fromhex(entry.signature.key)).hexdigest()[:16]
+        found.append(f"ledger entry {entry.index}: a re-run by key {key_id} that {verb}, its report not given")
+    if len(others) > _MOST_TOLD:
+        found.append(f"and {len(others) - _MOST_TOLD} more re-runs on record")
     return "; ".join(found)

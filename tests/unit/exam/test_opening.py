@@ -132,6 +132,13 @@ def test_a_sitting_in_progress_refuses_the_retirement(case):
     case.open()
 
 
+def test_nonsense_in_the_ledger_does_not_keep_a_paper_from_its_retirement(case):
+    digest = case.certificate.registration.content_digest
+    body = {"paper_id": case.certificate.paper.paper_id, "digest": digest, "registration": {"model_name": 5}}
+    case.stage.ledger.append("registration", body, MALLORY)
+    case.open()
+
+
 def test_a_second_retirement_changes_nothing(case):
     first = (case.open() / "paper.json").read_bytes()
     entries = case.stage.ledger.entries()

@@ -135,9 +135,12 @@ def test_a_difference_on_record_is_told_though_only_agreement_is_shown(tmp_path)
     again(case, "bad.json", ToyModel(skill=0.0, name="other"), ledger=case.stage.ledger)
     good = again(case, "good.json", ToyModel(skill=0.5), runner=MALLORY, ledger=case.stage.ledger)
     index = case.stage.ledger.find("rerun")[0].index
-    assert f"ledger entry {index}: a re-run that does NOT agree, its report not given" in case.detail(
-        "re-runs", reruns=[good]
-    )
+    said = case.detail("re-runs", reruns=[good])
+    key_id = STRANGER.public.key_id
+    assert f"ledger entry {index}: a re-run by key {key_id} that does NOT agree, its report not given" in said
+    for _ in range(11):
+        case.stage.ledger.append("rerun", {"certificate": case.certificate.content_digest}, MALLORY)
+    assert case.detail("re-runs", reruns=[good]).endswith("and 2 more re-runs on record")
 
 
 def test_a_forged_report_fails_the_step(case):
