@@ -32,12 +32,14 @@ def compare_tries(items: Sequence[RerunItem], num_tries: int) -> tuple[list[int]
     return [agreeing[i] for i in places], difference
 
 
-def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: bool) -> str:
+def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: bool, kind: str) -> str:
     """The finding in plain words."""
     estimate = difference.difference
     span = f"{100 * estimate.value:+.1f} points ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
     finding = "Agrees within error" if agrees else "Does not agree"
-    model = "the registered weights" if same_digest else "a Generator that does not name the registered weights"
+    model = "a Generator that does not name the registered weights"
+    if same_digest:
+        model = "the registered weights" if kind == "local" else "the registered address, whose weights nobody sees"
     return f"{finding}: rerun minus original is {span}, asked of {model}."
 
 
@@ -76,7 +78,8 @@ def check_rerun(signed: CounterSignedRerun, what: str, *, certificate: Certifica
             "says otherwise of its Generator's digest than the digest does",
         ),
         (
-            report.statement == rerun_statement(report.difference, report.agrees, report.same_digest),
+            report.statement
+            == rerun_statement(report.difference, report.agrees, report.same_digest, report.generator.kind),
             "has a statement that does not follow from its numbers",
         ),
     )
