@@ -35,7 +35,7 @@ def test_the_command_parses(page: str, words: list[str], tmp_path: Path, monkeyp
         if word.endswith((".json", ".jsonl", ".age")) and not word.startswith("-"):
             (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / word).touch()
-    for folder in ("paper", "runs/quickstart-…"):
+    for folder in ("paper", "examiner/paper", "runs/quickstart-…"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     context = click.Context(cli)
     command = cli.get_command(context, words[0])

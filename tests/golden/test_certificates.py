@@ -28,7 +28,9 @@ DIGESTS = {
     "revealed.json": "c3cad378c7b94afe6653bf2acda460b45523c4afb7591a1eeba8c00b34352422",
 }
 
-ALWAYS_SKIPPED = {"sealed file", "reference", "witnessed heads", "trusted keys"}
+ALWAYS_SKIPPED = {
+    "sealed file", "reference", "training overlap", "signs of memory", "witnessed heads", "trusted keys",
+}  # fmt: skip
 KINDS = {
     "plain": {"revealed": [ROOT / "revealed.json"], "reruns": [ROOT / "rerun.json"]},
     "claimed": {},

@@ -13,8 +13,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from spiritsafe.core.outcomes import HalfResult, OutcomeStatus, Timestamp
 from spiritsafe.core.promises import Decision, Digest
-from spiritsafe.core.records import Record
-from spiritsafe.core.stats import GapTest
+from spiritsafe.core.records import Record, omit_default
+from spiritsafe.core.stats import Estimate, GapTest
 
 __all__ = ["Amendment", "AppliedEdit", "GradeEdit", "Reason", "ResultNumbers"]
 
@@ -79,6 +79,8 @@ class ResultNumbers(Record):
     memory: GapTest | None = None
     memory_statement: str = ""
     decision: Decision | None = None
+    studied: Estimate | None = omit_default(None)
+    studied_statement: str = omit_default("")
 
 
 class Amendment(Record):

@@ -29,6 +29,8 @@ def numbers_of(scores: ExamResult | Scores) -> ResultNumbers:
         memory=scores.memory,
         memory_statement=scores.memory_statement,
         decision=scores.decision,
+        studied=scores.studied,
+        studied_statement=scores.studied_statement,
     )
 
 

@@ -42,12 +42,14 @@ def compare_items(items: Sequence[RerunItem], num_tries: int) -> tuple[list[int]
     return [agreeing[i] for i in places], difference
 
 
-def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: bool) -> str:
+def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: bool, kind: str) -> str:
     """The finding in plain words."""
     estimate = difference.difference
     span = f"{100 * estimate.value:+.1f} points ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
     finding = "Agrees within error" if agrees else "Does not agree"
-    model = "the registered weights" if same_digest else "a Generator that does not name the registered weights"
+    model = "a Generator that does not name the registered weights"
+    if same_digest:
+        model = "the registered weights" if kind == "local" else "the registered address, whose weights nobody sees"
     return f"{finding}: rerun minus original is {span}, asked of {model}."
 
 
@@ -99,7 +101,10 @@ def _check_numbers(report: RerunReport, what: str, num_tries: int) -> None:
         raise _wrong(what, "has an agreement that does not follow from its items")
     told = report.difference
     agrees = told.difference.low <= 0.0 <= told.difference.high
-    if (report.agrees, report.statement) != (agrees, rerun_statement(told, agrees, report.same_digest)):
+    if (report.agrees, report.statement) != (
+        agrees,
+        rerun_statement(told, agrees, report.same_digest, report.generator.kind),
+    ):
         raise _wrong(what, "has a finding that does not follow from its difference")
 
 

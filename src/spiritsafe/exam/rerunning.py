@@ -106,7 +106,7 @@ def rerun(
         agreement=score_interval(agreement, trials=original.registration.num_tries),
         difference=difference,
         agrees=agrees,
-        statement=rerun_statement(difference, agrees, same_digest),
+        statement=rerun_statement(difference, agrees, same_digest, info.kind),
         finished=utc_now(),
         runner=runner.public,
         software=host_software(),

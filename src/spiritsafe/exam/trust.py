@@ -107,7 +107,10 @@ def trust_lines(page: TrustPage, *, long: bool = False) -> list[str]:
     """The page for a terminal: one line a promise, or with evidence and what a cheater would still have to do."""
     width = max(len(promise.state) for promise in page.promises)
     lines = []
+    lost = [promise for promise in page.promises if promise.give == _GOOD_COPY]
     for promise in page.promises:
+        if promise in lost and not long:
+            continue
         line = f"{promise.state:{width}s}  {promise.text}"
         if not long:
             lines.append(line + (f" Give {promise.give}." if promise.give else ""))
@@ -117,4 +120,7 @@ def trust_lines(page: TrustPage, *, long: bool = False) -> list[str]:
         if promise.give:
             lines.append(f"    to check it, give {promise.give}")
         lines.append(f"    left to a cheater: {promise.cheat}")
+    if lost and not long:
+        all_of = "nothing" if len(lost) == len(page.promises) else "nothing else"
+        lines.append(f"{all_of}: that takes {_GOOD_COPY}.")
     return lines

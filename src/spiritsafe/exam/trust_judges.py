@@ -7,6 +7,7 @@ Exercised by ``pytest tests/unit/exam/test_trust_judges.py``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -15,6 +16,7 @@ from spiritsafe.core.certificates import Certificate, CounterSignedRerun, Ledger
 from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
+from spiritsafe.exam.places import halves
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
 
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _SIGN = 0.05
+_SEEN = re.compile(r"saw its first (\d+) entries")  # as the step "witnessed heads" says it
 
 
 @final
@@ -115,19 +118,30 @@ def judge_cut(view: View) -> Finding:
     )
 
 
+def _opened(view: View, *, before: str = "9999") -> set[int]:
+    """Places of sealed problems that the examiner opened to everybody, as far as the ledger was given."""
+    header = view.certificate.paper
+    kinds = halves(header)
+    found: set[int] = set()
+    for entry in view.entries or ():
+        mine = entry.kind == "reveal" and entry.signature.key == header.examiner.signing and entry.time < before
+        places = entry.body.get("places")
+        if mine and entry.body.get("paper_id") == header.paper_id and isinstance(places, list):
+            found |= {place for place in places if isinstance(place, int) and 0 <= place < len(kinds)}
+    return {place for place in found if kinds[place] == "sealed"}
+
+
 def judge_sealed(view: View) -> Finding:
     """Who holds keys to the sealed half, and how often it was opened on record."""
     header = view.certificate.paper
     named = ", ".join(key.label for key in (header.examiner, *header.recipients))
     openings = count_openings([e.entry for e in view.certificate.evidence if e.entry.kind == "access"])
-    opened = sum(
-        entry.kind == "reveal" and entry.body.get("paper_id") == header.paper_id for entry in view.entries or ()
-    )
+    opened = len(_opened(view))
     parts = [f"each alone can open it: {named}", f"{openings} openings on record"]
     if header.reviewers:
         parts.append(f"read before by the reviewers {', '.join(key.label for key in header.reviewers)}")
     if opened:
-        parts.append(f"{opened} problems opened to everybody since, in disputes")
+        parts.append(f"{opened} sealed problems opened to everybody, in disputes")
     return Finding("holds", "; ".join(parts))
 
 
@@ -138,6 +152,8 @@ def judge_fresh(view: View) -> Finding:
     if before:
         who = ", ".join(sorted({record.who for record in before}))
         return Finding("does not hold", f"before this sitting sealed problems went to {who} (from {before[0].time} on)")
+    if opened := len(_opened(view, before=result.started)):
+        return Finding("does not hold", f"before this sitting {opened} sealed problems were opened to everybody")
     return Finding("holds", "no operator of an endpoint was sent a sealed problem before this sitting")
 
 
@@ -163,7 +179,7 @@ def judge_one_model(view: View) -> Finding:
         state: TrustState = "cannot be told" if identity.same is None else "holds" if identity.same else "does not hold"
         return Finding(state, identity.statement)
     again = [s.report for s in view.outside_reruns if s.report.same_digest and s.report.agrees]
-    if again:
+    if again and result.generator.kind == again[0].generator.kind == "local":  # an endpoint's digest is no weights'
         return Finding("holds", f"{again[0].runner.label} asked the same weights again: {again[0].statement}")
     if result.generator.kind == "local":
         return Finding(
@@ -222,7 +238,15 @@ def judge_complete(view: View) -> Finding:
 
 
 def judge_history(view: View) -> Finding:
-    """Whether witnesses saw the same ledger."""
+    """Whether witnesses saw the same ledger, this sitting's result included."""
+    seen = max((int(size) for size in _SEEN.findall(view.details["witnessed heads"])), default=0)
+    needed = 1 + max(evidence.entry.index for evidence in view.certificate.evidence)
+    if seen < needed:
+        return Finding(
+            "not checked here",
+            f"witnesses saw the ledger's first {seen} entries, and this certificate needs {needed}",
+            "a witness who saw the ledger since then: --witness FILE",
+        )
     return Finding("holds", f"{view.details['ledger file']}; {view.details['witnessed heads']}")
 
 

@@ -78,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="fresh",
-        text="No endpoint's operator had seen the sealed half before this sitting.",
+        text="No sealed problem had been given away, on record, before this sitting.",
         steps=("access history", "paper in force", "ledger file"),
         judge=judge_fresh,
         cheat="Be told the problems by somebody who can open them. An operator that answers in this sitting keeps "

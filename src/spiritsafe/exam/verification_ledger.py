@@ -143,7 +143,7 @@ def access(case: Case) -> str:
             outcome.index in places[outcome.half],
             f"Problem {outcome.index} was answered but no access to it is on record.",
         )
-    exposed = [record.who for record in certificate.access if record.exposed]
+    exposed = dict.fromkeys(record.who for record in certificate.access if record.exposed)
     return f"{len(certificate.access)} accesses" + (f"; exposed to {', '.join(exposed)}" if exposed else "")
 
 

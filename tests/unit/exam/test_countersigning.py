@@ -120,7 +120,8 @@ def test_a_report_about_the_first_certificate_is_none_about_its_re_issue(case):
 
 def test_statements_say_which_way(case):
     report = again(case).report
-    assert rerun_statement(report.difference, True, True).startswith(
+    assert rerun_statement(report.difference, True, True, "local").startswith(
         "Agrees within error: rerun minus original is +0.0"
     )
-    assert "does not name the registered weights" in rerun_statement(report.difference, True, False)
+    assert "does not name the registered weights" in rerun_statement(report.difference, True, False, "local")
+    assert "whose weights nobody sees" in rerun_statement(report.difference, True, True, "remote")

@@ -56,3 +56,18 @@ def test_a_failed_step_takes_its_promises_and_nothing_behind_it_counts(tmp_path:
     page = trust_page(certificate, steps)
     assert page.of("examiner").state == "does not hold"
     assert page.of("committed").state == "holds"
+
+
+def test_the_short_form_of_a_failure_names_what_still_stands(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=8)
+    certificate = stage.certificate(ToyModel())
+    (stage.papers / "sealed.age").write_bytes(b"another half")
+    lines = trust_lines(trust_page(certificate, stage.verify()))
+    assert lines[0] == "holds             Which problems became public was drawn by lot."
+    assert "does not hold     Nobody but the parties named here could open the sealed half." in lines
+    assert lines[-1] == "nothing else: that takes a certificate that passes every step."
+    path = stage.root / "sitting" / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b'"third party"', b'"self-examined"'))
+    assert trust_lines(trust_page(certificate, stage.verify())) == [
+        "nothing: that takes a certificate that passes every step."
+    ]

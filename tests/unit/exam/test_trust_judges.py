@@ -94,7 +94,7 @@ class Scene:
             output=stage.root / "overlap.json",
         )
 
-    def reveal(self) -> None:
+    def reveal(self, index: int = 0) -> None:
         stage = self.stage
         reveal(
             paper=stage.papers,
@@ -102,7 +102,7 @@ class Scene:
             journal=stage.root / "sitting" / "answers.jsonl",
             examiner=stage.examiner,
             ledger=stage.ledger,
-            index=0,
+            index=index,
             sample_index=0,
             reason="a look",
             output=stage.root / "opened.json",
@@ -270,6 +270,23 @@ def test_an_endpoint_exposes_the_paper_and_later_sittings_are_not_fresh(scene: S
     assert scene.of("fresh").state == "holds"
 
 
+def test_problems_opened_in_a_dispute_are_fresh_no_more(scene: Scene) -> None:
+    places = {problem.index for problem in scene.stage.paper.problems}
+    sealed = next(place for place in range(40) if place not in places)
+    scene.reveal(min(places))
+    assert "opened to everybody" not in scene.of("sealed").finding  # a public one is everybody's anyway
+    scene.stage.certificate(ToyModel(name="before"), name="before")
+    assert scene.of("fresh", "before", revealed=[]).state == "holds"
+    scene.reveal(sealed)
+    scene.stage.ledger.append("reveal", {"paper_id": scene.stage.paper.header.paper_id, "places": [1, 2, 3]}, SAM)
+    assert "1 sealed problems opened to everybody" in scene.of("sealed").finding  # Sam cannot open any
+    scene.stage.certificate(ToyModel(name="after"), name="after")
+    found = scene.of("fresh", "after", revealed=[])
+    assert found.state == "does not hold"
+    assert found.finding == "before this sitting 1 sealed problems were opened to everybody"
+    assert scene.of("fresh", "before", revealed=[]).state == "holds"
+
+
 class Probed(ToyModel):
     """Answers probes with what ``voice`` says next."""
 
@@ -375,6 +392,26 @@ def test_reruns(scene: Scene) -> None:
     scene.rerun(SAM, ToyModel(name="another", skill=0.0))
     assert scene.of("re-run").state == "does not hold"
     assert "Does not agree" in scene.of("re-run").finding
+
+
+def test_a_witness_who_looked_too_early_says_nothing_of_the_result(scene: Scene) -> None:
+    stage = scene.stage
+    scene.witness()
+    assert scene.of("history").state == "holds"
+    stage.certificate(ToyModel(name="later"), name="later")
+    early = scene.of("history", "later")
+    assert early.state == "not checked here"
+    assert early.finding == "witnesses saw the ledger's first 4 entries, and this certificate needs 7"
+    assert "--witness" in early.give
+    scene.witness()
+    assert scene.of("history", "later").state == "holds"
+
+
+def test_the_same_address_asked_again_is_not_the_same_weights(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, ToyModel(kind="remote"), count=8)
+    scene.rerun()
+    assert scene.of("re-run").finding.endswith("asked of the registered address, whose weights nobody sees.")
+    assert scene.of("one model").state == "cannot be told"
 
 
 def test_what_was_fixed_is_named(scene: Scene) -> None:

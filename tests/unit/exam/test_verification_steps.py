@@ -300,7 +300,7 @@ def test_step_reruns(forger, tmp_path):
     step = next(step for step in forger.verify(reruns=[path]) if step.name == "re-runs")
     assert step.ok
     assert step.checked
-    assert step.detail.startswith(f"{sam.public.label} asked the public half again: Agrees within error")
+    assert step.detail.startswith(f"counter-signed by {sam.public.label} (public). Agrees within error")
     stage.certificate(ToyModel(name="other"), name="other")
     steps = verify(stage.root / "other" / "certificate.json", paper=stage.papers, reruns=[path])
     assert next(step for step in steps if not step.ok).name == "re-runs"
