@@ -82,7 +82,7 @@ def test_coverage(size: int, score: float, leak: float) -> None:
     """Simulated: a bank of problems of differing difficulty, cut at random, a share of the public half learned."""
     rng = np.random.default_rng([size, int(100 * score), int(100 * leak)])
     covered = repeats = 0
-    for _ in range(250):
+    for _ in range(400):
         chance = (
             np.clip(rng.normal(score, 0.15, size=2 * size), 0.0, 1.0) if 0 < score < 1 else np.full(2 * size, score)
         )
