@@ -43,7 +43,9 @@ def one_run(models: Path, directory: Path, *, every_steps: int = 1) -> None:
     """One sitting; at its end the weights are written."""
     loaded = tiny_student(models)
     task = Arbitrary(("correct", "wrong", "wrong"))
-    settings = train_config(OF, checkpoint_every_steps=every_steps, learning_rate=5e-3)
+    # With a usual eps a weight whose gradient is rounding alone moves by the learning rate, one way or the other: two
+    # processes would soon draw other tokens than one.
+    settings = train_config(OF, checkpoint_every_steps=every_steps, learning_rate=5e-3, eps=1e-3)
     result = reinforce(loaded, task, sums_problems(24), OF, settings, directory=directory)
     place = current_parallel()
     weights = {name: value.detach() for name, value in loaded.model.named_parameters()}

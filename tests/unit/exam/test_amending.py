@@ -10,6 +10,7 @@ from spiritsafe.core.promises import BettingRule, Claim
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.stats import public_sealed_gap, score_interval
 from spiritsafe.core.stoprules import StopRule
+from spiritsafe.core.studied import share_studied, studied_statement
 from spiritsafe.exam import PaperTerms
 from spiritsafe.exam.amending import amended_result, apply_edits, numbers_of, original_result
 
@@ -45,7 +46,9 @@ def test_numbers_are_those_of_the_edited_answers_computed_by_hand(certificate):
     assert amended.public == result.public
     seed = derive_seed("gap", certificate.paper.bank_root)
     assert amended.gap == public_sealed_gap(right["public"], right["sealed"], trials=1, seed=seed)
-    untouched = {"outcomes", "sealed", "gap", "gap_statement"}
+    assert amended.studied == share_studied(right["public"], right["sealed"], trials=1)
+    assert amended.studied_statement == studied_statement(amended.studied)
+    untouched = {"outcomes", "sealed", "gap", "gap_statement", "studied", "studied_statement"}
     for name in type(result).model_fields.keys() - untouched:
         assert getattr(amended, name) == getattr(result, name)
 

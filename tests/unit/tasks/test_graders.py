@@ -45,7 +45,15 @@ def marked(mark: str = "") -> list[int]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def mark() -> Iterator[None]:
+def interrupts() -> Iterator[None]:
+    """A shell that starts pytest in the background has it ignore Ctrl-C, and all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mark(interrupts: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, str(os.getpid()))
         yield
