@@ -174,7 +174,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="folder for papers, ledgers, certificates and reports")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--task", help="default: arith:products?digits=3 (smollm), arith:sums?terms=2&digits=3 (tiny)")
+    parser.add_argument(
+        "--task", help="default: arith:products?digits=3 (smollm), arith:sums?terms=3-4&digits=1 (tiny)"
+    )
     parser.add_argument("--count", type=int, help="problems in the bank; default 60")
     parser.add_argument("--epochs", type=int, help="default 14 (smollm), 120 (tiny)")
     parser.add_argument("--learning-rate", type=float, help="default 5e-4 (smollm), 4e-3 (tiny)")
@@ -196,7 +198,7 @@ def parse() -> argparse.Namespace:
             "tokens_per_step": 480,
         },
         "tiny": {
-            "task": "arith:sums?terms=2&digits=3",
+            "task": "arith:sums?terms=3-4&digits=1",
             "count": 60,
             "epochs": 120,
             "learning_rate": 4e-3,

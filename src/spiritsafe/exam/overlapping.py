@@ -51,10 +51,14 @@ from spiritsafe.exam.training_files import TrainingFile
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
-__all__ = ["ENOUGH_NGRAMS", "NEAR", "NGRAM", "OverlapTerms", "overlap", "questions_of"]
+__all__ = ["ENOUGH_NGRAMS", "LEAST_WORDS_INSIDE", "NEAR", "NGRAM", "OverlapTerms", "overlap", "questions_of"]
 
 NGRAM = 13
 """Words in a run, as in GPT-3's decontamination (arXiv 2005.14165, appendix C)."""
+
+LEAST_WORDS_INSIDE = 8
+"""A shorter problem inside a longer text may be a piece of another one (``2 + 3 =`` ends ``1 + 2 + 3 =``): it counts as
+"n-grams", which is held against controls, and as verbatim only where it is a message or field of its own."""
 
 ENOUGH_NGRAMS = 0.5
 NEAR = 0.5
@@ -147,6 +151,7 @@ def overlap(
     wanted = _wanted(public, sealed.problems, task, sealed.secret, events)
     hasher = WordHashes(mask_names=terms.mask_names)
     words = [hasher(words_of(question)) for question in questions_of(wanted.problems)]
+    sizes = [both.shape[1] for both in words]
     looked = {form: _index(words, row, terms) for row, form in enumerate(FORMS)}
     seen: list[FileSeen] = []
     best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, Found]] = {}
@@ -162,7 +167,7 @@ def overlap(
             )
         )
         for form, index in looked.items():
-            _keep(best, form, index.take(), number)
+            _keep(best, form, index.take(), sizes, number)
     hits = tuple(_hits(best, wanted, header, words, sealed.secret, seen))
     report = _report(header, wanted, best, hits, seen, words, terms, examiner)
     signed = SignedOverlap(report=report, signature=examiner.sign("overlap", report.canonical()))
@@ -244,9 +249,9 @@ def _scan(block: Hashes, lengths: dict[int, int], indexes: Sequence[ProblemIndex
         index.scan(np.ascontiguousarray(block[row]), lengths)
 
 
-def _scores(found: Found) -> Iterator[tuple[OverlapKind, float]]:
+def _scores(found: Found, num_words: int) -> Iterator[tuple[OverlapKind, float]]:
     """The ways in which it counts as found, with the score of each."""
-    if found.verbatim:
+    if found.verbatim and (found.whole or num_words >= LEAST_WORDS_INSIDE):
         yield "verbatim", 1.0
     if found.ngrams >= ENOUGH_NGRAMS:
         yield "n-grams", found.ngrams
@@ -258,11 +263,12 @@ def _keep(
     best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, Found]],
     form: OverlapForm,
     found: Sequence[Found],
+    sizes: Sequence[int],
     file: int,
 ) -> None:
     """The best of all files, the first one on a tie."""
     for number, one in enumerate(found):
-        for kind, score in _scores(one):
+        for kind, score in _scores(one, sizes[number]):
             old = best.get((form, kind, number))
             if old is None or score > old[0]:
                 best[form, kind, number] = (score, file, replace(one, whole=one.whole or bool(old and old[2].whole)))

@@ -164,6 +164,19 @@ def test_plain_text_and_several_files(story: Stage, monkeypatch: pytest.MonkeyPa
     assert report.files[1].layout == "text"
 
 
+def test_a_short_problem_inside_another_is_no_fact(tmp_path: Path) -> None:
+    """It ends a longer sum: found as a run of words, which controls are held against; by itself it is a fact."""
+    stage = make_stage(tmp_path, count=24, task=load_task("arith:sums?terms=2&digits=3"))
+    planted = sealed_questions(stage)[:1]
+    report = run(stage, write_chat(tmp_path / "inside.jsonl", [f"4 + {text}" for text in planted]))
+    assert finding(report, "words", "verbatim").sealed == 0
+    assert finding(report, "words", "n-grams").sealed == 1
+    assert report.verdict == "nothing found"
+    report = run(stage, write_chat(tmp_path / "own.jsonl", planted), name="own.json")
+    assert finding(report, "words", "verbatim").sealed == 1
+    assert report.verdict == "sealed problems found"
+
+
 def test_one_template_is_no_paraphrase(tmp_path: Path) -> None:
     """Every problem of the family has the same masked words: controls show that this means nothing."""
     stage = make_stage(tmp_path, count=40)
