@@ -13,25 +13,14 @@ from collections.abc import Sequence
 from spiritsafe.core.amendments import GradeEdit, ResultNumbers
 from spiritsafe.core.certificates import Certificate, ExamResult, Outcome, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.scoring import Scores, score_outcomes
+from spiritsafe.exam.scoring import score_outcomes
 
 __all__ = ["amended_result", "apply_edits", "numbers_of", "original_result", "score_result"]
 
 
-def numbers_of(scores: ExamResult | Scores) -> ResultNumbers:
+def numbers_of(result: ExamResult) -> ResultNumbers:
     """The numbers of a result by themselves."""
-    return ResultNumbers(
-        sealed=scores.sealed,
-        public=scores.public,
-        gap=scores.gap,
-        gap_statement=scores.gap_statement,
-        twins=scores.twins,
-        memory=scores.memory,
-        memory_statement=scores.memory_statement,
-        decision=scores.decision,
-        studied=scores.studied,
-        studied_statement=scores.studied_statement,
-    )
+    return ResultNumbers(**{name: getattr(result, name) for name in ResultNumbers.model_fields})
 
 
 def _put(outcomes: Sequence[Outcome], edits: Sequence[GradeEdit], *, undo: bool) -> tuple[Outcome, ...]:
@@ -75,7 +64,9 @@ def original_result(certificate: Certificate) -> ExamResult:
     return certificate.result.model_copy(update={**numbers, "outcomes": outcomes})
 
 
-def score_result(result: ExamResult, header: PaperHeader, registration: Registration, *, is_amended: bool) -> Scores:
+def score_result(
+    result: ExamResult, header: PaperHeader, registration: Registration, *, is_amended: bool
+) -> ResultNumbers:
     """All numbers of a result, from its outcomes.
 
     Raises:
@@ -101,5 +92,5 @@ def amended_result(
         IntegrityError: An edit does not fit the result.
     """
     edited = original.model_copy(update={"outcomes": apply_edits(original.outcomes, edits)})
-    numbers = numbers_of(score_result(edited, header, registration, is_amended=True))
+    numbers = score_result(edited, header, registration, is_amended=True)
     return edited.model_copy(update={name: getattr(numbers, name) for name in ResultNumbers.model_fields})

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from spiritsafe.core.certificates import LedgerEntry, PaperHeader
 from spiritsafe.core.contamination import OrderTest, ScoreTest, SignedMemory
-from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam.examiner_report import check_examiner_report
 from spiritsafe.exam.recordfile import parse_record
-from spiritsafe.ledger import verify_signature
 
 __all__ = ["SUPPORTING_ONLY", "check_memory", "statements_of_memory"]
 
@@ -71,28 +70,13 @@ def check_memory(data: bytes, path: Path, *, header: PaperHeader, entries: Seque
     """
     signed = parse_record(data, SignedMemory, f"The memory report {path}")
     report = signed.report
-    keys = {key.signing for key in (header.examiner, *header.recipients)}
-    entered = any(
-        entry.kind == "memory"
-        and entry.signature.key == report.examiner.signing
-        and entry.body.get("paper_id") == report.paper_id
-        and entry.body.get("report") == report.content_digest
-        for entry in entries
+    expected = statements_of_memory(report.has_spread, report.scores, report.order)
+    check_examiner_report(
+        signed,
+        path,
+        kind="memory",
+        header=header,
+        entries=entries,
+        follows=[(report.statements == expected, "has statements that do not follow from its tests")],
     )
-    checks = (
-        (signed.signature.key == report.examiner.signing, "is signed by another key than its examiner's"),
-        (verify_signature(signed.signature, "memory", signed.signed_bytes()), "has a bad signature"),
-        (report.paper_id == header.paper_id, "is of another paper"),
-        (report.examiner.signing in keys, "is of somebody who cannot open this paper"),
-        (
-            report.statements == statements_of_memory(report.has_spread, report.scores, report.order),
-            "has statements that do not follow from its tests",
-        ),
-        (entered, "is not in the ledger"),
-    )
-    for good, message in checks:
-        if not good:
-            raise IntegrityError(
-                f"The memory report {path} {message}.", hint="Ask the examiner for the report that the ledger names."
-            )
     return signed

@@ -25,18 +25,16 @@ from spiritsafe.core.contamination import (
     OverlapVerdict,
     SignedOverlap,
 )
-from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.randomisation import randomisation_test
+from spiritsafe.exam.examiner_report import check_examiner_report
 from spiritsafe.exam.places import halves, stratum_ranges
 from spiritsafe.exam.recordfile import parse_record
-from spiritsafe.ledger import verify_signature
 
 __all__ = ["FORMS", "KINDS", "Controls", "check_overlap", "findings_of", "statements_of_overlap", "verdict_of"]
 
 FORMS: tuple[OverlapForm, ...] = ("words", "masked")
 KINDS: tuple[OverlapKind, ...] = ("verbatim", "n-grams", "near")
 _LEVEL = 0.05
-_HINT = "Ask the examiner for the report that the ledger names."
 
 
 @final
@@ -190,32 +188,27 @@ def check_overlap(data: bytes, path: Path, *, header: PaperHeader, entries: Sequ
     """
     signed = parse_record(data, SignedOverlap, f"The overlap report {path}")
     report = signed.report
-    keys = {key.signing for key in (header.examiner, *header.recipients)}
     findings = _recomputed(report, header)
-    checks = (
-        (signed.signature.key == report.examiner.signing, "is signed by another key than its examiner's"),
-        (verify_signature(signed.signature, "overlap", signed.signed_bytes()), "has a bad signature"),
-        (report.paper_id == header.paper_id, "is of another paper"),
-        (report.examiner.signing in keys, "is of somebody who cannot open this paper"),
-        (_hits_fit(report, header), "has hits that do not fit the paper or its own limits"),
-        (findings == report.findings, "has counts or p-values that do not follow from its hits"),
-        (report.verdict == verdict_of(findings, sum(report.num_controls)), "has a verdict that does not follow"),
-        (
-            report.statements
-            == statements_of_overlap(
-                header,
-                findings,
-                report.hits,
-                num_controls=sum(report.num_controls),
-                num_control_twins=sum(report.num_control_twins),
-            ),
-            "has statements that do not follow from its findings",
-        ),
-        (_in_ledger(report, entries), "is not in the ledger"),
+    expected = statements_of_overlap(
+        header,
+        findings,
+        report.hits,
+        num_controls=sum(report.num_controls),
+        num_control_twins=sum(report.num_control_twins),
     )
-    for good, message in checks:
-        if not good:
-            raise IntegrityError(f"The overlap report {path} {message}.", hint=_HINT)
+    check_examiner_report(
+        signed,
+        path,
+        kind="overlap",
+        header=header,
+        entries=entries,
+        follows=[
+            (_hits_fit(report, header), "has hits that do not fit the paper or its own limits"),
+            (findings == report.findings, "has counts or p-values that do not follow from its hits"),
+            (report.verdict == verdict_of(findings, sum(report.num_controls)), "has a verdict that does not follow"),
+            (report.statements == expected, "has statements that do not follow from its findings"),
+        ],
+    )
     return signed
 
 
@@ -244,14 +237,4 @@ def _hits_fit(report: OverlapReport, header: PaperHeader) -> bool:
         and hit.file < len(report.files)
         and hit.score >= least[hit.kind]
         for hit in report.hits
-    )
-
-
-def _in_ledger(report: OverlapReport, entries: Sequence[LedgerEntry]) -> bool:
-    return any(
-        entry.kind == "overlap"
-        and entry.signature.key == report.examiner.signing
-        and entry.body.get("paper_id") == report.paper_id
-        and entry.body.get("report") == report.content_digest
-        for entry in entries
     )

@@ -8,9 +8,9 @@ Exercised by ``pytest tests/unit/exam/test_scoring.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final, get_args
+from typing import get_args
 
+from spiritsafe.core.amendments import ResultNumbers
 from spiritsafe.core.certificates import (
     Ending,
     Half,
@@ -21,7 +21,7 @@ from spiritsafe.core.certificates import (
     Registration,
 )
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.promises import Decision, ReferenceScores
+from spiritsafe.core.promises import ReferenceScores
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.stats import (
     Estimate,
@@ -37,7 +37,6 @@ from spiritsafe.exam.places import halves, num_places, stratum_ranges
 
 __all__ = [
     "LARGEST_UNSEEN_LEAK",
-    "Scores",
     "check_complete",
     "gap_statement",
     "memory_statement",
@@ -52,23 +51,6 @@ LARGEST_UNSEEN_LEAK = 0.2
 
 _LEVEL = 0.05
 _NOT_ANSWERED: tuple[OutcomeStatus, ...] = ("error", "unscored")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """The numbers of a result."""
-
-    sealed: HalfResult
-    public: HalfResult
-    gap: GapTest
-    gap_statement: str
-    twins: HalfResult | None = None
-    memory: GapTest | None = None
-    memory_statement: str = ""
-    decision: Decision | None = None
-    studied: Estimate | None = None
-    studied_statement: str = ""
 
 
 def check_complete(
@@ -189,7 +171,7 @@ def score_outcomes(
     not_asked: Sequence[int] = (),
     reference: ReferenceScores | None = None,
     is_amended: bool = False,
-) -> Scores:
+) -> ResultNumbers:
     """All numbers of a result, from its outcomes and what it was registered for.
 
     Args:
@@ -228,7 +210,7 @@ def score_outcomes(
     gap = _gap(outcomes, header, num_tries, num_looks)
     memory = _memory(outcomes, header, num_tries, num_looks) if header.num_twins else None
     studied = _studied(outcomes, num_tries, num_looks)
-    return Scores(
+    return ResultNumbers(
         sealed=sealed,
         public=parts["public"],
         gap=gap,

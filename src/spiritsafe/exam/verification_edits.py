@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.certificates import LedgerEntry
-from spiritsafe.exam.amending import numbers_of, original_result, score_result
+from spiritsafe.exam.amending import original_result, score_result
 from spiritsafe.exam.applied import amendment_entries, applied_edits, reissue_entries
 from spiritsafe.exam.disputed import DisputeState, disputes_of, edit_entries, edit_of, foreign_answers
 from spiritsafe.exam.verification_case import Case, NotGivenError, require, same
@@ -44,7 +44,7 @@ def grade_edits(case: Case) -> str:
         "The listed edits are not those of the ledger entries, or say otherwise who made them, when or why.",
     )
     original = original_result(certificate)
-    numbers = numbers_of(score_result(original, header, certificate.registration, is_amended=False))
+    numbers = score_result(original, header, certificate.registration, is_amended=False)
     if original.studied is None:  # results of older versions do not have it
         numbers = numbers.model_copy(update={"studied": None, "studied_statement": ""})
     require(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,7 +100,7 @@ def test_flattering_numbers_that_the_ledger_committed_to_before_the_edits(tmp_pa
 
     def flattered(*rest, **options):
         scores = score_outcomes(*rest, **options)
-        return replace(scores, gap=scores.gap.model_copy(update={"p_value": 0.9}))
+        return scores.model_copy(update={"gap": scores.gap.model_copy(update={"p_value": 0.9})})
 
     with monkeypatch.context() as patch:
         patch.setattr("spiritsafe.exam.sitting.score_outcomes", flattered)
