@@ -63,8 +63,11 @@ def test_a_published_certificate_becomes_a_record(path: Path) -> None:
     certificate = load_certificate(path)
     record: Any = json.loads(json.dumps(every_eval_record(certificate)))
     assert faults(record) == []
-    sealed, public, gap = record["evaluation_results"]
-    for result, half in ((sealed, certificate.result.sealed), (public, certificate.result.public)):
+    *scored, gap = record["evaluation_results"]
+    halves = [certificate.result.sealed, certificate.result.public]
+    if certificate.result.twins is not None:
+        halves.append(certificate.result.twins)
+    for result, half in zip(scored, halves, strict=True):
         assert result["score_details"]["score"] == half.accuracy.value
         interval = result["score_details"]["uncertainty"]["confidence_interval"]
         assert (interval["lower"], interval["upper"]) == (half.accuracy.low, half.accuracy.high)

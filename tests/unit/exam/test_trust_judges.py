@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,10 @@ class Scene:
 
     def overlap(self, *texts: str) -> None:
         stage = self.stage
-        trained_on = stage.root / "train.txt"
-        trained_on.write_text("".join(f"{text}\n\n" for text in ("Some other text.", *texts)), "utf-8")
+        trained_on = stage.root / "train.jsonl"  # a short problem counts where it is a field of its own
+        trained_on.write_text(
+            "".join(json.dumps({"text": text}) + "\n" for text in ("Some other text.", *texts)), "utf-8"
+        )
         overlap(
             paper=stage.papers,
             files=[trained_on],
