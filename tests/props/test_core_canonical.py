@@ -111,12 +111,23 @@ common = st.recursive(
 
 TRAPS = [
     "\0001e-05\0", {"\0001e-05\0": 1e-5}, ["\\u00001e-05\\u0000", 1e-5], {"a": '"\0', "b": 1e-9, "c": '\0"'},
-    1e-5, -1e-7, 1e21, 1e22, 5e-324, 2.0**60, -0.0, [0.0001, 0.00009999],
+    1e-5, -1e-7, 1e21, 1e22, 5e-324, 2.0**60, -0.0, [0.0001, 0.00009999], 1.0, [1.0, 2.5, 1e16], {"a": {"b": 3.0}},
+    ["[1.0]", 1.0], {"a,1.0,": 2.0}, ["1.0", 1e-9], [":1e-9,", 7.0], ["1.0,", 0.5], {"\ue000": 1, "\U00010000": 2},
+    {"é": 1.0, "e": -0.0}, [[], {}, (), ({},)], "\x7f\x1f\u2028", [True, 1, 1.0, None],
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", TRAPS)
-def test_numbers_that_are_spelled_out_touch_nothing_else(value: Any) -> None:
+def test_numbers_that_are_written_again_touch_nothing_else(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
+@given(
+    st.recursive(
+        st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(["1.0", ",2.0,", "[1e9]"]), st.lists
+    )
+)
+def test_any_float_is_written_as_rfc8785_writes_it(value: Any) -> None:
     assert canonical_json(value) == rfc8785.dumps(value)
 
 

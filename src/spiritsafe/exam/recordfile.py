@@ -5,9 +5,10 @@ In: a record, or a path. Out: the file, or the record. Used for papers, results,
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeVar
+
+import orjson
 
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files import write_bytes
@@ -45,8 +46,8 @@ def parse_record(data: bytes, kind: type[RecordT], what: str) -> RecordT:
     """
     hint = "It was altered or damaged: get a good copy."
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = orjson.loads(data)
+    except ValueError as error:
         raise IntegrityError(f"{what} is not JSON.", hint=hint) from error
     record = kind.from_json(value)
     if record.canonical() != data:
