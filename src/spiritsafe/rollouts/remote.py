@@ -96,7 +96,7 @@ class _Mailbox:
         """Called inside the loop."""
         self.num_put += 1
         if not self._batch:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_later(0.002, self._flush)
         self._batch.append(attempt)
 
     def end(self) -> None:
