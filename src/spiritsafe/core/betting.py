@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+import scipy
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.intervals import Estimate, check_counts, refuse_counts
@@ -100,7 +100,7 @@ def _lower_bound(values_N: Floats, alpha: float, population: int | None) -> floa
 
     if excess(_EDGE) <= 0:
         return 0.0
-    return float(optimize.brentq(excess, _EDGE, 1 - _EDGE, xtol=1e-10))
+    return float(scipy.optimize.brentq(excess, _EDGE, 1 - _EDGE, xtol=1e-10))
 
 
 def _bet(

@@ -16,7 +16,8 @@ from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from spiritsafe.core.errors import NumericalError
 
@@ -176,7 +177,7 @@ def _solve(chance_of: Callable[[float], float], chance: float) -> float:
     if chance < _NOTHING:
         return UNREACHABLE
     return float(
-        optimize.brentq(lambda bound: chance_of(bound) - chance, -UNREACHABLE, UNREACHABLE, xtol=1e-12, rtol=1e-14)
+        scipy.optimize.brentq(lambda bound: chance_of(bound) - chance, -UNREACHABLE, UNREACHABLE, xtol=1e-12, rtol=1e-14)
     )
 
 
@@ -211,7 +212,7 @@ def futility_boundary(
         return float(crossings(times, upper, lower, drift=drift).up_K.sum()) - (1 - beta)
 
     least = float(special.ndtri(1 - beta))
-    drift = float(optimize.brentq(excess, least, least + UNREACHABLE, xtol=1e-12, rtol=1e-14))
+    drift = float(scipy.optimize.brentq(excess, least, least + UNREACHABLE, xtol=1e-12, rtol=1e-14))
     lower = _lower_boundary(times, upper, allowed, drift)
     if lower is None:
         raise NumericalError(

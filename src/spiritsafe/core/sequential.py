@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Self, final
 
 from pydantic import Field, model_validator
-from scipy import optimize
+import scipy
 
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.intervals import Estimate, refuse_counts
@@ -121,7 +121,7 @@ class _Stand:
             return self.evidence.lowest
         if excess(high) <= 0:
             return 1.0
-        return float(optimize.brentq(excess, low, high, xtol=1e-10))
+        return float(scipy.optimize.brentq(excess, low, high, xtol=1e-10))
 
     def stagewise(self) -> Estimate:
         """Median-unbiased estimate with its interval; the lower limit holds whether or not futility was obeyed."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Self, final
 
 from pydantic import Field, model_validator
-from scipy import optimize
+import scipy
 
 from spiritsafe.core.looks import Spending, crossings, efficacy_boundary, futility_boundary
 from spiritsafe.core.records import Record
@@ -101,4 +101,4 @@ def detectable_drift(rule: StopRule, *, power: float = 0.8) -> float:
     def excess(drift: float) -> float:
         return float(crossings(found.times_K, found.upper_K, found.lower_K, drift=drift).up_K.sum()) - power
 
-    return float(optimize.brentq(excess, 0.0, 20.0, xtol=1e-10))
+    return float(scipy.optimize.brentq(excess, 0.0, 20.0, xtol=1e-10))
