@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
 
 from fake_endpoint import Answer, FakeEndpoint
+
+from spiritsafe.core.files import locked
 
 
 @pytest.fixture
@@ -32,4 +35,12 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run of the packaged recipe ``tiny``, made smaller. Read only."""
     from finished_run import run_tiny  # here, because it loads torch
 
-    return run_tiny(tmp_path_factory.mktemp("finished"))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run_tiny(tmp_path_factory.mktemp("finished"))
+    shared = tmp_path_factory.getbasetemp().parent / "finished"  # one run for all workers
+    note = shared.with_suffix(".path")
+    with locked(shared.with_suffix(".lock")):
+        if not note.exists():
+            shared.mkdir(exist_ok=True)
+            note.write_text(str(run_tiny(shared)), "utf-8")
+    return Path(note.read_text("utf-8"))
