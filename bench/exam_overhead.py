@@ -8,7 +8,7 @@ CPU is not counted, no latency, 50 connections), grade by exact match and log ev
 number of right answers. Then blocks in the order A B C C B A, each in a process of its own; user and system time of
 the block's process and its children, after a small evaluation that is left out; medians. Ours is everything an exam
 adds: draw, commit, split and encrypt the paper, register, ask with 4 rounds of probes, grade, encrypt each answer,
-score, sign the certificate.
+score, sign the certificate. Its HTTP client alone is timed too, on the same questions, and shown apart.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spiritsafe.core.records import Message, Problem, Sampling, Verdict
+from spiritsafe.core.certificates import PaperProblem
+from spiritsafe.core.records import Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.exam import RegistrationTerms, load_paper, register, require_verified, seal, sit, verify
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.ledger import KeyPair, Ledger
@@ -169,10 +170,29 @@ def hold_exam(directory: Path, url: str, count: int, connections: int) -> dict[s
     }
 
 
+def ask_without_exam(papers: Path, examiner: KeyPair, url: str, connections: int) -> float:
+    """CPU seconds of the HTTP client alone: the same questions asked, the answers dropped."""
+    problems = placed_problems(papers, examiner)
+    prompts = [Prompt(problem_id=p.problem.id, messages=p.problem.messages, seed=0) for p in problems]
+    sampling = Sampling(temperature=0.0, max_tokens=MAX_TOKENS)
+    with RemoteGenerator(url, "fake", config=RemoteConfig(concurrency=connections)) as generator:
+        started = cpu_seconds()
+        num_answers = sum(attempt.finish_reason == "stop" for attempt in generator.generate(prompts, sampling))
+        spent = cpu_seconds() - started
+    if num_answers != len(prompts):
+        raise RuntimeError(f"{num_answers} answers to {len(prompts)} questions")
+    return spent
+
+
+def placed_problems(papers: Path, examiner: KeyPair) -> list[PaperProblem]:
+    """All problems of a paper, in its order."""
+    public = load_paper(papers)
+    return sorted((*public.problems, *open_sealed(papers, public, examiner).problems), key=lambda p: p.index)
+
+
 def write_problems(papers: Path, examiner: KeyPair, target: Path) -> None:
     """The paper's problems in the clear, for the peers."""
-    public = load_paper(papers)
-    problems = sorted((*public.problems, *open_sealed(papers, public, examiner).problems), key=lambda p: p.index)
+    problems = placed_problems(papers, examiner)
     rows = ({"question": p.problem.messages[0].content, "answer": p.problem.facts["answer"]} for p in problems)
     target.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
@@ -181,6 +201,7 @@ def our_block(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         hold_exam(Path(directory, "warmup"), args.url, args.warmup, args.connections)
         found = hold_exam(Path(directory, "exam"), args.url, args.samples, args.connections)
+        found["client_cpu_s"] = ask_without_exam(found["problems"], found["examiner"], args.url, args.connections)
         if args.problems is not None:
             write_problems(found["problems"], found["examiner"], args.problems)
     del found["problems"], found["examiner"]
@@ -218,6 +239,10 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
             "peak_memory_mb": round(statistics.median(b["peak_memory_bytes"] for b in own) / 1e6, 1),
             "log_kb_a_sample": round(statistics.median(b["log_bytes"] / b["num_samples"] for b in own) / 1e3, 2),
         }
+        if "client_cpu_s" in own[0]:
+            client = statistics.median(1e3 * b["client_cpu_s"] / b["num_samples"] for b in own)
+            rest = statistics.median(1e3 * (b["cpu_s"] - b["client_cpu_s"]) / b["num_samples"] for b in own)
+            rows[name] |= {"client_cpu_ms_a_sample": round(client, 4), "without_client_cpu_ms": round(rest, 4)}
         for step in own[0].get("cpu_s_of_steps", ()):
             values = [1e3 * b["cpu_s_of_steps"][step] / b["num_samples"] for b in own]
             rows[name][f"{step}_cpu_ms_a_sample"] = round(statistics.median(values), 4)

@@ -177,7 +177,9 @@ def _solve(chance_of: Callable[[float], float], chance: float) -> float:
     if chance < _NOTHING:
         return UNREACHABLE
     return float(
-        scipy.optimize.brentq(lambda bound: chance_of(bound) - chance, -UNREACHABLE, UNREACHABLE, xtol=1e-12, rtol=1e-14)
+        scipy.optimize.brentq(
+            lambda bound: chance_of(bound) - chance, -UNREACHABLE, UNREACHABLE, xtol=1e-12, rtol=1e-14
+        )
     )
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, final
 
-from pydantic import Field, model_validator
 import scipy
+from pydantic import Field, model_validator
 
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.intervals import Estimate, refuse_counts

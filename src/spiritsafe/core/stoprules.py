@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self, final
 
-from pydantic import Field, model_validator
 import scipy
+from pydantic import Field, model_validator
 
 from spiritsafe.core.looks import Spending, crossings, efficacy_boundary, futility_boundary
 from spiritsafe.core.records import Record

@@ -131,7 +131,8 @@ class ChatEndpoint:
         }
         for prompt in prompts:
             messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-            asked = sampling.model_copy(update={"max_tokens": prompt.token_limit(sampling)})
+            limit = prompt.token_limit(sampling)
+            asked = sampling if limit == sampling.max_tokens else sampling.model_copy(update={"max_tokens": limit})
             own: dict[str, Any] = {self._config.max_tokens_field: asked.max_tokens}
             if prompt.prefix:
                 messages.append({"role": "assistant", "content": prompt.prefix})
