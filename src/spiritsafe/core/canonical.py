@@ -25,7 +25,8 @@ JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 
 _CHUNK_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**53 - 1
-_FLOAT = re.compile(rb"[\[:,]-?[0-9]+(?:\.[0-9]+(?:e[-+]?[0-9]+)?|e[-+]?[0-9]+)(?=[,\]}])")  # with what stands before
+_NUL = rb"\u0000"  # as the encoder writes it
+_SPELLED_OUT = re.compile(rb'"\\u0000([^"\\]+)\\u0000"')
 _BEYOND = re.compile(rb"[\xee-\xf4]")  # UTF-8 of U+E000 and above, which UTF-16 sorts otherwise than code points do
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 _LEAVES = frozenset({str, int, bool, type(None)})
@@ -35,58 +36,52 @@ class _UncommonError(Exception):
     """A value whose RFC 8785 form the fast encoder would not write."""
 
 
-def _is_odd(number: float) -> bool:
-    """Whether the fast encoder may write it otherwise than RFC 8785."""
-    return number.is_integer() or not 1e-4 <= abs(number) < _LARGEST_INTEGER
+def _plain(value: Any, spelled: list[str]) -> Any:
+    """The value with its numbers so that the encoder writes them as RFC 8785 does; itself where it does anyway.
 
-
-def _num_odd(value: Any) -> int:
-    """How many such floats there are in it.
+    Whole floats become integers. Very large and small ones go to ``spelled``, and a string with a NUL on each side
+    stands in their place.
 
     Raises:
-        _UncommonError: It holds something else that the encoder does not know.
+        _UncommonError: It holds something that the encoder does not know, or no number.
     """
-    count = 0
-    waiting = [(value,)]
-    while waiting:
-        one = waiting.pop()
-        for item in one.values() if type(one) is dict else one:
-            kind = type(item)
-            if kind in _LEAVES:
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if kind is dict or kind is list or kind is tuple:
+        changed: Any = None
+        for key, item in value.items() if kind is dict else enumerate(value):
+            if type(item) in _LEAVES:
                 continue
-            if kind is dict or kind is list or kind is tuple:
-                waiting.append(item)
-            elif kind is float and math.isfinite(item):
-                count += _is_odd(item)
-            else:
-                raise _UncommonError
-    return count
+            written = _plain(item, spelled)
+            if written is not item:
+                if changed is None:
+                    changed = dict(value) if kind is dict else list(value)
+                changed[key] = written
+        return value if changed is None else changed
+    if kind is not float or not math.isfinite(value):
+        raise _UncommonError
+    if value.is_integer() and abs(value) < _LARGEST_INTEGER:
+        return int(value)
+    if 1e-4 <= abs(value) < _LARGEST_INTEGER:
+        return value
+    spelled.append(rfc8785.dumps(value).decode("ascii"))
+    return f"\0{spelled[-1]}\0"
 
 
 def _encoded(value: JSON) -> bytes:
-    """What the fast encoder makes of it, with odd floats written again.
+    """What the fast encoder makes of it.
 
     Raises:
         _UncommonError: It is not what RFC 8785 says.
         orjson.JSONEncodeError: It cannot be encoded.
     """
-    num_odd = _num_odd(value)
-    text = orjson.dumps(value, option=_OPTIONS)
-    if num_odd:
-        num_written = 0
-
-        def write(found: re.Match[bytes]) -> bytes:
-            nonlocal num_written
-            number = float(found[0][1:])
-            if not _is_odd(number):
-                return found[0]
-            num_written += 1
-            short = number.is_integer() and abs(number) < _LARGEST_INTEGER
-            return found[0][:1] + (b"%d" % int(number) if short else rfc8785.dumps(number))
-
-        text = _FLOAT.sub(write, text)
-        if num_written != num_odd:  # a string holds what looks like one
+    spelled: list[str] = []
+    text = orjson.dumps(_plain(value, spelled), option=_OPTIONS)
+    if spelled:
+        if text.count(_NUL) != 2 * len(spelled):  # a string holds one too
             raise _UncommonError
+        text = _SPELLED_OUT.sub(rb"\1", text)
     if not text.isascii() and _BEYOND.search(text):
         raise _UncommonError
     return text
@@ -101,7 +96,7 @@ def canonical_json(value: JSON) -> bytes:
     try:
         # The same bytes as rfc8785 writes (property tests hold them against each other), at a small part of its time.
         return _encoded(value)
-    except (_UncommonError, orjson.JSONEncodeError):
+    except (_UncommonError, orjson.JSONEncodeError, RecursionError):
         pass  # rfc8785 knows it, or says why it has no canonical form
     try:
         return rfc8785.dumps(value)
