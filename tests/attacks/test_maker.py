@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -233,13 +234,14 @@ def test_comparing_without_end_tells_sealed_problems_one_by_one(tmp_path: Path) 
     guesses = [problem.problem for problem in open_sealed(stage.papers, stage.paper, stage.examiner).problems]
 
     def guess(number: int, **terms: int) -> int:
-        file = tmp_path / "guess.txt"
-        file.write_text(guesses[number].messages[-1].content)
+        file = tmp_path / "guess.jsonl"
+        file.write_text(json.dumps({"messages": [m.to_json() for m in guesses[number].messages]}) + "\n")
         signed = overlap(
             paper=stage.papers, files=[file], task=stage.task, examiner=stage.examiner, ledger=stage.ledger,
             output=tmp_path / "overlap.json", terms=OverlapTerms(**terms),
         )  # fmt: skip
-        return sum(hit.half == "sealed" and hit.whole for hit in signed.report.hits)
+        found = [hit for hit in signed.report.hits if (hit.form, hit.kind) == ("words", "verbatim")]
+        return sum(hit.half == "sealed" for hit in found)
 
     header = stage.paper.header
     assert [guess(number, most=3) for number in range(3)] == [1, 1, 1]
