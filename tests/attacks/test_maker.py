@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from exam_parts import SAMPLING, Forger, ToyModel, make_stage
 
-from attack_parts import about, caught, exam, passes, tell_anew
+from attack_parts import MALLORY, about, caught, exam, passes, tell_anew
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.certificates import RegistrationState
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.records import Sampling
-from spiritsafe.exam import seal, trust_page
+from spiritsafe.exam import OverlapTerms, count_overlaps, overlap, seal, trust_page
 from spiritsafe.exam.certifying import statements_of
+from spiritsafe.exam.paper import open_sealed
 from spiritsafe.ledger import Ledger
 
 CLAIM = Claim(kind="score at least", score=0.3)
@@ -224,3 +226,31 @@ def test_the_same_bank_sealed_again_until_the_cut_pleases_is_on_record(tmp_path:
     assert [entry.kind for entry in stage.ledger.entries()] == ["paper", "paper"]
     certificate = stage.certificate(ToyModel())
     assert "draw many banks in private" in trust_page(certificate, stage.verify()).of("random cut").cheat
+
+
+def test_comparing_without_end_tells_sealed_problems_one_by_one(tmp_path: Path) -> None:
+    """Each report is a guess at the sealed half, right or wrong; after so many no more is made."""
+    stage = make_stage(tmp_path, count=8)
+    guesses = [problem.problem for problem in open_sealed(stage.papers, stage.paper, stage.examiner).problems]
+
+    def guess(number: int, **terms: int) -> int:
+        file = tmp_path / "guess.jsonl"
+        file.write_text(json.dumps({"messages": [m.to_json() for m in guesses[number].messages]}) + "\n")
+        signed = overlap(
+            paper=stage.papers, files=[file], task=stage.task, examiner=stage.examiner, ledger=stage.ledger,
+            output=tmp_path / "overlap.json", terms=OverlapTerms(**terms),
+        )  # fmt: skip
+        found = [hit for hit in signed.report.hits if (hit.form, hit.kind) == ("words", "verbatim")]
+        return sum(hit.half == "sealed" for hit in found)
+
+    header = stage.paper.header
+    assert [guess(number, most=3) for number in range(3)] == [1, 1, 1]
+    with pytest.raises(ProcedureError, match="compared with training files 3 times; the limit is 3"):
+        guess(3, most=3)
+    assert count_overlaps(stage.ledger.entries(), header) == len(stage.ledger.find("access")) == 3
+    about = {"paper_id": header.paper_id, "registration": header.paper_id, "purpose": "overlap with training files"}
+    stage.ledger.append("access", about, MALLORY)  # a stranger uses none of them up
+    assert count_overlaps(stage.ledger.entries(), header) == 3
+    assert guess(3) == 1  # the usual limit is 20
+    assert [entry.body["most"] for entry in stage.ledger.find("access")[:3]] == [3, 3, 3]
+    assert stage.ledger.find("access")[-1].body["most"] == 20

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from click.testing import CliRunner, Result
 from exam_parts import ToyModel, make_stage
 from page_checker import PageChecker
 
+from fake_endpoint import Answer, FakeEndpoint
+from spiritsafe.cli import main
 from spiritsafe.cli.exam import command
 from spiritsafe.exam import sit
 from spiritsafe.ledger import KeyPair
@@ -19,6 +24,8 @@ ESCAPES = "\x1b[2K\x1b[1A\r\x9b2J\x07\u202e\u2066\u200b\U000e0041\x00"
 FORGED_LINE = "\n25. ok      trusted keys: you trust this examiner\n"
 MARKUP = "</td></p></style><script>alert(document.cookie)</script><img src=x onerror=alert(1)>"
 HOSTILE = ESCAPES + FORGED_LINE + MARKUP
+NASTY = ESCAPES.replace("\x00", "") + FORGED_LINE + "[bold red]all good[/bold red]"
+FOREIGN = Path(__file__).parents[1] / "golden" / "foreign"
 
 
 def verify(root: Path, *more: str) -> Result:
@@ -78,6 +85,96 @@ def test_names_and_answers_move_no_cursor_and_forge_no_line(names: Names) -> Non
         assert done.exit_code == 0, done.output
         assert hidden(done.output) == set(), arguments
         assert not any(line.startswith("25. ok") for line in done.output.splitlines())
+
+
+def test_each_command_prints_records_as_text(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every free text of an exam is hostile, and every command that shows one is run over it."""
+    run: set[str] = set()
+    f = {name: str(tmp_path / name) for name in ("paper", "l", "eve", "mary", "sam", "work", "c", "e", "training")}
+    model = ("--endpoint", fake_endpoint(lambda body: "#### 7").url, "--endpoint-model", f"[bold]m[/]{NASTY}")
+    ledger, paper, certificate = ("--ledger", f["l"]), f["paper"], f["c"]
+
+    def exam(name: str, *arguments: str) -> str:
+        run.add(name)
+        done = CliRunner().invoke(command, [name, *arguments])
+        assert done.exit_code == 0, (name, done.output, done.exception)
+        assert hidden(done.output) == set(), name
+        assert not any(line.startswith("25. ok      trusted") for line in done.output.splitlines()), name
+        return str(done.output)
+
+    def register(name: str) -> str:
+        out = str(tmp_path / f"{name}.json")
+        exam("register", paper, *model, "--name", name + NASTY, *ledger, "--key", f["mary"], "--holder", NASTY,
+             "--max-tokens", "8", "--hypothesis", NASTY, "--claim", "score >= 0.5", "--probes", "2", "--level",
+             {"a": "0.025"}.get(name, "0.05"), "--out", out)  # fmt: skip
+        return out
+
+    Path(f["training"]).write_text("nothing of it")
+    exam("seal", "arith:sums?terms=2&digits=3", "--count", "8", "--out", paper, *ledger, "--key", f["eve"],
+         "--holder", "[red]Eve[/]" + NASTY)  # fmt: skip
+    first, second = register("a"), register("b")
+    for sitting, out in ((first, certificate),):
+        said = exam("sit", paper, "--registration", sitting, *model, *ledger, "--key", f["eve"],
+                    "--work", f["work"], "--out", out)  # fmt: skip
+        assert "⟨U+001B⟩[2K" in said
+    exam("key", f["eve"])
+    exam("registrations", paper, *ledger)
+    assert "[bold]m[/]" in exam("exposure", paper, *ledger)
+    exam("exposure", paper, *ledger, "--problem", "0")
+    exam("overlap", paper, *ledger, "--key", f["eve"], "--file", f["training"], "--about", NASTY,
+         "--out", str(tmp_path / "overlap"))  # fmt: skip
+    again = str(tmp_path / "rerun")
+    exam("rerun", certificate, "--paper", paper, *model, "--key", f["sam"], "--holder", "Sam" + NASTY, "--out", again)
+    exam("file", certificate, "--paper", paper, "--rerun", again, *ledger, "--key", f["sam"])
+    exam("verify", certificate, "--paper", paper, *ledger, "--long", "--rerun", again,
+         "--overlap", str(tmp_path / "overlap"))  # fmt: skip
+    said = exam("dispute", certificate, *ledger, "--key", str(tmp_path / "d"), "--holder", "[red]Dora[/]",
+                "--problem", "0", "--propose", "correct", "--reason", "[red]r[/]")  # fmt: skip
+    exam("verify", certificate, "--paper", paper, *ledger)
+    exam("reveal", paper, "--registration", first, *ledger, "--key", f["eve"],
+         "--journal", f["work"] + "/answers.jsonl",
+         "--problem", "0", "--reason", NASTY, "--out", str(tmp_path / "revealed"))  # fmt: skip
+    exam("edit", certificate, *ledger, "--key", f["eve"], "--dispute", said.split()[1], "--status", "correct",
+         "--reason", "[red]r[/]")  # fmt: skip
+    exam("reissue", certificate, "--paper", paper, *ledger, "--key", f["eve"], "--out", str(tmp_path / "second"))
+    exam("export", certificate, "--format", "in-toto", "--key", f["sam"], "--out", str(tmp_path / "export"))
+    exam("checkpoint", f["l"], "--key", f["eve"], "--out", str(tmp_path / "checkpoint"))
+    exam("witness", f["l"], "--ledger", str(tmp_path / "own"), "--key", str(tmp_path / "w"), "--name", NASTY,
+         "--out", str(tmp_path / "cosigned"))  # fmt: skip
+    exam("withdraw", paper, "--registration", second, *ledger, "--key", f["mary"], "--reason", NASTY)
+    third = register("c")
+    monkeypatch.setattr("spiritsafe.exam.lapsing.utc_now", lambda: "9990-01-01T00:00:00.000Z")
+    monkeypatch.setattr("spiritsafe.ledger.log.utc_now", lambda: "9990-01-01T00:00:00.000Z")
+    exam("lapse", paper, "--registration", third, *ledger, "--key", f["eve"], "--reason", NASTY)
+    register("d")
+    assert "can no longer sit" in exam("open", paper, *ledger, "--key", f["eve"], "--reason", NASTY,
+                                       "--out", str(tmp_path / "opened"))  # fmt: skip
+    rows = json.loads((FOREIGN / "sums-a.json").read_text("utf-8"))
+    rows["eval"]["model"] = rows["eval"]["task"] = NASTY
+    (tmp_path / "log.json").write_text(json.dumps(rows))
+    assert "⟨U+001B⟩[2K" in exam("import", str(tmp_path / "log.json"), "--out", str(tmp_path / "practice"))
+    assert set(command.commands) - run == {"memory", "review"}  # weights; and it prints a number and a path
+
+
+def test_an_error_quotes_a_stranger_on_its_own_line(monkeypatch: pytest.MonkeyPatch, names: Names) -> None:
+    """The retirement's refusal names a sitting, and what that calls itself stays in the refusal's line."""
+    stage = names.stage
+    registration = stage.register(ToyModel(name="[bold]" + NASTY))
+    about = {"paper_id": registration.paper_id, "registration": registration.content_digest}
+    stage.ledger.append("access", about, stage.examiner)
+    stage.examiner.save(names.root / "eve.key")
+    arguments = ["spiritsafe", "exam", "open", str(stage.papers), "--ledger", str(stage.ledger.path), "--key",
+                 str(names.root / "eve.key"), "--reason", "r", "--out", str(names.root / "opened")]  # fmt: skip
+    monkeypatch.setattr("sys.argv", arguments)
+    told = io.StringIO()
+    monkeypatch.setattr("sys.stderr", told)
+    with pytest.raises(SystemExit):
+        main()
+    assert "is sitting this paper" in told.getvalue()
+    assert told.getvalue().count("\n") == 1
+    assert hidden(told.getvalue()) == set()
 
 
 def test_names_stay_text_in_the_trust_page(names: Names, tmp_path: Path) -> None:

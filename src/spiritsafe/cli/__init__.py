@@ -15,7 +15,8 @@ import traceback
 import click
 
 from spiritsafe import __version__
-from spiritsafe.core.printing import visible
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.printing import one_line, visible
 
 __all__ = ["main"]
 
@@ -72,8 +73,8 @@ def main() -> None:
         diagnostics = getattr(error, "diagnostics", None)
         if diagnostics is None:
             click.echo(
-                f"Unexpected error: {type(error).__name__}: {error} This is a defect in spiritsafe: please report it "
-                "with the output of the same command with --verbose in front.",
+                f"Unexpected error: {type(error).__name__}: {one_line(str(error))} This is a defect in spiritsafe: "
+                "please report it with the output of the same command with --verbose in front.",
                 err=True,
             )
             sys.exit(70)
@@ -81,7 +82,8 @@ def main() -> None:
             # the reader is another spiritsafe process (pipeline/exam_process.py), which raises the error again
             record = {"kind": "error", "type": type(error).__name__, "message": str(error), "hint": _error_hint(error)}
             click.echo(json.dumps(record))
-        click.echo(f"Error: {visible(diagnostics())}", err=True)  # it may quote what a stranger wrote
+        show = visible if isinstance(error, RecipeError) else one_line  # a recipe's own lines; or a stranger's words
+        click.echo(f"Error: {show(diagnostics())}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
 
 

@@ -21,11 +21,11 @@ from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, r
 from spiritsafe.cli.exam_trust import show_trust
 from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
 from spiritsafe.cli.progress import open_sink
+from spiritsafe.cli.say import say
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
 from spiritsafe.core.errors import ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
-from spiritsafe.core.printing import one_line
 from spiritsafe.core.promises import PaperProtocol
 from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
@@ -122,8 +122,8 @@ def seal_(
     )
     header = paper.header
     twin_text = f", {header.num_twins} twins" if header.num_twins else ""
-    click.echo(f"paper {header.paper_id}", err=True)
-    click.echo(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}", err=True)
+    say(f"paper {header.paper_id}")
+    say(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}")
 
 
 def _describe(model: str | None, generator: Generator) -> str:
@@ -198,11 +198,11 @@ def register_(
         terms=terms,
     )
     write_bytes(out, registration.canonical())
-    click.echo(f"registration {registration.content_digest}", err=True)
+    say(f"registration {registration.content_digest}")
     if registration.claim is not None:
-        click.echo(f"claim: {registration.claim.words}", err=True)
+        say(f"claim: {registration.claim.words}")
     for sentence in outlook(loaded.header, registration):
-        click.echo(sentence, err=True)
+        say(sentence)
 
 
 def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | None) -> Sampling:
@@ -263,16 +263,15 @@ def sit_(
         generator.close()
     write_bytes(out, certificate.canonical())
     sealed = certificate.result.sealed.accuracy
-    name = one_line(registered.model_name)
-    click.echo(f"{name}: sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]", err=True)
+    say(f"{registered.model_name}: sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]")
     _say_decision(certificate)
 
 
 def _say_decision(certificate: Certificate) -> None:
     if certificate.result.decision is not None:
-        click.echo(certificate.result.decision.statement, err=True)
+        say(certificate.result.decision.statement)
     if certificate.correction is not None:
-        click.echo(certificate.correction.statement, err=True)
+        say(certificate.correction.statement)
 
 
 @command.command(name="verify")
@@ -325,7 +324,7 @@ def verify_(
         trusted_keys=trust,
     )
     for step in steps:
-        click.echo(_step_line(step), err=True)
+        say(_step_line(step))
     if steps[0].ok:
         show_trust(certificate, steps, ledger=ledger, reruns=reruns, overlaps=overlap, long=long, output=trust_page)
     require_verified(steps)
@@ -335,7 +334,7 @@ def verify_(
 
 def _step_line(step: StepResult) -> str:
     mark = ("ok     " if step.checked else "skipped") if step.ok else "FAILED "
-    return one_line(f"{step.number:2d}. {mark} {step.name}: {step.detail}")
+    return f"{step.number:2d}. {mark} {step.name}: {step.detail}"
 
 
 @command.command(name="rerun")
@@ -381,7 +380,7 @@ def rerun_(
     finally:
         generator.close()
     report = signed.report
-    click.echo(report.statement, err=True)
+    say(report.statement)
     if not report.agrees:
         raise ProcedureError(
             "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."

@@ -8,7 +8,8 @@ import click
 
 from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
 from spiritsafe.cli.progress import open_sink
-from spiritsafe.exam import OverlapTerms, load_paper, memory, overlap, task_of_paper
+from spiritsafe.cli.say import say
+from spiritsafe.exam import MOST_OVERLAPS, OverlapTerms, count_overlaps, load_paper, memory, overlap, task_of_paper
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = ["add_contamination_commands"]
@@ -27,6 +28,7 @@ _key = click.option("--key", type=_EXISTING, required=True, help="A key file tha
 @click.option("--about", default="", help="Whose training files they are said to be.")
 @click.option("--ngram", default=13, show_default=True, help="Words in a run.")
 @click.option("--names", is_flag=True, help="Mask capitalised words too, not only numbers.")
+@click.option("--most", default=MOST_OVERLAPS, show_default=True, help="How often this paper may be compared at all.")
 @click.option("--out", type=_PATH, required=True, help="File for the signed report.")
 def overlap_(
     paper: Path,
@@ -36,21 +38,24 @@ def overlap_(
     about: str,
     ngram: int,
     names: bool,
+    most: int,
     out: Path,
 ) -> None:
     """Look for the problems of PAPER in training files; hashes and counts leave, never a problem."""
+    loaded, book = load_paper(paper), Ledger(ledger)
+    say(f"comparisons of this paper on record: {count_overlaps(book.entries(), loaded.header)} of at most {most}")
     signed = overlap(
         paper=paper,
         files=files,
-        task=task_of_paper(load_paper(paper)),
+        task=task_of_paper(loaded),
         examiner=KeyPair.load(key),
-        ledger=Ledger(ledger),
+        ledger=book,
         output=out,
-        terms=OverlapTerms(about=about, ngram=ngram, mask_names=names),
+        terms=OverlapTerms(about=about, ngram=ngram, mask_names=names, most=most),
         events=open_sink(),
     )
     for statement in signed.report.statements:
-        click.echo(statement, err=True)
+        say(statement)
 
 
 @click.command(name="memory")
@@ -86,7 +91,7 @@ def memory_(
     finally:
         generator.close()
     for statement in signed.report.statements:
-        click.echo(statement, err=True)
+        say(statement)
 
 
 def add_contamination_commands(group: click.Group) -> None:

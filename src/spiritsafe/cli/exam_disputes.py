@@ -1,4 +1,4 @@
-"""``spiritsafe exam open|dispute|edit|reissue``: a paper's retirement, and grades after the certificate."""
+"""``spiritsafe exam open|dispute|edit|reissue|file``: retirement, and grades and re-runs after the certificate."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any, get_args
 
 import click
 
+from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun, OutcomeStatus
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam import (
     accept_dispute,
     file_dispute,
+    file_rerun,
     load_certificate,
     load_paper,
     load_rerun,
     open_paper,
     publish_answers,
     registration_states,
+    registrations_of,
     reissue,
     reject_dispute,
     separation_words,
@@ -52,7 +55,7 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
     """Retire PAPER: publish all its problems. Nobody can be certified on it afterwards."""
     book, examiner = Ledger(ledger), KeyPair.load(key)
     opened = open_paper(paper=paper, examiner=examiner, ledger=book, reason=reason, directory=out)
-    click.echo(f"retired: all {len(opened.problems)} problems are in {out}", err=True)
+    say(f"retired: all {len(opened.problems)} problems are in {out}")
     _say_never_sat(paper, book)
     for certificate, answers in journal:
         record, path = publish_answers(
@@ -63,15 +66,15 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
             ledger=book,
             directory=out,
         )
-        click.echo(f"{len(record.answers)} answers published in {path}", err=True)
+        say(f"{len(record.answers)} answers published in {path}")
 
 
 def _say_never_sat(paper: Path, book: Ledger) -> None:
     header, entries = load_paper(paper).header, book.entries()
-    for maker in dict.fromkeys(entry.signature.key for entry in entries if entry.kind == "registration"):
+    for maker in dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header)):
         for state in registration_states(entries, header=header, maker_key=maker):
             if state.state == "open":
-                click.echo(f"{state.model_name} was registered and can no longer sit: {state.registration}", err=True)
+                say(f"{state.model_name} was registered and can no longer sit: {state.registration}")
 
 
 @click.command(name="dispute")
@@ -96,7 +99,7 @@ def dispute_(
         proposed=propose,
         reason=reason,
     )
-    click.echo(f"dispute {filed.content_digest}")
+    say_result(f"dispute {filed.content_digest}")
 
 
 @click.command(name="edit")
@@ -119,7 +122,7 @@ def edit_(certificate: Path, ledger: Path, key: Path, dispute: str, status: Any,
             certificate=record, ledger=book, examiner=examiner, dispute=dispute, status=status, reason=reason
         )
     words = "rejected" if reject else f"accepted: graded {status}; `exam reissue` makes the new certificate"
-    click.echo(f"{words} (ledger entry {entry.index})", err=True)
+    say(f"{words} (ledger entry {entry.index})")
 
 
 @click.command(name="reissue")
@@ -141,16 +144,30 @@ def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: 
     )
     for statement in new.statements:
         if "edited" in statement.lower():
-            click.echo(statement, err=True)
+            say(statement)
+
+
+@click.command(name="file")
+@click.argument("certificate", type=_EXISTING)
+@click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder.")
+@click.option("--rerun", type=_EXISTING, required=True, help="Your counter-signed report.")
+@_ledger
+@click.option("--key", type=_EXISTING, required=True, help="The key file that signed the report.")
+def file_(certificate: Path, paper: Path, rerun: Path, ledger: Path, key: Path) -> None:
+    """File a re-run of CERTIFICATE that was made without the ledger, agreement or difference."""
+    entry, signed = file_rerun(
+        rerun, certificate=certificate, paper=paper, ledger=Ledger(ledger), runner=KeyPair.load(key)
+    )
+    say(f"on record in ledger entry {entry.index}: {signed.report.statement}")
 
 
 def say_separation(certificate: Certificate, reruns: tuple[Path, ...]) -> None:
     """Print who vouches for a certificate, counter-signers included."""
     signed: list[CounterSignedRerun] = [load_rerun(path, certificate=certificate) for path in reruns]
-    click.echo(f"Separation: {separation_words(certificate, [each.report for each in signed])}.", err=True)
+    say(f"Separation: {separation_words(certificate, [each.report for each in signed])}.")
 
 
 def add_commands(group: click.Group) -> None:
     """Put these commands into the group ``exam``."""
-    for command in (open_, dispute_, edit_, reissue_):
+    for command in (open_, dispute_, edit_, reissue_, file_):
         group.add_command(command)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import write_json
 from spiritsafe.exam import (
@@ -80,20 +81,20 @@ def import_(
     write_practice(out, run)
     header, scores = run.header, score_practice(run)
     accuracy, tries = scores.accuracy, f" × {header.num_tries} tries" if header.num_tries > 1 else ""
-    click.echo(
+    say_result(
         f"{header.model} on {header.task}: {header.num_problems} problems{tries}, {header.tool}, {header.scorer}"
     )
-    click.echo(", ".join(f"{count} {status}" for status, count in scores.counts.items()))
-    click.echo(f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}], all in the denominator")
+    say_result(", ".join(f"{count} {status}" for status, count in scores.counts.items()))
+    say_result(f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}], all in the denominator")
     for remark in header.remarks:
-        click.echo(f"- {remark}")
+        say_result(f"- {remark}")
     if other is not None and difference is not None:
         shown = difference.difference
-        click.echo(
+        say_result(
             f"against {other.header.model}: {100 * shown.value:+.1f} points [{100 * shown.low:+.1f}, "
             f"{100 * shown.high:+.1f}], p = {difference.p_value:.2g} ({difference.test})"
         )
-    click.echo(PRACTICE_STATEMENT)
+    say_result(PRACTICE_STATEMENT)
 
 
 @click.command(name="export")
@@ -116,7 +117,7 @@ def export_(certificate: Path, kind: str, key: Path | None, out: Path) -> None:
     write_json(out, said if signer is None else sign_dsse(said, signer))
     result = said["predicate"]["result"] if isinstance(said["predicate"], dict) else ""
     signed = f", signed by {signer.public.label}" if signer is not None else ", not signed"
-    click.echo(f"{record.result.model_name}: {result}{signed}", err=True)
+    say(f"{record.result.model_name}: {result}{signed}")
 
 
 def add_doors(group: click.Group) -> None:

@@ -1,25 +1,32 @@
-"""``spiritsafe exam key|review|withdraw|registrations|exposure|reveal|checkpoint|witness``.
+"""``spiritsafe exam key|review|withdraw|lapse|registrations|exposure|reveal|checkpoint|witness``.
 
 What concerns keys, ledgers and single problems; :mod:`spiritsafe.cli.exam` holds the exam itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from spiritsafe.core.certificates import Registration
+from spiritsafe.cli.say import say, say_result
+from spiritsafe.core.certificates import LedgerEntry, Registration
 from spiritsafe.core.files import read_json, write_bytes, write_text
-from spiritsafe.core.printing import one_line
 from spiritsafe.exam import (
+    USUAL_DAYS,
     exposures,
     find_registration,
+    ignored_words,
+    lapse,
     load_paper,
+    malformed_registrations,
     registration_states,
+    registrations_of,
     reveal,
     sign_off,
     summarise,
+    unconfirmed,
     withdraw,
 )
 from spiritsafe.ledger import KeyPair, Ledger, Note, NoteKey, head_of, sign_head, witness
@@ -28,6 +35,7 @@ __all__ = ["add_commands"]
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _PATH = click.Path(path_type=Path)
+_MOST_TOLD = 10  # anybody can append such entries
 _holder = click.option("--holder", default="self", show_default=True, help="Name for a new key.")
 _ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
 
@@ -41,7 +49,8 @@ def key_(file: Path, holder: str, out: Path | None) -> None:
     public = KeyPair.load_or_create(file, holder=holder).public
     if out is not None:
         write_bytes(out, public.canonical())
-    click.echo(f"{public.label}\nwitness key {NoteKey.of_witness(public.signing)}")
+    say_result(public.label)
+    say_result(f"witness key {NoteKey.of_witness(public.signing)}")
 
 
 @click.command(name="review")
@@ -53,7 +62,7 @@ def key_(file: Path, holder: str, out: Path | None) -> None:
 def review_(file: Path, name: str, key: Path, holder: str, out: Path) -> None:
     """Sign every problem of a private FILE: you have read it, and its answer is right."""
     count = sign_off(file, name=name, reviewer=KeyPair.load_or_create(key, holder=holder), output=out)
-    click.echo(f"{count} problems carry your signature, in {out}", err=True)
+    say(f"{count} problems carry your signature, in {out}")
 
 
 @click.command(name="withdraw")
@@ -69,7 +78,29 @@ def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: 
     entry = withdraw(
         ledger=book, paper=load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
     )
-    click.echo(f"withdrawn in ledger entry {entry.index}", err=True)
+    say(f"withdrawn in ledger entry {entry.index}")
+
+
+@click.command(name="lapse")
+@click.argument("paper", type=_EXISTING)
+@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@_ledger
+@click.option("--key", type=_EXISTING, required=True, help="The examiner's key file.")
+@click.option("--after", "days", default=USUAL_DAYS, show_default=True, help="Days without a sign of the sitting.")
+@click.option("--reason", required=True, help="Why, for the record.")
+def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, reason: str) -> None:
+    """Give up, on record, a registered sitting of PAPER that nobody finishes: it stays listed, without a result."""
+    book = Ledger(ledger)
+    registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
+    entry = lapse(
+        ledger=book,
+        paper=load_paper(paper),
+        registration=registered,
+        examiner=KeyPair.load(key),
+        reason=reason,
+        days=days,
+    )
+    say(f"lapsed in ledger entry {entry.index}: {registered.model_name} has no result")
 
 
 @click.command(name="registrations")
@@ -78,12 +109,15 @@ def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: 
 def registrations_(paper: Path, ledger: Path) -> None:
     """List all registrations for PAPER and how each ended; open ones are still owed a result."""
     header, entries = load_paper(paper).header, Ledger(ledger).entries()
-    makers = dict.fromkeys(entry.signature.key for entry in entries if entry.kind == "registration")
+    makers = dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header))
     for maker in makers:
         for state in registration_states(entries, header=header, maker_key=maker):
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
-            click.echo(f"{state.state:9s} {one_line(state.model_name)}{score}{claim}  {state.registration}")
+            name = f"{state.model_name}: no result" if state.state == "lapsed" else state.model_name
+            say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
+    for entry in malformed_registrations(entries, header):
+        say_result(ignored_words(entry))
 
 
 @click.command(name="exposure")
@@ -92,16 +126,25 @@ def registrations_(paper: Path, ledger: Path) -> None:
 @click.option("--problem", type=int, help="Only this place of the bank, in full.")
 def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     """Say who saw which problems of PAPER when, and who has them now."""
-    records = exposures(Ledger(ledger).entries(), load_paper(paper).header)
+    header, entries = load_paper(paper).header, Ledger(ledger).entries()
+    records = exposures(entries, header)
     if problem is None:
         for party in summarise(records):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
-            click.echo(f"{'has' if party.has else 'saw'}  {party.first}  {one_line(party.party)}: {counts}")
+            say_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
+        _say_unconfirmed(unconfirmed(entries, header))
         return
     for record in records:
         if record.index == problem:
             verb = "has" if record.has else "saw"
-            click.echo(f"{verb}  {record.first}  {one_line(record.party)} ({record.half}, {record.times} on record)")
+            say_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
+
+
+def _say_unconfirmed(foreign: Sequence[LedgerEntry]) -> None:
+    for entry in foreign[:_MOST_TOLD]:
+        say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
+    if len(foreign) > _MOST_TOLD:
+        say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
 
 
 @click.command(name="reveal")
@@ -138,7 +181,7 @@ def reveal_(
         reason=reason,
         output=out,
     )
-    click.echo(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it", err=True)
+    say(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it")
 
 
 @click.command(name="checkpoint")
@@ -150,7 +193,7 @@ def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
     keeper = KeyPair.load(key)
     head = head_of(Ledger(ledger))
     write_text(out, str(sign_head(head, keeper)))
-    click.echo(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}", err=True)
+    say(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}")
 
 
 @click.command(name="witness")
@@ -168,10 +211,10 @@ def witness_(other: Path, ledger: Path, key: Path, holder: str, name: str, out: 
         before = Note.parse(out.read_text("utf-8"))
         note = before.joined(note) if before.text == note.text else note
     write_text(out, str(note))
-    click.echo(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}", err=True)
+    say(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}")
 
 
 def add_commands(group: click.Group) -> None:
     """Put these commands into the group ``exam``."""
-    for command in (key_, review_, withdraw_, registrations_, exposure_, reveal_, checkpoint_, witness_):
+    for command in (key_, review_, withdraw_, lapse_, registrations_, exposure_, reveal_, checkpoint_, witness_):
         group.add_command(command)

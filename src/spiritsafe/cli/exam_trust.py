@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
+from spiritsafe.cli.say import say
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun
 from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.files import read_json
-from spiritsafe.core.printing import one_line
 from spiritsafe.exam import StepResult, trust_lines, trust_page
 from spiritsafe.ledger import Ledger
 from spiritsafe.report import write_trust_page
 
 __all__ = ["show_trust"]
-
-
-def _say(text: str) -> None:
-    click.echo(one_line(text), err=True)
 
 
 def show_trust(
@@ -56,15 +50,16 @@ def show_trust(
     )
     if page.verified:
         score = page.sealed
-        click.echo("", err=True)
-        _say(
+        say("")
+        say(
             f"Verified: {page.model_name} scored {score.value:.1%} [{score.low:.1%}, {score.high:.1%}] "
             f"on {score.n} sealed problems of {page.task}."
         )
         for statement in certificate.statements:
-            _say(f"- {statement}")
-    click.echo("\nWhat may be relied on:", err=True)
+            say(f"- {statement}")
+    say("")
+    say("What may be relied on:")
     for line in trust_lines(page, long=long):
-        _say(line)
+        say(line)
     if output is not None:
         write_trust_page(output, page)

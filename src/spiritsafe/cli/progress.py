@@ -12,9 +12,11 @@ import time
 from typing import final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.printing import one_line
 
 __all__ = ["JsonSink", "TerminalSink", "open_sink"]
 
@@ -69,7 +71,7 @@ class TerminalSink:
     def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None:
         """Redraw the bar, or print a plain line now and then."""
         count = f"{done:,.0f}/{total:,.0f} {unit}" if total else f"{done:,.0f} {unit}"
-        count = f"{count}  {note}" if note else count
+        count = f"{count}  {escape(one_line(note))}" if note else count
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, count=count)
         elif time.monotonic() - self._last_plain > _PLAIN_EVERY_S:
@@ -80,7 +82,9 @@ class TerminalSink:
     def metrics(self, kind: str, values: dict[str, JSON]) -> None:
         """Metrics are for the log; warnings are for people."""
         if kind == "warning":
-            self.console.print(f"[yellow]![/yellow] {values.get('message')}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"[yellow]![/yellow] {escape(one_line(str(values.get('message'))))}", highlight=False, soft_wrap=True
+            )
 
 
 @final

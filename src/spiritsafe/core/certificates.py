@@ -55,6 +55,7 @@ __all__ = [
     "PublicKey",
     "PublicPaper",
     "Registration",
+    "RegistrationEnd",
     "RegistrationState",
     "RerunItem",
     "RerunReport",
@@ -67,6 +68,7 @@ __all__ = [
 
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+RegistrationEnd = Literal["result", "withdrawn", "open", "lapsed"]
 Separation = Literal["self-examined", "separate key", "third party"]
 
 
@@ -107,8 +109,8 @@ class LedgerEntry(Record):
     Attributes:
         previous: Digest of the entry before; ``sha256:`` and 64 zeros for the first.
         time: When its signer says it was appended (UTC).
-        kind: What the body is: paper, registration, withdrawal, access, result, rerun, reveal, open, answers, dispute,
-            grade edit, dispute answer, reissue, overlap, memory and others.
+        kind: What the body is: paper, registration, withdrawal, lapse, access, result, rerun, reveal, open, answers,
+            dispute, grade edit, dispute answer, reissue, overlap, memory and others.
     """
 
     index: int = Field(ge=0)
@@ -362,7 +364,7 @@ class RegistrationState(Record):
 
     registration: Digest
     model_name: str
-    state: Literal["result", "withdrawn", "open"]
+    state: RegistrationEnd
     sealed_accuracy: float | None = None
     p_value: float | None = omit_default(None, ge=0.0, le=1.0)
     has_claim: bool = omit_default(False)

@@ -14,13 +14,14 @@ from spiritsafe.exam.countersigning import counter_signers, separation_words
 from spiritsafe.exam.disputed import disputes_of
 from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispute
 from spiritsafe.exam.every_eval import every_eval_record
-from spiritsafe.exam.exposure import PartyExposure, exposures, summarise
+from spiritsafe.exam.exposure import PartyExposure, exposures, summarise, unconfirmed
 from spiritsafe.exam.forecasting import outlook
 from spiritsafe.exam.inspect_log import read_inspect_log
 from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
+from spiritsafe.exam.lapsing import USUAL_DAYS, lapse
 from spiritsafe.exam.lm_eval_log import read_lm_eval_samples
 from spiritsafe.exam.opening import load_opened, open_paper, publish_answers
-from spiritsafe.exam.overlapping import OverlapTerms, overlap
+from spiritsafe.exam.overlapping import MOST_OVERLAPS, OverlapTerms, count_overlaps, overlap
 from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
 from spiritsafe.exam.practice import (
     PRACTICE_STATEMENT,
@@ -31,6 +32,7 @@ from spiritsafe.exam.practice import (
     write_practice,
 )
 from spiritsafe.exam.private import PrivateTask, load_private, sign_off
+from spiritsafe.exam.registered import ignored_words, malformed_registrations, registrations_of
 from spiritsafe.exam.registration import (
     RegistrationTerms,
     find_registration,
@@ -40,7 +42,7 @@ from spiritsafe.exam.registration import (
 )
 from spiritsafe.exam.reissuing import reissue
 from spiritsafe.exam.remembering import memory
-from spiritsafe.exam.rerunning import load_rerun, rerun
+from spiritsafe.exam.rerunning import file_rerun, load_rerun, rerun
 from spiritsafe.exam.revealing import load_revealed, reveal
 from spiritsafe.exam.sealing import PaperTerms, seal
 from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
@@ -50,10 +52,12 @@ from spiritsafe.exam.verifying import VERIFY_STEPS, StepResult, VerifyStep, load
 __all__ = [
     "ANSWERS_FILE",
     "CERTIFICATE_FILE",
+    "MOST_OVERLAPS",
     "PAPER_FILE",
     "PRACTICE_STATEMENT",
     "RESULT_FILE",
     "SEALED_FILE",
+    "USUAL_DAYS",
     "VERIFY_STEPS",
     "OverlapTerms",
     "PaperTerms",
@@ -66,13 +70,17 @@ __all__ = [
     "accept_dispute",
     "compare",
     "compare_practice",
+    "count_overlaps",
     "counter_signers",
     "disputes_of",
     "every_eval_record",
     "exposures",
     "file_dispute",
+    "file_rerun",
     "find_registration",
+    "ignored_words",
     "in_toto_statement",
+    "lapse",
     "load_certificate",
     "load_opened",
     "load_paper",
@@ -80,6 +88,7 @@ __all__ = [
     "load_private",
     "load_rerun",
     "load_revealed",
+    "malformed_registrations",
     "memory",
     "open_paper",
     "outlook",
@@ -89,6 +98,7 @@ __all__ = [
     "read_lm_eval_samples",
     "register",
     "registration_states",
+    "registrations_of",
     "reissue",
     "reject_dispute",
     "require_verified",
@@ -104,6 +114,7 @@ __all__ = [
     "task_of_paper",
     "trust_lines",
     "trust_page",
+    "unconfirmed",
     "verify",
     "withdraw",
     "write_practice",

@@ -41,9 +41,11 @@ __all__ = [
     "host_software",
     "issue_certificate",
     "opening_entries",
+    "reader_of",
     "same_holder",
     "separation_of",
     "statements_of",
+    "unknown_reader",
 ]
 
 _SEPARATION_TEXT: dict[Separation, str] = {
@@ -81,8 +83,16 @@ def separation_of(maker: PublicKey, examiner: PublicKey, host: PublicKey) -> Sep
 
 
 def opening_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:
-    """The entries that opened the paper for one registration, in order."""
-    return [entry for entry in accesses_of_paper(entries, header) if entry.body.get("registration") == registration]
+    """The entries with which the examiner opened the paper for one registration, in order.
+
+    A recipient can open it too, but holds no sitting: what another key says of one is an access and no more.
+    """
+    examiner = header.examiner.signing
+    return [
+        entry
+        for entry in accesses_of_paper(entries, header)
+        if entry.body.get("registration") == registration and entry.signature.key == examiner
+    ]
 
 
 def accesses_of_paper(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
@@ -100,20 +110,47 @@ def count_openings(entries: Sequence[LedgerEntry]) -> int:
     return sum(entry.body.get("continues") is not True for entry in entries)
 
 
-def _access_record(entry: LedgerEntry) -> AccessRecord:
-    body = entry.body
-    reader = GeneratorInfo.from_json(body.get("reader"))
-    public, sealed, twins = body.get("public"), body.get("sealed"), body.get("twin", [])
-    if not isinstance(public, list) or not isinstance(sealed, list) or not isinstance(twins, list):
-        raise IntegrityError(f"Ledger entry {entry.index} names no problems.", hint="Ask the examiner about it.")
+def reader_of(entry: LedgerEntry) -> GeneratorInfo | None:
+    """Who an access entry says was shown problems; None where it is malformed: then it may have been anybody."""
+    lists = [entry.body.get(name, []) for name in ("public", "sealed", "twin")]
+    if not all(isinstance(value, list) for value in lists):
+        return None
+    try:
+        return GeneratorInfo.from_json(entry.body.get("reader"))
+    except IntegrityError:
+        return None
+
+
+def unknown_reader(entry: LedgerEntry) -> str:
+    """How the reader of a malformed access entry is called."""
+    return f"an unknown reader (ledger entry {entry.index})"
+
+
+def _num_named(entry: LedgerEntry, name: str) -> int:
+    places = entry.body.get(name)
+    return len(places) if isinstance(places, list) else 0
+
+
+def _access_record(entry: LedgerEntry, header: PaperHeader) -> AccessRecord:
+    body, reader = entry.body, reader_of(entry)
+    if reader is None:
+        return AccessRecord(
+            time=entry.time,
+            who=unknown_reader(entry),
+            what="opened the paper in an entry that cannot be read: counted as if all of it had left",
+            num_public=header.num_public,
+            num_sealed=header.num_sealed,
+            exposed=True,
+            num_twins=header.num_twins,
+        )
     return AccessRecord(
         time=entry.time,
         who=f"{reader.name} ({reader.kind})",
         what=str(body.get("what", f"was asked to answer ({body.get('purpose')})")),
-        num_public=len(public),
-        num_sealed=len(sealed),
+        num_public=_num_named(entry, "public"),
+        num_sealed=_num_named(entry, "sealed"),
         exposed=reader.kind != "local",
-        num_twins=len(twins),
+        num_twins=_num_named(entry, "twin"),
     )
 
 
@@ -130,7 +167,7 @@ def access_history(
         exposed=False,
         num_twins=header.num_twins,
     )
-    return (sealing, *(_access_record(entry) for entry in accesses))
+    return (sealing, *(_access_record(entry, header) for entry in accesses))
 
 
 def statements_of(
@@ -163,7 +200,7 @@ def statements_of(
     states = [state.state for state in registrations]
     statements.append(
         f"This maker's registrations for this paper: {len(states)} ({states.count('result')} with a result, "
-        f"{states.count('withdrawn')} withdrawn, {states.count('open')} open)."
+        f"{states.count('withdrawn')} withdrawn, {states.count('open')} open{_lapsed(states.count('lapsed'))})."
     )
     parts = [part for part in (result.sealed, result.public, result.twins) if part is not None]
     failed = [part.counts["error"] + part.counts["unscored"] for part in parts]
@@ -173,6 +210,10 @@ def statements_of(
     statements.append(result.gap_statement)
     statements += _later_statements(header, registration, result, correction)
     return (*statements, *amended)
+
+
+def _lapsed(count: int) -> str:
+    return f", {count} lapsed: no result" if count else ""
 
 
 def _later_statements(

@@ -13,6 +13,7 @@ from spiritsafe.core.certificates import LedgerEntry, PaperHeader, Registration,
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.multiplicity import holm
 from spiritsafe.core.promises import Correction, Decision, Finding
+from spiritsafe.exam.registered import registrations_of
 
 __all__ = ["correction_of", "known_before"]
 
@@ -22,18 +23,17 @@ def known_before(entries: Sequence[LedgerEntry], header: PaperHeader, registrati
 
     The seed follows from paper and model, so the same answers come out again: a claim made then is no prediction.
     """
-    digest = registration.content_digest
-    models = {
-        str(entry.body.get("digest")): Registration.from_json(entry.body.get("registration")).model_digest
+    registrations = registrations_of(entries, header)
+    own = registration.content_digest
+    entered = next((entry.index for entry, other in registrations if other.content_digest == own), len(entries))
+    same = {other.content_digest for _, other in registrations if other.model_digest == registration.model_digest}
+    return any(
+        entry.kind == "result"
+        and entry.signature.key == header.examiner.signing
+        and entry.body.get("registration") in same
+        and entry.index < entered
         for entry in entries
-        if entry.kind == "registration" and entry.body.get("paper_id") == header.paper_id
-    }
-    for entry in entries:
-        if entry.kind == "registration" and entry.body.get("digest") == digest:
-            return False
-        if entry.kind == "result" and models.get(str(entry.body.get("registration"))) == registration.model_digest:
-            return True
-    return False
+    )
 
 
 def correction_of(

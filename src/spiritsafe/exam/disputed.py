@@ -64,11 +64,12 @@ def _read_dispute(entry: LedgerEntry) -> Dispute | None:
     """The dispute of an entry; None when it is malformed or not its author's: anybody may write anything."""
     try:
         dispute = Dispute.from_json(entry.body.get("dispute"))
+        is_whole = dispute.to_json() == entry.body.get("dispute")
     except IntegrityError:
         return None
     about = (entry.body.get("paper_id"), entry.body.get("registration"))
     is_own = entry.signature.key == dispute.author.signing and about == (dispute.paper_id, dispute.registration)
-    return dispute if is_own and dispute.author.holder.isprintable() else None
+    return dispute if is_whole and is_own and dispute.author.holder.isprintable() else None
 
 
 def edit_of(entry: LedgerEntry) -> GradeEdit:
@@ -101,17 +102,18 @@ def foreign_answers(entries: Sequence[LedgerEntry], header: PaperHeader, registr
     ]
 
 
-def _answered(entry: LedgerEntry) -> object:
-    """Digest of the dispute that an entry answers."""
-    if entry.kind == "dispute answer":
-        return entry.body.get("dispute")
+def _answered(entry: LedgerEntry) -> str:
+    """Digest of the dispute that an entry answers; empty: none."""
     edit = entry.body.get("edit")
-    return edit.get("dispute") if entry.kind == "grade edit" and isinstance(edit, dict) else None
+    digest = entry.body.get("dispute") if entry.kind == "dispute answer" else None
+    if entry.kind == "grade edit" and isinstance(edit, dict):
+        digest = edit.get("dispute")
+    return digest if isinstance(digest, str) else ""
 
 
 def disputes_of(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[DisputeState]:
     """All disputes about one sitting, in ledger order, each with its answer."""
-    answers: dict[object, LedgerEntry] = {}
+    answers: dict[str, LedgerEntry] = {}
     for entry in entries:
         if _is_about(entry, header, registration) and entry.signature.key == header.examiner.signing:
             answers.setdefault(_answered(entry), entry)

@@ -13,12 +13,11 @@ from typing import final
 
 from spiritsafe.core.certificates import ExposureRecord, Half, LedgerEntry, PaperHeader
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.exam.certifying import accesses_of_paper
+from spiritsafe.exam.certifying import accesses_of_paper, reader_of, unknown_reader
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.retiring import is_retirement
 
-__all__ = ["EVERYBODY", "PartyExposure", "exposures", "summarise"]
+__all__ = ["EVERYBODY", "PartyExposure", "exposures", "summarise", "unconfirmed"]
 
 EVERYBODY = "everybody"
 """The party that published problems are exposed to."""
@@ -40,11 +39,31 @@ class PartyExposure:
 
 
 def _places(entry: LedgerEntry, *names: str) -> list[int]:
-    found: list[int] = []
+    found: set[int] = set()
     for name in names:
         value = entry.body.get(name, [])
-        found += [int(place) for place in value if isinstance(place, int)] if isinstance(value, list) else []
-    return found
+        found |= {place for place in value if type(place) is int} if isinstance(value, list) else set()
+    return sorted(found)
+
+
+def _openers(header: PaperHeader) -> set[str]:
+    """Keys whose word counts: who can open the sealed half can show it to others."""
+    return {key.signing for key in (header.examiner, *header.recipients)}
+
+
+def unconfirmed(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
+    """Entries that say that somebody was shown problems of this paper, by keys that cannot open it.
+
+    Nothing of it is believed: whoever cannot open the sealed half has nothing to show. If somebody else gave them the
+    text, only its examiner can find out.
+    """
+    return [
+        entry
+        for entry in entries
+        if entry.kind in ("access", "reveal", "open", "answers")
+        and entry.body.get("paper_id") == header.paper_id
+        and entry.signature.key not in _openers(header)
+    ]
 
 
 def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[tuple[str, bool, str, Iterable[int]]]:
@@ -69,10 +88,17 @@ def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[
     accesses = {entry.index for entry in accesses_of_paper(entries, header)}
     for entry in entries:
         if entry.index in accesses:
-            reader = GeneratorInfo.from_json(entry.body.get("reader"))
+            reader = reader_of(entry)
+            if reader is None:
+                yield unknown_reader(entry), True, entry.time, everything
+                continue
             has = reader.kind != "local"
             yield f"{reader.name} ({reader.kind})", has, entry.time, _places(entry, "public", "sealed", "twin")
-        elif entry.kind == "reveal" and entry.body.get("paper_id") == header.paper_id:
+        elif (
+            entry.kind == "reveal"
+            and entry.body.get("paper_id") == header.paper_id
+            and entry.signature.key in _openers(header)
+        ):
             yield EVERYBODY, True, entry.time, _places(entry, "places")
         elif is_retirement(entry, header):
             yield EVERYBODY, True, entry.time, everything
@@ -83,7 +109,6 @@ def exposures(entries: Sequence[LedgerEntry], header: PaperHeader) -> tuple[Expo
 
     Raises:
         ProcedureError: The paper is not in this ledger.
-        IntegrityError: An access names no reader.
     """
     kinds = halves(header)
     found: dict[tuple[int, str], tuple[str, int, bool]] = {}

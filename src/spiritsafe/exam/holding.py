@@ -107,6 +107,7 @@ def enter_access(
     registration: str,
     continues: bool = False,
     what: str = "",
+    most: int | None = None,
     guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
 ) -> LedgerEntry:
     """Record who is about to see which problems.
@@ -121,6 +122,7 @@ def enter_access(
         registration: Digest of the registration; of the certificate, for a re-run.
         continues: The same process goes on with the next part: no new opening of the sealed half.
         what: What happens to the problems, where they are not asked.
+        most: How many such accesses there may be, where that is limited.
         guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
     """
     kinds = halves(header)
@@ -138,6 +140,8 @@ def enter_access(
         body["continues"] = True
     if what:
         body["what"] = what
+    if most is not None:
+        body["most"] = most
     return ledger.append("access", body, examiner, guard=guard)
 
 

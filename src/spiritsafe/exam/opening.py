@@ -20,12 +20,13 @@ from spiritsafe.core.files import ensure_directory, locked
 from spiritsafe.core.opened import OpenedAnswer, OpenedPaper, OpenedSitting
 from spiritsafe.core.records import Record
 from spiritsafe.exam.answers import answer_salt, committed_attempt, committed_verdict
-from spiritsafe.exam.certifying import accesses_of_paper
+from spiritsafe.exam.certifying import opening_entries
 from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import check_problems, load_paper, open_sealed, paper_entry, unsigned
 from spiritsafe.exam.places import num_places
 from spiritsafe.exam.published import ANSWERS_SUFFIX, OPENED_FILE, check_answers
 from spiritsafe.exam.recordfile import read_file, read_record, record_bytes, write_record
+from spiritsafe.exam.registered import registrations_of
 from spiritsafe.exam.registration import end_of
 from spiritsafe.exam.retiring import retirement_of
 from spiritsafe.ledger import KeyPair, Ledger, root_of_leaves
@@ -93,7 +94,8 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
         if begun := _in_progress(entries, header):
             raise ProcedureError(
                 f"{begun.model_name} is sitting this paper (registration {begun.content_digest}).",
-                hint="Let the sitting come to its end, or let its maker withdraw it; then retire the paper.",
+                hint="Let the sitting come to its end, or let its maker withdraw it; then retire the paper. What "
+                "nobody finishes can lapse after some weeks (`spiritsafe exam lapse`).",
             )
 
     body: dict[str, JSON] = {
@@ -107,15 +109,9 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
 
 def _in_progress(entries: Sequence[LedgerEntry], header: PaperHeader) -> Registration | None:
     """A registration that the paper was opened for and that has not ended."""
-    begun = {entry.body.get("registration") for entry in accesses_of_paper(entries, header)}
-    for entry in entries:
-        if entry.kind != "registration" or entry.body.get("digest") not in begun:
-            continue
-        try:
-            registration = Registration.from_json(entry.body.get("registration"))
-        except IntegrityError:  # anybody may write anything; the paper was opened for a good one
-            continue
-        if registration.content_digest in begun and end_of(entries, registration, header) is None:
+    for _, registration in registrations_of(entries, header):
+        begun = opening_entries(entries, header, registration.content_digest)
+        if begun and end_of(entries, registration, header) is None:
             return registration
     return None
 
@@ -201,7 +197,8 @@ def publish_answers(
     path = directory / f"{short(digest)}{ANSWERS_SUFFIX}"
     with locked(directory / "open.lock"):
         _check_free(path, opened)
-        if not ledger.find("answers", registration=digest, answers=opened.content_digest):
+        known = ledger.find("answers", registration=digest, answers=opened.content_digest)
+        if not any(entry.signature.key == examiner.public.signing for entry in known):
             body: dict[str, JSON] = {
                 "paper_id": header.paper_id,
                 "registration": digest,

@@ -25,7 +25,7 @@ from typing import final
 import numpy as np
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.certificates import Half, PaperHeader, PaperProblem, PublicPaper
+from spiritsafe.core.certificates import Half, LedgerEntry, PaperHeader, PaperProblem, PublicPaper
 from spiritsafe.core.contamination import (
     FileSeen,
     OverlapForm,
@@ -34,12 +34,12 @@ from spiritsafe.core.contamination import (
     OverlapReport,
     SignedOverlap,
 )
-from spiritsafe.core.errors import RecipeError, TaskError
+from spiritsafe.core.errors import ProcedureError, RecipeError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Problem
 from spiritsafe.exam.bank import Bank, draw_controls, draw_twins
-from spiritsafe.exam.certifying import host_software
+from spiritsafe.exam.certifying import accesses_of_paper, host_software
 from spiritsafe.exam.holding import enter_access
 from spiritsafe.exam.matching import Found, ProblemIndex
 from spiritsafe.exam.overlap_report import FORMS, KINDS, Controls, findings_of, statements_of_overlap, verdict_of
@@ -51,7 +51,17 @@ from spiritsafe.exam.training_files import TrainingFile
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
-__all__ = ["ENOUGH_NGRAMS", "LEAST_WORDS_INSIDE", "NEAR", "NGRAM", "OverlapTerms", "overlap", "questions_of"]
+__all__ = [
+    "ENOUGH_NGRAMS",
+    "LEAST_WORDS_INSIDE",
+    "MOST_OVERLAPS",
+    "NEAR",
+    "NGRAM",
+    "OverlapTerms",
+    "count_overlaps",
+    "overlap",
+    "questions_of",
+]
 
 NGRAM = 13
 """Words in a run, as in GPT-3's decontamination (arXiv 2005.14165, appendix C)."""
@@ -60,8 +70,12 @@ LEAST_WORDS_INSIDE = 8
 """A shorter problem inside a longer text may be a piece of another one (``2 + 3 =`` ends ``1 + 2 + 3 =``): it counts as
 "n-grams", which is held against controls, and as verbatim only where it is a message or field of its own."""
 
+MOST_OVERLAPS = 20
+"""Each report says which of the files handed in hold sealed problems: who may ask without end finds them one by one."""
+
 ENOUGH_NGRAMS = 0.5
 NEAR = 0.5
+_PURPOSE = "overlap with training files"
 _SHINGLE = 3
 _LEAST_SHARED = 2  # of so few problems a common line may be the problem
 _BLOCK_WORDS = 1 << 16
@@ -76,11 +90,13 @@ class OverlapTerms:
         about: Whose training files they are said to be.
         ngram: Words in a run.
         mask_names: Mask capitalised words too.
+        most: How often the paper may be compared with training files, all askers together; stands in the access entry.
     """
 
     about: str = ""
     ngram: int = NGRAM
     mask_names: bool = False
+    most: int = MOST_OVERLAPS
 
 
 @final
@@ -133,7 +149,7 @@ def overlap(
 
     Raises:
         RecipeError: No file, one twice, or a run of no words.
-        ProcedureError: The paper is not in the ledger, or the task is another.
+        ProcedureError: The paper is not in the ledger, the task is another, or it was compared as often as it may be.
         IntegrityError: The paper is damaged, or sealed to another key.
         SourceError: A file cannot be read, or is no text.
         StorageError: Ledger or report cannot be written.
@@ -178,7 +194,16 @@ def overlap(
 
 def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms: OverlapTerms) -> None:
     reader = GeneratorInfo(name="overlap check", digest=digest({"overlap check": examiner.public.key_id}), kind="local")
-    purpose = f"overlap with training files{f' of {terms.about}' if terms.about else ''}"
+    purpose = f"{_PURPOSE}{f' of {terms.about}' if terms.about else ''}"
+
+    def not_too_often(entries: Sequence[LedgerEntry]) -> None:
+        if (done := count_overlaps(entries, header)) >= terms.most:
+            raise ProcedureError(
+                f"This paper was compared with training files {done} times; the limit is {terms.most}.",
+                hint="Each report helps to find sealed problems one by one. --most raises the limit, which then "
+                "stands in the ledger.",
+            )
+
     enter_access(
         ledger,
         header,
@@ -188,6 +213,16 @@ def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms:
         purpose=purpose,
         registration=header.paper_id,  # of no registration's sitting
         what=f"compared them with training files ({purpose})",
+        most=terms.most,
+        guard=not_too_often,
+    )
+
+
+def count_overlaps(entries: Sequence[LedgerEntry], header: PaperHeader) -> int:
+    """How often a paper was opened to be compared with training files, reports that were not made included."""
+    return sum(
+        entry.body.get("registration") == header.paper_id and str(entry.body.get("purpose")).startswith(_PURPOSE)
+        for entry in accesses_of_paper(entries, header)
     )
 
 

@@ -12,13 +12,21 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.certificates import LedgerEntry, PaperHeader, PublicPaper, Registration, RegistrationState
+from spiritsafe.core.certificates import (
+    LedgerEntry,
+    PaperHeader,
+    PublicPaper,
+    Registration,
+    RegistrationEnd,
+    RegistrationState,
+)
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam.paper import paper_entry
+from spiritsafe.exam.registered import LAPSE, is_lapse, read_registration, registrations_of
 from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.ledger import KeyPair, Ledger
 
@@ -33,6 +41,9 @@ __all__ = [
     "sitting_seed",
     "withdraw",
 ]
+
+
+_ENDS: dict[str, RegistrationEnd] = {"result": "result", "withdrawal": "withdrawn", LAPSE: "lapsed"}
 
 
 def sitting_seed(bank_root: str, model_digest: str) -> int:
@@ -129,12 +140,12 @@ def register(
         deviations=deviations,
     )
     digest = registration.content_digest
-    if ledger.find("registration", digest=digest):
+    if _is_entered(ledger.entries(), digest):
         return registration
 
     def only_once(entries: Sequence[LedgerEntry]) -> None:
         check_in_force(entries, header)
-        if any(entry.kind == "registration" and entry.body.get("digest") == digest for entry in entries):
+        if _is_entered(entries, digest):
             raise ProcedureError("This was registered a moment ago.", hint="Go on with the sitting.")
 
     body: dict[str, JSON] = {
@@ -144,6 +155,11 @@ def register(
     }
     ledger.append("registration", body, maker, guard=only_once)
     return registration
+
+
+def _is_entered(entries: Sequence[LedgerEntry], digest: str) -> bool:
+    """Whether its maker entered it; that another's entry carries its digest is no reason to leave it out."""
+    return any(entry.body.get("digest") == digest and read_registration(entry) is not None for entry in entries)
 
 
 def _check_stop(header: PaperHeader, terms: RegistrationTerms) -> None:
@@ -176,10 +192,7 @@ def registration_entry(ledger: Ledger, registration: Registration) -> LedgerEntr
         ProcedureError: There is none: nothing unregistered can be sat.
     """
     for entry in ledger.find("registration", digest=registration.content_digest):
-        if (
-            entry.signature.key == registration.maker.signing
-            and entry.body.get("registration") == registration.to_json()
-        ):
+        if read_registration(entry) is not None:
             return entry
     raise ProcedureError(
         "This sitting is not registered in the ledger.",
@@ -194,8 +207,8 @@ def find_registration(ledger: Ledger, digest: str) -> Registration:
         ProcedureError: The ledger has none.
     """
     for entry in ledger.find("registration", digest=digest):
-        registration = Registration.from_json(entry.body.get("registration"))
-        if registration.content_digest == digest:
+        registration = read_registration(entry)
+        if registration is not None:
             return registration
     raise ProcedureError(
         f"The ledger has no registration {digest}.",
@@ -204,12 +217,14 @@ def find_registration(ledger: Ledger, digest: str) -> Registration:
 
 
 def end_of(entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader) -> LedgerEntry | None:
-    """The entry that ended a registration: a result signed by the examiner or a withdrawal signed by the maker."""
+    """The entry that ended a registration: the examiner's result, the maker's withdrawal, or a lapse."""
     signer = {"result": header.examiner.signing, "withdrawal": registration.maker.signing}
     digest = registration.content_digest
     for entry in entries:
         about = entry.kind in signer and entry.body.get("registration") == digest
         if about and entry.signature.key == signer[entry.kind]:
+            return entry
+        if is_lapse(entries, entry, registration, header):
             return entry
     return None
 
@@ -241,14 +256,15 @@ def withdraw(
 def registration_states(
     entries: Sequence[LedgerEntry], *, header: PaperHeader, maker_key: str
 ) -> tuple[RegistrationState, ...]:
-    """All registrations that one key signed for a paper, and how each ended, in ledger order."""
+    """All registrations that one key signed for a paper, and how each ended, in ledger order.
+
+    Entries that are no registration, whoever signed them, are left out:
+    :func:`~spiritsafe.exam.registered.malformed_registrations` names them.
+    """
     states = []
-    for entry in entries:
-        if entry.kind != "registration" or entry.signature.key != maker_key:
+    for entry, registration in registrations_of(entries, header):
+        if entry.signature.key != maker_key:
             continue
-        if entry.body.get("paper_id") != header.paper_id:
-            continue
-        registration = Registration.from_json(entry.body.get("registration"))
         end = end_of(entries, registration, header)
         newest = _newest(entries, registration, header, end)
         accuracy, p_value = (_number(newest, name) for name in ("sealed_accuracy", "p_value"))
@@ -256,7 +272,7 @@ def registration_states(
             RegistrationState(
                 registration=registration.content_digest,
                 model_name=registration.model_name,
-                state="open" if end is None else "result" if end.kind == "result" else "withdrawn",
+                state=_ENDS[end.kind] if end else "open",
                 sealed_accuracy=accuracy,
                 p_value=p_value,
                 has_claim=registration.claim is not None,
@@ -270,7 +286,7 @@ def _newest(
 ) -> LedgerEntry | None:
     """The entry that tells a registration's scores: its result, or the last re-issue with edited grades."""
     if end is None or end.kind != "result":
-        return end
+        return None
     reissued = [
         entry
         for entry in entries
@@ -283,4 +299,6 @@ def _newest(
 
 def _number(entry: LedgerEntry | None, name: str) -> float | None:
     value = entry.body.get(name) if entry else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value <= 1 else None

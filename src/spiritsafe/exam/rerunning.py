@@ -8,7 +8,7 @@ Exercised by ``pytest tests/unit/exam/test_rerunning.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
@@ -16,6 +16,7 @@ from spiritsafe.core.certificates import (
     Certificate,
     CounterSignedRerun,
     Half,
+    LedgerEntry,
     Outcome,
     OutcomeStatus,
     PaperHeader,
@@ -39,7 +40,7 @@ from spiritsafe.exam.verifying import load_certificate, require_verified, verify
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
-__all__ = ["load_rerun", "rerun"]
+__all__ = ["file_rerun", "load_rerun", "rerun"]
 
 
 def rerun(
@@ -118,7 +119,49 @@ def rerun(
     return signed
 
 
-def _enter(ledger: Ledger, report: RerunReport, runner: KeyPair) -> None:
+def file_rerun(
+    report: Path, *, certificate: Path, paper: Path, ledger: Ledger, runner: KeyPair
+) -> tuple[LedgerEntry, CounterSignedRerun]:
+    """File a re-run that was made without the ledger. The same call again appends nothing.
+
+    Args:
+        report: ``rerun.json``.
+        certificate: What was asked again; verified first, against the ledger too.
+        paper: ``paper.json`` or its directory.
+        ledger: Gets the finding.
+        runner: Who made the report; nobody else's word is taken for it.
+
+    Raises:
+        IntegrityError: Certificate or report do not verify.
+        ProcedureError: Another key's report.
+    """
+    require_verified(verify(certificate, paper=paper, ledger=ledger.path))
+    signed = load_rerun(report, certificate=load_certificate(certificate))
+    theirs, digest = signed.report.runner, signed.report.content_digest
+    if theirs.signing != runner.public.signing:
+        raise ProcedureError(
+            f"This report was made by {theirs.label}, not by {runner.public.label}.",
+            hint="Only who asked again can file it; others hand it to `exam verify … --rerun`.",
+        )
+
+    def filed(entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
+        of_report = (e for e in entries if e.kind == "rerun" and e.body.get("report") == digest)
+        return next((entry for entry in of_report if entry.signature.key == theirs.signing), None)
+
+    def only_once(entries: Sequence[LedgerEntry]) -> None:
+        if filed(entries):
+            raise ProcedureError("This re-run was filed a moment ago.", hint="It is on record: nothing is left to do.")
+
+    known = filed(ledger.entries())
+    return known or _enter(ledger, signed.report, runner, only_once), signed
+
+
+def _enter(
+    ledger: Ledger,
+    report: RerunReport,
+    runner: KeyPair,
+    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
+) -> LedgerEntry:
     body: dict[str, JSON] = {
         "certificate": report.certificate,
         "report": report.content_digest,
@@ -127,7 +170,7 @@ def _enter(ledger: Ledger, report: RerunReport, runner: KeyPair) -> None:
         "runner": report.runner.label,
         "statement": report.statement,
     }
-    ledger.append("rerun", body, runner)
+    return ledger.append("rerun", body, runner, guard=guard)
 
 
 def _problems(

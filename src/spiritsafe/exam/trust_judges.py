@@ -10,9 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import final, get_args
 
-from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry, PublicKey, RegistrationState
+from spiritsafe.core.certificates import (
+    Certificate,
+    CounterSignedRerun,
+    LedgerEntry,
+    PublicKey,
+    RegistrationEnd,
+    RegistrationState,
+)
 from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
@@ -229,11 +236,15 @@ def _states(view: View) -> tuple[RegistrationState, ...]:
 def judge_complete(view: View) -> Finding:
     """How each registration of this maker ended."""
     states = _states(view)
-    count = {kind: sum(state.state == kind for state in states) for kind in ("result", "withdrawn", "open")}
+    count = {kind: sum(state.state == kind for state in states) for kind in get_args(RegistrationEnd)}
     words = f"{len(states)} registrations: {count['result']} with a result, {count['withdrawn']} withdrawn"
     if count["open"]:
         owed = ", ".join(state.model_name for state in states if state.state == "open")
+        words += f", {count['lapsed']} lapsed without a result" if count["lapsed"] else ""
         return Finding("does not hold", f"{words}, {count['open']} still open and owed a result: {owed}")
+    if count["lapsed"]:
+        never = ", ".join(state.model_name for state in states if state.state == "lapsed")
+        return Finding("does not hold", f"{words}, {count['lapsed']} lapsed without a result: {never}")
     return Finding("holds", f"{words}, none open")
 
 

@@ -110,10 +110,13 @@ def disputes(case: Case) -> str:
     if waiting:
         places = ", ".join(str(edit_of(entry).index) for entry in waiting)
         found.append(f"grades edited since and not yet in a certificate: problem {places}")
+    foreign = foreign_answers(entries, header, digest)
     found += [
         f"ledger entry {entry.index} ({entry.kind}) is not the examiner's and counts for nothing"
-        for entry in foreign_answers(entries, header, digest)
+        for entry in foreign[:_MOST_TOLD]
     ]
+    if len(foreign) > _MOST_TOLD:
+        found.append(f"and {len(foreign) - _MOST_TOLD} more that are not the examiner's")
     return "; ".join(found)
 
 

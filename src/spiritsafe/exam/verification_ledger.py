@@ -16,6 +16,7 @@ from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_
 from spiritsafe.exam.correcting import known_before
 from spiritsafe.exam.memory_report import check_memory
 from spiritsafe.exam.overlap_report import check_overlap
+from spiritsafe.exam.registered import ignored_words, malformed_registrations
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.verification_case import Case, NotGivenError, require
 from spiritsafe.ledger import (
@@ -44,6 +45,9 @@ __all__ = [
     "trusted",
     "witnessed",
 ]
+
+
+_MOST_TOLD = 10  # anybody can append such entries: a terminal is not filled with them
 
 
 def ledger_proofs(case: Case) -> str:
@@ -137,7 +141,7 @@ def access(case: Case) -> str:
     for entry in openings:
         for half, seen in places.items():
             value = entry.body.get(half)
-            seen.update(value if isinstance(value, list) else [])
+            seen.update(place for place in value if isinstance(place, int)) if isinstance(value, list) else None
     for outcome in result.outcomes:
         require(
             outcome.index in places[outcome.half],
@@ -173,7 +177,12 @@ def ledger_file(case: Case) -> str:
         or correction.known_before == known_before(entries, certificate.paper, certificate.registration),
         "The certificate does not say that the model's result was known before the claim was registered.",
     )
-    return f"{check.num_entries} entries, an unbroken signed chain that holds the certificate's history"
+    found = [f"{check.num_entries} entries, an unbroken signed chain that holds the certificate's history"]
+    malformed = malformed_registrations(case.ledger.entries(), certificate.paper)
+    found += [f"no registration: {ignored_words(entry)}" for entry in malformed[:_MOST_TOLD]]
+    if len(malformed) > _MOST_TOLD:
+        found.append(f"and {len(malformed) - _MOST_TOLD} more that are no registrations")
+    return "; ".join(found)
 
 
 def overlaps(case: Case) -> str:
@@ -223,13 +232,16 @@ def witnessed(case: Case) -> str:
 
 
 def _heads_of_ledger(path: Path, case: Case) -> list[tuple[str, LogHead]]:
-    """What another ledger remembers of this one, by name of its own."""
+    """What another ledger remembers of this one, by name of its own; where keys were given, only theirs counts."""
+    keys = {NoteKey.parse(text).public.hex() for text in case.witness_keys}
     theirs = Ledger(path)
     check = theirs.verify()
     require(check.ok, f"The witness's ledger {path} is damaged: {check.problem}")
     origin = origin_of(case.ledger) if case.ledger else ""
     found = []
     for entry in theirs.entries():
+        if keys and entry.signature.key not in keys:
+            continue
         key_id = hashlib.sha256(bytes.fromhex(entry.signature.key)).hexdigest()[:16]
         found += [(f"witness {key_id}", head) for head in seen_heads([entry], origin=origin)]
     return found

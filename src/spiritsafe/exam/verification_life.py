@@ -84,10 +84,9 @@ def published_answers(case: Case) -> str:
         raise NotGivenError("no answers of this sitting lie beside the opened paper")
     for path, record in own:
         check_answers(record, f"The answers {path}", certificate=case.certificate)
-        on_record = case.ledger is None or case.ledger.find(
-            "answers", registration=digest, answers=record.content_digest
-        )
-        require(bool(on_record), "The ledger does not say that these answers were published.")
+        named = case.ledger.find("answers", registration=digest, answers=record.content_digest) if case.ledger else []
+        on_record = any(entry.signature.key == case.certificate.paper.examiner.signing for entry in named)
+        require(case.ledger is None or on_record, "The ledger does not say that these answers were published.")
     answers = own[0][1]
     words = f"all {len(answers.answers)} answers hash to the certificate's commitments"
     try:
@@ -110,7 +109,11 @@ def reruns(case: Case) -> str:
     for path, data in case.reruns:
         signed = parse_record(data, CounterSignedRerun, f"The rerun report {path}")
         report = check_rerun(signed, str(path), certificate=certificate).report
-        on_record = [entry.index for entry in entries if entry.body.get("report") == report.content_digest]
+        on_record = [
+            entry.index
+            for entry in entries
+            if entry.body.get("report") == report.content_digest and entry.signature.key == report.runner.signing
+        ]
         seen.update(on_record)
         where = f" (ledger entry {on_record[0]})" if on_record else " (not in the ledger)" if case.ledger else ""
         found.append(rerun_finding(certificate, report) + where)

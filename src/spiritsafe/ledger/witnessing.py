@@ -59,7 +59,7 @@ def seen_heads(
         key: Only what this key signed (hex).
 
     Raises:
-        IntegrityError: An entry remembers no head.
+        IntegrityError: An entry that this key signed remembers no head; others that do not are left out.
     """
     heads = []
     for entry in entries:
@@ -67,7 +67,9 @@ def seen_heads(
         if entry.kind != WITNESS or (key is not None and entry.signature.key != key):
             continue
         found, size, root = body.get("origin"), body.get("size"), body.get("root")
-        if not isinstance(found, str) or not isinstance(root, str) or not isinstance(size, int):
+        if not isinstance(found, str) or not isinstance(root, str) or type(size) is not int or size < 1:
+            if key is None:  # anybody may append to a witness's ledger too
+                continue
             raise IntegrityError(f"Entry {entry.index} remembers no head.", hint="Ask the witness about it.")
         if origin in (None, found) and name in (None, body.get("name")):
             heads.append(LogHead(found, size, root))

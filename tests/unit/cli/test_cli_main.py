@@ -17,10 +17,12 @@ COMMANDS = {
     "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
     "exam exposure": {"--ledger", "--problem"},
     "exam export": {"--format", "--key", "--out"},
+    "exam file": {"--paper", "--rerun", "--ledger", "--key"},
     "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against"},
     "exam key": {"--holder", "--out"},
+    "exam lapse": {"--registration", "--ledger", "--key", "--after", "--reason"},
     "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
-    "exam overlap": {"--ledger", "--key", "--file", "--about", "--ngram", "--names", "--out"},
+    "exam overlap": {"--ledger", "--key", "--file", "--about", "--ngram", "--names", "--most", "--out"},
     "exam open": {"--ledger", "--key", "--reason", "--journal", "--out"},
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",

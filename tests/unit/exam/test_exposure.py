@@ -4,7 +4,7 @@ import pytest
 from exam_parts import ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam import PaperTerms, exposures, rerun, reveal, summarise
+from spiritsafe.exam import PaperTerms, exposures, rerun, reveal, summarise, unconfirmed
 from spiritsafe.exam.exposure import EVERYBODY
 from spiritsafe.ledger import KeyPair, Ledger
 
@@ -113,3 +113,20 @@ def test_forged_entries_expose_nobody(stage):
 def test_a_paper_of_another_ledger(stage, tmp_path):
     with pytest.raises(ProcedureError, match="not in the ledger"):
         exposures(Ledger(tmp_path / "none.jsonl").entries(), stage.paper.header)
+
+
+def test_the_word_of_who_cannot_open_the_paper_is_unconfirmed(tmp_path):
+    rita = KeyPair.generate("Rita Recipient")
+    stage = make_stage(tmp_path, terms=PaperTerms(recipients=(rita.public,)))
+    header = stage.paper.header
+    body = {"paper_id": header.paper_id, "places": [3, 3, True, -1, 10**6, "4", None], "public": "all"}
+    before = by_party(stage)
+    foreign = [stage.ledger.append(kind, body, stage.maker) for kind in ("reveal", "access", "open", "answers")]
+    stage.ledger.append("reveal", {**body, "paper_id": "sha256:" + "0" * 64}, stage.maker)  # of another paper
+    assert [entry.index for entry in unconfirmed(stage.ledger.entries(), header)] == [e.index for e in foreign]
+    assert by_party(stage) == before
+    stage.ledger.append("reveal", body, rita)  # can show what she can open
+    assert len(unconfirmed(stage.ledger.entries(), header)) == len(foreign)
+    had = before[EVERYBODY][3].times if 3 in before[EVERYBODY] else 0
+    assert by_party(stage)[EVERYBODY][3].times == had + 1
+    assert {*by_party(stage)[EVERYBODY]} == {*before[EVERYBODY], 3}

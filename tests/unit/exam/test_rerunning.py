@@ -7,11 +7,12 @@ import sys
 import pytest
 from exam_parts import Stage, ToyModel, ToyTask, make_stage
 
+from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.records import Message
 from spiritsafe.core.stoprules import StopRule
-from spiritsafe.exam import PaperTerms, load_certificate, load_rerun, open_paper, rerun, verify
+from spiritsafe.exam import PaperTerms, file_rerun, load_certificate, load_rerun, open_paper, rerun, verify
 from spiritsafe.ledger import KeyPair, Ledger
 
 STRANGER = KeyPair.generate("Sam Stranger")
@@ -149,3 +150,45 @@ def test_everybody_reruns_all_of_a_retired_paper_without_a_key(stage):
     path.write_bytes(path.read_bytes().replace(b"+", b"-", 1))
     with pytest.raises(IntegrityError, match="not the bank of this paper"):
         again(stage, ToyModel(skill=0.6), opened=opened)
+
+
+def test_a_rerun_made_without_a_ledger_is_filed_later_and_once(stage):
+    stage.certificate(ToyModel())
+    path = stage.root / "sitting" / "certificate.json"
+    report = again(stage, ToyModel()).report
+    assert stage.ledger.find("rerun") == []
+
+    def file(runner=STRANGER):
+        return file_rerun(
+            stage.root / "rerun.json", certificate=path, paper=stage.papers, ledger=stage.ledger, runner=runner
+        )
+
+    entry, signed = file()
+    assert signed.report == report
+    assert file()[0] == entry
+    assert stage.ledger.find("rerun") == [entry]
+    assert (entry.body["report"], entry.body["agrees"]) == (report.content_digest, True)
+    with_ledger = again(stage, ToyModel(), ledger=stage.ledger)
+    other = stage.ledger.find("rerun")[-1]
+    assert entry.body.keys() == other.body.keys()
+    assert other.body["report"] == with_ledger.report.content_digest
+    steps = verify(path, paper=stage.papers, ledger=stage.ledger.path, reruns=[stage.root / "rerun.json"])
+    assert all(step.ok for step in steps)
+
+
+def test_what_does_not_hold_is_not_filed(stage):
+    stage.certificate(ToyModel())
+    path = stage.root / "sitting" / "certificate.json"
+    again(stage, ToyModel())
+    file = stage.root / "rerun.json"
+    good = file.read_bytes()
+    value = json.loads(good)
+    value["report"]["agrees"] = False
+    for data, words in ((canonical_json(value), "bad signature"), (good[:-1], "not JSON")):
+        file.write_bytes(data)
+        with pytest.raises(IntegrityError, match=words):
+            file_rerun(file, certificate=path, paper=stage.papers, ledger=stage.ledger, runner=STRANGER)
+    file.write_bytes(good)
+    with pytest.raises(ProcedureError, match="made by Sam Stranger"):
+        file_rerun(file, certificate=path, paper=stage.papers, ledger=stage.ledger, runner=stage.maker)
+    assert stage.ledger.find("rerun") == []

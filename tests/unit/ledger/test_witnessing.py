@@ -153,7 +153,10 @@ def test_an_empty_ledger_has_no_name(tmp_path):
         origin_of(Ledger(tmp_path / "none.jsonl"))
 
 
-def test_a_malformed_memory_is_said(own):
-    own.append("witness", {"origin": "x", "size": "five"}, WANDA)
+@pytest.mark.parametrize("size", ["five", True, 0, -3, None, []])
+def test_a_malformed_memory_is_said_of_the_key_that_was_asked_for_and_is_nobodys_otherwise(own, size):
+    before = seen_heads(own.entries())
+    own.append("witness", {"origin": "x", "size": size, "root": "ab"}, WANDA)
     with pytest.raises(IntegrityError, match="remembers no head"):
-        seen_heads(own.entries())
+        seen_heads(own.entries(), key=WANDA.public.signing)
+    assert seen_heads(own.entries()) == before
