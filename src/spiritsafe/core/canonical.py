@@ -50,7 +50,8 @@ def _plain(value: Any, spelled: list[str]) -> Any:
         return value
     if kind is dict or kind is list or kind is tuple:
         changed: Any = None
-        for key, item in value.items() if kind is dict else enumerate(value):
+        entries: Any = value.items() if kind is dict else enumerate(value)
+        for key, item in entries:
             if type(item) in _LEAVES:
                 continue
             written = _plain(item, spelled)
