@@ -16,6 +16,7 @@ from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispu
 from spiritsafe.exam.every_eval import every_eval_record
 from spiritsafe.exam.exposure import PartyExposure, exposures, summarise
 from spiritsafe.exam.forecasting import outlook
+from spiritsafe.exam.foreign_counts import ForeignCounts, foreign_lines, foreign_test, read_foreign
 from spiritsafe.exam.inspect_log import read_inspect_log
 from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
 from spiritsafe.exam.lm_eval_log import read_lm_eval_samples
@@ -55,6 +56,7 @@ __all__ = [
     "RESULT_FILE",
     "SEALED_FILE",
     "VERIFY_STEPS",
+    "ForeignCounts",
     "OverlapTerms",
     "PaperTerms",
     "PartyExposure",
@@ -72,6 +74,8 @@ __all__ = [
     "exposures",
     "file_dispute",
     "find_registration",
+    "foreign_lines",
+    "foreign_test",
     "in_toto_statement",
     "load_certificate",
     "load_opened",
@@ -85,6 +89,7 @@ __all__ = [
     "outlook",
     "overlap",
     "publish_answers",
+    "read_foreign",
     "read_inspect_log",
     "read_lm_eval_samples",
     "register",

@@ -17,6 +17,7 @@ COMMANDS = {
     "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
     "exam exposure": {"--ledger", "--problem"},
     "exam export": {"--format", "--key", "--out"},
+    "exam foreign": {"--out"},
     "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against"},
     "exam key": {"--holder", "--out"},
     "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
