@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from spiritsafe.exam.comparing import compare
 from spiritsafe.exam.countersigning import counter_signers, separation_words
+from spiritsafe.exam.difficulties import checked_certificates, items_lines, learn_items, one_a_model
 from spiritsafe.exam.disputed import disputes_of
 from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispute
 from spiritsafe.exam.every_eval import every_eval_record
@@ -44,6 +45,7 @@ from spiritsafe.exam.remembering import memory
 from spiritsafe.exam.rerunning import load_rerun, rerun
 from spiritsafe.exam.revealing import load_revealed, reveal
 from spiritsafe.exam.sealing import PaperTerms, seal
+from spiritsafe.exam.shortening import ShorterTerms, shorter_statement
 from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
 from spiritsafe.exam.trust import trust_lines, trust_page
 from spiritsafe.exam.verifying import VERIFY_STEPS, StepResult, VerifyStep, load_certificate, require_verified, verify
@@ -63,9 +65,11 @@ __all__ = [
     "PracticeRun",
     "PrivateTask",
     "RegistrationTerms",
+    "ShorterTerms",
     "StepResult",
     "VerifyStep",
     "accept_dispute",
+    "checked_certificates",
     "compare",
     "compare_practice",
     "counter_signers",
@@ -77,6 +81,8 @@ __all__ = [
     "foreign_lines",
     "foreign_test",
     "in_toto_statement",
+    "items_lines",
+    "learn_items",
     "load_certificate",
     "load_opened",
     "load_paper",
@@ -85,6 +91,7 @@ __all__ = [
     "load_rerun",
     "load_revealed",
     "memory",
+    "one_a_model",
     "open_paper",
     "outlook",
     "overlap",
@@ -102,6 +109,7 @@ __all__ = [
     "score_practice",
     "seal",
     "separation_words",
+    "shorter_statement",
     "sign_dsse",
     "sign_off",
     "sit",
