@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dispute_parts import Case
 from exam_parts import Forger, Stage, make_stage
 from item_parts import able, past_sittings
 
@@ -12,6 +13,7 @@ from spiritsafe.core.errors import CompatibilityError, IntegrityError, Procedure
 from spiritsafe.core.items import chances
 from spiritsafe.core.paper_items import PaperItems
 from spiritsafe.core.promises import Budget, Claim
+from spiritsafe.core.shortened import predict_score
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam import (
     ShorterTerms,
@@ -20,6 +22,7 @@ from spiritsafe.exam import (
     every_eval_record,
     in_toto_statement,
     learn_items,
+    load_certificate,
     outlook,
     registration_states,
     rerun,
@@ -27,10 +30,12 @@ from spiritsafe.exam import (
 )
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.recordfile import write_record
+from spiritsafe.exam.scoring import right_by_place
 from spiritsafe.exam.shortening import check_chosen, check_chosen_from, choose_for, ledger_scores, shorter_statement
 
 CLAIM = Claim(kind="score at least", score=0.3)
 FIXED = 20
+LADDER = Path(__file__).parents[3] / "experiments" / "ladder"
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +287,42 @@ def test_expected_score_of_the_record_is_that_of_its_own_model(past: Any) -> Non
     sealed = [place for place, half in enumerate(halves(stage.paper.header)) if half == "sealed"]
     expected = chances(items.bank, predicted.ability.value)[sealed].mean()
     assert predicted.score.value == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_edited_grade_changes_prediction_and_difficulties(past: Any) -> None:
+    """A dispute about a shorter sitting is settled as any is; its re-issue counts once among past sittings."""
+    stage, certificates, items = past
+    certificate = stage.certificate(able(-0.2, "edited"), name="edited", shorter=terms(items))
+    case = Case(stage, certificate, "edited")
+    case.edit(case.places("unparsed")[0])
+    new = case.reissue()
+    before, after = certificate.result.predicted, new.result.predicted
+    assert before is not None
+    assert after is not None
+    assert after.score.value > before.score.value
+    assert "predicted score" in "\n".join(new.statements)
+    assert "accuracy of the chosen problems" in case.detail("grade edits", stage.root / "reissued.json")
+    assert f"predicted score {after.score.value:.3f}" in case.detail("disputes")
+    both = learn_items([*certificates, certificate, new])
+    assert both == learn_items([*certificates, new])
+    assert both != learn_items([*certificates, certificate])
+
+
+@pytest.mark.slow
+def test_published_sittings_are_predicted_by_each_other() -> None:
+    """Each of the ladder's 23 models in turn is new: the others choose, and its measured score is known."""
+    certificates = [load_certificate(path) for path in sorted(LADDER.glob("*.certificate.json"))]
+    covered, plainly_off = 0, 0
+    for number, certificate in enumerate(certificates):
+        items = learn_items([*certificates[:number], *certificates[number + 1 :]])
+        chosen = choose_for(terms(items, 50), certificate.paper, model_digest="sha256:new", promised=())
+        assert len(chosen.places) in (32, 33)
+        right = right_by_place(certificate.result.outcomes)
+        score = predict_score(chosen, {place: right[place] for place in chosen.places}).score
+        measured = certificate.result.sealed.accuracy.value
+        covered += score.low <= measured <= score.high
+        plain = sum(right[place] for place in chosen.places) / len(chosen.places)
+        plainly_off += not score.low <= plain <= score.high
+    # a measured score scatters around the expected one, and these models are kin: a check, not a proof
+    assert covered >= 21
+    assert plainly_off >= 12  # the share of chosen problems is no score: most lie outside
