@@ -12,7 +12,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
 
 from fake_endpoint import Answer, FakeEndpoint
-
 from spiritsafe.core.files import locked
 
 

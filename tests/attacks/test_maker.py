@@ -7,16 +7,29 @@ from pathlib import Path
 
 import pytest
 from exam_parts import SAMPLING, Forger, ToyModel, make_stage
+from item_parts import able, past_sittings
 
 from attack_parts import MALLORY, about, caught, exam, passes, tell_anew
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.certificates import RegistrationState
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
+from spiritsafe.core.paper_items import PaperItems
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.records import Sampling
-from spiritsafe.exam import OverlapTerms, count_overlaps, overlap, seal, trust_page
+from spiritsafe.core.shortened import choose_problems
+from spiritsafe.exam import (
+    OverlapTerms,
+    ShorterTerms,
+    checked_certificates,
+    count_overlaps,
+    learn_items,
+    overlap,
+    seal,
+    trust_page,
+)
 from spiritsafe.exam.certifying import statements_of
 from spiritsafe.exam.paper import open_sealed
+from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.ledger import Ledger
 
 CLAIM = Claim(kind="score at least", score=0.3)
@@ -254,3 +267,70 @@ def test_comparing_without_end_tells_sealed_problems_one_by_one(tmp_path: Path) 
     assert guess(3) == 1  # the usual limit is 20
     assert [entry.body["most"] for entry in stage.ledger.find("access")[:3]] == [3, 3, 3]
     assert stage.ledger.find("access")[-1].body["most"] == 20
+
+
+@pytest.fixture
+def shorter(tmp_path: Path) -> Forger:
+    """A shorter sitting, by the rules, on a paper that twenty models sat."""
+    stage, certificates = past_sittings(tmp_path, count=40)
+    items = learn_items(certificates)
+    write_record(stage.root / "items.json", items)
+    terms = ShorterTerms(items=items, num_fixed=12)
+    return Forger(stage, stage.certificate(able(0.0, "short"), shorter=terms))
+
+
+def _easier(forger: Forger) -> list[int]:
+    """As many places of the sealed half, the easiest ones."""
+    chosen = forger.certificate.registration.chosen
+    assert chosen is not None
+    order = sorted(chosen.by_name, key=lambda place: chosen.bank.difficulties[chosen.by_name[place]])
+    return order[: len(chosen.places)]
+
+
+def test_chosen_problems_swapped_after_the_registration(shorter: Forger) -> None:
+    """Easier ones than those registered: at the sitting, and in certificate and result afterwards."""
+    stage, certificate = shorter.stage, shorter.certificate
+    chosen, easy = certificate.registration.chosen, _easier(shorter)
+    assert chosen is not None
+    swapped = certificate.registration.model_copy(update={"chosen": chosen.model_copy(update={"places": tuple(easy)})})
+    with pytest.raises(ProcedureError, match="This sitting is not registered in the ledger"):
+        stage.sit(able(0.0, "short"), swapped, "swapped")
+    value = shorter.value
+    value["registration"] = swapped.to_json()
+    shorter.write(value)
+    caught(shorter.verify(), "registration", "answers another registration")
+    value["result"]["registration"] = swapped.content_digest
+    shorter.write(value)
+    caught(shorter.verify(), "registration", "not those that the rule picks")
+    # even by the rule, for another precision: the ledger knows what was registered
+    other = choose_problems(chosen.bank, 8, lowest=chosen.lowest, highest=chosen.highest, items=chosen.items)
+    swapped = certificate.registration.model_copy(update={"chosen": other})
+    value["registration"], value["result"]["registration"] = swapped.to_json(), swapped.content_digest
+    shorter.write(value)
+    caught(shorter.verify(), "procedure", "not the maker's, or another registration")
+    # and the registered ones with another problem asked in place of one of them
+    value = shorter.value
+    spare = next(place for place in easy if place not in chosen.places)
+    gone = value["result"]["outcomes"].pop()["index"]
+    value["result"]["outcomes"].append({**value["result"]["outcomes"][-1], "index": spare, "half": "sealed"})
+    value["result"]["outcomes"].sort(key=lambda outcome: outcome["index"])
+    value["result"]["not_asked"] = sorted({*value["result"]["not_asked"], gone} - {spare})
+    shorter.write(value)
+    caught(shorter.verify(), "ending", "they were picked")
+
+
+def test_chosen_problems_by_difficulties_that_were_made_up(shorter: Forger) -> None:
+    """Registered from the start, by the rule, but the numbers are no past sittings': the record of them shows it."""
+    stage = shorter.stage
+    items = read_record(stage.root / "items.json", PaperItems)
+    flattering = items.bank.model_copy(update={"difficulties": tuple(d + 1.5 for d in items.bank.difficulties)})
+    made_up = items.model_copy(update={"bank": flattering})
+    terms = ShorterTerms(items=made_up, num_fixed=12)
+    certificate = stage.certificate(able(0.0, "liar"), name="liar", shorter=terms)
+    passes(stage.verify("liar"))
+    assert trust_page(certificate, stage.verify("liar")).of("fixed").state == "not checked here"
+    caught(stage.verify("liar", items=stage.root / "items.json"), "difficulties", "another record of difficulties")
+    write_record(stage.root / "made-up.json", made_up)
+    passes(stage.verify("liar", items=stage.root / "made-up.json"))  # who learns them again finds other numbers
+    honest = [stage.root / f"past-{k}" / "certificate.json" for k in range(20)]
+    assert learn_items(checked_certificates(honest)) == items != made_up

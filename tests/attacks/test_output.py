@@ -119,6 +119,17 @@ def test_each_command_prints_records_as_text(
         said = exam("sit", paper, "--registration", sitting, *model, *ledger, "--key", f["eve"],
                     "--work", f["work"], "--out", out)  # fmt: skip
         assert "⟨U+001B⟩[2K" in said
+    other = (*model[:3], f"[red]n[/]{NASTY}")
+    third = str(tmp_path / "other.json")
+    exam("register", paper, *other, "--name", NASTY, *ledger, "--key", f["mary"], "--max-tokens", "8", "--hypothesis",
+         NASTY, "--out", third)  # fmt: skip
+    exam("sit", paper, "--registration", third, *other, *ledger, "--key", f["eve"], "--work", str(tmp_path / "v"),
+         "--out", str(tmp_path / "c2"))  # fmt: skip
+    assert "⟨U+001B⟩[2K" in exam("items", certificate, str(tmp_path / "c2"), "--shorter", "4")
+    rows = [{"name": f"[red]{name}[/]{NASTY}", "foreign": right, "num_foreign": 9, "fresh": 4, "num_fresh": 9,
+             "student": name == "s"} for name, right in (("s", 8), ("t", 4), ("u", 5))]  # fmt: skip
+    (tmp_path / "counts.json").write_text(json.dumps(rows))
+    assert "[red]t[/]" in exam("foreign", str(tmp_path / "counts.json"))
     exam("key", f["eve"])
     exam("registrations", paper, *ledger)
     assert "[bold]m[/]" in exam("exposure", paper, *ledger)

@@ -16,6 +16,7 @@ import click
 from spiritsafe.cli import exam_disputes
 from spiritsafe.cli.exam_contamination import add_contamination_commands
 from spiritsafe.cli.exam_doors import add_doors
+from spiritsafe.cli.exam_items import add_item_commands, read_shorter
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.exam_trust import show_trust
@@ -149,6 +150,8 @@ def _describe(model: str | None, generator: Generator) -> str:
 @click.option("--budget", help="tokens=N,seconds=N,cost=X,prices=IN/OUT (for a million tokens),currency=EUR.")
 @click.option("--probes", type=int, help="Rounds of identity probes; 4 for an endpoint, 0 for local weights.")
 @click.option("--deviate", is_flag=True, help="Deviate from the paper's protocol; the certificate will say so.")
+@click.option("--shorter", type=_EXISTING, help="Ask only problems chosen by this file of `exam items`.")
+@click.option("--as-precise-as", type=int, metavar="N", help="With --shorter: as N sealed problems drawn at random.")
 @click.option("--out", type=_PATH, required=True, help="File for the signed registration.")
 def register_(
     paper: Path,
@@ -170,6 +173,8 @@ def register_(
     budget: str | None,
     probes: int | None,
     deviate: bool,
+    shorter: Path | None,
+    as_precise_as: int | None,
     out: Path,
 ) -> None:
     """Sign what will be sat, before the sitting: model, sampling, tries, claim, budget, stop rule."""
@@ -180,6 +185,7 @@ def register_(
         stop=parse_stop(stop, loaded.header, level=level),
         num_probes=(4 if endpoint else 0) if probes is None else probes,
         deviate=deviate,
+        shorter=read_shorter(shorter, as_precise_as),
     )
     generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
     try:
@@ -262,8 +268,9 @@ def sit_(
     finally:
         generator.close()
     write_bytes(out, certificate.canonical())
-    sealed = certificate.result.sealed.accuracy
-    say(f"{registered.model_name}: sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]")
+    sealed, predicted = certificate.result.sealed.accuracy, certificate.result.predicted
+    score = f"sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]"
+    say(f"{registered.model_name}: {score if predicted is None else predicted.statement}")
     _say_decision(certificate)
 
 
@@ -284,6 +291,7 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--overlap", multiple=True, type=_EXISTING, help="A report of what stands in training files.")
 @click.option("--memory", multiple=True, type=_EXISTING, help="A report of signs of memory.")
 @click.option("--opened", type=_EXISTING, help="The opened paper; answers beside it are graded again.")
+@click.option("--items", type=_EXISTING, help="What chose the problems of a shorter sitting (`exam items`).")
 @click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
 @click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
 @click.option("--rerun", "reruns", multiple=True, type=_EXISTING, help="A signed report of somebody who asked again.")
@@ -300,6 +308,7 @@ def verify_(
     overlap: tuple[Path, ...],
     memory: tuple[Path, ...],
     opened: Path | None,
+    items: Path | None,
     witness: tuple[Path, ...],
     witness_key: tuple[str, ...],
     reruns: tuple[Path, ...],
@@ -318,6 +327,7 @@ def verify_(
         overlaps=overlap,
         memories=memory,
         opened=opened,
+        items=items,
         reruns=reruns,
         witnesses=witness,
         witness_keys=witness_key,
@@ -391,4 +401,5 @@ def rerun_(
 add_commands(command)
 add_contamination_commands(command)
 add_doors(command)
+add_item_commands(command)
 exam_disputes.add_commands(command)

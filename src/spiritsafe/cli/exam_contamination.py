@@ -1,4 +1,4 @@
-"""``spiritsafe exam overlap|memory``: the examiner looks for leaks of a paper."""
+"""``spiritsafe exam overlap|memory|foreign``: looking for leaks, of a paper or of somebody else's benchmark."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import click
 
 from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
 from spiritsafe.cli.progress import open_sink
-from spiritsafe.cli.say import say
-from spiritsafe.exam import MOST_OVERLAPS, OverlapTerms, count_overlaps, load_paper, memory, overlap, task_of_paper
+from spiritsafe.cli.say import say, say_result
+from spiritsafe.exam import (
+    MOST_OVERLAPS,
+    OverlapTerms,
+    count_overlaps,
+    foreign_lines,
+    foreign_test,
+    load_paper,
+    memory,
+    overlap,
+    read_foreign,
+    task_of_paper,
+)
+from spiritsafe.exam.recordfile import write_record
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = ["add_contamination_commands"]
@@ -94,7 +106,20 @@ def memory_(
         say(statement)
 
 
+@click.command(name="foreign")
+@click.argument("file", type=_EXISTING)
+@click.option("--out", type=_PATH, help="File for the test's record.")
+def foreign_(file: Path, out: Path | None) -> None:
+    """Did a student study a foreign benchmark? FILE has its counts and those of reference models, as JSON."""
+    rows = read_foreign(file)
+    test = foreign_test(rows)
+    for line in foreign_lines(rows, test):
+        say_result(line)
+    if out is not None:
+        write_record(out, test)
+
+
 def add_contamination_commands(group: click.Group) -> None:
     """Put these commands into the group ``exam``."""
-    for command in (overlap_, memory_):
+    for command in (overlap_, memory_, foreign_):
         group.add_command(command)

@@ -113,6 +113,8 @@ def registrations_(paper: Path, ledger: Path) -> None:
     for maker in makers:
         for state in registration_states(entries, header=header, maker_key=maker):
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
+            if state.predicted_score is not None:
+                score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
             name = f"{state.model_name}: no result" if state.state == "lapsed" else state.model_name
             say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")

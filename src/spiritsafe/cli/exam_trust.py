@@ -51,10 +51,14 @@ def show_trust(
     if page.verified:
         score = page.sealed
         say("")
-        say(
-            f"Verified: {page.model_name} scored {score.value:.1%} [{score.low:.1%}, {score.high:.1%}] "
-            f"on {score.n} sealed problems of {page.task}."
-        )
+        numbers = f"{score.value:.1%} [{score.low:.1%}, {score.high:.1%}]"
+        if page.predicted:
+            say(
+                f"Verified: {page.model_name} was asked {score.n} chosen problems of {page.task}; the item model "
+                f"predicts {numbers} for the whole sealed half. That score was not measured."
+            )
+        else:
+            say(f"Verified: {page.model_name} scored {numbers} on {score.n} sealed problems of {page.task}.")
         for statement in certificate.statements:
             say(f"- {statement}")
     say("")

@@ -18,8 +18,11 @@ from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.items import ABILITY_SD, Ability, ItemBank, estimate_ability, information
 from spiritsafe.core.records import Record
 
-__all__ = ["ShorterPaper", "fixed_standard_error", "next_problem", "shorter_paper"]
+__all__ = ["ShorterPaper", "fixed_standard_error", "follows_greedily", "next_problem", "shorter_paper"]
 
+Floats = npt.NDArray[np.float64]
+
+_LAST_BITS = 1e-9  # machines may differ in the last bits of what a problem tells
 _NEAR = np.linspace(-2.0, 2.0, 9)  # standard errors around the ability known so far
 
 
@@ -109,11 +112,8 @@ def shorter_paper(bank: ItemBank, num_fixed: int, *, abilities: Sequence[float])
     wanted_Q = num_fixed * told_QI.mean(axis=1)
     missing_Q = wanted_Q.copy()
     places: list[int] = []
-    while (missing_Q > 0).any():
-        use = np.minimum(told_QI, np.maximum(missing_Q, 0.0)[:, None]) / wanted_Q[:, None]
-        gain_I = use.sum(axis=0)
-        gain_I[places] = -1.0
-        places.append(int(gain_I.argmax()))
+    while (missing_Q > 0).any() and len(places) < len(bank.names):  # the whole bank may miss the last bits
+        places.append(int(_gains(told_QI, wanted_Q, missing_Q, places).argmax()))
         missing_Q = missing_Q - told_QI[:, places[-1]]
     return ShorterPaper(
         places=tuple(places),
@@ -121,3 +121,40 @@ def shorter_paper(bank: ItemBank, num_fixed: int, *, abilities: Sequence[float])
         statement=f"{len(places)} chosen problems measure abilities from {min(abilities):+.1f} to "
         f"{max(abilities):+.1f} as precisely as {num_fixed} drawn at random from the bank of {len(bank.names)}.",
     )
+
+
+def _gains(told_QI: Floats, wanted_Q: Floats, missing_Q: Floats, places: Sequence[int]) -> Floats:
+    """What each problem that is not chosen yet would fill of what is missing."""
+    use = np.minimum(told_QI, np.maximum(missing_Q, 0.0)[:, None]) / wanted_Q[:, None]
+    gain_I: Floats = use.sum(axis=0)
+    gain_I[list(places)] = -1.0
+    return gain_I
+
+
+def follows_greedily(bank: ItemBank, places: Sequence[int], num_fixed: int, *, abilities: Sequence[float]) -> bool:
+    """Whether :func:`shorter_paper` could have chosen these places in this order.
+
+    Where two problems tell equally much but for the last bits, either may come first: those bits differ by machine. So
+    the last place may be any problem that fills what is missing; all others are fixed.
+
+    Args:
+        bank: The problems.
+        places: What is to be checked.
+        num_fixed: As for :func:`shorter_paper`.
+        abilities: As for :func:`shorter_paper`.
+
+    Raises:
+        NumericalError: As for :func:`shorter_paper`.
+    """
+    _check_number(bank, num_fixed)
+    told_QI = information(bank, list(abilities))
+    wanted_Q = num_fixed * told_QI.mean(axis=1)
+    missing_Q = wanted_Q.copy()
+    for number, place in enumerate(places):
+        if not (missing_Q > -_LAST_BITS * wanted_Q).any():
+            return False  # enough was told before
+        gain_I = _gains(told_QI, wanted_Q, missing_Q, places[:number])
+        if gain_I[place] < gain_I.max() - _LAST_BITS:
+            return False
+        missing_Q = missing_Q - told_QI[:, place]
+    return not (missing_Q > _LAST_BITS * wanted_Q).any()

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 from spiritsafe.core.outcomes import HalfResult, OutcomeStatus, Timestamp
 from spiritsafe.core.promises import Decision, Digest
 from spiritsafe.core.records import Record, omit_default
+from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.core.stats import Estimate, GapTest
 
 __all__ = ["Amendment", "AppliedEdit", "GradeEdit", "Reason", "ResultNumbers"]
@@ -81,6 +82,7 @@ class ResultNumbers(Record):
     decision: Decision | None = None
     studied: Estimate | None = omit_default(None)
     studied_statement: str = omit_default("")
+    predicted: PredictedScore | None = omit_default(None)
 
 
 class Amendment(Record):

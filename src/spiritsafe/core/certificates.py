@@ -33,6 +33,7 @@ from spiritsafe.core.promises import (
     Stratum,
 )
 from spiritsafe.core.records import Message, Problem, Record, Sampling, omit_default
+from spiritsafe.core.shortened import ChosenProblems, PredictedScore
 from spiritsafe.core.stats import Estimate, GapTest, PairedDifference
 from spiritsafe.core.stoprules import StopRule
 
@@ -245,6 +246,7 @@ class Registration(Record):
         num_probes: Rounds of identity probes, the first and the last included (so two at least); 0: none.
         preamble: Messages in front of each problem, where they are not the protocol's.
         deviations: In what it deviates from the paper's protocol; admitted, never silent.
+        chosen: The only problems that are asked, chosen by past sittings; None: the whole paper.
     """
 
     paper_id: Digest
@@ -262,6 +264,7 @@ class Registration(Record):
     num_probes: int = omit_default(0, ge=0, le=100)
     preamble: tuple[Message, ...] | None = omit_default(None)
     deviations: tuple[str, ...] = omit_default(())
+    chosen: ChosenProblems | None = omit_default(None)
 
 
 class ExamResult(Record):
@@ -285,6 +288,7 @@ class ExamResult(Record):
         studied: Share of the otherwise unsolved public problems that were studied; None where the sealed half was
             solved whole, and in results of older versions.
         studied_statement: The same in plain words.
+        predicted: Of a sitting of chosen problems: the score that their answers predict for the whole sealed half.
     """
 
     format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
@@ -317,6 +321,7 @@ class ExamResult(Record):
     cost: float | None = omit_default(None, ge=0.0)
     studied: Estimate | None = omit_default(None)
     studied_statement: str = omit_default("")
+    predicted: PredictedScore | None = omit_default(None)
 
 
 class AccessRecord(Record):
@@ -360,6 +365,7 @@ class RegistrationState(Record):
     Attributes:
         p_value: Of its claim, by itself; None without a claim or a result.
         has_claim: Whether it made one.
+        predicted_score: Of a sitting of chosen problems, which has no sealed accuracy of the paper.
     """
 
     registration: Digest
@@ -368,6 +374,7 @@ class RegistrationState(Record):
     sealed_accuracy: float | None = None
     p_value: float | None = omit_default(None, ge=0.0, le=1.0)
     has_claim: bool = omit_default(False)
+    predicted_score: float | None = omit_default(None, ge=0.0, le=1.0)
 
 
 class Certificate(Record):

@@ -19,7 +19,7 @@ Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 
 Half = Literal["public", "sealed", "twin"]
-Ending = Literal["complete", "stopped by rule", "budget exhausted"]
+Ending = Literal["complete", "stopped by rule", "budget exhausted", "chosen problems asked"]
 OutcomeStatus = Literal["correct", "wrong", "unparsed", "unscored", "refused", "truncated", "error"]
 
 
@@ -56,7 +56,8 @@ class HalfResult(Record):
         answered_accuracy: The same without errors and unscored answers, for information; None if nothing is left.
         mean_score: Mean score with partial credit, for information.
         counts: Tries by status; with the problems not asked they sum to problems times tries.
-        num_not_asked: Problems that were not asked, because the stop rule or the budget ended the sitting.
+        num_not_asked: Problems that were not asked, because the stop rule or the budget ended the sitting, or because
+            only chosen ones were registered.
     """
 
     accuracy: Estimate

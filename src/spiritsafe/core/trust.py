@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from spiritsafe.core.promises import Digest
-from spiritsafe.core.records import Record
+from spiritsafe.core.records import Record, omit_default
 from spiritsafe.core.stats import Estimate
 
 __all__ = ["Promise", "TrustPage", "TrustState"]
@@ -56,6 +56,7 @@ class TrustPage(Record):
     Attributes:
         verified: No step failed.
         sealed: The score that the promises are about.
+        predicted: Only chosen problems were asked, and ``sealed`` is what they predict for the whole sealed half.
     """
 
     certificate: Digest
@@ -64,6 +65,7 @@ class TrustPage(Record):
     sealed: Estimate
     verified: bool
     promises: tuple[Promise, ...]
+    predicted: bool = omit_default(False)
 
     def of(self, name: str) -> Promise:
         """The promise of that name.

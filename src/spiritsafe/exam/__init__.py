@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from spiritsafe.exam.comparing import compare
 from spiritsafe.exam.countersigning import counter_signers, separation_words
+from spiritsafe.exam.difficulties import checked_certificates, items_lines, learn_items, one_a_model
 from spiritsafe.exam.disputed import disputes_of
 from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispute
 from spiritsafe.exam.every_eval import every_eval_record
 from spiritsafe.exam.exposure import PartyExposure, exposures, summarise, unconfirmed
 from spiritsafe.exam.forecasting import outlook
+from spiritsafe.exam.foreign_counts import ForeignCounts, foreign_lines, foreign_test, read_foreign
 from spiritsafe.exam.inspect_log import read_inspect_log
 from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
 from spiritsafe.exam.lapsing import USUAL_DAYS, lapse
@@ -45,6 +47,7 @@ from spiritsafe.exam.remembering import memory
 from spiritsafe.exam.rerunning import file_rerun, load_rerun, rerun
 from spiritsafe.exam.revealing import load_revealed, reveal
 from spiritsafe.exam.sealing import PaperTerms, seal
+from spiritsafe.exam.shortening import ShorterTerms, shorter_statement
 from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
 from spiritsafe.exam.trust import trust_lines, trust_page
 from spiritsafe.exam.verifying import VERIFY_STEPS, StepResult, VerifyStep, load_certificate, require_verified, verify
@@ -59,15 +62,18 @@ __all__ = [
     "SEALED_FILE",
     "USUAL_DAYS",
     "VERIFY_STEPS",
+    "ForeignCounts",
     "OverlapTerms",
     "PaperTerms",
     "PartyExposure",
     "PracticeRun",
     "PrivateTask",
     "RegistrationTerms",
+    "ShorterTerms",
     "StepResult",
     "VerifyStep",
     "accept_dispute",
+    "checked_certificates",
     "compare",
     "compare_practice",
     "count_overlaps",
@@ -78,9 +84,13 @@ __all__ = [
     "file_dispute",
     "file_rerun",
     "find_registration",
+    "foreign_lines",
+    "foreign_test",
     "ignored_words",
     "in_toto_statement",
+    "items_lines",
     "lapse",
+    "learn_items",
     "load_certificate",
     "load_opened",
     "load_paper",
@@ -90,10 +100,12 @@ __all__ = [
     "load_revealed",
     "malformed_registrations",
     "memory",
+    "one_a_model",
     "open_paper",
     "outlook",
     "overlap",
     "publish_answers",
+    "read_foreign",
     "read_inspect_log",
     "read_lm_eval_samples",
     "register",
@@ -107,6 +119,7 @@ __all__ = [
     "score_practice",
     "seal",
     "separation_words",
+    "shorter_statement",
     "sign_dsse",
     "sign_off",
     "sit",

@@ -80,6 +80,19 @@ def _percent(value: float) -> str:
     return f"{value:.1%}"
 
 
+def _changed_scores(before: ExamResult, after: ExamResult) -> str:
+    if before.predicted is not None and after.predicted is not None:
+        return (
+            f"predicted score {_percent(before.predicted.score.value)} → {_percent(after.predicted.score.value)}, "
+            f"accuracy of the chosen problems {_percent(before.sealed.accuracy.value)} → "
+            f"{_percent(after.sealed.accuracy.value)}"
+        )
+    return (
+        f"sealed score {_percent(before.sealed.accuracy.value)} → {_percent(after.sealed.accuracy.value)}, public "
+        f"{_percent(before.public.accuracy.value)} → {_percent(after.public.accuracy.value)}"
+    )
+
+
 def amendment_statements(
     entries: Sequence[LedgerEntry],
     edits: Sequence[AppliedEdit],
@@ -89,12 +102,7 @@ def amendment_statements(
 ) -> tuple[str, ...]:
     """What a re-issued certificate says of its edits, and of what is still in dispute."""
     many = "1 grade was" if len(edits) == 1 else f"{len(edits)} grades were"
-    before, after = original, amended
-    statements = [
-        f"{many} edited after the sitting: sealed score {_percent(before.sealed.accuracy.value)} → "
-        f"{_percent(after.sealed.accuracy.value)}, public {_percent(before.public.accuracy.value)} → "
-        f"{_percent(after.public.accuracy.value)}."
-    ]
+    statements = [f"{many} edited after the sitting: {_changed_scores(original, amended)}."]
     for applied in edits:
         edit = applied.edit
         statements.append(

@@ -28,6 +28,7 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.promises import Correction
+from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
 from spiritsafe.exam.correcting import correction_of, known_before
 from spiritsafe.exam.places import num_places
@@ -216,6 +217,23 @@ def _lapsed(count: int) -> str:
     return f", {count} lapsed: no result" if count else ""
 
 
+def _chosen_statements(header: PaperHeader, result: ExamResult, predicted: PredictedScore) -> list[str]:
+    """What is to be said where only chosen problems were asked."""
+    asked, accuracy = num_places(header) - len(result.not_asked), result.sealed.accuracy
+    early = " Its exhausted budget ended it before all chosen ones were asked." if _ran_out(result) else ""
+    return [
+        f"A shorter sitting: {asked} of {num_places(header)} problems were asked, sealed ones that were chosen before "
+        f"by past sittings' answers; {len(result.not_asked)} were not asked.{early}",
+        f"Of the chosen problems {accuracy.value:.1%} were solved ({accuracy.low:.1%} to {accuracy.high:.1%}). They "
+        "are no random part of the paper: this is not its score, and cannot be compared with one.",
+        predicted.statement,
+    ]
+
+
+def _ran_out(result: ExamResult) -> bool:
+    return result.ending == "budget exhausted"
+
+
 def _later_statements(
     header: PaperHeader, registration: Registration, result: ExamResult, correction: Correction | None
 ) -> list[str]:
@@ -225,7 +243,9 @@ def _later_statements(
         statements.append(result.studied_statement)
     if result.memory_statement:
         statements.append(result.memory_statement)
-    if result.ending != "complete":
+    if result.predicted is not None:
+        statements += _chosen_statements(header, result, result.predicted)
+    elif result.ending != "complete":
         why = "its registered stop rule" if result.ending == "stopped by rule" else "its exhausted budget"
         asked = num_places(header) - len(result.not_asked)
         statements.append(

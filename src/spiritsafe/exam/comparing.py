@@ -43,7 +43,12 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
     for certificate in (first, second):
         if certificate.result.not_asked:
             raise CompatibilityError(
-                f"{certificate.result.model_name} was not asked the whole paper: its own answers ended its sitting.",
+                f"{certificate.result.model_name} was not asked the whole paper: "
+                + (
+                    "its own answers ended its sitting."
+                    if certificate.result.predicted is None
+                    else "only chosen problems."
+                ),
                 hint="Compare complete sittings, or register a claim that compares with the other model.",
             )
     sealed = tuple(right_answers(certificate.result.outcomes, "sealed") for certificate in (first, second))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from spiritsafe.core.certificates import ExamResult, PaperHeader, PublicPaper, Registration
+from spiritsafe.core.certificates import Ending, ExamResult, PaperHeader, PublicPaper, Registration
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.promises import Budget
 from spiritsafe.exam.answers import conversation
 from spiritsafe.exam.deciding import stops_at
 from spiritsafe.exam.holding import preamble_of
-from spiritsafe.exam.places import asking_order, look_ends
+from spiritsafe.exam.places import asking_order, look_ends, num_places
 from spiritsafe.exam.purse import most_prompt_tokens, most_unspent
 from spiritsafe.exam.scoring import right_by_place
 
@@ -35,13 +35,15 @@ def check_ending(result: ExamResult, header: PaperHeader, registration: Registra
         IntegrityError: It left out others than the last problems, or the rule says otherwise.
     """
     size = 2 if header.num_twins else 1
-    order = asking_order(header, registration.stop)
+    order, chosen = asking_order(header, registration.stop, registration.chosen), registration.chosen
     num_asked = header.num_problems - len(result.not_asked) // size
-    if set(result.not_asked) != set(order[num_asked * size :]):
+    if set(result.not_asked) != set(range(num_places(header))) - set(order[: num_asked * size]):
         raise _wrong("The problems left out are not the last ones of the paper's own order: they were picked.")
-    if (result.ending == "complete") != (not result.not_asked):
+    whole: Ending = "complete" if chosen is None else "chosen problems asked"
+    other = "chosen problems asked" if chosen is None else "complete"
+    if (result.ending == whole) != (num_asked * size == len(order)) or result.ending == other:
         raise _wrong(f'The sitting calls itself "{result.ending}" and left out {len(result.not_asked)} problems.')
-    ends = look_ends(header, registration.stop)
+    ends = look_ends(header, registration.stop, chosen)
     if result.ending == "stopped by rule" and (registration.stop is None or num_asked not in ends[:-1]):
         raise _wrong("The sitting was stopped where no look was registered.")
     if result.ending == "budget exhausted" and registration.budget is None:

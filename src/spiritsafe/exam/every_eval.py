@@ -13,6 +13,7 @@ from datetime import datetime
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Certificate, HalfResult, Separation
+from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.core.stats import Estimate
 
 __all__ = ["SCHEMA_VERSION", "every_eval_record"]
@@ -120,6 +121,28 @@ def _gap(certificate: Certificate) -> dict[str, JSON]:
     return _result(certificate, "public minus sealed", gap.gap, metric, details)
 
 
+def _predicted(certificate: Certificate, predicted: PredictedScore) -> dict[str, JSON]:
+    metric: dict[str, JSON] = {
+        "evaluation_description": "Accuracy on the whole sealed half as an item model predicts it from answers to "
+        "chosen problems; not measured.",
+        "metric_id": "spiritsafe.predicted_accuracy",
+        "metric_name": "Predicted accuracy",
+        "metric_kind": "accuracy",
+        "metric_unit": "proportion",
+        "lower_is_better": False,
+        "score_type": "continuous",
+        "min_score": 0,
+        "max_score": 1,
+    }
+    details: dict[str, JSON] = {
+        "ability": f"{predicted.ability.value:.6g}",
+        "ability_standard_error": f"{predicted.ability.standard_error:.6g}",
+        "num_past_sittings": str(predicted.num_sittings),
+        "statement": predicted.statement,
+    }
+    return _result(certificate, "sealed half, predicted", predicted.score, metric, details)
+
+
 def _promises(certificate: Certificate) -> dict[str, JSON]:
     """Registration and decision, in strings."""
     registration, result = certificate.registration, certificate.result
@@ -151,9 +174,12 @@ def every_eval_record(certificate: Certificate) -> dict[str, JSON]:
         certificate: A verified certificate.
     """
     result, signed = certificate.result, _epoch(certificate.head.time)
-    halves = {"sealed half": result.sealed, "public half": result.public, "twins": result.twins}
+    sealed = "sealed half" if result.predicted is None else "chosen problems of the sealed half"
+    halves = {sealed: result.sealed, "public half": result.public, "twins": result.twins}
     scored = {part: half for part, half in halves.items() if half is not None and half.accuracy.n}
     results: list[JSON] = [_accuracy(certificate, part, half) for part, half in scored.items()]
+    if result.predicted is not None:
+        results.append(_predicted(certificate, result.predicted))
     if result.gap.gap.n:
         results.append(_gap(certificate))
     return {

@@ -25,7 +25,7 @@ from spiritsafe.core.records import Message
 from spiritsafe.exam.answers import Answer, Try, ask, conversation, lost_answer
 from spiritsafe.exam.certifying import opening_entries
 from spiritsafe.exam.journal import Journal
-from spiritsafe.exam.places import asking_order, halves, look_ends, num_places
+from spiritsafe.exam.places import asking_order, halves, look_ends
 from spiritsafe.exam.probing import ask_probes, probe_places
 from spiritsafe.exam.purse import Purse, most_prompt_tokens
 from spiritsafe.exam.retiring import check_in_force
@@ -68,7 +68,7 @@ class Hall:
     def units(self) -> list[Unit]:
         """In asking order."""
         size = 2 if self.header.num_twins else 1
-        order = asking_order(self.header, self.registration.stop)
+        order = asking_order(self.header, self.registration.stop, self.registration.chosen)
         return [order[at : at + size] for at in range(0, len(order), size)]
 
     def tries(self, unit: Unit) -> list[Try]:
@@ -157,7 +157,8 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
     for place in sorted(journal.lost):
         journal.record(lost_answer(place, hall.problems[place[0]], hall.registration))
     units, start = hall.units(), 0
-    for look, end in enumerate(look_ends(hall.header, hall.registration.stop), start=1):
+    ends = look_ends(hall.header, hall.registration.stop, hall.registration.chosen)
+    for look, end in enumerate(ends, start=1):
         asked = asking.ask_until_exhausted(units[start:end])
         if asked < end - start:
             if not journal.answers:
@@ -172,7 +173,7 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
             asking.last_probes()
             return Held("stopped by rule", end)
     asking.last_probes()
-    return Held("complete", len(units))
+    return Held("complete" if hall.registration.chosen is None else "chosen problems asked", len(units))
 
 
 @final
@@ -194,7 +195,7 @@ class _Asking:
         )
         for answer in journal.answers.values():
             self._purse.pay(answer.attempt)
-        self._total = num_places(hall.header) * hall.registration.num_tries
+        self._total = sum(len(unit) for unit in hall.units()) * hall.registration.num_tries
         self._probes_due = probe_places(
             hall.secret,
             hall.registration.content_digest,

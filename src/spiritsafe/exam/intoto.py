@@ -68,6 +68,8 @@ def exam_tests(certificate: Certificate) -> dict[str, TestEnd]:
     }
     if result.memory is not None:
         holds["no public text was remembered, by its twin"] = result.memory.p_value >= _LEVEL
+    if result.predicted is not None:
+        holds["the whole sealed half was asked"] = False
     if certificate.paper.protocol is not None:
         holds["as the paper's protocol says"] = not registration.deviations
     return tests | {name: "passed" if held else "warned" for name, held in holds.items()}
@@ -116,6 +118,9 @@ def in_toto_statement(certificate: Certificate) -> dict[str, JSON]:
     }
     if result.twins is not None:
         scores["twins"] = _half(result.twins)
+    if result.predicted is not None:
+        scores["sealed"] = {**_half(result.sealed), "ofChosenProblems": True}
+        scores["predictedSealed"] = result.predicted.to_json()
     if result.decision is not None:
         scores["decision"] = result.decision.to_json()
     if certificate.correction is not None:

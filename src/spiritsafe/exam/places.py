@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from spiritsafe.core.certificates import Half, PaperHeader
 from spiritsafe.core.promises import BettingRule, Stratum
+from spiritsafe.core.shortened import ChosenProblems
 from spiritsafe.core.stoprules import StopRule
 
 __all__ = [
@@ -83,8 +84,12 @@ def halves(header: PaperHeader) -> tuple[Half, ...]:
     return tuple(kinds)
 
 
-def look_ends(header: PaperHeader, stop: StopRule | BettingRule | None) -> tuple[int, ...]:
-    """After how many problems (twins not counted) the rule looks; the last is the whole paper."""
+def look_ends(
+    header: PaperHeader, stop: StopRule | BettingRule | None, chosen: ChosenProblems | None = None
+) -> tuple[int, ...]:
+    """After how many problems (twins not counted) the rule looks; the last is the whole paper, or all chosen ones."""
+    if chosen is not None:
+        return (len(chosen.places),)
     if stop is None:
         return (header.num_problems,)
     return tuple(sealed + public for sealed, public in _parts(header, stop))
@@ -97,13 +102,18 @@ def _parts(header: PaperHeader, stop: StopRule | BettingRule) -> list[tuple[int,
     ]
 
 
-def asking_order(header: PaperHeader, stop: StopRule | BettingRule | None = None) -> tuple[int, ...]:
+def asking_order(
+    header: PaperHeader, stop: StopRule | BettingRule | None = None, chosen: ChosenProblems | None = None
+) -> tuple[int, ...]:
     """The problems in the order in which they are asked, a twin right behind its original.
 
     Without a rule the order does not look at the halves. With one, each part up to a look holds its share of both, each
     half in its own random order. Either way the part that was asked by a registered look is itself a bank that was cut
-    at random, so the public-sealed test stays exact there.
+    at random, so the public-sealed test stays exact there. Where only chosen problems are asked, their order is
+    registered.
     """
+    if chosen is not None:
+        return chosen.places
     order = _ranked("order", header.bank_root, 0, header.num_problems)
     if stop is not None:
         public = set(public_places(header))

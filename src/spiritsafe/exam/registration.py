@@ -24,10 +24,12 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.core.shortened import ChosenProblems
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam.paper import paper_entry
 from spiritsafe.exam.registered import LAPSE, is_lapse, read_registration, registrations_of
 from spiritsafe.exam.retiring import check_in_force
+from spiritsafe.exam.shortening import ShorterTerms, check_on_record, choose_for
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = [
@@ -58,6 +60,7 @@ class RegistrationTerms:
 
     Attributes:
         deviate: Deviate from the paper's protocol; without it a deviation is an error.
+        shorter: Ask only problems that past sittings chose; None: the whole paper.
     """
 
     claim: Claim | None = None
@@ -66,6 +69,7 @@ class RegistrationTerms:
     num_probes: int = 0
     preamble: tuple[Message, ...] | None = None
     deviate: bool = False
+    shorter: ShorterTerms | None = None
 
 
 def deviations_of(
@@ -110,8 +114,8 @@ def register(
         terms: Claim, budget, stop rule, probes, deviations.
 
     Raises:
-        ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, or a stop
-            rule has no claim to decide.
+        ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, a stop
+            rule has no claim to decide, or a shorter sitting cannot be held on these terms.
     """
     paper_entry(ledger, paper)
     terms, header = terms or RegistrationTerms(), paper.header
@@ -123,6 +127,8 @@ def register(
             hint="Register by the protocol, or deviate explicitly: the certificate will say in what.",
         )
     _check_stop(header, terms)
+    if terms.shorter is not None:
+        check_on_record(terms.shorter.items, ledger.entries(), header)
     registration = Registration(
         paper_id=header.paper_id,
         model_name=model_name,
@@ -138,6 +144,7 @@ def register(
         num_probes=terms.num_probes,
         preamble=terms.preamble if "preamble" in deviations or header.protocol is None else None,
         deviations=deviations,
+        chosen=None if terms.shorter is None else _chosen(terms, terms.shorter, header, model_digest),
     )
     digest = registration.content_digest
     if _is_entered(ledger.entries(), digest):
@@ -160,6 +167,12 @@ def register(
 def _is_entered(entries: Sequence[LedgerEntry], digest: str) -> bool:
     """Whether its maker entered it; that another's entry carries its digest is no reason to leave it out."""
     return any(entry.body.get("digest") == digest and read_registration(entry) is not None for entry in entries)
+
+
+def _chosen(terms: RegistrationTerms, shorter: ShorterTerms, header: PaperHeader, model_digest: str) -> ChosenProblems:
+    promises = (("a claim", terms.claim), ("a stop rule", terms.stop))
+    promised = [name for name, value in promises if value is not None]
+    return choose_for(shorter, header, model_digest=model_digest, promised=promised)
 
 
 def _check_stop(header: PaperHeader, terms: RegistrationTerms) -> None:
@@ -267,7 +280,8 @@ def registration_states(
             continue
         end = end_of(entries, registration, header)
         newest = _newest(entries, registration, header, end)
-        accuracy, p_value = (_number(newest, name) for name in ("sealed_accuracy", "p_value"))
+        names = ("sealed_accuracy", "p_value", "predicted_score")
+        accuracy, p_value, predicted = (_number(newest, name) for name in names)
         states.append(
             RegistrationState(
                 registration=registration.content_digest,
@@ -276,6 +290,7 @@ def registration_states(
                 sealed_accuracy=accuracy,
                 p_value=p_value,
                 has_claim=registration.claim is not None,
+                predicted_score=predicted,
             )
         )
     return tuple(states)

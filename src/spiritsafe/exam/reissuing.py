@@ -23,6 +23,7 @@ from spiritsafe.exam.certifying import issue_certificate
 from spiritsafe.exam.paper import load_paper, paper_entry
 from spiritsafe.exam.recordfile import write_record
 from spiritsafe.exam.registration import registration_entry
+from spiritsafe.exam.shortening import ledger_scores
 from spiritsafe.exam.verifying import load_certificate, require_verified, verify
 from spiritsafe.ledger import KeyPair, Ledger
 
@@ -97,8 +98,7 @@ def _commit(
         "supersedes": amendment.supersedes,
         "result": result.content_digest,
         "num_edits": len(amendment.edits),
-        "sealed_accuracy": result.sealed.accuracy.value,
-        "public_accuracy": result.public.accuracy.value,
+        **ledger_scores(result),
     }
     if result.decision is not None:
         body["p_value"] = result.decision.p_value

@@ -86,6 +86,11 @@ def rerun(
     check_task(public, task)
     info = generator.describe()
     bank = load_opened(opened, paper=public).problems if opened else ()
+    if original.result.predicted is not None and examiner is None and opened is None:
+        raise ProcedureError(
+            "This sitting asked sealed problems only, and the public half has nothing to compare with.",
+            hint="Re-run with a key that opens the sealed half, or once the paper is opened.",
+        )
     problems = _problems(original, public, paper if paper.is_dir() else paper.parent, examiner, bank)
     tries = [(index, sample) for index in sorted(problems) for sample in range(original.registration.num_tries)]
     if ledger is not None and examiner is not None:

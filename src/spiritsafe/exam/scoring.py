@@ -23,6 +23,7 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.promises import ReferenceScores
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.core.shortened import CHOSEN_METHOD, predict_score
 from spiritsafe.core.stats import (
     Estimate,
     GapTest,
@@ -34,6 +35,7 @@ from spiritsafe.core.stats import (
 from spiritsafe.core.studied import share_studied, studied_statement
 from spiritsafe.exam.deciding import decide
 from spiritsafe.exam.places import halves, num_places, stratum_ranges
+from spiritsafe.exam.shortening import NOT_TESTED
 
 __all__ = [
     "LARGEST_UNSEEN_LEAK",
@@ -207,6 +209,10 @@ def score_outcomes(
         sealed = sealed.model_copy(
             update={"accuracy": decision.estimate}
         )  # the one that the rule's looks are taken out of
+    predicted, chosen = None, registration.chosen
+    if chosen is not None:
+        predicted = predict_score(chosen, right_by_place(outcomes), trials=num_tries)
+        sealed = _of_chosen(sealed)
     gap = _gap(outcomes, header, num_tries, num_looks)
     memory = _memory(outcomes, header, num_tries, num_looks) if header.num_twins else None
     studied = _studied(outcomes, num_tries, num_looks)
@@ -214,13 +220,25 @@ def score_outcomes(
         sealed=sealed,
         public=parts["public"],
         gap=gap,
-        gap_statement=gap_statement(gap),
+        gap_statement=gap_statement(gap) if chosen is None else NOT_TESTED,
         twins=parts.get("twin"),
         memory=memory,
         memory_statement=memory_statement(memory) if memory else "",
         decision=decision,
         studied=studied,
         studied_statement=studied_statement(studied) if studied else "",
+        predicted=predicted,
+    )
+
+
+def _of_chosen(sealed: HalfResult) -> HalfResult:
+    """The sealed half's numbers with a method that says what they are of."""
+
+    def labelled(estimate: Estimate | None) -> Estimate | None:
+        return estimate and estimate.model_copy(update={"method": f"{estimate.method}, {CHOSEN_METHOD}"})
+
+    return sealed.model_copy(
+        update={"accuracy": labelled(sealed.accuracy), "answered_accuracy": labelled(sealed.answered_accuracy)}
     )
 
 

@@ -41,12 +41,13 @@ from spiritsafe.exam.deciding import reference_scores, stops_at
 from spiritsafe.exam.holding import Hall, Held, hold
 from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import check_task, load_paper, open_sealed, paper_entry
-from spiritsafe.exam.places import halves
+from spiritsafe.exam.places import halves, num_places
 from spiritsafe.exam.probing import check_identity
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.exam.registration import end_of, registration_entry
 from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.exam.scoring import check_complete, score_outcomes
+from spiritsafe.exam.shortening import ledger_scores
 from spiritsafe.exam.verifying import load_certificate
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
@@ -231,7 +232,8 @@ def _result(
         outcome_of(journal.answers[place], kinds[place[0]], secret=secret, registration=sitting.digest)
         for place in sorted(journal.answers)
     )
-    not_asked = tuple(sorted(place for unit in hall.units()[held.num_asked :] for place in unit))
+    asked = {place for unit in hall.units()[: held.num_asked] for place in unit}
+    not_asked = tuple(place for place in range(num_places(header)) if place not in asked)
     check_complete(outcomes, header, registration.num_tries, not_asked)
     scores = score_outcomes(
         outcomes, header, registration, ending=held.ending, not_asked=not_asked, reference=reference
@@ -268,6 +270,7 @@ def _result(
         identity=check_identity(journal.rounds) if registration.num_probes else None,
         studied=scores.studied,
         studied_statement=scores.studied_statement,
+        predicted=scores.predicted,
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
     )
 
@@ -286,8 +289,7 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
             "paper_id": header.paper_id,
             "registration": sitting.digest,
             "result": result.content_digest,
-            "sealed_accuracy": result.sealed.accuracy.value,
-            "public_accuracy": result.public.accuracy.value,
+            **ledger_scores(result),
         }
         if result.decision is not None:
             body["p_value"] = result.decision.p_value

@@ -34,6 +34,7 @@ _GIVE = {
     "published answers": "--opened DIRECTORY with the answers (`exam open --journal`)",
     "training overlap": "--overlap FILE (the examiner makes one with `exam overlap`)",
     "re-runs": "--rerun FILE (`exam rerun` makes one)",
+    "difficulties": "--items FILE (what `exam items` wrote, by which the problems were chosen)",
 }
 _GOOD_COPY = "a certificate that passes every step"
 
@@ -63,13 +64,15 @@ def trust_page(
         overlaps=overlaps,
     )
     by_name = {step.name: step for step in steps}
+    predicted = certificate.result.predicted
     return TrustPage(
         certificate=certificate.content_digest,
         model_name=certificate.registration.model_name,
         task=certificate.paper.task,
-        sealed=certificate.result.sealed.accuracy,
+        sealed=predicted.score if predicted else certificate.result.sealed.accuracy,
         verified=all(step.ok for step in steps),
         promises=tuple(_promise(rule, view, by_name) for rule in RULES),
+        predicted=predicted is not None,
     )
 
 

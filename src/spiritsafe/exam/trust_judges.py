@@ -171,11 +171,17 @@ def judge_fixed(view: View) -> Finding:
     deviates = (
         f"; deviates from the protocol in {', '.join(registration.deviations)}" if registration.deviations else ""
     )
+    chosen = (
+        f"; {len(registration.chosen.places)} sealed problems chosen by {registration.chosen.bank.num_sittings} past "
+        "sittings (whoever picks those sittings has some say in which)"
+        if registration.chosen
+        else ""
+    )
     return Finding(
         "holds",
         f"{registration.model_digest[:19]}…, temperature {sampling.temperature:g}, {sampling.max_tokens} tokens, "
         f"{registration.num_tries} tries, seed {registration.seed}: registered {times['registration']}, first asked "
-        f"after {times['opened']}{deviates}",
+        f"after {times['opened']}{deviates}{chosen}",
     )
 
 
@@ -217,6 +223,11 @@ def judge_counted(view: View) -> Finding:
         counts[outcome.status] = counts.get(outcome.status, 0) + 1
     words = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     left_out = f"; {len(result.not_asked)} problems not asked" if result.not_asked else ""
+    if result.predicted is not None:
+        return Finding(
+            "does not hold",
+            f"a shorter sitting: only chosen problems were asked, {words}{left_out}. {result.predicted.statement}",
+        )
     return Finding("holds", f"{len(result.outcomes)} tries: {words}; only correct ones count{left_out}")
 
 

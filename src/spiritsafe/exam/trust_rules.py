@@ -87,7 +87,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="fixed",
         text="Model, sampler, tries and seed were fixed before the first question.",
-        steps=("registration", "protocol", "ledger proofs", "procedure"),
+        steps=("registration", "protocol", "ledger proofs", "procedure", "difficulties"),
         judge=judge_fixed,
         cheat="Change a weight in the last bit to get another seed, and keep the variant that is luckiest on the "
         "public half: that shows as a public-sealed gap, not as a better sealed score.",

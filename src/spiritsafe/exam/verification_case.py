@@ -32,7 +32,7 @@ class Case:
     def __init__(
         self,
         certificate: Path,
-        paper: Path,
+        paper: Path | None,
         *,
         ledger: Path | None = None,
         result: Path | None = None,
@@ -46,10 +46,11 @@ class Case:
         witness_keys: Sequence[str] = (),
         trusted_keys: Collection[str] = (),
         opened: Path | None = None,
+        items: Path | None = None,
         task: Task | None = None,
     ) -> None:
         self.certificate_bytes = read_file(certificate)
-        self.paper_bytes = read_file(paper / PAPER_FILE if paper.is_dir() else paper)
+        self.paper_bytes = None if paper is None else read_file(paper / PAPER_FILE if paper.is_dir() else paper)
         self.result_bytes = read_file(result) if result else None
         self.sealed_bytes = read_file(sealed) if sealed else None
         self.reference_bytes = read_file(reference) if reference else None
@@ -57,6 +58,7 @@ class Case:
         self.overlaps = [(path, read_file(path)) for path in overlaps]
         self.memories = [(path, read_file(path)) for path in memories]
         self.reruns = [(path, read_file(path)) for path in reruns]
+        self.items_bytes = read_file(items) if items else None
         self.ledger = Ledger(ledger) if ledger else None
         if ledger is not None:
             read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's
@@ -79,7 +81,9 @@ class Case:
 
     @property
     def paper(self) -> PublicPaper:
-        """The public paper; an IntegrityError if the file is none."""
+        """The public paper; an IntegrityError if the file is none, a NotGivenError without a file."""
+        if self.paper_bytes is None:
+            raise NotGivenError("no paper file given")
         if self._paper is None:
             self._paper = parse_record(self.paper_bytes, PublicPaper, "The paper file")
         return self._paper

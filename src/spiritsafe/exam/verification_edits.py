@@ -14,6 +14,7 @@ from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.exam.amending import original_result, score_result
 from spiritsafe.exam.applied import amendment_entries, applied_edits, reissue_entries
 from spiritsafe.exam.disputed import DisputeState, disputes_of, edit_entries, edit_of, foreign_answers
+from spiritsafe.exam.shortening import ledger_scores
 from spiritsafe.exam.verification_case import Case, NotGivenError, require, same
 
 __all__ = ["disputes", "grade_edits"]
@@ -52,8 +53,9 @@ def grade_edits(case: Case) -> str:
         "The numbers before the edits do not follow from the grades before them.",
     )
     many = "1 grade" if len(amendment.edits) == 1 else f"{len(amendment.edits)} grades"
+    what = "sealed accuracy" if original.predicted is None else "accuracy of the chosen problems"
     return (
-        f"{many} edited: sealed accuracy {original.sealed.accuracy.value:.3f} before, "
+        f"{many} edited: {what} {original.sealed.accuracy.value:.3f} before, "
         f"{certificate.result.sealed.accuracy.value:.3f} after"
     )
 
@@ -65,13 +67,14 @@ def _check_reissue(case: Case, amendment: Amendment) -> None:
     require(len(found) == 1, f"The evidence has {len(found)} of the examiner's entries of kind reissue, not one.")
     body = found[0].body
     p_value = result.decision.p_value if result.decision else None
-    told = (body.get("sealed_accuracy"), body.get("public_accuracy"), body.get("p_value"), body.get("num_edits"))
+    scores = ledger_scores(result)
+    told = {name: body.get(name) for name in (*scores, "p_value", "num_edits")}
     require(
         body.get("result") == result.content_digest and body.get("supersedes") == amendment.supersedes,
         "The ledger committed to another re-issued result.",
     )
     require(
-        told == (result.sealed.accuracy.value, result.public.accuracy.value, p_value, len(amendment.edits)),
+        told == {**scores, "p_value": p_value, "num_edits": len(amendment.edits)},
         "The ledger holds other scores of the re-issued result.",
     )
     results = [entry.index for entry in case.entries if entry.kind == "result"]
@@ -139,7 +142,10 @@ def _check_complete(case: Case, amendment: Amendment, then: Sequence[LedgerEntry
 
 def _superseded(entry: LedgerEntry) -> str:
     accuracy = entry.body.get("sealed_accuracy")
+    predicted = entry.body.get("predicted_score")
     score = f", sealed accuracy {accuracy:.3f}" if isinstance(accuracy, int | float) else ""
+    if isinstance(predicted, int | float):
+        score = f", predicted score {predicted:.3f}"
     return f"SUPERSEDED by a re-issue of {entry.time} (ledger entry {entry.index}, grades edited{score})"
 
 

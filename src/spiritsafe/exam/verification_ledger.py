@@ -11,13 +11,16 @@ import hashlib
 from pathlib import Path
 
 from spiritsafe.core.certificates import LedgerEntry
+from spiritsafe.core.paper_items import PaperItems
 from spiritsafe.exam.amending import original_result
 from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_openings, opening_entries
 from spiritsafe.exam.correcting import known_before
 from spiritsafe.exam.memory_report import check_memory
 from spiritsafe.exam.overlap_report import check_overlap
+from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.exam.registered import ignored_words, malformed_registrations
 from spiritsafe.exam.registration import registration_states
+from spiritsafe.exam.shortening import check_chosen_from, check_on_record, ledger_scores
 from spiritsafe.exam.verification_case import Case, NotGivenError, require
 from spiritsafe.ledger import (
     Ledger,
@@ -36,6 +39,7 @@ from spiritsafe.ledger import (
 
 __all__ = [
     "access",
+    "difficulties",
     "ledger_file",
     "ledger_proofs",
     "memories",
@@ -110,8 +114,8 @@ def result_in_ledger(case: Case) -> str:
         else "The ledger holds the digest of another result.",
     )
     require(body.get("registration") == result.registration, "The ledger's result is for another registration.")
-    claimed = (body.get("sealed_accuracy"), body.get("public_accuracy"))
-    require(claimed == (result.sealed.accuracy.value, result.public.accuracy.value), "The ledger holds other scores.")
+    scores = ledger_scores(result)
+    require({name: body.get(name) for name in scores} == scores, "The ledger holds other scores.")
     p_value = result.decision.p_value if result.decision else None
     require(body.get("p_value") == p_value, "The ledger holds another p-value of the claim.")
     if case.result_bytes is not None:
@@ -255,6 +259,21 @@ def _heads_of_note(path: Path, data: bytes, case: Case) -> list[tuple[str, LogHe
     signed = [key.name for key in keys if verify_cosignature(note, key) is not None or verify_note(note, key)]
     require(bool(signed), f"{path} is signed by none of the witness keys given.")
     return [(name, head) for name in signed]
+
+
+def difficulties(case: Case) -> str:
+    """The problems of a shorter sitting were chosen by the record of past sittings that was given."""
+    certificate = case.certificate
+    if case.items_bytes is None:
+        if certificate.registration.chosen is None:
+            return "the whole paper was registered"
+        raise NotGivenError("no record of difficulties given; that they are from past sittings is the maker's word")
+    items = parse_record(case.items_bytes, PaperItems, "The record of difficulties")
+    words = check_chosen_from(items, certificate.registration, certificate.paper)
+    if case.ledger is None:
+        return words
+    check_on_record(items, case.ledger.entries(), certificate.paper)
+    return f"{words}; each of them is on record"
 
 
 def trusted(case: Case) -> str:

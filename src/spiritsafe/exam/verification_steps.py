@@ -27,6 +27,7 @@ from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.exam.registration import deviations_of, sitting_seed
 from spiritsafe.exam.revealing import check_revealed
 from spiritsafe.exam.scoring import check_complete
+from spiritsafe.exam.shortening import check_chosen
 from spiritsafe.exam.verification_case import HINT, Case, NotGivenError, require, same
 from spiritsafe.ledger import count_recipients, verify_signature
 
@@ -104,6 +105,7 @@ def _registration(case: Case) -> str:
     certificate = case.certificate
     registration, result = certificate.registration, certificate.result
     require(registration.paper_id == certificate.paper.paper_id, "The registration is for another paper.")
+    require(result.paper_id == certificate.paper.paper_id, "The result is of another paper.")
     require(result.registration == registration.content_digest, "The result answers another registration.")
     require(
         (result.model_name, result.model_digest) == (registration.model_name, registration.model_digest),
@@ -113,7 +115,9 @@ def _registration(case: Case) -> str:
     require(result.sampling == registration.sampling, "The sampling is not the registered one.")
     expected = sitting_seed(certificate.paper.bank_root, registration.model_digest)
     require(registration.seed == expected, "The seed is not the one that paper and model fix.")
-    return f"{registration.model_name} as registered by {registration.maker.label}"
+    chosen = check_chosen(registration, certificate.paper)
+    words = "" if registration.chosen is None else f"; a shorter sitting: {chosen}"
+    return f"{registration.model_name} as registered by {registration.maker.label}{words}"
 
 
 def _protocol(case: Case) -> str:
@@ -176,6 +180,7 @@ def _numbers(case: Case) -> str:
         ("twins", scores.twins, result.twins),
         ("comparison with the twins", scores.memory, result.memory),
         ("decision", scores.decision, result.decision),
+        ("predicted score", scores.predicted, result.predicted),
         # results of older versions do not have it
         ("share studied", result.studied and scores.studied, result.studied),
     ):
@@ -194,6 +199,12 @@ def _numbers(case: Case) -> str:
     tokens = (sum(o.num_prompt_tokens for o in result.outcomes), sum(o.num_tokens for o in result.outcomes))
     require(tokens == (result.num_prompt_tokens, result.num_tokens), "The token counts do not add up.")
     accuracy = result.sealed.accuracy
+    if result.predicted is not None:
+        score = result.predicted.score
+        return (
+            f"predicted on the whole sealed half {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), by the item "
+            f"model; of the chosen problems {accuracy.value:.3f}, which is no score of the paper; recomputed"
+        )
     return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed"
 
 
@@ -282,7 +293,11 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("paper split", "The public half is the random one that the bank's root picks, in each stratum.", _paper_split),
     ("sign-offs", "Enough reviewers, none of them the examiner, signed each public problem (if asked for).", _signoffs),
     ("sealed file", "The encrypted half is the one committed to, for as many keys as named (if given).", _sealed_file),
-    ("registration", "Model, sampling and seed are those registered for this paper.", _registration),
+    (
+        "registration",
+        "Model, sampling, seed and any choice of problems are those registered for this paper.",
+        _registration,
+    ),
     ("protocol", "The sitting follows the paper's protocol, or its registration admits in what not.", _protocol),
     ("ledger proofs", "Every entry used is signed and lies under the signed ledger head.", ledger.ledger_proofs),
     (
@@ -339,4 +354,9 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
     ("re-runs", "Reports of re-runs are signed, complete, and right in their numbers (if given).", life.reruns),
     ("witnessed heads", "The ledger still begins as its witnesses saw it (if given).", ledger.witnessed),
     ("trusted keys", "The examiner's key is one you trust (if you named any).", ledger.trusted),
+    (
+        "difficulties",
+        "The problems of a shorter sitting were chosen by past sittings' difficulties (if given).",
+        ledger.difficulties,
+    ),
 )

@@ -60,7 +60,7 @@ VERIFY_STEPS: tuple[VerifyStep, ...] = tuple(
 def verify(
     certificate: Path,
     *,
-    paper: Path,
+    paper: Path | None,
     ledger: Path | None = None,
     result: Path | None = None,
     sealed: Path | None = None,
@@ -73,13 +73,14 @@ def verify(
     witness_keys: Sequence[str] = (),
     trusted_keys: Collection[str] = (),
     opened: Path | None = None,
+    items: Path | None = None,
     task: Task | None = None,
 ) -> list[StepResult]:
     """Check a certificate, step by step; it holds when every step is ``ok``.
 
     Args:
         certificate: ``certificate.json``.
-        paper: ``paper.json`` or its directory.
+        paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
         ledger: The ledger file, for completeness of what the certificate reports.
         result: ``result.json``.
         sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
@@ -92,6 +93,7 @@ def verify(
         witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
         trusted_keys: Key ids of examiners that the verifier trusts.
         opened: ``paper.json`` of a retired paper, or its directory; answers that lie beside it are graded again.
+        items: What past sittings taught, by which the problems of a shorter sitting were chosen.
         task: Grades published answers; None: the paper's, as far as this installation has it.
 
     Raises:
@@ -112,6 +114,7 @@ def verify(
         witness_keys=witness_keys,
         trusted_keys=trusted_keys,
         opened=opened,
+        items=items,
         task=task,
     )
     results: list[StepResult] = []

@@ -18,6 +18,15 @@ from spiritsafe.report.trust import trust_table
 __all__ = ["build_trust_page", "write_trust_page"]
 
 
+def _score_words(page: TrustPage) -> str:
+    if page.predicted:
+        return (
+            f"Predicted, not measured: {score_text(page.sealed)} on the whole sealed half of {page.task}, from "
+            f"{page.sealed.n} chosen problems."
+        )
+    return f"{score_text(page.sealed)} on {page.sealed.n} sealed problems of {page.task}."
+
+
 def build_trust_page(page: TrustPage) -> str:
     """The whole page."""
     verdict = "Every step of the verification passed" if page.verified else "The verification failed"
@@ -28,7 +37,7 @@ def build_trust_page(page: TrustPage) -> str:
             "header",
             tag("h1", title),
             paragraph(
-                f"{verdict}. {score_text(page.sealed)} on {page.sealed.n} sealed problems of {page.task}.",
+                f"{verdict}. {_score_words(page)}",
                 class_="support",
             ),
             paragraph("Certificate ", tag("code", page.certificate, class_="digest")),

@@ -18,7 +18,9 @@ COMMANDS = {
     "exam exposure": {"--ledger", "--problem"},
     "exam export": {"--format", "--key", "--out"},
     "exam file": {"--paper", "--rerun", "--ledger", "--key"},
+    "exam foreign": {"--out"},
     "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against"},
+    "exam items": {"--paper", "--ledger", "--shorter", "--out"},
     "exam key": {"--holder", "--out"},
     "exam lapse": {"--registration", "--ledger", "--key", "--after", "--reason"},
     "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
@@ -26,7 +28,7 @@ COMMANDS = {
     "exam open": {"--ledger", "--key", "--reason", "--journal", "--out"},
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
-        "--claim", "--level", "--stop", "--budget", "--probes", "--deviate",
+        "--claim", "--level", "--stop", "--budget", "--probes", "--deviate", "--shorter", "--as-precise-as",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam registrations": {"--ledger"},
@@ -49,7 +51,7 @@ COMMANDS = {
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
-        "--witness-key", "--trust", "--rerun", "--long", "--trust-page", "--opened",
+        "--witness-key", "--trust", "--rerun", "--long", "--trust-page", "--opened", "--items",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},

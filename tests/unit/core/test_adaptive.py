@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spiritsafe.core.adaptive import fixed_standard_error, next_problem, shorter_paper
+from spiritsafe.core.adaptive import fixed_standard_error, follows_greedily, next_problem, shorter_paper
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.items import ABILITY_SD, ItemBank, chances, estimate_ability, information
 
@@ -47,6 +47,39 @@ def test_an_adaptive_sitting_is_shorter_and_as_exact() -> None:
     # root mean square of 120 draws: its own standard error is 6.5 %, five of them are allowed
     assert np.sqrt(np.mean(np.square(errors))) < 1.33 * allowed
     assert np.mean(lengths) < 75
+
+
+def test_as_precise_as_the_whole_bank_is_the_whole_bank() -> None:
+    paper = shorter_paper(BANK, 200, abilities=[-1.0, 0.3])
+    assert sorted(paper.places) == list(range(200))
+    assert follows_greedily(BANK, paper.places, 200, abilities=[-1.0, 0.3])
+
+
+def test_a_greedy_choice_is_told_from_any_other() -> None:
+    abilities = [0.0, 0.7]
+    places = list(shorter_paper(BANK, 60, abilities=abilities).places)
+    assert follows_greedily(BANK, places, 60, abilities=abilities)
+    unused = next(place for place in range(200) if place not in places)
+    others = (
+        [places[1], places[0], *places[2:]],
+        places[:-1],
+        [*places, unused],
+        [unused, *places[1:]],
+        [*places[:-1], places[0]],
+        places[::-1],
+        [],
+    )
+    for other in others:
+        assert not follows_greedily(BANK, other, 60, abilities=abilities)
+    assert not follows_greedily(BANK, places, 80, abilities=abilities)
+    assert not follows_greedily(BANK, places, 60, abilities=[1.5])
+
+
+def test_problems_that_tell_the_same_may_change_places() -> None:
+    twins = BANK.model_copy(update={"difficulties": (0.5,) * 200})
+    places = shorter_paper(twins, 30, abilities=[0.0]).places
+    assert len(places) == 30
+    assert follows_greedily(twins, places[::-1], 30, abilities=[0.0])
 
 
 def test_what_cannot_be_is_refused() -> None:

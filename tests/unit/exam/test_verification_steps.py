@@ -285,12 +285,12 @@ def test_step_ledger_file_finds_a_forked_history(forger):
 
 def test_step_trusted_keys(forger):
     key_id = forger.stage.examiner.public.key_id
-    assert all(step.ok and step.checked for step in forger.verify(trusted_keys=[key_id])[-1:])
+    assert all(step.ok and step.checked for step in forger.verify(trusted_keys=[key_id]) if step.name == "trusted keys")
     assert forger.failed(trusted_keys=["0" * 16]) == "trusted keys"
-    last = forger.verify()[-1]
-    assert last.ok
-    assert not last.checked
-    assert key_id in last.detail
+    step = next(step for step in forger.verify() if step.name == "trusted keys")
+    assert step.ok
+    assert not step.checked
+    assert key_id in step.detail
 
 
 def test_step_reruns(forger, tmp_path):
@@ -631,3 +631,20 @@ def test_not_even_the_examiner_can_change_a_leaf_of_the_rich_one(rich):
         if all(step.ok for step in rich.verify()):
             missed.append(path)
     assert missed == []
+
+
+def test_step_difficulties(forger):
+    """Of a whole sitting: nothing to check, and a record of difficulties does not belong to it."""
+    step = next(step for step in forger.verify() if step.name == "difficulties")
+    assert (step.ok, step.checked, step.detail) == (True, True, "the whole paper was registered")
+    path = forger.stage.root / "items.json"
+    path.write_bytes(b"{}")
+    assert forger.failed(items=path) == "difficulties"  # shorter sittings: test_shortening.py
+
+
+def test_without_a_paper_file_its_steps_are_skipped(forger):
+    steps = forger.verify(paper=None)
+    assert all(step.ok for step in steps)
+    skipped = {step.name for step in steps if not step.checked}
+    assert {"paper file", "paper bank", "paper split", "ending"} <= skipped
+    assert not skipped & {"certificate signatures", "registration", "ledger proofs", "numbers", "ledger file"}

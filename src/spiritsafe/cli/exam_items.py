@@ -1,0 +1,74 @@
+"""``spiritsafe exam items``: how hard the problems of a paper are, learned from the certificates of its sittings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spiritsafe.cli.say import say_result
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.paper_items import ItemsChecked, PaperItems
+from spiritsafe.exam import (
+    ShorterTerms,
+    checked_certificates,
+    items_lines,
+    learn_items,
+    one_a_model,
+    shorter_statement,
+)
+from spiritsafe.exam.recordfile import read_record, write_record
+
+__all__ = ["add_item_commands", "read_shorter"]
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(name="items")
+@click.argument("certificates", nargs=-1, required=True, type=_EXISTING)
+@click.option("--paper", type=_EXISTING, help="paper.json, or its folder: certificates are checked against it too.")
+@click.option("--ledger", type=_EXISTING, help="The ledger: certificates are checked against it too.")
+@click.option("--shorter", type=int, metavar="N", help="Say how few chosen problems are as precise as N at random.")
+@click.option("--out", type=_PATH, help="File for what was learned; `exam register --shorter` reads it.")
+def items_(
+    certificates: tuple[Path, ...], paper: Path | None, ledger: Path | None, shorter: int | None, out: Path | None
+) -> None:
+    """Learn from CERTIFICATES of one paper how hard its problems are, and whether it is worn out."""
+    loaded = checked_certificates(certificates, paper=paper, ledger=ledger)
+    items = learn_items(loaded, checked=_checked(paper, ledger))
+    for sentence in (*one_a_model(loaded)[1], *items_lines(items, loaded[0].paper)):
+        say_result(sentence)
+    if shorter is not None:
+        say_result(shorter_statement(items, loaded[0].paper, shorter))
+    if out is not None:
+        write_record(out, items)
+
+
+def read_shorter(items: Path | None, as_precise_as: int | None) -> ShorterTerms | None:
+    """What ``exam register --shorter FILE --as-precise-as N`` asks for.
+
+    Raises:
+        RecipeError: One was given without the other.
+        SourceError: The file cannot be read.
+        IntegrityError: It holds no difficulties.
+    """
+    if items is None and as_precise_as is None:
+        return None
+    if items is None or as_precise_as is None:
+        raise RecipeError(
+            "A shorter sitting needs a file of difficulties and a precision.",
+            hint="Give both --shorter FILE and --as-precise-as N, or neither.",
+        )
+    return ShorterTerms(items=read_record(items, PaperItems), num_fixed=as_precise_as)
+
+
+def _checked(paper: Path | None, ledger: Path | None) -> ItemsChecked:
+    if paper is not None:
+        return "paper" if ledger is None else "paper and ledger"
+    return "certificates alone" if ledger is None else "ledger"
+
+
+def add_item_commands(group: click.Group) -> None:
+    """Put this command into the group ``exam``."""
+    group.add_command(items_)
