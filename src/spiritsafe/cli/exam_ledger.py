@@ -65,6 +65,11 @@ def review_(file: Path, name: str, key: Path, holder: str, out: Path) -> None:
     say(f"{count} problems carry your signature, in {out}")
 
 
+def _registered(book: Ledger, path: Path) -> Registration:
+    """What ``register`` wrote, as the ledger has it."""
+    return find_registration(book, Registration.from_json(read_json(path)).content_digest)
+
+
 @click.command(name="withdraw")
 @click.argument("paper", type=_EXISTING)
 @click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
@@ -74,7 +79,7 @@ def review_(file: Path, name: str, key: Path, holder: str, out: Path) -> None:
 def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: str) -> None:
     """Record that a registered sitting of PAPER will not happen."""
     book = Ledger(ledger)
-    registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
+    registered = _registered(book, registration)
     entry = withdraw(
         ledger=book, paper=load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
     )
@@ -91,7 +96,7 @@ def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: 
 def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, reason: str) -> None:
     """Give up, on record, a registered sitting of PAPER that nobody finishes: it stays listed, without a result."""
     book = Ledger(ledger)
-    registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
+    registered = _registered(book, registration)
     entry = lapse(
         ledger=book,
         paper=load_paper(paper),
@@ -174,7 +179,7 @@ def reveal_(
     book = Ledger(ledger)
     reveal(
         paper=paper,
-        registration=find_registration(book, Registration.from_json(read_json(registration)).content_digest),
+        registration=_registered(book, registration),
         journal=journal,
         examiner=KeyPair.load(key),
         ledger=book,

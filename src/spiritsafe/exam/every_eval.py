@@ -80,12 +80,12 @@ def _result(
     }
 
 
-def _accuracy(certificate: Certificate, part: str, half: HalfResult) -> dict[str, JSON]:
-    metric: dict[str, JSON] = {
-        "evaluation_description": "Share of fully right answers; refused, cut off, unparsed, failed and ungradable "
-        "ones are in the denominator and count as wrong.",
-        "metric_id": "accuracy",
-        "metric_name": "Accuracy",
+def _share_metric(metric_id: str, name: str, description: str) -> dict[str, JSON]:
+    """A metric that is a share of right answers."""
+    return {
+        "evaluation_description": description,
+        "metric_id": metric_id,
+        "metric_name": name,
         "metric_kind": "accuracy",
         "metric_unit": "proportion",
         "lower_is_better": False,
@@ -93,6 +93,15 @@ def _accuracy(certificate: Certificate, part: str, half: HalfResult) -> dict[str
         "min_score": 0,
         "max_score": 1,
     }
+
+
+def _accuracy(certificate: Certificate, part: str, half: HalfResult) -> dict[str, JSON]:
+    metric = _share_metric(
+        "accuracy",
+        "Accuracy",
+        "Share of fully right answers; refused, cut off, unparsed, failed and ungradable "
+        "ones are in the denominator and count as wrong.",
+    )
     details: dict[str, JSON] = {f"num_{status}": str(count) for status, count in half.counts.items()}
     details["num_not_asked"] = str(half.num_not_asked)
     return _result(certificate, part, half.accuracy, metric, details)
@@ -122,18 +131,11 @@ def _gap(certificate: Certificate) -> dict[str, JSON]:
 
 
 def _predicted(certificate: Certificate, predicted: PredictedScore) -> dict[str, JSON]:
-    metric: dict[str, JSON] = {
-        "evaluation_description": "Accuracy on the whole sealed half as an item model predicts it from answers to "
-        "chosen problems; not measured.",
-        "metric_id": "spiritsafe.predicted_accuracy",
-        "metric_name": "Predicted accuracy",
-        "metric_kind": "accuracy",
-        "metric_unit": "proportion",
-        "lower_is_better": False,
-        "score_type": "continuous",
-        "min_score": 0,
-        "max_score": 1,
-    }
+    metric = _share_metric(
+        "spiritsafe.predicted_accuracy",
+        "Predicted accuracy",
+        "Accuracy on the whole sealed half as an item model predicts it from answers to chosen problems; not measured.",
+    )
     details: dict[str, JSON] = {
         "ability": f"{predicted.ability.value:.6g}",
         "ability_standard_error": f"{predicted.ability.standard_error:.6g}",
