@@ -195,13 +195,16 @@ class _Asking:
         )
         for answer in journal.answers.values():
             self._purse.pay(answer.attempt)
-        self._total = sum(len(unit) for unit in hall.units()) * hall.registration.num_tries
-        self._probes_due = probe_places(
+        units = hall.units()
+        self._tries_a_unit = len(hall.tries(units[0]))
+        self._total = sum(len(unit) for unit in units) * hall.registration.num_tries
+        after = probe_places(
             hall.secret,
             hall.registration.content_digest,
             num_rounds=hall.registration.num_probes,
-            num_tries=self._total,
+            num_units=len(units),
         )
+        self._probes_due = [num_units * self._tries_a_unit for num_units in after]
         self._told = 0.0
         self._is_open = False  # nothing was asked by this process yet
 
@@ -227,8 +230,7 @@ class _Asking:
         while self._probes_due and self._probes_due[0] <= len(self._journal.answers):
             self._probes_due.pop(0)
         if self._probes_due and part:  # end the part where the next round of probes is due
-            tries_a_unit = len(self._hall.tries(part[0]))
-            wanted = -(-(self._probes_due[0] - len(self._journal.answers)) // tries_a_unit)
+            wanted = -(-(self._probes_due[0] - len(self._journal.answers)) // self._tries_a_unit)
             part = part[: max(begun, wanted, 1)]
         return part
 

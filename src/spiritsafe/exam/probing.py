@@ -72,13 +72,16 @@ def _mean_logprob(attempt: Attempt) -> float | None:
     return round(sum(attempt.logprobs) / len(attempt.logprobs), 6)
 
 
-def probe_places(secret: str, registration: str, *, num_rounds: int, num_tries: int) -> list[int]:
-    """After how many answers the rounds between the first and the last are due: nobody else can tell beforehand."""
-    wanted = min(max(0, num_rounds - 2), max(0, num_tries - 1))
+def probe_places(secret: str, registration: str, *, num_rounds: int, num_units: int) -> list[int]:
+    """After how many units the rounds between the first and the last are due: nobody else can tell beforehand.
+
+    A unit is what is always asked together; a round can stand only between two of them, so no two rounds fall together.
+    """
+    wanted = min(max(0, num_rounds - 2), max(0, num_units - 1))
     places: set[int] = set()
     draw = 0
     while len(places) < wanted:
-        places.add(1 + derive_seed("probe", secret, registration, draw) % (num_tries - 1))
+        places.add(1 + derive_seed("probe", secret, registration, draw) % (num_units - 1))
         draw += 1
     return sorted(places)
 

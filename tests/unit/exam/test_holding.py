@@ -284,6 +284,15 @@ def test_probes_at_start_at_random_moments_and_at_the_end(stage):
     stage.check()
 
 
+def test_rounds_of_probes_never_fall_together(stage):
+    """Two tries of a problem are asked together: between 20 problems are 19 gaps, and each gets its round."""
+    model = Remote()
+    certificate = stage.certificate(model, num_probes=21, num_tries=2)
+    assert model.probed == list(range(0, 41, 2))
+    assert len(certificate.result.identity.rounds) == 21
+    stage.check()
+
+
 def test_an_endpoint_that_swaps_models_is_caught_in_words_and_by_verify(stage):
     model = Remote()
 

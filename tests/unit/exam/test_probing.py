@@ -91,18 +91,18 @@ def test_too_little_to_tell():
 
 
 def test_rounds_between_are_due_at_places_that_only_the_secret_gives():
-    places = probe_places("ab" * 32, "sha256:x", num_rounds=5, num_tries=100)
+    places = probe_places("ab" * 32, "sha256:x", num_rounds=5, num_units=100)
     assert len(places) == 3
     assert places == sorted(set(places))
-    assert places == probe_places("ab" * 32, "sha256:x", num_rounds=5, num_tries=100)
-    assert places != probe_places("cd" * 32, "sha256:x", num_rounds=5, num_tries=100)
-    assert places != probe_places("ab" * 32, "sha256:y", num_rounds=5, num_tries=100)
-    assert probe_places("ab" * 32, "x", num_rounds=2, num_tries=100) == []
-    assert probe_places("ab" * 32, "x", num_rounds=9, num_tries=4) == [1, 2, 3]
-    assert probe_places("ab" * 32, "x", num_rounds=9, num_tries=1) == []
+    assert places == probe_places("ab" * 32, "sha256:x", num_rounds=5, num_units=100)
+    assert places != probe_places("cd" * 32, "sha256:x", num_rounds=5, num_units=100)
+    assert places != probe_places("ab" * 32, "sha256:y", num_rounds=5, num_units=100)
+    assert probe_places("ab" * 32, "x", num_rounds=2, num_units=100) == []
+    assert probe_places("ab" * 32, "x", num_rounds=9, num_units=4) == [1, 2, 3]
+    assert probe_places("ab" * 32, "x", num_rounds=9, num_units=1) == []
 
 
 def test_places_are_spread_evenly():
-    counts = Counter(probe_places(f"{n:064x}", "sha256:x", num_rounds=3, num_tries=11)[0] for n in range(1000))
+    counts = Counter(probe_places(f"{n:064x}", "sha256:x", num_rounds=3, num_units=11)[0] for n in range(1000))
     assert set(counts) == set(range(1, 11))
     assert all(abs(count - 100) < 5 * math.sqrt(100 * 0.9) for count in counts.values())

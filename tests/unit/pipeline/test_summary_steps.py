@@ -27,10 +27,14 @@ def certificates_of(run: Path) -> dict[str, Certificate]:
 
 
 def _answering(certificate: Certificate, place: int) -> Certificate:
-    outcomes = tuple(
-        o.model_copy(update={"status": "correct" if (o.index * 7 + place * place) % 5 < 2 + place % 2 else "wrong"})
-        for o in certificate.result.outcomes
-    )
+    """By the rank in its half: which places of the bank a half holds is each paper's own chance."""
+    rank = {half: 0 for half in ("sealed", "public")}
+    told = {}
+    for outcome in sorted(certificate.result.outcomes, key=lambda o: o.index):
+        right = (rank[outcome.half] * 7 + place * place) % 5 < 2 + place % 2
+        told[outcome.index] = outcome.model_copy(update={"status": "correct" if right else "wrong"})
+        rank[outcome.half] += 1
+    outcomes = tuple(told[outcome.index] for outcome in certificate.result.outcomes)
     return certificate.model_copy(update={"result": certificate.result.model_copy(update={"outcomes": outcomes})})
 
 
