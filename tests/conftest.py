@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
 
 from fake_endpoint import Answer, FakeEndpoint
 from spiritsafe.core.files import locked
+
+settings.register_profile("spiritsafe", deadline=None)  # a busy machine is no defect
+settings.load_profile("spiritsafe")
 
 
 @pytest.fixture

@@ -48,24 +48,33 @@ def _plain(value: Any, spelled: list[str]) -> Any:
     kind = type(value)
     if kind in _LEAVES:
         return value
-    if kind is dict or kind is list or kind is tuple:
-        changed: Any = None
-        entries: Any = value.items() if kind is dict else enumerate(value)
-        for key, item in entries:
-            if type(item) in _LEAVES:
-                continue
-            written = _plain(item, spelled)
-            if written is not item:
-                if changed is None:
-                    changed = dict(value) if kind is dict else list(value)
-                changed[key] = written
-        return value if changed is None else changed
-    if kind is not float or not math.isfinite(value):
+    if kind is float:
+        return _plain_number(value, spelled)
+    if kind is not dict and kind is not list and kind is not tuple:
         raise _UncommonError
-    if value.is_integer() and abs(value) < _LARGEST_INTEGER:
-        return int(value)
-    if 1e-4 <= abs(value) < _LARGEST_INTEGER:
-        return value
+    changed: Any = None
+    entries: Any = value.items() if kind is dict else enumerate(value)
+    for key, item in entries:
+        inner = type(item)
+        if inner in _LEAVES:
+            continue
+        written = _plain_number(item, spelled) if inner is float else _plain(item, spelled)
+        if written is not item:
+            if changed is None:
+                changed = value.copy() if kind is dict else list(value)
+            changed[key] = written
+    return value if changed is None else changed
+
+
+def _plain_number(value: float, spelled: list[str]) -> Any:
+    size = abs(value)
+    if size < _LARGEST_INTEGER:
+        if value.is_integer():
+            return int(value)
+        if size >= 1e-4:
+            return value
+    elif not math.isfinite(value):
+        raise _UncommonError
     spelled.append(rfc8785.dumps(value).decode("ascii"))
     return f"\0{spelled[-1]}\0"
 

@@ -225,8 +225,9 @@ class _Asking:
         for number, unit in enumerate(units, start=1):
             if any(place in self._journal.answers for place in self._hall.tries(unit)):
                 begun = number
-        room = self._purse.room(map(self._booking, units[begun:]))
-        part = units[: begun + room]
+        part = units
+        if self._hall.registration.budget is not None:
+            part = units[: begun + self._purse.room(map(self._booking, units[begun:]))]
         while self._probes_due and self._probes_due[0] <= len(self._journal.answers):
             self._probes_due.pop(0)
         if self._probes_due and part:  # end the part where the next round of probes is due

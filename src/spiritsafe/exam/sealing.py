@@ -15,6 +15,7 @@ from typing import final
 
 from spiritsafe.core.canonical import JSON, digest_bytes
 from spiritsafe.core.certificates import PaperHeader, PaperProblem, PublicKey, PublicPaper, SealedHalf
+from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.errors import ProcedureError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory, locked, write_bytes
@@ -52,6 +53,7 @@ class PaperTerms:
     num_signoffs: int = 0
 
 
+@rare_collections()
 def seal(
     task: Task,
     *,

@@ -30,6 +30,7 @@ from spiritsafe.core.certificates import (
     Registration,
     SealedHalf,
 )
+from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory, locked
@@ -77,6 +78,7 @@ class _Sitting:
         return self.registration.content_digest
 
 
+@rare_collections()
 def sit(
     *,
     paper: Path,

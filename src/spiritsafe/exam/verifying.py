@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.certificates import Certificate
+from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.errors import IntegrityError, SpiritsafeError
 from spiritsafe.exam.recordfile import parse_record, read_file
 from spiritsafe.exam.verification_case import HINT, Case, NotGivenError
@@ -57,6 +58,7 @@ VERIFY_STEPS: tuple[VerifyStep, ...] = tuple(
 """The procedure, for print."""
 
 
+@rare_collections()
 def verify(
     certificate: Path,
     *,

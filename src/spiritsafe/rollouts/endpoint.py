@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import orjson
+
 from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.exchange import Exchange, RemoteConfig, Trouble
@@ -32,6 +34,13 @@ _ROOM_EVERY_S = 0.005
 def request_seed(prompt: Prompt, sample_index: int) -> int:
     """The seed of one sample's request: derived, then cut to 31 bits, because servers refuse wider ones."""
     return derive_seed(prompt.seed, prompt.problem_id, sample_index) % 2**31
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a number beyond 64 bits
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 @final
@@ -137,8 +146,8 @@ class ChatEndpoint:
             if prompt.prefix:
                 messages.append({"role": "assistant", "content": prompt.prefix})
                 own |= {"continue_final_message": True, "add_generation_prompt": False}
-            body = json.dumps({"model": self._model, "messages": messages, **own, **options}, separators=(",", ":"))
-            body_start = body[:-1].encode("ascii") + b',"seed":'
+            body = _json({"model": self._model, "messages": messages, **own, **options})
+            body_start = body[:-1] + b',"seed":'
             prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in messages)
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
                 yield _Job(

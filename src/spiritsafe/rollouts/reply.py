@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import orjson
+
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.records import FinishReason
 from spiritsafe.rollouts.usage import TokenUsage, believe_usage
@@ -75,6 +77,10 @@ def _garbage(what: str) -> EndpointError:
 
 
 def _json(data: bytes, secret: str | None) -> Any:
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        pass  # it may hold what is no JSON and what servers write all the same: NaN, half a surrogate pair
     try:
         return json.loads(data)
     except (ValueError, RecursionError):  # ValueError covers bad UTF-8, bad JSON and integers of absurd length

@@ -28,7 +28,7 @@ def certificates_of(run: Path) -> dict[str, Certificate]:
 
 def _answering(certificate: Certificate, place: int) -> Certificate:
     """By the rank in its half: which places of the bank a half holds is each paper's own chance."""
-    rank = {half: 0 for half in ("sealed", "public")}
+    rank = dict.fromkeys(("sealed", "public"), 0)
     told = {}
     for outcome in sorted(certificate.result.outcomes, key=lambda o: o.index):
         right = (rank[outcome.half] * 7 + place * place) % 5 < 2 + place % 2

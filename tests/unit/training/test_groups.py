@@ -42,7 +42,7 @@ def computed(documents: Sequence[Document]) -> int:
 
 
 @given(steps(), st.integers(50, 400))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_each_document_is_in_one_micro_batch_within_the_budget_the_largest_first(
     documents: list[Document], budget: int
 ) -> None:
@@ -56,7 +56,7 @@ def test_each_document_is_in_one_micro_batch_within_the_budget_the_largest_first
 
 
 @given(steps(), st.integers(80, 400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_of_all_ways_to_cut_the_line_of_groups_the_cheapest_is_taken(documents: list[Document], budget: int) -> None:
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for place, document in enumerate(documents):
@@ -105,7 +105,7 @@ def test_a_group_beyond_the_budget_is_cut_into_even_pieces_that_share_its_prompt
 
 
 @given(steps(), st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_processes_get_all_documents_and_even_work(documents: list[Document], num_processes: int) -> None:
     shares = share_groups(documents, num_processes)
     assert len(shares) == num_processes

@@ -33,7 +33,7 @@ def make(**changes: object) -> TrainConfig:
 
 
 @given(LENGTHS, st.integers(1, 2000), st.integers(0, 5), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_document_is_in_exactly_one_step_of_an_epoch(
     lengths: list[int], tokens_per_step: int, seed: int, epoch: int
 ) -> None:
@@ -44,7 +44,7 @@ def test_each_document_is_in_exactly_one_step_of_an_epoch(
 
 
 @given(LENGTHS, st.integers(1, 2000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_steps_are_even(lengths: list[int], tokens_per_step: int) -> None:
     steps = plan_epoch(lengths, tokens_per_step=tokens_per_step, seed=0, epoch=0)
     aim = sum(lengths) / max(1, round(sum(lengths) / tokens_per_step))
@@ -53,7 +53,7 @@ def test_steps_are_even(lengths: list[int], tokens_per_step: int) -> None:
 
 
 @given(LENGTHS, st.integers(300, 2000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_micro_batches_hold_each_document_once_within_the_budget_longest_first(lengths: list[int], budget: int) -> None:
     batches = split_micro_batches(range(len(lengths)), lengths, micro_batch_tokens=budget)
     flat = [index for batch in batches for index in batch]
@@ -144,7 +144,7 @@ def test_a_common_prefix_is_held_once_where_allowed_and_worth_it() -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=8), num_processes=st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_documents_are_dealt_out_whole_and_evenly(lengths: list[int], num_processes: int) -> None:
     shares = share_documents(lengths, num_processes)
     assert len(shares) == num_processes
