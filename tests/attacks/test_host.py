@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from exam_parts import Forger, ToyModel, make_stage
+from item_parts import able, past_sittings
 
 from attack_parts import caught, exam, passes, reissue
 from spiritsafe.core.certificates import Revealed
 from spiritsafe.core.files import read_json
 from spiritsafe.core.promises import Budget
-from spiritsafe.exam import reveal, trust_page
+from spiritsafe.core.shortened import ChosenProblems
+from spiritsafe.exam import ShorterTerms, holding, learn_items, reveal, trust_page
 from spiritsafe.ledger import Ledger
 
 
@@ -50,6 +52,28 @@ def test_a_picked_subset_called_not_asked(forger: Forger) -> None:
     forger.write(value)
     step = caught(forger.verify(), "ending", "")
     assert "they were picked" in step.detail or "never registered" in step.detail
+
+
+def test_problems_of_an_adaptive_sitting_picked_by_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Easier ones than the answers call for; and an end after three right ones."""
+    stage, certificates = past_sittings(tmp_path, count=40)
+    terms = ShorterTerms(items=learn_items(certificates), num_fixed=12, adaptive=True)
+    by_the_rule = holding.next_place
+
+    def easiest(chosen: ChosenProblems, right: dict[int, int], *, trials: int) -> int | None:
+        left = sorted(chosen.by_name.keys() - right.keys(), key=lambda p: chosen.bank.difficulties[chosen.by_name[p]])
+        return left[0] if by_the_rule(chosen, right, trials=trials) is not None else None
+
+    def while_it_goes_well(chosen: ChosenProblems, right: dict[int, int], *, trials: int) -> int | None:
+        return by_the_rule(chosen, right, trials=trials) if sum(right.values()) < 3 else None
+
+    for rule in (easiest, while_it_goes_well):
+        monkeypatch.setattr(holding, "next_place", rule)
+        stage.certificate(able(0.0, rule.__name__), name=rule.__name__, shorter=terms)
+        caught(stage.verify(rule.__name__), "ending", "not those that the answers call for")
+    monkeypatch.setattr(holding, "next_place", by_the_rule)
+    stage.certificate(able(0.0, "honest"), name="honest", shorter=terms)
+    stage.check("honest")
 
 
 def test_an_end_where_the_score_looked_good(tmp_path: Path) -> None:

@@ -60,12 +60,10 @@ def test_an_adaptive_paper_has_the_error_of_the_fixed_one_with_fewer_problems():
     for truth in rng.uniform(-2, 2, 120):
         answers = (rng.random(size) < chances(bank, truth)).astype(float)
         right, asked = np.zeros(size), np.zeros(size)
-        place, ability = next_problem(bank, right, asked, num_fixed=num_fixed)
-        while place is not None:
+        while (place := next_problem(bank, right, asked, num_fixed=num_fixed)) is not None:
             right[place], asked[place] = answers[place], 1
-            place, ability = next_problem(bank, right, asked, num_fixed=num_fixed)
         used.append(asked.sum())
-        adaptive.append(ability.value - truth)
+        adaptive.append(estimate_ability(bank, right, asked).value - truth)
         drawn = np.isin(np.arange(size), rng.permutation(size)[:num_fixed]).astype(float)
         fixed.append(estimate_ability(bank, answers * drawn, drawn).value - truth)
     assert np.mean(used) < num_fixed / 2

@@ -152,6 +152,7 @@ def _describe(model: str | None, generator: Generator) -> str:
 @click.option("--deviate", is_flag=True, help="Deviate from the paper's protocol; the certificate will say so.")
 @click.option("--shorter", type=_EXISTING, help="Ask only problems chosen by this file of `exam items`.")
 @click.option("--as-precise-as", type=int, metavar="N", help="With --shorter: as N sealed problems drawn at random.")
+@click.option("--adaptive", is_flag=True, help="With --shorter: choose each problem by the answers to those before it.")
 @click.option("--out", type=_PATH, required=True, help="File for the signed registration.")
 def register_(
     paper: Path,
@@ -175,6 +176,7 @@ def register_(
     deviate: bool,
     shorter: Path | None,
     as_precise_as: int | None,
+    adaptive: bool,
     out: Path,
 ) -> None:
     """Sign what will be sat, before the sitting: model, sampling, tries, claim, budget, stop rule."""
@@ -185,7 +187,7 @@ def register_(
         stop=parse_stop(stop, loaded.header, level=level),
         num_probes=(4 if endpoint else 0) if probes is None else probes,
         deviate=deviate,
-        shorter=read_shorter(shorter, as_precise_as),
+        shorter=read_shorter(shorter, as_precise_as, adaptive=adaptive),
     )
     generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
     try:

@@ -45,22 +45,22 @@ def items_(
         write_record(out, items)
 
 
-def read_shorter(items: Path | None, as_precise_as: int | None) -> ShorterTerms | None:
-    """What ``exam register --shorter FILE --as-precise-as N`` asks for.
+def read_shorter(items: Path | None, as_precise_as: int | None, *, adaptive: bool) -> ShorterTerms | None:
+    """What ``exam register --shorter FILE --as-precise-as N [--adaptive]`` asks for.
 
     Raises:
         RecipeError: One was given without the other.
         SourceError: The file cannot be read.
         IntegrityError: It holds no difficulties.
     """
-    if items is None and as_precise_as is None:
+    if items is None and as_precise_as is None and not adaptive:
         return None
     if items is None or as_precise_as is None:
         raise RecipeError(
             "A shorter sitting needs a file of difficulties and a precision.",
             hint="Give both --shorter FILE and --as-precise-as N, or neither.",
         )
-    return ShorterTerms(items=read_record(items, PaperItems), num_fixed=as_precise_as)
+    return ShorterTerms(items=read_record(items, PaperItems), num_fixed=as_precise_as, adaptive=adaptive)
 
 
 def _checked(paper: Path | None, ledger: Path | None) -> ItemsChecked:

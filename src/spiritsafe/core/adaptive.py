@@ -8,22 +8,21 @@ well-chosen problems is harder than its bank. Exercised by ``pytest tests/unit/c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from spiritsafe.core.errors import NumericalError
-from spiritsafe.core.items import ABILITY_SD, Ability, ItemBank, estimate_ability, information
+from spiritsafe.core.items import ABILITY_GRID, ABILITY_SD, ItemBank, ability_posterior, information
 from spiritsafe.core.records import Record
 
-__all__ = ["ShorterPaper", "fixed_standard_error", "follows_greedily", "next_problem", "shorter_paper"]
+__all__ = ["ShorterPaper", "follows_adaptively", "follows_greedily", "next_problem", "shorter_paper"]
 
 Floats = npt.NDArray[np.float64]
 
 _LAST_BITS = 1e-9  # machines may differ in the last bits of what a problem tells
-_NEAR = np.linspace(-2.0, 2.0, 9)  # standard errors around the ability known so far
 
 
 class ShorterPaper(Record):
@@ -48,48 +47,71 @@ def _check_number(bank: ItemBank, num_problems: int) -> None:
         )
 
 
-def fixed_standard_error(bank: ItemBank, ability: float, num_problems: int, *, trials: int = 1) -> float:
-    """Standard error that a paper of ``num_problems`` drawn at random from the bank gives a student of this ability.
-
-    Args:
-        bank: The problems.
-        ability: True ability.
-        num_problems: Of the paper.
-        trials: Times each problem is asked.
-
-    Raises:
-        NumericalError: The bank does not hold so many problems.
-    """
-    _check_number(bank, num_problems)
-    expected = num_problems * trials * float(information(bank, ability).mean())
-    return 1 / math.sqrt(expected + ABILITY_SD**-2)
+@lru_cache(maxsize=8)
+def _random_problem(bank: ItemBank) -> Floats:
+    """What a problem drawn at random tells at each ability of the grid."""
+    return np.asarray(information(bank, ABILITY_GRID).mean(axis=1))
 
 
-def next_problem(
-    bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike, *, num_fixed: int, trials: int = 1
-) -> tuple[int | None, Ability]:
-    """The problem that tells most at the ability known so far (Lord 1980, ch. 10), and that ability.
+def _so_far(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike, num_fixed: int) -> tuple[Floats, float]:
+    """What each problem tells at the ability known so far, and by how much (relative) that is known too roughly."""
+    posterior_Q = ability_posterior(bank, right, asked)
+    mean = posterior_Q @ ABILITY_GRID
+    wanted = num_fixed * float(posterior_Q @ _random_problem(bank)) + ABILITY_SD**-2
+    return information(bank, mean), float(posterior_Q @ (ABILITY_GRID - mean) ** 2) * wanted - 1
 
-    The sitting is over (None) when the standard error is that which a random paper of ``num_fixed`` problems has at any
-    ability within two standard errors (a first guess far off must not end it), or the bank is used up.
+
+def next_problem(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike, *, num_fixed: int) -> int | None:
+    """The problem that tells most at the ability known so far (Lord 1980, ch. 10).
+
+    The sitting is over (None) when the ability is known as precisely as a random paper of ``num_fixed`` problems would
+    show it, or the bank is used up. What such a paper tells differs by ability; its mean over all abilities that the
+    answers so far leave open is taken, so that a first guess far off, where random problems tell little, ends nothing.
 
     Args:
         bank: The problems.
         right: Right answers so far, one count a problem.
         asked: Times each problem was asked so far.
         num_fixed: Length of the random paper that is to be matched.
-        trials: Times a problem is asked.
 
     Raises:
         NumericalError: The counts are impossible, or the bank does not hold ``num_fixed`` problems.
     """
-    ability = estimate_ability(bank, right, asked)
-    near = ability.value + ability.standard_error * _NEAR
-    wanted = min(fixed_standard_error(bank, at, num_fixed, trials=trials) for at in near.tolist())
+    _check_number(bank, num_fixed)
+    told_I, excess = _so_far(bank, right, asked, num_fixed)
     unasked = np.asarray(asked) == 0
-    if ability.standard_error <= wanted or not unasked.any():
-        return None, ability
-    return int(np.where(unasked, information(bank, ability.value), -1.0).argmax()), ability
+    if excess <= 0 or not unasked.any():
+        return None
+    return int(np.where(unasked, told_I, -1.0).argmax())
+
+
+def follows_adaptively(
+    bank: ItemBank, asked: Sequence[int], right: Sequence[float], num_fixed: int, *, is_over: bool
+) -> bool:
+    """Whether :func:`next_problem` could have asked these problems in this order, last bits aside.
+
+    Args:
+        bank: The problems.
+        asked: In the order in which they were asked.
+        right: The answers to them, each from 0 to 1.
+        num_fixed: As for :func:`next_problem`.
+        is_over: Whether it had nothing more to ask behind the last.
+
+    Raises:
+        NumericalError: As for :func:`next_problem`.
+    """
+    _check_number(bank, num_fixed)
+    right_I, asked_I = np.zeros(len(bank.names)), np.zeros(len(bank.names))
+    for place, share in zip(asked, right, strict=True):
+        told_I, excess = _so_far(bank, right_I, asked_I, num_fixed)
+        most = np.where(asked_I == 0, told_I, -1.0).max()
+        if asked_I[place] or excess < -_LAST_BITS or told_I[place] < most - _LAST_BITS:
+            return False
+        right_I[place], asked_I[place] = share, 1
+    if asked_I.all():
+        return is_over
+    _, excess = _so_far(bank, right_I, asked_I, num_fixed)
+    return excess <= _LAST_BITS if is_over else excess >= -_LAST_BITS
 
 
 def shorter_paper(bank: ItemBank, num_fixed: int, *, abilities: Sequence[float]) -> ShorterPaper:

@@ -289,6 +289,7 @@ class ExamResult(Record):
             solved whole, and in results of older versions.
         studied_statement: The same in plain words.
         predicted: Of a sitting of chosen problems: the score that their answers predict for the whole sealed half.
+        asked: Of an adaptive sitting: the places in the order in which it asked them.
     """
 
     format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
@@ -322,6 +323,7 @@ class ExamResult(Record):
     studied: Estimate | None = omit_default(None)
     studied_statement: str = omit_default("")
     predicted: PredictedScore | None = omit_default(None)
+    asked: tuple[int, ...] = omit_default(())
 
 
 class AccessRecord(Record):

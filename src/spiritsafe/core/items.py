@@ -21,10 +21,12 @@ from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Record
 
 __all__ = [
+    "ABILITY_GRID",
     "ABILITY_SD",
     "LEAST_SITTINGS_2PL",
     "Ability",
     "ItemBank",
+    "ability_posterior",
     "chances",
     "estimate_ability",
     "fit_items",
@@ -43,7 +45,9 @@ _INTERCEPT_SD = 3.0  # of the prior of -discrimination × difficulty, around 0
 ABILITY_SD = 2.0
 """Standard deviation of the prior of a new student: wider than that of past ones, so that it hardly shrinks."""
 
-_ABILITIES = np.linspace(-8.0, 8.0, 641)
+ABILITY_GRID = np.linspace(-8.0, 8.0, 641)
+"""Where a new student's ability is looked for."""
+
 _ROUNDS = 2000
 _CONVERGED = 1e-5
 _LONGEST_STEP = 1.0
@@ -103,8 +107,8 @@ def _check(right: npt.ArrayLike, asked: npt.ArrayLike) -> tuple[Floats, Floats]:
     return r, n
 
 
-def estimate_ability(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike = 1) -> Ability:
-    """Posterior mean and standard deviation of a student's ability (normal prior, mean 0, standard deviation 2).
+def ability_posterior(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike = 1) -> Floats:
+    """How likely each ability of :data:`ABILITY_GRID` is after these answers (normal prior, mean 0, deviation 2).
 
     Which problems were asked may depend on the answers to earlier ones (adaptive papers): the likelihood is the same.
 
@@ -121,14 +125,19 @@ def estimate_ability(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike 
         raise NumericalError(f"{r_I.size} counts for {len(bank.names)} problems.", hint="Give one count a problem.")
     was_asked = n_I > 0
     slopes, centres = np.array(bank.discriminations)[was_asked], np.array(bank.difficulties)[was_asked]
-    logits = slopes * (_ABILITIES[:, None] - centres)
+    logits = slopes * (ABILITY_GRID[:, None] - centres)
     # log of the chance to be wrong is that of being right minus the logit
     logs = special.log_expit(logits) @ n_I[was_asked] - logits @ (n_I - r_I)[was_asked]
-    logs -= 0.5 * (_ABILITIES / ABILITY_SD) ** 2
+    logs -= 0.5 * (ABILITY_GRID / ABILITY_SD) ** 2
     posterior = np.exp(logs - logs.max())
-    posterior /= posterior.sum()
-    mean = float(posterior @ _ABILITIES)
-    return Ability(value=mean, standard_error=float(np.sqrt(posterior @ (_ABILITIES - mean) ** 2)))
+    return np.asarray(posterior / posterior.sum())
+
+
+def estimate_ability(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike = 1) -> Ability:
+    """Mean and standard deviation of :func:`ability_posterior`, whose arguments and errors it has."""
+    posterior = ability_posterior(bank, right, asked)
+    mean = float(posterior @ ABILITY_GRID)
+    return Ability(value=mean, standard_error=float(np.sqrt(posterior @ (ABILITY_GRID - mean) ** 2)))
 
 
 def fit_items(

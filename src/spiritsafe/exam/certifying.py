@@ -220,10 +220,12 @@ def _lapsed(count: int) -> str:
 def _chosen_statements(header: PaperHeader, result: ExamResult, predicted: PredictedScore) -> list[str]:
     """What is to be said where only chosen problems were asked."""
     asked, accuracy = num_places(header) - len(result.not_asked), result.sealed.accuracy
-    early = " Its exhausted budget ended it before all chosen ones were asked." if _ran_out(result) else ""
+    wanted = "it knew enough" if result.asked else "all chosen ones were asked"
+    early = f" Its exhausted budget ended it before {wanted}." if _ran_out(result) else ""
+    how = "each chosen by the answers before it and by" if result.asked else "that were chosen before by"
     return [
-        f"A shorter sitting: {asked} of {num_places(header)} problems were asked, sealed ones that were chosen before "
-        f"by past sittings' answers; {len(result.not_asked)} were not asked.{early}",
+        f"A shorter sitting: {asked} of {num_places(header)} problems were asked, sealed ones {how} past sittings' "
+        f"answers; {len(result.not_asked)} were not asked.{early}",
         f"Of the chosen problems {accuracy.value:.1%} were solved ({accuracy.low:.1%} to {accuracy.high:.1%}). They "
         "are no random part of the paper: this is not its score, and cannot be compared with one.",
         predicted.statement,

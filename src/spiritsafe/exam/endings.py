@@ -1,8 +1,9 @@
 """Endings: a sitting may leave problems unasked only where its registration says so, and only the last in the order.
 
 In: a result, its paper's header, its registration. Out: nothing, or an error that says what does not fit. The sitting's
-own rule is computed again at every look, so a host that stops when the score looks good, or goes on until it does, is
-found. Exercised by ``pytest tests/unit/exam/test_endings.py``.
+own rule is computed again at every look, and an adaptive choice at every problem, so a host that stops when the score
+looks good, goes on until it does, or picks what suits, is found.
+Exercised by ``pytest tests/unit/exam/test_endings.py tests/unit/exam/test_adaptive_sitting.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import datetime
 from spiritsafe.core.certificates import Ending, ExamResult, PaperHeader, PublicPaper, Registration
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.promises import Budget
+from spiritsafe.core.shortened import ChosenProblems, is_adaptive_choice
 from spiritsafe.exam.answers import conversation
 from spiritsafe.exam.deciding import stops_at
 from spiritsafe.exam.holding import preamble_of
@@ -34,6 +36,10 @@ def check_ending(result: ExamResult, header: PaperHeader, registration: Registra
     Raises:
         IntegrityError: It left out others than the last problems, or the rule says otherwise.
     """
+    if registration.chosen is not None and registration.chosen.adaptive:
+        return _check_adaptive(result, header, registration, registration.chosen)
+    if result.asked:
+        raise _wrong("The result says in which order problems were chosen, and the order was fixed before.")
     size = 2 if header.num_twins else 1
     order, chosen = asking_order(header, registration.stop, registration.chosen), registration.chosen
     num_asked = header.num_problems - len(result.not_asked) // size
@@ -59,6 +65,21 @@ def check_ending(result: ExamResult, header: PaperHeader, registration: Registra
                 f"At look {look} the registered rule says to {'stop' if stops else 'go on'}, and the sitting did not."
             )
     return f"{result.ending}: {num_asked} of {header.num_problems} problems asked"
+
+
+def _check_adaptive(result: ExamResult, header: PaperHeader, registration: Registration, chosen: ChosenProblems) -> str:
+    """Each problem is the one that the answers before it call for, and the last is the last."""
+    if set(result.not_asked) != set(range(num_places(header))) - set(result.asked):
+        raise _wrong("The problems left out and those asked are not all of the paper.")
+    if result.ending not in ("chosen problems asked", "budget exhausted"):
+        raise _wrong(f'The sitting calls itself "{result.ending}", and its problems were chosen by the answers.')
+    is_over = result.ending == "chosen problems asked"
+    if not is_over and registration.budget is None:
+        raise _wrong("The sitting ran out of a budget that was never registered.")
+    right = right_by_place(result.outcomes)
+    if not is_adaptive_choice(chosen, result.asked, right, trials=registration.num_tries, is_over=is_over):
+        raise _wrong("The problems asked are not those that the answers call for by the registered difficulties.")
+    return f"{result.ending}: {len(result.asked)} of {header.num_problems} problems asked, as the answers called for"
 
 
 def check_budget(result: ExamResult, paper: PublicPaper, registration: Registration) -> str:

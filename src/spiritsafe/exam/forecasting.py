@@ -37,11 +37,17 @@ def outlook(header: PaperHeader, registration: Registration) -> tuple[str, ...]:
                 "Betting finds small differences later than looks at fixed times do, and gross ones sooner."
             )
     if registration.chosen is not None:
-        num, total = len(registration.chosen.places), len(registration.chosen.bank.names)
+        chosen, total = registration.chosen, len(registration.chosen.bank.names)
+        which = (
+            f"of {total} sealed problems those that the answers call for, one after the other, until the ability is "
+            f"known as precisely as from {chosen.num_fixed} at random"
+            if chosen.adaptive
+            else f"{len(chosen.places)} chosen problems of {total} sealed ones, as precise as {chosen.num_fixed} at "
+            "random for the abilities that they were chosen for"
+        )
         return (
-            f"A shorter sitting: {num} chosen problems of {total} sealed ones, as precise as "
-            f"{registration.chosen.num_fixed} at random for the abilities that they were chosen for. It will predict "
-            "the score of the sealed half, not measure it, decide no claim, and not test for studying.",
+            f"A shorter sitting: {which}. It will predict the score of the sealed half, not measure it, decide no "
+            "claim, and not test for studying.",
         )
     num_looks = stop.num_looks if stop else 1
     leak = smallest_leak(header.num_public, header.num_sealed, score=_SCORE, trials=tries, alpha=0.05 / num_looks)

@@ -3,8 +3,9 @@
 In: a paper with its problems in the clear, a registration, a Generator, the journal. Out: :class:`Held`: what was asked
 and why it ended. Problems are asked in the paper's own random order, in parts that end where the registered rule looks,
 where a round of probes is due, or where the budget's purse has no room; each part is in the ledger before its first
-question leaves. Killed and repeated, it goes on: what was answered is not asked again, and what was asked of a remote
-model without an answer on record is lost, never asked again.
+question leaves. An adaptive sitting asks one problem at a time, each chosen by the answers so far. Killed and repeated,
+a sitting goes on: what was answered is not asked again, and what was asked of a remote model without an answer on
+record is lost, never asked again.
 Exercised by ``pytest tests/unit/exam/test_holding.py tests/unit/exam/test_sitting.py``.
 """
 
@@ -22,7 +23,8 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.records import Message
-from spiritsafe.exam.answers import Answer, Try, ask, conversation, lost_answer
+from spiritsafe.core.shortened import ChosenProblems, next_place
+from spiritsafe.exam.answers import Answer, Try, ask, conversation, lost_answer, status_of
 from spiritsafe.exam.certifying import opening_entries
 from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.places import asking_order, halves, look_ends
@@ -66,7 +68,7 @@ class Hall:
         return self.info.kind != "local"
 
     def units(self) -> list[Unit]:
-        """In asking order."""
+        """In asking order; none where each is chosen by the answers before."""
         size = 2 if self.header.num_twins else 1
         order = asking_order(self.header, self.registration.stop, self.registration.chosen)
         return [order[at : at + size] for at in range(0, len(order), size)]
@@ -82,11 +84,11 @@ class Held:
     """How a sitting ended.
 
     Attributes:
-        num_asked: Problems asked, in asking order from the first; twins not counted.
+        asked: Places of all that was asked, twins too, in asking order.
     """
 
     ending: Ending
-    num_asked: int
+    asked: tuple[int, ...]
 
 
 def preamble_of(header: PaperHeader, registration: Registration) -> tuple[Message, ...]:
@@ -156,24 +158,51 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
     asking = _Asking(hall, journal, generator, task, events)
     for place in sorted(journal.lost):
         journal.record(lost_answer(place, hall.problems[place[0]], hall.registration))
+    chosen = hall.registration.chosen
+    held = (
+        _hold_adaptively(hall, chosen, journal, asking) if chosen and chosen.adaptive else _hold(hall, journal, asking)
+    )
+    if not journal.answers:
+        raise ProcedureError(
+            "The registered budget has no room for the first question.",
+            hint="Withdraw the registration, and register with a larger budget.",
+        )
+    asking.last_probes()
+    return held
+
+
+def _hold(hall: Hall, journal: Journal, asking: _Asking) -> Held:
     units, start = hall.units(), 0
+
+    def held(ending: Ending, num_units: int) -> Held:
+        return Held(ending, tuple(place for unit in units[:num_units] for place in unit))
+
     ends = look_ends(hall.header, hall.registration.stop, hall.registration.chosen)
     for look, end in enumerate(ends, start=1):
         asked = asking.ask_until_exhausted(units[start:end])
         if asked < end - start:
-            if not journal.answers:
-                raise ProcedureError(
-                    "The registered budget has no room for the first question.",
-                    hint="Withdraw the registration, and register with a larger budget.",
-                )
-            asking.last_probes()
-            return Held("budget exhausted", start + asked)
+            return held("budget exhausted", start + asked)
         start = end
         if end < len(units) and hall.is_over(look, journal.answers):
-            asking.last_probes()
-            return Held("stopped by rule", end)
-    asking.last_probes()
-    return Held("complete" if hall.registration.chosen is None else "chosen problems asked", len(units))
+            return held("stopped by rule", end)
+    return held("complete" if hall.registration.chosen is None else "chosen problems asked", len(units))
+
+
+def _hold_adaptively(hall: Hall, chosen: ChosenProblems, journal: Journal, asking: _Asking) -> Held:
+    """One problem after the other; the journal has them in the order in which they were asked."""
+    asked = list(dict.fromkeys(place for place, _ in journal.answers))
+    if asked:
+        asking.ask_until_exhausted([(asked[-1],)])  # an interrupted process may have left some of its tries open
+    while True:
+        right: dict[int, int] = dict.fromkeys(asked, 0)
+        for (place, _), answer in journal.answers.items():
+            right[place] += status_of(answer) == "correct"
+        following = next_place(chosen, right, trials=hall.registration.num_tries)
+        if following is None:
+            return Held("chosen problems asked", tuple(asked))
+        if not asking.ask_until_exhausted([(following,)]):
+            return Held("budget exhausted", tuple(asked))
+        asked.append(following)
 
 
 @final
@@ -195,14 +224,15 @@ class _Asking:
         )
         for answer in journal.answers.values():
             self._purse.pay(answer.attempt)
-        units = hall.units()
-        self._tries_a_unit = len(hall.tries(units[0]))
-        self._total = sum(len(unit) for unit in units) * hall.registration.num_tries
+        units, chosen = hall.units(), hall.registration.chosen
+        self._tries_a_unit = hall.registration.num_tries * max(map(len, units), default=1)
+        # An adaptive sitting ends when its answers say so, mostly after half of what it stands for.
+        self._total = sum(map(len, units)) * hall.registration.num_tries or None
         after = probe_places(
             hall.secret,
             hall.registration.content_digest,
             num_rounds=hall.registration.num_probes,
-            num_units=len(units),
+            num_units=len(units) or (chosen.num_fixed // 2 if chosen else 0),
         )
         self._probes_due = [num_units * self._tries_a_unit for num_units in after]
         self._told = 0.0

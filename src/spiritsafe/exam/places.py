@@ -110,7 +110,7 @@ def asking_order(
     Without a rule the order does not look at the halves. With one, each part up to a look holds its share of both, each
     half in its own random order. Either way the part that was asked by a registered look is itself a bank that was cut
     at random, so the public-sealed test stays exact there. Where only chosen problems are asked, their order is
-    registered.
+    registered; an adaptive sitting has none beforehand.
     """
     if chosen is not None:
         return chosen.places

@@ -1,8 +1,9 @@
 """Shorter sittings of a paper: which problems are asked, and what may be said of the answers.
 
 In: a paper's header, what past sittings taught (:class:`~spiritsafe.core.paper_items.PaperItems`). Out: the problems
-for a registration, and checks of them for who verifies. Chosen are sealed problems only, by the greedy rule of
-:mod:`spiritsafe.core.adaptive`, for the middle half of past models.
+for a registration, and checks of them for who verifies. Chosen are sealed problems only, by the rules of
+:mod:`spiritsafe.core.adaptive`: all beforehand for the middle half of past models, or each by the answers to those
+before it.
 
 What a shorter sitting does not do, and why. It decides no claim: claims are about the share of right answers on a
 paper, and the prediction of it rests on a model. It does not test for studying: the public half is not asked. Asked as
@@ -58,10 +59,12 @@ class ShorterTerms:
     Attributes:
         items: What past sittings taught.
         num_fixed: The chosen problems shall tell as much as so many of the sealed half, drawn at random.
+        adaptive: Choose each by the answers to those before it, instead of all beforehand.
     """
 
     items: PaperItems
     num_fixed: int
+    adaptive: bool = False
 
 
 def _sealed(header: PaperHeader) -> list[int]:
@@ -79,7 +82,7 @@ def _sealed_bank(items: PaperItems, header: PaperHeader) -> ItemBank:
     )
 
 
-def _choose(items: PaperItems, header: PaperHeader, num_fixed: int) -> ChosenProblems:
+def _choose(items: PaperItems, header: PaperHeader, num_fixed: int, *, adaptive: bool = False) -> ChosenProblems:
     if items.paper_id != header.paper_id or len(items.times_asked) != header.num_problems:
         raise ProcedureError(
             "These difficulties are of another paper.", hint="Learn them from sittings of this one: `exam items`."
@@ -92,7 +95,8 @@ def _choose(items: PaperItems, header: PaperHeader, num_fixed: int) -> ChosenPro
     abilities = [sitting.ability.value for sitting in items.sittings]
     lowest, highest = (float(value) for value in np.quantile(abilities, (0.25, 0.75)))
     bank = _sealed_bank(items, header)
-    return choose_problems(bank, num_fixed, lowest=lowest, highest=highest, items=items.content_digest)
+    digest = items.content_digest
+    return choose_problems(bank, num_fixed, lowest=lowest, highest=highest, items=digest, adaptive=adaptive)
 
 
 def shorter_statement(items: PaperItems, header: PaperHeader, num_fixed: int) -> str:
@@ -142,7 +146,7 @@ def choose_for(
             f"Difficulties from {len(items.sittings)} past sittings are too rough for a shorter one.",
             hint=f"Register for the whole paper until {LEAST_PAST_SITTINGS} models sat it.",
         )
-    chosen = _choose(items, header, terms.num_fixed)
+    chosen = _choose(items, header, terms.num_fixed, adaptive=terms.adaptive)
     if any(sitting.model_digest == model_digest for sitting in items.sittings):
         raise ProcedureError(
             "The difficulties were learned from this very model too, and its answers would choose its own problems.",
@@ -175,8 +179,13 @@ def check_chosen(registration: Registration, header: PaperHeader) -> str:
         raise _wrong("The registered difficulties are not those of this paper's sealed half.")
     if chosen.bank.num_sittings < LEAST_PAST_SITTINGS:
         raise _wrong(f"The difficulties rest on {chosen.bank.num_sittings} sittings, which are too few.")
-    if chosen.num_fixed > header.num_sealed or not is_choice(chosen):
+    if chosen.num_fixed > header.num_sealed or not (chosen.adaptive or is_choice(chosen)):
         raise _wrong("The chosen problems are not those that the rule picks by the registered difficulties.")
+    if chosen.adaptive:
+        return (
+            f"of {header.num_sealed} sealed problems those that the answers call for, until they tell as much as "
+            f"{chosen.num_fixed} at random"
+        )
     return f"{len(chosen.places)} of {header.num_sealed} sealed problems, as the rule picks them by their difficulty"
 
 

@@ -234,8 +234,7 @@ def _result(
         outcome_of(journal.answers[place], kinds[place[0]], secret=secret, registration=sitting.digest)
         for place in sorted(journal.answers)
     )
-    asked = {place for unit in hall.units()[: held.num_asked] for place in unit}
-    not_asked = tuple(place for place in range(num_places(header)) if place not in asked)
+    not_asked = tuple(sorted(set(range(num_places(header))).difference(held.asked)))
     check_complete(outcomes, header, registration.num_tries, not_asked)
     scores = score_outcomes(
         outcomes, header, registration, ending=held.ending, not_asked=not_asked, reference=reference
@@ -273,6 +272,7 @@ def _result(
         studied=scores.studied,
         studied_statement=scores.studied_statement,
         predicted=scores.predicted,
+        asked=held.asked if registration.chosen is not None and registration.chosen.adaptive else (),
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
     )
 

@@ -171,12 +171,14 @@ def judge_fixed(view: View) -> Finding:
     deviates = (
         f"; deviates from the protocol in {', '.join(registration.deviations)}" if registration.deviations else ""
     )
-    chosen = (
-        f"; {len(registration.chosen.places)} sealed problems chosen by {registration.chosen.bank.num_sittings} past "
-        "sittings (whoever picks those sittings has some say in which)"
-        if registration.chosen
-        else ""
-    )
+    chosen = ""
+    if registration.chosen is not None:
+        places = registration.chosen.places
+        which = f"{len(places)} sealed problems chosen by" if places else "sealed problems chosen by the answers and by"
+        chosen = (
+            f"; {which} {registration.chosen.bank.num_sittings} past sittings (whoever picks those sittings has some "
+            "say in which)"
+        )
     return Finding(
         "holds",
         f"{registration.model_digest[:19]}…, temperature {sampling.temperature:g}, {sampling.max_tokens} tokens, "

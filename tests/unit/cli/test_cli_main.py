@@ -29,7 +29,7 @@ COMMANDS = {
     "exam register": {
         "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
         "--claim", "--level", "--stop", "--budget", "--probes", "--deviate", "--shorter", "--as-precise-as",
-        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+        "--adaptive", "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam registrations": {"--ledger"},
     "exam reissue": {"--paper", "--ledger", "--key", "--host-key", "--out"},

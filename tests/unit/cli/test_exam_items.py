@@ -110,6 +110,23 @@ def test_a_shorter_registration_is_made_from_the_file(ladder_items: tuple[Path, 
     assert len(registration["chosen"]["places"]) < 50
 
 
+def test_an_adaptive_registration_leaves_the_choice_to_the_answers(
+    ladder_items: tuple[Path, str], tmp_path: Path
+) -> None:
+    items, _ = ladder_items
+    shutil.copy(LADDER / "ledger.jsonl", tmp_path / "ledger.jsonl")
+    with closing(FakeEndpoint(lambda request: "7")) as endpoint:
+        alone = register(LADDER, tmp_path, endpoint, "--adaptive")
+        assert alone.exit_code != 0
+        assert "both --shorter FILE and --as-precise-as N" in said(alone)
+        done = register(LADDER, tmp_path, endpoint, "--shorter", str(items), "--as-precise-as", "50", "--adaptive")
+    assert done.exit_code == 0, said(done)
+    assert "one after the other, until the ability is known as precisely as from 50 at random" in done.output
+    registration = json.loads((tmp_path / "registration.json").read_text())
+    assert registration["chosen"]["adaptive"] is True
+    assert registration["chosen"]["places"] == []
+
+
 def test_a_shorter_certificate_is_never_shown_as_a_score(tmp_path: Path) -> None:
     stage, certificates = past_sittings(tmp_path, count=40)
     items = learn_items(certificates)

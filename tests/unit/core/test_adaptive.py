@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spiritsafe.core.adaptive import fixed_standard_error, follows_greedily, next_problem, shorter_paper
+from spiritsafe.core.adaptive import follows_adaptively, follows_greedily, next_problem, shorter_paper
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.items import ABILITY_SD, ItemBank, chances, estimate_ability, information
 
@@ -15,11 +15,6 @@ BANK = ItemBank(
     model="2pl",
     num_sittings=500,
 )
-
-
-def test_error_of_a_random_paper_by_hand() -> None:
-    told = 50 * information(BANK, 0.5).mean()
-    assert fixed_standard_error(BANK, 0.5, 50) == pytest.approx((told + ABILITY_SD**-2) ** -0.5)
 
 
 def test_a_shorter_paper_tells_as_much_with_fewer_problems() -> None:
@@ -37,16 +32,64 @@ def test_an_adaptive_sitting_is_shorter_and_as_exact() -> None:
     errors, lengths = [], []
     for ability in np.repeat([-1.0, 0.0, 1.5], 40):
         right, asked = np.zeros(200), np.zeros(200)
-        while (place := next_problem(BANK, right, asked, num_fixed=100)[0]) is not None:
+        while (place := next_problem(BANK, right, asked, num_fixed=100)) is not None:
             assert not asked[place]
             asked[place] = 1
             right[place] = rng.random() < chances(BANK, ability)[place]
         errors.append(estimate_ability(BANK, right, asked).value - ability)
         lengths.append(asked.sum())
-    allowed = fixed_standard_error(BANK, 0.0, 100)
+    random_paper = (100 * information(BANK, 0.0).mean() + ABILITY_SD**-2) ** -0.5  # its standard error
     # root mean square of 120 draws: its own standard error is 6.5 %, five of them are allowed
-    assert np.sqrt(np.mean(np.square(errors))) < 1.33 * allowed
-    assert np.mean(lengths) < 75
+    assert np.sqrt(np.mean(np.square(errors))) < 1.33 * random_paper
+    assert np.mean(lengths) < 65
+
+
+def adaptive_sitting(ability: float, num_fixed: int = 60) -> tuple[list[int], list[float]]:
+    """Problems in the order asked, and their answers."""
+    rng, places, answers = np.random.default_rng(9), [], []
+    right, asked = np.zeros(200), np.zeros(200)
+    while (place := next_problem(BANK, right, asked, num_fixed=num_fixed)) is not None:
+        asked[place], right[place] = 1, rng.random() < chances(BANK, ability)[place]
+        places.append(place)
+        answers.append(float(right[place]))
+    return places, answers
+
+
+@pytest.mark.parametrize("ability", [-4.0, -1.0, 0.5, 4.0])
+def test_a_sitting_ends_when_a_random_paper_would_tell_no_more(ability: float) -> None:
+    """Also at the ends of the bank, where neither tells much; never by the first few answers."""
+    places, answers = adaptive_sitting(ability)
+    assert 15 < len(places) < 60
+    right, asked = np.zeros(200), np.zeros(200)
+    asked[places], right[places] = 1, answers
+    found = estimate_ability(BANK, right, asked)
+    grid = np.linspace(-3, 3, 601)  # the mean over the abilities left open, by brute force
+    weights = np.exp(-0.5 * grid**2)
+    at = found.value + found.standard_error * grid
+    told = (weights @ information(BANK, at).mean(axis=1)) / weights.sum()
+    assert found.standard_error == pytest.approx((60 * told + ABILITY_SD**-2) ** -0.5, rel=0.05)
+
+
+def test_an_adaptive_choice_is_told_from_any_other() -> None:
+    places, answers = adaptive_sitting(0.5)
+
+    def follows(places: list[int], answers: list[float], *, is_over: bool = True, num_fixed: int = 60) -> bool:
+        return follows_adaptively(BANK, places, answers, num_fixed, is_over=is_over)
+
+    assert follows(places, answers)
+    assert not follows(places, answers, is_over=False)
+    assert follows(places[:-1], answers[:-1], is_over=False)
+    assert not follows(places[:-1], answers[:-1])
+    assert follows([], [], is_over=False)
+    assert not follows([], [])
+    assert not follows([places[1], places[0], *places[2:]], answers)
+    assert not follows([*places[:-1], places[0]], answers)
+    assert not follows(places, [1 - answers[0], *answers[1:]])
+    assert not follows(places, answers, num_fixed=40)
+    whole, all_right = adaptive_sitting(0.5, 200)
+    assert sorted(whole) == list(range(200))  # nothing tells as much as the whole bank but the whole bank
+    assert follows(whole, all_right, num_fixed=200)
+    assert not follows(whole, all_right, num_fixed=200, is_over=False)
 
 
 def test_as_precise_as_the_whole_bank_is_the_whole_bank() -> None:
@@ -87,3 +130,7 @@ def test_what_cannot_be_is_refused() -> None:
         shorter_paper(BANK, 201, abilities=[0.0])
     with pytest.raises(NumericalError):
         shorter_paper(BANK, 20, abilities=[])
+    with pytest.raises(NumericalError):
+        next_problem(BANK, np.zeros(200), np.zeros(200), num_fixed=201)
+    with pytest.raises(NumericalError):
+        follows_adaptively(BANK, [], [], 0, is_over=False)

@@ -5,7 +5,14 @@ import pytest
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.items import ItemBank, chances, estimate_ability, fit_items, information
-from spiritsafe.core.shortened import ChosenProblems, choose_problems, is_choice, predict_score
+from spiritsafe.core.shortened import (
+    ChosenProblems,
+    choose_problems,
+    is_adaptive_choice,
+    is_choice,
+    next_place,
+    predict_score,
+)
 
 ITEMS = "sha256:" + "0" * 64
 SIZE, FIXED = 150, 60
@@ -85,6 +92,74 @@ def test_difficulties_from_twenty_sittings_are_good_enough() -> None:
             num += 1
     # 480 students of 12 banks: were they independent, four binomial standard deviations below 0.93 would be 0.883
     assert covered / num > 0.88
+
+
+def sit_adaptively(chosen: ChosenProblems, right: np.ndarray) -> dict[int, int]:
+    """Places in the order asked, with their answers."""
+    found: dict[int, int] = {}
+    while (place := next_place(chosen, found)) is not None:
+        found[place] = int(right[place // 2])
+    return found
+
+
+def adaptive(bank: ItemBank = BANK) -> ChosenProblems:
+    return choose_problems(bank, FIXED, lowest=-0.7, highest=0.7, items=ITEMS, adaptive=True)
+
+
+def test_an_adaptive_sitting_covers_as_well_with_fewer_problems() -> None:
+    """Of students who are spread wider than those whom problems are chosen for beforehand."""
+    rng, chosen, num = np.random.default_rng(14), adaptive(), 200
+    covered, lengths, errors, random_ones = 0, [], [], []
+    for ability in rng.normal(0, 1.5, num):
+        truth = chances(BANK, ability)
+        right = rng.random(SIZE) < truth
+        found = sit_adaptively(chosen, right)
+        assert is_adaptive_choice(chosen, list(found), found, is_over=True)
+        predicted = predict_score(chosen, found)
+        covered += predicted.score.low <= truth.mean() <= predicted.score.high
+        lengths.append(len(found))
+        errors.append(predicted.ability.value - ability)
+        asked = np.zeros(SIZE)
+        asked[rng.permutation(SIZE)[:FIXED]] = 1
+        random_ones.append(estimate_ability(BANK, right * asked, asked).value - ability)
+    # binomial: standard deviation 0.0154, three are allowed; root mean squares of 200 errors are known to 5 %
+    assert covered / num == pytest.approx(0.95, abs=0.046)
+    assert np.mean(lengths) < 0.75 * FIXED
+    assert np.sqrt(np.mean(np.square(errors))) < 1.2 * np.sqrt(np.mean(np.square(random_ones)))
+
+
+def test_an_adaptive_sitting_by_difficulties_from_twenty_sittings() -> None:
+    """It asks what looks most useful, be it by an error of its difficulty: no harm beyond that of errors."""
+    rng, covered, num = np.random.default_rng(16), 0, 0
+    for _ in range(10):
+        truth = bank_of(rng.normal(0, 1.5, SIZE))
+        learned = fit_items(rng.random((20, SIZE)) < chances(truth, rng.normal(0, 1, 20)), names=truth.names)
+        chosen = adaptive(learned)
+        for ability in rng.normal(0, 1, 20):
+            mean = chances(truth, ability)
+            score = predict_score(chosen, sit_adaptively(chosen, rng.random(SIZE) < mean)).score
+            covered += score.low <= mean.mean() <= score.high
+            num += 1
+    assert covered / num > 0.85
+
+
+def test_which_choice_is_left_to_the_sitting() -> None:
+    chosen = adaptive()
+    assert chosen.places == ()
+    assert ChosenProblems.from_json(chosen.to_json()) == chosen
+    assert "adaptive" not in choose().to_json()  # registrations of chosen problems keep their digests
+    for wrong in (chosen.to_json() | {"places": [0]}, choose().to_json() | {"places": []}):
+        with pytest.raises(IntegrityError, match="beforehand or by the answers"):
+            ChosenProblems.from_json(wrong)
+    # several tries count as their mean
+    first = next_place(chosen, {})
+    assert first is not None
+    assert next_place(chosen, {first: 4}, trials=4) == next_place(chosen, {first: 1})
+    assert not is_adaptive_choice(chosen, [first], {first: 1, first + 2: 0}, is_over=False)
+    assert not is_adaptive_choice(chosen, [1], {1: 1}, is_over=False)  # not of the sealed half
+    assert "outside the range" not in predict_score(chosen, {first: 1}).statement
+    with pytest.raises(IntegrityError, match="not chosen"):
+        predict_score(chosen, {1: 1})
 
 
 def test_the_plain_share_of_chosen_problems_is_not_the_score() -> None:

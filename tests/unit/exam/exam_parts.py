@@ -11,6 +11,7 @@ from typing import Any
 
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
+from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, FinishReason, Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
@@ -121,6 +122,39 @@ class ToyModel:
 
 
 @dataclass
+class Remote(ToyModel):
+    """An endpoint: says when it sends, answers probes with its voice, may die in the middle of a question."""
+
+    kind: str = "remote"
+    voice: str = "one"
+    dies_at: int | None = None
+    sent: list[tuple[str, int]] = field(default_factory=list)
+    probed: list[int] = field(default_factory=list)
+
+    def generate_announced(
+        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+    ) -> Iterator[Attempt]:
+        for prompt in prompts:
+            for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
+                before(prompt.problem_id, index)
+                self.sent.append((prompt.problem_id, index))
+                if self.dies_at is not None and len(self.sent) > self.dies_at:
+                    raise EndpointError("The line went dead.", hint="Wait.")
+                one = prompt.model_copy(update={"first_sample": index, "num_samples": 1})
+                yield from super().generate([one], sampling)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
+        if not prompts[0].problem_id.startswith("probe-"):
+            raise AssertionError("a sealed question that was not announced")
+        self.probed.append(len(self.sent))
+        for prompt in prompts:
+            yield Attempt(
+                problem_id=prompt.problem_id, sample_index=0, model="m", sampling=sampling, seed=0,
+                text=f"{self.voice}: {prompt.messages[0].content}", finish_reason="stop",
+            )  # fmt: skip
+
+
+@dataclass
 class Stage:
     """Keys, ledger, paper."""
 
@@ -212,6 +246,7 @@ class Forger:
 
     stage: Stage
     certificate: Certificate
+    name: str = "sitting"
 
     @property
     def value(self) -> dict[str, Any]:
@@ -222,11 +257,11 @@ class Forger:
         if sign:
             unsigned = canonical_json({key: item for key, item in value.items() if key != "signatures"})
             value["signatures"] = [self.stage.examiner.sign("certificate", unsigned).to_json()]
-        (self.stage.root / "sitting" / "certificate.json").write_bytes(canonical_json(value))
+        (self.stage.root / self.name / "certificate.json").write_bytes(canonical_json(value))
 
     def verify(self, **options: Any) -> list[StepResult]:
         return verify(
-            self.stage.root / "sitting" / "certificate.json",
+            self.stage.root / self.name / "certificate.json",
             **{"paper": self.stage.papers, "ledger": self.stage.ledger.path, **options},
         )
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from exam_parts import SAMPLING, ToyModel, ToyTask, make_stage
+from exam_parts import SAMPLING, Remote, ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.errors import EndpointError, ProcedureError
 from spiritsafe.core.promises import BettingRule, Budget, Claim
-from spiritsafe.core.records import Attempt
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam import PaperTerms, load_certificate, withdraw
 from spiritsafe.exam.journal import Journal
@@ -23,37 +21,6 @@ CLAIM = Claim(kind="score at least", score=0.5)
 
 class TwinTask(ToyTask):
     has_twins = True
-
-
-@dataclass
-class Remote(ToyModel):
-    """An endpoint: says when it sends, answers probes with its voice, may die in the middle of a question."""
-
-    kind: str = "remote"
-    voice: str = "one"
-    dies_at: int | None = None
-    sent: list[tuple[str, int]] = field(default_factory=list)
-    probed: list[int] = field(default_factory=list)
-
-    def generate_announced(self, prompts, sampling, before):
-        for prompt in prompts:
-            for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
-                before(prompt.problem_id, index)
-                self.sent.append((prompt.problem_id, index))
-                if self.dies_at is not None and len(self.sent) > self.dies_at:
-                    raise EndpointError("The line went dead.", hint="Wait.")
-                one = prompt.model_copy(update={"first_sample": index, "num_samples": 1})
-                yield from super().generate([one], sampling)
-
-    def generate(self, prompts, sampling):
-        if not prompts[0].problem_id.startswith("probe-"):
-            raise AssertionError("a sealed question that was not announced")
-        self.probed.append(len(self.sent))
-        for prompt in prompts:
-            yield Attempt(
-                problem_id=prompt.problem_id, sample_index=0, model="m", sampling=sampling, seed=0,
-                text=f"{self.voice}: {prompt.messages[0].content}", finish_reason="stop",
-            )  # fmt: skip
 
 
 def place_of(stage):
