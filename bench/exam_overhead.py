@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.certificates import PaperProblem
+from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.records import Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.exam import RegistrationTerms, load_paper, register, require_verified, seal, sit, verify
 from spiritsafe.exam.paper import open_sealed
@@ -177,7 +178,8 @@ def ask_without_exam(papers: Path, examiner: KeyPair, url: str, connections: int
     sampling = Sampling(temperature=0.0, max_tokens=MAX_TOKENS)
     with RemoteGenerator(url, "fake", config=RemoteConfig(concurrency=connections)) as generator:
         started = cpu_seconds()
-        num_answers = sum(attempt.finish_reason == "stop" for attempt in generator.generate(prompts, sampling))
+        with rare_collections():  # as a sitting does
+            num_answers = sum(attempt.finish_reason == "stop" for attempt in generator.generate(prompts, sampling))
         spent = cpu_seconds() - started
     if num_answers != len(prompts):
         raise RuntimeError(f"{num_answers} answers to {len(prompts)} questions")
