@@ -8,7 +8,8 @@ CPU is not counted, no latency, 50 connections), grade by exact match and log ev
 number of right answers. Then blocks in the order A B C C B A, each in a process of its own; user and system time of
 the block's process and its children, after a small evaluation that is left out; medians. Ours is everything an exam
 adds: draw, commit, split and encrypt the paper, register, ask with 4 rounds of probes, grade, encrypt each answer,
-score, sign the certificate. Its HTTP client alone is timed too, on the same questions, and shown apart.
+score, sign the certificate. Shown apart: its HTTP client alone, on the same questions; and the whole exam with a model
+in its own process that answers the same at no cost, without HTTP and without the endpoint busy on the other core.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from spiritsafe.core.canonical import digest
 from spiritsafe.core.certificates import PaperProblem
 from spiritsafe.core.collecting import rare_collections
-from spiritsafe.core.records import Message, Problem, Prompt, Sampling, Verdict
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.exam import RegistrationTerms, load_paper, register, require_verified, seal, sit, verify
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.ledger import KeyPair, Ledger
@@ -84,6 +88,36 @@ class SumsTask(Task):
         )
 
 
+class Unplugged:
+    """Answers what the endpoint would, in this process; counts as remote, so that each try is written ahead."""
+
+    def describe(self) -> GeneratorInfo:
+        return GeneratorInfo(name="unplugged", digest=digest("unplugged"), kind="remote")
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
+        return self.generate_announced(prompts, sampling, lambda *_: None)
+
+    def generate_announced(
+        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+    ) -> Iterator[Attempt]:
+        for prompt in prompts:
+            before(prompt.problem_id, prompt.first_sample)
+            yield Attempt(
+                problem_id=prompt.problem_id,
+                sample_index=prompt.first_sample,
+                model=self.describe().digest,
+                sampling=sampling,
+                seed=prompt.seed,
+                text=reply_to(prompt.messages[-1].content),
+                finish_reason="stop",
+                num_prompt_tokens=12,
+                num_tokens=2,
+            )
+
+    def score(self, conversations: object, completions: object) -> list[tuple[float, ...]]:
+        raise CompatibilityError("It gives no probabilities.", hint="Use a model.")
+
+
 def reply_to(question: str) -> str:
     """The endpoint's answer: right for four problems of five, the same one whoever asks."""
     words = question.split()
@@ -109,7 +143,12 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def hold_exam(directory: Path, url: str, count: int, connections: int) -> dict[str, Any]:
+def remote(url: str, connections: int) -> RemoteGenerator:
+    """Our client of the endpoint."""
+    return RemoteGenerator(url, "fake", config=RemoteConfig(concurrency=connections))
+
+
+def hold_exam(directory: Path, generator: Generator, count: int) -> dict[str, Any]:
     """Seal, register, sit, verify; CPU seconds of each, and what the certificate counts."""
     task, spent = SumsTask(), {}
     directory.mkdir()
@@ -127,32 +166,31 @@ def hold_exam(directory: Path, url: str, count: int, connections: int) -> dict[s
         "seal",
         lambda: seal(task, count=count, ledger=ledger, directory=papers, examiner=examiner, secret=SECRET),
     )
-    with RemoteGenerator(url, "fake", config=RemoteConfig(concurrency=connections)) as generator:
-        registration = timed(
-            "register",
-            lambda: register(
-                ledger=ledger,
-                paper=paper,
-                maker=maker,
-                model_name="fake",
-                model_digest=generator.describe().digest,
-                sampling=Sampling(temperature=0.0, max_tokens=MAX_TOKENS),
-                hypothesis="it can add",
-                terms=RegistrationTerms(num_probes=4),
-            ),
-        )
-        certificate = timed(
-            "sit",
-            lambda: sit(
-                paper=papers,
-                registration=registration,
-                generator=generator,
-                task=task,
-                ledger=ledger,
-                examiner=examiner,
-                directory=directory / "sitting",
-            ),
-        )
+    registration = timed(
+        "register",
+        lambda: register(
+            ledger=ledger,
+            paper=paper,
+            maker=maker,
+            model_name="fake",
+            model_digest=generator.describe().digest,
+            sampling=Sampling(temperature=0.0, max_tokens=MAX_TOKENS),
+            hypothesis="it can add",
+            terms=RegistrationTerms(num_probes=4),
+        ),
+    )
+    certificate = timed(
+        "sit",
+        lambda: sit(
+            paper=papers,
+            registration=registration,
+            generator=generator,
+            task=task,
+            ledger=ledger,
+            examiner=examiner,
+            directory=directory / "sitting",
+        ),
+    )
     wall = time.perf_counter() - wall
     path = directory / "sitting" / "certificate.json"
     steps = timed("verify", lambda: verify(path, paper=papers, ledger=ledger.path))
@@ -176,7 +214,7 @@ def ask_without_exam(papers: Path, examiner: KeyPair, url: str, connections: int
     problems = placed_problems(papers, examiner)
     prompts = [Prompt(problem_id=p.problem.id, messages=p.problem.messages, seed=0) for p in problems]
     sampling = Sampling(temperature=0.0, max_tokens=MAX_TOKENS)
-    with RemoteGenerator(url, "fake", config=RemoteConfig(concurrency=connections)) as generator:
+    with remote(url, connections) as generator:
         started = cpu_seconds()
         with rare_collections():  # as a sitting does
             num_answers = sum(attempt.finish_reason == "stop" for attempt in generator.generate(prompts, sampling))
@@ -201,8 +239,14 @@ def write_problems(papers: Path, examiner: KeyPair, target: Path) -> None:
 
 def our_block(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
-        hold_exam(Path(directory, "warmup"), args.url, args.warmup, args.connections)
-        found = hold_exam(Path(directory, "exam"), args.url, args.samples, args.connections)
+        with remote(args.url, args.connections) as generator:
+            hold_exam(Path(directory, "warmup"), generator, args.warmup)
+        with remote(args.url, args.connections) as generator:
+            found = hold_exam(Path(directory, "exam"), generator, args.samples)
+        unplugged = hold_exam(Path(directory, "unplugged"), Unplugged(), args.samples)
+        if unplugged["num_right"] != found["num_right"]:
+            raise RuntimeError(f"{unplugged['num_right']} right answers without the endpoint")
+        found["unplugged_cpu_s_of_steps"] = unplugged["cpu_s_of_steps"]
         found["client_cpu_s"] = ask_without_exam(found["problems"], found["examiner"], args.url, args.connections)
         if args.problems is not None:
             write_problems(found["problems"], found["examiner"], args.problems)
@@ -245,9 +289,10 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
             client = statistics.median(1e3 * b["client_cpu_s"] / b["num_samples"] for b in own)
             rest = statistics.median(1e3 * (b["cpu_s"] - b["client_cpu_s"]) / b["num_samples"] for b in own)
             rows[name] |= {"client_cpu_ms_a_sample": round(client, 4), "without_client_cpu_ms": round(rest, 4)}
-        for step in own[0].get("cpu_s_of_steps", ()):
-            values = [1e3 * b["cpu_s_of_steps"][step] / b["num_samples"] for b in own]
-            rows[name][f"{step}_cpu_ms_a_sample"] = round(statistics.median(values), 4)
+        for steps, label in (("cpu_s_of_steps", ""), ("unplugged_cpu_s_of_steps", "unplugged_")):
+            for step in own[0].get(steps, ()):
+                values = [1e3 * b[steps][step] / b["num_samples"] for b in own]
+                rows[name][f"{label}{step}_cpu_ms_a_sample"] = round(statistics.median(values), 4)
     ours = rows.get("spiritsafe", {}).get("cpu_ms_a_sample")
     ratios = {name: round(row["cpu_ms_a_sample"] / ours, 2) for name, row in rows.items() if name in PEERS and ours}
     return {"medians": rows, "peer_cpu_over_ours": ratios}

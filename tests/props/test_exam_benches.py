@@ -41,7 +41,8 @@ def test_our_block_counts_what_the_endpoint_answers(
     overhead: ModuleType, fake_endpoint: Callable[[Answer], FakeEndpoint], tmp_path: Path
 ) -> None:
     endpoint = fake_endpoint(lambda body: overhead.reply_to(body["messages"][-1]["content"]))
-    found = overhead.hold_exam(tmp_path / "exam", endpoint.url, 30, 8)
+    with overhead.remote(endpoint.url, 8) as generator:
+        found = overhead.hold_exam(tmp_path / "exam", generator, 30)
     asked = [request.body["messages"][-1]["content"] for request in endpoint.requests]
     sums = [question for question in asked if question.startswith("What is ") and "+" in question]
     assert len(sums) == len(set(sums)) == found["num_samples"] == 30
@@ -53,6 +54,8 @@ def test_our_block_counts_what_the_endpoint_answers(
     assert set(found["cpu_s_of_steps"]) == {"seal", "register", "sit", "verify"}
     steps = found["cpu_s_of_steps"]
     assert found["cpu_s"] == pytest.approx(steps["seal"] + steps["register"] + steps["sit"])
+    unplugged = overhead.hold_exam(tmp_path / "unplugged", overhead.Unplugged(), 30)
+    assert unplugged["num_right"] == right
     problems = tmp_path / "problems.jsonl"
     overhead.write_problems(found["problems"], found["examiner"], problems)
     assert {json.loads(line)["question"] for line in problems.read_text("utf-8").splitlines()} == set(sums)
