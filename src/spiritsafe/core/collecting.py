@@ -1,8 +1,8 @@
 """Python's cyclic garbage collector, called less often while many records are made that stay.
 
 In: nothing. Out: a context in which the collector runs after :data:`MOST_NEW` new objects instead of 700. Each run goes
-through all young objects; where thousands of problems and outcomes are made and none is dropped, those runs find
-nothing and take a tenth of the time of an exam. Exercised by ``pytest tests/unit/core/test_collecting.py``.
+through all young objects; where thousands of problems and outcomes are made and none is dropped, those runs take time
+and find nothing. Exercised by ``pytest tests/unit/core/test_collecting.py``.
 """
 
 from __future__ import annotations

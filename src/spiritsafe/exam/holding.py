@@ -6,7 +6,8 @@ where a round of probes is due, or where the budget's purse has no room; each pa
 question leaves. An adaptive sitting asks one problem at a time, each chosen by the answers so far. Killed and repeated,
 a sitting goes on: what was answered is not asked again, and what was asked of a remote model without an answer on
 record is lost, never asked again.
-Exercised by ``pytest tests/unit/exam/test_holding.py tests/unit/exam/test_sitting.py``.
+Exercised by ``pytest tests/unit/exam/test_holding.py tests/unit/exam/test_sitting.py
+tests/unit/exam/test_adaptive_sitting.py``.
 """
 
 from __future__ import annotations
@@ -226,8 +227,8 @@ class _Asking:
             self._purse.pay(answer.attempt)
         units, chosen = hall.units(), hall.registration.chosen
         self._tries_a_unit = hall.registration.num_tries * max(map(len, units), default=1)
-        # An adaptive sitting ends when its answers say so, mostly after half of what it stands for.
         self._total = sum(map(len, units)) * hall.registration.num_tries or None
+        # An adaptive sitting has no length beforehand: rounds are due in the first half of what it stands for.
         after = probe_places(
             hall.secret,
             hall.registration.content_digest,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -77,13 +79,18 @@ def test_the_interval_covers_the_expected_score_of_the_whole_half() -> None:
     assert abs(np.mean(measured)) < 0.01
 
 
+def banks_learned_from_twenty(rng: np.random.Generator, count: int) -> Iterator[tuple[ItemBank, ItemBank]]:
+    """True difficulties, and what twenty sittings teach of them."""
+    for _ in range(count):
+        truth = bank_of(rng.normal(0, 1.5, SIZE))
+        past = rng.random((20, SIZE)) < chances(truth, rng.normal(0, 1, 20))
+        yield truth, fit_items(past, names=truth.names)
+
+
 def test_difficulties_from_twenty_sittings_are_good_enough() -> None:
     """Learned, not known: the interval takes them as known, and twenty sittings are where that does little harm."""
     rng, covered, num = np.random.default_rng(6), 0, 0
-    for _ in range(12):
-        truth = bank_of(rng.normal(0, 1.5, SIZE))
-        past = rng.random((20, SIZE)) < chances(truth, rng.normal(0, 1, 20))
-        learned = fit_items(past, names=truth.names)
+    for truth, learned in banks_learned_from_twenty(rng, 12):
         chosen = choose(learned)
         for ability in rng.normal(0, 1, 40):
             mean = chances(truth, ability)
@@ -131,9 +138,7 @@ def test_an_adaptive_sitting_covers_as_well_with_fewer_problems() -> None:
 def test_an_adaptive_sitting_by_difficulties_from_twenty_sittings() -> None:
     """It asks what looks most useful, be it by an error of its difficulty: no harm beyond that of errors."""
     rng, covered, num = np.random.default_rng(16), 0, 0
-    for _ in range(10):
-        truth = bank_of(rng.normal(0, 1.5, SIZE))
-        learned = fit_items(rng.random((20, SIZE)) < chances(truth, rng.normal(0, 1, 20)), names=truth.names)
+    for truth, learned in banks_learned_from_twenty(rng, 10):
         chosen = adaptive(learned)
         for ability in rng.normal(0, 1, 20):
             mean = chances(truth, ability)
@@ -141,6 +146,25 @@ def test_an_adaptive_sitting_by_difficulties_from_twenty_sittings() -> None:
             covered += score.low <= mean.mean() <= score.high
             num += 1
     assert covered / num > 0.85
+
+
+@pytest.mark.slow
+def test_how_often_both_kinds_cover_with_difficulties_from_twenty_sittings() -> None:
+    """The figures of docs/exams.md, on the same 1,000 students of 40 banks."""
+    rng, covered, num = np.random.default_rng(21), {"before": 0, "adaptive": 0}, 0
+    for truth, learned in banks_learned_from_twenty(rng, 40):
+        fixed, chosen = choose(learned), adaptive(learned)
+        for ability in rng.normal(0, 1, 25):
+            mean = chances(truth, ability)
+            right = rng.random(SIZE) < mean
+            for name, score in (
+                ("before", predict_score(fixed, answers(fixed, right)).score),
+                ("adaptive", predict_score(chosen, sit_adaptively(chosen, right)).score),
+            ):
+                covered[name] += score.low <= mean.mean() <= score.high
+            num += 1
+    assert covered["before"] / num == pytest.approx(0.95, abs=0.005)
+    assert covered["adaptive"] / num == pytest.approx(0.93, abs=0.005)
 
 
 def test_which_choice_is_left_to_the_sitting() -> None:

@@ -238,8 +238,9 @@ def test_published_sittings_are_predicted_by_few_answers() -> None:
     """
     certificates = [load_certificate(path) for path in sorted(LADDER.glob("*.certificate.json"))]
     learned = [learn_items([*certificates[:n], *certificates[n + 1 :]]) for n in range(len(certificates))]
-    for num_fixed, adaptive, num_asked, error in (
-        (20, False, 13.8, 0.091), (20, True, 11.4, 0.043), (50, False, 32.7, 0.034), (50, True, 34.3, 0.027),
+    for num_fixed, adaptive, num_asked, ends, error in (
+        (20, False, 13.8, (13, 14), 0.091), (20, True, 11.4, (6, 16), 0.043),
+        (50, False, 32.7, (32, 33), 0.034), (50, True, 34.3, (16, 100), 0.027),
     ):  # fmt: skip
         covered, lengths, errors = 0, [], []
         for items, certificate in zip(learned, certificates, strict=True):
@@ -255,4 +256,6 @@ def test_published_sittings_are_predicted_by_few_answers() -> None:
             errors.append(abs(score.value - measured))
         assert covered == 22
         assert np.mean(lengths) == pytest.approx(num_asked, abs=0.5)
+        assert (min(lengths), max(lengths)) == ends
+        assert lengths.count(100) == (ends[1] == 100)
         assert np.mean(errors) == pytest.approx(error, abs=0.005)
