@@ -90,9 +90,9 @@ def train(
     Under torchrun every process must make this call; which and how many they are may change between sittings.
 
     Args:
-        model: The starting model, the same in each call. It computes in the compute dtype and ends in float32 (beside
-            frozen weights: in the compute dtype). With ``fsdp`` it
-            is without blocks until the call returns or raises NumericalError, then whole again on every process.
+        model: The starting model, the same in each call. It computes in the compute dtype and ends in float32, frozen
+            weights as they were (beside ones that came in the compute dtype: in it). With ``fsdp`` it is
+            without blocks until the call returns or raises NumericalError, then whole again on every process.
         documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
         objective: What a step minimises.
         config: How.
@@ -217,7 +217,7 @@ class _Run:
         """Run what is left."""
         result = self._finish()
         if self._sharded is not None:
-            self._sharded.restore(torch.float32 if self._optimiser.trains_all else self._dtype)
+            self._sharded.restore(self._optimiser.final_dtype)
         return result
 
     def _finish(self) -> TrainResult:
@@ -400,7 +400,7 @@ class _Run:
         if self._keeps_checkpoints and self._saved_step != self._step:
             self._save()
         if self._sharded is not None:
-            self._sharded.restore(torch.float32 if self._optimiser.trains_all else self._dtype)
+            self._sharded.restore(self._optimiser.final_dtype)
         self._fate.is_agreed = True
         raise NumericalError(
             f"Step {self._step + 1}: the loss or its gradient is not a finite number.",

@@ -67,12 +67,40 @@ def _norm(tensors: list[Tensor]) -> Tensor:
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frozen:
+    """A parameter that does not learn, and how it gets its own numbers back.
+
+    Attributes:
+        dtype: In which it came.
+        original: Its numbers, in main memory, where the compute dtype cannot hold them exactly.
+    """
+
+    parameter: nn.Parameter
+    dtype: torch.dtype
+    original: Tensor | None
+
+    @classmethod
+    def rounded(cls, parameter: nn.Parameter, dtype: torch.dtype) -> _Frozen:
+        """Convert a parameter in place."""
+        original = parameter.data
+        parameter.data = original.to(dtype)
+        is_exact = torch.equal(parameter.data.to(original.dtype), original)  # as checkpoints in bfloat16 are
+        return cls(parameter, original.dtype, None if is_exact else original.cpu())
+
+    def restore(self, dtype: torch.dtype) -> None:
+        """Give it its own numbers back, in a format that holds them."""
+        source = self.parameter.data if self.original is None else self.original
+        self.parameter.data = source.to(device=self.parameter.device, dtype=dtype)
+
+
+@final
 class AdamW:
     """AdamW (arXiv 1711.05101) over a model's trainable parameters.
 
     Matrices decay; norms and biases do not. Making one converts the model's parameters to ``compute_dtype`` in place
-    and gives each a zeroed float32 gradient, which :meth:`zero_gradients` clears and nothing replaces. :meth:`close`
-    leaves float32 weights.
+    and gives each that learns a zeroed float32 gradient, which :meth:`zero_gradients` clears and nothing replaces.
+    :meth:`close` leaves float32 weights, frozen ones as they were.
 
     Args:
         model: Whole, or a :class:`~spiritsafe.training.sharding.ShardedModel`'s module.
@@ -105,8 +133,11 @@ class AdamW:
         self.moments = [torch.zeros_like(master) for master in self.masters]
         self.second_moments = [torch.zeros_like(master) for master in self.masters]
         self._steps = [torch.zeros((), device=master.device) for master in self.masters]
-        for frozen in (p for p in model.parameters() if not (p.requires_grad or isinstance(p, DTensor))):
-            frozen.data = frozen.data.to(compute_dtype)
+        frozen = [p for p in model.parameters() if not (p.requires_grad or isinstance(p, DTensor))]
+        self._frozen = [_Frozen.rounded(p, compute_dtype) for p in frozen]
+        # Adapters beside a base that is in half precision itself must stay in its format to compute with it.
+        is_half = bool(frozen) and all(one.dtype == compute_dtype for one in self._frozen)
+        self.final_dtype = compute_dtype if is_half else torch.float32
         for p, master, gradient, copy in zip(self._parameters, self.masters, self.gradients, copies, strict=True):
             p.grad = None
             if not isinstance(p, DTensor):
@@ -115,7 +146,6 @@ class AdamW:
                 _take_float32_gradient(p)
             attach_gradient(p, gradient)
         self._copies = [index for index, copy in enumerate(copies) if copy]
-        self.trains_all = all(p.requires_grad for p in model.parameters())
         self._compute_dtype = compute_dtype
         held = [index for index, master in enumerate(self.masters) if master.numel()]  # a process may have no row
         decayed = [index for index in held if self._parameters[index].dim() >= 2]
@@ -244,14 +274,18 @@ class AdamW:
     def close(self) -> None:
         """Give the memory of gradients and moments back; the model keeps its weights.
 
-        A model that was trained whole takes the masters: rounded to half precision it would lose what many small
-        updates added up. Beside frozen weights (adapters) all stays in the compute dtype.
+        What learnt takes the masters: rounded to half precision it would lose what many small updates added up. What
+        was frozen is again what it was, to the last bit. Only beside frozen weights that came in the compute dtype does
+        all stay in it.
         """
         for p in self._parameters:
             p.grad = None
-        if self.trains_all and self.masters:
+        if self.masters:
             for index in self._copies:
-                self._parameters[index].data = self.masters[index]
+                self._parameters[index].data = self.masters[index].to(self.final_dtype)
+        for one in self._frozen:
+            one.restore(self.final_dtype)
+        self._frozen.clear()
         for tensors in (self.masters, self.gradients, self.moments, self.second_moments):
             tensors.clear()
 

@@ -156,6 +156,38 @@ def test_frozen_parameters_stay_and_a_frozen_model_is_refused() -> None:
         AdamW(network().requires_grad_(False), make(), torch.float32)
 
 
+@pytest.mark.parametrize("came_in", [torch.float32, torch.float16, torch.bfloat16])
+def test_frozen_parameters_end_as_they_came_and_what_learnt_keeps_its_small_updates(came_in: torch.dtype) -> None:
+    """Half precision computes; it must not be what a frozen weight, or an adapter's many small updates, end as."""
+    model = network()
+    model[0].requires_grad_(False).to(came_in)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = AdamW(model, make(compute_dtype="bfloat16"), torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    for seed in range(3):
+        optimiser.zero_gradients()
+        loss_of(model, seed).backward()
+        optimiser.update(1e-5, float(optimiser.gradient_norm()))
+    masters = dict(zip(optimiser.names, [master.clone() for master in optimiser.masters], strict=True))
+    optimiser.close()
+    # a base that came in the compute dtype stays in it, with all that computes beside it
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16 if came_in == torch.bfloat16 else torch.float32}
+    for name, p in model.named_parameters():
+        if name in masters:
+            assert torch.equal(p, masters[name].to(p.dtype))
+        else:
+            assert torch.equal(p, before[name].to(p.dtype))
+    loss_of(model, 0)  # and it computes
+
+
+def test_only_what_half_precision_cannot_hold_is_kept_twice() -> None:
+    model = network()
+    model[0].requires_grad_(False)
+    model[0].weight.data = model[0].weight.data.bfloat16().float()  # as a checkpoint in bfloat16 is loaded
+    optimiser = AdamW(model, make(compute_dtype="bfloat16"), torch.bfloat16)
+    assert [one.original is None for one in optimiser._frozen] == [True, False]
+
+
 def test_close_gives_gradients_and_moments_back() -> None:
     model = network()
     optimiser = AdamW(model, make(), torch.float32)
