@@ -37,11 +37,11 @@ def curve(directory: Path) -> list[dict[str, Any]]:
 
 
 def assert_same_training(found: Path, expected: Path, *, half_precision: bool = False) -> None:
-    """Losses to 2e-6 and weights to 5e-5 of single precision.
+    """Losses and weights to 2e-6 of single precision.
 
-    The processes' sums are the same numbers in another order: float32 rounds them to about 1e-7. Adam divides a
-    gradient by its own size, so where a gradient is nearly zero that rounding moves a weight by a share of the learning
-    rate (here 1e-2 a step). In bfloat16 each block's rounding is 4e-3.
+    The processes' sums are the same numbers in another order: float32 rounds them to about 1e-7, and how depends on the
+    processor. Adam would divide a gradient that is nearly zero by its own size and so make a step of its rounding; the
+    runs' epsilon of 1e-3 leaves steps in proportion to the gradient. In bfloat16 each block's rounding is 4e-3.
     """
     mine, theirs = curve(found), curve(expected)
     assert len(mine) == len(theirs)
@@ -53,15 +53,18 @@ def assert_same_training(found: Path, expected: Path, *, half_precision: bool = 
         assert row["update_ratio"] == pytest.approx(other["update_ratio"], rel=1e-3 if half_precision else 1e-5)
         assert row["changed_share"] == pytest.approx(other["changed_share"], rel=1e-2 if half_precision else 1e-3)
         assert set(row) == set(other)
-        for name in {"ce", "forward_kl", "accuracy"} & set(other):
+        for name in {"ce", "forward_kl"} & set(other):
             assert row[name] == pytest.approx(other[name], rel=1e-2 if half_precision else 1e-5)
+        if "accuracy" in other:  # a count of tokens: bfloat16 turns one or two of those that are nearly tied
+            turned = 2.5 / other["supervised_tokens"] if half_precision else 0.0
+            assert row["accuracy"] == pytest.approx(other["accuracy"], rel=1e-5, abs=turned)
         for name in {"entropy", "policy_loss", "ratio", "clipped_share", "gap", "kl_reference"} & set(other):
             assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6)
     weights, others = torch.load(found / "weights.pt"), torch.load(expected / "weights.pt")
     assert weights.keys() == others.keys()
     for name, weight in weights.items():
         assert weight.dtype == others[name].dtype
-        torch.testing.assert_close(weight, others[name], rtol=0.0, atol=4e-2 if half_precision else 5e-5)
+        torch.testing.assert_close(weight, others[name], rtol=0.0, atol=1e-2 if half_precision else 2e-6)
 
 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
@@ -104,7 +107,7 @@ def test_nan_in_one_process_stops_both_with_the_whole_batch_saved(runs: Path, mo
     # the two good steps were kept, and a healthy repetition ended where the unbroken run does
     weights, others = torch.load(directory / "weights.pt"), torch.load(runs / "tied-traces-one" / "weights.pt")
     for name, weight in others.items():
-        torch.testing.assert_close(weights[name].detach(), weight, rtol=0.0, atol=5e-5)
+        torch.testing.assert_close(weights[name].detach(), weight, rtol=0.0, atol=2e-6)
 
 
 def test_killed_and_resumed_equals_unbroken_bit_for_bit(runs: Path) -> None:
