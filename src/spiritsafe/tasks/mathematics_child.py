@@ -44,7 +44,7 @@ class MathHandler:
 
     def _parse(self, text: str) -> Any:
         """Bare LaTeX needs dollar signs to be seen as LaTeX; prose must not get them, or its letters become symbols."""
-        text = text.strip().rstrip(".,;:!").rstrip()
+        text = text.strip().rstrip(".,;:").rstrip()
         marked = "$" in text or "\\boxed" in text or "\\(" in text or "\\[" in text
         bare = "" if marked or _PROSE.search(text) else f"${text}$"
         for candidate in (bare, text):
