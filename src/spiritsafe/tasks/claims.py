@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, final
 
-from spiritsafe.tasks.extract import final_part, marked_spans
+from spiritsafe.tasks.extract import final_part, marked_spans, rival_mark
 from spiritsafe.tasks.numerals import Decimal, Quantity, quantities, tidy, unlatex, words_value
 
 __all__ = ["Claim", "claimed_text", "claimed_value", "hedges", "read_value", "same_value"]
@@ -42,18 +42,44 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 """The same, of the sentences behind an answer."""
-_REASON = re.compile(r"\W{0,3}\b(?:because|since|as|given|for|which|where|after|by|when|in|at|on|with)\b", re.IGNORECASE)
+_REASON = re.compile(
+    r"\W{0,3}\b(?:because|since|as|given|for|which|where|after|by|when|in|at|on|with)\b", re.IGNORECASE
+)
 _PLAIN_REASON = re.compile(r"\b(?:because|since|given)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|[*_`\"')]*(?:\s|$))")
 _TAIL = re.compile(r"(?:[\s*_`\"')\]}.,:;/-]|[A-Za-z°²³£€]+(?:\^\{?[23]\}?)?)*")
 _LONE_LETTER = re.compile(r"(?<![\w.'])([A-Za-z])(?![\w'])(?!\.[mM]\b)")
 _UNIT_LETTERS = frozenset("mgshlLaCFKVWJN")
-_OPERATOR_BEFORE = re.compile(r"(?:[\d)}\]!]|(?<![A-Za-z])[A-Za-z])[%°]?\s*(?:\*\*|[-+*/^×÷·])\s*[($]*\s*$|[*^×÷·/]\s*[($]*\s*$")
+_OPERATOR_BEFORE = re.compile(
+    r"(?:[\d)}\]!]|(?<![A-Za-z])[A-Za-z])[%°]?\s*(?:\*\*|[-+*/^×÷·])\s*[($]*\s*$|[*^×÷·/]\s*[($]*\s*$"
+)
 _OPERATOR_AFTER = re.compile(r"\s*(?:[-+/^×÷·*]|\b[xX])\s*[-+($]*\s*(?:\d|[A-Za-z]\b(?!\s*[A-Za-z]))")
-_ENUMERATES = re.compile(r"^\s*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bor\b)[\s$€£(*-]*$", re.IGNORECASE)
+_ENUMERATES = re.compile(
+    r"^\s*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bor\b)[\s$€£(*-]*$", re.IGNORECASE
+)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _HAS_MATH = re.compile(r"\\[A-Za-z]+|[\d)}A-Za-z]\s*(?:\^|!)|√|π")
-_FUNCTIONS = frozenset("sin cos tan sec csc cot log ln exp sqrt pi mod frac dfrac tfrac binom choose".split())
+_FUNCTIONS = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "sec",
+        "csc",
+        "cot",
+        "log",
+        "ln",
+        "exp",
+        "sqrt",
+        "pi",
+        "mod",
+        "frac",
+        "dfrac",
+        "tfrac",
+        "binom",
+        "choose",
+    ]
+)
 
 
 @final
@@ -116,22 +142,13 @@ def claimed_value(text: str, decimal: Decimal = "point") -> Claim:
         claim = _read(line, rule, decimal)
         if claim is None:
             continue
-        if _other_mark(text, rule) or re.match(r"\s*(?:[,;|/]|or\b|and\b)[\s$(]*\d", rest, re.IGNORECASE):
+        below = read_value(rest.strip().partition("\n")[0], decimal) if rule == "hashes" else None
+        if below and not same_value(below, claim):
+            return Claim("several", line, rule)
+        if rival_mark(text, rule) or re.match(r"\s*(?:[,;|/]|or\b|and\b)[\s$(]*\d", rest, re.IGNORECASE):
             return Claim("several", line, rule)
         return claim
     return _bold(text, decimal) or _last(text, decimal)
-
-
-def _other_mark(text: str, rule: str) -> bool:
-    """Whether the line of the last mark has another one like it that marks something else."""
-    opening = {"boxed": "\\boxed{", "tag": "<answer>"}.get(rule)
-    if opening is None:
-        return False
-    at = text.casefold().rfind(opening)
-    start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-    line = text[start : end if end >= 0 else len(text)]
-    marked = [span.strip() for found, span in marked_spans(line) if found == rule]
-    return len(set(marked)) > 1
 
 
 def _read(line: str, rule: str, decimal: Decimal) -> Claim | None:
@@ -226,7 +243,7 @@ def _one(part: str, shown: str, rule: str, decimal: Decimal) -> Claim:
 def _is_unit(tail: str) -> bool:
     """Whether what follows a number is its unit, or words that change nothing."""
     match = _TAIL.fullmatch(tail)
-    if not match or re.match(r"\s*[-/.,:;]+\s*[A-Za-z]?\s*$", tail) is None and re.match(r"\s*-\s*[A-Za-z]\b", tail):
+    if not match or (re.match(r"\s*[-/.,:;]+\s*[A-Za-z]?\s*$", tail) is None and re.match(r"\s*-\s*[A-Za-z]\b", tail)):
         return False
     letters = [found[1] for found in _LONE_LETTER.finditer(tail)]
     if any(letter not in _UNIT_LETTERS for letter in letters):
@@ -244,7 +261,11 @@ def _bold(text: str, decimal: Decimal) -> Claim | None:
     paragraph = text.rstrip().rpartition("\n\n")[2]
     for line in reversed(paragraph.splitlines()):
         inside = re.findall(r"\*\*([^*\n]{1,60})\*\*", line)[-8:]
-        read = [claim for each in inside if not re.fullmatch(r"\s*\d+[.)]\s*", each) and (claim := _read(each, "bold", decimal))]
+        read = [
+            claim
+            for each in inside
+            if not re.fullmatch(r"\s*\d+[.)]\s*", each) and (claim := _read(each, "bold", decimal))
+        ]
         values = [claim for claim in read if claim.kind != "none"]
         if not values:
             continue
@@ -294,7 +315,11 @@ def _last_number(plain: str, later: str, decimal: Decimal, *, alone: bool) -> Cl
     before_sign = re.sub(rf"(?:[\s*_`(\[{{]|{_CURRENCY})*$", "", before, flags=re.IGNORECASE)
     if not _comes_alone(before, found, plain, start) or _OPERATOR_AFTER.match(after):
         return several
-    if _equated(before_sign, decimal, last) or re.match(r"\s*=", after) or (before_sign and _OPERATOR_BEFORE.search(before_sign + " ")):
+    if (
+        _equated(before_sign, decimal, last)
+        or re.match(r"\s*=", after)
+        or (before_sign and _OPERATOR_BEFORE.search(before_sign + " "))
+    ):
         return several
     letters = [c[1] for c in _LONE_LETTER.finditer(after[:6]) if c[1] not in _UNIT_LETTERS]
     if letters and re.match(r"\s*[*_`]*[A-Za-z]\b", after):
@@ -345,4 +370,10 @@ def _comes_alone(before: str, found: list[Quantity], plain: str, start: int) -> 
     if hedge is None:
         return True
     # a hedge bounds the number when no verb or equals sign stands between them: "x > 8", "not 8", "at least 8"
-    return bool(re.search(r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b", before[hedge.end() :], re.IGNORECASE))
+    return bool(
+        re.search(
+            r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b",
+            before[hedge.end() :],
+            re.IGNORECASE,
+        )
+    )

@@ -9,6 +9,7 @@ tests/unit/tasks/test_formulas.py``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 
@@ -18,7 +19,10 @@ from spiritsafe.tasks.numerals import unlatex
 __all__ = ["equal_parts", "explodes", "one_formula"]
 
 _MAX_POWER = 12
-"""Of anything but a number: (x+y+z)^12 has 91 terms when it is expanded."""
+"""Of brackets, all of them multiplied: (x+y+z)^12 has 91 terms when it is expanded."""
+_MAX_LETTER_POWER = 60
+_MAX_EXPONENT = 14
+"""Characters: a long product up there is a large number."""
 _MAX_NUMBER_POWER = 1_000
 _MAX_FACTORIAL = 200
 _MAX_DIGITS = 60
@@ -27,18 +31,108 @@ _MAX_LETTERS = 24
 _SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}")
 _SAFE = frozenset(
-    "frac dfrac tfrac cfrac sqrt cdot times div ast left right pi text mathrm mathbf textbf boxed quad qquad displaystyle "
-    "circ degree infty alpha beta gamma delta epsilon varepsilon theta lambda mu nu rho sigma tau phi varphi omega psi chi "
-    "sin cos tan sec csc cot arcsin arccos arctan log ln exp lg pm mp cup cap in emptyset varnothing begin end pmatrix "
-    "bmatrix binom dbinom tbinom choose overline angle mathbb lfloor rfloor lceil rceil lvert rvert vert le leq ge geq lt "
-    "gt ne neq approx to dots ldots cdots".split()
+    [
+        "frac",
+        "dfrac",
+        "tfrac",
+        "cfrac",
+        "sqrt",
+        "cdot",
+        "times",
+        "div",
+        "ast",
+        "left",
+        "right",
+        "pi",
+        "text",
+        "mathrm",
+        "mathbf",
+        "textbf",
+        "boxed",
+        "quad",
+        "qquad",
+        "displaystyle",
+        "circ",
+        "degree",
+        "infty",
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "theta",
+        "lambda",
+        "mu",
+        "nu",
+        "rho",
+        "sigma",
+        "tau",
+        "phi",
+        "varphi",
+        "omega",
+        "psi",
+        "chi",
+        "sin",
+        "cos",
+        "tan",
+        "sec",
+        "csc",
+        "cot",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "log",
+        "ln",
+        "lg",
+        "pm",
+        "mp",
+        "cup",
+        "cap",
+        "in",
+        "emptyset",
+        "varnothing",
+        "begin",
+        "end",
+        "pmatrix",
+        "bmatrix",
+        "binom",
+        "dbinom",
+        "tbinom",
+        "choose",
+        "overline",
+        "angle",
+        "mathbb",
+        "lfloor",
+        "rfloor",
+        "lceil",
+        "rceil",
+        "lvert",
+        "rvert",
+        "vert",
+        "le",
+        "leq",
+        "ge",
+        "geq",
+        "lt",
+        "gt",
+        "ne",
+        "neq",
+        "approx",
+        "to",
+        "dots",
+        "ldots",
+        "cdots",
+    ]
 )
 _FUNCTION = re.compile(r"\\?(?:sin|cos|tan|sec|csc|cot|log|ln|exp|lg|sqrt|arc(?:sin|cos|tan))(?![A-Za-z])")
 _FACTORIAL = re.compile(r"!+")
 _BINOMIAL = re.compile(r"\\[dt]?binom|\\choose")
 _PLAIN_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*(?:\d+|[A-Za-z])\s*\}\s*\{\s*(?:\d+|[A-Za-z])\s*\}")
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
-_LISTS = re.compile(r",(?!\d{3}(?!\d))|;|\\(?:text|mathrm)\s*\{\s*(?:and|or)\s*\}|\\(?:cup|lor|pm|mp|mid)(?![A-Za-z])|±|\|")
+_LISTS = re.compile(
+    r",(?!\d{3}(?!\d))|;|\\(?:text|mathrm)\s*\{\s*(?:and|or)\s*\}|\\(?:cup|lor|pm|mp|mid)(?![A-Za-z])|±|\|"
+)
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*(?:\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\))?")
 _RELATIONS = re.compile(r"[<>≤≥≠:]|\\(?:leq?|geq?|neq?|lt|gt|leqslant|geqslant|in)(?![A-Za-z])")
 
@@ -93,7 +187,8 @@ def _macros(text: str) -> set[str]:
 
 
 _LIMITS = {
-    "a power": _MAX_POWER,
+    "powers of brackets": _MAX_POWER,
+    "a power of a letter": _MAX_LETTER_POWER,
     "a power of a number": _MAX_NUMBER_POWER,
     "powers in powers": 1,
     "many powers": 6,
@@ -101,29 +196,37 @@ _LIMITS = {
     "factorials of more than a number": 0,
     "digits": _MAX_DIGITS,
     "functions": _MAX_FUNCTIONS,
+    "exponentials": 0,
+    "the length of an exponent": _MAX_EXPONENT,
     "letters": _MAX_LETTERS,
 }
 
 
 def _measure(formula: str) -> Counter[str]:
     """How large a formula is, by each of the limits."""
-    size: Counter[str] = Counter({what: 0 for what in _LIMITS})
+    size: Counter[str] = Counter(dict.fromkeys(_LIMITS, 0))
     bare = re.sub(r"\\(?:text|mathrm|textbf|mathbf)\s*\{[^{}]*\}", " ", formula)
     numbers = [int(n[:9]) if len(n) <= 9 else 10**9 for n in re.findall(r"\d+", bare)]
     size["digits"] = max((len(n) for n in re.findall(r"\d+", bare.replace(",", ""))), default=0)
     size["functions"] = len(_FUNCTION.findall(bare))
+    size["exponentials"] = len(re.findall(r"exp(?![A-Za-z])", bare))
+    size["powers of brackets"] = 1
     size["letters"] = len(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", bare)))
     powers = list(_POWER.finditer(bare))
     size["many powers"] = len(powers)
     for power in powers:
         exponent = _group_at(bare, power.end())
         base = bare[: power.start()].rstrip()
-        largest = max((int(n[:9]) for n in re.findall(r"\d+", exponent)), default=0)
+        largest = math.prod(int(n[:9]) for n in re.findall(r"[1-9]\d*", exponent))
+        size["the length of an exponent"] = max(size["the length of an exponent"], len(exponent))
         depth = 1 + (len(_POWER.findall(exponent)) + len(re.findall(r"exp|!|binom", exponent)))
         size["powers in powers"] = max(size["powers in powers"], depth)
         numeric = bool(re.search(r"(?<![A-Za-z\d])\d{1,9}$", base)) and exponent.strip("{}+- ").isdigit()
-        key = "a power of a number" if numeric else "a power"
-        size[key] = max(size[key], largest)
+        if base[-1:] in tuple(")]}|"):
+            size["powers of brackets"] *= largest
+        else:
+            key = "a power of a number" if numeric else "a power of a letter"
+            size[key] = max(size[key], largest)
         if re.match(r"\s*(?:\^|\*\*)", bare[power.end() + len(exponent) :]):
             size["powers in powers"] = max(size["powers in powers"], 2)
     if _FACTORIAL.search(bare) or _BINOMIAL.search(bare):
