@@ -55,31 +55,18 @@ _OPERATOR_BEFORE = re.compile(
 )
 _OPERATOR_AFTER = re.compile(r"\s*(?:[-+/^×÷·*]|\b[xX])\s*[-+($]*\s*(?:\d|[A-Za-z]\b(?!\s*[A-Za-z]))")
 _ENUMERATES = re.compile(
-    r"^\s*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bor\b)[\s$€£(*-]*$", re.IGNORECASE
+    r"^\s*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bof\b)[\s$€£(*-]*$", re.IGNORECASE
+)
+_VERB = re.compile(
+    r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _HAS_MATH = re.compile(r"\\[A-Za-z]+|[\d)}A-Za-z]\s*(?:\^|!)|√|π")
-_FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "sec",
-        "csc",
-        "cot",
-        "log",
-        "ln",
-        "exp",
-        "sqrt",
-        "pi",
-        "mod",
-        "frac",
-        "dfrac",
-        "tfrac",
-        "binom",
-        "choose",
-    ]
-)
+_FUNCTIONS = {
+    "sin", "cos", "tan", "sec", "csc", "cot", "log", "ln", "exp", "sqrt", "pi", "mod", "frac", "dfrac", "tfrac",
+    "binom", "choose",
+}  # fmt: skip
 
 
 @final
@@ -248,11 +235,6 @@ def _is_unit(tail: str) -> bool:
     letters = [found[1] for found in _LONE_LETTER.finditer(tail)]
     if any(letter not in _UNIT_LETTERS for letter in letters):
         return False
-    return words_value_free(tail)
-
-
-def words_value_free(tail: str) -> bool:
-    """No word of a tail is a number."""
     return not any(words_value(word) is not None for word in _WORD.findall(tail))
 
 
@@ -335,9 +317,9 @@ def _equated(before: str, decimal: Decimal, last: Quantity) -> bool:
     left = re.search(r"^(.*[\d%])[*_`)\]}]*\s*[=≈]\s*-?$", before)
     if not left:
         return False
-    other = [*quantities(left[1], decimal)][-1]
-    operand = _OPERATOR_BEFORE.search(left[1][: other.start])
-    return not operand and other.value != last.value
+    others = list(quantities(left[1], decimal))
+    operand = not others or _OPERATOR_BEFORE.search(left[1][: others[-1].start])
+    return not operand and others[-1].value != last.value
 
 
 def _up_to_reason(after: str) -> str:
@@ -362,18 +344,9 @@ def _comes_alone(before: str, found: list[Quantity], plain: str, start: int) -> 
     """Whether nothing in its sentence offers another number beside the last one, or bounds it."""
     if len(found) > 1 and found[-2].start >= start:
         gap = plain[found[-2].end : found[-1].start]
-        if _ENUMERATES.match(gap) or re.search(r"\b(?:or|versus|vs)\b|[|±<>≤≥≠]", gap, re.IGNORECASE):
+        beside = not re.search(r"[A-Za-z=]", gap) and found[-2].value != found[-1].value
+        if beside or _ENUMERATES.match(gap) or re.search(r"\b(?:or|versus|vs)\b|[|±<>≤≥≠]", gap, re.IGNORECASE):
             return False
-    hedge = None
-    for hedge in _HEDGE.finditer(before):
-        pass
-    if hedge is None:
-        return True
+    hedged = [*_HEDGE.finditer(before)]
     # a hedge bounds the number when no verb or equals sign stands between them: "x > 8", "not 8", "at least 8"
-    return bool(
-        re.search(
-            r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b",
-            before[hedge.end() :],
-            re.IGNORECASE,
-        )
-    )
+    return not hedged or bool(_VERB.search(before, hedged[-1].end()))

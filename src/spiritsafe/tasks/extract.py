@@ -85,12 +85,12 @@ _TAKEN_BACK_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _TAKEN_BACK_AFTER = re.compile(
-    r"[)\].:]*\s*(?:is|are|was|seems|looks|would be|must be|can be)?\s*(?:n't|n’t|not\b|wrong|false|incorrect|out\b|excluded|impossible"
-    r"|too\b|cannot)",
+    r"[)\].:]*\s*(?:is|are|was|seems|looks|would be|must be|can be)?\s*(?:n't|n’t|not\b|wrong|false|incorrect|out\b"
+    r"|excluded|impossible|too\b|cannot)",
     re.IGNORECASE,
 )
 _NAMES_CHOICE = re.compile(
-    r"(?:\b(?:option|choice|answer|letter|is|be|it's|choose|chose|pick|select|with|say|means|therefore|thus|so|correct)|[:=])"
+    r"(?:\b(?:option|choice|answer|letter|is|be|it's|choose|chose|pick|select|with|say|means|therefore|thus|so|correct|but)|[:=])"
     r"[\s:(\[]*$",
     re.IGNORECASE,
 )
@@ -394,9 +394,15 @@ class _Letters:
         found, denied = [], False
         for match in self.mention.finditer(line):
             letter = (match[1] or match[2]).upper()
-            if _TAKEN_BACK_BEFORE.search(line[: match.start()]) or _TAKEN_BACK_AFTER.match(line[match.end() :]):
+            before = line[: match.start()]
+            if _TAKEN_BACK_BEFORE.search(before) or _TAKEN_BACK_AFTER.match(line[match.end() :]):
                 denied = True
-            elif bare or match[1] or _NAMES_CHOICE.search(line[: match.start()]) or not line[: match.start()].strip("([ "):
+            elif (
+                bare
+                or match[1]
+                or _NAMES_CHOICE.search(line[: match.start()])
+                or not line[: match.start()].strip("([ ")
+            ):
                 found.append(letter)
             else:
                 return ""

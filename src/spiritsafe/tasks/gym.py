@@ -78,9 +78,9 @@ def answer_candidates(text: str, gold: str) -> list[str]:
         base = [raw, "\n".join(lines[-num_lines:])] if len(lines) > num_lines else [raw]
     else:
         base = [raw.strip().rpartition("\n")[2]]
-    if (num_lines == 1 or marked) and not _HEDGES.search(gold):
-        if _HEDGES.search("\n".join(base[0].strip().split("\n")[: num_lines + 1])):
-            return []
+    beginning = "\n".join(base[0].strip().split("\n")[: num_lines + 1])
+    if (num_lines == 1 or marked) and not _HEDGES.search(gold) and _HEDGES.search(beginning):
+        return []
     return _unique([variant for one in base for variant in _variants(one)])
 
 

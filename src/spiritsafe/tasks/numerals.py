@@ -1,8 +1,9 @@
 r"""Reads numbers as people write them: digits in five groupings, fractions, powers of ten, magnitudes, words.
 
 In: text that went through :func:`tidy`, and which mark is the decimal one. Out: every :class:`Quantity` in it, with
-its exact value; or with none, where what stands there fits no convention or has more glued to it than a number has. What
-is read as what stands in ``docs/grading.md``, whose table is the test: ``pytest tests/unit/tasks/test_numerals.py``.
+its exact value; or with none, where what stands there fits no convention or has more glued to it than a number has.
+``docs/grading.md`` says what is read as what, and its tables are tests. Exercised by ``pytest
+tests/unit/tasks/test_numerals.py``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ _SCIENTIFIC = re.compile(
 )
 _PERCENT = re.compile(r"\s{0,3}(?:%|percent\b|per cent\b)", re.IGNORECASE)
 _NUMBER = re.compile(
-    r"(?<![\w^\\])(?<!\d[.,'])(?:"
+    r"(?<![\w^\\])(?<!\d[.,'/])(?:"
     r"(?P<whole>\d+) {1,3}(?:and )?(?P<num>\d+)/(?P<den>\d+)(?![/\d])"
     r"|(?P<blob>[1-9]\d{0,2}(?: \d{3})++(?!\d)(?:[.,]\d++)?+|[.,]?\d++(?:[.,']\d++)*+)(?:\s?/\s?(?P<over>\d++)(?!/))?+"
     r")"
@@ -75,37 +76,15 @@ _GLUED = re.compile(
 )
 _MORE = re.compile(r"[\w^!_]|[.,':]\d|\s{0,2}(?:\*\*|\^)\s{0,2}[\d{(]|\{?\s{0,2}\\(?!\$|boxed)[A-Za-z]|/\d|√|π|:")
 
-_ONES = dict(
-    zip(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ],
-        range(20),
-        strict=True,
-    )
-)
-_TENS = dict(
-    zip(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], range(20, 100, 10), strict=True)
-)
+_ONES = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_JOINS = ("and", "hundred", "thousand", "million", "billion", "trillion", "lakh", "crore")
 _HAN = {**{c: n for n, c in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2, "兩": 2}
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
 _HAN_LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
@@ -225,9 +204,6 @@ def words_value(text: str) -> Fraction | None:
             return None
         before = word
     return None if before in ("a", "and") else Fraction(total + current)
-
-
-_JOINS = ("and", "hundred", "thousand", "million", "billion", "trillion", "lakh", "crore")
 
 
 def _han_value(text: str) -> Fraction | None:
