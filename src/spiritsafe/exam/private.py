@@ -30,9 +30,8 @@ from spiritsafe.core.records import Message, Problem, Record, Verdict
 from spiritsafe.exam.recordfile import read_file
 from spiritsafe.ledger import KeyPair, verify_signature
 from spiritsafe.tasks import Draft, Task, Verifier, load_task
-from spiritsafe.tasks.arith import NumberVerifier
 from spiritsafe.tasks.choice import LetterVerifier
-from spiritsafe.tasks.mathematics import MathVerifier
+from spiritsafe.tasks.mathematics import MathVerifier, ValueVerifier
 from spiritsafe.tasks.spec import canonical_name, parse_spec
 
 __all__ = ["PRIVATE", "PrivateRow", "PrivateTask", "count_signoffs", "load_private", "sign_off"]
@@ -43,7 +42,7 @@ PRIVATE = "private"
 _GRADERS: Mapping[str, Callable[[], Verifier]] = {
     "math": MathVerifier,
     "choice": LetterVerifier,
-    "number": NumberVerifier,
+    "number": ValueVerifier,
 }
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HINTS = {"choice": "\nEnd with #### and the letter.", "number": "\nEnd with #### and the number."}

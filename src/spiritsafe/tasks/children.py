@@ -153,8 +153,8 @@ class ChildPool:
         self._lock = threading.Lock()
         self._inline: dict[str, Callable[[Any], Any]] | None = None
 
-    def call(self, handler: Handler, payload: Any) -> Any:
-        """The handler's value for a payload.
+    def call(self, handler: Handler, payload: Any, *, cpu_s: int | None = None) -> Any:
+        """The handler's value for a payload; ``cpu_s`` lowers the limit for this call.
 
         Raises:
             ChildFailure: It raised, took too long or died.
@@ -174,7 +174,7 @@ class ChildPool:
                     load = {"load": handler.key, "module": handler.module, "attribute": handler.attribute}
                     _value(child.ask({**load, "arguments": handler.arguments}, _STARTUP_S))
                     child.loaded.add(handler.key)
-                limits = {"cpu_s": self._cpu_s, "wall_s": self._wall_s}
+                limits = {"cpu_s": min(self._cpu_s, cpu_s or self._cpu_s), "wall_s": self._wall_s}
                 reply = child.ask({"call": handler.key, "payload": payload, **limits}, self._wall_s)
                 healthy = not reply.get("leave")
                 return _value(reply)

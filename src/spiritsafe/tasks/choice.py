@@ -51,7 +51,7 @@ class LetterVerifier(Verifier):
     """Compares the letter that the text commits to with the gold letter."""
 
     name = "choice.letter"
-    version = "1"
+    version = "2"
     isolated = False
 
     def judge(self, problem: Problem, text: str) -> Verdict:
@@ -114,6 +114,12 @@ class ChoiceTask(Task):
             raise TaskError(
                 f"{where}: the answer {answer!r} is none of its {len(options)} choices.",
                 hint="Give an index from 0, a letter, or the wording of a choice.",
+            )
+        folded = [" ".join(normalise(option).casefold().split()) for option in options]
+        if folded.count(folded[position]) > 1:
+            raise TaskError(
+                f"{where}: two of its choices have the wording of the answer, so two letters are right.",
+                hint="Change one of the two, or leave the row out.",
             )
         return str(question).strip(), options, letters[position]
 

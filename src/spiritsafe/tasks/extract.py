@@ -24,6 +24,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, final
 
@@ -35,6 +36,8 @@ __all__ = [
     "marked_spans",
     "normalise",
     "parse_number",
+    "plain_number",
+    "rival_mark",
     "visible",
 ]
 
@@ -42,6 +45,7 @@ AnswerKind = Literal["number", "expression", "letter", "text"]
 
 _WINDOW = 20_000
 """Characters of a completion that are looked at, from its end: bounds the time of every rule below."""
+_MAX_MARKS = 30
 _MAX_DIGITS = 100
 _MAX_MARKERS = 8
 """Markers of one kind that are looked at, from the last: a text of markers only must not cost quadratic time."""
@@ -74,6 +78,23 @@ _ANSWER_IS = re.compile(r"\banswer\b[^\n.=:]{0,40}?(?:\bis\b|=|:)[ \t]*(?:[*_`]{
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _UNIT_TAIL = re.compile(r"(?:\s*[A-Za-z%°]+)?\s*")
 _EXPRESSION = re.compile(r"[-+*/() \d]++")
+_BECAUSE = re.compile(r"\b(?:because|since|given that|for the reason)\b", re.IGNORECASE)
+_TAKEN_BACK_BEFORE = re.compile(
+    r"(?:\b(?:not|never|neither|nor|rather than|instead of|unlike|except|cannot be|excludes?|rules? out)|n't(?: be)?)\b"
+    r"[\s(\[]*(?:the |option |choice |answer |letter )*[(\[\s]*$",
+    re.IGNORECASE,
+)
+_TAKEN_BACK_AFTER = re.compile(
+    r"[)\].:]*\s*(?:is|are|was|seems|looks|would be|must be|can be)?\s*(?:n't|n’t|not\b|wrong|false|incorrect|out\b"
+    r"|excluded|impossible|too\b|cannot)",
+    re.IGNORECASE,
+)
+_NAMES_CHOICE = re.compile(
+    r"(?:\b(?:option|choice|answer|letter|is|be|it's|choose|chose|pick|select|with|say|means|therefore|thus|so|correct|but)|[:=])"
+    r"[\s:(\[]*$",
+    re.IGNORECASE,
+)
+_MAX_LINES = 200
 _LATEX = (
     (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}"), r"\1/\2"),
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}"), r" \1 "),
@@ -116,7 +137,25 @@ def normalise(text: str) -> str:
     Superscripts become ``^2``. Only the last 20,000 characters are kept. Idempotent.
     """
     text = visible(text[-_WINDOW:]).translate(_SUPERSCRIPTS).replace("\r\n", "\n")
-    return unicodedata.normalize("NFKC", text).translate(_AFTER_NFKC)[-_WINDOW:]
+    if text.isascii():
+        return text.translate(_AFTER_NFKC)
+    text = unicodedata.normalize("NFKC", _few_marks(text)).translate(_AFTER_NFKC)
+    return _few_marks(text)[-_WINDOW:]
+
+
+def _few_marks(text: str) -> str:
+    """The text with at most 30 combining marks in a row, as in Unicode's stream-safe form: NFKC sorts them, slowly."""
+    kept, run = [], 0
+    for character in text:
+        run = run + 1 if not character.isascii() and _is_mark(character) else 0
+        if run <= _MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_mark(character: str) -> bool:
+    return all(unicodedata.combining(part) for part in unicodedata.normalize("NFKD", character))
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -167,7 +206,8 @@ def _numbers(text: str) -> Iterator[_Number]:
         yield _Number(start, match.end(), value, written, is_operand, bool(_OPERATOR_AFTER.match(text, match.end())))
 
 
-def _plain(value: Fraction) -> str:
+def plain_number(value: Fraction) -> str:
+    """A value as a whole number, a finite decimal or a fraction."""
     if value.denominator == 1:
         return str(value.numerator)
     rest = value.denominator
@@ -215,7 +255,7 @@ def _claimed_number(span: str, rule: str) -> Extracted | None:
         return Extracted("", _NOTHING)
     tail = span[chosen.end :].partition("\n")[0].strip(" \t\n.*_`$)]}\\")
     complete = bool(_UNIT_TAIL.fullmatch(tail))
-    return Extracted(_plain(chosen.value), rule, chosen.value, complete=complete, written=chosen.written)
+    return Extracted(plain_number(chosen.value), rule, chosen.value, complete=complete, written=chosen.written)
 
 
 def _extract_number(text: str) -> Extracted | None:
@@ -233,11 +273,11 @@ def _extract_number(text: str) -> Extracted | None:
     if not numbers or numbers[-1].is_operand:
         return None
     last, alone = numbers[-1], len(numbers) == 1
-    return Extracted(_plain(last.value), "last", last.value, complete=alone, written=last.written)
+    return Extracted(plain_number(last.value), "last", last.value, complete=alone, written=last.written)
 
 
-def _boxed(text: str) -> Iterator[str]:
-    r"""Contents of ``\boxed{…}``, last first, braces balanced."""
+def _boxed_at(text: str) -> Iterator[tuple[int, int]]:
+    r"""Where the contents of ``\boxed{…}`` stand, last first, braces balanced."""
     end = len(text)
     for _ in range(_MAX_MARKERS):
         if (start := text.rfind("\\boxed{", 0, end)) < 0:
@@ -247,7 +287,7 @@ def _boxed(text: str) -> Iterator[str]:
             depth += {"{": 1, "}": -1}.get(text[position], 0)
             position += 1
         if not depth:
-            yield text[start + len("\\boxed{") : position - 1]
+            yield start + len("\\boxed{"), position - 1
         end = start
 
 
@@ -270,8 +310,8 @@ def marked_spans(text: str) -> Iterator[tuple[str, str]]:
     """
     for match in _last_matches(_HASHES, text):
         yield "hashes", text[match.end() :]
-    for span in _boxed(text):
-        yield "boxed", span
+    for start, end in _boxed_at(text):
+        yield "boxed", text[start:end]
     tags = list(_TAG.finditer(text))
     pairs = [(a, b) for a, b in pairwise(tags) if not a[1] and b[1]]
     for opened, closed in pairs[: -_MAX_MARKERS - 1 : -1]:
@@ -311,38 +351,100 @@ def _extract_expression(text: str) -> Extracted | None:
     return None
 
 
-def _extract_letter(text: str, choices: Sequence[str]) -> Extracted | None:
-    letters = "".join(chr(ord("A") + i) for i in range(len(choices)))
-    head = re.compile(rf"[\s*_`$(\[\\\"']*(?:\\text\{{)?([{letters}])(?![A-Za-z0-9'])")
-    alone = re.compile(rf"[\s*_`$(\[\"']*([{letters}{letters.lower()}])[\s*_`$)\].:,\"']*")
-    worded = {
-        normalise(choice).strip().strip(".").casefold(): letter for choice, letter in zip(choices, letters, strict=True)
-    }
+def rival_mark(text: str, rule: str) -> bool:
+    """Whether the last box or answer tag has another one before it on its line that marks something else."""
+    if rule == "boxed":
+        spans = list(_boxed_at(text))[:2][::-1]
+    elif rule == "tag":
+        spans = [(a.end(), b.start()) for a, b in pairwise(_TAG.finditer(text)) if not a[1] and b[1]][-2:]
+    else:
+        return False
+    if len(spans) < 2:
+        return False
+    (first, first_end), (last, last_end) = spans
+    same = text[first:first_end].strip() == text[last:last_end].strip()
+    return not same and "\n" not in text[first_end:last]
 
-    def claimed(span: str, rule: str) -> Extracted | None:
-        line = span.strip().partition("\n")[0]
-        if match := alone.fullmatch(line) or head.match(line):
-            return Extracted(match[1].upper(), rule)
-        letter = worded.get(line.strip(" *_`\"'").strip(".").casefold())
+
+@final
+class _Letters:
+    """The letters that a line names: all of them, and those that it does not take back."""
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.letters = letters = "".join(chr(ord("A") + i) for i in range(len(choices)))
+        worded = [normalise(choice).strip().strip(".").casefold() for choice in choices]
+        # two choices of one wording: the wording names neither
+        self.worded = {words: letters[i] for i, words in enumerate(worded) if worded.count(words) == 1}
+        self.wordings = dict(zip(letters, worded, strict=True))
+        self.alone = re.compile(rf"[\s*_`$(\[\"']*([{letters}{letters.lower()}])[\s*_`$)\].:,\"'}}]*")
+        # "A dog" has an article, "A is right" and "(A)" have a choice
+        self.mention = re.compile(
+            rf"(?<![A-Za-z0-9'\\])(?:[(\[]([{letters.lower()}])[)\]]|([{letters}])(?![A-Za-z0-9'])"
+            r"(?!(?<=A) (?!(?:is|or|and|because|but|since|as|seems|must|was|nor|not)\b)[a-z]))"
+        )
+
+    def named(self, line: str, *, bare: bool = True) -> str | None:
+        """The one letter that a line names; "" when it names several or takes the only one back; None without any."""
+        line = line.strip().replace("\\text{", " ").replace("\\mathrm{", " ")[:_MAX_CLAIM]
+        if match := self.alone.fullmatch(line):
+            return match[1].upper()
+        if letter := self.worded.get(line.strip(" *_`\"'").strip(".").casefold()):
+            return letter
+        line = _BECAUSE.split(line, maxsplit=1)[0].replace("*", "")
+        found, denied = [], False
+        for match in self.mention.finditer(line):
+            letter = (match[1] or match[2]).upper()
+            before = line[: match.start()]
+            if _TAKEN_BACK_BEFORE.search(before) or _TAKEN_BACK_AFTER.match(line[match.end() :]):
+                denied = True
+            elif (
+                bare
+                or match[1]
+                or _NAMES_CHOICE.search(line[: match.start()])
+                or not line[: match.start()].strip("([ ")
+            ):
+                found.append(letter)
+            else:
+                return ""
+            rest = line[match.end() :].lstrip(" ).]:-").casefold()
+            if len(found) == 1 and self.wordings[letter] and rest.startswith(self.wordings[letter]):
+                tail = rest[len(self.wordings[letter]) :]  # "B) vitamin C": the C is the wording's
+                return "" if any(other != letter for other in self._letters_in(tail.upper())) else letter
+        if not found:
+            return "" if denied else None
+        return found[0] if len(set(found)) == 1 else ""
+
+    def _letters_in(self, text: str) -> list[str]:
+        return re.findall(rf"(?<![A-Z0-9'])([{self.letters}])(?![A-Z0-9'])", text)
+
+
+def _extract_letter(text: str, choices: Sequence[str]) -> Extracted | None:
+    letters = _Letters(choices)
+
+    def found(letter: str, rule: str) -> Extracted | None:
         return Extracted(letter, rule) if letter else None
 
     for rule, span in marked_spans(text):
-        if found := claimed(span, rule):
-            return found
+        line, _, rest = span.strip().partition("\n")
+        letter = letters.named(line)
+        if letter is not None:
+            rival = rival_mark(text, rule) or re.match(r"\s*(?:or\b|[/|,])", rest, re.IGNORECASE)
+            return None if rival else found(letter, rule)
     paragraph = text.rstrip().rpartition("\n\n")[2]
-    for match in _last_matches(_BOLD, paragraph):
-        if found := claimed(match[1], "bold"):
-            return found
+    for line in reversed(paragraph.splitlines()):
+        bold = {letter for inner in _BOLD.findall(line)[-_MAX_MARKERS:] if (letter := letters.named(inner)) is not None}
+        if bold:
+            around = letters.named(line)
+            return found(bold.pop(), "bold") if len(bold) == 1 and around != "" else None
     lines = [line for line in text.splitlines() if line.strip()]
-    for line in lines[-1:]:
-        # a letter that opens a sentence is an article ("A dog"), so here it needs its bracket, dot or solitude
-        opened = re.match(rf"[\s*_`(\[]*([{letters}])[).:\]]", line)
-        if own := alone.fullmatch(line) or opened:
-            return Extracted(own[1].upper(), "last")
-        if letter := worded.get(line.strip(" *_`\"'").strip(".").casefold()):
-            return Extracted(letter, "last")
-    named = re.findall(rf"\b(?:option|choice|answer)\s*\(?([{letters}])\b", text, re.IGNORECASE)
-    return Extracted(named[-1].upper(), "last") if named else None
+    for line in reversed(lines):
+        # a letter that opens a sentence is an article ("A dog"), so here it needs a bracket, a dot or a word before it
+        letter = letters.named(line, bare=False)
+        if letter is not None:
+            return found(letter, "last")
+        if line is not lines[-1] and len(lines) > _MAX_LINES:
+            break
+    return None
 
 
 def extract_answer(text: str, kind: AnswerKind, *, choices: Sequence[str] = ()) -> Extracted | None:

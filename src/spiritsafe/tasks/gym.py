@@ -20,16 +20,29 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.children import ChildFailure, ChildPool, Handler, shared_pool
-from spiritsafe.tasks.extract import extract_answer, final_part, marked_spans, normalise, parse_number, visible
-from spiritsafe.tasks.gym_families import FAMILIES, REFUSED, REVISIONS
+from spiritsafe.tasks.claims import claimed_value
+from spiritsafe.tasks.extract import (
+    extract_answer,
+    final_part,
+    marked_spans,
+    normalise,
+    parse_number,
+    plain_number,
+    rival_mark,
+    visible,
+)
+from spiritsafe.tasks.gym_families import FAMILIES, REFUSED, REVISION, REVISIONS
 from spiritsafe.tasks.spec import TaskSpec, canonical_name, check_keys, nearest
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
 __all__ = ["GymTask", "GymVerifier", "answer_candidates", "build", "describe"]
 
-_FULL = 1.0 - 1e-9
+_FULL = 1.0
+"""Not a hair less: some scorers add shares of a right beginning up to 0.9999999999999999 and let anything follow."""
 _MAX_FAILURES = 50
 _LIST_SEPARATOR = ","
+_HEDGES = re.compile(r"\b(?:or|either|neither|not|wrong|incorrect|maybe|perhaps)\b|n't\b", re.IGNORECASE)
+"""What an answer may only say where the gold says it, too: some scorers read past the words around an answer."""
 _FENCE = re.compile(r"```[a-z]*\n(.*?)\n?```", re.DOTALL)
 
 
@@ -38,16 +51,22 @@ def answer_candidates(text: str, gold: str) -> list[str]:
 
     A gold that is a number asks for the number; any other for the last code block, else for what is marked, else for
     the last line (for everything, when the gold has several lines). Spellings differ in spacing, Unicode form and
-    quotes only.
+    quotes only. A text that offers two answers, or takes one back, has none.
     """
     raw = final_part(text[-20_000:].replace("\r\n", "\n"))
     if not raw.strip():
         return []
     if parse_number(gold) is not None:
-        number = extract_answer(text, "number")
+        claim, number = claimed_value(text), extract_answer(text, "number")
+        if claim.value is None:
+            return []
+        if number is None or number.value != claim.value:
+            return [plain_number(claim.value)]
         # as it is written, not as a value: "simplify 16/2" is not solved by 16/2
-        return [] if number is None else _unique([number.written, number.written.replace(",", "")])
-    marked = next((span for _, span in marked_spans(raw) if span.strip()), None)
+        return _unique([number.written, number.written.replace(",", "")])
+    rule, marked = next(((rule, span) for rule, span in marked_spans(raw) if span.strip()), ("", None))
+    if rival_mark(raw, rule):
+        return []
     fenced = _FENCE.findall(raw if marked is None else marked)
     num_lines = len(gold.strip().split("\n"))
     if fenced:
@@ -59,6 +78,9 @@ def answer_candidates(text: str, gold: str) -> list[str]:
         base = [raw, "\n".join(lines[-num_lines:])] if len(lines) > num_lines else [raw]
     else:
         base = [raw.strip().rpartition("\n")[2]]
+    beginning = "\n".join(base[0].strip().split("\n")[: num_lines + 1])
+    if (num_lines == 1 or marked) and not _HEDGES.search(gold) and _HEDGES.search(beginning):
+        return []
     return _unique([variant for one in base for variant in _variants(one)])
 
 
@@ -82,7 +104,7 @@ class GymVerifier(Verifier):
     def __init__(self, handler: Handler, library: str, pool: ChildPool) -> None:
         family = handler.arguments["name"]
         self.name = f"gym.{family}"
-        self.version = f"{REVISIONS.get(family, 1)}+{library}"
+        self.version = f"{REVISIONS.get(family, REVISION)}+{library}"
         self._handler = handler
         self._pool = pool
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["EVALUATING", "FAMILIES", "REFUSED", "REVISIONS"]
+__all__ = ["EVALUATING", "FAMILIES", "REFUSED", "REVISION", "REVISIONS"]
 
 FAMILIES: dict[str, str] = {
     "ab": "rewrite A::B token strings",
@@ -155,6 +155,7 @@ EVALUATING: dict[str, re.Pattern[str]] = {
 """Families whose ``score_answer`` passes the model's text to ``eval`` or to sympy's ``parse_expr``, which is the same.
 Only text that these patterns match gets there: no attribute, and no call except to a few functions."""
 
-REVISIONS: dict[str, int] = {"countdown": 2}
-"""Which revision of our wrapping a family's verdicts come from, where that is not the first: part of the verifier's
+REVISION = 2
+REVISIONS: dict[str, int] = {"countdown": 3}
+"""Which revision of our wrapping a family's verdicts come from, where that is not ``REVISION``: part of the verifier's
 version."""

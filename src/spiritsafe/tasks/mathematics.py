@@ -4,8 +4,9 @@ In: ``math:path/to/file.jsonl`` or ``math:org/name?config=main&split=train``. Ou
 ``#### N`` and MATH's ``\boxed{…}`` are understood: what stands there is the gold, the text around it the worked
 solution.
 
-Plain numbers are compared inline. Everything else goes to math-verify in a child process, because its own time limit
-works on the main thread only.
+A text is judged by the one thing that it claims. Where the gold is a value and the text claims a value, they are
+compared exactly, inline, and nothing else is asked. One formula goes to math-verify in a child process, because its own
+time limit works on the main thread only. ``docs/grading.md`` has the accepted forms.
 """
 
 from __future__ import annotations
@@ -13,23 +14,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any, final
+from typing import Annotated, Any, Literal, final
+
+from pydantic import BeforeValidator
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.core.records import Message, Problem, Verdict
+from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.children import ChildFailure, ChildPool, Handler, shared_pool
+from spiritsafe.tasks.claims import Claim, claimed_text, claimed_value, read_value, same_value
 from spiritsafe.tasks.datafile import DataSource, is_hub_name
-from spiritsafe.tasks.extract import extract_answer, marked_spans, normalise, parse_number
+from spiritsafe.tasks.extract import marked_spans, normalise
+from spiritsafe.tasks.formulas import equal_parts, one_formula
+from spiritsafe.tasks.numerals import Decimal, tidy
 from spiritsafe.tasks.spec import Knobs, TaskSpec, canonical_name, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
-__all__ = ["MathKnobs", "MathTask", "MathVerifier", "build", "gold_and_solution"]
+__all__ = ["MathKnobs", "MathTask", "MathVerifier", "ValueVerifier", "build", "gold_and_solution"]
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _HINT = "\nEnd with #### and the final answer."
 _MAX_SPAN = 400
 """A final answer is short; math-verify's time grows with what it is given."""
+_CPU_S = 4
+"""Of one comparison. What could explode is refused from its text; this is for what that rule does not foresee."""
+_NO_VALUE = {
+    "several": "the text claims several values, bounds one or takes it back",
+    "formula": "what the text claims is no plain value",
+}
 
 
 class MathKnobs(Knobs):
@@ -42,6 +54,7 @@ class MathKnobs(Knobs):
         exam: Another file (or split name, for a Hugging Face data set) that exam problems come from.
         config: Configuration of a Hugging Face data set.
         split: Split of a Hugging Face data set; "train" when left out.
+        decimal: "comma" where gold and answers are written as 1.234,5; "point", or left out, for 1,234.5.
         hint: Tell the model how to mark its answer.
         sha256: Digest of the data; filled in when left out, checked when given.
         exam_sha256: The same for the exam file.
@@ -53,6 +66,7 @@ class MathKnobs(Knobs):
     exam: str = ""
     config: str = ""
     split: str = ""
+    decimal: Annotated[Literal["", "comma"], BeforeValidator(lambda value: "" if value == "point" else value)] = ""
     hint: bool = True
     sha256: str = ""
     exam_sha256: str = ""
@@ -75,45 +89,74 @@ def gold_and_solution(answer: str) -> tuple[str, str | None]:
 
 @final
 class MathVerifier(Verifier):
-    """Numbers inline, everything else by math-verify in a child."""
+    """Judges the one claim of a text: a value exactly and inline, one formula by math-verify in a child.
+
+    Args:
+        pool: Where math-verify runs.
+        decimal: Which mark is the decimal one, in gold and answers.
+    """
 
     name = "math.value"
-    version = "1"
     isolated = True
 
-    def __init__(self, pool: ChildPool | None = None) -> None:
+    def __init__(self, pool: ChildPool | None = None, *, decimal: Decimal = "point") -> None:
+        self.version = "2" if decimal == "point" else f"2+{decimal}"
+        self._decimal: Decimal = decimal
         self._pool = pool or shared_pool()
         self._handler = Handler("spiritsafe.tasks.mathematics_child", "MathHandler")
 
     def judge(self, problem: Problem, text: str) -> Verdict:
-        """Compare the answer that the text commits to with the gold."""
+        """Compare what the text claims with the gold."""
         gold = str(problem.facts["answer"])
-        value = parse_number(gold.strip("$ "))
-        claimed = extract_answer(text, "text")
-        if claimed is None:
-            return self.verdict("unparsed", reason="no answer in the text")
-        if value is not None:
-            number = extract_answer(text, "number")
-            if number is not None and number.value == value:
-                return self.verdict("correct", answer=number.text, reason=f"found by rule: {number.rule}")
-            if number is not None and (number.complete or claimed.rule == "whole"):
-                return self.verdict("wrong", answer=number.text, reason=f"found by rule: {number.rule}")
-            if claimed.rule == "whole":
-                return self.verdict("unparsed", reason="no number that the text commits to")
-        span = _last_line(claimed.text) if claimed.rule == "whole" else claimed.text.partition("\n")[0]
-        span = span.strip()[-_MAX_SPAN:]
-        if _same_words(span, gold):
-            return self.verdict("correct", answer=span, reason="same words as the gold")
-        try:
-            status = self._pool.call(self._handler, {"gold": gold, "answer": span})
-        except ChildFailure as failure:
-            return self.verdict("unscored", answer=span, reason=f"math-verify: {failure}")
-        reason = "math-verify finds no mathematics in the answer" if status == "unparsed" else "compared by math-verify"
-        return self.verdict(status, answer=span, reason=reason)
+        value = read_value(tidy(gold), self._decimal)
+        if value is None:
+            _, line = claimed_text(text)
+            if not line:
+                return self.verdict("unparsed", reason="no answer in the text")
+            if _same_words(line, gold):
+                return self.verdict("correct", answer=line[:_MAX_SPAN], reason="same words as the gold")
+            return self._judge_formula(line, gold)
+        claim = claimed_value(text, self._decimal)
+        if claim.kind == "formula":
+            return self._judge_formula(claim.text, str(value.value))
+        return judged_value(self, value, claim)
+
+    def _judge_formula(self, line: str, gold: str) -> Verdict:
+        shown = line[:_MAX_SPAN]
+        formula, why_not = one_formula(line, gold) if len(line) <= _MAX_SPAN else (None, "too long for an answer")
+        if formula is None:
+            return self.verdict("unparsed", answer=shown, reason=why_not)
+        statuses = []
+        for part in equal_parts(formula, gold):
+            try:
+                statuses.append(self._pool.call(self._handler, {"gold": gold, "answer": part}, cpu_s=_CPU_S))
+            except ChildFailure as failure:
+                return self.verdict("unscored", answer=shown, reason=f"math-verify: {failure}")
+        if statuses[-1] == "unparsed":
+            return self.verdict("unparsed", answer=shown, reason="math-verify finds no mathematics in the answer")
+        if statuses[-1] == "correct" and set(statuses) != {"correct"}:
+            return self.verdict("unparsed", answer=shown, reason="its sides are not equal")
+        return self.verdict(statuses[-1], answer=shown, reason="compared by math-verify")
 
 
-def _last_line(text: str) -> str:
-    return text.rstrip().rpartition("\n")[2]
+@final
+class ValueVerifier(Verifier):
+    """Compares the one value that a text claims with a gold that is a value; evaluates nothing."""
+
+    name = "number.value"
+    version = "1"
+    isolated = False
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        """Inline: bounded by the length of the text.
+
+        Raises:
+            ValueError: The gold is no value.
+        """
+        gold = read_value(tidy(str(problem.facts["answer"])))
+        if gold is None:
+            raise ValueError("the gold answer is no number")
+        return judged_value(self, gold, claimed_value(text))
 
 
 def _same_words(left: str, right: str) -> bool:
@@ -121,6 +164,15 @@ def _same_words(left: str, right: str) -> bool:
         return " ".join(normalise(text).strip().strip("$*`. ").casefold().split())
 
     return bool(plain(left)) and plain(left) == plain(right)
+
+
+def judged_value(verifier: Verifier, gold: Claim, claim: Claim) -> Verdict:
+    """The verdict on a claim where the gold is a value: only a complete value can be right."""
+    if claim.kind != "value":
+        reason = _NO_VALUE.get(claim.kind, "no answer in the text")
+        return verifier.verdict("unparsed", answer=claim.text or None, reason=reason)
+    status: Status = "correct" if same_value(gold, claim) else "wrong"
+    return verifier.verdict(status, answer=claim.text, reason=f"found by rule: {claim.rule}")
 
 
 @final
@@ -144,7 +196,8 @@ class MathTask(Task):
                 else DataSource(knobs.exam, sha256=knobs.exam_sha256)
             )
             values["exam_sha256"] = self._exam.digest()
-        super().__init__(name=canonical_name("math", location, values), version="1", verifier=MathVerifier(pool))
+        verifier = MathVerifier(pool, decimal=knobs.decimal or "point")
+        super().__init__(name=canonical_name("math", location, values), version="1", verifier=verifier)
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
         source = self._exam if exam else self._study

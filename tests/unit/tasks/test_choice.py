@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Problem
+from spiritsafe.tasks.choice import LetterVerifier
 from spiritsafe.tasks.registry import load_task
 
 ROWS = [
@@ -56,8 +58,18 @@ def test_order_of_choices_is_not_part_of_the_problem(tmp_path: Path) -> None:
         {"question": "q", "choices": ["a", "b"], "answer": 2},
         {"question": "q", "choices": ["a", "b"], "answer": True},
         {"question": "q", "choices": ["a", "b"]},
+        {"question": "q", "choices": ["a", "A ", "b"], "answer": 0},
     ],
 )
 def test_bad_rows(tmp_path: Path, row: dict[str, object]) -> None:
     with pytest.raises(TaskError, match="row 1"):
         next(load_task(f"choice:{write(tmp_path / 'a.jsonl', [row])}").problems("train", seed=0, count=1))
+
+
+def test_two_choices_of_one_wording_are_named_by_their_letters_only() -> None:
+    facts = {"answer": "C", "choices": ["same", "same", "other"]}
+    problem = Problem(task="choice:x", canonical_text="q", messages=(), facts=facts)
+    verifier = LetterVerifier()
+    assert verifier.judge(problem, "#### same").status == "unparsed"
+    assert verifier.judge(problem, "#### other").status == "correct"
+    assert verifier.judge(problem, "#### B").status == "wrong"

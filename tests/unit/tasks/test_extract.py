@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from spiritsafe.tasks.extract import extract_answer, final_part, normalise, parse_number, visible
+from spiritsafe.tasks.extract import extract_answer, final_part, normalise, parse_number, rival_mark, visible
 
 EIGHT = [
     "8",
@@ -184,6 +184,20 @@ CHOICES = ("Paris", "Rome", "Bern", "A dog")
         ("A is wrong, C too.\nI choose option B.", "B"),
         (r"\boxed{\text{B}}", "B"),
         ("A dog would know.", None),
+        ("#### A dog", "D"),
+        ("#### A/B", None),
+        ("A or B", None),
+        ("**A** or **B**", None),
+        (r"\boxed{A} or \boxed{B}", None),
+        ("#### A\nor B", None),
+        ("#### A\n#### B", "B"),
+        ("It is (B).", "B"),
+        ("It is (b).", "B"),
+        ("Not A, but B.", "B"),
+        ("Neither A nor B.", None),
+        ("The answer isn't A.", None),
+        ("The correct choice is B because answer A is false.", "B"),
+        ("Option A is wrong. Option B is wrong. Option C.", "C"),
         ("E", None),
         ("Well, who knows?", None),
         ("", None),
@@ -201,6 +215,25 @@ def test_text_kind_takes_what_is_marked_or_everything() -> None:
     assert whole is not None
     assert (marked.text, marked.rule) == ("a b\nc", "hashes")
     assert (whole.text, whole.rule) == ("a b", "whole")
+
+
+def test_rival_mark() -> None:
+    assert rival_mark(r"\boxed{8} or \boxed{9}", "boxed")
+    assert rival_mark("<answer>8</answer><answer>9</answer>", "tag")
+    assert not rival_mark("\\boxed{8}\n\\boxed{9}", "boxed")
+    assert not rival_mark(r"\boxed{8}, so \boxed{8}", "boxed")
+    assert not rival_mark(r"\boxed{8}", "boxed")
+    assert not rival_mark("#### 8 #### 9", "hashes")
+
+
+def test_many_combining_marks_are_cut_and_cost_no_more_than_other_characters() -> None:
+    text = "a" + "\u0300\u0316" * 9_000 + "8"
+    started = time.process_time()
+    cut = normalise(text)
+    assert time.process_time() - started < 0.5  # they are sorted, which took seconds when all were kept
+    assert cut[0] == "à"
+    assert len(cut) < 50
+    assert normalise(cut) == cut
 
 
 def test_final_part() -> None:

@@ -25,6 +25,12 @@ def test_candidates_hold_one_answer() -> None:
     assert answer_candidates("The answer is:\n1 2\n3 4", "9 9\n9 9") == ["1 2\n3 4"]
     assert answer_candidates("<think>tac", "tac") == []
     assert answer_candidates("", "tac") == []
+    assert answer_candidates("#### 8 | 9", "8") == []
+    assert answer_candidates("not 8", "8") == []
+    assert answer_candidates("#### 5 million", "5") == ["5000000"]
+    assert answer_candidates("#### tac or cat", "tac") == []
+    assert answer_candidates(r"\boxed{tac} or \boxed{cat}", "tac") == []
+    assert answer_candidates("#### neither here nor there", "not there")[0] == "neither here nor there"
     assert answer_candidates("Grid:\n1 2\n3 4", "9 9\n9 9")[:2][-1] in ("Grid:\n1 2\n3 4", "1 2\n3 4")
     assert "1 2\n3 4" in answer_candidates("Grid:\n1 2\n3 4", "9 9\n9 9")
     assert "1 2\n3 4" in answer_candidates("Here:\n```\n1 2\n3 4\n```\nDone.", "9 9\n9 9")
@@ -75,8 +81,8 @@ def test_partial_credit_is_wrong_and_keeps_its_score() -> None:
     verdict = task.grade(problem, "1 + 1")
     assert verdict.status == "wrong"
     assert 0.0 < verdict.score < 1.0
-    assert verdict.version.startswith("2+reasoning-gym-")
-    assert load_task("gym:chain_sum").verifier.version.startswith("1+reasoning-gym-")
+    assert verdict.version.startswith("3+reasoning-gym-")
+    assert load_task("gym:chain_sum").verifier.version.startswith("2+reasoning-gym-")
 
 
 @needs_gym

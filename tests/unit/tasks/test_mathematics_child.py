@@ -21,6 +21,29 @@ def test_statuses(handler: MathHandler) -> None:
     assert handler({"gold": "1/2", "answer": "..."}) == "unparsed"
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "status"),
+    [
+        ("120", "5!", "correct"),
+        ("5", "5!", "wrong"),
+        (r"2\sqrt{2}", "2.828427", "correct"),
+        (r"2\sqrt{2}", "2.83", "wrong"),
+        ("(x+1)^2", "x^2+2x+1", "correct"),
+        ("(1,2)", r"\sqrt{\sqrt{\arcsin(3)}}", "wrong"),
+        ("1,2", "2,1", "correct"),
+        ("1,2", "1,3", "wrong"),
+        ("8", r"\frac{1}{0}", "wrong"),
+        ("8", r"\tan((e-12-(\pi)^{3})^{3})", "wrong"),
+        ("8", r"(\sqrt{\cos(\sqrt{y^{-2}})+123456789^{999}})^2", "wrong"),
+        (r"\frac{1}{2}", r"50\%", "correct"),
+    ],
+)
+def test_what_clearly_differs_is_not_proved_different(
+    handler: MathHandler, gold: str, answer: str, status: str
+) -> None:
+    assert handler({"gold": gold, "answer": answer}) == status
+
+
 def test_unreadable_gold(handler: MathHandler) -> None:
     with pytest.raises(ValueError, match="not mathematics"):
         handler({"gold": "...", "answer": "1"})
