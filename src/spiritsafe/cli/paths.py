@@ -140,7 +140,7 @@ class NamesFiles(click.types.StringParamType):
         """The files that are named in it, or the folder."""
         words = [text] if self._folder else [text, *re.split(r"[\s:?&=|*]+", text)]
         found = {Path(name) for word in words for name in (word, unquote(word)) if name and "\0" not in name}
-        return [path for path in found if (path.is_dir() if self._folder else path.is_file())]
+        return [path for path in found if (os.path.isdir(path) if self._folder else os.path.isfile(path))]
 
 
 NAMES_FILES = NamesFiles()
@@ -231,12 +231,12 @@ def _check_output(
 ) -> None:
     """One output against what is taken already; then what it writes is taken, too."""
     if isinstance(kind, OutputFolder):
-        _refuse_same(path, label, None, [one for one in taken if one[0].is_dir()])
-        if path.exists() and not path.is_dir():
+        _refuse_same(path, label, None, [one for one in taken if os.path.isdir(one[0])])
+        if os.path.exists(path) and not os.path.isdir(path):
             raise RecipeError(f"{label} {path} is a file, not a folder.", hint="Give the path of a folder.")
     for file, wanted in kind.files(path).items():
         _refuse_same(file, label, wanted, taken)
-        if file.exists() and wanted is not None and not wanted.matches(file):
+        if os.path.exists(file) and wanted is not None and not wanted.matches(file):
             raise RecipeError(
                 f"{label} {path} would replace {file}, which is not {wanted.name}.",
                 hint=f"Nothing was done. Give {label} another path, or move {file.name} away.",

@@ -28,7 +28,7 @@ def test_what_a_process_needs_passes_and_what_opens_doors_stays(monkeypatch: pyt
     }  # fmt: skip
     refused = {
         *("MYKEY", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "NVIDIA_API_KEY", "SPIRITSAFE_KEY"),
-        *("Torch_key", "HTTPS_PROXY", "http_proxy", "SSH_AUTH_SOCK", "GITHUB_TOKEN", "CUDA_TOKEN", "PYTHON_PASSWORD", "OLDPWD", "X"),
+        *("Torch_key", "HTTPS_PROXY", "http_proxy", "SSH_AUTH_SOCK", "GITHUB_TOKEN", "CUDA_TOKEN", "X"),
     }  # fmt: skip
     for name in needed | refused:
         monkeypatch.setenv(name, "1")
