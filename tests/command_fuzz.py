@@ -331,11 +331,20 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from _places(one, (*at, key))
 
 
-def bad_recipe(rng: random.Random, *, wild: bool) -> str:
-    """A packaged recipe with one value changed, or with several, some keys gone, doubled or made up."""
+def _shown(target: Any, key: Any) -> str:
+    """What stands at a key now."""
+    try:
+        return repr(target[key])[:60]
+    except (KeyError, IndexError):
+        return "gone"
+
+
+def bad_recipe(rng: random.Random, *, wild: bool) -> tuple[str, str]:
+    """What was changed in a packaged recipe, and its text: one value, or several, keys gone, doubled or made up."""
     folder = resources.files("spiritsafe.pipeline") / "recipes"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    recipe = tomllib.loads((folder / rng.choice(names)).read_text("utf-8"))
+    name = rng.choice(names)
+    recipe, changes = tomllib.loads((folder / name).read_text("utf-8")), [name]
     for _ in range(rng.randint(2, 6) if wild else 1):
         *parents, last = rng.choice(list(_places(recipe)))
         target: Any = recipe
@@ -353,9 +362,10 @@ def bad_recipe(rng: random.Random, *, wild: bool) -> str:
             target[last] = rng.choice([-value, value * 1000, 10**9, 123456789012, 0, value + 0.5, 10**18])
         else:
             target[last] = rng.choice(VALUES)
+        changes.append(f"{'.'.join(map(str, (*parents, last)))}: {_shown(target, last)}")
         if not list(_places(recipe)):
             break
-    return toml(recipe)
+    return "; ".join(changes), toml(recipe)
 
 
 def toml(recipe: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import tempfile
@@ -30,6 +31,7 @@ __all__ = [
     "read_json",
     "read_json_lines",
     "storage_errors",
+    "sweep",
     "write_bytes",
     "write_json",
     "write_text",
@@ -102,6 +104,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def sweep(*paths: Path) -> None:
+    """Remove what killed writers of these files left beside them; only under a lock that all their writers hold."""
+    for path in paths:
+        with storage_errors(path):
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

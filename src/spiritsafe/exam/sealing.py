@@ -18,7 +18,7 @@ from spiritsafe.core.certificates import PaperHeader, PaperProblem, PublicKey, P
 from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.errors import ProcedureError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files import ensure_directory, locked, write_bytes
+from spiritsafe.core.files import ensure_directory, locked, sweep, write_bytes
 from spiritsafe.core.promises import PaperProtocol, Stratum
 from spiritsafe.exam.bank import Bank, draw_bank, draw_twins
 from spiritsafe.exam.paper import PAPER_FILE, RULES, SEALED_FILE, keyed_salt, load_paper, unsigned, verifier_label
@@ -96,6 +96,7 @@ def seal(
     ensure_directory(directory)
     with locked(directory / "seal.lock"):
         path = directory / PAPER_FILE
+        sweep(path, directory / SEALED_FILE)
         if path.exists():
             paper = load_paper(path)
             _check_same_paper(paper, task, count, examiner, terms, path)
