@@ -102,7 +102,7 @@ def _parse_line(line: bytes, after: LedgerEntry | None) -> LedgerEntry:
     try:
         value = json.loads(line)
         if nesting(value) > _MOST_DEPTH_READ:
-            raise IntegrityError("it is nested too deep", hint=hint)
+            raise ValueError("nested too deep")
         entry = LedgerEntry.from_json(value)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"not a ledger entry ({error})", hint=hint) from error
