@@ -35,7 +35,16 @@ UNEXPECTED = 70
 WORDS = (
     *("", " ", "-1", "0", "1", "101", "2.5", "999999999999", "99999999999999999999999", "1e400", "nan", "inf", "-inf"),
     *("٣", ".", "score >= .", "score >= 1e999", "better than 7 by .", "no worse than / by 1", "a\0b", "\udcff\udc80"),
-    *("\x1b[2J", "x" * 100_000, "../../../etc/passwd", "/dev/zero", "math:/dev/zero", "mix:a|b", "a.b=[[["),
+    *(
+        "\x1b[2J",
+        "x" * 100_000,
+        "../../../etc/passwd",
+        "/dev/zero",
+        "math:/dev/zero",
+        "mix:a|b",
+        "a.b=[[[",
+        "a=" + "[" * 5000,
+    ),
     *("arith:sums?terms=999999999", "tokens=abc", "tokens=1e999,cost=nan", "cost=1,prices=./.", "looks:0"),
     *("looks:999999999999", "betting:٣", "betting:0", "http://[::1", "file:///etc/passwd", "%s%n{0}"),
     *("sha256:" + "0" * 64, "exam.problems=1e400"),
@@ -135,15 +144,14 @@ def spoil(folder: Path, good: Path) -> dict[str, Path]:
         found[name].chmod(0o600)
     with zipfile.ZipFile(folder / "bomb.eval", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", b" " * (8 << 20))
-    found |= {"bomb": folder / "bomb.eval", "missing": folder / "nothing", "folder": folder}
-    os.mkfifo(folder / "pipe")
-    (folder / "zero").symlink_to("/dev/zero")
-    (folder / "loop").symlink_to(folder / "loop")
-    with (folder / "sparse").open("wb") as file:
+    found |= {"bomb": folder / "bomb.eval", "folder": folder}
+    found |= {name: folder / f"{name}{good.suffix}" for name in ("missing", "pipe", "zero", "loop", "sparse")}
+    os.mkfifo(found["pipe"])
+    found["zero"].symlink_to("/dev/zero")
+    found["loop"].symlink_to(found["loop"])
+    with found["sparse"].open("wb") as file:
         file.truncate(1 << 36)
-    (folder / "sparse").chmod(0o600)
-    for name in ("pipe", "zero", "loop", "sparse"):
-        found[name] = folder / name
+    found["sparse"].chmod(0o600)
     return found
 
 
@@ -163,6 +171,7 @@ class Bench:
         os.chdir(self.good)
         try:
             (self.good / "training.jsonl").write_text('{"text": "nothing of it"}\n')
+            shutil.copy(str(resources.files("spiritsafe.pipeline") / "recipes" / "tiny.toml"), self.good)
             (self.good / "protocol.json").write_text('{"sampling": {"temperature": 0.0, "max_tokens": 8}}')
             (self.good / "bank.jsonl").write_text('{"family": "number", "question": "1+1?", "answer": "2"}\n')
             rows = [
@@ -229,7 +238,7 @@ class Bench:
             "exam file": {**certificate, **paper, **ledger, **sam, "rerun": "rerun.json"},
             "exam import": {"file": str(FOREIGN / "sums-a.json"), "out": "practice.jsonl"},
             "exam export": {**certificate, "kind": "in-toto", **eve, "out": "export.json"},
-            "plan": {"recipe": "tiny", "overrides": "seed=1"},
+            "plan": {"recipe": "tiny.toml", "overrides": "seed=1"},
             "run": {"recipe": "no such recipe", "overrides": "seed=1", "root": "runs"},
             "report": {"run": "."},
             "sample": {"task": "arith:sums", **model, "num_problems": "2", "num_samples": "1", "out": "samples"},

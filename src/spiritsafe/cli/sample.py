@@ -78,7 +78,7 @@ def command(
     curves: tuple[Path, ...],
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    sampling = Sampling.from_json({"temperature": temperature, "max_tokens": max_tokens})
     _check_request(models, endpoint, num_samples, temperature, curves)
     loaded = load_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))

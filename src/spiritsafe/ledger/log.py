@@ -21,7 +21,7 @@ from spiritsafe.core.canonical import JSON, nesting
 from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
 from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
 from spiritsafe.core.files import ensure_directory, locked, storage_errors
-from spiritsafe.core.reading import open_regular
+from spiritsafe.core.reading import MOST_BYTES, open_regular
 from spiritsafe.ledger.keys import KeyPair, verify_signature
 from spiritsafe.ledger.merkle import consistency_proof, inclusion_path, leaf_hash, root_hash, verify_inclusion
 
@@ -268,8 +268,13 @@ class Ledger:
         """Read what was appended since; return the bytes behind the last newline (an unfinished append)."""
         try:
             with open_regular(self.path) as file:
-                if os.fstat(file.fileno()).st_size < self._end:
+                size = os.fstat(file.fileno()).st_size
+                if size < self._end:
                     raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
+                if size > MOST_BYTES:
+                    raise SourceError(
+                        f"{self.path} has more than {MOST_BYTES:,} bytes.", hint="That is no ledger: check the path."
+                    )
                 file.seek(self._end)
                 data = file.read()
         except FileNotFoundError:
