@@ -84,7 +84,7 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes, path
     if len(content) > most_bytes:
         raise SourceError(
             f"{path} unpacks to more than {_MOST_UNPACKED_BYTES >> 20} MiB.",
-            hint="Split the run, or leave images and files out of its log (`inspect eval … --no-log-images`).",
+            hint="Give the log of a run with fewer samples, or without files in its messages.",
         )
     return content
 
