@@ -61,15 +61,17 @@ class Exam:
         self.examiner, self.maker = (["--key", str(scratch / f"{who}.json")] for who in ("examiner", "maker"))
 
     def seal(self) -> None:
+        spiritsafe("exam", "key", self.examiner[1], "--holder", "bench examiner")
+        spiritsafe("exam", "key", self.maker[1], "--holder", "bench maker")
         size = ["--count", str(self.args.problems), "--out", str(self.paper)]
-        spiritsafe("exam", "seal", self.args.task, *size, *self.ledger, *self.examiner, "--holder", "bench examiner")
+        spiritsafe("exam", "seal", self.args.task, *size, *self.ledger, *self.examiner)
         shutil.copy(self.paper / "paper.json", self.folder / "paper.json")
 
     def register(self, name: str, model: list[str], *claim: str) -> None:
         sampling = ["--temperature", "0", "--max-tokens", str(self.args.max_tokens)]
         spiritsafe(
             "exam", "register", str(self.paper), *model, "--name", name, *self.ledger, *self.maker, *sampling,
-            "--holder", "bench maker", "--hypothesis", "A bench of stop rules.", *claim,
+            "--hypothesis", "A bench of stop rules.", *claim,
             "--out", str(self.scratch / f"{name}.registration.json"),
         )  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from exam_parts import SAMPLING, make_stage
 from spiritsafe.exam import register, sit
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.rollouts import PipeGenerator
+from spiritsafe.tasks.children import ChildPool, Handler
 
 SPY = """
 import json, os, sys
@@ -85,9 +88,15 @@ class Sitting:
         self.seen: dict[str, Any] = json.loads(report.read_text())
 
 
+EXPORTED = {"MYKEY": "sk-abc", "HF_TOKEN": "hf_abc", "OPENAI_API_KEY": "sk-def", "HTTPS_PROXY": "http://me:pw@proxy"}
+
+
 @pytest.fixture(scope="module")
-def sitting(tmp_path_factory: pytest.TempPathFactory) -> Sitting:
-    return Sitting(tmp_path_factory.mktemp("examinee"))
+def sitting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sitting]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in EXPORTED.items():
+            patch.setenv(name, value)
+        yield Sitting(tmp_path_factory.mktemp("examinee"))
 
 
 def test_weights_sit_in_another_process_without_key_ledger_or_answers(sitting: Sitting) -> None:
@@ -101,6 +110,21 @@ def test_weights_sit_in_another_process_without_key_ledger_or_answers(sitting: S
     held = [name for name in seen["files"] if str(stage.root) in name]
     assert held == [], "an open file of the exam was inherited"
     assert not any(name.startswith("spiritsafe") for name in seen["modules"])
+
+
+def test_keys_that_the_shell_exports_reach_neither_weights_nor_graders(
+    sitting: Sitting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "telling.py").write_text("import os\ndef make():\n    return lambda _: dict(os.environ)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, value in EXPORTED.items():
+        monkeypatch.setenv(name, value)
+    with closing(ChildPool(max_children=1)) as pool:
+        told = pool.call(Handler("telling", "make"), None)
+    for environment in (sitting.seen["environ"], told):
+        assert environment["PATH"]
+        assert not EXPORTED.keys() & environment.keys()
+        assert not any(value in json.dumps(environment) for value in EXPORTED.values())
 
 
 def test_questions_come_one_part_at_a_time_and_hold_the_problem_only(sitting: Sitting) -> None:

@@ -106,14 +106,16 @@ def test_each_command_prints_records_as_text(
 
     def register(name: str) -> str:
         out = str(tmp_path / f"{name}.json")
-        exam("register", paper, *model, "--name", name + NASTY, *ledger, "--key", f["mary"], "--holder", NASTY,
+        exam("register", paper, *model, "--name", name + NASTY, *ledger, "--key", f["mary"],
              "--max-tokens", "8", "--hypothesis", NASTY, "--claim", "score >= 0.5", "--probes", "2", "--level",
              {"a": "0.025"}.get(name, "0.05"), "--out", out)  # fmt: skip
         return out
 
     Path(f["training"]).write_text("nothing of it")
-    exam("seal", "arith:sums?terms=2&digits=3", "--count", "8", "--out", paper, *ledger, "--key", f["eve"],
-         "--holder", "[red]Eve[/]" + NASTY)  # fmt: skip
+    for key, holder in ((f["eve"], "[red]Eve[/]" + NASTY), (f["mary"], NASTY), (f["sam"], "Sam" + NASTY),
+                        (str(tmp_path / "d"), "[red]Dora[/]"), (str(tmp_path / "w"), NASTY)):  # fmt: skip
+        exam("key", key, "--holder", holder)
+    exam("seal", "arith:sums?terms=2&digits=3", "--count", "8", "--out", paper, *ledger, "--key", f["eve"])
     first, second = register("a"), register("b")
     for sitting, out in ((first, certificate),):
         said = exam("sit", paper, "--registration", sitting, *model, *ledger, "--key", f["eve"],
@@ -130,18 +132,17 @@ def test_each_command_prints_records_as_text(
              "student": name == "s"} for name, right in (("s", 8), ("t", 4), ("u", 5))]  # fmt: skip
     (tmp_path / "counts.json").write_text(json.dumps(rows))
     assert "[red]t[/]" in exam("foreign", str(tmp_path / "counts.json"))
-    exam("key", f["eve"])
     exam("registrations", paper, *ledger)
     assert "[bold]m[/]" in exam("exposure", paper, *ledger)
     exam("exposure", paper, *ledger, "--problem", "0")
     exam("overlap", paper, *ledger, "--key", f["eve"], "--file", f["training"], "--about", NASTY,
          "--out", str(tmp_path / "overlap"))  # fmt: skip
     again = str(tmp_path / "rerun")
-    exam("rerun", certificate, "--paper", paper, *model, "--key", f["sam"], "--holder", "Sam" + NASTY, "--out", again)
+    exam("rerun", certificate, "--paper", paper, *model, "--key", f["sam"], "--out", again)
     exam("file", certificate, "--paper", paper, "--rerun", again, *ledger, "--key", f["sam"])
     exam("verify", certificate, "--paper", paper, *ledger, "--long", "--rerun", again,
          "--overlap", str(tmp_path / "overlap"))  # fmt: skip
-    said = exam("dispute", certificate, *ledger, "--key", str(tmp_path / "d"), "--holder", "[red]Dora[/]",
+    said = exam("dispute", certificate, *ledger, "--key", str(tmp_path / "d"),
                 "--problem", "0", "--propose", "correct", "--reason", "[red]r[/]")  # fmt: skip
     exam("verify", certificate, "--paper", paper, *ledger)
     exam("reveal", paper, "--registration", first, *ledger, "--key", f["eve"],

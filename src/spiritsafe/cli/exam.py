@@ -21,15 +21,31 @@ from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.exam_trust import show_trust
 from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
+from spiritsafe.cli.paths import (
+    EXISTING,
+    KEY,
+    LEDGER,
+    NAMES_FILES,
+    PAGE,
+    GuardedGroup,
+    OutputFile,
+    OutputFolder,
+    record_kind,
+)
 from spiritsafe.cli.progress import open_sink
 from spiritsafe.cli.say import say
-from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, PublicPaper, Registration
 from spiritsafe.core.errors import ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.promises import PaperProtocol
 from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
+    ANSWERS_FILE,
+    CERTIFICATE_FILE,
+    PAPER_FILE,
+    RESULT_FILE,
+    SEALED_FILE,
     PaperTerms,
     RegistrationTerms,
     StepResult,
@@ -46,26 +62,26 @@ from spiritsafe.exam import (
     task_of_paper,
     verify,
 )
+from spiritsafe.exam.sealing import MOST_PROBLEMS
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Task, load_task
 
 __all__ = ["command"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_PATH = click.Path(path_type=Path)
+_MOST_TRIES = 10_000
+_REGISTRATION = OutputFile(record_kind("a registration", Registration))
+_CERTIFICATE = record_kind("a certificate", Certificate)
+_RERUN = OutputFile(record_kind("a report of a re-run", CounterSignedRerun))
+_PAPER = OutputFolder({PAPER_FILE: record_kind("a paper", PublicPaper), SEALED_FILE: None})
+_SITTING = OutputFolder({ANSWERS_FILE: None, RESULT_FILE: None, CERTIFICATE_FILE: _CERTIFICATE})
 
 
-@click.group(name="exam")
+@click.group(name="exam", cls=GuardedGroup)
 def command() -> None:
     """Seal, register, sit, verify and re-run exams."""
 
 
-def _key(path: Path, holder: str) -> KeyPair:
-    return KeyPair.load_or_create(path, holder=holder)
-
-
-_ledger = click.option("--ledger", type=_PATH, required=True, help="The ledger file (JSON lines).")
-_holder = click.option("--holder", default="self", show_default=True, help="Name for a new key.")
+_ledger = click.option("--ledger", type=LEDGER, required=True, help="The ledger file (JSON lines).")
 
 
 def _task(spec: str, file: Path | None) -> Task:
@@ -78,25 +94,35 @@ def _task(spec: str, file: Path | None) -> Task:
 
 
 @command.command(name="seal")
-@click.argument("task")
-@click.option("--count", default=400, show_default=True, help="Problems in the bank; half become public.")
-@click.option("--out", type=_PATH, required=True, help="Folder for paper.json and sealed.age.")
+@click.argument("task", type=NAMES_FILES)
+@click.option(
+    "--count",
+    type=click.IntRange(2, MOST_PROBLEMS),
+    default=400,
+    show_default=True,
+    help="Problems in the bank; half become public.",
+)
+@click.option("--out", type=_PAPER, required=True, help="Folder for paper.json and sealed.age.")
 @_ledger
-@click.option("--key", type=_PATH, required=True, help="The examiner's key file; made if missing.")
-@_holder
-@click.option("--file", type=_EXISTING, help="Private file of problems; TASK is then private:NAME.")
-@click.option("--protocol", type=_EXISTING, help="JSON file: sampling, num_tries, preamble that everybody sits with.")
+@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@click.option("--file", type=EXISTING, help="Private file of problems; TASK is then private:NAME.")
+@click.option("--protocol", type=EXISTING, help="JSON file: sampling, num_tries, preamble that everybody sits with.")
 @click.option("--twins", is_flag=True, help="Add a sealed twin of each problem: new numbers and names.")
-@click.option("--recipient", multiple=True, type=_EXISTING, help="Public key of another who can open the sealed half.")
-@click.option("--reviewer", multiple=True, type=_EXISTING, help="Public key of a reviewer whose sign-offs count.")
-@click.option("--signoffs", default=0, show_default=True, help="Sign-offs that each problem of a private file needs.")
+@click.option("--recipient", multiple=True, type=EXISTING, help="Public key of another who can open the sealed half.")
+@click.option("--reviewer", multiple=True, type=EXISTING, help="Public key of a reviewer whose sign-offs count.")
+@click.option(
+    "--signoffs",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="Sign-offs that each problem of a private file needs.",
+)
 def seal_(
     task: str,
     count: int,
     out: Path,
     ledger: Path,
     key: Path,
-    holder: str,
     file: Path | None,
     protocol: Path | None,
     twins: bool,
@@ -117,7 +143,7 @@ def seal_(
         count=count,
         ledger=Ledger(ledger),
         directory=out,
-        examiner=_key(key, holder),
+        examiner=KeyPair.load(key),
         terms=terms,
         events=open_sink(),
     )
@@ -132,28 +158,38 @@ def _describe(model: str | None, generator: Generator) -> str:
 
 
 @command.command(name="register")
-@click.argument("paper", type=_EXISTING)
+@click.argument("paper", type=EXISTING)
 @generator_options
 @click.option("--name", required=True, help="The model's name on the certificate.")
 @_ledger
-@click.option("--key", type=_PATH, required=True, help="The maker's key file; made if missing.")
-@_holder
+@click.option("--key", type=KEY, required=True, help="The maker's key file.")
 @click.option("--temperature", type=float, help="As the paper's protocol says, or 0.")
-@click.option("--max-tokens", type=int, help="As the paper's protocol says, or 256.")
-@click.option("--tries", type=int, help="Answers asked for each problem; as the protocol says, or 1.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="As the paper's protocol says, or 256.")
+@click.option(
+    "--tries", type=click.IntRange(1, _MOST_TRIES), help="Answers asked for each problem; as the protocol says, or 1."
+)
 @click.option("--hypothesis", required=True, help="What the maker expects, in words.")
 @click.option(
-    "--claim", help='The same, to be decided: "score >= 0.6", "better than FILE by 5", "no worse than FILE by 2".'
+    "--claim",
+    type=NAMES_FILES,
+    help='The same, to be decided: "score >= 0.6", "better than FILE by 5", "no worse than FILE by 2".',
 )
 @click.option("--level", default=0.025, show_default=True, help="One-sided level of the claim's test.")
 @click.option("--stop", default="fixed", show_default=True, help="fixed, looks[:N], frequent, or betting[:N].")
 @click.option("--budget", help="tokens=N,seconds=N,cost=X,prices=IN/OUT (for a million tokens),currency=EUR.")
-@click.option("--probes", type=int, help="Rounds of identity probes; 4 for an endpoint, 0 for local weights.")
+@click.option(
+    "--probes", type=click.IntRange(0, 100), help="Rounds of identity probes; 4 for an endpoint, 0 for local weights."
+)
 @click.option("--deviate", is_flag=True, help="Deviate from the paper's protocol; the certificate will say so.")
-@click.option("--shorter", type=_EXISTING, help="Ask only problems chosen by this file of `exam items`.")
-@click.option("--as-precise-as", type=int, metavar="N", help="With --shorter: as N sealed problems drawn at random.")
+@click.option("--shorter", type=EXISTING, help="Ask only problems chosen by this file of `exam items`.")
+@click.option(
+    "--as-precise-as",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --shorter: as N sealed problems drawn at random.",
+)
 @click.option("--adaptive", is_flag=True, help="With --shorter: choose each problem by the answers to those before it.")
-@click.option("--out", type=_PATH, required=True, help="File for the signed registration.")
+@click.option("--out", type=_REGISTRATION, required=True, help="File for the signed registration.")
 def register_(
     paper: Path,
     model: str | None,
@@ -163,7 +199,6 @@ def register_(
     name: str,
     ledger: Path,
     key: Path,
-    holder: str,
     temperature: float | None,
     max_tokens: int | None,
     tries: int | None,
@@ -197,7 +232,7 @@ def register_(
     registration = register(
         ledger=Ledger(ledger),
         paper=loaded,
-        maker=_key(key, holder),
+        maker=KeyPair.load(key),
         model_name=name,
         model_digest=model_digest,
         sampling=_sampling(loaded, temperature, max_tokens),
@@ -222,16 +257,22 @@ def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | N
 
 
 @command.command(name="sit")
-@click.argument("paper", type=_EXISTING)
-@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
 @generator_options
 @_ledger
-@click.option("--key", type=_EXISTING, required=True, help="The examiner's key file: opens the sealed half.")
-@click.option("--host-key", type=_EXISTING, help="The host's key file, when host and examiner differ.")
-@click.option("--work", type=_PATH, required=True, help="Folder of this sitting; the same folder resumes it.")
-@click.option("--max-batch", default=64, show_default=True, help="Sequences decoded together (local weights).")
-@click.option("--reference", type=_EXISTING, help="Certificate of the model that the claim compares with.")
-@click.option("--out", type=_PATH, required=True, help="File for the certificate.")
+@click.option("--key", type=KEY, required=True, help="The examiner's key file: opens the sealed half.")
+@click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
+@click.option("--work", type=_SITTING, required=True, help="Folder of this sitting; the same folder resumes it.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Sequences decoded together (local weights).",
+)
+@click.option("--reference", type=EXISTING, help="Certificate of the model that the claim compares with.")
+@click.option("--out", type=OutputFile(_CERTIFICATE), required=True, help="File for the certificate.")
 def sit_(
     paper: Path,
     registration: Path,
@@ -284,22 +325,22 @@ def _say_decision(certificate: Certificate) -> None:
 
 
 @command.command(name="verify")
-@click.argument("certificate", type=_EXISTING)
-@click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder.")
-@click.option("--ledger", type=_EXISTING, help="The ledger: then completeness is checked as well.")
-@click.option("--sealed", type=_EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
-@click.option("--reference", type=_EXISTING, help="Certificate of the model that the claim compares with.")
-@click.option("--revealed", multiple=True, type=_EXISTING, help="An answer that was opened in a dispute.")
-@click.option("--overlap", multiple=True, type=_EXISTING, help="A report of what stands in training files.")
-@click.option("--memory", multiple=True, type=_EXISTING, help="A report of signs of memory.")
-@click.option("--opened", type=_EXISTING, help="The opened paper; answers beside it are graded again.")
-@click.option("--items", type=_EXISTING, help="What chose the problems of a shorter sitting (`exam items`).")
-@click.option("--witness", multiple=True, type=_EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
+@click.argument("certificate", type=EXISTING)
+@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
+@click.option("--ledger", type=EXISTING, help="The ledger: then completeness is checked as well.")
+@click.option("--sealed", type=EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
+@click.option("--reference", type=EXISTING, help="Certificate of the model that the claim compares with.")
+@click.option("--revealed", multiple=True, type=EXISTING, help="An answer that was opened in a dispute.")
+@click.option("--overlap", multiple=True, type=EXISTING, help="A report of what stands in training files.")
+@click.option("--memory", multiple=True, type=EXISTING, help="A report of signs of memory.")
+@click.option("--opened", type=EXISTING, help="The opened paper; answers beside it are graded again.")
+@click.option("--items", type=EXISTING, help="What chose the problems of a shorter sitting (`exam items`).")
+@click.option("--witness", multiple=True, type=EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
 @click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
-@click.option("--rerun", "reruns", multiple=True, type=_EXISTING, help="A signed report of somebody who asked again.")
+@click.option("--rerun", "reruns", multiple=True, type=EXISTING, help="A signed report of somebody who asked again.")
 @click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
 @click.option("--long", is_flag=True, help="Say of each promise what was found, and what is left to a cheater.")
-@click.option("--trust-page", type=_PATH, help="Write the promises as one HTML page to this file.")
+@click.option("--trust-page", type=OutputFile(PAGE), help="Write the promises as one HTML page to this file.")
 def verify_(
     certificate: Path,
     paper: Path,
@@ -350,15 +391,14 @@ def _step_line(step: StepResult) -> str:
 
 
 @command.command(name="rerun")
-@click.argument("certificate", type=_EXISTING)
-@click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
+@click.argument("certificate", type=EXISTING)
+@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
 @generator_options
-@click.option("--ledger", type=_EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
-@click.option("--sealed-key", type=_EXISTING, help="A key that opens the sealed half: re-runs all of it.")
-@click.option("--opened", type=_EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
-@click.option("--key", type=_PATH, required=True, help="Your own key file, to sign with; made if missing.")
-@_holder
-@click.option("--out", type=_PATH, required=True, help="File for the counter-signed report.")
+@click.option("--ledger", type=EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
+@click.option("--sealed-key", type=KEY, help="A key that opens the sealed half: re-runs all of it.")
+@click.option("--opened", type=EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
+@click.option("--key", type=KEY, required=True, help="Your own key file, to sign with.")
+@click.option("--out", type=_RERUN, required=True, help="File for the counter-signed report.")
 def rerun_(
     certificate: Path,
     paper: Path,
@@ -370,7 +410,6 @@ def rerun_(
     sealed_key: Path | None,
     opened: Path | None,
     key: Path,
-    holder: str,
     out: Path,
 ) -> None:
     """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
@@ -382,7 +421,7 @@ def rerun_(
             paper=paper,
             generator=generator,
             task=task_of_paper(loaded),
-            runner=_key(key, holder),
+            runner=KeyPair.load(key),
             output=out,
             examiner=KeyPair.load(sealed_key) if sealed_key else None,
             ledger=Ledger(ledger) if ledger else None,

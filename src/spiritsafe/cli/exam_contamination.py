@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
+from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, OutputFile, record_kind
 from spiritsafe.cli.progress import open_sink
 from spiritsafe.cli.say import say, say_result
+from spiritsafe.core.contamination import SignedMemory, SignedOverlap
+from spiritsafe.core.foreign import ForeignTest
 from spiritsafe.exam import (
     MOST_OVERLAPS,
     OverlapTerms,
@@ -26,22 +29,29 @@ from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = ["add_contamination_commands"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_PATH = click.Path(path_type=Path)
-_ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
-_key = click.option("--key", type=_EXISTING, required=True, help="A key file that opens the sealed half.")
+_OVERLAP = OutputFile(record_kind("a report on training files", SignedOverlap))
+_MEMORY = OutputFile(record_kind("a report of signs of memory", SignedMemory))
+_FOREIGN = OutputFile(record_kind("a test on a foreign benchmark", ForeignTest))
+_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
+_key = click.option("--key", type=KEY, required=True, help="A key file that opens the sealed half.")
 
 
-@click.command(name="overlap")
-@click.argument("paper", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="overlap")
+@click.argument("paper", type=EXISTING)
 @_ledger
 @_key
-@click.option("--file", "files", multiple=True, required=True, type=_EXISTING, help="A training file; once for each.")
+@click.option("--file", "files", multiple=True, required=True, type=EXISTING, help="A training file; once for each.")
 @click.option("--about", default="", help="Whose training files they are said to be.")
-@click.option("--ngram", default=13, show_default=True, help="Words in a run.")
+@click.option("--ngram", type=click.IntRange(1, 1000), default=13, show_default=True, help="Words in a run.")
 @click.option("--names", is_flag=True, help="Mask capitalised words too, not only numbers.")
-@click.option("--most", default=MOST_OVERLAPS, show_default=True, help="How often this paper may be compared at all.")
-@click.option("--out", type=_PATH, required=True, help="File for the signed report.")
+@click.option(
+    "--most",
+    type=click.IntRange(min=0),
+    default=MOST_OVERLAPS,
+    show_default=True,
+    help="How often this paper may be compared at all.",
+)
+@click.option("--out", type=_OVERLAP, required=True, help="File for the signed report.")
 def overlap_(
     paper: Path,
     ledger: Path,
@@ -70,12 +80,12 @@ def overlap_(
         say(statement)
 
 
-@click.command(name="memory")
-@click.argument("paper", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="memory")
+@click.argument("paper", type=EXISTING)
 @generator_options
 @_ledger
 @_key
-@click.option("--out", type=_PATH, required=True, help="File for the signed report.")
+@click.option("--out", type=_MEMORY, required=True, help="File for the signed report.")
 def memory_(
     paper: Path,
     model: str | None,
@@ -106,9 +116,9 @@ def memory_(
         say(statement)
 
 
-@click.command(name="foreign")
-@click.argument("file", type=_EXISTING)
-@click.option("--out", type=_PATH, help="File for the test's record.")
+@click.command(cls=GuardedCommand, name="foreign")
+@click.argument("file", type=EXISTING)
+@click.option("--out", type=_FOREIGN, help="File for the test's record.")
 def foreign_(file: Path, out: Path | None) -> None:
     """Did a student study a foreign benchmark? FILE has its counts and those of reference models, as JSON."""
     rows = read_foreign(file)

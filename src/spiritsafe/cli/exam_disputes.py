@@ -7,9 +7,11 @@ from typing import Any, get_args
 
 import click
 
+from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun, OutcomeStatus
 from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.opened import OpenedPaper
 from spiritsafe.exam import (
     accept_dispute,
     file_dispute,
@@ -25,20 +27,21 @@ from spiritsafe.exam import (
     reject_dispute,
     separation_words,
 )
+from spiritsafe.exam.published import OPENED_FILE
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = ["add_commands", "say_separation"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_PATH = click.Path(path_type=Path)
+_CERTIFICATE = OutputFile(record_kind("a certificate", Certificate))
+_OPENED = OutputFolder({OPENED_FILE: record_kind("an opened paper", OpenedPaper)})
 _STATUS = click.Choice(get_args(OutcomeStatus))
-_ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
+_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
 _reason = click.option("--reason", required=True, help="Why, for the record.")
-_key = click.option("--key", type=_EXISTING, required=True, help="The examiner's key file.")
+_key = click.option("--key", type=KEY, required=True, help="The examiner's key file.")
 
 
-@click.command(name="open")
-@click.argument("paper", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="open")
+@click.argument("paper", type=EXISTING)
 @_ledger
 @_key
 @_reason
@@ -46,11 +49,11 @@ _key = click.option("--key", type=_EXISTING, required=True, help="The examiner's
     "--journal",
     nargs=2,
     multiple=True,
-    type=_EXISTING,
+    type=EXISTING,
     metavar="CERTIFICATE ANSWERS",
     help="Publish a sitting's answers too: its certificate and its answers.jsonl.",
 )
-@click.option("--out", type=_PATH, required=True, help="Folder for the opened paper and answers.")
+@click.option("--out", type=_OPENED, required=True, help="Folder for the opened paper and answers.")
 def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tuple[Path, Path], ...], out: Path) -> None:
     """Retire PAPER: publish all its problems. Nobody can be certified on it afterwards."""
     book, examiner = Ledger(ledger), KeyPair.load(key)
@@ -77,23 +80,20 @@ def _say_never_sat(paper: Path, book: Ledger) -> None:
                 say(f"{state.model_name} was registered and can no longer sit: {state.registration}")
 
 
-@click.command(name="dispute")
-@click.argument("certificate", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="dispute")
+@click.argument("certificate", type=EXISTING)
 @_ledger
-@click.option("--key", type=_PATH, required=True, help="Your key file; made if missing.")
-@click.option("--holder", default="self", show_default=True, help="Name for a new key.")
-@click.option("--problem", type=int, required=True, help="The problem's place in the bank.")
-@click.option("--try", "sample", default=0, show_default=True, help="Which answer to it.")
+@click.option("--key", type=KEY, required=True, help="Your key file.")
+@click.option("--problem", type=click.IntRange(min=0), required=True, help="The problem's place in the bank.")
+@click.option("--try", "sample", type=click.IntRange(min=0), default=0, show_default=True, help="Which answer to it.")
 @click.option("--propose", type=_STATUS, required=True, help="What the grade should be.")
 @_reason
-def dispute_(
-    certificate: Path, ledger: Path, key: Path, holder: str, problem: int, sample: int, propose: Any, reason: str
-) -> None:
+def dispute_(certificate: Path, ledger: Path, key: Path, problem: int, sample: int, propose: Any, reason: str) -> None:
     """Hold one grade of CERTIFICATE for wrong, on record."""
     filed = file_dispute(
         certificate=load_certificate(certificate),
         ledger=Ledger(ledger),
-        author=KeyPair.load_or_create(key, holder=holder),
+        author=KeyPair.load(key),
         index=problem,
         sample_index=sample,
         proposed=propose,
@@ -102,8 +102,8 @@ def dispute_(
     say_result(f"dispute {filed.content_digest}")
 
 
-@click.command(name="edit")
-@click.argument("certificate", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="edit")
+@click.argument("certificate", type=EXISTING)
 @_ledger
 @_key
 @click.option("--dispute", required=True, metavar="DIGEST", help="Digest of the dispute.")
@@ -125,13 +125,13 @@ def edit_(certificate: Path, ledger: Path, key: Path, dispute: str, status: Any,
     say(f"{words} (ledger entry {entry.index})")
 
 
-@click.command(name="reissue")
-@click.argument("certificate", type=_EXISTING)
-@click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder.")
+@click.command(cls=GuardedCommand, name="reissue")
+@click.argument("certificate", type=EXISTING)
+@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
 @_ledger
 @_key
-@click.option("--host-key", type=_EXISTING, help="The host's key file, when host and examiner differ.")
-@click.option("--out", type=_PATH, required=True, help="File for the new certificate.")
+@click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
+@click.option("--out", type=_CERTIFICATE, required=True, help="File for the new certificate.")
 def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: Path | None, out: Path) -> None:
     """Make the certificate that counts in all edited grades and supersedes CERTIFICATE."""
     new = reissue(
@@ -147,12 +147,12 @@ def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: 
             say(statement)
 
 
-@click.command(name="file")
-@click.argument("certificate", type=_EXISTING)
-@click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder.")
-@click.option("--rerun", type=_EXISTING, required=True, help="Your counter-signed report.")
+@click.command(cls=GuardedCommand, name="file")
+@click.argument("certificate", type=EXISTING)
+@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
+@click.option("--rerun", type=EXISTING, required=True, help="Your counter-signed report.")
 @_ledger
-@click.option("--key", type=_EXISTING, required=True, help="The key file that signed the report.")
+@click.option("--key", type=KEY, required=True, help="The key file that signed the report.")
 def file_(certificate: Path, paper: Path, rerun: Path, ledger: Path, key: Path) -> None:
     """File a re-run of CERTIFICATE that was made without the ledger, agreement or difference."""
     entry, signed = file_rerun(

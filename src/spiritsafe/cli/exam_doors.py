@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 
+from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, Kind, OutputFile
 from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import write_json
+from spiritsafe.core.reading import parse_json
 from spiritsafe.exam import (
     PRACTICE_STATEMENT,
     PracticeRun,
@@ -30,8 +32,9 @@ from spiritsafe.ledger import KeyPair
 
 __all__ = ["add_doors"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_PATH = click.Path(path_type=Path)
+_PRACTICE = OutputFile(Kind("a practice run", lambda data: data.startswith(b'{"evidence":"practice",')))
+_EXPORT_KEYS = {"_type", "payloadType", "schema_version"}
+_EXPORT = OutputFile(Kind("an export", lambda data: bool(_EXPORT_KEYS & dict(parse_json(data, "it")).keys())))
 
 
 def _read(
@@ -57,14 +60,14 @@ def _read(
     )
 
 
-@click.command(name="import")
-@click.argument("file", type=_EXISTING)
-@click.option("--out", type=_PATH, required=True, help="File for the practice run (JSON lines).")
+@click.command(cls=GuardedCommand, name="import")
+@click.argument("file", type=EXISTING)
+@click.option("--out", type=_PRACTICE, required=True, help="File for the practice run (JSON lines).")
 @click.option("--scorer", help="Inspect AI: whose scores count, where several graded.")
-@click.option("--results", type=_EXISTING, help="lm-evaluation-harness: results_<time>.json, if not beside FILE.")
+@click.option("--results", type=EXISTING, help="lm-evaluation-harness: results_<time>.json, if not beside FILE.")
 @click.option("--metric", help="lm-evaluation-harness: what says that an answer is right.")
 @click.option("--filter", "filter_name", help="lm-evaluation-harness: whose answers count.")
-@click.option("--against", type=_EXISTING, help="Another practice run of the task, to compare with.")
+@click.option("--against", type=EXISTING, help="Another practice run of the task, to compare with.")
 def import_(
     file: Path,
     out: Path,
@@ -97,13 +100,13 @@ def import_(
     say_result(PRACTICE_STATEMENT)
 
 
-@click.command(name="export")
-@click.argument("certificate", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="export")
+@click.argument("certificate", type=EXISTING)
 @click.option(
     "--format", "kind", type=click.Choice(["in-toto", "every-eval-ever"]), required=True, help="Whose schema."
 )
-@click.option("--key", type=_EXISTING, help="in-toto: sign the statement with this key file, in a DSSE envelope.")
-@click.option("--out", type=_PATH, required=True, help="File for the export (JSON).")
+@click.option("--key", type=KEY, help="in-toto: sign the statement with this key file, in a DSSE envelope.")
+@click.option("--out", type=_EXPORT, required=True, help="File for the export (JSON).")
 def export_(certificate: Path, kind: str, key: Path | None, out: Path) -> None:
     """Say what CERTIFICATE says in another schema. `exam verify` it first: only its signatures are checked here."""
     record = load_certificate(certificate)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
 from spiritsafe.cli.say import say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.paper_items import ItemsChecked, PaperItems
@@ -21,16 +22,20 @@ from spiritsafe.exam.recordfile import read_record, write_record
 
 __all__ = ["add_item_commands", "read_shorter"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_PATH = click.Path(path_type=Path)
+_ITEMS = OutputFile(record_kind("a record of difficulties", PaperItems))
 
 
-@click.command(name="items")
-@click.argument("certificates", nargs=-1, required=True, type=_EXISTING)
-@click.option("--paper", type=_EXISTING, help="paper.json, or its folder: certificates are checked against it too.")
-@click.option("--ledger", type=_EXISTING, help="The ledger: certificates are checked against it too.")
-@click.option("--shorter", type=int, metavar="N", help="Say how few chosen problems are as precise as N at random.")
-@click.option("--out", type=_PATH, help="File for what was learned; `exam register --shorter` reads it.")
+@click.command(cls=GuardedCommand, name="items")
+@click.argument("certificates", nargs=-1, required=True, type=EXISTING)
+@click.option("--paper", type=EXISTING, help="paper.json, or its folder: certificates are checked against it too.")
+@click.option("--ledger", type=EXISTING, help="The ledger: certificates are checked against it too.")
+@click.option(
+    "--shorter",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Say how few chosen problems are as precise as N at random.",
+)
+@click.option("--out", type=_ITEMS, help="File for what was learned; `exam register --shorter` reads it.")
 def items_(
     certificates: tuple[Path, ...], paper: Path | None, ledger: Path | None, shorter: int | None, out: Path | None
 ) -> None:

@@ -10,9 +10,20 @@ from pathlib import Path
 
 import click
 
+from spiritsafe.cli.paths import (
+    EXISTING,
+    KEY,
+    LEDGER,
+    NEW_KEY,
+    GuardedCommand,
+    Kind,
+    OutputFile,
+    record_kind,
+)
 from spiritsafe.cli.say import say, say_result
-from spiritsafe.core.certificates import LedgerEntry, Registration
+from spiritsafe.core.certificates import LedgerEntry, PublicKey, Registration, Revealed
 from spiritsafe.core.files import read_json, write_bytes, write_text
+from spiritsafe.core.reading import parse_json, read_bytes
 from spiritsafe.exam import (
     USUAL_DAYS,
     exposures,
@@ -29,21 +40,28 @@ from spiritsafe.exam import (
     unconfirmed,
     withdraw,
 )
+from spiritsafe.exam.private import PrivateRow
 from spiritsafe.ledger import KeyPair, Ledger, Note, NoteKey, head_of, sign_head, witness
 
 __all__ = ["add_commands"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_PATH = click.Path(path_type=Path)
+
+def _is_private(data: bytes) -> bool:
+    return bool(PrivateRow.from_json(parse_json(data.splitlines()[0], "it")))
+
+
+_PUBLIC = OutputFile(record_kind("a public key", PublicKey))
+_NOTE = OutputFile(Kind("a checkpoint", lambda data: bool(Note.parse(data.decode("utf-8")))))
+_SIGNED_FILE = OutputFile(Kind("a private file of problems", _is_private))
+_REVEALED = OutputFile(record_kind("an opened answer", Revealed))
 _MOST_TOLD = 10  # anybody can append such entries
-_holder = click.option("--holder", default="self", show_default=True, help="Name for a new key.")
-_ledger = click.option("--ledger", type=_EXISTING, required=True, help="The ledger file (JSON lines).")
+_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
 
 
-@click.command(name="key")
-@click.argument("file", type=_PATH)
-@_holder
-@click.option("--out", type=_PATH, help="File for the public part, to give to others.")
+@click.command(cls=GuardedCommand, name="key")
+@click.argument("file", type=NEW_KEY)
+@click.option("--holder", default="self", show_default=True, help="Name for a new key.")
+@click.option("--out", type=_PUBLIC, help="File for the public part, to give to others.")
 def key_(file: Path, holder: str, out: Path | None) -> None:
     """Show the public part of the key in FILE; a new key is made there if there is none."""
     public = KeyPair.load_or_create(file, holder=holder).public
@@ -53,15 +71,14 @@ def key_(file: Path, holder: str, out: Path | None) -> None:
     say_result(f"witness key {NoteKey.of_witness(public.signing)}")
 
 
-@click.command(name="review")
-@click.argument("file", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="review")
+@click.argument("file", type=EXISTING)
 @click.option("--name", required=True, help="What the bank will be called: private:NAME.")
-@click.option("--key", type=_PATH, required=True, help="The reviewer's key file; made if missing.")
-@_holder
-@click.option("--out", type=_PATH, required=True, help="The private file with your sign-offs; keep it private.")
-def review_(file: Path, name: str, key: Path, holder: str, out: Path) -> None:
+@click.option("--key", type=KEY, required=True, help="The reviewer's key file.")
+@click.option("--out", type=_SIGNED_FILE, required=True, help="The private file with your sign-offs; keep it private.")
+def review_(file: Path, name: str, key: Path, out: Path) -> None:
     """Sign every problem of a private FILE: you have read it, and its answer is right."""
-    count = sign_off(file, name=name, reviewer=KeyPair.load_or_create(key, holder=holder), output=out)
+    count = sign_off(file, name=name, reviewer=KeyPair.load(key), output=out)
     say(f"{count} problems carry your signature, in {out}")
 
 
@@ -70,11 +87,11 @@ def _registered(book: Ledger, path: Path) -> Registration:
     return find_registration(book, Registration.from_json(read_json(path)).content_digest)
 
 
-@click.command(name="withdraw")
-@click.argument("paper", type=_EXISTING)
-@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@click.command(cls=GuardedCommand, name="withdraw")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
 @_ledger
-@click.option("--key", type=_EXISTING, required=True, help="The maker's key file.")
+@click.option("--key", type=KEY, required=True, help="The maker's key file.")
 @click.option("--reason", required=True, help="Why, for the record.")
 def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: str) -> None:
     """Record that a registered sitting of PAPER will not happen."""
@@ -86,12 +103,19 @@ def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: 
     say(f"withdrawn in ledger entry {entry.index}")
 
 
-@click.command(name="lapse")
-@click.argument("paper", type=_EXISTING)
-@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@click.command(cls=GuardedCommand, name="lapse")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
 @_ledger
-@click.option("--key", type=_EXISTING, required=True, help="The examiner's key file.")
-@click.option("--after", "days", default=USUAL_DAYS, show_default=True, help="Days without a sign of the sitting.")
+@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@click.option(
+    "--after",
+    "days",
+    type=click.IntRange(1, 36_500),
+    default=USUAL_DAYS,
+    show_default=True,
+    help="Days without a sign of the sitting.",
+)
 @click.option("--reason", required=True, help="Why, for the record.")
 def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, reason: str) -> None:
     """Give up, on record, a registered sitting of PAPER that nobody finishes: it stays listed, without a result."""
@@ -108,8 +132,8 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
     say(f"lapsed in ledger entry {entry.index}: {registered.model_name} has no result")
 
 
-@click.command(name="registrations")
-@click.argument("paper", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="registrations")
+@click.argument("paper", type=EXISTING)
 @_ledger
 def registrations_(paper: Path, ledger: Path) -> None:
     """List all registrations for PAPER and how each ended; open ones are still owed a result."""
@@ -127,10 +151,10 @@ def registrations_(paper: Path, ledger: Path) -> None:
         say_result(ignored_words(entry))
 
 
-@click.command(name="exposure")
-@click.argument("paper", type=_EXISTING)
+@click.command(cls=GuardedCommand, name="exposure")
+@click.argument("paper", type=EXISTING)
 @_ledger
-@click.option("--problem", type=int, help="Only this place of the bank, in full.")
+@click.option("--problem", type=click.IntRange(min=0), help="Only this place of the bank, in full.")
 def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     """Say who saw which problems of PAPER when, and who has them now."""
     header, entries = load_paper(paper).header, Ledger(ledger).entries()
@@ -154,16 +178,16 @@ def _say_unconfirmed(foreign: Sequence[LedgerEntry]) -> None:
         say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
 
 
-@click.command(name="reveal")
-@click.argument("paper", type=_EXISTING)
-@click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
+@click.command(cls=GuardedCommand, name="reveal")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
 @_ledger
-@click.option("--key", type=_EXISTING, required=True, help="The examiner's key file.")
-@click.option("--journal", type=_EXISTING, required=True, help="The sitting's answers.jsonl.")
-@click.option("--problem", type=int, required=True, help="The problem's place in the bank.")
-@click.option("--try", "sample", default=0, show_default=True, help="Which answer to it.")
+@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@click.option("--journal", type=EXISTING, required=True, help="The sitting's answers.jsonl.")
+@click.option("--problem", type=click.IntRange(min=0), required=True, help="The problem's place in the bank.")
+@click.option("--try", "sample", type=click.IntRange(min=0), default=0, show_default=True, help="Which answer to it.")
 @click.option("--reason", required=True, help="Why, for the record.")
-@click.option("--out", type=_PATH, required=True, help="File for what is opened.")
+@click.option("--out", type=_REVEALED, required=True, help="File for what is opened.")
 def reveal_(
     paper: Path,
     registration: Path,
@@ -191,10 +215,10 @@ def reveal_(
     say(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it")
 
 
-@click.command(name="checkpoint")
-@click.argument("ledger", type=_EXISTING)
-@click.option("--key", type=_EXISTING, required=True, help="Key file of who keeps the ledger.")
-@click.option("--out", type=_PATH, required=True, help="File for the signed checkpoint (C2SP tlog-checkpoint).")
+@click.command(cls=GuardedCommand, name="checkpoint")
+@click.argument("ledger", type=EXISTING)
+@click.option("--key", type=KEY, required=True, help="Key file of who keeps the ledger.")
+@click.option("--out", type=_NOTE, required=True, help="File for the signed checkpoint (C2SP tlog-checkpoint).")
 def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
     """Sign the head of LEDGER as a checkpoint that other transparency tools read."""
     keeper = KeyPair.load(key)
@@ -203,19 +227,18 @@ def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
     say(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}")
 
 
-@click.command(name="witness")
-@click.argument("other", type=_EXISTING)
-@click.option("--ledger", type=_PATH, required=True, help="Your own ledger: remembers what you saw.")
-@click.option("--key", type=_PATH, required=True, help="Your key file; made if missing.")
-@_holder
+@click.command(cls=GuardedCommand, name="witness")
+@click.argument("other", type=EXISTING)
+@click.option("--ledger", type=LEDGER, required=True, help="Your own ledger: remembers what you saw.")
+@click.option("--key", type=KEY, required=True, help="Your key file.")
 @click.option("--name", required=True, help="What you call the other ledger; always the same.")
-@click.option("--out", type=_PATH, required=True, help="File for the cosigned checkpoint; others' signatures are kept.")
-def witness_(other: Path, ledger: Path, key: Path, holder: str, name: str, out: Path) -> None:
+@click.option("--out", type=_NOTE, required=True, help="File for the cosigned checkpoint; others' signatures are kept.")
+def witness_(other: Path, ledger: Path, key: Path, name: str, out: Path) -> None:
     """Check that the ledger OTHER extends what you saw of it before, and cosign its head."""
-    keeper = KeyPair.load_or_create(key, holder=holder)
+    keeper = KeyPair.load(key)
     note = witness(Ledger(other), own=Ledger(ledger), key=keeper, name=name)
-    if out.exists():
-        before = Note.parse(out.read_text("utf-8"))
+    if out.exists() and out.stat().st_size:
+        before = Note.parse(read_bytes(out).decode("utf-8"))
         note = before.joined(note) if before.text == note.text else note
     write_text(out, str(note))
     say(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}")

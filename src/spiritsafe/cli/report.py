@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from spiritsafe.cli.paths import FOLDER, GuardedCommand
 from spiritsafe.pipeline import rebuild_report, terminal_summary_of
 
 __all__ = ["command"]
 
 
-@click.command(name="report")
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.command(name="report", cls=GuardedCommand)
+@click.argument("run", type=FOLDER)
 def command(run: Path) -> None:
     """Build the report of the run directory RUN again from its records."""
     path = rebuild_report(run)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, OutputFolder
 from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
@@ -13,10 +14,10 @@ from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
 __all__ = ["command"]
 
 
-@click.command(name="run")
-@click.argument("recipe")
+@click.command(name="run", cls=GuardedCommand)
+@click.argument("recipe", type=NAMES_FILES)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs go here.")
+@click.option("--root", type=OutputFolder(), default=Path("runs"), show_default=True, help="Runs go here.")
 def command(recipe: str, overrides: tuple[str, ...], root: Path) -> None:
     """Run RECIPE (a .toml file or a packaged name), or go on with it."""
     loaded, text = load_recipe(recipe, overrides)

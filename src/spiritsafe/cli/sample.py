@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from spiritsafe.cli.generators import endpoint_options, open_any_generator
+from spiritsafe.cli.paths import MODEL, NAMES_FILES, PAGE, GuardedCommand, Kind, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.progress import TerminalSink
+from spiritsafe.core.compute_curve import ComputeCurve
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import read_json
 from spiritsafe.core.records import Checkpoint, Problem, Sampling
@@ -20,24 +22,43 @@ from spiritsafe.tasks import Task, load_task
 
 __all__ = ["command"]
 
+_MOST = 1_000_000
+_CURVE_KINDS = {
+    ".html": PAGE,
+    ".svg": Kind("a picture of such a curve", lambda data: b"<title>Accuracy against compute" in data[:1000]),
+    ".json": record_kind("a curve", ComputeCurve),
+}
+
+
+def _curve_kind(path: Path) -> Kind:
+    return _CURVE_KINDS.get(path.suffix, Kind("something that this command writes", lambda _: False))
+
+
 _Source = tuple[str | None, str | None, str | None, str | None]  # what open_any_generator takes
 
 
-@click.command(name="sample")
-@click.argument("task")
-@click.option("--model", "models", multiple=True, help="A local model directory; with --curve, several.")
+@click.command(name="sample", cls=GuardedCommand)
+@click.argument("task", type=NAMES_FILES)
+@click.option("--model", "models", type=MODEL, multiple=True, help="A local model directory; with --curve, several.")
 @endpoint_options
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for the Parquet shards.")
-@click.option("--problems", "num_problems", default=64, show_default=True)
-@click.option("--samples", "num_samples", default=1, show_default=True, help="Attempts at each problem.")
+@click.option("--out", type=OutputFolder(), required=True, help="Directory for the Parquet shards.")
+@click.option("--problems", "num_problems", type=click.IntRange(1, _MOST), default=64, show_default=True)
+@click.option(
+    "--samples",
+    "num_samples",
+    type=click.IntRange(1, _MOST),
+    default=1,
+    show_default=True,
+    help="Attempts at each problem.",
+)
 @click.option("--split", type=click.Choice(["train", "dev"]), default="dev", show_default=True)
 @click.option("--temperature", default=0.0, show_default=True)
-@click.option("--max-tokens", default=256, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option(
     "--curve",
     "curves",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(_curve_kind),
     multiple=True,
     help="Accuracy against tokens and operations, as .html, .svg or .json; may be given several times.",
 )
@@ -57,7 +78,7 @@ def command(
     curves: tuple[Path, ...],
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    sampling = Sampling.from_json({"temperature": temperature, "max_tokens": max_tokens})
     _check_request(models, endpoint, num_samples, temperature, curves)
     loaded = load_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))

@@ -9,13 +9,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import audit_task, list_families, load_task
 
 __all__ = ["command"]
 
+_MOST = 1_000_000
 
-@click.group(name="tasks")
+
+@click.group(name="tasks", cls=GuardedGroup)
 def command() -> None:
     """List, show and audit tasks."""
 
@@ -32,9 +35,9 @@ def list_(refused: bool) -> None:
 
 
 @command.command()
-@click.argument("spec")
-@click.option("--count", default=3, show_default=True, help="Problems to show.")
-@click.option("--seed", default=0, show_default=True)
+@click.argument("spec", type=NAMES_FILES)
+@click.option("--count", type=click.IntRange(0, _MOST), default=3, show_default=True, help="Problems to show.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 def show(spec: str, count: int, seed: int) -> None:
     """Show problems of the task SPEC, from the train bucket."""
     task = load_task(spec)
@@ -49,9 +52,9 @@ def show(spec: str, count: int, seed: int) -> None:
 
 
 @command.command()
-@click.argument("specs", nargs=-1, required=True)
-@click.option("--count", default=200, show_default=True, help="Problems to look at.")
-@click.option("--seed", default=0, show_default=True)
+@click.argument("specs", nargs=-1, required=True, type=NAMES_FILES)
+@click.option("--count", type=click.IntRange(1, _MOST), default=200, show_default=True, help="Problems to look at.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON lines.")
 def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
     """Audit tasks: gold accepted, junk rejected, hostile text survived, floor of trivial answers."""

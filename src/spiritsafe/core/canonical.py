@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ import orjson
 import rfc8785
 
 from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.reading import open_regular
 
-__all__ = ["JSON", "canonical_json", "digest", "digest_bytes", "digest_directory", "digest_file", "short"]
+__all__ = ["JSON", "canonical_json", "digest", "digest_bytes", "digest_directory", "digest_file", "nesting", "short"]
 
 JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 """Any JSON value. Integers beyond ±(2**53 - 1) have no canonical form and are refused."""
@@ -110,9 +112,10 @@ def canonical_json(value: JSON) -> bytes:
         pass  # rfc8785 knows it, or says why it has no canonical form
     try:
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
         raise IntegrityError(
-            f"This value has no canonical JSON form: {error}.",
+            f"This value has no canonical JSON form: {reason}.",
             hint="Use finite numbers, integers below 2**53 and valid Unicode.",
         ) from error
 
@@ -135,9 +138,11 @@ def digest_file(path: Path) -> str:
     """
     hasher = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 hasher.update(chunk)
+    except SourceError:  # an OSError too, which already says what to do
+        raise
     except OSError as error:
         raise SourceError(
             f"{path} cannot be read: {error.strerror}.", hint="Check that it exists and is yours to read."
@@ -151,10 +156,44 @@ def digest_directory(path: Path, *, exclude: Iterable[str] = ()) -> str:
     Args:
         path: The directory.
         exclude: Relative POSIX paths to leave out (``lineage.json`` names the digest, so it cannot be part of it).
+
+    Raises:
+        SourceError: A file cannot be read, or has a name that is not UTF-8; or there is a link to a folder.
     """
     skip = set(exclude)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return digest({r: digest_file(p) for p in files if (r := p.relative_to(path).as_posix()) not in skip})
+    found: dict[str, str] = {}
+    for place in sorted(path.rglob("*")):
+        name = place.relative_to(path).as_posix()
+        if place.is_symlink() and place.is_dir():
+            raise SourceError(
+                f"{path} holds a link to a folder, {name}: what is in it would not be part of the digest.",
+                hint="Put the folder itself there.",
+            )
+        if not place.is_file() or name in skip:
+            continue
+        if not _is_text(name):
+            raise SourceError(
+                f"{path} holds a file whose name is not UTF-8: {os.fsencode(name)!r}.", hint="Rename the file."
+            )
+        found[name] = digest_file(place)
+    return digest(found)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def nesting(value: Any) -> int:
+    """How deep lists and objects lie in each other: 0 for a string or number, 1 for a flat list."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, (dict, list, tuple))]:
+        depth += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def short(digest_text: str, length: int = 12) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import tempfile
@@ -18,19 +19,26 @@ from typing import Any
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError, SpiritsafeError, StorageError
+from spiritsafe.core.reading import parse_json, read_bytes
 
 __all__ = [
+    "MOST_LINES_BYTES",
     "append_line",
     "atomic_path",
     "ensure_directory",
     "locked",
+    "parse_json_lines",
     "read_json",
     "read_json_lines",
     "storage_errors",
+    "sweep",
     "write_bytes",
     "write_json",
     "write_text",
 ]
+
+MOST_LINES_BYTES = 16 << 30
+"""Of a file of lines: a whole data set may be one."""
 
 
 @contextmanager
@@ -98,6 +106,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def sweep(*paths: Path) -> None:
+    """Remove what killed writers of these files left beside them; only under a lock that all their writers hold."""
+    for path in paths:
+        with storage_errors(path):
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                left.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes atomically."""
     with atomic_path(path) as temporary:
@@ -115,19 +131,12 @@ def write_json(path: Path, value: JSON) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any.
 
     Raises:
         SourceError: It is missing, unreadable or not JSON.
     """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SourceError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check that it exists and is yours to read."
-        ) from error
-    except ValueError as error:
-        raise SourceError(f"{path} is not valid JSON: {error}.", hint="Restore it from a good copy.") from error
+    return parse_json(read_bytes(path), path, finite=False)
 
 
 def append_line(path: Path, value: JSON, *, sync: bool = False) -> None:
@@ -147,24 +156,21 @@ def read_json_lines(path: Path) -> list[Any]:
     Raises:
         SourceError: The file is unreadable, or a line other than the last is not JSON.
     """
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except OSError as error:
-        raise SourceError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check that it exists and is yours to read."
-        ) from error
+    return parse_json_lines(read_bytes(path, most_bytes=MOST_LINES_BYTES), path)
+
+
+def parse_json_lines(data: bytes, path: Path) -> list[Any]:
+    """The values of a JSON-lines file that was read; see :func:`read_json_lines`."""
+    lines = data.split(b"\n")
     values = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            values.append(json.loads(line))
-        except ValueError as error:
-            if number == len(lines):  # no newline behind it: the writer was killed in the middle
-                break
-            raise SourceError(
-                f"{path}, line {number}: not valid JSON ({error}).", hint="Restore the file from a good copy."
-            ) from error
+            values.append(parse_json(line, f"{path}, line {number}"))
+        except SourceError:
+            if number < len(lines):  # else: no newline behind it, the writer was killed in the middle
+                raise
     return values
 
 

@@ -31,6 +31,9 @@ __all__ = [
     "omit_default",
 ]
 
+_MOST_PARTS = 8
+_MOST_PLACE = 120
+
 
 def omit_default(default: Any, **constraints: Any) -> Any:
     """A field that came to its record after records of its kind were published: absent from the JSON at its default.
@@ -81,11 +84,17 @@ class Record(BaseModel):
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the record"
+            where = _place(first["loc"]) or "the record"
             raise IntegrityError(
                 f"Not a valid {cls.__name__}: {where}: {first['msg']}.",
                 hint="The file is damaged or was written by another version; restore it from a good copy.",
             ) from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where in a record, in few words: who wrote it may have nested and named things without end."""
+    place = ".".join(str(part) for part in location[:_MOST_PARTS])
+    return f"{place[:_MOST_PLACE]}…" if len(location) > _MOST_PARTS or len(place) > _MOST_PLACE else place
 
 
 class Message(Record):

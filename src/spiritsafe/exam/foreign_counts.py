@@ -11,16 +11,16 @@ Exercised by ``pytest tests/unit/exam/test_foreign_counts.py``.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.foreign import ForeignScores, ForeignTest, foreign_gap
 from spiritsafe.core.printing import one_line
+from spiritsafe.core.reading import parse_json
 from spiritsafe.exam.recordfile import read_file
 
 __all__ = ["ForeignCounts", "foreign_lines", "foreign_test", "read_foreign"]
@@ -48,16 +48,13 @@ def _refuse(path: Path, message: str, hint: str = "") -> RecipeError:
 
 def _rows(path: Path) -> list[Any]:
     """The rows of a list, or of lines."""
+    data = read_file(path)
     try:
-        text = read_file(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _refuse(path, "not UTF-8 text") from error
-    try:
-        if text.lstrip().startswith("["):
-            rows: list[Any] = json.loads(text)
+        if data.lstrip().startswith(b"["):
+            rows: list[Any] = parse_json(data, path.name)
             return rows
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
+        return [parse_json(line, path.name) for line in data.splitlines() if line.strip()]
+    except SourceError as error:
         raise _refuse(path, f"neither a JSON list nor one JSON object a line ({error})") from error
 
 

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.canonical import digest, digest_bytes
-from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError, SourceError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError, SourceError, SpiritsafeError
+from spiritsafe.core.reading import parse_json
 from spiritsafe.core.records import Attempt, FinishReason, Sampling, Verdict
 from spiritsafe.exam.practice import (
     PracticeAnswer,
     PracticeHeader,
     PracticeRun,
     as_source_error,
+    check_planned,
     check_whole,
     not_run,
     reading,
@@ -37,6 +39,7 @@ __all__ = ["read_inspect_log"]
 _WHAT = "log of Inspect AI"
 _ZSTANDARD = 93  # compression method of the zip format
 _LOCAL_HEADER_BYTES = 30
+_MOST_UNPACKED_BYTES = 512 << 20
 _ATTACHMENT = "attachment://"
 _NO_ANSWER = ("invalid_response_format", "no_response")
 _NOT_SCORED = ("grader_failed", "scoring_failed")
@@ -45,8 +48,8 @@ _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no"
 _FINISH: Mapping[str, FinishReason] = {"max_tokens": "length", "model_length": "length", "content_filter": "refused"}
 
 
-def _unpacked(data: bytes, info: zipfile.ZipInfo, path: Path) -> bytes:
-    """A member packed with Zstandard, which :mod:`zipfile` cannot read before Python 3.14."""
+def _zstandard(data: bytes, info: zipfile.ZipInfo, path: Path, most_bytes: int) -> bytes:
+    """A member packed with Zstandard, which :mod:`zipfile` cannot read before Python 3.14; no more of it than that."""
     try:
         import zstandard  # of an extra: who reads JSON logs need not have it
     except ImportError as error:
@@ -61,25 +64,45 @@ def _unpacked(data: bytes, info: zipfile.ZipInfo, path: Path) -> bytes:
     packed = io.BytesIO(data[start : start + info.compress_size])
     try:
         reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-        content = bytes(reader.read(info.file_size + 1))
+        content = bytes(reader.read(min(info.file_size, most_bytes) + 1))
     except zstandard.ZstdError as error:
         raise as_source_error(path, f"whole {_WHAT}: {info.filename} is damaged") from error
-    if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+    if len(content) <= most_bytes and (len(content) != info.file_size or zlib.crc32(content) != info.CRC):
         raise as_source_error(path, f"whole {_WHAT}: {info.filename} is damaged")
+    return content
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes, path: Path, most_bytes: int) -> bytes:
+    """A member; what it says of its size is not believed."""
+    if info.compress_type == _ZSTANDARD:
+        content = _zstandard(data, info, path, most_bytes)
+    elif info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with archive.open(info) as member:
+            content = member.read(most_bytes + 1)
+    else:
+        raise as_source_error(path, _WHAT)
+    if len(content) > most_bytes:
+        raise SourceError(
+            f"{path} unpacks to more than {_MOST_UNPACKED_BYTES >> 20} MiB.",
+            hint="Give the log of a run with fewer samples, or without files in its messages.",
+        )
     return content
 
 
 def _members(data: bytes, path: Path) -> dict[str, Any]:
     """JSON of the members that matter; of two of one name the later one counts, as for every zip reader."""
     found: dict[str, Any] = {}
+    left = _MOST_UNPACKED_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for info in archive.infolist():
                 if info.filename in ("header.json", "_journal/start.json") or info.filename.startswith("samples/"):
-                    packed = info.compress_type == _ZSTANDARD
-                    content = _unpacked(data, info, path) if packed else archive.read(info)
-                    found[info.filename] = json.loads(content)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+                    content = _unpacked(archive, info, data, path, left)
+                    left -= len(content)
+                    found[info.filename] = parse_json(content, f"{path}, {info.filename},", finite=False)
+    except SpiritsafeError:  # some of these are ValueErrors too, and already say what to do
+        raise
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error) as error:
         raise as_source_error(path, _WHAT) from error
     return found
 
@@ -92,8 +115,8 @@ def _load(data: bytes, path: Path) -> tuple[Mapping[str, Any], list[Mapping[str,
         samples = [value for name, value in members.items() if name.startswith("samples/")]
     else:
         try:
-            header = json.loads(data)
-        except ValueError as error:
+            header = parse_json(data, path, finite=False)
+        except SourceError as error:
             raise as_source_error(path, _WHAT) from error
         samples = header.get("samples") or [] if isinstance(header, dict) else []
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict):
@@ -244,6 +267,7 @@ def _run(data: bytes, path: Path, scorer: str | None) -> PracticeRun:
     planned = planned or list(dict.fromkeys(str(sample.get("id")) for sample in samples))
     settings = {**(spec.get("model_generate_config") or {}), **((header.get("plan") or {}).get("config") or {})}
     sampling, unknown = _sampling(settings)
+    check_planned(len(planned) * num_tries, len(samples), path)
     by_try: dict[tuple[str, int], Mapping[str, Any]] = {}
     for sample in samples:
         place = (str(sample.get("id")), int(sample.get("epoch") or 1) - 1)

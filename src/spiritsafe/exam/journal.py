@@ -28,12 +28,13 @@ from pydantic import ValidationError
 
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import IntegrityError, ProcedureError
-from spiritsafe.core.files import storage_errors
+from spiritsafe.core.files import MOST_LINES_BYTES, storage_errors
 from spiritsafe.core.promises import ProbeRound
+from spiritsafe.core.reading import read_bytes
 from spiritsafe.core.records import Record
 from spiritsafe.exam.answers import Answer, Try
 from spiritsafe.exam.paper import keyed_salt
-from spiritsafe.exam.recordfile import parse_record, read_file
+from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.ledger import KeyPair
 
 __all__ = ["SYNC_EVERY_S", "Journal"]
@@ -192,7 +193,7 @@ class Journal:
         self._synced = time.monotonic()
 
     def _load(self) -> None:
-        data = read_file(self._path)
+        data = read_bytes(self._path, most_bytes=MOST_LINES_BYTES)
         *lines, torn = data.split(b"\n")
         if torn:  # a killed write: that line never counted
             with storage_errors(self._path), self._path.open("r+b") as file:
@@ -206,7 +207,7 @@ class Journal:
                     self.asked.add((int(index), int(sample)))
                     continue
                 box = base64.b64decode(value, validate=True)
-            except (ValueError, TypeError) as error:
+            except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
                 raise IntegrityError(f"{what} is damaged.", hint=_HINT) from error
             self._keep(self._open(box, what), what)
 

@@ -8,7 +8,6 @@ Exercised by ``pytest tests/unit/exam/test_lm_eval_log.py``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Any
 
 from spiritsafe.core.canonical import digest, digest_bytes
 from spiritsafe.core.errors import CompatibilityError, RecipeError, SourceError
+from spiritsafe.core.reading import parse_json
 from spiritsafe.core.records import Attempt, Sampling
 from spiritsafe.exam.practice import (
     PracticeAnswer,
     PracticeHeader,
     PracticeRun,
     as_source_error,
+    check_planned,
     check_whole,
     not_run,
     reading,
@@ -41,8 +42,8 @@ _NOT_TOLD = (
 
 def _rows(data: bytes, path: Path) -> list[Mapping[str, Any]]:
     try:
-        rows = [json.loads(line) for line in data.splitlines() if line.strip()]
-    except ValueError as error:
+        rows = [parse_json(line, path, finite=False) for line in data.splitlines() if line.strip()]
+    except SourceError as error:
         raise as_source_error(path, _WHAT) from error
     if not rows or not all(isinstance(row, dict) and {"doc_id", "metrics", "resps"} <= row.keys() for row in rows):
         raise as_source_error(path, _WHAT)
@@ -60,9 +61,10 @@ def _results(path: Path, results: Path | None) -> tuple[str, Mapping[str, Any]]:
             f"{beside.name} is not beside {path.name}.",
             hint="It names the model and how many problems were planned: put it there, or give it with --results.",
         )
+    data = read_file(beside)
     try:
-        value = json.loads(read_file(beside))
-    except ValueError as error:
+        value = parse_json(data, beside, finite=False)
+    except SourceError as error:
         raise as_source_error(beside, "results file of lm-evaluation-harness") from error
     if not isinstance(value, dict) or not isinstance(value.get("n-samples"), dict):
         raise as_source_error(beside, "results file of lm-evaluation-harness")
@@ -163,6 +165,7 @@ def _run(data: bytes, path: Path, results: Path | None, metric: str | None, filt
     sampling, unknown = _sampling(found, task)
     model = str(found.get("model_name") or (found.get("config") or {}).get("model") or "unknown")
     planned = max(len(rows), int(found["n-samples"][task].get("effective") or 0))
+    check_planned(planned, len(rows), path)
 
     def blank(sample: str) -> Attempt:
         return Attempt(

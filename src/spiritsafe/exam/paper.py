@@ -27,7 +27,7 @@ from spiritsafe.exam.places import num_places, public_places, public_sizes, stra
 from spiritsafe.exam.private import PRIVATE, PrivateTask, count_signoffs
 from spiritsafe.exam.recordfile import parse_record, read_file, read_record
 from spiritsafe.ledger import KeyPair, Ledger, root_of_leaves
-from spiritsafe.tasks import Task, load_task
+from spiritsafe.tasks import Task, load_named
 
 __all__ = [
     "PAPER_FILE",
@@ -72,16 +72,15 @@ def verifier_label(task: Task) -> str:
 
 
 def task_of_paper(paper: PublicPaper) -> Task:
-    """The task that grades a paper's problems.
+    """The task that grades a paper's problems; what the paper's words name is not opened, wherever they point.
 
     Raises:
-        TaskError: Its spec is unknown here.
-        SourceError: Its data file cannot be read.
+        TaskError: Its spec is unknown here, or not a task's full name.
     """
     header = paper.header
     if header.task.partition(":")[0] == PRIVATE:
         return PrivateTask.for_grading(header.task, [stratum.task for stratum in header.strata])
-    return load_task(header.task)
+    return load_named(header.task)
 
 
 def check_task(paper: PublicPaper, task: Task) -> None:

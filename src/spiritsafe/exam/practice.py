@@ -9,7 +9,6 @@ Exercised by ``pytest tests/unit/exam/test_practice.py``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from spiritsafe.core.certificates import OutcomeStatus
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError, SpiritsafeError
 from spiritsafe.core.files import write_bytes
 from spiritsafe.core.promises import Digest
+from spiritsafe.core.reading import parse_json
 from spiritsafe.core.records import Attempt, Record, Verdict
 from spiritsafe.core.stats import Estimate, PairedDifference, paired_difference, score_interval
 from spiritsafe.exam.answers import how_it_ended
@@ -34,6 +34,7 @@ __all__ = [
     "PracticeRun",
     "PracticeScores",
     "as_source_error",
+    "check_planned",
     "check_whole",
     "compare_practice",
     "load_practice",
@@ -49,6 +50,8 @@ PRACTICE_STATEMENT = (
     "This is practice: nothing was sealed and nothing was registered before it ran, so nothing says that the problems "
     "were unknown to the model, or how many runs were left unreported. It can never become part of a certificate."
 )
+
+_MOST_NOT_RUN = 100_000
 
 
 class PracticeHeader(Record):
@@ -222,9 +225,10 @@ def load_practice(path: Path) -> PracticeRun:
         IntegrityError: It is no such file, or tries are missing.
     """
     hint = "Import the tool's own file again with `spiritsafe exam import`."
+    lines = read_file(path).splitlines()
     try:
-        first, *rest = [json.loads(line) for line in read_file(path).splitlines()]
-    except ValueError as error:
+        first, *rest = [parse_json(line, path) for line in lines]
+    except (SourceError, ValueError) as error:  # ValueError: there is no line
         raise IntegrityError(f"{path} is no practice file.", hint=hint) from error
     run = PracticeRun(PracticeHeader.from_json(first), tuple(PracticeAnswer.from_json(value) for value in rest))
     check_whole(run, str(path))
@@ -250,6 +254,19 @@ def check_whole(run: PracticeRun, what: str) -> None:
         )
 
 
+def check_planned(num_planned: int, num_found: int, path: Path) -> None:
+    """Refuse a file that plans tries without end: each takes its place in memory, whether it was run or not.
+
+    Raises:
+        SourceError: It plans many more than it holds.
+    """
+    if num_planned > num_found + _MOST_NOT_RUN:
+        raise SourceError(
+            f"{path} holds {num_found:,} tries and says that {num_planned:,} were planned.",
+            hint="Import the log of a run that was carried on to its end.",
+        )
+
+
 def as_source_error(path: Path, what: str) -> SourceError:
     """The error for a file that is not what its name says."""
     return SourceError(f"{path} is no {what}.", hint="Give the file as the tool wrote it.")
@@ -266,7 +283,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except SpiritsafeError:  # some of these are ValueErrors too, and already say what to do
         raise
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise as_source_error(path, what) from error
 
 

@@ -24,12 +24,13 @@ from typing import Self, final
 from pydantic import Field, JsonValue, model_validator
 
 from spiritsafe.core.certificates import PublicKey, Signature
-from spiritsafe.core.errors import IntegrityError, TaskError
+from spiritsafe.core.errors import IntegrityError, SourceError, TaskError
 from spiritsafe.core.files import ensure_directory, storage_errors
+from spiritsafe.core.reading import parse_json
 from spiritsafe.core.records import Message, Problem, Record, Verdict
 from spiritsafe.exam.recordfile import read_file
 from spiritsafe.ledger import KeyPair, verify_signature
-from spiritsafe.tasks import Draft, Task, Verifier, load_task
+from spiritsafe.tasks import Draft, Task, Verifier, load_verifier
 from spiritsafe.tasks.choice import LetterVerifier
 from spiritsafe.tasks.mathematics import MathVerifier, ValueVerifier
 from spiritsafe.tasks.spec import canonical_name, parse_spec
@@ -108,7 +109,7 @@ def _verifier(family: str) -> Verifier:
     if family in _GRADERS:
         return _GRADERS[family]()
     if ":" in family:
-        return load_task(family).verifier
+        return load_verifier(family)
     raise TaskError(
         "A row names a family without a verifier.",
         hint=f"Families: {', '.join(_GRADERS)}, or a task's spec such as arith:countdown.",
@@ -151,8 +152,18 @@ class PrivateTask(Task):
 
     @classmethod
     def for_grading(cls, task: str, tasks: Sequence[str]) -> Self:
-        """Of a paper's task and the tasks of its strata."""
-        return cls(parse_spec(task).name, [parse_spec(part).knobs["family"] for part in tasks])
+        """Of a paper's task and the tasks of its strata.
+
+        Raises:
+            TaskError: One of them names no family, or one that is unknown here.
+        """
+        parts = [(part, parse_spec(part).knobs.get("family")) for part in tasks]
+        if nameless := [part for part, family in parts if family is None]:
+            raise TaskError(
+                f'"{nameless[0]}" does not say whose verifier grades it.',
+                hint="The paper was altered or damaged: get a good copy from the examiner.",
+            )
+        return cls(parse_spec(task).name, [family for _, family in parts if family is not None])
 
     def problem(self, row: PrivateRow) -> Problem:
         """One row as a problem."""
@@ -172,10 +183,10 @@ def _read_rows(path: Path) -> list[PrivateRow]:
         if not line.strip():
             continue
         try:
-            rows.append(PrivateRow.from_json(json.loads(line)))
+            rows.append(PrivateRow.from_json(parse_json(line, path)))
         except IntegrityError as error:  # it names the field, not what stands there
             raise TaskError(f"{path}, line {number}: {error.message}", hint="Mend the line.") from None
-        except (ValueError, RecursionError):
+        except SourceError:
             raise TaskError(f"{path}, line {number} is not JSON.", hint="Write one JSON object a line.") from None
     if not rows:
         raise TaskError(f"{path} has no problems.", hint="Write one JSON object a line.")

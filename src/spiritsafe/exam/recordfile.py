@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import orjson
 
-from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files import write_bytes
+from spiritsafe.core.reading import read_bytes
 from spiritsafe.core.records import Record
 
 __all__ = ["parse_record", "read_file", "read_record", "record_bytes", "write_record"]
@@ -20,17 +21,12 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes.
+    """A plain file's bytes.
 
     Raises:
-        SourceError: It is missing or cannot be read.
+        SourceError: It is missing, cannot be read, is no plain file, or is too large.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check that it exists and is yours to read."
-        ) from error
+    return read_bytes(path)
 
 
 def parse_record(data: bytes, kind: type[RecordT], what: str) -> RecordT:

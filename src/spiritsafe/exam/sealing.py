@@ -18,7 +18,7 @@ from spiritsafe.core.certificates import PaperHeader, PaperProblem, PublicKey, P
 from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.errors import ProcedureError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files import ensure_directory, locked, write_bytes
+from spiritsafe.core.files import ensure_directory, locked, sweep, write_bytes
 from spiritsafe.core.promises import PaperProtocol, Stratum
 from spiritsafe.exam.bank import Bank, draw_bank, draw_twins
 from spiritsafe.exam.paper import PAPER_FILE, RULES, SEALED_FILE, keyed_salt, load_paper, unsigned, verifier_label
@@ -28,8 +28,9 @@ from spiritsafe.exam.recordfile import record_bytes, write_record
 from spiritsafe.ledger import KeyPair, Ledger, encrypt, root_of_leaves
 from spiritsafe.tasks import Task
 
-__all__ = ["PaperTerms", "seal"]
+__all__ = ["MOST_PROBLEMS", "PaperTerms", "seal"]
 
+MOST_PROBLEMS = 100_000
 _SECRET_BYTES = 32
 
 
@@ -84,6 +85,10 @@ def seal(
     """
     if count < 2:
         raise TaskError("A paper needs at least 2 problems.", hint="Ask for more; 400 find a large leak.")
+    if count > MOST_PROBLEMS:
+        raise TaskError(
+            f"A paper has at most {MOST_PROBLEMS:,} problems.", hint="Ask for fewer; 400 find a large leak."
+        )
     if secret is not None and len(secret) != _SECRET_BYTES:
         raise TaskError(f"A paper's secret has {_SECRET_BYTES} bytes.", hint="Leave it out to draw one at random.")
     terms = terms or PaperTerms()
@@ -91,6 +96,7 @@ def seal(
     ensure_directory(directory)
     with locked(directory / "seal.lock"):
         path = directory / PAPER_FILE
+        sweep(path, directory / SEALED_FILE)
         if path.exists():
             paper = load_paper(path)
             _check_same_paper(paper, task, count, examiner, terms, path)

@@ -1,8 +1,8 @@
 """Training files as a stream of passages, whatever their size.
 
 In: JSON lines (``traces.jsonl`` of a run, chat files with ``messages``, ``prompt`` and ``completion``, or ``text``:
-every string anywhere in a line is a passage), or plain text. Out: passages, and the digest and size of the file that
-they were read from in the same pass. At most some MiB are in memory.
+every string anywhere in a line is a passage, a long one cut into several), or plain text. Out: passages, and the digest
+and size of the file that they were read from in the same pass. At most one line of JSON and some MiB are in memory.
 Exercised by ``pytest tests/unit/exam/test_training_files.py``.
 """
 
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import IO, Any, Literal, final
 
 from spiritsafe.core.errors import SourceError
+from spiritsafe.core.reading import open_regular
 
 __all__ = ["Passage", "TrainingFile"]
 
 _CHUNK_BYTES = 1 << 20
-_LINE_BYTES = 64 << 20  # a longer line is read in pieces, as text
+_LINE_BYTES = 32 << 20  # of JSON: a value is read whole
+_PASSAGE_CHARACTERS = 1 << 20
 _BINARY = (b"\x1f\x8b", b"PAR1", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 
 Passage = tuple[str, bool]
@@ -44,8 +46,10 @@ class TrainingFile:
         self._hash = hashlib.sha256()
         self._has_ended = False
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 start = file.read(_CHUNK_BYTES)
+        except SourceError:  # an OSError too, which already says what to do
+            raise
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from error
         if start.startswith(_BINARY) or b"\0" in start:
@@ -72,8 +76,10 @@ class TrainingFile:
             SourceError: It cannot be read on.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 yield from self._json_lines(file) if self.layout == "json lines" else self._text(file)
+        except SourceError:
+            raise
         except OSError as error:
             raise SourceError(f"{self.path} cannot be read: {error.strerror}.", hint="Check the disk.") from error
         self._has_ended = True
@@ -84,13 +90,21 @@ class TrainingFile:
         return data
 
     def _json_lines(self, file: IO[bytes]) -> Iterator[Passage]:
-        while line := self._count(file.readline(_LINE_BYTES)):
+        number = 0
+        while line := self._count(file.readline(_LINE_BYTES + 1)):
+            number += 1
+            if len(line) > _LINE_BYTES:
+                raise SourceError(
+                    f"{self.path}, line {number}: longer than {_LINE_BYTES >> 20} MiB.",
+                    hint="Write one document a line, or give the text itself as a plain text file.",
+                )
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):
-                yield line.decode("utf-8", "replace"), False
+                yield from _pieces(line.decode("utf-8", "replace"))
             else:
-                yield from ((text, False) for text in _strings(value))
+                for text in _strings(value):
+                    yield from _pieces(text)
 
     def _text(self, file: IO[bytes]) -> Iterator[Passage]:
         """Cut behind white space, so that no word is cut in two."""
@@ -106,6 +120,17 @@ class TrainingFile:
             yield text[:end], True
             rest = text[end:]
         yield rest + decoder.decode(b"", final=True), False
+
+
+def _pieces(text: str) -> Iterator[Passage]:
+    """A text of any length as passages, cut behind white space where there is some."""
+    start = 0
+    while len(text) - start > _PASSAGE_CHARACTERS:
+        most = start + _PASSAGE_CHARACTERS
+        end = max(text.rfind(" ", start, most), text.rfind("\n", start, most)) + 1 or most
+        yield text[start:end], True
+        start = end
+    yield text[start:], False
 
 
 def _strings(value: Any) -> Iterator[str]:

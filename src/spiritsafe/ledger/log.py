@@ -17,17 +17,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON
+from spiritsafe.core.canonical import JSON, nesting
 from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
-from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
 from spiritsafe.core.files import ensure_directory, locked, storage_errors
+from spiritsafe.core.reading import MOST_BYTES, open_regular
 from spiritsafe.ledger.keys import KeyPair, verify_signature
 from spiritsafe.ledger.merkle import consistency_proof, inclusion_path, leaf_hash, root_hash, verify_inclusion
 
-__all__ = ["GENESIS", "Ledger", "LedgerCheck", "utc_now", "verify_entry", "verify_evidence", "verify_head"]
+__all__ = [
+    "GENESIS",
+    "MOST_DEPTH",
+    "Ledger",
+    "LedgerCheck",
+    "utc_now",
+    "verify_entry",
+    "verify_evidence",
+    "verify_head",
+]
 
 GENESIS = "sha256:" + "0" * 64
 """``previous`` of the first entry."""
+
+MOST_DEPTH = 32
+"""How deep lists and objects may lie in each other in the body of a new entry."""
+
+_MOST_DEPTH_READ = 257  # of a whole entry; what was appended before there was a limit stays readable
 
 _UNSIGNED = Signature(key="0" * 64, value="0" * 128)
 
@@ -85,7 +100,10 @@ def _parse_line(line: bytes, after: LedgerEntry | None) -> LedgerEntry:
     """
     hint = "The ledger was altered or damaged: restore it from a good copy, and keep this one as evidence."
     try:
-        entry = LedgerEntry.from_json(json.loads(line))
+        value = json.loads(line)
+        if nesting(value) > _MOST_DEPTH_READ:
+            raise ValueError("nested too deep")
+        entry = LedgerEntry.from_json(value)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"not a ledger entry ({error})", hint=hint) from error
     if entry.canonical() != line:
@@ -149,6 +167,10 @@ class Ledger:
             IntegrityError: The ledger is damaged, or the body has no canonical form.
             StorageError: It cannot be written; it is as it was.
         """
+        if nesting(body) > MOST_DEPTH:
+            raise IntegrityError(
+                f"The body of a ledger entry may be nested {MOST_DEPTH} deep, no more.", hint="Write it flatter."
+            )
         ensure_directory(self.path.parent)
         with locked(self.path.with_name(self.path.name + ".lock")):
             self._refresh()
@@ -245,15 +267,22 @@ class Ledger:
     def _refresh(self) -> bytes:
         """Read what was appended since; return the bytes behind the last newline (an unfinished append)."""
         try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._end:
+            with open_regular(self.path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < self._end:
                     raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
+                if size > MOST_BYTES:
+                    raise SourceError(
+                        f"{self.path} has more than {MOST_BYTES:,} bytes.", hint="That is no ledger: check the path."
+                    )
                 file.seek(self._end)
                 data = file.read()
         except FileNotFoundError:
             if self._end:
                 raise IntegrityError(f"{self.path} vanished.", hint="Restore it from a good copy.") from None
             return b""
+        except SpiritsafeError:  # some of these are OSErrors too, and already say what to do
+            raise
         except OSError as error:
             raise SourceError(
                 f"{self.path} cannot be read: {error.strerror}.", hint="Check that it is yours to read."

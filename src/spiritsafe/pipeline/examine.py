@@ -43,6 +43,7 @@ def paper_path(context: RunContext) -> Path:
 def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Draw, commit, split and encrypt the paper, before anything is trained."""
     folder = stage.path / "paper"
+    call_exam(["key", str(key_path(context))], events=events)
     call_exam(
         [
             *("seal", context.recipe.task.spec, "--count", str(context.recipe.exam.problems)),

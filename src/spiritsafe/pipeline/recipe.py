@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.reading import read_bytes
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.distill import CaptureConfig
 from spiritsafe.pipeline.graph import Node, check_comparison, nodes_of
@@ -39,6 +40,8 @@ __all__ = [
     "load_recipe",
     "packaged_recipes",
 ]
+
+_MOST_BYTES = 1 << 20
 
 
 class SourceRecipe(Record):
@@ -229,18 +232,19 @@ def _read(name_or_path: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any
     path = Path(name_or_path)
     try:
         if path.suffix == ".toml":
-            text = path.read_text("utf-8")
+            text = read_bytes(path, most_bytes=_MOST_BYTES).decode("utf-8")
         else:
             text = (resources.files("spiritsafe.pipeline") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         known = ", ".join(packaged_recipes())
         raise RecipeError(
             f"There is no recipe {name_or_path!r}.", hint=f"Give the path of a .toml file, or one of: {known}."
         ) from error
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name_or_path} is not valid TOML: {error}.", hint="Mend the named line.") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise RecipeError(f"{name_or_path} is not valid TOML: {reason}.", hint="Mend the named line.") from error
     parent = values.pop("extends", None)
     if parent is None:
         return text, values
@@ -265,7 +269,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = raw
     target: Any = values
     *parents, last = key.split(".")

@@ -13,7 +13,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.models import LoraConfig
-from spiritsafe.pipeline.student_recipe import BudgetRecipe
+from spiritsafe.pipeline.student_recipe import MOST_REPEATS, BudgetRecipe
 from spiritsafe.reinforce import Control, ReinforceConfig
 from spiritsafe.training import TrainConfig
 
@@ -97,7 +97,7 @@ class ReinforceStep(_Step):
     train: TrainConfig
     lora: LoraConfig | None = None
     controls: tuple[Control, ...] = ()
-    repeat: int = Field(default=1, ge=1)
+    repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     probe: ProbeRecipe = ProbeRecipe()
     graders: int | None = Field(default=None, ge=0)
 
@@ -177,7 +177,7 @@ class TuneStep(_Step):
     budget: BudgetRecipe | None = None
     train: TrainConfig
     lora: LoraConfig | None = None
-    repeat: int = Field(default=1, ge=1)
+    repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:

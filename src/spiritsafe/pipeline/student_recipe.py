@@ -14,7 +14,10 @@ from spiritsafe.distill import LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
 from spiritsafe.training import TrainConfig
 
-__all__ = ["BudgetRecipe", "CutRecipe", "HiddenRecipe", "StudentRecipe", "changed"]
+__all__ = ["MOST_REPEATS", "BudgetRecipe", "CutRecipe", "HiddenRecipe", "StudentRecipe", "changed"]
+
+MOST_REPEATS = 100
+"""Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
 
 
 def changed(record: Record) -> set[str]:
@@ -127,7 +130,7 @@ class StudentRecipe(CutRecipe):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     teacher: str = "teacher"
     source: str | None = None
-    repeat: int = Field(default=1, ge=1)
+    repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     start: Literal["teacher", "random"] = "teacher"
     traces: tuple[str, ...] = Field(default=("worked", "sampled"), min_length=1)
     problems: int = Field(ge=1)

@@ -18,6 +18,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import IO, final
 
+from spiritsafe.core.environment import child_environment
+
 __all__ = ["ChildProcess"]
 
 _TAIL_LINES = 20
@@ -29,7 +31,7 @@ _TERM_WAIT_S = 2.0
 
 @final
 class ChildProcess:
-    """A running child in a process group of its own.
+    """A running child in a process group of its own, which sees of the environment what it needs.
 
     Args:
         command: Program and arguments.
@@ -44,6 +46,7 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=child_environment(),
             start_new_session=True,
         )
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()

@@ -22,7 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-__all__ = ["ChildFailure", "ChildPool", "Handler", "child_environment", "serve_inline", "shared_pool"]
+from spiritsafe.core.environment import child_environment
+
+__all__ = ["ChildFailure", "ChildPool", "Handler", "grader_environment", "serve_inline", "shared_pool"]
 
 _STARTUP_S = 180.0
 """Longest that loading a handler may take: importing a large library on a crowded machine."""
@@ -56,15 +58,14 @@ class ChildFailure(Exception):
         self.kind = kind
 
 
-def child_environment() -> dict[str, str]:
-    """Environment of a child: this one's, the same import path, one thread, and hashes that do not vary."""
-    return {
-        **os.environ,
-        "PYTHONHASHSEED": "0",  # families that iterate over sets must give the same problems in every process
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+def grader_environment() -> dict[str, str]:
+    """Environment of a child: the same import path, one thread, and hashes that do not vary."""
+    return child_environment(
+        PYTHONHASHSEED="0",  # families that iterate over sets must give the same problems in every process
+        PYTHONPATH=os.pathsep.join(entry for entry in sys.path if entry),
+        OMP_NUM_THREADS="1",
+        OPENBLAS_NUM_THREADS="1",
+    )
 
 
 @final
@@ -78,7 +79,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=child_environment(),
+            env=grader_environment(),
             start_new_session=True,
         )
         if self._process.stdin is None or self._process.stdout is None:  # Popen opened both: PIPE was asked for

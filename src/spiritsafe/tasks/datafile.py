@@ -17,7 +17,8 @@ from typing import Any, final
 
 from spiritsafe.core.canonical import canonical_json, digest_bytes
 from spiritsafe.core.errors import SourceError, TaskError
-from spiritsafe.core.files import read_json_lines
+from spiritsafe.core.files import MOST_LINES_BYTES, parse_json_lines
+from spiritsafe.core.reading import read_bytes
 
 __all__ = ["DataSource", "is_hub_name"]
 
@@ -90,8 +91,8 @@ class DataSource:
             rows = self._load_hub()
             return rows, _short(b"\n".join(canonical_json(json.loads(json.dumps(row, default=str))) for row in rows))
         path = Path(self.location)
-        rows = read_json_lines(path)
-        return rows, _short(path.read_bytes())
+        data = read_bytes(path, most_bytes=MOST_LINES_BYTES)
+        return parse_json_lines(data, path), _short(data)
 
     def _load_hub(self) -> list[Any]:
         if importlib.util.find_spec("datasets") is None:

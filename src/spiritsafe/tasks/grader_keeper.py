@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import Any, final
 
-from spiritsafe.tasks.children import child_environment
+from spiritsafe.tasks.children import grader_environment
 from spiritsafe.tasks.grader_worker import GraderLimits
 from spiritsafe.tasks.processes import descendants
 
@@ -64,7 +64,7 @@ class Keeper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=child_environment(),
+            env=grader_environment(),
             start_new_session=True,
         )
         if self._process.stdin is None or self._process.stdout is None:  # Popen opened both: PIPE was asked for

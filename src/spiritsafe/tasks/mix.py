@@ -26,7 +26,7 @@ from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.spec import TaskSpec
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
-__all__ = ["MixPart", "MixTask", "MixVerifier", "build"]
+__all__ = ["MixPart", "MixTask", "MixVerifier", "build", "split_parts"]
 
 _SEPARATOR = "|"
 _SHARE = re.compile(r"(.*?)\s*\*\s*(\d{1,4})", re.DOTALL)
@@ -53,7 +53,7 @@ class MixPart:
         return f"{name}*{self.share}" if self.share > 1 or _SHARE.fullmatch(name) else name
 
 
-def _split(text: str) -> list[tuple[str, int]]:
+def split_parts(text: str) -> list[tuple[str, int]]:
     """Specs and shares, as written."""
     parts = []
     for piece in text.split(_SEPARATOR):
@@ -191,4 +191,4 @@ def build(spec: TaskSpec) -> Task:
         TaskError: It does not read as specs and shares, or a part cannot be built.
         SourceError: A part's data cannot be read.
     """
-    return MixTask([(load_task(part), share) for part, share in _split(spec.name)])
+    return MixTask([(load_task(part), share) for part, share in split_parts(spec.name)])

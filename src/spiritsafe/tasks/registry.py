@@ -13,10 +13,19 @@ from typing import Any, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Record
-from spiritsafe.tasks.spec import nearest, parse_spec
-from spiritsafe.tasks.task import Task
+from spiritsafe.tasks.spec import TaskSpec, nearest, parse_spec
+from spiritsafe.tasks.task import Task, Verifier
 
-__all__ = ["QUICKSTART_SPECS", "R1_MIX_SPEC", "FamilyInfo", "build_task", "list_families", "load_task"]
+__all__ = [
+    "QUICKSTART_SPECS",
+    "R1_MIX_SPEC",
+    "FamilyInfo",
+    "build_task",
+    "list_families",
+    "load_named",
+    "load_task",
+    "load_verifier",
+]
 
 QUICKSTART_SPECS = (
     "arith:sums?terms=2-3&digits=1-2",
@@ -58,15 +67,17 @@ class FamilyInfo(Record):
 class _Family:
     module: str
     source: str
+    has_data: bool = False
 
 
+_DATA_DIGEST = re.compile(r"[0-9a-f]{32}")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 _FAMILIES = {
     "arith": _Family("spiritsafe.tasks.arith", "spiritsafe"),
     "gym": _Family("spiritsafe.tasks.gym", "reasoning-gym"),
-    "math": _Family("spiritsafe.tasks.mathematics", "your file or a Hugging Face data set"),
-    "choice": _Family("spiritsafe.tasks.choice", "your file"),
+    "math": _Family("spiritsafe.tasks.mathematics", "your file or a Hugging Face data set", has_data=True),
+    "choice": _Family("spiritsafe.tasks.choice", "your file", has_data=True),
     "mix": _Family("spiritsafe.tasks.mix", "other tasks"),
 }
 
@@ -89,6 +100,46 @@ def load_task(spec: str) -> Task:
     module: Any = importlib.import_module(family.module)
     task: Task = module.build(parsed)
     return task
+
+
+def load_named(name: str) -> Task:
+    """The task of a name that somebody else wrote down, in a paper for example: nothing that it names is opened.
+
+    A task's own name carries the digests of its data, so that its problems can be graded without them. Whoever draws
+    problems from the task opens the data after all.
+
+    Raises:
+        TaskError: As :func:`load_task`; or the name lacks a digest.
+    """
+    parsed = parse_spec(name)
+    for part in _parts(parsed):
+        family = _FAMILIES.get(part.family)
+        if family is None or not family.has_data:
+            continue
+        wanted = ("sha256", "exam_sha256") if part.knobs.get("exam") else ("sha256",)
+        if missing := [knob for knob in wanted if not _DATA_DIGEST.fullmatch(part.knobs.get(knob, ""))]:
+            raise TaskError(
+                f'"{name}" does not say which data it is of: {missing[0]}= is missing.',
+                hint="Give the task's full name, as a paper has it; it ends with the digest of the data.",
+            )
+    return load_task(name)
+
+
+def _parts(parsed: TaskSpec) -> list[TaskSpec]:
+    """The specs that a spec is made of."""
+    if parsed.family != "mix":
+        return [parsed]
+    mix: Any = importlib.import_module(_FAMILIES["mix"].module)
+    return [parse_spec(spec) for spec, _ in mix.split_parts(parsed.name)]
+
+
+def load_verifier(name: str) -> Verifier:
+    """The verifier of a task by its name; see :func:`load_named`.
+
+    Raises:
+        TaskError: As :func:`load_named`.
+    """
+    return load_named(name).verifier
 
 
 def build_task(source: str) -> Task:

@@ -13,7 +13,7 @@ from spiritsafe import cli
 COMMANDS = {
     "doctor": set(),
     "exam checkpoint": {"--key", "--out"},
-    "exam dispute": {"--ledger", "--key", "--holder", "--problem", "--try", "--propose", "--reason"},
+    "exam dispute": {"--ledger", "--key", "--problem", "--try", "--propose", "--reason"},
     "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
     "exam exposure": {"--ledger", "--problem"},
     "exam export": {"--format", "--key", "--out"},
@@ -27,22 +27,22 @@ COMMANDS = {
     "exam overlap": {"--ledger", "--key", "--file", "--about", "--ngram", "--names", "--most", "--out"},
     "exam open": {"--ledger", "--key", "--reason", "--journal", "--out"},
     "exam register": {
-        "--name", "--ledger", "--key", "--holder", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
+        "--name", "--ledger", "--key", "--temperature", "--max-tokens", "--tries", "--hypothesis", "--out",
         "--claim", "--level", "--stop", "--budget", "--probes", "--deviate", "--shorter", "--as-precise-as",
         "--adaptive", "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam registrations": {"--ledger"},
     "exam reissue": {"--paper", "--ledger", "--key", "--host-key", "--out"},
     "exam rerun": {
-        "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--holder", "--out",
+        "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
     "exam reveal": {
         "--registration", "--ledger", "--key", "--journal", "--problem", "--try", "--reason", "--out",
     },
-    "exam review": {"--name", "--key", "--holder", "--out"},
+    "exam review": {"--name", "--key", "--out"},
     "exam seal": {
-        "--count", "--out", "--ledger", "--key", "--holder",
+        "--count", "--out", "--ledger", "--key",
         "--file", "--protocol", "--twins", "--recipient", "--reviewer", "--signoffs",
     },
     "exam sit": {
@@ -54,7 +54,7 @@ COMMANDS = {
         "--witness-key", "--trust", "--rerun", "--long", "--trust-page", "--opened", "--items",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
-    "exam witness": {"--ledger", "--key", "--holder", "--name", "--out"},
+    "exam witness": {"--ledger", "--key", "--name", "--out"},
     "models fetch": set(),
     "models list": set(),
     "models show": set(),

@@ -76,15 +76,18 @@ def test_an_exam_against_an_endpoint_and_its_rerun(
     model = ("--endpoint", endpoint.url, "--endpoint-model", "adder")
     certificate, report = str(tmp_path / "certificate.json"), str(tmp_path / "rerun.json")
     steps = [
+        ("key", examiner, "--holder", "Exam office"),
+        ("key", maker, "--holder", "Maker"),
+        ("key", str(tmp_path / "me.json"), "--holder", "Stranger"),
         ("seal", "arith:sums?terms=2&digits=1-2", "--count", "20", "--out", paper, "--ledger", ledger,
-         "--key", examiner, "--holder", "Exam office"),
-        ("register", paper, *model, "--name", "adder", "--ledger", ledger, "--key", maker, "--holder", "Maker",
+         "--key", examiner),
+        ("register", paper, *model, "--name", "adder", "--ledger", ledger, "--key", maker,
          "--max-tokens", "16", "--hypothesis", "It can add.", "--out", registration),
         ("sit", paper, "--registration", registration, *model, "--ledger", ledger, "--key", examiner,
          "--work", str(tmp_path / "sitting"), "--out", certificate),
         ("verify", certificate, "--paper", f"{paper}/paper.json", "--ledger", ledger),
         ("rerun", certificate, "--paper", f"{paper}/paper.json", *model, "--key", str(tmp_path / "me.json"),
-         "--holder", "Stranger", "--out", report),
+         "--out", report),
     ]  # fmt: skip
     for arguments in steps:
         done = exam(*arguments)
@@ -101,6 +104,7 @@ def test_an_exam_against_an_endpoint_and_its_rerun(
 
 def test_a_rerun_that_disagrees_says_so(tiny_run: Path, tmp_path: Path, fake_endpoint: Any) -> None:
     endpoint = fake_endpoint(lambda body: answer_right(body["messages"][-1]["content"]))
+    exam("key", str(tmp_path / "me.json"))
     done = exam(
         "rerun", str(certificate_of(tiny_run, "base")), "--paper", str(paper_of(tiny_run)),
         "--endpoint", endpoint.url, "--endpoint-model", "adder",

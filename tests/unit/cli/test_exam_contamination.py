@@ -24,6 +24,7 @@ def exam(*arguments: str) -> Any:
 @pytest.fixture
 def sealed(tmp_path: Path) -> dict[str, str]:
     files = {name: str(tmp_path / name) for name in ("ledger.jsonl", "examiner.json", "paper")}
+    exam("key", files["examiner.json"])
     done = exam(
         "seal", "arith:sums?terms=2&digits=3", "--count", "40", "--out", files["paper"],
         "--ledger", files["ledger.jsonl"], "--key", files["examiner.json"],

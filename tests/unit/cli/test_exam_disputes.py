@@ -36,10 +36,12 @@ def office(tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]) -> d
     f["journal"] = f"{f['sitting']}/answers.jsonl"
     f["url"] = fake_endpoint(adds_small_numbers).url
     model = ("--endpoint", f["url"], "--endpoint-model", "adder")
+    for name in ("eve", "mary", "dora", "sam"):
+        exam("key", f[name], "--holder", {"sam": "Sam Stranger"}.get(name, name.title()))
     exam("seal", "arith:sums?terms=2&digits=1-2", "--count", "16", "--out", f["paper"], "--ledger", f["ledger"],
-         "--key", f["eve"], "--holder", "Eve")  # fmt: skip
+         "--key", f["eve"])  # fmt: skip
     exam("register", f["paper"], *model, "--name", "adder", "--ledger", f["ledger"], "--key", f["mary"],
-         "--holder", "Mary", "--max-tokens", "16", "--hypothesis", "h", "--probes", "0",
+         "--max-tokens", "16", "--hypothesis", "h", "--probes", "0",
          "--out", f["registration"])  # fmt: skip
     exam("sit", f["paper"], "--registration", f["registration"], *model, "--ledger", f["ledger"], "--key", f["eve"],
          "--work", f["sitting"], "--out", f["certificate"])  # fmt: skip
@@ -59,7 +61,7 @@ def wrong_place(f: dict[str, str]) -> int:
 
 def test_from_dispute_to_re_issue_to_retirement(office: dict[str, str]) -> None:
     f, place = office, str(wrong_place(office))
-    disputing = ("dispute", f["certificate"], "--ledger", f["ledger"], "--key", f["dora"], "--holder", "Dora",
+    disputing = ("dispute", f["certificate"], "--ledger", f["ledger"], "--key", f["dora"],
                  "--problem", place, "--propose", "correct")  # fmt: skip
     said = exam(*disputing, "--reason", "The sum is right.")
     digest = re.search(r"dispute (sha256:\w{64})", said)
@@ -113,7 +115,7 @@ def test_a_rejected_dispute(office: dict[str, str]) -> None:
 def test_a_counter_signature_is_printed_with_the_separation(office: dict[str, str]) -> None:
     f = office
     again = ("rerun", f["certificate"], "--paper", f["paper"], "--endpoint", f["url"], "--ledger", f["ledger"],
-             "--key", f["sam"], "--holder", "Sam Stranger", "--out", f["rerun"])  # fmt: skip
+             "--key", f["sam"], "--out", f["rerun"])  # fmt: skip
     exam(*again, "--endpoint-model", "adder")
     said = verify(f, "certificate", "--rerun", f["rerun"])
     assert re.search(r"ok +re-runs: counter-signed by Sam Stranger \(key \w+\) \(public\)\. Agrees within error", said)

@@ -84,6 +84,7 @@ def test_a_practice_file_is_no_certificate(tmp_path: Path) -> None:
     for kind in ("in-toto", "every-eval-ever"):
         done = exam("export", out, "--format", kind, "--out", tmp_path / "x.json")
         assert isinstance(done.exception, IntegrityError)
+    exam("key", tmp_path / "k.json")
     done = exam("rerun", out, "--paper", paper, "--endpoint", "http://127.0.0.1:9", "--endpoint-model", "m",
                 "--key", tmp_path / "k.json", "--out", tmp_path / "r.json")  # fmt: skip
     assert isinstance(done.exception, IntegrityError)

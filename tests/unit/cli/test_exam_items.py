@@ -79,9 +79,10 @@ def test_other_papers_and_too_few_are_refused_by_name() -> None:
 
 
 def register(paper: Path, root: Path, endpoint: FakeEndpoint, *options: str) -> Any:
+    exam("key", str(root / "maker.json"), "--holder", "Maker")
     return exam(
         "register", str(paper), "--endpoint", endpoint.url, "--endpoint-model", "fake-model", "--name", "shorty",
-        "--ledger", str(root / "ledger.jsonl"), "--key", str(root / "maker.json"), "--holder", "Maker",
+        "--ledger", str(root / "ledger.jsonl"), "--key", str(root / "maker.json"),
         "--max-tokens", "8", "--probes", "0", "--hypothesis", "as good as its kin",
         "--out", str(root / "registration.json"), *options,
     )  # fmt: skip

@@ -46,6 +46,8 @@ def office(tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]) -> d
     ]
     Path(files["bank.jsonl"]).write_text("\n".join(map(json.dumps, rows)))
     Path(files["protocol.json"]).write_text(json.dumps({"sampling": {"temperature": 0.0, "max_tokens": 16}}))
+    for name, holder in (("eve", "Exam office"), ("mary", "Mary"), ("wanda", "Wanda"), ("ann", "Ann")):
+        exam("key", files[f"{name}.key"], "--holder", holder)
     return {**files, "url": fake_endpoint(adds).url}
 
 
@@ -62,14 +64,14 @@ def test_from_review_to_dispute(office: dict[str, str]) -> None:
     exam("review", f["once.jsonl"], "--name", "office", "--key", f["bob.key"], "--out", f["twice.jsonl"])
     said = exam(
         "seal", "private:office", "--file", f["twice.jsonl"], "--count", "60", "--out", f["paper"],
-        "--ledger", f["ledger.jsonl"], "--key", f["eve.key"], "--holder", "Exam office",
+        "--ledger", f["ledger.jsonl"], "--key", f["eve.key"],
         "--reviewer", f["ann.json"], "--reviewer", f["bob.json"], "--signoffs", "2", "--protocol", f["protocol.json"],
     )  # fmt: skip
     assert "30 problems public, 30 sealed" in said
     model = ("--endpoint", f["url"], "--endpoint-model", "adder")
     said = exam(
         "register", f["paper"], *model, "--name", "adder", "--ledger", f["ledger.jsonl"], "--key", f["mary.key"],
-        "--holder", "Mary", "--hypothesis", "It can add.", "--claim", "score >= 0.5", "--stop", "looks:3",
+        "--hypothesis", "It can add.", "--claim", "score >= 0.5", "--stop", "looks:3",
         "--budget", "tokens=100000", "--out", f["registration.json"],
     )  # fmt: skip
     assert "claim: the sealed score is at least 50 %" in said
@@ -97,7 +99,7 @@ def test_from_review_to_dispute(office: dict[str, str]) -> None:
         "--out", f["opened.json"],
     )  # fmt: skip
     said = exam(
-        "witness", f["ledger.jsonl"], "--ledger", f["wanda.jsonl"], "--key", f["wanda.key"], "--holder", "Wanda",
+        "witness", f["ledger.jsonl"], "--ledger", f["wanda.jsonl"], "--key", f["wanda.key"],
         "--name", "exam office", "--out", f["checkpoint.txt"],
     )  # fmt: skip
     key = re.search(r"spiritsafe/witness/\S+", said)

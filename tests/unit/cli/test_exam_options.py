@@ -43,7 +43,8 @@ def test_claims(text: str, claim: Claim) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "good", "score > 0.6", "score >= 1.5", "better than", f"no worse than {DIGEST}", "better than /no/such by 2",
-     f"better than {DIGEST} by -5"],
+     f"better than {DIGEST} by -5", "score >= .", "score >= 1.2.3", f"better than {DIGEST} by .", "score >= ٣",
+     "score >= " + "9" * 400],
 )  # fmt: skip
 def test_what_is_no_claim(text: str) -> None:
     with pytest.raises(RecipeError):
@@ -90,7 +91,22 @@ def test_stop_rules(header: PaperHeader) -> None:
     assert parse_stop("betting:2", header, level=0.05) == BettingRule(num_problems=8, num_looks=2, alpha=0.05)
 
 
-@pytest.mark.parametrize("text", ["", "sometimes", "looks:many", "looks:9", "fixed:3", "frequent:3", "betting:0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sometimes",
+        "looks:many",
+        "looks:9",
+        "fixed:3",
+        "frequent:3",
+        "betting:0",
+        "looks:²",
+        "looks:٣",
+        "looks:" + "9" * 5000,
+        "betting:999999999",
+    ],
+)
 def test_what_is_no_stop_rule(text: str, header: PaperHeader) -> None:
     with pytest.raises(RecipeError):
         parse_stop(text, header, level=0.05)

@@ -21,6 +21,7 @@ from spiritsafe.core.files import (
     read_json,
     read_json_lines,
     storage_errors,
+    sweep,
     write_bytes,
     write_json,
     write_text,
@@ -236,3 +237,23 @@ def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
     value: Any = {"n": [1, 2.5, None, True], "t": "\u2028😀"}
     write_json(tmp_path / "x", value)
     assert json.loads((tmp_path / "x").read_text("utf-8")) == value
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a[1].json"
+    for name in (
+        ".a[1].json.xyz.tmp",
+        ".a[1].json.q8_.tmp",
+        ".a1.json.xyz.tmp",
+        ".b.json.xyz.tmp",
+        "a[1].json",
+        ".a.tmp",
+    ):
+        (tmp_path / name).write_text(name)
+    sweep(target, tmp_path / "nothing" / "there")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.tmp",
+        ".a1.json.xyz.tmp",
+        ".b.json.xyz.tmp",
+        "a[1].json",
+    ]

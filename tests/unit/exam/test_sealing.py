@@ -190,3 +190,18 @@ def test_an_opened_half_without_sign_offs_is_refused(tmp_path, reviewed, monkeyp
     stage = private_stage(tmp_path, path, reviewers=[ann.public, bob.public], num_signoffs=1)
     with pytest.raises(IntegrityError, match="sign-offs"):
         open_sealed(stage.papers, stage.paper, stage.examiner)
+
+
+def test_what_a_killed_seal_left_is_gone_after_the_next(tmp_path):
+    (tmp_path / "paper").mkdir()
+    left = [tmp_path / "paper" / name for name in (".paper.json.abc.tmp", ".sealed.age.def.tmp")]
+    for path in left:
+        path.write_text("half")
+    make_stage(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert load_paper(tmp_path / "paper")
+
+
+def test_a_paper_without_end_is_refused_before_a_problem_is_drawn(tmp_path):
+    with pytest.raises(TaskError, match="at most 100,000 problems"):
+        make_stage(tmp_path, count=999_999_999_999)

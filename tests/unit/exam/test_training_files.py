@@ -51,19 +51,33 @@ def test_text_is_cut_behind_white_space_only(tmp_path: Path, monkeypatch: pytest
         assert (file.layout, file.digest) == ("text", digest_bytes(path.read_bytes()))
 
 
-def test_a_word_without_end_and_a_line_without_end_need_no_more_memory(
+def test_a_word_without_end_and_a_passage_without_end_need_no_more_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_files, "_CHUNK_BYTES", 64)
     monkeypatch.setattr(training_files, "_LINE_BYTES", 256)
+    monkeypatch.setattr(training_files, "_PASSAGE_CHARACTERS", 256)
     path = tmp_path / "long.txt"
     path.write_text("x" * 2000, "utf-8")
     found, _ = read(path)
     assert max(len(text) for text, _ in found) <= 256 + 64
-    path.write_text(json.dumps({"text": "y " * 1000}), "utf-8")
-    found, file = read(path)
-    assert max(len(text) for text, _ in found) <= 256
-    assert file.num_bytes == path.stat().st_size
+    monkeypatch.setattr(training_files, "_LINE_BYTES", 4000)
+    for words in ("yes " * 300, "y" * 1200):
+        path.write_text(json.dumps({"text": words, "more": "z"}), "utf-8")
+        found, file = read(path)
+        assert max(len(text) for text, _ in found) <= 256
+        assert "".join(text for text, _ in found) == words + "z"
+        assert [goes_on for _, goes_on in found] == [True] * (len(found) - 2) + [False, False]
+        assert all(text.endswith(" ") for text, goes_on in found if goes_on and " " in words)
+        assert file.num_bytes == path.stat().st_size
+
+
+def test_a_line_of_json_without_end_is_refused_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_files, "_LINE_BYTES", 1 << 20)
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"text": "short"}\n' + json.dumps({"text": "y " * (1 << 20)}), "utf-8")
+    with pytest.raises(SourceError, match="line 2: longer than 1 MiB"):
+        read(path)
 
 
 def test_nesting_is_no_recursion(tmp_path: Path) -> None:

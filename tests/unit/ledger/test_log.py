@@ -3,19 +3,21 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import os
 import random
 import resource
 import signal
 
 import pytest
 
-from spiritsafe.core.certificates import SignedHead
+from spiritsafe.core.certificates import LedgerEntry, SignedHead
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, StorageError
 from spiritsafe.ledger import (
     GENESIS,
     KeyPair,
     Ledger,
     leaf_hash,
+    log,
     root_hash,
     utc_now,
     verify_consistency,
@@ -23,6 +25,7 @@ from spiritsafe.ledger import (
     verify_evidence,
     verify_head,
 )
+from spiritsafe.ledger.log import MOST_DEPTH
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,43 @@ def test_a_deep_nest_is_a_finding_not_a_crash(tmp_path):
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(b"[" * 100_000 + b"\n")
     assert Ledger(path).verify().first_bad == 0
+
+
+def nest(depth):
+    body = {"a": 1}
+    for _ in range(depth - 1):
+        body = {"a": body}
+    return body
+
+
+def test_new_entries_are_not_nested_deep_and_old_ones_stay_readable(ledger, key, monkeypatch):
+    ledger.append("note", nest(MOST_DEPTH), key)
+    with pytest.raises(IntegrityError, match="may be nested 32 deep"):
+        ledger.append("note", nest(MOST_DEPTH + 1), key)
+    monkeypatch.setattr(log, "MOST_DEPTH", 1000)
+    ledger.append("note", nest(254), key)
+    with pytest.raises(IntegrityError, match="depth"):
+        ledger.append("note", nest(300), key)
+    monkeypatch.undo()
+    assert len(Ledger(ledger.path).entries()) == 7
+
+
+def test_an_error_says_in_few_words_where_in_a_strangers_entry_it_is(ledger, key):
+    line = ledger.entries()[-1].to_json()
+    for body in (nest(200), {"x" * 100_000: {"y" * 500: [1e999]}}, [[[[[[[[[[1]]]]]]]]]]):
+        with pytest.raises(IntegrityError) as caught:
+            LedgerEntry.from_json({**line, "index": "none", "body": body})
+        assert len(caught.value.message) < 400
+    with ledger.path.open("ab") as file:
+        file.write(json.dumps({**line, "body": nest(300)}).encode() + b"\n")
+    with pytest.raises(IntegrityError, match=r"^Entry 5 \(line 6\) of .*nested too deep"):
+        Ledger(ledger.path).entries()
+
+
+def test_a_pipe_is_no_ledger(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match="is a pipe, not a file"):
+        Ledger(tmp_path / "pipe").entries()
 
 
 def test_utc_now_reads_as_a_timestamp():

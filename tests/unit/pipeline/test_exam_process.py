@@ -13,6 +13,7 @@ from spiritsafe.pipeline.exam_process import call_exam
 
 def test_an_error_of_the_safe_is_raised_here_with_its_class(tmp_path: Path) -> None:
     arguments = ["seal", "arith:nosuch", "--out", str(tmp_path / "p"), "--ledger", str(tmp_path / "l")]
+    call_exam(["key", str(tmp_path / "k")], events=SilentWatcher())
     with pytest.raises(TaskError) as caught:
         call_exam([*arguments, "--key", str(tmp_path / "k")], events=SilentWatcher())
     assert "nosuch" in caught.value.message
@@ -27,6 +28,7 @@ def test_progress_comes_back(tmp_path: Path) -> None:
             Ear.heard += 1
 
     files = {name: str(tmp_path / name) for name in ("paper", "ledger.jsonl", "key.json")}
+    call_exam(["key", files["key.json"]], events=Ear())
     call_exam(
         [
             "seal",

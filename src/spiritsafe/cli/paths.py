@@ -1,0 +1,268 @@
+"""Paths on the command line: what a command reads, what it appends to, what it writes and could therefore overwrite.
+
+Every command is a :class:`GuardedCommand`, and every path of it has one of the types here (a test goes through all of
+them). Before a command does anything, each of its outputs is held against each of its inputs: a file that it reads, a
+key and a ledger are never replaced, under whatever name, and a file that is there already only if it is of the same
+kind as what will be written. Exercised by ``pytest tests/unit/cli/test_paths.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+from urllib.parse import unquote
+
+import click
+
+from spiritsafe.core.errors import RecipeError, SpiritsafeError
+from spiritsafe.core.reading import parse_json, read_bytes
+from spiritsafe.core.records import Record
+
+__all__ = [
+    "EXISTING",
+    "FOLDER",
+    "KEY",
+    "LEDGER",
+    "MODEL",
+    "NAMES_FILES",
+    "NEW_KEY",
+    "PAGE",
+    "GuardedCommand",
+    "GuardedGroup",
+    "Kind",
+    "NamesFiles",
+    "OutputFile",
+    "OutputFolder",
+    "record_kind",
+]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is.
+
+    Attributes:
+        name: With its article, for errors.
+        is_one: Whether a file's bytes are of this kind; may raise what readers raise.
+    """
+
+    name: str
+    is_one: Callable[[bytes], bool]
+
+    def matches(self, path: Path) -> bool:
+        """Whether the file is of this kind, or empty."""
+        try:
+            data = read_bytes(path)
+            return not data or self.is_one(data)
+        except (SpiritsafeError, ValueError):
+            return False
+
+
+def record_kind(name: str, *records: type[Record]) -> Kind:
+    """Files that hold one record of these classes."""
+
+    def is_one(data: bytes) -> bool:
+        value = parse_json(data, name)
+        for record in records:
+            try:
+                record.from_json(value)
+            except SpiritsafeError:
+                continue
+            return True
+        return False
+
+    return Kind(name, is_one)
+
+
+PAGE = Kind("a page of spiritsafe", lambda data: data.startswith(b"<!doctype html>") and b"default-src" in data[:2000])
+
+
+class _Input(click.Path):
+    """What is read, or appended to: no output may take its place."""
+
+    def __init__(self, *, exists: bool = True, file_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, path_type=Path)
+
+
+EXISTING = _Input()
+"""A file or folder that is read."""
+
+FOLDER = _Input(file_okay=False)
+"""A folder that is read."""
+
+LEDGER = _Input(exists=False)
+"""A ledger that is appended to; made if missing."""
+
+NEW_KEY = _Input(exists=False)
+"""A key file; made if missing. Of ``exam key`` only."""
+
+
+@final
+class _Key(_Input):
+    """A key file that exists: a name that was mistyped must not become a new identity."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.path.lexists(value):
+            self.fail(
+                f"There is no key {value}. Check the name, or make a key: "
+                f'spiritsafe exam key {shlex.quote(os.fsdecode(value))} --holder "YOUR NAME"',
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+KEY = _Key()
+"""A key file that exists."""
+
+
+@final
+class NamesFiles(click.types.StringParamType):
+    """A text in which files may be named: a recipe, a task over a data file, a claim; or a model's folder.
+
+    Args:
+        folder: It is the name of a folder, as a whole.
+    """
+
+    def __init__(self, *, folder: bool = False) -> None:
+        self._folder = folder
+
+    def paths(self, text: str) -> list[Path]:
+        """The files that are named in it, or the folder."""
+        words = [text] if self._folder else [text, *re.split(r"[\s:?&=|*]+", text)]
+        found = {Path(name) for word in words for name in (word, unquote(word)) if name and "\0" not in name}
+        return [path for path in found if (os.path.isdir(path) if self._folder else os.path.isfile(path))]
+
+
+NAMES_FILES = NamesFiles()
+"""A recipe, a task or a claim."""
+
+MODEL = NamesFiles(folder=True)
+"""The folder of a model."""
+
+
+@final
+class OutputFile(click.Path):
+    """A file that is written.
+
+    Args:
+        kind: What it will be; by its name, where that says what.
+    """
+
+    def __init__(self, kind: Kind | Callable[[Path], Kind]) -> None:
+        super().__init__(path_type=Path)
+        self.kind = kind
+
+    def files(self, path: Path) -> dict[Path, Kind | None]:
+        """The file and its kind."""
+        return {path: self.kind if isinstance(self.kind, Kind) else self.kind(path)}
+
+
+@final
+class OutputFolder(click.Path):
+    """A folder that files are written into.
+
+    Args:
+        files: Their names and kinds. None: whatever reads such a file checks that it is the command's own.
+    """
+
+    def __init__(self, files: Mapping[str, Kind | None] | None = None) -> None:
+        super().__init__(path_type=Path)
+        self._files = dict(files or {})
+
+    def files(self, path: Path) -> dict[Path, Kind | None]:
+        """The files in it, and their kinds."""
+        return {path / name: kind for name, kind in self._files.items()}
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file: a link and what it leads to are, and so are two hard links."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them is not there (yet)
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _flat(part)
+    elif value is not None:
+        yield value
+
+
+def _label(param: click.Parameter) -> str:
+    return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name.upper()
+
+
+def check_outputs(command: click.Command, values: Mapping[str, Any]) -> None:
+    """Refuse outputs that would destroy something.
+
+    Args:
+        command: Its parameters say which values are paths, and of what.
+        values: By the parameters' names.
+
+    Raises:
+        RecipeError: An output is an input too, or a file of another kind is in its place.
+    """
+    given = [(param, value) for param in command.params if param.name for value in _flat(values.get(param.name))]
+    taken: list[tuple[Path, str, Kind | None]] = []
+    for param, value in given:
+        if isinstance(param.type, _Input):
+            taken.append((value, _label(param), None))
+        elif isinstance(param.type, NamesFiles):
+            taken += [(path, _label(param), None) for path in param.type.paths(value)]
+    for param, value in given:
+        if isinstance(param.type, (OutputFile, OutputFolder)):
+            _check_output(value, param.type, _label(param), taken)
+
+
+def _check_output(
+    path: Path, kind: OutputFile | OutputFolder, label: str, taken: list[tuple[Path, str, Kind | None]]
+) -> None:
+    """One output against what is taken already; then what it writes is taken, too."""
+    if isinstance(kind, OutputFolder):
+        _refuse_same(path, label, None, [one for one in taken if os.path.isdir(one[0])])
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise RecipeError(f"{label} {path} is a file, not a folder.", hint="Give the path of a folder.")
+    for file, wanted in kind.files(path).items():
+        _refuse_same(file, label, wanted, taken)
+        if os.path.exists(file) and wanted is not None and not wanted.matches(file):
+            raise RecipeError(
+                f"{label} {path} would replace {file}, which is not {wanted.name}.",
+                hint=f"Nothing was done. Give {label} another path, or move {file.name} away.",
+            )
+        taken.append((file, label, wanted))
+
+
+def _refuse_same(path: Path, label: str, kind: Kind | None, taken: list[tuple[Path, str, Kind | None]]) -> None:
+    for other, its_label, its_kind in taken:
+        if (kind is None or kind is not its_kind) and _same(path, other):
+            raise RecipeError(
+                f"{label} {path} would replace what {its_label} names.",
+                hint=f"Nothing was done. Give {label} a path of its own.",
+            )
+
+
+class GuardedCommand(click.Command):
+    """A command that looks at its outputs before it does anything."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, unless an output would destroy something."""
+        check_outputs(self, ctx.params)
+        return super().invoke(ctx)
+
+
+class GuardedGroup(click.Group):
+    """A group whose commands are guarded."""
+
+    command_class = GuardedCommand
