@@ -72,11 +72,11 @@ def before_words(sittings: Sequence[RegistrationState]) -> str:
     if not sittings:
         return ""
     claimless = sum(not state.has_claim for state in sittings)
-    many = "1 sitting of another model" if len(sittings) == 1 else f"{len(sittings)} sittings of other models"
+    many = "1 other sitting" if len(sittings) == 1 else f"{len(sittings)} other sittings"
     return (
-        f"Before this claim was registered, its maker had begun {many} on this paper ({claimless} without a claim, which "
-        "Holm does not count): that none of them was this model under another address, or with a changed bit, is the "
-        "maker's word."
+        f"Before this claim was registered, its maker had begun {many} on this paper ({claimless} without a claim, "
+        "which Holm does not count): that it does not claim what was seen there, from the same model under another "
+        "address or with a changed bit, is the maker's word."
     )
 
 
@@ -130,7 +130,10 @@ def correction_of(
         statement=" ".join(
             filter(
                 None,
-                [_correction_statement(finding, len(claims), adjusted, level, known_before), before_words(before)],
+                (
+                    _correction_statement(finding, len(claims), adjusted, level, known_before),
+                    "" if known_before else before_words(before),
+                ),
             )
         ),
         num_before=len(before),

@@ -314,7 +314,7 @@ def judge_decision(view: View) -> Finding:
         certificate.result.reference,
     )
     told = [correction.statement]
-    if before and not correction.num_before:
+    if before and not (correction.num_before or correction.known_before):
         told.append(before_words(before))
     if correction.level > MOST_LEVEL:
         told.append(f"That level is a weak one: claims are registered at {MOST_LEVEL:g} or less.")
