@@ -8,9 +8,9 @@ Exercised by ``pytest tests/unit/ledger/test_clocks.py``.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.core.outcomes import instant
@@ -19,6 +19,8 @@ __all__ = ["CLOCK_TOLERANCE", "next_time", "runs_back", "wrong_clocks"]
 
 CLOCK_TOLERANCE = timedelta(days=1)
 """Clocks may differ by so much; beyond it one of them is wrong."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def runs_back(before: str | None, time: str) -> bool:
@@ -51,31 +53,46 @@ def wrong_clocks(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     however far it is off. Entries with the very same time count once, for old versions gave the next ones the time of
     an entry that was ahead of them.
     """
-    times = [(entry, moment) for entry in entries if (moment := instant(entry.time)) is not None]
-    rising = _longest_rise([moment for _, moment in times])
-    wrong = [entry for entry in entries if instant(entry.time) is None]
+    moments = [instant(entry.time) for entry in entries]
+    told = [(entry, moment) for entry, moment in zip(entries, moments, strict=True) if moment is not None]
+    rising = _longest_rise([(moment - _EPOCH).total_seconds() for _, moment in told])
+    wrong = [entry for entry, moment in zip(entries, moments, strict=True) if moment is None]
     at = 0
-    for number, (entry, moment) in enumerate(times):
-        while at < len(rising) and rising[at] < number:
+    for place, (entry, moment) in enumerate(told):
+        while at < len(rising) and rising[at] < place:
             at += 1
-        low = times[rising[at - 1]][1] if at else moment
-        high = times[rising[at]][1] if at < len(rising) else moment
+        low = told[rising[at - 1]][1] if at else moment
+        high = told[rising[at]][1] if at < len(rising) else moment
         if moment - high > CLOCK_TOLERANCE or low - moment > CLOCK_TOLERANCE:
             wrong.append(entry)
     return sorted(wrong, key=lambda entry: entry.index)
 
 
-def _longest_rise(moments: Sequence[datetime]) -> list[int]:
-    """Places of the longest strictly rising run; of equally long ones the one that ends lowest."""
-    tails: list[datetime] = []
-    ends: list[int] = []
+def _longest_rise(moments: Sequence[float]) -> list[int]:
+    """Places of the longest strictly rising run; of equally long ones a narrow one.
+
+    Patience sorting: pile k holds, ever lower, the places where a longest run of k+1 ends. A run goes on from the
+    highest end that is below.
+    """
+    piles: list[list[int]] = []
+    lows: list[float] = []
     before: list[int] = []
+    starts: list[float] = []
     for place, moment in enumerate(moments):
-        at = bisect_left(tails, moment)
-        before.append(ends[at - 1] if at else -1)
-        tails[at : at + 1] = [moment]
-        ends[at : at + 1] = [place]
-    run, place = [], ends[-1] if ends else -1
+        at = bisect_left(lows, moment)
+        last = -1
+        if at:
+            pile = piles[at - 1]
+            last = pile[bisect_right(pile, -moment, key=lambda other: -moments[other])]
+        before.append(last)
+        starts.append(moment if last < 0 else starts[last])
+        if at == len(piles):
+            piles.append([])
+            lows.append(moment)
+        piles[at].append(place)
+        lows[at] = moment
+    run: list[int] = []
+    place = min(piles[-1], key=lambda end: moments[end] - starts[end]) if piles else -1
     while place >= 0:
         run.append(place)
         place = before[place]

@@ -107,8 +107,9 @@ def test_clocks_that_are_wrong_are_told_from_those_around_them() -> None:
     assert wrong(stamp(0)) == []
     assert wrong(stamp(0), stamp(-3), stamp(20), stamp(1)) == []  # less than a day is told by nobody
     assert wrong(stamp(0), stamp(1000), stamp(1)) == [1]  # the next one's own clock decides
-    assert wrong(stamp(0), stamp(100), stamp(2), stamp(200)) == [1]
+    assert wrong(stamp(0), stamp(100), stamp(2), stamp(3), stamp(200)) == [1]
     assert wrong(stamp(0), stamp(100), stamp(-100), stamp(101), stamp(102)) == [2]  # dated back
+    assert wrong(stamp(0), "1999-01-01T00:00:00.000Z", stamp(1), stamp(1)) == [1]  # and of two, the one that is far off
     assert wrong("9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z", stamp(0), stamp(1)) == [0]
     assert wrong(*[stamp(50 * k) for k in range(9)], "1970-01-01T00:00:00.000Z") == [9]
 
