@@ -13,7 +13,7 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
 
 from fake_endpoint import Answer, FakeEndpoint
-from spiritsafe.core.files import locked
+from spiritsafe.core.files import OTHERS_WORK_S, locked
 
 settings.register_profile("spiritsafe", deadline=None)  # a busy machine is no defect
 settings.load_profile("spiritsafe")
@@ -42,7 +42,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return run_tiny(tmp_path_factory.mktemp("finished"))
     shared = tmp_path_factory.getbasetemp().parent / "finished"  # one run for all workers
     note = shared.with_suffix(".path")
-    with locked(shared.with_suffix(".lock")):
+    with locked(shared.with_suffix(".lock"), wait_s=OTHERS_WORK_S):
         if not note.exists():
             shared.mkdir(exist_ok=True)
             note.write_text(str(run_tiny(shared)), "utf-8")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from exam_parts import Forger, ToyModel, make_stage
 
-from attack_parts import about, caught, exam, look, passes, reissue, tell_anew
+from attack_parts import MALLORY, about, caught, exam, look, passes, reissue, tell_anew
 from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.ledger import Ledger
+from stranger_parts import append_at
 
 Entries = list[LedgerEntry]
 
@@ -116,3 +119,21 @@ def test_another_ledger_in_its_place(forger: Forger, tmp_path: Path) -> None:
 def look_under_the_old_name(forger: Forger, root: Path) -> None:
     forger.stage.root = root  # where Wanda's ledger lies
     look(forger.stage)
+
+
+def test_an_entry_dated_back_behind_its_own_keys_last(forger: Forger) -> None:
+    moment = datetime.fromisoformat(forger.stage.ledger.append("note", {}, MALLORY).time)
+    for back in (timedelta(milliseconds=1), timedelta(hours=23)):
+        shutil.copy(forger.stage.ledger.path, forger.stage.root / "dated.jsonl")
+        dated = Ledger(forger.stage.root / "dated.jsonl")
+        time = (moment - back).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        append_at(dated, time, MALLORY)
+        caught(forger.verify(ledger=dated.path), "ledger file", "its time is before that of the entry before it")
+
+
+def test_an_entry_dated_back_by_years_passes_and_its_clock_is_called_wrong(forger: Forger) -> None:
+    index = append_at(forger.stage.ledger, "2020-01-01T00:00:00.000Z", MALLORY)
+    steps = forger.verify()
+    passes(steps)
+    found = next(step.detail for step in steps if step.name == "ledger file")
+    assert f"the clock of entry {index} is wrong (2020-01-01T00:00:00.000Z)" in found

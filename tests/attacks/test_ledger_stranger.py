@@ -29,7 +29,7 @@ from spiritsafe.exam import (
     withdraw,
 )
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, origin_of
-from stranger_parts import garbage
+from stranger_parts import IMPOSSIBLE, append_at, garbage
 
 CLAIM = Claim(kind="score at least", score=0.3)
 SAM = KeyPair.generate("Sam Stranger")
@@ -244,3 +244,28 @@ def test_an_end_of_somebody_elses_registration(forger: Forger) -> None:
         withdraw(ledger=stage.ledger, paper=stage.paper, registration=registration, maker=MALLORY, reason="r")
     stage.sit(ToyModel(name="mine"), registration, "mine")
     passes(stage.verify("mine"))
+
+
+def _promises(stage: Stage, certificate: Certificate, name: str) -> dict[str, str]:
+    page = trust_page(certificate, stage.verify(name), entries=stage.ledger.entries())
+    return {promise.name: promise.state for promise in page.promises}
+
+
+@pytest.mark.parametrize("time", ["2099-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z", *IMPOSSIBLE])
+def test_a_line_at_whatever_time_moves_nobodys_promise(tmp_path: Path, time: str) -> None:
+    """Two sittings of an endpoint, as they are and with a stranger's lines before and between."""
+    found = []
+    for folder, lines in (("honest", 0), ("poisoned", 1)):
+        stage = make_stage(tmp_path / folder, count=8)
+        for name in ("first", "second"):
+            for _ in range(lines):
+                append_at(stage.ledger, time, KeyPair.generate("Anybody"))
+            certificate = stage.certificate(ToyModel(name=name, kind="remote"), name=name, claim=CLAIM)
+        steps = stage.verify("second")
+        passes(steps)
+        assert ("is wrong" in next(step.detail for step in steps if step.name == "ledger file")) == bool(lines)
+        passes(stage.verify("first"))
+        found.append(_promises(stage, certificate, "second"))
+        assert certificate.result.started <= certificate.result.finished < "2099"
+    assert found[0] == found[1]
+    assert found[0]["fresh"] == "does not hold"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from exam_parts import SAMPLING, Forger, ToyModel, make_stage
 from item_parts import able, past_sittings
 
 from attack_parts import MALLORY, about, caught, exam, passes, tell_anew
+from fake_endpoint import Answer, FakeEndpoint
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.certificates import RegistrationState
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
@@ -31,6 +33,7 @@ from spiritsafe.exam.certifying import statements_of
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.ledger import Ledger
+from spiritsafe.rollouts import RemoteGenerator
 
 CLAIM = Claim(kind="score at least", score=0.3)
 
@@ -334,3 +337,43 @@ def test_chosen_problems_by_difficulties_that_were_made_up(shorter: Forger) -> N
     passes(stage.verify("liar", items=stage.root / "made-up.json"))  # who learns them again finds other numbers
     honest = [stage.root / f"past-{k}" / "certificate.json" for k in range(20)]
     assert learn_items(checked_certificates(honest)) == items != made_up
+
+
+def test_a_claim_made_of_what_the_same_weights_with_a_changed_bit_answered_is_told(tmp_path: Path) -> None:
+    """Another digest is another model: nothing is undecided by itself, and the page does not say "holds"."""
+    stage = make_stage(tmp_path, count=40)
+    peek = stage.certificate(ToyModel(name="weights", skill=0.8), name="peek")
+    seen = peek.result.sealed.accuracy.value
+    claim = Claim(kind="score at least", score=seen / 2)
+    flipped = stage.certificate(ToyModel(name="weights, a bit changed", skill=0.8), name="flipped", claim=claim)
+    passes(stage.verify("flipped"))
+    assert flipped.correction is not None
+    assert "its maker had begun 1 other sitting on this paper (1 without a claim" in flipped.correction.statement
+    for ledger in (stage.ledger.entries(), None):
+        found = trust_page(flipped, stage.verify("flipped"), entries=ledger).of("decision")
+        assert found.state == "cannot be told"
+        assert "is the maker's word" in found.finding
+
+
+def test_a_claim_made_under_another_spelling_of_an_address_decides_nothing(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    stage = make_stage(tmp_path, count=8)
+    url = fake_endpoint(lambda request: "The answer is 1.").url
+    with RemoteGenerator(url, "m") as generator:
+        stage.sit(generator, stage.register(generator), "peek")
+    for spelling in (url.replace("127.0.0.1", "LocalHost"), url.replace("127.0.0.1", "127.1") + "/"):
+        with RemoteGenerator(spelling, "m") as generator:
+            certificate = stage.sit(
+                generator, stage.register(generator, claim=CLAIM, hypothesis=spelling), spelling[7:12]
+            )
+        passes(stage.verify(spelling[7:12]))
+        assert certificate.correction is not None
+        assert certificate.correction.known_before
+        assert certificate.correction.finding == "undecided"
+
+
+def test_a_claim_at_a_level_that_anything_passes(forger: Forger) -> None:
+    claim = CLAIM.model_copy(update={"level": 0.49})
+    with pytest.raises(ProcedureError, match="decides next to nothing"):
+        forger.stage.register(ToyModel(name="lucky"), claim=claim)

@@ -294,7 +294,9 @@ def sit_(
     if model is not None:
         checkpoint_of(Path(model))
     loaded = load_paper(paper)
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env, max_batch=max_batch)
+    generator = open_any_generator(
+        model, endpoint, endpoint_model, api_key_env, max_batch=max_batch, registered=registered.model_digest
+    )
     try:
         certificate = sit(
             paper=paper,
@@ -414,7 +416,8 @@ def rerun_(
 ) -> None:
     """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
     loaded = load_paper(paper)
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    registered = load_certificate(certificate).registration.model_digest
+    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env, registered=registered)
     try:
         signed: Any = rerun(
             certificate,

@@ -61,8 +61,9 @@ def open_any_generator(
     api_key_env: str | None,
     *,
     max_batch: int = 64,
+    registered: str | None = None,
 ) -> Generator:
-    """Local weights in a worker process, or a remote endpoint.
+    """Local weights in a worker process, or a remote endpoint; ``registered`` is the digest that it is known by.
 
     Raises:
         RecipeError: Neither or both were given, or the endpoint's model is missing.
@@ -73,4 +74,4 @@ def open_any_generator(
         return PipeGenerator([sys.executable, "-m", "spiritsafe.models.worker", model, "--max-batch", str(max_batch)])
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
-    return RemoteGenerator(endpoint, endpoint_model, api_key_env=api_key_env)
+    return RemoteGenerator(endpoint, endpoint_model, api_key_env=api_key_env, registered=registered)

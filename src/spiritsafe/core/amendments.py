@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from spiritsafe.core.outcomes import HalfResult, OutcomeStatus, Timestamp
+from spiritsafe.core.outcomes import HalfResult, LedgerTime, OutcomeStatus
 from spiritsafe.core.promises import Decision, Digest
 from spiritsafe.core.records import Record, omit_default
 from spiritsafe.core.shortened import PredictedScore
@@ -63,7 +63,7 @@ class AppliedEdit(Record):
     """
 
     edit: GradeEdit
-    time: Timestamp
+    time: LedgerTime
     editor: str
     disputed_by: str
     dispute_reason: str

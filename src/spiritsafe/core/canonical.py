@@ -18,7 +18,7 @@ import orjson
 import rfc8785
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.reading import open_regular
+from spiritsafe.core.reading import open_to_read
 
 __all__ = ["JSON", "canonical_json", "digest", "digest_bytes", "digest_directory", "digest_file", "nesting", "short"]
 
@@ -138,7 +138,7 @@ def digest_file(path: Path) -> str:
     """
     hasher = hashlib.sha256()
     try:
-        with open_regular(path) as file:
+        with open_to_read(path) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 hasher.update(chunk)
     except SourceError:  # an OSError too, which already says what to do

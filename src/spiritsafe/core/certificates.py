@@ -19,7 +19,7 @@ from pydantic import Field, JsonValue, StringConstraints
 from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, Outcome, OutcomeStatus, Timestamp
+from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, LedgerTime, Outcome, OutcomeStatus, Timestamp
 from spiritsafe.core.promises import (
     BettingRule,
     Budget,
@@ -109,14 +109,14 @@ class LedgerEntry(Record):
 
     Attributes:
         previous: Digest of the entry before; ``sha256:`` and 64 zeros for the first.
-        time: When its signer says it was appended (UTC).
+        time: When its signer's clock says it was appended (UTC); the order is that of ``index``.
         kind: What the body is: paper, registration, withdrawal, lapse, access, result, rerun, reveal, open, answers,
             dispute, grade edit, dispute answer, reissue, overlap, memory and others.
     """
 
     index: int = Field(ge=0)
     previous: Digest
-    time: Timestamp
+    time: LedgerTime
     kind: str
     body: dict[str, JsonValue]
     signature: Signature
@@ -308,7 +308,7 @@ class ExamResult(Record):
     num_prompt_tokens: int
     num_tokens: int
     openings: int
-    started: Timestamp
+    started: LedgerTime
     finished: Timestamp
     software: dict[str, str]
     ending: Ending = omit_default("complete")
@@ -333,7 +333,7 @@ class AccessRecord(Record):
         exposed: True when the problems left the host: their operator has them from now on.
     """
 
-    time: Timestamp
+    time: LedgerTime
     who: str
     what: str
     num_public: int
@@ -347,7 +347,8 @@ class ExposureRecord(Record):
 
     Attributes:
         party: Who, as the ledger names them.
-        first: When it was first on record.
+        first: When it was first on record, by the clock of who signed that entry.
+        entry: That entry's place in the ledger, which is the order.
         times: Entries of the ledger that say so.
         has: The party has the problem's text from then on, as far as anybody outside can tell: examiners, reviewers,
             operators of endpoints, and everybody for what is public. False: weights on the host that answered it.
@@ -356,9 +357,10 @@ class ExposureRecord(Record):
     index: int = Field(ge=0)
     half: Half
     party: str
-    first: Timestamp
+    first: LedgerTime
     times: int = Field(ge=1)
     has: bool
+    entry: int = omit_default(0, ge=0)
 
 
 class RegistrationState(Record):

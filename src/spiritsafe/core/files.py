@@ -1,7 +1,8 @@
 """Files that are whole or absent: temp file, fsync, rename, fsync of the directory.
 
 In: a path and content. Out: the file, complete. A reader never sees half a file, whatever kills the writer; a full
-disk or a read-only directory becomes a :class:`StorageError` that says what to do.
+disk or a read-only directory becomes a :class:`StorageError` that says what to do. What lies beside a file in a folder
+that others may write is theirs as well: :func:`open_regular` follows no link there and waits for no pipe.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import errno
 import fcntl
 import glob
 import json
+import logging
 import os
+import re
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +24,12 @@ from typing import Any
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError, SpiritsafeError, StorageError
-from spiritsafe.core.reading import parse_json, read_bytes
+from spiritsafe.core.reading import open_regular, parse_json, read_bytes
 
 __all__ = [
+    "LOCK_WAIT_S",
     "MOST_LINES_BYTES",
+    "OTHERS_WORK_S",
     "append_line",
     "atomic_path",
     "ensure_directory",
@@ -30,6 +37,7 @@ __all__ = [
     "parse_json_lines",
     "read_json",
     "read_json_lines",
+    "set_aside",
     "storage_errors",
     "sweep",
     "write_bytes",
@@ -39,6 +47,17 @@ __all__ = [
 
 MOST_LINES_BYTES = 16 << 30
 """Of a file of lines: a whole data set may be one."""
+_LOG = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 600.0
+"""So long a lock is waited for where nothing else is said."""
+
+OTHERS_WORK_S = 86_400.0
+"""So long one process waits for another that downloads, samples or captures what both of them need."""
+
+_SAY_AFTER_S = 2.0
+_LOOK_EVERY_S = 0.05
+_HOLDER = re.compile(r"([0-9]{1,10}) ([A-Za-z0-9._-]{1,255})\n")
 
 
 @contextmanager
@@ -139,10 +158,14 @@ def read_json(path: Path) -> Any:
     return parse_json(read_bytes(path), path, finite=False)
 
 
+def _open_to_append(path: Path) -> int:
+    return open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+
 def append_line(path: Path, value: JSON, *, sync: bool = False) -> None:
     """Append one JSON value as one line. A single ``write`` keeps concurrent appends whole."""
     line = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
-    with storage_errors(path), path.open("ab", buffering=0) as file:
+    with storage_errors(path), open(_open_to_append(path), "ab", buffering=0) as file:
         if (written := file.write(line)) != len(line):  # the disk filled up: half a line must not stay
             file.truncate(file.tell() - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -174,14 +197,75 @@ def parse_json_lines(data: bytes, path: Path) -> list[Any]:
     return values
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive advisory lock on ``path`` (made if missing) while the block runs."""
+def set_aside(path: Path, data: bytes) -> None:
+    """Keep what was cut off a file beside it, in a new file that only its owner reads."""
     with storage_errors(path):
-        file = path.open("a")
-    with file:  # outside storage_errors: the block's own errors are not about this file
-        fcntl.flock(file, fcntl.LOCK_EX)
+        descriptor, _ = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".torn", dir=path.parent)
+        with open(descriptor, "wb") as file:
+            file.write(data + b"\n")
+
+
+@contextmanager
+def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Hold an exclusive advisory lock on ``path`` (made if missing) while the block runs.
+
+    Who holds it stands in it, for those who wait; they are told on the log after a moment.
+
+    Args:
+        path: The lock's file.
+        wait_s: How long another holder is waited for.
+
+    Raises:
+        StorageError: It cannot be opened, or is still held then.
+    """
+    with storage_errors(path):
+        descriptor = _open_lock(path)
+    try:
+        _acquire(descriptor, path, wait_s)
         try:
+            _say_holder(descriptor, f"{os.getpid()} {socket.gethostname()}\n")
             yield
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+            _say_holder(descriptor, "")
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have the descriptor as well
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return open_regular(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return open_regular(path, os.O_RDONLY)  # another user made it: to read it is enough to hold it
+
+
+def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
+    started, said = time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = time.monotonic() - started
+        else:
+            return
+        if waited >= wait_s:
+            raise StorageError(
+                f"{path} is still locked by {_holder(descriptor)}, after {wait_s:.0f} s of waiting.",
+                hint="Let it end, or end it if it should not run, then run the same command again.",
+            )
+        if not said and waited >= _SAY_AFTER_S:
+            _LOG.warning("waiting up to %.0f s for %s, locked by %s", wait_s, path, _holder(descriptor))
+            said = True
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _holder(descriptor: int) -> str:
+    """Who wrote into a lock that they hold it, in words."""
+    found = _HOLDER.fullmatch(os.pread(descriptor, 300, 0).decode("latin-1"))
+    return f"process {found[1]} on {found[2]}" if found else "a process that does not say which (`fuser` tells)"
+
+
+def _say_holder(descriptor: int, text: str) -> None:
+    with suppress(OSError):  # another user's lock file, or a full disk: it is held all the same
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)

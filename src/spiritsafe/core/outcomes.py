@@ -6,17 +6,53 @@ They stand inside the records of :mod:`spiritsafe.core.certificates` (which expo
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from spiritsafe.core.intervals import Estimate
 from spiritsafe.core.records import Record, omit_default
 
-__all__ = ["Ending", "Half", "HalfResult", "Hex32", "Outcome", "OutcomeStatus", "Timestamp"]
+__all__ = [
+    "Ending",
+    "Half",
+    "HalfResult",
+    "Hex32",
+    "LedgerTime",
+    "Outcome",
+    "OutcomeStatus",
+    "Timestamp",
+    "instant",
+]
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+LedgerTime = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+"""A time as a ledger's entry says it, and what repeats that. It has the shape of one and may be no instant at all
+("9999-99-99T99:99:99.999Z"): anybody may append, and a line that is there stays. See :func:`instant`."""
+
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+
+
+def instant(time: str) -> datetime | None:
+    """The instant that a record's time names; None where it names none."""
+    if not _INSTANT.fullmatch(time):
+        return None
+    try:
+        return datetime.fromisoformat(time)
+    except ValueError:
+        return None
+
+
+def _real(time: str) -> str:
+    if instant(time) is None:
+        raise ValueError(f"{time!r} is no instant, written as 2026-01-31T12:00:00.000Z")
+    return time
+
+
+Timestamp = Annotated[LedgerTime, AfterValidator(_real)]
+"""An instant: UTC with milliseconds."""
 
 Half = Literal["public", "sealed", "twin"]
 Ending = Literal["complete", "stopped by rule", "budget exhausted", "chosen problems asked"]

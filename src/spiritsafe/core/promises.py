@@ -14,9 +14,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from spiritsafe.core.intervals import Estimate
-from spiritsafe.core.records import Message, Record, Sampling
+from spiritsafe.core.records import Message, Record, Sampling, omit_default
 
 __all__ = [
+    "MOST_LEVEL",
     "BettingRule",
     "Budget",
     "Claim",
@@ -33,6 +34,9 @@ __all__ = [
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Finding = Literal["supported", "not supported", "undecided"]
+
+MOST_LEVEL = 0.05
+"""The weakest level at which a claim is registered; published ones may have a weaker one."""
 
 _MILLION = 1_000_000
 
@@ -75,7 +79,8 @@ class Claim(Record):
         score: Of "score at least".
         reference: Digest of the certificate, or of the registration, of the model compared with; of the same paper.
         margin: A difference of accuracies.
-        level: One-sided level of the test that the claim must pass.
+        level: One-sided level of the test that the claim must pass; none above :data:`MOST_LEVEL` is registered any
+            more.
     """
 
     kind: Literal["score at least", "better than", "no worse than"]
@@ -250,6 +255,8 @@ class Correction(Record):
         level: The claim's.
         finding: What counts.
         statement: For people.
+        num_before: Sittings of this maker on this paper, of any other model but the claim's reference, that had begun
+            before the claim was registered. They take nothing from the decision, and are told with it.
     """
 
     num_registrations: int = Field(ge=1)
@@ -259,3 +266,4 @@ class Correction(Record):
     level: float
     finding: Finding
     statement: str
+    num_before: int = omit_default(0, ge=0)

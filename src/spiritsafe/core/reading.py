@@ -8,6 +8,7 @@ Exercised by ``pytest tests/unit/core/test_reading.py``.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -17,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import SourceError, SpiritsafeError, StorageError
 
-__all__ = ["MOST_BYTES", "open_regular", "parse_json", "read_bytes"]
+__all__ = ["MOST_BYTES", "open_regular", "open_to_read", "parse_json", "read_bytes"]
 
 MOST_BYTES = 1 << 30
 """No file that is read at once is larger, unless its reader says so."""
@@ -29,27 +30,49 @@ _CHUNK_BYTES = 1 << 20
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
-def _check_regular(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
-        raise SourceError(f"{path} is {kind}, not a file.", hint="Give the path of a plain file.")
+def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = False) -> int:
+    """A descriptor of a regular file: never of a pipe or a device, and of a link's target only where that is wanted.
+
+    Args:
+        path: Where.
+        flags: As for :func:`os.open`.
+        mode: Of a file that is made.
+        follow: Whether the file may be a link to another one.
+
+    Raises:
+        StorageError: It is no regular file; :class:`SourceError` where it was to be read only.
+        OSError: It cannot be opened.
+    """
+    kind: type[SpiritsafeError] = SourceError if flags & os.O_ACCMODE == os.O_RDONLY else StorageError
+    refusal = kind(
+        f"{path} is a link, a pipe or a device, not a file.",
+        hint="Somebody put it there: remove it if it is not yours, and run the same command again.",
+    )
+    try:
+        # without O_NONBLOCK a pipe that nobody reads would be waited for
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW), mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise refusal from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refusal
+    return descriptor
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a plain file to read; never waits for the other end of a pipe, and touches no device.
+def open_to_read(path: Path) -> IO[bytes]:
+    """Open a plain file, or a link to one, to read; never waits for the other end of a pipe, and touches no device.
 
     Raises:
         SourceError: It is something else.
         OSError: It is missing or cannot be read.
     """
-    _check_regular(path, os.stat(path).st_mode)
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    try:
-        _check_regular(path, os.fstat(file.fileno()).st_mode)  # it may have been exchanged meanwhile
-    except SourceError:
-        file.close()
-        raise
-    return file
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
+        raise SourceError(f"{path} is {kind}, not a file.", hint="Give the path of a plain file.")
+    return os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb")  # it may have been exchanged meanwhile
 
 
 @contextmanager
@@ -75,7 +98,7 @@ def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
     Raises:
         SourceError: It is missing, cannot be read, is no plain file, or is too large.
     """
-    with _reading(path), open_regular(path) as file:
+    with _reading(path), open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1) if size <= most_bytes else b""
         while size <= most_bytes and len(data) > size:  # it grew, or its size is not known

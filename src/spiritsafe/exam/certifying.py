@@ -30,7 +30,7 @@ from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.promises import Correction
 from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
-from spiritsafe.exam.correcting import correction_of, known_before
+from spiritsafe.exam.correcting import correction_of, known_before, sittings_before
 from spiritsafe.exam.places import num_places
 from spiritsafe.exam.registration import end_of, registration_states
 from spiritsafe.ledger import KeyPair, Ledger
@@ -346,6 +346,7 @@ def issue_certificate(
         result.decision,
         registrations,
         known_before=known_before(entries, header, registration),
+        before=sittings_before(entries, header, registration, registrations, result.reference),
     )
     draft = Certificate(
         paper=header,

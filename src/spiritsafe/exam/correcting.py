@@ -2,7 +2,8 @@
 
 In: a decision, the maker's registrations for the paper, the ledger. Out: a
 :class:`~spiritsafe.core.promises.Correction`: Holm's adjusted p-value, and no decision at all where the answer was
-known before it was predicted. Exercised by ``pytest tests/unit/exam/test_correcting.py``.
+known before it was predicted. Whether two models of one maker are one (another address, a changed bit) no ledger shows:
+sittings of others before the claim are counted and told. Exercised by ``pytest tests/unit/exam/test_correcting.py``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from spiritsafe.core.certificates import LedgerEntry, PaperHeader, Registration, RegistrationState
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.multiplicity import holm
-from spiritsafe.core.promises import Correction, Decision, Finding
+from spiritsafe.core.promises import Correction, Decision, Finding, ReferenceScores
 from spiritsafe.exam.registered import registrations_of
 
-__all__ = ["correction_of", "known_before"]
+__all__ = ["before_words", "correction_of", "known_before", "sittings_before"]
 
 
 def known_before(entries: Sequence[LedgerEntry], header: PaperHeader, registration: Registration) -> bool:
@@ -36,12 +37,56 @@ def known_before(entries: Sequence[LedgerEntry], header: PaperHeader, registrati
     )
 
 
+def sittings_before(
+    entries: Sequence[LedgerEntry],
+    header: PaperHeader,
+    registration: Registration,
+    registrations: Sequence[RegistrationState],
+    reference: ReferenceScores | None,
+) -> list[RegistrationState]:
+    """The maker's sittings of other models that had begun before this one was registered, but for its reference's.
+
+    A sitting has begun where the examiner opened the paper for it: from then on its answers may be known, whether or
+    not it came to a result.
+
+    Args:
+        entries: The ledger's, or those that a certificate shows: all accesses to the paper are among them.
+        header: The paper's.
+        registration: Whose claim it is.
+        registrations: All of its maker's for the paper.
+        reference: What the claim compares with.
+    """
+    own = registration.content_digest
+    entered = next((e.index for e, other in registrations_of(entries, header) if other.content_digest == own), 0)
+    begun = {
+        entry.body.get("registration")
+        for entry in entries
+        if entry.kind == "access" and entry.signature.key == header.examiner.signing and entry.index < entered
+    }
+    left_out = (own, reference.registration if reference else None)
+    return [state for state in registrations if state.registration in begun and state.registration not in left_out]
+
+
+def before_words(sittings: Sequence[RegistrationState]) -> str:
+    """What is to be said of them; nothing without any."""
+    if not sittings:
+        return ""
+    claimless = sum(not state.has_claim for state in sittings)
+    many = "1 other sitting" if len(sittings) == 1 else f"{len(sittings)} other sittings"
+    return (
+        f"Before this claim was registered, its maker had begun {many} on this paper ({claimless} without a claim, "
+        "which Holm does not count): that it does not claim what was seen there, from the same model under another "
+        "address or with a changed bit, is the maker's word."
+    )
+
+
 def correction_of(
     registration: Registration,
     decision: Decision | None,
     registrations: Sequence[RegistrationState],
     *,
     known_before: bool,
+    before: Sequence[RegistrationState] = (),
 ) -> Correction | None:
     """What is left of a claim after all claims that its maker registered for the paper.
 
@@ -53,6 +98,7 @@ def correction_of(
         decision: What its sitting says.
         registrations: All of the maker's for the paper.
         known_before: See :func:`known_before`.
+        before: See :func:`sittings_before`.
 
     Raises:
         IntegrityError: The list does not hold the registration's own result.
@@ -81,7 +127,16 @@ def correction_of(
         adjusted_p=adjusted,
         level=level,
         finding=finding,
-        statement=_correction_statement(finding, len(claims), adjusted, level, known_before),
+        statement=" ".join(
+            filter(
+                None,
+                (
+                    _correction_statement(finding, len(claims), adjusted, level, known_before),
+                    "" if known_before else before_words(before),
+                ),
+            )
+        ),
+        num_before=len(before),
     )
 
 

@@ -54,8 +54,8 @@ def checked_certificates(
     return found
 
 
-def _age(certificate: Certificate) -> tuple[int, str, str]:
-    return certificate.head.size, certificate.head.time, certificate.content_digest
+def _age(certificate: Certificate) -> tuple[int, str]:
+    return certificate.head.size, certificate.content_digest
 
 
 def one_a_model(certificates: Sequence[Certificate]) -> tuple[list[Certificate], list[str]]:

@@ -8,10 +8,9 @@ Exercised by ``pytest tests/unit/exam/test_endings.py tests/unit/exam/test_adapt
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from spiritsafe.core.certificates import Ending, ExamResult, PaperHeader, PublicPaper, Registration
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.outcomes import instant
 from spiritsafe.core.promises import Budget
 from spiritsafe.core.shortened import ChosenProblems, is_adaptive_choice
 from spiritsafe.exam.answers import conversation
@@ -116,10 +115,17 @@ def _is_used_up(result: ExamResult, paper: PublicPaper, registration: Registrati
         max_tokens=registration.sampling.max_tokens,
         num_tries=registration.num_tries * (2 if header.num_twins else 1),
     )
-    seconds = (datetime.fromisoformat(result.finished) - datetime.fromisoformat(result.started)).total_seconds()
     used = result.num_prompt_tokens + result.num_tokens
     return (
         (budget.max_tokens is not None and budget.max_tokens - used < tokens)
         or (budget.max_cost is not None and budget.max_cost - (result.cost or 0.0) < money)
-        or (budget.max_seconds is not None and seconds >= budget.max_seconds)
+        or (budget.max_seconds is not None and _may_have_lasted(result, budget.max_seconds))
     )
+
+
+def _may_have_lasted(result: ExamResult, seconds: float) -> bool:
+    """By the host's clock; where that was wrong when the sitting began, nothing contradicts its word."""
+    started, finished = instant(result.started), instant(result.finished)
+    if started is None or finished is None or finished < started:
+        return True
+    return (finished - started).total_seconds() >= seconds

@@ -12,7 +12,8 @@ import json
 from datetime import datetime
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.certificates import Certificate, HalfResult, Separation
+from spiritsafe.core.certificates import Certificate, ExamResult, HalfResult, Separation
+from spiritsafe.core.outcomes import instant
 from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.core.stats import Estimate
 
@@ -29,6 +30,11 @@ _RELATIONSHIP: dict[Separation, str] = {
 
 def _epoch(timestamp: str) -> str:
     return f"{datetime.fromisoformat(timestamp).timestamp():.3f}"
+
+
+def _began(result: ExamResult) -> str:
+    """When the sitting began; when it ended, where the ledger's clock was no time then."""
+    return result.started if instant(result.started) else result.finished
 
 
 def _uncertainty(estimate: Estimate) -> dict[str, JSON]:
@@ -51,7 +57,7 @@ def _result(
     return {
         "evaluation_result_id": f"{certificate.content_digest}/{part}",
         "evaluation_name": f"{header.task} ({part})",
-        "evaluation_timestamp": certificate.result.started,
+        "evaluation_timestamp": _began(certificate.result),
         "source_data": {
             "dataset_name": header.task,
             "source_type": "other",
@@ -187,7 +193,7 @@ def every_eval_record(certificate: Certificate) -> dict[str, JSON]:
     return {
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": f"{certificate.paper.task}/{result.model_name}/{signed}",
-        "evaluation_timestamp": result.started,
+        "evaluation_timestamp": _began(result),
         "retrieved_timestamp": signed,
         "source_metadata": {
             "source_name": "spiritsafe exam",

@@ -29,12 +29,15 @@ class PartyExposure:
     """One party's exposures in sum.
 
     Attributes:
+        first: When it first saw one, by the clock of who signed that entry.
+        entry: That entry's place in the ledger.
         counts: Problems by half.
     """
 
     party: str
     has: bool
     first: str
+    entry: int
     counts: dict[Half, int]
 
 
@@ -66,8 +69,10 @@ def unconfirmed(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[Led
     ]
 
 
-def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[tuple[str, bool, str, Iterable[int]]]:
-    """(party, has it, time, places) in ledger order."""
+def _sightings(
+    entries: Sequence[LedgerEntry], header: PaperHeader
+) -> Iterator[tuple[str, bool, LedgerEntry, Iterable[int]]]:
+    """(party, has it, by which entry, places) in ledger order."""
     kinds = halves(header)
     everything = range(len(kinds))
     sealing = [
@@ -79,7 +84,7 @@ def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[
     ]
     if not sealing:
         raise ProcedureError("This paper is not in the ledger.", hint="Use the ledger that it was sealed with.")
-    start = sealing[0].time
+    start = sealing[0]
     for key in (header.examiner, *header.recipients):
         yield key.label, True, start, everything
     for key in header.reviewers:  # they read the private file that the bank was drawn from
@@ -90,38 +95,46 @@ def _sightings(entries: Sequence[LedgerEntry], header: PaperHeader) -> Iterator[
         if entry.index in accesses:
             reader = reader_of(entry)
             if reader is None:
-                yield unknown_reader(entry), True, entry.time, everything
+                yield unknown_reader(entry), True, entry, everything
                 continue
             has = reader.kind != "local"
-            yield f"{reader.name} ({reader.kind})", has, entry.time, _places(entry, "public", "sealed", "twin")
+            yield f"{reader.name} ({reader.kind})", has, entry, _places(entry, "public", "sealed", "twin")
         elif (
             entry.kind == "reveal"
             and entry.body.get("paper_id") == header.paper_id
             and entry.signature.key in _openers(header)
         ):
-            yield EVERYBODY, True, entry.time, _places(entry, "places")
+            yield EVERYBODY, True, entry, _places(entry, "places")
         elif is_retirement(entry, header):
-            yield EVERYBODY, True, entry.time, everything
+            yield EVERYBODY, True, entry, everything
 
 
 def exposures(entries: Sequence[LedgerEntry], header: PaperHeader) -> tuple[ExposureRecord, ...]:
-    """Every sighting of every problem, by place and then by time.
+    """Every sighting of every problem, by place and then in ledger order.
 
     Raises:
         ProcedureError: The paper is not in this ledger.
     """
     kinds = halves(header)
-    found: dict[tuple[int, str], tuple[str, int, bool]] = {}
-    for party, has, time, places in _sightings(entries, header):
+    found: dict[tuple[int, str], tuple[LedgerEntry, int, bool]] = {}
+    for party, has, entry, places in _sightings(entries, header):
         for place in places:
-            first, times, had = found.get((place, party), (time, 0, False))
+            first, times, had = found.get((place, party), (entry, 0, False))
             found[place, party] = (first, times + 1, had or has)
     records = [
-        ExposureRecord(index=place, half=kinds[place], party=party, first=first, times=times, has=has)
+        ExposureRecord(
+            index=place,
+            half=kinds[place],
+            party=party,
+            first=first.time,
+            entry=first.index,
+            times=times,
+            has=has,
+        )
         for (place, party), (first, times, has) in found.items()
         if 0 <= place < len(kinds)
     ]
-    return tuple(sorted(records, key=lambda record: (record.index, record.first)))
+    return tuple(sorted(records, key=lambda record: (record.index, record.entry)))
 
 
 def summarise(records: Iterable[ExposureRecord]) -> list[PartyExposure]:
@@ -131,6 +144,7 @@ def summarise(records: Iterable[ExposureRecord]) -> list[PartyExposure]:
         known = parties.get(record.party)
         counts = known.counts if known else {}
         counts[record.half] = counts.get(record.half, 0) + 1
-        first = min(known.first, record.first) if known else record.first
-        parties[record.party] = PartyExposure(record.party, record.has, first, counts)
-    return sorted(parties.values(), key=lambda party: party.first)
+        is_first = known is None or record.entry < known.entry
+        first, entry = (record.first, record.entry) if known is None or is_first else (known.first, known.entry)
+        parties[record.party] = PartyExposure(record.party, record.has, first, entry, counts)
+    return sorted(parties.values(), key=lambda party: party.entry)

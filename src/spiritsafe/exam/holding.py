@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import final
 
 from spiritsafe.core.canonical import JSON
@@ -23,6 +22,7 @@ from spiritsafe.core.certificates import Ending, LedgerEntry, PaperHeader, Paper
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.outcomes import instant
 from spiritsafe.core.records import Message
 from spiritsafe.core.shortened import ChosenProblems, next_place
 from spiritsafe.exam.answers import Answer, Try, ask, conversation, lost_answer, status_of
@@ -221,7 +221,7 @@ class _Asking:
         self._purse = Purse(
             hall.registration.budget,
             max_tokens=hall.registration.sampling.max_tokens,
-            started=datetime.fromisoformat(openings[0].time) if openings else None,
+            started=next((moment for entry in openings if (moment := instant(entry.time))), None),
         )
         for answer in journal.answers.values():
             self._purse.pay(answer.attempt)

@@ -30,7 +30,7 @@ from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files import MOST_LINES_BYTES, storage_errors
 from spiritsafe.core.promises import ProbeRound
-from spiritsafe.core.reading import read_bytes
+from spiritsafe.core.reading import open_regular, read_bytes
 from spiritsafe.core.records import Record
 from spiritsafe.exam.answers import Answer, Try
 from spiritsafe.exam.paper import keyed_salt
@@ -174,7 +174,7 @@ class Journal:
     def _write(self, data: bytes) -> None:
         with storage_errors(self._path):
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                self._descriptor = open_regular(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             done = 0
             try:
                 while done < len(data):
@@ -196,7 +196,7 @@ class Journal:
         data = read_bytes(self._path, most_bytes=MOST_LINES_BYTES)
         *lines, torn = data.split(b"\n")
         if torn:  # a killed write: that line never counted
-            with storage_errors(self._path), self._path.open("r+b") as file:
+            with storage_errors(self._path), open(open_regular(self._path, os.O_RDWR), "r+b") as file:
                 file.truncate(len(data) - len(torn))
         for number, line in enumerate(lines, start=1):
             what = f"{self._path}, line {number},"

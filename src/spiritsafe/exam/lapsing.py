@@ -3,7 +3,8 @@
 In: a registration, the examiner's key, a reason. Out: a ledger entry of kind ``lapse``. The registration stays on every
 list as "lapsed", a sitting without a result that its maker owes: its claim counts as failed, and it cannot be sat any
 more. A lapse counts only where the ledger showed no sign of the sitting for so many days: neither its registration nor
-an access to the paper for it, so that no sitting under way can be ended so.
+an access to the paper for it, so that no sitting under way can be ended so. Days are counted by the examiner's clock:
+where that of the last sign was wrong, from the examiner's next entry on.
 Exercised by ``pytest tests/unit/exam/test_lapsing.py``.
 """
 
@@ -14,11 +15,14 @@ from collections.abc import Sequence
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import LedgerEntry, PublicPaper, Registration
 from spiritsafe.core.errors import ProcedureError, RecipeError
-from spiritsafe.exam.registered import LAPSE, LEAST_DAYS, MOST_DAYS, are_apart, last_sign_of_life
+from spiritsafe.exam.registered import LAPSE, LEAST_DAYS, MOST_DAYS, are_apart, counted_from, last_sign_of_life
 from spiritsafe.exam.registration import end_of, registration_entry
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 
-__all__ = ["USUAL_DAYS", "lapse"]
+__all__ = ["LAPSE_NOTICE", "USUAL_DAYS", "lapse"]
+
+LAPSE_NOTICE = "lapse notice"
+"""Kind of the entry from which days are counted where the clock of the last sign of a sitting was wrong."""
 
 USUAL_DAYS = 30
 """So long a maker may be silent where nothing else is said."""
@@ -60,10 +64,13 @@ def lapse(
             hint="Only who sealed the paper that was registered for can let the registration lapse.",
         )
 
-    def long_silent(entries: Sequence[LedgerEntry]) -> None:
+    def still_open(entries: Sequence[LedgerEntry]) -> None:
         if end_of(entries, registration, header) is not None:
             raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
-        last = last_sign_of_life(entries, registration, header) or entered
+
+    def long_silent(entries: Sequence[LedgerEntry]) -> None:
+        still_open(entries)
+        last = counted_from(entries, registration, header, now=utc_now()) or entered
         if not are_apart(last.time, utc_now(), days):
             raise ProcedureError(
                 f"The last sign of this sitting is of {last.time} (ledger entry {last.index}), less than {days} days "
@@ -71,10 +78,13 @@ def lapse(
                 hint="Wait until then, or let its maker withdraw it.",
             )
 
-    body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
-        "registration": registration.content_digest,
-        "days": days,
-        "reason": reason,
-    }
-    return ledger.append(LAPSE, body, examiner, guard=long_silent)
+    about: dict[str, JSON] = {"paper_id": header.paper_id, "registration": registration.content_digest}
+    if counted_from(ledger.entries(), registration, header, now=utc_now()) is None:
+        last = last_sign_of_life(ledger.entries(), registration, header) or entered
+        notice = ledger.append(LAPSE_NOTICE, {**about, "entry": last.index}, examiner, guard=still_open)
+        raise ProcedureError(
+            f"The last sign of this sitting (ledger entry {last.index}) is of {last.time}: that clock was wrong. The "
+            f"days are counted from ledger entry {notice.index} on, which says so.",
+            hint=f"Run the same command again in {days} days.",
+        )
+    return ledger.append(LAPSE, {**about, "days": days, "reason": reason}, examiner, guard=long_silent)

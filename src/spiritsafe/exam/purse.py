@@ -42,13 +42,14 @@ class Purse:
     Args:
         budget: None: no limits.
         max_tokens: Most tokens of one answer.
-        started: When the sitting first opened the paper; None: now.
+        started: When the sitting first opened the paper; None, or a time to come by a clock that was wrong: now.
     """
 
     def __init__(self, budget: Budget | None, *, max_tokens: int, started: datetime | None) -> None:
         self._budget = budget
         self._max_tokens = max_tokens
-        self._started = started or datetime.now(UTC)
+        now = datetime.now(UTC)
+        self._started = min(started or now, now)
         self._prompt_tokens = 0
         self._tokens = 0
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from spiritsafe.core.certificates import LedgerEntry, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.outcomes import instant
 
 __all__ = [
     "LAPSE",
     "LEAST_DAYS",
     "MOST_DAYS",
     "are_apart",
+    "counted_from",
     "ignored_words",
     "is_lapse",
     "last_sign_of_life",
@@ -118,13 +120,32 @@ def is_lapse(
     ):
         return False
     earlier = [other for other in entries if other.index < entry.index]
-    last = last_sign_of_life(earlier, registration, header)
-    return last is not None and are_apart(last.time, entry.time, days)
+    since = counted_from(earlier, registration, header, now=entry.time)
+    return since is not None and are_apart(since.time, entry.time, days)
+
+
+def counted_from(
+    entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader, *, now: str
+) -> LedgerEntry | None:
+    """The entry from whose time on a sitting is silent: its last sign of life.
+
+    Where the clock of that one was wrong (its time is still to come, or is none), the next entry of the examiner, whose
+    clock counts the days; None as long as there is none.
+
+    Args:
+        entries: The ledger's.
+        registration: Of the sitting.
+        header: The paper's.
+        now: By the examiner's clock.
+    """
+    last = last_sign_of_life(entries, registration, header)
+    if last is None:
+        return None
+    own = (e for e in entries if e.index > last.index and e.signature.key == header.examiner.signing)
+    return next((entry for entry in (last, *own) if are_apart(entry.time, now, 0)), None)
 
 
 def are_apart(first: str, then: str, days: int) -> bool:
     """Whether so many days lie between two times as ledgers write them; not where one of them is no time."""
-    try:
-        return datetime.fromisoformat(then) - datetime.fromisoformat(first) >= timedelta(days=days)
-    except ValueError:  # a line of the ledger that its signer wrote by hand
-        return False
+    start, end = instant(first), instant(then)
+    return start is not None and end is not None and end - start >= timedelta(days=days)

@@ -21,7 +21,7 @@ from spiritsafe.core.certificates import (
     RegistrationState,
 )
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.core.promises import BettingRule, Budget, Claim
+from spiritsafe.core.promises import MOST_LEVEL, BettingRule, Budget, Claim
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.shortened import ChosenProblems
@@ -114,8 +114,8 @@ def register(
         terms: Claim, budget, stop rule, probes, deviations.
 
     Raises:
-        ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, a stop
-            rule has no claim to decide, or a shorter sitting cannot be held on these terms.
+        ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, a claim's
+            level is above 0.05, a stop rule has no claim to decide, or a shorter sitting cannot be held on these terms.
     """
     paper_entry(ledger, paper)
     terms, header = terms or RegistrationTerms(), paper.header
@@ -126,7 +126,7 @@ def register(
             f"This is not how the paper is sat: {', '.join(deviations)} differ from its protocol.",
             hint="Register by the protocol, or deviate explicitly: the certificate will say in what.",
         )
-    _check_stop(header, terms)
+    _check_claim(header, terms)
     if terms.shorter is not None:
         check_on_record(terms.shorter.items, ledger.entries(), header)
     registration = Registration(
@@ -175,7 +175,12 @@ def _chosen(terms: RegistrationTerms, shorter: ShorterTerms, header: PaperHeader
     return choose_for(shorter, header, model_digest=model_digest, promised=promised)
 
 
-def _check_stop(header: PaperHeader, terms: RegistrationTerms) -> None:
+def _check_claim(header: PaperHeader, terms: RegistrationTerms) -> None:
+    if terms.claim is not None and terms.claim.level > MOST_LEVEL:
+        raise ProcedureError(
+            f"A level of {terms.claim.level:g} decides next to nothing.",
+            hint=f"Register the claim at a level of {MOST_LEVEL:g} or less; 0.025 is usual.",
+        )
     if terms.stop is None:
         return
     if terms.claim is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, final
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.core.reading import open_regular
+from spiritsafe.core.reading import open_to_read
 
 __all__ = ["Passage", "TrainingFile"]
 
@@ -46,7 +46,7 @@ class TrainingFile:
         self._hash = hashlib.sha256()
         self._has_ended = False
         try:
-            with open_regular(path) as file:
+            with open_to_read(path) as file:
                 start = file.read(_CHUNK_BYTES)
         except SourceError:  # an OSError too, which already says what to do
             raise
@@ -76,7 +76,7 @@ class TrainingFile:
             SourceError: It cannot be read on.
         """
         try:
-            with open_regular(self.path) as file:
+            with open_to_read(self.path) as file:
                 yield from self._json_lines(file) if self.layout == "json lines" else self._text(file)
         except SourceError:
             raise

@@ -21,11 +21,14 @@ from spiritsafe.core.certificates import (
     RegistrationState,
 )
 from spiritsafe.core.contamination import SignedOverlap
+from spiritsafe.core.promises import MOST_LEVEL
 from spiritsafe.core.trust import TrustState
-from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
+from spiritsafe.exam.certifying import accesses_of_paper, count_openings, opening_entries, same_holder
+from spiritsafe.exam.correcting import before_words, sittings_before
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
+from spiritsafe.ledger import wrong_clocks
 
 __all__ = [
     "Finding",
@@ -95,15 +98,23 @@ def _parts(certificate: Certificate) -> tuple[PublicKey, ...]:
     return certificate.registration.maker, certificate.paper.examiner, certificate.result.host
 
 
-def _times(view: View) -> dict[str, str]:
-    """First time of each kind of entry in the evidence, and of the first opening for this sitting."""
+def _first_opening(view: View) -> LedgerEntry | None:
+    """The entry with which this sitting began."""
     certificate = view.certificate
     entries = [evidence.entry for evidence in certificate.evidence]
+    return next(iter(opening_entries(entries, certificate.paper, certificate.registration.content_digest)), None)
+
+
+def _times(view: View) -> dict[str, str]:
+    """First time of each kind of entry in the evidence, and of the first opening for this sitting."""
+    entries, opened = [evidence.entry for evidence in view.certificate.evidence], _first_opening(view)
+    wrong = {entry.index for entry in wrong_clocks(entries)}
     times: dict[str, str] = {}
-    for entry in entries:
-        times.setdefault(entry.kind, entry.time)
-    opened = opening_entries(entries, certificate.paper, certificate.registration.content_digest)
-    return {**times, "opened": opened[0].time if opened else ""}
+    for name, entry in [*((entry.kind, entry) for entry in entries), ("opened", opened)]:
+        if entry is not None:
+            doubt = f" (the clock of ledger entry {entry.index} is wrong)" if entry.index in wrong else ""
+            times.setdefault(name, entry.time + doubt)
+    return {"opened": "", **times}
 
 
 def judge_committed(view: View) -> Finding:
@@ -125,13 +136,18 @@ def judge_cut(view: View) -> Finding:
     )
 
 
-def _opened(view: View, *, before: str = "9999") -> set[int]:
-    """Places of sealed problems that the examiner opened to everybody, as far as the ledger was given."""
+def _opened(view: View, *, before: int | None = None) -> set[int]:
+    """Places of sealed problems that the examiner opened to everybody, as far as the ledger was given.
+
+    Args:
+        view: What is judged.
+        before: Only by entries before the one of this index.
+    """
     header = view.certificate.paper
     kinds = halves(header)
     found: set[int] = set()
-    for entry in view.entries or ():
-        mine = entry.kind == "reveal" and entry.signature.key == header.examiner.signing and entry.time < before
+    for entry in (view.entries or ())[:before]:
+        mine = entry.kind == "reveal" and entry.signature.key == header.examiner.signing
         places = entry.body.get("places")
         if mine and entry.body.get("paper_id") == header.paper_id and isinstance(places, list):
             found |= {place for place in places if isinstance(place, int) and 0 <= place < len(kinds)}
@@ -154,12 +170,15 @@ def judge_sealed(view: View) -> Finding:
 
 def judge_fresh(view: View) -> Finding:
     """Whether an endpoint had been sent sealed problems before."""
-    result = view.certificate.result
-    before = [r for r in view.certificate.access if r.exposed and r.num_sealed and r.time < result.started]
+    certificate, opening = view.certificate, _first_opening(view)
+    begun = opening.index if opening else 0  # the order is the ledger's: times are clocks
+    accesses = accesses_of_paper([evidence.entry for evidence in certificate.evidence], certificate.paper)
+    seen = zip(accesses, certificate.access[1:], strict=True)  # the first record is of the sealing
+    before = [r for entry, r in seen if r.exposed and r.num_sealed and entry.index < begun]
     if before:
         who = ", ".join(sorted({record.who for record in before}))
         return Finding("does not hold", f"before this sitting sealed problems went to {who} (from {before[0].time} on)")
-    if opened := len(_opened(view, before=result.started)):
+    if opened := len(_opened(view, before=begun)):
         return Finding("does not hold", f"before this sitting {opened} sealed problems were opened to everybody")
     return Finding("holds", "no operator of an endpoint was sent a sealed problem before this sitting")
 
@@ -286,7 +305,21 @@ def judge_decision(view: View) -> Finding:
     correction = view.certificate.correction
     if correction is None:
         return Finding("holds", "no claim was registered, so nothing is decided")
-    return Finding("does not hold" if correction.known_before else "holds", correction.statement)
+    certificate = view.certificate
+    before = sittings_before(
+        [evidence.entry for evidence in certificate.evidence],
+        certificate.paper,
+        certificate.registration,
+        certificate.registrations,
+        certificate.result.reference,
+    )
+    told = [correction.statement]
+    if before and not (correction.num_before or correction.known_before):
+        told.append(before_words(before))
+    if correction.level > MOST_LEVEL:
+        told.append(f"That level is a weak one: claims are registered at {MOST_LEVEL:g} or less.")
+    doubt: TrustState = "cannot be told" if before or correction.level > MOST_LEVEL else "holds"
+    return Finding("does not hold" if correction.known_before else doubt, " ".join(told))
 
 
 def judge_regraded(view: View) -> Finding:

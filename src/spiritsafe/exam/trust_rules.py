@@ -164,10 +164,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="decision",
-        text="What is decided counts all that this maker claimed on this paper.",
+        text="What is decided was a prediction, and counts all that this maker claimed on this paper.",
         steps=("correction", "ledger file"),
         judge=judge_decision,
-        cheat="Claim under another name and key. Different keys are not different people.",
+        cheat="Sit without a claim under one address, or before a bit is changed, and claim under another what was "
+        "seen: sittings begun before the claim are told. Or claim under another name and key.",
     ),
     Rule(
         name="not studying",

@@ -8,10 +8,13 @@ Exercised by ``pytest tests/unit/exam/test_verification_ledger.py tests/unit/exa
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.core.paper_items import PaperItems
+from spiritsafe.core.printing import one_line
 from spiritsafe.exam.amending import original_result
 from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_openings, opening_entries
 from spiritsafe.exam.correcting import known_before
@@ -30,11 +33,13 @@ from spiritsafe.ledger import (
     check_extends,
     origin_of,
     read_head,
+    runs_back,
     seen_heads,
     verify_cosignature,
     verify_evidence,
     verify_head,
     verify_note,
+    wrong_clocks,
 )
 
 __all__ = [
@@ -96,10 +101,19 @@ def procedure(case: Case) -> str:
     require(bool(openings), "No entry opened the paper for this sitting.")
     order = [paper.index, registration.index, openings[0].index, openings[-1].index, result.index]
     require(order == sorted(order), "The steps are out of order: paper, registration, opening, result.")
-    times = [entry.time for entry in entries]
-    require(times == sorted(times), "The ledger's times run backwards.")
+    for before, entry in pairwise(entries):
+        if entry.index == before.index + 1 and entry.signature.key == before.signature.key:
+            require(not runs_back(before.time, entry.time), "The ledger's times run backwards.")
     require(result.signature.key == examiner, "The ledger's result entry is not signed by the examiner.")
-    return f"sealed {paper.time}, registered {registration.time}, opened {openings[0].time}, result {result.time}"
+    told = f"sealed {paper.time}, registered {registration.time}, opened {openings[0].time}, result {result.time}"
+    return "; ".join([told, *_wrong_clocks(entries)])
+
+
+def _wrong_clocks(entries: Sequence[LedgerEntry]) -> list[str]:
+    """Whose times are none, or far off those around them: they count for the order only."""
+    found = wrong_clocks(entries)
+    words = [f"the clock of entry {entry.index} is wrong ({one_line(entry.time)})" for entry in found[:_MOST_TOLD]]
+    return words + ([f"and of {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else [])
 
 
 def result_in_ledger(case: Case) -> str:
@@ -186,7 +200,7 @@ def ledger_file(case: Case) -> str:
     found += [f"no registration: {ignored_words(entry)}" for entry in malformed[:_MOST_TOLD]]
     if len(malformed) > _MOST_TOLD:
         found.append(f"and {len(malformed) - _MOST_TOLD} more that are no registrations")
-    return "; ".join(found)
+    return "; ".join([*found, *_wrong_clocks(case.ledger.entries())])
 
 
 def overlaps(case: Case) -> str:

@@ -18,7 +18,7 @@ from spiritsafe.exam import verification_life as life
 from spiritsafe.exam.amending import original_result, score_result
 from spiritsafe.exam.applied import amendment_statements
 from spiritsafe.exam.certifying import separation_of, statements_of
-from spiritsafe.exam.correcting import correction_of
+from spiritsafe.exam.correcting import correction_of, sittings_before
 from spiritsafe.exam.deciding import reference_scores
 from spiritsafe.exam.endings import check_budget, check_ending
 from spiritsafe.exam.paper import check_bank, check_split, unsigned
@@ -239,7 +239,21 @@ def _correction(case: Case) -> str:
         "The certificate's list of registrations says otherwise of its own than the result.",
     )
     known = certificate.correction is not None and certificate.correction.known_before  # held against the ledger below
-    expected = correction_of(certificate.registration, decision, certificate.registrations, known_before=known)
+    told = certificate.correction is not None and certificate.correction.num_before  # older ones do not say it
+    before = sittings_before(
+        case.entries,
+        certificate.paper,
+        certificate.registration,
+        certificate.registrations,
+        certificate.result.reference,
+    )
+    expected = correction_of(
+        certificate.registration,
+        decision,
+        certificate.registrations,
+        known_before=known,
+        before=before if told else (),
+    )
     require(
         same(expected and expected.to_json(), certificate.correction and certificate.correction.to_json()),
         "The corrected decision does not follow from the list of registrations.",

@@ -6,6 +6,7 @@ Keys (:class:`KeyPair`), the append-only log (:class:`Ledger`), RFC 6962 Merkle 
 
 from __future__ import annotations
 
+from spiritsafe.ledger.clocks import CLOCK_TOLERANCE, runs_back, wrong_clocks
 from spiritsafe.ledger.keys import KeyPair, SigningContext, count_recipients, encrypt, verify_signature
 from spiritsafe.ledger.log import GENESIS, Ledger, LedgerCheck, utc_now, verify_entry, verify_evidence, verify_head
 from spiritsafe.ledger.merkle import (
@@ -30,6 +31,7 @@ from spiritsafe.ledger.notes import (
 from spiritsafe.ledger.witnessing import WITNESS, check_extends, head_of, origin_of, seen_heads, witness
 
 __all__ = [
+    "CLOCK_TOLERANCE",
     "GENESIS",
     "WITNESS",
     "KeyPair",
@@ -51,6 +53,7 @@ __all__ = [
     "read_head",
     "root_hash",
     "root_of_leaves",
+    "runs_back",
     "seen_heads",
     "sign_head",
     "utc_now",
@@ -63,4 +66,5 @@ __all__ = [
     "verify_note",
     "verify_signature",
     "witness",
+    "wrong_clocks",
 ]

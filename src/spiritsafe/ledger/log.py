@@ -3,7 +3,8 @@
 In: a kind, a body, a key. Out: a :class:`~spiritsafe.core.certificates.LedgerEntry` that is on disk before ``append``
 returns. Each line is the entry's canonical JSON and a newline; a line without its newline is an append that was
 killed and never counts. Writers take turns under a file lock; readers need none. The Merkle root over the lines is
-what a :class:`~spiritsafe.core.certificates.SignedHead` vouches for.
+what a :class:`~spiritsafe.core.certificates.SignedHead` vouches for. Times are the signers' own clocks
+(:mod:`spiritsafe.ledger.clocks`).
 Exercised by ``pytest tests/unit/ledger/test_log.py``.
 """
 
@@ -20,8 +21,10 @@ from typing import final
 from spiritsafe.core.canonical import JSON, nesting
 from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
 from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
-from spiritsafe.core.files import ensure_directory, locked, storage_errors
-from spiritsafe.core.reading import MOST_BYTES, open_regular
+from spiritsafe.core.files import ensure_directory, locked, set_aside, storage_errors
+from spiritsafe.core.outcomes import instant
+from spiritsafe.core.reading import MOST_BYTES, open_regular, open_to_read
+from spiritsafe.ledger.clocks import next_time, runs_back
 from spiritsafe.ledger.keys import KeyPair, verify_signature
 from spiritsafe.ledger.merkle import consistency_proof, inclusion_path, leaf_hash, root_hash, verify_inclusion
 
@@ -43,6 +46,8 @@ MOST_DEPTH = 32
 """How deep lists and objects may lie in each other in the body of a new entry."""
 
 _MOST_DEPTH_READ = 257  # of a whole entry; what was appended before there was a limit stays readable
+
+_LOCK_WAIT_S = 60.0  # an append takes milliseconds
 
 _UNSIGNED = Signature(key="0" * 64, value="0" * 128)
 
@@ -92,8 +97,8 @@ def verify_evidence(evidence: Evidence, head: SignedHead) -> bool:
     )
 
 
-def _parse_line(line: bytes, after: LedgerEntry | None) -> LedgerEntry:
-    """One line as an entry that follows ``after``.
+def _parse_line(line: bytes, after: LedgerEntry | None, times: Mapping[str, str]) -> LedgerEntry:
+    """One line as an entry that follows ``after``; ``times`` are the keys' last ones.
 
     Raises:
         IntegrityError: It does not.
@@ -112,8 +117,8 @@ def _parse_line(line: bytes, after: LedgerEntry | None) -> LedgerEntry:
         raise IntegrityError(f"it calls itself entry {entry.index}", hint=hint)
     if entry.previous != (after.content_digest if after else GENESIS):
         raise IntegrityError("it does not follow the entry before it", hint=hint)
-    if after and entry.time < after.time:
-        raise IntegrityError("its time is before that of the entry before it", hint=hint)
+    if runs_back(times.get(entry.signature.key), entry.time):
+        raise IntegrityError("its time is before that of the entry before it that its key signed", hint=hint)
     if not verify_entry(entry):
         raise IntegrityError("its signature is not its key's", hint=hint)
     return entry
@@ -131,6 +136,7 @@ class Ledger:
         self.path = path
         self._entries: list[LedgerEntry] = []
         self._leaves: list[bytes] = []
+        self._times: dict[str, str] = {}  # of each key, the last that is an instant
         self._end = 0  # bytes of the file that are read and good
 
     def entries(self) -> Sequence[LedgerEntry]:
@@ -172,16 +178,15 @@ class Ledger:
                 f"The body of a ledger entry may be nested {MOST_DEPTH} deep, no more.", hint="Write it flatter."
             )
         ensure_directory(self.path.parent)
-        with locked(self.path.with_name(self.path.name + ".lock")):
+        with locked(self.path.with_name(self.path.name + ".lock"), wait_s=_LOCK_WAIT_S):
             self._refresh()
             if guard is not None:
                 guard(tuple(self._entries))
             last = self._entries[-1] if self._entries else None
-            now = utc_now()
             unsigned: dict[str, JSON] = {
                 "index": last.index + 1 if last else 0,
                 "previous": last.content_digest if last else GENESIS,
-                "time": max(now, last.time) if last else now,  # clocks may step back; the order of entries may not
+                "time": next_time(self._times.get(key.public.signing), utc_now()),
                 "kind": kind,
                 "body": body,
                 "signature": _UNSIGNED.to_json(),
@@ -190,7 +195,9 @@ class Ledger:
             signature = key.sign("ledger-entry", draft.signed_bytes())
             entry = draft.model_copy(update={"signature": signature})
             line = entry.canonical()
-            _parse_line(line, last)  # what could not be read back (a float beyond 2**53) must not be written
+            _parse_line(
+                line, last, self._times
+            )  # what could not be read back (a float beyond 2**53) must not be written
             self._write(line + b"\n")
             self._keep(entry)
             return entry
@@ -262,12 +269,14 @@ class Ledger:
         line = entry.canonical()
         self._entries.append(entry)
         self._leaves.append(leaf_hash(line))
+        if instant(entry.time) is not None:
+            self._times[entry.signature.key] = entry.time
         self._end += len(line) + 1
 
     def _refresh(self) -> bytes:
         """Read what was appended since; return the bytes behind the last newline (an unfinished append)."""
         try:
-            with open_regular(self.path) as file:
+            with open_to_read(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size < self._end:
                     raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
@@ -291,7 +300,7 @@ class Ledger:
         for line in lines:
             number = len(self._entries)
             try:
-                entry = _parse_line(line, self._entries[-1] if self._entries else None)
+                entry = _parse_line(line, self._entries[-1] if self._entries else None, self._times)
             except IntegrityError as error:
                 raise IntegrityError(
                     f"Entry {number} (line {number + 1}) of {self.path} is bad: {error.message}.", hint=error.hint
@@ -303,12 +312,12 @@ class Ledger:
         """Append whole or not at all: first set an unfinished line aside, after a failed write cut back."""
         new = not self.path.exists()
         with storage_errors(self.path):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            # a link is followed to a ledger that has entries, not to what somebody would like to be written over
+            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT, 0o644, follow=self._end > 0)
             try:
                 torn = os.pread(descriptor, os.fstat(descriptor).st_size - self._end, self._end)
                 if torn:
-                    with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
-                        aside.write(torn + b"\n")
+                    set_aside(self.path, torn)
                     os.ftruncate(descriptor, self._end)
                 try:
                     done = 0

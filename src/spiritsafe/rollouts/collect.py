@@ -21,7 +21,7 @@ from pydantic import Field
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files import ensure_directory, locked, storage_errors
+from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, storage_errors
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Attempt, Problem, Prompt, Record, Sampling, Verdict
 from spiritsafe.rollouts.shards import (
@@ -166,7 +166,7 @@ def collect(
         raise TaskError(f"A problem of {task.name} was given twice.", hint="Give each problem once.")
     manifest = _manifest(task, todo, generator, sampling, num_samples=num_samples, seed=seed, shard_size=shard_size)
     ensure_directory(directory)
-    with locked(directory / ".lock"):
+    with locked(directory / ".lock", wait_s=OTHERS_WORK_S):
         _claim(directory, manifest)
         progress = _Progress(events or NullSink(), len(todo) * num_samples)
         num_skipped = 0

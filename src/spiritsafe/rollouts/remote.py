@@ -25,6 +25,7 @@ from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, ProcedureError, RecipeError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
+from spiritsafe.rollouts.addresses import canonical_address
 from spiritsafe.rollouts.endpoint import ChatEndpoint
 from spiritsafe.rollouts.exchange import RemoteConfig
 from spiritsafe.rollouts.usage import UsageAccount, UsageReport
@@ -123,19 +124,29 @@ class RemoteGenerator:
         model: The endpoint's name of the model.
         api_key_env: Name of the environment variable that holds the key; None: no key is sent.
         config: Concurrency, limits, patience.
+        registered: A digest that this model is known by. Older versions took it of the address as it was spelled; one
+            of this very spelling stays valid.
 
     Raises:
         RecipeError: The URL is malformed, or the variable is not set.
     """
 
     def __init__(
-        self, base_url: str, model: str, *, api_key_env: str | None = None, config: RemoteConfig | None = None
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key_env: str | None = None,
+        config: RemoteConfig | None = None,
+        registered: str | None = None,
     ) -> None:
         self._config = config or RemoteConfig()
         root = api_root(base_url)
+        as_spelled = digest({"url": root, "model": model}) == registered
+        named = root if as_spelled else canonical_address(root)
         self._info = GeneratorInfo(
-            name=f"{model} at {root}",
-            digest=digest({"url": root, "model": model}),
+            name=f"{model} at {named}",
+            digest=digest({"url": named, "model": model}),
             kind="remote",
             has_logprobs=self._config.logprobs,
         )
@@ -153,7 +164,7 @@ class RemoteGenerator:
         self._closed = False
 
     def describe(self) -> GeneratorInfo:
-        """Kind "remote"; the digest is of URL and model name, for nobody outside can know which weights answer."""
+        """Kind "remote"; the digest is of address and model name, for nobody outside can know which weights answer."""
         return self._info
 
     def usage(self) -> UsageReport:

@@ -1,7 +1,9 @@
 import errno
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from spiritsafe.core import files
 from spiritsafe.core.errors import EndpointError, SourceError, StorageError
 from spiritsafe.core.files import (
     append_line,
@@ -20,12 +23,14 @@ from spiritsafe.core.files import (
     locked,
     read_json,
     read_json_lines,
+    set_aside,
     storage_errors,
     sweep,
     write_bytes,
     write_json,
     write_text,
 )
+from spiritsafe.core.reading import open_regular
 
 
 def names(directory: Path) -> list[str]:
@@ -231,6 +236,81 @@ def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
         pass
     with pytest.raises(StorageError), locked(tmp_path / "no/lock"):
         pass
+
+
+@pytest.mark.parametrize("what", ["link", "dangling link", "pipe", "device"])
+def test_what_is_no_file_of_its_own_is_not_opened(tmp_path: Path, what: str) -> None:
+    path, own = tmp_path / "shared", tmp_path / "mine"
+    if what != "dangling link":
+        own.write_text("mine")
+    if what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null" if what == "device" else own)
+    for flags, kind in (
+        (os.O_RDONLY, SourceError),
+        (os.O_WRONLY | os.O_CREAT, StorageError),
+        (os.O_RDWR, StorageError),
+    ):
+        with pytest.raises(kind, match="not a file") as caught:
+            open_regular(path, flags)
+        assert "remove it" in caught.value.hint
+    with pytest.raises(StorageError, match="not a file"):
+        append_line(path, 1)
+    with pytest.raises(StorageError, match="not a file"), locked(path):
+        pass
+    assert (own.read_text() if own.exists() else None) == (None if what == "dangling link" else "mine")
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "absent", os.O_RDONLY)
+
+
+def test_a_link_is_followed_where_that_is_wanted_but_to_files_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.close(open_regular(tmp_path / "link", os.O_RDONLY, follow=True))
+    with pytest.raises(SourceError, match="not a file"):
+        open_regular(tmp_path / "null", os.O_RDONLY, follow=True)
+
+
+def test_what_is_set_aside_gets_a_new_file_each_time(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "log.torn").symlink_to(victim)
+    for data in (b"one", b"two"):
+        set_aside(tmp_path / "log", data)
+    found = list(tmp_path.glob("log.*.torn"))
+    assert sorted(path.read_bytes() for path in found) == [b"one\n", b"two\n"]
+    assert {path.stat().st_mode & 0o777 for path in found} == {0o600}
+    assert victim.read_text() == "mine"
+
+
+def test_a_lock_says_who_holds_it_and_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(files, "_SAY_AFTER_S", 0.0)
+    me, path = f"process {os.getpid()} on {socket.gethostname()}", tmp_path / "lock"
+    with locked(path):
+        with pytest.raises(StorageError, match=f"still locked by {me}, after 0 s") as caught, locked(path, wait_s=0.0):
+            pass
+        assert "run the same command again" in caught.value.hint
+        with pytest.raises(StorageError), locked(path, wait_s=0.01):
+            pass
+        assert [record.getMessage() for record in caplog.records] == [f"waiting up to 0 s for {path}, locked by {me}"]
+    assert path.read_bytes() == b""
+    with locked(path, wait_s=0.0):  # who waited in vain left it as it was
+        pass
+
+
+@pytest.mark.parametrize("text", [b"", b"\x1b[2K 1\n", b"12 host\nholds", b"1" * 4000])
+def test_what_a_stranger_writes_into_a_lock_is_not_repeated(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "lock"
+    path.write_bytes(text)
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="a process that does not say which"), locked(path, wait_s=0.0):
+            pass
+    assert path.read_bytes() == text
 
 
 def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:

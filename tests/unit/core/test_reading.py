@@ -13,7 +13,7 @@ from spiritsafe.core import reading
 from spiritsafe.core.canonical import digest_directory, digest_file, nesting
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files import read_json, read_json_lines
-from spiritsafe.core.reading import open_regular, parse_json, read_bytes
+from spiritsafe.core.reading import open_to_read, parse_json, read_bytes
 
 READERS = (read_bytes, read_json, read_json_lines, digest_file)
 
@@ -58,7 +58,7 @@ def test_what_is_exchanged_between_look_and_open_is_not_read(tmp_path: Path, mon
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setattr(reading.os, "stat", lambda *_args, **_more: facts)
     with pytest.raises(SourceError, match="a pipe"):
-        open_regular(tmp_path / "pipe")
+        open_to_read(tmp_path / "pipe")
 
 
 def test_size_is_bounded_whatever_it_is_said_to_be(tmp_path: Path) -> None:

@@ -95,3 +95,57 @@ def test_a_list_without_the_claims_own_result(stage):
     certificate = sit(stage, "one")
     with pytest.raises(IntegrityError, match="does not hold"):
         correction_of(certificate.registration, certificate.result.decision, (), known_before=False)
+
+
+def test_sittings_that_began_before_a_claim_are_told_with_it(stage):
+    """The ledger cannot know two names for one model; whoever reads the decision is told what came before it."""
+    stage.certificate(ToyModel(name="m at one address", skill=0.9), name="peek")
+    certificate = sit(stage, "m at another address", skill=0.9)
+    correction = certificate.correction
+    assert (correction.finding, correction.known_before, correction.num_before) == ("supported", False, 1)
+    words = "its maker had begun 1 other sitting on this paper (1 without a claim, which Holm does not count)"
+    assert words in correction.statement
+    assert correction.statement in certificate.statements
+    stage.check("m at another address")
+    third = sit(stage, "third", skill=0.9)
+    assert "2 other sittings on this paper (1 without a claim" in third.correction.statement
+
+
+def test_a_sitting_that_came_to_no_result_may_have_been_looked_at_too(stage):
+    def die():
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stage.certificate(ToyModel(name="begun", on_ask=die), name="begun")
+    assert sit(stage, "later").correction.num_before == 1
+
+
+def test_what_only_stood_open_and_what_others_sat_is_no_look(stage):
+    from spiritsafe.ledger import KeyPair
+
+    maker, stage.maker = stage.maker, KeyPair.generate("Max Maker")
+    stage.certificate(ToyModel(name="his"), name="his")
+    stage.maker = maker
+    early = stage.register(ToyModel(name="early", skill=0.9), claim=CLAIM)
+    stage.register(ToyModel(name="open"))
+    stage.certificate(ToyModel(name="between"), name="between")  # began after the claim
+    certificate = stage.sit(ToyModel(name="early", skill=0.9), early, "early")
+    assert certificate.correction.num_before == 0
+    assert "num_before" not in certificate.correction.to_json()
+    assert "sitting" not in certificate.correction.statement
+
+
+def test_the_reference_of_a_claim_is_meant_to_be_known(stage):
+    base = stage.certificate(ToyModel(name="base", skill=0.1), name="base")
+    claim = Claim(kind="better than", reference=base.content_digest, margin=0.0)
+    certificate = stage.certificate(ToyModel(name="student", skill=0.9), name="student", claim=claim, reference=base)
+    assert certificate.correction.num_before == 0
+    stage.check("student")
+
+
+def test_a_same_models_earlier_result_still_decides_nothing(stage):
+    stage.certificate(ToyModel(name="m", skill=0.9), name="look")
+    certificate = stage.sit(ToyModel(name="m", skill=0.9), stage.register(ToyModel(name="m"), claim=CLAIM), "claim")
+    assert (certificate.correction.finding, certificate.correction.num_before) == ("undecided", 1)
+    assert "no prediction" in certificate.correction.statement
+    assert "other sitting" not in certificate.correction.statement

@@ -10,6 +10,7 @@ from spiritsafe.core.promises import Budget, Claim
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam.endings import check_budget, check_ending
 from spiritsafe.exam.places import asking_order, look_ends
+from stranger_parts import IMPOSSIBLE
 
 CLAIM = Claim(kind="score at least", score=0.5)
 STOP = StopRule(num_problems=40, num_looks=5)
@@ -139,3 +140,9 @@ def test_time_must_have_run_out(stage, broke):
         budget_of(stage, broke, registration=timed)
     late = "2999-01-01T00:00:00.000Z"
     assert budget_of(stage, broke, registration=timed, finished=late)
+
+
+@pytest.mark.parametrize("started", ["2999-01-01T00:00:00.000Z", *IMPOSSIBLE])
+def test_a_clock_that_was_wrong_at_the_start_contradicts_nothing(stage, broke, started):
+    timed = broke.registration.model_copy(update={"budget": Budget(max_seconds=3600)})
+    assert budget_of(stage, broke, registration=timed, started=started)

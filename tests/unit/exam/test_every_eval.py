@@ -13,6 +13,7 @@ from exam_parts import ToyModel, make_stage
 from spiritsafe.core.promises import Claim
 from spiritsafe.exam import load_certificate
 from spiritsafe.exam.every_eval import every_eval_record
+from stranger_parts import IMPOSSIBLE
 
 PUBLISHED = sorted((Path(__file__).parents[3] / "experiments").glob("*/*.certificate.json"))
 
@@ -123,3 +124,12 @@ def test_a_half_of_which_nothing_was_asked_has_no_score(tmp_path: Path) -> None:
         "sealed half)",
         "public minus sealed)",
     ]
+
+
+@pytest.mark.parametrize("time", IMPOSSIBLE)
+def test_a_sitting_under_a_clock_that_was_none_is_dated_by_its_end(time: str) -> None:
+    certificate = load_certificate(PUBLISHED[0])
+    result = certificate.result.model_copy(update={"started": time})
+    record: Any = every_eval_record(certificate.model_copy(update={"result": result}))
+    assert record["evaluation_timestamp"] == certificate.result.finished
+    assert {entry["evaluation_timestamp"] for entry in record["evaluation_results"]} == {certificate.result.finished}

@@ -7,6 +7,7 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam import PaperTerms, exposures, rerun, reveal, summarise, unconfirmed
 from spiritsafe.exam.exposure import EVERYBODY
 from spiritsafe.ledger import KeyPair, Ledger
+from stranger_parts import IMPOSSIBLE, append_at
 
 
 def by_party(stage):
@@ -130,3 +131,16 @@ def test_the_word_of_who_cannot_open_the_paper_is_unconfirmed(tmp_path):
     had = before[EVERYBODY][3].times if 3 in before[EVERYBODY] else 0
     assert by_party(stage)[EVERYBODY][3].times == had + 1
     assert {*by_party(stage)[EVERYBODY]} == {*before[EVERYBODY], 3}
+
+
+def test_the_ledgers_order_says_who_saw_a_problem_first_whatever_clocks_say(stage):
+    for name, time in (("a", "2099-01-01T00:00:00.000Z"), ("b", IMPOSSIBLE[0]), ("c", "2001-01-01T00:00:00.000Z")):
+        info = ToyModel(name=name, kind="remote").describe()
+        body = {"paper_id": stage.paper.header.paper_id, "reader": info.to_json(), "public": [0], "sealed": []}
+        append_at(stage.ledger, time, stage.examiner, "access", body)
+    records = exposures(stage.ledger.entries(), stage.paper.header)
+    seen = [(record.party, record.entry) for record in records if record.index == 0 and "remote" in record.party]
+    assert seen == [("a (remote)", 1), ("b (remote)", 2), ("c (remote)", 3)]
+    parties = summarise(reversed(records))
+    assert [party.entry for party in parties] == sorted(party.entry for party in parties)
+    assert [party.party for party in parties][-3:] == ["a (remote)", "b (remote)", "c (remote)"]

@@ -8,6 +8,7 @@ import pytest
 from exam_parts import SAMPLING, Remote, ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.errors import EndpointError, ProcedureError
+from spiritsafe.core.outcomes import instant
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam import PaperTerms, load_certificate, withdraw
@@ -15,6 +16,8 @@ from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.places import asking_order, halves, look_ends
 from spiritsafe.exam.probing import PROBES, check_identity
+from spiritsafe.ledger import KeyPair
+from stranger_parts import IMPOSSIBLE, append_at
 
 CLAIM = Claim(kind="score at least", score=0.5)
 
@@ -311,3 +314,31 @@ def test_the_journal_holds_what_the_certificate_says(stage):
     assert load_certificate(stage.root / "sitting" / "certificate.json") == certificate
     assert re.search("sha256", certificate.result.registration)
     assert certificate.registration.sampling == SAMPLING
+
+
+@pytest.mark.parametrize("time", ["2099-01-01T00:00:00.000Z", *IMPOSSIBLE])
+def test_whatever_time_a_stranger_writes_a_sitting_goes_on_and_keeps_its_limit_of_time(stage, time):
+    model = Remote(dies_at=7)
+    registration = stage.register(model, budget=Budget(max_seconds=3600))
+    append_at(stage.ledger, time, KeyPair.generate("Anybody"))
+    with pytest.raises(EndpointError):
+        stage.sit(model, registration)
+    append_at(stage.ledger, time, KeyPair.generate("Anybody"))
+    certificate = stage.sit(Remote(), registration)
+    assert certificate.result.ending == "complete"
+    assert instant(certificate.result.started) <= instant(certificate.result.finished)
+    stage.check()
+
+
+def test_a_sitting_that_began_under_an_older_version_with_a_time_that_is_none_goes_on(stage):
+    """Older versions gave the opening the impossible time of the line before it."""
+    model = Remote()
+    registration = stage.register(model, budget=Budget(max_seconds=3600))
+    body = {
+        "paper_id": stage.paper.header.paper_id, "registration": registration.content_digest, "purpose": "sitting",
+        "reader": model.describe().to_json(), "public": [], "sealed": [],
+    }  # fmt: skip
+    append_at(stage.ledger, IMPOSSIBLE[0], stage.examiner, "access", body)
+    certificate = stage.sit(model, registration)
+    assert certificate.result.started == IMPOSSIBLE[0]
+    stage.check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +13,8 @@ from spiritsafe.core.errors import ProcedureError, RecipeError
 from spiritsafe.core.promises import Claim
 from spiritsafe.exam import lapse, open_paper, registration_states, trust_page, withdraw
 from spiritsafe.exam import lapsing as module
-from spiritsafe.ledger import log
+from spiritsafe.ledger import KeyPair, Ledger, log
+from stranger_parts import IMPOSSIBLE, append_at
 
 CLAIM = Claim(kind="score at least", score=0.3)
 
@@ -145,3 +148,35 @@ def test_a_registration_that_never_began_can_lapse_too_and_a_finished_one_cannot
         give_up(stage, sat)
     give_up(stage, never)
     assert states(stage) == [("never", "lapsed"), ("sat", "result")]
+
+
+@pytest.mark.parametrize("time", ["2999-01-01T00:00:00.000Z", IMPOSSIBLE[0]])
+def test_a_makers_clock_that_is_wrong_puts_no_lapse_off_for_ever(stage, days_later, monkeypatch, time):
+    """Days are counted by the examiner's clock: from its next entry on, which the first attempt writes."""
+    draft = replace(stage, ledger=Ledger(stage.root / "draft.jsonl"))
+    shutil.copy(stage.ledger.path, draft.ledger.path)
+    registration = draft.register(ToyModel(name="from the future"))
+    append_at(stage.ledger, time, stage.maker, "registration", dict(draft.ledger.entries()[-1].body))
+    with pytest.raises(
+        ProcedureError, match=f"ledger entry 1\\) is of {time}: that clock was wrong.*ledger entry 2 on"
+    ):
+        give_up(stage, registration)
+    assert [entry.kind for entry in stage.ledger.entries()] == ["paper", "registration", "lapse notice"]
+    days_later(29)
+    with pytest.raises(ProcedureError, match=r"\(ledger entry 2\), less than 30 days ago"):
+        give_up(stage, registration)
+    assert len(stage.ledger.entries()) == 3  # one notice is enough
+    days_later(30.01)
+    give_up(stage, registration)
+    assert states(stage) == [("from the future", "lapsed")]
+
+
+def test_a_strangers_clock_moves_no_lapse(stage, days_later):
+    registration = abandon(stage)
+    for time in ("2999-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z", IMPOSSIBLE[1]):
+        append_at(stage.ledger, time, KeyPair.generate("Anybody"))
+    with pytest.raises(ProcedureError, match="less than 30 days ago"):
+        give_up(stage, registration)
+    days_later(30.01)
+    give_up(stage, registration)
+    assert states(stage) == [("silent", "lapsed")]

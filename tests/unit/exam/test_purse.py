@@ -53,6 +53,8 @@ def test_time():
     assert purse(max_seconds=60, started=started).room([(1, 1)] * 200) == 64  # and then the clock is looked at again
     assert purse(max_seconds=40, started=started).room([(1, 1)] * 200) == 0
     assert purse(max_seconds=40).room([(1, 1)]) == 1
+    wallet = purse(max_seconds=1e-9, started=started + timedelta(days=10**4))  # by a clock that was wrong: from now on
+    assert wallet.room([(1, 1)]) == 0
 
 
 @given(

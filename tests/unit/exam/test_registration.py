@@ -184,3 +184,13 @@ def test_states_say_what_was_claimed(stage):
     assert (open_.has_claim, open_.p_value, open_.state) == (True, None, "open")
     assert (plain.has_claim, plain.p_value) == (False, None)
     assert "p_value" not in plain.to_json()
+
+
+@pytest.mark.parametrize("level", [0.0501, 0.1, 0.49])
+def test_a_claim_at_a_level_that_decides_nothing_is_refused(stage, level):
+    claim = Claim(kind="score at least", score=0.5, level=level)
+    with pytest.raises(ProcedureError, match="decides next to nothing") as caught:
+        stage.register(ToyModel(), claim=claim)
+    assert "0.05 or less" in caught.value.hint
+    assert stage.ledger.find("registration") == []
+    stage.register(ToyModel(), claim=claim.model_copy(update={"level": 0.05}))

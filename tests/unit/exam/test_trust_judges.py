@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,12 @@ from spiritsafe.exam import (
     rerun,
     trust_page,
 )
+from spiritsafe.exam.correcting import correction_of
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.revealing import reveal
+from spiritsafe.exam.trust_judges import View, judge_decision
 from spiritsafe.ledger import KeyPair, Ledger, witness
+from stranger_parts import IMPOSSIBLE, append_at
 
 SAM, WANDA = KeyPair.generate("Sam Stranger"), KeyPair.generate("Wanda Witness")
 
@@ -333,8 +338,10 @@ def test_a_claim_after_its_result(tmp_path: Path) -> None:
     assert "no prediction" in late.finding
     scene.stage.certificate(ToyModel(name="other", skill=0.9), name="other", claim=claim)
     good = scene.of("decision", "other")
-    assert good.state == "holds"
+    assert good.state == "cannot be told"  # this maker had sat before
     assert "corrected for all of them" in good.finding
+    first = Scene(tmp_path / "first", ToyModel(skill=0.9), claim=claim)
+    assert first.of("decision").state == "holds"
 
 
 def test_studying(tmp_path: Path) -> None:
@@ -427,3 +434,62 @@ def test_what_was_fixed_is_named(scene: Scene) -> None:
     assert "Eve Examiner (key " in scene.of("sealed").finding
     assert scene.of("all counted").finding.startswith("40 tries: ")
     assert scene.of("ending").finding.startswith("complete: 40 of 40")
+
+
+def test_order_is_the_ledgers_whatever_the_clocks_say(tmp_path: Path) -> None:
+    """Sittings by an endpoint before and after, under lines of 2099 and of no time: only the order counts."""
+    scene = Scene(tmp_path, ToyModel(kind="remote"), count=8)
+    for time in ("2099-01-01T00:00:00.000Z", *IMPOSSIBLE, "1970-01-01T00:00:00.000Z"):
+        append_at(scene.stage.ledger, time, SAM)
+    scene.stage.certificate(ToyModel(name="later", kind="remote"), name="later")
+    assert scene.of("fresh").state == "holds"
+    found = scene.of("fresh", "later")
+    assert (found.state, "went to toy-model (remote)" in found.finding) == ("does not hold", True)
+
+
+def test_a_problem_opened_under_a_wrong_clock_is_fresh_no_more(scene: Scene) -> None:
+    places = {problem.index for problem in scene.stage.paper.problems}
+    body = {"paper_id": scene.stage.paper.header.paper_id, "places": [p for p in range(40) if p not in places][:1]}
+    scene.stage.certificate(ToyModel(name="before"), name="before")
+    append_at(scene.stage.ledger, "2099-01-01T00:00:00.000Z", scene.stage.examiner, "reveal", body)
+    scene.stage.certificate(ToyModel(name="after"), name="after")
+    assert scene.of("fresh", "after", revealed=[]).state == "does not hold"
+    assert scene.of("fresh", "before", revealed=[]).state == "holds"
+
+
+def test_a_date_by_a_clock_that_is_wrong_is_told_as_one(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, count=8)
+    draft = replace(stage, ledger=Ledger(tmp_path / "draft.jsonl"))
+    shutil.copy(stage.ledger.path, draft.ledger.path)
+    registration = draft.register(ToyModel())
+    append_at(
+        stage.ledger, "1999-01-01T00:00:00.000Z", stage.maker, "registration", dict(draft.ledger.entries()[-1].body)
+    )
+    certificate = stage.sit(ToyModel(), registration)
+    page = trust_page(certificate, stage.verify())
+    doubted = "registered 1999-01-01T00:00:00.000Z (the clock of ledger entry 1 is wrong)"
+    assert doubted in page.of("fixed").finding
+    assert page.of("fixed").state == "holds"  # the order is the ledger's
+    details = {step.name: step.detail for step in stage.verify()}
+    for name in ("procedure", "ledger file"):
+        assert "the clock of entry 1 is wrong (1999-01-01T00:00:00.000Z)" in details[name]
+
+
+def test_a_claim_after_other_sittings_and_one_at_a_weak_level(tmp_path: Path) -> None:
+    claim = Claim(kind="score at least", score=0.3)
+    scene = Scene(tmp_path, ToyModel(skill=0.9))
+    certificate = scene.stage.certificate(ToyModel(name="alias", skill=0.9), name="alias", claim=claim)
+    found = scene.of("decision", "alias")
+    assert found.state == "cannot be told"
+    assert "had begun 1 other sitting" in found.finding
+    view = View(certificate=certificate, details={})
+    silent = correction_of(  # as older certificates say it
+        certificate.registration, certificate.result.decision, certificate.registrations, known_before=False
+    )
+    older = certificate.model_copy(update={"correction": silent})
+    assert judge_decision(replace(view, certificate=older)) == judge_decision(view)
+    assert silent is not None
+    weak = certificate.model_copy(update={"correction": silent.model_copy(update={"level": 0.49})})
+    told = judge_decision(replace(view, certificate=weak))
+    assert told.state == "cannot be told"
+    assert told.text.endswith("That level is a weak one: claims are registered at 0.05 or less.")

@@ -648,3 +648,22 @@ def test_without_a_paper_file_its_steps_are_skipped(forger):
     skipped = {step.name for step in steps if not step.checked}
     assert {"paper file", "paper bank", "paper split", "ending"} <= skipped
     assert not skipped & {"certificate signatures", "registration", "ledger proofs", "numbers", "ledger file"}
+
+
+def test_a_certificate_that_keeps_quiet_about_earlier_sittings_verifies_and_is_told_of(rich):
+    """Older ones do not have the number; a newer one that has it has the right one."""
+    stage = rich.stage
+    good = stage.certificate(ToyModel(name="late", skill=1.0), name="later still", claim=CLAIM)
+    assert good.correction.num_before > 0
+    forger = Forger(stage, good, name="later still")
+
+    def say(correction):
+        said = correction.to_json()
+        statements = [said["statement"] if text == good.correction.statement else text for text in good.statements]
+        forger.write({**forger.value, "correction": said, "statements": statements})
+
+    quiet = correction_of(good.registration, good.result.decision, good.registrations, known_before=False)
+    say(quiet)
+    assert all(step.ok for step in forger.verify())
+    say(good.correction.model_copy(update={"num_before": good.correction.num_before + 1}))
+    assert forger.failed() == "correction"

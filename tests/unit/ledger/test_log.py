@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import signal
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -132,7 +133,10 @@ def test_a_torn_last_line_never_counts_and_is_set_aside(ledger, key, cut):
     fresh.append("note", {"number": "after"}, key)
     assert fresh.verify().ok
     assert [entry.body["number"] for entry in Ledger(ledger.path).entries()] == [0, 1, 2, 3, "after"]
-    assert ledger.path.with_name("ledger.jsonl.torn").read_bytes().strip()
+    aside = list(ledger.path.parent.glob("ledger.jsonl.*.torn"))
+    assert [(path.read_bytes(), path.stat().st_mode & 0o777) for path in aside] == [
+        (whole.splitlines(keepends=True)[-1][: -min(cut, len(last) - 1)] + b"\n", 0o600)
+    ]
 
 
 def test_a_full_disk_leaves_the_ledger_as_it_was(ledger, key):
@@ -207,9 +211,36 @@ def test_heads_evidence_and_consistency(ledger, key):
 
 def test_a_clock_that_steps_back_does_not_reorder(ledger, key, monkeypatch):
     last = ledger.entries()[-1]
-    monkeypatch.setattr("spiritsafe.ledger.log.utc_now", lambda: "2001-01-01T00:00:00.000Z")
-    assert ledger.append("note", {}, key).time == last.time
+    for back in (timedelta(seconds=1), timedelta(hours=23)):
+        now = (datetime.fromisoformat(last.time) - back).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        monkeypatch.setattr("spiritsafe.ledger.log.utc_now", lambda now=now: now)
+        assert ledger.append("note", {}, key).time == last.time
     assert Ledger(ledger.path).verify().ok
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_ledger_that_is_no_file_is_refused_and_not_waited_for(tmp_path, key, kind):
+    path = tmp_path / "ledger.jsonl"
+    {"pipe": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero"), "folder": os.mkdir}[kind](path)
+    for use in (Ledger(path).entries, Ledger(path).verify, lambda: Ledger(path).append("note", {}, key)):
+        with pytest.raises((SourceError, StorageError)) as caught:
+            use()
+        assert caught.value.hint
+
+
+def test_a_link_is_followed_to_a_ledger_and_to_nothing_else(ledger, key, tmp_path):
+    link = tmp_path / "shared.jsonl"
+    link.symlink_to(ledger.path)
+    Ledger(link).append("note", {"number": 5}, key)
+    assert ledger.verify().num_entries == 6
+    for name, content in (("empty", b""), ("own", b"my only copy, without a newline"), ("absent", None)):
+        target, other = tmp_path / name, tmp_path / f"{name}.jsonl"
+        if content is not None:
+            target.write_bytes(content)
+        other.symlink_to(target)
+        with pytest.raises(StorageError, match="is a link"):
+            Ledger(other).append("note", {}, key)
+        assert (target.read_bytes() if target.exists() else None) == content
 
 
 def test_a_re_signed_line_breaks_the_chain(ledger):

@@ -22,7 +22,7 @@ from torch import Tensor
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files import ensure_directory, locked, read_json, write_json
+from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, read_json, write_json
 from spiritsafe.core.records import Record
 from spiritsafe.distill.cache.config import (
     CacheManifest,
@@ -165,7 +165,7 @@ def capture_from(
         shards=tuple(_plan(number, shard) for number, shard in enumerate(shards)),
     )
     ensure_directory(directory)
-    with locked(directory / "capture.lock"):
+    with locked(directory / "capture.lock", wait_s=OTHERS_WORK_S):
         _start(directory, manifest)
         done = 0
         for number, shard in enumerate(shards):
