@@ -20,17 +20,25 @@ from spiritsafe.cli.exam_items import add_item_commands, read_shorter
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.exam_trust import show_trust
-from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
+from spiritsafe.cli.generators import (
+    Patience,
+    checkpoint_of,
+    generator_options,
+    open_any_generator,
+    patience_options,
+)
 from spiritsafe.cli.progress import open_sink
 from spiritsafe.cli.say import say
+from spiritsafe.cli.stopping import let_arrive
 from spiritsafe.core.certificates import Certificate, PublicPaper, Registration
-from spiritsafe.core.errors import ProcedureError, RecipeError
+from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.promises import PaperProtocol
 from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
     PaperTerms,
+    Reach,
     RegistrationTerms,
     StepResult,
     find_registration,
@@ -225,6 +233,7 @@ def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | N
 @click.argument("paper", type=_EXISTING)
 @click.option("--registration", type=_EXISTING, required=True, help="The file that `register` wrote.")
 @generator_options
+@patience_options
 @_ledger
 @click.option("--key", type=_EXISTING, required=True, help="The examiner's key file: opens the sealed half.")
 @click.option("--host-key", type=_EXISTING, help="The host's key file, when host and examiner differ.")
@@ -246,6 +255,7 @@ def sit_(
     max_batch: int,
     reference: Path | None,
     out: Path,
+    patience: Patience,
 ) -> None:
     """Hold a registered sitting and write the certificate. Killed, the same command goes on."""
     book = Ledger(ledger)
@@ -253,20 +263,31 @@ def sit_(
     if model is not None:
         checkpoint_of(Path(model))
     loaded = load_paper(paper)
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env, max_batch=max_batch)
+    sink = open_sink()
+    generator = open_any_generator(
+        model,
+        endpoint,
+        endpoint_model,
+        api_key_env,
+        max_batch=max_batch,
+        patience=patience,
+        num_questions=(loaded.header.num_problems + loaded.header.num_twins) * registered.num_tries,
+        events=sink,
+    )
     try:
-        certificate = sit(
-            paper=paper,
-            registration=registered,
-            generator=generator,
-            task=task_of_paper(loaded),
-            ledger=book,
-            examiner=KeyPair.load(key),
-            host=KeyPair.load(host_key) if host_key else None,
-            reference=load_certificate(reference) if reference else None,
-            directory=work,
-            events=open_sink(),
-        )
+        with let_arrive(generator):
+            certificate = sit(
+                paper=paper,
+                registration=registered,
+                generator=generator,
+                task=task_of_paper(loaded),
+                ledger=book,
+                examiner=KeyPair.load(key),
+                host=KeyPair.load(host_key) if host_key else None,
+                reference=load_certificate(reference) if reference else None,
+                directory=work,
+                events=sink,
+            )
     finally:
         generator.close()
     write_bytes(out, certificate.canonical())
@@ -274,6 +295,24 @@ def sit_(
     score = f"sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]"
     say(f"{registered.model_name}: {score if predicted is None else predicted.statement}")
     _say_decision(certificate)
+    _say_failures(certificate, out)
+
+
+def _say_failures(certificate: Certificate, out: Path) -> None:
+    """How many tries brought no answer.
+
+    Raises:
+        EndpointError: Too many; the certificate stands.
+    """
+    reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)
+    if certificate.result.generator.kind != "local" and not reach.is_enough:
+        raise EndpointError(
+            f"{reach}: this is no score of {certificate.result.model_name}. The certificate {out} is issued, and says "
+            "so.",
+            hint="What failed counts as wrong. Find out why, and register again for another sitting.",
+        )
+    if reach.failed:
+        say(f"{reach}; they count as wrong")
 
 
 def _say_decision(certificate: Certificate) -> None:
@@ -353,6 +392,7 @@ def _step_line(step: StepResult) -> str:
 @click.argument("certificate", type=_EXISTING)
 @click.option("--paper", type=_EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
 @generator_options
+@patience_options
 @click.option("--ledger", type=_EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
 @click.option("--sealed-key", type=_EXISTING, help="A key that opens the sealed half: re-runs all of it.")
 @click.option("--opened", type=_EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
@@ -372,10 +412,12 @@ def rerun_(
     key: Path,
     holder: str,
     out: Path,
+    patience: Patience,
 ) -> None:
     """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
     loaded = load_paper(paper)
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    sink = open_sink()
+    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env, patience=patience, events=sink)
     try:
         signed: Any = rerun(
             certificate,
@@ -387,12 +429,15 @@ def rerun_(
             examiner=KeyPair.load(sealed_key) if sealed_key else None,
             ledger=Ledger(ledger) if ledger else None,
             opened=opened,
-            events=open_sink(),
+            events=sink,
         )
     finally:
         generator.close()
     report = signed.report
     say(report.statement)
+    reach = Reach.of(item.status for item in report.items)
+    if reach.failed:
+        say(f"{reach}; they count as wrong")
     if not report.agrees:
         raise ProcedureError(
             "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."

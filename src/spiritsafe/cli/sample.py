@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from spiritsafe.cli.generators import endpoint_options, open_any_generator
+from spiritsafe.cli.generators import Patience, endpoint_options, open_any_generator, patience_options
 from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import read_json
+from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Checkpoint, Problem, Sampling
 from spiritsafe.core.stats import clopper_pearson_interval
 from spiritsafe.report import CURVE_SUFFIXES, compute_table, write_compute
@@ -20,13 +21,14 @@ from spiritsafe.tasks import Task, load_task
 
 __all__ = ["command"]
 
-_Source = tuple[str | None, str | None, str | None, str | None]  # what open_any_generator takes
+_Source = tuple[str | None, str | None, str | None, str | None, Patience]  # what open_any_generator takes
 
 
 @click.command(name="sample")
 @click.argument("task")
 @click.option("--model", "models", multiple=True, help="A local model directory; with --curve, several.")
 @endpoint_options
+@patience_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for the Parquet shards.")
 @click.option("--problems", "num_problems", default=64, show_default=True)
 @click.option("--samples", "num_samples", default=1, show_default=True, help="Attempts at each problem.")
@@ -55,6 +57,7 @@ def command(
     max_tokens: int,
     seed: int,
     curves: tuple[Path, ...],
+    patience: Patience,
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
@@ -63,11 +66,13 @@ def command(
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
     if not curves:
         model = models[0] if models else None
-        _sample(loaded, problems, (model, endpoint, endpoint_model, api_key_env), sampling, num_samples, seed, out)
+        _sample(
+            loaded, problems, (model, endpoint, endpoint_model, api_key_env, patience), sampling, num_samples, seed, out
+        )
         return
-    sources: list[_Source] = [(m, None, None, None) for m in models]
+    sources: list[_Source] = [(m, None, None, None, Patience() if endpoint else patience) for m in models]
     if endpoint is not None:
-        sources.append((None, endpoint, endpoint_model, api_key_env))
+        sources.append((None, endpoint, endpoint_model, api_key_env, patience))
     pools = [_pool(loaded, problems, source, sampling, num_samples, seed, out) for source in sources]
     curve = curve_of_pools(pools, task=loaded.name, seed=seed)
     click.echo(compute_table(curve))
@@ -76,6 +81,12 @@ def command(
         write_compute(path, curve)
         click.echo(f"curve: {path}")
     click.echo(f"attempts: {out}")
+
+
+def _open(source: _Source, watcher: TerminalSink) -> Generator:
+    *what, patience = source
+    model, endpoint, endpoint_model, api_key_env = what
+    return open_any_generator(model, endpoint, endpoint_model, api_key_env, patience=patience, events=watcher)
 
 
 def _check_request(
@@ -119,7 +130,7 @@ def _sample(
 ) -> None:
     """One collection, and what became of it."""
     watcher = TerminalSink()
-    generator = open_any_generator(*source)
+    generator = _open(source, watcher)
     watcher.begin("sample")
     try:
         report = collect(
@@ -153,7 +164,7 @@ def _pool(
     # Only local weights say how many parameters they have.
     num_parameters = None if model is None else _num_parameters(Path(model))
     watcher = TerminalSink()
-    generator = open_any_generator(*source)
+    generator = _open(source, watcher)
     watcher.begin("load")
     try:
         info = generator.describe()

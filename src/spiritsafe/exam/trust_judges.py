@@ -24,12 +24,14 @@ from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
 from spiritsafe.exam.places import halves
+from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
 
 __all__ = [
     "Finding",
     "View",
+    "judge_answered",
     "judge_committed",
     "judge_complete",
     "judge_counted",
@@ -233,6 +235,14 @@ def judge_counted(view: View) -> Finding:
     return Finding("holds", f"{len(result.outcomes)} tries: {words}; only correct ones count{left_out}")
 
 
+def judge_answered(view: View) -> Finding:
+    """How many tries brought no answer at all."""
+    reach = Reach.of(outcome.status for outcome in view.certificate.result.outcomes)
+    if not reach.is_enough:
+        return Finding("does not hold", f"{reach}: they count as wrong, so this is no score of the model")
+    return Finding("holds", f"{reach}; they count as wrong" if reach.failed else str(reach))
+
+
 def judge_ended(view: View) -> Finding:
     """Why the sitting ended."""
     return Finding("holds", view.details["ending"])
@@ -286,6 +296,10 @@ def judge_decision(view: View) -> Finding:
     correction = view.certificate.correction
     if correction is None:
         return Finding("holds", "no claim was registered, so nothing is decided")
+    reference = view.certificate.result.reference
+    reach = Reach((reference.num_failed if reference else 0) or 0, (reference.num_outcomes if reference else 0) or 0)
+    if not reach.is_enough:
+        return Finding("does not hold", f"the reference was not reached: {reach}")
     return Finding("does not hold" if correction.known_before else "holds", correction.statement)
 
 

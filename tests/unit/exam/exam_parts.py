@@ -132,7 +132,11 @@ class Remote(ToyModel):
     probed: list[int] = field(default_factory=list)
 
     def generate_announced(
-        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        before: Callable[[str, int], None],
+        not_asked: Callable[[str, int], None],
     ) -> Iterator[Attempt]:
         for prompt in prompts:
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
