@@ -298,6 +298,7 @@ class _Asking:
         """
         hall, journal = self._hall, self._journal
         missed: dict[Try, Answer] = {}
+        gone: EndpointError | None = None
         try:
             for answer in ask(
                 hall.problems,
@@ -317,14 +318,18 @@ class _Asking:
                 self._purse.pay(answer.attempt)
                 self._tell()
         except EndpointError as error:
-            if journal.lost or not missed:
-                raise self._and_losses(error) from error
+            gone = error
         except SpiritsafeError as error:
             raise self._and_losses(error) from error
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(f"Stopped at once.{self._losses()}") from error
+        if gone is not None and (journal.lost or not missed):
+            raise self._and_losses(gone) from gone
         if missed:  # is it the endpoint, or these questions?
-            ask_probes(self._generator, num_answers=len(journal.answers), count=1)
+            try:
+                ask_probes(self._generator, num_answers=len(journal.answers), count=1)
+            except EndpointError as error:
+                raise self._and_losses(gone or error) from error
         return missed
 
     def _give_up(self, failed: Sequence[Answer]) -> None:

@@ -67,7 +67,7 @@ def ask_probes(generator: Generator, *, num_answers: int, count: int = len(PROBE
         reason = attempt.error or reason
     if all(reply is None for reply in replies):
         raise EndpointError(
-            f"{generator.describe().name} answered none of {count} harmless questions ({reason}).",
+            f"{generator.describe().name} does not answer harmless questions ({reason}).",
             hint="Check that it runs and can answer, then run the same command again: what was answered is kept.",
         )
     known = any(value is not None for value in logprobs)

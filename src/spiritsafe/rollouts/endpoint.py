@@ -78,12 +78,13 @@ class _Run:
     """What the workers of one run share, but for the connections."""
 
     def __init__(
-        self, emit: Callable[[Attempt], None], before: _Place | None, not_asked: _Place | None, concurrency: int
+        self, emit: Callable[[Attempt], None], before: _Place | None, not_asked: _Place | None, breaker: Breaker
     ) -> None:
         self.emit = emit
         self.before = before
         self.not_asked = not_asked
-        self.breaker = Breaker(concurrency)
+        self.breaker = breaker
+        self.num_open = 0
         self.last_trouble = ""
         self.error: SpiritsafeError | None = None
         self._ended = asyncio.Event()
@@ -137,7 +138,6 @@ class ChatEndpoint:
         self._url = url
         self._waiting = Waiting(url, tell)
         self._has_answered = False
-        self._num_under_way = 0
         self._runs: set[_Run] = set()
         self._is_stopped = False
 
@@ -171,7 +171,8 @@ class ChatEndpoint:
         """
         if self._is_stopped:
             raise _stopped()
-        run = _Run(emit, before, not_asked, self._config.concurrency)
+        breaker = Breaker(self._config.concurrency, has_answered=self._has_answered)
+        run = _Run(emit, before, not_asked, breaker)
         self._waiting.begin()
         jobs = self._jobs(prompts, sampling)
         total = sum(prompt.num_samples for prompt in prompts)
@@ -182,15 +183,18 @@ class ChatEndpoint:
                     await asyncio.sleep(_ROOM_EVERY_S)
                 if run.error is not None:
                     return
+                run.num_open += 1
                 try:
                     await self._draw(job, run)
                 except SpiritsafeError as error:
                     run.end(error)
+                finally:
+                    run.num_open -= 1
 
         async def look() -> None:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
-                self._waiting.look(self._num_under_way, self._config.timeout_s)
+                self._waiting.look(run.num_open, self._config.timeout_s)
 
         workers = [asyncio.ensure_future(work()) for _ in range(min(self._config.concurrency, total))]
         tasks = [*workers, asyncio.ensure_future(look())]
@@ -280,12 +284,8 @@ class ChatEndpoint:
         """One try, counted; with the seconds that it took."""
         self._account.num_requests += 1
         self._account.num_retries += is_again
-        self._num_under_way += 1
         started = time.perf_counter()
-        try:
-            outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.asked)
-        finally:
-            self._num_under_way -= 1
+        outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.asked)
         used = 0
         if isinstance(outcome, ChatReply):
             used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens

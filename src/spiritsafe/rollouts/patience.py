@@ -16,6 +16,9 @@ __all__ = ["MOST_MISSES", "MOST_TIMEOUTS", "TELL_EVERY_S", "Breaker", "Waiting"]
 MOST_MISSES = 8
 """So many different problems without an answer, and none with one between them: the endpoint is gone."""
 
+_MOST_AT_FIRST = 2
+"""The same, for an endpoint that never answered anything: it is not there yet, or not what it is taken for."""
+
 MOST_TIMEOUTS = 2
 """A sample that ran out of time so often is not sent again: each time takes as long as an answer may take."""
 
@@ -29,9 +32,11 @@ class Breaker:
     Args:
         concurrency: Questions at once. Where they are few, waiting for :data:`MOST_MISSES` to run out of time would
             take hours: then twice as many requests that ran out of time are enough.
+        has_answered: Whether the endpoint ever answered anything.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, *, has_answered: bool) -> None:
+        self._most_misses = MOST_MISSES if has_answered else _MOST_AT_FIRST
         self._most_timeouts = min(MOST_MISSES, 2 * concurrency)
         self._missed: set[str] = set()
         self._timeouts = 0
@@ -45,6 +50,7 @@ class Breaker:
     def answered(self) -> None:
         """The endpoint answered something."""
         self.num_answered += 1
+        self._most_misses = MOST_MISSES
         self._timeouts = 0
         self._missed.clear()
 
@@ -52,7 +58,7 @@ class Breaker:
         """A problem was not answered; whether the endpoint is to be given up."""
         self._missed.add(problem_id)
         self._timeouts += timed_out
-        return self.num_missed >= MOST_MISSES or (self.num_missed > 1 and self._timeouts >= self._most_timeouts)
+        return self.num_missed >= self._most_misses or (self.num_missed > 1 and self._timeouts >= self._most_timeouts)
 
 
 @final
@@ -90,16 +96,13 @@ class Waiting:
         if asked_s is not None and asked_s >= TELL_EVERY_S and fresh:
             self._say(self._reason)
 
-    def look(self, num_under_way: int, timeout_s: float) -> None:
-        """Called every second or so."""
+    def look(self, num_open: int, timeout_s: float) -> None:
+        """Called every second or so, with the number of questions that wait for an answer."""
         now = self._clock()
-        if num_under_way and now - max(self._heard, self._told) >= TELL_EVERY_S:
-            questions = (
-                f"{num_under_way} question{'s' * (num_under_way != 1)} under way, each for at most {timeout_s:g} s"
-            )
-            self._say(
-                f"no answer for {now - self._heard:.0f} s, {questions}{f' ({self._reason})' * bool(self._reason)}"
-            )
+        if num_open and now - max(self._heard, self._told) >= TELL_EVERY_S:
+            questions = f"{num_open} question{'s' * (num_open != 1)} open, at most {timeout_s:g} s a request"
+            why = f"; last: {self._reason}" if self._reason else ""
+            self._say(f"no answer for {now - self._heard:.0f} s ({questions}{why})")
 
     def _say(self, text: str) -> None:
         self._told = self._clock()
