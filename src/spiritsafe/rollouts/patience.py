@@ -23,6 +23,7 @@ MOST_TIMEOUTS = 2
 """A sample that ran out of time so often is not sent again: each time takes as long as an answer may take."""
 
 TELL_EVERY_S = 10.0
+_MOST_GAP_S = 60.0
 
 
 @final
@@ -63,7 +64,7 @@ class Breaker:
 
 @final
 class Waiting:
-    """Says who is waited for and why, at most every :data:`TELL_EVERY_S`, and only while nothing is answered.
+    """Says who is waited for and why, while nothing is answered: after :data:`TELL_EVERY_S`, then ever more rarely.
 
     Args:
         where: The endpoint.
@@ -76,6 +77,7 @@ class Waiting:
         self._tell = tell
         self._clock = clock
         self._reason = ""
+        self._gap_s = TELL_EVERY_S
         self._heard = self._told = clock()
 
     def begin(self) -> None:
@@ -85,6 +87,7 @@ class Waiting:
 
     def heard(self) -> None:
         """An answer came."""
+        self._gap_s = TELL_EVERY_S
         self._heard = self._clock()
         self._reason = ""
 
@@ -99,7 +102,8 @@ class Waiting:
     def look(self, num_open: int, timeout_s: float) -> None:
         """Called every second or so, with the number of questions that wait for an answer."""
         now = self._clock()
-        if num_open and now - max(self._heard, self._told) >= TELL_EVERY_S:
+        if num_open and now - max(self._heard, self._told) >= self._gap_s:
+            self._gap_s = min(2 * self._gap_s, _MOST_GAP_S)
             questions = f"{num_open} question{'s' * (num_open != 1)} open, at most {timeout_s:g} s a request"
             why = f"; last: {self._reason}" if self._reason else ""
             self._say(f"no answer for {now - self._heard:.0f} s ({questions}{why})")

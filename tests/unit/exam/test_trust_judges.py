@@ -307,9 +307,16 @@ def test_one_model_by_probes(tmp_path: Path) -> None:
     assert same.of("one model").state == "holds"
     swapped = Scene(tmp_path / "swapped", Probed("one", "two"), count=8, num_probes=2)
     assert swapped.of("one model").state == "does not hold"
-    silent = ToyModel(kind="remote", reply=lambda p, _: ("", "error") if p.problem_id.startswith("probe-") else None)
-    told = Scene(tmp_path / "silent", silent, count=8, num_probes=2)
-    assert told.of("one model").state == "cannot be told"
+    probes = iter(range(16))  # of the first round only the first four are answered, of the second only the others
+
+    def reply(prompt: Any, _: int) -> Any:
+        if not prompt.problem_id.startswith("probe-"):
+            return None
+        number = next(probes)
+        return ("grey", "stop") if (number % 8 < 4) == (number < 8) else ("", "error")
+
+    silent = Scene(tmp_path / "silent", ToyModel(kind="remote", reply=reply), count=8, num_probes=2)
+    assert silent.of("one model").state == "cannot be told"
     assert Scene(tmp_path / "none", ToyModel(kind="remote"), count=8).of("one model").state == "cannot be told"
 
 
@@ -427,3 +434,16 @@ def test_what_was_fixed_is_named(scene: Scene) -> None:
     assert "Eve Examiner (key " in scene.of("sealed").finding
     assert scene.of("all counted").finding.startswith("40 tries: ")
     assert scene.of("ending").finding.startswith("complete: 40 of 40")
+
+
+def test_a_model_that_often_failed_to_answer_did_not_answer(tmp_path: Path) -> None:
+    def failing(every: int) -> ToyModel:
+        count = iter(range(1000))
+        return ToyModel(name="weak", reply=lambda p, i: ("", "error") if next(count) % every == 0 else None)
+
+    rare = Scene(tmp_path / "rare", failing(20)).of("answered")
+    assert (rare.state, rare.finding) == ("holds", "2 of 40 tries failed; they count as wrong")
+    often = Scene(tmp_path / "often", failing(13)).of("answered")
+    assert often.state == "does not hold"
+    assert often.finding == "4 of 40 tries failed, more than 5%: they count as wrong, so this is no score of the model"
+    assert Scene(tmp_path / "never").of("answered").finding == "0 of 40 tries failed"
