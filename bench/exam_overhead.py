@@ -95,10 +95,14 @@ class Unplugged:
         return GeneratorInfo(name="unplugged", digest=digest("unplugged"), kind="remote")
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        return self.generate_announced(prompts, sampling, lambda *_: None)
+        return self.generate_announced(prompts, sampling, lambda *_: None, lambda *_: None)
 
     def generate_announced(
-        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        before: Callable[[str, int], None],
+        not_asked: Callable[[str, int], None],
     ) -> Iterator[Attempt]:
         for prompt in prompts:
             before(prompt.problem_id, prompt.first_sample)

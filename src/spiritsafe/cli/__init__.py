@@ -64,8 +64,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nStopped. Run the same command again to go on.", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        click.echo(f"\n{str(error) or 'Stopped.'} Run the same command again to go on.", err=True)
         sys.exit(130)
     except Exception as error:  # noqa: BLE001  the one boundary: whatever escapes becomes a message
         if "--verbose" in sys.argv:

@@ -20,7 +20,13 @@ from spiritsafe.cli.exam_items import add_item_commands, read_shorter
 from spiritsafe.cli.exam_ledger import add_commands
 from spiritsafe.cli.exam_options import parse_budget, parse_claim, parse_stop, read_public_key
 from spiritsafe.cli.exam_trust import show_trust
-from spiritsafe.cli.generators import checkpoint_of, generator_options, open_any_generator
+from spiritsafe.cli.generators import (
+    Patience,
+    checkpoint_of,
+    generator_options,
+    open_any_generator,
+    patience_options,
+)
 from spiritsafe.cli.paths import (
     EXISTING,
     KEY,
@@ -34,8 +40,9 @@ from spiritsafe.cli.paths import (
 )
 from spiritsafe.cli.progress import open_sink
 from spiritsafe.cli.say import say
+from spiritsafe.cli.stopping import let_arrive
 from spiritsafe.core.certificates import Certificate, CounterSignedRerun, PublicPaper, Registration
-from spiritsafe.core.errors import ProcedureError, RecipeError
+from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.promises import PaperProtocol
@@ -47,6 +54,7 @@ from spiritsafe.exam import (
     RESULT_FILE,
     SEALED_FILE,
     PaperTerms,
+    Reach,
     RegistrationTerms,
     StepResult,
     find_registration,
@@ -260,6 +268,7 @@ def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | N
 @click.argument("paper", type=EXISTING)
 @click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
 @generator_options
+@patience_options
 @_ledger
 @click.option("--key", type=KEY, required=True, help="The examiner's key file: opens the sealed half.")
 @click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
@@ -287,6 +296,7 @@ def sit_(
     max_batch: int,
     reference: Path | None,
     out: Path,
+    patience: Patience,
 ) -> None:
     """Hold a registered sitting and write the certificate. Killed, the same command goes on."""
     book = Ledger(ledger)
@@ -294,22 +304,32 @@ def sit_(
     if model is not None:
         checkpoint_of(Path(model))
     loaded = load_paper(paper)
+    sink = open_sink()
     generator = open_any_generator(
-        model, endpoint, endpoint_model, api_key_env, max_batch=max_batch, registered=registered.model_digest
+        model,
+        endpoint,
+        endpoint_model,
+        api_key_env,
+        max_batch=max_batch,
+        patience=patience,
+        num_questions=(loaded.header.num_problems + loaded.header.num_twins) * registered.num_tries,
+        events=sink,
+        registered=registered.model_digest,
     )
     try:
-        certificate = sit(
-            paper=paper,
-            registration=registered,
-            generator=generator,
-            task=task_of_paper(loaded),
-            ledger=book,
-            examiner=KeyPair.load(key),
-            host=KeyPair.load(host_key) if host_key else None,
-            reference=load_certificate(reference) if reference else None,
-            directory=work,
-            events=open_sink(),
-        )
+        with let_arrive(generator):
+            certificate = sit(
+                paper=paper,
+                registration=registered,
+                generator=generator,
+                task=task_of_paper(loaded),
+                ledger=book,
+                examiner=KeyPair.load(key),
+                host=KeyPair.load(host_key) if host_key else None,
+                reference=load_certificate(reference) if reference else None,
+                directory=work,
+                events=sink,
+            )
     finally:
         generator.close()
     write_bytes(out, certificate.canonical())
@@ -317,6 +337,24 @@ def sit_(
     score = f"sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]"
     say(f"{registered.model_name}: {score if predicted is None else predicted.statement}")
     _say_decision(certificate)
+    _say_failures(certificate, out)
+
+
+def _say_failures(certificate: Certificate, out: Path) -> None:
+    """How many tries brought no answer.
+
+    Raises:
+        EndpointError: Too many; the certificate stands.
+    """
+    reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)
+    if certificate.result.generator.kind != "local" and not reach.is_enough:
+        raise EndpointError(
+            f"{reach}: this is no score of {certificate.result.model_name}. The certificate {out} is issued, and says "
+            "so.",
+            hint="What failed counts as wrong. Find out why, and register again for another sitting.",
+        )
+    if reach.failed:
+        say(f"{reach}; they count as wrong")
 
 
 def _say_decision(certificate: Certificate) -> None:
@@ -396,6 +434,7 @@ def _step_line(step: StepResult) -> str:
 @click.argument("certificate", type=EXISTING)
 @click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
 @generator_options
+@patience_options
 @click.option("--ledger", type=EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
 @click.option("--sealed-key", type=KEY, help="A key that opens the sealed half: re-runs all of it.")
 @click.option("--opened", type=EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
@@ -413,11 +452,15 @@ def rerun_(
     opened: Path | None,
     key: Path,
     out: Path,
+    patience: Patience,
 ) -> None:
     """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
     loaded = load_paper(paper)
     registered = load_certificate(certificate).registration.model_digest
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env, registered=registered)
+    sink = open_sink()
+    generator = open_any_generator(
+        model, endpoint, endpoint_model, api_key_env, registered=registered, patience=patience, events=sink
+    )
     try:
         signed: Any = rerun(
             certificate,
@@ -429,12 +472,15 @@ def rerun_(
             examiner=KeyPair.load(sealed_key) if sealed_key else None,
             ledger=Ledger(ledger) if ledger else None,
             opened=opened,
-            events=open_sink(),
+            events=sink,
         )
     finally:
         generator.close()
     report = signed.report
     say(report.statement)
+    reach = Reach.of(item.status for item in report.items)
+    if reach.failed:
+        say(f"{reach}; they count as wrong")
     if not report.agrees:
         raise ProcedureError(
             "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."

@@ -22,6 +22,7 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import read_json
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.stoprules import StopRule, frequent_looks
+from spiritsafe.exam import check_reached
 
 __all__ = ["parse_budget", "parse_claim", "parse_stop", "read_public_key", "reference_digest"]
 
@@ -42,6 +43,7 @@ def reference_digest(text: str) -> str:
         RecipeError: It is neither.
         SourceError: The file cannot be read.
         IntegrityError: The file is neither a certificate nor a registration.
+        ProcedureError: It is the certificate of a model that was not reached.
     """
     if text.startswith("sha256:"):
         return text
@@ -51,8 +53,11 @@ def reference_digest(text: str) -> str:
             f"The reference {text} is neither a digest nor a file", '"better than base.certificate.json by 5"'
         )
     value: Any = read_json(path)
-    kind = Registration if isinstance(value, dict) and "maker" in value else Certificate
-    return kind.from_json(value).content_digest
+    if isinstance(value, dict) and "maker" in value:
+        return Registration.from_json(value).content_digest
+    certificate = Certificate.from_json(value)
+    check_reached(certificate)
+    return certificate.content_digest
 
 
 def parse_claim(text: str, *, level: float) -> Claim:

@@ -1,23 +1,36 @@
-"""The options that say which model answers: local weights in their own process, or an endpoint."""
+"""The options that say which model answers: local weights in their own process, or an endpoint, and how patiently.
+
+Exercised by ``pytest tests/unit/cli/test_generators.py``.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import click
 
 from spiritsafe.cli.paths import MODEL
 from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError, RecipeError
+from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import read_json
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.rollouts import PipeGenerator, RemoteGenerator
+from spiritsafe.rollouts import PipeGenerator, RemoteConfig, RemoteGenerator
 
-__all__ = ["checkpoint_of", "endpoint_options", "generator_options", "open_any_generator"]
+__all__ = [
+    "Patience",
+    "checkpoint_of",
+    "endpoint_options",
+    "generator_options",
+    "open_any_generator",
+    "patience_options",
+]
 
 _LINEAGE = "lineage.json"
 
@@ -54,6 +67,60 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--model", type=MODEL, help="A local model directory.")(endpoint_options(function))
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What was given of ``--timeout``, ``--request-tries`` and ``--concurrency``."""
+
+    timeout_s: float | None = None
+    max_tries: int | None = None
+    concurrency: int | None = None
+
+    def config(self, num_questions: int | None) -> RemoteConfig:
+        """How an endpoint is spoken to.
+
+        Args:
+            num_questions: So many are asked in all, each once: then a kill loses what is under way, so no more than a
+                twentieth of them are under way at once unless the user wants it so. None: that does not matter.
+        """
+        most = RemoteConfig().concurrency
+        few = most if num_questions is None else min(most, max(1, num_questions // 20))
+        given = {
+            "timeout_s": self.timeout_s,
+            "max_tries": self.max_tries,
+            "concurrency": self.concurrency or few,
+        }
+        return RemoteConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--timeout``, ``--request-tries`` and ``--concurrency``; the function gets them as ``patience``."""
+
+    @wraps(function)
+    def with_patience(
+        *args: Any, timeout: float | None, request_tries: int | None, concurrency: int | None, **options: Any
+    ) -> Any:
+        return function(*args, patience=Patience(timeout, request_tries, concurrency), **options)
+
+    wrapped: Callable[..., Any] = with_patience
+    for option in (
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 4096),
+            help="Questions to an endpoint at once; 32, fewer where few are asked.",
+        ),
+        click.option("--request-tries", type=click.IntRange(1, 100), help="Times one question is sent at most; 6."),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0.0, 86_400.0, min_open=True),
+            metavar="SECONDS",
+            help="For one answer of an endpoint; 300.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
 def open_any_generator(
     model: str | None,
     endpoint: str | None,
@@ -62,16 +129,43 @@ def open_any_generator(
     *,
     max_batch: int = 64,
     registered: str | None = None,
+    patience: Patience | None = None,
+    num_questions: int | None = None,
+    events: EventSink | None = None,
 ) -> Generator:
-    """Local weights in a worker process, or a remote endpoint; ``registered`` is the digest that it is known by.
+    """Local weights in a worker process, or a remote endpoint.
+
+    Args:
+        model: A directory of local weights.
+        endpoint: The URL of a server.
+        endpoint_model: Its name of the model.
+        api_key_env: Name of the variable that holds its key.
+        max_batch: Sequences decoded together (local weights).
+        registered: The digest that an endpoint's model is known by, where it was registered before.
+        patience: With the endpoint.
+        num_questions: See :meth:`Patience.config`.
+        events: Hears who is waited for, and why.
 
     Raises:
-        RecipeError: Neither or both were given, or the endpoint's model is missing.
+        RecipeError: Neither or both were given, or the endpoint's model is missing; or patience with local weights.
     """
+    patience, sink = patience or Patience(), events or NullSink()
     if (model is None) == (endpoint is None):
         raise RecipeError("No single model was named.", hint="Give either --model DIRECTORY or --endpoint URL.")
     if model is not None:
+        if patience != Patience():
+            raise RecipeError(
+                "--timeout, --request-tries and --concurrency are for endpoints.",
+                hint="Leave them out, or give --endpoint URL.",
+            )
         return PipeGenerator([sys.executable, "-m", "spiritsafe.models.worker", model, "--max-batch", str(max_batch)])
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
-    return RemoteGenerator(endpoint, endpoint_model, api_key_env=api_key_env, registered=registered)
+
+    def tell(message: str) -> None:
+        sink.metrics("warning", {"message": message})
+
+    config = patience.config(num_questions)
+    return RemoteGenerator(
+        endpoint, endpoint_model, api_key_env=api_key_env, config=config, registered=registered, tell=tell
+    )

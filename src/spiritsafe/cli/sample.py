@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from spiritsafe.cli.generators import endpoint_options, open_any_generator
+from spiritsafe.cli.generators import Patience, endpoint_options, open_any_generator, patience_options
 from spiritsafe.cli.paths import MODEL, NAMES_FILES, PAGE, GuardedCommand, Kind, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.core.compute_curve import ComputeCurve
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import read_json
+from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Checkpoint, Problem, Sampling
 from spiritsafe.core.stats import clopper_pearson_interval
 from spiritsafe.report import CURVE_SUFFIXES, compute_table, write_compute
@@ -34,13 +35,14 @@ def _curve_kind(path: Path) -> Kind:
     return _CURVE_KINDS.get(path.suffix, Kind("something that this command writes", lambda _: False))
 
 
-_Source = tuple[str | None, str | None, str | None, str | None]  # what open_any_generator takes
+_Source = tuple[str | None, str | None, str | None, str | None, Patience]  # what open_any_generator takes
 
 
 @click.command(name="sample", cls=GuardedCommand)
 @click.argument("task", type=NAMES_FILES)
 @click.option("--model", "models", type=MODEL, multiple=True, help="A local model directory; with --curve, several.")
 @endpoint_options
+@patience_options
 @click.option("--out", type=OutputFolder(), required=True, help="Directory for the Parquet shards.")
 @click.option("--problems", "num_problems", type=click.IntRange(1, _MOST), default=64, show_default=True)
 @click.option(
@@ -76,6 +78,7 @@ def command(
     max_tokens: int,
     seed: int,
     curves: tuple[Path, ...],
+    patience: Patience,
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
     sampling = Sampling.from_json({"temperature": temperature, "max_tokens": max_tokens})
@@ -84,11 +87,13 @@ def command(
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
     if not curves:
         model = models[0] if models else None
-        _sample(loaded, problems, (model, endpoint, endpoint_model, api_key_env), sampling, num_samples, seed, out)
+        _sample(
+            loaded, problems, (model, endpoint, endpoint_model, api_key_env, patience), sampling, num_samples, seed, out
+        )
         return
-    sources: list[_Source] = [(m, None, None, None) for m in models]
+    sources: list[_Source] = [(m, None, None, None, Patience() if endpoint else patience) for m in models]
     if endpoint is not None:
-        sources.append((None, endpoint, endpoint_model, api_key_env))
+        sources.append((None, endpoint, endpoint_model, api_key_env, patience))
     pools = [_pool(loaded, problems, source, sampling, num_samples, seed, out) for source in sources]
     curve = curve_of_pools(pools, task=loaded.name, seed=seed)
     click.echo(compute_table(curve))
@@ -97,6 +102,12 @@ def command(
         write_compute(path, curve)
         click.echo(f"curve: {path}")
     click.echo(f"attempts: {out}")
+
+
+def _open(source: _Source, watcher: TerminalSink) -> Generator:
+    *what, patience = source
+    model, endpoint, endpoint_model, api_key_env = what
+    return open_any_generator(model, endpoint, endpoint_model, api_key_env, patience=patience, events=watcher)
 
 
 def _check_request(
@@ -140,7 +151,7 @@ def _sample(
 ) -> None:
     """One collection, and what became of it."""
     watcher = TerminalSink()
-    generator = open_any_generator(*source)
+    generator = _open(source, watcher)
     watcher.begin("sample")
     try:
         report = collect(
@@ -174,7 +185,7 @@ def _pool(
     # Only local weights say how many parameters they have.
     num_parameters = None if model is None else _num_parameters(Path(model))
     watcher = TerminalSink()
-    generator = open_any_generator(*source)
+    generator = _open(source, watcher)
     watcher.begin("load")
     try:
         info = generator.describe()

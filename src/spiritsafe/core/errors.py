@@ -12,7 +12,8 @@
     ├── StorageError       (OSError)          a file cannot be written (disk full, no permission)
     ├── EndpointError      (ConnectionError)  a remote model failed, timed out or answered nonsense
     ├── IntegrityError     (ValueError)       a hash, signature or chain does not match
-    └── ProcedureError     (RuntimeError)     an exam step is out of order (a sitting without a registration)
+    ├── ProcedureError     (RuntimeError)     an exam step is out of order (a sitting without a registration)
+    └── StoppedError       (InterruptedError) the user asked to stop; the same command goes on
 
 Each error carries the next step for its reader: ``SourceError("no file at x", hint="Check the path.")``.
 The command line prints ``str(error)`` and ``error.hint`` as one paragraph and exits with ``error.exit_code``.
@@ -30,6 +31,7 @@ __all__ = [
     "RecipeError",
     "SourceError",
     "SpiritsafeError",
+    "StoppedError",
     "StorageError",
     "TaskError",
 ]
@@ -116,3 +118,9 @@ class ProcedureError(SpiritsafeError, RuntimeError):
     """An exam step is out of order."""
 
     exit_code = 10
+
+
+class StoppedError(SpiritsafeError, InterruptedError):
+    """The user asked to stop."""
+
+    exit_code = 130

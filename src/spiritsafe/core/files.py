@@ -69,7 +69,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         hint = {
-            errno.ENOSPC: "The disk is full: free some space and run the same command again; nothing is lost.",
+            errno.ENOSPC: "The disk is full: free some space and run the same command again.",
             errno.EDQUOT: "The disk quota is used up: free some space and run the same command again.",
             errno.EACCES: "Choose a directory that is yours to write, or change its permissions.",
             errno.EPERM: "Choose a directory that is yours to write, or change its permissions.",

@@ -74,11 +74,17 @@ class Announcing(Protocol):
     """A Generator that says of each sample when it is about to leave, so that nobody is asked twice after a kill."""
 
     def generate_announced(
-        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        before: Callable[[str, int], None],
+        not_asked: Callable[[str, int], None],
     ) -> Iterator[Attempt]:
         """As :meth:`Generator.generate`; calls ``before(problem_id, sample_index)`` before a sample is first sent.
 
-        The call may come from another thread than the caller's; what it raises ends the generation.
+        Calls ``not_asked`` of one that was given up before a byte of an answer came (refused, or never reached), before
+        its failed attempt is handed over; where the whole source is unusable, there may be no such attempt. The calls
+        may come from another thread than the caller's; what they raise ends the generation.
         """
         ...
 

@@ -181,12 +181,16 @@ class ReferenceScores(Record):
         certificate: Digest of the reference's certificate.
         registration: Digest of its registration.
         right: Right answers for each sealed problem, in bank order.
+        num_failed: Tries of its whole sitting that brought no answer; None where older versions did not say.
+        num_outcomes: Tries of its whole sitting.
     """
 
     certificate: Digest
     registration: Digest
     model_name: str
     right: tuple[int, ...]
+    num_failed: int | None = omit_default(None, ge=0)
+    num_outcomes: int | None = omit_default(None, ge=1)
 
 
 class Decision(Record):

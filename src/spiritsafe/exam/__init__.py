@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from spiritsafe.exam.comparing import compare
 from spiritsafe.exam.countersigning import counter_signers, separation_words
+from spiritsafe.exam.deciding import check_reached
 from spiritsafe.exam.difficulties import checked_certificates, items_lines, learn_items, one_a_model
 from spiritsafe.exam.disputed import disputes_of
 from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispute
@@ -34,6 +35,7 @@ from spiritsafe.exam.practice import (
     write_practice,
 )
 from spiritsafe.exam.private import PrivateTask, load_private, sign_off
+from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.registered import ignored_words, malformed_registrations, registrations_of
 from spiritsafe.exam.registration import (
     RegistrationTerms,
@@ -68,11 +70,13 @@ __all__ = [
     "PartyExposure",
     "PracticeRun",
     "PrivateTask",
+    "Reach",
     "RegistrationTerms",
     "ShorterTerms",
     "StepResult",
     "VerifyStep",
     "accept_dispute",
+    "check_reached",
     "checked_certificates",
     "compare",
     "compare_practice",

@@ -198,12 +198,13 @@ def _attempts(
     prompts: Sequence[Prompt],
     sampling: Sampling,
     announce: Callable[[str, int], None] | None,
+    release: Callable[[str, int], None],
 ) -> Iterator[Attempt]:
-    """What the Generator draws; each try is announced before it leaves."""
+    """What the Generator draws; each try is announced before it leaves, and released where it was not asked."""
     if announce is None:
         yield from generator.generate(prompts, sampling)
     elif isinstance(generator, Announcing):
-        yield from generator.generate_announced(prompts, sampling, announce)
+        yield from generator.generate_announced(prompts, sampling, announce, release)
     else:  # the Generator does not say when it sends what: small batches, each announced as a whole
         rest = iter(prompts)
         while batch := list(islice(rest, _BATCH)):
@@ -222,6 +223,7 @@ def ask(
     *,
     preamble: Sequence[Message] = (),
     announce: Callable[[Try], None] | None = None,
+    release: Callable[[Try], None] = lambda _: None,
 ) -> Iterator[Answer]:
     """Ask the wanted tries, grade each answer as it comes.
 
@@ -233,6 +235,7 @@ def ask(
         task: Grades.
         preamble: Messages in front of each problem's own.
         announce: Called with each try before it leaves the host, from any thread; None: nothing is announced.
+        release: Called with each announced try that was not asked after all; its answer, an error, comes next.
 
     Raises:
         EndpointError: The Generator answered what nobody asked, sampled otherwise than registered, or ended early.
@@ -242,7 +245,11 @@ def ask(
     hint = "The Generator breaks its protocol; the answers so far are kept: repair it and run the same command again."
     prompts = list(_prompts(problems, registration, wanted, preamble))
     before = None if announce is None else lambda problem_id, sample: announce((index_of[problem_id], sample))
-    for attempt in _attempts(generator, prompts, registration.sampling, before):
+
+    def not_asked(problem_id: str, sample: int) -> None:
+        release((index_of[problem_id], sample))
+
+    for attempt in _attempts(generator, prompts, registration.sampling, before, not_asked):
         index = index_of.get(attempt.problem_id, -1)
         if (index, attempt.sample_index) not in left:
             raise EndpointError(f"{registration.model_name} answered something that was not asked.", hint=hint)

@@ -32,6 +32,7 @@ from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
 from spiritsafe.exam.correcting import correction_of, known_before, sittings_before
 from spiritsafe.exam.places import num_places
+from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.registration import end_of, registration_states
 from spiritsafe.ledger import KeyPair, Ledger
 
@@ -256,6 +257,9 @@ def _later_statements(
         )
     if lost := sum(outcome.lost for outcome in result.outcomes):
         statements.append(f"{lost} answers were lost when the sitting was interrupted; they count as wrong.")
+    if result.reference is not None and result.reference.num_failed:
+        reach = Reach(result.reference.num_failed, result.reference.num_outcomes or 0)
+        statements.append(f"Of the reference {result.reference.model_name}, {reach}; they count as wrong there.")
     if result.cost is not None and registration.budget is not None:
         statements.append(f"At the registered prices it cost {result.cost:.4g} {registration.budget.currency}.".strip())
     if registration.deviations:

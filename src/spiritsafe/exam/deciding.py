@@ -21,8 +21,23 @@ from spiritsafe.core.sequential import PairedClaim, decide_difference, decide_sc
 from spiritsafe.core.stats import Estimate, paired_difference, score_interval
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam.places import asking_order, halves
+from spiritsafe.exam.reach import Reach
 
-__all__ = ["decide", "reference_scores", "stops_at"]
+__all__ = ["check_reached", "decide", "reference_scores", "stops_at"]
+
+
+def check_reached(reference: Certificate) -> None:
+    """A model that was not reached is no reference.
+
+    Raises:
+        ProcedureError: Too many of its tries failed.
+    """
+    reach = Reach.of(outcome.status for outcome in reference.result.outcomes)
+    if not reach.is_enough:
+        raise ProcedureError(
+            f"The reference {reference.result.model_name} was not reached: {reach}.",
+            hint="Register against a sitting that was answered; `exam withdraw` takes a registration back.",
+        )
 
 
 def reference_scores(
@@ -55,6 +70,7 @@ def reference_scores(
                 f"The reference {certificate.result.model_name} {message}.",
                 hint="Register against a complete sitting of the same paper with as many tries.",
             )
+    reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)
     right: dict[int, int] = {}
     for outcome in certificate.result.outcomes:
         if outcome.half == "sealed":
@@ -64,6 +80,8 @@ def reference_scores(
         registration=names[1],
         model_name=certificate.result.model_name,
         right=tuple(right[place] for place in sorted(right)),
+        num_failed=reach.failed,
+        num_outcomes=reach.tries,
     )
 
 

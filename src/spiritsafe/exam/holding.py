@@ -5,7 +5,8 @@ and why it ended. Problems are asked in the paper's own random order, in parts t
 where a round of probes is due, or where the budget's purse has no room; each part is in the ledger before its first
 question leaves. An adaptive sitting asks one problem at a time, each chosen by the answers so far. Killed and repeated,
 a sitting goes on: what was answered is not asked again, and what was asked of a remote model without an answer on
-record is lost, never asked again.
+record is lost, never asked again. A question that was refused, or never arrived, was not asked: it is asked again, and
+nobody is graded who was not reached.
 Exercised by ``pytest tests/unit/exam/test_holding.py tests/unit/exam/test_sitting.py
 tests/unit/exam/test_adaptive_sitting.py``.
 """
@@ -13,13 +14,14 @@ tests/unit/exam/test_adaptive_sitting.py``.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Ending, LedgerEntry, PaperHeader, PaperProblem, Registration
-from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.errors import EndpointError, ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.outcomes import instant
@@ -38,6 +40,7 @@ from spiritsafe.tasks import Task
 __all__ = ["Hall", "Held", "enter_access", "hold", "preamble_of"]
 
 _PROGRESS_EVERY_S = 0.1
+_PASSES = 2  # so often a question is sent in vain to an endpoint that answers others, before that counts as its answer
 
 Unit = tuple[int, ...]
 """Places that are asked together: a problem, and its twin."""
@@ -277,21 +280,87 @@ class _Asking:
         if wanted:
             self._open(wanted)
         self._tell(always=True)
-        answers = ask(
-            hall.problems,
-            hall.registration,
-            wanted,
-            self._generator,
-            self._task,
-            preamble=self._preamble,
-            announce=self._announce if hall.remote else None,
-        )
-        for answer in answers:
+        times_missed: Counter[Try] = Counter()
+        while wanted:
+            missed = self._pass(wanted)
+            times_missed.update(missed.keys())
+            if missed:
+                self._give_up([answer for place, answer in missed.items() if times_missed[place] >= _PASSES])
+            wanted = [place for place in wanted if place not in journal.answers]
+        if self._probes_due and self._probes_due[0] <= len(journal.answers):
+            self._probe()
+
+    def _pass(self, wanted: Sequence[Try]) -> dict[Try, Answer]:
+        """Ask these; return the failures of those that turned out not to have been asked, by a live endpoint.
+
+        Raises:
+            EndpointError: It is not alive.
+        """
+        hall, journal = self._hall, self._journal
+        missed: dict[Try, Answer] = {}
+        gone: EndpointError | None = None
+        try:
+            for answer in ask(
+                hall.problems,
+                hall.registration,
+                wanted,
+                self._generator,
+                self._task,
+                preamble=self._preamble,
+                announce=self._announce if hall.remote else None,
+                release=journal.take_back,
+            ):
+                place = answer.index, answer.sample_index
+                if hall.remote and place not in journal.asked:
+                    missed[place] = answer
+                    continue
+                journal.record(answer)
+                self._purse.pay(answer.attempt)
+                self._tell()
+        except EndpointError as error:
+            gone = error
+        except SpiritsafeError as error:
+            raise self._and_losses(error) from error
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"Stopped at once.{self._losses()}") from error
+        if gone is not None and (journal.lost or not missed):
+            raise self._and_losses(gone) from gone
+        if missed:  # is it the endpoint, or these questions?
+            try:
+                ask_probes(self._generator, num_answers=len(journal.answers), count=1)
+            except EndpointError as error:
+                raise self._and_losses(gone or error) from error
+        return missed
+
+    def _give_up(self, failed: Sequence[Answer]) -> None:
+        """What a live endpoint cannot be made to answer counts as its failure, as long as it answers most questions.
+
+        Raises:
+            EndpointError: It does not.
+        """
+        journal = self._journal
+        num_failed = len(failed) + sum(answer.attempt.finish_reason == "error" for answer in journal.answers.values())
+        if failed and 2 * num_failed > len(failed) + len(journal.answers):
+            raise EndpointError(
+                f"{self._hall.registration.model_name} answers harmless questions, and not the paper's "
+                f"({failed[0].attempt.error}).",
+                hint="Find out why, then run the same command again: what was answered is kept.",
+            )
+        for answer in failed:
+            journal.announce([(answer.index, answer.sample_index)])
             journal.record(answer)
             self._purse.pay(answer.attempt)
             self._tell()
-        if self._probes_due and self._probes_due[0] <= len(journal.answers):
-            self._probe()
+
+    def _losses(self) -> str:
+        """What an end in the middle cost, as a sentence."""
+        num_lost, kept = len(self._journal.lost), f" {len(self._journal.answers)} answers are kept"
+        if not num_lost:
+            return f"{kept}, and none was lost."
+        return f"{kept}. {num_lost} were under way: they are lost, and count as wrong."
+
+    def _and_losses(self, error: SpiritsafeError) -> SpiritsafeError:
+        return type(error)(f"{error.message}{self._losses() if self._hall.remote else ''}", hint=error.hint)
 
     def _tell(self, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -308,6 +377,7 @@ class _Asking:
             self._probe()
         elif not self._is_open and hall.remote:
             ask_probes(self._generator, num_answers=0, count=1)  # that it answers at all, before a question is asked
+        self._journal.make_room()
         enter_access(
             hall.ledger,
             hall.header,

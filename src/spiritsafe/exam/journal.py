@@ -1,24 +1,28 @@
 """The journal of a sitting: what was asked and what came back, encrypted, on disk before anything follows from it.
 
 In: asked tries, answers, probe rounds. Out: the same after a kill. Written ahead: a remote model's try is in the file
-before its question leaves the host, so that no repeat asks it a second time; an answer is in the file when
-:meth:`Journal.record` returns. A killed process loses nothing of either. The disk is told to keep it every
-:data:`SYNC_EVERY_S`: a power cut can lose what was asked and answered since, together, as if it had not been asked.
-Local weights draw a try again from the same seed, so for them nothing is written ahead.
+before its question leaves the host, so that no repeat asks it a second time, and is taken back where no byte of an
+answer came; an answer is in the file when :meth:`Journal.record` returns. A killed process loses nothing of either. A
+file beside the journal keeps room on the disk for the answers to what was asked. The disk is told to keep what was
+written every :data:`SYNC_EVERY_S`: a power cut can lose what was asked and answered since, together, as if it had not
+been asked. Local weights draw a try again from the same seed, so for them nothing is written ahead.
 
-Lines are JSON: ``[index, sample]`` for a try that is about to be asked, a string for what is sealed under a key that
-derives from the paper's secret. Exercised by ``pytest tests/unit/exam/test_journal.py``.
+Lines are JSON: ``[index, sample]`` for a try that is about to be asked, ``["not asked", index, sample]`` for one that
+was not asked after all, a string for what is sealed under a key that derives from the paper's secret.
+Exercised by ``pytest tests/unit/exam/test_journal.py``.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import hmac
 import json
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, final
 
@@ -44,6 +48,12 @@ SYNC_EVERY_S = 0.25
 
 _NONCE_BYTES = 12
 _PREFIX_BYTES = 8
+_NOT_ASKED = "not asked"
+_RESERVE_SUFFIX = ".reserve"
+_RESERVE_STEP = 16  # tries that room is taken for at once
+_LINE_BYTES = 2048  # an answer's line, but for the answer
+_TOKEN_BYTES = 8  # of a token's text in it
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _AGE = b"age-encryption.org/"
 _HINT = "Restore the journal from a good copy; it is written by one sitting only and never edited."
 
@@ -68,6 +78,69 @@ class _FirstVersion(Record):
 
 
 @final
+class _Reserve:
+    """A file of nothing that takes room on the disk until the journal needs it."""
+
+    def __init__(self, path: Path, try_bytes: int) -> None:
+        self._path = path
+        self._try_bytes = try_bytes
+        self._num_tries = 0
+        self._descriptor: int | None = None
+
+    def grow(self, num_tries: int) -> None:
+        """Take room for so many tries, and some more.
+
+        Raises:
+            StorageError: There is none.
+        """
+        if num_tries <= self._num_tries:
+            return
+        wanted = -(-num_tries // _RESERVE_STEP) * _RESERVE_STEP
+        with storage_errors(self._path):
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            size = os.fstat(self._descriptor).st_size
+            try:
+                _allocate(self._descriptor, size, wanted * self._try_bytes - size)
+            except OSError:
+                os.ftruncate(self._descriptor, size)
+                raise
+        self._num_tries = wanted
+
+    def shrink(self, num_bytes: int) -> bool:
+        """Give some of it back to the disk; False: there was nothing left."""
+        if self._descriptor is None:
+            return False
+        size = os.fstat(self._descriptor).st_size
+        os.ftruncate(self._descriptor, max(0, size - max(num_bytes, self._try_bytes)))
+        self._num_tries = 0  # it must grow again before anything else is asked
+        return size > 0
+
+    def close(self) -> None:
+        """Give all of it back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor, self._num_tries = None, 0
+            with suppress(OSError):
+                self._path.unlink()
+
+
+def _allocate(descriptor: int, offset: int, num_bytes: int) -> None:
+    """Take room on the disk; where the system or the file system has no call for that, by writing."""
+    allocate: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
+    if allocate is not None:
+        try:
+            return allocate(descriptor, offset, num_bytes)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+    while num_bytes > 0:
+        done = os.pwrite(descriptor, bytes(min(num_bytes, 1 << 16)), offset)
+        offset, num_bytes = offset + done, num_bytes - done
+    return None
+
+
+@final
 class Journal:
     """The journal of one sitting; a context manager.
 
@@ -76,18 +149,20 @@ class Journal:
         key: The examiner's, for lines of the first version.
         secret: The paper's secret.
         registration: Digest of the registration; the lines of another one do not open here.
+        max_tokens: Of an answer, as registered: so much room is kept for each try that is under way.
 
     Attributes:
         answers: By try.
-        asked: Tries that were announced; those without an answer are lost.
+        asked: Tries that were announced and not taken back; those without an answer are lost.
         rounds: Probe rounds in order.
 
     Raises:
         IntegrityError: The file holds a line that this sitting did not write.
     """
 
-    def __init__(self, path: Path, *, key: KeyPair, secret: str, registration: str) -> None:
+    def __init__(self, path: Path, *, key: KeyPair, secret: str, registration: str, max_tokens: int = 256) -> None:
         self._path = path
+        self._reserve = _Reserve(path.with_suffix(_RESERVE_SUFFIX), _LINE_BYTES + _TOKEN_BYTES * max_tokens)
         self._key = key
         self._old_mark = keyed_salt(secret, "journal", registration)
         sealing = hmac.digest(bytes.fromhex(secret), f"journal key/{registration}".encode(), "sha256")
@@ -101,14 +176,24 @@ class Journal:
         self.rounds: list[ProbeRound] = []
         if path.exists():
             self._load()
+        self._num_under_way = len(self.lost)
 
     @property
     def lost(self) -> set[Try]:
         """Tries that were asked and whose answer is not there."""
         return self.asked - self.answers.keys()
 
+    def make_room(self) -> None:
+        """Take room on the disk for answers, before anything is asked.
+
+        Raises:
+            StorageError: There is none.
+        """
+        with self._lock:
+            self._reserve.grow(1)
+
     def announce(self, tries: Iterable[Try]) -> None:
-        """Write down what is about to be asked; it is in the file when this returns.
+        """Write down what is about to be asked; it is in the file when this returns, and room for the answers is taken.
 
         Raises:
             ProcedureError: One of them was asked already.
@@ -121,8 +206,24 @@ class Journal:
                     raise ProcedureError(
                         f"Try {place} was about to be asked twice.", hint="Report this: a sitting asks each try once."
                     )
-            self._write(b"".join(b"[%d,%d]\n" % place for place in new))
+            self._reserve.grow(self._num_under_way + len(new))
+            self._write(b"".join(b"[%d,%d]\n" % place for place in new), keep_reserve=True)
             self.asked.update(new)
+            self._num_under_way += len(new)
+
+    def take_back(self, place: Try) -> None:
+        """An announced try was not asked: it is open again.
+
+        Raises:
+            ProcedureError: It was not announced, or has an answer.
+            StorageError: It cannot be written.
+        """
+        with self._lock:
+            if place not in self.asked or place in self.answers:
+                raise ProcedureError(f"Try {place} is not under way.", hint="Report this: it cannot be taken back.")
+            self._write(b'["%s",%d,%d]\n' % (_NOT_ASKED.encode(), *place))
+            self.asked.remove(place)
+            self._num_under_way -= 1
 
     def record(self, answer: Answer) -> None:
         """Keep an answer; it is in the file when this returns.
@@ -139,6 +240,7 @@ class Journal:
                 )
             self._put(_Entry(answer=answer))
             self.answers[place] = answer
+            self._num_under_way -= place in self.asked
 
     def record_round(self, round_: ProbeRound) -> None:
         """Keep a round of probes.
@@ -151,8 +253,9 @@ class Journal:
             self.rounds.append(round_)
 
     def close(self) -> None:
-        """Sync and close; a second call does nothing."""
+        """Sync and close, and give the room back; a second call does nothing."""
         with self._lock:
+            self._reserve.close()
             if self._descriptor is not None:
                 self._sync()
                 os.close(self._descriptor)
@@ -171,18 +274,20 @@ class Journal:
         box = nonce + self._cipher.encrypt(nonce, entry.model_dump_json().encode("utf-8"), None)
         self._write(b'"%s"\n' % base64.b64encode(box))
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, *, keep_reserve: bool = False) -> None:
         with storage_errors(self._path):
             if self._descriptor is None:
                 self._descriptor = open_regular(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             done = 0
-            try:
-                while done < len(data):
+            while done < len(data):
+                try:
                     done += os.write(self._descriptor, data[done:])
-            except OSError:
-                # the disk filled up: half a line must not stay
-                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - done)
-                raise
+                except OSError as error:
+                    if error.errno in _FULL and not keep_reserve and self._reserve.shrink(len(data) - done):
+                        continue
+                    # half a line must not stay
+                    os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - done)
+                    raise
         if time.monotonic() - self._synced > SYNC_EVERY_S:
             self._sync()
 
@@ -203,11 +308,17 @@ class Journal:
             try:
                 value = json.loads(line)
                 if isinstance(value, list):
-                    index, sample = value
-                    self.asked.add((int(index), int(sample)))
+                    *taken_back, index, sample = value
+                    place = int(index), int(sample)
+                    if taken_back == [_NOT_ASKED]:
+                        self.asked.remove(place)
+                    elif taken_back:
+                        raise ValueError
+                    else:
+                        self.asked.add(place)
                     continue
                 box = base64.b64decode(value, validate=True)
-            except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+            except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
                 raise IntegrityError(f"{what} is damaged.", hint=_HINT) from error
             self._keep(self._open(box, what), what)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.promises import IdentityCheck, ProbeRound
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
@@ -44,7 +45,7 @@ def ask_probes(generator: Generator, *, num_answers: int, count: int = len(PROBE
         count: How many of them, from the first.
 
     Raises:
-        EndpointError: The source is unusable.
+        EndpointError: The source is unusable, or answers none of them: a model that is not reached is not examined.
     """
     ids = {f"probe-{number}": number for number in range(count)}
     prompts = [
@@ -57,11 +58,18 @@ def ask_probes(generator: Generator, *, num_answers: int, count: int = len(PROBE
     ]
     replies: list[str | None] = [None] * count
     logprobs: list[float | None] = [None] * count
+    reason = "no reply"
     for attempt in generator.generate(prompts, _SAMPLING):
         number = ids.get(attempt.problem_id, -1)
         if number >= 0 and attempt.finish_reason != "error":
             replies[number] = attempt.text
             logprobs[number] = _mean_logprob(attempt)
+        reason = attempt.error or reason
+    if all(reply is None for reply in replies):
+        raise EndpointError(
+            f"{generator.describe().name} does not answer harmless questions ({reason}).",
+            hint="Check that it runs and can answer, then run the same command again: what was answered is kept.",
+        )
     known = any(value is not None for value in logprobs)
     return ProbeRound(num_answers=num_answers, replies=tuple(replies), logprobs=tuple(logprobs) if known else ())
 

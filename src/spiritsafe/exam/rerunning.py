@@ -25,7 +25,7 @@ from spiritsafe.core.certificates import (
     RerunItem,
     RerunReport,
 )
-from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.errors import EndpointError, ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.stats import score_interval
@@ -35,6 +35,7 @@ from spiritsafe.exam.countersigning import check_rerun, compare_items, rerun_sta
 from spiritsafe.exam.holding import enter_access, preamble_of
 from spiritsafe.exam.opening import load_opened
 from spiritsafe.exam.paper import check_task, load_paper, open_sealed
+from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.exam.verifying import load_certificate, require_verified, verify
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
@@ -73,7 +74,7 @@ def rerun(
     Raises:
         IntegrityError: The certificate does not verify, or the opened paper is not the paper's.
         ProcedureError: The sealed half without a ledger, or another task.
-        EndpointError: The Generator broke its protocol.
+        EndpointError: The Generator broke its protocol, or too many tries failed for a comparison.
     """
     if examiner is not None and ledger is None:
         raise ProcedureError(
@@ -99,6 +100,12 @@ def rerun(
         digest = original.content_digest
         enter_access(ledger, public.header, sorted(problems), info, examiner, purpose=purpose, registration=digest)
     items = _ask_again(original, problems, tries, generator, task, events or NullSink())
+    reach = Reach.of(item.status for item in items)
+    if info.kind != "local" and not reach.is_enough:
+        raise EndpointError(
+            f"{info.name} was not reached: {reach}. There is no report.",
+            hint="Mend it, then run the same command again: all is asked again.",
+        )
     agreement, difference = compare_items(items, original.registration.num_tries)
     agrees = difference.difference.low <= 0.0 <= difference.difference.high
     same_digest = info.digest == original.registration.model_digest

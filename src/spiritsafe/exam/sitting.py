@@ -38,7 +38,7 @@ from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.promises import ReferenceScores
 from spiritsafe.exam.answers import Answer, Try, outcome_of, status_of
 from spiritsafe.exam.certifying import count_openings, host_software, issue_certificate, opening_entries
-from spiritsafe.exam.deciding import reference_scores, stops_at
+from spiritsafe.exam.deciding import check_reached, reference_scores, stops_at
 from spiritsafe.exam.holding import Hall, Held, hold
 from spiritsafe.exam.journal import Journal
 from spiritsafe.exam.paper import check_task, load_paper, open_sealed, paper_entry
@@ -110,7 +110,8 @@ def sit(
         ProcedureError: Not registered, another model, another task, another reference, or the registration has ended
             already.
         IntegrityError: Paper, ledger or journal are damaged or do not fit together.
-        EndpointError: The Generator broke its protocol; answers so far are kept.
+        EndpointError: The Generator broke its protocol, or answers no more; answers so far are kept.
+        StoppedError: The Generator was stopped; answers so far are kept.
         StorageError: A file cannot be written; repeat when it can.
     """
     public = load_paper(paper)
@@ -132,6 +133,8 @@ def sit(
         if (directory / RESULT_FILE).exists():
             result = read_record(directory / RESULT_FILE, ExamResult)
         else:
+            if reference is not None:
+                check_reached(reference)
             result = _hold(
                 sitting, open_sealed(paper, public, examiner), generator, task, events or NullSink(), compared
             )
@@ -213,7 +216,13 @@ def _hold(
         is_over=is_over,
     )
     path = sitting.directory / ANSWERS_FILE
-    with Journal(path, key=sitting.examiner, secret=sealed.secret, registration=sitting.digest) as journal:
+    with Journal(
+        path,
+        key=sitting.examiner,
+        secret=sealed.secret,
+        registration=sitting.digest,
+        max_tokens=registration.sampling.max_tokens,
+    ) as journal:
         held = hold(hall, journal, generator, task, events)
         result = _result(sitting, sealed.secret, hall, journal, held, reference)
     write_record(sitting.directory / RESULT_FILE, result)

@@ -26,6 +26,7 @@ from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.certifying import accesses_of_paper, count_openings, opening_entries, same_holder
 from spiritsafe.exam.correcting import before_words, sittings_before
 from spiritsafe.exam.places import halves
+from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
 from spiritsafe.ledger import wrong_clocks
@@ -33,6 +34,7 @@ from spiritsafe.ledger import wrong_clocks
 __all__ = [
     "Finding",
     "View",
+    "judge_answered",
     "judge_committed",
     "judge_complete",
     "judge_counted",
@@ -252,6 +254,14 @@ def judge_counted(view: View) -> Finding:
     return Finding("holds", f"{len(result.outcomes)} tries: {words}; only correct ones count{left_out}")
 
 
+def judge_answered(view: View) -> Finding:
+    """How many tries brought no answer at all."""
+    reach = Reach.of(outcome.status for outcome in view.certificate.result.outcomes)
+    if not reach.is_enough:
+        return Finding("does not hold", f"{reach}: they count as wrong, so this is no score of the model")
+    return Finding("holds", f"{reach}; they count as wrong" if reach.failed else str(reach))
+
+
 def judge_ended(view: View) -> Finding:
     """Why the sitting ended."""
     return Finding("holds", view.details["ending"])
@@ -305,6 +315,10 @@ def judge_decision(view: View) -> Finding:
     correction = view.certificate.correction
     if correction is None:
         return Finding("holds", "no claim was registered, so nothing is decided")
+    reference = view.certificate.result.reference
+    reach = Reach((reference.num_failed if reference else 0) or 0, (reference.num_outcomes if reference else 0) or 0)
+    if not reach.is_enough:
+        return Finding("does not hold", f"the reference was not reached: {reach}")
     certificate = view.certificate
     before = sittings_before(
         [evidence.entry for evidence in certificate.evidence],

@@ -13,6 +13,7 @@ from typing import final
 from spiritsafe.exam.trust_judges import (
     Finding,
     View,
+    judge_answered,
     judge_committed,
     judge_complete,
     judge_counted,
@@ -116,6 +117,14 @@ RULES: tuple[Rule, ...] = (
         steps=("every problem counted", "numbers"),
         judge=judge_counted,
         cheat="Grade wrongly (see grades). No try can be left out: the counts have to add up to the paper.",
+    ),
+    Rule(
+        name="answered",
+        text="The model answered.",
+        steps=("every problem counted", "numbers"),
+        judge=judge_answered,
+        cheat="Have answers fail that the model would have given: that lowers the score, never raises it. A reference "
+        "is refused where more than a twentieth of its tries failed.",
     ),
     Rule(
         name="ending",

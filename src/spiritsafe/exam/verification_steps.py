@@ -23,6 +23,7 @@ from spiritsafe.exam.deciding import reference_scores
 from spiritsafe.exam.endings import check_budget, check_ending
 from spiritsafe.exam.paper import check_bank, check_split, unsigned
 from spiritsafe.exam.probing import check_identity
+from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.exam.registration import deviations_of, sitting_seed
 from spiritsafe.exam.revealing import check_revealed
@@ -156,11 +157,15 @@ def _reference(case: Case) -> str:
             f"no reference certificate given; its answers are those that the result quotes ({scores.model_name})"
         )
     reference = parse_record(case.reference_bytes, Certificate, "The reference certificate")
-    require(
-        reference_scores(case.certificate.paper, case.certificate.registration, reference) == scores,
-        "The result misquotes the reference's answers.",
-    )
-    return f"the answers of {scores.model_name} are quoted from certificate {scores.certificate}"
+    true = reference_scores(case.certificate.paper, case.certificate.registration, reference)
+    # Older results quote no counts of failures.
+    quoted = true and true.model_copy(update={"num_failed": None, "num_outcomes": None})
+    require(scores in (true, quoted), "The result misquotes the reference's answers.")
+    reach = Reach.of(outcome.status for outcome in reference.result.outcomes)
+    reached = f"; {reach}" if reach.failed else ""
+    if not reach.is_enough:
+        reached += ": that model was not reached, and the comparison says nothing"
+    return f"the answers of {scores.model_name} are quoted from certificate {scores.certificate}{reached}"
 
 
 def _ending(case: Case) -> str:

@@ -2,7 +2,9 @@
 
 In: prompts and a sampling. Out: Attempts, handed over as they finish. Runs inside an event loop;
 :class:`spiritsafe.rollouts.RemoteGenerator` is the synchronous face of it, :mod:`spiritsafe.rollouts.exchange` the
-single request. A sample whose tries are used up, or whom another try would not help, becomes an "error" attempt.
+single request. A sample whose tries are used up, or whom another try would not help, becomes an "error" attempt; an
+endpoint that does not answer at all ends the run. Whatever ends it, no new request is sent, and what is under way is
+waited for.
 
 Exercised by ``pytest tests/unit/rollouts/test_endpoint.py``.
 """
@@ -12,28 +14,38 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import orjson
 
+from spiritsafe.core.errors import EndpointError, SpiritsafeError, StoppedError
 from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.exchange import Exchange, RemoteConfig, Trouble
 from spiritsafe.rollouts.limits import RateLimiter, backoff_s
+from spiritsafe.rollouts.patience import MOST_TIMEOUTS, Breaker, Waiting
 from spiritsafe.rollouts.reply import ChatReply
 from spiritsafe.rollouts.usage import UsageAccount, estimate_tokens
 
 __all__ = ["ChatEndpoint", "request_seed"]
 
-
+_AGAIN = "When it answers again, run the same command again: what was answered is kept."
 _ROOM_EVERY_S = 0.005
+_LOOK_EVERY_S = 1.0
+
+_Place = Callable[[str, int], None]
+"""Called with problem id and sample index."""
 
 
 def request_seed(prompt: Prompt, sample_index: int) -> int:
     """The seed of one sample's request: derived, then cut to 31 bits, because servers refuse wider ones."""
     return derive_seed(prompt.seed, prompt.problem_id, sample_index) % 2**31
+
+
+def _stopped() -> StoppedError:
+    return StoppedError("Stopped as asked.", hint="Run the same command again to go on.")
 
 
 def _json(value: dict[str, Any]) -> bytes:
@@ -62,6 +74,37 @@ class _Job:
 
 
 @final
+class _Run:
+    """What the workers of one run share, but for the connections."""
+
+    def __init__(
+        self, emit: Callable[[Attempt], None], before: _Place | None, not_asked: _Place | None, breaker: Breaker
+    ) -> None:
+        self.emit = emit
+        self.before = before
+        self.not_asked = not_asked
+        self.breaker = breaker
+        self.num_open = 0
+        self.last_trouble = ""
+        self.error: SpiritsafeError | None = None
+        self._ended = asyncio.Event()
+
+    def end(self, error: SpiritsafeError) -> None:
+        """Nothing new is sent from now on; the first reason is the one that is raised."""
+        self.error = self.error or error
+        self._ended.set()
+
+    async def unless_ended(self, wait: Coroutine[Any, Any, object]) -> None:
+        """Wait, but not beyond the end."""
+        tasks = [asyncio.ensure_future(wait), asyncio.ensure_future(self._ended.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@final
 class ChatEndpoint:
     """An endpoint and everything that its connections share.
 
@@ -72,6 +115,7 @@ class ChatEndpoint:
         api_key: Sent as a bearer token; never part of any message.
         config: How to speak to it.
         account: Where requests and tokens are counted.
+        tell: Hears who is waited for, and why.
     """
 
     def __init__(
@@ -83,6 +127,7 @@ class ChatEndpoint:
         api_key: str | None,
         config: RemoteConfig,
         account: UsageAccount,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._model = model
         self._digest = model_digest
@@ -90,6 +135,17 @@ class ChatEndpoint:
         self._account = account
         self._exchange = Exchange(url=url, model=model, api_key=api_key, config=config)
         self._limiter = RateLimiter(config.requests_per_minute, config.tokens_per_minute)
+        self._url = url
+        self._waiting = Waiting(url, tell)
+        self._has_answered = False
+        self._runs: set[_Run] = set()
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Send no new question, now or later; what is under way is waited for. Called inside the loop while it runs."""
+        self._is_stopped = True
+        for run in self._runs:
+            run.end(_stopped())
 
     async def close(self) -> None:
         """Close all connections."""
@@ -100,33 +156,61 @@ class ChatEndpoint:
         prompts: Sequence[Prompt],
         sampling: Sampling,
         emit: Callable[[Attempt], None],
-        before: Callable[[str, int], None] | None = None,
+        before: _Place | None = None,
         has_room: Callable[[], bool] = lambda: True,
+        not_asked: _Place | None = None,
     ) -> None:
         """Draw every sample of every prompt; ``emit`` gets each attempt as it finishes.
 
-        ``before`` is called with problem id and sample index before a sample is first sent; while ``has_room`` says no,
-        nothing new is sent.
+        ``before`` is called before a sample is first sent; ``not_asked`` before the attempt is emitted of a sample that
+        was given up without a byte of an answer. While ``has_room`` says no, nothing new is sent.
 
         Raises:
-            EndpointError: The endpoint is unusable; requests under way are dropped.
+            EndpointError: The endpoint is unusable, or answers no more.
+            StoppedError: It was stopped.
         """
+        if self._is_stopped:
+            raise _stopped()
+        breaker = Breaker(self._config.concurrency, has_answered=self._has_answered)
+        run = _Run(emit, before, not_asked, breaker)
+        self._waiting.begin()
         jobs = self._jobs(prompts, sampling)
         total = sum(prompt.num_samples for prompt in prompts)
 
         async def work() -> None:
             for job in jobs:  # one iterator for all workers: each takes the next job when it is free
-                while not has_room():
+                while run.error is None and not has_room():
                     await asyncio.sleep(_ROOM_EVERY_S)
-                emit(await self._attempt(job, before))
+                if run.error is not None:
+                    return
+                run.num_open += 1
+                try:
+                    await self._draw(job, run)
+                except SpiritsafeError as error:
+                    run.end(error)
+                finally:
+                    run.num_open -= 1
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                self._waiting.look(run.num_open, self._config.timeout_s)
 
         workers = [asyncio.ensure_future(work()) for _ in range(min(self._config.concurrency, total))]
+        tasks = [*workers, asyncio.ensure_future(look())]
+        self._runs.add(run)
         try:
             await asyncio.gather(*workers)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            self._runs.remove(run)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if run.error is not None:
+            raise run.error
+        missed = run.breaker.num_missed if run.breaker.num_answered == 0 and not_asked is None else 0
+        if missed > self._has_answered:  # one that is not answered by a live endpoint may be at fault itself
+            raise self._gone(run)
 
     def _jobs(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[_Job]:
         options: dict[str, Any] = {
@@ -159,33 +243,85 @@ class ChatEndpoint:
                     prompt_bytes=prompt_bytes,
                 )
 
-    async def _attempt(self, job: _Job, before: Callable[[str, int], None] | None) -> Attempt:
+    async def _draw(self, job: _Job, run: _Run) -> None:
         """All tries of one sample."""
+        place = job.prompt.problem_id, job.sample_index
         body = b"%s%d}" % (job.body_start, request_seed(job.prompt, job.sample_index))
         booked = estimate_tokens(job.prompt_bytes) + job.asked.max_tokens
-        for try_index in range(self._config.max_tries):
-            await self._limiter.acquire(booked)
-            if before is not None and try_index == 0:
-                before(job.prompt.problem_id, job.sample_index)
-            self._account.num_requests += 1
-            self._account.num_retries += try_index > 0
-            started = time.perf_counter()
-            outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.asked)
-            seconds = time.perf_counter() - started
-            if isinstance(outcome, ChatReply):
-                used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens
-                self._limiter.refund(booked - used)
-                self._account.add(outcome.usage)
-                return self._completed(job, outcome, seconds)
-            self._limiter.refund(booked)
-            trouble = self._patience(outcome)
-            if not trouble.again or try_index + 1 == self._config.max_tries:
-                break
-            await self._wait(trouble, job, try_index)
-        if trouble.unreachable and not self._exchange.was_reached:
+        begun, num_tries, num_timeouts, trouble, seconds = False, 0, 0, None, 0.0
+        try:
+            while num_tries < self._config.max_tries and num_timeouts < MOST_TIMEOUTS and await self._turn(booked, run):
+                if run.before is not None and num_tries == 0:
+                    run.before(*place)
+                outcome, seconds = await self._send(job, body, booked, is_again=num_tries > 0)
+                num_tries += 1
+                if isinstance(outcome, ChatReply) or outcome.answered:
+                    self._has_answered = True
+                    run.breaker.answered()
+                    self._waiting.heard()
+                if isinstance(outcome, ChatReply):
+                    run.emit(self._completed(job, outcome, seconds))
+                    return
+                trouble = self._patience(outcome)
+                begun = begun or trouble.begun
+                num_timeouts += trouble.timed_out
+                is_last = not trouble.again or num_tries == self._config.max_tries
+                self._judge(job, trouble, run, is_last=is_last)
+                if is_last:
+                    break
+                await self._wait(trouble, job, run, num_tries - 1)
+        except EndpointError:
+            if not begun and run.not_asked is not None:
+                run.not_asked(*place)
+            raise
+        if trouble is None:  # everything ended before it was first sent
+            return
+        if not (trouble.answered or begun) and run.not_asked is not None:
+            run.not_asked(*place)
+        run.emit(self._failed(job, trouble, num_tries=num_tries, seconds=seconds))
+
+    async def _send(self, job: _Job, body: bytes, booked: int, *, is_again: bool) -> tuple[ChatReply | Trouble, float]:
+        """One try, counted; with the seconds that it took."""
+        self._account.num_requests += 1
+        self._account.num_retries += is_again
+        started = time.perf_counter()
+        outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.asked)
+        used = 0
+        if isinstance(outcome, ChatReply):
+            used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens
+            self._account.add(outcome.usage)
+        self._limiter.refund(booked - used)
+        return outcome, time.perf_counter() - started
+
+    def _judge(self, job: _Job, trouble: Trouble, run: _Run, *, is_last: bool) -> None:
+        """What a failed try says of the endpoint.
+
+        Raises:
+            EndpointError: It is unusable: nothing was ever reached or answered, and more patience is of no use.
+        """
+        if trouble.answered:
+            return
+        self._waiting.trouble(trouble.reason, trouble.wait_s)
+        run.last_trouble = trouble.reason
+        if trouble.unreachable and is_last and not self._exchange.was_reached:
             hint = "Check the address, and that the server runs and has loaded its model."
             raise self._exchange.fatal(trouble.reason, hint)
-        return self._failed(job, trouble, num_tries=try_index + 1, seconds=seconds)
+        if trouble.timed_out and not self._has_answered:
+            hint = "Check that the server has loaded its model; a slow one needs a longer timeout."
+            raise self._exchange.fatal(trouble.reason, hint)
+        if (is_last or trouble.timed_out) and run.breaker.missed(job.prompt.problem_id, timed_out=trouble.timed_out):
+            run.end(self._gone(run))
+
+    def _gone(self, run: _Run) -> EndpointError:
+        num = run.breaker.num_missed
+        questions = "a question" if num == 1 else f"{num} questions in a row"
+        return EndpointError(f"{self._url} does not answer: {questions} failed ({run.last_trouble}).", hint=_AGAIN)
+
+    async def _turn(self, booked: int, run: _Run) -> bool:
+        """Wait for one's turn to send; False: everything ended first."""
+        if run.error is None and not self._limiter.take(booked):
+            await run.unless_ended(self._limiter.acquire(booked))
+        return run.error is None
 
     def _patience(self, trouble: Trouble) -> Trouble:
         """The same trouble, or the end of our patience when the endpoint asks for too long a wait."""
@@ -193,7 +329,7 @@ class ChatEndpoint:
             return trouble
         return Trouble(reason=f"{trouble.reason}; it asks for a wait of {trouble.wait_s:.0f} s")
 
-    async def _wait(self, trouble: Trouble, job: _Job, try_index: int) -> None:
+    async def _wait(self, trouble: Trouble, job: _Job, run: _Run, try_index: int) -> None:
         if trouble.wait_s is not None:
             self._limiter.pause(trouble.wait_s)  # the endpoint means all of us, not only this connection
         pause = backoff_s(
@@ -202,7 +338,7 @@ class ChatEndpoint:
             most_s=self._config.backoff_most_s,
             seed_parts=(job.prompt.seed, job.prompt.problem_id, job.sample_index),
         )
-        await asyncio.sleep(max(pause, trouble.wait_s or 0.0))
+        await run.unless_ended(asyncio.sleep(max(pause, trouble.wait_s or 0.0)))
 
     def _completed(self, job: _Job, reply: ChatReply, seconds: float) -> Attempt:
         return Attempt(

@@ -3,8 +3,8 @@
 In: a request's body. Out: a checked reply, a :class:`Trouble` that says whether another try may help, or an
 :class:`EndpointError` when no further request is worth making::
 
-    429, 408, 425, 5xx, timeout, connection broke     another try may help
-    400, 413, 422, other                              no: the same request would fail again
+    429, 408, 425, 5xx, timeout, connection broke     another try may help; the question was not answered
+    400, 413, 422, other 4xx                          no: the same request would fail again
     200 that is no chat completion                    no: an answer was given, and it is unusable
     401, 402, 404, 3xx, TLS, used-up quota            the endpoint is unusable
     403                                               the same, as long as nothing succeeded
@@ -83,6 +83,9 @@ class Trouble:
         wait_s: What the endpoint asked us to wait.
         unreachable: No connection could be made.
         refused: The operator's filter refused the prompt.
+        answered: The endpoint judged this very question, or gave something for an answer; else it was not answered.
+        begun: An answer had begun to arrive when the connection broke or the time was over.
+        timed_out: The time for one request was over.
     """
 
     reason: str
@@ -90,6 +93,9 @@ class Trouble:
     wait_s: float | None = None
     unreachable: bool = False
     refused: bool = False
+    answered: bool = False
+    begun: bool = False
+    timed_out: bool = False
 
 
 @final
@@ -162,10 +168,12 @@ class Exchange:
         Raises:
             EndpointError: The endpoint is unusable.
         """
+        begun: list[int] = []  # the status, as soon as it is there
         try:
-            status, headers, data = await self.post(body)
+            status, headers, data = await self.post(body, begun.append)
         except TimeoutError:
-            return Trouble(reason=f"timeout: no complete answer within {self._config.timeout_s:g} s", again=True)
+            reason = f"timeout: no complete answer within {self._config.timeout_s:g} s"
+            return Trouble(reason=reason, again=True, begun=begun == [200], timed_out=True)
         except aiohttp.ClientConnectorDNSError as error:
             return self._unknown_host(error)
         except aiohttp.ClientSSLError as error:
@@ -177,22 +185,28 @@ class Exchange:
         except (aiohttp.ClientError, OSError) as error:
             self.was_reached = True
             what = printable(str(error), secret=self._api_key) or type(error).__name__
-            return Trouble(reason=f"the connection broke: {what}", again=True)
+            return Trouble(reason=f"the connection broke: {what}", again=True, begun=begun == [200])
         self.was_reached = True
         self._has_succeeded = self._has_succeeded or status == 200
         if status != 200:
             return self._judge_status(status, headers, data or b"")
         if data is None:
-            return Trouble(reason=f"garbage reply: longer than {self._config.max_reply_bytes} bytes")
+            return Trouble(reason=f"garbage reply: longer than {self._config.max_reply_bytes} bytes", answered=True)
         try:
             return read(data)
         except EndpointError as error:
             content_type = printable(headers.get("Content-Type", "none"), secret=self._api_key)
             is_json = content_type.startswith("application/json")
-            return Trouble(reason=error.message if is_json else f"{error.message} (content type {content_type})")
+            reason = error.message if is_json else f"{error.message} (content type {content_type})"
+            return Trouble(reason=reason, answered=True)
 
-    async def post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes | None]:
-        """Status, headers and body of one exchange, unjudged; body None when it is beyond the byte limit."""
+    async def post(
+        self, body: bytes, on_status: Callable[[int], None] = lambda _: None
+    ) -> tuple[int, Mapping[str, str], bytes | None]:
+        """Status, headers and body of one exchange, unjudged; body None when it is beyond the byte limit.
+
+        ``on_status`` hears the status before the body is read.
+        """
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._config.concurrency),
@@ -205,6 +219,7 @@ class Exchange:
             )
         # Redirects are not followed: they would take prompts and key to an address that nobody chose.
         async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+            on_status(response.status)
             limit = self._config.max_reply_bytes
             if response.content_length is not None and response.content_length <= limit:
                 return response.status, response.headers, await response.read()
@@ -228,7 +243,7 @@ class Exchange:
         complaint = parse_complaint(data, secret=self._api_key)
         reason = f"HTTP {status}{': ' if complaint.text else ''}{complaint.text}"
         if complaint.is_refusal:
-            return Trouble(reason=reason, refused=True)
+            return Trouble(reason=reason, refused=True, answered=True)
         if 300 <= status < 400:
             target = printable(headers.get("Location", ""), secret=self._api_key) or "nowhere"
             raise self.fatal(f"it redirects (HTTP {status}) to {target}", "Give that address as the base URL.")
@@ -239,4 +254,5 @@ class Exchange:
         if status == 404:
             raise self.fatal(reason, f"Check the base URL, and that the endpoint serves the model {self._model!r}.")
         again = status in _RETRIED
-        return Trouble(reason=reason, again=again, wait_s=retry_after_s(headers.get("Retry-After")) if again else None)
+        wait_s = retry_after_s(headers.get("Retry-After")) if again else None
+        return Trouble(reason=reason, again=again, wait_s=wait_s, answered=not again and status != 403 and status < 500)

@@ -67,6 +67,13 @@ class RateLimiter:
         """Let nobody start for some seconds."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
+    def take(self, num_tokens: int) -> bool:
+        """Book at once where nobody has to wait; else do nothing."""
+        if self._queue.locked() or self.wait_s() > 0:
+            return False
+        self.book(num_tokens)
+        return True
+
     async def acquire(self, num_tokens: int) -> None:
         """Wait for one's turn, first come, first served; a pause that begins meanwhile is waited out too."""
         async with self._queue:

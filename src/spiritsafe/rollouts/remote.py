@@ -126,6 +126,7 @@ class RemoteGenerator:
         config: Concurrency, limits, patience.
         registered: A digest that this model is known by. Older versions took it of the address as it was spelled; one
             of this very spelling stays valid.
+        tell: Hears, from the network's thread, who is waited for and why.
 
     Raises:
         RecipeError: The URL is malformed, or the variable is not set.
@@ -139,6 +140,7 @@ class RemoteGenerator:
         api_key_env: str | None = None,
         config: RemoteConfig | None = None,
         registered: str | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._config = config or RemoteConfig()
         root = api_root(base_url)
@@ -158,10 +160,12 @@ class RemoteGenerator:
             api_key=read_api_key(api_key_env),
             config=self._config,
             account=self._account,
+            tell=tell,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._is_stopped = False
 
     def describe(self) -> GeneratorInfo:
         """Kind "remote"; the digest is of address and model name, for nobody outside can know which weights answer."""
@@ -175,7 +179,9 @@ class RemoteGenerator:
         """Draw every sample; attempts come as they finish, failed ones with the reason.
 
         Raises:
-            EndpointError: The endpoint is unusable: wrong key, unknown model or host, a redirect.
+            EndpointError: The endpoint is unusable: wrong key, unknown model or host, a redirect; or it answers
+                nothing. Attempts that were under way come first.
+            StoppedError: :meth:`stop` was called. Attempts that were under way come first.
             CompatibilityError: Logprobs at a temperature at which endpoints do not give them; or a prompt with a
                 ``prefix``, and the configuration does not say that this server continues one.
             ProcedureError: It is closed.
@@ -183,9 +189,15 @@ class RemoteGenerator:
         return self.generate_announced(prompts, sampling, None)
 
     def generate_announced(
-        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None] | None
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        before: Callable[[str, int], None] | None,
+        not_asked: Callable[[str, int], None] | None = None,
     ) -> Iterator[Attempt]:
         """As :meth:`generate`; ``before`` is called, from the network's thread, before a sample is first sent.
+
+        ``not_asked`` is called there of a sample that was given up without a byte of an answer.
 
         Then no more is asked than the caller comes after with: what a kill would lose is at most what is under way and
         as much again.
@@ -206,7 +218,7 @@ class RemoteGenerator:
         def has_room() -> bool:
             return mailbox.num_put - mailbox.num_taken < most
 
-        future = self._submit(self._endpoint.run(prompts, sampling, mailbox.put, before, has_room))
+        future = self._submit(self._endpoint.run(prompts, sampling, mailbox.put, before, has_room, not_asked))
         future.add_done_callback(lambda _: mailbox.end())
         try:
             while (batch := mailbox.get()) is not None:
@@ -216,6 +228,12 @@ class RemoteGenerator:
             future.result()
         finally:
             future.cancel()
+
+    def stop(self) -> None:
+        """Send no new question, now or later; what is under way is waited for. May be called from a signal handler."""
+        self._is_stopped = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._endpoint.stop)
 
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
@@ -261,4 +279,6 @@ class RemoteGenerator:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="spiritsafe-remote", daemon=True)
             self._thread.start()
+        if self._is_stopped:
+            self._loop.call_soon_threadsafe(self._endpoint.stop)
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -123,16 +123,25 @@ class ToyModel:
 
 @dataclass
 class Remote(ToyModel):
-    """An endpoint: says when it sends, answers probes with its voice, may die in the middle of a question."""
+    """An endpoint: says when it sends, answers probes with its voice, may die in the middle of a question.
+
+    ``refuses``: whether a question is turned away before anything is answered. ``silent``: probes are not answered.
+    """
 
     kind: str = "remote"
     voice: str = "one"
     dies_at: int | None = None
+    refuses: Callable[[Prompt, int], bool] = lambda prompt, index: False
+    silent: bool = False
     sent: list[tuple[str, int]] = field(default_factory=list)
     probed: list[int] = field(default_factory=list)
 
     def generate_announced(
-        self, prompts: Sequence[Prompt], sampling: Sampling, before: Callable[[str, int], None]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        before: Callable[[str, int], None],
+        not_asked: Callable[[str, int], None],
     ) -> Iterator[Attempt]:
         for prompt in prompts:
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
@@ -141,13 +150,26 @@ class Remote(ToyModel):
                 if self.dies_at is not None and len(self.sent) > self.dies_at:
                     raise EndpointError("The line went dead.", hint="Wait.")
                 one = prompt.model_copy(update={"first_sample": index, "num_samples": 1})
+                if self.refuses(prompt, index):
+                    not_asked(prompt.problem_id, index)
+                    yield self._failure(prompt, index, sampling)
+                    continue
                 yield from super().generate([one], sampling)
+
+    def _failure(self, prompt: Prompt, index: int, sampling: Sampling) -> Attempt:
+        return Attempt(
+            problem_id=prompt.problem_id, sample_index=index, model="m", sampling=sampling, seed=0, text="",
+            finish_reason="error", error="HTTP 500: out of memory",
+        )  # fmt: skip
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
         if not prompts[0].problem_id.startswith("probe-"):
             raise AssertionError("a sealed question that was not announced")
         self.probed.append(len(self.sent))
         for prompt in prompts:
+            if self.silent:
+                yield self._failure(prompt, 0, sampling)
+                continue
             yield Attempt(
                 problem_id=prompt.problem_id, sample_index=0, model="m", sampling=sampling, seed=0,
                 text=f"{self.voice}: {prompt.messages[0].content}", finish_reason="stop",

@@ -107,7 +107,7 @@ def test_a_generator_that_breaks_its_protocol(stage, problems, way, message):
 class Announcing(ToyModel):
     """Says when it sends; the sitting listens."""
 
-    def generate_announced(self, prompts, sampling, before):
+    def generate_announced(self, prompts, sampling, before, not_asked):
         for prompt in prompts:
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
                 before(prompt.problem_id, index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from exam_parts import ToyModel, make_stage
@@ -11,6 +12,7 @@ from scipy import stats
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.promises import BettingRule, Claim
 from spiritsafe.core.stoprules import StopRule
+from spiritsafe.exam import VERIFY_STEPS
 from spiritsafe.exam.deciding import decide, reference_scores, stops_at
 from spiritsafe.exam.places import asking_order, halves
 
@@ -207,3 +209,58 @@ def test_a_reference_of_another_length_is_refused(stage, base):
         decided(stage, registration, dict.fromkeys(range(80), 1), reference=cut)
     with pytest.raises(IntegrityError, match="missing"):
         decided(stage, registration, dict.fromkeys(range(80), 1))
+
+
+def failing(name, every):
+    count = iter(range(1000))
+    return ToyModel(name=name, reply=lambda prompt, index: ("", "error") if next(count) % every == 0 else None)
+
+
+def test_a_reference_that_was_not_reached_is_none(stage):
+    """A dead server gives a base of 0 %, which anybody beats."""
+    dead = stage.certificate(failing("dead base", 10), name="dead")
+    registration = stage.register(ToyModel(), claim=Claim(kind="better than", reference=dead.content_digest))
+    with pytest.raises(ProcedureError, match="dead base was not reached: 8 of 80 tries failed, more than 5%") as caught:
+        stage.sit(ToyModel(), registration, name="against", reference=dead)
+    assert "withdraw" in caught.value.hint
+    assert not any(
+        entry.body.get("registration") == registration.content_digest for entry in stage.ledger.find("access")
+    )
+
+
+def test_a_references_failures_are_quoted_stated_and_checked(stage):
+    base = stage.certificate(failing("shaky base", 40), name="shaky")
+    registration = stage.register(ToyModel(), claim=Claim(kind="better than", reference=base.content_digest))
+    certificate = stage.sit(ToyModel(), registration, name="shaken", reference=base)
+    scores = certificate.result.reference
+    assert (scores.num_failed, scores.num_outcomes) == (2, 80)
+    words = "Of the reference shaky base, 2 of 80 tries failed; they count as wrong there."
+    assert words in certificate.statements
+    path = stage.root / "shaky" / "certificate.json"
+    step = next(step for step in stage.verify("shaken", reference=path) if step.name == "reference")
+    assert step.ok
+    assert step.detail.endswith("; 2 of 80 tries failed")
+
+
+def test_an_older_result_that_quotes_no_failures_verifies_as_before(stage, base, tmp_path):
+    """And who gives the reference's certificate hears of them."""
+    dead = stage.certificate(failing("old dead base", 2), name="old-dead")
+    claim = Claim(kind="better than", reference=dead.content_digest)
+    case = SimpleNamespace(
+        certificate=SimpleNamespace(
+            registration=stage.register(ToyModel(name="old"), claim=claim),
+            paper=stage.paper.header,
+            result=SimpleNamespace(reference=None),
+        ),
+        reference_bytes=dead.canonical(),
+    )
+    full = reference_scores(stage.paper.header, case.certificate.registration, dead)
+    old = full.model_copy(update={"num_failed": None, "num_outcomes": None})
+    assert "num_failed" not in old.to_json()
+    step = next(step for step in VERIFY_STEPS if step.name == "reference")
+    for quoted in (full, old):
+        case.certificate.result.reference = quoted
+        assert "40 of 80 tries failed, more than 5%: that model was not reached" in step.check(case)
+    case.certificate.result.reference = full.model_copy(update={"num_failed": 0})
+    with pytest.raises(IntegrityError, match="misquotes"):
+        step.check(case)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -7,7 +9,7 @@ from itertools import pairwise
 import pytest
 from exam_parts import SAMPLING, Remote, ToyModel, ToyTask, make_stage
 
-from spiritsafe.core.errors import EndpointError, ProcedureError
+from spiritsafe.core.errors import EndpointError, ProcedureError, StoppedError, StorageError
 from spiritsafe.core.outcomes import instant
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.stoprules import StopRule
@@ -342,3 +344,123 @@ def test_a_sitting_that_began_under_an_older_version_with_a_time_that_is_none_go
     certificate = stage.sit(model, registration)
     assert certificate.result.started == IMPOSSIBLE[0]
     stage.check()
+
+
+def test_who_answers_no_probe_is_not_asked_a_question(stage):
+    """Reached, and answering 500 to everything: no access entry, no score."""
+    for number, num_probes in enumerate((0, 3)):
+        dead = Remote(name=f"dead-{number}")
+        dead.silent = True
+        registration = stage.register(dead, num_probes=num_probes)
+        with pytest.raises(EndpointError, match="out of memory") as caught:
+            stage.sit(dead, registration, name=f"dead-{number}")
+        assert "same command" in caught.value.hint
+        assert (dead.sent, stage.ledger.find("access"), stage.ledger.find("result")) == ([], [], [])
+        alive = Remote(name=f"dead-{number}", skill=1.0)
+        assert stage.sit(alive, registration, name=f"dead-{number}").result.sealed.accuracy.value == 1.0
+        stage = make_stage(stage.root / "second")
+
+
+def test_a_question_that_was_refused_is_asked_again(stage):
+    """Each of the first twelve is turned away once: a perfect model stays at 100 %."""
+    model = Remote(skill=1.0)
+    model.refuses = lambda prompt, index: len(model.sent) <= 12
+    certificate = stage.certificate(model, num_tries=2)
+    assert len(model.sent) == 40 + 12
+    assert {outcome.status for outcome in certificate.result.outcomes} == {"correct"}
+    assert any("0 of 40 tries failed" in text for text in certificate.statements)
+    assert len(stage.ledger.find("access")) == 1  # it was one part, and one process
+    stage.check()
+
+
+def test_an_endpoint_that_goes_away_leaves_open_what_it_refused(stage):
+    registration = stage.register(Remote(), num_tries=2)
+    going = Remote(skill=1.0)
+
+    def gone(prompt, index):
+        going.silent = len(going.sent) > 17
+        return going.silent
+
+    going.refuses = gone
+    with pytest.raises(EndpointError, match="out of memory") as caught:
+        stage.sit(going, registration)
+    assert "17 answers are kept, and none was lost" in caught.value.message
+    back = Remote(skill=1.0)
+    certificate = stage.sit(back, registration)
+    assert len(back.sent) == 40 - 17
+    assert {outcome.status for outcome in certificate.result.outcomes} == {"correct"}
+    assert certificate.result.openings == 2
+    stage.check()
+
+
+def test_one_question_that_no_endpoint_can_answer_does_not_hold_the_sitting_up(stage):
+    poison = stage.paper.problems[3].problem.id
+    model = Remote(skill=1.0)
+    model.refuses = lambda prompt, index: prompt.problem_id == poison
+    certificate = stage.certificate(model)
+    failed = [outcome for outcome in certificate.result.outcomes if outcome.status == "error"]
+    assert [outcome.index for outcome in failed] == [stage.paper.problems[3].index]
+    assert not failed[0].lost
+    assert [problem_id for problem_id, _ in model.sent].count(poison) == 2  # and no more
+    assert any("1 of 20 tries failed" in text for text in certificate.statements)
+    stage.check()
+
+
+def test_who_answers_probes_and_none_of_the_questions_is_not_graded(stage):
+    registration = stage.register(Remote())
+    model = Remote()
+    model.refuses = lambda prompt, index: True
+    with pytest.raises(EndpointError, match="harmless questions, and not the paper's"):
+        stage.sit(model, registration)
+    assert stage.ledger.find("result") == []
+    assert {outcome.status for outcome in stage.sit(Remote(skill=1.0), registration).result.outcomes} == {"correct"}
+
+
+class Stopping(Remote):
+    """Is stopped before its fifth question, or interrupted in the middle of it."""
+
+    error: BaseException = StoppedError("Stopped as asked.", hint="Run the same command again to go on.")
+
+    def generate_announced(self, prompts, sampling, before, not_asked):
+        def last(problem_id, index):
+            in_the_middle = isinstance(self.error, KeyboardInterrupt)
+            if len(self.sent) == 4 and not in_the_middle:
+                raise self.error
+            before(problem_id, index)
+            if len(self.sent) == 4:
+                raise self.error
+
+        yield from super().generate_announced(prompts, sampling, last, not_asked)
+
+
+def test_a_stop_says_what_is_kept_and_what_was_lost(stage):
+    registration = stage.register(Remote())
+    with pytest.raises(StoppedError, match="4 answers are kept, and none was lost"):
+        stage.sit(Stopping(skill=1.0), registration)
+    second = Stopping(skill=1.0)
+    second.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt, match="1 were under way: they are lost, and count as wrong"):
+        stage.sit(second, registration)
+    counts = stage.sit(Remote(skill=1.0), registration).result
+    assert sorted(outcome.status for outcome in counts.outcomes) == ["correct"] * 19 + ["error"]
+    assert sum(outcome.lost for outcome in counts.outcomes) == 1
+
+
+def test_room_for_the_answers_is_taken_before_the_paper_is_opened(stage, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    registration = stage.register(Remote())
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    model = Remote(skill=1.0)
+    with pytest.raises(StorageError, match="No space left"):
+        stage.sit(model, registration)
+    assert (model.sent, stage.ledger.find("access")) == ([], [])
+    monkeypatch.undo()
+    assert stage.sit(model, registration).result.sealed.accuracy.value == 1.0
+    assert sorted(path.name for path in (stage.root / "sitting").iterdir()) == [
+        "answers.jsonl",
+        "certificate.json",
+        "result.json",
+        "sitting.lock",
+    ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hmac
 import json
 import os
@@ -172,3 +173,117 @@ def test_the_file_is_private(stage, answers, tmp_path):
     with journal(stage, tmp_path) as book:
         book.record(answers[0])
     assert (tmp_path / "answers.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_what_was_not_asked_after_all_is_open_again(stage, answers, tmp_path):
+    book = journal(stage, tmp_path)
+    book.announce([(3, 0), (3, 1)])
+    book.take_back((3, 0))
+    assert book.lost == {(3, 1)}
+    assert (tmp_path / "answers.jsonl").read_bytes() == b'[3,0]\n[3,1]\n["not asked",3,0]\n'
+    for place in ((3, 0), (9, 9)):
+        with pytest.raises(ProcedureError, match="not under way"):
+            book.take_back(place)
+    book.close()
+    again = journal(stage, tmp_path)
+    assert again.lost == {(3, 1)}
+    again.announce([(3, 0)])
+    again.record(answers[0])
+    answered = places(answers)[0]
+    again.announce(places(answers)[1:3])
+    again.record(answers[1])
+    with pytest.raises(ProcedureError, match="not under way"):
+        again.take_back(places(answers)[1])
+    again.close()
+    third = journal(stage, tmp_path)
+    assert third.asked == {(3, 0), (3, 1), *places(answers)[1:3]}
+    assert answered in third.answers
+
+
+@pytest.mark.parametrize(
+    "line", ['["not asked",3,0]', '["asked",3,1]', '["not asked",3]', "[1,2,3]", '["not asked",3,1,2]']
+)
+def test_what_was_never_announced_cannot_be_taken_back(stage, tmp_path, line):
+    (tmp_path / "answers.jsonl").write_text(f"[3,1]\n{line}\n")
+    with pytest.raises(IntegrityError, match="line 2, is damaged"):
+        journal(stage, tmp_path)
+
+
+class Disk:
+    """So many bytes are left for what is written with ``os.write``; a reserve that is cut gives its bytes back."""
+
+    def __init__(self, monkeypatch, left):
+        self.left = left
+        truncate, write = os.ftruncate, os.write
+
+        def allocate(descriptor, offset, size):
+            self._take(size)
+            truncate(descriptor, offset + size)
+
+        def shrink(descriptor, size):
+            self.left += os.fstat(descriptor).st_size - size
+            truncate(descriptor, size)
+
+        def put(descriptor, data):
+            self._take(len(data))
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "posix_fallocate", allocate, raising=False)
+        monkeypatch.setattr(os, "ftruncate", shrink)
+        monkeypatch.setattr(os, "write", put)
+
+    def _take(self, size):
+        if size > self.left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.left -= size
+
+
+def test_on_a_full_disk_every_answer_that_is_under_way_finds_room(stage, answers, tmp_path, monkeypatch):
+    disk = Disk(monkeypatch, left=200_000)
+    book = journal(stage, tmp_path)
+    book.make_room()
+    asked = places(answers)
+    book.announce(asked[:10])
+    disk.left = 0  # somebody else took the rest
+    for answer in answers[:4]:
+        book.record(answer)
+    with pytest.raises(StorageError) as caught:  # but nothing new is asked
+        book.announce(asked[10:11])
+    assert "lost" not in caught.value.diagnostics()
+    for answer in answers[4:9]:
+        book.record(answer)
+    book.take_back(asked[9])
+    book.record_round(ProbeRound(num_answers=9, replies=("grey",)))
+    assert book.lost == set()
+    book.close()
+    monkeypatch.undo()
+    assert list(journal(stage, tmp_path).answers.values()) == answers[:9]
+    assert not (tmp_path / "answers.reserve").exists()
+
+
+def test_where_the_file_system_cannot_reserve_it_is_written(stage, answers, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    book = journal(stage, tmp_path, max_tokens=16)
+    book.make_room()
+    assert (tmp_path / "answers.reserve").stat().st_size == 16 * (2048 + 8 * 16)
+    book.announce(places(answers)[:20])
+    assert (tmp_path / "answers.reserve").stat().st_size == 32 * (2048 + 8 * 16)
+    book.close()
+    assert not (tmp_path / "answers.reserve").exists()
+
+
+def test_a_reserve_that_a_kill_left_behind_is_used_again_and_follows_no_link(stage, answers, tmp_path):
+    left = tmp_path / "answers.reserve"
+    left.write_bytes(b"\0" * 5)
+    book = journal(stage, tmp_path)
+    book.make_room()
+    assert left.stat().st_size > 5
+    book.close()
+    (tmp_path / "precious").write_text("mine")
+    left.symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageError):
+        journal(stage, tmp_path).make_room()
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from exam_parts import ToyModel
 
+from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.promises import ProbeRound
 from spiritsafe.core.records import Attempt
 from spiritsafe.exam.probing import PROBE_SET, PROBES, ask_probes, check_identity, probe_places
@@ -39,6 +40,8 @@ def round_of(voice="one", at=0, **changes) -> ProbeRound:
     model.voice = voice
     for name, value in changes.items():
         setattr(model, name, value)
+    if changes.get("broken"):  # as rounds of older sittings may be
+        return ProbeRound(num_answers=at, replies=(None,) * len(PROBES))
     return ask_probes(model, num_answers=at)
 
 
@@ -106,3 +109,10 @@ def test_places_are_spread_evenly():
     counts = Counter(probe_places(f"{n:064x}", "sha256:x", num_rounds=3, num_units=11)[0] for n in range(1000))
     assert set(counts) == set(range(1, 11))
     assert all(abs(count - 100) < 5 * math.sqrt(100 * 0.9) for count in counts.values())
+
+
+def test_who_answers_none_is_not_reached():
+    model = Talker()
+    model.broken = True
+    with pytest.raises(EndpointError, match=r"does not answer harmless questions \(broken\)"):
+        ask_probes(model, num_answers=0)

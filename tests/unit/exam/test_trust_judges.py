@@ -312,9 +312,16 @@ def test_one_model_by_probes(tmp_path: Path) -> None:
     assert same.of("one model").state == "holds"
     swapped = Scene(tmp_path / "swapped", Probed("one", "two"), count=8, num_probes=2)
     assert swapped.of("one model").state == "does not hold"
-    silent = ToyModel(kind="remote", reply=lambda p, _: ("", "error") if p.problem_id.startswith("probe-") else None)
-    told = Scene(tmp_path / "silent", silent, count=8, num_probes=2)
-    assert told.of("one model").state == "cannot be told"
+    probes = iter(range(16))  # of the first round only the first four are answered, of the second only the others
+
+    def reply(prompt: Any, _: int) -> Any:
+        if not prompt.problem_id.startswith("probe-"):
+            return None
+        number = next(probes)
+        return ("grey", "stop") if (number % 8 < 4) == (number < 8) else ("", "error")
+
+    silent = Scene(tmp_path / "silent", ToyModel(kind="remote", reply=reply), count=8, num_probes=2)
+    assert silent.of("one model").state == "cannot be told"
     assert Scene(tmp_path / "none", ToyModel(kind="remote"), count=8).of("one model").state == "cannot be told"
 
 
@@ -493,3 +500,16 @@ def test_a_claim_after_other_sittings_and_one_at_a_weak_level(tmp_path: Path) ->
     told = judge_decision(replace(view, certificate=weak))
     assert told.state == "cannot be told"
     assert told.text.endswith("That level is a weak one: claims are registered at 0.05 or less.")
+
+
+def test_a_model_that_often_failed_to_answer_did_not_answer(tmp_path: Path) -> None:
+    def failing(every: int) -> ToyModel:
+        count = iter(range(1000))
+        return ToyModel(name="weak", reply=lambda p, i: ("", "error") if next(count) % every == 0 else None)
+
+    rare = Scene(tmp_path / "rare", failing(20)).of("answered")
+    assert (rare.state, rare.finding) == ("holds", "2 of 40 tries failed; they count as wrong")
+    often = Scene(tmp_path / "often", failing(13)).of("answered")
+    assert often.state == "does not hold"
+    assert often.finding == "4 of 40 tries failed, more than 5%: they count as wrong, so this is no score of the model"
+    assert Scene(tmp_path / "never").of("answered").finding == "0 of 40 tries failed"

@@ -23,6 +23,8 @@ MESSAGES = (Message(role="system", content="Be brief."), Message(role="user", co
 def run(
     url: str, prompts: list[Prompt], sampling: Sampling | None = None, **config: Any
 ) -> tuple[list[Attempt], UsageReport]:
+    """All attempts, once the run has come to its end; what it raises is raised after that."""
+
     async def scenario() -> tuple[list[Attempt], UsageReport]:
         account = UsageAccount()
         settings = RemoteConfig(**{"timeout_s": 5.0, "backoff_base_s": 0.01, "max_tries": 3, **config})
@@ -101,10 +103,12 @@ def test_errors_that_pass_are_retried_with_the_same_seed(fake_endpoint: Start) -
 
 
 def test_errors_that_stay_become_error_attempts(fake_endpoint: Start) -> None:
-    attempts, report = run(fake_endpoint(lambda _: BUSY).url, [prompt(num_samples=2)])
-    assert [(a.finish_reason, a.text, a.num_tokens) for a in attempts] == [("error", "", 0)] * 2
-    assert {a.error for a in attempts} == {"HTTP 503: busy (after 3 tries)"}
-    assert (report.num_requests, report.num_retries, report.num_failures) == (6, 4, 2)
+    replies = iter(["4"])
+    endpoint = fake_endpoint(lambda _: next(replies, BUSY))
+    attempts, report = run(endpoint.url, [prompt("fine"), prompt(num_samples=2)], concurrency=1)
+    assert [(a.finish_reason, a.text, a.num_tokens) for a in attempts[1:]] == [("error", "", 0)] * 2
+    assert {a.error for a in attempts[1:]} == {"HTTP 503: busy (after 3 tries)"}
+    assert (report.num_requests, report.num_retries, report.num_failures) == (7, 4, 2)
 
 
 def test_garbage_is_an_error_attempt_at_once(fake_endpoint: Start) -> None:
@@ -141,10 +145,11 @@ def test_retry_after_pauses_every_connection(fake_endpoint: Start) -> None:
 
 
 def test_too_long_a_wait_is_an_error(fake_endpoint: Start) -> None:
-    endpoint = fake_endpoint(lambda _: HttpReply(status=429, body=b"", headers={"Retry-After": "86400"}))
-    (attempt,), _ = run(endpoint.url, [prompt()])
-    assert attempt.error == "HTTP 429; it asks for a wait of 86400 s"
-    assert len(endpoint.requests) == 1
+    replies = iter(["4", HttpReply(status=429, body=b"", headers={"Retry-After": "86400"})])
+    endpoint = fake_endpoint(lambda _: next(replies))
+    attempts, _ = run(endpoint.url, [prompt("fine"), prompt()], concurrency=1)
+    assert attempts[1].error == "HTTP 429; it asks for a wait of 86400 s"
+    assert len(endpoint.requests) == 2
 
 
 def test_an_operators_refusal_is_a_refusal_and_no_failure(fake_endpoint: Start) -> None:
@@ -254,3 +259,136 @@ def test_a_turn_that_is_begun_is_sent_as_vllm_and_sglang_take_it(fake_endpoint: 
     (attempt,), report = run(liar.url, [prompt(max_tokens=9)], Sampling(max_tokens=50))
     assert attempt.num_tokens == 9
     assert report.usage_suspect == 1
+
+
+def draw(url: str, prompts: list[Prompt], **config: Any) -> tuple[dict[str, str], list[str], list[str], str]:
+    """An announced run: what came of each problem, what was announced and taken back, and what it raised."""
+
+    async def scenario() -> tuple[dict[str, str], list[str], list[str], str]:
+        settings = RemoteConfig(**{"timeout_s": 5.0, "backoff_base_s": 0.0, "max_tries": 2, **config})
+        endpoint = ChatEndpoint(
+            url=f"{url}/chat/completions",
+            model="m",
+            model_digest="d",
+            api_key=None,
+            config=settings,
+            account=UsageAccount(),
+        )
+        attempts: list[Attempt] = []
+        told: list[str] = []
+        back: list[str] = []
+        raised = ""
+        try:
+            await endpoint.run(
+                prompts,
+                Sampling(),
+                attempts.append,
+                lambda name, _: told.append(name),
+                not_asked=lambda name, _: back.append(name),
+            )
+        except EndpointError as error:
+            raised = error.message
+        await endpoint.close()
+        return {a.problem_id: a.error or a.text for a in attempts}, told, back, raised
+
+    return asyncio.run(scenario())
+
+
+def of(body: dict[str, Any]) -> str:
+    """Which problem a request is about."""
+    return str(body["messages"][-1]["content"])
+
+
+def question(name: str) -> Prompt:
+    return Prompt(problem_id=name, messages=(Message(role="user", content=name),))
+
+
+def test_who_never_answers_anything_is_an_error_and_no_attempt(fake_endpoint: Start) -> None:
+    with pytest.raises(EndpointError, match="does not answer: a question failed"):
+        run(fake_endpoint(lambda _: BUSY).url, [prompt(num_samples=2)])
+    with pytest.raises(EndpointError, match=r"does not answer: \d+ questions in a row"):
+        run(fake_endpoint(lambda _: BUSY).url, [prompt(f"p{k}") for k in range(40)])
+
+
+def test_an_endpoint_that_dies_on_the_way_ends_the_run_soon(fake_endpoint: Start) -> None:
+    """As much as is in the pool stays; the other 190 problems are no errors."""
+    replies = iter(["4"] * 10)
+    endpoint = fake_endpoint(lambda _: next(replies, BUSY))
+    with pytest.raises(EndpointError, match="does not answer: 8 questions in a row failed"):
+        run(endpoint.url, [prompt(f"p{k}") for k in range(200)], concurrency=2, max_tries=2)
+    assert len(endpoint.requests) <= 10 + 2 * (8 + 2)
+
+
+def test_one_problem_that_makes_the_server_fail_ends_nothing(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda body: BUSY if of(body) == "poison" else "4")
+    prompts = [question("poison").model_copy(update={"num_samples": 20}), *(question(f"p{k}") for k in range(20))]
+    attempts, _ = run(endpoint.url, prompts, concurrency=3)
+    assert {a.problem_id for a in attempts if a.finish_reason == "error"} == {"poison"}
+    assert len(attempts) == 40
+
+
+def test_what_is_under_way_is_waited_for_when_the_endpoint_becomes_unusable(fake_endpoint: Start) -> None:
+    """Nine are under way when the tenth is told that the credit is used up."""
+
+    def answer(body: dict[str, Any]) -> HttpReply:
+        if of(body) == "p9":
+            return HttpReply(status=402, body=error_body("credit used up"))
+        return HttpReply(body=chat_body("4"), delay_s=0.2)
+
+    endpoint = fake_endpoint(answer)
+    found, told, back, raised = draw(endpoint.url, [question(f"p{k}") for k in range(50)], concurrency=10)
+    assert "credit used up" in raised
+    assert found == {f"p{k}": "4" for k in range(9)}
+    assert sorted(told) == [f"p{k}" for k in range(10)]
+    assert back == ["p9"]
+
+
+REFUSALS = [HttpReply(status=status, body=error_body("no")) for status in (401, 402, 403, 404, 307, 429, 500, 503)]
+
+
+@pytest.mark.parametrize("reply", [*REFUSALS, HttpReply(reset=True)], ids=lambda reply: str(reply.status))
+def test_a_question_that_was_refused_was_not_asked(fake_endpoint: Start, reply: HttpReply) -> None:
+    endpoint = fake_endpoint(lambda body: reply if of(body) == "no" else "4")
+    _, told, back, _ = draw(endpoint.url, [question("yes"), question("no")], concurrency=1)
+    assert told == ["yes", "no"]
+    assert back == ["no"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HttpReply(status=400, body=error_body("too long")),
+        HttpReply(status=422, body=error_body("what?")),
+        HttpReply(body=b"garbage"),
+        HttpReply(body=chat_body("4")[:40], promised_bytes=len(chat_body("4"))),
+    ],
+    ids=["400", "422", "garbage", "broken off"],
+)
+def test_a_question_that_was_judged_or_half_answered_was_asked(fake_endpoint: Start, reply: HttpReply) -> None:
+    endpoint = fake_endpoint(lambda body: reply if of(body) == "no" else "4")
+    found, told, back, raised = draw(endpoint.url, [question("yes"), question("no")], concurrency=1)
+    assert (told, back, raised) == (["yes", "no"], [], "")
+    assert found["no"] != "4"
+
+
+def test_once_half_an_answer_came_a_later_refusal_takes_nothing_back(fake_endpoint: Start) -> None:
+    half = HttpReply(body=chat_body("4")[:40], promised_bytes=len(chat_body("4")))
+    replies = iter(["4", half, BUSY])
+    found, _, back, _ = draw(fake_endpoint(lambda _: next(replies)).url, [question("a"), question("b")], concurrency=1)
+    assert back == []
+    assert "503" in found["b"]
+
+
+def test_a_server_that_hangs_is_asked_once_and_no_more(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: HttpReply(body=chat_body("4"), delay_s=30.0))
+    with pytest.raises(EndpointError, match="timeout: no complete answer within") as caught:
+        run(endpoint.url, [prompt(f"p{k}") for k in range(4)], timeout_s=0.2, max_tries=6)
+    assert "timeout" in caught.value.hint
+    assert len(endpoint.requests) <= 4
+
+
+def test_one_problem_that_hangs_is_sent_twice(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda body: HttpReply(delay_s=30.0) if of(body) == "slow" else "4")
+    attempts, _ = run(endpoint.url, [question("a"), question("slow")], timeout_s=0.3, max_tries=6, concurrency=1)
+    assert [a.finish_reason for a in attempts] == ["stop", "error"]
+    assert len(endpoint.requests) == 3

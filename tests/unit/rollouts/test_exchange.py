@@ -174,3 +174,19 @@ def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_http_where_tls_was_asked_for(fake_endpoint: Start) -> None:
     with pytest.raises(EndpointError, match="secure connection failed"):
         send(fake_endpoint(lambda _: "x").url.replace("http://", "https://"))
+
+
+def test_whether_an_answer_had_begun_and_whether_the_question_was_judged(fake_endpoint: Start) -> None:
+    whole = chat_body("4")
+
+    def found(reply: HttpReply) -> tuple[bool, bool]:
+        it = trouble(fake_endpoint(lambda _: reply).url)
+        return it.begun, it.answered
+
+    assert found(HttpReply(body=whole[:40], promised_bytes=len(whole))) == (True, False)
+    assert found(HttpReply(status=503, body=b"x" * 40, promised_bytes=100)) == (False, False)
+    assert found(HttpReply(reset=True)) == (False, False)
+    assert found(HttpReply(status=500, body=b"")) == (False, False)
+    assert found(HttpReply(status=501, body=b"")) == (False, False)
+    assert found(HttpReply(status=400, body=b"")) == (False, True)
+    assert found(HttpReply(body=b"garbage")) == (False, True)

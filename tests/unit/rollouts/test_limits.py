@@ -121,3 +121,15 @@ def test_retry_after() -> None:
     assert retry_after_s("Thu, 01 Jan 2026 00:00:00 GMT", now=now) == 0.0
     for nonsense in (None, "", "soon", "-5", "1e9", "9" * 400, "nan", "٣"):
         assert retry_after_s(nonsense) is None
+
+
+def test_where_nobody_waits_a_turn_is_taken_at_once() -> None:
+    now = [0.0]
+    limiter = RateLimiter(60.0, None, clock=lambda: now[0])
+    assert limiter.take(1)
+    assert not limiter.take(1)
+    now[0] = 1.0
+    assert limiter.take(1)
+    limiter.pause(5.0)
+    now[0] = 3.0
+    assert not limiter.take(1)

@@ -7,7 +7,7 @@ import pytest
 
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 from spiritsafe.core.canonical import digest
-from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError, RecipeError
+from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError, RecipeError, StoppedError
 from spiritsafe.core.generator import Announcing, Generator
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.rollouts import RemoteConfig, RemoteGenerator
@@ -228,3 +228,54 @@ def test_an_announced_generation_waits_for_a_slow_reader(fake_endpoint: Start) -
         time.sleep(0.3)
         assert len(endpoint.requests) <= 1 + 2 * 3  # under way, and as many waiting to be read
         assert len(list(found)) == 59
+
+
+def test_stopped_it_hands_over_what_is_under_way_and_sends_no_more(fake_endpoint: Start) -> None:
+    arrived = threading.Event()
+
+    def answer(body: dict[str, Any]) -> HttpReply:
+        arrived.set()
+        return HttpReply(body=chat_body("4"), delay_s=0.3)
+
+    endpoint = fake_endpoint(answer)
+    told: list[int] = []
+    prompt = PROMPT.model_copy(update={"num_samples": 60})
+    with RemoteGenerator(endpoint.url, "m", config=RemoteConfig(concurrency=3)) as generator:
+        stopper = threading.Thread(target=lambda: (arrived.wait(10), generator.stop()))
+        stopper.start()
+        got: list[int] = []
+        found = generator.generate_announced([prompt], Sampling(), lambda _, index: told.append(index))
+        with pytest.raises(StoppedError):
+            got.extend(attempt.sample_index for attempt in found)
+        stopper.join()
+        assert sorted(got) == sorted(told)
+        assert 0 < len(got) < 60
+        with pytest.raises(StoppedError):
+            list(generator.generate([PROMPT], Sampling()))
+    assert len(endpoint.requests) == len(got)
+
+
+def test_stopped_it_waits_for_no_other_try(fake_endpoint: Start) -> None:
+    """A wait of an hour that the endpoint asked for is told, and ends when the user asks to stop."""
+    replies = iter(["4"])
+    slow = HttpReply(status=429, body=error_body("slow down"), headers={"Retry-After": "3600"})
+
+    def answer(body: dict[str, Any]) -> str | HttpReply:
+        return next(replies, slow)
+
+    def wait_for(what: Callable[[], bool]) -> None:
+        while not what():
+            time.sleep(0.01)
+
+    back: list[int] = []
+    heard: list[str] = []
+    config = RemoteConfig(concurrency=1, retry_after_most_s=7200.0)
+    with RemoteGenerator(fake_endpoint(answer).url, "m", config=config, tell=heard.append) as generator:
+        stopper = threading.Thread(target=lambda: (wait_for(lambda: bool(heard)), generator.stop()))
+        stopper.start()
+        found = generator.generate_announced([PROMPT], Sampling(), None, lambda _, index: back.append(index))
+        with pytest.raises(StoppedError):
+            list(found)
+        stopper.join()
+    assert back == [1]
+    assert [text.split(": ", 1)[1] for text in heard] == ["HTTP 429: slow down; it asks for a wait of 3600 s."]

@@ -1,0 +1,49 @@
+"""Stopping a sitting at an endpoint: the first signal lets what is under way arrive, the second Ctrl-C ends at once.
+
+Exercised by ``pytest tests/unit/cli/test_stopping.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from spiritsafe.core.generator import Generator
+from spiritsafe.rollouts import RemoteGenerator
+
+__all__ = ["let_arrive"]
+
+_WORDS = (
+    "\nStopping: no new question is sent; waiting for the answers that are under way. Ctrl-C again ends at once and "
+    "loses them.\n"
+)
+
+
+@contextmanager
+def let_arrive(generator: Generator) -> Iterator[None]:
+    """While the block runs, SIGINT and SIGTERM stop an endpoint's questions and keep the answers under way.
+
+    A second SIGINT raises KeyboardInterrupt. Local weights lose nothing at any end, so for them nothing is changed.
+    """
+    if not isinstance(generator, RemoteGenerator):
+        yield
+        return
+    seen: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if not seen:
+            os.write(2, _WORDS.encode())  # not print: the signal may have come in the middle of one
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(number)
+        generator.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
