@@ -21,6 +21,7 @@ from spiritsafe.core.certificates import (
     RegistrationState,
 )
 from spiritsafe.core.contamination import SignedOverlap
+from spiritsafe.core.lengths import is_overlong
 from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
 from spiritsafe.exam.places import halves
@@ -43,6 +44,7 @@ __all__ = [
     "judge_grades",
     "judge_history",
     "judge_keys",
+    "judge_limits",
     "judge_one_model",
     "judge_regraded",
     "judge_rerun",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 _SIGN = 0.05
+_MOST_OVERLONG = 0.05  # share of answers: an honest model that repeats one long word is overlong now and then
 _SEEN = re.compile(r"saw its first (\d+) entries")  # as the step "witnessed heads" says it
 
 
@@ -184,6 +187,19 @@ def judge_fixed(view: View) -> Finding:
         f"{registration.model_digest[:19]}…, temperature {sampling.temperature:g}, {sampling.max_tokens} tokens, "
         f"{registration.num_tries} tries, seed {registration.seed}: registered {times['registration']}, first asked "
         f"after {times['opened']}{deviates}{chosen}",
+    )
+
+
+def judge_limits(view: View) -> Finding:
+    """Whether answers are as long as the registered number of tokens gives."""
+    result, sampling = view.certificate.result, view.certificate.registration.sampling
+    number = sum(is_overlong(outcome.num_tokens, sampling) for outcome in result.outcomes)
+    if not number:
+        return Finding("holds", f"no answer is longer than {sampling.max_tokens} tokens usually give")
+    share = number / len(result.outcomes)
+    return Finding(
+        "does not hold" if share > _MOST_OVERLONG else "cannot be told",
+        f"{number} of {len(result.outcomes)} answers are longer than {sampling.max_tokens} tokens usually give",
     )
 
 

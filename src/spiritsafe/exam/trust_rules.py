@@ -26,6 +26,7 @@ from spiritsafe.exam.trust_judges import (
     judge_grades,
     judge_history,
     judge_keys,
+    judge_limits,
     judge_one_model,
     judge_regraded,
     judge_rerun,
@@ -92,6 +93,15 @@ RULES: tuple[Rule, ...] = (
         cheat="Change a weight in the last bit to get another seed, and keep the variant that is luckiest on the "
         "public half: that shows as a public-sealed gap, not as a better sealed score.",
         remote_cheat="Put another model behind the same address: an endpoint's digest is of its URL and name only.",
+    ),
+    Rule(
+        name="limits",
+        text="No answer had more than the registered number of tokens.",
+        steps=("registration", "numbers"),
+        judge=judge_limits,
+        cheat="As host, run a model that writes more than it is counted for; a re-run by somebody else finds that.",
+        remote_cheat="Think without showing it, or write no more than 8 characters a token: an endpoint's tokens are "
+        "its own word, and only the length of its text can be seen.",
     ),
     Rule(
         name="one model",

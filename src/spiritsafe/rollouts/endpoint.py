@@ -18,12 +18,13 @@ from typing import Any, final
 
 import orjson
 
+from spiritsafe.core.lengths import estimate_tokens
 from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.exchange import Exchange, RemoteConfig, Trouble
 from spiritsafe.rollouts.limits import RateLimiter, backoff_s
 from spiritsafe.rollouts.reply import ChatReply
-from spiritsafe.rollouts.usage import UsageAccount, estimate_tokens
+from spiritsafe.rollouts.usage import UsageAccount
 
 __all__ = ["ChatEndpoint", "request_seed"]
 
@@ -176,6 +177,7 @@ class ChatEndpoint:
                 used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens
                 self._limiter.refund(booked - used)
                 self._account.add(outcome.usage)
+                self._account.num_unstopped += outcome.went_on
                 return self._completed(job, outcome, seconds)
             self._limiter.refund(booked)
             trouble = self._patience(outcome)
