@@ -19,7 +19,7 @@ from pydantic import Field, JsonValue, StringConstraints
 from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, Outcome, OutcomeStatus, Timestamp
+from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, JournalMark, Outcome, OutcomeStatus, Timestamp
 from spiritsafe.core.promises import (
     BettingRule,
     Budget,
@@ -290,6 +290,7 @@ class ExamResult(Record):
         studied_statement: The same in plain words.
         predicted: Of a sitting of chosen problems: the score that their answers predict for the whole sealed half.
         asked: Of an adaptive sitting: the places in the order in which it asked them.
+        journal: The finished journal; None in results of older versions.
     """
 
     format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
@@ -324,6 +325,7 @@ class ExamResult(Record):
     studied_statement: str = omit_default("")
     predicted: PredictedScore | None = omit_default(None)
     asked: tuple[int, ...] = omit_default(())
+    journal: JournalMark | None = omit_default(None)
 
 
 class AccessRecord(Record):

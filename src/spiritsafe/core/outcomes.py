@@ -1,4 +1,4 @@
-"""What came of the tries of a sitting: how each ended, and one half's numbers.
+"""What came of the tries of a sitting: how each ended, one half's numbers, how far its journal is.
 
 They stand inside the records of :mod:`spiritsafe.core.certificates` (which exports them too) and of
 :mod:`spiritsafe.core.amendments`, and only hold data. Exercised by ``pytest tests/unit/core/test_outcomes.py``.
@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from spiritsafe.core.intervals import Estimate
 from spiritsafe.core.records import Record, omit_default
 
-__all__ = ["Ending", "Half", "HalfResult", "Hex32", "Outcome", "OutcomeStatus", "Timestamp"]
+__all__ = ["Ending", "Half", "HalfResult", "Hex32", "JournalMark", "Outcome", "OutcomeStatus", "Timestamp"]
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
@@ -65,3 +65,17 @@ class HalfResult(Record):
     mean_score: float
     counts: dict[OutcomeStatus, int]
     num_not_asked: int = omit_default(0, ge=0)
+
+
+class JournalMark(Record):
+    """How far a sitting's journal is: each opening of the paper commits to it, and so does the result.
+
+    Attributes:
+        lines: In the file, whatever they hold.
+        answers: Among them, one for each try that has come to an end.
+        digest: Hex SHA-256 over these lines, as they stand in the file.
+    """
+
+    lines: int = Field(ge=0)
+    answers: int = Field(ge=0)
+    digest: Hex32

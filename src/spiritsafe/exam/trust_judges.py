@@ -23,7 +23,9 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.lengths import is_overlong
 from spiritsafe.core.trust import TrustState
+from spiritsafe.exam.amending import original_result
 from spiritsafe.exam.certifying import count_openings, opening_entries, same_holder
+from spiritsafe.exam.once import askings
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.registration import registration_states
 from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
@@ -31,6 +33,7 @@ from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
 __all__ = [
     "Finding",
     "View",
+    "judge_asked_once",
     "judge_committed",
     "judge_complete",
     "judge_counted",
@@ -231,6 +234,22 @@ def judge_stayed(view: View) -> Finding:
             "does not hold", f"class A for this model, but the problems are exposed to {', '.join(exposed)} as well"
         )
     return Finding("holds", "class A: the weights ran on the host, which reports that no problem left it")
+
+
+def judge_asked_once(view: View) -> Finding:
+    """What the openings say of questions that were asked again."""
+    certificate, words = view.certificate, view.details["asked once"]
+    openings = opening_entries(
+        [evidence.entry for evidence in certificate.evidence],
+        certificate.paper,
+        certificate.registration.content_digest,
+    )
+    found = askings(openings, original_result(certificate), certificate.registration.num_tries)
+    if found.again:
+        return Finding("does not hold", words)
+    if found.num_empty or (found.num_openings > 1 and not found.is_committed):
+        return Finding("cannot be told", words)
+    return Finding("holds", words)
 
 
 def judge_counted(view: View) -> Finding:

@@ -13,6 +13,7 @@ from typing import final
 from spiritsafe.exam.trust_judges import (
     Finding,
     View,
+    judge_asked_once,
     judge_committed,
     judge_complete,
     judge_counted,
@@ -119,6 +120,16 @@ RULES: tuple[Rule, ...] = (
         judge=judge_stayed,
         cheat="As host, copy the problems while they are in the clear. Nothing in a certificate could show it: no "
         "trusted hardware is used.",
+    ),
+    Rule(
+        name="asked once",
+        text="Each question was asked once.",
+        steps=("access history", "asked once"),
+        judge=judge_asked_once,
+        cheat="As host, hold the whole sitting on copies of the ledger, and show the luckiest. Weights answer alike "
+        "each time; a re-run finds what they do not answer.",
+        remote_cheat="As host, hold the whole sitting on copies of the ledger, and show the luckiest: the ledger that "
+        "is shown cannot know of it, but the endpoint's operator was asked everything several times.",
     ),
     Rule(
         name="all counted",
