@@ -19,6 +19,7 @@ from pydantic import Field, JsonValue, StringConstraints
 from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.intervals import IntervalRule
 from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, JournalMark, Outcome, OutcomeStatus, Timestamp
 from spiritsafe.core.promises import (
     BettingRule,
@@ -247,6 +248,7 @@ class Registration(Record):
         preamble: Messages in front of each problem, where they are not the protocol's.
         deviations: In what it deviates from the paper's protocol; admitted, never silent.
         chosen: The only problems that are asked, chosen by past sittings; None: the whole paper.
+        intervals: What several tries at a problem are worth; 1 in registrations of older versions.
     """
 
     paper_id: Digest
@@ -265,6 +267,7 @@ class Registration(Record):
     preamble: tuple[Message, ...] | None = omit_default(None)
     deviations: tuple[str, ...] = omit_default(())
     chosen: ChosenProblems | None = omit_default(None)
+    intervals: IntervalRule = omit_default(1)
 
 
 class ExamResult(Record):

@@ -28,7 +28,6 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.generator import Generator
-from spiritsafe.core.stats import score_interval
 from spiritsafe.exam.answers import Try, ask, status_of
 from spiritsafe.exam.certifying import host_software
 from spiritsafe.exam.countersigning import check_rerun, compare_items, rerun_statement
@@ -99,7 +98,7 @@ def rerun(
         digest = original.content_digest
         enter_access(ledger, public.header, sorted(problems), info, examiner, purpose=purpose, registration=digest)
     items = _ask_again(original, problems, tries, generator, task, events or NullSink())
-    agreement, difference = compare_items(items, original.registration.num_tries)
+    agreement, difference = compare_items(items, original.registration)
     agrees = difference.difference.low <= 0.0 <= difference.difference.high
     same_digest = info.digest == original.registration.model_digest
     report = RerunReport(
@@ -109,7 +108,7 @@ def rerun(
         same_digest=same_digest,
         halves=_halves(public.header, examiner is not None or opened is not None),
         items=items,
-        agreement=score_interval(agreement, trials=original.registration.num_tries),
+        agreement=agreement,
         difference=difference,
         agrees=agrees,
         statement=rerun_statement(difference, agrees, same_digest, info.kind),
