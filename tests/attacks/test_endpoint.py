@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from exam_parts import SAMPLING, ToyModel, make_stage
+from exam_parts import SAMPLING, Stage, ToyModel, make_stage
 
 from attack_parts import caught, passes
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body
+from spiritsafe.core.certificates import Certificate
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.promises import Budget
 from spiritsafe.exam import RegistrationTerms, exposures, register, sit, trust_page
@@ -133,6 +135,72 @@ def test_lies_on_the_wire_end_as_wrong_answers_with_believable_counts(
     for outcome in result.outcomes:
         assert 0 <= outcome.num_tokens <= SAMPLING.max_tokens
         assert 0 <= outcome.num_prompt_tokens < 10_000
+
+
+def aloud(size: int) -> Answer:
+    """Honest to probes; to a question, so many characters of thinking, and then its answer, as 16 tokens."""
+
+    def answer(request: dict[str, Any]) -> str | HttpReply:
+        asked = request["messages"][-1]["content"]
+        found = re.search(r"(\d+)\+(\d+)", asked)
+        if found is None:
+            return "Yes."
+        text = "Let me think. " * (size // 14) + f"{int(found[1]) + int(found[2])}"
+        return HttpReply(body=chat_body(text, usage={"prompt_tokens": 20, "completion_tokens": 16}))
+
+    return answer
+
+
+def sit_endpoint(stage: Stage, url: str, **terms: Any) -> Certificate:
+    with RemoteGenerator(url, "talker") as generator:
+        registration = register(
+            ledger=stage.ledger,
+            paper=stage.paper,
+            maker=stage.maker,
+            model_name="talker",
+            model_digest=generator.describe().digest,
+            sampling=SAMPLING,
+            hypothesis="none",
+            terms=RegistrationTerms(**terms),
+        )
+        return sit(
+            paper=stage.papers,
+            registration=registration,
+            generator=generator,
+            task=stage.task,
+            ledger=stage.ledger,
+            examiner=stage.examiner,
+            directory=stage.root / "sitting",
+        )
+
+
+def test_an_endpoint_that_ignores_the_limit_of_tokens_wins_nothing(tmp_path: Path, fake_endpoint: Start) -> None:
+    stage = make_stage(tmp_path, count=8)
+    certificate = sit_endpoint(stage, fake_endpoint(aloud(54_000)).url, budget=Budget(max_tokens=200_000))
+    passes(stage.verify())
+    assert {outcome.status for outcome in certificate.result.outcomes} == {"truncated"}
+    assert all(outcome.num_tokens > 13_000 for outcome in certificate.result.outcomes)
+    assert any(words.startswith("8 of 8 answers are longer than 16 tokens") for words in certificate.statements)
+    assert trust_page(certificate, stage.verify()).of("limits").state == "does not hold"
+    assert (tmp_path / "sitting" / "answers.jsonl").stat().st_size < 8 * 5_000
+
+
+def test_a_budget_that_long_answers_passed_is_not_called_kept(tmp_path: Path, fake_endpoint: Start) -> None:
+    stage = make_stage(tmp_path, count=8)
+    certificate = sit_endpoint(stage, fake_endpoint(aloud(54_000)).url, budget=Budget(max_tokens=6_000))
+    passes(stage.verify())
+    ending = next(step.detail for step in stage.verify() if step.name == "ending")
+    assert "MORE THAN THE BUDGET, through 8 answers longer than their limit" in ending
+    assert certificate.result.num_tokens > 6_000
+
+
+def test_a_little_more_than_the_limit_gives_is_said(tmp_path: Path, fake_endpoint: Start) -> None:
+    """Five hundred characters may be sixteen tokens of no language, but nobody can prove it: graded, and told."""
+    stage = make_stage(tmp_path, count=8)
+    certificate = sit_endpoint(stage, fake_endpoint(aloud(500)).url)
+    passes(stage.verify())
+    assert certificate.result.sealed.accuracy.value == 1.0
+    assert trust_page(certificate, stage.verify()).of("limits").state == "does not hold"
 
 
 class Doubling(ToyModel):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from exam_parts import Forger, ToyModel, make_stage
+from exam_parts import Forger, Remote, Stage, ToyModel, make_stage
 from item_parts import able, past_sittings
 
 from attack_parts import caught, exam, passes, reissue
-from spiritsafe.core.certificates import Revealed
+from spiritsafe.core.certificates import Certificate, Revealed
+from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files import read_json
 from spiritsafe.core.promises import Budget
 from spiritsafe.core.shortened import ChosenProblems
 from spiritsafe.exam import ShorterTerms, holding, learn_items, reveal, trust_page
+from spiritsafe.exam.journal import Journal
 from spiritsafe.ledger import Ledger
 
 
@@ -74,6 +77,69 @@ def test_problems_of_an_adaptive_sitting_picked_by_the_host(tmp_path: Path, monk
     monkeypatch.setattr(holding, "next_place", by_the_rule)
     stage.certificate(able(0.0, "honest"), name="honest", shorter=terms)
     stage.check("honest")
+
+
+class NotThisTimeError(Exception):
+    """The host saw the score, and ends the process before the ledger hears of it."""
+
+
+def roll_again(stage: Stage, monkeypatch: pytest.MonkeyPatch, *, rolls: int = 3, **terms: Any) -> Certificate:
+    """Sit, look at result.json, throw all of it away, and sit again; the last one is shown."""
+    append, left = Ledger.append, rolls - 1
+
+    def unless_disliked(ledger: Ledger, kind: str, *args: Any, **options: Any) -> Any:
+        if kind == "result" and left:
+            raise NotThisTimeError
+        return append(ledger, kind, *args, **options)
+
+    monkeypatch.setattr(Ledger, "append", unless_disliked)
+    registration = stage.register(Remote(skill=0.5), **terms)
+    while left:
+        with pytest.raises(NotThisTimeError):
+            stage.sit(Remote(skill=0.5), registration)
+        shutil.rmtree(stage.root / "sitting")
+        left -= 1
+    return stage.sit(Remote(skill=0.5), registration)
+
+
+def test_a_sitting_held_again_until_the_score_pleases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As our own program is, it does not go on; whoever makes it go on contradicts the ledger."""
+    stage = make_stage(tmp_path, count=12)
+    with pytest.raises(IntegrityError, match=r"not the journal of this sitting: by ledger entry \d+, \d+ answers"):
+        roll_again(stage, monkeypatch, num_probes=4)
+    monkeypatch.undo()
+    monkeypatch.setattr(Journal, "check_holds", lambda *_: None)
+    other = make_stage(tmp_path / "other", count=12)
+    roll_again(other, monkeypatch, num_probes=4)
+    caught(other.verify(), "asked once", "answers were thrown away")
+
+
+def test_a_sitting_held_again_with_a_program_that_commits_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As older versions are: what they wrote still verifies, and the page says what the ledger shows."""
+    monkeypatch.setattr(holding, "journal_mark", lambda _: None)
+    monkeypatch.setattr(Journal, "mark", lambda _: None)
+    stage = make_stage(tmp_path, count=12)
+    certificate = roll_again(stage, monkeypatch, num_probes=4)
+    passes(stage.verify())
+    found = trust_page(certificate, stage.verify()).of("asked once")
+    assert found.state == "does not hold"
+    assert "was asked AGAIN" in found.finding
+
+
+def test_a_sitting_of_one_part_held_again_cannot_be_told_from_an_early_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Journal, "check_holds", lambda *_: None)
+    stage = make_stage(tmp_path, count=12)
+    certificate = roll_again(stage, monkeypatch)
+    passes(stage.verify())
+    found = trust_page(certificate, stage.verify()).of("asked once")
+    assert (found.state, found.finding) == (
+        "cannot be told",
+        "the paper was opened 3 times, each time with the journal of before; 2 times with nothing new in it",
+    )
 
 
 def test_an_end_where_the_score_looked_good(tmp_path: Path) -> None:

@@ -19,7 +19,18 @@ from pydantic import Field, JsonValue, StringConstraints
 from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.core.outcomes import Ending, Half, HalfResult, Hex32, LedgerTime, Outcome, OutcomeStatus, Timestamp
+from spiritsafe.core.intervals import IntervalRule
+from spiritsafe.core.outcomes import (
+    Ending,
+    Half,
+    HalfResult,
+    Hex32,
+    JournalMark,
+    LedgerTime,
+    Outcome,
+    OutcomeStatus,
+    Timestamp,
+)
 from spiritsafe.core.promises import (
     BettingRule,
     Budget,
@@ -247,6 +258,7 @@ class Registration(Record):
         preamble: Messages in front of each problem, where they are not the protocol's.
         deviations: In what it deviates from the paper's protocol; admitted, never silent.
         chosen: The only problems that are asked, chosen by past sittings; None: the whole paper.
+        intervals: What several tries at a problem are worth; 1 in registrations of older versions.
     """
 
     paper_id: Digest
@@ -265,6 +277,7 @@ class Registration(Record):
     preamble: tuple[Message, ...] | None = omit_default(None)
     deviations: tuple[str, ...] = omit_default(())
     chosen: ChosenProblems | None = omit_default(None)
+    intervals: IntervalRule = omit_default(1)
 
 
 class ExamResult(Record):
@@ -290,6 +303,7 @@ class ExamResult(Record):
         studied_statement: The same in plain words.
         predicted: Of a sitting of chosen problems: the score that their answers predict for the whole sealed half.
         asked: Of an adaptive sitting: the places in the order in which it asked them.
+        journal: The finished journal; None in results of older versions.
     """
 
     format: Literal["spiritsafe.result/1"] = "spiritsafe.result/1"
@@ -324,6 +338,7 @@ class ExamResult(Record):
     studied_statement: str = omit_default("")
     predicted: PredictedScore | None = omit_default(None)
     asked: tuple[int, ...] = omit_default(())
+    journal: JournalMark | None = omit_default(None)
 
 
 class AccessRecord(Record):

@@ -1,4 +1,4 @@
-"""What came of the tries of a sitting: how each ended, and one half's numbers.
+"""What came of the tries of a sitting: how each ended, one half's numbers, how far its journal is.
 
 They stand inside the records of :mod:`spiritsafe.core.certificates` (which exports them too) and of
 :mod:`spiritsafe.core.amendments`, and only hold data. Exercised by ``pytest tests/unit/core/test_outcomes.py``.
@@ -20,6 +20,7 @@ __all__ = [
     "Half",
     "HalfResult",
     "Hex32",
+    "JournalMark",
     "LedgerTime",
     "Outcome",
     "OutcomeStatus",
@@ -101,3 +102,17 @@ class HalfResult(Record):
     mean_score: float
     counts: dict[OutcomeStatus, int]
     num_not_asked: int = omit_default(0, ge=0)
+
+
+class JournalMark(Record):
+    """How far a sitting's journal is: each opening of the paper commits to it, and so does the result.
+
+    Attributes:
+        lines: In the file, whatever they hold.
+        answers: Among them, one for each try that has come to an end.
+        digest: Hex SHA-256 over these lines, as they stand in the file.
+    """
+
+    lines: int = Field(ge=0)
+    answers: int = Field(ge=0)
+    digest: Hex32

@@ -16,7 +16,7 @@ import scipy
 from pydantic import Field, model_validator
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.core.intervals import Estimate, refuse_counts
+from spiritsafe.core.intervals import INTERVALS, Estimate, IntervalRule, refuse_counts
 from spiritsafe.core.looks import crossings
 from spiritsafe.core.margins import MarginEvidence, PairedEvidence, ScoreEvidence, Tail
 from spiritsafe.core.records import Record
@@ -232,12 +232,19 @@ def _claim_words(claim: PairedClaim, decision: Decision) -> _Words:
 
 
 def decide_difference(
-    rule: StopRule, claim: PairedClaim, first: Sequence[int], second: Sequence[int], *, trials: int = 1
+    rule: StopRule,
+    claim: PairedClaim,
+    first: Sequence[int],
+    second: Sequence[int],
+    *,
+    trials: int = 1,
+    intervals: IntervalRule = INTERVALS,
 ) -> SequentialResult:
     """Is the first model better than the second, or no worse, on what has been answered so far?
 
     The statistic is Tango's (1998) score statistic, corrected for discreteness
-    (:func:`spiritsafe.core.margins.difference_z`), which keeps the level for small papers too.
+    (:func:`spiritsafe.core.margins.difference_z`, :func:`spiritsafe.core.margins.held_back`), which keeps the level
+    for small papers too.
 
     Args:
         rule: Fixed before the sitting.
@@ -245,6 +252,7 @@ def decide_difference(
         first: Right answers of the first model, one count in 0..trials a problem, in the committed random order.
         second: The same problems, second model.
         trials: Times each problem was asked.
+        intervals: Which rule of :data:`~spiritsafe.core.intervals.IntervalRule` was registered.
 
     Raises:
         NumericalError: The counts are impossible or the lists differ in length.
@@ -255,7 +263,7 @@ def decide_difference(
     _check_number(rule, len(first))
 
     def evidence(seen: int, margin: float) -> MarginEvidence:
-        return PairedEvidence.of(first[:seen], second[:seen], trials=trials, margin=margin)
+        return PairedEvidence.of(first[:seen], second[:seen], trials=trials, margin=margin, intervals=intervals)
 
     goal = claim.margin if claim.margin is not None else -(claim.tolerance or 0.0)
     stand, stopped_by = _stop(rule, goal, len(first), lambda seen: evidence(seen, goal))
@@ -268,18 +276,27 @@ def decide_difference(
     return _result(rule, stand, stopped_by, decision, _claim_words(claim, decision))
 
 
-def decide_score(rule: StopRule, threshold: float, right: Sequence[int], *, trials: int = 1) -> SequentialResult:
+def decide_score(
+    rule: StopRule,
+    threshold: float,
+    right: Sequence[int],
+    *,
+    trials: int = 1,
+    intervals: IntervalRule = INTERVALS,
+) -> SequentialResult:
     """Is the model's score above a threshold, on what has been answered so far?
 
-    The statistic is the normal score of the exact binomial tail (Clopper & Pearson 1934), on Korn & Graubard's
-    effective number of answers when problems are asked more than once: with one look the claim is shown exactly when
-    the lower end of :func:`spiritsafe.core.intervals.score_interval` is above the threshold.
+    The statistic is the normal score of the exact binomial tail (Clopper & Pearson 1934), on the effective number of
+    answers (:func:`spiritsafe.core.intervals.effective_sizes`) when problems are asked more than once: with one look
+    the claim is shown exactly when the lower end of :func:`spiritsafe.core.intervals.score_interval` is above the
+    threshold.
 
     Args:
         rule: Fixed before the sitting.
         threshold: In (0, 1), fixed before the sitting.
         right: Right answers, one count in 0..trials a problem, in the committed random order.
         trials: Times each problem was asked.
+        intervals: Which rule of :data:`~spiritsafe.core.intervals.IntervalRule` was registered.
 
     Raises:
         NumericalError: The counts are impossible, or the threshold is.
@@ -290,7 +307,7 @@ def decide_score(rule: StopRule, threshold: float, right: Sequence[int], *, tria
     _check_number(rule, len(right))
 
     def evidence_at(seen: int) -> MarginEvidence:
-        return ScoreEvidence.of(right[:seen], trials=trials)
+        return ScoreEvidence.of(right[:seen], trials=trials, intervals=intervals)
 
     stand, stopped_by = _stop(rule, threshold, len(right), evidence_at)
     decision: Decision = "go on" if stopped_by is None else "reached" if stopped_by == "boundary" else "not shown"

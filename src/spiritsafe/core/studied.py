@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from spiritsafe.core.intervals import Estimate, check_counts, gather, share_bounds
+from spiritsafe.core.intervals import INTERVALS, Estimate, IntervalRule, check_counts, gather, share_bounds
 
 __all__ = ["ratio_bounds", "share_studied", "studied_statement"]
 
@@ -40,7 +40,12 @@ def ratio_bounds(first: Bounds, second: Bounds) -> tuple[float, float]:
 
 
 def share_studied(
-    public: Sequence[int], sealed: Sequence[int], *, trials: int = 1, confidence: float = 0.95
+    public: Sequence[int],
+    sealed: Sequence[int],
+    *,
+    trials: int = 1,
+    confidence: float = 0.95,
+    intervals: IntervalRule = INTERVALS,
 ) -> Estimate | None:
     """Estimate the share of the otherwise unsolved public problems that were studied.
 
@@ -49,6 +54,7 @@ def share_studied(
         sealed: The same for each sealed problem.
         trials: Times each problem was asked; several are worth fewer independent ones (Korn & Graubard 1998).
         confidence: Level of the interval.
+        intervals: For what several tries are worth.
 
     Returns:
         The share, in [0, 1]; None when the sealed half was solved whole: nothing was left to study.
@@ -57,8 +63,8 @@ def share_studied(
         NumericalError: The counts are impossible.
     """
     a, b = check_counts(public, trials), check_counts(sealed, trials)
-    right_public = share_bounds(*gather(a, None, trials), confidence)
-    right_sealed = share_bounds(*gather(b, None, trials), confidence)
+    right_public = share_bounds(*gather(a, None, trials), confidence, intervals)
+    right_sealed = share_bounds(*gather(b, None, trials), confidence, intervals)
     if right_sealed[0] >= 1.0:
         return None
     fails = [(1 - share, 1 - high, 1 - low) for share, low, high in (right_public, right_sealed)]

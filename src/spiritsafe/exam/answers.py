@@ -14,6 +14,7 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.certificates import Half, Outcome, OutcomeStatus, PaperProblem, Registration
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.generator import Announcing, Generator
+from spiritsafe.core.lengths import within_limits
 from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Record, Sampling, Verdict, omit_default
 from spiritsafe.exam.paper import keyed_salt
 from spiritsafe.tasks import Task
@@ -225,7 +226,7 @@ def ask(
     announce: Callable[[Try], None] | None = None,
     release: Callable[[Try], None] = lambda _: None,
 ) -> Iterator[Answer]:
-    """Ask the wanted tries, grade each answer as it comes.
+    """Ask the wanted tries, cut each answer to its registered limits, grade it as it comes.
 
     Args:
         problems: By place.
@@ -249,11 +250,13 @@ def ask(
     def not_asked(problem_id: str, sample: int) -> None:
         release((index_of[problem_id], sample))
 
-    for attempt in _attempts(generator, prompts, registration.sampling, before, not_asked):
+    sampling = registration.sampling
+    for drawn in _attempts(generator, prompts, sampling, before, not_asked):
+        attempt = within_limits(drawn, sampling.max_tokens, sampling.stop)
         index = index_of.get(attempt.problem_id, -1)
         if (index, attempt.sample_index) not in left:
             raise EndpointError(f"{registration.model_name} answered something that was not asked.", hint=hint)
-        if attempt.sampling != registration.sampling:
+        if attempt.sampling != sampling:
             raise EndpointError(f"{registration.model_name} did not sample as registered.", hint=hint)
         left.remove((index, attempt.sample_index))
         graded = attempt.finish_reason in ("stop", "length")

@@ -27,6 +27,7 @@ from spiritsafe.core.certificates import (
 )
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.lengths import is_overlong
 from spiritsafe.core.promises import Correction
 from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
@@ -260,6 +261,12 @@ def _later_statements(
     if result.reference is not None and result.reference.num_failed:
         reach = Reach(result.reference.num_failed, result.reference.num_outcomes or 0)
         statements.append(f"Of the reference {result.reference.model_name}, {reach}; they count as wrong there.")
+    if overlong := sum(is_overlong(outcome.num_tokens, registration.sampling) for outcome in result.outcomes):
+        statements.append(
+            f"{overlong} of {len(result.outcomes)} answers are longer than {registration.sampling.max_tokens} tokens "
+            "usually give: the endpoint does not keep to the registered limit. Their tokens are counted by their "
+            "length; what cannot stand in so many tokens was cut off."
+        )
     if result.cost is not None and registration.budget is not None:
         statements.append(f"At the registered prices it cost {result.cost:.4g} {registration.budget.currency}.".strip())
     if registration.deviations:

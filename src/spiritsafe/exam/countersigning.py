@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry, RerunItem, RerunReport
+from spiritsafe.core.certificates import (
+    Certificate,
+    CounterSignedRerun,
+    LedgerEntry,
+    Registration,
+    RerunItem,
+    RerunReport,
+)
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.stats import PairedDifference, paired_difference, score_interval
+from spiritsafe.core.stats import Estimate, PairedDifference, paired_difference, score_interval
 from spiritsafe.exam.certifying import same_holder
 from spiritsafe.exam.verification_case import same
 from spiritsafe.ledger import verify_signature
@@ -27,8 +34,9 @@ __all__ = [
 ]
 
 
-def compare_items(items: Sequence[RerunItem], num_tries: int) -> tuple[list[int], PairedDifference]:
-    """Agreeing tries for each problem, and rerun minus original."""
+def compare_items(items: Sequence[RerunItem], registration: Registration) -> tuple[Estimate, PairedDifference]:
+    """Share of agreeing tries, and rerun minus original, by the statistics that were registered."""
+    trials, intervals = registration.num_tries, registration.intervals
     agreeing: dict[int, int] = {}
     again: dict[int, int] = {}
     before: dict[int, int] = {}
@@ -38,8 +46,10 @@ def compare_items(items: Sequence[RerunItem], num_tries: int) -> tuple[list[int]
         again[item.index] = again.get(item.index, 0) + right[0]
         before[item.index] = before.get(item.index, 0) + right[1]
     places = sorted(agreeing)
-    difference = paired_difference([again[i] for i in places], [before[i] for i in places], trials=num_tries)
-    return [agreeing[i] for i in places], difference
+    difference = paired_difference(
+        [again[i] for i in places], [before[i] for i in places], trials=trials, intervals=intervals
+    )
+    return score_interval([agreeing[i] for i in places], trials=trials, intervals=intervals), difference
 
 
 def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: bool, kind: str) -> str:
@@ -84,7 +94,7 @@ def check_rerun(signed: CounterSignedRerun, what: str, *, certificate: Certifica
     for good, message in checks:
         if not good:
             raise _wrong(what, message)
-    _check_numbers(report, what, certificate.registration.num_tries)
+    _check_numbers(report, what, certificate.registration)
     return signed
 
 
@@ -92,9 +102,8 @@ def _wrong(what: str, message: str) -> IntegrityError:
     return IntegrityError(f"The rerun report {what} {message}.", hint="Ask the re-runner for a good copy.")
 
 
-def _check_numbers(report: RerunReport, what: str, num_tries: int) -> None:
-    agreeing, difference = compare_items(report.items, num_tries)
-    agreement = score_interval(agreeing, trials=num_tries)
+def _check_numbers(report: RerunReport, what: str, registration: Registration) -> None:
+    agreement, difference = compare_items(report.items, registration)
     if not same(report.difference.to_json(), difference.to_json()):
         raise _wrong(what, "has a difference that does not follow from its items")
     if not same(report.agreement.to_json(), agreement.to_json()):

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TypedDict, final
 
 from spiritsafe.core.betting import bet_on_difference, bet_on_score
 from spiritsafe.core.certificates import Certificate, Ending, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.core.intervals import IntervalRule
 from spiritsafe.core.promises import BettingRule, Claim, Decision, Finding, ReferenceScores
 from spiritsafe.core.sequential import PairedClaim, decide_difference, decide_score
 from spiritsafe.core.stats import Estimate, paired_difference, score_interval
@@ -98,6 +99,13 @@ class _Stand:
     statement: str
 
 
+class _How(TypedDict):
+    """How answers are counted by all statistics of a case."""
+
+    trials: int
+    intervals: IntervalRule
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class _Case:
@@ -112,6 +120,7 @@ class _Case:
     right: list[int]
     theirs: list[int] | None
     num_tries: int
+    intervals: IntervalRule
 
     def stand(self, count: int) -> _Stand | None:
         """Where the test stands after so many of them; None before the first look."""
@@ -123,15 +132,15 @@ class _Case:
         return self._looks(self.rule, right, theirs)
 
     def _looks(self, rule: StopRule, right: list[int], theirs: list[int] | None) -> _Stand | None:
-        claim = self.claim
+        claim, how = self.claim, self._how()
         if claim.score is not None or theirs is None:
-            found = decide_score(rule, claim.score or 0.0, right, trials=self.num_tries)
+            found = decide_score(rule, claim.score or 0.0, right, **how)
         elif claim.kind == "better than":
             better = PairedClaim(margin=claim.margin)
-            found = decide_difference(rule, better, right, theirs, trials=self.num_tries)
+            found = decide_difference(rule, better, right, theirs, **how)
         else:
             no_worse = PairedClaim(margin=None, tolerance=claim.margin)
-            found = decide_difference(rule, no_worse, right, theirs, trials=self.num_tries)
+            found = decide_difference(rule, no_worse, right, theirs, **how)
         if found.estimate is None:
             return None
         is_shown = found.decision not in ("go on", "not shown")
@@ -157,14 +166,17 @@ class _Case:
             f"{found.num_used} problems; {1 / rule.alpha:g} shows the claim.",
         )
 
+    def _how(self) -> _How:
+        return {"trials": self.num_tries, "intervals": self.intervals}
+
     def plain_estimate(self) -> Estimate:
         """Of what was asked, without regard to why it ended."""
         if not self.right:
             low = 0.0 if self.theirs is None else -1.0
             return Estimate(value=0.0, low=low, high=1.0, confidence=0.95, n=0, method="nothing asked")
         if self.theirs is None:
-            return score_interval(self.right, trials=self.num_tries)
-        return paired_difference(self.right, self.theirs, trials=self.num_tries).difference
+            return score_interval(self.right, **self._how())
+        return paired_difference(self.right, self.theirs, **self._how()).difference
 
 
 def _case(
@@ -185,7 +197,8 @@ def _case(
         by_place = dict(zip(sealed, reference.right, strict=True))
         theirs = [by_place[place] for place in asked]
     rule = registration.stop or StopRule(num_problems=header.num_sealed, num_looks=1, alpha=claim.level)
-    return _Case(claim, rule, [right[place] for place in asked], theirs, registration.num_tries)
+    mine = [right[place] for place in asked]
+    return _Case(claim, rule, mine, theirs, registration.num_tries, registration.intervals)
 
 
 def stops_at(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from spiritsafe.core.certificates import Ending, ExamResult, PaperHeader, PublicPaper, Registration
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.lengths import is_overlong
 from spiritsafe.core.outcomes import instant
 from spiritsafe.core.promises import Budget
 from spiritsafe.core.shortened import ChosenProblems, is_adaptive_choice
@@ -94,14 +95,25 @@ def check_budget(result: ExamResult, paper: PublicPaper, registration: Registrat
     if budget is None:
         return "no budget was registered"
     tokens = result.num_prompt_tokens + result.num_tokens
-    if (budget.max_tokens is not None and tokens > budget.max_tokens) or (
-        budget.max_cost is not None and cost is not None and cost > budget.max_cost * (1 + 1e-12)
-    ):
+    # What an endpoint wrote beyond the limit of an answer could not be booked before: it is told, and no fault of the
+    # host's, who must have kept the budget with answers as long as asked for.
+    beyond = sum(max(0, outcome.num_tokens - registration.sampling.max_tokens) for outcome in result.outcomes)
+    if _is_passed(budget, result.num_prompt_tokens, result.num_tokens - beyond):
         raise _wrong("The sitting used more than its budget.")
     if result.ending == "budget exhausted" and not _is_used_up(result, paper, registration, budget):
         raise _wrong("The sitting calls its budget exhausted, and there was room for another question.")
     money = f", {cost:.4g} {budget.currency}".rstrip() if cost is not None else ""
+    if _is_passed(budget, result.num_prompt_tokens, result.num_tokens):
+        number = sum(is_overlong(outcome.num_tokens, registration.sampling) for outcome in result.outcomes)
+        return f"{tokens} tokens{money}: MORE THAN THE BUDGET, through {number} answers longer than their limit"
     return f"{tokens} tokens{money}: within the budget"
+
+
+def _is_passed(budget: Budget, prompt_tokens: int, tokens: int) -> bool:
+    cost = budget.cost(prompt_tokens, tokens)
+    return (budget.max_tokens is not None and prompt_tokens + tokens > budget.max_tokens) or (
+        budget.max_cost is not None and cost is not None and cost > budget.max_cost * (1 + 1e-12)
+    )
 
 
 def _is_used_up(result: ExamResult, paper: PublicPaper, registration: Registration, budget: Budget) -> bool:

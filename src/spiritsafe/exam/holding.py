@@ -24,12 +24,13 @@ from spiritsafe.core.certificates import Ending, LedgerEntry, PaperHeader, Paper
 from spiritsafe.core.errors import EndpointError, ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
-from spiritsafe.core.outcomes import instant
+from spiritsafe.core.outcomes import JournalMark, instant
 from spiritsafe.core.records import Message
 from spiritsafe.core.shortened import ChosenProblems, next_place
 from spiritsafe.exam.answers import Answer, Try, ask, conversation, lost_answer, status_of
 from spiritsafe.exam.certifying import opening_entries
 from spiritsafe.exam.journal import Journal
+from spiritsafe.exam.once import journal_mark
 from spiritsafe.exam.places import asking_order, halves, look_ends
 from spiritsafe.exam.probing import ask_probes, probe_places
 from spiritsafe.exam.purse import Purse, most_prompt_tokens
@@ -114,6 +115,7 @@ def enter_access(
     continues: bool = False,
     what: str = "",
     most: int | None = None,
+    journal: JournalMark | None = None,
     guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
 ) -> LedgerEntry:
     """Record who is about to see which problems.
@@ -129,6 +131,7 @@ def enter_access(
         continues: The same process goes on with the next part: no new opening of the sealed half.
         what: What happens to the problems, where they are not asked.
         most: How many such accesses there may be, where that is limited.
+        journal: How far the sitting's journal is.
         guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
     """
     kinds = halves(header)
@@ -148,6 +151,8 @@ def enter_access(
         body["what"] = what
     if most is not None:
         body["most"] = most
+    if journal is not None:
+        body["journal"] = journal.to_json()
     return ledger.append("access", body, examiner, guard=guard)
 
 
@@ -221,6 +226,8 @@ class _Asking:
         self._events = events
         self._preamble = preamble_of(hall.header, hall.registration)
         openings = opening_entries(hall.ledger.entries(), hall.header, hall.registration.content_digest)
+        if openings and (mark := journal_mark(openings[-1])) is not None:
+            journal.check_holds(mark, f"ledger entry {openings[-1].index}")
         self._purse = Purse(
             hall.registration.budget,
             max_tokens=hall.registration.sampling.max_tokens,
@@ -387,6 +394,7 @@ class _Asking:
             purpose=f"sitting of {hall.registration.model_name}",
             registration=hall.registration.content_digest,
             continues=self._is_open,
+            journal=self._journal.mark(),
             guard=lambda entries: check_in_force(entries, hall.header),
         )
         self._is_open = True

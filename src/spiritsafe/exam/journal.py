@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import hmac
 import json
 import os
@@ -33,6 +34,7 @@ from pydantic import ValidationError
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files import MOST_LINES_BYTES, storage_errors
+from spiritsafe.core.outcomes import JournalMark
 from spiritsafe.core.promises import ProbeRound
 from spiritsafe.core.reading import open_regular, read_bytes
 from spiritsafe.core.records import Record
@@ -171,6 +173,7 @@ class Journal:
         self._lock = threading.Lock()  # announcements come from the network's thread
         self._descriptor: int | None = None
         self._synced = time.monotonic()
+        self._lines, self._running = 0, hashlib.sha256()
         self.answers: dict[Try, Answer] = {}
         self.asked: set[Try] = set()
         self.rounds: list[ProbeRound] = []
@@ -191,6 +194,33 @@ class Journal:
         """
         with self._lock:
             self._reserve.grow(1)
+
+    def mark(self) -> JournalMark:
+        """What the file holds; the disk has it when this returns.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with self._lock:
+            if self._lines:
+                self._write(b"")  # also what a process before this one wrote must be on the disk
+            self._sync()
+            return JournalMark(lines=self._lines, answers=len(self.answers), digest=self._running.hexdigest())
+
+    def check_holds(self, mark: JournalMark, what: str) -> None:
+        """Check that the file begins with what a mark of it says; ``what`` is where the mark stands.
+
+        Raises:
+            IntegrityError: It does not: it was cut, thrown away, or is another one.
+        """
+        *lines, _ = (self._read() if self._path.exists() else b"").split(b"\n")
+        begins = b"".join(line + b"\n" for line in lines[: mark.lines])
+        if len(lines) < mark.lines or hashlib.sha256(begins).hexdigest() != mark.digest:
+            raise IntegrityError(
+                f"{self._path} is not the journal of this sitting: by {what}, {mark.answers} answers were in it.",
+                hint="Restore it from a good copy. Without it the sitting cannot go on, for its questions would be "
+                "asked twice: withdraw the registration, or let it lapse, and register again.",
+            )
 
     def announce(self, tries: Iterable[Try]) -> None:
         """Write down what is about to be asked; it is in the file when this returns, and room for the answers is taken.
@@ -288,8 +318,13 @@ class Journal:
                     # half a line must not stay
                     os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - done)
                     raise
+        self._count(data)
         if time.monotonic() - self._synced > SYNC_EVERY_S:
             self._sync()
+
+    def _count(self, lines: bytes) -> None:
+        self._lines += lines.count(b"\n")
+        self._running.update(lines)
 
     def _sync(self) -> None:
         with storage_errors(self._path):
@@ -297,12 +332,16 @@ class Journal:
                 os.fsync(self._descriptor)
         self._synced = time.monotonic()
 
+    def _read(self) -> bytes:
+        return read_bytes(self._path, most_bytes=MOST_LINES_BYTES)
+
     def _load(self) -> None:
-        data = read_bytes(self._path, most_bytes=MOST_LINES_BYTES)
+        data = self._read()
         *lines, torn = data.split(b"\n")
         if torn:  # a killed write: that line never counted
             with storage_errors(self._path), open(open_regular(self._path, os.O_RDWR), "r+b") as file:
                 file.truncate(len(data) - len(torn))
+        self._count(data[: len(data) - len(torn)])
         for number, line in enumerate(lines, start=1):
             what = f"{self._path}, line {number},"
             try:

@@ -181,6 +181,8 @@ def publish_answers(
         raise ProcedureError("This paper is still sealed.", hint="Retire it first: answers tell its problems.")
     sealed = open_sealed(paper, public, examiner)
     with Journal(journal, key=examiner, secret=sealed.secret, registration=digest) as book:
+        if (mark := certificate.result.journal) is not None:
+            book.check_holds(mark, "the certificate")
         answers = tuple(
             OpenedAnswer(
                 index=place[0],

@@ -21,6 +21,7 @@ from spiritsafe.core.certificates import (
     RegistrationState,
 )
 from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.intervals import INTERVALS
 from spiritsafe.core.promises import MOST_LEVEL, BettingRule, Budget, Claim
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
@@ -145,6 +146,7 @@ def register(
         preamble=terms.preamble if "preamble" in deviations or header.protocol is None else None,
         deviations=deviations,
         chosen=None if terms.shorter is None else _chosen(terms, terms.shorter, header, model_digest),
+        intervals=INTERVALS,
     )
     digest = registration.content_digest
     if _is_entered(ledger.entries(), digest):

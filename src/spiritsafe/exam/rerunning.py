@@ -28,7 +28,6 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.errors import EndpointError, ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.generator import Generator
-from spiritsafe.core.stats import score_interval
 from spiritsafe.exam.answers import Try, ask, status_of
 from spiritsafe.exam.certifying import host_software
 from spiritsafe.exam.countersigning import check_rerun, compare_items, rerun_statement
@@ -106,7 +105,7 @@ def rerun(
             f"{info.name} was not reached: {reach}. There is no report.",
             hint="Mend it, then run the same command again: all is asked again.",
         )
-    agreement, difference = compare_items(items, original.registration.num_tries)
+    agreement, difference = compare_items(items, original.registration)
     agrees = difference.difference.low <= 0.0 <= difference.difference.high
     same_digest = info.digest == original.registration.model_digest
     report = RerunReport(
@@ -116,7 +115,7 @@ def rerun(
         same_digest=same_digest,
         halves=_halves(public.header, examiner is not None or opened is not None),
         items=items,
-        agreement=score_interval(agreement, trials=original.registration.num_tries),
+        agreement=agreement,
         difference=difference,
         agrees=agrees,
         statement=rerun_statement(difference, agrees, same_digest, info.kind),

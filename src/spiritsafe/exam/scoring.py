@@ -21,6 +21,7 @@ from spiritsafe.core.certificates import (
     Registration,
 )
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.intervals import IntervalRule
 from spiritsafe.core.promises import ReferenceScores
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.shortened import CHOSEN_METHOD, predict_score
@@ -96,21 +97,22 @@ def _nothing(low: float, method: str) -> Estimate:
     return Estimate(value=0.0, low=low, high=1.0, confidence=0.95, n=0, method=method)
 
 
-def _accuracy(right: Sequence[int], num_tries: int, num_looks: int) -> Estimate:
+def _accuracy(right: Sequence[int], num_tries: int, num_looks: int, intervals: IntervalRule) -> Estimate:
     """With an interval that holds at every look at once (Bonferroni), whatever the rule stopped for."""
     if not right:
         return _nothing(0.0, "nothing asked")
     if num_looks == 1:
-        return score_interval(right, trials=num_tries)
-    estimate = score_interval(right, trials=num_tries, confidence=1 - _LEVEL / num_looks)
+        return score_interval(right, trials=num_tries, intervals=intervals)
+    estimate = score_interval(right, trials=num_tries, confidence=1 - _LEVEL / num_looks, intervals=intervals)
     return estimate.model_copy(
         update={"confidence": 1 - _LEVEL, "method": f"{estimate.method}, at all {num_looks} looks at once"}
     )
 
 
 def _half_result(
-    outcomes: Sequence[Outcome], half: Half, num_tries: int, *, num_looks: int, num_not_asked: int
+    outcomes: Sequence[Outcome], half: Half, registration: Registration, *, num_looks: int, num_not_asked: int
 ) -> HalfResult:
+    intervals = registration.intervals
     mine = [outcome for outcome in outcomes if outcome.half == half]
     counts: dict[OutcomeStatus, int] = dict.fromkeys(get_args(OutcomeStatus), 0)
     answered: dict[int, int] = {}
@@ -122,8 +124,10 @@ def _half_result(
             right[outcome.index] = right.get(outcome.index, 0) + (outcome.status == "correct")
     places = sorted(answered)
     return HalfResult(
-        accuracy=_accuracy(right_answers(outcomes, half), num_tries, num_looks),
-        answered_accuracy=korn_graubard_interval([right[i] for i in places], [answered[i] for i in places])
+        accuracy=_accuracy(right_answers(outcomes, half), registration.num_tries, num_looks, intervals),
+        answered_accuracy=korn_graubard_interval(
+            [right[i] for i in places], [answered[i] for i in places], intervals=intervals
+        )
         if places
         else None,
         mean_score=sum(outcome.score for outcome in mine) / len(mine) if mine else 0.0,
@@ -192,7 +196,7 @@ def score_outcomes(
     kinds, num_tries = halves(header), registration.num_tries
     left_out = [kinds[place] for place in not_asked]
     parts = {
-        half: _half_result(outcomes, half, num_tries, num_looks=num_looks, num_not_asked=left_out.count(half))
+        half: _half_result(outcomes, half, registration, num_looks=num_looks, num_not_asked=left_out.count(half))
         for half in ("public", "sealed", "twin")
         if half != "twin" or header.num_twins
     }
@@ -213,9 +217,9 @@ def score_outcomes(
     if chosen is not None:
         predicted = predict_score(chosen, right_by_place(outcomes), trials=num_tries)
         sealed = _of_chosen(sealed)
-    gap = _gap(outcomes, header, num_tries, num_looks)
-    memory = _memory(outcomes, header, num_tries, num_looks) if header.num_twins else None
-    studied = _studied(outcomes, num_tries, num_looks)
+    gap = _gap(outcomes, header, registration, num_looks)
+    memory = _memory(outcomes, header, registration, num_looks) if header.num_twins else None
+    studied = _studied(outcomes, registration, num_looks)
     return ResultNumbers(
         sealed=sealed,
         public=parts["public"],
@@ -242,12 +246,18 @@ def _of_chosen(sealed: HalfResult) -> HalfResult:
     )
 
 
-def _studied(outcomes: Sequence[Outcome], num_tries: int, num_looks: int) -> Estimate | None:
+def _studied(outcomes: Sequence[Outcome], registration: Registration, num_looks: int) -> Estimate | None:
     """With an interval that holds at every look at once."""
     public, sealed = right_answers(outcomes, "public"), right_answers(outcomes, "sealed")
     if not public or not sealed:
         return None
-    studied = share_studied(public, sealed, trials=num_tries, confidence=1 - _LEVEL / num_looks)
+    studied = share_studied(
+        public,
+        sealed,
+        trials=registration.num_tries,
+        confidence=1 - _LEVEL / num_looks,
+        intervals=registration.intervals,
+    )
     if studied is None or num_looks == 1:
         return studied
     return studied.model_copy(
@@ -279,7 +289,7 @@ def _untestable() -> GapTest:
     return GapTest(gap=_nothing(-1.0, "nothing asked"), p_value=1.0, smallest_leak=None, num_draws=0, test="none")
 
 
-def _gap(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, num_looks: int) -> GapTest:
+def _gap(outcomes: Sequence[Outcome], header: PaperHeader, registration: Registration, num_looks: int) -> GapTest:
     right = right_by_place(outcomes)
     public, sealed = _sides(right, header)
     if not public or not sealed:
@@ -287,14 +297,15 @@ def _gap(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, num_l
     return public_sealed_gap(
         [right[place] for place in public],
         [right[place] for place in sealed],
-        trials=num_tries,
+        trials=registration.num_tries,
         seed=derive_seed("gap", header.bank_root),
         strata=_strata(header, public, sealed),
         num_looks=num_looks,
+        intervals=registration.intervals,
     )
 
 
-def _memory(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, num_looks: int) -> GapTest:
+def _memory(outcomes: Sequence[Outcome], header: PaperHeader, registration: Registration, num_looks: int) -> GapTest:
     """Original minus twin, public minus sealed: the twins' own difficulty drops out."""
     right = right_by_place(outcomes)
     public, sealed = _sides(right, header)
@@ -307,8 +318,9 @@ def _memory(outcomes: Sequence[Outcome], header: PaperHeader, num_tries: int, nu
     return gain_gap(
         pairs(public),
         pairs(sealed),
-        trials=num_tries,
+        trials=registration.num_tries,
         seed=derive_seed("memory", header.bank_root),
         strata=_strata(header, public, sealed),
         num_looks=num_looks,
+        intervals=registration.intervals,
     )

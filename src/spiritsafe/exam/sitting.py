@@ -283,6 +283,7 @@ def _result(
         predicted=scores.predicted,
         asked=held.asked if registration.chosen is not None and registration.chosen.adaptive else (),
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
+        journal=journal.mark(),
     )
 
 

@@ -21,10 +21,13 @@ from spiritsafe.core.certificates import (
     RegistrationState,
 )
 from spiritsafe.core.contamination import SignedOverlap
+from spiritsafe.core.lengths import is_overlong
 from spiritsafe.core.promises import MOST_LEVEL
 from spiritsafe.core.trust import TrustState
+from spiritsafe.exam.amending import original_result
 from spiritsafe.exam.certifying import accesses_of_paper, count_openings, opening_entries, same_holder
 from spiritsafe.exam.correcting import before_words, sittings_before
+from spiritsafe.exam.once import askings
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.registration import registration_states
@@ -35,6 +38,7 @@ __all__ = [
     "Finding",
     "View",
     "judge_answered",
+    "judge_asked_once",
     "judge_committed",
     "judge_complete",
     "judge_counted",
@@ -48,6 +52,7 @@ __all__ = [
     "judge_grades",
     "judge_history",
     "judge_keys",
+    "judge_limits",
     "judge_one_model",
     "judge_regraded",
     "judge_rerun",
@@ -58,6 +63,7 @@ __all__ = [
 ]
 
 _SIGN = 0.05
+_MOST_OVERLONG = 0.05  # share of answers: an honest model that repeats one long word is overlong now and then
 _SEEN = re.compile(r"saw its first (\d+) entries")  # as the step "witnessed heads" says it
 
 
@@ -208,6 +214,19 @@ def judge_fixed(view: View) -> Finding:
     )
 
 
+def judge_limits(view: View) -> Finding:
+    """Whether answers are as long as the registered number of tokens gives."""
+    result, sampling = view.certificate.result, view.certificate.registration.sampling
+    number = sum(is_overlong(outcome.num_tokens, sampling) for outcome in result.outcomes)
+    if not number:
+        return Finding("holds", f"no answer is longer than {sampling.max_tokens} tokens usually give")
+    share = number / len(result.outcomes)
+    return Finding(
+        "does not hold" if share > _MOST_OVERLONG else "cannot be told",
+        f"{number} of {len(result.outcomes)} answers are longer than {sampling.max_tokens} tokens usually give",
+    )
+
+
 def judge_one_model(view: View) -> Finding:
     """What probes, or a re-run of the same weights, say."""
     identity, result = view.certificate.result.identity, view.certificate.result
@@ -236,6 +255,22 @@ def judge_stayed(view: View) -> Finding:
             "does not hold", f"class A for this model, but the problems are exposed to {', '.join(exposed)} as well"
         )
     return Finding("holds", "class A: the weights ran on the host, which reports that no problem left it")
+
+
+def judge_asked_once(view: View) -> Finding:
+    """What the openings say of questions that were asked again."""
+    certificate, words = view.certificate, view.details["asked once"]
+    openings = opening_entries(
+        [evidence.entry for evidence in certificate.evidence],
+        certificate.paper,
+        certificate.registration.content_digest,
+    )
+    found = askings(openings, original_result(certificate), certificate.registration.num_tries)
+    if found.again:
+        return Finding("does not hold", words)
+    if found.num_empty or (found.num_openings > 1 and not found.is_committed):
+        return Finding("cannot be told", words)
+    return Finding("holds", words)
 
 
 def judge_counted(view: View) -> Finding:

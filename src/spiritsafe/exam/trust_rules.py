@@ -14,6 +14,7 @@ from spiritsafe.exam.trust_judges import (
     Finding,
     View,
     judge_answered,
+    judge_asked_once,
     judge_committed,
     judge_complete,
     judge_counted,
@@ -27,6 +28,7 @@ from spiritsafe.exam.trust_judges import (
     judge_grades,
     judge_history,
     judge_keys,
+    judge_limits,
     judge_one_model,
     judge_regraded,
     judge_rerun,
@@ -95,6 +97,15 @@ RULES: tuple[Rule, ...] = (
         remote_cheat="Put another model behind the same address: an endpoint's digest is of its URL and name only.",
     ),
     Rule(
+        name="limits",
+        text="No answer had more than the registered number of tokens.",
+        steps=("registration", "numbers"),
+        judge=judge_limits,
+        cheat="As host, run a model that writes more than it is counted for; a re-run by somebody else finds that.",
+        remote_cheat="Think without showing it, or write no more than 8 characters a token: an endpoint's tokens are "
+        "its own word, and only the length of its text can be seen.",
+    ),
+    Rule(
         name="one model",
         text="One model answered all the time.",
         steps=("one model",),
@@ -110,6 +121,16 @@ RULES: tuple[Rule, ...] = (
         judge=judge_stayed,
         cheat="As host, copy the problems while they are in the clear. Nothing in a certificate could show it: no "
         "trusted hardware is used.",
+    ),
+    Rule(
+        name="asked once",
+        text="Each question was asked once.",
+        steps=("access history", "asked once"),
+        judge=judge_asked_once,
+        cheat="As host, hold the whole sitting on copies of the ledger, and show the luckiest. Weights answer alike "
+        "each time; a re-run finds what they do not answer.",
+        remote_cheat="As host, hold the whole sitting on copies of the ledger, and show the luckiest: the ledger that "
+        "is shown cannot know of it, but the endpoint's operator was asked everything several times.",
     ),
     Rule(
         name="all counted",

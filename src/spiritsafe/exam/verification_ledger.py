@@ -19,6 +19,7 @@ from spiritsafe.exam.amending import original_result
 from spiritsafe.exam.certifying import access_history, accesses_of_paper, count_openings, opening_entries
 from spiritsafe.exam.correcting import known_before
 from spiritsafe.exam.memory_report import check_memory
+from spiritsafe.exam.once import Askings, askings
 from spiritsafe.exam.overlap_report import check_overlap
 from spiritsafe.exam.recordfile import parse_record
 from spiritsafe.exam.registered import ignored_words, malformed_registrations
@@ -44,6 +45,7 @@ from spiritsafe.ledger import (
 
 __all__ = [
     "access",
+    "asked_once",
     "difficulties",
     "ledger_file",
     "ledger_proofs",
@@ -167,6 +169,27 @@ def access(case: Case) -> str:
         )
     exposed = dict.fromkeys(record.who for record in certificate.access if record.exposed)
     return f"{len(certificate.access)} accesses" + (f"; exposed to {', '.join(exposed)}" if exposed else "")
+
+
+def asked_once(case: Case) -> str:
+    """No question was asked again that had an answer, as far as the openings tell."""
+    certificate, registration = case.certificate, case.certificate.registration
+    openings = opening_entries(case.entries, certificate.paper, registration.content_digest)
+    found = askings(openings, original_result(certificate), registration.num_tries)
+    # Journals of older versions could lose answers to a power cut between two parts: there it is told, on the page too.
+    require(not (found.again and found.is_committed), _again_words(found))
+    return _again_words(found)
+
+
+def _again_words(found: Askings) -> str:
+    if found.again:
+        more = "" if len(found.again) == 1 else f" (and {len(found.again) - 1} more)"
+        return f"Problem {found.again[0]}{more} was asked AGAIN after it had been answered: answers were thrown away."
+    times = "once" if found.num_openings == 1 else f"{found.num_openings} times"
+    if not found.is_committed:
+        return f"the paper was opened {times}, by an older version: its entries do not commit to the journal"
+    words = f"the paper was opened {times}, each time with the journal of before"
+    return words + (f"; {found.num_empty} times with nothing new in it" if found.num_empty else "")
 
 
 def ledger_file(case: Case) -> str:

@@ -378,4 +378,9 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
         "The problems of a shorter sitting were chosen by past sittings' difficulties (if given).",
         ledger.difficulties,
     ),
+    (
+        "asked once",
+        "No question was asked again that had been answered, as far as the ledger tells.",
+        ledger.asked_once,
+    ),
 )

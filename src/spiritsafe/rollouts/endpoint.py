@@ -21,13 +21,14 @@ from typing import Any, final
 import orjson
 
 from spiritsafe.core.errors import EndpointError, SpiritsafeError, StoppedError
+from spiritsafe.core.lengths import estimate_tokens
 from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.exchange import Exchange, RemoteConfig, Trouble
 from spiritsafe.rollouts.limits import RateLimiter, backoff_s
 from spiritsafe.rollouts.patience import MOST_TIMEOUTS, Breaker, Waiting
 from spiritsafe.rollouts.reply import ChatReply
-from spiritsafe.rollouts.usage import UsageAccount, estimate_tokens
+from spiritsafe.rollouts.usage import UsageAccount
 
 __all__ = ["ChatEndpoint", "request_seed"]
 
@@ -290,6 +291,7 @@ class ChatEndpoint:
         if isinstance(outcome, ChatReply):
             used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens
             self._account.add(outcome.usage)
+            self._account.num_unstopped += outcome.went_on
         self._limiter.refund(booked - used)
         return outcome, time.perf_counter() - started
 

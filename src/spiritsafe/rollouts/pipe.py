@@ -28,6 +28,7 @@ from typing import Any, Self, TypeVar, final
 from spiritsafe.core import errors
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
+from spiritsafe.core.lengths import within_limits
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts.child import ChildProcess
 
@@ -87,7 +88,7 @@ class PipeGenerator:
         return self._info
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        """Draw every sample in the child; attempts come as the child sends them.
+        """Draw every sample in the child; attempts come as the child sends them, cut to their limits.
 
         Raises:
             EndpointError: The child died, fell silent, or answered something that was not asked.
@@ -98,7 +99,7 @@ class PipeGenerator:
             for prompt in prompts
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples)
         }
-        num_asked = len(waiting)
+        num_asked, limits = len(waiting), {prompt.problem_id: prompt.token_limit(sampling) for prompt in prompts}
         self._ask(
             {
                 "op": "generate",
@@ -123,7 +124,7 @@ class PipeGenerator:
             if key not in waiting:
                 raise self._nonsense(f"an attempt at {key[0]}, sample {key[1]}, which nobody waits for")
             waiting.remove(key)
-            yield attempt
+            yield within_limits(attempt, limits[attempt.problem_id], sampling.stop)
 
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]

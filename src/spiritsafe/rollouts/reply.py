@@ -18,6 +18,7 @@ from typing import Any, final
 import orjson
 
 from spiritsafe.core.errors import EndpointError
+from spiritsafe.core.lengths import is_too_long, kept_text
 from spiritsafe.core.records import FinishReason
 from spiritsafe.rollouts.usage import TokenUsage, believe_usage
 
@@ -40,12 +41,17 @@ _MOST_SHOWN = 200
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """One completion, checked."""
+    """One completion, checked and cut to its limits.
+
+    Attributes:
+        went_on: It went on behind a stop string.
+    """
 
     text: str
     finish_reason: FinishReason
     logprobs: tuple[float, ...]
     usage: TokenUsage
+    went_on: bool = False
 
 
 @final
@@ -133,7 +139,7 @@ def parse_reply(
     Args:
         data: The body.
         prompt_bytes: UTF-8 bytes of the messages sent, for the accounting.
-        max_tokens: What was asked for.
+        max_tokens: What was asked for; see :mod:`spiritsafe.core.lengths` for what becomes of a longer text.
         stop: Stop strings that were asked for; a text that still holds one is cut there.
         logprobs: Whether logprobs were asked for; then they must be there.
         secret: What must not appear in an error message.
@@ -164,10 +170,11 @@ def parse_reply(
         hidden_bytes=len(hidden.encode("utf-8")),
         max_tokens=max_tokens,
         num_listed=len(values) if logprobs and finish != "refused" else None,
+        is_too_long=is_too_long(text + hidden, max_tokens),
     )
-    if cuts := [at for string in stop if string and (at := text.find(string)) >= 0]:
-        text, finish = text[: min(cuts)], "stop"
-    return ChatReply(text=text, finish_reason=finish, logprobs=values, usage=usage)
+    went_on = any(string and string in text for string in stop)
+    text, finish = kept_text(text, finish, max_tokens=max_tokens, stop=stop)
+    return ChatReply(text=text, finish_reason=finish, logprobs=values[:max_tokens], usage=usage, went_on=went_on)
 
 
 def parse_complaint(data: bytes, *, secret: str | None = None) -> EndpointComplaint:

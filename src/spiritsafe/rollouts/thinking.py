@@ -183,6 +183,8 @@ class BudgetForcedGenerator:
             room = self._room(turn, sampling)
             turn.add(attempt)
             self._go_on(turn, ran_out=attempt.finish_reason == "length", fell_short=attempt.num_tokens < room)
+            if self._room(turn, sampling) < 1:  # a source that does not keep to its limit leaves nothing to ask for
+                turn.phase = "done"
         if waiting:
             raise EndpointError(
                 f"The generator ended with {len(waiting)} attempts missing.",

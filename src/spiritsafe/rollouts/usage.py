@@ -14,12 +14,11 @@ from typing import Any, final
 
 from pydantic import Field
 
+from spiritsafe.core.lengths import MOST_BYTES_A_TOKEN, estimate_tokens
 from spiritsafe.core.records import Record
 
-__all__ = ["TokenUsage", "UsageAccount", "UsageReport", "believe_usage", "estimate_tokens"]
+__all__ = ["TokenUsage", "UsageAccount", "UsageReport", "believe_usage"]
 
-_BYTES_A_TOKEN = 4  # a customary average for English text; only used where nothing better is known
-_MOST_BYTES_A_TOKEN = 128  # long runs of spaces or dashes are single tokens in some vocabularies
 _SLACK_TOKENS = 8  # end tokens and markers that the text does not show
 _TEMPLATE_TOKENS = 4096  # chat templates and operators put system text of their own before the prompt
 
@@ -39,6 +38,8 @@ class UsageReport(Record):
         usage_suspect: Replies whose usage was absent or cannot be true (negative, not a number, more than
             ``max_tokens``, more tokens than bytes).
         usage_missing: Those of them that gave no usage at all.
+        num_overlong: Replies, reasoning included, longer than ``max_tokens`` usually give: counted by their length.
+        num_unstopped: Replies that went on behind a stop string, and were cut there.
     """
 
     num_requests: int = Field(default=0, ge=0)
@@ -50,6 +51,8 @@ class UsageReport(Record):
     num_estimated_completion_tokens: int = Field(default=0, ge=0)
     usage_suspect: int = Field(default=0, ge=0)
     usage_missing: int = Field(default=0, ge=0)
+    num_overlong: int = Field(default=0, ge=0)
+    num_unstopped: int = Field(default=0, ge=0)
 
 
 @final
@@ -63,11 +66,7 @@ class TokenUsage:
     num_estimated_tokens: int
     suspect: bool
     missing: bool
-
-
-def estimate_tokens(num_bytes: int) -> int:
-    """A rough token count of some UTF-8 text: a quarter of its bytes, rounded up."""
-    return -(-num_bytes // _BYTES_A_TOKEN)
+    overlong: bool = False
 
 
 def _count(value: Any, least: int, most: int) -> int | None:
@@ -85,6 +84,7 @@ def believe_usage(
     hidden_bytes: int,
     max_tokens: int,
     num_listed: int | None = None,
+    is_too_long: bool = False,
 ) -> TokenUsage:
     """Keep the endpoint's claim where it can be true, else put our estimate in its place.
 
@@ -93,31 +93,35 @@ def believe_usage(
         prompt_bytes: UTF-8 bytes of the messages sent.
         completion_bytes: UTF-8 bytes of the completion.
         hidden_bytes: UTF-8 bytes of reasoning shown beside the completion.
-        max_tokens: What was asked for; no believed count is above it.
+        max_tokens: What was asked for; no believed count is above it, but where the texts show that more came.
         num_listed: How many tokens the reply lists one by one (with logprobs), if it does.
+        is_too_long: The texts are longer than ``max_tokens`` usually give: then our estimate counts, uncut.
     """
     estimated_prompt = estimate_tokens(prompt_bytes)
     visible = completion_bytes + hidden_bytes
-    estimated = min(num_listed if num_listed is not None else estimate_tokens(visible), max_tokens)
+    estimated = num_listed if num_listed is not None else estimate_tokens(visible)
+    overlong = is_too_long or (num_listed or 0) > max_tokens
+    estimated = estimated if overlong else min(estimated, max_tokens)
     usage = claimed if isinstance(claimed, dict) else {}
     details = usage.get("completion_tokens_details")
     # Reasoning that the operator hides is the one reason to have more tokens than bytes.
     reasoning = _count(details.get("reasoning_tokens"), 0, max_tokens) if isinstance(details, dict) else None
-    prompt = _count(
-        usage.get("prompt_tokens"), -(-prompt_bytes // _MOST_BYTES_A_TOKEN), prompt_bytes + _TEMPLATE_TOKENS
-    )
+    prompt = _count(usage.get("prompt_tokens"), -(-prompt_bytes // MOST_BYTES_A_TOKEN), prompt_bytes + _TEMPLATE_TOKENS)
     completion = _count(
         usage.get("completion_tokens"),
-        num_listed if num_listed is not None else -(-visible // _MOST_BYTES_A_TOKEN),
+        num_listed if num_listed is not None else -(-visible // MOST_BYTES_A_TOKEN),
         min(max_tokens, (num_listed if num_listed is not None else visible) + (reasoning or 0) + _SLACK_TOKENS),
     )
+    if overlong:
+        completion = None
     return TokenUsage(
         num_prompt_tokens=estimated_prompt if prompt is None else prompt,
-        num_tokens=estimated if completion is None else completion,
+        num_tokens=max(estimated, max_tokens + 1) if overlong else estimated if completion is None else completion,
         num_estimated_prompt_tokens=estimated_prompt,
         num_estimated_tokens=estimated,
         suspect=prompt is None or completion is None,
         missing=claimed is None,
+        overlong=overlong,
     )
 
 
@@ -129,6 +133,8 @@ class UsageAccount:
         self.num_requests = 0
         self.num_retries = 0
         self.num_failures = 0
+        self.num_unstopped = 0
+        self._overlong = 0
         self._tokens = [0, 0, 0, 0]
         self._suspect = 0
         self._missing = 0
@@ -141,6 +147,7 @@ class UsageAccount:
             self._tokens[index] += number
         self._suspect += usage.suspect
         self._missing += usage.missing
+        self._overlong += usage.overlong
 
     def report(self) -> UsageReport:
         """Everything so far."""
@@ -155,4 +162,6 @@ class UsageAccount:
             num_estimated_completion_tokens=estimated_completion,
             usage_suspect=self._suspect,
             usage_missing=self._missing,
+            num_overlong=self._overlong,
+            num_unstopped=self.num_unstopped,
         )

@@ -73,7 +73,12 @@ def test_perfect_clusters_count_once_each():
 def test_score_interval_picks_the_method():
     assert score_interval([1, 0, 1]).method == "Clopper-Pearson"
     repeated = score_interval([3, 0, 4], trials=4)
-    assert (repeated.method, repeated.n, repeated.value) == ("Korn-Graubard", 12, 7 / 12)
+    assert (repeated.method, repeated.n, repeated.value) == (
+        "Korn-Graubard, unseen problems allowed for",
+        12,
+        7 / 12,
+    )
+    assert score_interval([3, 0, 4], trials=4, intervals=1).method == "Korn-Graubard"
     families = score_interval([1, 0, 1, 1], clusters=["a", "a", "b", "b"])
     by_hand = korn_graubard_interval([1, 2], [2, 2])
     assert families == by_hand

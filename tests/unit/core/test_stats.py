@@ -44,7 +44,7 @@ def test_paired_interval_is_newcombes_method_10():
     up = (one.high - one.value, two.value - two.low)
     low = (b - c) / n - math.sqrt(down[0] ** 2 - 2 * phi * down[0] * down[1] + down[1] ** 2)
     high = (b - c) / n + math.sqrt(up[0] ** 2 - 2 * phi * up[0] * up[1] + up[1] ** 2)
-    found = paired_difference(first, second)
+    found = paired_difference(first, second, intervals=1)
     assert (found.difference.low, found.difference.high) == pytest.approx((low, high))
     assert (found.num_first_better, found.num_second_better) == (9, 2)
     upper = reference.binom.sf(9, 11, 0.5) + 0.5 * reference.binom.pmf(9, 11, 0.5)

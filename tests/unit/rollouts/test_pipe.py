@@ -63,12 +63,20 @@ def test_it_is_a_generator(tmp_path: Path) -> None:
     with worker(tmp_path) as generator:
         as_protocol: Generator = generator
         assert as_protocol.describe().digest == "sha256:w"
-        sampling = Sampling(temperature=0.5, stop=("é",))
+        sampling = Sampling(temperature=0.5, stop=("ê",))
         attempts = list(as_protocol.generate([prompt("a", 2, 3), prompt("b", 1)], sampling))
         assert [(a.problem_id, a.sample_index) for a in attempts] == [("b", 0), ("a", 4), ("a", 3)]
         assert {(a.text, a.sampling, a.seed, a.logprobs) for a in attempts} == {("hi é!", sampling, 5, (-0.5, -0.25))}
         assert as_protocol.score([prompt().messages] * 2, ["ab", ""]) == [(-1.0, -1.0), ()]
         assert len(list(as_protocol.generate([prompt()], sampling))) == 2
+
+
+def test_a_child_that_writes_more_than_its_limit_is_cut(tmp_path: Path) -> None:
+    longer = WORKER.replace('prompt["messages"][0]["content"] + "!"', '"Let me think. " * 9000')
+    with worker(tmp_path, code=longer) as generator:
+        one = prompt(num_samples=1).model_copy(update={"max_tokens": 8})
+        (attempt,) = generator.generate([one], Sampling(max_tokens=16))
+    assert (len(attempt.text), attempt.finish_reason) == (8 * 128, "length")
 
 
 def test_the_child_starts_with_the_first_question_and_ends_with_close(tmp_path: Path) -> None:

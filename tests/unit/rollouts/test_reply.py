@@ -34,7 +34,29 @@ def test_a_refusal_is_refused_and_its_text_kept() -> None:
 
 def test_a_stop_string_that_the_server_left_in_is_cut() -> None:
     reply = parse(chat_body("4\nQ: next", finish_reason="length"), stop=("Q:", "\n"))
-    assert (reply.text, reply.finish_reason) == ("4", "stop")
+    assert (reply.text, reply.finish_reason, reply.went_on) == ("4", "stop", True)
+    assert not parse(chat_body("4"), stop=("Q:",)).went_on
+
+
+def test_a_text_that_so_few_tokens_cannot_hold_is_cut_and_counted() -> None:
+    text = "Let me think aloud. " * 2700
+    reply = parse(chat_body(text, usage={"prompt_tokens": 20, "completion_tokens": 16}), max_tokens=16)
+    assert (reply.text, reply.finish_reason) == (text[:2048], "length")
+    assert (reply.usage.num_tokens, reply.usage.overlong) == (len(text) // 4, True)
+
+
+def test_reasoning_that_is_shown_beside_the_answer_counts() -> None:
+    body = json.loads(chat_body("#### 4"))
+    body["choices"][0]["message"]["reasoning_content"] = "Let me think aloud. " * 2700
+    reply = parse(json.dumps(body).encode(), max_tokens=16)
+    assert (reply.text, reply.finish_reason) == ("#### 4", "stop")
+    assert reply.usage.num_tokens > 13_000
+
+
+def test_no_more_logprobs_are_kept_than_tokens_were_asked_for() -> None:
+    listed = {"content": [{"logprob": -0.5}] * 500}
+    reply = parse(chat_body("4", logprobs=listed), logprobs=True)
+    assert (len(reply.logprobs), reply.usage.num_tokens, reply.usage.overlong) == (64, 500, True)
 
 
 def test_logprobs_are_read_and_checked() -> None:

@@ -78,6 +78,19 @@ def test_at_the_cap_the_end_and_final_answer_are_put_in() -> None:
     assert (long.finish_reason, long.num_tokens) == ("length", 10)
 
 
+class Heedless(Scripted):
+    """Writes what it likes, whatever it was allowed."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
+        for attempt in super().generate(prompts, sampling):
+            yield attempt.model_copy(update={"text": "thought" * 900, "num_tokens": 1575, "finish_reason": "length"})
+
+
+def test_a_source_that_does_not_keep_to_its_limit_ends_the_attempt() -> None:
+    (attempt,) = force(Heedless(thinker), prompt(), num_waits=2)
+    assert (attempt.num_tokens, attempt.finish_reason) == (1575, "length")
+
+
 def test_models_without_a_mark_end_thinking_with_their_turn() -> None:
     def mind(given: Prompt) -> str:
         return ", so #### 4" if given.prefix else "It is 5."

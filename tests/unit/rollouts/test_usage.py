@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.rollouts.usage import TokenUsage, UsageAccount, UsageReport, believe_usage, estimate_tokens
+from spiritsafe.core.lengths import estimate_tokens
+from spiritsafe.rollouts.usage import TokenUsage, UsageAccount, UsageReport, believe_usage
 
 
 def believe(claimed: Any, **changes: Any) -> TokenUsage:
@@ -40,6 +41,15 @@ def test_listed_tokens_bound_the_claim() -> None:
     assert not believe({"prompt_tokens": 17, "completion_tokens": 7}, num_listed=6).suspect
     fewer = believe({"prompt_tokens": 17, "completion_tokens": 3}, num_listed=6)
     assert (fewer.suspect, fewer.num_tokens) == (True, 6)
+
+
+def test_texts_longer_than_the_limit_gives_are_counted_by_their_length_whatever_is_claimed() -> None:
+    usage = believe({"prompt_tokens": 17, "completion_tokens": 64}, completion_bytes=40_000, is_too_long=True)
+    assert (usage.num_tokens, usage.suspect, usage.overlong) == (10_000, True, True)
+    assert believe({"completion_tokens": 64}, num_listed=65).num_tokens == 65
+    account = UsageAccount()
+    account.add(usage)
+    assert (account.report().num_overlong, account.report().num_completion_tokens) == (1, 10_000)
 
 
 @pytest.mark.parametrize("claimed", [None, "lots", 7, [], {}])
