@@ -57,6 +57,8 @@ _OPERATOR_AFTER = re.compile(r"\s*(?:[-+/^×÷·*]|\b[xX])\s*[-+($]*\s*(?:\d|[A-
 _ENUMERATES = re.compile(
     r"^\s*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bof\b)[\s$€£(*-]*$", re.IGNORECASE
 )
+_GOES_ON = re.compile(r"\s*(?:[,;|/]|(?:or|and)\b)[\s$(*]*(?:\d|\\|[A-Za-z]\b)", re.IGNORECASE)
+"""How the line below an answer offers another one."""
 _VERB = re.compile(
     r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b",
     re.IGNORECASE,
@@ -113,11 +115,15 @@ def read_value(text: str, decimal: Decimal = "point") -> Claim | None:
 
 
 def claimed_text(text: str) -> tuple[str, str]:
-    """``(rule, line)`` of what a completion claims where its form is free: what is marked, else its last line."""
+    """``(rule, line)`` of what a completion claims where its form is free: what is marked, else its last line.
+
+    The rule is "several" where another answer is marked beside it.
+    """
     text = final_part(tidy(text))
     for rule, span in marked_spans(text):
         if span.strip():
-            return rule, span.strip().partition("\n")[0].strip()
+            line, _, rest = span.strip().partition("\n")
+            return ("several" if rival_mark(text, rule) or _GOES_ON.match(rest) else rule), line.strip()
     return "whole", text.rstrip().rpartition("\n")[2].strip()
 
 
@@ -132,7 +138,7 @@ def claimed_value(text: str, decimal: Decimal = "point") -> Claim:
         below = read_value(rest.strip().partition("\n")[0], decimal) if rule == "hashes" else None
         if below and not same_value(below, claim):
             return Claim("several", line, rule)
-        if rival_mark(text, rule) or re.match(r"\s*(?:[,;|/]|or\b|and\b)[\s$(]*\d", rest, re.IGNORECASE):
+        if rival_mark(text, rule) or _GOES_ON.match(rest):
             return Claim("several", line, rule)
         return claim
     return _bold(text, decimal) or _last(text, decimal)
