@@ -83,6 +83,9 @@ class PrivateRow(Record):
             raise ValueError('"choice", and nothing else, has choices')
         if self.choices and (len(self.answer) != 1 or self.answer not in _LETTERS[: len(self.choices)]):
             raise ValueError("the answer of a choice is its letter")
+        worded = [" ".join(choice.casefold().split()) for choice in self.choices]
+        if self.choices and worded.count(worded[_LETTERS.index(self.answer)]) > 1:
+            raise ValueError("two choices have the wording of the answer")
         return self
 
     def problem(self, task: str) -> Problem:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal, final
 
 from spiritsafe.tasks.extract import final_part, marked_spans, rival_mark
@@ -32,7 +33,9 @@ _LEAD = re.compile(
 _HEDGE = re.compile(
     r"""[<>≤≥≠±|]|\+\s*/?\s*-(?=\s*\d)|\b(?:x?or|either|neither|nor|not|never|cannot|no\s+longer|between|at\s+(?:least|most)|(?:more|less|fewer|greater|larger
     |smaller|higher|lower|other)\s+than|up\s+to|above|below|under|over|almost|nearly|maybe|perhaps|possibly|alternatively
-    |wrong|incorrect|false|untrue|mistaken|unless|except|instead|actually|wait|versus|vs)\b|n't\b""",
+    |wrong|incorrect|false|untrue|mistaken|unless|except|instead|actually|wait|versus|vs|if|might|could|may|minimum|maximum|no
+    |but\s+(?=\d)|all\s+but|anything\s+but|half|twice|thrice|double|triple|quadruple|squared|cubed|halves|(?:square|cube)\s+root
+    |thirds?\s+of|quarters?(?:\s+of)?|fourths|fifths|tenths?|hundredths?|thousandths?|percent\s+of|%\s+of)\b|n't\b""",
     re.VERBOSE | re.IGNORECASE,
 )
 """What takes a value back, or offers another beside it."""
@@ -47,7 +50,9 @@ _REASON = re.compile(
 )
 _PLAIN_REASON = re.compile(r"\b(?:because|since|given)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|[*_`\"')]*(?:\s|$))")
-_TAIL = re.compile(r"(?:[\s*_`\"')\]}.,:;/-]|[A-Za-z°²³£€]+(?:\^\{?[23]\}?)?)*")
+_TAIL = re.compile(
+    r"(?:[\s*_`\"'()\]}.,:;/\ufe0f\u2600-\u27bf\U0001f300-\U0001faff-]|[A-Za-z°²³£€]+(?:\s*\^\{?[23]\}?)?)*"
+)
 _LONE_LETTER = re.compile(r"(?<![\w.'])([A-Za-z])(?![\w'])(?!\.[mM]\b)")
 _UNIT_LETTERS = frozenset("mgshlLaCFKVWJN")
 _OPERATOR_BEFORE = re.compile(
@@ -55,8 +60,13 @@ _OPERATOR_BEFORE = re.compile(
 )
 _OPERATOR_AFTER = re.compile(r"\s*(?:[-+/^×÷·*]|\b[xX])\s*[-+($]*\s*(?:\d|[A-Za-z]\b(?!\s*[A-Za-z]))")
 _ENUMERATES = re.compile(
-    r"^\s*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bof\b)[\s$€£(*-]*$", re.IGNORECASE
+    r"^[\s)}\]$]*[A-Za-z°%.]{0,12}\s*(?:,|;|&|/|-|\||\band\b|\bor\b|\bto\b|\bof\b)(?: also| then| maybe)?[\s$€£(*-]*$"
+    r"|^\W*(?:(?:and|or|mod)\W+)?[A-Za-z]\s*[:=)]\s*$",
+    re.IGNORECASE,
 )
+_GOES_ON = re.compile(r"\s*(?:[,;|/]|(?:or|and)\b)[\s$(*]*(?:\d|\\|[A-Za-z]\b)", re.IGNORECASE)
+"""How the line below an answer offers another one."""
+_HEADING = re.compile(r"^[ \t>*]*####(?!#).*$", re.MULTILINE)
 _VERB = re.compile(
     r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b",
     re.IGNORECASE,
@@ -113,11 +123,16 @@ def read_value(text: str, decimal: Decimal = "point") -> Claim | None:
 
 
 def claimed_text(text: str) -> tuple[str, str]:
-    """``(rule, line)`` of what a completion claims where its form is free: what is marked, else its last line."""
+    """``(rule, line)`` of what a completion claims where its form is free: what is marked, else its last line.
+
+    The rule is "several" where another answer is marked beside it.
+    """
     text = final_part(tidy(text))
     for rule, span in marked_spans(text):
         if span.strip():
-            return rule, span.strip().partition("\n")[0].strip()
+            line, _, rest = span.strip().partition("\n")
+            more = rival_mark(text, rule) or _goes_on(line, rest, rule)
+            return ("several" if more else rule), line.strip()
     return "whole", text.rstrip().rpartition("\n")[2].strip()
 
 
@@ -132,10 +147,23 @@ def claimed_value(text: str, decimal: Decimal = "point") -> Claim:
         below = read_value(rest.strip().partition("\n")[0], decimal) if rule == "hashes" else None
         if below and not same_value(below, claim):
             return Claim("several", line, rule)
-        if rival_mark(text, rule) or re.match(r"\s*(?:[,;|/]|or\b|and\b)[\s$(]*\d", rest, re.IGNORECASE):
+        if rival_mark(text, rule) or _goes_on(line, rest, rule):
             return Claim("several", line, rule)
         return claim
+    text = _HEADING.sub("", text)  # what a mark was not followed by is no answer of a weaker rule either
     return _bold(text, decimal) or _last(text, decimal)
+
+
+def _goes_on(line: str, rest: str, rule: str) -> bool:
+    """Whether the lines below an answer offer another: a box has no second line, other marks no bare formula below."""
+    below = rest.strip().partition("\n")[0].strip()[:_MAX_LINE]
+    if rule in ("boxed", "tag") or not below:
+        return bool(below)
+    boxed = re.fullmatch(r"\W*\\boxed\{(.*)\}\W*", below)
+    other = (boxed[1] if boxed else below).strip("$*` .")
+    if not re.search(r"[\w]", other) or other == line.strip("$*` ."):
+        return False
+    return bool(_GOES_ON.match(rest)) or not re.search(r"(?<!\\)\b[A-Za-z]{2,}|^</|[^\x00-\x7f°]", other)
 
 
 def _read(line: str, rule: str, decimal: Decimal) -> Claim | None:
@@ -200,6 +228,10 @@ def _equal_parts(plain: str, shown: str, rule: str, decimal: Decimal) -> Claim:
     parts = [part for part in re.split(r"=|(?<=[\d)}])\s*≈", plain) if part.strip()]
     claims = [_one(part, shown, rule, decimal) for part in parts]
     last = claims[-1]
+    if any(re.search(r"\d.*(?<![A-Za-z\\])[A-Za-z](?:_\{?\w+\}?)?\s*$", part) for part in parts[1:-1]):
+        return Claim("several", shown, rule)  # "x = 1, x = 2"
+    if any(claim.kind == "formula" for claim in claims[:-1]) and "\\" in plain:
+        return Claim("formula", shown, rule)
     if last.kind == "value" and any(c.kind == "value" and not same_value(c, last) for c in claims[:-1]):
         return Claim("several", shown, rule)
     return last
@@ -253,10 +285,20 @@ def _bold(text: str, decimal: Decimal) -> Claim | None:
             continue
         last = values[-1]
         around = line.replace("*", "")
-        if any(c.kind != "value" or not same_value(c, last) for c in values) or hedges(around):
+        differ = any(c.kind != "value" or not same_value(c, last) for c in values)
+        if differ or hedges(around) or _beside(around, decimal):
             return Claim("several", last.text, "bold")
         return last
     return None
+
+
+def _beside(line: str, decimal: Decimal) -> bool:
+    """Whether two different numbers stand side by side in a line, without a word or an operator between them."""
+    found = list(quantities(unlatex(line[-_MAX_LINE:]), decimal))
+    text = unlatex(line[-_MAX_LINE:])
+    return any(
+        a.value != b.value and not re.search(r"[A-Za-z=+*/×÷-]", text[a.end : b.start]) for a, b in pairwise(found)
+    )
 
 
 def _last(text: str, decimal: Decimal) -> Claim:
@@ -270,7 +312,9 @@ def _last(text: str, decimal: Decimal) -> Claim:
         if not any(c.isdigit() for c in lines[index]):
             continue
         line, later = lines[index], " ".join(lines[index + 1 :])
-        return _last_of_line(line[-_MAX_LINE:], later[:_MAX_LINE], decimal, alone=not "".join(lines[:index]).strip())
+        if index and re.search(r"\d.*(?:\b(?:or|and)|[,|])\s*$", lines[index - 1], re.IGNORECASE):
+            return Claim("several", line.strip()[:_MAX_LINE], "last")
+        return _last_of_line(line.strip()[-_MAX_LINE:], later[:_MAX_LINE], decimal, alone=not "".join(lines[:index]).strip())
     line = lines[-1] if lines else ""
     return Claim("formula", line.strip(), "last") if _is_formula(unlatex(line[:_MAX_LINE])) else Claim("none")
 
@@ -332,7 +376,7 @@ def _negative(before: str, *, alone: bool) -> bool | None:
     match = re.search(r"(?:(-)|\b(minus|negative)\b)\s*$", before, re.IGNORECASE)
     if not match:
         return False
-    lead = before[: match.start()].rstrip(" ")
+    lead = before[: match.start()].rstrip()
     if match[2] or lead[-1:] in tuple("=:(≈$"):
         return True
     if not lead:

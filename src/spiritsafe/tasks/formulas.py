@@ -14,6 +14,7 @@ import re
 from collections import Counter
 
 from spiritsafe.tasks.claims import hedges
+from spiritsafe.tasks.latex import is_formula, separators
 from spiritsafe.tasks.numerals import unlatex
 
 __all__ = ["equal_parts", "explodes", "one_formula"]
@@ -70,6 +71,9 @@ def one_formula(line: str, gold: str) -> tuple[str | None, str]:
     for pattern in (_LISTS, _RELATIONS):
         if pattern.search(_outside_commas(formula)) and not pattern.search(gold):
             return None, "the answer is a list or a range, the gold is not"
+    allowed = separators(gold) | {"="}
+    if is_formula(gold, allowed) and not is_formula(formula, allowed):
+        return None, "not one formula from its first sign to its last"
     if why := explodes(formula, gold):
         return None, why
     return formula, ""

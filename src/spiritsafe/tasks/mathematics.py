@@ -110,9 +110,11 @@ class MathVerifier(Verifier):
         gold = str(problem.facts["answer"])
         value = read_value(tidy(gold), self._decimal)
         if value is None:
-            _, line = claimed_text(text)
+            rule, line = claimed_text(text)
             if not line:
                 return self.verdict("unparsed", reason="no answer in the text")
+            if rule == "several":
+                return self.verdict("unparsed", answer=line[:_MAX_SPAN], reason=_NO_VALUE[rule])
             if _same_words(line, gold):
                 return self.verdict("correct", answer=line[:_MAX_SPAN], reason="same words as the gold")
             return self._judge_formula(line, gold)

@@ -85,8 +85,10 @@ def test_no_value(text: str) -> None:
 
 
 def test_text_of_free_form() -> None:
-    assert claimed_text("thinking\n#### a b\nc") == ("hashes", "a b")
+    assert claimed_text("thinking\n#### a b\nand more") == ("hashes", "a b")
     assert claimed_text("a\nb c ") == ("whole", "b c")
+    assert claimed_text(r"\boxed{x} or \boxed{y}")[0] == "several"
+    assert claimed_text("#### x\nor y")[0] == "several"
     assert claimed_text("") == ("whole", "")
 
 

@@ -12,7 +12,7 @@ from spiritsafe.tasks.formulas import equal_parts, explodes, one_formula
         ("So it is $x+1$.", "x+1", "x+1"),
         (r"\(x+1\)", "x+1", "x+1"),
         ("$x+1$, that is $x+1$", "x+1", "x+1"),
-        (r"\text{area } x^2", "x^2", r"\text{area } x^2"),
+        (r"x^2\text{ cm}", "x^2", r"x^2\text{ cm}"),
         ("(1, 2)", "(1, 2)", "(1, 2)"),
         ("$x+1$ $x+2$", "x+1", None),
         ("$x+1$ or 7", "x+1", None),
