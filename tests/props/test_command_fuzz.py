@@ -19,7 +19,7 @@ import pytest
 from command_fuzz import UNEXPECTED, Bench, Runaway, bad_recipe, commands, quick, run_main
 from fake_endpoint import FakeEndpoint
 
-SIZE = os.environ.get("SPIRITSAFE_FUZZ", "90")
+SIZE = os.environ.get("SPIRITSAFE_FUZZ", "60")
 SEED = int(os.environ.get("SPIRITSAFE_FUZZ_SEED", "7"))
 MOST_GROWTH_KIB = 1 << 20
 pytestmark = pytest.mark.timeout(0)  # each run has a limit of its own

@@ -33,8 +33,14 @@ from spiritsafe.ledger import KeyPair
 __all__ = ["add_doors"]
 
 _PRACTICE = OutputFile(Kind("a practice run", lambda data: data.startswith(b'{"evidence":"practice",')))
-_EXPORT_KEYS = {"_type", "payloadType", "schema_version"}
-_EXPORT = OutputFile(Kind("an export", lambda data: bool(_EXPORT_KEYS & dict(parse_json(data, "it")).keys())))
+
+
+def _is_export(data: bytes) -> bool:
+    value = parse_json(data, "it")
+    return isinstance(value, dict) and not {"_type", "payloadType", "schema_version"}.isdisjoint(value)
+
+
+_EXPORT = OutputFile(Kind("an export", _is_export))
 
 
 def _read(

@@ -60,7 +60,7 @@ class Kind:
         try:
             data = read_bytes(path)
             return not data or self.is_one(data)
-        except (SpiritsafeError, ValueError):
+        except (SpiritsafeError, LookupError, TypeError, ValueError):
             return False
 
 

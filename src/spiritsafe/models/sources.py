@@ -77,7 +77,7 @@ def resolve_source(spec: str, *, cache: Path | None = None, events: EventSink | 
     if kind == "hf":
         return _from_hub(rest, cache, events)
     if kind == "gguf":
-        return _from_gguf(Path(rest).expanduser(), cache, events)
+        return _from_gguf(Path(os.path.expanduser(rest)), cache, events)
     if kind == "wheel":
         return _from_wheel(rest, cache, events)
     if kind == "tiny":
@@ -148,7 +148,7 @@ def _from_wheel(rest: str, cache: Path, events: EventSink) -> Path:
 
 
 def _from_gguf(path: Path, cache: Path, events: EventSink) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SourceError(f"There is no file {path}.", hint="Check the path behind 'gguf:'.")
 
     def make(directory: Path) -> None:
@@ -174,10 +174,10 @@ def _from_hub(rest: str, cache: Path, events: EventSink) -> Path:
 
 
 def _from_directory(spec: str, cache: Path) -> Path:
-    path = Path(spec).expanduser()
-    if not path.is_dir():
+    path = Path(os.path.expanduser(spec))
+    if not os.path.isdir(path):  # unlike Path.is_dir, no name is too long for it
         hint = "Give an existing directory, or one of hf:…, gguf:…, wheel:…, tiny:…."
-        if path.is_file() and path.suffix == ".gguf":
+        if os.path.isfile(path) and path.suffix == ".gguf":
             hint = f"Write gguf:{spec}."
         elif re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
             hint = f"For a repository of the Hugging Face hub write hf:{spec}."
@@ -268,7 +268,7 @@ def find_source(spec: str, *, cache: Path | None = None) -> Path | None:
         snapshot = find_repository(*rest.partition("@")[::2])
         return None if snapshot is None else resolve_source(spec, cache=cache)
     if kind == "gguf":
-        path = Path(rest).expanduser()
+        path = Path(os.path.expanduser(rest))
         made = _gguf_directory(path, cache) if path.is_file() else None
         return None if made is not None and not (made / LINEAGE).is_file() else resolve_source(spec, cache=cache)
     if kind == "wheel" and rest in PINNED_WHEELS:

@@ -98,6 +98,10 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     names = table.get("weight_map") if isinstance(table, dict) else None
     if not isinstance(names, dict) or not names or not all(isinstance(n, str) for n in names.values()):
         raise SourceError(f"{index} names no shards.", hint="Download the model again.")
+    if outside := [name for name in names.values() if name != Path(name).name]:  # a folder's digest is of what is in it
+        raise SourceError(
+            f"{index} names a shard that is not in its folder: {outside[0]}.", hint="Put all shards beside the index."
+        )
     files = tuple(directory / name for name in sorted(set(names.values())))
     missing = [file.name for file in files if not file.is_file()]
     if missing:

@@ -154,10 +154,19 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
+def _quoted(text: str) -> str:
+    try:
+        return quote(text, safe=_SAFE)
+    except UnicodeEncodeError as error:
+        raise TaskError(f"{text!a} is not UTF-8.", hint="Name the task in valid Unicode.") from error
+
+
 def canonical_name(family: str, name: str, knobs: Mapping[str, Any]) -> str:
-    """The spec with every knob resolved and sorted; knobs whose value is None or "" are left out."""
-    parts = [
-        f"{key}={quote(format_value(knobs[key]), safe=_SAFE)}" for key in sorted(knobs) if knobs[key] not in (None, "")
-    ]
-    head = f"{family}:{quote(name, safe=_SAFE)}"
+    """The spec with every knob resolved and sorted; knobs whose value is None or "" are left out.
+
+    Raises:
+        TaskError: A value is no valid Unicode.
+    """
+    parts = [f"{key}={_quoted(format_value(knobs[key]))}" for key in sorted(knobs) if knobs[key] not in (None, "")]
+    head = f"{family}:{_quoted(name)}"
     return f"{head}?{'&'.join(parts)}" if parts else head

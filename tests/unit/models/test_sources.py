@@ -275,3 +275,9 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     assert default_cache() == Path.home() / ".cache" / "spiritsafe"
     monkeypatch.setenv("SPIRITSAFE_CACHE", str(tmp_path / "c"))
     assert resolve_source("tiny:0") == tmp_path / "c" / "models" / "tiny-0-v1"
+
+
+@pytest.mark.parametrize("spec", ["x" * 100_000, "gguf:" + "x" * 5000, "gguf:~nobody-of-that-name/x.gguf", "~nobody/x"])
+def test_a_name_of_any_length_is_only_a_missing_source(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="There is no"):
+        resolve_source(spec, cache=tmp_path)

@@ -52,6 +52,17 @@ def test_shards_are_followed_and_missing_ones_named(tmp_path: Path) -> None:
         weight_files(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/etc/passwd", "sub/model.safetensors"])
+def test_a_shard_outside_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    """The folder's digest, which a registration names, would not be of those weights."""
+    for place in (tmp_path / "other", tmp_path / "model" / "sub"):
+        place.mkdir(parents=True)
+        (place / "model.safetensors").write_bytes(b"")
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(SourceError, match="not in its folder"):
+        weight_files(tmp_path / "model")
+
+
 def test_no_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no weights"):
         weight_files(tmp_path)

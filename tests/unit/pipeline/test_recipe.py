@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,17 @@ def test_the_staircase_is_r1s(name: str) -> None:
 def test_students_need_names_of_their_own() -> None:
     with pytest.raises(RecipeError, match="names of their own"):
         load_recipe("tiny", ('students.0.name="teacher"',))
+
+
+@pytest.mark.timeout(60)
+def test_a_recipe_that_is_no_text_or_has_no_end_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 50_000)
+    with pytest.raises(RecipeError, match="nested too deep"):
+        load_recipe(str(tmp_path / "deep.toml"))
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name in ("pipe.toml", "zero.toml", "a\0b.toml"):
+        with pytest.raises(RecipeError, match="There is no recipe"):
+            load_recipe(str(tmp_path / name))
+    with pytest.raises(RecipeError):
+        load_recipe("tiny", ("seed=" + "[" * 50_000,))

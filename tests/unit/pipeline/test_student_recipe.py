@@ -87,3 +87,10 @@ def test_students_fit_into_their_recipe(override: str, message: str) -> None:
 def test_a_resolved_recipe_is_a_recipe(name: str) -> None:
     recipe, _ = load_recipe(name)
     assert type(recipe).from_json(recipe.to_json()) == recipe
+
+
+def test_copies_have_an_end() -> None:
+    """Each is a node of the plan: a number without end would be a plan without end."""
+    assert len(make(repeat=100).copies) == 100
+    with pytest.raises(ValidationError, match="less than or equal to 100"):
+        make(repeat=123456789012)

@@ -67,3 +67,10 @@ def test_format_value() -> None:
 def test_nearest() -> None:
     assert nearest("digit", ["digits", "terms"]) == 'Did you mean "digits"? '
     assert nearest("zzz", ["digits"]) == ""
+
+
+def test_a_name_that_is_no_unicode_is_refused_in_words():
+    with pytest.raises(TaskError, match="not UTF-8"):
+        canonical_name("private", "\udcff", {})
+    with pytest.raises(TaskError, match="not UTF-8"):
+        canonical_name("private", "x", {"family": "\ud800"})
