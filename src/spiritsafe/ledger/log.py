@@ -156,7 +156,9 @@ class Ledger:
             StorageError: It cannot be written; it is as it was.
         """
         ensure_directory(self.path.parent)
-        with locked(self.path.with_name(self.path.name + ".lock"), wait_s=_LOCK_WAIT_S):
+        self._refresh()  # what is no ledger gets no lock beside it
+        real = self.path.resolve()  # one lock for all who come by a link
+        with locked(real.with_name(real.name + ".lock"), wait_s=_LOCK_WAIT_S):
             self._refresh()
             if guard is not None:
                 guard(tuple(self._entries))
