@@ -175,9 +175,8 @@ class Ledger:
             signature = key.sign("ledger-entry", draft.signed_bytes())
             entry = draft.model_copy(update={"signature": signature})
             line = entry.canonical()
-            _parse_line(
-                line, last, self._times
-            )  # what could not be read back (a float beyond 2**53) must not be written
+            # what could not be read back (a float beyond 2**53) must not be written
+            _parse_line(line, last, self._times)
             self._write(line + b"\n")
             self._keep(entry)
             return entry
