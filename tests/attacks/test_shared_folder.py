@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from exam_parts import Stage, ToyModel, make_stage
 
 from spiritsafe.core.errors import SourceError, StorageError
+from spiritsafe.core.files import locked
+from spiritsafe.exam import sitting
 from spiritsafe.ledger import Ledger, log
 
 LINE = b"touch PWNED #"
@@ -73,3 +76,16 @@ def test_a_lock_that_somebody_holds_for_ever(stage: Stage, monkeypatch: pytest.M
             stage.register(ToyModel())
         assert "run the same command again" in caught.value.hint
     stage.register(ToyModel())
+
+
+def test_a_second_sitting_in_one_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sitting, "locked", partial(locked, wait_s=0.0))
+    registration = stage.register(ToyModel())
+    (stage.root / "sitting").mkdir()
+    with (
+        locked(stage.root / "sitting" / "sitting.lock"),
+        pytest.raises(StorageError, match=rf"is still locked by process {os.getpid()} on "),
+    ):
+        stage.sit(ToyModel(), registration)
+    stage.sit(ToyModel(), registration)
+    stage.check()

@@ -182,7 +182,7 @@ def _describe(model: str | None, generator: Generator) -> str:
     type=NAMES_FILES,
     help='The same, to be decided: "score >= 0.6", "better than FILE by 5", "no worse than FILE by 2".',
 )
-@click.option("--level", default=0.025, show_default=True, help="One-sided level of the claim's test.")
+@click.option("--level", default=0.025, show_default=True, help="One-sided level of the claim's test; 0.05 at most.")
 @click.option("--stop", default="fixed", show_default=True, help="fixed, looks[:N], frequent, or betting[:N].")
 @click.option("--budget", help="tokens=N,seconds=N,cost=X,prices=IN/OUT (for a million tokens),currency=EUR.")
 @click.option(

@@ -15,6 +15,7 @@ from datetime import timedelta
 from spiritsafe.core.certificates import LedgerEntry, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.outcomes import instant
+from spiritsafe.ledger import CLOCK_TOLERANCE
 
 __all__ = [
     "LAPSE",
@@ -129,8 +130,8 @@ def counted_from(
 ) -> LedgerEntry | None:
     """The entry from whose time on a sitting is silent: its last sign of life.
 
-    Where the clock of that one was wrong (its time is still to come, or is none), the next entry of the examiner, whose
-    clock counts the days; None as long as there is none.
+    Where the clock of that one was wrong (its time is more than a day to come, or is none), the next entry of the
+    examiner, whose clock counts the days; None as long as there is none.
 
     Args:
         entries: The ledger's.
@@ -142,7 +143,7 @@ def counted_from(
     if last is None:
         return None
     own = (e for e in entries if e.index > last.index and e.signature.key == header.examiner.signing)
-    return next((entry for entry in (last, *own) if are_apart(entry.time, now, 0)), None)
+    return next((entry for entry in (last, *own) if are_apart(entry.time, now, -CLOCK_TOLERANCE.days)), None)
 
 
 def are_apart(first: str, then: str, days: int) -> bool:

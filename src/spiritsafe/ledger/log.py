@@ -178,7 +178,9 @@ class Ledger:
                 f"The body of a ledger entry may be nested {MOST_DEPTH} deep, no more.", hint="Write it flatter."
             )
         ensure_directory(self.path.parent)
-        with locked(self.path.with_name(self.path.name + ".lock"), wait_s=_LOCK_WAIT_S):
+        self._refresh()  # what is no ledger gets no lock beside it
+        real = self.path.resolve()  # one lock for all who come by a link
+        with locked(real.with_name(real.name + ".lock"), wait_s=_LOCK_WAIT_S):
             self._refresh()
             if guard is not None:
                 guard(tuple(self._entries))
@@ -195,9 +197,8 @@ class Ledger:
             signature = key.sign("ledger-entry", draft.signed_bytes())
             entry = draft.model_copy(update={"signature": signature})
             line = entry.canonical()
-            _parse_line(
-                line, last, self._times
-            )  # what could not be read back (a float beyond 2**53) must not be written
+            # what could not be read back (a float beyond 2**53) must not be written
+            _parse_line(line, last, self._times)
             self._write(line + b"\n")
             self._keep(entry)
             return entry

@@ -171,6 +171,17 @@ def test_a_makers_clock_that_is_wrong_puts_no_lapse_off_for_ever(stage, days_lat
     assert states(stage) == [("from the future", "lapsed")]
 
 
+def test_a_makers_clock_that_is_a_little_ahead_is_no_wrong_one(stage, days_later):
+    days_later(0.9)
+    registration = stage.register(ToyModel(name="ahead"))
+    days_later(0)
+    with pytest.raises(ProcedureError, match="less than 30 days ago"):
+        give_up(stage, registration)
+    assert len(stage.ledger.entries()) == 2
+    days_later(31)
+    give_up(stage, registration)
+
+
 def test_a_strangers_clock_moves_no_lapse(stage, days_later):
     registration = abandon(stage)
     for time in ("2999-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z", IMPOSSIBLE[1]):

@@ -53,8 +53,20 @@ def test_time():
     assert purse(max_seconds=60, started=started).room([(1, 1)] * 200) == 64  # and then the clock is looked at again
     assert purse(max_seconds=40, started=started).room([(1, 1)] * 200) == 0
     assert purse(max_seconds=40).room([(1, 1)]) == 1
-    wallet = purse(max_seconds=1e-9, started=started + timedelta(days=10**4))  # by a clock that was wrong: from now on
-    assert wallet.room([(1, 1)]) == 0
+
+
+def test_a_start_that_is_still_to_come_was_told_by_a_wrong_clock_and_time_runs_from_now_on(monkeypatch):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    moments = [now, now + timedelta(seconds=59), now + timedelta(seconds=60)]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return moments.pop(0)
+
+    monkeypatch.setattr("spiritsafe.exam.purse.datetime", Clock)
+    wallet = purse(max_seconds=60, started=now + timedelta(days=10**4))
+    assert [wallet.room([(1, 1)]), wallet.room([(1, 1)])] == [1, 0]
 
 
 @given(

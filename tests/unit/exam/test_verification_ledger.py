@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from types import SimpleNamespace
+
 import pytest
 from exam_parts import Forger, ToyModel, make_stage
 
+from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.outcomes import instant
 from spiritsafe.core.promises import Claim
+from spiritsafe.exam import verification_ledger
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, head_of, sign_head, witness
 
 WANDA = KeyPair.generate("Wanda Witness")
@@ -144,3 +150,22 @@ def test_a_claim_made_late_cannot_hide_it(tmp_path):
     value["statements"] = [statement if text == old else text for text in value["statements"]]
     forger.write(value)
     assert forger.failed() == "ledger file"
+
+
+def test_times_of_one_key_that_run_back_are_found_without_the_ledger_and_clocks_far_off_are_named(stage):
+    certificate = stage.certificate(ToyModel(name="again"), name="again")
+    entries = [evidence.entry for evidence in certificate.evidence]
+    opening, result = entries[-2:]
+    assert (opening.kind, result.kind, result.index) == ("access", "result", opening.index + 1)
+
+    def procedure(time):
+        changed = [*entries[:-1], result.model_copy(update={"time": time})]
+        return verification_ledger.procedure(SimpleNamespace(certificate=certificate, entries=changed))
+
+    assert "is wrong" not in procedure(result.time)
+    for back in (timedelta(milliseconds=1), timedelta(hours=24)):
+        time = (instant(opening.time) - back).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        with pytest.raises(IntegrityError, match="times run backwards"):
+            procedure(time)
+    for time in ("2001-01-01T00:00:00.000Z", "9999-99-99T99:99:99.999Z"):
+        assert procedure(time).endswith(f"the clock of entry {result.index} is wrong ({time})")

@@ -13,6 +13,7 @@ import pytest
 
 from spiritsafe.core.certificates import LedgerEntry, SignedHead
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, StorageError
+from spiritsafe.core.files import locked
 from spiritsafe.ledger import (
     GENESIS,
     KeyPair,
@@ -228,11 +229,15 @@ def test_a_ledger_that_is_no_file_is_refused_and_not_waited_for(tmp_path, key, k
         assert caught.value.hint
 
 
-def test_a_link_is_followed_to_a_ledger_and_to_nothing_else(ledger, key, tmp_path):
+def test_a_link_is_followed_to_a_ledger_and_to_nothing_else(ledger, key, tmp_path, monkeypatch):
     link = tmp_path / "shared.jsonl"
     link.symlink_to(ledger.path)
     Ledger(link).append("note", {"number": 5}, key)
     assert ledger.verify().num_entries == 6
+    with locked(ledger.path.with_name("ledger.jsonl.lock")):  # one lock, by whichever name
+        monkeypatch.setattr("spiritsafe.ledger.log._LOCK_WAIT_S", 0.0)
+        with pytest.raises(StorageError, match="still locked"):
+            Ledger(link).append("note", {}, key)
     for name, content in (("empty", b""), ("own", b"my only copy, without a newline"), ("absent", None)):
         target, other = tmp_path / name, tmp_path / f"{name}.jsonl"
         if content is not None:
