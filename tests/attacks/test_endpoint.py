@@ -12,7 +12,7 @@ import pytest
 from exam_parts import SAMPLING, Stage, ToyModel, make_stage
 
 from attack_parts import caught, passes
-from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body
+from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 from spiritsafe.core.certificates import Certificate
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.promises import Budget
@@ -233,3 +233,49 @@ def test_answers_that_nobody_asked_for_or_that_are_missing(tmp_path: Path, kind:
     with pytest.raises(EndpointError, match=words):
         stage.certificate(kind(kind="remote"))
     assert [entry.kind for entry in stage.ledger.entries()] == ["paper", "registration", "access"]
+
+
+@pytest.mark.parametrize("probes", ["dead", "answered"])
+def test_a_server_that_answers_no_question_gets_no_score(tmp_path: Path, fake_endpoint: Start, probes: str) -> None:
+    def answer(request: dict[str, Any]) -> str | HttpReply:
+        if probes == "answered" and request["messages"][-1]["content"] in PROBES:
+            return "Yes."
+        return HttpReply(status=500, body=error_body("CUDA out of memory"))
+
+    stage = make_stage(tmp_path, count=20)
+    config = RemoteConfig(max_tries=2, backoff_base_s=0.0)
+    with RemoteGenerator(fake_endpoint(answer).url, "dead", config=config) as generator:
+        registration = register(
+            ledger=stage.ledger,
+            paper=stage.paper,
+            maker=stage.maker,
+            model_name="dead",
+            model_digest=generator.describe().digest,
+            sampling=SAMPLING,
+            hypothesis="none",
+            terms=RegistrationTerms(num_probes=4),
+        )
+        for _ in range(2):  # however often it is tried
+            with pytest.raises(EndpointError, match="CUDA out of memory"):
+                sit(
+                    paper=stage.papers,
+                    registration=registration,
+                    generator=generator,
+                    task=stage.task,
+                    ledger=stage.ledger,
+                    examiner=stage.examiner,
+                    directory=tmp_path / "sitting",
+                )
+    assert stage.ledger.find("result") == []
+    assert bool(stage.ledger.find("access")) == (probes == "answered")
+
+
+def test_failures_make_no_score_that_looks_like_the_models(tmp_path: Path) -> None:
+    """A tenth of the tries failed: the certificate verifies, and its page says that the model did not answer."""
+    stage = make_stage(tmp_path, count=20)
+    count = iter(range(100))
+    model = ToyModel(kind="remote", reply=lambda p, _: ("", "error") if next(count) in (5, 9) else None)
+    certificate = stage.certificate(model)
+    passes(stage.verify())
+    found = trust_page(certificate, stage.verify()).of("answered")
+    assert (found.state, found.finding.split(":")[0]) == ("does not hold", "2 of 20 tries failed, more than 5%")

@@ -377,3 +377,25 @@ def test_a_claim_at_a_level_that_anything_passes(forger: Forger) -> None:
     claim = CLAIM.model_copy(update={"level": 0.49})
     with pytest.raises(ProcedureError, match="decides next to nothing"):
         forger.stage.register(ToyModel(name="lucky"), claim=claim)
+
+
+def test_a_reference_whose_server_was_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all of the base's tries failed, so that anybody beats it."""
+    stage = make_stage(tmp_path, count=40)
+    count = iter(range(1000))
+    base = ToyModel(name="base", kind="remote", reply=lambda *_: ("", "error") if next(count) % 8 else None)
+    reference = stage.certificate(base, name="base")
+    claim = Claim(kind="better than", reference=reference.registration.content_digest)
+    registration = stage.register(ToyModel(name="mine", skill=1.0), claim=claim)
+    with pytest.raises(ProcedureError, match=r"base was not reached: \d+ of 40 tries failed"):
+        stage.sit(ToyModel(name="mine", skill=1.0), registration, "mine", reference=reference)
+    # a host whose program does not refuse it
+    monkeypatch.setattr("spiritsafe.exam.sitting.check_reached", lambda _: None)
+    certificate = stage.sit(ToyModel(name="mine", skill=1.0), registration, "mine", reference=reference)
+    assert certificate.result.decision is not None
+    assert certificate.result.decision.finding == "supported"
+    assert any(text.startswith("Of the reference base, ") for text in certificate.statements)
+    steps = stage.verify("mine", reference=stage.root / "base" / "certificate.json")
+    assert next(step for step in steps if step.name == "reference").detail.endswith("the comparison says nothing")
+    found = trust_page(certificate, steps, entries=stage.ledger.entries()).of("decision")
+    assert (found.state, found.finding.split(":")[0]) == ("does not hold", "the reference was not reached")

@@ -65,7 +65,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        click.echo(f"\n{str(error) or 'Stopped.'} Run the same command again to go on.", err=True)
+        words = str(error) or str(error.__cause__ or "") or "Stopped."  # click makes an Abort of an interrupt
+        click.echo(f"\n{words} Run the same command again to go on.", err=True)
         sys.exit(130)
     except Exception as error:  # noqa: BLE001  the one boundary: whatever escapes becomes a message
         if "--verbose" in sys.argv:

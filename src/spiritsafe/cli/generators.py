@@ -1,6 +1,6 @@
 """The options that say which model answers: local weights in their own process, or an endpoint, and how patiently.
 
-Exercised by ``pytest tests/unit/cli/test_generators.py``.
+Exercised by ``pytest tests/unit/cli/test_commands.py``.
 """
 
 from __future__ import annotations

@@ -34,12 +34,13 @@ def let_arrive(generator: Generator) -> Iterator[None]:
     seen: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not seen:
-            os.write(2, _WORDS.encode())  # not print: the signal may have come in the middle of one
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
-        seen.append(number)
+        seen.append(number)  # before anything else: the next signal may come in the middle of this
+        if len(seen) > 1:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         generator.stop()
+        os.write(2, _WORDS.encode())  # not print: the signal may have come in the middle of one
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

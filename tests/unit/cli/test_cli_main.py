@@ -35,7 +35,7 @@ COMMANDS = {
     "exam reissue": {"--paper", "--ledger", "--key", "--host-key", "--out"},
     "exam rerun": {
         "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--out",
-        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
     },
     "exam reveal": {
         "--registration", "--ledger", "--key", "--journal", "--problem", "--try", "--reason", "--out",
@@ -47,7 +47,7 @@ COMMANDS = {
     },
     "exam sit": {
         "--registration", "--ledger", "--key", "--host-key", "--work", "--max-batch", "--reference", "--out",
-        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
@@ -63,7 +63,7 @@ COMMANDS = {
     "run": {"--set", "--root"},
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
-        "--model", "--endpoint", "--endpoint-model", "--api-key-env",
+        "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
     },
     "tasks audit": {"--count", "--seed", "--json"},
     "tasks list": {"--refused"},

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
-from spiritsafe.cli.generators import open_any_generator
+from spiritsafe.cli.generators import Patience, open_any_generator
+from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.core.compute_curve import ComputeCurve
 from spiritsafe.core.errors import RecipeError, TaskError
 from spiritsafe.core.records import Checkpoint
+from spiritsafe.rollouts import RemoteGenerator
 
 
 def call(command: Any, *arguments: str) -> str:
@@ -140,3 +143,41 @@ def test_several_models_need_a_curve_and_a_curve_needs_a_model(tmp_path: Path) -
 def test_exactly_one_model_must_be_named(model: str | None, endpoint: str | None, name: str | None) -> None:
     with pytest.raises(RecipeError):
         open_any_generator(model, endpoint, name, None)
+
+
+def test_patience_is_for_endpoints() -> None:
+    with pytest.raises(RecipeError, match="for endpoints"):
+        open_any_generator("m", None, None, None, patience=Patience(timeout_s=5.0))
+    with pytest.raises(RecipeError, match="for endpoints"):
+        call(sample.command, "arith:sums", "--model", "m", "--out", "x", "--problems", "1", "--concurrency", "3")
+
+
+@pytest.mark.parametrize(
+    ("given", "num_questions", "found"),
+    [
+        (Patience(), None, 32),
+        (Patience(), 4000, 32),
+        (Patience(), 200, 10),
+        (Patience(), 5, 1),
+        (Patience(concurrency=64), 5, 64),
+    ],
+)
+def test_few_questions_are_asked_by_few_at_once(given: Patience, num_questions: int | None, found: int) -> None:
+    assert given.config(num_questions).concurrency == found
+
+
+def test_what_is_given_of_patience_is_used() -> None:
+    config = Patience(timeout_s=7.0, max_tries=2, concurrency=3).config(1000)
+    assert (config.timeout_s, config.max_tries, config.concurrency) == (7.0, 2, 3)
+    usual = Patience().config(None)
+    assert (usual.timeout_s, usual.max_tries) == (300.0, 6)
+
+
+def test_waiting_for_an_endpoint_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    sink = TerminalSink(Console(stderr=True, force_terminal=False, width=200))
+    generator = open_any_generator(None, "http://127.0.0.1:9", "m", None, events=sink)
+    assert isinstance(generator, RemoteGenerator)
+    generator._endpoint._waiting.trouble("HTTP 429", 99.0)
+    assert "! Waiting for http://127.0.0.1:9/v1/chat/completions: HTTP 429; it asks for a wait of 99 s." in (
+        capsys.readouterr().err
+    )

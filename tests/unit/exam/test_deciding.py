@@ -12,9 +12,9 @@ from scipy import stats
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.promises import BettingRule, Claim
 from spiritsafe.core.stoprules import StopRule
-from spiritsafe.exam import VERIFY_STEPS
 from spiritsafe.exam.deciding import decide, reference_scores, stops_at
 from spiritsafe.exam.places import asking_order, halves
+from spiritsafe.exam.verification_steps import STEPS
 
 HALF = Claim(kind="score at least", score=0.5)
 
@@ -257,10 +257,10 @@ def test_an_older_result_that_quotes_no_failures_verifies_as_before(stage, base,
     full = reference_scores(stage.paper.header, case.certificate.registration, dead)
     old = full.model_copy(update={"num_failed": None, "num_outcomes": None})
     assert "num_failed" not in old.to_json()
-    step = next(step for step in VERIFY_STEPS if step.name == "reference")
+    check = next(check for name, _, check in STEPS if name == "reference")
     for quoted in (full, old):
         case.certificate.result.reference = quoted
-        assert "40 of 80 tries failed, more than 5%: that model was not reached" in step.check(case)
+        assert "40 of 80 tries failed, more than 5%: that model was not reached" in check(case)
     case.certificate.result.reference = full.model_copy(update={"num_failed": 0})
     with pytest.raises(IntegrityError, match="misquotes"):
-        step.check(case)
+        check(case)
