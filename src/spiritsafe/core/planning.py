@@ -9,6 +9,7 @@ number of single answers. Exercised by ``pytest tests/unit/core/test_planning.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from scipy import special
 
 from spiritsafe.core.errors import NumericalError
-from spiritsafe.core.intervals import wilson_interval
+from spiritsafe.core.intervals import effective_sizes, wilson_interval
 from spiritsafe.core.records import Record
 from spiritsafe.core.stoprules import StopRule, detectable_drift
 
@@ -70,6 +71,24 @@ def variance_factor(trials: int, noise: float) -> float:
     return 1 - noise + noise / trials
 
 
+def _worth(num_problems: int, trials: int, noise: float, share: float) -> int:
+    """Single answers that several tries at each problem are probably worth where the share right is this.
+
+    :func:`spiritsafe.core.intervals.effective_sizes` of what is expected, with the unseen problems counted in.
+    """
+    factor = variance_factor(trials, noise)
+    if trials == 1 or not 0 < share < 1:
+        return num_problems
+    right = np.full(num_problems, share * trials)
+    asked = np.full(num_problems, float(trials))
+    spread = trials * math.sqrt(factor * share * (1 - share) * (num_problems - 1) / num_problems)
+    right[::2] += spread
+    right[1::2] -= spread
+    if num_problems % 2:
+        right[-1] = share * trials
+    return max(num_problems, round(effective_sizes(right, asked)[0]))
+
+
 def _at_least(num: npt.ArrayLike, trials: npt.ArrayLike, chance: float) -> Floats:
     """P(a binomial is at least ``num``)."""
     k, n = np.asarray(num, dtype=np.float64), np.asarray(trials, dtype=np.float64)
@@ -86,19 +105,17 @@ def _binomial(trials: int, chance: float) -> Floats:
 
 @lru_cache(maxsize=16)
 def _critical_wins(num_problems: int, alpha: float) -> Floats:
-    """Fewest wins that McNemar's mid-p test calls better, for each number of differing problems 0..N."""
-    differing = np.arange(num_problems + 1)
-    low, high = np.floor(differing / 2), differing + 1.0  # low never suffices, high always would
-    while (high - low > 1).any():
-        middle = np.floor((low + high) / 2)
-        tail = (_at_least(middle, differing, 0.5) + _at_least(middle + 1, differing, 0.5)) / 2
-        enough = 2 * tail <= alpha
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.asarray(high, dtype=np.float64)
+    """Fewest wins that the paired score test calls better, for each number of differing problems 0..N.
+
+    wins - losses - 1 ≥ z √differing: the statistic of :func:`spiritsafe.core.margins.difference_z` at margin 0.
+    """
+    differing = np.arange(num_problems + 1, dtype=np.float64)
+    critical = float(special.ndtri(1 - alpha / 2))
+    return np.asarray(np.ceil((differing + 1 + critical * np.sqrt(differing)) / 2 - 1e-12))
 
 
 def paired_power(num_problems: int, difference: float, discordance: float, *, alpha: float = 0.05) -> float:
-    """Chance that McNemar's mid-p test finds the first model better.
+    """Chance that the paired score test, which decides claims, finds the first model better.
 
     Args:
         num_problems: Asked once each.
@@ -236,7 +253,7 @@ def _drifting(num_problems: int, discordance: float, factor: float, drift: float
 
     def reached(difference: float) -> float:
         variance = factor * num_problems * (max(difference, discordance) - difference**2)
-        excess = num_problems * difference - 0.5
+        excess = num_problems * difference - 1.0
         return float(excess > 0 and excess**2 >= drift**2 * variance)
 
     return _smallest(reached, 1.0, 1.0)
@@ -267,7 +284,7 @@ def smallest_score_gain(
     Raises:
         NumericalError: Impossible shares or numbers.
     """
-    worth = max(1, round(num_problems / variance_factor(trials, noise)))
+    worth = _worth(num_problems, trials, noise, threshold)
     gain = _smallest(lambda d: score_power(worth, threshold, threshold + d, alpha=alpha), 1 - threshold, power)
     tries = "one try" if trials == 1 else f"{trials} tries"
     return _detectable(

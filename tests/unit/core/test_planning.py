@@ -19,7 +19,7 @@ from spiritsafe.core.planning import (
     variance_factor,
 )
 from spiritsafe.core.sequential import PairedClaim, decide_difference
-from spiritsafe.core.stats import paired_difference, score_interval, wilson_interval
+from spiritsafe.core.stats import score_interval, wilson_interval
 from spiritsafe.core.stoprules import StopRule, frequent_looks
 
 
@@ -30,8 +30,11 @@ def test_paired_power_sums_what_the_test_in_use_decides(num, gap, discordance):
     for wins in range(num + 1):
         for losses in range(num + 1 - wins):
             ties = num - wins - losses
-            found = paired_difference([1] * wins + [0] * (losses + ties), [0] * wins + [1] * losses + [0] * ties)
-            if found.p_value <= 0.05 and wins > losses:
+            first, second = [1] * wins + [0] * (losses + ties), [0] * wins + [1] * losses + [0] * ties
+            if (
+                decide_difference(StopRule(num_problems=num, num_looks=1), PairedClaim(), first, second).decision
+                == "better"
+            ):
                 expected += reference.multinomial.pmf([wins, losses, ties], num, [win, loss, 1 - win - loss])
     assert paired_power(num, gap, discordance) == pytest.approx(expected, abs=1e-12)
 
