@@ -19,7 +19,7 @@ from typing import final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
-from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError
 from spiritsafe.core.files import ensure_directory, locked, storage_errors
 from spiritsafe.ledger.keys import KeyPair, verify_signature
 from spiritsafe.ledger.merkle import consistency_proof, inclusion_path, leaf_hash, root_hash, verify_inclusion
@@ -107,10 +107,13 @@ class Ledger:
 
     Args:
         path: The JSON-lines file; a missing one is an empty ledger.
+        data: The file's bytes where somebody read them already: the file is not looked at again, and nothing can be
+            appended.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, data: bytes | None = None) -> None:
         self.path = path
+        self._data = data
         self._entries: list[LedgerEntry] = []
         self._leaves: list[bytes] = []
         self._end = 0  # bytes of the file that are read and good
@@ -148,7 +151,10 @@ class Ledger:
         Raises:
             IntegrityError: The ledger is damaged, or the body has no canonical form.
             StorageError: It cannot be written; it is as it was.
+            ProcedureError: This is a copy of its bytes.
         """
+        if self._data is not None:
+            raise ProcedureError(f"This is a copy of {self.path}.", hint="Append to the file itself.")
         ensure_directory(self.path.parent)
         with locked(self.path.with_name(self.path.name + ".lock")):
             self._refresh()
@@ -219,13 +225,13 @@ class Ledger:
         return root_hash(self._leaves[:size]).hex()
 
     def verify(self) -> LedgerCheck:
-        """Read the whole file afresh and name the first bad entry; an unfinished last line is bad too.
+        """Read the whole file afresh (but for a copy) and name the first bad entry; an unfinished last line is bad too.
 
         Raises:
             SourceError: The file is missing or cannot be read.
         """
-        fresh = Ledger(self.path)
-        if not self.path.exists():
+        fresh = Ledger(self.path) if self._data is None else self
+        if self._data is None and not self.path.exists():
             raise SourceError(f"There is no ledger at {self.path}.", hint="Check the path.")
         try:
             torn = fresh._refresh()
@@ -244,21 +250,7 @@ class Ledger:
 
     def _refresh(self) -> bytes:
         """Read what was appended since; return the bytes behind the last newline (an unfinished append)."""
-        try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._end:
-                    raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
-                file.seek(self._end)
-                data = file.read()
-        except FileNotFoundError:
-            if self._end:
-                raise IntegrityError(f"{self.path} vanished.", hint="Restore it from a good copy.") from None
-            return b""
-        except OSError as error:
-            raise SourceError(
-                f"{self.path} cannot be read: {error.strerror}.", hint="Check that it is yours to read."
-            ) from error
-        *lines, torn = data.split(b"\n")
+        *lines, torn = (self._unread() if self._data is None else self._data[self._end :]).split(b"\n")
         for line in lines:
             number = len(self._entries)
             try:
@@ -269,6 +261,23 @@ class Ledger:
                 ) from error
             self._keep(entry)
         return torn
+
+    def _unread(self) -> bytes:
+        """The file's bytes behind those that are known to be good."""
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._end:
+                    raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
+                file.seek(self._end)
+                return file.read()
+        except FileNotFoundError:
+            if self._end:
+                raise IntegrityError(f"{self.path} vanished.", hint="Restore it from a good copy.") from None
+            return b""
+        except OSError as error:
+            raise SourceError(
+                f"{self.path} cannot be read: {error.strerror}.", hint="Check that it is yours to read."
+            ) from error
 
     def _write(self, line: bytes) -> None:
         """Append whole or not at all: first set an unfinished line aside, after a failed write cut back."""
