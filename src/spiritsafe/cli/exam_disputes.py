@@ -8,26 +8,25 @@ from typing import Any, get_args
 import click
 
 from spiritsafe.cli.say import say, say_result
-from spiritsafe.core.certificates import Certificate, CounterSignedRerun, OutcomeStatus
+from spiritsafe.core.certificates import OutcomeStatus
 from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.names import quoted_name
 from spiritsafe.exam import (
     accept_dispute,
     file_dispute,
     file_rerun,
     load_certificate,
     load_paper,
-    load_rerun,
     open_paper,
     publish_answers,
     registration_states,
     registrations_of,
     reissue,
     reject_dispute,
-    separation_words,
 )
 from spiritsafe.ledger import KeyPair, Ledger
 
-__all__ = ["add_commands", "say_separation"]
+__all__ = ["add_commands"]
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _PATH = click.Path(path_type=Path)
@@ -74,7 +73,7 @@ def _say_never_sat(paper: Path, book: Ledger) -> None:
     for maker in dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header)):
         for state in registration_states(entries, header=header, maker_key=maker):
             if state.state == "open":
-                say(f"{state.model_name} was registered and can no longer sit: {state.registration}")
+                say(f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}")
 
 
 @click.command(name="dispute")
@@ -159,12 +158,6 @@ def file_(certificate: Path, paper: Path, rerun: Path, ledger: Path, key: Path) 
         rerun, certificate=certificate, paper=paper, ledger=Ledger(ledger), runner=KeyPair.load(key)
     )
     say(f"on record in ledger entry {entry.index}: {signed.report.statement}")
-
-
-def say_separation(certificate: Certificate, reruns: tuple[Path, ...]) -> None:
-    """Print who vouches for a certificate, counter-signers included."""
-    signed: list[CounterSignedRerun] = [load_rerun(path, certificate=certificate) for path in reruns]
-    say(f"Separation: {separation_words(certificate, [each.report for each in signed])}.")
 
 
 def add_commands(group: click.Group) -> None:

@@ -13,6 +13,7 @@ import click
 from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.certificates import LedgerEntry, Registration
 from spiritsafe.core.files import read_json, write_bytes, write_text
+from spiritsafe.core.names import quoted_name
 from spiritsafe.exam import (
     USUAL_DAYS,
     exposures,
@@ -105,7 +106,7 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
         reason=reason,
         days=days,
     )
-    say(f"lapsed in ledger entry {entry.index}: {registered.model_name} has no result")
+    say(f"lapsed in ledger entry {entry.index}: {quoted_name(registered.model_name)} has no result")
 
 
 @click.command(name="registrations")
@@ -121,7 +122,7 @@ def registrations_(paper: Path, ledger: Path) -> None:
             if state.predicted_score is not None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
-            name = f"{state.model_name}: no result" if state.state == "lapsed" else state.model_name
+            name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
             say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
     for entry in malformed_registrations(entries, header):
         say_result(ignored_words(entry))

@@ -16,6 +16,7 @@ from typing import final
 from spiritsafe.core.betting import bet_on_difference, bet_on_score
 from spiritsafe.core.certificates import Certificate, Ending, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.promises import BettingRule, Claim, Decision, Finding, ReferenceScores
 from spiritsafe.core.sequential import PairedClaim, decide_difference, decide_score
 from spiritsafe.core.stats import Estimate, paired_difference, score_interval
@@ -52,7 +53,7 @@ def reference_scores(
     for good, message in checks:
         if not good:
             raise ProcedureError(
-                f"The reference {certificate.result.model_name} {message}.",
+                f"The reference {quoted_name(certificate.result.model_name)} {message}.",
                 hint="Register against a complete sitting of the same paper with as many tries.",
             )
     right: dict[int, int] = {}

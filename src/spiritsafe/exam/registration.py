@@ -21,6 +21,7 @@ from spiritsafe.core.certificates import (
     RegistrationState,
 )
 from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.names import LONGEST_NAME, is_plain, quoted_name
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
@@ -106,7 +107,7 @@ def register(
         ledger: The ledger that holds the paper.
         paper: What will be sat.
         maker: Who made the model and answers for it.
-        model_name: For people.
+        model_name: For people; at most 80 characters, all of them to be seen.
         model_digest: What the Generator must name (``Generator.describe().digest``).
         hypothesis: What the maker expects, in words.
         sampling: How tokens will be drawn; None: as the paper's protocol says.
@@ -115,7 +116,8 @@ def register(
 
     Raises:
         ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, a stop
-            rule has no claim to decide, or a shorter sitting cannot be held on these terms.
+            rule has no claim to decide, the model's name is too long or hides something, or a shorter sitting cannot
+            be held on these terms.
     """
     paper_entry(ledger, paper)
     terms, header = terms or RegistrationTerms(), paper.header
@@ -149,6 +151,11 @@ def register(
     digest = registration.content_digest
     if _is_entered(ledger.entries(), digest):
         return registration
+    if not is_plain(model_name):
+        raise ProcedureError(
+            f"A model cannot be called {quoted_name(model_name)} on a certificate.",
+            hint=f"Give a name of at most {LONGEST_NAME} characters, all of them to be seen, with single spaces.",
+        )
 
     def only_once(entries: Sequence[LedgerEntry]) -> None:
         check_in_force(entries, header)
