@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from exam_parts import Forger, ToyModel, ToyTask, make_stage
+from exam_parts import Forger, Stage, ToyModel, ToyTask, make_stage
 
 from attack_parts import MALLORY, caught, exam, passes
 from spiritsafe.core.errors import ProcedureError, SpiritsafeError
-from spiritsafe.exam import PaperTerms, load_private, seal, sign_off, trust_page
+from spiritsafe.exam import PaperTerms, load_private, seal, sign_off, task_of_paper, trust_page
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.ledger import KeyPair, Ledger, encrypt
 
@@ -114,3 +114,32 @@ def test_sign_offs_that_the_examiner_gives_to_the_own_problems(tmp_path: Path) -
             terms=PaperTerms(reviewers=[eve.public], num_signoffs=1),
         )
     assert not (tmp_path / "paper" / "paper.json").exists()
+
+
+def test_one_holder_who_is_several_reviewers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of older papers that hold, the verifier says how many holders their reviewers are."""
+    path = tmp_path / "bank.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"family": "number", "question": f"{k}?", "answer": str(k)}) for k in range(4))
+    )
+    eve, ann, again = (KeyPair.generate(name) for name in ("\u0415ve\u00a0Examiner", "Ann", "A\ufe0fnn"))
+    for key in (eve, ann, again):
+        sign_off(path, name="own", reviewer=key, output=path)
+
+    def sealed(name: str, *keys: KeyPair) -> Stage:
+        terms = PaperTerms(reviewers=[key.public for key in keys], num_signoffs=2)
+        return make_stage(tmp_path / name, count=4, task=load_private(path, name="own"), terms=terms)
+
+    with pytest.raises(SpiritsafeError, match="2 sign-offs a problem need as many reviewers; 1 were named"):
+        sealed("twice", ann, again)
+    with pytest.raises(SpiritsafeError, match="The examiner cannot be a reviewer"):
+        sealed("own", ann, eve)
+    monkeypatch.setattr("spiritsafe.exam.sealing.same_holder", lambda a, b: a == b)
+    monkeypatch.setattr("spiritsafe.exam.sealing.one_a_holder", list)
+    stage = sealed("older", eve, ann, again)
+    stage.task = task_of_paper(stage.paper)
+    stage.certificate(ToyModel(reply=lambda *_: ("#### 0", "stop")))
+    steps = stage.verify()
+    passes(steps)
+    found = next(step.detail for step in steps if step.name == "sign-offs")
+    assert found.endswith("of 3 reviewers; The 3 reviewers have 1 different names, the examiner's not counted.")

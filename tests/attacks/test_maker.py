@@ -121,7 +121,7 @@ def test_an_open_registration_is_owed_and_said_to_be(forger: Forger) -> None:
     stage.register(ToyModel(name="the silent one"))
     page = trust_page(forger.certificate, stage.verify(), entries=stage.ledger.entries())
     assert page.of("nothing left out").state == "does not hold"
-    assert page.of("nothing left out").finding.endswith("1 still open and owed a result: the silent one")
+    assert page.of("nothing left out").finding.endswith('1 still open and owed a result: "the silent one"')
     later = stage.certificate(ToyModel(name="later"), name="later")
     assert [state.state for state in later.registrations if state.model_name == "the silent one"] == ["open"]
     assert any("1 open" in statement for statement in later.statements)

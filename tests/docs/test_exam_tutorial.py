@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "exam-tutorial.md"
 PORT = "8017"
 MASKS = (
     (r"sha256:[0-9a-f]{8,64}…?", "sha256:…"),
-    (r"\b[0-9a-f]{16}\b", "…"),
+    (r"\b(?:[0-9a-f]{16}){1,2}\b", "…"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "TIME"),
     (r"(spiritsafe/witness/\S*?)\+\S+", r"\1+…"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
@@ -96,4 +96,5 @@ def test_the_page_runs_and_prints_what_it_shows(place: Path) -> None:
 def test_masks_hide_what_differs_and_nothing_else() -> None:
     line = "14. ok      ending: complete: 200 of 200 problems asked; no budget was registered"
     assert masked(line) == line
+    assert masked("key 17dd80612a9403f117dd80612a9403f1") == "key …"
     assert masked("key 17dd80612a9403f1 at 2026-11-24T00:35:32.349Z") == "key … at TIME"

@@ -45,6 +45,7 @@ from spiritsafe.core.certificates import Certificate, CounterSignedRerun, Public
 from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.files import read_json, write_bytes
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.promises import PaperProtocol
 from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
@@ -63,12 +64,12 @@ from spiritsafe.exam import (
     load_private,
     outlook,
     register,
-    require_verified,
     rerun,
     seal,
+    separation_words,
     sit,
     task_of_paper,
-    verify,
+    verification_of,
 )
 from spiritsafe.exam.sealing import MOST_PROBLEMS
 from spiritsafe.ledger import KeyPair, Ledger
@@ -335,7 +336,7 @@ def sit_(
     write_bytes(out, certificate.canonical())
     sealed, predicted = certificate.result.sealed.accuracy, certificate.result.predicted
     score = f"sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]"
-    say(f"{registered.model_name}: {score if predicted is None else predicted.statement}")
+    say(f"{quoted_name(registered.model_name)}: {score if predicted is None else predicted.statement}")
     _say_decision(certificate)
     _say_failures(certificate, out)
 
@@ -400,7 +401,7 @@ def verify_(
     trust_page: Path | None,
 ) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
-    steps = verify(
+    verified = verification_of(
         certificate,
         paper=paper,
         ledger=ledger,
@@ -416,13 +417,13 @@ def verify_(
         witness_keys=witness_key,
         trusted_keys=trust,
     )
-    for step in steps:
+    for step in verified.steps:
         say(_step_line(step))
-    if steps[0].ok:
-        show_trust(certificate, steps, ledger=ledger, reruns=reruns, overlaps=overlap, long=long, output=trust_page)
-    require_verified(steps)
+    if verified.certificate is not None:
+        show_trust(verified, verified.certificate, long=long, output=trust_page)
+    record = verified.require()
     if reruns:
-        exam_disputes.say_separation(load_certificate(certificate), reruns)
+        say(f"Separation: {separation_words(record, [signed.report for signed in verified.reruns])}.")
 
 
 def _step_line(step: StepResult) -> str:

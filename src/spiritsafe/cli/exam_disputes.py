@@ -9,8 +9,9 @@ import click
 
 from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.say import say, say_result
-from spiritsafe.core.certificates import Certificate, CounterSignedRerun, OutcomeStatus
+from spiritsafe.core.certificates import Certificate, OutcomeStatus
 from spiritsafe.core.errors import ProcedureError
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.opened import OpenedPaper
 from spiritsafe.exam import (
     accept_dispute,
@@ -18,19 +19,17 @@ from spiritsafe.exam import (
     file_rerun,
     load_certificate,
     load_paper,
-    load_rerun,
     open_paper,
     publish_answers,
     registration_states,
     registrations_of,
     reissue,
     reject_dispute,
-    separation_words,
 )
 from spiritsafe.exam.published import OPENED_FILE
 from spiritsafe.ledger import KeyPair, Ledger
 
-__all__ = ["add_commands", "say_separation"]
+__all__ = ["add_commands"]
 
 _CERTIFICATE = OutputFile(record_kind("a certificate", Certificate))
 _OPENED = OutputFolder({OPENED_FILE: record_kind("an opened paper", OpenedPaper)})
@@ -77,7 +76,7 @@ def _say_never_sat(paper: Path, book: Ledger) -> None:
     for maker in dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header)):
         for state in registration_states(entries, header=header, maker_key=maker):
             if state.state == "open":
-                say(f"{state.model_name} was registered and can no longer sit: {state.registration}")
+                say(f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}")
 
 
 @click.command(cls=GuardedCommand, name="dispute")
@@ -159,12 +158,6 @@ def file_(certificate: Path, paper: Path, rerun: Path, ledger: Path, key: Path) 
         rerun, certificate=certificate, paper=paper, ledger=Ledger(ledger), runner=KeyPair.load(key)
     )
     say(f"on record in ledger entry {entry.index}: {signed.report.statement}")
-
-
-def say_separation(certificate: Certificate, reruns: tuple[Path, ...]) -> None:
-    """Print who vouches for a certificate, counter-signers included."""
-    signed: list[CounterSignedRerun] = [load_rerun(path, certificate=certificate) for path in reruns]
-    say(f"Separation: {separation_words(certificate, [each.report for each in signed])}.")
 
 
 def add_commands(group: click.Group) -> None:

@@ -13,6 +13,7 @@ from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, Kind, OutputFile
 from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files import write_json
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.reading import parse_json
 from spiritsafe.exam import (
     PRACTICE_STATEMENT,
@@ -126,7 +127,7 @@ def export_(certificate: Path, kind: str, key: Path | None, out: Path) -> None:
     write_json(out, said if signer is None else sign_dsse(said, signer))
     result = said["predicate"]["result"] if isinstance(said["predicate"], dict) else ""
     signed = f", signed by {signer.public.label}" if signer is not None else ", not signed"
-    say(f"{record.result.model_name}: {result}{signed}")
+    say(f"{quoted_name(record.result.model_name)}: {result}{signed}")
 
 
 def add_doors(group: click.Group) -> None:

@@ -23,6 +23,7 @@ from spiritsafe.cli.paths import (
 from spiritsafe.cli.say import say, say_result
 from spiritsafe.core.certificates import LedgerEntry, PublicKey, Registration, Revealed
 from spiritsafe.core.files import read_json, write_bytes, write_text
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.reading import parse_json, read_bytes
 from spiritsafe.exam import (
     USUAL_DAYS,
@@ -129,7 +130,7 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
         reason=reason,
         days=days,
     )
-    say(f"lapsed in ledger entry {entry.index}: {registered.model_name} has no result")
+    say(f"lapsed in ledger entry {entry.index}: {quoted_name(registered.model_name)} has no result")
 
 
 @click.command(cls=GuardedCommand, name="registrations")
@@ -145,7 +146,7 @@ def registrations_(paper: Path, ledger: Path) -> None:
             if state.predicted_score is not None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
-            name = f"{state.model_name}: no result" if state.state == "lapsed" else state.model_name
+            name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
             say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
     for entry in malformed_registrations(entries, header):
         say_result(ignored_words(entry))

@@ -14,12 +14,14 @@ import hashlib
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints, field_validator
 
 from spiritsafe.core.amendments import Amendment
 from spiritsafe.core.canonical import canonical_json
+from spiritsafe.core.curve_points import is_signing_key
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.intervals import IntervalRule
+from spiritsafe.core.names import shown_name
 from spiritsafe.core.outcomes import (
     Ending,
     Half,
@@ -76,12 +78,18 @@ __all__ = [
     "Separation",
     "Signature",
     "SignedHead",
+    "key_id_of",
 ]
 
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 RegistrationEnd = Literal["result", "withdrawn", "open", "lapsed"]
 Separation = Literal["self-examined", "separate key", "third party"]
+
+
+def key_id_of(signing: str) -> str:
+    """The id of a signing key (hex): 32 hex digits, 128 bits, of SHA-256 over it."""
+    return hashlib.sha256(bytes.fromhex(signing)).hexdigest()[:32]
 
 
 class PublicKey(Record):
@@ -97,15 +105,27 @@ class PublicKey(Record):
     signing: Hex32
     recipient: str = Field(pattern=r"^age1[0-9a-z]+$")
 
+    @field_validator("signing")
+    @classmethod
+    def _a_key(cls, signing: str) -> str:
+        if not is_signing_key(bytes.fromhex(signing)):
+            raise ValueError("no Ed25519 key: a point of small order, or not its canonical form")
+        return signing
+
     @cached_property
     def key_id(self) -> str:
-        """Sixteen hex digits of SHA-256 over the signing key: what people compare by eye."""
-        return hashlib.sha256(bytes.fromhex(self.signing)).hexdigest()[:16]
+        """What people compare by eye: :func:`key_id_of` the signing key."""
+        return key_id_of(self.signing)
 
     @property
     def label(self) -> str:
         """Holder and key id, for print."""
-        return f"{self.holder} (key {self.key_id})"
+        return f"{shown_name(self.holder)} (key {self.key_id})"
+
+    @property
+    def recorded_label(self) -> str:
+        """The same as records have always held it, with half of the id; :attr:`label` is what is printed."""
+        return f"{self.holder} (key {self.key_id[:16]})"
 
 
 class Signature(Record):

@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["one_line", "visible"]
+__all__ = ["is_hidden", "one_line", "visible"]
 
 _JOINERS = frozenset("\u200c\u200d")  # Persian, Indic scripts and emoji are spelled with these two
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_BLANK = frozenset(
+    map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0))
+)  # joiners and fillers that are letters, marks or symbols to Unicode, and nothing to the eye
+_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))  # another look of the character before, or none
+
+
+def is_hidden(char: str) -> bool:
+    """Whether nobody can see this character, or it moves others."""
+    number = ord(char)
+    return (
+        unicodedata.category(char) in _HIDDEN_CATEGORIES
+        or char in _BLANK
+        or any(number in selectors for selectors in _SELECTORS)
+    )
 
 
 def visible(text: str) -> str:
-    """Replace characters that hide or reorder text (controls, bidi overrides, tag characters) by their code point.
+    """Replace characters that hide or reorder text (controls, bidi overrides, tags, fillers) by their code point.
 
     A model that prints U+202E could otherwise make a wrong answer read as a right one; a NUL or a lone surrogate could
     not be written at all. Newlines and tabs stay.
@@ -25,9 +39,7 @@ def visible(text: str) -> str:
         return text
     text = text.replace("\r\n", "\n")
     return "".join(
-        f"⟨U+{ord(char):04X}⟩"
-        if unicodedata.category(char) in _HIDDEN_CATEGORIES and char not in "\n\t" and char not in _JOINERS
-        else char
+        f"⟨U+{ord(char):04X}⟩" if is_hidden(char) and char not in "\n\t" and char not in _JOINERS else char
         for char in text
     )
 

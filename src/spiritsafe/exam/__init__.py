@@ -21,6 +21,7 @@ from spiritsafe.exam.forecasting import outlook
 from spiritsafe.exam.foreign_counts import ForeignCounts, foreign_lines, foreign_test, read_foreign
 from spiritsafe.exam.inspect_log import read_inspect_log
 from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
+from spiritsafe.exam.labels import full_labels
 from spiritsafe.exam.lapsing import USUAL_DAYS, lapse
 from spiritsafe.exam.lm_eval_log import read_lm_eval_samples
 from spiritsafe.exam.opening import load_opened, open_paper, publish_answers
@@ -52,7 +53,16 @@ from spiritsafe.exam.sealing import PaperTerms, seal
 from spiritsafe.exam.shortening import ShorterTerms, shorter_statement
 from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
 from spiritsafe.exam.trust import trust_lines, trust_page
-from spiritsafe.exam.verifying import VERIFY_STEPS, StepResult, VerifyStep, load_certificate, require_verified, verify
+from spiritsafe.exam.verifying import (
+    VERIFY_STEPS,
+    StepResult,
+    Verification,
+    VerifyStep,
+    load_certificate,
+    require_verified,
+    verification_of,
+    verify,
+)
 
 __all__ = [
     "ANSWERS_FILE",
@@ -74,6 +84,7 @@ __all__ = [
     "RegistrationTerms",
     "ShorterTerms",
     "StepResult",
+    "Verification",
     "VerifyStep",
     "accept_dispute",
     "check_reached",
@@ -90,6 +101,7 @@ __all__ = [
     "find_registration",
     "foreign_lines",
     "foreign_test",
+    "full_labels",
     "ignored_words",
     "in_toto_statement",
     "items_lines",
@@ -132,6 +144,7 @@ __all__ = [
     "trust_lines",
     "trust_page",
     "unconfirmed",
+    "verification_of",
     "verify",
     "withdraw",
     "write_practice",

@@ -15,6 +15,7 @@ from spiritsafe.core.certificates import Half, Outcome, OutcomeStatus, PaperProb
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.generator import Announcing, Generator
 from spiritsafe.core.lengths import within_limits
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Record, Sampling, Verdict, omit_default
 from spiritsafe.exam.paper import keyed_salt
 from spiritsafe.tasks import Task
@@ -242,7 +243,7 @@ def ask(
         EndpointError: The Generator answered what nobody asked, sampled otherwise than registered, or ended early.
     """
     index_of = {problems[index].problem.id: index for index, _ in wanted}
-    left = set(wanted)
+    left, name = set(wanted), quoted_name(registration.model_name)
     hint = "The Generator breaks its protocol; the answers so far are kept: repair it and run the same command again."
     prompts = list(_prompts(problems, registration, wanted, preamble))
     before = None if announce is None else lambda problem_id, sample: announce((index_of[problem_id], sample))
@@ -255,12 +256,12 @@ def ask(
         attempt = within_limits(drawn, sampling.max_tokens, sampling.stop)
         index = index_of.get(attempt.problem_id, -1)
         if (index, attempt.sample_index) not in left:
-            raise EndpointError(f"{registration.model_name} answered something that was not asked.", hint=hint)
+            raise EndpointError(f"{name} answered something that was not asked.", hint=hint)
         if attempt.sampling != sampling:
-            raise EndpointError(f"{registration.model_name} did not sample as registered.", hint=hint)
+            raise EndpointError(f"{name} did not sample as registered.", hint=hint)
         left.remove((index, attempt.sample_index))
         graded = attempt.finish_reason in ("stop", "length")
         verdict = task.grade(problems[index].problem, attempt.text) if graded else None
         yield Answer(index=index, sample_index=attempt.sample_index, attempt=attempt, verdict=verdict)
     if left:
-        raise EndpointError(f"{registration.model_name} left {len(left)} of {len(wanted)} tries open.", hint=hint)
+        raise EndpointError(f"{name} left {len(left)} of {len(wanted)} tries open.", hint=hint)

@@ -51,8 +51,8 @@ def applied_edits(entries: Sequence[LedgerEntry], header: PaperHeader, registrat
             AppliedEdit(
                 edit=edit,
                 time=entry.time,
-                editor=header.examiner.label,
-                disputed_by=about.dispute.author.label,
+                editor=header.examiner.recorded_label,
+                disputed_by=about.dispute.author.recorded_label,
                 dispute_reason=about.dispute.reason,
             )
         )

@@ -8,7 +8,7 @@ Exercised by ``pytest tests/unit/exam/test_certifying.py``.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
 
@@ -28,6 +28,7 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.lengths import is_overlong
+from spiritsafe.core.names import same_name
 from spiritsafe.core.promises import Correction
 from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
@@ -38,20 +39,24 @@ from spiritsafe.exam.registration import end_of, registration_states
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = [
+    "SEPARATION_TEXT",
     "access_history",
     "accesses_of_paper",
     "count_openings",
     "host_software",
     "issue_certificate",
+    "one_a_holder",
     "opening_entries",
     "reader_of",
     "same_holder",
+    "same_spelling",
+    "separation_found",
     "separation_of",
     "statements_of",
     "unknown_reader",
 ]
 
-_SEPARATION_TEXT: dict[Separation, str] = {
+SEPARATION_TEXT: dict[Separation, str] = {
     "self-examined": "Self-examined: maker and examiner are the same key holder, so nobody else vouches for this "
     "exam. It shows what the maker measured, not that the maker could not have looked.",
     "separate key": "Separate key: the examiner's key is not the maker's, but the maker hosted the sitting.",
@@ -74,15 +79,36 @@ def host_software() -> dict[str, str]:
 
 
 def same_holder(a: PublicKey, b: PublicKey) -> bool:
-    """Whether two keys count as one party: the same key, or holders of the same name."""
-    return a.key_id == b.key_id or a.holder.strip().casefold() == b.holder.strip().casefold()
+    """Whether two keys count as one party: the same key, or holders whose names look the same."""
+    return a.signing == b.signing or same_name(a.holder, b.holder)
 
 
-def separation_of(maker: PublicKey, examiner: PublicKey, host: PublicKey) -> Separation:
+def one_a_holder(keys: Sequence[PublicKey]) -> list[PublicKey]:
+    """The first key of each holder."""
+    return [key for place, key in enumerate(keys) if not any(same_holder(key, other) for other in keys[:place])]
+
+
+def same_spelling(a: PublicKey, b: PublicKey) -> bool:
+    """The same as older versions saw it, whose certificates hold: what only looks the same differs."""
+    return a.signing == b.signing or a.holder.strip().casefold() == b.holder.strip().casefold()
+
+
+def separation_of(
+    maker: PublicKey,
+    examiner: PublicKey,
+    host: PublicKey,
+    *,
+    by: Callable[[PublicKey, PublicKey], bool] = same_holder,
+) -> Separation:
     """Which parts different keys played; holders of the same name count as one."""
-    if same_holder(maker, examiner):
+    if by(maker, examiner):
         return "self-examined"
-    return "separate key" if same_holder(maker, host) else "third party"
+    return "separate key" if by(maker, host) else "third party"
+
+
+def separation_found(certificate: Certificate) -> Separation:
+    """The same by its keys as they look today; an older certificate may name a class that says more."""
+    return separation_of(certificate.registration.maker, certificate.paper.examiner, certificate.result.host)
 
 
 def opening_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:
@@ -163,7 +189,7 @@ def access_history(
     """Who could see which problems from when on."""
     sealing = AccessRecord(
         time=paper.time,
-        who=header.examiner.label,
+        who=header.examiner.recorded_label,
         what="drew and sealed the bank, and published the public half to everybody",
         num_public=header.num_public,
         num_sealed=header.num_sealed,
@@ -182,10 +208,14 @@ def statements_of(
     registrations: Sequence[RegistrationState],
     correction: Correction | None = None,
     amended: Sequence[str] = (),
+    separation: Separation | None = None,
 ) -> tuple[str, ...]:
-    """What the certificate promises and what not, in plain words; ``amended`` is what a re-issue says of its edits."""
-    separation = separation_of(registration.maker, header.examiner, result.host)
-    statements = [_SEPARATION_TEXT[separation]]
+    """What the certificate promises and what not, in plain words.
+
+    ``amended`` is what a re-issue says of its edits, ``separation`` the class that a certificate names; None: as it is.
+    """
+    separation = separation or separation_of(registration.maker, header.examiner, result.host)
+    statements = [SEPARATION_TEXT[separation]]
     if separation != "self-examined":
         statements.append(_KEYS_ARE_NOT_PEOPLE)
     if result.generator.kind == "local":
@@ -281,12 +311,12 @@ def _later_statements(
     if result.identity is not None:
         statements.append(result.identity.statement)
     if header.recipients:
-        labels = ", ".join(key.label for key in header.recipients)
+        labels = ", ".join(key.recorded_label for key in header.recipients)
         statements.append(f"The sealed half can also be opened, by each alone, by: {labels}.")
     if header.num_signoffs:
         statements.append(
             f"Each problem was signed off by at least {header.num_signoffs} of: "
-            f"{', '.join(key.label for key in header.reviewers)}."
+            f"{', '.join(key.recorded_label for key in header.reviewers)}."
         )
     return statements
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from spiritsafe.core.certificates import Certificate, Comparison
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.stats import gain_gap, paired_difference
 from spiritsafe.exam.scoring import gap_statement, right_answers, strata_of_halves
@@ -30,20 +31,20 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
     """
     if first.paper.paper_id != second.paper.paper_id:
         raise CompatibilityError(
-            f"{first.result.model_name} and {second.result.model_name} sat different papers.",
+            f"{quoted_name(first.result.model_name)} and {quoted_name(second.result.model_name)} sat different papers.",
             hint="Only sittings of one paper can be compared: let both sit the same one.",
         )
     trials = first.registration.num_tries
     if trials != second.registration.num_tries:
         raise CompatibilityError(
-            f"{first.result.model_name} had {trials} tries a problem, "
-            f"{second.result.model_name} {second.registration.num_tries}.",
+            f"{quoted_name(first.result.model_name)} had {trials} tries a problem, "
+            f"{quoted_name(second.result.model_name)} {second.registration.num_tries}.",
             hint="Register both with the same number of tries.",
         )
     for certificate in (first, second):
         if certificate.result.not_asked:
             raise CompatibilityError(
-                f"{certificate.result.model_name} was not asked the whole paper: "
+                f"{quoted_name(certificate.result.model_name)} was not asked the whole paper: "
                 + (
                     "its own answers ended its sitting."
                     if certificate.result.predicted is None

@@ -13,13 +13,14 @@ from spiritsafe.core.certificates import (
     Certificate,
     CounterSignedRerun,
     LedgerEntry,
+    PublicKey,
     Registration,
     RerunItem,
     RerunReport,
 )
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.stats import Estimate, PairedDifference, paired_difference, score_interval
-from spiritsafe.exam.certifying import same_holder
+from spiritsafe.exam.certifying import same_holder, separation_found
 from spiritsafe.exam.verification_case import same
 from spiritsafe.ledger import verify_signature
 
@@ -117,14 +118,17 @@ def _check_numbers(report: RerunReport, what: str, registration: Registration) -
         raise _wrong(what, "has a finding that does not follow from its difference")
 
 
-def _part_of(certificate: Certificate, report: RerunReport) -> str:
-    """Which part of the exam the re-runner played; empty: none."""
-    parts = {
+def _parts(certificate: Certificate) -> dict[str, PublicKey]:
+    return {
         "maker": certificate.registration.maker,
         "examiner": certificate.paper.examiner,
         "host": certificate.result.host,
     }
-    return next((name for name, key in parts.items() if same_holder(key, report.runner)), "")
+
+
+def _part_of(certificate: Certificate, report: RerunReport) -> str:
+    """Which part of the exam the re-runner played; empty: none."""
+    return next((name for name, key in _parts(certificate).items() if same_holder(key, report.runner)), "")
 
 
 def rerun_finding(certificate: Certificate, report: RerunReport) -> str:
@@ -145,7 +149,7 @@ def counter_signers(certificate: Certificate, reports: Iterable[RerunReport]) ->
 def separation_words(certificate: Certificate, reports: Iterable[RerunReport]) -> str:
     """The separation class as it is printed, raised by counter-signatures; the certificate itself stays as it is."""
     signers = counter_signers(certificate, reports)
-    return certificate.separation + (f", counter-signed by {', '.join(signers)}" if signers else "")
+    return separation_found(certificate) + (f", counter-signed by {', '.join(signers)}" if signers else "")
 
 
 def rerun_entries(entries: Iterable[LedgerEntry], certificate: Certificate) -> list[LedgerEntry]:

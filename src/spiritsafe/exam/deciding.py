@@ -17,6 +17,7 @@ from spiritsafe.core.betting import bet_on_difference, bet_on_score
 from spiritsafe.core.certificates import Certificate, Ending, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.intervals import IntervalRule
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.promises import BettingRule, Claim, Decision, Finding, ReferenceScores
 from spiritsafe.core.sequential import PairedClaim, decide_difference, decide_score
 from spiritsafe.core.stats import Estimate, paired_difference, score_interval
@@ -68,7 +69,7 @@ def reference_scores(
     for good, message in checks:
         if not good:
             raise ProcedureError(
-                f"The reference {certificate.result.model_name} {message}.",
+                f"The reference {quoted_name(certificate.result.model_name)} {message}.",
                 hint="Register against a complete sitting of the same paper with as many tries.",
             )
     reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)

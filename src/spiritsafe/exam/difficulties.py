@@ -15,12 +15,13 @@ import numpy as np
 from spiritsafe.core.certificates import Certificate, PaperHeader
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, ProcedureError
 from spiritsafe.core.items import estimate_ability, fit_items
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.paper_items import ItemsChecked, PaperItems, UsedSitting
 from spiritsafe.core.saturation import watch_saturation
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.scoring import right_by_place
 from spiritsafe.exam.verification_case import HINT
-from spiritsafe.exam.verifying import load_certificate, require_verified, verify
+from spiritsafe.exam.verifying import verification_of
 
 __all__ = ["FEW_SITTINGS", "checked_certificates", "items_lines", "learn_items", "one_a_model"]
 
@@ -47,10 +48,9 @@ def checked_certificates(
     found = []
     for path in paths:
         try:
-            require_verified(verify(path, paper=paper, ledger=ledger))
+            found.append(verification_of(path, paper=paper, ledger=ledger).require())
         except IntegrityError as error:
             raise IntegrityError(f"{path}: {error.message}", hint=HINT) from error
-        found.append(load_certificate(path))
     return found
 
 
@@ -79,7 +79,7 @@ def one_a_model(certificates: Sequence[Certificate]) -> tuple[list[Certificate],
         why = (
             "a newer certificate of the same sitting was given" if same else "another sitting of the same model counts"
         )
-        left_out.append(f"{loser.result.model_name} ({loser.content_digest[:19]}…) is left out: {why}.")
+        left_out.append(f"{quoted_name(loser.result.model_name)} ({loser.content_digest[:19]}…) is left out: {why}.")
         by_model[model] = certificate if keep_new else before
     return sorted(by_model.values(), key=lambda certificate: certificate.content_digest), left_out
 
@@ -89,8 +89,8 @@ def _same_paper(certificates: Sequence[Certificate]) -> PaperHeader:
     for other in certificates:
         if other.paper.paper_id != first.paper.paper_id:
             raise CompatibilityError(
-                f"{other.result.model_name} sat another paper ({other.paper.paper_id[:19]}…) than "
-                f"{first.result.model_name} ({first.paper.paper_id[:19]}…).",
+                f"{quoted_name(other.result.model_name)} sat another paper ({other.paper.paper_id[:19]}…) than "
+                f"{quoted_name(first.result.model_name)} ({first.paper.paper_id[:19]}…).",
                 hint="Difficulties are learned from sittings of one paper: leave the others out.",
             )
     return first.paper
@@ -187,8 +187,8 @@ def items_lines(items: PaperItems, header: PaperHeader) -> list[str]:
         lines.append(f"{word}: {named}.")
     lines.append("Abilities, with standard errors:")
     for sitting in sorted(items.sittings, key=lambda sitting: -sitting.ability.value):
-        ability = sitting.ability
+        ability, name = sitting.ability, quoted_name(sitting.model_name)
         partly = f"  ({sitting.num_asked} problems asked)" if sitting.num_asked < header.num_problems else ""
-        lines.append(f"  {ability.value:+.2f} ± {ability.standard_error:.2f}  {sitting.model_name}{partly}")
+        lines.append(f"  {ability.value:+.2f} ± {ability.standard_error:.2f}  {name}{partly}")
     lines.append(items.saturation.statement)
     return lines

@@ -16,6 +16,7 @@ from spiritsafe.core.certificates import Certificate, ExamResult, HalfResult, Se
 from spiritsafe.core.outcomes import instant
 from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.core.stats import Estimate
+from spiritsafe.exam.certifying import separation_found
 
 __all__ = ["SCHEMA_VERSION", "every_eval_record"]
 
@@ -158,7 +159,7 @@ def _promises(certificate: Certificate) -> dict[str, JSON]:
         "certificate": certificate.content_digest,
         "registration": result.registration,
         "hypothesis": registration.hypothesis,
-        "separation": certificate.separation,
+        "separation": separation_found(certificate),
         "examiner": certificate.paper.examiner.label,
         "maker": registration.maker.label,
         "ending": result.ending,
@@ -199,7 +200,7 @@ def every_eval_record(certificate: Certificate) -> dict[str, JSON]:
             "source_name": "spiritsafe exam",
             "source_type": "evaluation_run",
             "source_organization_name": certificate.paper.examiner.holder,
-            "evaluator_relationship": _RELATIONSHIP[certificate.separation],
+            "evaluator_relationship": _RELATIONSHIP[separation_found(certificate)],
             "additional_details": _promises(certificate),
         },
         "eval_library": {

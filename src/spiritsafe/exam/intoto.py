@@ -14,6 +14,7 @@ from typing import Literal
 from spiritsafe.core.canonical import JSON, canonical_json
 from spiritsafe.core.certificates import Certificate, HalfResult
 from spiritsafe.core.promises import Finding
+from spiritsafe.exam.certifying import separation_found
 from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
 from spiritsafe.ledger import KeyPair
 
@@ -64,7 +65,7 @@ def exam_tests(certificate: Certificate) -> dict[str, TestEnd]:
         "the public half was not studied": unstudied,
         "every try was answered and graded": failed == 0,
         "no budget cut it short": result.ending != "budget exhausted",
-        "the examiner is not the maker": certificate.separation != "self-examined",
+        "the examiner is not the maker": separation_found(certificate) != "self-examined",
     }
     if result.memory is not None:
         holds["no public text was remembered, by its twin"] = result.memory.p_value >= _LEVEL

@@ -17,6 +17,7 @@ from spiritsafe.core.canonical import JSON, short
 from spiritsafe.core.certificates import Certificate, LedgerEntry, PaperHeader, PublicPaper, Registration
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files import ensure_directory, locked
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.opened import OpenedAnswer, OpenedPaper, OpenedSitting
 from spiritsafe.core.records import Record
 from spiritsafe.exam.answers import answer_salt, committed_attempt, committed_verdict
@@ -93,7 +94,7 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
             raise ProcedureError("This paper was retired a moment ago.", hint="Run the same command again.")
         if begun := _in_progress(entries, header):
             raise ProcedureError(
-                f"{begun.model_name} is sitting this paper (registration {begun.content_digest}).",
+                f"{quoted_name(begun.model_name)} is sitting this paper (registration {begun.content_digest}).",
                 hint="Let the sitting come to its end, or let its maker withdraw it; then retire the paper. What "
                 "nobody finishes can lapse after some weeks (`spiritsafe exam lapse`).",
             )

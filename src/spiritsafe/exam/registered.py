@@ -8,11 +8,10 @@ nobody's: it is told and counts for nothing. Exercised by ``pytest tests/unit/ex
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 
-from spiritsafe.core.certificates import LedgerEntry, PaperHeader, Registration
+from spiritsafe.core.certificates import LedgerEntry, PaperHeader, Registration, key_id_of
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.outcomes import instant
 from spiritsafe.ledger import CLOCK_TOLERANCE
@@ -71,8 +70,7 @@ def registrations_of(entries: Sequence[LedgerEntry], header: PaperHeader) -> lis
 
 def ignored_words(entry: LedgerEntry) -> str:
     """How an entry that counts for nothing is told: which, and whose key signed it."""
-    key_id = hashlib.sha256(bytes.fromhex(entry.signature.key)).hexdigest()[:16]
-    return f"malformed entry {entry.index} by key {key_id}, ignored"
+    return f"malformed entry {entry.index} by key {key_id_of(entry.signature.key)}, ignored"
 
 
 def malformed_registrations(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:

@@ -22,6 +22,7 @@ from spiritsafe.core.certificates import (
 )
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.intervals import INTERVALS
+from spiritsafe.core.names import LONGEST_NAME, is_plain, quoted_name
 from spiritsafe.core.promises import MOST_LEVEL, BettingRule, Budget, Claim
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
@@ -107,7 +108,7 @@ def register(
         ledger: The ledger that holds the paper.
         paper: What will be sat.
         maker: Who made the model and answers for it.
-        model_name: For people.
+        model_name: For people; at most 80 characters, all of them to be seen.
         model_digest: What the Generator must name (``Generator.describe().digest``).
         hypothesis: What the maker expects, in words.
         sampling: How tokens will be drawn; None: as the paper's protocol says.
@@ -116,7 +117,8 @@ def register(
 
     Raises:
         ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, a claim's
-            level is above 0.05, a stop rule has no claim to decide, or a shorter sitting cannot be held on these terms.
+            level is above 0.05, a stop rule has no claim to decide, the model's name is too long or hides something, or
+            a shorter sitting cannot be held on these terms.
     """
     paper_entry(ledger, paper)
     terms, header = terms or RegistrationTerms(), paper.header
@@ -151,6 +153,11 @@ def register(
     digest = registration.content_digest
     if _is_entered(ledger.entries(), digest):
         return registration
+    if not is_plain(model_name):
+        raise ProcedureError(
+            f"A model cannot be called {quoted_name(model_name)} on a certificate.",
+            hint=f"Give a name of at most {LONGEST_NAME} characters, all of them to be seen, with single spaces.",
+        )
 
     def only_once(entries: Sequence[LedgerEntry]) -> None:
         check_in_force(entries, header)

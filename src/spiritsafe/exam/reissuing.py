@@ -20,11 +20,11 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam.amending import amended_result, numbers_of, original_result
 from spiritsafe.exam.applied import applied_edits, reissue_entries
 from spiritsafe.exam.certifying import issue_certificate
-from spiritsafe.exam.paper import load_paper, paper_entry
+from spiritsafe.exam.paper import paper_entry
 from spiritsafe.exam.recordfile import write_record
 from spiritsafe.exam.registration import registration_entry
 from spiritsafe.exam.shortening import ledger_scores
-from spiritsafe.exam.verifying import load_certificate, require_verified, verify
+from spiritsafe.exam.verifying import verification_of
 from spiritsafe.ledger import KeyPair, Ledger
 
 __all__ = ["reissue"]
@@ -54,8 +54,8 @@ def reissue(
         ProcedureError: No grade was edited since, or a key is another's.
         StorageError: A file cannot be written; repeat when it can.
     """
-    require_verified(verify(certificate, paper=paper, ledger=ledger.path))
-    old, public = load_certificate(certificate), load_paper(paper)
+    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    old, public = verified.require(), verified.require_paper()
     host = host or examiner
     if (examiner.public, host.public) != (old.paper.examiner, old.result.host):
         raise ProcedureError(

@@ -33,10 +33,10 @@ from spiritsafe.exam.certifying import host_software
 from spiritsafe.exam.countersigning import check_rerun, compare_items, rerun_statement
 from spiritsafe.exam.holding import enter_access, preamble_of
 from spiritsafe.exam.opening import load_opened
-from spiritsafe.exam.paper import check_task, load_paper, open_sealed
+from spiritsafe.exam.paper import check_task, open_sealed
 from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.recordfile import read_record, write_record
-from spiritsafe.exam.verifying import load_certificate, require_verified, verify
+from spiritsafe.exam.verifying import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
@@ -80,9 +80,8 @@ def rerun(
             "The sealed half cannot be asked without a ledger.",
             hint="Give the ledger, so that the opening is on record; or leave the key out and re-run the public half.",
         )
-    require_verified(verify(certificate, paper=paper, ledger=ledger.path if ledger else None))
-    original = load_certificate(certificate)
-    public = load_paper(paper)
+    verified = verification_of(certificate, paper=paper, ledger=ledger.path if ledger else None)
+    original, public = verified.require(), verified.require_paper()
     check_task(public, task)
     info = generator.describe()
     bank = load_opened(opened, paper=public).problems if opened else ()
@@ -146,8 +145,8 @@ def file_rerun(
         IntegrityError: Certificate or report do not verify.
         ProcedureError: Another key's report.
     """
-    require_verified(verify(certificate, paper=paper, ledger=ledger.path))
-    signed = load_rerun(report, certificate=load_certificate(certificate))
+    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    signed = load_rerun(report, certificate=verified.require())
     theirs, digest = signed.report.runner, signed.report.content_digest
     if theirs.signing != runner.public.signing:
         raise ProcedureError(

@@ -47,6 +47,7 @@ __all__ = [
     "right_by_place",
     "score_outcomes",
     "strata_of_halves",
+    "studied_of",
 ]
 
 LARGEST_UNSEEN_LEAK = 0.2
@@ -263,6 +264,13 @@ def _studied(outcomes: Sequence[Outcome], registration: Registration, num_looks:
     return studied.model_copy(
         update={"confidence": 1 - _LEVEL, "method": f"{studied.method}, at all {num_looks} looks at once"}
     )
+
+
+def studied_of(outcomes: Sequence[Outcome], registration: Registration) -> str:
+    """The share studied in plain words, from the outcomes alone; empty where there is none."""
+    num_looks = registration.stop.num_looks if registration.stop else 1
+    studied = _studied(outcomes, registration, num_looks)
+    return studied_statement(studied) if studied else ""
 
 
 def _strata(header: PaperHeader, public: Sequence[int], sealed: Sequence[int]) -> tuple[list[str], list[str]] | None:

@@ -21,6 +21,7 @@ from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory, locked, sweep, write_bytes
 from spiritsafe.core.promises import PaperProtocol, Stratum
 from spiritsafe.exam.bank import Bank, draw_bank, draw_twins
+from spiritsafe.exam.certifying import one_a_holder, same_holder
 from spiritsafe.exam.paper import PAPER_FILE, RULES, SEALED_FILE, keyed_salt, load_paper, unsigned, verifier_label
 from spiritsafe.exam.places import public_places, public_sizes
 from spiritsafe.exam.private import PrivateTask
@@ -110,9 +111,10 @@ def seal(
 
 
 def _check_terms(task: Task, terms: PaperTerms, examiner: KeyPair) -> None:
-    if terms.num_signoffs > len({key.signing for key in terms.reviewers}):
+    num_reviewers = len(one_a_holder(terms.reviewers))
+    if terms.num_signoffs > num_reviewers:
         raise TaskError(
-            f"{terms.num_signoffs} sign-offs a problem need as many reviewers; {len(terms.reviewers)} were named.",
+            f"{terms.num_signoffs} sign-offs a problem need as many reviewers; {num_reviewers} were named.",
             hint="Name more reviewers, or ask for fewer sign-offs.",
         )
     if (terms.reviewers or terms.num_signoffs) and not (isinstance(task, PrivateTask) and terms.num_signoffs):
@@ -120,7 +122,7 @@ def _check_terms(task: Task, terms: PaperTerms, examiner: KeyPair) -> None:
             "Sign-offs are for the problems of a private file, at least one a problem.",
             hint="Leave the reviewers out: a generated problem has nobody who wrote it.",
         )
-    if any(key.signing == examiner.public.signing for key in terms.reviewers):
+    if any(same_holder(key, examiner.public) for key in terms.reviewers):
         raise TaskError("The examiner cannot be a reviewer of their own paper.", hint="Name somebody else.")
 
 

@@ -25,6 +25,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import ExamResult, LedgerEntry, PaperHeader, Registration
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.items import ItemBank
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.paper_items import PaperItems
 from spiritsafe.core.shortened import ChosenProblems, choose_problems, is_choice
 from spiritsafe.exam.places import halves
@@ -224,7 +225,8 @@ def check_on_record(items: PaperItems, entries: Sequence[LedgerEntry], header: P
     for sitting in items.sittings:
         if sitting.registration not in results:
             raise ProcedureError(
-                f"The sitting of {sitting.model_name} that difficulties were learned from is not in this ledger.",
+                f"The sitting of {quoted_name(sitting.model_name)} that difficulties were learned from is not in this "
+                "ledger.",
                 hint="Learn them from certificates of sittings that are on record here.",
             )
 

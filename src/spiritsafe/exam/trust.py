@@ -25,7 +25,7 @@ _FIRST = ("certificate file", "certificate signatures", "paper file")
 _GIVE = {
     "sealed file": "--sealed sealed.age",
     "ledger file": "--ledger FILE",
-    "witnessed heads": "--ledger FILE --witness FILE",
+    "witnessed heads": "--ledger FILE --witness FILE --witness-key VKEY (of somebody outside this exam whom you know)",
     "trusted keys": "--trust KEY_ID",
     "revealed answers": "--revealed FILE (the examiner opens answers with `exam reveal`)",
     "paper in force": "--ledger FILE",

@@ -22,16 +22,17 @@ from spiritsafe.core.certificates import (
 )
 from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.lengths import is_overlong
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.promises import MOST_LEVEL
 from spiritsafe.core.trust import TrustState
 from spiritsafe.exam.amending import original_result
-from spiritsafe.exam.certifying import accesses_of_paper, count_openings, opening_entries, same_holder
+from spiritsafe.exam.certifying import accesses_of_paper, count_openings, opening_entries, same_holder, separation_found
 from spiritsafe.exam.correcting import before_words, sittings_before
 from spiritsafe.exam.once import askings
 from spiritsafe.exam.places import halves
 from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.registration import registration_states
-from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK
+from spiritsafe.exam.scoring import LARGEST_UNSEEN_LEAK, studied_of
 from spiritsafe.ledger import wrong_clocks
 
 __all__ = [
@@ -316,11 +317,11 @@ def judge_complete(view: View) -> Finding:
     count = {kind: sum(state.state == kind for state in states) for kind in get_args(RegistrationEnd)}
     words = f"{len(states)} registrations: {count['result']} with a result, {count['withdrawn']} withdrawn"
     if count["open"]:
-        owed = ", ".join(state.model_name for state in states if state.state == "open")
+        owed = ", ".join(quoted_name(state.model_name) for state in states if state.state == "open")
         words += f", {count['lapsed']} lapsed without a result" if count["lapsed"] else ""
         return Finding("does not hold", f"{words}, {count['open']} still open and owed a result: {owed}")
     if count["lapsed"]:
-        never = ", ".join(state.model_name for state in states if state.state == "lapsed")
+        never = ", ".join(quoted_name(state.model_name) for state in states if state.state == "lapsed")
         return Finding("does not hold", f"{words}, {count['lapsed']} lapsed without a result: {never}")
     return Finding("holds", f"{words}, none open")
 
@@ -393,7 +394,14 @@ def judge_studying(view: View) -> Finding:
         return Finding("does not hold", result.gap_statement)
     leak = result.gap.smallest_leak
     enough = leak is not None and leak <= LARGEST_UNSEEN_LEAK
-    return Finding("holds" if enough else "cannot be told", result.gap_statement)
+    return Finding("holds" if enough else "cannot be told", f"{result.gap_statement} {_studied(view)}".strip())
+
+
+def _studied(view: View) -> str:
+    """The share studied, whether or not the certificate says it: older versions did not, and a host may not."""
+    result = view.certificate.result
+    words = studied_of(result.outcomes, view.certificate.registration)
+    return words if result.studied_statement or not words else f"Computed here: {words}"
 
 
 def judge_training(view: View) -> Finding:
@@ -411,7 +419,7 @@ def judge_keys(view: View) -> Finding:
     """Which parts different keys played."""
     maker, examiner, host = _parts(view.certificate)
     who = f"maker {maker.label}, examiner {examiner.label}, host {host.label}"
-    separation = view.certificate.separation
+    separation = separation_found(view.certificate)
     return Finding("holds" if separation == "third party" else "does not hold", f"{separation}: {who}")
 
 

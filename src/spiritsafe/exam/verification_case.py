@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.certificates import Certificate, LedgerEntry, PublicPaper
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry, PublicPaper
+from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.exam.paper import PAPER_FILE
 from spiritsafe.exam.published import ANSWERS_SUFFIX, OPENED_FILE
@@ -27,7 +28,15 @@ _TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an in
 
 @final
 class Case:
-    """The material of one verification; files are read before the first step."""
+    """The material of one verification; each file is read once, before the first step.
+
+    Steps leave behind what they checked, for whoever prints it: no file is looked at again.
+
+    Attributes:
+        checked_reruns: Reports of re-runs that passed their step.
+        checked_overlaps: Reports on training files that passed theirs.
+        computed: Statements that follow from the evidence and that the certificate does not make.
+    """
 
     def __init__(
         self,
@@ -59,9 +68,7 @@ class Case:
         self.memories = [(path, read_file(path)) for path in memories]
         self.reruns = [(path, read_file(path)) for path in reruns]
         self.items_bytes = read_file(items) if items else None
-        self.ledger = Ledger(ledger) if ledger else None
-        if ledger is not None:
-            read_file(ledger)  # a missing ledger is the caller's mistake, not the certificate's
+        self.ledger = Ledger(ledger, data=read_file(ledger)) if ledger else None
         self.witnesses = [(path, read_file(path)) for path in witnesses]
         self.witness_keys = witness_keys
         self.trusted_keys = trusted_keys
@@ -69,6 +76,9 @@ class Case:
         folder = None if opened is None else _opened_file(opened).parent
         self.answers = [(path, read_file(path)) for path in sorted(folder.glob(f"*{ANSWERS_SUFFIX}"))] if folder else []
         self.task = task
+        self.checked_reruns: list[CounterSignedRerun] = []
+        self.checked_overlaps: list[SignedOverlap] = []
+        self.computed: list[str] = []
         self._certificate: Certificate | None = None
         self._paper: PublicPaper | None = None
 

@@ -7,12 +7,12 @@ Exercised by ``pytest tests/unit/exam/test_verification_ledger.py tests/unit/exa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from spiritsafe.core.certificates import LedgerEntry
+from spiritsafe.core.certificates import LedgerEntry, key_id_of
+from spiritsafe.core.names import same_name
 from spiritsafe.core.paper_items import PaperItems
 from spiritsafe.core.printing import one_line
 from spiritsafe.exam.amending import original_result
@@ -233,9 +233,11 @@ def overlaps(case: Case) -> str:
     if case.ledger is None:
         raise NotGivenError("overlap reports are checked against the ledger, and none was given")
     entries = case.ledger.entries()
+    case.checked_overlaps = [
+        check_overlap(data, path, header=case.paper.header, entries=entries) for path, data in case.overlaps
+    ]
     found = []
-    for path, data in case.overlaps:
-        report = check_overlap(data, path, header=case.paper.header, entries=entries).report
+    for report in (signed.report for signed in case.checked_overlaps):
         about = f" of {report.about}" if report.about else ""
         found.append(f"{len(report.files)} training files{about}: {' '.join(report.statements)}")
     return " | ".join(found)
@@ -256,46 +258,80 @@ def memories(case: Case) -> str:
 
 
 def witnessed(case: Case) -> str:
-    """The ledger still begins as its witnesses saw it."""
+    """The ledger still begins as its witnesses saw it; only outsiders whom the verifier named count for it."""
     if not case.witnesses:
         raise NotGivenError("no witness given; that the ledger shows everybody the same history is its keeper's word")
     if case.ledger is None:
         raise NotGivenError("witnesses' heads are checked against the ledger, and none was given")
-    found: list[str] = []
+    keys = [NoteKey.parse(text) for text in case.witness_keys]
+    counted, others = [], []
     for path, data in case.witnesses:
-        heads = _heads_of_ledger(path, case) if data.startswith(b"{") else _heads_of_note(path, data, case)
+        theirs = Ledger(path, data=data) if data.startswith(b"{") else None
+        heads = _heads_of_ledger(theirs, case.ledger, keys) if theirs else _heads_of_note(path, data, keys)
         require(bool(heads), f"{path} holds no head of this ledger.")
-        for who, head in heads:
+        last: dict[str, tuple[LogHead, str]] = {}
+        for who, head, key in heads:
             check_extends(case.ledger, head, who=who)
-        who, last = heads[-1]
-        found.append(f"{who} saw its first {last.size} entries")
-    return "; ".join(found)
+            last[who] = head, _why_not(key, case)
+        is_itself = theirs is not None and origin_of(theirs) == origin_of(case.ledger)
+        for who, (head, why_not) in last.items():
+            if is_itself or why_not:
+                others.append(f"{path} is this ledger itself" if is_itself else f"{who} {why_not}")
+            else:
+                counted.append(f"{who} saw its first {head.size} entries")
+    if not counted:
+        raise NotGivenError(f"these witnesses do not count: {told(others)}")
+    return "; ".join([*counted, *([f"not counted: {told(others)}"] if others else [])])
 
 
-def _heads_of_ledger(path: Path, case: Case) -> list[tuple[str, LogHead]]:
+def told(findings: Sequence[str]) -> str:
+    """As many of them as a terminal takes."""
+    more = len(findings) - _MOST_TOLD
+    return "; ".join([*findings[:_MOST_TOLD], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _why_not(key: NoteKey | None, case: Case) -> str:
+    """Why this witness says nothing of the keeper's honesty; empty: it is an outsider whom the verifier named."""
+    if key is None:
+        return "is nobody you named (--witness-key)"
+    certificate = case.certificate
+    for part, public in (
+        ("examiner", certificate.paper.examiner),
+        ("maker", certificate.registration.maker),
+        ("host", certificate.result.host),
+    ):
+        if key.public.hex() == public.signing or same_name(key.name, public.holder):
+            return f"is the {part} of this exam"
+    return ""
+
+
+_SeenHead = tuple[str, LogHead, NoteKey | None]
+"""Who saw it, the head, and the key that the verifier named for them, if any."""
+
+
+def _heads_of_ledger(theirs: Ledger, own: Ledger, keys: Sequence[NoteKey]) -> list[_SeenHead]:
     """What another ledger remembers of this one, by name of its own; where keys were given, only theirs counts."""
-    keys = {NoteKey.parse(text).public.hex() for text in case.witness_keys}
-    theirs = Ledger(path)
+    named = {key.public.hex(): key for key in keys}
     check = theirs.verify()
-    require(check.ok, f"The witness's ledger {path} is damaged: {check.problem}")
-    origin = origin_of(case.ledger) if case.ledger else ""
-    found = []
+    require(check.ok, f"The witness's ledger {theirs.path} is damaged: {check.problem}")
+    origin = origin_of(own)
+    found: list[_SeenHead] = []
     for entry in theirs.entries():
-        if keys and entry.signature.key not in keys:
+        key = named.get(entry.signature.key)
+        if named and key is None:
             continue
-        key_id = hashlib.sha256(bytes.fromhex(entry.signature.key)).hexdigest()[:16]
-        found += [(f"witness {key_id}", head) for head in seen_heads([entry], origin=origin)]
+        who = f"witness {key_id_of(entry.signature.key)}"
+        found += [(who, head, key) for head in seen_heads([entry], origin=origin)]
     return found
 
 
-def _heads_of_note(path: Path, data: bytes, case: Case) -> list[tuple[str, LogHead]]:
+def _heads_of_note(path: Path, data: bytes, keys: Sequence[NoteKey]) -> list[_SeenHead]:
     """A cosigned checkpoint; only witnesses whose keys were given count."""
     note = Note.parse(data.decode("utf-8", "replace"))
-    keys = [NoteKey.parse(text) for text in case.witness_keys]
     head = read_head(note)
-    signed = [key.name for key in keys if verify_cosignature(note, key) is not None or verify_note(note, key)]
+    signed = [key for key in keys if verify_cosignature(note, key) is not None or verify_note(note, key)]
     require(bool(signed), f"{path} is signed by none of the witness keys given.")
-    return [(name, head) for name in signed]
+    return [(f"witness {key_id_of(key.public.hex())}", head, key) for key in signed]
 
 
 def difficulties(case: Case) -> str:
@@ -326,5 +362,10 @@ def trusted(case: Case) -> str:
             "no trusted key given; compare by hand: " + ", ".join(f"{part} {key.label}" for part, key in keys.items())
         )
     examiner = keys["examiner"]
+    require(
+        examiner.key_id[:16] not in case.trusted_keys,
+        f"16 digits are half of a key's id, and two keys can be made to share them: the examiner's is "
+        f"{examiner.key_id}. Compare all of it with its holder.",
+    )
     require(examiner.key_id in case.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
     return f"you trust the examiner's key {examiner.key_id}"

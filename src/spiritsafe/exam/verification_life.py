@@ -7,9 +7,7 @@ Exercised by ``pytest tests/unit/exam/test_verification_life.py``.
 
 from __future__ import annotations
 
-import hashlib
-
-from spiritsafe.core.certificates import CounterSignedRerun
+from spiritsafe.core.certificates import CounterSignedRerun, key_id_of
 from spiritsafe.core.errors import ProcedureError, SourceError, TaskError
 from spiritsafe.core.opened import OpenedPaper, OpenedSitting
 from spiritsafe.exam.certifying import opening_entries
@@ -105,10 +103,11 @@ def reruns(case: Case) -> str:
     entries = rerun_entries(case.ledger.entries(), certificate) if case.ledger else []
     if not case.reruns and not entries:
         raise NotGivenError("no re-run given" + (", and none is on record" if case.ledger else ""))
-    found, seen = [], set()
+    found, seen, checked = [], set(), []
     for path, data in case.reruns:
         signed = parse_record(data, CounterSignedRerun, f"The rerun report {path}")
         report = check_rerun(signed, str(path), certificate=certificate).report
+        checked.append(signed)
         on_record = [
             entry.index
             for entry in entries
@@ -117,11 +116,12 @@ def reruns(case: Case) -> str:
         seen.update(on_record)
         where = f" (ledger entry {on_record[0]})" if on_record else " (not in the ledger)" if case.ledger else ""
         found.append(rerun_finding(certificate, report) + where)
+    case.checked_reruns = checked
     others = [entry for entry in entries if entry.index not in seen]
     for entry in others[:_MOST_TOLD]:
         verb = "agrees" if entry.body.get("agrees") is True else "does NOT agree"
-        key_id = hashlib.sha256(bytes.fromhex(entry.signature.key)).hexdigest()[:16]
-        found.append(f"ledger entry {entry.index}: a re-run by key {key_id} that {verb}, its report not given")
+        who = f"key {key_id_of(entry.signature.key)}"
+        found.append(f"ledger entry {entry.index}: a re-run by {who} that {verb}, its report not given")
     if len(others) > _MOST_TOLD:
         found.append(f"and {len(others) - _MOST_TOLD} more re-runs on record")
     return "; ".join(found)

@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spiritsafe.core.canonical import digest_bytes
-from spiritsafe.core.certificates import Certificate, Revealed
+from spiritsafe.core.certificates import Certificate, Revealed, key_id_of
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.names import quoted_name
 from spiritsafe.exam import verification_edits as edits
 from spiritsafe.exam import verification_ledger as ledger
 from spiritsafe.exam import verification_life as life
 from spiritsafe.exam.amending import original_result, score_result
 from spiritsafe.exam.applied import amendment_statements
-from spiritsafe.exam.certifying import separation_of, statements_of
+from spiritsafe.exam.certifying import (
+    SEPARATION_TEXT,
+    one_a_holder,
+    same_holder,
+    same_spelling,
+    separation_of,
+    statements_of,
+)
 from spiritsafe.exam.correcting import correction_of, sittings_before
 from spiritsafe.exam.deciding import reference_scores
 from spiritsafe.exam.endings import check_budget, check_ending
@@ -37,7 +45,7 @@ __all__ = ["STEPS"]
 
 def _certificate_file(case: Case) -> str:
     certificate = case.certificate
-    return f"{certificate.result.model_name}, certificate {certificate.content_digest}"
+    return f"{quoted_name(certificate.result.model_name)}, certificate {certificate.content_digest}"
 
 
 def _certificate_signatures(case: Case) -> str:
@@ -49,7 +57,7 @@ def _certificate_signatures(case: Case) -> str:
     for signature in certificate.signatures:
         require(
             verify_signature(signature, "certificate", message),
-            f"The signature of key {signature.key[:16]}… is not over this certificate.",
+            f"The signature of key {key_id_of(signature.key)} is not over this certificate.",
         )
     return f"signed by {certificate.paper.examiner.label}" + (
         f" and {certificate.result.host.label}" if len(wanted) == 2 else ""
@@ -84,7 +92,12 @@ def _signoffs(case: Case) -> str:
     )
     missing = unsigned(case.paper.problems, header.reviewers, header.num_signoffs)
     require(not missing, f"Problem {missing[0] if missing else 0} lacks its reviewers' sign-offs.")
-    return f"each public problem carries {header.num_signoffs} sign-offs of {len(keys)} reviewers"
+    words = f"each public problem carries {header.num_signoffs} sign-offs of {len(keys)} reviewers"
+    others = [key for key in one_a_holder(header.reviewers) if not same_holder(key, header.examiner)]
+    if len(others) == len(keys):
+        return words
+    case.computed.append(f"The {len(keys)} reviewers have {len(others)} different names, the examiner's not counted.")
+    return f"{words}; {case.computed[-1]}"
 
 
 def _sealed_file(case: Case) -> str:
@@ -118,7 +131,7 @@ def _registration(case: Case) -> str:
     require(registration.seed == expected, "The seed is not the one that paper and model fix.")
     chosen = check_chosen(registration, certificate.paper)
     words = "" if registration.chosen is None else f"; a shorter sitting: {chosen}"
-    return f"{registration.model_name} as registered by {registration.maker.label}{words}"
+    return f"{quoted_name(registration.model_name)} as registered by {registration.maker.label}{words}"
 
 
 def _protocol(case: Case) -> str:
@@ -154,7 +167,8 @@ def _reference(case: Case) -> str:
     )
     if case.reference_bytes is None:
         raise NotGivenError(
-            f"no reference certificate given; its answers are those that the result quotes ({scores.model_name})"
+            "no reference certificate given; its answers are those that the result quotes "
+            f"({quoted_name(scores.model_name)})"
         )
     reference = parse_record(case.reference_bytes, Certificate, "The reference certificate")
     true = reference_scores(case.certificate.paper, case.certificate.registration, reference)
@@ -165,7 +179,7 @@ def _reference(case: Case) -> str:
     reached = f"; {reach}" if reach.failed else ""
     if not reach.is_enough:
         reached += ": that model was not reached, and the comparison says nothing"
-    return f"the answers of {scores.model_name} are quoted from certificate {scores.certificate}{reached}"
+    return f"the answers of {quoted_name(scores.model_name)} are quoted from certificate {scores.certificate}{reached}"
 
 
 def _ending(case: Case) -> str:
@@ -201,6 +215,8 @@ def _numbers(case: Case) -> str:
         result.studied_statement == (scores.studied_statement if result.studied else ""),
         "The statement of the share studied does not follow from its numbers.",
     )
+    left_out = scores.studied_statement if not result.studied_statement else ""
+    case.computed += [left_out] if left_out else []
     tokens = (sum(o.num_prompt_tokens for o in result.outcomes), sum(o.num_tokens for o in result.outcomes))
     require(tokens == (result.num_prompt_tokens, result.num_tokens), "The token counts do not add up.")
     accuracy = result.sealed.accuracy
@@ -210,7 +226,8 @@ def _numbers(case: Case) -> str:
             f"predicted on the whole sealed half {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), by the item "
             f"model; of the chosen problems {accuracy.value:.3f}, which is no score of the paper; recomputed"
         )
-    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed"
+    computed = f"; computed here: {left_out}" if left_out else ""
+    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed{computed}"
 
 
 def _identity(case: Case) -> str:
@@ -260,7 +277,7 @@ def _correction(case: Case) -> str:
         before=before if told else (),
     )
     require(
-        same(expected and expected.to_json(), certificate.correction and certificate.correction.to_json()),
+        expected == certificate.correction,  # exactly: Holm only multiplies, which is the same everywhere
         "The corrected decision does not follow from the list of registrations.",
     )
     return certificate.correction.statement if certificate.correction else "no claim was decided"
@@ -268,8 +285,12 @@ def _correction(case: Case) -> str:
 
 def _statements(case: Case) -> str:
     certificate = case.certificate
-    separation = separation_of(certificate.registration.maker, certificate.paper.examiner, certificate.result.host)
-    require(certificate.separation == separation, "The separation class does not follow from the keys.")
+    parts = certificate.registration.maker, certificate.paper.examiner, certificate.result.host
+    separation = separation_of(*parts)
+    require(
+        certificate.separation in (separation, separation_of(*parts, by=same_spelling)),
+        "The separation class does not follow from the keys.",
+    )
     expected = statements_of(
         header=certificate.paper,
         registration=certificate.registration,
@@ -278,9 +299,13 @@ def _statements(case: Case) -> str:
         registrations=certificate.registrations,
         correction=certificate.correction,
         amended=_amended(case),
+        separation=certificate.separation,
     )
     require(certificate.statements == expected, "The statements do not follow from the evidence.")
-    return certificate.separation
+    if separation == certificate.separation:
+        return separation
+    case.computed.append(SEPARATION_TEXT[separation])
+    return f'{separation}, computed here: names look the same. The certificate says "{certificate.separation}"'
 
 
 def _amended(case: Case) -> tuple[str, ...]:

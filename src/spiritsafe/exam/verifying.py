@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import TypedDict, Unpack, final
 
-from spiritsafe.core.certificates import Certificate
+from spiritsafe.core.certificates import Certificate, CounterSignedRerun, LedgerEntry, PublicPaper
 from spiritsafe.core.collecting import rare_collections
+from spiritsafe.core.contamination import SignedOverlap
 from spiritsafe.core.errors import IntegrityError, SpiritsafeError
 from spiritsafe.exam.recordfile import parse_record, read_file
 from spiritsafe.exam.verification_case import HINT, Case, NotGivenError
@@ -21,7 +22,17 @@ from spiritsafe.exam.verification_steps import STEPS
 from spiritsafe.ledger import verify_signature
 from spiritsafe.tasks import Task
 
-__all__ = ["VERIFY_STEPS", "StepResult", "VerifyStep", "load_certificate", "require_verified", "verify"]
+__all__ = [
+    "VERIFY_STEPS",
+    "Given",
+    "StepResult",
+    "Verification",
+    "VerifyStep",
+    "load_certificate",
+    "require_verified",
+    "verification_of",
+    "verify",
+]
 
 
 @final
@@ -58,31 +69,55 @@ VERIFY_STEPS: tuple[VerifyStep, ...] = tuple(
 """The procedure, for print."""
 
 
-@rare_collections()
-def verify(
-    certificate: Path,
-    *,
-    paper: Path | None,
-    ledger: Path | None = None,
-    result: Path | None = None,
-    sealed: Path | None = None,
-    reference: Path | None = None,
-    revealed: Sequence[Path] = (),
-    overlaps: Sequence[Path] = (),
-    memories: Sequence[Path] = (),
-    reruns: Sequence[Path] = (),
-    witnesses: Sequence[Path] = (),
-    witness_keys: Sequence[str] = (),
-    trusted_keys: Collection[str] = (),
-    opened: Path | None = None,
-    items: Path | None = None,
-    task: Task | None = None,
-) -> list[StepResult]:
-    """Check a certificate, step by step; it holds when every step is ``ok``.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What the steps found, and the very records that they looked at: no file has to be read again to print them.
 
-    Args:
-        certificate: ``certificate.json``.
-        paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
+    Attributes:
+        steps: All of them.
+        certificate: None where the file is none.
+        paper: None where none was given, or the file is none.
+        entries: The ledger's; None where its step failed, or was not given one.
+        reruns: Reports of re-runs; empty unless their step passed.
+        overlaps: The same of reports on training files.
+        computed: Statements that follow from the evidence, and that the certificate does not make.
+    """
+
+    steps: list[StepResult]
+    certificate: Certificate | None
+    paper: PublicPaper | None
+    entries: Sequence[LedgerEntry] | None
+    reruns: Sequence[CounterSignedRerun]
+    overlaps: Sequence[SignedOverlap]
+    computed: Sequence[str]
+
+    def require(self) -> Certificate:
+        """The certificate, where every step is ok.
+
+        Raises:
+            IntegrityError: Naming the first step that failed.
+        """
+        require_verified(self.steps)
+        if self.certificate is None:
+            raise IntegrityError("The certificate file is none.", hint=HINT)
+        return self.certificate
+
+    def require_paper(self) -> PublicPaper:
+        """The paper that the certificate is of.
+
+        Raises:
+            IntegrityError: None was given, or it is another.
+        """
+        if self.paper is None:
+            raise IntegrityError("The paper file is not the certificate's paper.", hint=HINT)
+        return self.paper
+
+
+class Given(TypedDict, total=False):
+    """What may be given to a verification beside certificate and paper.
+
+    Attributes:
         ledger: The ledger file, for completeness of what the certificate reports.
         result: ``result.json``.
         sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
@@ -97,28 +132,60 @@ def verify(
         opened: ``paper.json`` of a retired paper, or its directory; answers that lie beside it are graded again.
         items: What past sittings taught, by which the problems of a shorter sitting were chosen.
         task: Grades published answers; None: the paper's, as far as this installation has it.
+    """
+
+    ledger: Path | None
+    result: Path | None
+    sealed: Path | None
+    reference: Path | None
+    revealed: Sequence[Path]
+    overlaps: Sequence[Path]
+    memories: Sequence[Path]
+    reruns: Sequence[Path]
+    witnesses: Sequence[Path]
+    witness_keys: Sequence[str]
+    trusted_keys: Collection[str]
+    opened: Path | None
+    items: Path | None
+    task: Task | None
+
+
+def verify(certificate: Path, *, paper: Path | None, **given: Unpack[Given]) -> list[StepResult]:
+    """Check a certificate, step by step; it holds when every step is ``ok``.
+
+    Args:
+        certificate: ``certificate.json``.
+        paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
+        given: What else there is: :class:`Given`.
 
     Raises:
         SourceError: A file that was named cannot be read.
     """
-    case = Case(
-        certificate,
-        paper,
-        ledger=ledger,
-        result=result,
-        sealed=sealed,
-        reference=reference,
-        revealed=revealed,
-        overlaps=overlaps,
-        memories=memories,
-        reruns=reruns,
-        witnesses=witnesses,
-        witness_keys=witness_keys,
-        trusted_keys=trusted_keys,
-        opened=opened,
-        items=items,
-        task=task,
+    return verification_of(certificate, paper=paper, **given).steps
+
+
+@rare_collections()
+def verification_of(certificate: Path, *, paper: Path | None, **given: Unpack[Given]) -> Verification:
+    """The same, with the records that were checked. Each file is read exactly once.
+
+    Raises:
+        SourceError: A file that was named cannot be read.
+    """
+    case = Case(certificate, paper, **given)
+    steps = _run(case)
+    passed = {step.name for step in steps if step.ok and step.checked}
+    return Verification(
+        steps=steps,
+        certificate=case.certificate if "certificate file" in passed else None,
+        paper=case.paper if "paper file" in passed else None,
+        entries=case.ledger.entries() if case.ledger and "ledger file" in passed else None,
+        reruns=case.checked_reruns if "re-runs" in passed else (),
+        overlaps=case.checked_overlaps if "training overlap" in passed else (),
+        computed=tuple(case.computed),
     )
+
+
+def _run(case: Case) -> list[StepResult]:
     results: list[StepResult] = []
     failed: int | None = None
     for step, (_, _, check) in zip(VERIFY_STEPS, STEPS, strict=True):

@@ -22,11 +22,14 @@ from pydantic import Field
 
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.certificates import PublicKey, Signature
+from spiritsafe.core.curve_points import is_encryption_key, is_signing_key
 from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
 from spiritsafe.core.files import ensure_directory, read_json, storage_errors
 from spiritsafe.core.records import Record
 
-__all__ = ["KeyPair", "SigningContext", "count_recipients", "encrypt", "verify_signature"]
+__all__ = ["KeyPair", "SigningContext", "count_recipients", "encrypt", "verify_signature", "verify_text"]
+
+_BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 SigningContext = Literal["ledger-entry", "ledger-head", "certificate", "rerun", "review", "overlap", "memory"]
 
@@ -173,8 +176,33 @@ class KeyPair:
 
 
 def encrypt(data: bytes, recipients: Sequence[PublicKey]) -> bytes:
-    """Encrypt to one or several recipients; each can open it alone (age v1)."""
+    """Encrypt to one or several recipients; each can open it alone (age v1).
+
+    Raises:
+        IntegrityError: A recipient is none, or of small order, so that everybody could open the file.
+    """
+    for key in recipients:
+        try:
+            pyrage.x25519.Recipient.from_str(key.recipient)
+        except pyrage.RecipientError as error:
+            raise _no_recipient(key) from error
+        if not is_encryption_key(_recipient_bytes(key.recipient)):
+            raise _no_recipient(key)
     return bytes(pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(key.recipient) for key in recipients]))
+
+
+def _no_recipient(key: PublicKey) -> IntegrityError:
+    return IntegrityError(
+        f"Nothing can be encrypted to {key.label}: its age recipient is no sound key.",
+        hint="Ask for a key file that `spiritsafe exam key` made.",
+    )
+
+
+def _recipient_bytes(recipient: str) -> bytes:
+    """The 32 bytes in an age recipient (bech32, whose checksum was looked at before)."""
+    digits = recipient.removeprefix("age1")[:-6]
+    value = sum(_BECH32.index(digit) << 5 * place for place, digit in enumerate(reversed(digits)))
+    return (value >> 4).to_bytes(32, "big")  # 52 digits are 260 bits: four of them are padding
 
 
 def count_recipients(data: bytes) -> int:
@@ -196,9 +224,15 @@ def count_recipients(data: bytes) -> int:
 
 def verify_signature(signature: Signature, context: SigningContext, message: bytes) -> bool:
     """Whether the signature is its key's over ``message`` for this use."""
+    return verify_text(bytes.fromhex(signature.key), bytes.fromhex(signature.value), _framed(context, message))
+
+
+def verify_text(public: bytes, signature: bytes, text: bytes) -> bool:
+    """Whether a bare Ed25519 signature is this key's; never under a key of small order, or written in a second way."""
+    if not is_signing_key(public):
+        return False
     try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key))
-        key.verify(bytes.fromhex(signature.value), _framed(context, message))
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
     except (InvalidSignature, ValueError):
         return False
     return True

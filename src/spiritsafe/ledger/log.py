@@ -20,7 +20,7 @@ from typing import final
 
 from spiritsafe.core.canonical import JSON, nesting
 from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
-from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
+from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, SpiritsafeError
 from spiritsafe.core.files import ensure_directory, locked, set_aside, storage_errors
 from spiritsafe.core.outcomes import instant
 from spiritsafe.core.reading import MOST_BYTES, open_regular, open_to_read
@@ -130,10 +130,13 @@ class Ledger:
 
     Args:
         path: The JSON-lines file; a missing one is an empty ledger.
+        data: The file's bytes where somebody read them already: the file is not looked at again, and nothing can be
+            appended.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, data: bytes | None = None) -> None:
         self.path = path
+        self._data = data
         self._entries: list[LedgerEntry] = []
         self._leaves: list[bytes] = []
         self._times: dict[str, str] = {}  # of each key, the last that is an instant
@@ -172,7 +175,10 @@ class Ledger:
         Raises:
             IntegrityError: The ledger is damaged, or the body has no canonical form.
             StorageError: It cannot be written; it is as it was.
+            ProcedureError: This is a copy of its bytes.
         """
+        if self._data is not None:
+            raise ProcedureError(f"This is a copy of {self.path}.", hint="Append to the file itself.")
         if nesting(body) > MOST_DEPTH:
             raise IntegrityError(
                 f"The body of a ledger entry may be nested {MOST_DEPTH} deep, no more.", hint="Write it flatter."
@@ -249,13 +255,13 @@ class Ledger:
         return root_hash(self._leaves[:size]).hex()
 
     def verify(self) -> LedgerCheck:
-        """Read the whole file afresh and name the first bad entry; an unfinished last line is bad too.
+        """Read the whole file afresh (but for a copy) and name the first bad entry; an unfinished last line is bad too.
 
         Raises:
             SourceError: The file is missing or cannot be read.
         """
-        fresh = Ledger(self.path)
-        if not self.path.exists():
+        fresh = Ledger(self.path) if self._data is None else self
+        if self._data is None and not self.path.exists():
             raise SourceError(f"There is no ledger at {self.path}.", hint="Check the path.")
         try:
             torn = fresh._refresh()
@@ -276,28 +282,7 @@ class Ledger:
 
     def _refresh(self) -> bytes:
         """Read what was appended since; return the bytes behind the last newline (an unfinished append)."""
-        try:
-            with open_to_read(self.path) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size < self._end:
-                    raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
-                if size > MOST_BYTES:
-                    raise SourceError(
-                        f"{self.path} has more than {MOST_BYTES:,} bytes.", hint="That is no ledger: check the path."
-                    )
-                file.seek(self._end)
-                data = file.read()
-        except FileNotFoundError:
-            if self._end:
-                raise IntegrityError(f"{self.path} vanished.", hint="Restore it from a good copy.") from None
-            return b""
-        except SpiritsafeError:  # some of these are OSErrors too, and already say what to do
-            raise
-        except OSError as error:
-            raise SourceError(
-                f"{self.path} cannot be read: {error.strerror}.", hint="Check that it is yours to read."
-            ) from error
-        *lines, torn = data.split(b"\n")
+        *lines, torn = (self._unread() if self._data is None else self._data[self._end :]).split(b"\n")
         for line in lines:
             number = len(self._entries)
             try:
@@ -308,6 +293,30 @@ class Ledger:
                 ) from error
             self._keep(entry)
         return torn
+
+    def _unread(self) -> bytes:
+        """The file's bytes behind those that are known to be good."""
+        try:
+            with open_to_read(self.path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < self._end:
+                    raise IntegrityError(f"{self.path} became shorter.", hint="Restore it from a good copy.")
+                if size > MOST_BYTES:
+                    raise SourceError(
+                        f"{self.path} has more than {MOST_BYTES:,} bytes.", hint="That is no ledger: check the path."
+                    )
+                file.seek(self._end)
+                return file.read()
+        except FileNotFoundError:
+            if self._end:
+                raise IntegrityError(f"{self.path} vanished.", hint="Restore it from a good copy.") from None
+            return b""
+        except SpiritsafeError:  # some of these are OSErrors too, and already say what to do
+            raise
+        except OSError as error:
+            raise SourceError(
+                f"{self.path} cannot be read: {error.strerror}.", hint="Check that it is yours to read."
+            ) from error
 
     def _write(self, line: bytes) -> None:
         """Append whole or not at all: first set an unfinished line aside, after a failed write cut back."""

@@ -23,11 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from spiritsafe.core.curve_points import is_signing_key
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.ledger.keys import KeyPair
+from spiritsafe.ledger.keys import KeyPair, verify_text
 
 __all__ = ["LogHead", "Note", "NoteKey", "cosign_head", "read_head", "sign_head", "verify_cosignature", "verify_note"]
 
@@ -82,6 +80,8 @@ class NoteKey:
         data = _bytes(encoded)
         if not name or len(data) != 33 or data[0] not in (_ED25519, _COSIGNATURE):
             raise _bad("no verifier key for Ed25519")
+        if not is_signing_key(data[1:]):
+            raise _bad("the verifier key is a point of small order, or not in canonical form")
         key = cls(name, data[0], data[1:])
         if key.key_id.hex() != key_id:
             raise _bad("the verifier key's id is not its key's")
@@ -177,18 +177,10 @@ def read_head(note: Note) -> LogHead:
     return LogHead(origin, int(rest[0]), root.hex())
 
 
-def _holds(key: NoteKey, signature: bytes, message: bytes) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
 def verify_note(note: Note, key: NoteKey) -> bool:
     """Whether this key signed the note's text."""
     signature = note.signed_by(key)
-    return key.kind == _ED25519 and signature is not None and _holds(key, signature, note.text.encode())
+    return key.kind == _ED25519 and signature is not None and verify_text(key.public, signature, note.text.encode())
 
 
 def _cosigned(text: str, timestamp: int) -> bytes:
@@ -201,7 +193,7 @@ def verify_cosignature(note: Note, key: NoteKey) -> int | None:
     if key.kind != _COSIGNATURE or signature is None or len(signature) != 72:
         return None
     timestamp = int.from_bytes(signature[:8], "big")
-    return timestamp if _holds(key, signature[8:], _cosigned(note.text, timestamp)) else None
+    return timestamp if verify_text(key.public, signature[8:], _cosigned(note.text, timestamp)) else None
 
 
 def sign_head(head: LogHead, key: KeyPair) -> Note:

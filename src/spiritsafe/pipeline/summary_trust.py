@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from spiritsafe.core.certificates import Certificate
 from spiritsafe.core.trust import Promise
-from spiritsafe.exam import SEALED_FILE, trust_page, verify
-from spiritsafe.ledger import Ledger
+from spiritsafe.exam import SEALED_FILE, trust_page, verification_of
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.examine import ledger_path, paper_path
 
@@ -23,10 +22,10 @@ def promises_of(context: RunContext, name: str, certificate: Certificate) -> tup
         SourceError: A file of the run is missing.
     """
     paper, ledger = paper_path(context), ledger_path(context)
-    steps = verify(
+    verified = verification_of(
         context.stage("exam").path / f"{name}.certificate.json",
         paper=paper,
         ledger=ledger,
         sealed=paper / SEALED_FILE,
     )
-    return trust_page(certificate, steps, entries=Ledger(ledger).entries()).promises
+    return trust_page(verified.certificate or certificate, verified.steps, entries=verified.entries).promises

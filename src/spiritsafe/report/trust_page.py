@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spiritsafe.core.files import write_text
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.trust import TrustPage
 from spiritsafe.report.markup import paragraph, section, tag
 from spiritsafe.report.numbers import score_text
@@ -30,7 +31,7 @@ def _score_words(page: TrustPage) -> str:
 def build_trust_page(page: TrustPage) -> str:
     """The whole page."""
     verdict = "Every step of the verification passed" if page.verified else "The verification failed"
-    title = f"{page.model_name}: what may be relied on"
+    title = f"{quoted_name(page.model_name)}: what may be relied on"
     body = tag(
         "body",
         tag(

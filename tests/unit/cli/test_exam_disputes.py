@@ -128,4 +128,4 @@ def test_what_was_registered_and_never_sat_is_named_at_the_retirement(office: di
     exam("register", f["paper"], "--endpoint", f["url"], "--endpoint-model", "another", "--name", "idle",
          "--ledger", f["ledger"], "--key", f["mary"], "--hypothesis", "h", "--out", f["registration"])  # fmt: skip
     said = exam("open", f["paper"], "--ledger", f["ledger"], "--key", f["eve"], "--reason", "r", "--out", f["opened"])
-    assert "idle was registered and can no longer sit: sha256:" in said
+    assert '"idle" was registered and can no longer sit: sha256:' in said

@@ -94,13 +94,13 @@ def test_a_certificate_goes_out_in_both_schemas(tmp_path: Path) -> None:
     out, key = tmp_path / "out.json", tmp_path / "key.json"
     done = exam("export", CERTIFICATE, "--format", "in-toto", "--out", out)
     assert done.exit_code == 0, done.output
-    assert "student: WARNED, not signed" in done.output
+    assert '"student": WARNED, not signed' in done.output
     said = json.loads(out.read_text("utf-8"))
     assert said["predicate"]["result"] == "WARNED"
     pair = KeyPair.generate("Ann")
     pair.save(key)
     done = exam("export", CERTIFICATE, "--format", "in-toto", "--key", key, "--out", out)
-    assert f"student: WARNED, signed by {pair.public.label}" in done.output
+    assert f'"student": WARNED, signed by {pair.public.label}' in done.output
     assert json.loads(out.read_text("utf-8"))["signatures"][0]["keyid"] == pair.public.key_id
     assert exam("export", CERTIFICATE, "--format", "every-eval-ever", "--out", out).exit_code == 0
     assert json.loads(out.read_text("utf-8"))["schema_version"] == "0.3.0"

@@ -49,7 +49,7 @@ def test_items_of_published_certificates(ladder_items: tuple[Path, str]) -> None
     assert "checked against the paper. The ledger was not given" in text
     assert "Warning" not in text
     assert re.search(r"Hardest: \d+ \((sealed|public)\) ", text)
-    assert re.search(r"\+0\.\d\d ± 0\.\d\d  teacher", text)
+    assert re.search(r"\+0\.\d\d ± 0\.\d\d  \"teacher\"", text)
     assert "problems were solved by each of 23 students" in text
     assert re.search(r"\d+ chosen problems of the sealed half .* as precisely as 50 of its 100", text)
     items = read_record(path, PaperItems)
@@ -139,13 +139,13 @@ def test_a_shorter_certificate_is_never_shown_as_a_score(tmp_path: Path) -> None
         "--long", "--trust-page", str(tmp_path / "trust.html"),
     )  # fmt: skip
     assert done.exit_code == 0, said(done)
-    assert re.search(r"Verified: short was asked \d+ chosen problems .* That score was not measured\.", done.output)
+    assert re.search(r'Verified: "short" was asked \d+ chosen problems .* That score was not measured\.', done.output)
     assert "short scored" not in done.output
     assert "Studying was not tested" in done.output
     assert "Predicted, not measured: " in (tmp_path / "trust.html").read_text()
     listed = exam("registrations", str(stage.papers), "--ledger", str(stage.ledger.path))
-    assert re.search(r"short sealed \d+\.\d% predicted from chosen problems", listed.output)
-    assert re.search(r"past 3 sealed \d+\.\d%  sha256:", listed.output)
+    assert re.search(r"\"short\" sealed \d+\.\d% predicted from chosen problems", listed.output)
+    assert re.search(r"\"past 3\" sealed \d+\.\d%  sha256:", listed.output)
 
 
 def test_foreign_from_a_file(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def verify(*more: str, certificate: Path = PUBLISHED / "student.certificate.json
 def test_one_line_a_promise_behind_score_and_statements() -> None:
     done = verify()
     assert done.exit_code == 0, done.output
-    steps, _, rest = done.output.partition("\nVerified: student scored 48.3% [39.1%, 57.6%] on 120 sealed problems")
+    steps, _, rest = done.output.partition('\nVerified: "student" scored 48.3% [39.1%, 57.6%] on 120 sealed problems')
     assert steps.startswith(" 1. ok      certificate file: ")
     _, _, promises = rest.partition("\nWhat may be relied on:\n")
     lines = promises.splitlines()
@@ -41,7 +41,7 @@ def test_the_long_form_and_the_page(tmp_path: Path) -> None:
     assert done.output.count("    left to a cheater: ") == done.output.count("    found: ") >= 15
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html>")
-    assert "student: what may be relied on" in text
+    assert "&quot;student&quot;: what may be relied on" in text
 
 
 def test_a_certificate_that_fails_says_what_falls_with_it(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def entry() -> LedgerEntry:
 
 
 def test_key_id_is_the_start_of_the_keys_hash():
-    assert KEY.key_id == hashlib.sha256(bytes.fromhex("ab" * 32)).hexdigest()[:16]
+    assert KEY.key_id == hashlib.sha256(bytes.fromhex("ab" * 32)).hexdigest()[:32]
     assert KEY.label == f"Eve (key {KEY.key_id})"
 
 

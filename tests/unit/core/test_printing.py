@@ -15,6 +15,10 @@ from spiritsafe.core.printing import one_line, visible
         ("zero\u200bwidth\ufeff", "zero⟨U+200B⟩width⟨U+FEFF⟩"),
         ("half\ud800", "half⟨U+D800⟩"),
         ("a\r\nb\tc\rd", "a\nb\tc⟨U+000D⟩d"),
+        ("one\ufe0ftwo\u034fthree", "one⟨U+FE0F⟩two⟨U+034F⟩three"),
+        ("fill\u3164er\u2800\u115f", "fill⟨U+3164⟩er⟨U+2800⟩⟨U+115F⟩"),
+        ("selector\U000e0100", "selector⟨U+E0100⟩"),
+        ("नमस्ते é", "नमस्ते é"),
         ("نمی\u200cدانم 👩\u200d🔬 ü 1\u202f000", "نمی\u200cدانم 👩\u200d🔬 ü 1\u202f000"),
     ],
 )

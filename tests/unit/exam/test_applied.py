@@ -22,7 +22,7 @@ def test_edits_are_listed_with_who_when_and_why(case):
     (applied,) = of(case, applied_edits)
     assert applied.edit.index == place
     assert applied.time == entry.time
-    assert applied.editor == case.stage.examiner.public.label
+    assert applied.editor == case.stage.examiner.public.recorded_label
     assert applied.disputed_by.startswith("Dora Disputer (key ")
     assert applied.dispute_reason == "The answer is right."
     assert applied.edit.reason == "The gold answer was wrong."

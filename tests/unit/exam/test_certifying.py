@@ -64,7 +64,7 @@ def test_local_and_remote_models_are_told_apart(stage):
 def test_access_history_says_who_saw_what_when(stage):
     certificate = stage.certificate(ToyModel(), num_tries=2)
     sealing, sitting = certificate.access
-    assert sealing.who == stage.examiner.public.label
+    assert sealing.who == stage.examiner.public.recorded_label
     assert (sealing.num_public, sealing.num_sealed) == (10, 10)
     assert sitting.who == "toy-model (local)"
     assert (sitting.num_public, sitting.num_sealed) == (10, 10)

@@ -106,7 +106,7 @@ def test_it_stays_a_sitting_that_its_maker_owes(stage, days_later):
     stage.check("second")
     page = trust_page(certificate, stage.verify("second"), entries=stage.ledger.entries())
     assert page.of("nothing left out").state == "does not hold"
-    assert page.of("nothing left out").finding.endswith("1 lapsed without a result: silent")
+    assert page.of("nothing left out").finding.endswith('1 lapsed without a result: "silent"')
 
 
 def test_days_count_from_the_last_access(stage, days_later):

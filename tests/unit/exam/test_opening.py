@@ -124,7 +124,7 @@ def test_a_sitting_in_progress_refuses_the_retirement(case):
     registration = stage.register(model)
     with pytest.raises(KeyboardInterrupt):
         stage.sit(model, registration, "stopped")
-    with pytest.raises(ProcedureError, match="stopped is sitting this paper"):
+    with pytest.raises(ProcedureError, match='"stopped" is sitting this paper'):
         case.open()
     assert stage.ledger.find("open") == []
     assert not (stage.root / "opened" / "paper.json").exists()

@@ -238,5 +238,5 @@ def test_sittings_that_stopped_early_are_not_compared_as_a_whole(tmp_path):
     stop = StopRule(num_problems=40, num_looks=5)
     early = stage.certificate(ToyModel(name="early", skill=1.0), name="early", claim=CLAIM, stop=stop)
     assert early.result.not_asked
-    with pytest.raises(CompatibilityError, match="early was not asked the whole paper"):
+    with pytest.raises(CompatibilityError, match='"early" was not asked the whole paper'):
         compare(early, whole)

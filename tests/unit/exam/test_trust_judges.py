@@ -32,7 +32,7 @@ from spiritsafe.exam.correcting import correction_of
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.revealing import reveal
 from spiritsafe.exam.trust_judges import View, judge_decision
-from spiritsafe.ledger import KeyPair, Ledger, witness
+from spiritsafe.ledger import KeyPair, Ledger, NoteKey, witness
 from stranger_parts import IMPOSSIBLE, append_at
 
 SAM, WANDA = KeyPair.generate("Sam Stranger"), KeyPair.generate("Wanda Witness")
@@ -55,6 +55,7 @@ class Scene:
         given = {
             "revealed": [p for p in (opened,) if p.exists()],
             "witnesses": [p for p in (seen,) if p.exists()],
+            "witness_keys": [str(NoteKey.of_witness(WANDA.public.signing))],
             "trusted_keys": [stage.examiner.public.key_id],
             **options,
             "reruns": paths,
@@ -169,6 +170,7 @@ def test_with_all_evidence_every_promise_of_a_good_exam_holds_but_for_power(scen
         ("nothing left out", {"ledger": None, "witnesses": []}, "--ledger"),
         ("decision", {"ledger": None, "witnesses": []}, "--ledger"),
         ("history", {"witnesses": []}, "--witness"),
+        ("history", {"witness_keys": []}, "--witness-key"),
         ("grades", {"revealed": []}, "--revealed"),
         ("examiner", {"trusted_keys": []}, "--trust"),
         ("re-run", {"reruns": []}, "--rerun"),
@@ -330,7 +332,7 @@ def test_an_open_registration_is_owed_a_result(scene: Scene) -> None:
     scene.stage.register(ToyModel(name="a secret"))
     found = scene.of("nothing left out")  # the certificate is older; the ledger knows
     assert found.state == "does not hold"
-    assert found.finding.endswith("1 still open and owed a result: a secret")
+    assert found.finding.endswith('1 still open and owed a result: "a secret"')
     scene.stage.certificate(ToyModel(name="next"), name="next")
     assert scene.of("nothing left out", "next", ledger=None).state == "does not hold"
 

@@ -12,7 +12,7 @@ from exam_parts import ToyModel
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.certificates import Certificate
-from spiritsafe.exam import certifying, load_certificate, reissuing
+from spiritsafe.exam import Verification, certifying, load_certificate, reissuing
 from spiritsafe.exam.amending import amended_result, original_result
 from spiritsafe.exam.applied import amendment_entries, applied_edits
 from spiritsafe.exam.disputed import edit_entries
@@ -107,7 +107,7 @@ def test_flattering_numbers_that_the_ledger_committed_to_before_the_edits(tmp_pa
         case = make_case(tmp_path)
     assert case.failure()[0] == "numbers"
     case.edit(case.places("wrong")[0])
-    monkeypatch.setattr(reissuing, "require_verified", lambda steps: None)
+    monkeypatch.setattr(Verification, "require", lambda verified: verified.certificate)
     case.reissue()
     assert case.failure(case.stage.root / "reissued.json") == (
         "grade edits", "The numbers before the edits do not follow from the grades before them.",

@@ -47,8 +47,7 @@ def test_witnesses_are_named_with_what_they_saw(stage, tmp_path):
     stage.check(witnesses=[ledger, note], witness_keys=[key])
     found = step(stage, "witnessed heads", witnesses=[ledger, note], witness_keys=[key])
     assert found.checked
-    assert f"witness {WANDA.public.key_id} saw its first 4 entries" in found.detail
-    assert f"spiritsafe/witness/{WANDA.public.key_id} saw its first 4 entries" in found.detail
+    assert found.detail.count(f"witness {WANDA.public.key_id} saw its first 4 entries") == 2
 
 
 def test_without_a_witness_it_is_said_what_that_means(stage, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from exam_parts import ToyModel, make_stage
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.exam import VERIFY_STEPS, load_certificate, require_verified, verify
+from spiritsafe.exam import VERIFY_STEPS, load_certificate, require_verified, verification_of, verify
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +136,41 @@ def test_load_certificate_checks_the_signatures(evidence, tmp_path):
     path.write_bytes(bad.canonical())
     with pytest.raises(IntegrityError, match="signatures"):
         load_certificate(path)
+
+
+def test_a_verification_hands_on_what_it_looked_at(tmp_path):
+    stage = make_stage(tmp_path, count=8)
+    certificate = stage.certificate(ToyModel())
+    path = tmp_path / "sitting" / "certificate.json"
+    found = verification_of(path, paper=stage.papers, ledger=stage.ledger.path)
+    assert found.require() == found.certificate == certificate
+    assert found.require_paper() == stage.paper
+    assert found.entries == stage.ledger.entries()
+    assert (found.reruns, found.overlaps, list(found.computed)) == ((), (), [])
+    alone = verification_of(path, paper=None)
+    assert alone.require() == certificate
+    assert alone.entries is None
+    with pytest.raises(IntegrityError, match="paper file"):
+        alone.require_paper()
+
+
+def test_a_verification_that_fails_hands_on_nothing_that_it_did_not_check(tmp_path):
+    stage = make_stage(tmp_path, count=8)
+    stage.certificate(ToyModel())
+    path = tmp_path / "sitting" / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b'"third party"', b'"separate key"'))
+    found = verification_of(path, paper=stage.papers, ledger=stage.ledger.path)
+    assert (found.paper, found.entries) == (None, None)
+    with pytest.raises(IntegrityError, match="Step 2"):
+        found.require()
+    path.write_bytes(b"{}")
+    assert verification_of(path, paper=stage.papers).certificate is None
+
+
+def test_the_signature_that_fails_is_named_by_the_id_that_people_compare(tmp_path):
+    stage = make_stage(tmp_path, count=8)
+    stage.certificate(ToyModel())
+    path = tmp_path / "sitting" / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b'"third party"', b'"separate key"'))
+    bad = next(step for step in stage.verify() if not step.ok)
+    assert f"of key {stage.examiner.public.key_id} is not over" in bad.detail

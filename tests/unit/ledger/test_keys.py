@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from spiritsafe.core.certificates import Signature
 from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
-from spiritsafe.ledger import KeyPair, count_recipients, encrypt, verify_signature
+from spiritsafe.ledger import KeyPair, count_recipients, encrypt, keys, verify_signature
 
 
 def test_saved_key_is_private_and_loads_again(tmp_path):
@@ -132,3 +133,56 @@ def test_what_opens_otherwise_than_with_an_age_key_is_refused(change):
         data = data[:60]
     with pytest.raises(IntegrityError, match="no file that only age keys open"):
         count_recipients(data)
+
+
+CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+
+def bech32(data):
+    """An age recipient of these 32 bytes (BIP 173)."""
+    value = int.from_bytes(data, "big") << 4
+    digits = [value >> 5 * place & 31 for place in reversed(range(52))]
+    check = 1
+    for digit in [*(ord(c) >> 5 for c in "age"), 0, *(ord(c) & 31 for c in "age"), *digits, *[0] * 6]:
+        top, check = check >> 25, (check & 0x1FFFFFF) << 5 ^ digit
+        for bit, factor in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= factor if top >> bit & 1 else 0
+    return "age1" + "".join(CHARSET[digit] for digit in [*digits, *((check ^ 1) >> 5 * (5 - k) & 31 for k in range(6))])
+
+
+@pytest.mark.parametrize("u", [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18, 2**255, 2**256 - 20])
+def test_nothing_is_encrypted_to_everybody(u):
+    """age would panic over these; others would make a file that anybody opens."""
+    eve = KeyPair.generate("Eve").public
+    weak = eve.model_copy(update={"recipient": bech32((u % 2**256).to_bytes(32, "little"))})
+    with pytest.raises(IntegrityError, match=r"Nothing can be encrypted to Eve \(key [0-9a-f]{32}\)"):
+        encrypt(b"x", [eve, weak])
+
+
+def test_a_recipient_that_is_none_is_refused():
+    eve = KeyPair.generate("Eve").public
+    for recipient in ("age1x", eve.recipient[:-1] + ("q" if eve.recipient[-1] != "q" else "p")):
+        with pytest.raises(IntegrityError, match="no sound key"):
+            encrypt(b"x", [eve.model_copy(update={"recipient": recipient})])
+
+
+def test_the_recipients_bytes_are_read_as_bip_173_writes_them():
+    key = KeyPair.generate("Eve")
+    assert bech32(keys._recipient_bytes(key.public.recipient)) == key.public.recipient
+    assert key.decrypt(encrypt(b"x", [key.public])) == b"x"
+
+
+def test_a_signature_that_is_malleable_is_refused():
+    key, order = KeyPair.generate("Eve"), 2**252 + 27742317777372353535851937790883648493
+    good = key.sign("rerun", b"x")
+    s = int.from_bytes(bytes.fromhex(good.value)[32:], "little")
+    again = good.model_copy(update={"value": good.value[:64] + (s + order).to_bytes(32, "little").hex()})
+    assert verify_signature(good, "rerun", b"x")
+    assert not verify_signature(again, "rerun", b"x")
+
+
+@pytest.mark.parametrize("y", [0, 1, 2**255 - 20, 2**255 - 18, 2**255 + 1])
+def test_a_key_of_small_order_signs_nothing(y):
+    point = y.to_bytes(32, "little").hex()
+    signature = Signature(key=point, value=point + "00" * 32)
+    assert not any(verify_signature(signature, "certificate", bytes([k])) for k in range(64))

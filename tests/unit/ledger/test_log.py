@@ -314,3 +314,40 @@ def test_what_would_not_read_back_is_not_written(ledger, key):
         with pytest.raises(IntegrityError):
             ledger.append("note", {"number": value}, key)
     assert ledger.path.read_bytes() == before
+
+
+def test_a_copy_of_the_bytes_never_looks_at_the_file(tmp_path):
+    path = tmp_path / "l.jsonl"
+    key = KeyPair.generate("Eve")
+    ledger = Ledger(path)
+    for number in range(3):
+        ledger.append("note", {"number": number}, key)
+    copy = Ledger(path, data=path.read_bytes())
+    path.unlink()
+    assert copy.verify().num_entries == 3
+    assert copy.verify().ok
+    assert [entry.body["number"] for entry in copy.entries()] == [0, 1, 2]
+    assert copy.root(3) == ledger_root(copy)
+    with pytest.raises(ProcedureError, match="copy"):
+        copy.append("note", {}, key)
+    assert not path.exists()
+
+
+def ledger_root(ledger):
+    return root_hash([leaf_hash(entry.canonical()) for entry in ledger.entries()]).hex()
+
+
+@pytest.mark.parametrize("end", [-1, -40])
+def test_a_copy_that_is_torn_or_bad_says_so_each_time(tmp_path, end):
+    path = tmp_path / "l.jsonl"
+    key = KeyPair.generate("Eve")
+    for number in range(3):
+        Ledger(path).append("note", {"number": number}, key)
+    torn = Ledger(path, data=path.read_bytes()[:end])
+    bad = Ledger(path, data=path.read_bytes().replace(b'"number":1', b'"number":7'))
+    for _ in range(2):
+        assert torn.verify().num_entries == 2
+        assert "is unfinished" in torn.verify().problem
+        assert bad.verify().first_bad == 1
+        with pytest.raises(IntegrityError, match="Entry 1"):
+            bad.entries()

@@ -125,3 +125,12 @@ def test_malformed_keys(text):
 def test_nothing_with_a_nul_is_signed_bare(key):
     with pytest.raises(IntegrityError, match="NUL"):
         key.sign_text(b"spiritsafe/certificate/1\0{}")
+
+
+@pytest.mark.parametrize("y", [0, 1, 2**255 - 18])
+def test_a_verifier_key_of_small_order_is_refused(y):
+    with pytest.raises(IntegrityError, match="small order"):
+        NoteKey.parse(str(NoteKey("weak", 4, y.to_bytes(32, "little"))))
+    weak = NoteKey("weak", 1, y.to_bytes(32, "little"))
+    note = Note("text\n", (("weak", weak.key_id + weak.public + bytes(32)),))
+    assert not verify_note(note, weak)

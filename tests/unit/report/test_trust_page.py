@@ -30,7 +30,7 @@ def test_the_page_is_one_file_that_loads_and_runs_nothing(tmp_path: Path) -> Non
     assert not {"script", "img", "iframe", "object"} & set(page.tags)
     assert not [value for _, key, value in page.attributes if key in ("src", "href") and value != "data:,"]
     assert "default-src &#x27;none&#x27;" in text
-    assert "student: what may be relied on" in page.text
+    assert '"student": what may be relied on' in page.text
     assert "Every step of the verification passed" in page.text
     assert "sha256:" + 8 * "4be1c09f" in page.text
 
