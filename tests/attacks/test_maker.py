@@ -387,14 +387,14 @@ def test_a_reference_whose_server_was_dead(tmp_path: Path, monkeypatch: pytest.M
     reference = stage.certificate(base, name="base")
     claim = Claim(kind="better than", reference=reference.registration.content_digest)
     registration = stage.register(ToyModel(name="mine", skill=1.0), claim=claim)
-    with pytest.raises(ProcedureError, match=r"base was not reached: \d+ of 40 tries failed"):
+    with pytest.raises(ProcedureError, match=r"\"base\" was not reached: \d+ of 40 tries failed"):
         stage.sit(ToyModel(name="mine", skill=1.0), registration, "mine", reference=reference)
     # a host whose program does not refuse it
     monkeypatch.setattr("spiritsafe.exam.sitting.check_reached", lambda _: None)
     certificate = stage.sit(ToyModel(name="mine", skill=1.0), registration, "mine", reference=reference)
     assert certificate.result.decision is not None
     assert certificate.result.decision.finding == "supported"
-    assert any(text.startswith("Of the reference base, ") for text in certificate.statements)
+    assert any(text.startswith('Of the reference "base", ') for text in certificate.statements)
     steps = stage.verify("mine", reference=stage.root / "base" / "certificate.json")
     assert next(step for step in steps if step.name == "reference").detail.endswith("the comparison says nothing")
     found = trust_page(certificate, steps, entries=stage.ledger.entries()).of("decision")

@@ -350,8 +350,8 @@ def _say_failures(certificate: Certificate, out: Path) -> None:
     reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)
     if certificate.result.generator.kind != "local" and not reach.is_enough:
         raise EndpointError(
-            f"{reach}: this is no score of {certificate.result.model_name}. The certificate {out} is issued, and says "
-            "so.",
+            f"{reach}: this is no score of {quoted_name(certificate.result.model_name)}. "
+            f"The certificate {out} is issued, and says so.",
             hint="What failed counts as wrong. Find out why, and register again for another sitting.",
         )
     if reach.failed:

@@ -28,7 +28,7 @@ from spiritsafe.core.certificates import (
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.lengths import is_overlong
-from spiritsafe.core.names import same_name
+from spiritsafe.core.names import quoted_name, same_name
 from spiritsafe.core.promises import Correction
 from spiritsafe.core.shortened import PredictedScore
 from spiritsafe.exam.applied import amendment_entries, amendment_statements, reissue_entries
@@ -290,7 +290,9 @@ def _later_statements(
         statements.append(f"{lost} answers were lost when the sitting was interrupted; they count as wrong.")
     if result.reference is not None and result.reference.num_failed:
         reach = Reach(result.reference.num_failed, result.reference.num_outcomes or 0)
-        statements.append(f"Of the reference {result.reference.model_name}, {reach}; they count as wrong there.")
+        statements.append(
+            f"Of the reference {quoted_name(result.reference.model_name)}, {reach}; they count as wrong there."
+        )
     if overlong := sum(is_overlong(outcome.num_tokens, registration.sampling) for outcome in result.outcomes):
         statements.append(
             f"{overlong} of {len(result.outcomes)} answers are longer than {registration.sampling.max_tokens} tokens "

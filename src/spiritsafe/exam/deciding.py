@@ -37,7 +37,7 @@ def check_reached(reference: Certificate) -> None:
     reach = Reach.of(outcome.status for outcome in reference.result.outcomes)
     if not reach.is_enough:
         raise ProcedureError(
-            f"The reference {reference.result.model_name} was not reached: {reach}.",
+            f"The reference {quoted_name(reference.result.model_name)} was not reached: {reach}.",
             hint="Register against a sitting that was answered; `exam withdraw` takes a registration back.",
         )
 

@@ -24,6 +24,7 @@ from spiritsafe.core.certificates import Ending, LedgerEntry, PaperHeader, Paper
 from spiritsafe.core.errors import EndpointError, ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.names import quoted_name
 from spiritsafe.core.outcomes import JournalMark, instant
 from spiritsafe.core.records import Message
 from spiritsafe.core.shortened import ChosenProblems, next_place
@@ -349,7 +350,7 @@ class _Asking:
         num_failed = len(failed) + sum(answer.attempt.finish_reason == "error" for answer in journal.answers.values())
         if failed and 2 * num_failed > len(failed) + len(journal.answers):
             raise EndpointError(
-                f"{self._hall.registration.model_name} answers harmless questions, and not the paper's "
+                f"{quoted_name(self._hall.registration.model_name)} answers harmless questions, and not the paper's "
                 f"({failed[0].attempt.error}).",
                 hint="Find out why, then run the same command again: what was answered is kept.",
             )

@@ -220,7 +220,9 @@ def test_a_reference_that_was_not_reached_is_none(stage):
     """A dead server gives a base of 0 %, which anybody beats."""
     dead = stage.certificate(failing("dead base", 10), name="dead")
     registration = stage.register(ToyModel(), claim=Claim(kind="better than", reference=dead.content_digest))
-    with pytest.raises(ProcedureError, match="dead base was not reached: 8 of 80 tries failed, more than 5%") as caught:
+    with pytest.raises(
+        ProcedureError, match='"dead base" was not reached: 8 of 80 tries failed, more than 5%'
+    ) as caught:
         stage.sit(ToyModel(), registration, name="against", reference=dead)
     assert "withdraw" in caught.value.hint
     assert not any(
@@ -234,7 +236,7 @@ def test_a_references_failures_are_quoted_stated_and_checked(stage):
     certificate = stage.sit(ToyModel(), registration, name="shaken", reference=base)
     scores = certificate.result.reference
     assert (scores.num_failed, scores.num_outcomes) == (2, 80)
-    words = "Of the reference shaky base, 2 of 80 tries failed; they count as wrong there."
+    words = 'Of the reference "shaky base", 2 of 80 tries failed; they count as wrong there.'
     assert words in certificate.statements
     path = stage.root / "shaky" / "certificate.json"
     step = next(step for step in stage.verify("shaken", reference=path) if step.name == "reference")
