@@ -20,6 +20,7 @@ from spiritsafe.core.certificates import Certificate, ExamResult, Half
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, read_json_lines, write_json
+from spiritsafe.core.outcomes import instant
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
@@ -291,9 +292,9 @@ def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], check
 
 
 def _speed(result: ExamResult) -> float | None:
-    """Tokens a second over the whole sitting, grading included; None when it was interrupted."""
-    started, finished = (datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (result.started, result.finished))
-    seconds = (finished - started).total_seconds()
+    """Tokens a second over the whole sitting, grading included; None when it was interrupted, or its clock wrong."""
+    started, finished = instant(result.started), instant(result.finished)
+    seconds = (finished - started).total_seconds() if started and finished else 0.0
     return result.num_tokens / seconds if seconds > 0 and result.openings == 1 else None
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SourceError
-from spiritsafe.pipeline.summary import rebuild_report, terminal_summary_of
+from spiritsafe.exam import load_certificate
+from spiritsafe.pipeline.summary import _speed, rebuild_report, terminal_summary_of
+from stranger_parts import IMPOSSIBLE
 
 
 def data_of(run: Path) -> dict[str, object]:
@@ -69,3 +71,11 @@ def test_the_commands_it_shows_can_be_called(tiny_run: Path) -> None:
         assert command is not None
         required = {p.opts[0] for p in command.params if isinstance(p, click.Option) and p.required}
         assert required <= set(rest), f"{name} needs {required - set(rest)}"
+
+
+@pytest.mark.parametrize("started", [*IMPOSSIBLE, "2999-01-01T00:00:00.000Z"])
+def test_a_sitting_that_began_by_a_wrong_clock_has_no_speed(started: str) -> None:
+    folder = Path(__file__).parents[3] / "experiments" / "contamination"
+    result = load_certificate(folder / "base.certificate.json").result
+    assert _speed(result) is not None
+    assert _speed(result.model_copy(update={"started": started})) is None
