@@ -205,7 +205,10 @@ def _numbers(case: Case) -> str:
             f"predicted on the whole sealed half {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), by the item "
             f"model; of the chosen problems {accuracy.value:.3f}, which is no score of the paper; recomputed"
         )
-    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed"
+    registration = certificate.registration
+    first_rule = "; by the first rule of intervals, too narrow where several tries were asked at few problems"
+    narrow = first_rule if registration.intervals == 1 and registration.num_tries > 1 else ""
+    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed{narrow}"
 
 
 def _identity(case: Case) -> str:
