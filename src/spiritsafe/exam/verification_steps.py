@@ -227,7 +227,10 @@ def _numbers(case: Case) -> str:
             f"model; of the chosen problems {accuracy.value:.3f}, which is no score of the paper; recomputed"
         )
     computed = f"; computed here: {left_out}" if left_out else ""
-    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed{computed}"
+    registration = certificate.registration
+    first_rule = "; by the first rule of intervals, too narrow where several tries were asked at few problems"
+    narrow = first_rule if registration.intervals == 1 and registration.num_tries > 1 else ""
+    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed{narrow}{computed}"
 
 
 def _identity(case: Case) -> str:

@@ -63,6 +63,16 @@ def test_it_is_a_generator(fake_endpoint: Start) -> None:
             generator.score([PROMPT.messages], ["4"])
 
 
+def test_rollouts_of_an_endpoint_that_ignores_its_limits_are_cut_and_counted(fake_endpoint: Start) -> None:
+    text = "Let me think aloud. " * 2700 + "#### 4\nQ: next"
+    with RemoteGenerator(fake_endpoint(lambda _: text).url, "m") as generator:
+        (attempt, *_) = generator.generate([PROMPT], Sampling(max_tokens=16, stop=("Q:",)))
+        usage = generator.usage()
+    assert (attempt.text, attempt.finish_reason) == (text[:2048], "length")
+    assert attempt.num_tokens > 13_000
+    assert (usage.num_overlong, usage.num_unstopped) == (3, 3)
+
+
 def test_attempts_arrive_while_others_are_under_way(fake_endpoint: Start) -> None:
     order = iter(range(10))
 
