@@ -314,7 +314,9 @@ def _last(text: str, decimal: Decimal) -> Claim:
         line, later = lines[index], " ".join(lines[index + 1 :])
         if index and re.search(r"\d.*(?:\b(?:or|and)|[,|])\s*$", lines[index - 1], re.IGNORECASE):
             return Claim("several", line.strip()[:_MAX_LINE], "last")
-        return _last_of_line(line.strip()[-_MAX_LINE:], later[:_MAX_LINE], decimal, alone=not "".join(lines[:index]).strip())
+        return _last_of_line(
+            line.strip()[-_MAX_LINE:], later[:_MAX_LINE], decimal, alone=not "".join(lines[:index]).strip()
+        )
     line = lines[-1] if lines else ""
     return Claim("formula", line.strip(), "last") if _is_formula(unlatex(line[:_MAX_LINE])) else Claim("none")
 
