@@ -39,7 +39,7 @@ from sympy import (
     sinh,
     tan,
     tanh,
-)  # fmt: skip
+)
 from sympy import I as ImaginaryUnit
 
 __all__ = ["MathHandler"]
@@ -77,7 +77,8 @@ _TARGETS = (LatexExtractionConfig(), ExprExtractionConfig())
 class MathHandler:
     """Payload ``{"gold": …, "answer": …}`` → "correct", "wrong" or "unparsed".
 
-    math-verify's own limits (``SIGALRM``, main thread only) are off: the pool's limits hold instead.
+    math-verify's own limits (``SIGALRM``, main thread only) are off: the pool's limits hold instead. What clearly has
+    another value than the gold is wrong without a proof.
     """
 
     def __init__(self) -> None:
@@ -153,6 +154,8 @@ def _value(node: Any, at: dict[Any, Any]) -> Any:
     """
     if node in at:
         return at[node]
+    if not node.args and node.is_infinite:
+        raise OverflowError("infinite")
     if isinstance(node, (Number, NumberSymbol)) or node is ImaginaryUnit:
         value = mpmath.mpmathify(node.evalf(_DIGITS)) if node is not ImaginaryUnit else mpmath.mpc(0, 1)
     else:
@@ -160,7 +163,10 @@ def _value(node: Any, at: dict[Any, Any]) -> Any:
         parts = [_value(part, at) for part in node.args] if function else []
         if function is None or any(part is None for part in parts):
             return None
-        value = function(*parts)
+        try:
+            value = function(*parts)
+        except TypeError:  # a function that is not defined for complex numbers
+            return None
     if not mpmath.isfinite(value) or (value and mpmath.mag(value) > _MAX_BITS):
         raise OverflowError("no number that can be written down")
     return value

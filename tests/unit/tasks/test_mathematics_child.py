@@ -36,6 +36,12 @@ def test_statuses(handler: MathHandler) -> None:
         ("8", r"\tan((e-12-(\pi)^{3})^{3})", "wrong"),
         ("8", r"(\sqrt{\cos(\sqrt{y^{-2}})+123456789^{999}})^2", "wrong"),
         (r"\frac{1}{2}", r"50\%", "correct"),
+        (r"\infty", r"\infty", "correct"),
+        (r"\infty", "7", "wrong"),
+        (r"\infty", r"-\infty", "wrong"),
+        ("8", r"\infty", "wrong"),
+        ("i", "-i", "wrong"),
+        (r"|x|", r"\sqrt{x^2}", "correct"),
     ],
 )
 def test_what_clearly_differs_is_not_proved_different(
