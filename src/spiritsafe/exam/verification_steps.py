@@ -230,7 +230,8 @@ def _numbers(case: Case) -> str:
     registration = certificate.registration
     first_rule = "; by the first rule of intervals, too narrow where several tries were asked at few problems"
     narrow = first_rule if registration.intervals == 1 and registration.num_tries > 1 else ""
-    return f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), recomputed{narrow}{computed}"
+    found = f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})"
+    return f"{found}, recomputed{narrow}{computed}"
 
 
 def _identity(case: Case) -> str:
