@@ -39,6 +39,14 @@ class ShorterPaper(Record):
     statement: str
 
 
+def _best(useful_I: Floats) -> int:
+    """The first of those that are best but for the last bits, so that every machine takes the same one.
+
+    Problems that past students answered alike tell the same, and their order in the last bits differs by processor.
+    """
+    return int(np.flatnonzero(useful_I >= useful_I.max() - _LAST_BITS)[0])
+
+
 def _check_number(bank: ItemBank, num_problems: int) -> None:
     if not 0 < num_problems <= len(bank.names):
         raise NumericalError(
@@ -82,7 +90,7 @@ def next_problem(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike, *, 
     unasked = np.asarray(asked) == 0
     if excess <= 0 or not unasked.any():
         return None
-    return int(np.where(unasked, told_I, -1.0).argmax())
+    return _best(np.where(unasked, told_I, -1.0))
 
 
 def follows_adaptively(
@@ -135,7 +143,7 @@ def shorter_paper(bank: ItemBank, num_fixed: int, *, abilities: Sequence[float])
     missing_Q = wanted_Q.copy()
     places: list[int] = []
     while (missing_Q > 0).any() and len(places) < len(bank.names):  # the whole bank may miss the last bits
-        places.append(int(_gains(told_QI, wanted_Q, missing_Q, places).argmax()))
+        places.append(_best(_gains(told_QI, wanted_Q, missing_Q, places)))
         missing_Q = missing_Q - told_QI[:, places[-1]]
     return ShorterPaper(
         places=tuple(places),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spiritsafe.core import adaptive as module
 from spiritsafe.core.adaptive import follows_adaptively, follows_greedily, next_problem, shorter_paper
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.items import ABILITY_SD, ItemBank, chances, estimate_ability, information
@@ -134,3 +135,31 @@ def test_what_cannot_be_is_refused() -> None:
         next_problem(BANK, np.zeros(200), np.zeros(200), num_fixed=201)
     with pytest.raises(NumericalError):
         follows_adaptively(BANK, [], [], 0, is_over=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_equally_useful_problems_every_machine_takes_the_first(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bits of what a problem tells differ by processor; which problems are chosen must not."""
+    twice = ItemBank(
+        names=tuple(str(n) for n in range(40)),
+        difficulties=tuple(np.repeat(np.linspace(-2, 2, 10), 4).tolist()),
+        discriminations=(1.0, 1.3) * 20,
+        model="2pl",
+        num_sittings=100,
+    )
+    rng = np.random.default_rng(seed)
+
+    def otherwise(bank: ItemBank, abilities: object) -> np.ndarray:
+        told = np.asarray(information(bank, abilities))
+        return told * (1 + 1e-15 * rng.integers(-3, 4, told.shape))
+
+    def chosen() -> tuple[object, ...]:
+        right, asked, order = np.zeros(40), np.zeros(40), []
+        while (place := next_problem(twice, right, asked, num_fixed=20)) is not None:
+            order.append(place)
+            right[place], asked[place] = len(order) % 2, 1
+        return shorter_paper(twice, 20, abilities=(-1.0, 0.0, 1.0)).places, order
+
+    expected = chosen()
+    monkeypatch.setattr(module, "information", otherwise)
+    assert chosen() == expected

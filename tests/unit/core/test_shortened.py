@@ -163,8 +163,8 @@ def test_how_often_both_kinds_cover_with_difficulties_from_twenty_sittings() -> 
             ):
                 covered[name] += score.low <= mean.mean() <= score.high
             num += 1
-    assert covered["before"] / num == pytest.approx(0.95, abs=0.005)
-    assert covered["adaptive"] / num == pytest.approx(0.93, abs=0.005)
+    assert covered["before"] / num == pytest.approx(0.946, abs=0.001)
+    assert covered["adaptive"] / num == pytest.approx(0.931, abs=0.001)
 
 
 def test_which_choice_is_left_to_the_sitting() -> None:
