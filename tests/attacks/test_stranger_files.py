@@ -23,6 +23,8 @@ from spiritsafe.exam.private import PRIVATE
 from spiritsafe.ledger import KeyPair
 from spiritsafe.tasks import load_named, load_task, load_verifier
 
+CERTIFICATE = Path(__file__).parents[1] / "golden" / "certificates" / "plain.certificate.json"
+
 OPENED: list[str] = []
 LISTENING: list[bool] = []
 DIGEST = "0123456789abcdef" * 2
@@ -87,8 +89,7 @@ def test_the_task_of_a_strangers_paper_opens_no_file_no_device_and_no_network(
 ) -> None:
     key = tmp_path / "me.key"
     KeyPair.generate("Me").save(key)
-    good = tmp_path / "certificate.json"
-    good.write_text("{}")
+    good = CERTIFICATE
     model = ("--endpoint", fake_endpoint(lambda body: "#### 1").url, "--endpoint-model", "m")
     for number, (what, name) in enumerate(trap.items()):
         paper = crafted(tmp_path / str(number), name)

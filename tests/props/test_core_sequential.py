@@ -44,10 +44,12 @@ def test_restricted_variance_is_that_of_some_value_in_the_range(counts, mean):
 @given(st.integers(1, 200), st.data(), st.floats(0.01, 0.99))
 def test_score_evidence_orders_its_tails_and_grows_with_the_score(asked, data, mean):
     right = data.draw(st.integers(0, asked))
-    evidence = ScoreEvidence(right / asked, float(asked), asked)
+    evidence = ScoreEvidence(right / asked, float(asked), asked, float(asked))
     assert evidence.z(mean, "upper") <= evidence.z(mean, "middle") <= evidence.z(mean, "lower")
     if right < asked:
-        assert ScoreEvidence((right + 1) / asked, float(asked), asked).z(mean, "upper") >= evidence.z(mean, "upper")
+        assert ScoreEvidence((right + 1) / asked, float(asked), asked, float(asked)).z(mean, "upper") >= evidence.z(
+            mean, "upper"
+        )
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=40), st.floats(0.05, 0.9))

@@ -80,7 +80,10 @@ def test_false_claims_about_a_score_stay_below_the_level_exactly(make, num, thre
         size = seen - before
         steps = [math.comb(size, k) * threshold**k * (1 - threshold) ** (size - k) for k in range(size + 1)]
         going, before = np.convolve(going, steps), seen
-        z = [ScoreEvidence(right / seen, float(seen), seen).z(threshold, "upper") for right in range(seen + 1)]
+        z = [
+            ScoreEvidence(right / seen, float(seen), seen, float(seen)).z(threshold, "upper")
+            for right in range(seen + 1)
+        ]
         crossed = np.array(z) >= bound
         shown += float(going[crossed].sum())
         going = np.where(crossed, 0.0, going)

@@ -6,7 +6,7 @@ In: a request's body. Out: a checked reply, a :class:`Trouble` that says whether
     429, 408, 425, 5xx, timeout, connection broke     another try may help; the question was not answered
     400, 413, 422, other 4xx                          no: the same request would fail again
     200 that is no chat completion                    no: an answer was given, and it is unusable
-    401, 402, 404, 3xx, TLS, used-up quota            the endpoint is unusable
+    401, 402, 404, 3xx, TLS, used-up quota, no URL    the endpoint is unusable
     403                                               the same, as long as nothing succeeded
     unknown host                                      the same, as long as no connection was ever made
 
@@ -176,6 +176,8 @@ class Exchange:
             return Trouble(reason=reason, again=True, begun=begun == [200], timed_out=True)
         except aiohttp.ClientConnectorDNSError as error:
             return self._unknown_host(error)
+        except aiohttp.InvalidURL as error:
+            raise self.fatal(f"this is no address to connect to ({printable(str(error))})", "Write it out.") from error
         except aiohttp.ClientSSLError as error:
             raise self.fatal(
                 f"the secure connection failed ({printable(str(error))})", "Check the certificate, or http/https."

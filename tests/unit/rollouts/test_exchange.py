@@ -161,6 +161,12 @@ def test_nobody_listens() -> None:
     assert "no connection" in found.reason
 
 
+@pytest.mark.parametrize("url", ["http://127.1:9/v1"])
+def test_what_no_client_takes_for_an_address_is_said_at_once(url: str) -> None:
+    with pytest.raises(EndpointError, match="no address to connect to"):
+        send(url)
+
+
 def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
