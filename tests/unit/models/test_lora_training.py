@@ -69,7 +69,11 @@ def test_masters_and_moments_are_the_adapters_only(dtype: torch.dtype) -> None:
 def test_bfloat16_adapters_learn_from_float32_masters(tmp_path: Path) -> None:
     model, result = run(tmp_path, compute_dtype="bfloat16", learning_rate=3e-2)
     assert result.curve[-1]["loss"] < 0.85 * result.curve[0]["loss"]
-    assert {tensor.dtype for tensor in lora_state(model).values()} == {torch.bfloat16}
+    adapters = lora_state(model).values()
+    assert {tensor.dtype for tensor in adapters} == {torch.float32}
+    assert not all(torch.equal(tensor, tensor.bfloat16().float()) for tensor in adapters)  # they are the masters
+    before = {name: p for name, p in adapted().named_parameters() if ".lora." not in name}
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
 
 
 def test_a_frozen_head_costs_no_weight_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
