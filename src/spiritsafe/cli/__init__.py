@@ -7,6 +7,7 @@ exit code; ``--verbose`` adds the traceback.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -59,6 +60,8 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Entry point: run the command, turn errors into one paragraph and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -246,6 +246,11 @@ def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waited = time.monotonic() - started
+        except OSError as error:  # a file system without locks, or one that wants the lock's file to be writable
+            raise StorageError(
+                f"{path} cannot be locked: {error.strerror or error}.",
+                hint="Put the folder on a file system that has locks, and make this file one that you may write.",
+            ) from error
         else:
             return
         if waited >= wait_s:

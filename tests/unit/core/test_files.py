@@ -337,3 +337,14 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> N
         ".b.json.xyz.tmp",
         "a[1].json",
     ]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def none(_descriptor: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", none)
+    with pytest.raises(StorageError, match="cannot be locked") as caught, files.locked(tmp_path / "lock"):
+        pytest.fail("it does not hold it")
+    assert "file system" in caught.value.hint
