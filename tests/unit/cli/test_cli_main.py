@@ -149,3 +149,11 @@ def test_a_terminal_without_the_letters_of_a_name_gets_their_numbers(tmp_path, e
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert b"witness key" in done.stdout
+
+
+def test_an_output_without_room_ends_in_a_sentence(tmp_path):
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-m", "spiritsafe", "exam", "key", "key", "--holder", "Eve"]
+        done = subprocess.run(line, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode not in (0, 70)
+    assert done.stderr.startswith("Error: Nothing more can be written")
