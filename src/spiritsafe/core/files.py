@@ -40,6 +40,7 @@ __all__ = [
     "set_aside",
     "storage_errors",
     "sweep",
+    "sync_directory",
     "write_bytes",
     "write_json",
     "write_text",
@@ -89,12 +90,17 @@ def ensure_directory(path: Path) -> Path:
     return path
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def sync_directory(path: Path) -> None:
+    """See to it that a new name in a folder outlives a power cut, as far as folder and file system allow it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:  # network file systems sync no folders, and some folders may be written, not read
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
+            raise
 
 
 @contextmanager
@@ -119,7 +125,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; published files follow the user's umask
             temporary.replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
@@ -155,7 +161,7 @@ def read_json(path: Path) -> Any:
     Raises:
         SourceError: It is missing, unreadable or not JSON.
     """
-    return parse_json(read_bytes(path), path, finite=False)
+    return parse_json(read_bytes(path, is_typed=True), path, finite=False)
 
 
 def _open_to_append(path: Path) -> int:

@@ -35,7 +35,7 @@ _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK,
 def is_descriptor(path: Path) -> bool:
     """Whether a path names what a process has open: ``/dev/stdin``, ``/dev/stdout``, ``<(…)`` of a shell.
 
-    Only whoever types a path can mean that; nobody can put such a thing into a folder for others.
+    By its words: a link to one, which somebody put into a folder for others, is none.
     """
     with suppress(OSError, ValueError):
         return bool(_DESCRIPTOR.fullmatch(os.path.join(os.path.realpath(path.parent), path.name)))
@@ -97,9 +97,9 @@ def open_to_read(path: Path) -> IO[bytes]:
     return os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb")  # it may have been exchanged meanwhile
 
 
-def _open_whole(path: Path) -> IO[bytes]:
+def _open_whole(path: Path, is_typed: bool) -> IO[bytes]:
     """The same for who reads all of it, once: then it may be a pipe that the user handed over."""
-    if is_descriptor(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+    if is_typed and is_descriptor(path) and stat.S_ISFIFO(os.stat(path).st_mode):
         return open(path, "rb")  # waits for its writer, as every program does
     return open_to_read(path)
 
@@ -117,17 +117,18 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
+def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, is_typed: bool = False) -> bytes:
     """A plain file's bytes; or those of a pipe that the user handed over (``<(…)``, ``/dev/stdin``), which come once.
 
     Args:
         path: The file.
         most_bytes: A larger one is refused, whatever size it is said to have.
+        is_typed: The user named it, and no file of somebody else: then it may be such a pipe, which is waited for.
 
     Raises:
         SourceError: It is missing, cannot be read, is no plain file, or is too large.
     """
-    with _reading(path), _open_whole(path) as file:
+    with _reading(path), _open_whole(path, is_typed) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1) if size <= most_bytes else b""
         while size <= most_bytes and len(data) > size:  # it grew, or its size is not known

@@ -156,7 +156,7 @@ def test_a_pipe_that_the_user_hands_over_is_read_once(place: str, pipe: int) -> 
     path = Path(place.format(pipe))
     assert is_descriptor(path)
     assert read_json(path) == {"a": 1}
-    assert read_bytes(path) == b""
+    assert read_bytes(path, is_typed=True) == b""
 
 
 @pytest.mark.timeout(20)
@@ -168,9 +168,11 @@ def test_a_pipe_that_is_handed_over_has_a_bound_and_no_way_round(pipe: int, tmp_
         with pytest.raises(SourceError, match="is a pipe, not a file"):
             open_to_read(refused)  # who reads in pieces, or twice
     with pytest.raises(SourceError, match="is a pipe, not a file"):
-        read_bytes(tmp_path / "planted")
+        read_bytes(tmp_path / "planted", is_typed=True)
+    with pytest.raises(SourceError, match="is a pipe, not a file"):
+        read_bytes(path)  # a stranger's file named it
     with pytest.raises(SourceError, match="more than 3 bytes"):
-        read_bytes(path, most_bytes=3)
+        read_bytes(path, most_bytes=3, is_typed=True)
 
 
 def test_ordinary_paths_are_no_descriptors(tmp_path: Path) -> None:
