@@ -6,7 +6,9 @@ exit code; ``--verbose`` adds the traceback.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import json
 import os
 import sys
@@ -15,7 +17,7 @@ import traceback
 import click
 
 from spiritsafe import __version__
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import RecipeError, StorageError
 from spiritsafe.core.printing import one_line, visible
 
 __all__ = ["main"]
@@ -59,6 +61,8 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Entry point: run the command, turn errors into one paragraph and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -71,6 +75,9 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  the one boundary: whatever escapes becomes a message
         if "--verbose" in sys.argv:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            hint = "Free some space, or send the output elsewhere, and run the same command again."
+            error = StorageError(f"Nothing more can be written: {error.strerror}.", hint=hint)
         diagnostics = getattr(error, "diagnostics", None)
         if diagnostics is None:
             click.echo(

@@ -8,6 +8,7 @@ kind as what will be written. Exercised by ``pytest tests/unit/cli/test_paths.py
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from urllib.parse import unquote
 import click
 
 from spiritsafe.core.errors import RecipeError, SpiritsafeError
-from spiritsafe.core.reading import parse_json, read_bytes
+from spiritsafe.core.reading import is_descriptor, parse_json, read_bytes
 from spiritsafe.core.records import Record
 
 __all__ = [
@@ -204,6 +205,28 @@ def _label(param: click.Parameter) -> str:
     return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name.upper()
 
 
+def check_words(command: click.Command, values: Mapping[str, Any]) -> None:
+    """Refuse words that are no Unicode text, and numbers that are none: no range of click's keeps NaN out.
+
+    Args:
+        command: Its parameters say which values are words; names of files may be any bytes.
+        values: By the parameters' names.
+
+    Raises:
+        RecipeError: There is one.
+    """
+    for param in command.params:
+        for value in _flat(values.get(param.name or "")):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RecipeError(f"{_label(param)} is {value}.", hint="Give a number.")
+            is_text = isinstance(value, str) and not isinstance(param.type, NamesFiles)
+            if is_text and any("\ud800" <= char <= "\udfff" for char in value):
+                raise RecipeError(
+                    f"{_label(param)} is no text: some of its bytes are no characters here.",
+                    hint="Type it anew, in a shell whose locale is UTF-8 (export LC_ALL=C.UTF-8).",
+                )
+
+
 def check_outputs(command: click.Command, values: Mapping[str, Any]) -> None:
     """Refuse outputs that would destroy something.
 
@@ -235,6 +258,10 @@ def _check_output(
         if os.path.exists(path) and not os.path.isdir(path):
             raise RecipeError(f"{label} {path} is a file, not a folder.", hint="Give the path of a folder.")
     for file, wanted in kind.files(path).items():
+        if is_descriptor(file):  # a file beside it would be put in its place
+            raise RecipeError(
+                f"{label} {path} is no place for a file.", hint=f"Nothing was done. Give {label} the path of a file."
+            )
         _refuse_same(file, label, wanted, taken)
         if os.path.exists(file) and wanted is not None and not wanted.matches(file):
             raise RecipeError(
@@ -258,6 +285,7 @@ class GuardedCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, unless an output would destroy something."""
+        check_words(self, ctx.params)
         check_outputs(self, ctx.params)
         return super().invoke(ctx)
 

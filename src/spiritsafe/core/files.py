@@ -40,6 +40,7 @@ __all__ = [
     "set_aside",
     "storage_errors",
     "sweep",
+    "sync_directory",
     "write_bytes",
     "write_json",
     "write_text",
@@ -89,12 +90,17 @@ def ensure_directory(path: Path) -> Path:
     return path
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def sync_directory(path: Path) -> None:
+    """See to it that a new name in a folder outlives a power cut, as far as folder and file system allow it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:  # network file systems sync no folders, and some folders may be written, not read
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
+            raise
 
 
 @contextmanager
@@ -119,7 +125,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; published files follow the user's umask
             temporary.replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
@@ -155,7 +161,7 @@ def read_json(path: Path) -> Any:
     Raises:
         SourceError: It is missing, unreadable or not JSON.
     """
-    return parse_json(read_bytes(path), path, finite=False)
+    return parse_json(read_bytes(path, is_typed=True), path, finite=False)
 
 
 def _open_to_append(path: Path) -> int:
@@ -246,6 +252,11 @@ def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waited = time.monotonic() - started
+        except OSError as error:  # a file system without locks, or one that wants the lock's file to be writable
+            raise StorageError(
+                f"{path} cannot be locked: {error.strerror or error}.",
+                hint="Put the folder on a file system that has locks, and make this file one that you may write.",
+            ) from error
         else:
             return
         if waited >= wait_s:

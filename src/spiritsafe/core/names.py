@@ -26,6 +26,8 @@ _TWINS = {
 }
 _SKELETON = str.maketrans({**_TWINS, **dict.fromkeys("iIl1|", "l"), "0": "o"})
 _ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "FULLWIDTH", "MATHEMATICAL"})
+_ABOVE_OR_BELOW = (220, 230)
+"""Combining classes of accents with which letters are spelled that have no code point of their own (Yoruba: ọ̀)."""
 _QUOTES = str.maketrans(dict.fromkeys('"“”„‟″«»＂', "'"))
 
 
@@ -56,7 +58,12 @@ def _shown(text: str) -> str:
     parts, before = [], ""
     for char in text:
         script_of_its_own = before not in _ALIKE and before != ""
-        unseen = _is_mark(char) or (is_hidden(char) and not script_of_its_own) or (char.isspace() and char != " ")
+        sits_on_letter = before != "" and unicodedata.combining(char) in _ABOVE_OR_BELOW
+        unseen = (
+            (_is_mark(char) and not sits_on_letter)
+            or (is_hidden(char) and not script_of_its_own)
+            or (char.isspace() and char != " ")
+        )
         parts.append(f"⟨U+{ord(char):04X}⟩" if unseen else visible(char))
         before = _script(char) or (before if is_hidden(char) else "")
     return "".join(parts)
@@ -80,4 +87,5 @@ def quoted_name(name: str) -> str:
 
 def is_plain(name: str) -> bool:
     """Whether a new record may carry this name: short, on one line, nothing hidden, single spaces, none at its ends."""
-    return 0 < len(name) <= LONGEST_NAME and _shown(name) == name and name.split(" ") == name.split()
+    text = unicodedata.normalize("NFC", name)  # some keyboards and file systems give letters and accents apart
+    return 0 < len(name) <= LONGEST_NAME and _shown(text) == text and name.split(" ") == name.split()

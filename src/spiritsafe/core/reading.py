@@ -12,22 +12,34 @@ import errno
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from spiritsafe.core.errors import SourceError, SpiritsafeError, StorageError
 
-__all__ = ["MOST_BYTES", "open_regular", "open_to_read", "parse_json", "read_bytes"]
+__all__ = ["MOST_BYTES", "is_descriptor", "open_regular", "open_to_read", "parse_json", "read_bytes"]
 
 MOST_BYTES = 1 << 30
 """No file that is read at once is larger, unless its reader says so."""
 
 _MOST_DIGITS = 300  # what is longer has no value as a float
 _CHUNK_BYTES = 1 << 20
+_DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/[0-9]+)|/proc/[0-9]+/(task/[0-9]+/)?fd/[0-9]+")
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+
+
+def is_descriptor(path: Path) -> bool:
+    """Whether a path names what a process has open: ``/dev/stdin``, ``/dev/stdout``, ``<(…)`` of a shell.
+
+    By its words: a link to one, which somebody put into a folder for others, is none.
+    """
+    with suppress(OSError, ValueError):
+        return bool(_DESCRIPTOR.fullmatch(os.path.join(os.path.realpath(path.parent), path.name)))
+    return False
 
 
 def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = False) -> int:
@@ -50,7 +62,14 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
     )
     try:
         # without O_NONBLOCK a pipe that nobody reads would be waited for
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW), mode)
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(path, flags, mode)
+        except PermissionError:
+            # some systems refuse O_CREAT on another user's file in a folder like /tmp, whatever its mode
+            if flags & os.O_EXCL or not os.path.lexists(path):
+                raise
+            descriptor = os.open(path, flags & ~os.O_CREAT)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise refusal from error
@@ -71,8 +90,18 @@ def open_to_read(path: Path) -> IO[bytes]:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
-        raise SourceError(f"{path} is {kind}, not a file.", hint="Give the path of a plain file.")
+        raise SourceError(
+            f"{path} is {kind}, not a file.",
+            hint="Give the path of a plain file; if somebody put this in its place, remove it.",
+        )
     return os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb")  # it may have been exchanged meanwhile
+
+
+def _open_whole(path: Path, is_typed: bool) -> IO[bytes]:
+    """The same for who reads all of it, once: then it may be a pipe that the user handed over."""
+    if is_typed and is_descriptor(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+        return open(path, "rb")  # waits for its writer, as every program does
+    return open_to_read(path)
 
 
 @contextmanager
@@ -88,22 +117,23 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
-    """A plain file's bytes.
+def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, is_typed: bool = False) -> bytes:
+    """A plain file's bytes; or those of a pipe that the user handed over (``<(…)``, ``/dev/stdin``), which come once.
 
     Args:
         path: The file.
         most_bytes: A larger one is refused, whatever size it is said to have.
+        is_typed: The user named it, and no file of somebody else: then it may be such a pipe, which is waited for.
 
     Raises:
         SourceError: It is missing, cannot be read, is no plain file, or is too large.
     """
-    with _reading(path), open_to_read(path) as file:
+    with _reading(path), _open_whole(path, is_typed) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1) if size <= most_bytes else b""
         while size <= most_bytes and len(data) > size:  # it grew, or its size is not known
             size = len(data)
-            data += file.read(_CHUNK_BYTES)
+            data += file.read(max(_CHUNK_BYTES, size))
         if size > most_bytes:
             raise SourceError(
                 f"{path} has more than {most_bytes:,} bytes.", hint="That is no file of this kind: check the path."

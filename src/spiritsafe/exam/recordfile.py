@@ -21,12 +21,12 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 def read_file(path: Path) -> bytes:
-    """A plain file's bytes.
+    """A plain file's bytes, or those of a pipe that the user handed over.
 
     Raises:
         SourceError: It is missing, cannot be read, is no plain file, or is too large.
     """
-    return read_bytes(path)
+    return read_bytes(path, is_typed=True)
 
 
 def parse_record(data: bytes, kind: type[RecordT], what: str) -> RecordT:

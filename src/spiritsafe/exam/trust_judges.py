@@ -328,7 +328,8 @@ def judge_complete(view: View) -> Finding:
 
 def judge_history(view: View) -> Finding:
     """Whether witnesses saw the same ledger, this sitting's result included."""
-    seen = max((int(size) for size in _SEEN.findall(view.details["witnessed heads"])), default=0)
+    counted, _, _ = view.details["witnessed heads"].partition("not counted: ")  # behind it stand names of files
+    seen = max((int(size) for size in _SEEN.findall(counted)), default=0)
     needed = 1 + max(evidence.entry.index for evidence in view.certificate.evidence)
     if seen < needed:
         return Finding(

@@ -23,8 +23,9 @@ from pydantic import Field
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.certificates import PublicKey, Signature
 from spiritsafe.core.curve_points import is_encryption_key, is_signing_key
-from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
+from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError, StorageError
 from spiritsafe.core.files import ensure_directory, read_json, storage_errors
+from spiritsafe.core.names import LONGEST_NAME, is_plain, quoted_name
 from spiritsafe.core.records import Record
 
 __all__ = ["KeyPair", "SigningContext", "count_recipients", "encrypt", "verify_signature", "verify_text"]
@@ -105,10 +106,16 @@ class KeyPair:
 
         Raises:
             SourceError: The file is there but unusable.
+            RecipeError: A new key cannot carry this name.
             StorageError: It cannot be written.
         """
         if path.exists():
             return cls.load(path)
+        if not is_plain(holder):
+            raise RecipeError(
+                f"A key's holder cannot be called {quoted_name(holder)}.",
+                hint=f"Give a name of at most {LONGEST_NAME} characters, all of them to be seen, with single spaces.",
+            )
         key = cls.generate(holder)
         try:
             key.save(path)

@@ -21,7 +21,7 @@ from typing import final
 from spiritsafe.core.canonical import JSON, nesting
 from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, SpiritsafeError
-from spiritsafe.core.files import ensure_directory, locked, set_aside, storage_errors
+from spiritsafe.core.files import ensure_directory, locked, set_aside, storage_errors, sync_directory
 from spiritsafe.core.outcomes import instant
 from spiritsafe.core.reading import MOST_BYTES, open_regular, open_to_read
 from spiritsafe.ledger.clocks import next_time, runs_back
@@ -340,8 +340,4 @@ class Ledger:
             finally:
                 os.close(descriptor)
             if new:
-                directory = os.open(self.path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
+                sync_directory(self.path.parent)

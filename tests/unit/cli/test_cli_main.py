@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -139,3 +140,20 @@ def test_verbose_shows_the_traceback() -> None:
 
 def test_version() -> None:
     assert run("--version").stdout.startswith("spiritsafe, version ")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "shift_jis"])
+def test_a_terminal_without_the_letters_of_a_name_gets_their_numbers(tmp_path, encoding):
+    line = [sys.executable, "-m", "spiritsafe", "exam", "key", "key", "--holder", "Ре́пин 山田"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert b"witness key" in done.stdout
+
+
+def test_an_output_without_room_ends_in_a_sentence(tmp_path):
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-m", "spiritsafe", "exam", "key", "key", "--holder", "Eve"]
+        done = subprocess.run(line, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode not in (0, 70)
+    assert done.stderr.startswith("Error: Nothing more can be written")

@@ -266,3 +266,39 @@ def test_the_words_of_a_text_count_where_they_are_files(desk: Desk) -> None:
     assert NamesFiles().paths("arith:folder") == []
     assert NamesFiles(folder=True).paths("folder") == [Path("folder")]
     assert NamesFiles(folder=True).paths("file.json") == []
+
+
+@pytest.mark.parametrize(("name", "out"), [pytest.param(n, p, id=f"{n} {p.opts[0]}") for n, p in WRITES])
+def test_no_output_takes_the_place_of_what_is_open(name: str, out: click.Parameter, desk: Desk) -> None:
+    """``--out /dev/stdout > empty`` put a file where the system's link was."""
+    if isinstance(out.type, OutputFolder):
+        return
+    with (desk.root / "redirected").open("wb") as file:
+        for place in (f"/dev/fd/{file.fileno()}", f"/proc/self/fd/{file.fileno()}", "/dev/stdout"):
+            refused(call(name, desk.arguments(COMMANDS[name], {str(out.name): place})))
+
+
+WORDS = [
+    (name, param)
+    for name, each in COMMANDS.items()
+    for param in each.params
+    if isinstance(param.type, click.types.StringParamType | click.types.FloatParamType | click.FloatRange)
+    and not isinstance(param.type, NamesFiles)
+]
+
+
+@pytest.mark.parametrize(("name", "param"), [pytest.param(n, p, id=f"{n} {p.name}") for n, p in WORDS])
+def test_words_that_are_no_text_and_numbers_that_are_none_are_refused(
+    name: str, param: click.Parameter, desk: Desk
+) -> None:
+    is_text = isinstance(param.type, click.types.StringParamType)
+    for value in ("a\udcff",) if is_text else ("nan", "inf"):
+        done = call(name, desk.arguments(COMMANDS[name], {str(param.name): value}))
+        assert done.exit_code == 2 or isinstance(done.exception, RecipeError), (name, done.output, done.exception)
+
+
+def test_no_file_is_made_for_a_word_that_is_no_text(desk: Desk) -> None:
+    done = call("exam key", ["new", "--holder", "a\udcff"])
+    assert isinstance(done.exception, RecipeError)
+    assert "--holder is no text" in done.exception.message
+    assert not (desk.root / "new").exists()

@@ -24,6 +24,7 @@ def test_what_a_process_needs_passes_and_what_opens_doors_stays(monkeypatch: pyt
     needed = {
         *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "HF_HUB_OFFLINE", "HF_HOME"),
         *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"),
+        *("CC", "CXX", "CPATH", "LIBRARY_PATH", "HUGGINGFACE_HUB_CACHE", "NIX_LD", "GPU_DEVICE_ORDINAL"),
         *("TOKENIZERS_PARALLELISM", "SPIRITSAFE_CACHE", "XDG_CACHE_HOME", "NCCL_DEBUG", "TRITON_CACHE_DIR"),
     }  # fmt: skip
     refused = {

@@ -60,6 +60,9 @@ def test_whoever_was_the_same_before_still_is(first: str, second: str) -> None:
         ("a\ufe0fb\u00a0c", "a⟨U+FE0F⟩b⟨U+00A0⟩c"),
         ("x\u0335y", "x⟨U+0335⟩y"),
         ("a   b ", "a b"),
+        ("O\u0323\u0300s\u0323un", "\u1ecc\u0300\u1e63un"),
+        ("o\u0301\u0301\u0301", "\u00f3\u0301⟨U+0301⟩"),
+        ("1\u0301", "1⟨U+0301⟩"),
         ("line\nend", "line⟨U+000A⟩end"),
         ("\u0415ve", "\u0415ve [letters of Cyrillic and Latin]"),
         ("Ｅve", "Ｅve [letters of Fullwidth and Latin]"),
@@ -84,7 +87,9 @@ def test_whatever_it_is_called_it_is_one_quoted_stretch(name: str) -> None:
     assert "\n" not in shown
 
 
-@pytest.mark.parametrize("name", ["student", "模型", "Müller 3", "n" * 80])
+@pytest.mark.parametrize(
+    "name", ["student", "模型", "Müller 3", "n" * 80, "Mu\u0308ller", "\u1ecc\u0300s\u0323un", "T\u0069e\u0302\u0301ng"]
+)
 def test_names_for_new_records(name: str) -> None:
     assert is_plain(name)
 

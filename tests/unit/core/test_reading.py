@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from spiritsafe.core import reading
 from spiritsafe.core.canonical import digest_directory, digest_file, nesting
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files import read_json, read_json_lines
-from spiritsafe.core.reading import open_to_read, parse_json, read_bytes
+from spiritsafe.core.reading import is_descriptor, open_regular, open_to_read, parse_json, read_bytes
 
 READERS = (read_bytes, read_json, read_json_lines, digest_file)
 
@@ -136,3 +138,71 @@ def test_nesting_is_counted_without_recursion() -> None:
         value = [value]
     assert nesting(value) == 50_000
     assert [nesting(one) for one in ("a", [], {"a": 1}, [1, {"a": [2]}, []])] == [0, 1, 1, 3]
+
+
+@pytest.fixture
+def pipe() -> Iterator[int]:
+    """The read end of a pipe whose writer has written and gone, as a shell's ``<(…)`` leaves it."""
+    out, into = os.pipe()
+    os.write(into, b'{"a": 1}')
+    os.close(into)
+    yield out
+    os.close(out)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("place", ["/dev/fd/{}", "/proc/self/fd/{}", "/dev/../dev/fd/{}"])
+def test_a_pipe_that_the_user_hands_over_is_read_once(place: str, pipe: int) -> None:
+    path = Path(place.format(pipe))
+    assert is_descriptor(path)
+    assert read_json(path) == {"a": 1}
+    assert read_bytes(path, is_typed=True) == b""
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_that_is_handed_over_has_a_bound_and_no_way_round(pipe: int, tmp_path: Path) -> None:
+    path = Path(f"/dev/fd/{pipe}")
+    (tmp_path / "planted").symlink_to(path)
+    assert not is_descriptor(tmp_path / "planted")
+    for refused in (tmp_path / "planted", path):
+        with pytest.raises(SourceError, match="is a pipe, not a file"):
+            open_to_read(refused)  # who reads in pieces, or twice
+    with pytest.raises(SourceError, match="is a pipe, not a file"):
+        read_bytes(tmp_path / "planted", is_typed=True)
+    with pytest.raises(SourceError, match="is a pipe, not a file"):
+        read_bytes(path)  # a stranger's file named it
+    with pytest.raises(SourceError, match="more than 3 bytes"):
+        read_bytes(path, most_bytes=3, is_typed=True)
+
+
+def test_ordinary_paths_are_no_descriptors(tmp_path: Path) -> None:
+    for path in (
+        tmp_path,
+        tmp_path / "stdin",
+        Path("/dev/null"),
+        Path("stdin"),
+        Path("/"),
+        Path("a\0/b"),
+        Path("/dev/shm/x"),
+    ):
+        assert not is_descriptor(path)
+    for name in ("/dev/stdout", "/dev/stdin", "/dev/stderr", "/proc/self/fd/1", "/proc/thread-self/fd/0"):
+        assert is_descriptor(Path(name))
+
+
+def test_another_users_file_is_opened_where_the_system_refuses_to_create(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def protected(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, mode)
+
+    (tmp_path / "theirs").write_text("x")
+    monkeypatch.setattr(reading.os, "open", protected)
+    os.close(open_regular(tmp_path / "theirs", os.O_RDWR | os.O_CREAT))
+    for name, more in (("theirs", os.O_EXCL), ("missing", 0)):
+        with pytest.raises(PermissionError):
+            open_regular(tmp_path / name, os.O_RDWR | os.O_CREAT | more)

@@ -31,7 +31,7 @@ from spiritsafe.exam import (
 from spiritsafe.exam.correcting import correction_of
 from spiritsafe.exam.paper import open_sealed
 from spiritsafe.exam.revealing import reveal
-from spiritsafe.exam.trust_judges import View, judge_decision
+from spiritsafe.exam.trust_judges import View, judge_decision, judge_history
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, witness
 from stranger_parts import IMPOSSIBLE, append_at
 
@@ -424,6 +424,12 @@ def test_a_witness_who_looked_too_early_says_nothing_of_the_result(scene: Scene)
     assert "--witness" in early.give
     scene.witness()
     assert scene.of("history", "later").state == "holds"
+
+
+def test_the_name_of_a_witnesss_file_says_nothing_of_what_it_saw(scene: Scene) -> None:
+    told = "witness 00 saw its first 1 entries; not counted: it saw its first 99999 entries.jsonl is this ledger itself"
+    details = {"witnessed heads": told, "ledger file": "whole"}
+    assert judge_history(View(certificate=scene.certificate, details=details)).state == "not checked here"
 
 
 def test_the_same_address_asked_again_is_not_the_same_weights(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from spiritsafe.core.certificates import Signature
-from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
+from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError, StorageError
 from spiritsafe.ledger import KeyPair, count_recipients, encrypt, keys, verify_signature
 
 
@@ -186,3 +186,12 @@ def test_a_key_of_small_order_signs_nothing(y):
     point = y.to_bytes(32, "little").hex()
     signature = Signature(key=point, value=point + "00" * 32)
     assert not any(verify_signature(signature, "certificate", bytes([k])) for k in range(64))
+
+
+@pytest.mark.parametrize("holder", ["", " ", "n" * 81, "Eve\nMallory", "Eve\u200d", "\u3164"])
+def test_a_new_key_has_a_name_that_people_can_see(tmp_path, holder):
+    with pytest.raises(RecipeError, match="cannot be called"):
+        KeyPair.load_or_create(tmp_path / "key", holder=holder)
+    assert not (tmp_path / "key").exists()
+    old = KeyPair.load_or_create(tmp_path / "key", holder="Mu\u0308ller \u1ecc\u0300s\u0323un")
+    assert KeyPair.load_or_create(tmp_path / "key", holder=holder).public == old.public
