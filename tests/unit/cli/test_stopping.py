@@ -158,7 +158,7 @@ def test_too_many_failures_end_in_an_error_and_a_certificate(tmp_path: Path, fak
     room = Room(tmp_path, fake_endpoint, answer)
     done = exam(*room.sit)
     assert isinstance(done.exception, EndpointError)
-    assert "6 of 60 tries failed, more than 5%: this is no score of m" in done.exception.message
+    assert '6 of 60 tries failed, more than 5%: this is no score of "m"' in done.exception.message
     assert room.certificate().result.sealed.counts["error"] + room.certificate().result.public.counts["error"] == 6
     verified = exam("verify", str(tmp_path / "c.json"), "--paper", str(tmp_path / "paper"))
     assert verified.exit_code == 0
