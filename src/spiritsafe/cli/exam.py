@@ -456,7 +456,7 @@ def rerun_(
     patience: Patience,
 ) -> None:
     """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
-    loaded = load_paper(paper)
+    task = task_of_paper(load_paper(paper))
     registered = load_certificate(certificate).registration.model_digest
     sink = open_sink()
     generator = open_any_generator(
@@ -467,7 +467,7 @@ def rerun_(
             certificate,
             paper=paper,
             generator=generator,
-            task=task_of_paper(loaded),
+            task=task,
             runner=KeyPair.load(key),
             output=out,
             examiner=KeyPair.load(sealed_key) if sealed_key else None,

@@ -71,7 +71,9 @@ def open_to_read(path: Path) -> IO[bytes]:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
-        raise SourceError(f"{path} is {kind}, not a file.", hint="Give the path of a plain file.")
+        raise SourceError(
+            f"{path} is {kind}, not a file.", hint="Give the path of a plain file; if somebody put it there, remove it."
+        )
     return os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb")  # it may have been exchanged meanwhile
 
 

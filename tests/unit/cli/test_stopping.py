@@ -104,9 +104,10 @@ def wait_until(what: Callable[[], bool], process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_loses_nothing(tmp_path: Path, fake_endpoint: Start, number: signal.Signals) -> None:
     room = Room(tmp_path, fake_endpoint)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored (nohup)
     process = room.start()
     wait_until(room.is_waiting, process)
     process.send_signal(number)
@@ -158,7 +159,7 @@ def test_too_many_failures_end_in_an_error_and_a_certificate(tmp_path: Path, fak
     room = Room(tmp_path, fake_endpoint, answer)
     done = exam(*room.sit)
     assert isinstance(done.exception, EndpointError)
-    assert "6 of 60 tries failed, more than 5%: this is no score of m" in done.exception.message
+    assert '6 of 60 tries failed, more than 5%: this is no score of "m"' in done.exception.message
     assert room.certificate().result.sealed.counts["error"] + room.certificate().result.public.counts["error"] == 6
     verified = exam("verify", str(tmp_path / "c.json"), "--paper", str(tmp_path / "paper"))
     assert verified.exit_code == 0
