@@ -15,6 +15,8 @@ from spiritsafe.core.certificates import Certificate, Revealed
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files import read_json
 from spiritsafe.core.promises import Budget
+from spiritsafe.core.records import Prompt
+from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.shortened import ChosenProblems
 from spiritsafe.exam import ShorterTerms, holding, learn_items, reveal, trust_page
 from spiritsafe.exam.journal import Journal
@@ -140,6 +142,28 @@ def test_a_sitting_of_one_part_held_again_cannot_be_told_from_an_early_interrupt
         "cannot be told",
         "the paper was opened 3 times, each time with the journal of before; 2 times with nothing new in it",
     )
+
+
+def test_an_answer_that_the_host_drops_before_its_first_byte_is_asked_for_again_and_counted(tmp_path: Path) -> None:
+    """A program between sitting and endpoint reads the answer, and breaks the connection where it is wrong."""
+    stage = make_stage(tmp_path, count=40)
+
+    def number_sent(prompt: Prompt) -> int:
+        return sum(problem_id == prompt.problem_id for problem_id, _ in model.sent)
+
+    def is_wrong(prompt: Prompt) -> bool:  # each time another answer, though the seed is the same
+        return derive_seed(prompt.problem_id, number_sent(prompt)) % 2 == 0
+
+    model = Remote(skill=1.0, reply=lambda prompt, _: ("The answer is -1.", "stop") if is_wrong(prompt) else None)
+    model.refuses = lambda prompt, _: number_sent(prompt) == 1 and is_wrong(prompt)
+    certificate = stage.certificate(model)
+    passes(stage.verify())
+    num_dropped = len(model.sent) - 40  # all that were wrong at first
+    num_right = sum(outcome.status == "correct" for outcome in certificate.result.outcomes)
+    assert num_right > 40 - num_dropped + num_dropped // 4
+    found = trust_page(certificate, stage.verify()).of("asked once")
+    assert found.state == "holds"
+    assert f"; {num_dropped} times a question brought no answer and stayed open" in found.finding
 
 
 def test_an_end_where_the_score_looked_good(tmp_path: Path) -> None:

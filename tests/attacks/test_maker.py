@@ -362,7 +362,7 @@ def test_a_claim_made_under_another_spelling_of_an_address_decides_nothing(
     url = fake_endpoint(lambda request: "The answer is 1.").url
     with RemoteGenerator(url, "m") as generator:
         stage.sit(generator, stage.register(generator), "peek")
-    for spelling in (url.replace("127.0.0.1", "LocalHost"), url + "/"):
+    for spelling in (url.replace("127.0.0.1", "LocalHost"), url.replace("127.0.0.1", "0.0.0.0") + "/"):
         with RemoteGenerator(spelling, "m") as generator:
             certificate = stage.sit(
                 generator, stage.register(generator, claim=CLAIM, hypothesis=spelling), spelling[7:12]

@@ -9,6 +9,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import final
 
 from rich.console import Console
@@ -23,9 +25,15 @@ __all__ = ["JsonSink", "TerminalSink", "open_sink"]
 _PLAIN_EVERY_S = 10.0
 
 
+@contextmanager
+def _whatever_becomes_of_the_screen() -> Iterator[None]:
+    with suppress(OSError, SystemExit):  # a closed pipe or terminal; Rich exits at the first
+        yield
+
+
 @final
 class TerminalSink:
-    """An EventSink that draws."""
+    """An EventSink that draws. Work goes on when nobody looks any more: nothing is raised."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -34,6 +42,7 @@ class TerminalSink:
         self._label = ""
         self._started = self._last_plain = time.monotonic()
 
+    @_whatever_becomes_of_the_screen()
     def begin(self, label: str) -> None:
         """A step starts."""
         self.end()
@@ -52,6 +61,7 @@ class TerminalSink:
             self._task = self._bar.add_task(label, total=None, count="")
             self._bar.start()
 
+    @_whatever_becomes_of_the_screen()
     def end(self, summary: str | None = None) -> None:
         """The step is over; ``summary`` becomes its line."""
         if self._bar is not None:
@@ -64,10 +74,12 @@ class TerminalSink:
                 soft_wrap=True,
             )
 
+    @_whatever_becomes_of_the_screen()
     def skip(self, label: str, summary: str) -> None:
         """A step that an earlier run finished."""
         self.console.print(f"[dim]· {label:<24} {summary} (done before)[/dim]", highlight=False, soft_wrap=True)
 
+    @_whatever_becomes_of_the_screen()
     def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None:
         """Redraw the bar, or print a plain line now and then."""
         count = f"{done:,.0f}/{total:,.0f} {unit}" if total else f"{done:,.0f} {unit}"
@@ -79,6 +91,7 @@ class TerminalSink:
             label = f"{self._label}: " if self._label else ""
             self.console.print(f"  {label}{count}", highlight=False, soft_wrap=True)
 
+    @_whatever_becomes_of_the_screen()
     def metrics(self, kind: str, values: dict[str, JSON]) -> None:
         """Metrics are for the log; warnings are for people."""
         if kind == "warning":

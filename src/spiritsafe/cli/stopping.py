@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from spiritsafe.core.generator import Generator
@@ -24,7 +24,7 @@ _WORDS = (
 
 @contextmanager
 def let_arrive(generator: Generator) -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM stop an endpoint's questions and keep the answers under way.
+    """While the block runs, SIGINT, SIGTERM and SIGHUP stop an endpoint's questions and keep the answers under way.
 
     A second SIGINT raises KeyboardInterrupt. Local weights lose nothing at any end, so for them nothing is changed.
     """
@@ -40,9 +40,13 @@ def let_arrive(generator: Generator) -> Iterator[None]:
                 raise KeyboardInterrupt
             return
         generator.stop()
-        os.write(2, _WORDS.encode())  # not print: the signal may have come in the middle of one
+        with suppress(OSError):  # the terminal is gone
+            os.write(2, _WORDS.encode())  # not print: the signal may have come in the middle of one
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else the user lets the terminal go (nohup)
+        signals.append(signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in signals}
     try:
         yield
     finally:

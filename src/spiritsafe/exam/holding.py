@@ -35,6 +35,8 @@ from spiritsafe.exam.once import journal_mark
 from spiritsafe.exam.places import asking_order, halves, look_ends
 from spiritsafe.exam.probing import ask_probes, probe_places
 from spiritsafe.exam.purse import Purse, most_prompt_tokens
+from spiritsafe.exam.reach import Reach
+from spiritsafe.exam.registration import end_of
 from spiritsafe.exam.retiring import check_in_force
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Task
@@ -226,9 +228,7 @@ class _Asking:
         self._task = task
         self._events = events
         self._preamble = preamble_of(hall.header, hall.registration)
-        openings = opening_entries(hall.ledger.entries(), hall.header, hall.registration.content_digest)
-        if openings and (mark := journal_mark(openings[-1])) is not None:
-            journal.check_holds(mark, f"ledger entry {openings[-1].index}")
+        openings = self._own_openings(hall.ledger.entries())
         self._purse = Purse(
             hall.registration.budget,
             max_tokens=hall.registration.sampling.max_tokens,
@@ -249,6 +249,23 @@ class _Asking:
         self._probes_due = [num_units * self._tries_a_unit for num_units in after]
         self._told = 0.0
         self._is_open = False  # nothing was asked by this process yet
+
+    def _own_openings(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+        """The sitting's openings so far; the journal must hold what the last one says."""
+        openings = opening_entries(entries, self._hall.header, self._hall.registration.content_digest)
+        if openings and (mark := journal_mark(openings[-1])) is not None:
+            self._journal.check_holds(mark, f"ledger entry {openings[-1].index}")
+        return openings
+
+    def _may_go_on(self, entries: Sequence[LedgerEntry]) -> None:
+        """Called while the ledger is locked: another process may have ended the sitting, or hold it from elsewhere."""
+        check_in_force(entries, self._hall.header)
+        if (end := end_of(entries, self._hall.registration, self._hall.header)) is not None:
+            raise ProcedureError(
+                f"This registration has ended (ledger entry {end.index}, {end.kind}) while it was sat.",
+                hint="Nothing more is asked. Register again for another sitting; both will be on record.",
+            )
+        self._own_openings(entries)
 
     def ask_until_exhausted(self, units: Sequence[Unit]) -> int:
         """Ask these problems in order; return how many are done, all of them unless the budget is exhausted."""
@@ -343,12 +360,15 @@ class _Asking:
     def _give_up(self, failed: Sequence[Answer]) -> None:
         """What a live endpoint cannot be made to answer counts as its failure, as long as it answers most questions.
 
+        One problem alone is never held against the endpoint: nothing might be asked before it that could be answered.
+
         Raises:
             EndpointError: It does not.
         """
         journal = self._journal
-        num_failed = len(failed) + sum(answer.attempt.finish_reason == "error" for answer in journal.answers.values())
-        if failed and 2 * num_failed > len(failed) + len(journal.answers):
+        errors = [*failed, *(answer for answer in journal.answers.values() if answer.attempt.finish_reason == "error")]
+        problems = {answer.index % self._hall.header.num_problems for answer in errors}  # a twin is its original
+        if failed and len(problems) > 1 and 2 * len(errors) > len(failed) + len(journal.answers):
             raise EndpointError(
                 f"{quoted_name(self._hall.registration.model_name)} answers harmless questions, and not the paper's "
                 f"({failed[0].attempt.error}).",
@@ -362,10 +382,16 @@ class _Asking:
 
     def _losses(self) -> str:
         """What an end in the middle cost, as a sentence."""
-        num_lost, kept = len(self._journal.lost), f" {len(self._journal.answers)} answers are kept"
+        num_lost = len(self._journal.lost)
+        reach = Reach.of(map(status_of, self._journal.answers.values()))
+        kept = f" {reach.tries - reach.failed} answers are kept"
+        what = (
+            "1 try failed before, and counts" if reach.failed == 1 else f"{reach.failed} tries failed before, and count"
+        )
+        failed = f" {what} as wrong." if reach.failed else ""
         if not num_lost:
-            return f"{kept}, and none was lost."
-        return f"{kept}. {num_lost} were under way: they are lost, and count as wrong."
+            return f"{kept}, and none was lost now.{failed}" if failed else f"{kept}, and none was lost."
+        return f"{kept}. {num_lost} were under way: they are lost, and count as wrong.{failed}"
 
     def _and_losses(self, error: SpiritsafeError) -> SpiritsafeError:
         return type(error)(f"{error.message}{self._losses() if self._hall.remote else ''}", hint=error.hint)
@@ -396,7 +422,7 @@ class _Asking:
             registration=hall.registration.content_digest,
             continues=self._is_open,
             journal=self._journal.mark(),
-            guard=lambda entries: check_in_force(entries, hall.header),
+            guard=self._may_go_on,
         )
         self._is_open = True
 

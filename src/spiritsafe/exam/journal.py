@@ -100,7 +100,8 @@ class _Reserve:
         wanted = -(-num_tries // _RESERVE_STEP) * _RESERVE_STEP
         with storage_errors(self._path):
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+                self._path.unlink(missing_ok=True)  # of a killed process, or a second name of somebody's file
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             size = os.fstat(self._descriptor).st_size
             try:
                 _allocate(self._descriptor, size, wanted * self._try_bytes - size)

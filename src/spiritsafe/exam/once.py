@@ -34,12 +34,14 @@ class Askings:
         again: Places of problems that were opened again after each of their tries had an answer.
         num_empty: Openings again with a journal that was not longer than at the opening before: an end before the first
             question looks the same as answers that were thrown away.
+        num_taken_back: Times a try was sent, brought no byte of an answer and was open again, by the journal's lines.
     """
 
     num_openings: int
     is_committed: bool
     again: tuple[int, ...]
     num_empty: int
+    num_taken_back: int
 
 
 def journal_mark(entry: LedgerEntry) -> JournalMark | None:
@@ -69,6 +71,14 @@ def _check_extends(before: JournalMark, after: JournalMark, where: str) -> None:
         f"The journal of {before.answers} answers that was on record is not the one {where}, of {after.answers} "
         "answers: answers were thrown away.",
     )
+
+
+def _num_taken_back(result: ExamResult) -> int:
+    """What the lines of the journal leave beside answers, their announcements and probes: two lines each time."""
+    if result.journal is None or result.generator.kind == "local":
+        return 0
+    rounds = len(result.identity.rounds) if result.identity else 0
+    return max(0, result.journal.lines - 2 * result.journal.answers - rounds) // 2
 
 
 def askings(openings: Sequence[LedgerEntry], result: ExamResult, num_tries: int) -> Askings:
@@ -121,4 +131,5 @@ def askings(openings: Sequence[LedgerEntry], result: ExamResult, num_tries: int)
         is_committed=all(journal_mark(entry) is not None for entry in openings),
         again=tuple(sorted(again)),
         num_empty=num_empty,
+        num_taken_back=_num_taken_back(result),
     )

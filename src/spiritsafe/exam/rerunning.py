@@ -34,6 +34,7 @@ from spiritsafe.exam.countersigning import check_rerun, compare_items, rerun_sta
 from spiritsafe.exam.holding import enter_access, preamble_of
 from spiritsafe.exam.opening import load_opened
 from spiritsafe.exam.paper import check_task, open_sealed
+from spiritsafe.exam.probing import ask_probes
 from spiritsafe.exam.reach import Reach
 from spiritsafe.exam.recordfile import read_record, write_record
 from spiritsafe.exam.verifying import verification_of
@@ -73,7 +74,7 @@ def rerun(
     Raises:
         IntegrityError: The certificate does not verify, or the opened paper is not the paper's.
         ProcedureError: The sealed half without a ledger, or another task.
-        EndpointError: The Generator broke its protocol, or too many tries failed for a comparison.
+        EndpointError: The Generator broke its protocol, does not answer, or too many tries failed for a comparison.
     """
     if examiner is not None and ledger is None:
         raise ProcedureError(
@@ -92,6 +93,8 @@ def rerun(
         )
     problems = _problems(original, public, paper if paper.is_dir() else paper.parent, examiner, bank)
     tries = [(index, sample) for index in sorted(problems) for sample in range(original.registration.num_tries)]
+    if info.kind != "local":
+        ask_probes(generator, num_answers=0, count=1)  # that it answers at all, before it is shown a problem
     if ledger is not None and examiner is not None:
         purpose = f"rerun by {runner.public.label}"
         # Under the certificate's digest, not the registration's: a rerun is no opening of the sitting.

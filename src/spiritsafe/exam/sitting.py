@@ -292,8 +292,11 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     header, registration = sitting.paper.header, sitting.registration
 
     def first_result(entries: Sequence[LedgerEntry]) -> None:
-        if end_of(entries, registration, header) is not None:
-            raise ProcedureError("Another sitting of this registration ended first.", hint="Use its result.")
+        if (end := end_of(entries, registration, header)) is not None:
+            raise ProcedureError(
+                f"This registration ended first (ledger entry {end.index}, {end.kind}).",
+                hint="A registration has one end, and this is its end.",
+            )
         check_in_force(entries, header)
 
     if end_of(sitting.ledger.entries(), registration, header) is None:

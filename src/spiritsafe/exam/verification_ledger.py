@@ -189,7 +189,11 @@ def _again_words(found: Askings) -> str:
     if not found.is_committed:
         return f"the paper was opened {times}, by an older version: its entries do not commit to the journal"
     words = f"the paper was opened {times}, each time with the journal of before"
-    return words + (f"; {found.num_empty} times with nothing new in it" if found.num_empty else "")
+    words += f"; {found.num_empty} times with nothing new in it" if found.num_empty else ""
+    back = found.num_taken_back
+    return words + (
+        f"; {back} {'time' if back == 1 else 'times'} a question brought no answer and stayed open" if back else ""
+    )
 
 
 def ledger_file(case: Case) -> str:

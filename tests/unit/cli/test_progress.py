@@ -49,3 +49,25 @@ def test_another_process_reads_json(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert kinds == ["progress", "note"]
     monkeypatch.delenv("SPIRITSAFE_PROGRESS")
     assert isinstance(open_sink(), TerminalSink)
+
+
+class Closed(io.StringIO):
+    """A screen whose reader went away."""
+
+    def __init__(self, error: type[OSError]) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError])
+def test_work_goes_on_when_nobody_looks_any_more(error: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritsafe.cli.progress._PLAIN_EVERY_S", -1.0)
+    sink = TerminalSink(Console(file=Closed(error)))
+    sink.begin("teach")
+    sink.progress(1, 2, "steps")
+    sink.metrics("warning", {"message": "look here"})
+    sink.end("finished")
+    sink.skip("exam", "kept")

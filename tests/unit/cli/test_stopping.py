@@ -104,9 +104,10 @@ def wait_until(what: Callable[[], bool], process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_loses_nothing(tmp_path: Path, fake_endpoint: Start, number: signal.Signals) -> None:
     room = Room(tmp_path, fake_endpoint)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored (nohup)
     process = room.start()
     wait_until(room.is_waiting, process)
     process.send_signal(number)

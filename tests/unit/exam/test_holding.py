@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from exam_parts import SAMPLING, Remote, ToyModel, ToyTask, make_stage
 
-from spiritsafe.core.errors import EndpointError, ProcedureError, StoppedError, StorageError
+from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, StoppedError, StorageError
 from spiritsafe.core.outcomes import instant
 from spiritsafe.core.promises import BettingRule, Budget, Claim
 from spiritsafe.core.stoprules import StopRule
@@ -464,3 +464,91 @@ def test_room_for_the_answers_is_taken_before_the_paper_is_opened(stage, monkeyp
         "result.json",
         "sitting.lock",
     ]
+
+
+def refuses_first(model):
+    """The first problem that is asked is never answered."""
+    first = []
+
+    def refuses(prompt, index):
+        first.append(prompt.problem_id)
+        return prompt.problem_id == first[0]
+
+    model.refuses = refuses
+    return model
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"num_probes": 21},
+        {"num_probes": 21, "num_tries": 3},
+        {"claim": CLAIM, "stop": BettingRule(num_problems=10, num_looks=10)},
+        {"budget": Budget(max_tokens=300)},
+    ],
+)
+def test_one_question_that_cannot_be_answered_holds_up_no_sitting_of_small_parts(stage, terms):
+    result = stage.certificate(refuses_first(Remote(skill=1.0)), **terms).result
+    assert sum(outcome.status == "error" for outcome in result.outcomes) == terms.get("num_tries", 1)
+    assert sum(outcome.status == "correct" for outcome in result.outcomes) > 1
+    stage.check()
+
+
+def test_small_parts_do_not_wear_down_who_answers_no_question(stage):
+    """One problem may be at fault itself; with the second it is the endpoint."""
+    registration = stage.register(Remote(), num_probes=21)
+    model = Remote()
+    model.refuses = lambda prompt, index: True
+    for _ in range(3):
+        with pytest.raises(EndpointError, match=r"0 answers are kept|harmless questions, and not the paper's"):
+            stage.sit(model, registration)
+    result = stage.sit(Remote(skill=1.0), registration).result
+    assert [outcome.status for outcome in result.outcomes].count("error") == 1
+
+
+def test_a_sitting_whose_registration_ends_asks_nothing_more(stage):
+    registration = stage.register(Remote(), num_probes=4)
+    model = Remote()
+
+    def give_up():
+        if len(model.sent) == 1:
+            withdraw(
+                ledger=stage.ledger, paper=stage.paper, registration=registration, maker=stage.maker, reason="enough"
+            )
+
+    model.on_ask = give_up
+    with pytest.raises(ProcedureError, match="withdrawal"):
+        stage.sit(model, registration)
+    assert len(model.sent) < 20
+
+
+def test_two_processes_in_two_folders_do_not_go_on_side_by_side(stage):
+    """The first to open the next part goes on; the other is told, and its questions stop."""
+    registration = stage.register(Remote(), claim=CLAIM, stop=StopRule(num_problems=10, num_looks=4))
+    first, second = Remote(), Remote(dies_at=7)
+
+    def meanwhile():
+        if len(first.sent) == 1:
+            with pytest.raises(EndpointError, match="dead"):
+                stage.sit(second, registration, "second")
+
+    first.on_ask = meanwhile
+    with pytest.raises(IntegrityError, match="not the journal of this sitting"):
+        stage.sit(first, registration, "first")
+    assert len(first.sent) < 20
+    back = Remote()
+    stage.sit(back, registration, "second")
+    stage.check("second")
+
+
+def test_tries_that_failed_are_not_called_answers_that_are_kept(stage):
+    registration = stage.register(Remote())
+    with pytest.raises(
+        EndpointError, match=r"15 answers are kept\. 1 were under way: they are lost, and count as wrong"
+    ):
+        stage.sit(Remote(skill=1.0, dies_at=15), registration)
+    third = Stopping(skill=1.0)
+    third.sent = [("", 0)] * 3  # it stops before the second question from here
+    with pytest.raises(StoppedError) as caught:
+        stage.sit(third, registration)
+    assert "16 answers are kept, and none was lost now. 1 try failed before, and counts as wrong." in str(caught.value)

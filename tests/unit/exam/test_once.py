@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from exam_parts import Remote, Stage, ToyModel, ToyTask, make_stage
 from item_parts import able, past_sittings
 
 from spiritsafe.core.certificates import Certificate, LedgerEntry
-from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.errors import EndpointError, IntegrityError, StoppedError
 from spiritsafe.core.outcomes import JournalMark
 from spiritsafe.core.promises import BettingRule, Budget, Claim
+from spiritsafe.core.records import Attempt
 from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam import PaperTerms, ShorterTerms, learn_items, sitting, trust_page
 from spiritsafe.exam.certifying import opening_entries
@@ -194,3 +197,50 @@ def test_a_sitting_does_not_go_on_without_its_journal(tmp_path: Path) -> None:
     (tmp_path / "sitting" / sitting.ANSWERS_FILE).unlink()
     with pytest.raises(IntegrityError, match="not the journal of this sitting"):
         stage.sit(Remote(), registration)
+
+
+class Unreliable(Remote):
+    """Turns questions away now and then, and is stopped now and then, as its dice say."""
+
+    dice: random.Random = random.Random(0)
+
+    def generate_announced(self, *given: Any) -> Iterator[Attempt]:
+        for attempt in super().generate_announced(*given):
+            yield attempt
+            if self.dice.random() < 0.03:
+                raise StoppedError("Stopped as asked.", hint="Run the same command again to go on.")
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_an_honest_sitting_refused_stopped_and_killed_is_never_accused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    paper, terms = PARTS[what]
+    stage = make_stage(tmp_path, count=12 if what != "twins" else 8, **paper)
+    death = Death(monkeypatch)
+    for seed in range(6):
+        name, dice = f"m{seed}", random.Random(f"{what}{seed}")
+        registration = stage.register(Unreliable(name=name), **terms)
+        for _ in range(6):
+            model = Unreliable(name=name, skill=0.9)
+            model.dice, model.refuses = dice, lambda *_, dice=dice: dice.random() < dice.choice([0.0, 0.2, 0.6])
+            death.at(dice.randrange(40), after=dice.random() < 0.5)
+            with suppress(Killed, StoppedError, EndpointError):
+                stage.sit(model, registration, name)
+        death.at(None)
+        certificate = stage.sit(Remote(name=name, skill=0.9), registration, name)
+        stage.check(name)
+        assert trust_page(certificate, stage.verify(name)).of("asked once").state in ("holds", "cannot be told")
+
+
+def test_questions_that_brought_no_answer_and_stayed_open_are_counted(tmp_path: Path) -> None:
+    for number, terms in enumerate(({}, {"num_probes": 4, "num_tries": 2})):
+        stage = make_stage(tmp_path / str(number), count=12)
+        model = Remote()
+        model.refuses = lambda prompt, index, model=model: len(model.sent) <= 5
+        certificate = stage.certificate(model, **terms)
+        found = askings(openings_of(stage, certificate), certificate.result, certificate.registration.num_tries)
+        assert found.num_taken_back == 5
+        local = ToyModel(name="local")
+        certificate = stage.certificate(local, name="local")
+        assert askings(openings_of(stage, certificate), certificate.result, 1).num_taken_back == 0

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from exam_parts import Stage, ToyModel, ToyTask, make_stage
+from exam_parts import Remote, Stage, ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.canonical import canonical_json
-from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
 from spiritsafe.core.promises import Claim
 from spiritsafe.core.records import Message
 from spiritsafe.core.stoprules import StopRule
@@ -192,3 +192,13 @@ def test_what_does_not_hold_is_not_filed(stage):
     with pytest.raises(ProcedureError, match="made by Sam Stranger"):
         file_rerun(file, certificate=path, paper=stage.papers, ledger=stage.ledger, runner=stage.maker)
     assert stage.ledger.find("rerun") == []
+
+
+def test_who_answers_nothing_is_shown_no_problem_and_no_opening_is_on_record(stage):
+    stage.certificate(ToyModel())
+    before = len(stage.ledger.entries())
+    dead = Remote()
+    dead.silent = True
+    with pytest.raises(EndpointError, match="out of memory"):
+        again(stage, dead, examiner=stage.examiner, ledger=stage.ledger)
+    assert (dead.asked, len(stage.ledger.entries())) == ([], before)
