@@ -5,7 +5,6 @@ Exercised by ``pytest tests/unit/cli/test_commands.py``.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,14 +67,6 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--model", type=MODEL, help="A local model directory.")(endpoint_options(function))
 
 
-class _Seconds(click.FloatRange):
-    """A range that NaN is not in: no comparison finds it outside."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        converted = super().convert(value, param, ctx)
-        return self.fail(f"{value} is no number of seconds.", param, ctx) if math.isnan(converted) else converted
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -121,7 +112,7 @@ def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--request-tries", type=click.IntRange(1, 100), help="Times one question is sent at most; 6."),
         click.option(
             "--timeout",
-            type=_Seconds(0.0, 86_400.0, min_open=True),
+            type=click.FloatRange(0.0, 86_400.0, min_open=True),
             metavar="SECONDS",
             help="For one answer of an endpoint; 300.",
         ),

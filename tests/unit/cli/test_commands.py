@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
-from spiritsafe.cli.generators import Patience, open_any_generator, patience_options
+from spiritsafe.cli.generators import Patience, open_any_generator
 from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.core.compute_curve import ComputeCurve
 from spiritsafe.core.errors import RecipeError, TaskError
@@ -182,15 +181,3 @@ def test_waiting_for_an_endpoint_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert "! Waiting for http://127.0.0.1:9/v1/chat/completions: HTTP 429; it asks for a wait of 99 s." in (
         capsys.readouterr().err
     )
-
-
-def test_a_timeout_that_is_no_number_is_refused_in_words() -> None:
-    @click.command()
-    @patience_options
-    def wait(patience: Patience) -> None:
-        click.echo(str(patience.config(None).timeout_s))
-
-    assert CliRunner().invoke(wait, ["--timeout", "2.5"]).output == "2.5\n"
-    refused = CliRunner().invoke(wait, ["--timeout", "nan"])
-    assert refused.exit_code == 2
-    assert "nan is no number of seconds" in refused.output
