@@ -70,9 +70,7 @@ def test_another_journal_is_refused(case):
     other = case.stage.root / "other"
     other.mkdir()
     (other / "answers.jsonl").write_bytes(b"")
-    with pytest.raises(
-        IntegrityError, match="is not the journal of this sitting: by the certificate, 24 answers were in it"
-    ):
+    with pytest.raises(IntegrityError, match="is not the journal of this sitting"):
         case.publish(journal=other / "answers.jsonl")
 
 
