@@ -28,8 +28,9 @@ def canonical_address(root: str) -> str:
     """
     parts = urlsplit(root)
     port = parts.port if parts.port not in (None, _PORTS.get(parts.scheme)) else None
-    path = quote(re.sub("%[0-9a-fA-F]{2}", _escape, parts.path), safe=_PATH_CHARACTERS)
-    path = posixpath.normpath(f"/{path.lstrip('/')}") if path.strip("/") else ""
+    path = re.sub("%(?![0-9a-fA-F]{2})", "%25", parts.path)
+    path = quote(re.sub("%[0-9a-fA-F]{2}", _escape, path), safe=_PATH_CHARACTERS)
+    path = posixpath.normpath(f"/{path.lstrip('/')}").rstrip("/")
     return f"{parts.scheme}://{_host(parts.hostname or '')}{f':{port}' if port else ''}{path}"
 
 

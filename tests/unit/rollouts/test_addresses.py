@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spiritsafe.core.canonical import digest
@@ -54,6 +54,8 @@ def test_what_was_registered_under_another_spelling_stays_valid_for_it_alone() -
 
 
 @given(st.from_regex(r"https?://[a-zA-Z0-9.-]{1,30}(:[0-9]{0,4})?(/[a-zA-Z0-9%~_.]{0,9}){0,4}", fullmatch=True))
+@example("http://0/.")
+@example("http://a/%%32e")
 def test_the_canonical_spelling_of_one_is_itself(text: str) -> None:
     try:
         once = canonical_address(text)
