@@ -18,6 +18,7 @@ from typing import Literal, final
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message, Record
 from spiritsafe.models import ChatFormat, Document
+from spiritsafe.models.chats.thoughts import Use
 
 __all__ = ["AuditExample", "AuditFinding", "AuditReport", "PromptComparison", "audit_documents"]
 
@@ -344,7 +345,7 @@ def _check_size(
 
 def _check_border(index: int, document: Document, example: AuditExample, chat: ChatFormat, findings: _Findings) -> None:
     """Where the prompt ends and the completion begins: labels there, and the tokens on both sides."""
-    prompt = tuple(chat.prompt_ids(example.messages))
+    prompt, wanted = _wanted(document, example, chat)
     ids = document.token_ids
     if len(ids) < len(prompt) and prompt[: len(ids)] == ids:
         findings.add(
@@ -361,15 +362,29 @@ def _check_border(index: int, document: Document, example: AuditExample, chat: C
         _check_shift(index, document.supervised, len(prompt), findings)
         completion = ids[len(prompt) :]
         if example.completion is not None:
-            _check_completion(index, prompt, completion, example, example.completion, chat, findings)
+            _check_completion(index, prompt, completion, wanted, example, example.completion, chat, findings)
         elif completion != tuple(example.token_ids):
             _changed(index, "tokens that were drawn", findings)
+
+
+def _wanted(
+    document: Document, example: AuditExample, chat: ChatFormat
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The prompt and completion that a document should hold; drawn tokens are what they are."""
+    if example.completion is None:
+        return tuple(chat.prompt_ids(example.messages)), None
+    uses: tuple[Use, ...] = ("learn", "align")
+    turns = [chat.turn_ids(example.messages, example.completion, use=use) for use in uses]
+    num_prompt = next((place for place, flag in enumerate(document.supervised) if flag), 0)
+    prompt, own = next((turn for turn in turns if len(turn[0]) == num_prompt), turns[0])
+    return tuple(prompt), tuple(own)
 
 
 def _check_completion(
     index: int,
     prompt: tuple[int, ...],
     completion: tuple[int, ...],
+    own: tuple[int, ...] | None,
     example: AuditExample,
     wanted: str,
     chat: ChatFormat,
@@ -378,7 +393,7 @@ def _check_completion(
     """Whether the completion is still the text that it was made of, and where a joint tokenization would cut."""
     body = completion[:-1] if completion and completion[-1] in chat.eos_ids else completion
     text = chat.spell((*prompt, *body)).removeprefix(chat.spell(prompt))
-    if not _same_text(text, wanted):
+    if body != own and not _same_text(text, wanted):
         if body == completion and len(text) < len(wanted) and wanted.startswith(text):
             findings.add(
                 "stop",
@@ -388,7 +403,7 @@ def _check_completion(
             )
         else:
             _changed(index, f"completion: {_shown(wanted)} became {_shown(text)}", findings)
-    elif chat.text_ids(chat.render(example.messages) + wanted) != [*prompt, *body]:
+    elif _same_text(text, wanted) and chat.text_ids(chat.render(example.messages) + wanted) != [*prompt, *body]:
         findings.add(
             "note",
             "border-merges",

@@ -1,7 +1,9 @@
-"""Chats as tokens: the one place where messages are rendered, completions encoded and end tokens known.
+"""Chats as tokens: the one place where messages are rendered, completions encoded, drawn tokens read, end tokens known.
 
-In: a model directory's tokenizer and chat template. Out: prompt tokens, training documents whose loss mask covers
-exactly completion and end token, text from tokens, and a fingerprint of the vocabulary.
+In: a model directory's tokenizer, chat template and options. Out: prompt tokens, training documents whose loss mask
+covers exactly completion and end token, text from tokens, and a fingerprint of the vocabulary. How a template is
+rendered, how names of special tokens in somebody's words stay words, and how models mark their thoughts is the business
+of :mod:`spiritsafe.models.chats`.
 """
 
 from __future__ import annotations
@@ -12,17 +14,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
-import jinja2
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from spiritsafe.core.canonical import digest, digest_bytes
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.core.files import read_json, storage_errors
+from spiritsafe.core.files import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
 from spiritsafe.models.batch import Document
+from spiritsafe.models.chats.harmony import Harmony
+from spiritsafe.models.chats.markers import Marked, Markers
+from spiritsafe.models.chats.options import CHAT_OPTIONS, ChatOptions
+from spiritsafe.models.chats.tags import Tags
+from spiritsafe.models.chats.template import ChatTemplate
+from spiritsafe.models.chats.thoughts import Placed, Probe, ThoughtFormat, Use
+from spiritsafe.models.engine_text import StopFinder
 
-__all__ = ["TOKENIZER_FILES", "ChatFormat", "require_same_vocabulary"]
+__all__ = ["FORMATS", "TOKENIZER_FILES", "ChatFormat", "ChatOptions", "require_same_vocabulary"]
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -34,10 +42,16 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
+    CHAT_OPTIONS,
 )
 """Files of a model directory that say how text becomes tokens and where generation ends."""
 
+FORMATS: tuple[type[ThoughtFormat], ...] = (Harmony, Tags)
+"""The ways to mark thoughts, in the order in which they are looked for; the last one speaks for every other model."""
+
 _PROBE = "spiritsafe probe"
+_QUESTION = Message(role="user", content="?")
+_ANSWER = Message(role="assistant", content=_PROBE)
 
 
 @final
@@ -46,52 +60,50 @@ class ChatFormat:
 
     Args:
         directory: A Hugging Face directory with ``tokenizer.json`` and a chat template.
+        options: What the template is told; None: what the directory carries, else the defaults.
 
     Attributes:
         directory: Where the tokenizer's files are.
+        options: What the template is told.
         end_id: The token that the template puts behind an assistant's turn.
         eos_ids: Every token that ends a completion, ``end_id`` first.
         pad_id: A token for positions that nothing looks at.
         bos_id: The token that begins a text, where the tokenizer has one.
         vocab_size: Ids that the tokenizer knows, added tokens included.
         vocab_fingerprint: Digest of token ids, merges and added tokens.
-        template_fingerprint: Digest of the chat template.
+        template_fingerprint: Digest of the chat template, and of the options that it depends on.
+        note: In what the template's own turns differ from what is asked and learnt here; "" for nothing.
 
     Raises:
         SourceError: The tokenizer's files are missing or damaged.
-        CompatibilityError: There is no chat template, or it gives no end token.
+        CompatibilityError: There is no chat template, it gives no end token, or an option has no effect on it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: ChatOptions | None = None) -> None:
         self.directory = directory
+        self.options = ChatOptions.of_directory(directory) if options is None else options
         self._tokenizer = _load_tokenizer(directory)
         self._fast: Tokenizer = self._tokenizer.backend_tokenizer
-        # Completions are text: a special token's name inside them is spelled out, not obeyed.
-        self._plain: Tokenizer = Tokenizer.from_str(self._fast.to_str())
-        self._plain.encode_special_tokens = True
-        if not self._tokenizer.chat_template:
-            raise CompatibilityError(
-                f"{directory} has no chat template.",
-                hint="Use an instruction-tuned model, or add chat_template.jinja to the directory.",
-            )
-        self._adds_prefix = self._encode_plain("\na") != self._encode_plain("\n") + self._encode_plain("a")
-        self.end_id = self._find_end()
+        content: dict[str, Any] = json.loads(self._fast.to_str())
+        self._added = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
+        self._special = frozenset(token["content"] for token in content["added_tokens"] if token["special"])
+        self._template = _load_template(self._tokenizer, directory, self.options)
+        self.end_id, probe = self._probe()
+        self._thoughts = next(found for kind in FORMATS if (found := kind.detect(probe)) is not None)
+        self.note = self._thoughts.note
+        self._markers = self._find_markers(content, probe)
         self.eos_ids = self._find_eos()
         pad = self._tokenizer.pad_token_id
         self.pad_id: int = self.end_id if pad is None else int(pad)
         bos = self._tokenizer.bos_token_id
         self.bos_id: int | None = None if bos is None else int(bos)
         self.vocab_size: int = self._fast.get_vocab_size(with_added_tokens=True)
-        self.vocab_fingerprint = _fingerprint(self._fast)
-        self.template_fingerprint = digest(self._tokenizer.chat_template)
+        self.vocab_fingerprint = _fingerprint(content)
+        template = self._tokenizer.chat_template
+        in_effect = self._template.in_effect
+        self.template_fingerprint = digest({"template": template, "options": in_effect} if in_effect else template)
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def _encode_plain(self, text: str) -> list[int]:
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
-        return ids
+    # ---- prompts
 
     def render(self, messages: Sequence[Message], *, generation: bool = True) -> str:
         """The text that the model reads.
@@ -103,45 +115,94 @@ class ChatFormat:
         Raises:
             CompatibilityError: The template refuses these messages.
         """
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation)
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise CompatibilityError(
-                f"The chat template of {self.directory} refuses this conversation: {error}.",
-                hint="Check which roles and orders of turns the model supports.",
-            ) from error
-        return str(text)
+        return self._rendered(messages, generation=generation).plain
+
+    def _rendered(self, messages: Sequence[Message], *, generation: bool = True) -> Marked:
+        turns = [
+            {"role": message.role, **self._thoughts.fields(message.content)}
+            if message.role == "assistant"
+            else {"role": message.role, "content": message.content}
+            for message in messages
+        ]
+        covered, stand_ins = self._markers.cover(turns, beside=self._template.source)
+        marked = Marked(self._template.render(covered, generation=generation), stand_ins)
+        if stand_ins:
+            # A template that looks into contents (for "<tool_response>") may not know them again behind stand-ins.
+            text = self._template.render(turns, generation=generation)
+            if text != marked.plain and self._markers.written(text) == self._markers.written(marked.text):
+                return Marked(text, {})
+        return marked
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of the conversation with the header of the assistant's turn.
 
+        Earlier turns of the assistant are shown as the template shows them: many leave their thoughts out. Names of
+        special tokens in contents are spelled out, not obeyed.
+
         Raises:
-            CompatibilityError: The template refuses the conversation, or shows an earlier assistant's turn otherwise
-                than it was written, so that what was sampled is not what would be read.
+            CompatibilityError: The template refuses the conversation.
         """
-        text = self.render(messages)
-        for index, message in enumerate(messages):
-            if message.role == "assistant" and not text.startswith(self.render(messages[:index]) + message.content):
-                raise CompatibilityError(
-                    f"The chat template of {self.directory} rewrites earlier turns of the assistant.",
-                    hint="Use single-turn conversations with this model, or a template that leaves turns as they are.",
-                )
-        return self._encode(text)
+        return self._markers.encode(self._rendered(messages))
 
-    def completion_ids(self, completion: str) -> list[int]:
-        """Tokens of a completion, without an end token; names of special tokens in it are spelled out as text."""
-        if not self._adds_prefix:
-            return self._encode_plain(completion)
-        return self._encode_plain("\n" + completion)[len(self._encode_plain("\n")) :]
-
-    def document(self, messages: Sequence[Message], completion: str, *, weight: float = 1.0) -> Document:
-        """A training document: prompt unsupervised; completion and one end token supervised.
+    def going_on_ids(self, messages: Sequence[Message], prefix: str) -> list[int]:
+        """Tokens of the conversation and of what the assistant's turn already holds.
 
         Raises:
             CompatibilityError: As :meth:`prompt_ids`.
         """
-        return self.document_from_tokens(messages, [*self.completion_ids(completion), self.end_id], weight=weight)
+        if not prefix:
+            return self.prompt_ids(messages)
+        prompt, completion = self.turn_ids(messages, prefix, use="drawn")
+        return [*prompt, *completion]
+
+    # ---- completions
+
+    def turn_ids(
+        self, messages: Sequence[Message], completion: str, *, use: Use = "learn"
+    ) -> tuple[list[int], list[int]]:
+        """Tokens of a prompt and of a completion behind it, without an end token.
+
+        The prompt is :meth:`prompt_ids`, but for a model that is asked behind an open thought: a completion without
+        one stands behind the header that the template gives an answer.
+
+        Args:
+            messages: The conversation.
+            completion: Its thought, if it has one, as ``<think>…</think>``.
+            use: What for; see :data:`spiritsafe.models.chats.thoughts.Use`.
+
+        Raises:
+            CompatibilityError: The template refuses the conversation, or leaves no room for the completion's thought.
+        """
+        placed = self._thoughts.place(completion, use)
+        rendered = self._rendered(messages)
+        text = rendered.text[: len(rendered.text) - placed.num_dropped] + placed.header
+        return self._markers.encode(Marked(text, rendered.stand_ins)), self._own_ids(placed)
+
+    def _own_ids(self, placed: Placed) -> list[int]:
+        return self._markers.encode_own(placed.pieces)
+
+    def completion_ids(self, completion: str, *, use: Use = "learn") -> list[int]:
+        """Tokens of a completion, without an end token; names of special tokens in it are spelled out as text.
+
+        Args:
+            completion: Its thought, if it has one, as ``<think>…</think>``.
+            use: What for; see :data:`spiritsafe.models.chats.thoughts.Use`.
+
+        Raises:
+            CompatibilityError: The model is asked in a way that leaves no room for the completion's thought.
+        """
+        return self._own_ids(self._thoughts.place(completion, use))
+
+    def document(
+        self, messages: Sequence[Message], completion: str, *, weight: float = 1.0, use: Use = "learn"
+    ) -> Document:
+        """A training document: prompt unsupervised; completion and one end token supervised.
+
+        Raises:
+            CompatibilityError: As :meth:`turn_ids`.
+        """
+        prompt, own = self.turn_ids(messages, completion, use=use)
+        return _document(prompt, [*own, self.end_id], weight)
 
     def document_from_tokens(
         self, messages: Sequence[Message], token_ids: Sequence[int], *, weight: float = 1.0
@@ -151,12 +212,24 @@ class ChatFormat:
         Raises:
             CompatibilityError: As :meth:`prompt_ids`.
         """
-        prompt = self.prompt_ids(messages)
-        return Document(
-            token_ids=(*prompt, *token_ids),
-            supervised=(*[False] * len(prompt), *[True] * len(token_ids)),
-            weight=weight,
-        )
+        return _document(self.prompt_ids(messages), token_ids, weight)
+
+    def completion_text(self, token_ids: Sequence[int], *, prefix: str = "") -> str:
+        """The text of a drawn completion.
+
+        A thought is ``<think>…</think>`` whatever the model calls it; one that the prompt opened is part of the text.
+
+        Args:
+            token_ids: What was drawn, without an end token.
+            prefix: What the turn already held.
+        """
+        return self._thoughts.text(token_ids, prefix=prefix)
+
+    def stop_finder(self, stop: Sequence[str]) -> StopFinder:
+        """Looks for stop strings in completions; give it :meth:`completion_text` as the text of all tokens."""
+        return StopFinder(self.decode, stop, {self._added[name] for name in self._special})
+
+    # ---- tokens and text
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens; special tokens leave no trace."""
@@ -170,30 +243,54 @@ class ChatFormat:
 
     def text_ids(self, text: str) -> list[int]:
         """Tokens of a rendered text; names of special tokens in it are obeyed, none is added."""
-        return self._encode(text)
+        ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        return ids
+
+    # ---- files
 
     def save(self, directory: Path) -> None:
-        """Copy the tokenizer's files into an existing directory.
+        """Copy the tokenizer's files into an existing directory, with the options and every end token.
 
         Raises:
             StorageError: The directory cannot be written.
         """
         for name in TOKENIZER_FILES:
-            if (self.directory / name).is_file():
+            if name != CHAT_OPTIONS and (self.directory / name).is_file():
                 with storage_errors(directory / name):
                     shutil.copyfile(self.directory / name, directory / name)
+        self.options.write(directory)
+        self._write_ends(directory)
 
-    def _find_end(self) -> int:
-        """The first special token after an assistant's turn, as the template renders it."""
-        user = Message(role="user", content="?")
-        text = self.render([user, Message(role="assistant", content=_PROBE)], generation=False)
+    def _write_ends(self, directory: Path) -> None:
+        """Let other programs stop where this one does; a file that says so already stays as it is."""
+        path = directory / "generation_config.json"
+        settings = read_json(path) if path.is_file() else {}
+        if not set(self.eos_ids) <= set(_listed(settings.get("eos_token_id"))):
+            ends = list(self.eos_ids)
+            write_json(path, {**settings, "eos_token_id": ends if len(ends) > 1 else ends[0]})
+        # llama.cpp's converter takes the end from here. A template that prints it must find its own.
+        end = self._fast.id_to_token(self.end_id)
+        if self._tokenizer.eos_token_id == self.end_id or "eos_token" in self._template.source:
+            return
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            path = directory / name
+            if path.is_file() and "eos_token" in (settings := read_json(path)):
+                write_json(path, {**settings, "eos_token": end})
+
+    # ---- what the files say
+
+    def _probe(self) -> tuple[int, Probe]:
+        """The first special token after an assistant's turn, as the template renders it, and what stands around."""
+        turns = [{"role": message.role, "content": message.content} for message in (_QUESTION, _ANSWER)]
+        text = self._template.render(turns, generation=False)
         if _PROBE not in text:
             raise CompatibilityError(
                 f"The chat template of {self.directory} does not show the assistant's turn.",
                 hint="Use another chat template.",
             )
-        special = {index for index, token in self._fast.get_added_tokens_decoder().items() if token.special}
-        tail = [token for token in self._encode(text[text.rindex(_PROBE) + len(_PROBE) :]) if token in special]
+        before, _, after = text.rpartition(_PROBE)
+        special = {self._added[name] for name in self._special}
+        tail = [token for token in self.text_ids(after) if token in special]
         eos = self._tokenizer.eos_token_id
         end = tail[0] if tail else eos
         if end is None:
@@ -201,16 +298,62 @@ class ChatFormat:
                 f"Neither the chat template nor the tokenizer of {self.directory} has an end token.",
                 hint='Set "eos_token" in tokenizer_config.json.',
             )
-        return int(end)
+        name = str(self._fast.id_to_token(int(end)))
+        return int(end), Probe(
+            where=str(self.directory),
+            template=self._template.source,
+            prompt=self._template.render(turns[:1], generation=True),
+            before=before,
+            after=after.partition(name)[0] if tail and name in after else "",
+            end=name,
+            ids=self._added,
+            special=self._special,
+            decode=self.decode,
+        )
+
+    def _find_markers(self, content: dict[str, Any], probe: Probe) -> Markers:
+        """Special tokens and what else the template writes; of these, those that an assistant may write itself."""
+        named = {name for name in self._added if name in self._template.source and not name.isspace()}
+        turns = {name for name in named if name in f"{probe.prompt} {probe.before} {probe.after} {probe.end}"}
+        thoughts = self._thoughts.inner & self._added.keys()
+        inner = (named - turns - self._special) | thoughts
+        return Markers(self._fast, content, self._special | named | thoughts, inner)
 
     def _find_eos(self) -> tuple[int, ...]:
         found = [self.end_id]
         if self._tokenizer.eos_token_id is not None:
             found.append(int(self._tokenizer.eos_token_id))
         path = self.directory / "generation_config.json"
-        given = read_json(path).get("eos_token_id") if path.is_file() else None
-        found.extend(given if isinstance(given, list) else [] if given is None else [given])
+        found.extend(_listed(read_json(path).get("eos_token_id")) if path.is_file() else [])
+        found.extend(self._added[name] for name in self._thoughts.ends)
         return tuple(dict.fromkeys(found))
+
+
+def _listed(value: Any) -> list[int]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _document(prompt: Sequence[int], completion: Sequence[int], weight: float) -> Document:
+    return Document(
+        token_ids=(*prompt, *completion),
+        supervised=(*[False] * len(prompt), *[True] * len(completion)),
+        weight=weight,
+    )
+
+
+def _load_template(tokenizer: PreTrainedTokenizerBase, directory: Path, options: ChatOptions) -> ChatTemplate:
+    if not tokenizer.chat_template:
+        raise CompatibilityError(
+            f"{directory} has no chat template.",
+            hint="Use an instruction-tuned model, or add chat_template.jinja to the directory.",
+        )
+    try:
+        source = str(tokenizer.get_chat_template())  # of several named ones the default
+    except ValueError as error:
+        raise CompatibilityError(
+            f"{directory} has several chat templates and none is the default.", hint="Add chat_template.jinja to it."
+        ) from error
+    return ChatTemplate(source, options, dict(tokenizer.special_tokens_map), directory)
 
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
@@ -226,9 +369,8 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _fingerprint(tokenizer: Tokenizer) -> str:
+def _fingerprint(content: dict[str, Any]) -> str:
     """Digest of what token ids mean: vocabulary, merges and added tokens (not of how text is split beforehand)."""
-    content: dict[str, Any] = json.loads(tokenizer.to_str())
     model = content["model"]
     merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or []]
     added = sorted((token["id"], token["content"]) for token in content["added_tokens"])

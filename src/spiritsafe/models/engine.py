@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import final
 
 import torch
@@ -144,7 +145,7 @@ class LocalGenerator:
     def _prepare(self, prompt: Prompt, sampling: Sampling) -> list[_Sequence] | str:
         """The prompt's sequences, or why there can be none."""
         try:
-            ids = (*self._loaded.chat.prompt_ids(prompt.messages), *self._loaded.chat.completion_ids(prompt.prefix))
+            ids = tuple(self._loaded.chat.going_on_ids(prompt.messages, prompt.prefix))
         except SpiritsafeError as error:
             return error.diagnostics()
         if not ids:
@@ -181,7 +182,7 @@ class LocalGenerator:
 
     def _run(self, runner: Runner, queue: deque[_Sequence], num_slots: int, sampling: Sampling) -> Iterator[Attempt]:
         """Steps and refills until queue and slots are empty; busy slots are always the first ones."""
-        stops = StopFinder(self._loaded.chat.decode, sampling.stop)
+        stops = self._loaded.chat.stop_finder(sampling.stop)
         steps_per_look = _STEPS_PER_LOOK.get(self._device.type, 1)
         # On a GPU a refill costs as much as several steps, so a few free slots are saved up for it.
         patience = 1 if self._device.type == "cpu" else max(1, num_slots // 16)
@@ -251,17 +252,18 @@ class LocalGenerator:
     def _end(self, sequence: _Sequence, count: int, stops: StopFinder) -> _End | None:
         """Whether one of the newest ``count`` tokens ends the sequence, and how."""
         chat, ids = self._loaded.chat, sequence.token_ids
+        read = partial(chat.completion_text, prefix=sequence.prompt.prefix)
         known = len(ids) - count
         at = next((i for i in range(known, len(ids)) if ids[i] in chat.eos_ids), None)
         visible = ids if at is None else ids[:at]
         if len(visible) > known:
-            stopped = stops.find(visible, len(visible) - known)
+            stopped = stops.find(visible, len(visible) - known, read)
             if stopped is not None:
                 return _End("stop", *stopped)
         if at is not None:
-            return _End("stop", at + 1, chat.decode(visible))
+            return _End("stop", at + 1, read(visible))
         if len(ids) >= sequence.limit:
-            return _End("length", len(ids), chat.decode(ids))
+            return _End("length", len(ids), read(ids))
         return None
 
     def _attempt(self, sequence: _Sequence, end: _End, logprobs: list[float], sampling: Sampling) -> Attempt:

@@ -6,7 +6,7 @@ tokens, or begin or end inside one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import final
 
 __all__ = ["StopFinder"]
@@ -21,10 +21,12 @@ class StopFinder:
     Args:
         decode: Tokens to text.
         stop: The strings; empty ones never match.
+        marks: Tokens that may stand for text in a completion although ``decode`` leaves them out.
     """
 
-    def __init__(self, decode: Decode, stop: Sequence[str]) -> None:
+    def __init__(self, decode: Decode, stop: Sequence[str], marks: Container[int] = ()) -> None:
         self._decode = decode
+        self._marks = marks
         self._stop = tuple(text for text in stop if text)
         # Each token holds at least one byte, so this many tokens surely cover the longest stop string.
         self._reach = max((len(text.encode("utf-8")) for text in self._stop), default=0) + 4
@@ -32,8 +34,13 @@ class StopFinder:
     def _contains(self, text: str) -> bool:
         return any(stop in text for stop in self._stop)
 
-    def find(self, token_ids: Sequence[int], num_new: int) -> tuple[int, str] | None:
+    def find(self, token_ids: Sequence[int], num_new: int, whole: Decode | None = None) -> tuple[int, str] | None:
         """The first stop that the newest ``num_new`` tokens complete.
+
+        Args:
+            token_ids: All tokens of the completion so far.
+            num_new: How many of them were not looked at before.
+            whole: All tokens of a completion to its text, where that is more than ``decode`` makes of them.
 
         Returns:
             How many tokens complete it, and the text before it; None when there is no stop.
@@ -42,10 +49,13 @@ class StopFinder:
             return None
         known = len(token_ids) - num_new
         start = max(0, known - self._reach)
-        if not self._contains(self._decode(token_ids[start:])):
+        if not self._contains(self._decode(token_ids[start:])) and not any(
+            token in self._marks for token in token_ids[start:]
+        ):
             return None
+        whole = whole or self._decode
         for count in range(known + 1, len(token_ids) + 1):
-            text = self._decode(token_ids[:count])
+            text = whole(token_ids[:count])
             found = [text.index(stop) for stop in self._stop if stop in text]
             if found:
                 return count, text[: min(found)]

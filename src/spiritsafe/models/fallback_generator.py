@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -20,8 +21,8 @@ from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeErr
 from spiritsafe.core.generator import Generator, GeneratorInfo, TokenSpread
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.engine_text import StopFinder
 from spiritsafe.models.fallback import TransformersModel
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sampler import draw
@@ -67,11 +68,11 @@ class _Drawing:
 class _Ends:
     """Where each sequence of a batch ends: at an end token, a stop string or its limit."""
 
-    def __init__(self, wanted: Sequence[_Wanted], eos_ids: tuple[int, ...], stops: StopFinder, decode: Any) -> None:
+    def __init__(self, wanted: Sequence[_Wanted], chat: ChatFormat, stop: Sequence[str]) -> None:
         self._wanted = wanted
-        self._eos_ids = eos_ids
-        self._stops = stops
-        self._decode = decode
+        self._eos_ids = chat.eos_ids
+        self._stops = chat.stop_finder(stop)
+        self._read = [partial(chat.completion_text, prefix=one.prompt.prefix) for one in wanted]
         self.token_ids: list[list[int]] = [[] for _ in wanted]
         self.found: dict[int, tuple[FinishReason, str]] = {}
         self.ended_at: dict[int, float] = {}
@@ -84,11 +85,11 @@ class _Ends:
             ids = self.token_ids[row]
             ids.append(token)
             if token in self._eos_ids:
-                self._finish(row, "stop", self._decode(ids[:-1]))
-            elif (stopped := self._stops.find(ids, 1)) is not None:
+                self._finish(row, "stop", self._read[row](ids[:-1]))
+            elif (stopped := self._stops.find(ids, 1, self._read[row])) is not None:
                 self._finish(row, "stop", stopped[1])
             elif len(ids) >= self._wanted[row].limit:
-                self._finish(row, "length", self._decode(ids))
+                self._finish(row, "length", self._read[row](ids))
         return [row in self.found for row in range(len(newest))]
 
     def _finish(self, row: int, reason: FinishReason, text: str) -> None:
@@ -192,7 +193,7 @@ class FallbackGenerator:
     def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...] | str:
         """The prompt's tokens, or why it cannot be answered."""
         try:
-            ids = (*self._loaded.chat.prompt_ids(prompt.messages), *self._loaded.chat.completion_ids(prompt.prefix))
+            ids = tuple(self._loaded.chat.going_on_ids(prompt.messages, prompt.prefix))
         except SpiritsafeError as error:
             return error.diagnostics()
         if not 0 < len(ids) < self._max_context:
@@ -213,7 +214,7 @@ class FallbackGenerator:
             mask_BT[row, longest - len(one.prompt_ids) :] = 1
         seeds = [derive_seed(one.prompt.seed, one.prompt.problem_id, one.sample_index) for one in wanted]
         drawing = _Drawing(torch.tensor(seeds, device=device), sampling)
-        ends = _Ends(wanted, chat.eos_ids, StopFinder(chat.decode, sampling.stop), chat.decode)
+        ends = _Ends(wanted, chat, sampling.stop)
 
         def finished(input_ids: Tensor, scores: Tensor) -> Tensor:
             return torch.tensor(ends.look(drawing.tokens[-1].tolist()), device=device)

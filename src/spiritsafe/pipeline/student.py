@@ -224,7 +224,7 @@ def _traces_of(recipe: StudentRecipe, parts: _Parts) -> list[Trace]:
     traces = _read_by(recipe, parts.traces)
     if recipe.objective == "across":  # not every trace could be paired
         chat = parts.student.chat
-        made = {chat.document(trace.problem.messages, trace.text).token_ids: trace for trace in traces}
+        made = {chat.document(trace.problem.messages, trace.text, use="align").token_ids: trace for trace in traces}
         return [made[document.token_ids] for document in parts.documents]
     if parts.plan is not None and parts.plan.kept_ids is not None:
         new = {old: index for index, old in enumerate(parts.plan.kept_ids)}

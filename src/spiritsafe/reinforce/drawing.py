@@ -45,12 +45,18 @@ def tokens_of(attempt: Attempt, chat: ChatFormat, *, max_tokens: int) -> _Tokens
     if attempt.finish_reason in ("error", "refused"):
         return (), ()
     ids = attempt.token_ids
-    if not (ids and max(ids) < chat.vocab_size and chat.decode(ids) == attempt.text):
+    if not (ids and max(ids) < chat.vocab_size and attempt.text in _texts_of(ids, chat)):
         end = [chat.end_id] if attempt.finish_reason == "stop" else []
-        ids = (*chat.completion_ids(attempt.text), *end)
+        ids = (*chat.completion_ids(attempt.text, use="drawn"), *end)
     if len(ids) > max_tokens:
         return (), ()
     return ids, attempt.logprobs if len(attempt.logprobs) == len(ids) else ()
+
+
+def _texts_of(ids: Sequence[int], chat: ChatFormat) -> tuple[str, str]:
+    """What a source may call the text of these ids: with the thought's marks, or as its server reads them."""
+    visible = ids[:-1] if ids[-1] in chat.eos_ids else ids
+    return chat.completion_text(visible), chat.decode(ids)
 
 
 @final

@@ -8,7 +8,7 @@ only what is supervised is aligned. Shapes: S and T supervised tokens of student
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import final
@@ -178,8 +178,9 @@ def pair_attempt(
             f"The drawn tokens are not valid text: {error.reason}.",
             hint="Leave this attempt out: the teacher's tokenizer takes text only.",
         ) from error
-    end = [teacher.end_id] if student_bytes.roles.get(token_ids[-1]) == END_ROLE else []
-    theirs = teacher.document_from_tokens(messages, [*teacher.completion_ids(text), *end])
+    theirs = teacher.document(messages, text, use="align")
+    if student_bytes.roles.get(token_ids[-1]) != END_ROLE:
+        theirs = replace(theirs, token_ids=theirs.token_ids[:-1], supervised=theirs.supervised[:-1])
     return pair_documents(document, student_bytes, theirs, teacher_bytes)
 
 
@@ -210,7 +211,8 @@ def pair_conversations(
     refused_bytes = 0
     for number, (messages, completion) in enumerate(conversations):
         try:
-            ours, theirs = student.document(messages, completion), teacher.document(messages, completion)
+            ours = student.document(messages, completion, use="align")
+            theirs = teacher.document(messages, completion, use="align")
             pair = pair_documents(ours, student_bytes, theirs, teacher_bytes)
         except SpiritsafeError as error:
             refused[number] = error.diagnostics()
