@@ -25,6 +25,7 @@ import torch
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SpiritsafeError
 from spiritsafe.core.generator import Generator, SpreadScoring
 from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.models.code_choice import choose_code
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback_generator import open_generator
 
@@ -146,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replies = _take_stdout()
     dtype = _DTYPES[options.dtype] if options.dtype else preferred_dtype(options.device)
     with _boundary(replies):
+        for note in choose_code(options.directory).notes:
+            sys.stderr.write(f"{options.directory}: {note}\n")
         generator = open_generator(
             options.directory,
             dtype=dtype,

@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 import torch
 
 from spiritsafe.core.records import Record
-from spiritsafe.models import fit_micro_batch, kv_cache_bytes, predict_footprint, predict_training
+from spiritsafe.models import decoder_config, fit_micro_batch, kv_cache_bytes, predict_footprint, predict_training
 from spiritsafe.pipeline.peak import PROCESS_BYTES, available_bytes
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.recipe_cost import model_configs
@@ -217,13 +217,15 @@ def engine_bytes(recipe: Recipe, config: Mapping[str, Any], device: torch.device
         config, context=recipe.engine.max_context, num_sequences=recipe.engine.max_batch, kv_dtype="fp32"
     )
     # on a CPU the engine keeps a second copy of the weights, in the layout that it multiplies fastest
-    return cache + (predict_footprint(config, "fp32").weight_bytes if device.type == "cpu" else 0)
+    copies = device.type == "cpu" and decoder_config(config) is not None
+    return cache + (predict_footprint(config, "fp32").weight_bytes if copies else 0)
 
 
 def _reading_bytes(config: Mapping[str, Any], num_tokens: int) -> int:
     """A forward without gradients: what a teacher's takes beyond its weights, and one chunk of logits."""
-    hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
-    return num_tokens * 4 * (5 * hidden + 4 * wide) + (128 << 20)
+    c = decoder_config(config)
+    layer = 0 if c is None else 5 * c.hidden_size + 4 * c.intermediate_size
+    return num_tokens * 4 * layer + (128 << 20)
 
 
 def _student_peak(

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.errors import BudgetError, SpiritsafeError
-from spiritsafe.core.files import read_json
-from spiritsafe.models import ChatFormat, find_source, predict_footprint, read_checkpoint
+from spiritsafe.models import ChatFormat, find_source, predict_footprint, read_checkpoint, read_model_config
 from spiritsafe.models.step_cost import ERROR_FACTOR, measure_machine
 from spiritsafe.pipeline.graph import GIVEN_MODELS, Node
 from spiritsafe.pipeline.memory import compute_dtype, kind_of, planned_device, predicted_memory
@@ -22,6 +21,7 @@ from spiritsafe.pipeline.recipe_cost import model_configs, stage_costs
 from spiritsafe.pipeline.stage_cost import typical_document
 from spiritsafe.pipeline.step_recipe import ReinforceStep, SampleStep, TuneStep
 from spiritsafe.pipeline.student_recipe import BudgetRecipe, StudentRecipe
+from spiritsafe.pipeline.suitability import check_models
 from spiritsafe.tasks import load_task
 
 __all__ = ["plan_recipe"]
@@ -33,6 +33,7 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     Raises:
         TaskError: The task cannot be used.
         BudgetError: A student's budget does not hold even one layer.
+        RecipeError: A step needs the Decoder, and its model is another.
     """
     task = load_task(recipe.task.spec)
     lines = [f"{recipe.name}: {recipe.summary}".rstrip(": "), "", f"task      {task.name}"]
@@ -44,9 +45,10 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     lines.append(
         f"source    {checkpoint.name}: {checkpoint.num_parameters / 1e6:,.1f} M parameters, {checkpoint.license}"
     )
+    lines += [f"note      {note}" for note in check_models(recipe, found, cache=cache)]
     lines += ["", *_steps(recipe), ""]
     try:
-        config = dict(read_json(found / "config.json"))
+        config = read_model_config(found)
         sources = _sources(recipe, cache)
         lines += [*_memory_lines(recipe, config, sources), "", *_time_lines(recipe, config, found, sources)]
         lines += ["", f"disk      {_disk(recipe, config, sources) / 1e9:.1f} GB for models and resume points"]
@@ -69,7 +71,7 @@ def _sources(recipe: Recipe, cache: Path) -> _Configs:
             continue
         directory = find_source(student.source, cache=cache)
         if directory is not None:
-            found[student.source] = dict(read_json(directory / "config.json"))
+            found[student.source] = read_model_config(directory)
     return found
 
 
