@@ -25,17 +25,23 @@ from spiritsafe.training.config import ComputeDtype
 
 __all__ = [
     "CACHED_ENTRIES",
+    "WITHOUT_ACTIVATIONS",
     "MemoryCheck",
     "check_memory",
     "compute_dtype",
     "engine_bytes",
     "kind_of",
+    "partly_predicted",
     "planned_device",
     "predicted_memory",
 ]
 
 CACHED_ENTRIES = 64
 """Entries a row of a cached signal, about: a few bytes a row beside megabytes of logits."""
+
+
+WITHOUT_ACTIVATIONS = "at least: activations not predicted"
+"""Of a stage with a model that transformers runs."""
 
 
 @final
@@ -190,6 +196,21 @@ def predicted_memory(
             weights = predict_footprint(own, "fp32").weight_bytes
             peaks[node.name] = weights + engine_bytes(recipe, own, device) + process
     return peaks
+
+
+def partly_predicted(
+    recipe: Recipe, config: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]] | None = None
+) -> set[str]:
+    """Stages of :func:`predicted_memory` whose model transformers runs: their peaks are lower bounds."""
+    configs = model_configs(recipe, config, sources)
+    foreign = {name for name, own in configs.items() if decoder_config(own) is None}
+    found = {"teach", "sample", "capture"} if "teacher" in foreign else set[str]()
+    for node in recipe.nodes:
+        teacher = node.recipe.teacher if isinstance(node.recipe, StudentRecipe) else None
+        start = None if isinstance(node.recipe, StudentRecipe) else node.recipe.start
+        if foreign & {node.name, teacher, start}:
+            found.add(node.name)
+    return found
 
 
 def _step_peak(

@@ -14,7 +14,14 @@ from spiritsafe.core.errors import BudgetError, SpiritsafeError
 from spiritsafe.models import ChatFormat, find_source, predict_footprint, read_checkpoint, read_model_config
 from spiritsafe.models.step_cost import ERROR_FACTOR, measure_machine
 from spiritsafe.pipeline.graph import GIVEN_MODELS, Node
-from spiritsafe.pipeline.memory import compute_dtype, kind_of, planned_device, predicted_memory
+from spiritsafe.pipeline.memory import (
+    WITHOUT_ACTIVATIONS,
+    compute_dtype,
+    kind_of,
+    partly_predicted,
+    planned_device,
+    predicted_memory,
+)
 from spiritsafe.pipeline.peak import available_bytes
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.recipe_cost import model_configs, stage_costs
@@ -79,11 +86,17 @@ def _memory_lines(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) 
     peaks = predicted_memory(recipe, config, sources=sources)
     width = max(12, *(len(name) + 2 for name in peaks))
     available = available_bytes(planned_device(recipe))
-    lines = ["memory (predicted peak)", *(f"  {name:<{width}}{size / 1e9:6.2f} GB" for name, size in peaks.items())]
+    partial = partly_predicted(recipe, config, sources)
+    lines = ["memory (predicted peak)"]
+    for name, size in peaks.items():
+        said = f", {WITHOUT_ACTIVATIONS}" if name in partial else ""
+        lines.append(f"  {name:<{width}}{size / 1e9:6.2f} GB{said}")
     if available is not None:
         largest = max(peaks.values())
         said = (
-            "enough" if largest <= available else "too little: micro-batches will be made smaller, or the run refused"
+            ("enough as far as it is predicted" if partial else "enough")
+            if largest <= available
+            else "too little: micro-batches will be made smaller, or the run refused"
         )
         lines.append(f"  {'available':<{width}}{available / 1e9:6.2f} GB, {said}")
     return lines

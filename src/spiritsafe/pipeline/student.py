@@ -214,10 +214,13 @@ def _compute(stage: StageDirectory, parts: _Parts, num_tokens: int) -> Compute:
 
 
 def _read_by(recipe: StudentRecipe, traces: Sequence[Trace]) -> list[Trace]:
-    """Traces as a student reads them: one of another family reads the text of what the teacher drew."""
-    return (
-        [replace(trace, token_ids=(), vocabulary="") for trace in traces] if recipe.source is not None else list(traces)
-    )
+    """Traces as a student reads them: one of another family reads the text of what the teacher drew.
+
+    A cache holds the very tokens, so a student that reads it keeps them; it has the teacher's vocabulary.
+    """
+    if recipe.source is None or recipe.signal == "cached":
+        return list(traces)
+    return [replace(trace, token_ids=(), vocabulary="") for trace in traces]
 
 
 def _traces_of(recipe: StudentRecipe, parts: _Parts) -> list[Trace]:
