@@ -144,12 +144,16 @@ def open_any_generator(
         registered: The digest that an endpoint's model is known by, where it was registered before.
         patience: With the endpoint.
         num_questions: See :meth:`Patience.config`.
-        events: Hears who is waited for, and why.
+        events: Hears who is waited for, and why, and what is to be known of local weights.
 
     Raises:
         RecipeError: Neither or both were given, or the endpoint's model is missing; or patience with local weights.
     """
     patience, sink = patience or Patience(), events or NullSink()
+
+    def tell(message: str) -> None:
+        sink.metrics("warning", {"message": message})
+
     if (model is None) == (endpoint is None):
         raise RecipeError("No single model was named.", hint="Give either --model DIRECTORY or --endpoint URL.")
     if model is not None:
@@ -158,12 +162,10 @@ def open_any_generator(
                 "--timeout, --request-tries and --concurrency are for endpoints.",
                 hint="Leave them out, or give --endpoint URL.",
             )
-        return PipeGenerator([sys.executable, "-m", "spiritsafe.models.worker", model, "--max-batch", str(max_batch)])
+        worker = [sys.executable, "-m", "spiritsafe.models.worker", model, "--max-batch", str(max_batch)]
+        return PipeGenerator(worker, tell=tell)
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
-
-    def tell(message: str) -> None:
-        sink.metrics("warning", {"message": message})
 
     config = patience.config(num_questions)
     return RemoteGenerator(

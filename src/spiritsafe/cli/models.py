@@ -6,7 +6,7 @@ import click
 
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
 from spiritsafe.cli.progress import TerminalSink
-from spiritsafe.models import default_cache, read_checkpoint, resolve_source
+from spiritsafe.models import active_parameters, choose_code, default_cache, read_checkpoint, resolve_source
 
 __all__ = ["command"]
 
@@ -52,9 +52,13 @@ def show(source: str) -> None:
     checkpoint = read_checkpoint(directory)
     click.echo(f"name        {checkpoint.name}")
     click.echo(f"parameters  {checkpoint.num_parameters:,}")
+    if (active := active_parameters(directory, checkpoint)) != checkpoint.num_parameters:
+        click.echo(f"active      {active:,} for each token: a mixture of experts")
     click.echo(f"weights     {checkpoint.weight_bytes:,} bytes")
     click.echo(f"licence     {checkpoint.license}")
     click.echo(f"digest      {checkpoint.digest}")
     click.echo(f"directory   {directory}")
+    for note in choose_code(directory).notes:
+        click.echo(f"note        {note}")
     for parent in checkpoint.parents:
         click.echo(f"parent      {parent.name} ({', '.join(parent.used_as)}; {parent.license}; {parent.digest})")

@@ -35,7 +35,7 @@ from spiritsafe.distill.onpolicy_config import (
 )
 from spiritsafe.distill.onpolicy_rounds import Answer, Round, read_round, record_round, round_path, write_round
 from spiritsafe.models.batch import Document
-from spiritsafe.models.engine import LocalGenerator
+from spiritsafe.models.fallback_generator import make_generator
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.rollouts.collect import Grader, grade_attempt
@@ -216,7 +216,7 @@ class OnPolicyFeed:
         model.eval()
         # A generator of its own for each round: a resumed run then meets buffers of the same sizes, hence sums in the
         # same order; and no cache stays in memory while the model trains.
-        generator = LocalGenerator(replace(self._student, model=model), max_batch=self._max_batch)
+        generator = make_generator(replace(self._student, model=model), max_batch=self._max_batch)
         try:
             attempts = generator.generate(prompts, self._config.sampling_of(index))
             drawn = {(attempt.problem_id, attempt.sample_index): self._grade(attempt) for attempt in attempts}

@@ -21,8 +21,8 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Problem, Prompt, Record, Sampling
 from spiritsafe.models.batch import IGNORED, PackedBatch, pack_documents
-from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_runner import head_logits
+from spiritsafe.models.fallback_generator import make_generator
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.training.packing import split_micro_batches
@@ -103,7 +103,7 @@ def teacher_fit(
     by_id = {problem.id: problem for problem in problems}
     prompts = [Prompt(problem_id=problem.id, messages=problem.messages, seed=seed) for problem in problems]
     student.model.eval()
-    generator = LocalGenerator(student, max_batch=max_batch)
+    generator = make_generator(student, max_batch=max_batch)
     try:
         attempts = sorted(generator.generate(prompts, sampling), key=lambda attempt: attempt.problem_id)
     finally:

@@ -34,16 +34,17 @@ from spiritsafe.models.checkpoints import (
     verify_checkpoint,
     write_lineage,
 )
+from spiritsafe.models.code_choice import CodeChoice, choose_code
 from spiritsafe.models.cutting import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback import TransformersModel
-from spiritsafe.models.fallback_generator import FallbackGenerator, open_generator
+from spiritsafe.models.fallback_generator import FallbackGenerator, make_generator, open_generator
 from spiritsafe.models.importance import Importance, calibrate
 from spiritsafe.models.interface import Head, LanguageModel
-from spiritsafe.models.loading import LoadedModel, load_decoder, load_model
+from spiritsafe.models.loading import LoadedModel, active_parameters, load_decoder, load_model
 from spiritsafe.models.lora import (
     LORA_TARGETS,
     LoraBase,
@@ -58,6 +59,7 @@ from spiritsafe.models.lora import (
     without_lora,
 )
 from spiritsafe.models.lora_files import load_lora, save_lora
+from spiritsafe.models.model_size import ModelSize, decoder_config, read_model_config, size_of
 from spiritsafe.models.prune import (
     DepthPlan,
     block_influence,
@@ -81,6 +83,7 @@ __all__ = [
     "IGNORED",
     "LORA_TARGETS",
     "ChatFormat",
+    "CodeChoice",
     "CutPlan",
     "Decoder",
     "DecoderConfig",
@@ -97,6 +100,7 @@ __all__ = [
     "LoraBase",
     "LoraConfig",
     "MemoryFit",
+    "ModelSize",
     "PackedBatch",
     "PackedDrawn",
     "Quantisation",
@@ -104,14 +108,17 @@ __all__ = [
     "TrainingMemory",
     "TransformersModel",
     "WeightClass",
+    "active_parameters",
     "add_lora",
     "block_influence",
     "calibrate",
     "candidates",
+    "choose_code",
     "choose_layers",
     "choose_vocabulary",
     "cut",
     "cut_depth",
+    "decoder_config",
     "default_cache",
     "find_source",
     "fit_micro_batch",
@@ -122,6 +129,7 @@ __all__ = [
     "load_model",
     "lora_config",
     "lora_state",
+    "make_generator",
     "mean_loss",
     "measure_bytes",
     "merge_lora",
@@ -136,6 +144,7 @@ __all__ = [
     "randomise",
     "read_checkpoint",
     "read_cut_plan",
+    "read_model_config",
     "remove_lora",
     "renumber_documents",
     "require_same_vocabulary",
@@ -145,6 +154,7 @@ __all__ = [
     "save_lora",
     "shallower",
     "shared_prefix",
+    "size_of",
     "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",

@@ -19,6 +19,7 @@ from pydantic import Field
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.model_size import cached_numbers, decoder_config, size_of
 from spiritsafe.models.weights import read_tensor_table
 
 __all__ = [
@@ -181,14 +182,18 @@ def _more_bits(layer: int, num_layers: int) -> bool:
 def kv_cache_bytes(config: Mapping[str, Any], *, context: int, num_sequences: int, kv_dtype: str) -> int:
     """Bytes of keys and values: two vectors per token, layer and key-value head; a window bounds a layer's tokens.
 
+    Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
+
     Raises:
-        CompatibilityError: Another architecture than the Decoder's family, or an unknown type.
+        CompatibilityError: An unknown type.
     """
     if kv_dtype not in _DTYPE_BYTES:
         raise CompatibilityError(
             f"{kv_dtype!r} is no type of a KV cache.", hint=f"Known: {', '.join(sorted(_DTYPE_BYTES))}."
         )
-    c = DecoderConfig.from_hf(config)
+    c = decoder_config(config)
+    if c is None:
+        return math.ceil(cached_numbers(config, context) * num_sequences * _DTYPE_BYTES[kv_dtype])
     tokens = sum(context if window is None else min(context, window) for window in c.windows)
     return math.ceil(2 * tokens * c.num_kv_heads * c.head_dim * num_sequences * _DTYPE_BYTES[kv_dtype])
 
@@ -204,17 +209,21 @@ def predict_footprint(
     """Bytes to run a model.
 
     Args:
-        config: ``config.json`` of the Decoder's family.
-        quantisation: How weights are stored.
+        config: ``config.json``; of a model that transformers runs, as ``read_model_config`` gives it.
+        quantisation: How weights are stored; of a model that transformers runs only "fp32", "bf16" and "f16" are known.
         context: Tokens of cache per sequence.
         kv_dtype: How the cache is stored.
         num_sequences: Sequences at once.
 
     Raises:
-        CompatibilityError: Another architecture.
+        CompatibilityError: Another architecture that was not measured, or a quantisation that is not known of it.
     """
+    if decoder_config(config) is None and quantisation in ("fp32", "bf16", "f16"):
+        weights = size_of(config).num_parameters * int(_DTYPE_BYTES[quantisation])
+    else:
+        weights = weight_bytes(tensor_shapes(config), quantisation)
     return Footprint(
-        weight_bytes=weight_bytes(tensor_shapes(config), quantisation),
+        weight_bytes=weights,
         kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),
     )
 

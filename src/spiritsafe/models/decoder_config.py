@@ -1,7 +1,9 @@
 """The architecture of a dense RoPE decoder, read from and written to Hugging Face's ``config.json``.
 
 In: the dictionary of a ``config.json`` of Llama, Mistral, Qwen2, Qwen3 or Granite. Out: a frozen
-:class:`DecoderConfig`. Anything the Decoder does not implement is refused, never ignored.
+:class:`DecoderConfig`. What the Decoder does not implement is refused. A key that is not known here is looked up in
+transformers' code for the family: read there, it is refused here; read nowhere, it changes nothing, and
+:func:`unread_keys` names it for the user.
 """
 
 from __future__ import annotations
@@ -13,11 +15,10 @@ from pydantic import Field, JsonValue, ValidationError
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
-from spiritsafe.models.rope import RopeConfig
+from spiritsafe.models.rope import DECODER_HINT, RopeConfig
+from spiritsafe.models.transformers_keys import keys_read_by
 
-__all__ = ["FAMILIES", "DecoderConfig"]
-
-_FALLBACK_HINT = "Load this model through the transformers fallback, which runs every architecture."
+__all__ = ["FAMILIES", "DecoderConfig", "unread_keys"]
 
 # What a family's configuration means by a key it leaves out (transformers' class defaults).
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -115,13 +116,66 @@ _DROPPED = {
     "id2label",
     "label2id",
 }
+# What trainers, uploaders and older versions of transformers leave behind: how text is drawn, how the model was
+# trained, tasks that are not language modelling.
+_INERT = {
+    "_commit_hash",
+    "_flash_attn_2_enabled",
+    "auto_map",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "classifier_dropout",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "early_stopping",
+    "embd_pdrop",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout",
+    "length_penalty",
+    "max_length",
+    "max_new_tokens",
+    "min_length",
+    "min_new_tokens",
+    "model_max_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_return_sequences",
+    "output_scores",
+    "pad_token",
+    "prefix",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "resid_pdrop",
+    "return_dict_in_generate",
+    "suppress_tokens",
+    "temperature",
+    "tf_legacy_loss",
+    "top_k",
+    "top_p",
+    "typical_p",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_return_dict",
+}
 
 # Switches that other code understands and the Decoder implements in this one position only.
 _FIXED: dict[str, Any] = {
     "is_encoder_decoder": False,
     "rope_interleaved": False,
     "use_mrope": False,
+    "use_sliding_window": False,
     "add_cross_attention": False,
+    "tie_encoder_decoder": False,
+    "pruned_heads": {},
+    "quantization_config": {},
 }
 
 
@@ -192,10 +246,8 @@ class DecoderConfig(Record):
             CompatibilityError: Another architecture, a missing or impossible size, or any attribute or value that
                 the Decoder does not implement; the message names it.
         """
-        family = config.get("model_type")
-        if family not in FAMILIES:
-            raise CompatibilityError(f"The Decoder does not implement model_type {family!r}.", hint=_FALLBACK_HINT)
-        _refuse_unknown(config, family)
+        unread_keys(config)
+        family = str(config["model_type"])
         given = {**FAMILIES[family], **config}
         heads = _size(given, "num_attention_heads")
         hidden = _size(given, "hidden_size")
@@ -203,7 +255,7 @@ class DecoderConfig(Record):
         bias = bool(given.get("attention_bias", False))
         if given.get("hidden_act", "silu") not in ("silu", "swish"):
             raise CompatibilityError(
-                f"Activation {given['hidden_act']!r} is not implemented, only 'silu'.", hint=_FALLBACK_HINT
+                f"Activation {given['hidden_act']!r} is not implemented, only 'silu'.", hint=DECODER_HINT
             )
         granite = family == "granite"
         try:
@@ -298,16 +350,27 @@ def _size(config: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def _refuse_unknown(config: Mapping[str, Any], family: str) -> None:
-    known = _READ | _READ_BY_FAMILY[family] | _METADATA | _DROPPED | {"layer_types"}
+def unread_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Keys of a Decoder's ``config.json`` that are not known here, and that transformers' code does not read either.
+
+    Raises:
+        CompatibilityError: The Decoder does not implement the family, or a key that transformers reads.
+    """
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise CompatibilityError(f"The Decoder does not implement model_type {family!r}.", hint=DECODER_HINT)
+    known = _READ | _READ_BY_FAMILY[family] | _METADATA | _DROPPED | _INERT | {"layer_types"}
+    unread = []
     for key, value in config.items():
-        if value is None or key in known:
+        if value is None or key in known or (key in _FIXED and value == _FIXED[key]):
             continue
-        if key in _FIXED and value == _FIXED[key]:
-            continue
-        raise CompatibilityError(
-            f"The Decoder does not implement {key}={value!r} of a {family} configuration.", hint=_FALLBACK_HINT
-        )
+        read = keys_read_by(family)
+        if key in _FIXED or read is None or key in read:
+            raise CompatibilityError(
+                f"The Decoder does not implement {key}={value!r} of a {family} configuration.", hint=DECODER_HINT
+            )
+        unread.append(key)
+    return tuple(unread)
 
 
 def _windows(config: Mapping[str, Any], family: str, num_layers: int) -> tuple[int | None, ...]:
@@ -329,12 +392,12 @@ def _windows(config: Mapping[str, Any], family: str, num_layers: int) -> tuple[i
         named = {"full_attention": False, "attention": False, "sliding_attention": True}
         if len(types) != num_layers or any(kind not in named for kind in types):
             raise CompatibilityError(
-                f"layer_types {types!r} is not implemented for {num_layers} layers.", hint=_FALLBACK_HINT
+                f"layer_types {types!r} is not implemented for {num_layers} layers.", hint=DECODER_HINT
             )
         listed = [named[kind] for kind in types]
         if (family not in ("qwen2", "qwen3") and listed != sliding) or (window is None and any(listed)):
             raise CompatibilityError(
-                f"layer_types {types!r} contradicts the rest of this {family} configuration.", hint=_FALLBACK_HINT
+                f"layer_types {types!r} contradicts the rest of this {family} configuration.", hint=DECODER_HINT
             )
         sliding = listed
     return tuple(window if slides else None for slides in sliding)

@@ -1,31 +1,81 @@
 """Every architecture that the Decoder does not cover, through transformers, behind the same interface.
 
-In: a Hugging Face directory. Out: a :class:`LanguageModel`. Documents are padded on the right: under causal attention
-no token sees padding behind it. Shapes: N tokens, D documents, T tokens of the longest, H hidden width, V vocabulary.
+In: a Hugging Face directory. Out: a :class:`LanguageModel`. Documents of similar length are computed together, padded
+on the right: under causal attention no token sees padding behind it. Where rotary frequencies follow the longest
+document of a batch (longrope), documents on either side of the change are never computed together, so that a
+document's hidden states do not depend on its neighbours. Shapes: N tokens, D documents of a group, T tokens of its
+longest, H hidden width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.models.attention import group_lengths
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.interface import Head, LanguageModel
 
-__all__ = ["TransformersModel"]
+__all__ = ["TransformersModel", "check_foreign"]
 
-_LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 """Largest difference, relative to the largest logit, between hidden states times head and the model's own logits."""
+
+_SCALE_TOLERANCE = 0.01
+"""How near a scale that the configuration names must be to the one that was measured."""
 
 _UNBOUNDED = 1 << 20
 """Context of a model that names none (recurrent ones)."""
+
+
+def check_foreign(directory: Path) -> Any:
+    """The configuration of a model that transformers runs, before its weights are read.
+
+    Code that the directory brings itself is never run.
+
+    Raises:
+        SourceError: The installed transformers does not know the architecture, or the configuration is damaged.
+        CompatibilityError: It caps its logits: training and scoring need a linear head.
+    """
+    with _named(directory):
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        text = config.get_text_config()
+        if type(config) not in AutoModelForCausalLM._model_mapping and type(text) not in (
+            AutoModelForCausalLM._model_mapping
+        ):
+            raise ValueError(f"{config.model_type!r} is no language model that it knows")
+    for key, value in text.to_dict().items():
+        plain = key.replace("_", "")
+        if value and "softcap" in plain and "att" not in plain and "router" not in plain:
+            raise CompatibilityError(
+                f"{directory}: this model caps its logits ({key} = {value}), so that they are no linear map of its "
+                "hidden states; training and scoring need one.",
+                hint="Serve it (with vLLM, for example) and give it as an endpoint, or take another model.",
+            )
+    return config
+
+
+@contextmanager
+def _named(directory: Path) -> Iterator[None]:
+    """Whatever transformers raises at a directory, as one error that names it."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the boundary to code that knows hundreds of architectures
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(
+            f"transformers cannot load {directory}: {reason.rstrip('.')}.",
+            hint="Check that config.json and the weights belong together, that the weights are not quantised, and that "
+            "the installed transformers knows this architecture.",
+        ) from error
 
 
 @final
@@ -44,21 +94,38 @@ class TransformersModel(LanguageModel):
 
     def __init__(self, directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> None:
         super().__init__()
-        try:
-            model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise SourceError(
-                f"transformers cannot load {directory}: {error}.",
-                hint="Check that config.json and the weights belong together and that this architecture is known to "
-                "the installed transformers.",
-            ) from error
-        self.model: Any = model.to(device)
+        check_foreign(directory)
+        with _named(directory):
+            model = AutoModelForCausalLM.from_pretrained(
+                directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
+            self.model: Any = model.to(device)
         config = self.model.config.get_text_config()
         self.vocab_size = int(self._weight().shape[0])
         self.hidden_size = int(self._weight().shape[1])
         self.num_layers = int(config.num_hidden_layers)
         self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
-        self._head_scale = self._measure_head_scale()
+        self.rope_boundary = _rope_boundary(config)
+        with _named(directory):
+            ours, theirs = self._probe()
+        self._head_scale = self._measure_head_scale(ours, theirs)
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether layers keep their inputs only and are computed again in the backward pass."""
+        return bool(self.model.is_gradient_checkpointing)
+
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, wanted: bool) -> None:
+        if wanted and self.can_checkpoint:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        elif self.activation_checkpointing:
+            self.model.gradient_checkpointing_disable()
+
+    @property
+    def can_checkpoint(self) -> bool:
+        """Whether the architecture can recompute activations."""
+        return bool(getattr(self.model, "supports_gradient_checkpointing", False))
 
     @property
     def device(self) -> torch.device:
@@ -80,21 +147,30 @@ class TransformersModel(LanguageModel):
         weight: nn.Parameter = embeddings.weight
         return weight
 
-    def _measure_head_scale(self) -> float:
-        """``logits / (hidden @ weight.T)`` on a few tokens; whatever is not one constant is refused."""
+    @torch.no_grad()
+    def _probe(self) -> tuple[Tensor, Tensor]:
+        """Hidden states times head, and the model's own logits, of a few tokens."""
         weight_VH = self._weight()
         tokens = torch.arange(3, 7, device=weight_VH.device).remainder(self.vocab_size)[None]
         training = self.model.training
         self.model.eval()
-        with torch.no_grad():
-            hidden = self.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
-            ours = (hidden @ weight_VH.T).float()
-            theirs = self.model(input_ids=tokens, use_cache=False).logits.float()
+        hidden = self.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+        ours = torch.nn.functional.linear(hidden.float(), weight_VH.float())
+        theirs = self.model(input_ids=tokens, use_cache=False).logits.float()
         self.model.train(training)
-        scale = float((ours * theirs).sum() / (ours * ours).sum())
-        scale = 1.0 if abs(scale - 1.0) < 1e-3 else scale
+        return ours, theirs
+
+    def _measure_head_scale(self, ours: Tensor, theirs: Tensor) -> float:
+        """``logits / (hidden @ weight.T)``: 1, or what the configuration says, as the probe shows; else as measured.
+
+        Half precision measures to a few digits only; the configuration's number has them all.
+        """
+        measured = float((ours * theirs).sum() / (ours * ours).sum())
+        named = [1.0, *_named_scales(self.model.config.get_text_config().to_dict())]
+        nearest = min(named, key=lambda scale: abs(measured / scale - 1.0))
+        scale = nearest if abs(measured / nearest - 1.0) < _SCALE_TOLERANCE else measured
         error = float((ours * scale - theirs).abs().max() / theirs.abs().max())
-        if error > _LOGIT_TOLERANCE.get(weight_VH.dtype, 1e-1):
+        if not error <= _LOGIT_TOLERANCE.get(self.dtype, 3e-2):
             raise CompatibilityError(
                 f"The logits of {type(self.model).__name__} are not a linear map of its hidden states "
                 f"(relative difference {error:.2g}).",
@@ -127,10 +203,34 @@ class TransformersModel(LanguageModel):
                 f"A document of {longest} tokens does not fit this model's context of {self.max_context}.",
                 hint="Shorten or split the document, or use a model with a longer context.",
             )
-        lengths_D = torch.tensor(batch.lengths, device=batch.token_ids_N.device)
-        mask_DT = torch.arange(longest, device=lengths_D.device) < lengths_D[:, None]
-        ids_DT = torch.zeros(len(batch.lengths), longest, dtype=torch.int64, device=lengths_D.device)
-        ids_DT[mask_DT] = batch.token_ids_N
+        if torch.is_inference_mode_enabled():  # rotary buffers made in it could not be trained with afterwards
+            with torch.inference_mode(False), torch.no_grad():
+                return self._forward(batch, layers)
+        return self._forward(batch, layers)
+
+    def _forward(self, batch: PackedBatch, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        groups = _groups(batch.lengths, self.rope_boundary)
+        if len(groups) == 1:
+            return self._rectangle(batch.token_ids_N, batch.lengths, layers)
+        tokens = torch.split(torch.arange(len(batch.token_ids_N), device=self.device), list(batch.lengths))
+        places = [torch.cat([tokens[document] for document in group]) for group in groups]
+        parts = [
+            self._rectangle(batch.token_ids_N[place], [batch.lengths[document] for document in group], layers)
+            for group, place in zip(groups, places, strict=True)
+        ]
+        back_N = torch.argsort(torch.cat(places))
+        hidden_NH = torch.cat([hidden for hidden, _ in parts])[back_N]
+        streams = (torch.cat(kept)[back_N] for kept in zip(*(kept for _, kept in parts), strict=True))
+        return hidden_NH, tuple(streams)
+
+    def _rectangle(
+        self, token_ids_N: Tensor, lengths: Sequence[int], layers: Sequence[int]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Documents padded to the longest of them."""
+        lengths_D = torch.tensor(lengths, device=token_ids_N.device)
+        mask_DT = torch.arange(max(lengths), device=lengths_D.device) < lengths_D[:, None]
+        ids_DT = torch.zeros(mask_DT.shape, dtype=torch.int64, device=lengths_D.device)
+        ids_DT[mask_DT] = token_ids_N
         # The mask matters to experts' load balancing and to non-attention layers; causality alone hides padding.
         with self._kept_layers(layers) as kept:
             output = self.model.get_decoder()(input_ids=ids_DT, attention_mask=mask_DT.long(), use_cache=False)
@@ -168,3 +268,39 @@ class TransformersModel(LanguageModel):
     def save_weights(self, directory: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` (shards for very large models)."""
         self.model.save_pretrained(directory)
+
+
+def _named_scales(config: Mapping[str, Any]) -> list[float]:
+    """Factors on logits that a configuration names; families multiply or divide by them, so both are given."""
+    values = [
+        float(value)
+        for key, value in config.items()
+        if ("logit" in key and "scal" in key) or key in ("lm_head_multiplier", "output_multiplier")
+        if isinstance(value, int | float) and value
+    ]
+    return [scale for value in values for scale in (value, 1.0 / value)]
+
+
+def _rope_boundary(config: Any) -> int | None:
+    """Tokens up to which rotary frequencies are those of short documents; None: they are always the same.
+
+    transformers takes others once the longest document of a batch is longer ("longrope", "dynamic").
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    bounds = [
+        kind.get("original_max_position_embeddings")
+        or getattr(config, "original_max_position_embeddings", None)
+        or config.max_position_embeddings
+        for kind in kinds
+        if kind.get("rope_type") == "longrope" or "dynamic" in str(kind.get("rope_type"))
+    ]
+    return min(map(int, bounds)) if bounds else None
+
+
+def _groups(lengths: Sequence[int], boundary: int | None) -> list[list[int]]:
+    """Documents that are computed together: of similar length, and on one side of the boundary."""
+    if boundary is None:
+        return group_lengths(lengths)
+    sides = [[d for d, length in enumerate(lengths) if (length > boundary) == beyond] for beyond in (False, True)]
+    return [[side[i] for i in group] for side in sides if side for group in group_lengths([lengths[d] for d in side])]

@@ -1,6 +1,8 @@
 """Completions from models that the Decoder does not cover, through transformers' ``generate`` and its caches.
 
 In: prompts and how to sample. Out: attempts, drawn by the same sampler and seeds as the engine's, a batch at a time.
+Where rotary frequencies change at a length (longrope), a sequence that may grow beyond it is drawn alone, as
+transformers' ``generate`` draws it; the others are drawn beside those on their side.
 Shapes: B sequences, T tokens of the longest prompt, V vocabulary.
 """
 
@@ -27,7 +29,7 @@ from spiritsafe.models.fallback import TransformersModel
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sampler import draw
 
-__all__ = ["FallbackGenerator", "open_generator"]
+__all__ = ["FallbackGenerator", "make_generator", "open_generator"]
 
 
 @final
@@ -119,6 +121,7 @@ class FallbackGenerator:
         self._loaded = loaded
         self._max_batch = max_batch
         self._max_context = min(max_context or loaded.model.max_context, loaded.model.max_context)
+        self._boundary = loaded.model.rope_boundary
         self._closed = False
 
     def describe(self) -> GeneratorInfo:
@@ -177,14 +180,30 @@ class FallbackGenerator:
             yield from self._run(batch, sampling)
 
     def _batches(self, wanted: list[_Wanted]) -> list[list[_Wanted]]:
-        """Prompts of similar length together; no sequence of a batch outgrows the context while others finish."""
+        """Prompts of similar length together, on one side of where rotary frequencies change.
+
+        No sequence of a batch outgrows the context, or that boundary, while others finish.
+        """
+        bound = self._boundary
+        if bound is None:
+            return self._together(wanted, self._max_context)
+        within = [one for one in wanted if len(one.prompt_ids) + one.limit <= bound]
+        beyond = [one for one in wanted if len(one.prompt_ids) > bound]
+        crossing = [[one] for one in wanted if len(one.prompt_ids) <= bound < len(one.prompt_ids) + one.limit]
+        return [
+            *self._together(within, min(bound, self._max_context)),
+            *self._together(beyond, self._max_context),
+            *crossing,
+        ]
+
+    def _together(self, wanted: list[_Wanted], most_tokens: int) -> list[list[_Wanted]]:
         batches: list[list[_Wanted]] = []
         for one in sorted(wanted, key=lambda one: len(one.prompt_ids)):
             most = max((other.limit for other in batches[-1]), default=0) if batches else 0
             if (
                 not batches
                 or len(batches[-1]) == self._max_batch
-                or len(one.prompt_ids) + max(most, one.limit) > self._max_context
+                or len(one.prompt_ids) + max(most, one.limit) > most_tokens
             ):
                 batches.append([])
             batches[-1].append(one)
@@ -203,7 +222,7 @@ class FallbackGenerator:
             )
         return ids
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: rotary buffers made in it could not be trained with afterwards
     def _draw_batch(self, wanted: Sequence[_Wanted], sampling: Sampling) -> tuple[_Drawing, _Ends]:
         chat, device = self._loaded.chat, self._loaded.model.head().weight_VH.device
         longest = max(len(one.prompt_ids) for one in wanted)
@@ -240,8 +259,10 @@ class FallbackGenerator:
         started = time.perf_counter()
         training = self._model.training
         self._model.eval()
-        drawing, ends = self._draw_batch(wanted, sampling)
-        self._model.train(training)
+        try:
+            drawing, ends = self._draw_batch(wanted, sampling)
+        finally:
+            self._model.train(training)
         logprobs = torch.stack(drawing.logprobs, dim=1).tolist()
         for row, one in enumerate(wanted):
             ids = ends.token_ids[row]
@@ -278,6 +299,23 @@ class FallbackGenerator:
         )
 
 
+def make_generator(
+    loaded: LoadedModel, *, max_batch: int = 64, max_context: int | None = None
+) -> FallbackGenerator | LocalGenerator:
+    """A Generator over a loaded model, with the weights that it has whenever it is asked.
+
+    The engine where the model is the Decoder, transformers' ``generate`` where transformers runs it.
+
+    Args:
+        loaded: The model; in training it may change between two calls.
+        max_batch: Most sequences at a time.
+        max_context: Longest prompt plus completion; None is the model's own context.
+    """
+    if isinstance(loaded.model, TransformersModel):
+        return FallbackGenerator(loaded, max_batch=max_batch, max_context=max_context)
+    return LocalGenerator(loaded, max_batch=max_batch, max_context=max_context)
+
+
 def open_generator(
     directory: Path,
     *,
@@ -293,6 +331,4 @@ def open_generator(
         CompatibilityError: The model cannot be run locally.
     """
     loaded = load_model(directory, dtype=dtype, device=device)
-    if isinstance(loaded.model, TransformersModel):
-        return FallbackGenerator(loaded, max_batch=max_batch, max_context=max_context)
-    return LocalGenerator(loaded, max_batch=max_batch, max_context=max_context)
+    return make_generator(loaded, max_batch=max_batch, max_context=max_context)

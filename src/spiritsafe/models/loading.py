@@ -17,13 +17,15 @@ from spiritsafe.core.files import read_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.checkpoints import read_checkpoint
+from spiritsafe.models.code_choice import choose_code
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.fallback import TransformersModel
 from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.model_size import measure_size
 from spiritsafe.models.weights import iterate_tensors
 
-__all__ = ["LoadedModel", "load_decoder", "load_model"]
+__all__ = ["LoadedModel", "active_parameters", "load_decoder", "load_model"]
 
 
 @final
@@ -42,6 +44,21 @@ class LoadedModel:
     chat: ChatFormat
     checkpoint: Checkpoint
     directory: Path
+
+    @property
+    def num_active(self) -> int:
+        """Parameters that one token passes through: all but the experts that are not chosen."""
+        return active_parameters(self.directory, self.checkpoint)
+
+
+def active_parameters(directory: Path, checkpoint: Checkpoint) -> int:
+    """Parameters of a model that one token passes through; all of a dense one, as its lineage counts them.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+    """
+    size = measure_size(directory)
+    return checkpoint.num_parameters - (size.num_parameters - size.num_active)
 
 
 def load_decoder(directory: Path, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
@@ -79,7 +96,7 @@ def load_model(
     checkpoint = read_checkpoint(directory)
     chat = ChatFormat(directory)
     model: LanguageModel
-    if implementation == "transformers" or (implementation == "auto" and not _fits_decoder(directory)):
+    if implementation == "transformers" or (implementation == "auto" and choose_code(directory).decoder is None):
         model = TransformersModel(directory, dtype=dtype, device=device)
     else:
         model = load_decoder(directory, dtype=dtype, device=device)
@@ -89,11 +106,3 @@ def load_model(
             hint="Tokenizer and weights come from different models; fetch the model again.",
         )
     return LoadedModel(model=model, chat=chat, checkpoint=checkpoint, directory=directory)
-
-
-def _fits_decoder(directory: Path) -> bool:
-    try:
-        DecoderConfig.from_hf(read_json(directory / "config.json"))
-    except CompatibilityError:
-        return False
-    return True

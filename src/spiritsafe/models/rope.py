@@ -17,11 +17,16 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
 
-__all__ = ["RopeConfig", "RopeTable", "rope_frequencies", "rotate"]
+__all__ = ["DECODER_HINT", "RopeConfig", "RopeTable", "rope_frequencies", "rotate"]
 
 RopeKind = Literal["default", "linear", "dynamic", "llama3", "yarn"]
 
-_FALLBACK_HINT = "Load this model through the transformers fallback, which runs every architecture."
+DECODER_HINT = (
+    "Recipes, sampling and exams run such a model through transformers' own code by themselves. Only what is made of a "
+    "model's parts needs the Decoder (cutting a student, adapters): take a dense Llama, Mistral, Qwen2, Qwen3 or "
+    "Granite there."
+)
+"""What to do about a model that the Decoder does not implement."""
 
 _KEYS: dict[str, frozenset[str]] = {
     "default": frozenset(),
@@ -82,7 +87,7 @@ class RopeConfig(Record):
         given = config.get("rope_scaling") or config.get("rope_parameters") or {}
         if not isinstance(given, Mapping) or any(isinstance(value, Mapping) for value in given.values()):
             raise CompatibilityError(
-                "Rotary embeddings that differ from layer to layer are not implemented.", hint=_FALLBACK_HINT
+                "Rotary embeddings that differ from layer to layer are not implemented.", hint=DECODER_HINT
             )
         values = {key: value for key, value in given.items() if value is not None}
         legacy = values.pop("type", "default")
@@ -95,13 +100,13 @@ class RopeConfig(Record):
                 hint="Correct config.json so that both say the same.",
             )
         if kind not in _KEYS:
-            raise CompatibilityError(f"Rotary embedding type {kind!r} is not implemented.", hint=_FALLBACK_HINT)
-        if values.pop("partial_rotary_factor", 1.0) != 1.0:
-            raise CompatibilityError("A partial rotary embedding is not implemented.", hint=_FALLBACK_HINT)
+            raise CompatibilityError(f"Rotary embedding type {kind!r} is not implemented.", hint=DECODER_HINT)
+        if values.pop("partial_rotary_factor", 1.0) != 1.0 or (config.get("partial_rotary_factor") or 1.0) != 1.0:
+            raise CompatibilityError("A partial rotary embedding is not implemented.", hint=DECODER_HINT)
         unknown = sorted(set(values) - _KEYS[kind])
         if unknown:
             raise CompatibilityError(
-                f"Rotary embedding type {kind!r} has the unknown parameter {unknown[0]!r}.", hint=_FALLBACK_HINT
+                f"Rotary embedding type {kind!r} has the unknown parameter {unknown[0]!r}.", hint=DECODER_HINT
             )
         missing = sorted(_REQUIRED[kind] - set(values))
         if missing:

@@ -2,7 +2,8 @@
 
 In: ``config.json`` and numbers of tokens. Out: a :class:`Work` (matrix operations, bytes moved); with a machine's
 measured rates, seconds. Operations are exact for the Decoder (a test counts them with torch's own counter); traffic
-counts what must move at least once, so seconds are an estimate: :data:`ERROR_FACTOR` says how good.
+counts what must move at least once, so seconds are an estimate: :data:`ERROR_FACTOR` says how good. Of a model that
+transformers runs, products of the parameters that a token passes through and traffic of the weights are counted.
 
 Shapes: N tokens, R rows through the head, H hidden width, S heads, K key-value heads, W head_dim, F feed-forward
 width, V vocabulary.
@@ -21,6 +22,7 @@ import torch
 from spiritsafe.core.records import Record
 from spiritsafe.models.budget import kv_cache_bytes
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.model_size import decoder_config, size_of
 from spiritsafe.models.training_memory import predict_training
 
 __all__ = [
@@ -91,6 +93,11 @@ def _head_flops(c: DecoderConfig, rows: float) -> float:
     return 2.0 * rows * c.hidden_size * c.vocab_size
 
 
+def _by_parameters(config: Mapping[str, Any], num_tokens: float, num_bytes: float) -> Work:
+    """So many tokens through a model of which nothing is known but its size."""
+    return Work(flops=2.0 * num_tokens * size_of(config).num_active, num_bytes=num_bytes)
+
+
 def training_work(
     config: Mapping[str, Any],
     *,
@@ -118,10 +125,15 @@ def training_work(
         checkpointing: Whether the forward runs twice.
 
     Raises:
-        CompatibilityError: Another architecture.
+        CompatibilityError: Another architecture that was not measured.
     """
-    c = DecoderConfig.from_hf(config)
     passes = 4 if checkpointing else 3
+    size = 2 if compute_dtype == "bf16" else 4
+    c = decoder_config(config)
+    if c is None:
+        known = size_of(config)
+        traffic = num_micro_batches * (3 * size + 16) + num_steps * _ADAMW_BYTES
+        return _by_parameters(config, passes * num_tokens, traffic * known.num_parameters)
     flops = passes * _block_flops(c, num_tokens, document_tokens / 2) + 3 * _head_flops(c, num_supervised)
     if checkpointing:  # the second forward stops before each block's last product, whose result nothing needs
         flops -= 2.0 * num_tokens * c.num_layers * c.hidden_size * c.intermediate_size
@@ -131,7 +143,6 @@ def training_work(
         compute_dtype=compute_dtype,
         checkpointing=checkpointing,
     )
-    size = 2 if compute_dtype == "bf16" else 4
     per_micro_batch = c.num_parameters * (3 * size + 16)  # read three times; a gradient written, read, and added up
     per_micro_batch += 4 * memory.activation_bytes  # written and read, and so their gradients
     logits = 8.0 * 4 * num_supervised * c.vocab_size
@@ -152,9 +163,11 @@ def scoring_work(
         num_passes: Forward passes.
 
     Raises:
-        CompatibilityError: Another architecture.
+        CompatibilityError: Another architecture that was not measured.
     """
-    c = DecoderConfig.from_hf(config)
+    c = decoder_config(config)
+    if c is None:
+        return _by_parameters(config, num_tokens, num_passes * 4.0 * size_of(config).num_parameters)
     flops = _block_flops(c, num_tokens, document_tokens / 2) + _head_flops(c, num_rows)
     stream = num_tokens * c.num_layers * 4.0 * (8 * c.hidden_size + 6 * c.intermediate_size)
     logits = 4.0 * 4 * num_rows * c.vocab_size
@@ -174,9 +187,9 @@ def sampling_work(
         batch: Most sequences at a time.
 
     Raises:
-        CompatibilityError: Another architecture.
+        CompatibilityError: Another architecture that was not measured.
     """
-    c = DecoderConfig.from_hf(config)
+    c = decoder_config(config)
     reading = scoring_work(
         config,
         num_tokens=math.ceil(num_sequences * prompt_tokens),
@@ -188,6 +201,9 @@ def sampling_work(
     context = prompt_tokens + new_tokens / 2
     num_waves = -(-num_sequences // batch) * new_tokens
     cache = kv_cache_bytes(config, context=math.ceil(context), num_sequences=1, kv_dtype="fp32")
+    if c is None:
+        traffic = num_waves * 4.0 * size_of(config).num_parameters + drawn * cache
+        return reading + _by_parameters(config, drawn, traffic)
     flops = _block_flops(c, drawn, context) + _head_flops(c, drawn)
     num_bytes = num_waves * 4.0 * c.num_parameters + drawn * (cache + 8.0 * 4 * c.vocab_size)
     return reading + Work(flops=flops, num_bytes=num_bytes)

@@ -34,6 +34,7 @@ from spiritsafe.core.records import Record
 from spiritsafe.models.attention import group_lengths
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.lora import LORA_TARGETS, LoraConfig, num_lora_parameters
+from spiritsafe.models.model_size import decoder_config, size_of
 
 __all__ = ["MemoryFit", "TrainingMemory", "fit_micro_batch", "predict_training"]
 
@@ -130,7 +131,8 @@ def predict_training(
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
 
     The counts for a CPU are held against measurements by ``bench/memory_plan.py``; those for a GPU follow the same
-    code (fused norms, no holes) and are not measured yet.
+    code (fused norms, no holes) and are not measured yet. Of a model that transformers runs, weights, gradients and
+    moments are counted and activations are not, so that its peak is a lower bound.
 
     Args:
         config: The model that learns.
@@ -149,17 +151,20 @@ def predict_training(
         lora: Adapters that learn in place of the weights.
 
     Raises:
-        CompatibilityError: Another architecture.
+        CompatibilityError: Another architecture that was not measured.
     """
-    c = DecoderConfig.from_hf(config)
-    t = None if teacher is None else DecoderConfig.from_hf(teacher)
+    c = decoder_config(config)
+    t = None if teacher is None else decoder_config(teacher)
+    teacher_size = _size(teacher_dtype or compute_dtype)
+    teacher_bytes = 0 if teacher is None else size_of(teacher).num_parameters * teacher_size
+    if c is None:
+        return _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
     formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     rows = max(1, math.ceil(supervised_share * num_tokens))
     budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
     activations = _activations(c, num_tokens, _padded(lengths), formats, lora, checkpointing=checkpointing)
     head, block = _head_bytes(c, t, rows, budget, formats)
     working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats, lora))
-    teacher_size = _size(teacher_dtype or compute_dtype)
     if t is not None:
         working = max(working, _teacher_forward(t, num_tokens, teacher_size, matched_layers) - activations)
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
@@ -172,12 +177,27 @@ def predict_training(
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
         "optimiser_bytes": 8 * num_learning,
-        "teacher_bytes": 0 if t is None else t.num_parameters * teacher_size,
+        "teacher_bytes": teacher_bytes,
         "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
         "activation_bytes": activations,
         "working_bytes": working,
         "embedding_bytes": 0 if lora else _embedding_extra(c, activations + head, block, formats),
         "slack_bytes": slack,
+    }
+    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_bytes: int) -> TrainingMemory:
+    """What is known of a model that transformers runs: everything but what a pass keeps and takes."""
+    parts = {
+        "process_bytes": process_bytes,
+        "teacher_bytes": teacher_bytes,
+        "compute_bytes": 2 * num_parameters if compute_dtype == "bf16" else 0,
+        "master_bytes": 4 * num_parameters,
+        "gradient_bytes": 4 * num_parameters,
+        "optimiser_bytes": 8 * num_parameters,
+        "activation_bytes": 0,
+        "working_bytes": 0,
     }
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
 

@@ -2,9 +2,10 @@
 
 In: ``{"op": "describe"}``, ``{"op": "generate", "prompts": [...], "sampling": {...}}``,
 ``{"op": "score", "conversations": [[...]], "completions": [...]}`` or ``{"op": "close"}``, one a line. Out:
-``{"info": ...}``; ``{"attempt": ...}`` for each attempt as it finishes, then ``{"done": N}``; ``{"scores": [[...]]}``
-(or, asked "score_spread" instead of "score", ``{"spreads": [[[logprob, mean, deviation]]]}``);
-and for any failure ``{"error": {"type", "message", "hint"}}``, after which the worker waits for the next line.
+``{"info": ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for each attempt as it
+finishes, then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score",
+``{"spreads": [[[logprob, mean, deviation]]]}``); and for any failure ``{"error": {"type", "message", "hint"}}``, after
+which the worker waits for the next line.
 Run ``python -m spiritsafe.models.worker DIRECTORY``. Answers go to the standard output that the process was started
 with; whatever a library prints goes to standard error.
 """
@@ -25,6 +26,7 @@ import torch
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SpiritsafeError
 from spiritsafe.core.generator import Generator, SpreadScoring
 from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.models.code_choice import choose_code
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback_generator import open_generator
 
@@ -112,8 +114,15 @@ def _parse(line: str) -> dict[str, Any]:
     return request
 
 
-def serve(generator: Generator, requests: Iterable[str], replies: TextIO) -> None:
-    """Answer requests until "close" or the end of input."""
+def serve(generator: Generator, requests: Iterable[str], replies: TextIO, *, notes: Sequence[str] = ()) -> None:
+    """Answer requests until "close" or the end of input.
+
+    Args:
+        generator: Answers.
+        requests: One a line.
+        replies: Where answers go.
+        notes: What a user should know of the model, told with its description.
+    """
     for line in requests:
         if not line.strip():
             continue
@@ -122,7 +131,7 @@ def serve(generator: Generator, requests: Iterable[str], replies: TextIO) -> Non
             if request.get("op") == "close":
                 return
             for reply in answer(generator, request):
-                _write(replies, reply)
+                _write(replies, {**reply, "notes": list(notes)} if notes and "info" in reply else reply)
 
 
 def _take_stdout() -> TextIO:
@@ -154,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_context=options.max_context,
         )
         try:
-            serve(generator, sys.stdin, replies)
+            serve(generator, sys.stdin, replies, notes=choose_code(options.directory).notes)
         finally:
             generator.close()
         return 0

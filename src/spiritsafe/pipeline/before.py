@@ -19,7 +19,7 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import ensure_directory, read_json, write_json
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import AuditExample, AuditReport, audit_documents
-from spiritsafe.models import ChatFormat, Decoder, Document, LoadedModel
+from spiritsafe.models import ChatFormat, Decoder, Document, LoadedModel, TransformersModel, read_model_config
 from spiritsafe.pipeline.context import Trace
 from spiritsafe.pipeline.memory import check_memory
 from spiritsafe.training import TrainConfig
@@ -115,8 +115,6 @@ def fit_memory(
     Raises:
         BudgetError: Not even one document at a time fits.
     """
-    if not isinstance(loaded.model, Decoder):
-        return config  # another family's memory cannot be predicted
     path = ensure_directory(stage.path / "training") / "memory.json"
     chosen = (
         read_json(path)
@@ -128,7 +126,8 @@ def fit_memory(
     if chosen["note"]:
         events.metrics("memory", dict(chosen))
         events.progress(0, None, "steps", str(chosen["note"]))
-    loaded.model.activation_checkpointing = bool(chosen["checkpointing"])
+    if isinstance(loaded.model, Decoder | TransformersModel):
+        loaded.model.activation_checkpointing = bool(chosen["checkpointing"])
     return config.model_copy(update={"micro_batch_tokens": int(chosen["micro_batch_tokens"])})
 
 
@@ -168,7 +167,7 @@ def _choose(
         lengths += [beside.longest_answer] * beside.documents_per_step
         step_tokens = max(step_tokens, beside.documents_per_step * max(lengths))
     check = check_memory(
-        read_json(directory / "config.json"),
+        read_model_config(directory),
         config.model_copy(update={"tokens_per_step": step_tokens}),
         lengths,
         device=device,

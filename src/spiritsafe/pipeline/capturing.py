@@ -49,7 +49,7 @@ def capture_teacher(context: RunContext, stage: StageDirectory, events: EventSin
     return {
         "report": report.to_json(),
         "check": check.to_json(),
-        "compute": Compute.reading(num_read, teacher.checkpoint.num_parameters).to_json(),
+        "compute": Compute.reading(num_read, teacher.num_active).to_json(),
         "summary": f"{report.num_rows:,} tokens at {report.bytes_per_row:.0f} bytes",
     }
 

@@ -1,7 +1,8 @@
 """What making a model took: tokens generated, read and trained on, and the operations that they are.
 
-In: counts of tokens and a model's number of parameters. Out: a :class:`Compute`, which adds up. Operations are those of
-the weights' matrix products: 2 for each parameter and token in a forward pass, 6 in training (arXiv 2001.08361, §2.1).
+In: counts of tokens and a model's number of parameters, of a mixture of experts those that a token passes through.
+Out: a :class:`Compute`, which adds up. Operations are those of the weights' matrix products: 2 for each such parameter
+and token in a forward pass, 6 in training (arXiv 2001.08361, §2.1).
 Attention, optimiser, prompts that are read before an answer, calibration and measurements are left out, alike for all.
 """
 
@@ -62,7 +63,7 @@ class Compute(Record):
 
         Args:
             num_tokens: Prompts included.
-            num_parameters: Of the whole model.
+            num_parameters: Of the whole model, as far as a token passes through it.
             frozen: Whether only a low-rank correction learns.
         """
         factor = _TRAINED_BESIDE_FROZEN if frozen else _TRAINED

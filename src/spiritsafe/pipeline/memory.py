@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 import torch
 
 from spiritsafe.core.records import Record
-from spiritsafe.models import fit_micro_batch, kv_cache_bytes, predict_footprint, predict_training
+from spiritsafe.models import decoder_config, fit_micro_batch, kv_cache_bytes, predict_footprint, predict_training
 from spiritsafe.pipeline.peak import PROCESS_BYTES, available_bytes
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.recipe_cost import model_configs
@@ -25,17 +25,23 @@ from spiritsafe.training.config import ComputeDtype
 
 __all__ = [
     "CACHED_ENTRIES",
+    "WITHOUT_ACTIVATIONS",
     "MemoryCheck",
     "check_memory",
     "compute_dtype",
     "engine_bytes",
     "kind_of",
+    "partly_predicted",
     "planned_device",
     "predicted_memory",
 ]
 
 CACHED_ENTRIES = 64
 """Entries a row of a cached signal, about: a few bytes a row beside megabytes of logits."""
+
+
+WITHOUT_ACTIVATIONS = "at least: activations not predicted"
+"""Of a stage with a model that transformers runs."""
 
 
 @final
@@ -192,6 +198,21 @@ def predicted_memory(
     return peaks
 
 
+def partly_predicted(
+    recipe: Recipe, config: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]] | None = None
+) -> set[str]:
+    """Stages of :func:`predicted_memory` whose model transformers runs: their peaks are lower bounds."""
+    configs = model_configs(recipe, config, sources)
+    foreign = {name for name, own in configs.items() if decoder_config(own) is None}
+    found = {"teach", "sample", "capture"} if "teacher" in foreign else set[str]()
+    for node in recipe.nodes:
+        teacher = node.recipe.teacher if isinstance(node.recipe, StudentRecipe) else None
+        start = None if isinstance(node.recipe, StudentRecipe) else node.recipe.start
+        if foreign & {node.name, teacher, start}:
+            found.add(node.name)
+    return found
+
+
 def _step_peak(
     step: ReinforceStep | TuneStep, recipe: Recipe, config: Mapping[str, Any], device: torch.device, process: int
 ) -> int:
@@ -217,13 +238,15 @@ def engine_bytes(recipe: Recipe, config: Mapping[str, Any], device: torch.device
         config, context=recipe.engine.max_context, num_sequences=recipe.engine.max_batch, kv_dtype="fp32"
     )
     # on a CPU the engine keeps a second copy of the weights, in the layout that it multiplies fastest
-    return cache + (predict_footprint(config, "fp32").weight_bytes if device.type == "cpu" else 0)
+    copies = device.type == "cpu" and decoder_config(config) is not None
+    return cache + (predict_footprint(config, "fp32").weight_bytes if copies else 0)
 
 
 def _reading_bytes(config: Mapping[str, Any], num_tokens: int) -> int:
     """A forward without gradients: what a teacher's takes beyond its weights, and one chunk of logits."""
-    hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
-    return num_tokens * 4 * (5 * hidden + 4 * wide) + (128 << 20)
+    c = decoder_config(config)
+    layer = 0 if c is None else 5 * c.hidden_size + 4 * c.intermediate_size
+    return num_tokens * 4 * layer + (128 << 20)
 
 
 def _student_peak(

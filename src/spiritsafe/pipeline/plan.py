@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.errors import BudgetError, SpiritsafeError
-from spiritsafe.core.files import read_json
-from spiritsafe.models import ChatFormat, find_source, predict_footprint, read_checkpoint
+from spiritsafe.models import ChatFormat, find_source, predict_footprint, read_checkpoint, read_model_config
 from spiritsafe.models.step_cost import ERROR_FACTOR, measure_machine
 from spiritsafe.pipeline.graph import GIVEN_MODELS, Node
-from spiritsafe.pipeline.memory import compute_dtype, kind_of, planned_device, predicted_memory
+from spiritsafe.pipeline.memory import (
+    WITHOUT_ACTIVATIONS,
+    compute_dtype,
+    kind_of,
+    partly_predicted,
+    planned_device,
+    predicted_memory,
+)
 from spiritsafe.pipeline.peak import available_bytes
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.recipe_cost import model_configs, stage_costs
 from spiritsafe.pipeline.stage_cost import typical_document
 from spiritsafe.pipeline.step_recipe import ReinforceStep, SampleStep, TuneStep
 from spiritsafe.pipeline.student_recipe import BudgetRecipe, StudentRecipe
+from spiritsafe.pipeline.suitability import check_models
 from spiritsafe.tasks import load_task
 
 __all__ = ["plan_recipe"]
@@ -33,6 +40,7 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     Raises:
         TaskError: The task cannot be used.
         BudgetError: A student's budget does not hold even one layer.
+        RecipeError: A step needs the Decoder, and its model is another.
     """
     task = load_task(recipe.task.spec)
     lines = [f"{recipe.name}: {recipe.summary}".rstrip(": "), "", f"task      {task.name}"]
@@ -44,9 +52,10 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     lines.append(
         f"source    {checkpoint.name}: {checkpoint.num_parameters / 1e6:,.1f} M parameters, {checkpoint.license}"
     )
+    lines += [f"note      {note}" for note in check_models(recipe, found, cache=cache)]
     lines += ["", *_steps(recipe), ""]
     try:
-        config = dict(read_json(found / "config.json"))
+        config = read_model_config(found)
         sources = _sources(recipe, cache)
         lines += [*_memory_lines(recipe, config, sources), "", *_time_lines(recipe, config, found, sources)]
         lines += ["", f"disk      {_disk(recipe, config, sources) / 1e9:.1f} GB for models and resume points"]
@@ -69,7 +78,7 @@ def _sources(recipe: Recipe, cache: Path) -> _Configs:
             continue
         directory = find_source(student.source, cache=cache)
         if directory is not None:
-            found[student.source] = dict(read_json(directory / "config.json"))
+            found[student.source] = read_model_config(directory)
     return found
 
 
@@ -77,11 +86,17 @@ def _memory_lines(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) 
     peaks = predicted_memory(recipe, config, sources=sources)
     width = max(12, *(len(name) + 2 for name in peaks))
     available = available_bytes(planned_device(recipe))
-    lines = ["memory (predicted peak)", *(f"  {name:<{width}}{size / 1e9:6.2f} GB" for name, size in peaks.items())]
+    partial = partly_predicted(recipe, config, sources)
+    lines = ["memory (predicted peak)"]
+    for name, size in peaks.items():
+        said = f", {WITHOUT_ACTIVATIONS}" if name in partial else ""
+        lines.append(f"  {name:<{width}}{size / 1e9:6.2f} GB{said}")
     if available is not None:
         largest = max(peaks.values())
         said = (
-            "enough" if largest <= available else "too little: micro-batches will be made smaller, or the run refused"
+            ("enough as far as it is predicted" if partial else "enough")
+            if largest <= available
+            else "too little: micro-batches will be made smaller, or the run refused"
         )
         lines.append(f"  {'available':<{width}}{available / 1e9:6.2f} GB, {said}")
     return lines

@@ -22,7 +22,7 @@ from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Record
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import Estimate, korn_graubard_interval
-from spiritsafe.models import open_generator, preferred_dtype, read_checkpoint
+from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe import Recipe
@@ -193,7 +193,9 @@ def probe_model(probe: Probe, context: RunContext, stage: StageDirectory, events
     shown = [f"pass@{k} {counts.at(k).value:.0%}" for k in dict.fromkeys((1, tries(counts.num_samples)[-1]))]
     return {
         "rows": report.rows_digest,
-        "compute": Compute.generating(report.num_tokens, read_checkpoint(directory).num_parameters).to_json(),
+        "compute": Compute.generating(
+            report.num_tokens, active_parameters(directory, read_checkpoint(directory))
+        ).to_json(),
         "summary": ", ".join((*shown, f"format {counts.format_rate().value:.0%}")),
     }
 

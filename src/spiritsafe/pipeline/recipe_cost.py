@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from spiritsafe.models import predict_footprint
+from spiritsafe.models import size_of
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.graph import Node
 from spiritsafe.pipeline.probing import When, probes_of
@@ -173,10 +173,10 @@ def _budgeted(
     if budget is None:
         return made
 
-    def size_of(config: Mapping[str, Any]) -> int:
-        return predict_footprint(config, "fp32").weight_bytes // 4
+    def active(config: Mapping[str, Any]) -> int:
+        return size_of(config).num_active
 
-    other, base = size_of(configs[budget.of]), size_of(configs["base"])
+    other, base = active(configs[budget.of]), active(configs["base"])
     spent = [
         Compute.generating(cost.sampled_tokens, other) + Compute.training(cost.trained_tokens, other)
         for cost in before
@@ -186,8 +186,8 @@ def _budgeted(
     drawn = sum(Compute.generating(cost.sampled_tokens, base).flops for cost in before if cost.name in made.traces)
     reading = 0
     if isinstance(made, StudentRecipe) and made.objective != "traces" and made.signal == "live":
-        reading = size_of(configs[made.teacher])
-    tokens = max(1, affordable_tokens(int(allowed - drawn), size_of(own), teacher_parameters=reading))
+        reading = active(configs[made.teacher])
+    tokens = max(1, affordable_tokens(int(allowed - drawn), active(own), teacher_parameters=reading))
     train = made.train.model_copy(update={"max_tokens": min(tokens, made.train.max_tokens or tokens)})
     return made.model_copy(update={"train": train})
 

@@ -18,10 +18,18 @@ import torch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import read_json, read_json_lines, write_json
+from spiritsafe.core.files import read_json_lines, write_json
 from spiritsafe.core.records import Problem
 from spiritsafe.core.rundir import StageDirectory
-from spiritsafe.models import LanguageModel, LoadedModel, LoraBase, load_model, lora_config, save_checkpoint
+from spiritsafe.models import (
+    LanguageModel,
+    LoadedModel,
+    LoraBase,
+    load_model,
+    lora_config,
+    read_model_config,
+    save_checkpoint,
+)
 from spiritsafe.pipeline.adapting import begin_lora, end_lora
 from spiritsafe.pipeline.before import Beside, fit_memory
 from spiritsafe.pipeline.compute import Compute
@@ -198,7 +206,7 @@ def _beside(step: ReinforceStep, context: RunContext, loaded: LoadedModel, probl
     """What is in memory beside the model: the engine, and documents as long as a prompt with its longest answer."""
     longest = max(len(loaded.chat.prompt_ids(problem.messages)) for problem in problems)
     documents = math.ceil(step.config.prompts_per_round / step.config.steps_per_round) * step.config.group_size
-    config: Mapping[str, Any] = read_json(loaded.directory / "config.json")
+    config: Mapping[str, Any] = read_model_config(loaded.directory)
     return Beside(
         teacher=config if step.config.loss.kl_weight and step.lora is None else None,
         other_bytes=engine_bytes(context.recipe, config, context.device),
@@ -208,7 +216,7 @@ def _beside(step: ReinforceStep, context: RunContext, loaded: LoadedModel, probl
 
 
 def _compute(step: ReinforceStep, loaded: LoadedModel, course: _Course) -> Compute:
-    size = loaded.checkpoint.num_parameters
+    size = loaded.num_active
     read = course.num_trained if step.config.loss.kl_weight else 0  # by the reference
     return (
         Compute.generating(course.num_generated, size)

@@ -11,13 +11,20 @@ from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import read_checkpoint, resolve_source
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.graph import stage_of
+from spiritsafe.pipeline.suitability import check_models
 
 __all__ = ["base_directory", "fetch_source", "model_directory"]
 
 
 def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """Resolve the recipe's source into the cache; note where it lies and what it is."""
+    """Resolve the recipe's source into the cache; note where it lies and what it is; refuse what it cannot do.
+
+    Raises:
+        RecipeError: A step needs the Decoder, and its model is another.
+    """
     directory = resolve_source(context.recipe.source.model, cache=context.cache, events=events)
+    for note in check_models(context.recipe, directory, cache=context.cache):
+        events.metrics("warning", {"message": note})
     checkpoint = read_checkpoint(directory)
     write_json(stage.path / "lineage.json", checkpoint.to_json())
     return {

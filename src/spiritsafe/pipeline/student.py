@@ -12,7 +12,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import ensure_directory, read_json, read_json_lines
+from spiritsafe.core.files import ensure_directory, read_json_lines
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import (
@@ -36,6 +36,7 @@ from spiritsafe.models import (
     load_model,
     randomise,
     read_cut_plan,
+    read_model_config,
     renumber_documents,
     require_same_vocabulary,
     resolve_source,
@@ -71,6 +72,7 @@ class _Parts:
         chat: The teacher's.
         teacher: The teacher's record.
         config: The teacher's ``config.json``.
+        num_reading: The teacher's active parameters.
         speaker: The teacher in the student's vocabulary; None where nothing needs it live.
         student: What will be trained.
         plan: How it was cut.
@@ -81,6 +83,7 @@ class _Parts:
     chat: ChatFormat
     teacher: Checkpoint
     config: Mapping[str, Any]
+    num_reading: int
     speaker: LanguageModel | None
     student: LoadedModel
     plan: CutPlan | None
@@ -89,8 +92,8 @@ class _Parts:
 
     @property
     def num_reading_parameters(self) -> int:
-        """Parameters of a teacher that reads along; 0: none does."""
-        return 0 if self.speaker is None else self.teacher.num_parameters
+        """Active parameters of a teacher that reads along; 0: none does."""
+        return 0 if self.speaker is None else self.num_reading
 
     @property
     def is_renumbered(self) -> bool:
@@ -131,7 +134,7 @@ def make_student(
         recipe.train,
         recipe.budget,
         recipe.traces,
-        num_parameters=parts.student.checkpoint.num_parameters,
+        num_parameters=parts.student.num_active,
         teacher_parameters=parts.num_reading_parameters,
     )
     config = fit_memory(
@@ -168,18 +171,16 @@ def make_student(
 
 def _beside(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Beside:
     """What is in memory beside the student."""
-    is_decoder = isinstance(parts.speaker, Decoder)
-    other_bytes = parts.teacher.weight_bytes if parts.speaker is not None and not is_decoder else 0
-    longest_answer = documents_per_step = 0
+    other_bytes = longest_answer = documents_per_step = 0
     if recipe.on_policy is not None:
         policy = recipe.on_policy
-        config = read_json(parts.student.directory / "config.json")
+        config = read_model_config(parts.student.directory)
         other_bytes += engine_bytes(context.recipe, config, context.device)
         prompts = (len(parts.student.chat.prompt_ids(trace.problem.messages)) for trace in parts.traces)
         longest_answer = max(prompts) + policy.sampling.max_tokens
         documents_per_step = math.ceil(policy.num_drawn / policy.steps_per_round / policy.share)
     return Beside(
-        teacher=parts.config if is_decoder else None,
+        teacher=None if parts.speaker is None else parts.config,
         matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
         cached_entries=CACHED_ENTRIES if recipe.signal == "cached" else 0,
         other_bytes=other_bytes,
@@ -203,7 +204,7 @@ def _parents(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> tuple
 
 def _compute(stage: StageDirectory, parts: _Parts, num_tokens: int) -> Compute:
     """What was trained on, what a live teacher read of it, and what the student wrote itself."""
-    size = parts.student.checkpoint.num_parameters
+    size = parts.student.num_active
     compute = Compute.training(num_tokens, size)
     if parts.num_reading_parameters:
         compute += Compute.reading(num_tokens, parts.num_reading_parameters)
@@ -213,10 +214,13 @@ def _compute(stage: StageDirectory, parts: _Parts, num_tokens: int) -> Compute:
 
 
 def _read_by(recipe: StudentRecipe, traces: Sequence[Trace]) -> list[Trace]:
-    """Traces as a student reads them: one of another family reads the text of what the teacher drew."""
-    return (
-        [replace(trace, token_ids=(), vocabulary="") for trace in traces] if recipe.source is not None else list(traces)
-    )
+    """Traces as a student reads them: one of another family reads the text of what the teacher drew.
+
+    A cache holds the very tokens, so a student that reads it keeps them; it has the teacher's vocabulary.
+    """
+    if recipe.source is None or recipe.signal == "cached":
+        return list(traces)
+    return [replace(trace, token_ids=(), vocabulary="") for trace in traces]
 
 
 def _traces_of(recipe: StudentRecipe, parts: _Parts) -> list[Trace]:
@@ -265,7 +269,8 @@ def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, ev
     return _Parts(
         chat=teacher.chat,
         teacher=teacher.checkpoint,
-        config=read_json(teacher.directory / "config.json"),
+        config=read_model_config(teacher.directory),
+        num_reading=teacher.num_active,
         speaker=speaker,
         student=student,
         plan=plan,

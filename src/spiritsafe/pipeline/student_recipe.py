@@ -162,7 +162,7 @@ class StudentRecipe(CutRecipe):
         if self.source is None and self.share is None and self.max_bytes is None:
             raise ValueError("give share or max_bytes: the budget of the cut")
         if self.source is not None:
-            useless = (_CUT_FIELDS - {"calibration"} | {"start", "on_policy"}) & changed(self)
+            useless = (_CUT_FIELDS - {"calibration"} | {"start"}) & changed(self)
             if self.hidden is None:
                 useless |= {"calibration"} & changed(self)
             elif self.hidden.method == "index":
@@ -172,7 +172,7 @@ class StudentRecipe(CutRecipe):
         if self.objective == "across":
             if self.source is None:
                 raise ValueError('objective "across" is for a student with a source of its own')
-            useless = {"temperature", "signal", "hidden"} & changed(self)
+            useless = {"temperature", "signal", "hidden", "on_policy"} & changed(self)
             if useless:
                 raise ValueError(f'{", ".join(sorted(useless))}: no effect with objective "across", leave it out')
         if self.objective != "jsd" and "beta" in changed(self):
@@ -184,8 +184,6 @@ class StudentRecipe(CutRecipe):
                 raise ValueError('a cached signal serves objective "forward_kl" at temperature 1 only')
             if self.hidden is not None or self.on_policy is not None:
                 raise ValueError("hidden states and on-policy answers need a live teacher")
-            if self.source is not None:
-                raise ValueError("a student with a source of its own needs a live teacher")
             if self.vocabulary != "full":
                 raise ValueError("a cached signal is in the teacher's whole vocabulary")
         if self.on_policy is not None:

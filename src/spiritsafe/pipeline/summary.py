@@ -17,7 +17,7 @@ from typing import Any
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Certificate, ExamResult, Half
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import SourceError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, read_json_lines, write_json
 from spiritsafe.core.outcomes import instant
@@ -26,11 +26,11 @@ from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
 from spiritsafe.exam import compare
 from spiritsafe.exam.scoring import right_answers
-from spiritsafe.models import read_checkpoint
+from spiritsafe.models import read_checkpoint, read_model_config
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.examine import certificate_of, examinees, ledger_path, paper_path
 from spiritsafe.pipeline.graph import Node
-from spiritsafe.pipeline.memory import predicted_memory
+from spiritsafe.pipeline.memory import WITHOUT_ACTIVATIONS, partly_predicted, predicted_memory
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.step_recipe import WORKED, ReinforceStep, SampleStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
@@ -310,16 +310,29 @@ def _memory(context: RunContext) -> list[MemoryUse]:
         for event in read_json_lines(context.run.events)
         if event.get("kind") == "stage" and event.get("peak_bytes")
     }
+    directories = dict(examinees(context))
+    own = {s.source: directories[s.name] for s in context.recipe.rungs if s.source is not None}
+    try:
+        config = read_model_config(directories["base"])
+        sources = {source: read_model_config(directory) for source, directory in own.items()}
+        predicted = predicted_memory(context.recipe, config, sources=sources)
+        partial = partly_predicted(context.recipe, config, sources)
+    except (SpiritsafeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # what was measured is told all the same, and nothing else is lost
+        said = error.message if isinstance(error, SpiritsafeError) else f"{type(error).__name__}: {error}"
+        return [
+            MemoryUse(what=name, measured_bytes=peak, note=f"not predicted: {said}"[:300])
+            for name, peak in peaks.items()
+        ]
     return [
-        MemoryUse(what=name, predicted_bytes=predicted, measured_bytes=peaks.get(name))
-        for name, predicted in predicted_memory(context.recipe, _base_config(context)).items()
+        MemoryUse(
+            what=name,
+            predicted_bytes=size,
+            measured_bytes=peaks.get(name),
+            note=WITHOUT_ACTIVATIONS if name in partial else "",
+        )
+        for name, size in predicted.items()
     ]
-
-
-def _base_config(context: RunContext) -> dict[str, Any]:
-    """The base model's ``config.json``."""
-    directory = dict(examinees(context))["base"]
-    return dict(read_json(directory / "config.json"))
 
 
 def _verification(context: RunContext, certificates: dict[str, Certificate]) -> Verification:

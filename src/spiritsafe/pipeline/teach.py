@@ -9,16 +9,17 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import read_json, write_json
+from spiritsafe.core.files import write_json
 from spiritsafe.core.records import Prompt
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import (
     Document,
     LanguageModel,
     LoadedModel,
-    LocalGenerator,
     load_model,
+    make_generator,
     parent_of,
+    read_model_config,
     save_checkpoint,
 )
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
@@ -67,7 +68,7 @@ def dev_evaluation(context: RunContext, loaded: LoadedModel, *, task_spec: str |
     problems = {p.id: p for p in task.problems("dev", seed=context.seed("dev"), count=count)}
     prompts = [Prompt(problem_id=p.id, messages=p.messages) for p in problems.values()]
     engine = context.recipe.engine
-    generator = LocalGenerator(loaded, max_batch=engine.max_batch, max_context=engine.max_context)
+    generator = make_generator(loaded, max_batch=engine.max_batch, max_context=engine.max_context)
 
     def evaluate(model: LanguageModel, step: int) -> dict[str, float]:
         right = sum(
@@ -114,7 +115,7 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         traces = cut_to_answers(load_task(context.recipe.task.spec), traces, share, seed=context.seed("direct"))
     documents = documents_of(loaded, traces)
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
-    model_config = read_json(directory / "config.json")
+    model_config = read_model_config(directory)
     engine = engine_bytes(context.recipe, model_config, context.device) if context.recipe.teach.dev_problems else 0
     config = fit_memory(
         stage,
@@ -141,6 +142,6 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         "digest": checkpoint.digest,
         "steps": result.steps,
         "tokens": result.tokens,
-        "compute": Compute.training(result.tokens, parent.num_parameters).to_json(),
+        "compute": Compute.training(result.tokens, loaded.num_active).to_json(),
         "summary": f"{result.steps} steps on {result.tokens:,} tokens, loss {result.final_loss:.3f}",
     }

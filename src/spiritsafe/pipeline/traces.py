@@ -21,7 +21,7 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import write_json
 from spiritsafe.core.records import Problem
 from spiritsafe.core.rundir import StageDirectory
-from spiritsafe.models import ChatFormat, open_generator, preferred_dtype, read_checkpoint
+from spiritsafe.models import ChatFormat, active_parameters, open_generator, preferred_dtype, read_checkpoint
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, read_traces, write_traces
 from spiritsafe.pipeline.recipe import Recipe, SampleRecipe
@@ -299,7 +299,9 @@ def _sample(
         "asked": counts.num_asked,
         "verified": counts.num_kept,
         "dropped": {str(reason): count for reason, count in counts.dropped.items()},
-        "compute": Compute.generating(report.num_tokens, read_checkpoint(directory).num_parameters).to_json(),
+        "compute": Compute.generating(
+            report.num_tokens, active_parameters(directory, read_checkpoint(directory))
+        ).to_json(),
         "summary": f"{counts.num_kept} of {counts.num_asked} attempts verified",
     }
 

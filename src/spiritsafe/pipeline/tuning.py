@@ -11,9 +11,8 @@ import torch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import read_json
 from spiritsafe.core.rundir import StageDirectory
-from spiritsafe.models import load_model, save_checkpoint
+from spiritsafe.models import load_model, read_model_config, save_checkpoint
 from spiritsafe.pipeline.adapting import begin_lora, end_lora
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.compute import Compute
@@ -53,10 +52,10 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
         step.train,
         step.budget,
         step.traces,
-        num_parameters=loaded.checkpoint.num_parameters,
+        num_parameters=loaded.num_active,
         frozen=step.lora is not None,
     )
-    engine = engine_bytes(context.recipe, read_json(loaded.directory / "config.json"), context.device)
+    engine = engine_bytes(context.recipe, read_model_config(loaded.directory), context.device)
     other_bytes = engine if context.recipe.teach.dev_problems else 0
     config = fit_memory(
         stage, loaded, documents, train, events, device=context.device, beside=Beside(other_bytes=other_bytes)
@@ -83,6 +82,6 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
         "steps": result.steps,
         "tokens": result.tokens,
         "documents": dict(counts),
-        "compute": Compute.training(result.tokens, checkpoint.num_parameters, frozen=step.lora is not None).to_json(),
+        "compute": Compute.training(result.tokens, loaded.num_active, frozen=step.lora is not None).to_json(),
         "summary": f"{said}; {result.tokens:,} tokens, loss {result.final_loss:.3f}",
     }

@@ -29,6 +29,7 @@ from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem
 from spiritsafe.models.batch import Document
 from spiritsafe.models.engine import LocalGenerator
+from spiritsafe.models.fallback_generator import FallbackGenerator, make_generator
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.reinforce.checks import check_pool, check_run, check_source
@@ -117,7 +118,7 @@ class RolloutFeed(CollectiveFeed):
         self._generator = generator
         self._publish = publish
         self._max_batch = max_batch
-        self._kept_engine: LocalGenerator | None = None
+        self._kept_engine: LocalGenerator | FallbackGenerator | None = None
         self._drawer = Drawer(
             {problem.id: problem for problem in problems},
             config,
@@ -290,7 +291,7 @@ class RolloutFeed(CollectiveFeed):
             return
         engine = self._kept_engine
         if engine is None:
-            engine = LocalGenerator(replace(self._loaded, model=model), max_batch=self._max_batch)
+            engine = make_generator(replace(self._loaded, model=model), max_batch=self._max_batch)
         if model.head().weight_VH.is_cuda:
             self._kept_engine = engine
             yield engine

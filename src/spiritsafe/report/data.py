@@ -166,11 +166,17 @@ class Transcript(Record):
 
 @final
 class MemoryUse(Record):
-    """What the plan said a step would need, and what it took."""
+    """What the plan said a step would need, and what it took.
+
+    Attributes:
+        predicted_bytes: None where nothing could be predicted.
+        note: What is to be known of the prediction: what it leaves out, or why there is none.
+    """
 
     what: str
-    predicted_bytes: int = Field(ge=1)
+    predicted_bytes: int | None = Field(default=None, ge=1)
     measured_bytes: int | None = Field(default=None, ge=1)
+    note: str = ""
 
 
 @final

@@ -182,14 +182,18 @@ def memory_section(data: ReportData) -> Html:
 
 
 def _memory_row(use: MemoryUse) -> list[object]:
+    what = f"{use.what} ({use.note})" if use.note else use.what
+    measured = nothing("not measured") if use.measured_bytes is None else memory_text(use.measured_bytes)
+    if use.predicted_bytes is None:
+        return [what, nothing("not predicted"), measured, nothing(None), nothing(None)]
     longest = max(use.predicted_bytes, use.measured_bytes or 0)
     predicted = share_bar([("m-plan", use.predicted_bytes / longest)])
     if use.measured_bytes is None:
-        return [use.what, memory_text(use.predicted_bytes), nothing("not measured"), nothing(None), predicted]
+        return [what, memory_text(use.predicted_bytes), measured, nothing(None), predicted]
     return [
-        use.what,
+        what,
         memory_text(use.predicted_bytes),
-        memory_text(use.measured_bytes),
+        measured,
         _deviation(use.predicted_bytes, use.measured_bytes),
         tag("span", predicted, share_bar([("m-time", use.measured_bytes / longest)]), class_="bars"),
     ]

@@ -3,7 +3,7 @@
 In: a command, such as ``python -m spiritsafe.models.worker DIRECTORY``. Out: Attempts. Rooms that must not import
 torch reach local weights this way; any program that speaks the protocol will do::
 
-    {"op":"describe"}                                        → {"info":{…}}
+    {"op":"describe"}                                        → {"info":{…}} and perhaps "notes":["…"] for the user
     {"op":"generate","prompts":[…],"sampling":{…}}           → {"attempt":{…}}* {"done":N}
     {"op":"score","conversations":[[…]],"completions":[…]}   → {"scores":[[…]]}
     {"op":"score_spread", as "score"}                        → {"spreads":[[[logprob,mean,deviation]]]}
@@ -22,7 +22,7 @@ import json
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar, final
 
 from spiritsafe.core import errors
@@ -40,6 +40,8 @@ _ERRORS = {
     if isinstance(kind := getattr(errors, name), type) and issubclass(kind, SpiritsafeError)
 }
 
+_MOST_NOTES = 8
+_NOTE_CHARACTERS = 1000
 _RecordT = TypeVar("_RecordT", Attempt, GeneratorInfo)
 
 
@@ -55,6 +57,7 @@ class PipeGenerator:
         start_timeout_s: Most seconds until the child has described itself: loading weights takes a while.
         silence_timeout_s: Most seconds between two answers.
         close_timeout_s: Seconds given to the child to end by itself before it is killed.
+        tell: Hears what the child says that its user should know of the model.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class PipeGenerator:
         start_timeout_s: float = 600.0,
         silence_timeout_s: float = 600.0,
         close_timeout_s: float = 5.0,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._command = list(command)
         self._start_timeout_s = start_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._close_timeout_s = close_timeout_s
+        self._tell = tell or (lambda message: None)
         self._child: ChildProcess | None = None
         self._info: GeneratorInfo | None = None
         self._turn = 0
@@ -208,7 +213,11 @@ class PipeGenerator:
                     hint="Check that the program exists and may be executed.",
                 ) from error
             self._child.send(b'{"op":"describe"}\n')
-            self._info = self._record(GeneratorInfo, self._answer(self._start_timeout_s, last="info").get("info"))
+            described = self._answer(self._start_timeout_s, last="info")
+            self._info = self._record(GeneratorInfo, described.get("info"))
+            notes = described.get("notes")
+            for note in notes[:_MOST_NOTES] if isinstance(notes, list) else []:
+                self._tell(str(note)[:_NOTE_CHARACTERS])
         return self._child
 
     def _ask(self, question: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""Whether a recipe's models can do what it asks of them, before anything is spent.
+
+In: a recipe, the base model's directory and the cache. Out: what the user should know of the models (which run through
+transformers' own code, which keys nobody reads); an error where a step needs the Decoder and its model is another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.models import choose_code, find_source
+from spiritsafe.pipeline.graph import GIVEN_MODELS
+from spiritsafe.pipeline.recipe import Recipe
+from spiritsafe.pipeline.step_recipe import ReinforceStep, TuneStep
+from spiritsafe.pipeline.student_recipe import StudentRecipe
+
+__all__ = ["check_models", "foreign_models"]
+
+
+def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
+    """What is to be known of the base model and of students' own sources, as far as these are at hand.
+
+    Args:
+        recipe: The recipe.
+        base: The base model's directory.
+        cache: Where fetched models lie.
+
+    Raises:
+        RecipeError: A student is to be cut from, or adapters are to be put on, a model that the Decoder does not
+            implement.
+        SourceError: A model's architecture is known to nobody here.
+        CompatibilityError: A model can be neither trained nor scored.
+    """
+    places = {"base": base} | {
+        spec: found for spec in _own_sources(recipe) if (found := find_source(spec, cache=cache)) is not None
+    }
+    choices = {name: choose_code(place) for name, place in places.items()}
+    foreign = foreign_models(recipe, {name for name, choice in choices.items() if choice.decoder is None})
+    obstacles = _obstacles(recipe, foreign)
+    if obstacles:
+        why = next(note for name, choice in choices.items() if choice.decoder is None for note in choice.notes)
+        raise RecipeError(
+            f"{'; '.join(obstacles)}. {why}",
+            hint='Give such a student a `source` of its own (a small dense model; with objective = "across" its '
+            "tokenizer may be another), and leave `lora` out of such a step; or take a dense source.",
+        )
+    return [
+        f"{'the source' if name == 'base' else name}: {note}"
+        for name, choice in choices.items()
+        for note in choice.notes
+    ]
+
+
+def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
+    """Names of the models that transformers runs.
+
+    Args:
+        recipe: The recipe.
+        given: "base" if it is one, and those of students' own sources that are.
+    """
+    foreign = given | {"teacher"} if "base" in given else set(given)
+    for node in recipe.models:
+        made = node.recipe
+        start = made.source if isinstance(made, StudentRecipe) else made.start
+        if start in foreign:
+            foreign.add(node.name)
+    return foreign
+
+
+def _own_sources(recipe: Recipe) -> list[str]:
+    """Sources of students that are no models of the recipe."""
+    made = {*GIVEN_MODELS, *(node.name for node in recipe.models)}
+    return list(dict.fromkeys(s.source for s in recipe.rungs if s.source is not None and s.source not in made))
+
+
+def _obstacles(recipe: Recipe, foreign: set[str]) -> list[str]:
+    found = []
+    for node in recipe.models:
+        made = node.recipe
+        if isinstance(made, StudentRecipe) and made.source is None and made.teacher in foreign:
+            found.append(f"{node.name} cannot be cut from {made.teacher}")
+        if isinstance(made, ReinforceStep | TuneStep) and made.lora is not None and made.start in foreign:
+            found.append(f"{node.name} cannot put adapters on {made.start}")
+    return found
