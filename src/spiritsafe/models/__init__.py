@@ -37,6 +37,15 @@ from spiritsafe.models.checkpoints import (
 from spiritsafe.models.cutting import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.documents import (
+    DocumentArrays,
+    DocumentStore,
+    document_arrays,
+    document_digests,
+    document_lengths,
+    supervised_counts,
+    write_documents,
+)
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback import TransformersModel
@@ -72,6 +81,7 @@ from spiritsafe.models.training_memory import MemoryFit, TrainingMemory, fit_mic
 from spiritsafe.models.vocabulary import (
     choose_vocabulary,
     renumber_documents,
+    renumbered,
     trim_vocabulary,
     with_vocabulary,
 )
@@ -86,6 +96,8 @@ __all__ = [
     "DecoderConfig",
     "DepthPlan",
     "Document",
+    "DocumentArrays",
+    "DocumentStore",
     "Drawn",
     "FallbackGenerator",
     "Footprint",
@@ -113,6 +125,9 @@ __all__ = [
     "cut",
     "cut_depth",
     "default_cache",
+    "document_arrays",
+    "document_digests",
+    "document_lengths",
     "find_source",
     "fit_micro_batch",
     "kv_cache_bytes",
@@ -138,6 +153,7 @@ __all__ = [
     "read_cut_plan",
     "remove_lora",
     "renumber_documents",
+    "renumbered",
     "require_same_vocabulary",
     "resized",
     "resolve_source",
@@ -145,11 +161,13 @@ __all__ = [
     "save_lora",
     "shallower",
     "shared_prefix",
+    "supervised_counts",
     "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",
     "with_vocabulary",
     "without_lora",
+    "write_documents",
     "write_lineage",
     "write_tiny",
 ]
