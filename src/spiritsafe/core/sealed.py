@@ -1,8 +1,9 @@
 """Files of JSON lines under a seal: whole or absent, and refused when a single bit of them has changed.
 
-In: encoded lines. Out: bytes whose first line holds the digest of all that follows; read back, the lines, or an
-:class:`IntegrityError`. Also tables that a repeated run writes again, one row for each round. Both are how a run that
-draws keeps what it drew: the weights that drew it are gone, so it could not be drawn again.
+In: encoded lines. Out: a file whose first line holds the digest of all that follows, and that of the line under it, so
+that this one can be had without the rest; read back, the lines, or an :class:`IntegrityError`. Also tables that a
+repeated run writes again, one row for each round. Both are how a run that draws keeps what it drew: the weights that
+drew it are gone, so it could not be drawn again.
 
 Exercised by ``pytest tests/unit/core/test_sealed.py``.
 """
@@ -10,47 +11,119 @@ Exercised by ``pytest tests/unit/core/test_sealed.py``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from spiritsafe.core.canonical import canonical_json, digest_bytes
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.files import read_json_lines, write_text
+from spiritsafe.core.files import atomic_path, read_json_lines, write_text
+from spiritsafe.core.reading import open_to_read
 
-__all__ = ["put_round", "read_sealed_lines", "seal_lines"]
+__all__ = ["put_round", "read_first_sealed_line", "read_sealed_lines", "write_sealed_lines"]
+
+_DIGEST_CHARACTERS = len(digest_bytes(b""))
+_MOST_SEAL_BYTES = 1024
+_CHUNK_BYTES = 1 << 20
 
 _HINT = "Delete the run's directory to start again, or restore the file from a good copy."
 
 
-def seal_lines(lines: Iterable[bytes]) -> bytes:
-    """A file's content: the seal, then each line and a newline.
+def write_sealed_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write a file, whole or not at all: the seal, then each line and a newline. One line at a time is held.
 
     Args:
+        path: The file.
         lines: Each one JSON value, without a newline in it.
+
+    Raises:
+        StorageError: It cannot be written.
     """
-    body = b"".join(line + b"\n" for line in lines)
-    return canonical_json({"digest": digest_bytes(body)}) + b"\n" + body
+    hasher, first = sha256(), None
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(_seal("", "") + b"\n")
+        for line in lines:
+            if first is None:
+                first = digest_bytes(line)
+            hasher.update(line + b"\n")
+            file.write(line + b"\n")
+        file.seek(0)
+        file.write(_seal(f"sha256:{hasher.hexdigest()}", first or digest_bytes(b"")) + b"\n")
 
 
-def read_sealed_lines(path: Path) -> list[bytes]:
-    """The lines under a file's seal.
+def _seal(digest: str, first: str) -> bytes:
+    """The seal; with room for the digests where they are not known yet."""
+    return canonical_json({"digest": digest or "-" * _DIGEST_CHARACTERS, "first": first or "-" * _DIGEST_CHARACTERS})
+
+
+def read_sealed_lines(path: Path) -> Iterator[bytes]:
+    """The lines under a file's seal, one at a time, once all of them were found to be what was written.
 
     Raises:
         IntegrityError: The file is missing, or is not what was written.
         SourceError: It cannot be read.
     """
+    with _opened(path) as file:
+        seal, first = file.readline(_MOST_SEAL_BYTES), file.readline()
+        hasher = sha256(first)
+        while chunk := file.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+    digest = f"sha256:{hasher.hexdigest()}"
+    # a file of before there was a "first"
+    if seal not in (_seal(digest, digest_bytes(first.removesuffix(b"\n"))) + b"\n", _old_seal(digest) + b"\n"):
+        raise _damaged(path)
+    return _lines(path, len(seal))
+
+
+def _lines(path: Path, start: int) -> Iterator[bytes]:
+    with _opened(path) as file:
+        file.seek(start)
+        yield from (line.removesuffix(b"\n") for line in file)
+
+
+def read_first_sealed_line(path: Path) -> bytes:
+    """The first line under a file's seal, checked without reading the others; of a file of before, all are read.
+
+    Raises:
+        IntegrityError: The file is missing, or seal and line are not what was written.
+        SourceError: It cannot be read.
+    """
+    with _opened(path) as file:
+        seal, first = file.readline(_MOST_SEAL_BYTES), file.readline().removesuffix(b"\n")
     try:
-        seal, _, body = path.read_bytes().partition(b"\n")
+        digest = str(json.loads(seal)["digest"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if seal == _old_seal(digest) + b"\n":
+        return next(read_sealed_lines(path), b"")
+    if seal != _seal(digest, digest_bytes(first)) + b"\n":
+        raise _damaged(path)
+    return first
+
+
+def _old_seal(digest: str) -> bytes:
+    return canonical_json({"digest": digest})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with open_to_read(path) as file:
+            yield file
     except FileNotFoundError as error:
         raise IntegrityError(
             f"{path} is missing; the weights that drew it are gone, so it cannot be drawn again.", hint=_HINT
         ) from error
+    except SourceError:  # an OSError too, which already says what to do
+        raise
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
-    if seal != canonical_json({"digest": digest_bytes(body)}):
-        raise IntegrityError(f"{path} is damaged: it is not what was written.", hint=_HINT)
-    return body.splitlines()
+
+
+def _damaged(path: Path) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: it is not what was written.", hint=_HINT)
 
 
 def put_round(path: Path, row: dict[str, Any]) -> bool:

@@ -10,14 +10,15 @@ template, no end token, labels not shifted, a supervised prompt, a doubled BOS, 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
+import numpy as np
+
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message, Record
-from spiritsafe.models import ChatFormat, Document
+from spiritsafe.models import ChatFormat, Document, document_digests, document_lengths, supervised_counts
 from spiritsafe.models.chats.thoughts import Use
 
 __all__ = ["AuditExample", "AuditFinding", "AuditReport", "PromptComparison", "audit_documents"]
@@ -187,7 +188,9 @@ def audit_documents(
         )
     findings = _Findings()
     prompt = _compare_prompts(student_chat, teacher_chat, examples, same_tokens, findings)
-    for index, document in enumerate(documents):
+    num_ends = 0
+    for index, document in enumerate(documents):  # one at a time: there may be more of them than memory
+        num_ends += _teaches_end(document, student_chat)
         _check_labels(index, document, student_chat, teaches_end, findings)
         _check_size(index, document, micro_batch_tokens, max_context, findings)
         if examples:
@@ -195,15 +198,16 @@ def audit_documents(
     _check_duplicates(documents, findings)
     learnt = [[t for t, f in zip(d.token_ids, d.supervised, strict=False) if f] for d in documents[:1]]
     ids = learnt[0] if learnt else []
+    lengths = document_lengths(documents)
     return AuditReport(
         prompt=prompt,
         num_documents=len(documents),
-        num_tokens=sum(len(d.token_ids) for d in documents),
-        num_supervised=sum(sum(d.supervised[1:]) for d in documents),
-        longest=max((len(d.token_ids) for d in documents), default=0),
+        num_tokens=int(lengths.sum()),
+        num_supervised=int(supervised_counts(documents).sum()),
+        longest=int(lengths.max(initial=0)),
         first_supervised=student_chat.spell([ids[0]]) if ids else "",
         last_supervised=student_chat.spell([ids[-1]]) if ids else "",
-        ends_supervised=sum(_teaches_end(d, student_chat) for d in documents),
+        ends_supervised=num_ends,
         findings=findings.sorted(),
     )
 
@@ -462,8 +466,7 @@ def _changed(index: int, what: str, findings: _Findings) -> None:
 
 
 def _check_duplicates(documents: Sequence[Document], findings: _Findings) -> None:
-    counts = Counter(document.token_ids for document in documents)
-    num_repeated = sum(count - 1 for count in counts.values())
+    num_repeated = len(documents) - len(np.unique(document_digests(documents)))
     if num_repeated:
         findings.add(
             "note",

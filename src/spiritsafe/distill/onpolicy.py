@@ -58,7 +58,7 @@ class OnPolicyFeed:
         train_config: That of the run; its ``max_steps`` must be ``config.num_steps``, its other limits and
             ``tokens_per_step`` decide nothing here.
         directory: For rounds and their statistics; made if missing.
-        off_policy: Documents of another origin (worked solutions, a teacher's traces).
+        off_policy: Documents of another origin (worked solutions, a teacher's traces); read when a step uses them.
         task: Grades the answers; None: they are not graded and all weigh 1.
         events: Hears of each round.
         max_batch: Most answers drawn at a time; changes speed and memory, not what is drawn (beyond rounding).
@@ -89,7 +89,7 @@ class OnPolicyFeed:
         self._problems = _check_pool(problems)
         self._config = config
         self._directory = ensure_directory(directory)
-        self._off_policy = tuple(off_policy)
+        self._off_policy = off_policy
         self._task = task
         self._events = events or NullSink()
         self._max_batch = max_batch

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from random import Random
 from typing import Self, final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from spiritsafe.core.records import FinishReason, Record, Sampling, Verdict
@@ -205,8 +208,14 @@ def endless_shuffle(size: int, *, first: int, count: int, seed: Sequence[int | s
     out: list[int] = []
     epoch, offset = divmod(first, size)
     while len(out) < count:
-        order = list(range(size))
-        Random(derive_seed(*seed, epoch)).shuffle(order)
-        out.extend(order[offset : offset + count - len(out)])
+        out.extend(_shuffle(size, (*seed, epoch))[offset : offset + count - len(out)].tolist())
         epoch, offset = epoch + 1, 0
     return out
+
+
+@lru_cache(maxsize=4)
+def _shuffle(size: int, seed: tuple[int | str, ...]) -> NDArray[np.uint32]:
+    """One of the shuffles; kept, for the next step takes the places behind."""
+    order = list(range(size))
+    Random(derive_seed(*seed)).shuffle(order)
+    return np.array(order, dtype=np.uint32)

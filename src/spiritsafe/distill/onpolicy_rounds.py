@@ -15,9 +15,8 @@ from typing import Any, Literal, final
 from pydantic import Field
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.files import write_bytes
 from spiritsafe.core.records import FinishReason, Record, Verdict
-from spiritsafe.core.sealed import put_round, read_sealed_lines, seal_lines
+from spiritsafe.core.sealed import put_round, read_sealed_lines, write_sealed_lines
 from spiritsafe.distill.onpolicy_config import Cursor
 
 __all__ = ["ROUNDS_FILE", "Answer", "Round", "RoundHeader", "read_round", "record_round", "round_path", "write_round"]
@@ -125,7 +124,7 @@ def write_round(
         num_answers=len(answers),
     )
     lines = (record.canonical() for record in (header, *answers))
-    write_bytes(round_path(directory, round_index), seal_lines(lines))
+    write_sealed_lines(round_path(directory, round_index), lines)
     return Round(header=header, answers=answers)
 
 
@@ -141,8 +140,8 @@ def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
         IntegrityError: The file is missing, damaged, or was drawn for another run.
     """
     path = round_path(directory, round_index)
-    first, *lines = read_sealed_lines(path)
-    header = RoundHeader.from_json(json.loads(first))
+    lines = read_sealed_lines(path)
+    header = RoundHeader.from_json(json.loads(next(lines)))
     if header.feed != feed or header.round_index != round_index:
         raise IntegrityError(
             f"{path} belongs to another run: configuration, problems, documents or starting model differ.",

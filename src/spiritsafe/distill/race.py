@@ -9,14 +9,16 @@ N tokens, R supervised rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spiritsafe.core.canonical import JSON, digest
+from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory, read_json, write_json
@@ -26,17 +28,22 @@ from spiritsafe.models import (
     Decoder,
     Document,
     LanguageModel,
+    document_arrays,
+    document_digests,
     load_model,
     pack_documents,
     read_cut_plan,
     renumber_documents,
+    renumbered,
     with_vocabulary,
+    write_documents,
 )
 from spiritsafe.training import Objective, TrainConfig, discard_state, train, weights_fingerprint
 
 __all__ = ["Closeness", "RaceResult", "measure_closeness", "race"]
 
 _RESULT = "result.json"
+_DOCUMENTS = "documents.bin"
 _HEAD_ROWS = 256
 
 
@@ -123,7 +130,7 @@ def race(
     """
     if not students:
         raise RecipeError("There are no students to race.", hint="Cut some first.")
-    if {d.token_ids for d in documents} & {d.token_ids for d in held_out}:
+    if np.intersect1d(document_digests(documents), document_digests(held_out)).size:
         raise RecipeError(
             "A held-out document is also learnt from.", hint="Split the documents before the race, not after."
         )
@@ -159,7 +166,6 @@ def _run_one(
     plan = read_cut_plan(source)
     kept_ids = None if plan is None else plan.kept_ids
     speaker = teacher if kept_ids is None else with_vocabulary(teacher, kept_ids)
-    mine = list(documents) if kept_ids is None else renumber_documents(documents, kept_ids)
     objective = make_objective(speaker)
     inputs = digest(  # 1.
         {
@@ -170,8 +176,8 @@ def _run_one(
             "config": config.model_dump(
                 mode="json", exclude={"checkpoint_every_steps", "checkpoint_every_s", "eval_every"}
             ),
-            "documents": _documents_json(documents),
-            "held_out": _documents_json(held_out),
+            "documents": _documents_digest(documents),
+            "held_out": _documents_digest(held_out),
         }
     )
     if (lane / _RESULT).is_file():  # 2.
@@ -182,7 +188,8 @@ def _run_one(
         discard_state(lane)  # also what a kill right after the result left
         if is_same:
             return earlier
-    before = measure_closeness(student.model, teacher, held_out, kept_ids=kept_ids)  # 3.
+    mine = documents if kept_ids is None else write_documents(lane / _DOCUMENTS, renumbered(documents, kept_ids))  # 3.
+    before = measure_closeness(student.model, teacher, held_out, kept_ids=kept_ids)
     trained = train(student.model, mine, objective, config, directory=lane, events=events)
     student.model.eval()
     after = measure_closeness(student.model, teacher, held_out, kept_ids=kept_ids)
@@ -198,12 +205,19 @@ def _run_one(
     )
     write_json(lane / _RESULT, result.to_json())
     discard_state(lane)
+    (lane / _DOCUMENTS).unlink(missing_ok=True)
     return result
 
 
-def _documents_json(documents: Sequence[Document]) -> str:
-    rows: list[JSON] = [[list(d.token_ids), [int(flag) for flag in d.supervised], d.weight] for d in documents]
-    return digest(rows)
+def _documents_digest(documents: Sequence[Document]) -> str:
+    """The digest of a list of ids, flags and weight for each document, as canonical JSON; no more than one is held."""
+    hasher = sha256(b"[")
+    for place, (ids, flags, weight, _) in enumerate(document_arrays(documents)):
+        numbers = (",".join(map(str, part.tolist())) for part in (ids, flags.astype(np.int64)))
+        row = ",".join([*(f"[{part}]" for part in numbers), canonical_json(weight).decode()])
+        hasher.update(f"{',' if place else ''}[{row}]".encode())
+    hasher.update(b"]")
+    return f"sha256:{hasher.hexdigest()}"
 
 
 @torch.no_grad()

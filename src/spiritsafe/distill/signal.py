@@ -15,6 +15,7 @@ from typing import Protocol, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
@@ -153,7 +154,7 @@ class LiveTeacher:
         return Signal(parts=parts, layers_RG=tuple(stream_NG[rows_R] for stream_NG in streams))
 
 
-def document_key(token_ids: Sequence[int]) -> str:
+def document_key(token_ids: Sequence[int] | NDArray[np.int64]) -> str:
     """What a document is called in a cache: the digest of its tokens."""
     return sha256(np.asarray(token_ids, dtype="<i4").tobytes()).hexdigest()
 

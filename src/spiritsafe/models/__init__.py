@@ -38,6 +38,15 @@ from spiritsafe.models.code_choice import CodeChoice, choose_code
 from spiritsafe.models.cutting import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.documents import (
+    DocumentArrays,
+    DocumentStore,
+    document_arrays,
+    document_digests,
+    document_lengths,
+    supervised_counts,
+    write_documents,
+)
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_dtype import preferred_dtype
 from spiritsafe.models.fallback import TransformersModel
@@ -74,6 +83,7 @@ from spiritsafe.models.training_memory import MemoryFit, TrainingMemory, fit_mic
 from spiritsafe.models.vocabulary import (
     choose_vocabulary,
     renumber_documents,
+    renumbered,
     trim_vocabulary,
     with_vocabulary,
 )
@@ -89,6 +99,8 @@ __all__ = [
     "DecoderConfig",
     "DepthPlan",
     "Document",
+    "DocumentArrays",
+    "DocumentStore",
     "Drawn",
     "FallbackGenerator",
     "Footprint",
@@ -120,6 +132,9 @@ __all__ = [
     "cut_depth",
     "decoder_config",
     "default_cache",
+    "document_arrays",
+    "document_digests",
+    "document_lengths",
     "find_source",
     "fit_micro_batch",
     "kv_cache_bytes",
@@ -147,6 +162,7 @@ __all__ = [
     "read_model_config",
     "remove_lora",
     "renumber_documents",
+    "renumbered",
     "require_same_vocabulary",
     "resized",
     "resolve_source",
@@ -155,11 +171,13 @@ __all__ = [
     "shallower",
     "shared_prefix",
     "size_of",
+    "supervised_counts",
     "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",
     "with_vocabulary",
     "without_lora",
+    "write_documents",
     "write_lineage",
     "write_tiny",
 ]

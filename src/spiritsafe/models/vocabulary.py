@@ -27,6 +27,7 @@ __all__ = [
     "choose_vocabulary",
     "renumber_config",
     "renumber_documents",
+    "renumbered",
     "trim_vocabulary",
     "with_vocabulary",
 ]
@@ -272,8 +273,16 @@ def renumber_documents(documents: Iterable[Document], kept_ids: Sequence[int]) -
     Raises:
         CompatibilityError: A document holds a token that is gone.
     """
+    return list(renumbered(documents, kept_ids))
+
+
+def renumbered(documents: Iterable[Document], kept_ids: Sequence[int]) -> Iterator[Document]:
+    """:func:`renumber_documents` one at a time.
+
+    Raises:
+        CompatibilityError: A document holds a token that is gone.
+    """
     new = {old: index for index, old in enumerate(kept_ids)}
-    out: list[Document] = []
     for document in documents:
         if lost := set(document.token_ids) - new.keys():
             raise CompatibilityError(
@@ -281,8 +290,7 @@ def renumber_documents(documents: Iterable[Document], kept_ids: Sequence[int]) -
                 hint="Tokenise the text again with the trimmed tokenizer, or count these documents when it is chosen.",
             )
         ids = tuple(new[index] for index in document.token_ids)
-        out.append(Document(token_ids=ids, supervised=document.supervised, weight=document.weight))
-    return out
+        yield Document(token_ids=ids, supervised=document.supervised, weight=document.weight)
 
 
 def with_vocabulary(model: Decoder, kept_ids: Sequence[int]) -> Decoder:

@@ -17,9 +17,19 @@ import torch
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import ensure_directory, read_json, write_json
+from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import AuditExample, AuditReport, audit_documents
-from spiritsafe.models import ChatFormat, Decoder, Document, LoadedModel, TransformersModel, read_model_config
+from spiritsafe.models import (
+    ChatFormat,
+    Decoder,
+    Document,
+    LoadedModel,
+    TransformersModel,
+    document_lengths,
+    read_model_config,
+    supervised_counts,
+)
 from spiritsafe.pipeline.context import Trace
 from spiritsafe.pipeline.memory import check_memory
 from spiritsafe.training import TrainConfig
@@ -75,14 +85,7 @@ def audit_stage(
     Raises:
         CompatibilityError: Training on these documents would be wrong.
     """
-    examples = [
-        AuditExample(
-            messages=trace.problem.messages,
-            completion=None if trace.token_ids else trace.text,
-            token_ids=trace.token_ids,
-        )
-        for trace in traces
-    ]
+    examples = MappedSequence(traces, lambda _, trace: _example(trace))
     report = audit_documents(
         student.chat,
         teacher,
@@ -96,6 +99,14 @@ def audit_stage(
     events.metrics("audit", {"text": report.text()})
     report.require()
     return report
+
+
+def _example(trace: Trace) -> AuditExample:
+    return AuditExample(
+        messages=trace.problem.messages,
+        completion=None if trace.token_ids else trace.text,
+        token_ids=trace.token_ids,
+    )
 
 
 def fit_memory(
@@ -158,9 +169,10 @@ def _choose(
 ) -> dict[str, Any]:
     if not documents and not beside.longest_answer:
         raise CompatibilityError("There is no document to train on.", hint="Collect some traces first.")
-    num_tokens = sum(len(document.token_ids) for document in documents)
-    num_supervised = sum(sum(document.supervised) for document in documents)
-    lengths = [len(document.token_ids) for document in documents]
+    # in order: a prediction sorts them many times, and of sorted ones that is cheap
+    lengths = sorted(document_lengths(documents).tolist())
+    num_tokens = sum(lengths)
+    num_supervised = int(supervised_counts(documents).sum())
     step_tokens = config.tokens_per_step
     if beside.longest_answer:
         # Steps are counted in documents then, and a document may be as long as an answer can be.

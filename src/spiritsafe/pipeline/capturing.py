@@ -5,6 +5,10 @@ Written once, read by every rung. Killed, the same call goes on with the file it
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+
 import torch
 
 from spiritsafe.core.canonical import JSON
@@ -14,10 +18,11 @@ from spiritsafe.core.files import write_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill.cache import CachedTeacher, capture, self_test
-from spiritsafe.models import ChatFormat, Document, load_model
+from spiritsafe.distill.signal import document_key
+from spiritsafe.models import ChatFormat, Document, LoadedModel, load_model, write_documents
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.teach import documents_of
+from spiritsafe.pipeline.teach import documents_path, make_documents
 from spiritsafe.pipeline.traces import student_traces
 
 __all__ = ["capture_teacher", "open_cache"]
@@ -36,22 +41,32 @@ def capture_teacher(context: RunContext, stage: StageDirectory, events: EventSin
         raise RecipeError("The recipe has no [cache] section.", hint="Add one.")
     teacher = load_model(context.stage("teach").path / "model", dtype=torch.float32, device=context.device)
     config = config.model_copy(update={"seed": context.seed("capture")})
-    documents: dict[tuple[int, ...], Document] = {}
-    for student in context.recipe.students:
-        if student.signal == "cached":
-            for document in documents_of(teacher, student_traces(context, student.traces, student.problems)):
-                documents[document.token_ids] = document
+    path = documents_path(stage)
+    documents = write_documents(path, _all_documents(context, teacher))
     folder = stage.path / _FOLDER
-    report = capture(teacher, list(documents.values()), config, folder, events=events)
-    check = self_test(folder, teacher, list(documents.values()), seed=context.seed("capture", "check"))
+    report = capture(teacher, documents, config, folder, events=events)
+    check = self_test(folder, teacher, documents, seed=context.seed("capture", "check"))
     write_json(stage.path / "check.json", check.to_json())
-    num_read = sum(len(document.token_ids) for document in documents.values())
+    num_read = documents.num_tokens
+    shutil.rmtree(path.parent)
     return {
         "report": report.to_json(),
         "check": check.to_json(),
         "compute": Compute.reading(num_read, teacher.num_active).to_json(),
         "summary": f"{report.num_rows:,} tokens at {report.bytes_per_row:.0f} bytes",
     }
+
+
+def _all_documents(context: RunContext, teacher: LoadedModel) -> Iterator[Document]:
+    """What any student with a cached signal reads; students that read the same read it once."""
+    seen: set[bytes] = set()
+    for student in context.recipe.students:
+        if student.signal == "cached":
+            for document in make_documents(teacher, student_traces(context, student.traces, student.problems)):
+                name = sha256(bytes.fromhex(document_key(document.token_ids)) + bytes(document.supervised)).digest()
+                if name not in seen:
+                    seen.add(name)
+                    yield document
 
 
 def open_cache(context: RunContext, teacher: Checkpoint, chat: ChatFormat) -> CachedTeacher:

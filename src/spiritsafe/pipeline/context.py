@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol, final, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import write_text
+from spiritsafe.core.files import atomic_path
+from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Problem
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.pipeline.recipe import Recipe
 
-__all__ = ["RunContext", "RunWatcher", "Trace", "in_vocabulary", "read_traces", "write_traces"]
+__all__ = ["RunContext", "RunWatcher", "Trace", "Traces", "as_text", "in_vocabulary", "read_traces", "write_traces"]
+
+_NEWLINE = 10
+_CHUNK_BYTES = 1 << 20
+_NOTHING = np.zeros(0, dtype=np.uint8)
+_NOWHERE = np.zeros(0, dtype=np.int64)
 
 
 class RunWatcher(EventSink, Protocol):
@@ -93,46 +102,124 @@ class Trace:
     vocabulary: str = ""
 
 
-def in_vocabulary(traces: Sequence[Trace], fingerprint: str) -> list[Trace]:
+@final
+class Traces(Sequence[Trace]):
+    """Traces that stay on disk: a line is read whenever its trace is asked for; 8 bytes a trace are held.
+
+    A slice, a shuffle or a union reads the same files.
+
+    Args:
+        files: Where they are.
+        places: Which lines, counted over all files.
+    """
+
+    def __init__(self, files: Sequence[_TraceFile], places: NDArray[np.int64]) -> None:
+        self._files = tuple(files)
+        self._firsts = np.cumsum([0, *(len(file) for file in files)])
+        self._places = places
+
+    @classmethod
+    def joined(cls, parts: Sequence[Traces]) -> Traces:
+        """One after the other."""
+        firsts = np.cumsum([0, *(part._firsts[-1] for part in parts)])
+        places = [part._places + first for part, first in zip(parts, firsts, strict=False)]
+        return cls([file for part in parts for file in part._files], np.concatenate([*places, _NOWHERE]))
+
+    def shuffled(self, seed: int) -> Traces:
+        """In the order into which :func:`random.shuffle` brings a list of them."""
+        order = list(range(len(self)))
+        random.Random(seed).shuffle(order)
+        return Traces(self._files, self._places[np.array(order, dtype=np.int64)])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Trace: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Traces: ...
+
+    def __getitem__(self, index: int | slice) -> Trace | Traces:
+        if isinstance(index, slice):
+            return Traces(self._files, self._places[index])
+        place = int(self._places[index])
+        number = int(np.searchsorted(self._firsts, place, side="right")) - 1
+        return self._files[number].trace(place - int(self._firsts[number]))
+
+
+@final
+class _TraceFile:
+    """A file of traces and where its lines are."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            # an empty file cannot be mapped
+            self._data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")) if path.stat().st_size else _NOTHING
+        except OSError as error:
+            raise self._refusal(error) from error
+        chunks = range(0, len(self._data), _CHUNK_BYTES)
+        found = [np.flatnonzero(self._data[start : start + _CHUNK_BYTES] == _NEWLINE) + start for start in chunks]
+        ends = np.concatenate([*found, np.array([len(self._data)])])
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        self._lines = np.stack((starts, ends), axis=1)[ends > starts]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def _refusal(self, error: Exception) -> SourceError:
+        return SourceError(f"{self._path} cannot be read: {error}.", hint="Delete the stage's folder and run again.")
+
+    def trace(self, place: int) -> Trace:
+        start, end = self._lines[place]
+        try:
+            value = json.loads(self._data[start:end].tobytes())
+            return Trace(
+                problem=Problem.from_json(value["problem"]),
+                text=value["text"],
+                token_ids=tuple(value["token_ids"]),
+                vocabulary=value["vocabulary"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._refusal(error) from error
+
+
+def in_vocabulary(traces: Sequence[Trace], fingerprint: str) -> Sequence[Trace]:
     """Traces as a model reads them: of tokens that another vocabulary's model drew, the text is left."""
-    return [replace(t, token_ids=(), vocabulary="") if t.vocabulary != fingerprint else t for t in traces]
+    return MappedSequence(traces, lambda _, trace: trace if trace.vocabulary == fingerprint else as_text(trace))
 
 
-def write_traces(path: Path, traces: list[Trace]) -> None:
-    """Write traces as JSON lines."""
-    lines = [
-        json.dumps(
-            {
-                "problem": t.problem.to_json(),
-                "text": t.text,
-                "token_ids": t.token_ids,
-                "vocabulary": t.vocabulary,
-            },
-            ensure_ascii=False,
-        )
-        for t in traces
-    ]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+def as_text(trace: Trace) -> Trace:
+    """A trace without the tokens that a model drew."""
+    return replace(trace, token_ids=(), vocabulary="")
 
 
-def read_traces(path: Path) -> list[Trace]:
-    """Read what :func:`write_traces` wrote.
+def write_traces(path: Path, traces: Iterable[Trace]) -> int:
+    """Write traces as JSON lines, one at a time; the file is whole or absent.
+
+    Returns:
+        How many there were.
+    """
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for trace in traces:
+            count += 1
+            value = {
+                "problem": trace.problem.to_json(),
+                "text": trace.text,
+                "token_ids": trace.token_ids,
+                "vocabulary": trace.vocabulary,
+            }
+            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    return count
+
+
+def read_traces(path: Path) -> Traces:
+    """What :func:`write_traces` wrote.
 
     Raises:
-        SourceError: It is not there or not whole.
+        SourceError: It is not there; or, when a trace is asked for, it is not one.
     """
-    try:
-        values = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-        return [
-            Trace(
-                problem=Problem.from_json(v["problem"]),
-                text=v["text"],
-                token_ids=tuple(v["token_ids"]),
-                vocabulary=v["vocabulary"],
-            )
-            for v in values
-        ]
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(
-            f"{path} cannot be read: {error}.", hint="Delete the stage's folder and run again."
-        ) from error
+    file = _TraceFile(path)
+    return Traces([file], np.arange(len(file)))

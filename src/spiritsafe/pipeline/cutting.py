@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from spiritsafe.core.canonical import JSON
@@ -28,6 +29,7 @@ from spiritsafe.models import (
     choose_layers,
     choose_vocabulary,
     cut,
+    document_arrays,
     layers_within,
     load_model,
     predict_footprint,
@@ -88,7 +90,8 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
             hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
         )
     traces = student_traces(context, recipe.traces, recipe.problems)
-    documents = documents_of(teacher, in_vocabulary(traces, teacher.chat.vocab_fingerprint))
+    kept = stage.path / "candidates" / "documents.bin"
+    documents = documents_of(teacher, in_vocabulary(traces, teacher.chat.vocab_fingerprint), kept)
     held_out = max(1, min(len(documents) // 4, recipe.calibration)) if recipe.shape == "race" else 0
     calibration = documents[held_out:][: recipe.calibration]
     importance = _importance(stage, teacher.model, calibration, events)
@@ -98,6 +101,7 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
         report = _cut_depth(recipe, context, stage, teacher, importance, config, calibration, kept_ids, events)
     else:
         report = _race(recipe, context, stage, teacher, importance, config, documents, held_out, kept_ids, events)
+    kept.unlink(missing_ok=True)
     write_json(stage.path / "report.json", report)
     shape = StudentShape.of(read_json(stage.path / "model" / "config.json"))
     return {"cut": report, "summary": _described(shape)}
@@ -121,11 +125,10 @@ def _described(shape: StudentShape) -> str:
 
 
 def _kept_ids(teacher: LoadedModel, documents: Sequence[Document]) -> tuple[int, ...]:
-    counts = [0] * teacher.model.vocab_size
-    for document in documents:
-        for token in document.token_ids:
-            counts[token] += 1
-    return choose_vocabulary(teacher.directory, counts)
+    counts = np.zeros(teacher.model.vocab_size, dtype=np.int64)
+    for ids, *_ in document_arrays(documents):
+        np.add.at(counts, ids, 1)
+    return choose_vocabulary(teacher.directory, counts.tolist())
 
 
 def _whole_shape(config: dict[str, JSON], kept_ids: Sequence[int] | None) -> StudentShape:

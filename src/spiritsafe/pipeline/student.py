@@ -13,6 +13,7 @@ import torch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import ensure_directory, read_json_lines
+from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import (
@@ -33,21 +34,23 @@ from spiritsafe.models import (
     Document,
     LanguageModel,
     LoadedModel,
+    document_digests,
     load_model,
     randomise,
     read_cut_plan,
     read_model_config,
-    renumber_documents,
+    renumbered,
     require_same_vocabulary,
     resolve_source,
     save_checkpoint,
     with_vocabulary,
+    write_documents,
 )
 from spiritsafe.pipeline.across import across_objective
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.capturing import open_cache
 from spiritsafe.pipeline.compute import Compute
-from spiritsafe.pipeline.context import RunContext, Trace, in_vocabulary
+from spiritsafe.pipeline.context import RunContext, Trace, as_text, in_vocabulary
 from spiritsafe.pipeline.cutting import cut_stage
 from spiritsafe.pipeline.graph import GIVEN_MODELS
 from spiritsafe.pipeline.lineage import answerers, parents_of
@@ -55,10 +58,10 @@ from spiritsafe.pipeline.memory import CACHED_ENTRIES, engine_bytes
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.spending import within_budget
 from spiritsafe.pipeline.student_recipe import HiddenRecipe, StudentRecipe
-from spiritsafe.pipeline.teach import documents_of, train_model
+from spiritsafe.pipeline.teach import discard_training, documents_of, documents_path, make_documents, train_model
 from spiritsafe.pipeline.traces import student_traces
 from spiritsafe.tasks import load_task
-from spiritsafe.training import Feed, Objective, TracesObjective, TrainConfig, discard_state
+from spiritsafe.training import Feed, Objective, TracesObjective, TrainConfig
 
 __all__ = ["make_student"]
 
@@ -157,7 +160,7 @@ def make_student(
         parents=_parents(recipe, context, parts),
         recipe=context.run.hash,
     )
-    discard_state(stage.path / "training")  # three times the weights, and no longer needed
+    discard_training(stage)
     share = checkpoint.weight_bytes / parts.teacher.weight_bytes
     return {
         "digest": checkpoint.digest,
@@ -213,26 +216,27 @@ def _compute(stage: StageDirectory, parts: _Parts, num_tokens: int) -> Compute:
     return compute + Compute.generating(round(sum(row["num_answers"] * row["mean_tokens"] for row in drawn)), size)
 
 
-def _read_by(recipe: StudentRecipe, traces: Sequence[Trace]) -> list[Trace]:
-    """Traces as a student reads them: one of another family reads the text of what the teacher drew.
-
-    A cache holds the very tokens, so a student that reads it keeps them; it has the teacher's vocabulary.
-    """
-    if recipe.source is None or recipe.signal == "cached":
-        return list(traces)
-    return [replace(trace, token_ids=(), vocabulary="") for trace in traces]
+def _read_by(recipe: StudentRecipe, traces: Sequence[Trace], chat: ChatFormat) -> Sequence[Trace]:
+    """Traces as a student reads them: what was drawn in its own vocabulary; of another family's, the text."""
+    if recipe.source is not None and recipe.objective in ("across", "traces"):
+        return MappedSequence(traces, lambda _, trace: as_text(trace))
+    return in_vocabulary(traces, chat.vocab_fingerprint)
 
 
-def _traces_of(recipe: StudentRecipe, parts: _Parts) -> list[Trace]:
+def _traces_of(recipe: StudentRecipe, parts: _Parts) -> Sequence[Trace]:
     """What each document was made of, in the student's tokens."""
-    traces = _read_by(recipe, parts.traces)
-    if recipe.objective == "across":  # not every trace could be paired
-        chat = parts.student.chat
-        made = {chat.document(trace.problem.messages, trace.text, use="align").token_ids: trace for trace in traces}
-        return [made[document.token_ids] for document in parts.documents]
+    chat = parts.student.chat
     if parts.plan is not None and parts.plan.kept_ids is not None:
         new = {old: index for index, old in enumerate(parts.plan.kept_ids)}
-        return [replace(trace, token_ids=tuple(new[token] for token in trace.token_ids)) for trace in traces]
+        return MappedSequence(
+            parts.traces, lambda _, trace: replace(trace, token_ids=tuple(new[token] for token in trace.token_ids))
+        )
+    traces = _read_by(recipe, parts.traces, chat)
+    if recipe.objective == "across":  # not every trace could be paired
+        texts = (chat.document(trace.problem.messages, trace.text, use="align") for trace in traces)
+        places = {bytes(name): place for place, name in enumerate(document_digests(texts))}
+        wanted = [places[bytes(name)] for name in document_digests(parts.documents)]
+        return MappedSequence(wanted, lambda _, place: traces[place])
     return traces
 
 
@@ -258,10 +262,10 @@ def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, ev
     student = load_model(directory, dtype=torch.float32, device=context.device)
     speaker: LanguageModel | None = teacher.model
     if plan is not None and plan.kept_ids is not None and isinstance(teacher.model, Decoder):
-        documents = renumber_documents(documents_of(teacher, traces), plan.kept_ids)
+        documents = write_documents(documents_path(stage), renumbered(make_documents(teacher, traces), plan.kept_ids))
         speaker = with_vocabulary(teacher.model, plan.kept_ids)
     else:
-        documents = documents_of(student, _read_by(recipe, traces))
+        documents = documents_of(student, _read_by(recipe, traces, student.chat), documents_path(stage))
         if recipe.objective not in ("across", "traces"):
             require_same_vocabulary(teacher.chat, student.chat)
     if recipe.objective == "traces" or recipe.signal == "cached":

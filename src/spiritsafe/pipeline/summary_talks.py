@@ -7,6 +7,7 @@ problems are nowhere here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError
@@ -54,10 +55,10 @@ def _last_round(directory: Path) -> Iterable[_Talk]:
     """The answers of the newest round that is whole; none when the stage's scratch files were cleared away."""
     for path in sorted(directory.glob("round-*.jsonl"), reverse=True):
         try:
-            lines = read_sealed_lines(path)[1:]
+            lines = read_sealed_lines(path)
         except IntegrityError:
             continue
-        answers = [Answer.model_validate_json(line) for line in lines]
+        answers = [Answer.model_validate_json(line) for line in islice(lines, 1, None)]
         return [(a.problem_id, a.text, a.finish_reason, a.verdict) for a in answers]
     return []
 
@@ -66,7 +67,11 @@ def _few(model: str, problems: Iterable[Problem], talks: Iterable[_Talk]) -> lis
     by_id = {problem.id: problem for problem in problems}
     sides: tuple[list[_Talk], list[_Talk]] = ([], [])
     for talk in talks:
-        sides[talk[3].status != "correct"].append(talk)
+        side = sides[talk[3].status != "correct"]
+        if len(side) < _EACH:
+            side.append(talk)
+        if all(len(side) == _EACH for side in sides):
+            break  # there may be millions
     return [
         Transcript(
             model=model,
@@ -77,5 +82,5 @@ def _few(model: str, problems: Iterable[Problem], talks: Iterable[_Talk]) -> lis
             verdict=verdict,
         )
         for side in sides
-        for problem_id, text, finish_reason, verdict in side[:_EACH]
+        for problem_id, text, finish_reason, verdict in side
     ]

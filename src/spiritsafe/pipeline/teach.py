@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from spiritsafe.core.records import Prompt
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import (
     Document,
+    DocumentStore,
     LanguageModel,
     LoadedModel,
     load_model,
@@ -21,6 +22,7 @@ from spiritsafe.models import (
     parent_of,
     read_model_config,
     save_checkpoint,
+    write_documents,
 )
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.compute import Compute
@@ -40,17 +42,41 @@ from spiritsafe.training import (
     train,
 )
 
-__all__ = ["dev_evaluation", "documents_of", "teach", "train_model"]
+__all__ = [
+    "dev_evaluation",
+    "discard_training",
+    "documents_of",
+    "documents_path",
+    "make_documents",
+    "teach",
+    "train_model",
+]
 
 
-def documents_of(loaded: LoadedModel, traces: Sequence[Trace]) -> list[Document]:
+def make_documents(loaded: LoadedModel, traces: Iterable[Trace]) -> Iterator[Document]:
     """Training documents in the model's chat format; a model's own attempts keep their very tokens."""
-    return [
-        loaded.chat.document_from_tokens(trace.problem.messages, trace.token_ids)
-        if trace.token_ids
-        else loaded.chat.document(trace.problem.messages, trace.text)
-        for trace in traces
-    ]
+    for trace in traces:
+        if trace.token_ids:
+            yield loaded.chat.document_from_tokens(trace.problem.messages, trace.token_ids)
+        else:
+            yield loaded.chat.document(trace.problem.messages, trace.text)
+
+
+def documents_of(loaded: LoadedModel, traces: Iterable[Trace], path: Path | None = None) -> DocumentStore:
+    """The same, kept: in a file, where they may be many, or in memory."""
+    documents = make_documents(loaded, traces)
+    return DocumentStore.of(documents) if path is None else write_documents(path, documents)
+
+
+def documents_path(stage: StageDirectory) -> Path:
+    """Where a stage keeps what it trains on while it runs."""
+    return stage.path / "training" / "documents.bin"
+
+
+def discard_training(stage: StageDirectory) -> None:
+    """Delete what a finished stage trained on and from: documents and optimiser state, no longer needed and large."""
+    documents_path(stage).unlink(missing_ok=True)
+    discard_state(stage.path / "training")
 
 
 def dev_evaluation(context: RunContext, loaded: LoadedModel, *, task_spec: str | None = None) -> Evaluate | None:
@@ -109,11 +135,11 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
     """Fine-tune the base model on its share of the worked traces."""
     directory: Path = base_directory(context)
     loaded = load_model(directory, dtype=torch.float32, device=context.device)
-    traces = worked_traces(context, "teach")
+    traces: Sequence[Trace] = worked_traces(context, "teach")
     share = context.recipe.teach.direct_share
     if share:
         traces = cut_to_answers(load_task(context.recipe.task.spec), traces, share, seed=context.seed("direct"))
-    documents = documents_of(loaded, traces)
+    documents = documents_of(loaded, traces, documents_path(stage))
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
     model_config = read_model_config(directory)
     engine = engine_bytes(context.recipe, model_config, context.device) if context.recipe.teach.dev_problems else 0
@@ -137,7 +163,7 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         parents=(parent_of(parent, "weights"),),
         recipe=context.run.hash,
     )
-    discard_state(stage.path / "training")  # three times the weights, and no longer needed
+    discard_training(stage)
     return {
         "digest": checkpoint.digest,
         "steps": result.steps,

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, final
 
+import numpy as np
+
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import write_json
+from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Problem
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import ChatFormat, active_parameters, open_generator, preferred_dtype, read_checkpoint
 from spiritsafe.pipeline.compute import Compute
-from spiritsafe.pipeline.context import RunContext, Trace, read_traces, write_traces
+from spiritsafe.pipeline.context import RunContext, Trace, Traces, read_traces, write_traces
 from spiritsafe.pipeline.recipe import Recipe, SampleRecipe
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.step_recipe import WORKED, SampleStep, TuneStep
-from spiritsafe.rollouts import collect, verified
+from spiritsafe.rollouts import VerifiedAttempts, collect
 from spiritsafe.tasks import Task, load_task
 
 __all__ = [
@@ -116,36 +119,40 @@ def _all_worked(context: RunContext) -> Iterator[Trace]:
         yield from read_traces(path)
 
 
-def _verified_solutions(task: Task, problems: list[Problem]) -> tuple[list[Trace], Counter[str]]:
-    kept: list[Trace] = []
-    dropped: Counter[str] = Counter()
+def _verified_solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:
     for problem in problems:
         if problem.solution is None:
             dropped["no worked solution"] += 1
             continue
         verdict = task.grade(problem, problem.solution)
         if verdict.status == "correct":
-            kept.append(Trace(problem=problem, text=problem.solution))
+            yield Trace(problem=problem, text=problem.solution)
         else:
             dropped[verdict.status] += 1
-    return kept, dropped
 
 
-def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: int) -> list[Trace]:
+def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: int) -> Sequence[Trace]:
     """Cut a share of the solutions to their answer alone, in the form that tasks ask for.
 
     Raises:
         TaskError: The verifier does not accept such an answer.
     """
-    cut = list(traces)
-    for place in random.Random(seed).sample(range(len(cut)), round(share * len(cut))):
-        answer = f"#### {task.gold(cut[place].problem)}"
-        if task.grade(cut[place].problem, answer).status != "correct":
+    is_cut = np.zeros(len(traces), dtype=np.bool_)
+    for place in random.Random(seed).sample(range(len(traces)), round(share * len(traces))):
+        problem = traces[place].problem
+        if task.grade(problem, _answer_alone(task, problem)).status != "correct":
             raise TaskError(
                 f"{task.name} does not accept an answer without its working.", hint="Leave direct_share out."
             )
-        cut[place] = replace(cut[place], text=answer)
-    return cut
+        is_cut[place] = True
+    return MappedSequence(
+        traces,
+        lambda place, trace: replace(trace, text=_answer_alone(task, trace.problem)) if is_cut[place] else trace,
+    )
+
+
+def _answer_alone(task: Task, problem: Problem) -> str:
+    return f"#### {task.gold(problem)}"
 
 
 def write_worked_traces(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -170,15 +177,18 @@ def _write_solutions(
     task: Task, problems: list[Problem], path: Path, *, cut: tuple[float, int] = (0.0, 0)
 ) -> dict[str, JSON]:
     """Write what the verifier accepts; ``cut`` is the share left as bare answers, and the seed that picks them."""
-    kept, dropped = _verified_solutions(task, problems)
-    if not kept:
+    dropped: Counter[str] = Counter()
+    num_kept = write_traces(path, _verified_solutions(task, problems, dropped))
+    if not num_kept:
+        path.unlink()
         raise TaskError(
             f"{task.name} has no worked solutions that its verifier accepts.",
             hint="Choose a task with worked solutions (`spiritsafe tasks list`).",
         )
     share, seed = cut
-    write_traces(path, cut_to_answers(task, kept, share, seed=seed) if share else kept)
-    return {"asked": len(problems), "verified": len(kept), "dropped": dict(dropped)}
+    if share:
+        write_traces(path, cut_to_answers(task, read_traces(path), share, seed=seed))
+    return {"asked": len(problems), "verified": num_kept, "dropped": dict(dropped)}
 
 
 def _kept(value: JSON) -> str:
@@ -186,38 +196,33 @@ def _kept(value: JSON) -> str:
     return f"{counts.get('verified')} of {counts.get('asked')} verified"
 
 
-def worked_traces(context: RunContext, name: Literal["teach", "students"]) -> list[Trace]:
+def worked_traces(context: RunContext, name: Literal["teach", "students"]) -> Traces:
     """The worked traces that the teacher or the students learn from."""
     return read_traces(context.stage("traces").path / f"{name}.jsonl")
 
 
-def student_traces(context: RunContext, kinds: Sequence[str], count: int) -> list[Trace]:
+def student_traces(context: RunContext, kinds: Sequence[str], count: int) -> Traces:
     """What a student learns from: the first ``count`` of these kinds, in an order that all students share.
 
     A student that wants fewer gets a part of what another one gets, so one cache of the teacher's signal serves all.
     """
-    traces: list[Trace] = []
-    for name in sorted(kinds, key=("sampled", WORKED, *kinds).index):
-        traces += traces_of(context, name)
-    random.Random(context.seed("mix")).shuffle(traces)
-    return traces[:count]
+    names = sorted(kinds, key=("sampled", WORKED, *kinds).index)
+    traces = Traces.joined([traces_of(context, name) for name in names])
+    return traces.shuffled(context.seed("mix"))[:count]
 
 
-def traces_of(context: RunContext, name: str) -> list[Trace]:
+def traces_of(context: RunContext, name: str) -> Traces:
     """A set of answers by its name."""
     if name == WORKED:
         return worked_traces(context, "students")
     return sampled_traces(context) if name == "sampled" else read_traces(context.stage(name).path / _TRACES)
 
 
-def tune_traces(context: RunContext, wanted: dict[str, int]) -> dict[str, list[Trace]]:
+def tune_traces(context: RunContext, wanted: dict[str, int]) -> dict[str, Traces]:
     """So many answers of each set; fewer where a set has fewer."""
-    chosen = {}
-    for name, count in wanted.items():
-        traces = traces_of(context, name)
-        random.Random(context.seed("mix", name)).shuffle(traces)
-        chosen[name] = traces[:count]
-    return chosen
+    return {
+        name: traces_of(context, name).shuffled(context.seed("mix", name))[:count] for name, count in wanted.items()
+    }
 
 
 def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -283,16 +288,17 @@ def _sample(
         )
     finally:
         generator.close()
-    kept, counts = verified(stage.path / "attempts", max_per_problem=recipe.keep)
+    kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=recipe.keep)
     by_id = {problem.id: problem for problem in problems}
     vocabulary = ChatFormat(directory).vocab_fingerprint
     write_traces(
         stage.path / _TRACES,
-        [
+        (
             Trace(problem=by_id[name], text=attempt.text, token_ids=attempt.token_ids, vocabulary=vocabulary)
             for name, attempt in kept
-        ],
+        ),
     )
+    counts = kept.report
     write_json(stage.path / "report.json", counts.to_json())
     return {
         "rows": report.rows_digest,
@@ -306,6 +312,6 @@ def _sample(
     }
 
 
-def sampled_traces(context: RunContext) -> list[Trace]:
+def sampled_traces(context: RunContext) -> Traces:
     """The teacher's verified attempts."""
     return read_traces(context.stage("sample").path / _TRACES)

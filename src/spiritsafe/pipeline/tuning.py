@@ -16,15 +16,15 @@ from spiritsafe.models import load_model, read_model_config, save_checkpoint
 from spiritsafe.pipeline.adapting import begin_lora, end_lora
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.compute import Compute
-from spiritsafe.pipeline.context import RunContext, in_vocabulary
+from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
 from spiritsafe.pipeline.lineage import answerers, parents_of
 from spiritsafe.pipeline.memory import engine_bytes
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.spending import within_budget
 from spiritsafe.pipeline.step_recipe import TuneStep
-from spiritsafe.pipeline.teach import documents_of, train_model
+from spiritsafe.pipeline.teach import discard_training, documents_of, documents_path, train_model
 from spiritsafe.pipeline.traces import tune_traces
-from spiritsafe.training import TracesObjective, discard_state
+from spiritsafe.training import TracesObjective
 
 __all__ = ["tune_model"]
 
@@ -39,13 +39,13 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
     loaded = load_model(model_directory(context, step.start), dtype=torch.float32, device=context.device)
     chosen = tune_traces(context, step.traces)
     fingerprint = loaded.chat.vocab_fingerprint
-    traces = [trace for part in chosen.values() for trace in in_vocabulary(part, fingerprint)]
+    traces = in_vocabulary(Traces.joined(list(chosen.values())), fingerprint)
     if not traces:
         raise RecipeError(
             f"There is no answer to tune {step.name} on: {', '.join(step.traces)} hold none.",
             hint="Add worked solutions (traces = { worked = 100 }), or let the model that samples learn longer.",
         )
-    documents = documents_of(loaded, traces)
+    documents = documents_of(loaded, traces, documents_path(stage))
     audit_stage(stage, loaded, documents, traces, step.train, events)
     train = within_budget(
         context,
@@ -74,7 +74,7 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
         ),
         recipe=context.run.hash,
     )
-    discard_state(stage.path / "training")  # three times the weights, and no longer needed
+    discard_training(stage)
     counts = {name: len(part) for name, part in chosen.items()}
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
     return {

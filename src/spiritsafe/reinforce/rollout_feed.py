@@ -212,7 +212,15 @@ class RolloutFeed(CollectiveFeed):
             lambda: [read_header(self._directory, i, feed=self._digest) for i in range(first, index)]
         )
         for header in headers:
+            if header.before != self._last_header:
+                raise self._does_not_follow(header.round_index)
             self._learn(header)
+
+    def _does_not_follow(self, index: int) -> IntegrityError:
+        return IntegrityError(
+            f"{round_path(self._directory, index)} does not follow the round before it.",
+            hint="Delete the run's directory to start again.",
+        )
 
     def _learn(self, header: RoundHeader) -> None:
         self._pool.learn(header.outcomes)
@@ -231,9 +239,7 @@ class RolloutFeed(CollectiveFeed):
             # GPU does not repeat itself to the last bit) mean that the file is not on-policy: draw again.
             return found if follows and found.header.weights == weights else None
         if not follows:
-            raise IntegrityError(
-                f"{path} does not follow the round before it.", hint="Delete the run's directory to start again."
-            )
+            raise self._does_not_follow(index)
         return found
 
     def _draw(self, index: int, model: LanguageModel, weights: str, parallel: Parallel) -> Round:

@@ -17,9 +17,8 @@ from typing import Literal, final
 from pydantic import Field, ValidationError
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.files import write_bytes
 from spiritsafe.core.records import FinishReason, Record, Verdict
-from spiritsafe.core.sealed import read_sealed_lines, seal_lines
+from spiritsafe.core.sealed import read_first_sealed_line, read_sealed_lines, write_sealed_lines
 from spiritsafe.reinforce.pool import Outcome
 
 __all__ = [
@@ -135,11 +134,11 @@ def write_round(directory: Path, round_: Round) -> None:
     """
     # Not the canonical form: writing that takes seconds for a round of a hundred thousand tokens.
     lines = (record.model_dump_json().encode() for record in (round_.header, *round_.answers))
-    write_bytes(round_path(directory, round_.header.round_index), seal_lines(lines))
+    write_sealed_lines(round_path(directory, round_.header.round_index), lines)
 
 
 def read_header(directory: Path, round_index: int, *, feed: str) -> RoundHeader:
-    """Read a round's header back; the whole file is checked.
+    """Read a round's header back, and nothing else: its answers are not looked at.
 
     Args:
         directory: Of the rounds.
@@ -147,9 +146,10 @@ def read_header(directory: Path, round_index: int, *, feed: str) -> RoundHeader:
         feed: Digest of the run that asks.
 
     Raises:
-        IntegrityError: The file is missing, damaged, or was drawn for another run.
+        IntegrityError: The file is missing, its header damaged, or it was drawn for another run.
     """
-    return _header(directory, round_index, read_sealed_lines(round_path(directory, round_index)), feed)
+    path = round_path(directory, round_index)
+    return _header(path, round_index, read_first_sealed_line(path), feed)
 
 
 def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
@@ -163,16 +163,16 @@ def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
     Raises:
         IntegrityError: The file is missing, damaged, or was drawn for another run.
     """
-    lines = read_sealed_lines(round_path(directory, round_index))
-    header = _header(directory, round_index, lines, feed)
-    return Round(header, tuple(Answer.model_validate_json(line) for line in lines[1:]))
-
-
-def _header(directory: Path, round_index: int, lines: Sequence[bytes], feed: str) -> RoundHeader:
     path = round_path(directory, round_index)
+    lines = read_sealed_lines(path)
+    header = _header(path, round_index, next(lines, b""), feed)
+    return Round(header, tuple(Answer.model_validate_json(line) for line in lines))
+
+
+def _header(path: Path, round_index: int, line: bytes, feed: str) -> RoundHeader:
     try:
-        header = RoundHeader.model_validate_json(lines[0])
-    except (ValidationError, IndexError) as error:
+        header = RoundHeader.model_validate_json(line)
+    except ValidationError as error:
         raise IntegrityError(
             f"{path} was written by another version.", hint="Give this run a directory of its own."
         ) from error

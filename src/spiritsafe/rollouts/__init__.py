@@ -10,7 +10,7 @@ from spiritsafe.rollouts.exchange import RemoteConfig
 from spiritsafe.rollouts.fake import FakeGenerator, FakeReply
 from spiritsafe.rollouts.pipe import PipeGenerator
 from spiritsafe.rollouts.pools import Candidate, Pool, SelfChecker, draw_pool, read_pool
-from spiritsafe.rollouts.read import VerifiedReport, read_attempts, verified
+from spiritsafe.rollouts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
 from spiritsafe.rollouts.remote import RemoteGenerator
 from spiritsafe.rollouts.summary import PassSummary, ProblemCounts, summarise
 from spiritsafe.rollouts.thinking import BudgetForcedGenerator, BudgetForcing
@@ -37,6 +37,7 @@ __all__ = [
     "SelfChecker",
     "StopRule",
     "UsageReport",
+    "VerifiedAttempts",
     "VerifiedReport",
     "VoteReport",
     "budgets",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, final
 
@@ -19,7 +20,7 @@ from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.records import Attempt, Record, Verdict
 from spiritsafe.rollouts.shards import read_manifest, read_shard
 
-__all__ = ["DropReason", "Rule", "VerifiedReport", "read_attempts", "verified"]
+__all__ = ["DropReason", "Rule", "VerifiedAttempts", "VerifiedReport", "read_attempts", "verified"]
 
 DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "duplicate", "surplus"]
 """Why an attempt was not kept. The first that applies counts; "surplus": its problem had enough better ones."""
@@ -79,41 +80,84 @@ def verified(
         SourceError: The directory holds no finished collection.
         IntegrityError: A file is damaged.
     """
-    if rule not in ("shortest", "first"):
-        raise RecipeError(f"There is no rule {rule!r}.", hint='Use "shortest" or "first".')
-    if max_per_problem is not None and max_per_problem < 1:
-        raise RecipeError(f"max_per_problem is {max_per_problem}.", hint="Give at least 1, or none for all.")
-    dropped: Counter[DropReason] = Counter()
-    candidates: dict[str, list[Attempt]] = {}
-    num_asked = num_correct = 0
-    for attempt, verdict in read_attempts(directory):
-        num_asked += 1
-        num_correct += verdict.status == "correct"
-        mine = candidates.setdefault(attempt.problem_id, [])
-        if reason := _why_not(attempt, verdict):
-            dropped[reason] += 1
-        else:
-            mine.append(attempt)
-    kept: list[tuple[str, Attempt]] = []
-    for problem_id, attempts in candidates.items():
-        if rule == "shortest":  # stable: equally short ones stay in order of sample
+    found = VerifiedAttempts(directory, max_per_problem=max_per_problem, rule=rule)
+    return list(found), found.report
+
+
+@final
+class VerifiedAttempts:
+    """:func:`verified` one problem at a time, for collections that are too large to be held.
+
+    Args:
+        directory: A finished collection.
+        max_per_problem: Keep at most so many of each problem; None: all.
+        rule: Which of them go first.
+
+    Raises:
+        RecipeError: ``max_per_problem`` or ``rule`` makes no sense.
+    """
+
+    def __init__(self, directory: Path, *, max_per_problem: int | None = None, rule: Rule = "shortest") -> None:
+        if rule not in ("shortest", "first"):
+            raise RecipeError(f"There is no rule {rule!r}.", hint='Use "shortest" or "first".')
+        if max_per_problem is not None and max_per_problem < 1:
+            raise RecipeError(f"max_per_problem is {max_per_problem}.", hint="Give at least 1, or none for all.")
+        self._directory = directory
+        self._most = max_per_problem
+        self._rule = rule
+        self._report: VerifiedReport | None = None
+
+    @property
+    def report(self) -> VerifiedReport:
+        """The counts, once all attempts were read."""
+        if self._report is None:
+            raise TypeError("the attempts were not read to their end")
+        return self._report
+
+    def __iter__(self) -> Iterator[tuple[str, Attempt]]:
+        """``(problem_id, attempt)`` in order of problem, then of the rule.
+
+        Raises:
+            SourceError: The directory holds no finished collection.
+            IntegrityError: A file is damaged.
+        """
+        dropped: Counter[DropReason] = Counter()
+        counts: Counter[str] = Counter()
+        # the rows of a problem stand together
+        for problem_id, rows in groupby(read_attempts(self._directory), key=lambda row: row[0].problem_id):
+            attempts: list[Attempt] = []
+            for attempt, verdict in rows:
+                counts["asked"] += 1
+                counts["correct"] += verdict.status == "correct"
+                if reason := _why_not(attempt, verdict):
+                    dropped[reason] += 1
+                else:
+                    attempts.append(attempt)
+            chosen = self._choose(attempts, dropped)
+            counts["problems"] += 1
+            counts["problems kept"] += bool(chosen)
+            counts["kept"] += len(chosen)
+            yield from ((problem_id, attempt) for attempt in chosen)
+        self._report = VerifiedReport(
+            num_asked=counts["asked"],
+            num_correct=counts["correct"],
+            num_kept=counts["kept"],
+            num_problems=counts["problems"],
+            num_problems_kept=counts["problems kept"],
+            dropped={reason: count for reason, count in sorted(dropped.items()) if count},
+        )
+
+    def _choose(self, attempts: list[Attempt], dropped: Counter[DropReason]) -> list[Attempt]:
+        if self._rule == "shortest":  # stable: equally short ones stay in order of sample
             attempts.sort(key=lambda attempt: (attempt.num_tokens, len(attempt.text)))
         by_text: dict[str, Attempt] = {}
         for attempt in attempts:
             by_text.setdefault(attempt.text, attempt)
         distinct = list(by_text.values())
-        chosen = distinct[:max_per_problem]
+        chosen = distinct[: self._most]
         dropped["duplicate"] += len(attempts) - len(distinct)
         dropped["surplus"] += len(distinct) - len(chosen)
-        kept.extend((problem_id, attempt) for attempt in chosen)
-    return kept, VerifiedReport(
-        num_asked=num_asked,
-        num_correct=num_correct,
-        num_kept=len(kept),
-        num_problems=len(candidates),
-        num_problems_kept=len({problem_id for problem_id, _ in kept}),
-        dropped={reason: count for reason, count in sorted(dropped.items()) if count},
-    )
+        return chosen
 
 
 def _why_not(attempt: Attempt, verdict: Verdict) -> DropReason | None:

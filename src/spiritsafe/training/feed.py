@@ -16,6 +16,7 @@ import numpy as np
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.models.batch import Document
+from spiritsafe.models.documents import document_arrays, document_lengths
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.packing import StepPlan, check_documents
@@ -84,10 +85,10 @@ class CollectiveFeed(ABC):
 
 @final
 class FixedFeed:
-    """A list of documents, each used once an epoch.
+    """Documents that are all there before, each used once an epoch.
 
     Args:
-        documents: What to learn from.
+        documents: What to learn from; a :class:`~spiritsafe.models.documents.DocumentStore` where they are many.
         config: Limits, budget and seed.
         model: The model in training, to check the documents against.
 
@@ -99,18 +100,17 @@ class FixedFeed:
     def __init__(self, documents: Sequence[Document], config: TrainConfig, model: LanguageModel) -> None:
         check_documents(documents, config, model)
         self._documents = documents
-        self._plan = StepPlan([len(document.token_ids) for document in documents], config)
+        self._plan = StepPlan(document_lengths(documents), config)
         self.num_steps = self._plan.num_steps
 
     def describe(self) -> dict[str, JSON]:
         """A digest of the documents."""
         hasher = sha256()
-        for document in self._documents:
-            hasher.update(f"{len(document.token_ids)},{document.weight!r};".encode())
-            hasher.update(np.asarray(document.token_ids, dtype=np.int64).tobytes())
-            hasher.update(np.asarray(document.supervised, dtype=np.bool_).tobytes())
-            if document.drawn is not None:
-                drawn = document.drawn
+        for ids, flags, weight, drawn in document_arrays(self._documents):
+            hasher.update(f"{len(ids)},{weight!r};".encode())
+            hasher.update(ids.tobytes())
+            hasher.update(flags.tobytes())
+            if drawn is not None:
                 hasher.update(f"drawn {drawn.group},{drawn.advantage!r},{len(drawn.logprobs)};".encode())
                 hasher.update(np.asarray(drawn.logprobs, dtype=np.float64).tobytes())
         return {"documents": hasher.hexdigest()}

@@ -10,12 +10,16 @@ are split by :mod:`~spiritsafe.training.groups`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import Document, PackedBatch, pack_documents
+from spiritsafe.models.documents import DocumentStore
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.groups import paying_prefix, share_groups, split_groups
@@ -46,31 +50,43 @@ def check_documents(documents: Sequence[Document], config: TrainConfig, model: L
     """
     if not documents:
         raise RecipeError("There is no document to train on.", hint="Collect some traces first, or loosen the filter.")
-    for index, document in enumerate(documents):
-        length = len(document.token_ids)
-        if length != len(document.supervised) or not num_supervised(document):
-            raise RecipeError(
-                f"Document {index} of {length} tokens has nothing to learn from: no token of it is supervised.",
-                hint="Leave it out; a completion of at least its end token is needed.",
-            )
-        if length > config.micro_batch_tokens:
-            raise RecipeError(
-                f"Document {index} has {length} tokens; micro_batch_tokens is {config.micro_batch_tokens}.",
-                hint=f"Set micro_batch_tokens to {length} or more, or leave long documents out; none is cut silently.",
-            )
-        if length > model.max_context:
-            raise CompatibilityError(
-                f"Document {index} has {length} tokens; the model's context is {model.max_context}.",
-                hint="Leave long documents out, or choose a model with a longer context.",
-            )
-        if min(document.token_ids) < 0 or max(document.token_ids) >= model.vocab_size:
-            raise CompatibilityError(
-                f"Document {index} holds a token id outside the model's vocabulary of {model.vocab_size}.",
-                hint="Tokenize the documents with this model's own tokenizer.",
-            )
+    places: Iterable[int] = range(len(documents))
+    if isinstance(documents, DocumentStore):  # knows which one is wrong without looking at any token
+        is_wrong = documents.supervised_counts == 0
+        is_wrong |= documents.lengths > min(config.micro_batch_tokens, model.max_context)
+        is_wrong |= documents.largest_ids >= model.vocab_size
+        places = np.flatnonzero(is_wrong)[:1].tolist()
+    for index in places:
+        _check_document(index, documents[index], config, model)
 
 
-def plan_epoch(lengths: Sequence[int], *, tokens_per_step: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
+def _check_document(index: int, document: Document, config: TrainConfig, model: LanguageModel) -> None:
+    length = len(document.token_ids)
+    if length != len(document.supervised) or not num_supervised(document):
+        raise RecipeError(
+            f"Document {index} of {length} tokens has nothing to learn from: no token of it is supervised.",
+            hint="Leave it out; a completion of at least its end token is needed.",
+        )
+    if length > config.micro_batch_tokens:
+        raise RecipeError(
+            f"Document {index} has {length} tokens; micro_batch_tokens is {config.micro_batch_tokens}.",
+            hint=f"Set micro_batch_tokens to {length} or more, or leave long documents out; none is cut silently.",
+        )
+    if length > model.max_context:
+        raise CompatibilityError(
+            f"Document {index} has {length} tokens; the model's context is {model.max_context}.",
+            hint="Leave long documents out, or choose a model with a longer context.",
+        )
+    if min(document.token_ids) < 0 or max(document.token_ids) >= model.vocab_size:
+        raise CompatibilityError(
+            f"Document {index} holds a token id outside the model's vocabulary of {model.vocab_size}.",
+            hint="Tokenize the documents with this model's own tokenizer.",
+        )
+
+
+def plan_epoch(
+    lengths: Sequence[int] | NDArray[np.int64], *, tokens_per_step: int, seed: int, epoch: int
+) -> list[tuple[int, ...]]:
     """The steps of one epoch: shuffled documents cut into runs of about ``tokens_per_step`` tokens.
 
     The epoch is divided evenly: with 2.3 steps' worth of tokens there are two steps of 1.15, not a third of 0.3.
@@ -78,17 +94,17 @@ def plan_epoch(lengths: Sequence[int], *, tokens_per_step: int, seed: int, epoch
     Returns:
         Document indices of each step; each document is in exactly one.
     """
-    order = list(range(len(lengths)))
-    random.Random(derive_seed(seed, "epoch", epoch)).shuffle(order)
-    total = sum(lengths)
+    shuffled = list(range(len(lengths)))
+    random.Random(derive_seed(seed, "epoch", epoch)).shuffle(shuffled)
+    order: NDArray[np.int64] = np.array(shuffled, dtype=np.int64)
+    own = np.asarray(lengths, dtype=np.int64)[order]
+    ends = np.cumsum(own)
+    total = int(ends[-1])
     num_steps = max(1, round(total / tokens_per_step))
-    steps: list[list[int]] = [[] for _ in range(num_steps)]
-    before = 0
-    for index in order:
-        middle = before + lengths[index] / 2
-        steps[min(num_steps - 1, int(middle * num_steps / total))].append(index)
-        before += lengths[index]
-    return [tuple(step) for step in steps if step]
+    # a document belongs to the step that its middle falls into
+    step_of = np.minimum(num_steps - 1, ((ends - own + own / 2) * num_steps / total).astype(np.int64))
+    parts = np.split(order, np.flatnonzero(np.diff(step_of)) + 1)
+    return [tuple(part.tolist()) for part in parts]
 
 
 def split_micro_batches(
@@ -176,8 +192,8 @@ class StepPlan:
         config: Limits, budget and seed.
     """
 
-    def __init__(self, lengths: Sequence[int], config: TrainConfig) -> None:
-        self._lengths = tuple(lengths)
+    def __init__(self, lengths: Sequence[int] | NDArray[np.int64], config: TrainConfig) -> None:
+        self._lengths: NDArray[np.int64] = np.asarray(lengths, dtype=np.int64)
         self._config = config
         self._epochs: list[int] = []
         self.num_tokens = 0
@@ -186,7 +202,7 @@ class StepPlan:
             if epoch == len(self._epochs):
                 self._epochs.append(self.num_steps)
             self.num_steps += 1
-            self.num_tokens += sum(self._lengths[index] for index in step)
+            self.num_tokens += int(self._lengths[np.array(step)].sum())
             if self.num_steps == config.max_steps or self.num_tokens >= (config.max_tokens or self.num_tokens + 1):
                 break
         self._cached: tuple[int, list[tuple[int, ...]]] = (-1, [])

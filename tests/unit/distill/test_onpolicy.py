@@ -339,7 +339,7 @@ def kill_at(moment: int, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> N
 
     watched(onpolicy, "grade_attempt")
     watched(onpolicy, "record_round")
-    watched(onpolicy_rounds, "write_bytes")
+    watched(onpolicy_rounds, "write_sealed_lines")
     watched(loop, "save_state")
 
 
@@ -350,7 +350,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
     with monkeypatch.context() as patch:
         kill_at(-1, calls, patch)
         unbroken, feed = run(models, tmp_path / "unbroken")
-    one_round = ["grade_attempt"] * 10 + ["write_bytes", "record_round"] + ["save_state"] * 3
+    one_round = ["grade_attempt"] * 10 + ["write_sealed_lines", "record_round"] + ["save_state"] * 3
     assert calls == one_round * 2
     expected = [answers_of(tmp_path / "unbroken/rounds", index, feed) for index in (0, 1)]
     # In the second round: while answering, before its statistics, between checkpoints; and anywhere in the first.
@@ -362,7 +362,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
                 run(models, directory)
         rounds = directory / "rounds"
         before = {path.name: path.read_bytes() for path in rounds.glob("round-*.jsonl")}
-        assert len(before) == calls[: moment - 1].count("write_bytes"), moment
+        assert len(before) == calls[: moment - 1].count("write_sealed_lines"), moment
         resumed, again = run(models, directory)
         # What was finished is read, not drawn again: its seconds are still the first sitting's.
         assert all((rounds / name).read_bytes() == content for name, content in before.items())

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from spiritsafe.core.records import FinishReason, Sampling, Status, Verdict
+from spiritsafe.core.seeds import derive_seed
+from spiritsafe.distill import onpolicy_config
 from spiritsafe.distill.onpolicy_config import (
     Cursor,
     OnPolicyConfig,
@@ -75,6 +78,26 @@ def test_a_step_without_answers_falls_back_and_the_share_recovers() -> None:
     steps, after = mix_of_round(config(share=0.5), 12, after)
     assert [(s.num_own, s.num_off) for s in steps] == [(4, 0)] * 3
     assert after == Cursor(num_own=12, num_off=12)
+
+
+def test_each_shuffle_is_made_once_and_is_the_one_of_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    class Counted(Random):
+        def shuffle(self, x: Any) -> None:
+            made.append(len(x))
+            super().shuffle(x)
+
+    monkeypatch.setattr(onpolicy_config, "Random", Counted)
+    onpolicy_config._shuffle.cache_clear()
+    drawn = [place for step in range(20) for place in endless_shuffle(33, first=3 * step, count=3, seed=(5, "off"))]
+    assert made == [33, 33]
+    wanted: list[int] = []
+    for epoch in (0, 1):
+        order = list(range(33))
+        Random(derive_seed(5, "off", epoch)).shuffle(order)
+        wanted += order
+    assert drawn == wanted[:60]
 
 
 def test_shuffles_follow_each_other_without_loss() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from finished_run import make_context
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message, Problem
-from spiritsafe.pipeline.context import Trace, read_traces, write_traces
+from spiritsafe.pipeline.context import Trace, Traces, as_text, in_vocabulary, read_traces, write_traces
 
 
 def test_seeds_are_named(tmp_path: Path) -> None:
@@ -20,15 +22,80 @@ def test_seeds_are_named(tmp_path: Path) -> None:
 def test_traces_survive_the_disk(tmp_path: Path) -> None:
     problem = Problem(task="t", canonical_text="1+1", messages=(Message(role="user", content="1+1?"),))
     traces = [Trace(problem=problem, text="2 \u2028 'ü'"), Trace(problem=problem, text="3", token_ids=(1, 2))]
-    write_traces(tmp_path / "traces.jsonl", traces)
-    assert read_traces(tmp_path / "traces.jsonl") == traces
+    assert write_traces(tmp_path / "traces.jsonl", iter(traces)) == 2
+    assert list(read_traces(tmp_path / "traces.jsonl")) == traces
+
+
+def numbered(path: Path, first: int, count: int) -> list[Trace]:
+    traces = [
+        Trace(
+            problem=Problem(task="t", canonical_text=f"p{n}", messages=(Message(role="user", content="?"),)),
+            text=f"ü {n}\n",
+            token_ids=(n, 2**31),
+            vocabulary="v" if n % 2 else "w",
+        )
+        for n in range(first, first + count)
+    ]
+    write_traces(path, traces)
+    return traces
+
+
+def test_traces_on_disk_are_cut_shuffled_and_joined_as_lists_are(tmp_path: Path) -> None:
+    one, two = numbered(tmp_path / "1.jsonl", 0, 7), numbered(tmp_path / "2.jsonl", 7, 12)
+    read = Traces.joined([read_traces(tmp_path / "1.jsonl"), read_traces(tmp_path / "2.jsonl")])
+    listed = one + two
+    assert (len(read), list(read)) == (19, listed)
+    random.Random(5).shuffle(listed)
+    mixed = read.shuffled(5)
+    assert list(mixed) == listed
+    assert list(mixed[3:9]) == listed[3:9]
+    assert mixed[-1] == listed[-1]
+    twice = Traces.joined([mixed[:3], mixed[10:]]).shuffled(2)
+    wanted = listed[:3] + listed[10:]
+    random.Random(2).shuffle(wanted)
+    assert list(twice) == wanted
+    assert list(Traces.joined([])) == []
+    with pytest.raises(IndexError):
+        read[19]
+
+
+def test_tokens_of_another_vocabulary_are_left_out_when_they_are_read(tmp_path: Path) -> None:
+    traces = numbered(tmp_path / "1.jsonl", 0, 4)
+    seen = in_vocabulary(read_traces(tmp_path / "1.jsonl"), "v")
+    assert list(seen) == [traces[1] if n == 1 else traces[3] if n == 3 else as_text(traces[n]) for n in range(4)]
+    assert as_text(traces[0]).token_ids == ()
+
+
+def test_a_file_of_no_traces_and_one_without_a_last_newline_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    assert write_traces(path, []) == 0
+    assert list(read_traces(path)) == []
+    traces = numbered(path, 0, 3)
+    path.write_bytes(b"\n" + path.read_bytes().replace(b"\n", b"\n\n").rstrip(b"\n"))
+    assert list(read_traces(path)) == traces
+
+
+def test_traces_are_not_held(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    problem = Problem(task="t", canonical_text="p", messages=())
+    tracemalloc.start()
+    trace = Trace(problem=problem, text="long " * 1000, token_ids=tuple(range(10**6, 10**6 + 1000)), vocabulary="v")
+    write_traces(path, (trace for _ in range(300)))
+    traces = read_traces(path).shuffled(1)
+    assert sum(len(trace.token_ids) for trace in traces) == 300_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000  # held as objects they are 12,000,000
 
 
 def test_damaged_traces_are_named(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
-    path.write_text('{"text": "no problem"}\n')
     with pytest.raises(SourceError, match="traces"):
         read_traces(path)
+    for line in ('{"text": "no problem"}', "[]", "{", '{"problem": {"task": 1}}'):
+        path.write_text(f"{line}\n")
+        with pytest.raises(SourceError, match="traces"):
+            list(read_traces(path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the error of a machine without CUDA")

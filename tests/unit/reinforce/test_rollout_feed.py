@@ -20,7 +20,7 @@ from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.objectives import PolicyLoss
 from spiritsafe.reinforce.pool import PromptPool
 from spiritsafe.reinforce.rollout_feed import RolloutFeed
-from spiritsafe.reinforce.rounds import Round, read_round, round_path
+from spiritsafe.reinforce.rounds import Round, read_round, round_path, write_round
 from spiritsafe.rollouts import FakeGenerator, RemoteConfig, RemoteGenerator
 from tiny_student import sums_problems, tiny_student
 from tiny_training import one_thread
@@ -195,7 +195,7 @@ def test_a_damaged_missing_or_foreign_round_stops_a_resumed_run_by_name(student:
     for index, steps in ((0, (1, 2, 3)), (1, (3,))):
         path = round_path(tmp_path, index)
         whole = path.read_bytes()
-        path.write_bytes(whole.replace(b"token_ids", b"token_idz", 1))
+        path.write_bytes(whole.replace(b'"draws"', b'"drawz"', 1))
         for step in steps:
             with pytest.raises(IntegrityError, match=f"round-0000{index}.jsonl is damaged"):
                 make_feed(student, tmp_path).documents_of(step, student.model)
@@ -206,6 +206,24 @@ def test_a_damaged_missing_or_foreign_round_stops_a_resumed_run_by_name(student:
     with pytest.raises(IntegrityError, match="belongs to another run"):
         make_feed(student, tmp_path, config(seed=8)).documents_of(2, student.model)
     make_feed(student, tmp_path).documents_of(3, student.model)
+
+
+def test_a_resumed_run_reads_headers_of_rounds_that_are_over_and_finds_one_that_does_not_belong(
+    student: LoadedModel, tmp_path: Path
+) -> None:
+    feed = make_feed(student, tmp_path)
+    all_steps(feed, student)
+    expected = [key(d) for d in make_feed(student, tmp_path).documents_of(5, student.model)]
+    old = round_path(tmp_path, 0)
+    whole = old.read_bytes()
+    start = whole.index(b"\n", whole.index(b"\n") + 1)
+    old.write_bytes(whole[:start] + b"\nanswers that nobody needs any more")
+    assert [key(d) for d in make_feed(student, tmp_path).documents_of(5, student.model)] == expected
+    old.write_bytes(whole)
+    broken = read_round(tmp_path, 1, feed=feed._digest)
+    write_round(tmp_path, Round(broken.header.model_copy(update={"before": "sha256:other"}), broken.answers))
+    with pytest.raises(IntegrityError, match=r"round-00001.jsonl does not follow the round before it"):
+        make_feed(student, tmp_path).documents_of(5, student.model)
 
 
 def test_rounds_of_other_weights_are_drawn_again_and_those_after_them(models: Path, tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import IntegrityError, RecipeError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError
 from spiritsafe.models.batch import Document, Drawn
+from spiritsafe.models.documents import DocumentStore, write_documents
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.feed import CollectiveFeed, FixedFeed
@@ -39,6 +42,55 @@ def test_a_list_feeds_each_document_once_an_epoch() -> None:
     assert feed.describe() != other.describe()
 
 
+def test_a_store_feeds_and_is_described_as_the_list_it_was_made_of(tmp_path: Path) -> None:
+    documents = [replace(document, weight=1 / (place + 1)) for place, document in enumerate(DOCUMENTS)]
+    listed = FixedFeed(documents, CONFIG, tiny_decoder())
+    stored = FixedFeed(write_documents(tmp_path / "documents.bin", documents), CONFIG, tiny_decoder())
+    assert stored.describe() == listed.describe()
+    assert stored.num_steps == listed.num_steps
+    for step in range(listed.num_steps):
+        assert stored.documents_of(step, tiny_decoder()) == listed.documents_of(step, tiny_decoder())
+
+
+def test_the_digest_of_documents_is_the_one_that_runs_of_before_were_resumed_by() -> None:
+    described = FixedFeed(DOCUMENTS[:3], CONFIG, tiny_decoder()).describe()
+    hasher = sha256()
+    for document in DOCUMENTS[:3]:
+        ids = struct.pack(f"<{len(document.token_ids)}q", *document.token_ids)
+        hasher.update(f"{len(document.token_ids)},1.0;".encode() + ids + bytes(document.supervised))
+    assert described == {"documents": hasher.hexdigest()}
+
+
+def test_a_run_on_a_list_can_be_resumed_on_a_store(tmp_path: Path) -> None:
+    store = write_documents(tmp_path / "documents.bin", DOCUMENTS)
+    stop = StopAfter(2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_decoder(), DOCUMENTS, TracesObjective(), CONFIG, directory=tmp_path / "a", events=stop)
+    resumed, unbroken = tiny_decoder(), tiny_decoder()
+    train(resumed, store, TracesObjective(), CONFIG, directory=tmp_path / "a")
+    train(unbroken, DOCUMENTS, TracesObjective(), CONFIG, directory=tmp_path / "b")
+    assert all(torch.equal(p, q) for p, q in zip(resumed.parameters(), unbroken.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Document(token_ids=(1, 2, 3), supervised=(True, False, False)),
+        Document(token_ids=(1, 99_999), supervised=(False, True)),
+        Document(token_ids=(1,) * 101, supervised=(True,) * 101),
+        Document(token_ids=(), supervised=()),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_alike_of_lists_and_stores(bad: Document) -> None:
+    documents = [*DOCUMENTS[:4], bad, *DOCUMENTS[4:], bad]
+    said = []
+    for given in (documents, DocumentStore.of(documents)):
+        with pytest.raises((RecipeError, CompatibilityError), match="Document 4 ") as found:
+            FixedFeed(given, CONFIG, tiny_decoder())
+        said.append((type(found.value), found.value.diagnostics()))
+    assert said[0] == said[1]
+
+
 def test_all_that_is_known_of_a_draw_is_described() -> None:
     document = Document(token_ids=(1, 2, 3, 4), supervised=(False, False, True, True))
     draws = [
@@ -59,6 +111,20 @@ def test_documents_are_checked_before_anything_is_trained() -> None:
     bad = Document(token_ids=(1, 2, 3), supervised=(False, False, False))
     with pytest.raises(RecipeError, match="nothing to learn"):
         FixedFeed([*DOCUMENTS, bad], CONFIG, tiny_decoder())
+
+
+class StopAfter:
+    """Ends the run, as a signal would, when so many steps are done."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None:
+        if done == self.num_steps:
+            raise KeyboardInterrupt
+
+    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
+        pass
 
 
 class Growing:

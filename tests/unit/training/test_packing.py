@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
+from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import Document, Drawn
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.packing import (
@@ -41,6 +44,25 @@ def test_each_document_is_in_exactly_one_step_of_an_epoch(
     assert Counter(index for step in steps for index in step) == Counter(range(len(lengths)))
     assert all(steps)
     assert steps == plan_epoch(lengths, tokens_per_step=tokens_per_step, seed=seed, epoch=epoch)
+
+
+@given(LENGTHS, st.integers(1, 2000), st.integers(0, 5), st.integers(0, 3))
+@settings(max_examples=60)
+def test_steps_are_those_that_a_loop_in_python_would_make(
+    lengths: list[int], tokens_per_step: int, seed: int, epoch: int
+) -> None:
+    order = list(range(len(lengths)))
+    random.Random(derive_seed(seed, "epoch", epoch)).shuffle(order)
+    num_steps = max(1, round(sum(lengths) / tokens_per_step))
+    wanted: list[list[int]] = [[] for _ in range(num_steps)]
+    before = 0
+    for index in order:
+        place = int((before + lengths[index] / 2) * num_steps / sum(lengths))
+        wanted[min(num_steps - 1, place)].append(index)
+        before += lengths[index]
+    steps = plan_epoch(np.array(lengths), tokens_per_step=tokens_per_step, seed=seed, epoch=epoch)
+    assert steps == [tuple(step) for step in wanted if step]
+    assert all(type(index) is int for step in steps for index in step)
 
 
 @given(LENGTHS, st.integers(1, 2000))

@@ -12,17 +12,19 @@ Shapes: N tokens of a batch, R supervised rows, C rows of a chunk, G teacher wid
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, read_json, write_json
+from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Record
 from spiritsafe.distill.cache.config import (
     CacheManifest,
@@ -37,6 +39,7 @@ from spiritsafe.distill.cache.estimator import draw_offsets, estimate_chunk, num
 from spiritsafe.distill.cache.shards import MANIFEST, encode_document, is_whole, write_shard
 from spiritsafe.distill.signal import document_key
 from spiritsafe.models.batch import IGNORED, Document
+from spiritsafe.models.documents import document_arrays, supervised_counts
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.training.head import logits_buffer, logits_bytes_per_row, make_logits, row_chunks
@@ -98,18 +101,40 @@ def supervised_positions(document: Document) -> Ints:
     return np.flatnonzero(np.array(document.supervised[1:], dtype=bool))
 
 
-def merge_documents(documents: Sequence[Document]) -> list[Document]:
-    """Each distinct sequence once, supervised where any of its copies is; those without a supervised token left out."""
-    flags: dict[tuple[int, ...], tuple[bool, ...]] = {}
-    for document in documents:
-        if len(document.supervised) != len(document.token_ids):
+def merge_documents(documents: Sequence[Document]) -> Sequence[Document]:
+    """Each distinct sequence once, supervised where any of its copies is; those without a supervised token left out.
+
+    Documents are made when they are asked for; held are 16 bytes of each, and those whose copies differ in their flags.
+
+    Raises:
+        RecipeError: A document has another number of flags than tokens.
+    """
+    names, marks = bytearray(), bytearray()
+    for ids, flags, *_ in document_arrays(documents):
+        if len(flags) != len(ids):
             raise RecipeError(
-                f"A document of {len(document.token_ids)} tokens has {len(document.supervised)} flags.",
-                hint="Give one flag for each token.",
+                f"A document of {len(ids)} tokens has {len(flags)} flags.", hint="Give one flag for each token."
             )
-        known = flags.get(document.token_ids, document.supervised)
-        flags[document.token_ids] = tuple(a or b for a, b in zip(known, document.supervised, strict=True))
-    return [Document(token_ids=tokens, supervised=mask) for tokens, mask in flags.items() if any(mask[1:])]
+        names += bytes.fromhex(document_key(ids))[:16]
+        marks += sha256(flags.tobytes()).digest()[:8]
+    _, firsts, group_of = np.unique(np.frombuffer(names, dtype="V16"), return_index=True, return_inverse=True)
+    mark_of = np.frombuffer(marks, dtype="<u8")
+    merged: dict[int, NDArray[np.bool_]] = {}
+    for place in np.flatnonzero(mark_of != mark_of[firsts[group_of]]).tolist():
+        first = int(firsts[group_of[place]])
+        known = merged.get(first, np.asarray(documents[first].supervised))
+        merged[first] = known | np.asarray(documents[place].supervised)
+    counts = supervised_counts(documents)
+    for place, known in merged.items():
+        counts[place] = np.count_nonzero(known[1:])
+    kept = [place for place in np.sort(firsts).tolist() if counts[place]]
+
+    def once(_: int, place: int) -> Document:
+        document = documents[place]
+        flags = tuple(merged[place].tolist()) if place in merged else document.supervised
+        return Document(token_ids=document.token_ids, supervised=flags)
+
+    return MappedSequence(kept, once)
 
 
 def capture(
@@ -158,7 +183,7 @@ def capture_from(
     merged = merge_documents(documents)
     if not merged:
         raise RecipeError("No document supervises a token.", hint="Give documents with completions.")
-    shards = _into_shards(merged, config.rows_per_shard)
+    shards = [MappedSequence(places, lambda _, place: merged[place]) for places in _into_shards(merged, config)]
     manifest = CacheManifest(
         fingerprint=source.fingerprint(),
         micro_batch_tokens=config.micro_batch_tokens,
@@ -171,13 +196,14 @@ def capture_from(
         for number, shard in enumerate(shards):
             plan = manifest.shards[number]
             if not is_whole(directory / plan.file, manifest, number):
+                held = shard[:]  # documents of this shard alone are in memory
                 blocks: dict[int, bytes] = {}
                 seen = done
-                for index, rows in source.estimates(shard):
-                    blocks[index] = _block(shard[index], rows, manifest, source.num_roundings())
+                for index, rows in source.estimates(held):
+                    blocks[index] = _block(held[index], rows, manifest, source.num_roundings())
                     seen += len(rows)
                     events.progress(seen, manifest.num_rows, "rows")
-                keyed = [(document_key(d.token_ids), blocks[index]) for index, d in enumerate(shard)]
+                keyed = [(document_key(d.token_ids), blocks[index]) for index, d in enumerate(held)]
                 write_shard(directory / plan.file, manifest, number, keyed)
             done += plan.num_rows
             events.progress(done, manifest.num_rows, "rows", plan.file)
@@ -192,25 +218,27 @@ def _block(document: Document, rows: RowEstimates, manifest: CacheManifest, widt
     return encode_document(positions, rows, fingerprint.identity.vocab_size, uniforms_RU)
 
 
-def _into_shards(documents: Sequence[Document], rows_per_shard: int) -> list[list[Document]]:
-    shards: list[list[Document]] = [[]]
-    room = rows_per_shard
-    for document in documents:
+def _into_shards(documents: Sequence[Document], config: CaptureConfig) -> list[range]:
+    """Places of each shard's documents."""
+    firsts, room = [0], config.rows_per_shard
+    for place, count in enumerate(supervised_counts(documents).tolist()):
         if room <= 0:
-            shards.append([])
-            room = rows_per_shard
-        shards[-1].append(document)
-        room -= sum(document.supervised[1:])
-    return shards
+            firsts.append(place)
+            room = config.rows_per_shard
+        room -= count
+    return [range(first, end) for first, end in zip(firsts, [*firsts[1:], len(documents)], strict=True)]
 
 
 def _plan(number: int, documents: Sequence[Document]) -> ShardPlan:
-    content = b"".join(bytes.fromhex(document_key(d.token_ids)) + bytes(d.supervised) for d in documents)
+    hasher, num_rows = sha256(), 0
+    for ids, flags, *_ in document_arrays(documents):
+        hasher.update(bytes.fromhex(document_key(ids)) + flags.tobytes())
+        num_rows += int(np.count_nonzero(flags[1:]))
     return ShardPlan(
         file=f"shard-{number:05d}.rows",
         num_documents=len(documents),
-        num_rows=sum(sum(d.supervised[1:]) for d in documents),
-        documents=digest_bytes(content),
+        num_rows=num_rows,
+        documents=f"sha256:{hasher.hexdigest()}",
     )
 
 

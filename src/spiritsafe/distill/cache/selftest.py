@@ -111,14 +111,15 @@ def self_test(
     cache = CachedTeacher(directory, tokenizer=identity.tokenizer)
     wanted: dict[str, JSON] = dict(identity.to_json())
     cache.manifest.fingerprint.require(wanted, where=f"in {directory}")
-    known = [document for document in merge_documents(documents) if document_key(document.token_ids) in cache]
+    merged = merge_documents(documents)
+    known = [place for place, document in enumerate(merged) if document_key(document.token_ids) in cache]
     if not known:
         raise CompatibilityError(
             f"None of the {len(documents)} documents is in the teacher cache {directory}.",
             hint="Give the documents that it was captured on.",
         )
     chosen = random.Random(derive_seed("self-test", seed)).sample(known, min(num_documents, len(known)))
-    measured = [_compare(cache, teacher, document, seed) for document in chosen]
+    measured = [_compare(cache, teacher, merged[place], seed) for place in chosen]
     kl_R, head_R, entropy_R, gap_RJ = (torch.cat(parts) for parts in zip(*measured, strict=True))
     spread_J = (gap_RJ.square().sum(0) + (_SMALL_BIAS * len(gap_RJ)) ** 2).sqrt()
     unbiased = cache.manifest.fingerprint.estimator != "served_top_k"
