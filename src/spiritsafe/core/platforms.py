@@ -10,7 +10,7 @@ Exercised by ``pytest tests/unit/core/test_platforms.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import final
 
@@ -19,7 +19,16 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Record
 
-__all__ = ["PLATFORMS_FILE", "Platform", "Platforms", "continue_in", "continued", "other_text", "read_platforms"]
+__all__ = [
+    "PLATFORMS_FILE",
+    "Platform",
+    "Platforms",
+    "continue_in",
+    "continued",
+    "in_a_row",
+    "other_text",
+    "read_platforms",
+]
 
 PLATFORMS_FILE = "platforms.json"
 _UNKNOWN = "a processor that was not recorded"
@@ -62,13 +71,22 @@ def continued(known: Sequence[Platform | None], now: Platform) -> Platforms:
     return tuple(known) if known and known[-1] == now else (*known, now)
 
 
-def other_text(known: Sequence[Platform | None], now: Platform, *, what: str) -> str | None:
+def in_a_row(parts: Iterable[Sequence[Platform | None]]) -> Platforms:
+    """The platforms of several things that were made one after the other, without repetitions beside each other."""
+    row: Platforms = ()
+    for one in (one for part in parts for one in part):
+        row = row if one in row[-1:] else (*row, one)
+    return row
+
+
+def other_text(known: Sequence[Platform | None], now: Platform, *, what: str, has_setting: bool = False) -> str | None:
     """What to say when ``now`` goes on with what others began; None when it is the same, or the first.
 
     Args:
         known: Who worked on it before.
         now: Who goes on.
-        what: Names it; "It" is what follows.
+        what: Names it.
+        has_setting: Whether a recipe's ``compute_dtype`` decides the number format.
 
     Raises:
         CompatibilityError: The number format is another one.
@@ -81,15 +99,24 @@ def other_text(known: Sequence[Platform | None], now: Platform, *, what: str) ->
         raise CompatibilityError(
             f"{what} was begun in {formats[-1]} ({begun.text()}); here it would go on in {now.compute_dtype} "
             f"({now.text()}), which is another computation.",
-            hint=f'Set compute_dtype = "{formats[-1]}" in the recipe, which every processor follows; a changed recipe '
-            f"begins a run of its own. On a CPU, SPIRITSAFE_BF16={'on' if 'bf' in formats[-1] else 'off'} in the "
-            "environment goes on with this one.",
+            hint=_hint(formats[-1], has_setting=has_setting),
         )
     begun_on = _UNKNOWN if known[0] is None else known[0].text()
     return (
         f"{what} was begun on {begun_on} and goes on on {now.text()}: figures may differ in their last bits from those "
         "of a run on one of them."
     )
+
+
+def _hint(wanted: str, *, has_setting: bool) -> str:
+    wish = "on" if wanted == "bfloat16" else "off"
+    lasting = (
+        f' Set compute_dtype = "{wanted}" in the recipe to have every processor follow it; a changed recipe begins a '
+        "run of its own."
+        if has_setting
+        else " Or begin in another directory."
+    )
+    return f"On a CPU, SPIRITSAFE_BF16={wish} in the environment computes in {wanted} and goes on with this.{lasting}"
 
 
 def read_platforms(directory: Path) -> Platforms:

@@ -3,7 +3,7 @@
 In: a command, such as ``python -m spiritsafe.models.worker DIRECTORY``. Out: Attempts. Rooms that must not import
 torch reach local weights this way; any program that speaks the protocol will do::
 
-    {"op":"describe"}                                        → {"info":{…}}
+    {"op":"describe"}                                        → {"info":{…}} and perhaps "platform":{…}
     {"op":"generate","prompts":[…],"sampling":{…}}           → {"attempt":{…}}* {"done":N}
     {"op":"score","conversations":[[…]],"completions":[…]}   → {"scores":[[…]]}
     {"op":"score_spread", as "score"}                        → {"spreads":[[[logprob,mean,deviation]]]}
@@ -29,6 +29,7 @@ from spiritsafe.core import errors
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.lengths import within_limits
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts.child import ChildProcess
 
@@ -40,7 +41,7 @@ _ERRORS = {
     if isinstance(kind := getattr(errors, name), type) and issubclass(kind, SpiritsafeError)
 }
 
-_RecordT = TypeVar("_RecordT", Attempt, GeneratorInfo)
+_RecordT = TypeVar("_RecordT", Attempt, GeneratorInfo, Platform)
 
 
 @final
@@ -71,6 +72,7 @@ class PipeGenerator:
         self._close_timeout_s = close_timeout_s
         self._child: ChildProcess | None = None
         self._info: GeneratorInfo | None = None
+        self._platform: Platform | None = None
         self._turn = 0
         self._is_answering = False
         self._closed = False
@@ -86,6 +88,15 @@ class PipeGenerator:
         if self._info is None:
             raise EndpointError(f"{self._name} did not describe itself.", hint="Check the command.")
         return self._info
+
+    def platform(self) -> Platform | None:
+        """What the child says that it computes on; starts it.
+
+        Raises:
+            EndpointError: It does not start, or does not answer in time.
+        """
+        self.describe()
+        return self._platform
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
         """Draw every sample in the child; attempts come as the child sends them, cut to their limits.
@@ -208,7 +219,10 @@ class PipeGenerator:
                     hint="Check that the program exists and may be executed.",
                 ) from error
             self._child.send(b'{"op":"describe"}\n')
-            self._info = self._record(GeneratorInfo, self._answer(self._start_timeout_s, last="info").get("info"))
+            described = self._answer(self._start_timeout_s, last="info")
+            self._info = self._record(GeneratorInfo, described.get("info"))
+            platform = described.get("platform")
+            self._platform = None if platform is None else self._record(Platform, platform)
         return self._child
 
     def _ask(self, question: dict[str, Any]) -> None:

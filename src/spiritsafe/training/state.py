@@ -258,7 +258,7 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
             hint="Give this run a directory of its own, or delete the file to start again.",
         )
     platforms = tuple(None if one is None else Platform.from_json(one) for one in state.get("platforms", [None]))
-    note = other_text(platforms, identity.platform, what=f"The training in {directory}")
+    note = other_text(platforms, identity.platform, what=f"The training in {directory}", has_setting=True)
     step = int(state["step"])
     optimiser.parallel.require_same(step, what=f"the step of {path}")
     for kind in STATE_KINDS:

@@ -53,8 +53,12 @@ def test_whatever_decides_the_last_bits_is_another_platform(changes: dict[str, o
 def test_another_number_format_is_refused(known: Platforms) -> None:
     with pytest.raises(CompatibilityError, match=r"begun in bfloat16 .* go on in float32") as caught:
         other_text(known, B.model_copy(update={"compute_dtype": "float32"}), what="It")
-    assert 'compute_dtype = "bfloat16"' in caught.value.hint
     assert "SPIRITSAFE_BF16=on" in caught.value.hint
+    assert caught.value.hint.endswith("Or begin in another directory.")
+    with pytest.raises(CompatibilityError) as caught:
+        other_text([B.model_copy(update={"compute_dtype": "float32"})], A, what="It", has_setting=True)
+    assert "SPIRITSAFE_BF16=off" in caught.value.hint
+    assert 'Set compute_dtype = "float32" in the recipe' in caught.value.hint
 
 
 def test_where_no_format_is_chosen_none_is_refused() -> None:
