@@ -8,6 +8,7 @@ import click
 
 from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, OutputFolder
 from spiritsafe.cli.progress import TerminalSink
+from spiritsafe.cli.stopping import term_as_interrupt
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
 
@@ -22,7 +23,8 @@ def command(recipe: str, overrides: tuple[str, ...], root: Path) -> None:
     """Run RECIPE (a .toml file or a packaged name), or go on with it."""
     loaded, text = load_recipe(recipe, overrides)
     watcher = TerminalSink()
-    outcome = run_recipe(loaded, text, root=root, cache=default_cache(), watcher=watcher)
+    with term_as_interrupt():
+        outcome = run_recipe(loaded, text, root=root, cache=default_cache(), watcher=watcher)
     if outcome.num_run == 0:
         click.echo(f"Nothing to do: all {outcome.num_skipped} stages of this run are done and unchanged.")
     click.echo(terminal_summary_of(outcome.directory))

@@ -1,4 +1,4 @@
-"""Stopping a sitting at an endpoint: the first signal lets what is under way arrive, the second Ctrl-C ends at once.
+"""Stopping: a sitting at an endpoint lets what is under way arrive, a run finishes the file that it is writing.
 
 Exercised by ``pytest tests/unit/cli/test_stopping.py``.
 """
@@ -14,7 +14,7 @@ from types import FrameType
 from spiritsafe.core.generator import Generator
 from spiritsafe.rollouts import RemoteGenerator
 
-__all__ = ["let_arrive"]
+__all__ = ["let_arrive", "term_as_interrupt"]
 
 _WORDS = (
     "\nStopping: no new question is sent; waiting for the answers that are under way. Ctrl-C again ends at once and "
@@ -52,3 +52,21 @@ def let_arrive(generator: Generator) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def term_as_interrupt() -> Iterator[None]:
+    """While the block runs, the first SIGTERM ends it as Ctrl-C does: what is being written is finished.
+
+    A second one ends the process at once, which loses what a kill loses.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

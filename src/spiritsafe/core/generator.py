@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
 
-__all__ = ["Announcing", "Generator", "GeneratorInfo", "SpreadScoring", "TokenSpread"]
+__all__ = ["Announcing", "Generator", "GeneratorInfo", "Located", "SpreadScoring", "TokenSpread"]
 
 TokenSpread = tuple[float, float, float]
 """A token's log-probability; mean and standard deviation of that of the next token, drawn from the model itself."""
@@ -86,6 +87,15 @@ class Announcing(Protocol):
         its failed attempt is handed over; where the whole source is unusable, there may be no such attempt. The calls
         may come from another thread than the caller's; what they raise ends the generation.
         """
+        ...
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A Generator that says what computes its answers, so that nobody mixes two platforms' without a word."""
+
+    def platform(self) -> Platform | None:
+        """What computes; None where nobody can know."""
         ...
 
 

@@ -6,7 +6,7 @@
       recipe.toml        as given
       resolved.json      canonical; its digest is the run's hash
       events.jsonl       metrics of all stages
-      stages/NN-name/    inputs.json, the stage's files, done.json (written last)
+      stages/NN-name/    inputs.json, platforms.json, the stage's files, done.json (written last)
 
 A stage is skipped when ``done.json`` names the same inputs and its outputs still have the digests it names.
 """
@@ -20,6 +20,7 @@ from typing import final
 from spiritsafe.core.canonical import JSON, digest, digest_file, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files import ensure_directory, read_json, write_json, write_text
+from spiritsafe.core.platforms import PLATFORMS_FILE, Platform, Platforms, continue_in, read_platforms
 
 __all__ = ["RunDirectory", "StageDirectory"]
 
@@ -54,15 +55,21 @@ class StageDirectory:
         except (SourceError, KeyError, TypeError, ValueError):
             return False
 
-    def begin(self) -> None:
+    def begin(self, platform: Platform | None = None) -> None:
         """Record the inputs. Files of an interrupted attempt stay: stages resume from them.
 
         Those that were being written when it was killed go: they would be taken for outputs.
+
+        Args:
+            platform: What works on the stage from now on.
         """
         ensure_directory(self.path)
         self._sweep()
         if (self.path / "inputs.json").exists() and read_json(self.path / "inputs.json") != self.inputs:
             self.clear()
+        if platform is not None:
+            is_begun = (self.path / "inputs.json").exists()
+            continue_in(self.path, platform, what=f"The stage in {self.path}", is_begun=is_begun)
         write_json(self.path / "inputs.json", self.inputs)
 
     def _sweep(self) -> None:
@@ -91,7 +98,7 @@ class StageDirectory:
             name: digest_file(path)
             for path in sorted(self.path.rglob("*"))
             if path.is_file()
-            and (name := path.relative_to(self.path).as_posix()) not in ("inputs.json", "done.json")
+            and (name := path.relative_to(self.path).as_posix()) not in ("inputs.json", "done.json", PLATFORMS_FILE)
             and name.split("/")[0] not in scratch
         }
         write_json(self._done, {"inputs": digest(self.inputs), "outputs": outputs, "result": result})
@@ -103,6 +110,10 @@ class StageDirectory:
             SourceError: The stage is not done.
         """
         return dict(read_json(self._done)["result"])
+
+    def platforms(self) -> Platforms:
+        """What worked on the stage, in order; of an earlier version's stage it is not known."""
+        return read_platforms(self.path) or (None,)
 
     def output_digest(self) -> str:
         """One digest over all outputs and the result, for the next stage's inputs."""

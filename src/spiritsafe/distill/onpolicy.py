@@ -23,6 +23,7 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import EndpointError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory
+from spiritsafe.core.platforms import continue_in
 from spiritsafe.core.records import Attempt, Problem, Prompt
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distill.onpolicy_config import (
@@ -38,6 +39,7 @@ from spiritsafe.models.batch import Document
 from spiritsafe.models.fallback_generator import make_generator
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.this_platform import this_platform
 from spiritsafe.rollouts.collect import Grader, grade_attempt
 from spiritsafe.training.answer_pool import check_answer_length, check_training_pool
 from spiritsafe.training.config import TrainConfig
@@ -157,6 +159,14 @@ class OnPolicyFeed:
         if model is None or round_path(self._directory, index).exists():
             found = read_round(self._directory, index, feed=self._digest)
         if model is not None:
+            head = model.head().weight_VH
+            continue_in(
+                self._directory,
+                this_platform(head.device, head.dtype),
+                what=f"The rounds in {self._directory}",
+                is_begun=any(self._directory.glob("round-*")),
+                events=self._events,
+            )
             before, weights = self._cursor_before(index), weights_fingerprint(model)
             # A sitting that was killed may have left rounds that its checkpoint had not reached. Other weights now
             # (a GPU does not repeat itself to the last bit) mean that the file is not on-policy: draw again.

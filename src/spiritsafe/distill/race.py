@@ -39,6 +39,7 @@ from spiritsafe.models import (
     write_documents,
 )
 from spiritsafe.training import Objective, TrainConfig, discard_state, train, weights_fingerprint
+from spiritsafe.training.config import SITTING_FIELDS
 
 __all__ = ["Closeness", "RaceResult", "measure_closeness", "race"]
 
@@ -173,9 +174,7 @@ def _run_one(
             "dtype": str(dtype),
             "teacher": weights_fingerprint(teacher),
             "objective": objective.describe(),
-            "config": config.model_dump(
-                mode="json", exclude={"checkpoint_every_steps", "checkpoint_every_s", "eval_every"}
-            ),
+            "config": config.model_dump(mode="json", exclude=set(SITTING_FIELDS)),
             "documents": _documents_digest(documents),
             "held_out": _documents_digest(held_out),
         }

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
@@ -26,6 +27,7 @@ from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.engine_runner import Admission, CachedRunner, PlainRunner, Runner, head_logits
 from spiritsafe.models.engine_text import StopFinder
 from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.this_platform import this_platform
 
 __all__ = ["LocalGenerator"]
 
@@ -101,6 +103,10 @@ class LocalGenerator:
         return GeneratorInfo(
             name=checkpoint.name, digest=checkpoint.digest, kind="local", has_token_ids=True, has_logprobs=True
         )
+
+    def platform(self) -> Platform:
+        """This machine, and the number format of the weights."""
+        return this_platform(self._device, self._model.head().weight_VH.dtype)
 
     def close(self) -> None:
         """Free the cache; the model itself belongs to the caller."""

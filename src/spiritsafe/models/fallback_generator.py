@@ -21,6 +21,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
 from spiritsafe.core.generator import Generator, GeneratorInfo, TokenSpread
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat import ChatFormat
@@ -127,6 +128,10 @@ class FallbackGenerator:
     def describe(self) -> GeneratorInfo:
         """The checkpoint's name and digest."""
         return self._engine.describe()
+
+    def platform(self) -> Platform:
+        """This machine, and the number format of the weights."""
+        return self._engine.platform()
 
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]

@@ -2,8 +2,8 @@
 
 In: ``{"op": "describe"}``, ``{"op": "generate", "prompts": [...], "sampling": {...}}``,
 ``{"op": "score", "conversations": [[...]], "completions": [...]}`` or ``{"op": "close"}``, one a line. Out:
-``{"info": ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for each attempt as it
-finishes, then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score",
+``{"info": ..., "platform": ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for each
+attempt as it finishes, then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score",
 ``{"spreads": [[[logprob, mean, deviation]]]}``); and for any failure ``{"error": {"type", "message", "hint"}}``, after
 which the worker waits for the next line.
 Run ``python -m spiritsafe.models.worker DIRECTORY``. Answers go to the standard output that the process was started
@@ -24,7 +24,7 @@ from typing import Any, TextIO
 import torch
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SpiritsafeError
-from spiritsafe.core.generator import Generator, SpreadScoring
+from spiritsafe.core.generator import Generator, Located, SpreadScoring
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.code_choice import choose_code
 from spiritsafe.models.engine_dtype import preferred_dtype
@@ -63,7 +63,8 @@ def answer(generator: Generator, request: dict[str, Any]) -> Iterator[dict[str, 
     """
     operation = request.get("op")
     if operation == "describe":
-        yield {"info": generator.describe().to_json()}
+        platform = generator.platform() if isinstance(generator, Located) else None
+        yield {"info": generator.describe().to_json(), "platform": None if platform is None else platform.to_json()}
     elif operation == "generate":
         raw_prompts, raw_sampling = _fields(request, "prompts", "sampling")
         count = 0

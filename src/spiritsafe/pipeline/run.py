@@ -20,12 +20,15 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.core.files import ensure_directory, locked
+from spiritsafe.core.platforms import in_a_row, other_text
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
+from spiritsafe.models.this_platform import this_platform
 from spiritsafe.pipeline.capturing import capture_teacher
 from spiritsafe.pipeline.context import RunContext, RunWatcher
 from spiritsafe.pipeline.cutting import cut_stage, make_cut
 from spiritsafe.pipeline.examine import seal_paper, sit_exam
 from spiritsafe.pipeline.graph import Node, stage_of
+from spiritsafe.pipeline.memory import planned_device
 from spiritsafe.pipeline.peak import peak_bytes, reset_peak
 from spiritsafe.pipeline.probing import Probe, probe_model, probes_of
 from spiritsafe.pipeline.recipe import Recipe
@@ -278,7 +281,7 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
 
 
 def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
-    stage.begin()
+    _say_platform(context, stage)
     context.watcher.begin(spec.name)
     give_back_memory()
     reset_peak()
@@ -296,3 +299,13 @@ def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> N
     )
     stage.finish(result, scratch=spec.scratch)
     context.watcher.end(str(result.get("summary", "")))
+
+
+def _say_platform(context: RunContext, stage: StageDirectory) -> None:
+    """Begin a stage; say it where other stages, or this one, were worked on by another platform."""
+    here = this_platform(planned_device(context.recipe))
+    stage.begin(here)
+    known = in_a_row([*(before.platforms() for before in context.done.values()), stage.platforms()[:-1]])
+    text = other_text(known, here, what="This run")
+    if text is not None and known[-1] != here:
+        EventLog(context.run.events, stage="run", forward=context.watcher).metrics("warning", {"message": text})

@@ -21,6 +21,7 @@ from spiritsafe.core.errors import SourceError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, read_json_lines, write_json
 from spiritsafe.core.outcomes import instant
+from spiritsafe.core.platforms import in_a_row
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
@@ -125,6 +126,7 @@ def _gather(context: RunContext) -> ReportData:
             machine=_machine(),
             versions=dict(certificates["base"].result.software),
             command=f"spiritsafe run {shlex.quote(recipe.name)}",
+            **_platforms(context),
         ),
         inputs=Inputs(
             sources=(_source(recipe.source.model, checkpoints["base"]),),
@@ -149,6 +151,18 @@ def _gather(context: RunContext) -> ReportData:
 def _trained_by_documents(recipe: Recipe) -> list[str]:
     """Stages whose loss is a curve worth reading; a loss under rewards is not."""
     return ["teach", *(node.name for node in recipe.models if not isinstance(node.recipe, ReinforceStep))]
+
+
+def _platforms(context: RunContext) -> dict[str, tuple[str, ...]]:
+    """What computed, and which stages more than one did; nothing where one platform did all."""
+    by_stage = {name: stage.platforms() for name, stage in context.done.items()}
+    row = in_a_row(by_stage.values())
+    if len(row) == 1:
+        return {}
+    return {
+        "platforms": tuple("a platform that was not recorded" if one is None else one.text() for one in row),
+        "mixed_stages": tuple(name for name, platforms in by_stage.items() if len(platforms) > 1),
+    }
 
 
 def _machine() -> str:

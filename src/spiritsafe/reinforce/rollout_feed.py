@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -26,12 +27,14 @@ from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import ensure_directory
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.platforms import Platform, continue_in
 from spiritsafe.core.records import Problem
 from spiritsafe.models.batch import Document
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.fallback_generator import FallbackGenerator, make_generator
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.this_platform import this_platform
 from spiritsafe.reinforce.checks import check_pool, check_run, check_source
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.drawing import Drawer
@@ -144,12 +147,13 @@ class RolloutFeed(CollectiveFeed):
         self._next_round = 0
         self._last_header = ""
         self._open: tuple[int, list[list[Document]]] | None = None
+        self._events = events or NullSink()
         self.num_steps = config.num_steps
         self.log = RoundLog(
             self._directory / ROUNDS_FILE,
             config,
             dev_score=dev_score or (lambda step: None),
-            events=events or NullSink(),
+            events=self._events,
         )
         self.end_step = self.log.end_step
 
@@ -195,7 +199,10 @@ class RolloutFeed(CollectiveFeed):
         """
         parallel = current_parallel()
         self._replay(index, parallel)
-        weights = None if model is None else weights_fingerprint(model)
+        weights = None
+        if model is not None:
+            weights, head = weights_fingerprint(model), model.head().weight_VH
+            parallel.on_main(partial(self._say_platform, this_platform(head.device, head.dtype)))
         round_ = parallel.on_main(lambda: self._find(index, weights))
         if round_ is None:
             if model is None or weights is None:
@@ -204,6 +211,11 @@ class RolloutFeed(CollectiveFeed):
         self._learn(round_.header)
         self.end_step = parallel.on_main(lambda: self.log.enter(round_, self._pool.shares()))
         return documents_of_steps(round_, self._config, self._prompt_ids)
+
+    def _say_platform(self, here: Platform) -> None:
+        is_begun = any(self._directory.glob("round-*"))
+        what = f"The rounds in {self._directory}"
+        continue_in(self._directory, here, what=what, is_begun=is_begun, events=self._events)
 
     def _replay(self, index: int, parallel: Parallel) -> None:
         """Take in all rounds before one, where an earlier sitting drew them."""

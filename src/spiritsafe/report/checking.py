@@ -11,7 +11,7 @@ from spiritsafe.report.markup import Html, join, paragraph, section, tag
 from spiritsafe.report.numbers import date_text, memory_text, scaled_count, time_text
 from spiritsafe.report.tables import Column, table
 from spiritsafe.report.trust import trust_table
-from spiritsafe.report.wording import separation_words
+from spiritsafe.report.wording import platform_words, separation_words
 
 __all__ = ["lineage_section", "run_section", "verify_section"]
 
@@ -114,6 +114,7 @@ def run_section(data: ReportData) -> Html:
         ("Finished", date_text(run.finished)),
         ("Time of all stages", time_text(data.total_s)),
         ("Machine", run.machine),
+        *([("Platforms", platforms)] if (platforms := platform_words(run)) else []),
         ("Versions", versions or "not recorded"),
         ("Recipe digest", tag("code", run.recipe, class_="digest")),
     ]

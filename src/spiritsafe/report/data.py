@@ -12,7 +12,7 @@ from typing import Literal, Self, final
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict
+from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict, omit_default
 from spiritsafe.core.stats import Estimate
 from spiritsafe.report.evidence import ExamInfo, Outcomes, Role, Rung, Verification
 from spiritsafe.report.learning import MadeRow, Reinforced, Versus
@@ -43,6 +43,8 @@ class RunInfo(Record):
         machine: Processor, accelerator, memory and operating system in one line.
         versions: Name of a program or library to its version.
         command: What repeats the run.
+        platforms: What computed, in order, where the run was begun on one and continued on another.
+        mixed_stages: Stages that no single one of them computed.
     """
 
     name: str
@@ -51,6 +53,8 @@ class RunInfo(Record):
     machine: str
     versions: dict[str, str]
     command: str
+    platforms: tuple[str, ...] = omit_default(())
+    mixed_stages: tuple[str, ...] = omit_default(())
 
 
 @final

@@ -11,7 +11,7 @@ from spiritsafe.report.markup import Html, paragraph, section, tag
 from spiritsafe.report.numbers import count_text, memory_text, scaled_count, score_text, share_text, time_text
 from spiritsafe.report.svg import HALF, figure, share_bar
 from spiritsafe.report.tables import Column, nothing, table
-from spiritsafe.report.wording import confidence_text
+from spiritsafe.report.wording import confidence_text, platform_words
 
 __all__ = ["curves_section", "inputs_section", "memory_section", "stages_section"]
 
@@ -104,6 +104,8 @@ def stages_section(data: ReportData) -> Html:
         for stage in data.stages
     ]
     lead = f"{time_text(data.total_s)} in {len(data.stages)} stages, on {data.run.machine}."
+    if platforms := platform_words(data.run):
+        lead = f"{lead} {platforms}"
     listed = table(columns, rows, caption="Stages and seconds", narrow="same")
     return section("stages", "Where the time went", paragraph(lead, class_="lead"), listed)
 

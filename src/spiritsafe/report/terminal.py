@@ -31,7 +31,7 @@ from spiritsafe.report.numbers import (
     work_text,
 )
 from spiritsafe.report.reward_wording import findings, versus_sentence, warnings_of
-from spiritsafe.report.wording import confidence_text, gap_sentence, headline
+from spiritsafe.report.wording import confidence_text, gap_sentence, headline, platform_words
 
 __all__ = ["WIDTH", "printed", "terminal_summary"]
 
@@ -55,6 +55,8 @@ def terminal_summary(data: ReportData) -> str:
     parts += [_wrapped(versus_sentence(pair)) for pair in data.versus]
     parts += [_wrapped(f"{step.name}: {' '.join((*findings(step), *_warned(step)))}") for step in data.reinforced]
     parts += _gaps(data)
+    if platforms := platform_words(data.run):
+        parts.append(_wrapped(platforms))
     separation = data.verification.separation if data.verification else "no certificate"
     parts.append(_wrapped(f"{data.run.name}: {len(data.stages)} stages, {time_text(data.total_s)}; {separation}."))
     return "\n\n".join(parts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from spiritsafe.core.certificates import Separation
 from spiritsafe.core.stats import Estimate
-from spiritsafe.report.data import ReportData
+from spiritsafe.report.data import ReportData, RunInfo
 from spiritsafe.report.evidence import Role, Rung, Verification
 from spiritsafe.report.learning import Arm, Reinforced
 from spiritsafe.report.markup import shorten
@@ -19,6 +19,7 @@ __all__ = [
     "gap_sentence",
     "headline",
     "headline_support",
+    "platform_words",
     "seeds_of",
     "separation_words",
 ]
@@ -31,6 +32,15 @@ _SEPARATION_WORDS: dict[Separation, str] = {
     "third party": "Third party: the maker’s key took no part in sealing, opening or hosting. That the keys belong to "
     "different people rests on their word.",
 }
+
+
+def platform_words(run: RunInfo) -> str:
+    """On what the run was begun and continued; empty where one platform computed all of it."""
+    if len(run.platforms) < 2:
+        return ""
+    begun, *later = run.platforms
+    mixed = f" Computed by more than one: {', '.join(run.mixed_stages)}." if run.mixed_stages else ""
+    return f"Begun on {begun}; continued on {'; then on '.join(later)}: figures may differ in their last bits.{mixed}"
 
 
 def separation_words(checks: Verification) -> str:

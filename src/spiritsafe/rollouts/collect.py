@@ -2,7 +2,8 @@
 
 In: a task, problems, a Generator, how to sample. Out: Parquet shards of attempts with their verdicts, and a
 :class:`CollectReport`. A shard is one ``generate()`` call over its problems, made from scratch and written at once, so
-a killed and repeated collection ends in the same files as an unbroken one (but for the seconds that things took).
+a killed and repeated collection ends in the same files as an unbroken one (but for the seconds that things took); one
+that goes on on another platform says so, in ``platforms.json`` too.
 Attempts are graded while later ones are still being drawn.
 
 Exercised by ``pytest tests/unit/rollouts/test_collect.py``.
@@ -22,7 +23,8 @@ from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, storage_errors
-from spiritsafe.core.generator import Generator
+from spiritsafe.core.generator import Generator, Located
+from spiritsafe.core.platforms import continue_in
 from spiritsafe.core.records import Attempt, Problem, Prompt, Record, Sampling, Verdict
 from spiritsafe.rollouts.shards import (
     Manifest,
@@ -153,7 +155,7 @@ def collect(
     Raises:
         TaskError: No problems, or one of them twice.
         RecipeError: A count is not positive.
-        CompatibilityError: The directory holds a collection of other inputs.
+        CompatibilityError: The directory holds a collection of other inputs, or one begun in another number format.
         EndpointError: The Generator is unusable; finished shards stay.
         StorageError: The directory cannot be written; finished shards stay.
     """
@@ -169,11 +171,14 @@ def collect(
     with locked(directory / ".lock", wait_s=OTHERS_WORK_S):
         _claim(directory, manifest)
         progress = _Progress(events or NullSink(), len(todo) * num_samples)
-        num_skipped = 0
-        for index in range(len(manifest.shards)):
+        finished = [is_finished(directory, manifest, index) for index in range(len(manifest.shards))]
+        num_skipped = sum(finished)
+        if num_skipped < len(finished) and isinstance(generator, Located) and (platform := generator.platform()):
+            what = f"The collection in {directory}"
+            continue_in(directory, platform, what=what, is_begun=num_skipped > 0, events=events)
+        for index, is_done in enumerate(finished):
             shard = todo[index * shard_size : (index + 1) * shard_size]
-            if is_finished(directory, manifest, index):
-                num_skipped += 1
+            if is_done:
                 progress.skip(len(shard) * num_samples)
                 continue
             rows = _draw(task, shard, generator, manifest, progress)

@@ -3,7 +3,7 @@
 In: a command, such as ``python -m spiritsafe.models.worker DIRECTORY``. Out: Attempts. Rooms that must not import
 torch reach local weights this way; any program that speaks the protocol will do::
 
-    {"op":"describe"}                                        → {"info":{…}} and perhaps "notes":["…"] for the user
+    {"op":"describe"}             → {"info":{…}}, perhaps "platform":{…}, perhaps "notes":["…"] for the user
     {"op":"generate","prompts":[…],"sampling":{…}}           → {"attempt":{…}}* {"done":N}
     {"op":"score","conversations":[[…]],"completions":[…]}   → {"scores":[[…]]}
     {"op":"score_spread", as "score"}                        → {"spreads":[[[logprob,mean,deviation]]]}
@@ -29,6 +29,7 @@ from spiritsafe.core import errors
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.lengths import within_limits
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts.child import ChildProcess
 
@@ -42,7 +43,7 @@ _ERRORS = {
 
 _MOST_NOTES = 8
 _NOTE_CHARACTERS = 1000
-_RecordT = TypeVar("_RecordT", Attempt, GeneratorInfo)
+_RecordT = TypeVar("_RecordT", Attempt, GeneratorInfo, Platform)
 
 
 @final
@@ -76,6 +77,7 @@ class PipeGenerator:
         self._tell = tell or (lambda message: None)
         self._child: ChildProcess | None = None
         self._info: GeneratorInfo | None = None
+        self._platform: Platform | None = None
         self._turn = 0
         self._is_answering = False
         self._closed = False
@@ -91,6 +93,15 @@ class PipeGenerator:
         if self._info is None:
             raise EndpointError(f"{self._name} did not describe itself.", hint="Check the command.")
         return self._info
+
+    def platform(self) -> Platform | None:
+        """What the child says that it computes on; starts it.
+
+        Raises:
+            EndpointError: It does not start, or does not answer in time.
+        """
+        self.describe()
+        return self._platform
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
         """Draw every sample in the child; attempts come as the child sends them, cut to their limits.
@@ -218,6 +229,8 @@ class PipeGenerator:
             notes = described.get("notes")
             for note in notes[:_MOST_NOTES] if isinstance(notes, list) else []:
                 self._tell(str(note)[:_NOTE_CHARACTERS])
+            platform = described.get("platform")
+            self._platform = None if platform is None else self._record(Platform, platform)
         return self._child
 
     def _ask(self, question: dict[str, Any]) -> None:

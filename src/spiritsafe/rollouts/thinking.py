@@ -22,7 +22,8 @@ from pydantic import Field
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import EndpointError, RecipeError
-from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.generator import Generator, GeneratorInfo, Located
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Record, Sampling
 from spiritsafe.core.seeds import derive_seed
 
@@ -121,6 +122,10 @@ class BudgetForcedGenerator:
             kind=info.kind,
             has_logprobs=info.has_logprobs,
         )
+
+    def platform(self) -> Platform | None:
+        """As the inner Generator says."""
+        return self._inner.platform() if isinstance(self._inner, Located) else None
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
         """Draw every sample, stretch by stretch; all open ones of a phase are asked in one call.

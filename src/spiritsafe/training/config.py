@@ -11,12 +11,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from spiritsafe.core.records import Record
+from spiritsafe.core.records import Record, omit_default
 
-__all__ = ["ComputeDtype", "ParallelMode", "TrainConfig", "learning_rate_at", "num_warmup_steps"]
+__all__ = ["SITTING_FIELDS", "ComputeDtype", "ParallelMode", "TrainConfig", "learning_rate_at", "num_warmup_steps"]
 
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 ParallelMode = Literal["auto", "ddp", "fsdp"]
+
+SITTING_FIELDS = frozenset({"checkpoint_every_steps", "checkpoint_every_s", "checkpoint_max_share", "eval_every"})
+"""What may change between sittings of one run: it says when to write or look, and changes nothing that is computed."""
 
 
 class TrainConfig(Record):
@@ -39,8 +42,10 @@ class TrainConfig(Record):
         compute_dtype: Of weights and activations. "auto": bfloat16 where the processor multiplies it fast, else
             float32. Master weights, gradients and optimiser state are float32 always.
         checkpoint_every_steps: Write a checkpoint after each so many steps.
-        checkpoint_every_s: Write one when the last is so many seconds old. It changes where a killed run resumes, not
-            what it computes. With both None no checkpoint is written.
+        checkpoint_every_s: Write one when the last is at least so many seconds old. It changes where a killed run
+            resumes, not what it computes. With both None no checkpoint is written.
+        checkpoint_max_share: Most of the time that writing by the clock may take, measured by the last one: where a
+            checkpoint takes 100 s, the next is begun 2,000 s after it. Training goes on meanwhile.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
         parallel: How the processes that torchrun started share the work. "ddp": each holds the whole model; "fsdp":
             each holds its rows of the blocks; "auto": ddp under torchrun. It changes nothing but rounding.
@@ -63,6 +68,7 @@ class TrainConfig(Record):
     compute_dtype: ComputeDtype = "auto"
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     checkpoint_every_s: float | None = Field(default=60.0, gt=0.0)
+    checkpoint_max_share: float = omit_default(0.05, gt=0.0, le=1.0)
     eval_every: int | None = Field(default=None, ge=1)
     parallel: ParallelMode = "auto"
 

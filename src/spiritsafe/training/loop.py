@@ -2,7 +2,8 @@
 
 In: a model, documents (or a feed of them), an objective and a configuration. Out: the model's parameters, changed in
 place, and a :class:`TrainResult`; in the directory ``metrics.jsonl`` (one line a step) and, while it runs,
-``state.pt``. On a CPU a resumed run equals the unbroken one bit for bit (same number of threads).
+``state.pt``. On a CPU a resumed run equals the unbroken one bit for bit (same processor, torch and number of threads);
+one that is resumed on another platform says so, and is refused where that would compute in another number format.
 
 Under ``torchrun`` the processes share each step's documents; all call :func:`train` with the same arguments, the main
 one writes. Losses and gradients of the processes add up, so the curve is one process's, but for rounding. An objective
@@ -29,9 +30,12 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
+from spiritsafe.core.platforms import Platform
 from spiritsafe.models.batch import Document
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.training.config import TrainConfig, learning_rate_at
+from spiritsafe.models.this_platform import this_platform
+from spiritsafe.training.checkpoint_writer import Cadence, CheckpointWriter
+from spiritsafe.training.config import SITTING_FIELDS, TrainConfig, learning_rate_at
 from spiritsafe.training.feed import CollectiveFeed, Feed, FixedFeed
 from spiritsafe.training.memory import kept_memory
 from spiritsafe.training.objective import Objective
@@ -40,7 +44,7 @@ from spiritsafe.training.packing import num_supervised, pack_micro_batch, split_
 from spiritsafe.training.parallel import Fate, Parallel, choose_mode, current_parallel
 from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.sharding import ShardedModel
-from spiritsafe.training.state import load_state, save_state, weights_fingerprint
+from spiritsafe.training.state import RunIdentity, load_state, weights_fingerprint
 
 __all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
 
@@ -107,7 +111,7 @@ def train(
             an evaluation or a feed that draws needs the whole model and ``fsdp`` spreads it.
         ProcedureError: Another process failed; the message is its own.
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
-        IntegrityError: The directory holds another run's checkpoint.
+        IntegrityError: The directory holds another run's checkpoint, or a damaged one.
         StorageError: The directory cannot be written.
     """
     feed = FixedFeed(documents, config, model) if isinstance(documents, Sequence) else documents
@@ -175,26 +179,22 @@ class _Run:
         self._parallel = place.parallel
         self._fate = place.fate
         self._device = next(model.parameters()).device
-        self._fingerprint = digest(
-            {
-                # When to write or look, and who computes, changes nothing but rounding: it may change between sittings.
-                "config": config.model_dump(
-                    mode="json", exclude={"checkpoint_every_steps", "checkpoint_every_s", "eval_every", "parallel"}
-                ),
-                **feed.describe(),
-                "objective": objective.describe(),
-                "model": weights_fingerprint(model),
-            }
-        )
         self._shares_prefixes = model.shares_prefixes and objective.shares_prefixes
         self._dtype = dtype = choose_dtype(config.compute_dtype, self._device)
-        self._parallel.require_same((self._fingerprint, str(dtype)), what="what to train, on what, or how")
+        identity = _identity(model, feed, objective, config, this_platform(self._device, dtype))
+        self._parallel.require_same((identity.fingerprint, str(dtype)), what="what to train, on what, or how")
         self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
         self._model = model if self._sharded is None else self._sharded.module
         self._optimiser = AdamW(self._model, config, dtype, self._parallel)
-        self._step = load_state(directory, self._optimiser, fingerprint=self._fingerprint)
+        resumed = load_state(directory, self._optimiser, identity)
+        if resumed.note is not None:
+            self._events.metrics("warning", {"message": resumed.note})
+        self._step = resumed.step
         self._curve = self._parallel.on_main(self._read_curve)
-        self._saved_at = time.monotonic()
+        self._cadence = Cadence(config.checkpoint_every_s, config.checkpoint_max_share, time.monotonic)
+        self._writer = CheckpointWriter(
+            directory, self._optimiser, identity, before=resumed.platforms, cadence=self._cadence
+        )
         self._saved_step = self._step
         self._is_due = False
 
@@ -210,8 +210,11 @@ class _Run:
         return kept
 
     def close(self) -> None:
-        """Give the optimiser's memory back."""
-        self._optimiser.close()
+        """Let a checkpoint that is under way be written, and give the optimiser's memory back."""
+        try:
+            self._writer.close()
+        finally:
+            self._optimiser.close()
 
     def finish(self) -> TrainResult:
         """Run what is left."""
@@ -232,8 +235,10 @@ class _Run:
                 append_line(self._metrics_path, row)
             self._events.metrics("train_step", row)
             self._events.progress(self._step, self._feed.num_steps, "steps", f"loss {row['loss']:.4f}")
+            self._writer.check()
             if self._is_checkpointed():
                 self._save()
+        self._writer.finish()
         return TrainResult(
             steps=self._step,
             tokens=sum(row["tokens"] for row in self._curve),
@@ -269,12 +274,10 @@ class _Run:
         return self._is_checkpoint_due() if self._parallel.size == 1 else self._is_due
 
     def _is_checkpoint_due(self) -> bool:
-        by_time = self._config.checkpoint_every_s
-        return by_time is not None and time.monotonic() - self._saved_at >= by_time
+        return self._cadence.is_due() and not self._writer.is_writing
 
     def _save(self) -> None:
-        save_state(self._directory, self._optimiser, step=self._step, fingerprint=self._fingerprint)
-        self._saved_at = time.monotonic()
+        self._writer.save(self._step)
         self._saved_step = self._step
 
     def _one_step(self) -> dict[str, Any]:
@@ -399,6 +402,7 @@ class _Run:
         self._parallel.on_main(lambda: write_json(path, record))
         if self._keeps_checkpoints and self._saved_step != self._step:
             self._save()
+        self._writer.finish()
         if self._sharded is not None:
             self._sharded.restore(self._optimiser.final_dtype)
         self._fate.is_agreed = True
@@ -407,6 +411,17 @@ class _Run:
             hint=f"The batch is in {path}; lower the learning rate, or look at its documents. "
             "The model keeps the weights of the step before.",
         )
+
+
+def _identity(
+    model: LanguageModel, feed: Feed, objective: Objective, config: TrainConfig, platform: Platform
+) -> RunIdentity:
+    # Who computes changes nothing but rounding; which number format was chosen is held against the platform's.
+    parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
+    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
+    unsealed = digest({"config": settings, **parts})
+    del settings["compute_dtype"]
+    return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)
 
 
 def _document_json(document: Document) -> dict[str, JSON]:

@@ -253,17 +253,26 @@ class AdamW:
             torch._foreach_copy_(copies, [self.masters[index] for index in self._copies])
 
     @torch.no_grad()
-    def gather_state(self, kind: StateKind) -> list[Tensor]:
+    def gather_state(self, kind: StateKind, *, copied: bool = False) -> list[Tensor]:
         """Whole tensors of one kind, for a checkpoint, on the main process; empty on the others.
 
         All processes must call it. What was sharded comes on the CPU, one tensor at a time.
+
+        Args:
+            kind: Which.
+            copied: In memory of their own, on the CPU, so that later updates do not reach them.
         """
         gathered = []
         for tensor, p, sharded in zip(getattr(self, kind), self._parameters, self._is_sharded, strict=True):
             whole = gather_rows(tensor, p).cpu() if sharded else tensor
             if self.parallel.is_main:
-                gathered.append(whole)
+                gathered.append(whole.to("cpu", copy=True) if copied and not sharded else whole)
         return gathered
+
+    @property
+    def state_bytes(self) -> int:
+        """Of this process's part of what a checkpoint holds."""
+        return sum(tensor.nbytes for kind in STATE_KINDS for tensor in getattr(self, kind))
 
     @torch.no_grad()
     def restore_state(self, kind: StateKind, whole: Sequence[Tensor]) -> None:

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
+from spiritsafe.cli import run
 from spiritsafe.cli.exam import command
 from spiritsafe.core.certificates import Certificate
 from spiritsafe.core.errors import EndpointError
@@ -164,3 +165,23 @@ def test_too_many_failures_end_in_an_error_and_a_certificate(tmp_path: Path, fak
     verified = exam("verify", str(tmp_path / "c.json"), "--paper", str(tmp_path / "paper"))
     assert verified.exit_code == 0
     assert re.search("does not hold +The model answered", verified.output)
+
+
+def test_a_run_that_is_told_to_end_finishes_what_it_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[str] = []
+
+    def work(*arguments: Any, **options: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while True:
+                signal.pause()
+        finally:
+            seen.append("finished")
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends at once
+
+    monkeypatch.setattr(run, "run_recipe", work)
+    result = CliRunner().invoke(run.command, ["tiny", "--root", str(tmp_path / "runs")])
+    assert isinstance(result.exception, SystemExit | KeyboardInterrupt)
+    assert seen == ["finished"]
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from spiritsafe.pipeline.peak import available_bytes, peak_bytes, reachable_bytes, reset_peak, resident_bytes
+from spiritsafe.core.free_memory import resident_bytes
+from spiritsafe.pipeline.peak import available_bytes, peak_bytes, reset_peak
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resetting the mark is Linux's")
@@ -17,33 +17,6 @@ def test_the_mark_rises_and_can_be_reset() -> None:
     del block
     assert reset_peak()
     assert peak_bytes() < high - 100_000_000
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
-
-
-def test_free_memory_is_the_least_of_machine_and_control_groups(tmp_path: Path) -> None:
-    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
-    assert reachable_bytes(proc, groups, own_bytes=5) is None
-    write(proc / "meminfo", "MemTotal:  9000 kB\nMemAvailable:    8000 kB\n")
-    assert reachable_bytes(proc, groups, own_bytes=5) == 8000 * 1024 + 5
-    # version 2: an outer group has the narrower limit; pages of files can be dropped
-    write(proc / "self/cgroup", "0::/outer/inner\n")
-    write(groups / "outer/inner/memory.max", "max\n")
-    write(groups / "outer/inner/memory.current", "100\n")
-    write(groups / "outer/memory.max", "1000000\n")
-    write(groups / "outer/memory.current", "400000\n")
-    write(groups / "outer/memory.stat", "anon 300000\ninactive_file 50000\n")
-    assert reachable_bytes(proc, groups, own_bytes=5) == 650_000 + 5
-    # version 1 says "no limit" by a huge number
-    write(proc / "self/cgroup", "4:memory:/job\n3:cpuset:/\n")
-    write(groups / "memory/job/memory.limit_in_bytes", "9223372036854771712\n")
-    write(groups / "memory/job/memory.usage_in_bytes", "70000\n")
-    assert reachable_bytes(proc, groups, own_bytes=0) == 8000 * 1024
-    write(groups / "memory/job/memory.limit_in_bytes", "90000\n")
-    assert reachable_bytes(proc, groups, own_bytes=0) == 20_000
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")

@@ -5,18 +5,30 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import IntegrityError, NumericalError, RecipeError, StorageError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError, RecipeError, StorageError
 from spiritsafe.models.batch import Document, Drawn, PackedBatch
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, parallel, train
+from spiritsafe.models.this_platform import this_platform
+from spiritsafe.training import (
+    LossResult,
+    TracesObjective,
+    TrainConfig,
+    TrainResult,
+    checkpoint_writer,
+    loop,
+    parallel,
+    train,
+)
 from spiritsafe.training.loop import METRICS_FILE
 from spiritsafe.training.state import STATE_FILE
 from tiny_training import counting_documents, one_thread, tiny_decoder
@@ -92,23 +104,37 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from tiny_training import counting_documents, tiny_decoder
-from spiritsafe.training import TracesObjective, TrainConfig, train
+from spiritsafe.training import TracesObjective, TrainConfig, checkpoint_writer, state, train
 
 def sitting(where, directory):
     save, saves = torch.save, []
-    def save_and_die(state, path):
-        saves.append(path)
-        if len(saves) == 2 and where == "in a checkpoint":
-            Path(path).write_bytes(b"half a checkpoint")
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(state, path)
+    checkpoint_writer.fits_twice = lambda num_bytes: "thread" in where
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+    class Dying:
+        def __init__(self, sealing):
+            self.sealing, self.left = sealing, int(where.rpartition(" ")[2])
+        def write(self, data):
+            self.left -= 1
+            if not self.left:
+                self.sealing.write(data[: len(data) // 2])
+                self.sealing._file.flush()
+                die()
+            return self.sealing.write(data)
+        def flush(self):
+            pass
+    def save_and_die(content, sealing):
+        saves.append(sealing)
+        save(content, Dying(sealing) if len(saves) == 2 and "write" in where else sealing)
+        if len(saves) == 2 and "rename" in where:
+            die()
     torch.save = save_and_die
-    def die(model, step):
+    def evaluate(model, step):
         if step == 8 and where == "between checkpoints":
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         return {{}}
     config = TrainConfig.model_validate_json({config!r})
-    train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=directory, evaluate=die)
+    train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=directory, evaluate=evaluate)
 
 for where in {places!r}:
     process = os.fork()
@@ -117,7 +143,14 @@ for where in {places!r}:
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 """
-PLACES = ["between checkpoints", "in a checkpoint"]
+PLACES = [
+    "between checkpoints",
+    "at write 1",
+    "at write 40",
+    "before the rename",
+    *(f"in the thread, at write {number}" for number in (1, 2, 17, 60)),
+    "in the thread, before the rename",
+]
 
 
 def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path) -> None:
@@ -127,11 +160,13 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path) -> None:
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert killed.stdout.split() == [str(-signal.SIGKILL)] * 2, killed.stderr
+    assert killed.stdout.split() == [str(-signal.SIGKILL)] * len(PLACES), killed.stderr
     unbroken, expected = run(tmp_path / "unbroken")
-    for place, num_lines in zip(PLACES, (7, 10), strict=True):
+    for place in PLACES:
         lines = (tmp_path / place / METRICS_FILE).read_text().splitlines()
-        assert len(lines) == num_lines
+        assert len(lines) in (
+            {"between checkpoints": (7,)}.get(place) or ((10, 11, 12) if "thread" in place else (10,))
+        )
         resumed, result = run(tmp_path / place)
         assert same_weights(unbroken, resumed)
         rows = [{k: v for k, v in row.items() if k != "evaluation"} for row in without_times(result)]
@@ -139,6 +174,105 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path) -> None:
         # What the second sitting did not repeat (the checkpoint is of step 5) is as the first one wrote it.
         assert list(result.curve[:5]) == [json.loads(line) for line in lines[:5]]
         assert result.curve[5] != json.loads(lines[5])
+        assert sorted(path.name for path in (tmp_path / place).iterdir()) == [METRICS_FILE, STATE_FILE]
+
+
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_an_interrupt_leaves_a_whole_checkpoint_and_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_copied: bool
+) -> None:
+    monkeypatch.setattr(checkpoint_writer, "fits_twice", lambda num_bytes: is_copied)
+    write, begun, interrupted = checkpoint_writer.write_state, threading.Event(), threading.Event()
+
+    def slow(directory: Path, state: Mapping[str, Any]) -> None:
+        begun.set()
+        if is_copied:
+            assert interrupted.wait(60)
+        write(directory, state)
+
+    def evaluate(model: LanguageModel, step: int) -> Mapping[str, float]:
+        if step == 7:
+            assert begun.wait(60)
+            interrupted.set()  # the checkpoint of step 5 is being written
+            raise KeyboardInterrupt
+        return {}
+
+    monkeypatch.setattr(checkpoint_writer, "write_state", slow)
+    config = CONFIG.model_copy(update={"eval_every": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_decoder(), DOCUMENTS, TracesObjective(), config, directory=tmp_path / "a", evaluate=evaluate)
+    assert not [thread for thread in threading.enumerate() if thread.name == "checkpoint"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [METRICS_FILE, STATE_FILE]
+    resumed, result = run(tmp_path / "a")
+    unbroken, expected = run(tmp_path / "b")
+    assert same_weights(unbroken, resumed)
+    rows = [{k: v for k, v in row.items() if k != "evaluation"} for row in without_times(result)]
+    assert rows == without_times(expected)
+
+
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_full_disk_stops_training_and_the_checkpoint_before_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_copied: bool
+) -> None:
+    monkeypatch.setattr(checkpoint_writer, "fits_twice", lambda num_bytes: is_copied)
+    write, steps = checkpoint_writer.write_state, []
+
+    def full(directory: Path, state: Mapping[str, Any]) -> None:
+        steps.append(state["step"])
+        if state["step"] == 10:
+            raise StorageError("state.pt cannot be written.", hint="Make room.")
+        write(directory, state)
+
+    monkeypatch.setattr(checkpoint_writer, "write_state", full)
+    with pytest.raises(StorageError, match=r"state\.pt cannot be written"):
+        run(tmp_path / "a")
+    assert steps[:2] == [5, 10]
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "a" / STATE_FILE, weights_only=True)["step"] == 5
+    assert same_weights(run(tmp_path / "a")[0], run(tmp_path / "b")[0])
+
+
+class Heard:
+    """Warnings that a run gave."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
+
+    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
+        if kind == "warning":
+            self.warnings.append(str(values["message"]))
+
+
+def test_another_processor_goes_on_and_says_so_and_another_number_format_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sitting(compute_dtype: str = "float32", **elsewhere: str) -> list[str]:
+        heard = Heard()
+        here = this_platform("cpu", torch.float32 if compute_dtype == "float32" else torch.bfloat16)
+        monkeypatch.setattr(loop, "this_platform", lambda device, dtype: here.model_copy(update=elsewhere))
+        config = CONFIG.model_copy(update={"compute_dtype": compute_dtype})
+        train(tiny_decoder(), DOCUMENTS, TracesObjective(), config, directory=tmp_path, events=heard)
+        return heard.warnings
+
+    assert sitting() == []
+    assert sitting() == []
+    (said,) = sitting(processor="Another", instructions="AVX2")
+    assert "figures may differ in their last bits" in said
+    assert "Another, AVX2" in said
+    with pytest.raises(CompatibilityError, match="begun in float32"):
+        sitting("bfloat16")
+
+
+def test_auto_is_what_it_came_to_and_both_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIRITSAFE_BF16", "on")
+    run(tmp_path, compute_dtype="auto")
+    run(tmp_path, compute_dtype="bfloat16")  # the same computation by its name
+    monkeypatch.setenv("SPIRITSAFE_BF16", "off")
+    with pytest.raises(CompatibilityError, match="begun in bfloat16"):
+        run(tmp_path, compute_dtype="auto")
+    run(tmp_path, compute_dtype="bfloat16")
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeErr
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, read_json, write_json
 from spiritsafe.core.mapped import MappedSequence
+from spiritsafe.core.platforms import Platform, continue_in
 from spiritsafe.core.records import Record
 from spiritsafe.distill.cache.config import (
     CacheManifest,
@@ -42,6 +43,7 @@ from spiritsafe.models.batch import IGNORED, Document
 from spiritsafe.models.documents import document_arrays, supervised_counts
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.this_platform import this_platform
 from spiritsafe.training.head import logits_buffer, logits_bytes_per_row, make_logits, row_chunks
 from spiritsafe.training.packing import pack_micro_batch, split_micro_batches
 
@@ -161,7 +163,8 @@ def capture(
         StorageError: The disk is full.
     """
     source = _LiveSource(teacher, config, directory)
-    return capture_from(source, documents, directory, config=config, events=events)
+    here = this_platform(teacher.model.head().weight_VH.device, teacher.model.head().weight_VH.dtype)
+    return capture_from(source, documents, directory, config=config, platform=here, events=events)
 
 
 def capture_from(
@@ -170,9 +173,12 @@ def capture_from(
     directory: Path,
     *,
     config: CaptureConfig,
+    platform: Platform | None = None,
     events: EventSink | None = None,
 ) -> CaptureReport:
     """:func:`capture` from any source; of ``config`` the seed and the sizes of shards and batches matter here.
+
+    ``platform`` is what computes, where it is known: one that goes on with another one's capture is said.
 
     Raises:
         RecipeError: No document supervises anything.
@@ -192,10 +198,13 @@ def capture_from(
     ensure_directory(directory)
     with locked(directory / "capture.lock", wait_s=OTHERS_WORK_S):
         _start(directory, manifest)
+        whole = [is_whole(directory / plan.file, manifest, number) for number, plan in enumerate(manifest.shards)]
+        if platform is not None and not all(whole):
+            continue_in(directory, platform, what=f"The cache in {directory}", is_begun=any(whole), events=events)
         done = 0
         for number, shard in enumerate(shards):
             plan = manifest.shards[number]
-            if not is_whole(directory / plan.file, manifest, number):
+            if not whole[number]:
                 held = shard[:]  # documents of this shard alone are in memory
                 blocks: dict[int, bytes] = {}
                 seen = done

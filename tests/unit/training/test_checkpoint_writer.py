@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spiritsafe.core.errors import StorageError
+from spiritsafe.core.platforms import Platform
+from spiritsafe.training import checkpoint_writer as module
+from spiritsafe.training.checkpoint_writer import Cadence, CheckpointWriter, fits_twice
+from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.optimiser import AdamW
+from spiritsafe.training.state import STATE_FILE, RunIdentity, load_state, write_state
+from tiny_training import tiny_decoder
+
+CONFIG = TrainConfig(learning_rate=1e-2, tokens_per_step=1, micro_batch_tokens=1, max_steps=1)
+RUN = RunIdentity(fingerprint="f", unsealed="old", platform=Platform(device="cpu", torch="2"))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_clock_asks_when_enough_time_has_passed_and_saving_takes_its_share_only() -> None:
+    clock = Clock()
+    cadence = Cadence(60.0, 0.05, clock)
+    clock.now += 59.0
+    assert not cadence.is_due()
+    clock.now += 1.0
+    assert cadence.is_due()  # the first one costs nothing that is known
+    cadence.begin()
+    clock.now += 100.0
+    cadence.end()
+    clock.now += 1899.0
+    assert not cadence.is_due()  # 1,999 s since the beginning of one that took 100 s
+    clock.now += 1.0
+    assert cadence.is_due()
+    cadence.begin()
+    clock.now += 1.0
+    cadence.end()  # a faster disk: the least time rules again
+    clock.now += 59.0
+    assert cadence.is_due()
+
+
+def test_a_clock_that_is_not_asked_says_nothing() -> None:
+    clock = Clock()
+    cadence = Cadence(None, 0.05, clock)
+    clock.now += 1e9
+    assert not cadence.is_due()
+
+
+class Gate:
+    """Holds a write until it is let go; then writes, or fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, error: Exception | None = None) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.error = error
+        self.threads: list[threading.Thread] = []
+        monkeypatch.setattr(module, "write_state", self.write)
+
+    def write(self, directory: Path, state: Any) -> None:
+        self.threads.append(threading.current_thread())
+        self.begun.set()
+        assert self.go.wait(60)
+        if self.error is not None:
+            raise self.error
+        write_state(directory, state)
+
+
+def make(directory: Path, clock: Clock | None = None) -> tuple[AdamW, CheckpointWriter, Cadence]:
+    optimiser = AdamW(tiny_decoder(), CONFIG, torch.float32)
+    cadence = Cadence(1.0, 0.5, clock or Clock())
+    return optimiser, CheckpointWriter(directory, optimiser, RUN, before=(), cadence=cadence), cadence
+
+
+def test_training_goes_on_while_a_copy_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fits_twice", lambda num_bytes: True)
+    gate = Gate(monkeypatch)
+    clock = Clock()
+    optimiser, writer, cadence = make(tmp_path, clock)
+    before = [master.clone() for master in optimiser.masters]
+    writer.save(7)
+    assert gate.begun.wait(60)
+    assert writer.is_writing
+    writer.check()
+    for gradient in optimiser.gradients:
+        gradient.fill_(1.0)
+    optimiser.update(1e-2, 1.0)  # training goes on
+    clock.now += 30.0
+    gate.go.set()
+    writer.finish()
+    assert not writer.is_writing
+    clock.now += 29.0
+    assert not cadence.is_due()  # it took 30 s: a second one would begin after 60
+    clock.now += 1.0
+    assert cadence.is_due()
+    assert gate.threads[0] is not threading.current_thread()
+    other = AdamW(tiny_decoder(seed=1), CONFIG, torch.float32)
+    assert load_state(tmp_path, other, RUN).step == 7
+    assert all(torch.equal(a, b) for a, b in zip(before, other.masters, strict=True))
+
+
+def test_no_more_than_one_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fits_twice", lambda num_bytes: True)
+    gate = Gate(monkeypatch)
+    _, writer, _ = make(tmp_path)
+    writer.save(1)
+    assert gate.begun.wait(60)
+    second = threading.Thread(target=writer.save, args=(2,))
+    second.start()
+    assert len(gate.threads) == 1  # it waits for the first
+    gate.go.set()
+    second.join()
+    writer.finish()
+    assert len(gate.threads) == 2
+    assert torch.load(tmp_path / STATE_FILE, weights_only=True)["step"] == 2
+
+
+def test_without_room_for_a_copy_training_waits_and_nothing_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "free_bytes", lambda: 1)
+    gate = Gate(monkeypatch)
+    gate.go.set()
+    optimiser, writer, _ = make(tmp_path)
+    copies: list[bool] = []
+    gather = optimiser.gather_state
+    monkeypatch.setattr(
+        optimiser, "gather_state", lambda kind, *, copied: copies.append(copied) or gather(kind, copied=copied)
+    )
+    writer.save(3)
+    assert not writer.is_writing
+    assert gate.threads == [threading.current_thread()]
+    assert copies == [False] * 3
+    assert torch.load(tmp_path / STATE_FILE, weights_only=True)["step"] == 3
+
+
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_failed_write_is_raised_in_training_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_copied: bool
+) -> None:
+    monkeypatch.setattr(module, "fits_twice", lambda num_bytes: is_copied)
+    _, writer, _ = make(tmp_path)
+    writer.save(1)
+    writer.finish()
+    before = (tmp_path / STATE_FILE).read_bytes()
+    gate = Gate(monkeypatch, error=StorageError("the disk is full", hint="Make room."))
+    gate.go.set()
+    if is_copied:
+        writer.save(2)
+        with pytest.raises(StorageError, match="the disk is full"):
+            writer.finish()
+    else:
+        with pytest.raises(StorageError, match="the disk is full"):
+            writer.save(2)
+    writer.check()  # it is said once
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+
+
+def test_closing_waits_and_does_not_hide_the_error_that_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "fits_twice", lambda num_bytes: True)
+    gate = Gate(monkeypatch, error=StorageError("the disk is full", hint="Make room."))
+    _, writer, _ = make(tmp_path)
+    writer.save(1)
+    gate.go.set()
+    with caplog.at_level(logging.WARNING):
+        writer.close()
+    assert not writer.is_writing
+    assert "the disk is full" in caplog.text
+
+
+def test_a_copy_fits_where_it_leaves_a_quarter_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "free_bytes", lambda: 1250)
+    assert fits_twice(1000)
+    assert not fits_twice(1001)
+    monkeypatch.setattr(module, "free_bytes", lambda: None)
+    assert not fits_twice(1)
