@@ -27,11 +27,14 @@ class Drawn:
     Attributes:
         logprobs: Natural log-probability of each supervised token when it was drawn, at the temperature of sampling;
             empty when unknown.
+        old: The same as the trainer computes it, under the weights that its updates are measured from; empty: those of
+            the drawing count.
         advantage: Of the whole completion.
         group: Number of its group (completions of one prompt) within the step.
     """
 
     logprobs: tuple[float, ...] = ()
+    old: tuple[float, ...] = ()
     advantage: float
     group: int
 
@@ -63,12 +66,17 @@ class PackedDrawn:
         logprobs_N: float32, log-probability that the target of position n had when it was drawn; 0 where there is no
             target or it is unknown.
         is_known_N: bool, whether ``logprobs_N`` says something.
+        old_N: float32, what a ratio is taken to: the trainer's own log-probability where a document has it, else
+            ``logprobs_N``.
+        has_old_N: bool, whether ``old_N`` says something.
         advantages_N: float32, the advantage of the position's document; 0 where there is no target.
         documents_N: int64, the position's document, counted as they were packed; -1 in a shared prefix.
     """
 
     logprobs_N: Tensor
     is_known_N: Tensor
+    old_N: Tensor
+    has_old_N: Tensor
     advantages_N: Tensor
     documents_N: Tensor
 
@@ -77,6 +85,8 @@ class PackedDrawn:
         return PackedDrawn(
             logprobs_N=self.logprobs_N.to(device),
             is_known_N=self.is_known_N.to(device),
+            old_N=self.old_N.to(device),
+            has_old_N=self.has_old_N.to(device),
             advantages_N=self.advantages_N.to(device),
             documents_N=self.documents_N.to(device),
         )
@@ -200,24 +210,30 @@ def pack_documents(documents: Sequence[Document], *, prefix_length: int = 0) -> 
 def _pack_drawn(documents: Sequence[Document], prefix_length: int) -> PackedDrawn | None:
     if not any(document.drawn for document in documents):
         return None
-    logprobs, advantages = [0.0] * prefix_length, [0.0] * prefix_length
-    known, places = [False] * prefix_length, [-1] * prefix_length
+    logprobs, old, advantages = ([0.0] * prefix_length for _ in range(3))
+    known, has_old, places = [False] * prefix_length, [False] * prefix_length, [-1] * prefix_length
     for place, document in enumerate(documents):
         drawn = document.drawn
         if drawn is None:
             raise ValueError("some documents of a batch were drawn by a policy, and some were not")
-        if drawn.logprobs and len(drawn.logprobs) != sum(document.supervised[1:]):
-            raise ValueError(f"{len(drawn.logprobs)} log-probabilities for {sum(document.supervised[1:])} tokens")
         # Position n predicts token n + 1; the last one predicts nothing.
         flags = (*document.supervised[prefix_length + 1 :], False)
-        values = iter(drawn.logprobs)
-        logprobs.extend(next(values) if flag and drawn.logprobs else 0.0 for flag in flags)
-        known.extend(flag and bool(drawn.logprobs) for flag in flags)
+        for values, listed, is_listed in (
+            (drawn.logprobs, logprobs, known),
+            (drawn.old or drawn.logprobs, old, has_old),
+        ):
+            if values and len(values) != sum(flags):
+                raise ValueError(f"{len(values)} log-probabilities for {sum(flags)} tokens")
+            left = iter(values)
+            listed.extend(next(left) if flag and values else 0.0 for flag in flags)
+            is_listed.extend(flag and bool(values) for flag in flags)
         advantages.extend(drawn.advantage if flag else 0.0 for flag in flags)
         places.extend([place] * len(flags))
     return PackedDrawn(
         logprobs_N=torch.tensor(logprobs, dtype=torch.float32),
         is_known_N=torch.tensor(known),
+        old_N=torch.tensor(old, dtype=torch.float32),
+        has_old_N=torch.tensor(has_old),
         advantages_N=torch.tensor(advantages, dtype=torch.float32),
         documents_N=torch.tensor(places),
     )

@@ -23,6 +23,7 @@ from spiritsafe.pipeline.stage_cost import (
     reading_cost,
     sampling_cost,
     student_config,
+    tokens_at_once,
     training_cost,
 )
 from spiritsafe.pipeline.step_recipe import ReinforceStep, SampleStep, TuneStep
@@ -150,13 +151,13 @@ def _reinforcing(
     num_answers = rounds.num_rounds * rounds.prompts_per_round * rounds.group_size
     step_tokens = math.ceil(num_answers * size.num_tokens / rounds.num_steps)
     train = step.train.model_copy(update={"tokens_per_step": step_tokens})
-    return joined(
-        name,
-        [
-            training_cost(name, train, num_answers, size, config),
-            sampling_cost(name, config, num_answers, size, rounds.sampling.max_tokens, recipe),
-        ],
-    )
+    costs = [
+        training_cost(name, train, num_answers, size, config),
+        sampling_cost(name, config, num_answers, size, rounds.sampling.max_tokens, recipe),
+    ]
+    if rounds.compares_with_old:
+        costs.append(reading_cost(name, config, num_answers, size, tokens_at_once(train)))
+    return joined(name, costs)
 
 
 BudgetedT = TypeVar("BudgetedT", StudentRecipe, TuneStep)

@@ -217,7 +217,9 @@ def _beside(step: ReinforceStep, context: RunContext, loaded: LoadedModel, probl
 
 def _compute(step: ReinforceStep, loaded: LoadedModel, course: _Course) -> Compute:
     size = loaded.num_active
-    read = course.num_trained if step.config.loss.kl_weight else 0  # by the reference
+    # by the reference, and by the model itself before a round of several updates
+    num_reads = int(step.config.loss.kl_weight > 0) + int(step.config.compares_with_old)
+    read = num_reads * course.num_trained
     return (
         Compute.generating(course.num_generated, size)
         + Compute.training(course.num_trained, size, frozen=step.lora is not None)

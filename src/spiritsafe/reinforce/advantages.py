@@ -74,7 +74,8 @@ def aggregation_weights(lengths: Sequence[int], kind: Aggregation, *, max_tokens
     With l the loss of a token, w these weights, n completions and T supervised tokens in all,
     ``sum_i w_i sum_t l_it / T`` is then:
 
-    * "token": the mean over all tokens (DAPO, arXiv 2503.14476 eq. 8), every weight is 1;
+    * "token": the mean over all tokens of the step, every weight is 1. That is DAPO's (arXiv 2503.14476 eq. 8) as TRL
+      and verl compute it; the equation, read as it stands, takes the mean over each prompt's tokens, then over prompts;
     * "sequence": the mean over completions of the mean over their tokens (GRPO, 2402.03300 eq. 3);
     * "constant": the sum over tokens over ``n * max_tokens`` (Dr.GRPO, 2503.20783 §3.2: no bias by length).
 

@@ -82,6 +82,11 @@ class ReinforceConfig(Record):
         """Updates of the run."""
         return self.num_rounds * self.steps_per_round
 
+    @property
+    def compares_with_old(self) -> bool:
+        """Whether its loss compares the model with what it was at the start of a round, before other updates."""
+        return self.steps_per_round > 1 and self.loss.clips
+
     def control(self, kind: Control) -> ReinforceConfig:
         """The same run with one thing changed, to see what that thing does.
 

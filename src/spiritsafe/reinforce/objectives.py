@@ -117,6 +117,11 @@ class PolicyLoss(Record):
         return self
 
     @property
+    def clips(self) -> bool:
+        """Whether it bounds the ratio of the model now to what the model was (not to what another engine drew)."""
+        return self.clip_high is not None
+
+    @property
     def by_sequence(self) -> bool:
         """Whether a token's loss depends on its whole sequence."""
         return self.method == "gspo"

@@ -33,6 +33,10 @@ __all__ = ["PolicyObjective"]
 class PolicyObjective:
     """The loss of a policy on documents that it, or an older or remote one, drew.
 
+    Ratios are taken to what the trainer itself computed before a round's first update (``Drawn.old``), where that is
+    known, so that the sampler's rounding (of which clip ranges like those of "gspo" are not far) clips nothing; else to
+    what is known of the draw. Truncation corrects for the draw, so it is always measured from that.
+
     A step's metrics (means over drawn tokens, unless said otherwise): ``policy_loss`` (as weighted in the loss, without
     penalty), ``entropy`` (nats, at the temperature of sampling); where the loss uses a ratio ``ratio`` and
     ``clipped_share`` (over sequences, if the ratio is a sequence's); where it is known how probable tokens were when
@@ -42,8 +46,7 @@ class PolicyObjective:
     Args:
         loss: Which loss.
         reference: The frozen model that ``loss.kl_weight`` keeps the policy near, on the same device.
-        on_policy: Documents are learnt from once, by the very weights that drew them: ratios are 1 by definition, so
-            rounding of the sampler (of which clip ranges like those of "gspo" are not far) cannot clip a token. What
+        on_policy: Documents are learnt from once, by the very weights that drew them: ratios are 1 by definition. What
             is known of the draw then goes into metrics only.
         logits_bytes: Most memory for logits; None chooses by device.
 
@@ -98,11 +101,10 @@ class PolicyObjective:
         rows = self._rows(model, batch, supervised)
         head = model.head()
         hidden_NH = model(batch)
-        known = rows if not self._on_policy else replace(rows, is_known_R=torch.zeros_like(rows.is_known_R))
         result = policy_head(
             hidden_NH.detach()[supervised.rows_R],
             head.weight_VH.detach(),
-            known,
+            self._compared(rows, batch, supervised),
             config=self._loss,
             scale=head.scale,
             grad_weight_VH=gradient_buffer(head.weight_VH),
@@ -127,6 +129,15 @@ class PolicyObjective:
             sequences_R=batch.drawn.documents_N[index_R],
             reference_R=self._reference_logprobs(model, batch, supervised),
         )
+
+    def _compared(self, rows: PolicyRows, batch: PackedBatch, supervised: SupervisedRows) -> PolicyRows:
+        """The rows with what ratios are taken to; truncation corrects for the draw itself."""
+        if self._on_policy or batch.drawn is None:
+            return replace(rows, is_known_R=torch.zeros_like(rows.is_known_R))
+        if self._loss.truncation is not None:
+            return rows
+        index_R = supervised.rows_R
+        return replace(rows, drawn_R=batch.drawn.old_N[index_R], is_known_R=batch.drawn.has_old_N[index_R])
 
     @torch.inference_mode()
     def _reference_logprobs(

@@ -6,8 +6,9 @@ In: a pool of training problems and the policy in training. Out: the documents o
 1. the problems that are due are asked, several answers each; the engine shares the weights in training;
 2. answers are graded and rewarded; groups without an advantage are dropped before the model sees them again;
 3. other problems are asked in their place, at most ``refills`` times;
-4. the round is kept on disk, and what it says of the pool is taken in;
-5. its groups are served over the round's steps.
+4. where several updates will follow, the trainer computes the log-probabilities that their ratios are taken to;
+5. the round is kept on disk, and what it says of the pool is taken in;
+6. its groups are served over the round's steps.
 
 A run that was killed reads the finished round from disk, so on a CPU it ends in the same weights as an unbroken one.
 Exercised by ``pytest tests/unit/reinforce``.
@@ -39,6 +40,7 @@ from spiritsafe.reinforce.checks import check_pool, check_run, check_source
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.drawing import Drawer
 from spiritsafe.reinforce.grading import ManyGrader
+from spiritsafe.reinforce.old_logprobs import old_logprobs
 from spiritsafe.reinforce.pool import PromptPool
 from spiritsafe.reinforce.round_log import ROUNDS_FILE, DevScore, RoundLog
 from spiritsafe.reinforce.rounds import (
@@ -51,7 +53,7 @@ from spiritsafe.reinforce.rounds import (
     round_path,
     write_round,
 )
-from spiritsafe.reinforce.serving import documents_of_steps, has_advantage
+from spiritsafe.reinforce.serving import answers_of_steps, documents_of_steps, has_advantage
 from spiritsafe.rollouts.collect import Grader
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.feed import CollectiveFeed
@@ -84,6 +86,7 @@ class RolloutFeed(CollectiveFeed):
         dev_score: For alarms and statistics.
         events: Hears of each round and each alarm.
         max_batch: Most answers drawn at a time; changes speed and memory, not what is drawn (beyond rounding).
+        share_prefix: Whether every model that training asks can share prefixes.
 
     Attributes:
         num_steps: Updates that the run is planned for.
@@ -111,6 +114,7 @@ class RolloutFeed(CollectiveFeed):
         dev_score: DevScore | None = None,
         events: EventSink | None = None,
         max_batch: int = 64,
+        share_prefix: bool = True,
     ) -> None:
         check_run(config, train_config)
         check_source(config, generator, has_publish=publish is not None)
@@ -121,6 +125,9 @@ class RolloutFeed(CollectiveFeed):
         self._generator = generator
         self._publish = publish
         self._max_batch = max_batch
+        self._train_config = train_config
+        self._share_prefix = share_prefix
+        self._has_old = config.compares_with_old and (generator is None or publish is not None)
         self._kept_engine: LocalGenerator | FallbackGenerator | None = None
         self._drawer = Drawer(
             {problem.id: problem for problem in problems},
@@ -142,6 +149,7 @@ class RolloutFeed(CollectiveFeed):
             "measured": digest(dict(measured or {})),
             "task": [task.name, task.version, task.verifier.name, task.verifier.version],
             "generator": None if generator is None else generator.describe().digest,
+            **({"ratios": "to the trainer's own log-probabilities"} if self._has_old else {}),
         }
         self._digest = digest({**self._description, "model": weights_fingerprint(loaded.model)})
         self._next_round = 0
@@ -288,9 +296,33 @@ class RolloutFeed(CollectiveFeed):
             outcomes=outcomes_of(answers),
             num_answers=len(answers),
         )
-        drawn = Round(header, answers)
+        drawn = self._with_old(Round(header, answers), model, parallel)
         parallel.on_main(lambda: write_round(self._directory, drawn))
         return drawn
+
+    def _with_old(self, round_: Round, model: LanguageModel, parallel: Parallel) -> Round:
+        """The round with what the trainer gives its answers before the first update, where ratios are taken to that."""
+        if not self._has_old:
+            return round_
+        steps = answers_of_steps(round_, self._config, self._prompt_ids)
+        computed = old_logprobs(
+            model,
+            [[document for _, document in step] for step in steps],
+            micro_batch_tokens=self._train_config.micro_batch_tokens,
+            share_prefix=self._share_prefix and model.shares_prefixes,
+            temperature=self._config.loss.temperature,
+            parallel=parallel,
+        )
+        of_answer = {
+            (answer.problem_id, answer.sample_index): old
+            for step, logprobs in zip(steps, computed, strict=True)
+            for (answer, _), old in zip(step, logprobs, strict=True)
+        }
+        answers = (
+            answer.model_copy(update={"old": of_answer.get((answer.problem_id, answer.sample_index), ())})
+            for answer in round_.answers
+        )
+        return Round(round_.header, tuple(answers))
 
     def _staleness(self, index: int) -> int:
         is_fresh = self._generator is None or self._publish is not None

@@ -42,6 +42,8 @@ class Answer(Record):
         token_ids: As drawn, the end token included when it was drawn; of a source that hides them, as this model's
             tokenizer writes the text.
         logprobs: Natural log-probability of each token when it was drawn; empty when unknown.
+        old: The same as the trainer computes it at the start of the round, which ratios are taken to; empty where
+            none is needed.
         verdict: The verifier's, whatever is rewarded.
         reward: None when the answer is left out of its group.
     """
@@ -51,6 +53,7 @@ class Answer(Record):
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
+    old: tuple[float, ...] = ()
     finish_reason: FinishReason
     verdict: Verdict
     reward: float | None

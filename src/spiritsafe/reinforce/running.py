@@ -104,8 +104,9 @@ def reinforce(
         StorageError: The directory cannot be written.
     """
     scores = _DevScores(directory / METRICS_FILE, evaluate)
-    # Weights that draw, learn once and are thrown away have ratios of 1 by definition.
-    is_on_policy = generator is None and config.steps_per_round == 1
+    # Answers that the weights in training drew, and that are learnt from once, have ratios of 1 by definition.
+    is_fresh = generator is None or publish is not None
+    is_on_policy = is_fresh and config.steps_per_round == 1 and config.loss.truncation is None
     objective = PolicyObjective(config.loss, reference=reference, on_policy=is_on_policy)
     feed = RolloutFeed(
         loaded,
@@ -121,6 +122,7 @@ def reinforce(
         dev_score=scores.newest,
         events=events,
         max_batch=max_batch,
+        share_prefix=objective.shares_prefixes,
     )
     try:
         training = train(

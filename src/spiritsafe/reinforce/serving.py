@@ -18,7 +18,7 @@ from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.objectives import PolicyLoss
 from spiritsafe.reinforce.rounds import Answer, Round
 
-__all__ = ["documents_of_steps", "has_advantage", "kept_groups"]
+__all__ = ["answers_of_steps", "documents_of_steps", "has_advantage", "kept_groups"]
 
 Group = Sequence[Answer]
 
@@ -54,6 +54,13 @@ def documents_of_steps(
         config: Of the run.
         prompt_ids: Tokens of each problem's prompt.
     """
+    return [[document for _, document in step] for step in answers_of_steps(round_, config, prompt_ids)]
+
+
+def answers_of_steps(
+    round_: Round, config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
+) -> list[list[tuple[Answer, Document]]]:
+    """As :func:`documents_of_steps`, each document with the answer that it is of."""
     kept = kept_groups(round_.groups, config)
     Random(derive_seed(config.seed, "round order", round_.header.round_index)).shuffle(kept)
     num_steps = config.steps_per_round
@@ -63,7 +70,7 @@ def documents_of_steps(
 
 def _documents_of_step(
     groups: Sequence[Group], config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
-) -> list[Document]:
+) -> list[tuple[Answer, Document]]:
     if not groups:
         return []
     chosen = [
@@ -76,15 +83,15 @@ def _documents_of_step(
     lengths = [len(answer.token_ids) for answer, _, _ in chosen]
     weights = aggregation_weights(lengths, config.loss.aggregation, max_tokens=config.sampling.max_tokens)
     return [
-        _document(prompt_ids[answer.problem_id], answer, Drawn(logprobs=answer.logprobs, advantage=a, group=g), weight)
+        (answer, _document(prompt_ids[answer.problem_id], answer, advantage=a, group=g, weight=weight))
         for (answer, a, g), weight in zip(chosen, weights, strict=True)
     ]
 
 
-def _document(prompt_ids: Sequence[int], answer: Answer, drawn: Drawn, weight: float) -> Document:
+def _document(prompt_ids: Sequence[int], answer: Answer, *, advantage: float, group: int, weight: float) -> Document:
     return Document(
         token_ids=(*prompt_ids, *answer.token_ids),
         supervised=(*[False] * len(prompt_ids), *[True] * len(answer.token_ids)),
         weight=weight,
-        drawn=drawn,
+        drawn=Drawn(logprobs=answer.logprobs, old=answer.old, advantage=advantage, group=group),
     )

@@ -112,7 +112,7 @@ class FixedFeed:
             hasher.update(flags.tobytes())
             if drawn is not None:
                 hasher.update(f"drawn {drawn.group},{drawn.advantage!r},{len(drawn.logprobs)};".encode())
-                hasher.update(np.asarray(drawn.logprobs, dtype=np.float64).tobytes())
+                hasher.update(np.asarray((*drawn.logprobs, *drawn.old), dtype=np.float64).tobytes())
         return {"documents": hasher.hexdigest()}
 
     def epoch_of(self, step: int) -> int:

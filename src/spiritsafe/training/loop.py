@@ -434,6 +434,7 @@ def _document_json(document: Document) -> dict[str, JSON]:
         drawn = document.drawn
         written["drawn"] = {
             "logprobs": [repr(logprob) for logprob in drawn.logprobs],
+            **({"old": [repr(logprob) for logprob in drawn.old]} if drawn.old else {}),
             "advantage": repr(drawn.advantage),
             "group": drawn.group,
         }

@@ -45,7 +45,7 @@ def test_all_move_together() -> None:
     batch = pack_documents([drawn((1, 2), 1, advantage=1.0)]).to("meta")
     assert batch.drawn is not None
     tensors = [value for holder in (batch, batch.drawn) for value in vars(holder).values() if torch.is_tensor(value)]
-    assert len(tensors) == 8
+    assert len(tensors) == 10
     assert {tensor.device for tensor in tensors} == {torch.device("meta")}
 
 
@@ -87,6 +87,23 @@ def test_a_shared_prefix_belongs_to_no_document() -> None:
     assert batch.drawn.is_known_N.tolist() == [False, False, True, True, False, True, False]
     assert batch.drawn.advantages_N.tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, -1.0, 0.0]
     assert batch.drawn.documents_N.tolist() == [-1, -1, 0, 0, 0, 1, 1]
+
+
+def test_ratios_are_taken_to_the_trainers_own_where_it_has_one() -> None:
+    own = Drawn(logprobs=(-1.0, -2.0), old=(-1.5, -2.5), advantage=1.0, group=0)
+    documents = [
+        Document(token_ids=(5, 6, 7), supervised=(False, True, True), drawn=own),
+        drawn((5, 6, 7), 2, advantage=1.0, logprobs=(-3.0,)),
+        drawn((8, 9), 1, advantage=1.0),
+    ]
+    found = pack_documents(documents).drawn
+    assert found is not None
+    assert found.logprobs_N.tolist() == [-1.0, -2.0, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0]
+    assert found.old_N.tolist() == [-1.5, -2.5, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0]
+    assert found.has_old_N.tolist() == [True, True, False, False, True, False, False, False]
+    short = Drawn(old=(-1.5,), advantage=1.0, group=0)
+    with pytest.raises(ValueError, match="1 log-probabilities for 2 tokens"):
+        pack_documents([Document(token_ids=(5, 6, 7), supervised=(False, True, True), drawn=short)])
 
 
 def test_documents_that_nobody_drew_say_nothing_of_it() -> None:

@@ -183,3 +183,9 @@ def test_what_can_never_fit_is_refused_before_it_draws(
     with pytest.raises(BudgetError, match="available"):
         result_of(context, "rl", stage)
     assert not (stage.path / "training" / "rounds").exists()
+
+
+def test_a_round_of_several_updates_reads_its_answers_once_more(tiny_run: Path, tmp_path: Path, easy: None) -> None:
+    context = context_after(tiny_run, tmp_path, "steps.0.config.steps_per_round=2", "steps.0.train.max_steps=4")
+    result = result_of(context, "rl", stage_at(tmp_path / "a"))
+    assert result["compute"]["read_tokens"] == result["tokens"] > 0

@@ -52,7 +52,8 @@ def naive(
     for document, own, other in zip(documents, cut_rows(now, documents), cut_rows(kept, documents), strict=True):
         assert document.drawn is not None
         drawn = torch.tensor(document.drawn.logprobs) if document.drawn.logprobs else own.detach()
-        costs = sequence_loss(config, own, drawn, document.drawn.advantage)
+        compared = torch.tensor(document.drawn.old) if document.drawn.old and not config.truncation else drawn
+        costs = sequence_loss(config, own, compared, document.drawn.advantage)
         penalty = reference_term(own, other)
         loss = loss + document.weight / normaliser * (costs + config.kl_weight * penalty).sum()
         ratio = torch.exp(own - drawn)
@@ -65,11 +66,14 @@ def naive(
     return {"loss": float(loss.detach()), "entropy": float(entropy.detach().mean()), **means}
 
 
+@pytest.mark.parametrize("has_old", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_and_metrics_equal_the_naive_loss_over_all_logits(name: str, shared: bool) -> None:
+def test_gradients_and_metrics_equal_the_naive_loss_over_all_logits(name: str, shared: bool, has_old: bool) -> None:
     config = LOSSES[name]
     documents = drawn_documents(1 if shared else 3, 5, seed=1)
+    if has_old:
+        documents = [replace(document, drawn=with_old(document)) for document in documents]
     batch = pack_documents(documents, prefix_length=shared_prefix(documents) if shared else 0)
     assert (batch.prefix_length > 0) == shared
     reference = tiny_decoder(seed=7) if config.kl_weight else None
@@ -85,6 +89,14 @@ def test_gradients_and_metrics_equal_the_naive_loss_over_all_logits(name: str, s
     assert ("kl_reference" in found) == (reference is not None)
     assert ("ratio" in found) == ("clipped_share" in found) == (name not in ("rloo", "rft"))
     assert reference is None or all(p.grad is None for p in reference.parameters())
+
+
+def with_old(document: Document) -> Drawn:
+    """What a trainer would have computed: near what was drawn, and not the same."""
+    assert document.drawn is not None
+    return replace(
+        document.drawn, old=tuple(value - 0.3 + 0.1 * (i % 5) for i, value in enumerate(document.drawn.logprobs))
+    )
 
 
 def counted(name: str, *, on_policy: bool = False) -> dict[str, tuple[float, int]]:
