@@ -2,8 +2,8 @@
 
 In: ``{"op": "describe"}``, ``{"op": "generate", "prompts": [...], "sampling": {...}}``,
 ``{"op": "score", "conversations": [[...]], "completions": [...]}`` or ``{"op": "close"}``, one a line. Out:
-``{"info": ..., "platform": ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for each
-attempt as it finishes, then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score",
+``{"info": ..., "platform": ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for
+each attempt as it finishes, then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score",
 ``{"spreads": [[[logprob, mean, deviation]]]}``); and for any failure ``{"error": {"type", "message", "hint"}}``, after
 which the worker waits for the next line.
 Run ``python -m spiritsafe.models.worker DIRECTORY``. Answers go to the standard output that the process was started

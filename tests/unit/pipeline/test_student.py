@@ -91,6 +91,33 @@ def test_every_kind_of_student_can_be_made(tiny_run: Path, tmp_path: Path, chang
         AutoModelForCausalLM.from_pretrained(stage.path / "model")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"signal": "cached", "objective": "forward_kl"},
+        {
+            "objective": "reverse_kl",
+            "on_policy": {"prompts_per_round": 4, "steps_per_round": 1, "num_rounds": 2, "sampling": {"max_tokens": 8}},
+            "train": {"learning_rate": 1e-3, "tokens_per_step": 2048, "micro_batch_tokens": 2048, "max_steps": 2},
+        },
+    ],
+    ids=["cached", "on-policy"],
+)
+def test_a_model_of_its_own_follows_the_teacher_as_a_cut_does(
+    tiny_run: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Where both read the same tokens, it matters to no signal whose weights the student began with."""
+    own = {"share": None, "source": "tiny:1", "ce_share": 0.0} | changes
+    context = context_after(tiny_run, tmp_path, student=own)
+    stage = stage_at(tmp_path / "06-student")
+    result = make_student(context.recipe.students[0], context, stage, NullSink())
+    assert verify_checkpoint(stage.path / "model").digest == result["digest"]
+    lineage = read_json(stage.path / "model" / "lineage.json")
+    assert lineage["parents"][-1]["used_as"] == ["weights"]
+    assert lineage["parents"][0]["used_as"][0] == "logits"
+    assert (stage.path / "rounds").exists() == ("on_policy" in changes)
+
+
 def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,10 @@ def make(**changes: object) -> StudentRecipe:
         ({"source": "tiny:1"}, "share"),
         ({"share": None, "source": "tiny:1", "start": "random"}, "start"),
         ({"share": None, "source": "tiny:1", "objective": "across", "hidden": {}}, "hidden"),
+        (
+            {"share": None, "source": "tiny:1", "objective": "across", "on_policy": ON_POLICY, "train": STEPS},
+            "on_policy",
+        ),
         ({"on_policy": ON_POLICY}, "max_steps to 6"),
         ({"on_policy": ON_POLICY, "train": TRAIN | {"max_steps": 6}}, "max_epochs"),
         ({"on_policy": ON_POLICY | {"seed": 3}, "train": STEPS}, "seed"),
