@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from transformers import AutoModelForCausalLM
 from pipeline_parts import context_after, stage_at
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import NullSink
-from spiritsafe.core.files import read_json
-from spiritsafe.models import verify_checkpoint
+from spiritsafe.core.files import read_json, write_json
+from spiritsafe.models import ChatFormat, verify_checkpoint
+from spiritsafe.models.tiny import TINY_CHAT_TEMPLATE
 from spiritsafe.pipeline import student as student_module
 from spiritsafe.pipeline.cutting import make_cut
 from spiritsafe.pipeline.student import make_student
@@ -126,12 +128,16 @@ def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
     trained: list[object] = []
     monkeypatch.setattr(student_module, "train_model", lambda *args: trained.append(args))
     real = student_module.load_model
+    (other := tmp_path / "other").mkdir()
 
     def other_template(directory: Path, **options: object) -> object:
         loaded = real(directory, **options)  # type: ignore[arg-type]
         if "cut-student" in str(directory):
-            tokenizer = loaded.chat._tokenizer
-            tokenizer.chat_template = str(tokenizer.chat_template).replace("\\n", ": \\n", 1)
+            loaded.chat.save(other)
+            settings = read_json(other / "tokenizer_config.json")
+            template = TINY_CHAT_TEMPLATE.replace("\\n", ": \\n", 1)
+            write_json(other / "tokenizer_config.json", {**settings, "chat_template": template})
+            loaded = replace(loaded, chat=ChatFormat(other))
         return loaded
 
     monkeypatch.setattr(student_module, "load_model", other_template)
