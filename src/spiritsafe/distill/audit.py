@@ -187,6 +187,9 @@ def audit_documents(
         )
     findings = _Findings()
     prompt = _compare_prompts(student_chat, teacher_chat, examples, same_tokens, findings)
+    if student_chat.note:
+        hint = "Nothing, if the model was trained so; else use the template that it was published with."
+        findings.add("note", "template-differs", student_chat.note, hint)
     for index, document in enumerate(documents):
         _check_labels(index, document, student_chat, teaches_end, findings)
         _check_size(index, document, micro_batch_tokens, max_context, findings)

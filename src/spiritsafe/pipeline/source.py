@@ -17,7 +17,8 @@ __all__ = ["base_directory", "fetch_source", "model_directory"]
 
 def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Resolve the recipe's source into the cache; note where it lies and what it is."""
-    directory = resolve_source(context.recipe.source.model, cache=context.cache, events=events)
+    source = context.recipe.source
+    directory = resolve_source(source.model, cache=context.cache, events=events, **source.told)
     checkpoint = read_checkpoint(directory)
     write_json(stage.path / "lineage.json", checkpoint.to_json())
     return {

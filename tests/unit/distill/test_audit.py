@@ -169,7 +169,7 @@ def test_a_merge_across_the_border_is_noted(tmp_path: Path) -> None:
     path.write_text(json.dumps(config), "utf-8")
     chat = ChatFormat(directory)
     report = audited(chat, chat.document(PROMPT, " 5"))
-    assert codes(report) == [("note", "border-merges")]
+    assert codes(report) == [("note", "template-differs"), ("note", "border-merges")]
     report.require()
 
 
