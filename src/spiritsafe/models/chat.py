@@ -227,12 +227,15 @@ class ChatFormat:
 
     def stop_finder(self, stop: Sequence[str]) -> StopFinder:
         """Looks for stop strings in completions; give it :meth:`completion_text` as the text of all tokens."""
-        return StopFinder(self.decode, stop, {self._added[name] for name in self._special})
+        return StopFinder(self._without_special, stop, {self._added[name] for name in self._special})
 
     # ---- tokens and text
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of tokens; special tokens leave no trace."""
+        """Text of any part of a completion; special tokens leave no trace, but for those that mark thoughts."""
+        return self._thoughts.text(token_ids, prefix=None)
+
+    def _without_special(self, token_ids: Sequence[int]) -> str:
         text: str = self._fast.decode(list(token_ids), skip_special_tokens=True)
         return text
 
@@ -308,7 +311,7 @@ class ChatFormat:
             end=name,
             ids=self._added,
             special=self._special,
-            decode=self.decode,
+            decode=self._without_special,
         )
 
     def _find_markers(self, content: dict[str, Any], probe: Probe) -> Markers:

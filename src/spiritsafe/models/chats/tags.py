@@ -117,7 +117,7 @@ class Tags:
         rest, space = text.lstrip().removeprefix(OPEN), self._prefill.removeprefix(self._open)
         return rest.removeprefix(space) if rest.startswith(space) else rest.lstrip("\n")
 
-    def text(self, token_ids: Sequence[int], *, prefix: str) -> str:
+    def text(self, token_ids: Sequence[int], *, prefix: str | None) -> str:
         """See :class:`~spiritsafe.models.chats.thoughts.ThoughtFormat`."""
         text, start = "", 0
         for place, token in enumerate(token_ids):
@@ -125,7 +125,7 @@ class Tags:
                 text += self._probe.decode(token_ids[start:place]) + self._kept[token]
                 start = place + 1
         text += self._probe.decode(token_ids[start:])
-        if not prefix:
+        if prefix == "":
             text = self._prefill + text
         if self._open != OPEN:
             text = text.replace(self._open, OPEN).replace(self._close, CLOSE)
