@@ -6,12 +6,12 @@ model directory has it. Whether the template has such an option is known once th
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue
 
 from spiritsafe.core.records import Record, omit_default
-from spiritsafe.models import ChatOptions
+from spiritsafe.models.chats.options import Day
 
 __all__ = ["TemplateRecipe"]
 
@@ -26,14 +26,8 @@ class TemplateRecipe(Record):
             ``{ reasoning_effort = "low" }``. One that the template does not read is refused.
     """
 
-    date: str | None = omit_default(None)
+    date: Day | None = omit_default(None)
     template_kwargs: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=lambda value: not value)
-
-    @model_validator(mode="after")
-    def _is_a_day(self) -> Self:
-        if self.date is not None:
-            ChatOptions(date=self.date)
-        return self
 
     @property
     def tells_template(self) -> bool:
