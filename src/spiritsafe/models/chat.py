@@ -126,7 +126,7 @@ class ChatFormat:
         ]
         covered, stand_ins = self._markers.cover(turns, beside=self._template.source)
         marked = Marked(self._template.render(covered, generation=generation), stand_ins)
-        if stand_ins:
+        if stand_ins and not any(self._markers.has_name(one.content) for one in messages if one.role != "assistant"):
             # A template that looks into contents (for "<tool_response>") may not know them again behind stand-ins.
             text = self._template.render(turns, generation=generation)
             if text != marked.plain and self._markers.written(text) == self._markers.written(marked.text):
