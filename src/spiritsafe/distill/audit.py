@@ -188,6 +188,9 @@ def audit_documents(
         )
     findings = _Findings()
     prompt = _compare_prompts(student_chat, teacher_chat, examples, same_tokens, findings)
+    if student_chat.note:
+        hint = "Nothing, if the model was trained so; else use the template that it was published with."
+        findings.add("note", "template-differs", student_chat.note, hint)
     num_ends = 0
     for index, document in enumerate(documents):  # one at a time: there may be more of them than memory
         num_ends += _teaches_end(document, student_chat)

@@ -26,7 +26,7 @@ from spiritsafe.models.budget import (
     weight_bytes,
 )
 from spiritsafe.models.candidates import candidates
-from spiritsafe.models.chat import ChatFormat, require_same_vocabulary
+from spiritsafe.models.chat import ChatFormat, ChatOptions, require_same_vocabulary
 from spiritsafe.models.checkpoints import (
     parent_of,
     read_checkpoint,
@@ -94,6 +94,7 @@ __all__ = [
     "LORA_TARGETS",
     "ChatFormat",
     "CodeChoice",
+    "ChatOptions",
     "CutPlan",
     "Decoder",
     "DecoderConfig",

@@ -126,7 +126,7 @@ class ChatFormat:
         ]
         covered, stand_ins = self._markers.cover(turns, beside=self._template.source)
         marked = Marked(self._template.render(covered, generation=generation), stand_ins)
-        if stand_ins:
+        if stand_ins and not any(self._markers.has_name(one.content) for one in messages if one.role != "assistant"):
             # A template that looks into contents (for "<tool_response>") may not know them again behind stand-ins.
             text = self._template.render(turns, generation=generation)
             if text != marked.plain and self._markers.written(text) == self._markers.written(marked.text):
@@ -227,12 +227,15 @@ class ChatFormat:
 
     def stop_finder(self, stop: Sequence[str]) -> StopFinder:
         """Looks for stop strings in completions; give it :meth:`completion_text` as the text of all tokens."""
-        return StopFinder(self.decode, stop, {self._added[name] for name in self._special})
+        return StopFinder(self._without_special, stop, {self._added[name] for name in self._special})
 
     # ---- tokens and text
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of tokens; special tokens leave no trace."""
+        """Text of any part of a completion; special tokens leave no trace, but for those that mark thoughts."""
+        return self._thoughts.text(token_ids, prefix=None)
+
+    def _without_special(self, token_ids: Sequence[int]) -> str:
         text: str = self._fast.decode(list(token_ids), skip_special_tokens=True)
         return text
 
@@ -308,7 +311,7 @@ class ChatFormat:
             end=name,
             ids=self._added,
             special=self._special,
-            decode=self.decode,
+            decode=self._without_special,
         )
 
     def _find_markers(self, content: dict[str, Any], probe: Probe) -> Markers:

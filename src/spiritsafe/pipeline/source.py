@@ -22,7 +22,8 @@ def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) 
     Raises:
         RecipeError: A step needs the Decoder, and its model is another.
     """
-    directory = resolve_source(context.recipe.source.model, cache=context.cache, events=events)
+    source = context.recipe.source
+    directory = resolve_source(source.model, cache=context.cache, events=events, **source.told)
     for note in check_models(context.recipe, directory, cache=context.cache):
         events.metrics("warning", {"message": note})
     checkpoint = read_checkpoint(directory)

@@ -253,7 +253,7 @@ def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, ev
     if recipe.source in {*GIVEN_MODELS, *(node.name for node in context.recipe.models)}:
         directory = model_directory(context, str(recipe.source))
     elif recipe.source is not None:
-        directory = resolve_source(recipe.source, cache=context.cache, events=events)
+        directory = resolve_source(recipe.source, cache=context.cache, events=events, **recipe.told)
     else:
         directory = context.stage(cut_stage(recipe, context.recipe.nodes)).path / "model"
         plan = read_cut_plan(directory)

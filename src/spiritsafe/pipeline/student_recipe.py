@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from spiritsafe.core.records import Record
 from spiritsafe.distill import LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
+from spiritsafe.pipeline.template_recipe import TemplateRecipe
 from spiritsafe.training import TrainConfig
 
 __all__ = ["MOST_REPEATS", "BudgetRecipe", "CutRecipe", "HiddenRecipe", "StudentRecipe", "changed"]
@@ -101,7 +102,7 @@ class CutRecipe(Record):
         return self
 
 
-class StudentRecipe(CutRecipe):
+class StudentRecipe(TemplateRecipe, CutRecipe):
     """One rung of the ladder: cut from the taught teacher, or a model of another family, then distilled.
 
     Attributes:
@@ -109,6 +110,8 @@ class StudentRecipe(CutRecipe):
         teacher: The model that it is cut from and follows: "teacher", or the name of a step.
         source: Start from this model instead of a cut of the teacher; its tokenizer and family may differ. The name
             of a student or step is that model.
+        date: The day that the chat template of a ``source`` takes for today, as "2026-11-28".
+        template_kwargs: Options of the chat template of a ``source``, such as ``{ enable_thinking = false }``.
         repeat: Train so many students, alike but for the seed; they are called name-1, name-2 and so on.
         start: "teacher" keeps the teacher's weights in what is left; "random" draws new ones of the same shape, as a
             control.
@@ -161,6 +164,8 @@ class StudentRecipe(CutRecipe):
                 raise ValueError(f'{", ".join(sorted(useless))}: no effect with objective "traces", leave it out')
         if self.source is None and self.share is None and self.max_bytes is None:
             raise ValueError("give share or max_bytes: the budget of the cut")
+        if self.source is None and self.tells_template:
+            raise ValueError("date, template_kwargs: a student that is cut has its teacher's; set them in [source]")
         if self.source is not None:
             useless = (_CUT_FIELDS - {"calibration"} | {"start"}) & changed(self)
             if self.hidden is None:

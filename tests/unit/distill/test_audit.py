@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+import templates_parts
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
 from spiritsafe.distill.audit import AuditExample, AuditReport, audit_documents
@@ -169,7 +170,7 @@ def test_a_merge_across_the_border_is_noted(tmp_path: Path) -> None:
     path.write_text(json.dumps(config), "utf-8")
     chat = ChatFormat(directory)
     report = audited(chat, chat.document(PROMPT, " 5"))
-    assert codes(report) == [("note", "border-merges")]
+    assert codes(report) == [("note", "template-differs"), ("note", "border-merges")]
     report.require()
 
 
@@ -201,3 +202,25 @@ def test_many_documents_are_counted_and_repetitions_noted(chat: ChatFormat) -> N
     assert "2 such documents" in twice.findings[0].message
     with pytest.raises(CompatibilityError, match="1 examples were given for 2 documents"):
         audit_documents(chat, None, [AuditExample(messages=PROMPT)], [document, bad])
+
+
+@pytest.mark.parametrize("name", sorted(templates_parts.ALL))
+def test_documents_of_every_family_pass(name: str, tmp_path: Path) -> None:
+    chat = ChatFormat(templates_parts.ALL[name](tmp_path / name))
+    texts = ["2 + 3 = 5\n#### 5", "<think>\nhm\n</think>\n\n#### 5"]
+    examples = [AuditExample(messages=PROMPT, completion=text) for text in texts]
+    for use in ("learn", "align"):
+        documents = [chat.document(PROMPT, text, use=use) for text in texts]  # type: ignore[arg-type]
+        report = audit_documents(chat, None, examples, documents)
+        assert [code for severity, code in codes(report) if severity == "stop"] == []
+    drawn = [chat.document_from_tokens(PROMPT, [*chat.completion_ids(text), chat.end_id]) for text in texts]
+    examples = [AuditExample(messages=PROMPT, token_ids=d.token_ids[d.supervised.index(True) :]) for d in drawn]
+    assert [code for severity, code in codes(audit_documents(chat, None, examples, drawn)) if severity == "stop"] == []
+
+
+def test_another_completion_is_found_in_every_family(tmp_path: Path) -> None:
+    for name in ("r1", "qwen3", "harmony"):
+        chat = ChatFormat(templates_parts.ALL[name](tmp_path / name))
+        example = AuditExample(messages=PROMPT, completion="<think>a</think>5")
+        report = audit_documents(chat, None, [example], [chat.document(PROMPT, "<think>b</think>5")])
+        assert ("stop", "completion-changed") in codes(report)

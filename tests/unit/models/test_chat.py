@@ -6,11 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM
 
+import templates_parts
+from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message
-from spiritsafe.models.chat import ChatFormat, require_same_vocabulary
+from spiritsafe.models import load_model, resolve_source, save_checkpoint
+from spiritsafe.models.chat import ChatFormat, ChatOptions, require_same_vocabulary
+from spiritsafe.models.tiny import TINY_CHAT_TEMPLATE
+from spiritsafe.training import TracesObjective, TrainConfig, train
 
 USER = Message(role="user", content="What is 2 + 3?")
 STRIPS_THINKING = (
@@ -167,3 +174,86 @@ def test_a_tokenizer_that_puts_a_space_before_text_does_not_do_so_in_completions
     chat = ChatFormat(tmp_path)
     assert chat.completion_ids("a") == [chat._fast.token_to_id("a")]
     assert chat.end_id == 1
+
+
+def test_options_travel_with_the_tokenizer_and_are_in_the_fingerprint(tmp_path: Path) -> None:
+    source = templates_parts.harmony(tmp_path / "source")
+    told = ChatFormat(source, ChatOptions(date="2026-11-28", template_kwargs={"reasoning_effort": "low"}))
+    (tmp_path / "saved").mkdir()
+    told.save(tmp_path / "saved")
+    saved = ChatFormat(tmp_path / "saved")
+    assert saved.options == told.options
+    assert saved.render([USER]) == told.render([USER])
+    assert "Current date: 2026-11-28\nReasoning: low" in saved.render([USER])
+    assert saved.template_fingerprint == told.template_fingerprint != ChatFormat(source).template_fingerprint
+
+
+def test_where_the_template_depends_on_no_option_the_fingerprint_is_the_templates(chat: ChatFormat) -> None:
+    assert chat.template_fingerprint == digest(TINY_CHAT_TEMPLATE)
+    assert chat.options == ChatOptions()
+
+
+@pytest.mark.parametrize("name", ["base_eos", "harmony", "r1", "chatml"])
+def test_a_saved_models_files_name_every_end(name: str, tmp_path: Path) -> None:
+    chat = ChatFormat(templates_parts.ALL[name](tmp_path / "source"))
+    (tmp_path / "saved").mkdir()
+    chat.save(tmp_path / "saved")
+    settings = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    ends = settings["eos_token_id"]
+    assert set(ends if isinstance(ends, list) else [ends]) == set(chat.eos_ids)
+    before = json.loads((tmp_path / "source" / "generation_config.json").read_text())
+    assert {**settings, "eos_token_id": 0} == {**before, "eos_token_id": 0}
+    saved = ChatFormat(tmp_path / "saved")
+    assert saved.eos_ids == chat.eos_ids
+    assert (saved.vocab_fingerprint, saved.template_fingerprint) == (chat.vocab_fingerprint, chat.template_fingerprint)
+    end = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["eos_token"]
+    assert end == chat.spell([chat.end_id])
+
+
+def test_a_saved_model_gets_the_file_that_its_source_lacks(tmp_path: Path) -> None:
+    source = templates_parts.base_eos(tmp_path / "source")
+    (source / "generation_config.json").unlink()
+    (source / "special_tokens_map.json").write_text('{"eos_token": "<|endoftext|>", "x": 1}')
+    (tmp_path / "saved").mkdir()
+    ChatFormat(source).save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "generation_config.json").read_text()) == {"eos_token_id": [2, 0]}
+    names = json.loads((tmp_path / "saved" / "special_tokens_map.json").read_text())
+    assert names == {"eos_token": "<|im_end|>", "x": 1}
+
+
+def test_a_template_that_prints_the_end_token_keeps_the_one_it_prints(tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ eos_token + m['content'] + '<|im_end|>' }}{% endfor %}"
+    source = with_template(templates_parts.base_eos(tmp_path / "a"), tmp_path / "b", template)
+    (tmp_path / "saved").mkdir()
+    chat = ChatFormat(source)
+    chat.save(tmp_path / "saved")
+    assert ChatFormat(tmp_path / "saved").render([USER]) == chat.render([USER])
+    assert ChatFormat(tmp_path / "saved").eos_ids == chat.eos_ids == (2, 0)
+
+
+def test_what_needs_no_change_is_copied_byte_by_byte(tiny_directory: Path, tmp_path: Path) -> None:
+    ChatFormat(tiny_directory).save(tmp_path)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (tiny_directory / path.name).read_bytes()
+    assert not (tmp_path / "chat_options.json").exists()
+
+
+def test_a_student_of_a_base_model_stops_in_transformers(tmp_path: Path) -> None:
+    source = resolve_source(str(templates_parts.base_eos(tmp_path / "base")), cache=tmp_path / "cache")
+    loaded = load_model(source, dtype=torch.float32)
+    document = loaded.chat.document([USER], "ok")
+    config = TrainConfig(
+        learning_rate=1e-2,
+        tokens_per_step=64,
+        micro_batch_tokens=64,
+        max_steps=40,
+        compute_dtype="float32",
+        checkpoint_every_s=None,
+        warmup_share=0.0,
+    )
+    train(loaded.model, [document], TracesObjective(), config, directory=tmp_path / "work")
+    save_checkpoint(tmp_path / "student", loaded.model, loaded.chat, name="student", license="MIT")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "student")
+    prompt = torch.tensor([loaded.chat.prompt_ids([USER])])
+    drawn = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=12, do_sample=False)
+    assert drawn[0, prompt.shape[1] :].tolist() == [*loaded.chat.completion_ids("ok"), loaded.chat.end_id]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from architectures import FAMILY_NAMES, loaded_decoder, peer_of, random_config
 
+import templates_parts
 from spiritsafe.core.errors import CompatibilityError, NumericalError, ProcedureError
 from spiritsafe.core.generator import SpreadScoring
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
@@ -20,7 +21,10 @@ from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_runner import head_logits
 from spiritsafe.models.interface import Head, LanguageModel
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.sources import resolve_source
+from spiritsafe.rollouts.thinking import BudgetForcedGenerator, BudgetForcing
+from spiritsafe.tasks.extract import extract_answer
 
 
 def user(text: str) -> tuple[Message, ...]:
@@ -409,3 +413,59 @@ def test_impossible_tokens_take_no_part_in_the_spread() -> None:
     mean, deviation = engine_module._expected(logprobs)
     assert mean.tolist() == pytest.approx([-math.log(2), 0.0])
     assert deviation.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+# ---- models that mark their thoughts
+
+
+@pytest.fixture(scope="module", params=["r1", "qwq", "harmony", "qwen3"])
+def thinker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    directory = tmp_path_factory.mktemp(request.param)
+    source = templates_parts.ALL[request.param](directory / "model")
+    return load_model(resolve_source(str(source), cache=directory / "cache"), dtype=torch.float32)
+
+
+def test_what_is_drawn_is_read_in_the_one_form_of_a_thought(thinker: LoadedModel) -> None:
+    chat = thinker.chat
+    for attempt in collect(LocalGenerator(thinker), some_prompts(3), Sampling(max_tokens=12)).values():
+        visible = attempt.token_ids[:-1] if attempt.token_ids[-1] in chat.eos_ids else attempt.token_ids
+        assert attempt.text == chat.completion_text(visible)
+        if chat.render(user("?")).endswith("<think>\n"):
+            assert attempt.text.startswith("<think>\n")
+            assert extract_answer(f"{attempt.text}\n#### 4", "number") is None or "</think>" in attempt.text
+
+
+def test_a_beginning_that_was_drawn_is_gone_on_with_by_the_same_tokens(thinker: LoadedModel) -> None:
+    chat, sampling = thinker.chat, Sampling(temperature=0.0, max_tokens=1)
+    text = "<think>\nhm" if chat.render(user("?")).endswith("<think>\n") else "<think>hm"
+    whole = chat.going_on_ids(user("?"), text)
+    assert chat.spell(whole).count("<think>") <= 1
+    (attempt,) = LocalGenerator(thinker).generate([Prompt(problem_id="p", messages=user("?"), prefix=text)], sampling)
+    batch = pack_documents([chat.document_from_tokens(user("?"), whole[len(chat.prompt_ids(user("?"))) :])])
+    with torch.inference_mode():
+        likeliest = head_logits(thinker.model.head(), thinker.model(batch)[-1:]).argmax(-1).item()
+    assert attempt.token_ids == (likeliest,)
+    assert attempt.num_prompt_tokens == len(whole)
+
+
+def test_a_thought_is_forced_to_end_and_is_one_thought(thinker: LoadedModel) -> None:
+    forced = BudgetForcedGenerator(LocalGenerator(thinker), BudgetForcing(cap=6, num_waits=1))
+    for attempt in forced.generate(some_prompts(2), Sampling(max_tokens=12)):
+        assert attempt.error is None
+        if thinker.chat.render(user("?")).endswith("<think>\n"):
+            assert attempt.text.startswith("<think>\n")
+            assert "</think>" in attempt.text
+            assert thinker.chat.completion_text((), prefix=attempt.text) == ""
+
+
+def test_a_stop_string_that_markers_stand_for_is_found(tmp_path: Path) -> None:
+    chat = ChatFormat(templates_parts.harmony(tmp_path))
+    ids = chat.text_ids("<|channel|>analysis<|message|>two</t<|end|><|start|>assistant<|channel|>final<|message|>4")
+    for stride in (1, 3, len(ids)):
+        finder = chat.stop_finder(("</think>",))
+        for end in range(stride, len(ids) + stride, stride):
+            found = finder.find(ids[:end], stride, chat.completion_text)
+            if found is not None:
+                break
+        assert found == (ids.index(chat._added["<|end|>"]) + 1, "<think>two</t")
+    assert chat.stop_finder(("4",)).find(ids, 1, chat.completion_text) == (len(ids), "<think>two</t</think>")

@@ -9,10 +9,12 @@ import pytest
 import torch
 from tiny_gguf import write_gguf
 
+import templates_parts
 from spiritsafe.core.canonical import digest_file
-from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.files import read_json
 from spiritsafe.models import sources
+from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.checkpoints import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.download import PINNED_WHEELS, PinnedWheel
 from spiritsafe.models.loading import load_model
@@ -281,3 +283,31 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_name_of_any_length_is_only_a_missing_source(spec: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="There is no"):
         resolve_source(spec, cache=tmp_path)
+
+
+def test_a_model_that_is_told_something_is_another_model_that_carries_it(tmp_path: Path) -> None:
+    model = templates_parts.harmony(tmp_path / "model")
+    plain = resolve_source(str(model), cache=tmp_path / "cache")
+    options = {"date": "2026-11-28", "template_kwargs": {"reasoning_effort": "low"}}
+    told = resolve_source(str(model), cache=tmp_path / "cache", **options)  # type: ignore[arg-type]
+    assert told == resolve_source(str(model), cache=tmp_path / "cache", **options)  # type: ignore[arg-type]
+    assert told == find_source(str(model), cache=tmp_path / "cache", **options)  # type: ignore[arg-type]
+    assert read_checkpoint(told).name == read_checkpoint(plain).name
+    assert verify_checkpoint(told).digest != read_checkpoint(plain).digest
+    assert load_model(told, dtype=torch.float32).chat.options.template_kwargs == {"reasoning_effort": "low"}
+    # what is said adds to what the model carries, and what it carries already needs no copy
+    more = resolve_source(str(told), cache=tmp_path / "cache", template_kwargs={"reasoning_effort": "high"})
+    assert ChatFormat(more).options.date == "2026-11-28"
+    assert resolve_source(str(told), cache=tmp_path / "cache", date="2026-11-28") == told
+    (shared := tmp_path / "shared").mkdir()
+    for path in told.iterdir():
+        if path.name != LINEAGE:  # as a hub would hand it out
+            shutil.copyfile(path, shared / path.name)
+    assert ChatFormat(resolve_source(str(shared), cache=tmp_path / "cache")).options.date == "2026-11-28"
+
+
+def test_what_a_template_does_not_read_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(CompatibilityError, match="no option 'thinking'"):
+        resolve_source("tiny:0", cache=tmp_path, template_kwargs={"thinking": False})
+    with pytest.raises(CompatibilityError, match="prints no date"):
+        resolve_source("tiny:0", cache=tmp_path, date="2026-11-28")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import templates_parts
 from reinforce_parts import CONFIG, Arbitrary, config
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.generator import GeneratorInfo
@@ -49,6 +51,19 @@ def attempt(
 
 
 # ---- tokens of a foreign source
+
+
+def test_texts_of_models_that_think_are_learnt_behind_their_prompt(tmp_path: Path) -> None:
+    r1 = ChatFormat(templates_parts.r1(tmp_path / "r1"))
+    plain = tuple(r1.text_ids("hm</think>4"))
+    for text in ("<think>\nhm</think>4", "hm</think>4"):  # with the mark that the prompt opens, and without
+        assert tokens_of(attempt(text, ids=(*plain, r1.end_id)), r1, max_tokens=99)[0] == (*plain, r1.end_id)
+        assert tokens_of(attempt(text), r1, max_tokens=99)[0] == (*plain, r1.end_id)
+    harmony = ChatFormat(templates_parts.harmony(tmp_path / "harmony"))
+    drawn = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>4<|return|>"
+    ids = tuple(harmony.text_ids(drawn))
+    assert tokens_of(attempt("<think>hm</think>4", ids=ids), harmony, max_tokens=99)[0] == ids
+    assert tokens_of(attempt("<think>hm</think>4"), harmony, max_tokens=99)[0] == ids
 
 
 def test_ids_that_spell_the_text_are_taken_with_their_logprobs(chat: ChatFormat) -> None:

@@ -82,7 +82,7 @@ class Harmony:
             return Placed(((text, False),), header=_ANSWERS)
         return Placed((*pieces, (_ANSWERS, True), (text, False)))
 
-    def text(self, token_ids: Sequence[int], *, prefix: str) -> str:
+    def text(self, token_ids: Sequence[int], *, prefix: str | None) -> str:
         """See :class:`~spiritsafe.models.chats.thoughts.ThoughtFormat`."""
         reader = _Reader(self._probe, prefix)
         for token in token_ids:
@@ -94,7 +94,7 @@ class Harmony:
 class _Reader:
     """Reads tokens message by message."""
 
-    def __init__(self, probe: Probe, prefix: str) -> None:
+    def __init__(self, probe: Probe, prefix: str | None) -> None:
         self._probe = probe
         self._kept: list[int] = []
         self._text = ""

@@ -113,7 +113,7 @@ class Markers:
 
     Args:
         fast: The tokenizer.
-        content: The same as JSON.
+        content: The same as JSON; it is not kept.
         names: Every marker: special tokens, and added tokens that the template writes.
         inner: Those that an assistant may write itself, thoughts' markers and calls of tools: in an assistant's text
             they act.
@@ -121,7 +121,6 @@ class Markers:
 
     def __init__(self, fast: Tokenizer, content: Mapping[str, Any], names: Iterable[str], inner: Iterable[str]) -> None:
         self._fast = fast
-        self._content = content
         self._names = sorted(set(names), key=lambda name: (-len(name), name))
         self._inner = sorted(set(inner) & set(self._names), key=lambda name: (-len(name), name))
         self._find, self._find_inner = _matcher(self._names), _matcher(self._inner)
@@ -213,7 +212,7 @@ class Markers:
             raise CompatibilityError(
                 "A conversation uses up Unicode's private characters.", hint="Leave them out of it."
             )
-        return _Aliased(self._content, self._names, base)
+        return _Aliased(json.loads(self._fast.to_str()), self._names, base)
 
 
 def _matcher(names: Sequence[str]) -> re.Pattern[str]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Annotated, Any, final
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files import read_json, write_json
 from spiritsafe.core.records import Record
 
-__all__ = ["CHAT_OPTIONS", "DEFAULT_DATE", "ChatOptions"]
+__all__ = ["CHAT_OPTIONS", "DEFAULT_DATE", "ChatOptions", "Day"]
 
 CHAT_OPTIONS = "chat_options.json"
 """Lies beside the tokenizer's files of a model whose options are not the defaults."""
@@ -24,6 +24,24 @@ CHAT_OPTIONS = "chat_options.json"
 DEFAULT_DATE = "2024-07-26"
 """What a template that prints today's date prints where nobody chose a date: the day that Llama-3's templates take
 where there is no clock. A constant, so that a run repeated on another day is the same run."""
+
+
+def _text_of(value: object) -> object:
+    """A date of TOML is the day that it looks like."""
+    return value.isoformat() if type(value) is datetime.date else value
+
+
+def _checked(text: str) -> str:
+    try:
+        if datetime.date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise ValueError("write the date as year-month-day: 2024-07-26")
+
+
+Day = Annotated[str, BeforeValidator(_text_of), AfterValidator(_checked)]
+"""A day as ``2024-07-26``."""
 
 
 @final
@@ -35,14 +53,8 @@ class ChatOptions(Record):
         template_kwargs: Its own options, such as ``enable_thinking`` or ``reasoning_effort``.
     """
 
-    date: str = DEFAULT_DATE
+    date: Day = DEFAULT_DATE
     template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _is_a_day(self) -> Self:
-        if datetime.date.fromisoformat(self.date).isoformat() != self.date:
-            raise ValueError("write the date as year-month-day: 2024-07-26")
-        return self
 
     @property
     def day(self) -> datetime.date:

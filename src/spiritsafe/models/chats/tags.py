@@ -53,7 +53,8 @@ class Tags:
         self.note = ""
         if self._is_closed and lead is None and probe.prompt.startswith(probe.before):
             lead = ""  # the template writes the closed thought where it asks, and leaves it out of what was said
-        if lead is None or not re.fullmatch(rf"\s*(?:(?:{open_})?\s*{close}|{open_})?\s*", lead):
+        markers = "|".join(map(re.escape, sorted({*probe.ids, *pair}, key=len, reverse=True)))
+        if lead is None or not re.fullmatch(rf"(?:\s|{markers})*", lead):
             self.note = (
                 f"The chat template of {probe.where} writes {probe.before[-60:]!r} before an answer and "
                 f"{probe.prompt[-60:]!r} where it asks for one."
@@ -110,13 +111,13 @@ class Tags:
             return Placed(((own, False),))
         if use == "align" and self._lead.strip():
             return Placed(((own, False),), header=self._lead)
-        return Placed(((lead + own + trail, False),))
+        return Placed(((lead, True), (own + trail, False)))
 
     def _behind_prefill(self, text: str) -> str:
         rest, space = text.lstrip().removeprefix(OPEN), self._prefill.removeprefix(self._open)
         return rest.removeprefix(space) if rest.startswith(space) else rest.lstrip("\n")
 
-    def text(self, token_ids: Sequence[int], *, prefix: str) -> str:
+    def text(self, token_ids: Sequence[int], *, prefix: str | None) -> str:
         """See :class:`~spiritsafe.models.chats.thoughts.ThoughtFormat`."""
         text, start = "", 0
         for place, token in enumerate(token_ids):
@@ -124,7 +125,7 @@ class Tags:
                 text += self._probe.decode(token_ids[start:place]) + self._kept[token]
                 start = place + 1
         text += self._probe.decode(token_ids[start:])
-        if not prefix:
+        if prefix == "":
             text = self._prefill + text
         if self._open != OPEN:
             text = text.replace(self._open, OPEN).replace(self._close, CLOSE)

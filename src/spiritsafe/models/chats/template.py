@@ -56,7 +56,7 @@ class ChatTemplate:
     def __init__(self, source: str, options: ChatOptions, tokens: Mapping[str, str], where: Path) -> None:
         self.source = source
         self._where = where
-        environment = _environment(options)
+        environment = _environment()
         try:
             self._template = environment.from_string(source)
             reads = jinja2.meta.find_undeclared_variables(environment.parse(source))
@@ -66,6 +66,7 @@ class ChatTemplate:
             ) from error
         _check_options(options, reads, {*tokens, *_OURS}, where)
         given: dict[str, Any] = {"tools": None, "documents": None, **tokens, **options.template_kwargs}
+        given[_CLOCK] = _clock(options)
         self.in_effect: dict[str, Any] = {}
         if options.template_kwargs:
             self.in_effect["template_kwargs"] = options.template_kwargs
@@ -161,7 +162,7 @@ def _clock(options: ChatOptions) -> Callable[[str], str]:
     return strftime_now
 
 
-def _environment(options: ChatOptions) -> ImmutableSandboxedEnvironment:
+def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
@@ -170,5 +171,4 @@ def _environment(options: ChatOptions) -> ImmutableSandboxedEnvironment:
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["namespace"] = _Namespace
     environment.globals["dict"] = lambda *args, **kwargs: dict(*args, **kwargs)
-    environment.globals[_CLOCK] = _clock(options)
     return environment

@@ -116,12 +116,12 @@ class ThoughtFormat(Protocol):
         """
         ...
 
-    def text(self, token_ids: Sequence[int], *, prefix: str) -> str:
+    def text(self, token_ids: Sequence[int], *, prefix: str | None) -> str:
         """Drawn tokens in the one form.
 
         Args:
             token_ids: Without an end token.
             prefix: What the turn already held; where it held nothing, a thought that the generation prompt opens is
-                part of the text.
+                part of the text. None: the tokens are any part of a completion.
         """
         ...
