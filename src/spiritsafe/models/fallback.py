@@ -17,6 +17,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.models.attention import group_lengths
@@ -95,6 +96,7 @@ class TransformersModel(LanguageModel):
     def __init__(self, directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> None:
         super().__init__()
         check_foreign(directory)
+        disable_progress_bar()  # transformers draws one for each file it reads or writes
         with _named(directory):
             model = AutoModelForCausalLM.from_pretrained(
                 directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
