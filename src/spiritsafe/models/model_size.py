@@ -117,18 +117,13 @@ def cached_numbers(config: Mapping[str, Any], context: int) -> int:
     hidden = _first(text, ("hidden_size", "n_embd", "d_model"))
     if not layers or not heads or not hidden:
         return 0
-    if _first(text, ("kv_lora_rank",)):  # latent attention: transformers keeps what the latents are expanded to
-        width = (
-            _first(text, ("qk_nope_head_dim",)) + _first(text, ("qk_rope_head_dim",)) + _first(text, ("v_head_dim",))
-        )
+    if latent := _first(text, ("kv_lora_rank",)):  # latent attention keeps one latent and one rotated key a token
+        width = latent + _first(text, ("qk_rope_head_dim",))
     else:
-        width, heads = (
-            2 * (_first(text, ("head_dim",)) or hidden // heads),
-            _first(text, ("num_key_value_heads",)) or heads,
-        )
+        width = 2 * (_first(text, ("head_dim",)) or hidden // heads) * (_first(text, ("num_key_value_heads",)) or heads)
     window, kinds = _first(text, ("sliding_window",)), text.get("layer_types")
     short = sum(kind == "sliding_attention" for kind in kinds) if window and isinstance(kinds, list) else 0
-    return width * heads * ((layers - short) * context + short * min(context, window))
+    return width * ((layers - short) * context + short * min(context, window))
 
 
 def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
