@@ -102,6 +102,7 @@ class TransformersModel(LanguageModel):
                 directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
             self.model: Any = model.to(device)
+        self._checkpointing = False
         config = self.model.config.get_text_config()
         self.vocab_size = int(self._weight().shape[0])
         self.hidden_size = int(self._weight().shape[1])
@@ -115,19 +116,21 @@ class TransformersModel(LanguageModel):
     @property
     def activation_checkpointing(self) -> bool:
         """Whether layers keep their inputs only and are computed again in the backward pass."""
-        return bool(self.model.is_gradient_checkpointing)
+        return self._checkpointing
 
     @activation_checkpointing.setter
     def activation_checkpointing(self, wanted: bool) -> None:
-        if wanted and self.can_checkpoint:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        elif self.activation_checkpointing:
-            self.model.gradient_checkpointing_disable()
+        if wanted and self.model.supports_gradient_checkpointing:
+            self._checkpoint("enable")({"use_reentrant": False})
+        elif self._checkpointing:
+            self._checkpoint("disable")()
+        self._checkpointing = bool(wanted and self.model.supports_gradient_checkpointing)
 
-    @property
-    def can_checkpoint(self) -> bool:
-        """Whether the architecture can recompute activations."""
-        return bool(getattr(self.model, "supports_gradient_checkpointing", False))
+    def _checkpoint(self, what: str) -> Callable[..., None]:
+        """transformers' method, by its newer name or its older one."""
+        newer: Callable[..., None] | None = getattr(self.model, f"activation_checkpointing_{what}", None)
+        older: Callable[..., None] = getattr(self.model, f"gradient_checkpointing_{what}", lambda *args: None)
+        return newer or older
 
     @property
     def device(self) -> torch.device:
