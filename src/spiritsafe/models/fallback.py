@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.models.attention import group_lengths
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.interface import Head, LanguageModel
@@ -52,7 +52,8 @@ def check_foreign(directory: Path) -> Any:
             AutoModelForCausalLM._model_mapping
         ):
             raise ValueError(f"{config.model_type!r} is no language model that it knows")
-    for key, value in text.to_dict().items():
+        values = text.to_dict()
+    for key, value in values.items():
         plain = key.replace("_", "")
         if value and "softcap" in plain and "att" not in plain and "router" not in plain:
             raise CompatibilityError(
@@ -68,7 +69,7 @@ def _named(directory: Path) -> Iterator[None]:
     """Whatever transformers raises at a directory, as one error that names it."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, SpiritsafeError):
         raise
     except Exception as error:  # the boundary to code that knows hundreds of architectures
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -103,13 +104,13 @@ class TransformersModel(LanguageModel):
             )
             self.model: Any = model.to(device)
         self._checkpointing = False
-        config = self.model.config.get_text_config()
-        self.vocab_size = int(self._weight().shape[0])
-        self.hidden_size = int(self._weight().shape[1])
-        self.num_layers = int(config.num_hidden_layers)
-        self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
-        self.rope_boundary = _rope_boundary(config)
         with _named(directory):
+            config = self.model.config.get_text_config()
+            self.vocab_size = int(self._weight().shape[0])
+            self.hidden_size = int(self._weight().shape[1])
+            self.num_layers = int(config.num_hidden_layers)
+            self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
+            self.rope_boundary = _rope_boundary(config)
             ours, theirs = self._probe()
         self._head_scale = self._measure_head_scale(ours, theirs)
 
@@ -127,7 +128,7 @@ class TransformersModel(LanguageModel):
         self._checkpointing = bool(wanted and self.model.supports_gradient_checkpointing)
 
     def _checkpoint(self, what: str) -> Callable[..., None]:
-        """transformers' method, by its newer name or its older one."""
+        """Transformers' method, by its newer name or its older one."""
         newer: Callable[..., None] | None = getattr(self.model, f"activation_checkpointing_{what}", None)
         older: Callable[..., None] = getattr(self.model, f"gradient_checkpointing_{what}", lambda *args: None)
         return newer or older

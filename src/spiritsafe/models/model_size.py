@@ -14,13 +14,22 @@ from typing import Any, final
 
 from pydantic import Field
 
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files import read_json
 from spiritsafe.core.records import Record
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.weights import TensorInfo, read_tensor_table
 
-__all__ = ["ModelSize", "cached_numbers", "decoder_config", "measure_size", "read_model_config", "size_of"]
+__all__ = [
+    "ModelSize",
+    "cached_numbers",
+    "count_parameters",
+    "decoder_config",
+    "measure_size",
+    "read_config",
+    "read_model_config",
+    "size_of",
+]
 
 _MEASURED = "spiritsafe_measured"
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
@@ -51,13 +60,25 @@ def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
         return None
 
 
+def read_config(directory: Path) -> Mapping[str, Any]:
+    """A directory's ``config.json``.
+
+    Raises:
+        SourceError: There is none, or it is no table of keys.
+    """
+    config = read_json(directory / "config.json")
+    if not isinstance(config, dict):
+        raise SourceError(f"{directory / 'config.json'} is no configuration of a model.", hint="Fetch the model again.")
+    return config
+
+
 def read_model_config(directory: Path) -> dict[str, Any]:
     """A directory's ``config.json``; with its measured size where the Decoder does not implement it.
 
     Raises:
         SourceError: Configuration or weights are missing or damaged.
     """
-    config = dict(read_json(directory / "config.json"))
+    config = dict(read_config(directory))
     if decoder_config(config) is None:
         config[_MEASURED] = measure_size(directory).to_json()
     return config
@@ -85,7 +106,7 @@ def measure_size(directory: Path) -> ModelSize:
     Raises:
         SourceError: Configuration or weights are missing or damaged.
     """
-    config = _text(read_json(directory / "config.json"))
+    config = _text(read_config(directory))
     return count_parameters(config, read_tensor_table(directory))
 
 
