@@ -32,6 +32,8 @@ _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e
 _SCALE_TOLERANCE = 0.01
 """How near a scale that the configuration names must be to the one that was measured."""
 
+_MEASURED_TOKENS = 64
+
 _UNBOUNDED = 1 << 20
 """Context of a model that names none (recurrent ones)."""
 
@@ -121,17 +123,49 @@ class TransformersModel(LanguageModel):
 
     @activation_checkpointing.setter
     def activation_checkpointing(self, wanted: bool) -> None:
-        if wanted and self.model.supports_gradient_checkpointing:
+        if wanted and self.can_checkpoint:
             self._checkpoint("enable")({"use_reentrant": False})
         elif self._checkpointing:
             self._checkpoint("disable")()
-        self._checkpointing = bool(wanted and self.model.supports_gradient_checkpointing)
+        self._checkpointing = bool(wanted and self.can_checkpoint)
+
+    @property
+    def can_checkpoint(self) -> bool:
+        """Whether the architecture can compute activations again."""
+        return bool(self.model.supports_gradient_checkpointing)
 
     def _checkpoint(self, what: str) -> Callable[..., None]:
         """Transformers' method, by its newer name or its older one."""
         newer: Callable[..., None] | None = getattr(self.model, f"activation_checkpointing_{what}", None)
         older: Callable[..., None] = getattr(self.model, f"gradient_checkpointing_{what}", lambda *args: None)
         return newer or older
+
+    def measure_activations(self) -> tuple[int, int]:
+        """Bytes that a token of a training pass keeps for its backward pass, and where activations are recomputed."""
+        length = min(_MEASURED_TOKENS, self.max_context, self.rope_boundary or _MEASURED_TOKENS)
+        ids = torch.arange(length, device=self.device).remainder(self.vocab_size)
+        weights = {parameter.untyped_storage().data_ptr() for parameter in self.parameters()}
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        was, training = self.activation_checkpointing, self.model.training
+        self.activation_checkpointing = False
+        self.model.train()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                hidden_NH, _ = self._rectangle(ids, [length], ())
+            del hidden_NH
+        self.model.train(training)
+        self.activation_checkpointing = was
+        per_token = -(-sum(kept.values()) // length)
+        inputs = self.num_layers * self.hidden_size * self.dtype.itemsize
+        return per_token, inputs + per_token // max(1, self.num_layers)
 
     @property
     def device(self) -> torch.device:

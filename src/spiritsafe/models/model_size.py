@@ -29,6 +29,7 @@ __all__ = [
     "read_config",
     "read_model_config",
     "size_of",
+    "with_activations",
 ]
 
 _MEASURED = "spiritsafe_measured"
@@ -46,10 +47,14 @@ class ModelSize(Record):
     Attributes:
         num_parameters: Numbers in its tensors.
         num_active: Those that one token passes through; fewer than all in a mixture of experts.
+        activation_bytes: What a token of a training pass in float32 keeps for the backward pass; 0: not measured.
+        recomputed_bytes: The same where activations are computed again.
     """
 
     num_parameters: int = Field(ge=0)
     num_active: int = Field(ge=0)
+    activation_bytes: int = Field(default=0, ge=0)
+    recomputed_bytes: int = Field(default=0, ge=0)
 
 
 def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
@@ -82,6 +87,12 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     if decoder_config(config) is None:
         config[_MEASURED] = measure_size(directory).to_json()
     return config
+
+
+def with_activations(config: Mapping[str, Any], kept: int, recomputed: int) -> dict[str, Any]:
+    """A configuration as :func:`read_model_config` gives it, with what a pass of the loaded model was seen to keep."""
+    size = size_of(config).model_copy(update={"activation_bytes": kept, "recomputed_bytes": recomputed})
+    return {**config, _MEASURED: size.to_json()}
 
 
 def size_of(config: Mapping[str, Any]) -> ModelSize:

@@ -306,3 +306,27 @@ def test_recomputed_activations_give_the_same_gradients_and_keep_less(tmp_path: 
     assert less < whole / 2
     for one, two in zip(plain, again, strict=True):
         assert torch.allclose(one, two, atol=1e-6 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "gpt_neox"])
+def test_what_a_pass_keeps_is_measured_by_the_token(kind: str, tmp_path: Path) -> None:
+    model = TransformersModel(write_stranger(tmp_path, kind), dtype=torch.float32, device="cpu").eval()
+    state = torch.get_rng_state()
+    per_token, recomputed = model.measure_activations()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.model.training
+    assert recomputed < per_token
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        hidden_NH = model(pack_documents(of_lengths(*[200] * 5)))
+    assert hidden_NH.requires_grad
+    assert 1000 * per_token == pytest.approx(sum(kept.values()), rel=0.15)
