@@ -49,3 +49,11 @@ def write_stray_llama(directory: Path, **extra: Any) -> Path:
     config = json.loads(path.read_text("utf-8"))
     write_json(path, {**config, **(extra or {"unsloth_fixed": True, "unsloth_version": "2025.3.1"})})
     return directory
+
+
+def count_forwards(model: torch.nn.Module) -> list[int]:
+    """Tokens of each forward pass from now on, padding included."""
+    computed: list[int] = []
+    embedding = next(part for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    embedding.register_forward_hook(lambda part, ids, out: computed.append(ids[0].numel()))
+    return computed

@@ -15,6 +15,7 @@ from typing import Any, final
 import click
 
 from spiritsafe.cli.paths import MODEL
+from spiritsafe.cli.progress import JsonSink
 from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
@@ -163,7 +164,8 @@ def open_any_generator(
                 hint="Leave them out, or give --endpoint URL.",
             )
         worker = [sys.executable, "-m", "spiritsafe.models.worker", model, "--max-batch", str(max_batch)]
-        return PipeGenerator(worker, tell=tell)
+        is_part_of_a_run = isinstance(sink, JsonSink)  # which has told what is to be known of its models
+        return PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
 

@@ -68,7 +68,7 @@ from spiritsafe.models.lora import (
     without_lora,
 )
 from spiritsafe.models.lora_files import load_lora, save_lora
-from spiritsafe.models.model_size import ModelSize, decoder_config, read_model_config, size_of
+from spiritsafe.models.model_size import ModelSize, decoder_config, read_model_config, size_of, with_activations
 from spiritsafe.models.prune import (
     DepthPlan,
     block_influence,
@@ -176,6 +176,7 @@ __all__ = [
     "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",
+    "with_activations",
     "with_vocabulary",
     "without_lora",
     "write_documents",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.core.files import read_json
 from spiritsafe.models.decoder_config import DecoderConfig, unread_keys
 from spiritsafe.models.fallback import check_foreign
+from spiritsafe.models.model_size import read_config
 
 __all__ = ["CodeChoice", "choose_code"]
 
@@ -44,7 +44,7 @@ def choose_code(directory: Path) -> CodeChoice:
         SourceError: There is no ``config.json``, or transformers does not know the architecture either.
         CompatibilityError: No code here can train or score it.
     """
-    config = read_json(directory / "config.json")
+    config = read_config(directory)
     try:
         decoder = DecoderConfig.from_hf(config)
     except CompatibilityError as error:

@@ -179,6 +179,11 @@ _FIXED: dict[str, Any] = {
 }
 
 
+_MOST = 2**40
+_MOST_LAYERS = 10_000
+"""No model is so large; a list of layers must fit into memory before any weight is read."""
+
+
 @final
 class DecoderConfig(Record):
     """A dense decoder with rotary positions.
@@ -342,7 +347,8 @@ class DecoderConfig(Record):
 
 def _size(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    most = _MOST_LAYERS if key == "num_hidden_layers" else _MOST
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise CompatibilityError(
             f"config.json has no usable {key} (found {value!r}).",
             hint="Restore config.json from the model's publisher.",
@@ -357,7 +363,7 @@ def unread_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
         CompatibilityError: The Decoder does not implement the family, or a key that transformers reads.
     """
     family = config.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise CompatibilityError(f"The Decoder does not implement model_type {family!r}.", hint=DECODER_HINT)
     known = _READ | _READ_BY_FAMILY[family] | _METADATA | _DROPPED | _INERT | {"layer_types"}
     unread = []
@@ -390,7 +396,8 @@ def _windows(config: Mapping[str, Any], family: str, num_layers: int) -> tuple[i
     types = config.get("layer_types")
     if types is not None:
         named = {"full_attention": False, "attention": False, "sliding_attention": True}
-        if len(types) != num_layers or any(kind not in named for kind in types):
+        fits = isinstance(types, list) and len(types) == num_layers
+        if not fits or any(not isinstance(kind, str) or kind not in named for kind in types):
             raise CompatibilityError(
                 f"layer_types {types!r} is not implemented for {num_layers} layers.", hint=DECODER_HINT
             )

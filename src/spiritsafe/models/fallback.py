@@ -17,8 +17,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
-from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.models.attention import group_lengths
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.interface import Head, LanguageModel
@@ -30,6 +31,8 @@ _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e
 
 _SCALE_TOLERANCE = 0.01
 """How near a scale that the configuration names must be to the one that was measured."""
+
+_MEASURED_TOKENS = 64
 
 _UNBOUNDED = 1 << 20
 """Context of a model that names none (recurrent ones)."""
@@ -51,7 +54,8 @@ def check_foreign(directory: Path) -> Any:
             AutoModelForCausalLM._model_mapping
         ):
             raise ValueError(f"{config.model_type!r} is no language model that it knows")
-    for key, value in text.to_dict().items():
+        values = text.to_dict()
+    for key, value in values.items():
         plain = key.replace("_", "")
         if value and "softcap" in plain and "att" not in plain and "router" not in plain:
             raise CompatibilityError(
@@ -67,7 +71,7 @@ def _named(directory: Path) -> Iterator[None]:
     """Whatever transformers raises at a directory, as one error that names it."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, SpiritsafeError):
         raise
     except Exception as error:  # the boundary to code that knows hundreds of architectures
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -95,37 +99,73 @@ class TransformersModel(LanguageModel):
     def __init__(self, directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> None:
         super().__init__()
         check_foreign(directory)
+        disable_progress_bar()  # transformers draws one for each file it reads or writes
         with _named(directory):
             model = AutoModelForCausalLM.from_pretrained(
                 directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
             self.model: Any = model.to(device)
-        config = self.model.config.get_text_config()
-        self.vocab_size = int(self._weight().shape[0])
-        self.hidden_size = int(self._weight().shape[1])
-        self.num_layers = int(config.num_hidden_layers)
-        self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
-        self.rope_boundary = _rope_boundary(config)
+        self._checkpointing = False
         with _named(directory):
+            config = self.model.config.get_text_config()
+            self.vocab_size = int(self._weight().shape[0])
+            self.hidden_size = int(self._weight().shape[1])
+            self.num_layers = int(config.num_hidden_layers)
+            self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
+            self.rope_boundary = _rope_boundary(config)
             ours, theirs = self._probe()
         self._head_scale = self._measure_head_scale(ours, theirs)
 
     @property
     def activation_checkpointing(self) -> bool:
         """Whether layers keep their inputs only and are computed again in the backward pass."""
-        return bool(self.model.is_gradient_checkpointing)
+        return self._checkpointing
 
     @activation_checkpointing.setter
     def activation_checkpointing(self, wanted: bool) -> None:
         if wanted and self.can_checkpoint:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        elif self.activation_checkpointing:
-            self.model.gradient_checkpointing_disable()
+            self._checkpoint("enable")({"use_reentrant": False})
+        elif self._checkpointing:
+            self._checkpoint("disable")()
+        self._checkpointing = bool(wanted and self.can_checkpoint)
 
     @property
     def can_checkpoint(self) -> bool:
-        """Whether the architecture can recompute activations."""
-        return bool(getattr(self.model, "supports_gradient_checkpointing", False))
+        """Whether the architecture can compute activations again."""
+        return bool(self.model.supports_gradient_checkpointing)
+
+    def _checkpoint(self, what: str) -> Callable[..., None]:
+        """Transformers' method, by its newer name or its older one."""
+        newer: Callable[..., None] | None = getattr(self.model, f"activation_checkpointing_{what}", None)
+        older: Callable[..., None] = getattr(self.model, f"gradient_checkpointing_{what}", lambda *args: None)
+        return newer or older
+
+    def measure_activations(self) -> tuple[int, int]:
+        """Bytes that a token of a training pass keeps for its backward pass, and where activations are recomputed."""
+        length = min(_MEASURED_TOKENS, self.max_context, self.rope_boundary or _MEASURED_TOKENS)
+        ids = torch.arange(length, device=self.device).remainder(self.vocab_size)
+        weights = {parameter.untyped_storage().data_ptr() for parameter in self.parameters()}
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        was, training = self.activation_checkpointing, self.model.training
+        self.activation_checkpointing = False
+        self.model.train()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                hidden_NH, _ = self._rectangle(ids, [length], ())
+            del hidden_NH
+        self.model.train(training)
+        self.activation_checkpointing = was
+        per_token = -(-sum(kept.values()) // length)
+        inputs = self.num_layers * self.hidden_size * self.dtype.itemsize
+        return per_token, inputs + per_token // max(1, self.num_layers)
 
     @property
     def device(self) -> torch.device:

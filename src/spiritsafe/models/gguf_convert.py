@@ -23,6 +23,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files import write_json
 from spiritsafe.models.gguf_reader import GGUFFile
 from spiritsafe.models.gguf_tokenizer import write_tokenizer
+from spiritsafe.models.rope import RopeConfig, rope_frequencies
 from spiritsafe.models.weights import write_safetensors
 
 __all__ = ["convert_gguf", "gguf_license", "spdx_license"]
@@ -80,6 +81,9 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_ROPE_FACTORS = "rope_freqs.weight"
+_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""What all models with such factors are published with; llama.cpp's converter assumes the same."""
 _BLOCK = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
 
 _SPDX = {
@@ -126,7 +130,8 @@ def convert_gguf(path: Path, directory: Path) -> None:
     """
     with GGUFFile(path) as file:
         config = _config(file)
-        names = {_hf_name(file, name): name for name in file.tensors}
+        config |= _rope_scaling(file, config)
+        names = {_hf_name(file, name): name for name in file.tensors if name != _ROPE_FACTORS}
         _check_tensors(file, config, names)
         special = write_tokenizer(file, directory, max_length=config["max_position_embeddings"])
         write_json(directory / "config.json", {**config, **special})
@@ -180,6 +185,26 @@ def _config(file: GGUFFile) -> dict[str, Any]:
         config["mlp_bias"] = "blk.0.ffn_up.bias" in file.tensors
     _check_repeated(file, config, given)
     return config
+
+
+def _rope_scaling(file: GGUFFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The rotary scaling whose factors llama.cpp's converter stored for Llama 3.1 and later; nothing where it did not.
+
+    Raises:
+        CompatibilityError: The factors are not those of that scaling.
+    """
+    if _ROPE_FACTORS not in file.tensors:
+        return {}
+    factors_E, width = file.load(_ROPE_FACTORS).flatten(), int(config["head_dim"])
+    plain = RopeConfig(rope_theta=float(config["rope_theta"]))
+    scaling = {"rope_type": "llama3", "factor": float(factors_E.max()), **_LLAMA3}
+    scaled = RopeConfig(rope_theta=plain.rope_theta, **scaling)
+    expected_E = rope_frequencies(plain, width)[0] / rope_frequencies(scaled, width)[0]
+    if config["model_type"] != "llama" or factors_E.shape != expected_E.shape:
+        raise _refused(file, f"tensor {_ROPE_FACTORS!r} is not understood")
+    if not torch.allclose(factors_E, expected_E, rtol=1e-4):
+        raise _refused(file, f"the factors of {_ROPE_FACTORS!r} are not those of Llama 3.1")
+    return {"rope_scaling": scaling}
 
 
 def _check_repeated(file: GGUFFile, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ from typing import Literal, final
 import torch
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.core.files import read_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.checkpoints import read_checkpoint
@@ -22,7 +21,7 @@ from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.fallback import TransformersModel
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.model_size import measure_size
+from spiritsafe.models.model_size import measure_size, read_config
 from spiritsafe.models.weights import iterate_tensors
 
 __all__ = ["LoadedModel", "active_parameters", "load_decoder", "load_model"]
@@ -68,7 +67,7 @@ def load_decoder(directory: Path, *, dtype: torch.dtype, device: torch.device | 
         SourceError: Configuration or weights are missing or damaged.
         CompatibilityError: The Decoder does not implement this architecture.
     """
-    config = DecoderConfig.from_hf(read_json(directory / "config.json"))
+    config = DecoderConfig.from_hf(read_config(directory))
     model = Decoder(config, dtype=dtype, device=device, seed=None)
     model.load_state_dict_hf(dict(iterate_tensors(directory)))
     return model

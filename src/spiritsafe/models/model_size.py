@@ -14,13 +14,23 @@ from typing import Any, final
 
 from pydantic import Field
 
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files import read_json
 from spiritsafe.core.records import Record
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.weights import TensorInfo, read_tensor_table
 
-__all__ = ["ModelSize", "cached_numbers", "decoder_config", "measure_size", "read_model_config", "size_of"]
+__all__ = [
+    "ModelSize",
+    "cached_numbers",
+    "count_parameters",
+    "decoder_config",
+    "measure_size",
+    "read_config",
+    "read_model_config",
+    "size_of",
+    "with_activations",
+]
 
 _MEASURED = "spiritsafe_measured"
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
@@ -37,10 +47,14 @@ class ModelSize(Record):
     Attributes:
         num_parameters: Numbers in its tensors.
         num_active: Those that one token passes through; fewer than all in a mixture of experts.
+        activation_bytes: What a token of a training pass in float32 keeps for the backward pass; 0: not measured.
+        recomputed_bytes: The same where activations are computed again.
     """
 
     num_parameters: int = Field(ge=0)
     num_active: int = Field(ge=0)
+    activation_bytes: int = Field(default=0, ge=0)
+    recomputed_bytes: int = Field(default=0, ge=0)
 
 
 def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
@@ -51,16 +65,34 @@ def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
         return None
 
 
+def read_config(directory: Path) -> Mapping[str, Any]:
+    """A directory's ``config.json``.
+
+    Raises:
+        SourceError: There is none, or it is no table of keys.
+    """
+    config = read_json(directory / "config.json")
+    if not isinstance(config, dict):
+        raise SourceError(f"{directory / 'config.json'} is no configuration of a model.", hint="Fetch the model again.")
+    return config
+
+
 def read_model_config(directory: Path) -> dict[str, Any]:
     """A directory's ``config.json``; with its measured size where the Decoder does not implement it.
 
     Raises:
         SourceError: Configuration or weights are missing or damaged.
     """
-    config = dict(read_json(directory / "config.json"))
+    config = dict(read_config(directory))
     if decoder_config(config) is None:
         config[_MEASURED] = measure_size(directory).to_json()
     return config
+
+
+def with_activations(config: Mapping[str, Any], kept: int, recomputed: int) -> dict[str, Any]:
+    """A configuration as :func:`read_model_config` gives it, with what a pass of the loaded model was seen to keep."""
+    size = size_of(config).model_copy(update={"activation_bytes": kept, "recomputed_bytes": recomputed})
+    return {**config, _MEASURED: size.to_json()}
 
 
 def size_of(config: Mapping[str, Any]) -> ModelSize:
@@ -85,7 +117,7 @@ def measure_size(directory: Path) -> ModelSize:
     Raises:
         SourceError: Configuration or weights are missing or damaged.
     """
-    config = _text(read_json(directory / "config.json"))
+    config = _text(read_config(directory))
     return count_parameters(config, read_tensor_table(directory))
 
 
@@ -117,18 +149,13 @@ def cached_numbers(config: Mapping[str, Any], context: int) -> int:
     hidden = _first(text, ("hidden_size", "n_embd", "d_model"))
     if not layers or not heads or not hidden:
         return 0
-    if _first(text, ("kv_lora_rank",)):  # latent attention: transformers keeps what the latents are expanded to
-        width = (
-            _first(text, ("qk_nope_head_dim",)) + _first(text, ("qk_rope_head_dim",)) + _first(text, ("v_head_dim",))
-        )
+    if latent := _first(text, ("kv_lora_rank",)):  # latent attention keeps one latent and one rotated key a token
+        width = latent + _first(text, ("qk_rope_head_dim",))
     else:
-        width, heads = (
-            2 * (_first(text, ("head_dim",)) or hidden // heads),
-            _first(text, ("num_key_value_heads",)) or heads,
-        )
+        width = 2 * (_first(text, ("head_dim",)) or hidden // heads) * (_first(text, ("num_key_value_heads",)) or heads)
     window, kinds = _first(text, ("sliding_window",)), text.get("layer_types")
     short = sum(kind == "sliding_attention" for kind in kinds) if window and isinstance(kinds, list) else 0
-    return width * heads * ((layers - short) * context + short * min(context, window))
+    return width * ((layers - short) * context + short * min(context, window))
 
 
 def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ from spiritsafe.core.records import Record
 from spiritsafe.models.attention import group_lengths
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.lora import LORA_TARGETS, LoraConfig, num_lora_parameters
-from spiritsafe.models.model_size import decoder_config, size_of
+from spiritsafe.models.model_size import ModelSize, decoder_config, size_of
 
 __all__ = ["MemoryFit", "TrainingMemory", "fit_micro_batch", "predict_training"]
 
@@ -132,7 +132,7 @@ def predict_training(
 
     The counts for a CPU are held against measurements by ``bench/memory_plan.py``; those for a GPU follow the same
     code (fused norms, no holes) and are not measured yet. Of a model that transformers runs, weights, gradients and
-    moments are counted and activations are not, so that its peak is a lower bound.
+    moments are counted; activations only where a pass of the loaded model was measured, else its peak is a lower bound.
 
     Args:
         config: The model that learns.
@@ -158,7 +158,8 @@ def predict_training(
     teacher_size = _size(teacher_dtype or compute_dtype)
     teacher_bytes = 0 if teacher is None else size_of(teacher).num_parameters * teacher_size
     if c is None:
-        return _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
+        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
+        return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
     formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     rows = max(1, math.ceil(supervised_share * num_tokens))
     budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
@@ -200,6 +201,20 @@ def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_
         "working_bytes": 0,
     }
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _with_pass(
+    known: TrainingMemory, size: ModelSize, num_tokens: int, compute_dtype: str, device: str, *, checkpointing: bool
+) -> TrainingMemory:
+    """What a pass keeps and a chunk of logits added, where a pass was measured."""
+    kept = size.recomputed_bytes if checkpointing else size.activation_bytes
+    if not size.activation_bytes:
+        return known
+    added = {
+        "activation_bytes": num_tokens * kept * _size(compute_dtype) // 4,
+        "working_bytes": _LOGITS_BYTES[device],
+    }
+    return known.model_copy(update={**added, "total_bytes": known.total_bytes + sum(added.values())})
 
 
 def _size(dtype: str) -> int:

@@ -29,6 +29,7 @@ from spiritsafe.models import (
     document_lengths,
     read_model_config,
     supervised_counts,
+    with_activations,
 )
 from spiritsafe.pipeline.context import Trace
 from spiritsafe.pipeline.memory import check_memory
@@ -130,7 +131,7 @@ def fit_memory(
     chosen = (
         read_json(path)
         if path.is_file()
-        else _choose(loaded.directory, documents, config, device=device, beside=beside)
+        else _choose(_measured(loaded), documents, config, device=device, beside=beside)
     )
     if not path.is_file():
         write_json(path, chosen)
@@ -155,7 +156,10 @@ def fit_race(
     Raises:
         BudgetError: One of them does not fit.
     """
-    chosen = [_choose(directory, documents, config, device=device, beside=beside) for directory in directories]
+    chosen = [
+        _choose(read_model_config(directory), documents, config, device=device, beside=beside)
+        for directory in directories
+    ]
     if any(choice["checkpointing"] for choice in chosen):
         raise BudgetError(
             "A race heals its candidates beside the live teacher, and that does not fit into this machine's memory.",
@@ -164,8 +168,17 @@ def fit_race(
     return config.model_copy(update={"micro_batch_tokens": min(int(c["micro_batch_tokens"]) for c in chosen)})
 
 
+def _measured(loaded: LoadedModel) -> dict[str, Any]:
+    """Its ``config.json``; of a model that transformers runs with what a pass keeps, which nothing predicts."""
+    config = read_model_config(loaded.directory)
+    if isinstance(loaded.model, TransformersModel):
+        kept, recomputed = loaded.model.measure_activations()
+        return with_activations(config, kept, recomputed if loaded.model.can_checkpoint else kept)
+    return config
+
+
 def _choose(
-    directory: Path, documents: Sequence[Document], config: TrainConfig, *, device: torch.device, beside: Beside
+    own: Mapping[str, Any], documents: Sequence[Document], config: TrainConfig, *, device: torch.device, beside: Beside
 ) -> dict[str, Any]:
     if not documents and not beside.longest_answer:
         raise CompatibilityError("There is no document to train on.", hint="Collect some traces first.")
@@ -179,7 +192,7 @@ def _choose(
         lengths += [beside.longest_answer] * beside.documents_per_step
         step_tokens = max(step_tokens, beside.documents_per_step * max(lengths))
     check = check_memory(
-        read_model_config(directory),
+        own,
         config.model_copy(update={"tokens_per_step": step_tokens}),
         lengths,
         device=device,

@@ -17,6 +17,7 @@ from spiritsafe.core.compute_curve import ComputeCurve
 from spiritsafe.core.errors import RecipeError, TaskError
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.rollouts import RemoteGenerator
+from stranger_models import write_mixtral
 
 
 def call(command: Any, *arguments: str) -> str:
@@ -56,6 +57,13 @@ def test_models_fetch_list_and_show() -> None:
     assert (Path(directory) / "lineage.json").is_file()
     assert "tiny-0" in call(models.command, "list")
     assert "Apache-2.0" in call(models.command, "show", "tiny:0")
+
+
+def test_models_show_what_runs_a_model(tmp_path: Path) -> None:
+    text = call(models.command, "show", str(write_mixtral(tmp_path)))
+    assert "active" in text
+    assert "transformers' own code" in text
+    assert "note" not in call(models.command, "show", "tiny:0")
 
 
 def test_report_rebuilds_the_page(tiny_run: Path) -> None:

@@ -27,9 +27,11 @@ from spiritsafe.distill.teacher_fit import teacher_fit
 from spiritsafe.distill.teachers import TeachersByDocument
 from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.sources import resolve_source
 from spiritsafe.tasks import bucket_of
 from spiritsafe.training import TracesObjective, TrainConfig, loop, train
+from stranger_models import count_forwards, write_mixtral
 from tiny_student import sums_problems, sums_task, teach, tiny_student, worked_documents
 from tiny_training import one_thread
 
@@ -492,3 +494,18 @@ def test_what_does_not_fit_together_is_refused_at_once(
     with pytest.raises((RecipeError, CompatibilityError), match=message):
         OnPolicyFeed(student, problems, config, training, directory=tmp_path, **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_transformers_runs_computes_each_token_of_its_answers_once(tmp_path: Path) -> None:
+    source = resolve_source(str(write_mixtral(tmp_path / "m")), cache=tmp_path / "cache")
+    student = load_model(source, dtype=torch.float32)
+    feed = make_feed(student, tmp_path / "rounds")
+    computed = count_forwards(student.model)
+    feed.documents_of(0, student.model)
+    longest = max(len(student.chat.prompt_ids(p.messages)) for p in sums_problems(8))
+    num_answers = CONFIG.prompts_per_round * CONFIG.samples_per_prompt
+    assert 0 < sum(computed) <= num_answers * (longest + CONFIG.sampling.max_tokens)
+    computed.clear()
+    teacher_fit(student.model, student, sums_problems(8), sampling=Sampling(max_tokens=10), seed=1, topk=4)
+    # drawn once, then read once by the teacher and once by the student
+    assert 0 < sum(computed) <= 3 * 8 * (longest + 10)

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from foreign_models import write_foreign
+from transformers import GenerationConfig
 
 from spiritsafe.core.errors import NumericalError, ProcedureError
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
+from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.fallback_generator import FallbackGenerator, open_generator
-from spiritsafe.models.loading import load_model
+from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.fallback_generator import FallbackGenerator, make_generator, open_generator
+from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.sources import resolve_source
+from stranger_models import write_mixtral, write_stranger
 
 
 def prompt(text: str, *, num_samples: int = 1, seed: int = 0, first: int = 0) -> Prompt:
@@ -180,3 +185,106 @@ def test_a_turn_that_is_begun_and_its_own_limit_are_the_engines_too(generator: F
     plain = {key(a): a for a in generator.generate([prompt("a", num_samples=2)], sampling)}
     assert ours["p-a", 0].num_prompt_tokens > plain["p-a", 0].num_prompt_tokens
     assert max(a.num_tokens for k, a in ours.items() if k[0] == "p-a") <= 5
+
+
+def test_make_generator_samples_the_weights_as_they_are_and_leaves_the_mode(tmp_path: Path) -> None:
+    source = resolve_source(str(write_mixtral(tmp_path / "m", initializer_range=0.3)), cache=tmp_path / "cache")
+    loaded = load_model(source, dtype=torch.float32)
+    generator = make_generator(loaded, max_batch=4)
+    assert isinstance(generator, FallbackGenerator)
+    greedy = Sampling(temperature=0.0, max_tokens=8)
+    (before,) = generator.generate([prompt("x")], greedy)
+    loaded.model.train()
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.1)
+    (after,) = generator.generate([prompt("x")], greedy)
+    assert loaded.model.training
+    assert loaded.model.model.training
+    assert after.token_ids != before.token_ids
+    (scores,) = [a.logprobs for a in LocalGenerator(loaded).generate([prompt("x")], greedy)]
+    assert after.logprobs == pytest.approx(scores, abs=1e-4)
+    loaded.model.to(torch.bfloat16)
+    (rounded,) = generator.generate([prompt("x")], greedy)
+    (expected,) = LocalGenerator(loaded).generate([prompt("x")], greedy)
+    assert rounded.logprobs[0] == pytest.approx(expected.logprobs[0], abs=0.05)
+    assert loaded.model.training
+
+
+def test_an_error_while_drawing_leaves_the_mode(gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(gpt2, dtype=torch.float32)
+    loaded.model.train()
+    generator = FallbackGenerator(loaded)
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("out of something")
+
+    monkeypatch.setattr(loaded.model.model, "generate", broken)
+    with pytest.raises(RuntimeError):
+        list(generator.generate([prompt("x")], Sampling(max_tokens=2)))
+    assert loaded.model.model.training
+
+
+def test_each_token_is_computed_once(tmp_path: Path) -> None:
+    source = resolve_source(str(write_mixtral(tmp_path / "m")), cache=tmp_path / "cache")
+    loaded = load_model(source, dtype=torch.float32)
+    assert isinstance(loaded.model, TransformersModel)
+    computed: list[int] = []
+    loaded.model.model.get_input_embeddings().register_forward_hook(lambda m, ids, out: computed.append(ids[0].numel()))
+    found = list(make_generator(loaded).generate([prompt("x", num_samples=4)], Sampling(max_tokens=64)))
+    read = sum(a.num_prompt_tokens for a in found)
+    assert sum(computed) <= read + 4 * max(a.num_tokens for a in found)
+
+
+@pytest.fixture(scope="module")
+def longrope(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """Rotary frequencies that change at 64 tokens."""
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 64}
+    directory = write_stranger(
+        tmp_path_factory.mktemp("longrope"),
+        "phi3",
+        original_max_position_embeddings=64,
+        rope_parameters={**rope, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8},
+        initializer_range=0.3,
+    )
+    return load_model(resolve_source(str(directory), cache=directory / "cache"), dtype=torch.float32)
+
+
+LENGTHS = {"within": 4, "close": 32, "crossing": 38, "at": 41, "beyond": 60, "far": 90}
+
+
+def test_where_frequencies_change_each_sequence_is_drawn_as_if_alone(longrope: LoadedModel) -> None:
+    greedy = Sampling(temperature=0.0, max_tokens=12)
+    prompts = [prompt(f"{name}".ljust(length, "z")) for name, length in LENGTHS.items()]
+    sizes = [len(longrope.chat.prompt_ids(p.messages)) for p in prompts]
+    assert sum(size + 12 <= 64 for size in sizes) == 2
+    assert sum(size <= 64 < size + 12 for size in sizes) == 2
+    generator = make_generator(longrope, max_batch=8)
+    together = {a.problem_id: a for a in generator.generate(prompts, greedy)}
+    for one in prompts:
+        (alone,) = generator.generate([one], greedy)
+        assert together[one.problem_id].token_ids == alone.token_ids
+        assert together[one.problem_id].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_where_frequencies_change_each_sequence_is_what_transformers_generates(longrope: LoadedModel) -> None:
+    greedy = Sampling(temperature=0.0, max_tokens=12)
+    prompts = [prompt(f"{name}".ljust(length, "z")) for name, length in LENGTHS.items()]
+    model = longrope.model.model.eval()  # type: ignore[attr-defined]
+    for attempt in make_generator(longrope, max_batch=8).generate(prompts, greedy):
+        one = next(p for p in prompts if p.problem_id == attempt.problem_id)
+        ids = torch.tensor([longrope.chat.prompt_ids(one.messages)])
+        theirs = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=GenerationConfig(
+                do_sample=False, max_new_tokens=12, eos_token_id=list(longrope.chat.eos_ids), pad_token_id=3
+            ),
+        )
+        assert attempt.token_ids == tuple(theirs[0, ids.shape[1] :].tolist())
+
+
+def test_a_model_may_train_after_it_was_sampled(longrope: LoadedModel) -> None:
+    list(make_generator(longrope).generate([prompt("z" * 90)], Sampling(max_tokens=2)))
+    document = Document(token_ids=tuple(range(4, 100)), supervised=(True,) * 96)
+    longrope.model(pack_documents([document])).sum().backward()

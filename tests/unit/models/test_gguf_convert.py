@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_gguf import write_gguf
@@ -13,6 +15,7 @@ from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.gguf_convert import convert_gguf, gguf_license, spdx_license
 from spiritsafe.models.loading import load_decoder
+from spiritsafe.models.rope import rope_frequencies
 from spiritsafe.models.weights import iterate_tensors
 
 
@@ -89,3 +92,55 @@ def test_licences(tmp_path: Path) -> None:
     assert spdx_license("MIT") == "MIT"
     assert spdx_license("llama3.2 community") == "LicenseRef-llama3.2-community"
     assert spdx_license(None) == "LicenseRef-unknown"
+
+
+def converters_factors(factor: float, *, base: float = 50_000.0, width: int = 16) -> np.ndarray:
+    """What llama.cpp's ``convert_hf_to_gguf.py`` writes for Llama 3.1 and later, number by number."""
+    out = []
+    for channel in range(0, width, 2):
+        wavelength = 2 * math.pi * base ** (channel / width)
+        if wavelength < 8192 / 4:
+            out.append(1.0)
+        elif wavelength > 8192 / 1:
+            out.append(factor)
+        else:
+            smooth = (8192 / wavelength - 1) / (4 - 1)
+            out.append(1 / ((1 - smooth) / factor + smooth))
+    return np.array(out)
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_factors_of_llama_3_1_become_its_scaling(factor: float, tmp_path: Path) -> None:
+    factors = converters_factors(factor)
+    assert {1.0, factor} < set(factors.tolist())
+    write_gguf(tmp_path / "x.gguf", rope_factors=factors)
+    out = tmp_path / "model"
+    out.mkdir()
+    convert_gguf(tmp_path / "x.gguf", out)
+    scaling = json.loads((out / "config.json").read_text())["rope_scaling"]
+    assert scaling == {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    ids = torch.arange(5, 205)
+    with torch.no_grad():
+        reference = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()(ids[None]).logits[0]
+        decoder = load_decoder(out, dtype=torch.float32)
+        batch = pack_documents([Document(token_ids=tuple(ids.tolist()), supervised=(False,) * len(ids))])
+        assert torch.allclose(decoder.logits(decoder(batch)), reference, atol=1e-4)
+        frequencies, _ = rope_frequencies(decoder.config.rope, 16)
+    plain = 1.0 / 50_000.0 ** (np.arange(0, 16, 2) / 16)
+    assert np.allclose(frequencies.numpy(), plain / factors, rtol=1e-5)
+
+
+def test_other_factors_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    out.mkdir()
+    factors = converters_factors(8.0)
+    for wrong in (factors * 1.01, factors[::-1].copy(), factors[:-1], np.full(8, -8.0)):
+        write_gguf(tmp_path / "x.gguf", rope_factors=wrong)
+        with pytest.raises(CompatibilityError, match=r"rope_freqs"):
+            convert_gguf(tmp_path / "x.gguf", out)

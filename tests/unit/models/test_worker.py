@@ -17,7 +17,9 @@ from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models import worker
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.loading import load_model
+from spiritsafe.models.sources import resolve_source
 from spiritsafe.models.worker import answer, serve
+from stranger_models import write_stray_llama
 
 PROMPT = Prompt(problem_id="p", messages=(Message(role="user", content="hi"),), num_samples=2)
 SAMPLING = Sampling(max_tokens=4)
@@ -144,3 +146,17 @@ def test_a_missing_model_is_reported_on_the_pipe(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(worker, "_take_stdout", lambda: replies)
     assert worker.main([str(tmp_path / "absent"), "--device", "cpu"]) == 1
     assert json.loads(replies.getvalue())["error"]["type"] == "SourceError"
+
+
+def test_what_is_to_be_known_of_the_model_comes_with_its_description(tmp_path: Path) -> None:
+    source = resolve_source(str(write_stray_llama(tmp_path / "m", my_note="mine")), cache=tmp_path / "cache")
+    done = subprocess.run(
+        [sys.executable, "-m", "spiritsafe.models.worker", str(source), "--device", "cpu", "--dtype", "float32"],
+        input='{"op": "describe"}\n{"op": "close"}\n',
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (reply,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert set(reply) == {"info", "notes"}
+    assert "my_note" in reply["notes"][0]

@@ -90,6 +90,7 @@ def write_gguf(
     skip: tuple[str, ...] = (),
     poison: str | None = None,
     model: str = "gpt2",
+    rope_factors: np.ndarray | None = None,
 ) -> dict[str, torch.Tensor]:
     """Write the file; return the float weights it was made from, under Hugging Face's names and row order."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -133,6 +134,8 @@ def write_gguf(
             values.reshape(-1)[0] = np.nan
         quantised = gguf.GGMLQuantizationType[kind] if values.ndim == 2 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(gguf_name(name), gguf.quantize(values, quantised), raw_dtype=quantised)
+    if rope_factors is not None:
+        writer.add_tensor("rope_freqs.weight", rope_factors.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

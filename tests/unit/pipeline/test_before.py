@@ -9,12 +9,23 @@ from pipeline_parts import context_after, stage_at
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files import read_json
-from spiritsafe.models import Document, LoadedModel, load_model
-from spiritsafe.pipeline import before
+from spiritsafe.models import (
+    Document,
+    LoadedModel,
+    TransformersModel,
+    load_model,
+    read_model_config,
+    resolve_source,
+    size_of,
+)
+from spiritsafe.pipeline import before, memory
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
 from spiritsafe.pipeline.memory import MemoryCheck
+from spiritsafe.pipeline.peak import PROCESS_BYTES
 from spiritsafe.pipeline.teach import documents_of
 from spiritsafe.pipeline.traces import worked_traces
+from spiritsafe.training import TrainConfig
+from stranger_models import write_mixtral
 
 
 @pytest.fixture
@@ -76,3 +87,33 @@ def test_what_can_never_fit_is_refused_before_it_starts(tiny_run: Path, tmp_path
             device=torch.device("cpu"),
             beside=Beside(other_bytes=1 << 50),
         )
+
+
+def test_a_model_that_transformers_runs_is_fitted_by_what_a_pass_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = resolve_source(str(write_mixtral(tmp_path / "m")), cache=tmp_path / "cache")
+    loaded = load_model(source, dtype=torch.float32)
+    assert isinstance(loaded.model, TransformersModel)
+    documents = [Document(token_ids=(5,) * 100, supervised=(True,) * 100)] * 400
+    config = TrainConfig(
+        learning_rate=1e-3, tokens_per_step=40_000, micro_batch_tokens=40_000, max_epochs=1, compute_dtype="float32"
+    )
+    kept, _ = loaded.model.measure_activations()
+    fixed = PROCESS_BYTES + 16 * size_of(read_model_config(source)).num_parameters + (128 << 20)
+
+    def fitted(name: str, room: int) -> TrainConfig:
+        monkeypatch.setattr(memory, "available_bytes", lambda device: int(1.08 * (fixed + room)) + 2)
+        device = torch.device("cpu")
+        return fit_memory(
+            stage_at(tmp_path / name), loaded, documents, config, NullSink(), device=device, beside=Beside()
+        )
+
+    assert fitted("01-roomy", 50_000 * kept).micro_batch_tokens == 40_000
+    assert not loaded.model.activation_checkpointing
+    assert 5_000 < fitted("02-narrow", 10_000 * kept).micro_batch_tokens < 15_000
+    assert not loaded.model.activation_checkpointing
+    assert fitted("03-tight", 80 * kept).micro_batch_tokens >= 100
+    assert loaded.model.activation_checkpointing
+    with pytest.raises(BudgetError):
+        fitted("04-none", -fixed // 2)

@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 import pytest
 
+from pipeline_parts import context_after
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SourceError
 from spiritsafe.exam import load_certificate
+from spiritsafe.pipeline import summary
 from spiritsafe.pipeline.summary import _speed, rebuild_report, terminal_summary_of
 from stranger_parts import IMPOSSIBLE
 
@@ -47,6 +49,21 @@ def test_predicted_memory_stands_beside_the_measured(tiny_run: Path) -> None:
     steps = {"rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned"}
     assert set(rows) == {"teach", "sample", "capture", "student", "on-policy"} | steps
     assert all(row["measured_bytes"] for row in rows.values())
+
+
+def test_a_prediction_that_fails_costs_nothing_else(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **kwargs: object) -> None:
+        raise KeyError("hidden_size")
+
+    monkeypatch.setattr(summary, "predicted_memory", fails)
+    rows = summary._memory(context_after(tiny_run, tmp_path))
+    assert {"teach", "exam", "student"} <= {row.what for row in rows}
+    for row in rows:
+        assert row.predicted_bytes is None
+        assert row.note.startswith("not predicted: KeyError")
+        assert row.measured_bytes
 
 
 def test_the_page_can_be_built_again(tiny_run: Path) -> None:

@@ -15,13 +15,15 @@ from spiritsafe.core.errors import EndpointError, IntegrityError, RecipeError
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.sources import resolve_source
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.objectives import PolicyLoss
 from spiritsafe.reinforce.pool import PromptPool
 from spiritsafe.reinforce.rollout_feed import RolloutFeed
 from spiritsafe.reinforce.rounds import Round, read_round, round_path, write_round
 from spiritsafe.rollouts import FakeGenerator, RemoteConfig, RemoteGenerator
+from stranger_models import count_forwards, write_mixtral
 from tiny_student import sums_problems, tiny_student
 from tiny_training import one_thread
 
@@ -103,6 +105,30 @@ def test_only_groups_with_an_advantage_are_served_and_the_others_replaced(studen
         assert kept[-1] >= 4 or len(draws) == 3
         num_refilled += len(draws) > 1
     assert num_refilled
+
+
+def test_a_model_that_transformers_runs_answers_with_a_cache_and_its_present_weights(tmp_path: Path) -> None:
+    source = resolve_source(str(write_mixtral(tmp_path / "m", initializer_range=0.3)), cache=tmp_path / "cache")
+    loaded = load_model(source, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():  # no longer what its directory holds
+            parameter.mul_(1.1)
+    of = config(sampling=Sampling(max_tokens=14), num_rounds=1)
+    feed = make_feed(loaded, tmp_path / "rounds", of)
+    computed = count_forwards(loaded.model)
+    feed.documents_of(0, loaded.model)
+    answers = rounds_of(tmp_path / "rounds", feed, 1)[0].answers
+    prompts = {p.id: tuple(loaded.chat.prompt_ids(p.messages)) for p in PROBLEMS}
+    assert sum(computed) <= sum(len(prompts[a.problem_id]) + 16 for a in answers) * 1.2
+    loaded.model.eval()
+    for answer in answers[:4]:
+        ids = (*prompts[answer.problem_id], *answer.token_ids)
+        with torch.no_grad():
+            hidden_NH = loaded.model(pack_documents([Document(token_ids=ids, supervised=(False,) * len(ids))]))
+            logprobs = (hidden_NH @ loaded.model.head().weight_VH.T).log_softmax(-1)
+        first = len(ids) - len(answer.token_ids)
+        expected = [float(logprobs[first - 1 + i, token]) for i, token in enumerate(answer.token_ids)]
+        assert answer.logprobs == pytest.approx(expected, abs=1e-3)
 
 
 def test_logprobs_are_those_of_the_weights_in_training(student: LoadedModel, tmp_path: Path) -> None:

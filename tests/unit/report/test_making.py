@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from page_checker import PageChecker
 
-from spiritsafe.report import Inputs, ReportData, Stage, TrainingCurve
+from spiritsafe.report import Inputs, MemoryUse, ReportData, Stage, TrainingCurve
 from spiritsafe.report.making import curves_section, inputs_section, memory_section, stages_section
 
 
@@ -63,5 +63,10 @@ def test_memory_predicted_and_measured(data: ReportData) -> None:
     assert "3.41 GB 3.29 GB 3.6 % less" in words
     assert "238 MB 242 MB 1.5 % more" in words
     assert "132 MB not measured" in words
+    partial = MemoryUse(what="teach", predicted_bytes=1_000_000_000, note="at least: activations not predicted")
+    failed = MemoryUse(what="rl", measured_bytes=2_000_000_000, note="not predicted: no sizes")
+    said = text(memory_section(data.model_copy(update={"memory": (partial, failed)})))
+    assert "teach (at least: activations not predicted) 1.00 GB not measured" in said
+    assert "rl (not predicted: no sizes) not predicted 2.00 GB" in said
     exact = data.memory[0].model_copy(update={"measured_bytes": data.memory[0].predicted_bytes})
     assert "as predicted" in text(memory_section(data.model_copy(update={"memory": (exact,)})))

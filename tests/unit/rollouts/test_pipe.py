@@ -71,6 +71,18 @@ def test_it_is_a_generator(tmp_path: Path) -> None:
         assert len(list(as_protocol.generate([prompt()], sampling))) == 2
 
 
+def test_what_is_to_be_known_of_the_model_is_told_once_and_bounded(tmp_path: Path) -> None:
+    notes = WORKER.replace("say(info=", "say(notes=['as it is', 'x' * 5000, 3] * 9, info=")
+    told: list[str] = []
+    with worker(tmp_path, code=notes, tell=told.append) as generator:
+        generator.describe()
+        generator.score([prompt().messages], ["a"])
+    assert told[:3] == ["as it is", "x" * 1000, "3"]
+    assert len(told) == 8
+    with worker(tmp_path, code=WORKER.replace("say(info=", "say(notes='no list', info=")) as generator:
+        assert generator.describe().name == "worker"
+
+
 def test_a_child_that_writes_more_than_its_limit_is_cut(tmp_path: Path) -> None:
     longer = WORKER.replace('prompt["messages"][0]["content"] + "!"', '"Let me think. " * 9000')
     with worker(tmp_path, code=longer) as generator:
