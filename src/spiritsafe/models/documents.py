@@ -50,6 +50,7 @@ _ID = np.uint32((1 << 31) - 1)
 _ENTRY: Any = np.dtype(
     [("start", "<u8"), ("weight", "<f8"), ("length", "<u4"), ("learnt", "<u4"), ("largest", "<u4"), ("crc", "<u4")]
 )
+_ROW = struct.Struct("<QdIIII")  # the same
 _BUFFER_BYTES = 1 << 20
 _HINT = "Delete it and run the same command again: it is made anew."
 
@@ -79,6 +80,9 @@ class DocumentStore(Sequence[Document]):
         self._words = words
         self._table = table
         self._path = path
+        self._starts, self._lengths, self._crcs, self._weights = (
+            table[name] for name in ("start", "length", "crc", "weight")
+        )
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -143,14 +147,13 @@ class DocumentStore(Sequence[Document]):
         Raises:
             IntegrityError: It is damaged.
         """
-        row = self._table[index]
-        start = int(row["start"])
-        words = self._words[start : start + int(row["length"])]
-        if len(words) != row["length"] or zlib.crc32(words.data) != row["crc"]:
+        start, length = int(self._starts[index]), int(self._lengths[index])
+        words = self._words[start : start + length]
+        if len(words) != length or zlib.crc32(words.data) != self._crcs[index]:
             raise IntegrityError(
                 f"{self._path or 'A store in memory'} is damaged: a document of it is not what was written.", hint=_HINT
             )
-        return DocumentArrays((words & _ID).astype(np.int64), (words & _SUPERVISED) != 0, float(row["weight"]))
+        return DocumentArrays((words & _ID).astype(np.int64), (words & _SUPERVISED) != 0, float(self._weights[index]))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -199,16 +202,14 @@ class DocumentWriter:
         words = _words_of(len(self), document)
         self._put(words)
         ids = words & _ID
-        row = np.zeros(1, dtype=_ENTRY)
-        row[0] = (
+        self._rows += _ROW.pack(
             self.num_tokens,
             document.weight,
             len(words),
             np.count_nonzero(words[1:] & _SUPERVISED),
-            ids.max() if len(ids) else 0,
+            int(ids.max(initial=0)),
             zlib.crc32(words.data),
         )
-        self._rows += row.tobytes()
         self.num_tokens += len(words)
 
     @property
