@@ -43,7 +43,8 @@ from spiritsafe.models.this_platform import this_platform
 from spiritsafe.rollouts.collect import Grader, grade_attempt
 from spiritsafe.training.answer_pool import check_answer_length, check_training_pool
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.feed import FixedFeed
+from spiritsafe.training.feed import describe_documents
+from spiritsafe.training.packing import check_documents
 from spiritsafe.training.state import weights_fingerprint
 
 __all__ = ["OnPolicyFeed"]
@@ -96,6 +97,8 @@ class OnPolicyFeed:
         self._events = events or NullSink()
         self._max_batch = max_batch
         self.num_steps = config.num_steps
+        if off_policy:
+            check_documents(off_policy, train_config, student.model)
         prompts = _check_prompts(student, self._problems, config, train_config)
         self._description: dict[str, JSON] = {
             "feed": "on_policy",
@@ -103,7 +106,7 @@ class OnPolicyFeed:
             "problems": digest([problem.content_digest for problem in self._problems]),
             "prompts": digest(prompts),
             "task": None if task is None else [task.name, task.version, task.verifier.name, task.verifier.version],
-            "off_policy": FixedFeed(off_policy, train_config, student.model).describe() if off_policy else None,
+            "off_policy": describe_documents(off_policy) if off_policy else None,
         }
         self._digest = digest({**self._description, "student": weights_fingerprint(student.model)})
         self._by_id = {problem.id: problem for problem in self._problems}

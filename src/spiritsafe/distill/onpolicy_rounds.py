@@ -141,7 +141,7 @@ def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
     """
     path = round_path(directory, round_index)
     lines = read_sealed_lines(path)
-    header = RoundHeader.from_json(json.loads(next(lines)))
+    header = RoundHeader.from_json(json.loads(next(lines, b"null")))
     if header.feed != feed or header.round_index != round_index:
         raise IntegrityError(
             f"{path} belongs to another run: configuration, problems, documents or starting model differ.",

@@ -19,6 +19,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final, overload
@@ -33,9 +34,11 @@ from spiritsafe.models.batch import Document, Drawn
 __all__ = [
     "DocumentArrays",
     "DocumentStore",
+    "DocumentWriter",
     "document_arrays",
     "document_digests",
     "document_lengths",
+    "document_writer",
     "supervised_counts",
     "write_documents",
 ]
@@ -47,6 +50,7 @@ _ID = np.uint32((1 << 31) - 1)
 _ENTRY: Any = np.dtype(
     [("start", "<u8"), ("weight", "<f8"), ("length", "<u4"), ("learnt", "<u4"), ("largest", "<u4"), ("crc", "<u4")]
 )
+_ROW = struct.Struct("<QdIIII")  # the same
 _BUFFER_BYTES = 1 << 20
 _HINT = "Delete it and run the same command again: it is made anew."
 
@@ -76,6 +80,9 @@ class DocumentStore(Sequence[Document]):
         self._words = words
         self._table = table
         self._path = path
+        self._starts, self._lengths, self._crcs, self._weights = (
+            table[name] for name in ("start", "length", "crc", "weight")
+        )
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -106,9 +113,11 @@ class DocumentStore(Sequence[Document]):
         Raises:
             CompatibilityError: A token id is negative or beyond 31 bits.
         """
-        parts: list[NDArray[np.uint32]] = []
-        table = _Table(documents, parts.append).rows()
-        return cls(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint32), table)
+        parts: list[NDArray[np.uint32]] = [np.zeros(0, dtype=np.uint32)]
+        writer = DocumentWriter(parts.append)
+        for document in documents:
+            writer.add(document)
+        return cls(np.concatenate(parts), writer.table)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -138,14 +147,13 @@ class DocumentStore(Sequence[Document]):
         Raises:
             IntegrityError: It is damaged.
         """
-        row = self._table[index]
-        start = int(row["start"])
-        words = self._words[start : start + int(row["length"])]
-        if len(words) != row["length"] or zlib.crc32(words.data) != row["crc"]:
+        start, length = int(self._starts[index]), int(self._lengths[index])
+        words = self._words[start : start + length]
+        if len(words) != length or zlib.crc32(words.data) != self._crcs[index]:
             raise IntegrityError(
                 f"{self._path or 'A store in memory'} is damaged: a document of it is not what was written.", hint=_HINT
             )
-        return DocumentArrays((words & _ID).astype(np.int64), (words & _SUPERVISED) != 0, float(row["weight"]))
+        return DocumentArrays((words & _ID).astype(np.int64), (words & _SUPERVISED) != 0, float(self._weights[index]))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -174,29 +182,39 @@ class DocumentStore(Sequence[Document]):
 
 
 @final
-class _Table:
+class DocumentWriter:
     """Takes documents one by one; hands on the words of each and keeps its row."""
 
-    def __init__(self, documents: Iterable[Document], put: Callable[[NDArray[np.uint32]], object]) -> None:
+    def __init__(self, put: Callable[[NDArray[np.uint32]], object]) -> None:
+        self._put = put
         self._rows = bytearray()
         self.num_tokens = 0
-        for index, document in enumerate(documents):
-            words = _words_of(index, document)
-            put(words)
-            ids = words & _ID
-            row = np.zeros(1, dtype=_ENTRY)
-            row[0] = (
-                self.num_tokens,
-                document.weight,
-                len(words),
-                np.count_nonzero(words[1:] & _SUPERVISED),
-                ids.max() if len(ids) else 0,
-                zlib.crc32(words.data),
-            )
-            self._rows += row.tobytes()
-            self.num_tokens += len(words)
 
-    def rows(self) -> NDArray[Any]:
+    def __len__(self) -> int:
+        return len(self._rows) // int(_ENTRY.itemsize)
+
+    def add(self, document: Document) -> None:
+        """Take one.
+
+        Raises:
+            CompatibilityError: It has another number of flags than tokens, or an id that no vocabulary has.
+        """
+        words = _words_of(len(self), document)
+        self._put(words)
+        ids = words & _ID
+        self._rows += _ROW.pack(
+            self.num_tokens,
+            document.weight,
+            len(words),
+            np.count_nonzero(words[1:] & _SUPERVISED),
+            int(ids.max(initial=0)),
+            zlib.crc32(words.data),
+        )
+        self.num_tokens += len(words)
+
+    @property
+    def table(self) -> NDArray[Any]:
+        """One row for each taken so far."""
         return np.frombuffer(bytes(self._rows), dtype=_ENTRY)
 
 
@@ -218,8 +236,25 @@ def _words_of(index: int, document: Document) -> NDArray[np.uint32]:
     return np.asarray(ids.astype(np.uint32) | (flags.astype(np.uint32) << np.uint32(31)), dtype="<u4")
 
 
+@contextmanager
+def document_writer(path: Path) -> Iterator[DocumentWriter]:
+    """A file of documents, whole when the block ends and absent when it fails; 32 bytes a document are held meanwhile.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb", buffering=_BUFFER_BYTES) as file:
+        file.write(bytes(_HEADER.size))
+        writer = DocumentWriter(lambda words: file.write(words.data))
+        yield writer
+        rows = writer.table.tobytes()
+        file.write(rows)
+        file.seek(0)
+        file.write(_HEADER.pack(_MAGIC, len(writer), writer.num_tokens, zlib.crc32(rows)))
+
+
 def write_documents(path: Path, documents: Iterable[Document]) -> DocumentStore:
-    """Write documents to a file, whole or not at all, and map it; 32 bytes a document are held meanwhile.
+    """Write documents to a file, whole or not at all, and map it.
 
     Args:
         path: The file. Processes that train together open it each (:meth:`DocumentStore.open`) and share its memory.
@@ -229,13 +264,9 @@ def write_documents(path: Path, documents: Iterable[Document]) -> DocumentStore:
         CompatibilityError: A document has another number of flags than tokens, or an id that no vocabulary has.
         StorageError: The disk is full, or the folder cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("wb", buffering=_BUFFER_BYTES) as file:
-        file.write(bytes(_HEADER.size))
-        table = _Table(documents, lambda words: file.write(words.data))
-        rows = table.rows().tobytes()
-        file.write(rows)
-        file.seek(0)
-        file.write(_HEADER.pack(_MAGIC, len(rows) // _ENTRY.itemsize, table.num_tokens, zlib.crc32(rows)))
+    with document_writer(path) as writer:
+        for document in documents:
+            writer.add(document)
     return DocumentStore.open(path)
 
 

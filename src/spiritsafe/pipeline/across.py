@@ -7,6 +7,7 @@ text the two tokenizers see alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files import write_json
@@ -37,19 +38,30 @@ def across_objective(
     traces: Sequence[Trace],
     *,
     ce_share: float,
-) -> tuple[list[Document], AcrossTokenizersObjective]:
+    directory: Path,
+) -> tuple[Sequence[Document], AcrossTokenizersObjective]:
     """Pair the traces for both tokenizers and measure what that covers.
+
+    Args:
+        stage: Where ``coverage.json`` goes.
+        teacher: Live.
+        teacher_chat: Its chats.
+        student: Of another family.
+        traces: What it learns from.
+        ce_share: Weight of the plain loss on the student's own tokens.
+        directory: Where the paired documents are kept while it learns.
 
     Raises:
         CompatibilityError: A vocabulary cannot be read as bytes, or too little of the text could be aligned.
     """
     ours, theirs = TokenBytes.of_chat(student.chat), TokenBytes.of_chat(teacher_chat)
     table = pair_conversations(
-        [(trace.problem.messages, trace.text) for trace in traces],
+        ((trace.problem.messages, trace.text) for trace in traces),
         student=student.chat,
         teacher=teacher_chat,
         student_bytes=ours,
         teacher_bytes=theirs,
+        directory=directory,
     )
     common = map_vocabularies(ours, theirs)
     coverage = measure_coverage(table, ours, theirs, common)

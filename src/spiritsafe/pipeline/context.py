@@ -104,7 +104,7 @@ class Trace:
 
 @final
 class Traces(Sequence[Trace]):
-    """Traces that stay on disk: a line is read whenever its trace is asked for; 8 bytes a trace are held.
+    """Traces that stay on disk: a line is read whenever its trace is asked for; 24 bytes a trace are held.
 
     A slice, a shuffle or a union reads the same files.
 

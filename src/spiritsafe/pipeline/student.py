@@ -32,6 +32,7 @@ from spiritsafe.models import (
     CutPlan,
     Decoder,
     Document,
+    DocumentStore,
     LanguageModel,
     LoadedModel,
     document_digests,
@@ -117,7 +118,13 @@ def make_student(
     objective: Objective
     if recipe.objective == "across":
         documents, objective = across_objective(
-            stage, _live(parts), parts.chat, parts.student, parts.traces, ce_share=recipe.ce_share
+            stage,
+            _live(parts),
+            parts.chat,
+            parts.student,
+            parts.traces,
+            ce_share=recipe.ce_share,
+            directory=documents_path(stage).parent,
         )
         parts = replace(parts, documents=documents)
     else:
@@ -264,9 +271,11 @@ def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, ev
     if plan is not None and plan.kept_ids is not None and isinstance(teacher.model, Decoder):
         documents = write_documents(documents_path(stage), renumbered(make_documents(teacher, traces), plan.kept_ids))
         speaker = with_vocabulary(teacher.model, plan.kept_ids)
+    elif recipe.objective == "across":
+        documents = DocumentStore.of([])  # they are made in pairs
     else:
         documents = documents_of(student, _read_by(recipe, traces, student.chat), documents_path(stage))
-        if recipe.objective not in ("across", "traces"):
+        if recipe.objective != "traces":
             require_same_vocabulary(teacher.chat, student.chat)
     if recipe.objective == "traces" or recipe.signal == "cached":
         speaker = None

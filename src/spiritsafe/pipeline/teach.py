@@ -69,13 +69,14 @@ def documents_of(loaded: LoadedModel, traces: Iterable[Trace], path: Path | None
 
 
 def documents_path(stage: StageDirectory) -> Path:
-    """Where a stage keeps what it trains on while it runs."""
+    """Where a stage keeps what it trains on while it runs; other documents of it lie beside."""
     return stage.path / "training" / "documents.bin"
 
 
 def discard_training(stage: StageDirectory) -> None:
     """Delete what a finished stage trained on and from: documents and optimiser state, no longer needed and large."""
-    documents_path(stage).unlink(missing_ok=True)
+    for path in documents_path(stage).parent.glob("*.bin"):
+        path.unlink()
     discard_state(stage.path / "training")
 
 

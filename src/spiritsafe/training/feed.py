@@ -21,7 +21,7 @@ from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.packing import StepPlan, check_documents
 
-__all__ = ["CollectiveFeed", "Feed", "FixedFeed"]
+__all__ = ["CollectiveFeed", "Feed", "FixedFeed", "describe_documents"]
 
 
 class Feed(Protocol):
@@ -83,6 +83,19 @@ class CollectiveFeed(ABC):
         """As :meth:`Feed.documents_of`."""
 
 
+def describe_documents(documents: Sequence[Document]) -> dict[str, JSON]:
+    """A digest of all that a run learns from documents, for its fingerprint."""
+    hasher = sha256()
+    for ids, flags, weight, drawn in document_arrays(documents):
+        hasher.update(f"{len(ids)},{weight!r};".encode())
+        hasher.update(ids.tobytes())
+        hasher.update(flags.tobytes())
+        if drawn is not None:
+            hasher.update(f"drawn {drawn.group},{drawn.advantage!r},{len(drawn.logprobs)};".encode())
+            hasher.update(np.asarray((*drawn.logprobs, *drawn.old), dtype=np.float64).tobytes())
+    return {"documents": hasher.hexdigest()}
+
+
 @final
 class FixedFeed:
     """Documents that are all there before, each used once an epoch.
@@ -105,15 +118,7 @@ class FixedFeed:
 
     def describe(self) -> dict[str, JSON]:
         """A digest of the documents."""
-        hasher = sha256()
-        for ids, flags, weight, drawn in document_arrays(self._documents):
-            hasher.update(f"{len(ids)},{weight!r};".encode())
-            hasher.update(ids.tobytes())
-            hasher.update(flags.tobytes())
-            if drawn is not None:
-                hasher.update(f"drawn {drawn.group},{drawn.advantage!r},{len(drawn.logprobs)};".encode())
-                hasher.update(np.asarray((*drawn.logprobs, *drawn.old), dtype=np.float64).tobytes())
-        return {"documents": hasher.hexdigest()}
+        return describe_documents(self._documents)
 
     def epoch_of(self, step: int) -> int:
         """The epoch of a step."""

@@ -26,12 +26,14 @@ from spiritsafe.distill.signal import LiveTeacher, document_key
 from spiritsafe.distill.teacher_fit import teacher_fit
 from spiritsafe.distill.teachers import TeachersByDocument
 from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.documents import DocumentStore, write_documents
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sources import resolve_source
 from spiritsafe.tasks import bucket_of
 from spiritsafe.training import TracesObjective, TrainConfig, loop, train
 from stranger_models import count_forwards, write_mixtral
+from spiritsafe.training.feed import describe_documents
 from tiny_student import sums_problems, sums_task, teach, tiny_student, worked_documents
 from tiny_training import one_thread
 
@@ -120,6 +122,20 @@ def test_each_answer_is_served_once_in_its_round_and_the_share_is_exact(models: 
         assert Counter(served) - Counter(dict.fromkeys(off_policy, 99)) == Counter(written)
     used = Counter(d.token_ids for step in steps for d in step if d.token_ids in off_policy)
     assert sorted(used.values()) == [5, 5, 5, 5]
+
+
+def test_other_documents_may_be_a_store_and_are_checked_without_a_plan_for_them(models: Path, tmp_path: Path) -> None:
+    student = tiny_student(models)
+    worked = worked_documents(student, sums_problems(8)[:4])
+    store = write_documents(tmp_path / "documents.bin", worked)
+    listed, stored = (make_feed(student, tmp_path / str(n), off_policy=d) for n, d in enumerate((worked, store)))
+    assert stored.describe() == listed.describe()
+    assert stored.describe()["off_policy"] == describe_documents(worked)
+    assert all_steps(stored, student) == all_steps(listed, student)
+    long = Document(token_ids=(1,) * 501, supervised=(True,) * 501)
+    for bad in ([long], DocumentStore.of([long])):
+        with pytest.raises(RecipeError, match="501 tokens"):
+            make_feed(student, tmp_path / "bad", off_policy=bad)
 
 
 def test_problems_come_in_turn_and_twice_when_the_pool_is_small(models: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.records import FinishReason, Status, Verdict
+from spiritsafe.core.sealed import write_sealed_lines
 from spiritsafe.distill.onpolicy_config import Cursor
 from spiritsafe.distill.onpolicy_rounds import (
     ROUNDS_FILE,
@@ -90,6 +91,9 @@ def test_a_foreign_or_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match=r"round-00003.jsonl belongs to another run"):
         read_round(tmp_path, 3, feed="sha256:feed")
     with pytest.raises(IntegrityError, match=r"round-00002.jsonl is missing"):
+        read_round(tmp_path, 2, feed="sha256:feed")
+    write_sealed_lines(round_path(tmp_path, 2), [])
+    with pytest.raises(IntegrityError, match="Not a valid RoundHeader"):
         read_round(tmp_path, 2, feed="sha256:feed")
 
 

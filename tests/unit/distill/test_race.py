@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from cut_parts import documents as random_documents
 from cut_parts import teacher_of
 from tokenizers import Tokenizer
 
-from spiritsafe.core.canonical import JSON
+from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.files import read_json
 from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
-from spiritsafe.distill.race import RaceResult, measure_closeness, race
+from spiritsafe.distill.race import RaceResult, _documents_digest, measure_closeness, race
 from spiritsafe.models import (
     Decoder,
     Document,
@@ -27,6 +28,7 @@ from spiritsafe.models import (
     load_decoder,
     pack_documents,
     with_vocabulary,
+    write_documents,
 )
 from spiritsafe.training import Objective, TracesObjective, TrainConfig
 
@@ -205,6 +207,14 @@ def test_a_trimmed_student_reads_and_hears_its_own_tokens(tmp_path: Path) -> Non
     assert measure_closeness(speaker, teacher, documents[2:], kept_ids=kept) == result.before
     with pytest.raises(CompatibilityError, match="were to be compared"):
         measure_closeness(speaker, teacher, documents[2:])
+
+
+def test_documents_are_named_as_they_were_when_all_of_them_were_written_out(tmp_path: Path) -> None:
+    documents = [replace(d, weight=weight) for d, weight in zip(LEARNT, (1.0, 0.5, 1e-9, 1e30), strict=False)]
+    rows = [[list(d.token_ids), [int(flag) for flag in d.supervised], d.weight] for d in documents]
+    assert _documents_digest(documents) == digest(rows)
+    assert _documents_digest(write_documents(tmp_path / "documents.bin", documents)) == digest(rows)
+    assert _documents_digest([]) == digest([])
 
 
 def test_mistakes_are_refused(teacher: Decoder, students: dict[str, Path], tmp_path: Path) -> None:

@@ -140,6 +140,14 @@ def test_what_no_store_can_hold_is_refused_and_leaves_no_file(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_processes_that_open_a_file_share_its_memory(tmp_path: Path) -> None:
+    path = tmp_path / "documents.bin"
+    store = write_documents(path, some(5))
+    rows = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+    assert {row[1] for row in rows} == {"r--s"}  # read only, and shared: one copy for all who map it
+    assert len(store) == 5
+
+
 def test_a_store_outlives_the_name_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "documents.bin"
     store = write_documents(path, some(5))

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +13,10 @@ from pipeline_parts import context_after, stage_at
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files import read_json
+from spiritsafe.core.records import Message, Problem
+from spiritsafe.distill import audit_documents
 from spiritsafe.models import (
+    ChatFormat,
     Document,
     LoadedModel,
     TransformersModel,
@@ -17,15 +24,18 @@ from spiritsafe.models import (
     read_model_config,
     resolve_source,
     size_of,
+    write_tiny,
 )
 from spiritsafe.pipeline import before, memory
 from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.context import Trace, in_vocabulary, read_traces, write_traces
 from spiritsafe.pipeline.memory import MemoryCheck
 from spiritsafe.pipeline.peak import PROCESS_BYTES
-from spiritsafe.pipeline.teach import documents_of
+from spiritsafe.pipeline.teach import documents_of, documents_path
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.training import TrainConfig
 from stranger_models import write_mixtral
+from spiritsafe.training.feed import FixedFeed
 
 
 @pytest.fixture
@@ -51,6 +61,47 @@ def test_a_document_without_its_end_stops_the_stage(tiny_run: Path, tmp_path: Pa
     with pytest.raises(CompatibilityError, match="end"):
         audit_stage(stage, teacher, documents, traces, context.recipe.teach.train, NullSink())
     assert read_json(stage.path / "audit.json")["findings"]
+
+
+def test_from_traces_to_the_first_step_no_token_is_held(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    write_tiny(tmp_path / "tiny", seed=0)
+    chat = ChatFormat(tmp_path / "tiny")
+    loaded: Any = SimpleNamespace(chat=chat, model=SimpleNamespace(max_context=4096, vocab_size=chat.vocab_size))
+    config = TrainConfig(learning_rate=1.0, tokens_per_step=2048, micro_batch_tokens=1024, max_epochs=1)
+
+    def drawn() -> Iterator[Trace]:
+        for number in range(300):
+            messages = (Message(role="user", content=f"{number}?"),)
+            text = f"{number} " * 200
+            yield Trace(
+                problem=Problem(task="t", canonical_text=str(number), messages=messages),
+                text=text,
+                token_ids=(*chat.completion_ids(text[:600]), chat.end_id),
+                vocabulary=chat.vocab_fingerprint,
+            )
+
+    stage = stage_at(tmp_path / "stage")
+    write_traces(tmp_path / "traces.jsonl", drawn())
+    audit_documents(chat, None, [], [], micro_batch_tokens=1)  # what is imported late is no part of this
+    tracemalloc.start()
+    traces = in_vocabulary(read_traces(tmp_path / "traces.jsonl").shuffled(1)[:290], chat.vocab_fingerprint)
+    documents = documents_of(loaded, traces, documents_path(stage))
+    report = audit_stage(stage, loaded, documents, traces, config, NullSink())
+    feed = FixedFeed(documents, config, loaded.model)
+    described, first = feed.describe(), feed.documents_of(0, loaded.model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.num_tokens > 150_000
+    assert peak < 3_000_000  # as objects traces and documents are 57 bytes a token: 9,000,000
+    assert first
+    assert described == FixedFeed(list(documents), config, loaded.model).describe()
+
+
+def test_finished_stages_leave_no_documents(tiny_run: Path) -> None:
+    assert list(tiny_run.glob("stages/*/training/*.bin")) == []
+    assert list(tiny_run.glob("stages/**/documents.bin")) == []
+    assert not next(tiny_run.glob("stages/*-capture/training"), None)
 
 
 def test_what_does_not_fit_is_planned_again_and_stays_so(

@@ -1,12 +1,21 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError
-from spiritsafe.core.records import Message, Problem, Sampling, Verdict
-from spiritsafe.rollouts import FakeGenerator, FakeReply, collect, read_attempts, summarise, verified
+from spiritsafe.core.records import Attempt, Message, Problem, Sampling, Verdict
+from spiritsafe.rollouts import (
+    FakeGenerator,
+    FakeReply,
+    VerifiedAttempts,
+    collect,
+    read_attempts,
+    summarise,
+    verified,
+)
+from spiritsafe.rollouts import read as read_module
 
 PROBLEMS = [
     Problem(task="t", canonical_text=str(i), messages=(Message(role="user", content=str(i)),)) for i in range(3)
@@ -97,6 +106,28 @@ def test_verified_keeps_the_first(directory: Callable[..., Path]) -> None:
     assert [(a.text, a.sample_index) for p, a in kept if p == A] == [("it is 4", 0), ("4", 1), ("the 4", 5)]
     assert [(a.text, a.sample_index) for p, a in kept if p == C] == [("4", 0), ("x4", 2), ("y4", 3)]
     assert "surplus" not in report.dropped
+
+
+def test_verified_attempts_come_a_problem_at_a_time(
+    directory: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = directory(REPLIES), list[str]()
+
+    def watched(where: Path) -> Iterator[tuple[Attempt, Verdict]]:
+        for row in read_attempts(where):
+            read.append(row[0].problem_id)
+            yield row
+
+    kept, report = verified(path)
+    monkeypatch.setattr(read_module, "read_attempts", watched)
+    found = VerifiedAttempts(path)
+    with pytest.raises(TypeError):
+        _ = found.report
+    stream = iter(found)
+    assert next(stream) == kept[0]
+    assert C not in read  # two shards were not opened yet, or one
+    assert list(stream) == kept[1:]
+    assert found.report == report
 
 
 def test_bad_questions(directory: Callable[..., Path]) -> None:

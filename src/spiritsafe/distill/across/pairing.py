@@ -7,10 +7,12 @@ only what is supervised is aligned. Shapes: S and T supervised tokens of student
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -23,8 +25,9 @@ from spiritsafe.distill.across.spans import END_ROLE, TokenBytes
 from spiritsafe.distill.signal import document_key
 from spiritsafe.models.batch import Document
 from spiritsafe.models.chat import ChatFormat
+from spiritsafe.models.documents import DocumentStore, document_arrays, document_writer
 
-__all__ = ["PairTable", "PairedDocument", "pair_attempt", "pair_conversations", "pair_documents"]
+__all__ = ["PairTable", "PairedDocument", "StoredPairs", "pair_attempt", "pair_conversations", "pair_documents"]
 
 
 @final
@@ -59,6 +62,64 @@ class PairedDocument:
 
 
 @final
+class StoredPairs(Mapping[str, PairedDocument]):
+    """Pairs on disk, by the student's key: each is made when it is asked for, 16 bytes of each are held.
+
+    Args:
+        directory: For three files of documents, the third with each alignment's numbers as if they were tokens.
+        pairs: Read once, one at a time. Of two with the same key the second counts.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+
+    def __init__(self, directory: Path, pairs: Iterable[PairedDocument]) -> None:
+        newest: dict[bytes, int] = {}
+        paths = [directory / name for name in ("student.bin", "teacher.bin", "alignment.bin")]
+        with ExitStack() as stack:
+            writers = [stack.enter_context(document_writer(path)) for path in paths]
+            for place, pair in enumerate(pairs):
+                parts = (pair.alignment.chunk_A, pair.alignment.chunk_B, pair.alignment.bytes_K)
+                numbers = np.concatenate(parts).tolist()
+                alignment = Document(token_ids=tuple(numbers), supervised=(False,) * len(numbers))
+                for writer, document in zip(writers, (pair.student, pair.teacher, alignment), strict=True):
+                    writer.add(document)
+                newest[bytes.fromhex(pair.key)[:16]] = place  # stays where the first was
+        places = np.fromiter(newest.values(), dtype=np.int64, count=len(newest))
+        stores = [DocumentStore.open(path).select(places) for path in paths]
+        self.students, self._teachers, self._alignments = stores
+        names = np.frombuffer(b"".join(newest), dtype=">u8").reshape(-1, 2)
+        self._order = np.argsort(names[:, 0], kind="stable")
+        self._names = names[self._order]
+
+    def __len__(self) -> int:
+        return len(self.students)
+
+    def __iter__(self) -> Iterator[str]:
+        return (document_key(ids) for ids, *_ in document_arrays(self.students))
+
+    def __getitem__(self, key: str) -> PairedDocument:
+        high, low = int(key[:16], 16), int(key[16:32], 16)
+        at = int(np.searchsorted(self._names[:, 0], np.uint64(high)))
+        while at < len(self._names) and int(self._names[at, 0]) == high:
+            if int(self._names[at, 1]) == low:
+                return self._pair(int(self._order[at]))
+            at += 1
+        raise KeyError(key)
+
+    def _pair(self, place: int) -> PairedDocument:
+        student, teacher = self.students[place], self._teachers[place]
+        numbers = self._alignments.arrays(place).ids.astype(np.int32)
+        ends = np.cumsum([sum(student.supervised), sum(teacher.supervised)])
+        chunk_A, chunk_B, bytes_K = np.split(numbers, ends)
+        return PairedDocument(
+            student=student,
+            teacher=teacher,
+            alignment=Alignment(chunk_A=chunk_A, chunk_B=chunk_B, bytes_K=bytes_K),
+        )
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class PairTable:
     """Paired documents, found by the student's tokens.
@@ -82,13 +143,16 @@ class PairTable:
     def fingerprint(self) -> str:
         """Digest of which documents are paired with which, what they supervise and how that is cut into chunks."""
         hasher = sha256()
-        for _, pair in sorted(self.pairs.items()):
+        for key in sorted(self.pairs):
+            pair = self.pairs[key]
             hasher.update(f"{_key_with_flags(pair.student)}:{pair.teacher_key};".encode())
             hasher.update(pair.alignment.chunk_A.tobytes() + pair.alignment.chunk_B.tobytes())
         return f"sha256:{hasher.hexdigest()}"
 
-    def documents(self) -> list[Document]:
+    def documents(self) -> Sequence[Document]:
         """The student's documents, in the order of the table."""
+        if isinstance(self.pairs, StoredPairs):
+            return self.pairs.students
         return [pair.student for pair in self.pairs.values()]
 
     def find(self, key: str, rows: NDArray[np.int64]) -> PairedDocument:
@@ -191,6 +255,7 @@ def pair_conversations(
     teacher: ChatFormat,
     student_bytes: TokenBytes | None = None,
     teacher_bytes: TokenBytes | None = None,
+    directory: Path | None = None,
 ) -> PairTable:
     """Tokenize each conversation for both models and align its completion; what cannot be aligned is named, not hidden.
 
@@ -200,25 +265,31 @@ def pair_conversations(
         teacher: The teacher's.
         student_bytes: The student's vocabulary; read from its directory when None.
         teacher_bytes: The teacher's.
+        directory: Where the pairs are kept if they are many; None: in memory.
 
     Raises:
         CompatibilityError: A vocabulary cannot be read as bytes, or not one conversation could be aligned.
+        StorageError: The directory cannot be written.
     """
-    student_bytes = student_bytes or TokenBytes.of_chat(student)
-    teacher_bytes = teacher_bytes or TokenBytes.of_chat(teacher)
-    pairs: dict[str, PairedDocument] = {}
+    ours = student_bytes or TokenBytes.of_chat(student)
+    theirs = teacher_bytes or TokenBytes.of_chat(teacher)
     refused: dict[int, str] = {}
     refused_bytes = 0
-    for number, (messages, completion) in enumerate(conversations):
-        try:
-            ours = student.document(messages, completion, use="align")
-            theirs = teacher.document(messages, completion, use="align")
-            pair = pair_documents(ours, student_bytes, theirs, teacher_bytes)
-        except SpiritsafeError as error:
-            refused[number] = error.diagnostics()
-            refused_bytes += len(completion.encode("utf-8"))
-            continue
-        pairs[pair.key] = pair
+
+    def paired() -> Iterator[PairedDocument]:
+        nonlocal refused_bytes
+        for number, (messages, completion) in enumerate(conversations):
+            try:
+                read = [chat.document(messages, completion, use="align") for chat in (student, teacher)]
+                pair = pair_documents(read[0], ours, read[1], theirs)
+            except SpiritsafeError as error:
+                refused[number] = error.diagnostics()
+                refused_bytes += len(completion.encode("utf-8"))
+            else:
+                yield pair
+
+    pairs: Mapping[str, PairedDocument]
+    pairs = {pair.key: pair for pair in paired()} if directory is None else StoredPairs(directory, paired())
     if not pairs:
         reason = next(iter(refused.values()), "There are none.")
         raise CompatibilityError(

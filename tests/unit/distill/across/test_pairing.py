@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from across_parts import TEXTS, byte_level, chat_of, sentence_piece, tiny_chat
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
-from spiritsafe.distill.across.pairing import PairTable, pair_attempt, pair_conversations, pair_documents
+from spiritsafe.distill.across.coverage import measure_coverage
+from spiritsafe.distill.across.pairing import PairTable, StoredPairs, pair_attempt, pair_conversations, pair_documents
 from spiritsafe.distill.across.spans import TokenBytes
+from spiritsafe.distill.across.vocabulary import map_vocabularies
 from spiritsafe.models.batch import Document
 from spiritsafe.models.chat import ChatFormat
 
@@ -59,6 +62,48 @@ def test_documents_are_found_by_the_students_tokens(chats: dict[str, ChatFormat]
     other = pair_conversations(CONVERSATIONS[:-1], student=chats["bytes"], teacher=chats["bpe"])
     assert other.fingerprint != table.fingerprint
     assert PairTable.of(table.pairs.values()).fingerprint == table.fingerprint
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("bytes", "bpe"), ("pieces", "bpe")])
+def test_pairs_on_disk_are_those_in_memory(
+    chats: dict[str, ChatFormat], tmp_path: Path, student: str, teacher: str
+) -> None:
+    other = (Message(role="user", content="?"),)
+    given = [*CONVERSATIONS, (other, "one more"), *CONVERSATIONS[:3]]
+    held = pair_conversations(given, student=chats[student], teacher=chats[teacher])
+    kept = pair_conversations(iter(given), student=chats[student], teacher=chats[teacher], directory=tmp_path)
+    assert list(kept.pairs) == list(held.pairs)
+    assert kept.fingerprint == held.fingerprint
+    assert list(kept.documents()) == list(held.documents())
+    for key, pair in held.pairs.items():
+        found = kept.find(key, np.flatnonzero(pair.student.supervised[1:]))
+        assert (found.student, found.teacher, found.key) == (pair.student, pair.teacher, key)
+        for name in ("chunk_A", "chunk_B", "bytes_K"):
+            wanted = getattr(pair.alignment, name)
+            assert getattr(found.alignment, name).dtype == wanted.dtype
+            np.testing.assert_array_equal(getattr(found.alignment, name), wanted)
+    for key in ("0" * 64, "f" * 64, next(iter(held.pairs))[:16] + "0" * 48):
+        assert key not in kept.pairs
+    ours, theirs = TokenBytes.of_chat(chats[student]), TokenBytes.of_chat(chats[teacher])
+    reports = [measure_coverage(t, ours, theirs, map_vocabularies(ours, theirs)) for t in (held, kept)]
+    assert reports[0] == reports[1]
+
+
+def test_of_two_pairs_of_one_document_the_second_counts(chats: dict[str, ChatFormat], tmp_path: Path) -> None:
+    first, second = (Message(role="system", content=text) for text in ("a", "b"))
+    ours, theirs = TokenBytes.of_chat(chats["bytes"]), TokenBytes.of_chat(chats["bpe"])
+    pairs = [
+        pair_documents(chats["bytes"].document(USER, text), ours, chats["bpe"].document((system, *USER), text), theirs)
+        for system, text in ((first, "x"), (first, "y"), (second, "x"))
+    ]
+    held, kept = PairTable.of(pairs), PairTable(pairs=StoredPairs(tmp_path, iter(pairs)))
+    assert list(kept.pairs) == list(held.pairs)
+    assert kept.pairs[pairs[0].key].teacher == held.pairs[pairs[0].key].teacher == pairs[2].teacher
+
+
+def test_if_nothing_can_be_paired_that_is_said_of_files_too(chats: dict[str, ChatFormat], tmp_path: Path) -> None:
+    with pytest.raises(CompatibilityError, match="None of the 0 conversations"):
+        pair_conversations([], student=chats["bytes"], teacher=chats["bpe"], directory=tmp_path)
 
 
 def test_names_tell_masks_and_alignments_apart(chats: dict[str, ChatFormat]) -> None:

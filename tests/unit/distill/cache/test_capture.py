@@ -16,11 +16,12 @@ import torch
 
 from cache_parts import open_cache, tiny_documents, tiny_teacher
 from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError
-from spiritsafe.distill.cache import CaptureConfig, capture
+from spiritsafe.distill.cache import CaptureConfig, capture, self_test
 from spiritsafe.distill.cache.capture import logits_chunks, merge_documents, supervised_positions, teacher_identity
 from spiritsafe.distill.cache.estimate import padded_entries
 from spiritsafe.distill.signal import document_key
 from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.documents import write_documents
 from spiritsafe.models.loading import LoadedModel
 
 CONFIG = CaptureConfig(threshold=0.05, rows_per_shard=120, micro_batch_tokens=150)
@@ -218,6 +219,36 @@ def test_copies_of_a_document_are_stored_once_with_all_their_rows() -> None:
     two = Document(token_ids=(1, 2, 3), supervised=(False, False, True), weight=0.5)
     merged = merge_documents([one, two, one])
     assert [(d.token_ids, d.supervised) for d in merged] == [((1, 2, 3), (False, True, True))]
+
+
+def merged_by_hand(documents: list[Document]) -> list[tuple[tuple[int, ...], tuple[bool, ...]]]:
+    flags: dict[tuple[int, ...], tuple[bool, ...]] = {}
+    for document in documents:
+        known = flags.get(document.token_ids, document.supervised)
+        flags[document.token_ids] = tuple(a or b for a, b in zip(known, document.supervised, strict=True))
+    return [(ids, mask) for ids, mask in flags.items() if any(mask[1:])]
+
+
+def test_many_copies_are_merged_as_a_dictionary_would_whatever_holds_them(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    documents = []
+    for _ in range(300):
+        ids = rng.choice([(1, 2, 3), (1, 2), (1, 2, 4), (3, 2, 1, 0), (7,), (5, 5)])
+        flags = tuple(rng.random() < 0.2 for _ in ids) if ids != (5, 5) else (rng.random() < 0.5, False)
+        documents.append(Document(token_ids=ids, supervised=flags))
+    for count in (0, 1, 5, 40, 300):
+        wanted = merged_by_hand(documents[:count])
+        for given in (documents[:count], write_documents(tmp_path / "documents.bin", documents[:count])):
+            assert [(d.token_ids, d.supervised) for d in merge_documents(given)] == wanted
+
+
+def test_a_store_of_documents_is_captured_to_the_same_bytes_as_a_list(tmp_path: Path) -> None:
+    documents = [*tiny_documents(9), *tiny_documents(3)]
+    store = write_documents(tmp_path / "documents.bin", documents)
+    for name, given in (("list", documents), ("store", store)):
+        capture(tiny_teacher(), given, CONFIG, tmp_path / name)
+        assert self_test(tmp_path / name, tiny_teacher(), given).passed
+    assert _files(tmp_path / "list") == _files(tmp_path / "store")
 
 
 def test_logits_come_in_chunks_within_the_budget_and_are_exact() -> None:
