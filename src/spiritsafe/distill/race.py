@@ -32,6 +32,7 @@ from spiritsafe.models import (
     renumber_documents,
     with_vocabulary,
 )
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.training import Objective, TrainConfig, discard_state, train, weights_fingerprint
 
 __all__ = ["Closeness", "RaceResult", "measure_closeness", "race"]
@@ -253,8 +254,7 @@ def measure_closeness(
 
 
 def _log_probabilities(model: LanguageModel, hidden_RH: Tensor) -> Tensor:
-    head = model.head()
-    return functional.log_softmax((hidden_RH @ head.weight_VH.T).float() * head.scale, dim=-1)
+    return functional.log_softmax(head_logits(model.head(), hidden_RH), dim=-1)
 
 
 def _compare(logp_RV: Tensor, logq_RU: Tensor, targets_R: Tensor, kept_U: Tensor | None) -> Tensor:
