@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, final
 
-__all__ = ["CLOSE", "OPEN", "Parts", "answer_part", "completed", "end_of", "has_marks", "split", "unfinished", "wrap"]
+__all__ = ["CLOSE", "OPEN", "Parts", "completed", "end_of", "has_marks", "split", "unfinished", "wrap"]
 
 OPEN = "<think>"
 CLOSE = "</think>"
@@ -64,12 +64,6 @@ def _last_mark(text: str) -> tuple[int, bool]:
         else:
             closed = False
     return begin, closed
-
-
-def answer_part(text: str) -> str:
-    """What may be graded: what stands behind the last thought, as it stands there; "" while a thought is open."""
-    begin, closed = _last_mark(text)
-    return text[begin:] if closed else ""
 
 
 def split(text: str) -> Parts:
