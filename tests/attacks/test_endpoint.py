@@ -279,3 +279,19 @@ def test_failures_make_no_score_that_looks_like_the_models(tmp_path: Path) -> No
     passes(stage.verify())
     found = trust_page(certificate, stage.verify()).of("answered")
     assert (found.state, found.finding.split(":")[0]) == ("does not hold", "2 of 20 tries failed, more than 5%")
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_beside_an_empty_answer_is_no_answer(tmp_path: Path, fake_endpoint: Start, field: str) -> None:
+    """Every question's right answer stands in a thought that the limit cut off."""
+
+    def answer(request: dict[str, Any]) -> HttpReply:
+        question = re.search(r"(\d+)\+(\d+)", request["messages"][-1]["content"])
+        thought = f"That is {int(question[1]) + int(question[2])}." if question else "Hm."
+        return HttpReply(body=chat_body(None, finish_reason="length", **{field: thought}))
+
+    stage = make_stage(tmp_path, count=8)
+    certificate = sit_endpoint(stage, fake_endpoint(answer).url)
+    passes(stage.verify())
+    assert {outcome.status for outcome in certificate.result.outcomes} == {"truncated"}
+    assert certificate.result.sealed.accuracy.value == 0.0

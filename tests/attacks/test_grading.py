@@ -40,6 +40,17 @@ def test_two_guesses_in_one_answer(hedge: str) -> None:
         assert [status(verifier, gold, text) for gold in guesses] == ["unparsed", "unparsed"], (verifier.name, text)
 
 
+@pytest.mark.parametrize("opening", ["<think>", "<THINK>\n", "done</think><think>", "<|channel|>analysis<|message|>"])
+@pytest.mark.parametrize("length", [0, 30_000])
+def test_guesses_in_a_thought_that_never_ends(opening: str, length: int) -> None:
+    task = load_task("arith:sums?terms=2")
+    problem = next(task.problems("train", seed=0, count=1))
+    thought = f"{opening}\n{'Or is it? ' * (length // 10)}\n#### {task.gold(problem)}"
+    assert task.grade(problem, thought).status == "unparsed"
+    assert task.grade(problem, f"{thought}\n</think>\n\n#### {task.gold(problem)}").status == "correct"
+    assert task.grade(problem, f"{thought}\n</think>\n\n#### 1000").status == "wrong"
+
+
 @pytest.mark.parametrize(
     "text", ["not 8", "> 8", "8 ± 100", "8 < x < 10", "8 is wrong", "The answer is not 8.", "#### 8k"]
 )

@@ -54,6 +54,7 @@ def test_a_certificate_of_each_kind_verifies(kind: str) -> None:
         opened=ROOT / "opened", **KINDS[kind],
     )  # fmt: skip
     assert [step for step in steps if not step.ok] == []
+    assert any(step.detail.endswith("graded again by arith.number/1: the same") for step in steps)
     skipped = {step.name for step in steps if not step.checked}
     assert skipped <= ALWAYS_SKIPPED | ({"revealed answers"} if kind == "claimed" else set()) | (
         set() if kind == "plain" else {"re-runs"}

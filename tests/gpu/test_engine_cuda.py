@@ -16,7 +16,8 @@ from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_graphs import StepGraphs
-from spiritsafe.models.engine_runner import Admission, CachedRunner, head_logits
+from spiritsafe.models.engine_runner import Admission, CachedRunner
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.models.sampler import draw
 from spiritsafe.models.tiny import write_byte_tokenizer

@@ -11,7 +11,7 @@ from spiritsafe.core.records import Checkpoint, Message, Prompt, Sampling
 from spiritsafe.models.batch import pack_documents
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.engine_runner import head_logits
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.models.lora import LoraConfig, add_lora, lora_state, merge_lora
 from spiritsafe.models.tiny import write_byte_tokenizer

@@ -71,11 +71,12 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @final
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """What was given of ``--timeout``, ``--request-tries`` and ``--concurrency``."""
+    """What was given of ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``."""
 
     timeout_s: float | None = None
     max_tries: int | None = None
     concurrency: int | None = None
+    thinks: bool = False
 
     def config(self, num_questions: int | None) -> RemoteConfig:
         """How an endpoint is spoken to.
@@ -90,21 +91,32 @@ class Patience:
             "timeout_s": self.timeout_s,
             "max_tries": self.max_tries,
             "concurrency": self.concurrency or few,
+            "thinks": self.thinks,
         }
         return RemoteConfig(**{name: value for name, value in given.items() if value is not None})
 
 
 def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--timeout``, ``--request-tries`` and ``--concurrency``; the function gets them as ``patience``."""
+    """Add ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, given on as ``patience``."""
 
     @wraps(function)
     def with_patience(
-        *args: Any, timeout: float | None, request_tries: int | None, concurrency: int | None, **options: Any
+        *args: Any,
+        timeout: float | None,
+        request_tries: int | None,
+        concurrency: int | None,
+        thinks: bool,
+        **options: Any,
     ) -> Any:
-        return function(*args, patience=Patience(timeout, request_tries, concurrency), **options)
+        return function(*args, patience=Patience(timeout, request_tries, concurrency, thinks), **options)
 
     wrapped: Callable[..., Any] = with_patience
     for option in (
+        click.option(
+            "--thinks",
+            is_flag=True,
+            help="An endpoint's answers begin inside a thought, without <think>: no </think>, no answer.",
+        ),
         click.option(
             "--concurrency",
             type=click.IntRange(1, 4096),
@@ -160,7 +172,7 @@ def open_any_generator(
     if model is not None:
         if patience != Patience():
             raise RecipeError(
-                "--timeout, --request-tries and --concurrency are for endpoints.",
+                "--timeout, --request-tries, --concurrency and --thinks are for endpoints.",
                 hint="Leave them out, or give --endpoint URL.",
             )
         worker = [sys.executable, "-m", "spiritsafe.models.worker", model, "--max-batch", str(max_batch)]

@@ -10,7 +10,8 @@ as those limits leave it. Nobody outside can count an endpoint's tokens, but two
    That is how everybody counts such answers (:func:`is_overlong`).
 
 A text is kept whole up to the length that rule 2 allows, or :data:`WINDOW`; of a longer one the end is kept, which is
-all that verifiers look at, behind a note with length and digest of what came before.
+all that verifiers look at, behind a note with length and digest of what came before; where a thought was open there,
+``<think>`` stands in front.
 
 Exercised by ``pytest tests/unit/core/test_lengths.py``.
 """
@@ -22,6 +23,7 @@ import re
 from collections.abc import Sequence
 
 from spiritsafe.core.records import Attempt, FinishReason, Sampling
+from spiritsafe.core.thoughts import end_of
 
 __all__ = [
     "BYTES_A_TOKEN",
@@ -97,9 +99,9 @@ def kept_text(
 def _windowed(text: str, most: int) -> str:
     if len(text) <= most + _NOTE:
         return text
-    before = text[:-WINDOW]
-    seal = hashlib.sha256(before.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"[{len(before)} characters were left out, sha256:{seal}]\n{text[-WINDOW:]}"
+    start, end = end_of(text, len(text) - WINDOW)
+    seal = hashlib.sha256(text[:start].encode("utf-8", "surrogatepass")).hexdigest()
+    return f"[{start} characters were left out, sha256:{seal}]\n{end}"
 
 
 def within_limits(attempt: Attempt, max_tokens: int, stop: Sequence[str] = ()) -> Attempt:

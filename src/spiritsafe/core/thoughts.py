@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, final
 
-__all__ = ["CLOSE", "OPEN", "Parts", "answer_part", "completed", "split", "unfinished", "wrap"]
+__all__ = ["CLOSE", "OPEN", "Parts", "completed", "end_of", "has_marks", "split", "unfinished", "wrap"]
 
 OPEN = "<think>"
 CLOSE = "</think>"
@@ -50,6 +50,11 @@ def unfinished(thought: str) -> str:
     return f"{OPEN}\n{thought.lstrip(chr(10))}"
 
 
+def has_marks(text: str) -> bool:
+    """Whether a thought begins or ends in it."""
+    return _MARK.search(text) is not None
+
+
 def _last_mark(text: str) -> tuple[int, bool]:
     """Where the text behind the last thought begins, and whether no thought was left open there."""
     begin, closed = 0, True
@@ -59,12 +64,6 @@ def _last_mark(text: str) -> tuple[int, bool]:
         else:
             closed = False
     return begin, closed
-
-
-def answer_part(text: str) -> str:
-    """What may be graded: what stands behind the last thought, as it stands there; "" while a thought is open."""
-    begin, closed = _last_mark(text)
-    return text[begin:] if closed else ""
 
 
 def split(text: str) -> Parts:
@@ -83,6 +82,23 @@ def split(text: str) -> Parts:
     if closed:
         thought = thought[: max(mark.start() for mark in _MARK.finditer(thought) if mark["close"])]
     return Parts(thought.strip("\n"), text[begin:].lstrip("\n") if closed else "", closed)
+
+
+def end_of(text: str, start: int) -> tuple[int, str]:
+    """The end of a text from a place on, with an opening in front where a thought is open there.
+
+    Returns:
+        The place, before a ``<think>`` or ``</think>`` that it would have cut in two; and the end.
+    """
+    closed = True
+    for mark in _MARK.finditer(text):
+        if mark.start() >= start:
+            break
+        if mark.end() > start and len(mark[0]) <= len(CLOSE):
+            start = mark.start()
+            break
+        closed = bool(mark["close"])
+    return start, text[start:] if closed else f"{OPEN}\n{text[start:]}"
 
 
 def completed(text: str) -> str:

@@ -38,6 +38,7 @@ from spiritsafe.models import (
     with_vocabulary,
     write_documents,
 )
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.training import Objective, TrainConfig, discard_state, train, weights_fingerprint
 from spiritsafe.training.config import SITTING_FIELDS
 
@@ -266,8 +267,7 @@ def measure_closeness(
 
 
 def _log_probabilities(model: LanguageModel, hidden_RH: Tensor) -> Tensor:
-    head = model.head()
-    return functional.log_softmax((hidden_RH @ head.weight_VH.T).float() * head.scale, dim=-1)
+    return functional.log_softmax(head_logits(model.head(), hidden_RH), dim=-1)
 
 
 def _compare(logp_RV: Tensor, logq_RU: Tensor, targets_R: Tensor, kept_U: Tensor | None) -> Tensor:

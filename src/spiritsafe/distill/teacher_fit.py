@@ -21,8 +21,8 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Problem, Prompt, Record, Sampling
 from spiritsafe.models.batch import IGNORED, PackedBatch, pack_documents
-from spiritsafe.models.engine_runner import head_logits
 from spiritsafe.models.fallback_generator import make_generator
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.training.packing import split_micro_batches

@@ -83,20 +83,21 @@ def task_of_paper(paper: PublicPaper) -> Task:
     return load_named(header.task)
 
 
-def check_task(paper: PublicPaper, task: Task) -> None:
-    """Refuse to grade with anything but the paper's own verifier.
+def check_task(paper: PublicPaper, task: Task) -> Task:
+    """The task as the paper's own verifier grades, be it the version before this one; anything else is refused.
 
     Raises:
         ProcedureError: Task, its version or its verifier differ.
     """
     header = paper.header
     theirs = (header.task, header.task_version, header.verifier)
-    ours = (task.name, task.version, verifier_label(task))
-    if theirs != ours:
-        raise ProcedureError(
-            f"The paper was sealed with {' '.join(theirs)}, this is {' '.join(ours)}.",
-            hint="Grade with the version of spiritsafe that sealed the paper.",
-        )
+    for graded in (task, task.before_thoughts()):
+        if theirs == (graded.name, graded.version, verifier_label(graded)):
+            return graded
+    raise ProcedureError(
+        f"The paper was sealed with {' '.join(theirs)}, this is {task.name} {task.version} {verifier_label(task)}.",
+        hint="Grade with the version of spiritsafe that sealed the paper.",
+    )
 
 
 def load_paper(path: Path) -> PublicPaper:

@@ -128,7 +128,11 @@ class _FamilyVerifier(Verifier):
 
     def __init__(self, verifiers: Mapping[str, Verifier]) -> None:
         self._verifiers = verifiers
+        self.sees_thoughts = any(each.sees_thoughts for each in verifiers.values())
         self.version = "1+" + "+".join(sorted({f"{each.name}/{each.version}" for each in verifiers.values()}))
+
+    def before_thoughts(self) -> _FamilyVerifier:
+        return _FamilyVerifier({task: each.before_thoughts() for task, each in self._verifiers.items()})
 
     def judge(self, problem: Problem, text: str) -> Verdict:
         return self._verifiers[problem.task].judge(problem, text)

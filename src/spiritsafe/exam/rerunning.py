@@ -83,7 +83,7 @@ def rerun(
         )
     verified = verification_of(certificate, paper=paper, ledger=ledger.path if ledger else None)
     original, public = verified.require(), verified.require_paper()
-    check_task(public, task)
+    task = check_task(public, task)
     info = generator.describe()
     bank = load_opened(opened, paper=public).problems if opened else ()
     if original.result.predicted is not None and examiner is None and opened is None:

@@ -126,7 +126,7 @@ def sit(
             host=host or examiner,
             directory=directory,
         )
-        _check_procedure(sitting, task)
+        task = _check_procedure(sitting, task)
         compared = reference_scores(sitting.paper.header, registration, reference)
         if (directory / CERTIFICATE_FILE).exists():
             return load_certificate(directory / CERTIFICATE_FILE)
@@ -141,14 +141,14 @@ def sit(
         return _certify(sitting, result)
 
 
-def _check_procedure(sitting: _Sitting, task: Task) -> None:
-    """Steps 1 and 2."""
+def _check_procedure(sitting: _Sitting, task: Task) -> Task:
+    """Steps 1 and 2; the task, as the paper's own verifier grades."""
     registration, header = sitting.registration, sitting.paper.header
     if registration.paper_id != header.paper_id:
         raise ProcedureError("The registration is for another paper.", hint="Register for this paper first.")
     paper_entry(sitting.ledger, sitting.paper)
     registration_entry(sitting.ledger, registration)
-    check_task(sitting.paper, task)
+    task = check_task(sitting.paper, task)
     if header.examiner != sitting.examiner.public:
         raise ProcedureError(
             f"This paper was sealed by {header.examiner.label}, not by {sitting.examiner.public.label}.",
@@ -176,6 +176,7 @@ def _check_procedure(sitting: _Sitting, task: Task) -> None:
         raise ProcedureError(
             f"{sitting.directory} holds another sitting.", hint="Give each registration its own directory."
         )
+    return task
 
 
 def _is_own_end(sitting: _Sitting, end: LedgerEntry) -> bool:

@@ -24,8 +24,9 @@ from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Samp
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.engine_runner import Admission, CachedRunner, PlainRunner, Runner, head_logits
+from spiritsafe.models.engine_runner import Admission, CachedRunner, PlainRunner, Runner
 from spiritsafe.models.engine_text import StopFinder
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.models.this_platform import this_platform
 

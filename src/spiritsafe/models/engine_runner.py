@@ -14,7 +14,6 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from spiritsafe.core.records import Sampling
 from spiritsafe.models.attention import attend, make_layout
@@ -22,11 +21,12 @@ from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.decoder import Block, Decoder
 from spiritsafe.models.decoder_packing import can_pack, pack_weight, packed_linear
 from spiritsafe.models.engine_graphs import StepGraphs, bucket
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.kv_cache import KVCache
 from spiritsafe.models.sampler import draw
 
-__all__ = ["Admission", "CachedRunner", "DecodeState", "PlainRunner", "Runner", "common_prefix", "head_logits"]
+__all__ = ["Admission", "CachedRunner", "DecodeState", "PlainRunner", "Runner", "common_prefix"]
 
 _PREFILL_TOKENS = 8192
 _PACK_LIMIT_BYTES = 2 << 30  # beyond it a second copy of the weights costs more memory than its speed is worth
@@ -116,20 +116,11 @@ class DecodeState:
         steps_B.add_(1).clamp_(max=self.drawn_BT.shape[1] - 1)
 
 
-def head_logits(head: Head, hidden_BH: Tensor, packed: Tensor | None = None) -> Tensor:
-    """float32 logits; on CUDA the product itself leaves the matrix unit in float32, unrounded.
-
-    Args:
-        head: The head.
-        hidden_BH: Hidden states after the final norm.
-        packed: The head's weight in the layout of :mod:`spiritsafe.models.decoder_packing`.
-    """
-    if packed is not None:
-        logits_BV = packed_linear(hidden_BH, packed, None).float()
-    elif hidden_BH.is_cuda and hidden_BH.dtype != torch.float32:
-        logits_BV = torch.mm(hidden_BH, head.weight_VH.t(), out_dtype=torch.float32)
-    else:
-        logits_BV = functional.linear(hidden_BH, head.weight_VH).float()
+def _packed_logits(head: Head, hidden_BH: Tensor, packed: Tensor | None) -> Tensor:
+    """As :func:`head_logits`, by the weight that :mod:`spiritsafe.models.decoder_packing` laid out, where it did."""
+    if packed is None:
+        return head_logits(head, hidden_BH)
+    logits_BV = packed_linear(hidden_BH, packed, None)
     return logits_BV if head.scale == 1.0 else logits_BV * head.scale
 
 
@@ -279,7 +270,8 @@ class CachedRunner(Runner):
         size = sum(parameter.numel() for parameter in self._model.parameters()) * head.itemsize
         if size > _PACK_LIMIT_BYTES or not can_pack(head):
             return
-        self._packed_head = pack_weight(head)
+        if head.dtype == torch.float32:  # a packed product of half precision would come in half precision
+            self._packed_head = pack_weight(head)
         for block in self._blocks:
             for projection in block.projections():
                 projection.pack()
@@ -379,7 +371,7 @@ class CachedRunner(Runner):
             keys, values = self.cache.view(layer, num_slots, num_positions)
             attended_BSW = _attend_step(rotated_BRW[:, : block.num_heads], keys, values, masks[block.window], block)
             stream_BH = block.finish(stream_BH, attended_BSW)
-        state.record(head_logits(model.head(), model.norm(stream_BH), self._packed_head), sampling)
+        state.record(_packed_logits(model.head(), model.norm(stream_BH), self._packed_head), sampling)
 
 
 def _attend_step(query_BSW: Tensor, keys: Tensor, values: Tensor, mask: Tensor, block: Block) -> Tensor:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
@@ -27,6 +28,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.head_product import head_product, logits_dtype
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sampler import draw
 
@@ -98,6 +100,24 @@ class _Ends:
     def _finish(self, row: int, reason: FinishReason, text: str) -> None:
         self.found[row] = (reason, text)
         self.ended_at[row] = time.perf_counter()
+
+
+@contextmanager
+def _unrounded(head: nn.Module) -> Iterator[None]:
+    """Let a head in half precision give its logits in float32, as they are drawn from."""
+    weight: Any = head.weight
+    if weight.dtype == logits_dtype(weight):
+        yield
+        return
+
+    def forward(hidden: Tensor) -> Tensor:
+        return head_product(hidden.flatten(0, -2), weight).view(*hidden.shape[:-1], -1)
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 @final
@@ -249,13 +269,14 @@ class FallbackGenerator:
         own = self._model.generation_config
         self._model.generation_config = GenerationConfig()  # the model's own penalties and ends must not join in
         try:
-            self._model.generate(
-                input_ids=ids_BT.to(device),
-                attention_mask=mask_BT.to(device),
-                generation_config=settings,
-                logits_processor=LogitsProcessorList([drawing.process]),
-                stopping_criteria=StoppingCriteriaList([finished]),
-            )
+            with _unrounded(self._model.get_output_embeddings()):
+                self._model.generate(
+                    input_ids=ids_BT.to(device),
+                    attention_mask=mask_BT.to(device),
+                    generation_config=settings,
+                    logits_processor=LogitsProcessorList([drawing.process]),
+                    stopping_criteria=StoppingCriteriaList([finished]),
+                )
         finally:
             self._model.generation_config = own
         return drawing, ends

@@ -27,6 +27,7 @@ from spiritsafe.models.budget import shallower
 from spiritsafe.models.chat import TOKENIZER_FILES
 from spiritsafe.models.checkpoints import new_directory, parent_of, read_checkpoint, write_lineage
 from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.weights import read_tensor_table, torch_dtype, weight_files, write_safetensors
 
 __all__ = [
@@ -101,7 +102,7 @@ class Body:
         positions = (self.batch.targets_N != IGNORED).nonzero()[:, 0]
         total = 0.0
         for rows in torch.split(positions, _HEAD_ROWS):
-            logits_RV = self.model.logits(self.model.norm(stream_NH[rows])).float()
+            logits_RV = head_logits(self.model.head(), self.model.norm(stream_NH[rows]))
             total += float(functional.cross_entropy(logits_RV, self.batch.targets_N[rows], reduction="sum"))
         return total
 

@@ -286,7 +286,9 @@ class ChatEndpoint:
         self._account.num_requests += 1
         self._account.num_retries += is_again
         started = time.perf_counter()
-        outcome = await self._exchange.send(body, prompt_bytes=job.prompt_bytes, sampling=job.asked)
+        outcome = await self._exchange.send(
+            body, prompt_bytes=job.prompt_bytes, sampling=job.asked, begun=bool(job.prompt.prefix)
+        )
         used = 0
         if isinstance(outcome, ChatReply):
             used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens

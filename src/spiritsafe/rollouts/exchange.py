@@ -55,6 +55,8 @@ class RemoteConfig(Record):
         max_tokens_field: Newer models of some operators know only the second name.
         continues: The server goes on with an assistant's turn that is begun, by ``continue_final_message`` (vLLM,
             SGLang); without it a prompt with a ``prefix`` is refused, because other servers would start a new turn.
+        thinks: The model thinks first, its prompt opens the thought, and the server shows neither reasoning nor the
+            opening: a reply without any mark is then a thought that was cut off, and no answer.
     """
 
     concurrency: int = Field(default=32, ge=1, le=4096)
@@ -70,6 +72,7 @@ class RemoteConfig(Record):
     logprobs: bool = False
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     continues: bool = False
+    thinks: bool = False
 
 
 @final
@@ -134,13 +137,16 @@ class Exchange:
         """The error that says that the whole endpoint is unusable."""
         return EndpointError(f"{self._url} cannot be used: {reason}.", hint=hint)
 
-    async def send(self, body: bytes, *, prompt_bytes: int, sampling: Sampling) -> ChatReply | Trouble:
+    async def send(
+        self, body: bytes, *, prompt_bytes: int, sampling: Sampling, begun: bool = False
+    ) -> ChatReply | Trouble:
         """One request.
 
         Args:
             body: The JSON request.
             prompt_bytes: UTF-8 bytes of its messages, for the accounting.
             sampling: What it asks for.
+            begun: It asks to go on with a beginning.
 
         Raises:
             EndpointError: The endpoint is unusable.
@@ -153,6 +159,8 @@ class Exchange:
                 max_tokens=sampling.max_tokens,
                 stop=sampling.stop,
                 logprobs=self._config.logprobs,
+                begun=begun,
+                thinks=self._config.thinks,
                 secret=self._api_key,
             )
 

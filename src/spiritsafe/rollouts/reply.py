@@ -20,6 +20,7 @@ import orjson
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.lengths import is_too_long, kept_text
 from spiritsafe.core.records import FinishReason
+from spiritsafe.core.thoughts import CLOSE, completed, has_marks, unfinished, wrap
 from spiritsafe.rollouts.usage import TokenUsage, believe_usage
 
 __all__ = ["ChatReply", "EndpointComplaint", "parse_complaint", "parse_reply", "printable"]
@@ -125,6 +126,39 @@ def _logprobs(choice: dict[str, Any]) -> tuple[float, ...]:
     return tuple(values)
 
 
+def _joined(value: Any, where: str) -> str:
+    """A text, or the texts of a list of parts."""
+    if not isinstance(value, list):
+        return _text(value, where)
+    parts = [_typed(part, dict, f"a part of {where}") for part in value]
+    return "".join(_text(part.get("text"), where) for part in parts)
+
+
+def _thought_and_content(message: dict[str, Any]) -> tuple[str, str]:
+    """What the model thought, where the server shows it, and what it answered.
+
+    Fields: ``reasoning_content`` (DeepSeek, llama.cpp, SGLang, older vLLM), ``reasoning`` (vLLM, OpenRouter, Ollama);
+    Mistral gives a list of parts, thoughts among them.
+    """
+    content = message.get("content")
+    parts = [_typed(part, dict, "a part of content") for part in content] if isinstance(content, list) else []
+    thoughts = [_joined(part.get("thinking"), "thinking") for part in parts if part.get("type") == "thinking"]
+    shown = [part for part in parts if part.get("type") != "thinking"]
+    thought = _text(message.get("reasoning_content") or message.get("reasoning"), "reasoning") or "".join(thoughts)
+    return thought, _joined(shown if isinstance(content, list) else content, "content")
+
+
+def _whole(thought: str, content: str, *, begun: bool, thinks: bool) -> str:
+    """Thought and answer as one text, spelled as local models' texts are (:mod:`spiritsafe.core.thoughts`)."""
+    if begun:
+        return f"{thought}{CLOSE}\n\n{content}" if thought and content else thought or content
+    if thought:
+        return wrap(thought, content) if content.strip() else unfinished(thought)
+    if thinks and content and not has_marks(content):
+        return unfinished(content)
+    return completed(content)
+
+
 def parse_reply(
     data: bytes,
     *,
@@ -132,6 +166,8 @@ def parse_reply(
     max_tokens: int,
     stop: Sequence[str] = (),
     logprobs: bool = False,
+    begun: bool = False,
+    thinks: bool = False,
     secret: str | None = None,
 ) -> ChatReply:
     """Check and read one reply.
@@ -142,6 +178,8 @@ def parse_reply(
         max_tokens: What was asked for; see :mod:`spiritsafe.core.lengths` for what becomes of a longer text.
         stop: Stop strings that were asked for; a text that still holds one is cut there.
         logprobs: Whether logprobs were asked for; then they must be there.
+        begun: The reply goes on with a given beginning, so it is put behind that as it is.
+        thinks: Every reply begins inside a thought, which the server does not mark.
         secret: What must not appear in an error message.
 
     Raises:
@@ -154,25 +192,24 @@ def parse_reply(
     choice = _typed(choices[0], dict, "the choice")
     message = _typed(choice.get("message"), dict, "message")
     refusal = _text(message.get("refusal"), "refusal")
-    text = _text(message.get("content"), "content")
-    # Servers that show reasoning disagree on the field's name.
-    hidden = _text(message.get("reasoning_content") or message.get("reasoning"), "reasoning")
+    thought, text = _thought_and_content(message)
     finish = _FINISH.get(_typed(choice.get("finish_reason"), str, "finish_reason"))
     if finish is None:
         raise _garbage(f"unknown finish_reason {printable(choice['finish_reason'])!r}")
     if refusal:
         text, finish = text or refusal, "refused"
+    visible = len(thought.encode("utf-8")) + len(text.encode("utf-8"))
+    went_on = any(string and (string in text or string in thought) for string in stop)
+    text = _whole(thought, text, begun=begun, thinks=thinks)
     values = _logprobs(choice) if logprobs and finish != "refused" else ()
     usage = believe_usage(
         body.get("usage"),
         prompt_bytes=prompt_bytes,
-        completion_bytes=len(text.encode("utf-8")),
-        hidden_bytes=len(hidden.encode("utf-8")),
+        completion_bytes=visible,
         max_tokens=max_tokens,
         num_listed=len(values) if logprobs and finish != "refused" else None,
-        is_too_long=is_too_long(text + hidden, max_tokens),
+        is_too_long=is_too_long(text, max_tokens),
     )
-    went_on = any(string and string in text for string in stop)
     text, finish = kept_text(text, finish, max_tokens=max_tokens, stop=stop)
     return ChatReply(text=text, finish_reason=finish, logprobs=values[:max_tokens], usage=usage, went_on=went_on)
 

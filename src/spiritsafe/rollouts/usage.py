@@ -81,7 +81,6 @@ def believe_usage(
     *,
     prompt_bytes: int,
     completion_bytes: int,
-    hidden_bytes: int,
     max_tokens: int,
     num_listed: int | None = None,
     is_too_long: bool = False,
@@ -91,15 +90,13 @@ def believe_usage(
     Args:
         claimed: The reply's ``usage`` value, whatever it is.
         prompt_bytes: UTF-8 bytes of the messages sent.
-        completion_bytes: UTF-8 bytes of the completion.
-        hidden_bytes: UTF-8 bytes of reasoning shown beside the completion.
+        completion_bytes: UTF-8 bytes of the completion, reasoning that is shown beside it included.
         max_tokens: What was asked for; no believed count is above it, but where the texts show that more came.
         num_listed: How many tokens the reply lists one by one (with logprobs), if it does.
         is_too_long: The texts are longer than ``max_tokens`` usually give: then our estimate counts, uncut.
     """
     estimated_prompt = estimate_tokens(prompt_bytes)
-    visible = completion_bytes + hidden_bytes
-    estimated = num_listed if num_listed is not None else estimate_tokens(visible)
+    estimated = num_listed if num_listed is not None else estimate_tokens(completion_bytes)
     overlong = is_too_long or (num_listed or 0) > max_tokens
     estimated = estimated if overlong else min(estimated, max_tokens)
     usage = claimed if isinstance(claimed, dict) else {}
@@ -109,8 +106,10 @@ def believe_usage(
     prompt = _count(usage.get("prompt_tokens"), -(-prompt_bytes // MOST_BYTES_A_TOKEN), prompt_bytes + _TEMPLATE_TOKENS)
     completion = _count(
         usage.get("completion_tokens"),
-        num_listed if num_listed is not None else -(-visible // MOST_BYTES_A_TOKEN),
-        min(max_tokens, (num_listed if num_listed is not None else visible) + (reasoning or 0) + _SLACK_TOKENS),
+        num_listed if num_listed is not None else -(-completion_bytes // MOST_BYTES_A_TOKEN),
+        min(
+            max_tokens, (num_listed if num_listed is not None else completion_bytes) + (reasoning or 0) + _SLACK_TOKENS
+        ),
     )
     if overlong:
         completion = None

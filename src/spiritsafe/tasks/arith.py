@@ -43,7 +43,8 @@ class NumberVerifier(Verifier):
     """Compares the number that the text commits to with the gold, as values (8 = 8.0 = 16/2)."""
 
     name = "arith.number"
-    version = "1"
+    version = "2"
+    earlier = "1"
     isolated = False
 
     def judge(self, problem: Problem, text: str) -> Verdict:
@@ -61,7 +62,8 @@ class CountdownVerifier(Verifier):
     """Evaluates the expression: it must reach the target and use each given number at most once."""
 
     name = "arith.countdown"
-    version = "1"
+    version = "2"
+    earlier = "1"
     isolated = False
 
     def judge(self, problem: Problem, text: str) -> Verdict:

@@ -51,7 +51,8 @@ class LetterVerifier(Verifier):
     """Compares the letter that the text commits to with the gold letter."""
 
     name = "choice.letter"
-    version = "2"
+    version = "3"
+    earlier = "2"
     isolated = False
 
     def judge(self, problem: Problem, text: str) -> Verdict:

@@ -104,7 +104,8 @@ class GymVerifier(Verifier):
     def __init__(self, handler: Handler, library: str, pool: ChildPool) -> None:
         family = handler.arguments["name"]
         self.name = f"gym.{family}"
-        self.version = f"{REVISIONS.get(family, REVISION)}+{library}"
+        revision = REVISIONS.get(family, REVISION)
+        self.version, self.earlier = f"{revision}+{library}", f"{revision - 1}+{library}"
         self._handler = handler
         self._pool = pool
 

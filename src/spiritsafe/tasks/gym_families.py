@@ -155,7 +155,7 @@ EVALUATING: dict[str, re.Pattern[str]] = {
 """Families whose ``score_answer`` passes the model's text to ``eval`` or to sympy's ``parse_expr``, which is the same.
 Only text that these patterns match gets there: no attribute, and no call except to a few functions."""
 
-REVISION = 2
-REVISIONS: dict[str, int] = {"countdown": 3}
+REVISION = 3
+REVISIONS: dict[str, int] = {"countdown": 4}
 """Which revision of our wrapping a family's verdicts come from, where that is not ``REVISION``: part of the verifier's
 version."""

@@ -100,7 +100,7 @@ class MathVerifier(Verifier):
     isolated = True
 
     def __init__(self, pool: ChildPool | None = None, *, decimal: Decimal = "point") -> None:
-        self.version = "2" if decimal == "point" else f"2+{decimal}"
+        self.version, self.earlier = ("3", "2") if decimal == "point" else (f"3+{decimal}", f"2+{decimal}")
         self._decimal: Decimal = decimal
         self._pool = pool or shared_pool()
         self._handler = Handler("spiritsafe.tasks.mathematics_child", "MathHandler")
@@ -146,7 +146,8 @@ class ValueVerifier(Verifier):
     """Compares the one value that a text claims with a gold that is a value; evaluates nothing."""
 
     name = "number.value"
-    version = "1"
+    version = "2"
+    earlier = "1"
     isolated = False
 
     def judge(self, problem: Problem, text: str) -> Verdict:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from random import Random
 from typing import final
@@ -78,10 +79,21 @@ class MixVerifier(Verifier):
     name = "mix"
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._verifiers = {task.name: task.verifier for task in tasks}
+        self._verifiers: dict[str, Verifier] = {task.name: task.verifier for task in tasks}
+        self._describe()
+
+    def _describe(self) -> None:
         parts = {f"{verifier.name}/{verifier.version}" for verifier in self._verifiers.values()}
         self.version = "1:" + ",".join(sorted(parts))
         self.isolated = any(verifier.isolated for verifier in self._verifiers.values())
+        self.sees_thoughts = any(verifier.sees_thoughts for verifier in self._verifiers.values())
+
+    def before_thoughts(self) -> MixVerifier:
+        """The parts' verifiers before thoughts were put aside."""
+        before = copy(self)
+        before._verifiers = {task: verifier.before_thoughts() for task, verifier in self._verifiers.items()}
+        before._describe()
+        return before
 
     def judge(self, problem: Problem, text: str) -> Verdict:
         """The part's verdict, signed by the part's verifier.

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, Self, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Status, Verdict
+from spiritsafe.core.thoughts import split
 from spiritsafe.tasks.splits import SPLIT_BUCKETS, bucket_of_text
 
 __all__ = ["Draft", "Task", "Verifier"]
@@ -39,18 +41,33 @@ class Draft:
 
 
 class Verifier(ABC):
-    """Judges a completion. ``judge`` may raise; :meth:`Task.grade` is what turns that into "unscored".
+    """Judges an answer. ``judge`` may raise; :meth:`Task.grade` is what turns that into "unscored".
+
+    It is handed what stands behind a completion's thoughts, wherever the completion comes from.
 
     Attributes:
         name: Which verifier; part of every Verdict.
         version: Raised whenever any verdict could change.
         isolated: True when the judging runs in a child process that is killed when it hangs. A verifier may run inline
             only when its time is bounded by the length of the text, whatever the text says.
+        earlier: The version that judged alike but was handed whole completions, if there was one: papers that were
+            sealed with it are sat and graded as it did.
+        sees_thoughts: Whether this is that version.
     """
 
     name: str
     version: str
     isolated: bool
+    earlier: str | None = None
+    sees_thoughts: bool = False
+
+    def before_thoughts(self) -> Self:
+        """This verifier in its version :attr:`earlier`; itself where there was none."""
+        if self.earlier is None:
+            return self
+        before = copy(self)
+        before.version, before.sees_thoughts = self.earlier, True
+        return before
 
     @abstractmethod
     def judge(self, problem: Problem, text: str) -> Verdict:
@@ -120,12 +137,27 @@ class Task(ABC):
     def grade(self, problem: Problem, text: str) -> Verdict:
         """The verdict on one completion. Never raises; a verifier that broke or hung gives "unscored".
 
-        Safe from any thread: what could hang runs in a child process with its own limits.
+        Judged is what stands behind the text's thoughts; while a thought is open, there is no answer. Safe from any
+        thread: what could hang runs in a child process with its own limits.
         """
         try:
-            return self.verifier.judge(problem, text)
+            if self.verifier.sees_thoughts:
+                return self.verifier.judge(problem, text)
+            parts = split(text)
+            verdict = self.verifier.judge(problem, parts.answer)
+            if not parts.closed and verdict.status in ("correct", "wrong"):  # it took silence for an answer
+                changes = {"status": "unparsed", "score": 0.0, "answer": None, "reason": "the thought has no end"}
+                return verdict.model_copy(update=changes)
+            return verdict
         except Exception as error:  # noqa: BLE001  the one boundary: whatever breaks in a verifier is a record, not a crash
             return self.verifier.verdict("unscored", reason=f"{type(error).__name__}: {error}")
+
+    @final
+    def before_thoughts(self) -> Self:
+        """The same task with its verifier's version before thoughts were put aside, for papers of that time."""
+        before = copy(self)
+        before.verifier = self.verifier.before_thoughts()
+        return before
 
     def self_check(self, problem: Problem, text: str) -> bool | None:
         """Whether a completion passes what can be checked from the question alone, without the gold answer.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models.head_product import head_product, logits_dtype
 
 __all__ = [
     "CrossEntropyResult",
@@ -69,11 +70,6 @@ def gradient_buffer(weight_VH: nn.Parameter) -> Tensor | None:
     return weight_VH.grad
 
 
-def logits_dtype(hidden: Tensor) -> torch.dtype:
-    """Logits and losses are float32, or float64 for float64 models."""
-    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
-
-
 def row_chunks(rows: Tensor, *, row_bytes: int, logits_bytes: int | None) -> list[slice]:
     """Even slices of the rows whose logits fit the budget, at least one row each."""
     return even_slices(0, rows.shape[0], logits_budget(rows, logits_bytes) // row_bytes)
@@ -92,7 +88,7 @@ def even_slices(start: int, stop: int, most: int) -> list[slice]:
 
 
 def logits_bytes_per_row(hidden: Tensor, vocab_size: int) -> int:
-    """Memory of one row of logits, with the half-precision copies that products take and give."""
+    """Memory of one row of logits, with the half-precision copy of its gradient that products take."""
     wide, narrow = logits_dtype(hidden).itemsize, hidden.dtype.itemsize
     return vocab_size * (wide if narrow == wide else wide + narrow)
 
@@ -105,20 +101,10 @@ def logits_buffer(hidden: Tensor, num_rows: int, vocab_size: int) -> Tensor:
 
 
 def make_logits(hidden_CH: Tensor, weight_VH: Tensor, scale: float, buffer: Tensor) -> Tensor:
-    """``hidden @ weight.T * scale`` in :func:`logits_dtype`, held in ``buffer`` where that saves memory.
-
-    Half-precision products are accumulated in float32 by the matrix units; a GPU also returns them so, a CPU rounds
-    each to bfloat16 once.
-    """
-    if hidden_CH.is_cuda and hidden_CH.dtype != buffer.dtype:
-        out_CV = torch.mm(hidden_CH, weight_VH.t(), out_dtype=buffer.dtype)
-    else:
-        shape = (hidden_CH.shape[0], weight_VH.shape[0])
-        out_CV = buffer[: shape[0] * shape[1]].view(shape)
-        if hidden_CH.dtype == buffer.dtype:
-            torch.mm(hidden_CH, weight_VH.t(), out=out_CV)
-        else:
-            out_CV.copy_(torch.mm(hidden_CH, weight_VH.t()))
+    """``hidden @ weight.T * scale`` in :func:`logits_dtype`, held in ``buffer`` where that saves memory."""
+    shape = (hidden_CH.shape[0], weight_VH.shape[0])
+    unused = hidden_CH.is_cuda and hidden_CH.dtype != buffer.dtype
+    out_CV = head_product(hidden_CH, weight_VH, out_RV=None if unused else buffer[: shape[0] * shape[1]].view(shape))
     return out_CV if scale == 1.0 else out_CV.mul_(scale)
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "exam rerun": {
         "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
+        "--thinks",
     },
     "exam reveal": {
         "--registration", "--ledger", "--key", "--journal", "--problem", "--try", "--reason", "--out",
@@ -49,6 +50,7 @@ COMMANDS = {
     "exam sit": {
         "--registration", "--ledger", "--key", "--host-key", "--work", "--max-batch", "--reference", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
+        "--thinks",
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
@@ -65,6 +67,7 @@ COMMANDS = {
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
+        "--thinks",
     },
     "tasks audit": {"--count", "--seed", "--json"},
     "tasks list": {"--refused"},

@@ -119,3 +119,24 @@ def test_listed_tokens_need_no_estimate() -> None:
 
 def test_half_a_surrogate_pair_is_no_stumbling_block() -> None:
     assert kept_text("\ud800" * 9000, "stop", max_tokens=16)[1] == "length"
+
+
+@pytest.mark.parametrize(
+    ("before", "opening"),
+    [("<think>\n", "<think>\n"), ("", ""), ("<think>a</think>", ""), ("<think>a</think><think>", "<think>\n")],
+)
+def test_of_a_long_text_an_open_thought_stays_open(before: str, opening: str) -> None:
+    text = before + "so 4. " * 9000
+    kept, finish = kept_text(text, "length", max_tokens=1000)
+    assert kept.endswith(f"]\n{opening}{text[-WINDOW:]}")
+    assert kept_text(kept, finish, max_tokens=1000) == (kept, finish)  # what was cut once stays as it is
+
+
+@pytest.mark.parametrize("num_cut", range(10))
+def test_no_mark_is_cut_in_two(num_cut: int) -> None:
+    """The end that is kept would begin so many characters behind the beginning of ``</think>``."""
+    end = "</think>" + "x" * (WINDOW - len("</think>") + num_cut)
+    kept, _ = kept_text("<think>" + "y" * 9000 + end, "stop", max_tokens=1000)
+    shown = kept.partition("]\n")[2]
+    assert shown == f"<think>\n{end}" if num_cut < len("</think>") else end[num_cut:]
+    assert kept_text(kept, "stop", max_tokens=1000)[0] == kept

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritsafe.core.thoughts import answer_part, completed, split, unfinished, wrap
+from spiritsafe.core.thoughts import completed, split, unfinished, wrap
 
 ANALYSIS = "<|channel|>analysis<|message|>"
 FINAL = "<|end|><|start|>assistant<|channel|>final<|message|>"
@@ -39,7 +39,6 @@ def test_parts(text: str, thought: str, answer: str, closed: bool) -> None:
     parts = split(text)
     assert (parts.answer, parts.closed) == (answer, closed)
     assert parts.thought == (thought or parts.thought)
-    assert answer_part(text).lstrip("\n") == answer
 
 
 def test_the_spelling_is_that_of_published_templates() -> None:
@@ -63,9 +62,9 @@ def test_what_is_wrapped_is_taken_apart_again(thought: str, answer: str) -> None
 def test_whatever_stands_there_an_open_thought_has_no_answer(pieces: list[str]) -> None:
     text = "".join(pieces)
     parts = split(text)
-    assert parts.closed or (parts.answer == "" == answer_part(text))
+    assert parts.closed or not parts.answer
     assert not split(f"{text}<think>8").closed
-    assert answer_part(f"{text}</think>8") == "8"
+    assert split(f"{text}</think>8").answer == "8"
 
 
 def test_only_a_lone_close_is_completed() -> None:

@@ -29,7 +29,7 @@ def test_the_bank_holds_each_part_by_its_share_and_only_exam_problems(mixed: Sta
     assert Counter(problem.task.partition("?")[0] for problem in problems) == {"arith:countdown": 20, "arith:sums": 10}
     assert {split_of(problem) for problem in problems} == {"exam"}
     assert mixed.paper.header.task == mixed.task.name
-    assert mixed.paper.header.verifier == "mix/1:arith.countdown/1,arith.number/1"
+    assert mixed.paper.header.verifier == "mix/1:arith.countdown/2,arith.number/2"
 
 
 def test_it_is_sat_and_verified_and_a_strange_problem_is_found(mixed: Stage) -> None:

@@ -166,6 +166,27 @@ def test_what_could_not_be_graded_then_or_now_is_told_and_proves_nothing(tmp_pat
     assert "could not be graded then or now" in said
 
 
+class Newer(ToyVerifier):
+    """The toy verifier of today, which is handed answers without their thoughts."""
+
+    version, earlier = "2", "1"
+
+
+def test_a_paper_of_the_version_before_is_sat_and_graded_again_by_that_version(tmp_path):
+    newer = ToyTask()
+    newer.verifier = Newer()
+    stage = make_stage(tmp_path, count=8, task=newer.before_thoughts())
+    assert stage.paper.header.verifier == "toy/1"
+    stage.task = newer
+    case = Case(stage, stage.certificate(ToyModel(skill=0.5)))
+    directory = case.open()
+    opened = OpenedSitting.from_json(json.loads(case.publish().read_bytes()))
+    assert {answer.verdict["version"] for answer in opened.answers} == {"1"}
+    said = case.detail("published answers", opened=directory, task=newer)
+    assert said.endswith("8 graded again by toy/1: the same")
+    assert newer.verifier.version == "2"  # the caller's task is as it was
+
+
 def test_a_task_that_is_not_here_is_told(case):
     directory = case.open()
     case.publish()

@@ -19,7 +19,7 @@ from spiritsafe.models.batch import PackedBatch, pack_documents
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.engine_runner import head_logits
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sources import resolve_source

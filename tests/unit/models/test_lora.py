@@ -19,8 +19,9 @@ from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.decoder_packing import can_pack
 from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.engine_graphs import StepGraphs
-from spiritsafe.models.engine_runner import CachedRunner, head_logits
+from spiritsafe.models.engine_runner import CachedRunner
 from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.head_product import head_logits
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.models.lora import (
     LORA_TARGETS,

@@ -46,11 +46,95 @@ def test_a_text_that_so_few_tokens_cannot_hold_is_cut_and_counted() -> None:
 
 
 def test_reasoning_that_is_shown_beside_the_answer_counts() -> None:
-    body = json.loads(chat_body("#### 4"))
-    body["choices"][0]["message"]["reasoning_content"] = "Let me think aloud. " * 2700
-    reply = parse(json.dumps(body).encode(), max_tokens=16)
-    assert (reply.text, reply.finish_reason) == ("#### 4", "stop")
+    reply = parse(chat_body("#### 4", reasoning_content="Let me think aloud. " * 2700), max_tokens=16)
+    # so much is no answer of 16 tokens; what 16 tokens can hold is a thought without an end
+    assert reply.text == f"<think>\n{'Let me think aloud. ' * 2700}"[:2048]
+    assert reply.finish_reason == "length"
     assert reply.usage.num_tokens > 13_000
+
+
+THOUGHT = "First 2.\n\nThen 4."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("#### 4", {"reasoning_content": THOUGHT}),  # DeepSeek, llama.cpp, SGLang, vLLM before 0.11
+        ("\n\n#### 4", {"reasoning_content": f"\n{THOUGHT}\n"}),  # parsers that leave the blank lines
+        ("#### 4", {"reasoning": THOUGHT}),  # vLLM, OpenRouter, Ollama
+        ("#### 4", {"reasoning": THOUGHT, "reasoning_content": THOUGHT}),
+        ("#### 4", {"reasoning": THOUGHT, "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, {"type": "text", "text": "#### 4"}],
+            {},
+        ),
+        ([{"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": "#### "}, {"text": "4"}], {}),
+        (f"{THOUGHT}\n</think>\n\n#### 4", {}),  # no parser, and the prompt's template opens the thought
+        (f"<think>\n{THOUGHT}\n</think>\n\n#### 4", {}),  # no parser, and the model opens it
+    ],
+)
+def test_a_thought_is_kept_in_one_spelling(content: Any, message: dict[str, Any]) -> None:
+    reply = parse(chat_body(content, **message))
+    assert reply.text == f"<think>\n{THOUGHT}\n</think>\n\n#### 4"
+    assert reply.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("content", [None, "", "\n\n", []])
+@pytest.mark.parametrize("finish", ["length", "stop"])
+def test_a_thought_that_was_cut_off_has_no_end(content: Any, finish: str) -> None:
+    reply = parse(chat_body(content, reasoning_content=THOUGHT, finish_reason=finish))
+    assert (reply.text, reply.finish_reason) == (f"<think>\n{THOUGHT}", finish)
+
+
+def test_without_a_thought_nothing_is_added() -> None:
+    for message in ({}, {"reasoning_content": None}, {"reasoning": ""}):
+        assert parse(chat_body("#### 4", **message)).text == "#### 4"
+    refused = parse(chat_body(None, refusal="I cannot.", reasoning="Can I?"))
+    assert (refused.text, refused.finish_reason) == ("<think>\nCan I?\n</think>\n\nI cannot.", "refused")
+
+
+def test_a_stop_string_ends_a_thought_too() -> None:
+    reply = parse(chat_body("#### 4", reasoning_content="one. Q: two"), stop=("Q:",))
+    assert (reply.text, reply.finish_reason, reply.went_on) == ("<think>\none. ", "stop", True)
+
+
+def test_a_thought_is_counted_once() -> None:
+    thought, answer = "x" * 300, "y" * 100
+    beside = parse(chat_body(answer, reasoning_content=thought, usage=None), max_tokens=400)
+    assert beside.usage.num_tokens == 100  # a quarter of the bytes that came
+    claimed = parse(
+        chat_body(answer, reasoning_content=thought, usage={"prompt_tokens": 20, "completion_tokens": 390}),
+        max_tokens=400,
+    )
+    assert (claimed.usage.num_tokens, claimed.usage.suspect) == (390, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "text"),
+    [
+        ("First 2. So 4", "length", "<think>\nFirst 2. So 4"),
+        ("First 2. So 4", "stop", "<think>\nFirst 2. So 4"),
+        ("First 2.\n</think>\n\n4", "stop", "<think>\nFirst 2.\n</think>\n\n4"),
+        ("<think>\nFirst 2", "length", "<think>\nFirst 2"),
+        ("", "length", ""),
+    ],
+)
+def test_a_server_that_hides_where_thoughts_begin(content: str, finish: str, text: str) -> None:
+    assert parse(chat_body(content, finish_reason=finish), thinks=True).text == text
+
+
+def test_what_goes_on_with_a_beginning_is_put_behind_it_as_it_is() -> None:
+    assert parse(chat_body("so 4</think>#### 4"), begun=True, thinks=True).text == "so 4</think>#### 4"
+    assert parse(chat_body("#### 4", reasoning="so 4"), begun=True).text == "so 4</think>\n\n#### 4"
+    assert parse(chat_body(None, reasoning="#### 4"), begun=True).text == "#### 4"
+
+
+@pytest.mark.parametrize(
+    "content", [["x"], [{"text": 3}], [{"type": "thinking", "thinking": {}}], [{"type": "thinking", "thinking": ["x"]}]]
+)
+def test_odd_parts_are_garbage(content: Any) -> None:
+    with pytest.raises(EndpointError, match="garbage"):
+        parse(chat_body(content))
 
 
 def test_no_more_logprobs_are_kept_than_tokens_were_asked_for() -> None:

@@ -7,7 +7,7 @@ from spiritsafe.rollouts.usage import TokenUsage, UsageAccount, UsageReport, bel
 
 
 def believe(claimed: Any, **changes: Any) -> TokenUsage:
-    arguments: dict[str, Any] = {"prompt_bytes": 40, "completion_bytes": 20, "hidden_bytes": 0, "max_tokens": 64}
+    arguments: dict[str, Any] = {"prompt_bytes": 40, "completion_bytes": 20, "max_tokens": 64}
     return believe_usage(claimed, **{**arguments, **changes})
 
 
@@ -33,7 +33,7 @@ def test_more_tokens_than_bytes_need_hidden_reasoning() -> None:
     assert believe({"prompt_tokens": 17, "completion_tokens": 60}).suspect
     details = {"reasoning_tokens": 40}
     assert not believe({"prompt_tokens": 17, "completion_tokens": 60, "completion_tokens_details": details}).suspect
-    assert not believe({"prompt_tokens": 17, "completion_tokens": 60}, hidden_bytes=100).suspect
+    assert not believe({"prompt_tokens": 17, "completion_tokens": 60}, completion_bytes=120).suspect
     assert believe({"prompt_tokens": 17, "completion_tokens": 6, "completion_tokens_details": "x"}).num_tokens == 6
 
 

@@ -81,8 +81,8 @@ def test_partial_credit_is_wrong_and_keeps_its_score() -> None:
     verdict = task.grade(problem, "1 + 1")
     assert verdict.status == "wrong"
     assert 0.0 < verdict.score < 1.0
-    assert verdict.version.startswith("3+reasoning-gym-")
-    assert load_task("gym:chain_sum").verifier.version.startswith("2+reasoning-gym-")
+    assert verdict.version.startswith("4+reasoning-gym-")
+    assert load_task("gym:chain_sum").verifier.version.startswith("3+reasoning-gym-")
 
 
 @needs_gym

@@ -157,7 +157,7 @@ def test_the_decimal_knob(tmp_path: Path) -> None:
     assert plain.name == point.name  # the default has no place in a name: names of old papers stay
     assert "decimal=" not in plain.name
     assert "decimal=comma" in comma.name
-    assert load_task(comma.name).verifier.version == "2+comma"
+    assert load_task(comma.name).verifier.version == "3+comma"
     problem = next(comma.problems("train", seed=0, count=1))
     gold = comma.gold(problem)
     assert comma.grade(problem, f"#### {gold}").status == "correct"

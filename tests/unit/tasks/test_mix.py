@@ -113,7 +113,7 @@ def test_name_and_versions_cover_the_parts_in_any_order() -> None:
     assert load_task(task.name).name == task.name
     assert load_task(f"mix:\n  {WORDS} *2\n| {COUNTDOWN} * 4\n| {SUMS}*2\n").name == task.name
     assert task.verifier.name == "mix"
-    assert task.verifier.version == "1:arith.countdown/1,arith.number/1"
+    assert task.verifier.version == "1:arith.countdown/2,arith.number/2"
     assert task.version == "1:1,1,1"
     assert not task.verifier.isolated
 

@@ -1,13 +1,17 @@
 """The Task contract: deterministic, distinct, extendable, disjoint, and a grade that never raises."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.core.records import Problem, Verdict
+from spiritsafe.core.records import Message, Problem, Verdict
+from spiritsafe.tasks.arith import CountdownVerifier, NumberVerifier
+from spiritsafe.tasks.choice import LetterVerifier
 from spiritsafe.tasks.exam_bucket import exam_problems
+from spiritsafe.tasks.mathematics import MathVerifier, ValueVerifier
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.splits import split_of
 from spiritsafe.tasks.task import Draft, Task, Verifier
@@ -124,3 +128,115 @@ def test_verdicts_are_bounded_in_size() -> None:
 def test_exam_problems_come_from_the_exam_source() -> None:
     assert all(p.canonical_text.startswith("True") for p in exam_problems(Tiny(), seed=0, count=5))
     assert all(p.canonical_text.startswith("False") for p in Tiny().problems("train", seed=0, count=5))
+
+
+# ---- thoughts
+
+LONG = "So 8 is it, or not. " * 3000  # more than graders look at
+RIGHT: dict[str, tuple[str, dict[str, Any]]] = {
+    "arith": ("#### 8", {"answer": "8"}),
+    "countdown": ("#### 5 + 3", {"numbers": [5, 3], "target": 8}),
+    "math": ("#### 8", {"answer": "8"}),
+    "math words": ("#### no solution", {"answer": "no solution"}),
+    "number": ("#### 8", {"answer": "8"}),
+    "choice": ("#### B", {"answer": "B", "choices": ["3", "8"]}),
+    "gym": ("", {}),
+    "anything": ("#### 8", {"answer": "8"}),
+}
+
+
+class Anything(Verifier):
+    """A stranger's: whatever is said, silence too, is right; unless it says 3."""
+
+    name, version, isolated = "anything", "1", False
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        return self.verdict("wrong" if "3" in text else "correct", answer=text)
+
+
+class OnlyGrades(Task):
+    def __init__(self, verifier: Verifier) -> None:
+        super().__init__(name="only:grades", version="1", verifier=verifier)
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        return iter(())
+
+
+def grader(kind: str) -> Task:
+    if kind == "gym":
+        pytest.importorskip("reasoning_gym")
+        return load_task("gym:chain_sum")
+    kinds: dict[str, Callable[[], Verifier]] = {
+        "arith": NumberVerifier,
+        "countdown": CountdownVerifier,
+        "math": MathVerifier,
+        "math words": MathVerifier,
+        "number": ValueVerifier,
+        "choice": LetterVerifier,
+        "anything": Anything,
+    }
+    return OnlyGrades(kinds[kind]())
+
+
+HARMONY = ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>")
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("{right}", "correct"),
+        ("<think>\n{other}\n</think>\n\n{right}", "correct"),
+        ("{other}\n</think>\n\n{right}", "correct"),  # the prompt's template opened it
+        ("<think>{other}</think>{other}<think>{other}</think>{right}", "correct"),
+        ("<think>{other}<think>{other}</think>{right}", "correct"),
+        ("<think>{other}</think></think>{right}", "correct"),
+        ("<THINK>\n{other}\n</THINK>\n\n{right}", "correct"),
+        ("{analysis}{other}{final}{right}", "correct"),
+        ("<think>\n{long}\n</think>\n\n{right}", "correct"),
+        ("<think>\n{right}", "unparsed"),
+        ("<Think>\n{right}", "unparsed"),
+        ("<think>\n{right}\n{long}\n{right}", "unparsed"),
+        ("<think>{other}</think><think>{right}", "unparsed"),
+        ("{right}<think>", "unparsed"),
+        ("{analysis}{right}", "unparsed"),
+        ("<think>{right}</think>", "unparsed"),
+    ],
+)
+def test_only_what_stands_behind_the_thought_is_graded(kind: str, form: str, expected: str) -> None:
+    task, (right, facts) = grader(kind), RIGHT[kind]
+    problem = Problem(task="t", canonical_text="q", messages=(Message(role="user", content="q"),), facts=facts)
+    if kind == "gym":
+        problem = next(task.problems("train", seed=0, count=1))
+        right = f"#### {task.gold(problem)}"
+    other = "#### A" if kind == "choice" else "#### 5 - 3" if kind == "countdown" else "#### 3"
+    text = form.format(right=right, other=other, long=LONG, analysis=HARMONY[0], final=HARMONY[1])
+    verdict = task.grade(problem, text)
+    if kind == "anything" and form == "<think>{right}</think>":
+        expected = "correct"  # its thought ended: what it makes of silence is its own affair
+    assert verdict.status == expected, (kind, form, verdict)
+
+
+def test_an_earlier_version_grades_as_it_did_then() -> None:
+    problem = Problem(
+        task="t", canonical_text="q", messages=(Message(role="user", content="q"),), facts={"answer": "8"}
+    )
+    now = OnlyGrades(NumberVerifier())
+    then = now.before_thoughts()
+    assert (now.verifier.version, then.verifier.version) == ("2", "1")
+    for text, before in ((f"<think>{LONG}", "correct"), ("<think>8", "unparsed"), ("a</think>8", "correct")):
+        verdict = then.grade(problem, text)
+        assert (verdict.status, verdict.version) == (before, "1")
+    assert now.grade(problem, f"<think>{LONG}").status == "unparsed"
+    strange = OnlyGrades(Anything())
+    assert strange.before_thoughts().verifier is strange.verifier  # it never had another
+
+
+def test_a_mix_goes_back_as_a_whole() -> None:
+    mixed = load_task("mix:arith:countdown|arith:sums")
+    then = mixed.before_thoughts()
+    assert mixed.verifier.version == "1:arith.countdown/2,arith.number/2"
+    assert then.verifier.version == "1:arith.countdown/1,arith.number/1"
+    problem = next(p for p in mixed.problems("train", seed=0, count=9) if p.task.startswith("arith:sums"))
+    thought = f"<think>{LONG}{mixed.gold(problem)}"
+    assert (then.grade(problem, thought).status, mixed.grade(problem, thought).status) == ("correct", "unparsed")
