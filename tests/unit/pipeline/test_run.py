@@ -14,7 +14,10 @@ import psutil
 import pytest
 
 from finished_run import SMALLER, SilentWatcher, run_again
+from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError, SpiritsafeError, StorageError
+from spiritsafe.core.platforms import read_platforms
+from spiritsafe.pipeline import run
 from spiritsafe.pipeline.recipe import load_recipe
 from spiritsafe.pipeline.run import stages_of
 
@@ -172,3 +175,57 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> Non
         assert outcome.report.is_file()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+class Warned(SilentWatcher):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[str] = []
+
+    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
+        if kind == "warning":
+            self.warnings.append(str(values["message"]))
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_in_the_terminal_and_in_the_report(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / tiny_run.name
+    shutil.copytree(tiny_run, copy)
+    here = read_platforms(next(copy.glob("stages/*-teach")))[-1]
+    assert here is not None
+    elsewhere = here.model_copy(update={"processor": "Another", "instructions": "AVX2"})
+    monkeypatch.setattr(run, "this_platform", lambda device: elsewhere)
+    watcher = Warned()
+    assert run_again(tmp_path, watcher).num_run == 0
+    assert watcher.warnings == []  # nothing was computed
+    (report,) = copy.glob("stages/*-report")
+    (report / "done.json").unlink()
+    assert run_again(tmp_path, watcher).num_run == 1
+    (said,) = watcher.warnings
+    assert said.startswith("This run was begun on ")
+    assert "goes on on Another, AVX2" in said
+    assert "Begun on" not in (copy / "report.html").read_text("utf-8")  # all that it shows was computed here
+    (exam,) = copy.glob("stages/*-exam")
+    held = json.loads((exam / "platforms.json").read_text())
+    (exam / "platforms.json").write_text(json.dumps([*held, elsewhere.to_json()]))  # as a sitting that went on there
+    (report / "done.json").unlink()
+    run_again(tmp_path, watcher)
+    page = (copy / "report.html").read_text("utf-8")
+    assert "continued on Another, AVX2" in page
+    assert "Computed by more than one: exam" in page
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_its_platform_is_unknown(tiny_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / tiny_run.name
+    shutil.copytree(tiny_run, copy)
+    for path in copy.rglob("platforms.json"):
+        path.unlink()
+    (report,) = copy.glob("stages/*-report")
+    (report / "done.json").unlink()
+    watcher = Warned()
+    assert run_again(tmp_path, watcher).num_run == 1
+    (said,) = watcher.warnings
+    assert "begun on a processor that was not recorded" in said
