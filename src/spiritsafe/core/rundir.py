@@ -115,6 +115,11 @@ class StageDirectory:
         """What worked on the stage, in order; of an earlier version's stage it is not known."""
         return read_platforms(self.path) or (None,)
 
+    def earlier(self) -> Platforms:
+        """What worked on it with these inputs, before it begins again; nothing where it would begin afresh."""
+        inputs = self.path / "inputs.json"
+        return self.platforms() if inputs.exists() and read_json(inputs) == self.inputs else ()
+
     def output_digest(self) -> str:
         """One digest over all outputs and the result, for the next stage's inputs."""
         done = read_json(self._done)
