@@ -5,7 +5,7 @@ import pytest
 from spiritsafe.core.canonical import digest, short
 from spiritsafe.core.errors import SourceError, StorageError
 from spiritsafe.core.files import read_json
-from spiritsafe.core.platforms import Platform
+from spiritsafe.core.platforms import Platform, continue_in
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
 
 
@@ -139,6 +139,8 @@ def test_a_stage_says_on_what_it_was_computed(tmp_path: Path) -> None:
     killed.begin(there)
     assert killed.platforms() == (here, there)
     (killed.path / "weights").write_text("w")
+    (killed.path / "cache").mkdir()
+    continue_in(killed.path / "cache", here, what="The cache", is_begun=False)
     killed.finish({"loss": 0.5})
     with_platforms = killed.output_digest()
     assert list(read_json(killed.path / "done.json")["outputs"]) == ["weights"]
