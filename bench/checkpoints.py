@@ -5,8 +5,9 @@
 A random Llama trains on random documents; a checkpoint is written after every few steps, whatever it takes, so that its
 cost shows. Lanes run in turns (none, waits, beside, beside, waits, none, ...). A step's period is the time from one
 step's report to the next: it holds what the save before it kept training from (the pause), and what the write took from
-it beside. Medians; ``in_flight`` are periods that a write ran in, by the writer's own account. On a machine whose cores
-are all busy a write beside training costs what it costs when training waits: its processor time.
+it beside. Medians; ``in_flight`` are periods that a write ran in, by the writer's own account. Where every core is
+busy, a thread beside training takes of training's share, so the wall says little; ``processor_s``, the processor time
+of training's own thread, does not depend on what else runs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Periods:
 
     def __init__(self) -> None:
         self.reported: list[float] = []
+        self.used: list[float] = []
         self.written: list[tuple[float, float]] = []
         self.pauses: list[float] = []
 
@@ -45,6 +47,7 @@ class Periods:
     def metrics(self, kind: str, values: dict[str, JSON]) -> None:
         if kind == "train_step":
             self.reported.append(time.perf_counter())
+            self.used.append(time.thread_time())
 
 
 def model_of(args: argparse.Namespace) -> Decoder:
@@ -107,6 +110,7 @@ def run_lane(lane: str, args: argparse.Namespace, documents: list[Document]) -> 
     return {
         "lane": lane,
         "periods_s": [round(b - a, 4) for a, b in spans],
+        "processor_s": [round(b - a, 4) for a, b in pairwise(periods.used[1:])],
         "in_flight": in_flight,
         "writes_s": [round(end - start, 4) for start, end in periods.written],
         "pauses_s": [round(pause, 4) for pause in periods.pauses],
@@ -141,7 +145,8 @@ def main() -> None:
             rows.append(run_lane(lane, args, documents))
             print(json.dumps(rows[-1]), flush=True)
     base = statistics.median(p for row in rows if row["lane"] == "none" for p in row["periods_s"])
-    summary: dict[str, Any] = {"period_without_s": base}
+    used = statistics.median(p for row in rows if row["lane"] == "none" for p in row["processor_s"])
+    summary: dict[str, Any] = {"period_without_s": base, "processor_without_s": used}
     for lane in LANES[1:]:
         mine = [row for row in rows if row["lane"] == lane]
         pairs = [pair for row in mine for pair in zip(row["periods_s"], row["in_flight"], strict=True)]
@@ -153,6 +158,7 @@ def main() -> None:
             "median_write_s": statistics.median(w for row in mine for w in row["writes_s"]),
             "median_pause_s": statistics.median(p for row in mine for p in row["pauses_s"]),
             "training_lost_a_save_s": extra / num_saves,
+            "training_processor_a_save_s": sum(p - used for row in mine for p in row["processor_s"]) / num_saves,
         }
     print(json.dumps(summary, indent=2))
     result = {
