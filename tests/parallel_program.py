@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -90,6 +91,9 @@ class Copying(Wrapped):
     def at_step(self, step: int, num_steps: int) -> None:
         super().at_step(step, num_steps)
         if step == 4 and current_parallel().is_main:
+            for thread in threading.enumerate():
+                if thread.name == "checkpoint":  # it is written while training goes on
+                    thread.join()
             shutil.copytree(self.directory, self.directory.with_name(f"{self.directory.name}-{SNAPSHOT}"))
 
 

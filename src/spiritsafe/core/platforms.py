@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import final
 
+from pydantic import Field
+
 from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, write_json
@@ -32,6 +34,8 @@ __all__ = [
 
 PLATFORMS_FILE = "platforms.json"
 _UNKNOWN = "a processor that was not recorded"
+_MOST = 200
+"""Characters: another program may have written them, and people read them in one line."""
 
 
 @final
@@ -47,12 +51,12 @@ class Platform(Record):
         compute_dtype: The number format that was chosen; empty where none decides.
     """
 
-    device: str
-    processor: str = ""
-    instructions: str = ""
-    threads: int = 0
-    torch: str
-    compute_dtype: str = ""
+    device: str = Field(max_length=_MOST)
+    processor: str = Field(default="", max_length=_MOST)
+    instructions: str = Field(default="", max_length=_MOST)
+    threads: int = Field(default=0, ge=0)
+    torch: str = Field(max_length=_MOST)
+    compute_dtype: str = Field(default="", max_length=_MOST)
 
     def text(self) -> str:
         """For people, in one line."""

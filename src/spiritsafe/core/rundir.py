@@ -98,7 +98,8 @@ class StageDirectory:
             name: digest_file(path)
             for path in sorted(self.path.rglob("*"))
             if path.is_file()
-            and (name := path.relative_to(self.path).as_posix()) not in ("inputs.json", "done.json", PLATFORMS_FILE)
+            and path.name != PLATFORMS_FILE  # who computed something is no part of it
+            and (name := path.relative_to(self.path).as_posix()) not in ("inputs.json", "done.json")
             and name.split("/")[0] not in scratch
         }
         write_json(self._done, {"inputs": digest(self.inputs), "outputs": outputs, "result": result})
@@ -114,6 +115,11 @@ class StageDirectory:
     def platforms(self) -> Platforms:
         """What worked on the stage, in order; of an earlier version's stage it is not known."""
         return read_platforms(self.path) or (None,)
+
+    def earlier(self) -> Platforms:
+        """What worked on it with these inputs, before it begins again; nothing where it would begin afresh."""
+        inputs = self.path / "inputs.json"
+        return self.platforms() if inputs.exists() and read_json(inputs) == self.inputs else ()
 
     def output_digest(self) -> str:
         """One digest over all outputs and the result, for the next stage's inputs."""

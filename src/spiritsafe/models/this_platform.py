@@ -50,11 +50,11 @@ def _processor() -> str:
     for line in _CPUINFO.read_text("utf-8", errors="replace").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
-            return value.strip()
-    return name
+            return value.strip()[:200]
+    return name[:200]
 
 
 def _instructions() -> str:
     capability = str(torch.backends.cpu.get_cpu_capability()) + (" with bfloat16" if cpu_has_bfloat16() else "")
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if os.environ.get(name)]
-    return " ".join((capability, *limits))
+    return " ".join((capability, *limits))[:200]

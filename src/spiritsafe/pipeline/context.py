@@ -17,12 +17,23 @@ from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import atomic_path
 from spiritsafe.core.mapped import MappedSequence
+from spiritsafe.core.platforms import Platforms
 from spiritsafe.core.records import Problem
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.pipeline.recipe import Recipe
 
-__all__ = ["RunContext", "RunWatcher", "Trace", "Traces", "as_text", "in_vocabulary", "read_traces", "write_traces"]
+__all__ = [
+    "EXACT_STAGES",
+    "RunContext",
+    "RunWatcher",
+    "Trace",
+    "Traces",
+    "as_text",
+    "in_vocabulary",
+    "read_traces",
+    "write_traces",
+]
 
 _NEWLINE = 10
 _CHUNK_BYTES = 1 << 20
@@ -46,6 +57,10 @@ class RunWatcher(EventSink, Protocol):
         ...
 
 
+EXACT_STAGES = frozenset({"source", "seal", "traces", "report"})
+"""Stages that come to the same on every machine; the others compute with a model."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
@@ -60,6 +75,10 @@ class RunContext:
     watcher: RunWatcher
     cache: Path
     done: dict[str, StageDirectory]
+
+    def platforms(self) -> dict[str, Platforms]:
+        """What computed each finished stage that computes."""
+        return {name: stage.platforms() for name, stage in self.done.items() if name not in EXACT_STAGES}
 
     def seed(self, *names: str) -> int:
         """A seed for a named purpose."""

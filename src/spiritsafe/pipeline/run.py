@@ -22,9 +22,10 @@ from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.core.files import ensure_directory, locked
 from spiritsafe.core.platforms import in_a_row, other_text
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
+from spiritsafe.models import preferred_dtype
 from spiritsafe.models.this_platform import this_platform
 from spiritsafe.pipeline.capturing import capture_teacher
-from spiritsafe.pipeline.context import RunContext, RunWatcher
+from spiritsafe.pipeline.context import EXACT_STAGES, RunContext, RunWatcher
 from spiritsafe.pipeline.cutting import cut_stage, make_cut
 from spiritsafe.pipeline.examine import seal_paper, sit_exam
 from spiritsafe.pipeline.graph import Node, stage_of
@@ -250,6 +251,7 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
 
     Raises:
         RecipeError: Called under torchrun.
+        CompatibilityError: It was begun where models sample in another number format than here.
         SpiritsafeError: A stage failed; what was finished stays, and the same call goes on from there.
     """
     if is_torchrun():
@@ -281,7 +283,7 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
 
 
 def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
-    _say_platform(context, stage)
+    _begin(context, spec, stage)
     context.watcher.begin(spec.name)
     give_back_memory()
     reset_peak()
@@ -301,11 +303,19 @@ def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> N
     context.watcher.end(str(result.get("summary", "")))
 
 
-def _say_platform(context: RunContext, stage: StageDirectory) -> None:
-    """Begin a stage; say it where other stages, or this one, were worked on by another platform."""
-    here = this_platform(planned_device(context.recipe))
-    stage.begin(here)
-    known = in_a_row([*(before.platforms() for before in context.done.values()), stage.platforms()[:-1]])
+def _begin(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
+    """Begin a stage; say it where this one, or stages before it, were computed on another platform.
+
+    Raises:
+        CompatibilityError: They were in another number format: what models sample in, and what "auto" comes to.
+    """
+    if spec.name in EXACT_STAGES:
+        stage.begin()
+        return
+    device = planned_device(context.recipe)
+    here = this_platform(device, preferred_dtype(device))
+    known = in_a_row([*context.platforms().values(), stage.earlier()])
     text = other_text(known, here, what="This run")
+    stage.begin(here)
     if text is not None and known[-1] != here:
         EventLog(context.run.events, stage="run", forward=context.watcher).metrics("warning", {"message": text})

@@ -155,9 +155,9 @@ def _trained_by_documents(recipe: Recipe) -> list[str]:
 
 def _platforms(context: RunContext) -> dict[str, tuple[str, ...]]:
     """What computed, and which stages more than one did; nothing where one platform did all."""
-    by_stage = {name: stage.platforms() for name, stage in context.done.items()}
+    by_stage = context.platforms()
     row = in_a_row(by_stage.values())
-    if len(row) == 1:
+    if len(row) < 2:
         return {}
     return {
         "platforms": tuple("a platform that was not recorded" if one is None else one.text() for one in row),

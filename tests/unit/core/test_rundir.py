@@ -5,6 +5,7 @@ import pytest
 from spiritsafe.core.canonical import digest, short
 from spiritsafe.core.errors import SourceError, StorageError
 from spiritsafe.core.files import read_json
+from spiritsafe.core.platforms import Platform, continue_in
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
 
 
@@ -126,3 +127,35 @@ def test_half_written_files_of_a_killed_attempt_are_no_outputs(tmp_path: Path) -
     done = finished(tmp_path)
     assert list(read_json(done.path / "done.json")["outputs"]) == ["model/weights", "training/state.pt"]
     assert sorted(path.name for path in done.path.iterdir()) == ["done.json", "inputs.json", "model", "training"]
+
+
+def test_a_stage_says_on_what_it_was_computed(tmp_path: Path) -> None:
+    here = Platform(device="cpu", processor="A", torch="2")
+    there = here.model_copy(update={"processor": "B"})
+    killed = stage(tmp_path)
+    killed.begin(here)
+    killed.begin(here)
+    assert killed.platforms() == (here,)
+    killed.begin(there)
+    assert killed.platforms() == (here, there)
+    (killed.path / "weights").write_text("w")
+    (killed.path / "cache").mkdir()
+    continue_in(killed.path / "cache", here, what="The cache", is_begun=False)
+    killed.finish({"loss": 0.5})
+    with_platforms = killed.output_digest()
+    assert list(read_json(killed.path / "done.json")["outputs"]) == ["weights"]
+    assert killed.is_done()
+    # who computed it is no part of what comes out
+    plain = stage(tmp_path / "other")
+    plain.begin()
+    assert plain.platforms() == (None,)
+    (plain.path / "weights").write_text("w")
+    plain.finish({"loss": 0.5})
+    assert plain.output_digest() == with_platforms
+    # other inputs: nothing of the earlier attempt is left
+    fresh = stage(tmp_path, seed=2)
+    fresh.begin(there)
+    assert fresh.platforms() == (there,)
+    # one that an earlier version began
+    plain.begin(here)
+    assert plain.platforms() == (None, here)

@@ -14,6 +14,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError
+from spiritsafe.core.platforms import read_platforms
 from spiritsafe.core.records import Problem, Prompt, Sampling, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distill import onpolicy, onpolicy_rounds
@@ -31,9 +32,9 @@ from spiritsafe.models.engine import LocalGenerator
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sources import resolve_source
 from spiritsafe.tasks import bucket_of
-from spiritsafe.training import TracesObjective, TrainConfig, loop, train
-from stranger_models import count_forwards, write_mixtral
+from spiritsafe.training import TracesObjective, TrainConfig, checkpoint_writer, train
 from spiritsafe.training.feed import describe_documents
+from stranger_models import count_forwards, write_mixtral
 from tiny_student import sums_problems, sums_task, teach, tiny_student, worked_documents
 from tiny_training import one_thread
 
@@ -358,7 +359,7 @@ def kill_at(moment: int, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     watched(onpolicy, "grade_attempt")
     watched(onpolicy, "record_round")
     watched(onpolicy_rounds, "write_sealed_lines")
-    watched(loop, "save_state")
+    watched(checkpoint_writer, "snapshot")
 
 
 def test_killed_and_resumed_equals_unbroken_bit_for_bit(
@@ -368,7 +369,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
     with monkeypatch.context() as patch:
         kill_at(-1, calls, patch)
         unbroken, feed = run(models, tmp_path / "unbroken")
-    one_round = ["grade_attempt"] * 10 + ["write_sealed_lines", "record_round"] + ["save_state"] * 3
+    one_round = ["grade_attempt"] * 10 + ["write_sealed_lines", "record_round"] + ["snapshot"] * 3
     assert calls == one_round * 2
     expected = [answers_of(tmp_path / "unbroken/rounds", index, feed) for index in (0, 1)]
     # In the second round: while answering, before its statistics, between checkpoints; and anywhere in the first.
@@ -525,3 +526,29 @@ def test_a_model_that_transformers_runs_computes_each_token_of_its_answers_once(
     teacher_fit(student.model, student, sums_problems(8), sampling=Sampling(max_tokens=10), seed=1, topk=4)
     # drawn once, then read once by the teacher and once by the student
     assert 0 < sum(computed) <= 3 * 8 * (longest + 10)
+
+
+def test_rounds_that_another_platform_began_are_told(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard:
+        def __init__(self) -> None:
+            self.warnings: list[str] = []
+
+        def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
+
+        def metrics(self, kind: str, values: dict[str, Any]) -> None:
+            if kind == "warning":
+                self.warnings.append(values["message"])
+
+    student, heard = tiny_student(models), Heard()
+    for _ in range(2):
+        make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
+    assert heard.warnings == []
+    (here,) = read_platforms(tmp_path)
+    assert here is not None
+    elsewhere = here.model_copy(update={"processor": "Another"})
+    monkeypatch.setattr(onpolicy, "this_platform", lambda device, dtype: elsewhere)
+    make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
+    assert len(heard.warnings) == 1
+    assert "Another" in heard.warnings[0]

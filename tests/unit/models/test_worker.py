@@ -137,6 +137,7 @@ def test_the_process(tiny_directory: Path) -> None:
     replies = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
     assert replies[0]["info"]["name"] == "tiny-7"
+    assert replies[0]["platform"]["compute_dtype"] == "float32"
     assert [next(iter(reply)) for reply in replies] == ["info", "attempt", "attempt", "done", "scores"]
     assert len(replies[-1]["scores"][0]) == 2
 

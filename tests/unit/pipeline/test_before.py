@@ -34,8 +34,8 @@ from spiritsafe.pipeline.peak import PROCESS_BYTES
 from spiritsafe.pipeline.teach import documents_of, documents_path
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.training import TrainConfig
-from stranger_models import write_mixtral
 from spiritsafe.training.feed import FixedFeed
+from stranger_models import write_mixtral
 
 
 @pytest.fixture

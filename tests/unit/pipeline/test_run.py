@@ -8,15 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from finished_run import SMALLER, SilentWatcher, run_again
-from spiritsafe.core.errors import RecipeError, SpiritsafeError, StorageError
+from pipeline_parts import context_after
+from spiritsafe.core.canonical import JSON, digest, short
+from spiritsafe.core.errors import CompatibilityError, RecipeError, SpiritsafeError, StorageError
+from spiritsafe.core.platforms import in_a_row
+from spiritsafe.core.rundir import RunDirectory, StageDirectory
+from spiritsafe.pipeline import run
+from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe import load_recipe
-from spiritsafe.pipeline.run import stages_of
+from spiritsafe.pipeline.run import StageSpec, stages_of
 
 
 def test_the_paper_is_sealed_before_anything_is_trained() -> None:
@@ -172,3 +179,83 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> Non
         assert outcome.report.is_file()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+class Warned(SilentWatcher):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[str] = []
+
+    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
+        if kind == "warning":
+            self.warnings.append(str(values["message"]))
+
+
+def one_stage(context: RunContext, watcher: Warned, root: Path, name: str = "later") -> StageDirectory:
+    """Run one more stage, which does nothing."""
+    spec = StageSpec(name=name, work=lambda *_: {"summary": "done"}, settings={})
+    stage = StageDirectory(root / name, {})
+    root.mkdir(exist_ok=True)
+    run._run_stage(replace(context, watcher=watcher, run=RunDirectory(root, "run", {})), spec, stage)
+    return stage
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_once(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, watcher = context_after(tiny_run, tmp_path), Warned()
+    (here,) = in_a_row(context.platforms().values())
+    assert here is not None
+    (tmp_path / f"run-{short(digest({}))}").mkdir()
+    monkeypatch.setattr(run, "this_platform", lambda device, dtype: here)
+    assert one_stage(context, watcher, tmp_path).platforms() == (here,)
+    assert watcher.warnings == []
+    elsewhere = here.model_copy(update={"processor": "Another", "instructions": "AVX2"})
+    monkeypatch.setattr(run, "this_platform", lambda device, dtype: elsewhere)
+    one_stage(context, watcher, tmp_path, "report")  # comes to the same everywhere
+    assert watcher.warnings == []
+    stage = one_stage(context, watcher, tmp_path)
+    (said,) = watcher.warnings
+    assert said.startswith("This run was begun on ")
+    assert "goes on on Another, AVX2" in said
+    assert stage.platforms() == (here, elsewhere)
+    context.done["later"] = stage
+    one_stage(context, watcher, tmp_path, "last")
+    assert len(watcher.warnings) == 1  # it is on record
+    assert context.platforms()["later"] == (here, elsewhere)
+    half = "float32" if here.compute_dtype == "bfloat16" else "bfloat16"
+    other_format = elsewhere.model_copy(update={"compute_dtype": half})
+    monkeypatch.setattr(run, "this_platform", lambda device, dtype: other_format)
+    with pytest.raises(CompatibilityError, match="which is another computation") as caught:
+        one_stage(context, watcher, tmp_path, "refused")
+    assert "SPIRITSAFE_BF16=" in caught.value.hint
+    assert not (tmp_path / "refused").exists()
+
+
+def test_the_report_says_on_what_a_run_was_begun_and_continued(tiny_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / tiny_run.name
+    shutil.copytree(tiny_run, copy)
+    (exam,) = copy.glob("stages/*-exam")
+    held = json.loads((exam / "platforms.json").read_text())
+    (exam / "platforms.json").write_text(json.dumps([*held, held[0] | {"processor": "Another"}]))
+    (report,) = copy.glob("stages/*-report")
+    (report / "done.json").unlink()
+    assert run_again(tmp_path).num_run == 1
+    page = (copy / "report.html").read_text("utf-8")
+    assert "continued on Another" in page
+    assert "Computed by more than one: exam" in page
+    assert "continued on" not in (tiny_run / "report.html").read_text("utf-8")
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_its_platform_is_unknown(tiny_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / tiny_run.name
+    shutil.copytree(tiny_run, copy)
+    for path in copy.rglob("platforms.json"):
+        path.unlink()
+    watcher = Warned()
+    (tmp_path / f"run-{short(digest({}))}").mkdir()
+    one_stage(context_after(copy, tmp_path), watcher, tmp_path)
+    (said,) = watcher.warnings
+    assert "begun on a processor that was not recorded" in said

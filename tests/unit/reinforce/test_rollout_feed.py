@@ -11,12 +11,14 @@ import torch
 from fake_endpoint import Answer as Reply
 from fake_endpoint import FakeEndpoint, HttpReply, chat_body
 from reinforce_parts import CONFIG, Arbitrary, config, train_config
-from spiritsafe.core.errors import EndpointError, IntegrityError, RecipeError
+from spiritsafe.core.errors import CompatibilityError, EndpointError, IntegrityError, RecipeError
+from spiritsafe.core.platforms import read_platforms
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sources import resolve_source
+from spiritsafe.reinforce import rollout_feed as module
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.objectives import PolicyLoss
 from spiritsafe.reinforce.pool import PromptPool
@@ -369,3 +371,33 @@ def test_a_pool_that_taught_something_ends_the_run_in_peace(student: LoadedModel
         assert bool(feed.documents_of(step, student.model)) == (step < 2)
     assert feed.end_step == 12
     assert [alarm.name for alarm in feed.log.alarms] == ["no_advantage", "pool_spent"]
+
+
+def test_rounds_that_another_platform_began_are_told(
+    student: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard:
+        def __init__(self) -> None:
+            self.warnings: list[str] = []
+
+        def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
+
+        def metrics(self, kind: str, values: dict[str, Any]) -> None:
+            if kind == "warning":
+                self.warnings.append(values["message"])
+
+    heard = Heard()
+    make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
+    make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
+    assert heard.warnings == []
+    (here,) = read_platforms(tmp_path)
+    assert here is not None
+    elsewhere = here.model_copy(update={"processor": "Another"})
+    monkeypatch.setattr(module, "this_platform", lambda device, dtype: elsewhere)
+    make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
+    assert len(heard.warnings) == 1
+    assert "Another" in heard.warnings[0]
+    half = here.model_copy(update={"compute_dtype": "bfloat16"})
+    monkeypatch.setattr(module, "this_platform", lambda device, dtype: half)
+    with pytest.raises(CompatibilityError, match="begun in float32"):
+        make_feed(student, tmp_path).documents_of(0, student.model)

@@ -26,7 +26,7 @@ from spiritsafe.reinforce.rewards import RewardConfig
 from spiritsafe.reinforce.rounds import Answer, round_path
 from spiritsafe.reinforce.running import ROUNDS_DIRECTORY, ReinforceResult, reinforce
 from spiritsafe.rollouts import FakeGenerator
-from spiritsafe.training import loop
+from spiritsafe.training import checkpoint_writer
 from tiny_student import sums_problems, tiny_student
 from tiny_training import one_thread
 
@@ -262,7 +262,7 @@ def kill_at(moment: int, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     watched(drawing, "reward_of")
     watched(rollout_feed, "write_round")
     watched(rollout_feed, "documents_of_steps")
-    watched(loop, "save_state")
+    watched(checkpoint_writer, "snapshot")
 
 
 def test_killed_and_resumed_equals_unbroken_bit_for_bit(

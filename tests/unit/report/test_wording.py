@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 from report_parts import estimate
 
-from spiritsafe.report import ReportData
+from spiritsafe.report import ReportData, build_report, terminal_summary
 from spiritsafe.report.wording import (
     best_student,
     confidence_text,
     gap_sentence,
     headline,
     headline_support,
+    platform_words,
     separation_words,
 )
 
@@ -101,3 +102,18 @@ def test_of_several_seeds_all_are_told_of_and_not_the_best(steps: ReportData) ->
     assert best_student(steps) == steps.ladder[2]
     controls = steps.model_copy(update={"ladder": (*steps.ladder[:2], steps.ladder[3])})
     assert best_student(controls) is None  # a control is nobody's product
+
+
+def test_a_run_on_two_platforms_says_so(data: ReportData) -> None:
+    assert platform_words(data.run) == ""
+    assert platform_words(data.run.model_copy(update={"platforms": ("A",)})) == ""
+    two = data.run.model_copy(update={"platforms": ("Zen 4", "Haswell", "Zen 4"), "mixed_stages": ("teach",)})
+    assert platform_words(two) == (
+        "Begun on Zen 4; continued on Haswell; then on Zen 4: figures may differ in their last bits. "
+        "Computed by more than one: teach."
+    )
+    assert "mixed" not in data.run.canonical().decode()  # reports that were written before keep their form
+    shown = data.model_copy(update={"run": two})
+    assert "Begun on Zen 4" in terminal_summary(shown)
+    page = build_report(shown)
+    assert page.count("Begun on Zen 4; continued on Haswell") == 2

@@ -18,6 +18,7 @@ import pytest
 from fake_endpoint import Answer, FakeEndpoint, HttpReply
 from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeError, StorageError, TaskError
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.platforms import Platform, read_platforms
 from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.rollouts import CollectReport, FakeGenerator, FakeReply, RemoteConfig, RemoteGenerator, collect
 from spiritsafe.rollouts.collect import grade_attempt
@@ -417,3 +418,51 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     shutil.rmtree(directory)
     report = run(directory.with_name("more"), count=10)
     assert report == run(tmp_path / "elsewhere").model_copy(update={"num_skipped_shards": report.num_skipped_shards})
+
+
+class Located:
+    """A Generator that says where it computes."""
+
+    def __init__(self, platform: Platform | None) -> None:
+        self.inner = fake(problems(10))
+        self.describe, self.score, self.close = self.inner.describe, self.inner.score, self.inner.close
+        self.generate = self.inner.generate
+        self.here = platform
+
+    def platform(self) -> Platform | None:
+        return self.here
+
+
+def test_a_collection_that_goes_on_elsewhere_says_so_and_no_two_number_formats_are_mixed(tmp_path: Path) -> None:
+    here = Platform(device="cpu", processor="A", torch="2", compute_dtype="bfloat16")
+    elsewhere = here.model_copy(update={"processor": "B"})
+    half = here.model_copy(update={"compute_dtype": "float32"})
+
+    def warnings(platform: Platform | None, directory: Path = tmp_path) -> list[str]:
+        watcher = Watcher()
+        run(directory, generator=Located(platform), events=watcher)
+        return [values["message"] for kind, values in watcher.kept if kind == "warning"]
+
+    def interrupt(directory: Path = tmp_path) -> None:
+        (directory / "shard-00001.parquet").unlink()
+
+    assert warnings(here) == []
+    assert warnings(elsewhere) == []  # nothing is left to draw
+    assert read_platforms(tmp_path) == (here,)
+    interrupt()
+    assert warnings(here) == []
+    interrupt()
+    (said,) = warnings(elsewhere)
+    assert "begun on A, torch 2, bfloat16 and goes on on B" in said
+    interrupt()
+    with pytest.raises(CompatibilityError, match="begun in bfloat16") as caught:
+        warnings(half)
+    assert "SPIRITSAFE_BF16=on" in caught.value.hint
+    assert warnings(None) == []  # an endpoint: nobody can know
+    # what an earlier version began
+    old = tmp_path / "old"
+    run(old)
+    assert read_platforms(old) == ()
+    interrupt(old)
+    (said,) = warnings(half, old)
+    assert "was not recorded" in said

@@ -10,6 +10,7 @@ import pytest
 
 from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError
 from spiritsafe.core.generator import Generator, SpreadScoring
+from spiritsafe.core.platforms import Platform
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.rollouts import PipeGenerator
 
@@ -222,3 +223,16 @@ def test_bad_spreads(tmp_path: Path) -> None:
         code = SPREADING.replace('[[[-1.0, -2.0, 0.5]] * len(c) for c in q["completions"]]', bad)
         with worker(tmp_path, code=code) as generator, pytest.raises(EndpointError, match="nonsense"):
             generator.score_spread([prompt().messages], ["x"])
+
+
+def test_a_worker_may_say_where_it_computes(tmp_path: Path) -> None:
+    with worker(tmp_path) as silent:
+        assert silent.platform() is None
+    here = Platform(device="cpu", torch="2")
+    with worker(tmp_path, code=WORKER.replace("say(info=", f"say(platform={here.to_json()!r}, info=")) as told:
+        assert told.platform() == here
+    with (
+        worker(tmp_path, code=WORKER.replace("say(info=", "say(platform=7, info=")) as broken,
+        pytest.raises(EndpointError, match="nonsense"),
+    ):
+        broken.platform()

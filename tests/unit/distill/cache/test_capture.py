@@ -16,6 +16,7 @@ import torch
 
 from cache_parts import open_cache, tiny_documents, tiny_teacher
 from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError
+from spiritsafe.core.platforms import PLATFORMS_FILE, read_platforms
 from spiritsafe.distill.cache import CaptureConfig, capture, self_test
 from spiritsafe.distill.cache.capture import logits_chunks, merge_documents, supervised_positions, teacher_identity
 from spiritsafe.distill.cache.estimate import padded_entries
@@ -40,7 +41,11 @@ class Events:
 
 
 def _files(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.name != "capture.lock"}
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(directory.iterdir())
+        if path.name not in ("capture.lock", PLATFORMS_FILE)
+    }
 
 
 def test_a_cache_holds_what_the_teacher_says_of_the_supervised_rows(tmp_path: Path) -> None:
@@ -281,3 +286,29 @@ def test_the_identity_names_the_model_and_its_tokens() -> None:
     assert identity.compute_dtype == "float32"
     assert identity.vocab_size == 260
     assert len({identity.teacher, identity.tokenizer, identity.chat_template}) == 3
+
+
+def test_a_capture_that_goes_on_elsewhere_says_so_and_one_that_is_read_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sitting() -> list[str]:
+        events = Events()
+        capture(tiny_teacher(), documents, CONFIG, tmp_path, events=events)
+        return [values["message"] for values in events.kept if "message" in values]
+
+    documents = tiny_documents(30)
+    assert sitting() == []
+    (here,) = read_platforms(tmp_path)
+    assert here is not None
+    assert here.compute_dtype == "float32"
+    elsewhere = here.model_copy(update={"processor": "Another"})
+    monkeypatch.setattr(sys.modules[capture.__module__], "this_platform", lambda device, dtype: elsewhere)
+    assert sitting() == []  # all is there: nothing is computed
+    assert read_platforms(tmp_path) == (here,)
+    shards = sorted(tmp_path.glob("*.rows"))
+    assert len(shards) > 1
+    shards[-1].unlink()
+    (said,) = sitting()
+    assert "begun on" in said
+    assert "Another" in said
+    assert read_platforms(tmp_path) == (here, elsewhere)
