@@ -7,10 +7,9 @@ spent. What does not fit is planned again with a smaller micro-batch; the update
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 
@@ -21,32 +20,12 @@ from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.distill import AuditExample, AuditReport, audit_documents
 from spiritsafe.models import ChatFormat, Decoder, Document, LoadedModel
 from spiritsafe.pipeline.context import Trace
-from spiritsafe.pipeline.memory import check_memory
+from spiritsafe.pipeline.memory import Beside, MemoryCheck, check_memory
 from spiritsafe.training import TrainConfig
 
-__all__ = ["Beside", "audit_stage", "fit_memory", "fit_race"]
+__all__ = ["audit_stage", "ease_memory", "fit_memory", "fit_race"]
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """What is in memory beside the model in training.
-
-    Attributes:
-        teacher: ``config.json`` of a live teacher.
-        matched_layers: Pairs of layers whose hidden states are matched.
-        cached_entries: Entries a row of a cached signal.
-        other_bytes: What else the stage holds: an engine, a teacher of another family.
-        longest_answer: Tokens of the longest document that the student may write itself.
-        documents_per_step: Documents of a step of such answers and traces.
-    """
-
-    teacher: Mapping[str, Any] | None = None
-    matched_layers: int = 0
-    cached_entries: int = 0
-    other_bytes: int = 0
-    longest_answer: int = 0
-    documents_per_step: int = 0
+_CHOSEN = "memory.json"
 
 
 def audit_stage(
@@ -117,7 +96,7 @@ def fit_memory(
     """
     if not isinstance(loaded.model, Decoder):
         return config  # another family's memory cannot be predicted
-    path = ensure_directory(stage.path / "training") / "memory.json"
+    path = ensure_directory(stage.path / "training") / _CHOSEN
     chosen = (
         read_json(path)
         if path.is_file()
@@ -130,6 +109,17 @@ def fit_memory(
         events.progress(0, None, "steps", str(chosen["note"]))
     loaded.model.activation_checkpointing = bool(chosen["checkpointing"])
     return config.model_copy(update={"micro_batch_tokens": int(chosen["micro_batch_tokens"])})
+
+
+def ease_memory(stage: StageDirectory) -> MemoryCheck | None:
+    """After memory ran out: how the stage goes on when it is run again; None where nothing smaller is left to try."""
+    path = stage.path / "training" / _CHOSEN
+    if not path.is_file():
+        return None
+    eased = MemoryCheck.from_json(read_json(path)).eased()
+    if eased is not None:
+        write_json(path, eased.to_json())
+    return eased
 
 
 def fit_race(
@@ -173,9 +163,6 @@ def _choose(
         lengths,
         device=device,
         supervised_share=num_supervised / num_tokens if num_tokens else 1.0,
-        teacher=beside.teacher,
-        matched_layers=beside.matched_layers,
-        cached_entries=beside.cached_entries,
-        other_bytes=beside.other_bytes,
+        beside=beside,
     )
     return check.to_json()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.certificates import Certificate, ExamResult, Half
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import SourceError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import read_json, read_json_lines, write_json
 from spiritsafe.core.outcomes import instant
@@ -32,6 +33,7 @@ from spiritsafe.pipeline.examine import certificate_of, examinees, ledger_path, 
 from spiritsafe.pipeline.graph import Node
 from spiritsafe.pipeline.memory import predicted_memory
 from spiritsafe.pipeline.recipe import Recipe
+from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.step_recipe import WORKED, ReinforceStep, SampleStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
 from spiritsafe.pipeline.summary_steps import comparisons, made_rows, reinforced_steps
@@ -62,7 +64,7 @@ from spiritsafe.report import (
 )
 from spiritsafe.tasks import load_task
 
-__all__ = ["REPORT_FILE", "rebuild_report", "terminal_summary_of", "write_summary"]
+__all__ = ["REPORT_FILE", "memory_uses", "rebuild_report", "terminal_summary_of", "write_summary"]
 
 REPORT_FILE = "report.html"
 _DATA_FILE = "report.json"
@@ -140,7 +142,7 @@ def _gather(context: RunContext) -> ReportData:
         exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
         outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
         transcripts=transcripts(context),
-        memory=tuple(_memory(context)),
+        memory=tuple(memory_uses(context, _peaks(context))),
         verification=_verification(context, certificates),
         lineage=tuple(checkpoints.values()),
     )
@@ -303,23 +305,29 @@ def _outcomes(name: str, certificate: Certificate, half: Half) -> Outcomes:
     return Outcomes(model=name, half=half, counts=dict(result.counts))
 
 
-def _memory(context: RunContext) -> list[MemoryUse]:
-    """The plan's predictions beside the peaks that the stages measured."""
-    peaks = {
+def memory_uses(context: RunContext, peaks: Mapping[str, int]) -> list[MemoryUse]:
+    """The plan's predictions beside the peaks that stages measured; none where nothing can be predicted.
+
+    Args:
+        context: The run.
+        peaks: Measured bytes of stages.
+    """
+    try:
+        predicted = predicted_memory(context.recipe, read_json(base_directory(context) / "config.json"))
+    except SpiritsafeError:  # a model that cannot be foretold; a run does not fail on a prediction
+        return []
+    return [
+        MemoryUse(what=name, predicted_bytes=num_bytes, measured_bytes=peaks.get(name))
+        for name, num_bytes in predicted.items()
+    ]
+
+
+def _peaks(context: RunContext) -> dict[str, int]:
+    return {
         event["stage"]: event["peak_bytes"]
         for event in read_json_lines(context.run.events)
         if event.get("kind") == "stage" and event.get("peak_bytes")
     }
-    return [
-        MemoryUse(what=name, predicted_bytes=predicted, measured_bytes=peaks.get(name))
-        for name, predicted in predicted_memory(context.recipe, _base_config(context)).items()
-    ]
-
-
-def _base_config(context: RunContext) -> dict[str, Any]:
-    """The base model's ``config.json``."""
-    directory = dict(examinees(context))["base"]
-    return dict(read_json(directory / "config.json"))
 
 
 def _verification(context: RunContext, certificates: dict[str, Certificate]) -> Verification:

@@ -29,6 +29,7 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
+from spiritsafe.core.out_of_memory import said_as_budget
 from spiritsafe.models.batch import Document
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.config import TrainConfig, learning_rate_at
@@ -45,6 +46,13 @@ from spiritsafe.training.state import load_state, save_state, weights_fingerprin
 __all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
 
 METRICS_FILE = "metrics.jsonl"
+
+_FREE_TO_CHANGE = {"checkpoint_every_steps", "checkpoint_every_s", "eval_every", "parallel", "micro_batch_tokens"}
+_LESS_MEMORY = (
+    "Nothing that was saved is lost. Lower micro_batch_tokens: training goes on from its last checkpoint and the "
+    "updates stay the same. Where one document alone is too long: recompute activations (activation_checkpointing of "
+    "the model), train adapters (lora) instead of all weights, or use shorter documents or a smaller model."
+)
 
 Evaluate = Callable[[LanguageModel, int], Mapping[str, float]]
 """Called with the model and the number of finished steps; what it returns is kept with that step's metrics."""
@@ -107,6 +115,7 @@ def train(
             an evaluation or a feed that draws needs the whole model and ``fsdp`` spreads it.
         ProcedureError: Another process failed; the message is its own.
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
+        BudgetError: Memory ran out; what was saved stays, and a call with fewer ``micro_batch_tokens`` goes on from it.
         IntegrityError: The directory holds another run's checkpoint.
         StorageError: The directory cannot be written.
     """
@@ -124,11 +133,12 @@ def train(
     with kept_memory() if device.type == "cpu" else nullcontext(), parallel.shared_fate() as fate:
         place = _Place(parallel=parallel, fate=fate, is_sharded=mode == "fsdp")
         heard = events if events is not None and parallel.is_main else NullSink()
-        run = _Run(model, feed, objective, config, directory, heard, evaluate, place)
-        try:
-            return run.finish()
-        finally:
-            run.close()
+        with said_as_budget(_LESS_MEMORY):
+            run = _Run(model, feed, objective, config, directory, heard, evaluate, place)
+            try:
+                return run.finish()
+            finally:
+                run.close()
 
 
 @final
@@ -177,10 +187,9 @@ class _Run:
         self._device = next(model.parameters()).device
         self._fingerprint = digest(
             {
-                # When to write or look, and who computes, changes nothing but rounding: it may change between sittings.
-                "config": config.model_dump(
-                    mode="json", exclude={"checkpoint_every_steps", "checkpoint_every_s", "eval_every", "parallel"}
-                ),
+                # When to write or look, who computes and how much at once, changes nothing but rounding: it may change
+                # between sittings.
+                "config": config.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
                 **feed.describe(),
                 "objective": objective.describe(),
                 "model": weights_fingerprint(model),
