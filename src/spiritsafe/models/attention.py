@@ -221,7 +221,7 @@ def _attend_window(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, 
             query,
             key,
             value,
-            attn_mask=_band_mask(query.shape[2], key.shape[2], window, query.device),
+            attn_mask=_band_mask(query.shape[2], key.shape[2], window, query.dtype, query.device),
             scale=scale,
             enable_gqa=query.shape[1] != key.shape[1],
         )
@@ -229,13 +229,17 @@ def _attend_window(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, 
     return torch.cat(parts_DLSW, dim=1).transpose(1, 2)
 
 
-@lru_cache(maxsize=16)
-def _band_mask(num_queries: int, num_keys: int, window: int, device: torch.device) -> Tensor:
-    """Whether a query, aligned with the keys at the end, sees a key."""
+@lru_cache(maxsize=8)
+def _band_mask(num_queries: int, num_keys: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0 where a query, aligned with the keys at the end, sees a key, else -inf.
+
+    Additive and in the queries' format: of a mask of truths each call would make, and keep, a copy like this one.
+    """
     with torch.inference_mode(False):
         position_T = torch.arange(num_keys, device=device)
         distance_LT = position_T[num_keys - num_queries :, None] - position_T[None, :]
-        return (distance_LT >= 0) & (distance_LT < window)
+        hidden_LT = (distance_LT < 0) | (distance_LT >= window)
+        return torch.zeros((num_queries, num_keys), dtype=dtype, device=device).masked_fill_(hidden_LT, float("-inf"))
 
 
 def attend_uniform(

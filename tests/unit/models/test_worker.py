@@ -144,3 +144,15 @@ def test_a_missing_model_is_reported_on_the_pipe(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(worker, "_take_stdout", lambda: replies)
     assert worker.main([str(tmp_path / "absent"), "--device", "cpu"]) == 1
     assert json.loads(replies.getvalue())["error"]["type"] == "SourceError"
+
+
+def test_a_worker_without_memory_says_what_to_do() -> None:
+    class Hungry(Failing):
+        def describe(self) -> GeneratorInfo:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000000 bytes.")
+
+    replies = io.StringIO()
+    serve(Hungry(), ['{"op": "describe"}'], replies)
+    error = json.loads(replies.getvalue())["error"]
+    assert error["type"] == "BudgetError"
+    assert "max_batch" in error["hint"]

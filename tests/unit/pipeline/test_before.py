@@ -11,8 +11,8 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files import read_json
 from spiritsafe.models import Document, LoadedModel, load_model
 from spiritsafe.pipeline import before
-from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
-from spiritsafe.pipeline.memory import MemoryCheck
+from spiritsafe.pipeline.before import audit_stage, ease_memory, fit_memory
+from spiritsafe.pipeline.memory import Beside, MemoryCheck
 from spiritsafe.pipeline.teach import documents_of
 from spiritsafe.pipeline.traces import worked_traces
 
@@ -76,3 +76,21 @@ def test_what_can_never_fit_is_refused_before_it_starts(tiny_run: Path, tmp_path
             device=torch.device("cpu"),
             beside=Beside(other_bytes=1 << 50),
         )
+
+
+def test_after_memory_ran_out_the_same_stage_goes_on_with_less(
+    tiny_run: Path, tmp_path: Path, teacher: LoadedModel
+) -> None:
+    context = context_after(tiny_run, tmp_path)
+    documents = documents_of(teacher, worked_traces(context, "teach"))
+    config = context.recipe.teach.train
+    stage = stage_at(tmp_path / "04-teach")
+    assert ease_memory(stage) is None  # nothing was chosen yet
+    device = torch.device("cpu")
+    first = fit_memory(stage, teacher, documents, config, NullSink(), device=device, beside=Beside())
+    eased = ease_memory(stage)
+    assert eased is not None
+    again = fit_memory(stage, teacher, documents, config, NullSink(), device=device, beside=Beside())
+    longest = max(len(document.token_ids) for document in documents)
+    assert longest <= again.micro_batch_tokens < first.micro_batch_tokens
+    assert again.micro_batch_tokens == eased.micro_batch_tokens
