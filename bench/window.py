@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -44,16 +43,18 @@ def measure(length: int, window: int | None, *, backward: bool) -> dict[str, flo
     import torch
 
     from spiritsafe.models.attention import attend_uniform
+    from spiritsafe.pipeline.peak import peak_bytes, reset_peak, resident_bytes
 
     heads = (HEADS, KV_HEADS, KV_HEADS)
     tensors = [torch.randn(1, h, length, WIDTH).requires_grad_(backward) for h in heads]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reset_peak()
+    before = resident_bytes()
     started = time.process_time()
     out = attend_uniform(*tensors, scale=SCALE, window=window)
     if backward:
         out.sum().backward()
     seconds = time.process_time() - started
-    return {"cpu_s": round(seconds, 3), "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3}
+    return {"cpu_s": round(seconds, 3), "peak_mb": round((peak_bytes() - before) / 1e6, 1)}
 
 
 def main() -> int:

@@ -228,7 +228,7 @@ def _band_bytes(c: DecoderConfig, num_tokens: int, lengths: Sequence[int] | None
     Of documents whose lengths are unknown the longest possible one is thought.
     """
     heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
-    kept = 0
+    kept, mask = 0, 0
     for group in [[num_tokens]] if lengths is None else [[lengths[d] for d in g] for g in group_lengths(lengths)]:
         longest = max(group)
         for window in c.windows:
@@ -238,9 +238,10 @@ def _band_bytes(c: DecoderConfig, num_tokens: int, lengths: Sequence[int] | None
             num_blocks = -(-longest // block)
             # the first blocks have fewer keys before them
             keys = sum(min(index + 1, reach) * block for index in range(num_blocks))
+            mask = max(mask, block * min(reach * block, longest) * formats.narrow)  # all layers share it
             row = longest * heads * width * formats.narrow
             kept += len(group) * (min(keys, num_blocks * longest) * 2 * groups * width * formats.narrow + row)
-    return kept
+    return kept + mask
 
 
 def _padded(lengths: Sequence[int] | None) -> float:
