@@ -2,9 +2,12 @@
 
     python bench/memory_plan.py --out bench/results/memory-plan-<machine>.json
 
-Random weights of SmolLM2-135M's shape (memory does not depend on their values), random documents, two steps each. What
-is predicted is what ``spiritsafe plan`` prints and what a run checks before it trains; what is measured is the kernel's
-high-water mark of the resident set. A case with a teacher distils from a live one by forward KL.
+Random weights of SmolLM2-135M's shape (memory does not depend on their values), random documents, a few steps each, in
+float32 and bfloat16 (which needs a processor that multiplies it to be as fast as it should). What is predicted is what
+a run checks before it trains; what is measured is the kernel's high-water mark of the resident set. A case with a
+teacher distils from a live one, held in float32, by forward KL; one with adapters trains rank 16 on all projections, of
+a base that bfloat16 holds exactly or not; one with windows has 256 tokens of window and one document of all tokens;
+"varied" steps are all of other lengths, as a run's are.
 """
 
 from __future__ import annotations
@@ -33,12 +36,16 @@ SHAPE: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 TEACHER_LAYERS = 30
+WINDOW = 256
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def make_lengths(kind: str, total: int) -> list[int]:
     """Lengths of one micro-batch: documents of 128 tokens, or a log-normal mixture."""
     if kind == "even":
         return [128] * (total // 128)
+    if kind == "one":
+        return [total]
     rng = random.Random(0)
     lengths: list[int] = []
     while True:
@@ -55,31 +62,47 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     from spiritsafe.core.events import NullSink
     from spiritsafe.distill import DistilObjective, LossMix
     from spiritsafe.distill.signal import LiveTeacher
-    from spiritsafe.models import Decoder, DecoderConfig, Document, predict_training
+    from spiritsafe.models import Decoder, DecoderConfig, Document, LoraConfig, add_lora, predict_training
     from spiritsafe.pipeline.peak import PROCESS_BYTES, peak_bytes, reset_peak
     from spiritsafe.training import Objective, TracesObjective, TrainConfig, train
 
     config = SHAPE | {"num_hidden_layers": case["layers"]}
+    if case["window"]:
+        config |= {"model_type": "mistral", "sliding_window": WINDOW}
+    config |= {"dtype": "bfloat16" if case["adapters"] == "exact" else "float32"}
     teacher_config = SHAPE | {"num_hidden_layers": TEACHER_LAYERS} if case["teacher"] else None
     lengths = make_lengths(case["lengths"], case["micro_batch_tokens"])
+    lora = None if case["adapters"] == "none" else LoraConfig(rank=16)
     predicted = predict_training(
         config,
         num_tokens=sum(lengths),
         lengths=lengths,
         supervised_share=sum(length - length // 3 for length in lengths) / sum(lengths),
-        compute_dtype="fp32",
+        compute_dtype=case["dtype"],
         teacher=teacher_config,
+        teacher_dtype="fp32",
         process_bytes=PROCESS_BYTES,
+        lora=lora,
     )
     rng = random.Random(1)
+    # in a varied run each step has documents of its own, up to a tenth shorter
+    rounds = case["steps"] if case["varied"] else 1
+    shares = [1.0 - 0.1 * step / rounds for step in range(rounds)]
     documents = [
         Document(
             token_ids=tuple(rng.randrange(SHAPE["vocab_size"]) for _ in range(length)),
             supervised=(*[False] * (length // 3), *[True] * (length - length // 3)),
         )
-        for length in lengths
+        for share in shares
+        for length in (round(share * longest) for longest in lengths)
     ]
     model = Decoder(DecoderConfig.from_hf(config))
+    if case["adapters"] == "exact":
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(parameter.bfloat16())
+    if lora is not None:
+        add_lora(model, lora)
     objective: Objective = TracesObjective()
     if teacher_config is not None:
         teacher = Decoder(DecoderConfig.from_hf(teacher_config), seed=1).requires_grad_(False)
@@ -87,10 +110,10 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     reset_peak()
     settings = TrainConfig(
         learning_rate=1e-5,
-        tokens_per_step=sum(lengths),
+        tokens_per_step=sum(len(document.token_ids) for document in documents) // rounds,
         micro_batch_tokens=sum(lengths),
         max_steps=case["steps"],
-        compute_dtype="float32",
+        compute_dtype=DTYPES[case["dtype"]],
         checkpoint_every_s=None,
     )
     with tempfile.TemporaryDirectory() as directory:
@@ -121,13 +144,49 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="raw results as JSON")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--dtype", nargs="+", choices=sorted(DTYPES), default=["fp32", "bf16"])
     parser.add_argument("--layers", type=int, nargs="+", default=[30, 20])
     parser.add_argument("--micro-batch-tokens", type=int, nargs="+", default=[512, 1024, 2048])
     parser.add_argument("--lengths", nargs="+", choices=["even", "mixed"], default=["even", "mixed"])
     parser.add_argument("--teacher", nargs="+", choices=["none", "live"], default=["none", "live"])
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--varied-steps", type=int, default=12)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def cases_of(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The grid that was asked for; for each format adapters, windows and a run of varied steps beside it."""
+    cases = []
+    for dtype in args.dtype:
+        plain = {"dtype": dtype, "teacher": False, "adapters": "none", "window": False, "varied": False}
+        plain |= {"layers": args.layers[0], "micro_batch_tokens": args.micro_batch_tokens[0], "lengths": "mixed"}
+        plain |= {"steps": args.steps}
+        for layers in args.layers:
+            for teacher in args.teacher:
+                for tokens in args.micro_batch_tokens:
+                    for lengths in args.lengths:
+                        grid = {"layers": layers, "teacher": teacher == "live", "micro_batch_tokens": tokens}
+                        cases.append(plain | grid | {"lengths": lengths})
+        cases += [plain | {"adapters": adapters} for adapters in ("exact", "inexact")]
+        cases.append(plain | {"window": True, "lengths": "one", "micro_batch_tokens": max(args.micro_batch_tokens)})
+        varied = {"varied": True, "steps": args.varied_steps}
+        cases += [plain | varied, plain | varied | {"layers": args.layers[-1], "teacher": "live" in args.teacher}]
+    return cases
+
+
+def summary_of(cases: list[dict[str, Any]], dtypes: list[str]) -> dict[str, Any]:
+    """For each format how far the predictions are off."""
+    summary: dict[str, Any] = {"num_failed": sum("error" not in found for found in cases)}
+    for dtype in dtypes:
+        errors = [found["error"] for found in cases if found["case"]["dtype"] == dtype and "error" in found]
+        summary[dtype] = {
+            "num_cases": len(errors),
+            "most_too_low": min(errors, default=None),
+            "most_too_high": max(errors, default=None),
+            "mean_error": round(sum(map(abs, errors)) / len(errors), 4) if errors else None,
+        }
+    return summary
 
 
 def main() -> int:
@@ -143,26 +202,15 @@ def main() -> int:
         "arguments": {k: str(v) for k, v in vars(args).items()},
     }
     result["cases"] = []
-    for layers in args.layers:
-        for teacher in args.teacher:
-            for tokens in args.micro_batch_tokens:
-                for lengths in args.lengths:
-                    case = {"layers": layers, "teacher": teacher == "live", "micro_batch_tokens": tokens}
-                    case |= {"lengths": lengths, "steps": args.steps}
-                    found = run_case(case, args)
-                    result["cases"].append(found)
-                    print(json.dumps({k: v for k, v in found.items() if k != "parts"}), flush=True)
-    errors = [abs(found["error"]) for found in result["cases"] if "error" in found]
-    result["summary"] = {
-        "num_cases": len(errors),
-        "num_failed": len(result["cases"]) - len(errors),
-        "largest_error": max(errors, default=None),
-        "mean_error": round(sum(errors) / len(errors), 4) if errors else None,
-    }
-    print(json.dumps(result["summary"], indent=2))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    return 0 if errors and len(errors) == len(result["cases"]) else 1
+    for case in cases_of(args):
+        found = run_case(case, args)
+        result["cases"].append(found)
+        print(json.dumps({k: v for k, v in found.items() if k != "parts"}), flush=True)
+        result["summary"] = summary_of(result["cases"], args.dtype)
+        args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    print(json.dumps(result["summary"], indent=2))
+    return int(result["summary"]["num_failed"] > 0)
 
 
 if __name__ == "__main__":

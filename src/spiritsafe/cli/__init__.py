@@ -18,6 +18,7 @@ import click
 
 from spiritsafe import __version__
 from spiritsafe.core.errors import RecipeError, StorageError
+from spiritsafe.core.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.printing import one_line, visible
 
 __all__ = ["main"]
@@ -78,6 +79,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             hint = "Free some space, or send the output elsewhere, and run the same command again."
             error = StorageError(f"Nothing more can be written: {error.strerror}.", hint=hint)
+        if is_out_of_memory(error):
+            error = memory_error(error)
         diagnostics = getattr(error, "diagnostics", None)
         if diagnostics is None:
             click.echo(

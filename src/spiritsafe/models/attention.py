@@ -25,6 +25,7 @@ __all__ = [
     "attend",
     "attend_after_prefix",
     "attend_uniform",
+    "band_blocks",
     "group_lengths",
     "make_layout",
 ]
@@ -36,6 +37,8 @@ PADDING_SHARE = 0.2
 """A group of documents may waste at most this share of its positions on padding, once it holds enough of them."""
 _SMALL_GROUP_TOKENS = 2048
 """Below this many positions padding is cheaper than another kernel launch."""
+_LEAST_BLOCK = 256
+"""Queries that are attended at once under a window, at least."""
 
 
 @final
@@ -185,24 +188,58 @@ def _attend_causal(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, 
     )
 
 
+def band_blocks(window: int) -> tuple[int, int]:
+    """Queries of a block, and how many such blocks of keys it looks at: its own and those that its window reaches."""
+    block = max(_LEAST_BLOCK, -(-window // 2))
+    return block, 1 + -(-(window - 1) // block)
+
+
 def _attend_window(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, scale: float, window: int) -> Tensor:
-    """The same, but a query sees only the last ``window`` of those keys, itself included."""
+    """The same, but a query sees only the last ``window`` of those keys, itself included.
+
+    Blocks of queries against their band of keys: memory and time grow with L · window, not with L · T. Keys are split
+    once and bands are joined of whole blocks, so that a backward pass adds up bands too and never all T keys for each.
+    """
     num_queries, num_keys = query_DSLW.shape[2], key_DKTW.shape[2]
-    position_T = torch.arange(num_keys, device=query_DSLW.device)
-    distance_LT = position_T[num_keys - num_queries :, None] - position_T[None, :]
     grouped = query_DSLW.shape[1] // key_DKTW.shape[1]
     if query_DSLW.is_cuda and grouped > 1:
         # The GPU's fused kernels take a mask or grouped heads, not both.
         key_DKTW = key_DKTW.repeat_interleave(grouped, dim=1)
         value_DKTW = value_DKTW.repeat_interleave(grouped, dim=1)
-    return functional.scaled_dot_product_attention(
-        query_DSLW,
-        key_DKTW,
-        value_DKTW,
-        attn_mask=(distance_LT >= 0) & (distance_LT < window),
-        scale=scale,
-        enable_gqa=query_DSLW.shape[1] != key_DKTW.shape[1],
-    )
+    block, reach = band_blocks(window)
+    whole, rest = divmod(num_queries, block)
+    own = [block] * whole + [rest] * (rest > 0)
+    before, odd = divmod(num_keys - num_queries, block)  # keys of earlier tokens, so that blocks of both end together
+    earlier = [odd] * (odd > 0) + [block] * before
+    keys, values = (torch.split(both, earlier + own, dim=2) for both in (key_DKTW, value_DKTW))
+    parts_DLSW = []
+    for index, query in enumerate(torch.split(query_DSLW, own, dim=2)):
+        stop = len(earlier) + index + 1
+        band = slice(max(0, stop - reach), stop)
+        key, value = (torch.cat(blocks[band], dim=2) for blocks in (keys, values))
+        part = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=_band_mask(query.shape[2], key.shape[2], window, query.dtype, query.device),
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        parts_DLSW.append(part.transpose(1, 2))  # as the kernel lays it out, so that joining copies once
+    return torch.cat(parts_DLSW, dim=1).transpose(1, 2)
+
+
+@lru_cache(maxsize=8)
+def _band_mask(num_queries: int, num_keys: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0 where a query, aligned with the keys at the end, sees a key, else -inf.
+
+    Additive and in the queries' format: of a mask of truths each call would make, and keep, a copy like this one.
+    """
+    with torch.inference_mode(False):
+        position_T = torch.arange(num_keys, device=device)
+        distance_LT = position_T[num_keys - num_queries :, None] - position_T[None, :]
+        hidden_LT = (distance_LT < 0) | (distance_LT >= window)
+        return torch.zeros((num_queries, num_keys), dtype=dtype, device=device).masked_fill_(hidden_LT, float("-inf"))
 
 
 def attend_uniform(

@@ -7,13 +7,22 @@ tensors of N tokens. Shapes: N tokens, D documents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-__all__ = ["IGNORED", "Document", "Drawn", "PackedBatch", "PackedDrawn", "pack_documents", "shared_prefix"]
+__all__ = [
+    "IGNORED",
+    "Document",
+    "Drawn",
+    "PackedBatch",
+    "PackedDrawn",
+    "pack_documents",
+    "shared_prefix",
+    "with_filler",
+]
 
 IGNORED = -100
 """Target of a position that predicts nothing (torch's ``ignore_index``)."""
@@ -137,6 +146,28 @@ class PackedBatch:
             prefix_length=self.prefix_length,
             drawn=None if self.drawn is None else self.drawn.to(device),
         )
+
+
+def with_filler(batch: PackedBatch, multiple: int) -> PackedBatch:
+    """The batch and, where its size is no such multiple, one more document behind it that predicts nothing.
+
+    For a forward pass only: what is known of drawn documents stays as it was.
+    """
+    filler = -batch.num_tokens % multiple
+    if not filler:
+        return batch
+
+    def filled(tensor: Tensor, value: int) -> Tensor:
+        return torch.cat((tensor, tensor.new_full((filler,), value)))
+
+    return replace(
+        batch,
+        token_ids_N=filled(batch.token_ids_N, 0),
+        position_ids_N=filled(batch.position_ids_N, 0),
+        targets_N=filled(batch.targets_N, IGNORED),
+        weights_N=filled(batch.weights_N, 0),
+        lengths=(*batch.lengths, filler),
+    )
 
 
 def shared_prefix(documents: Sequence[Document]) -> int:

@@ -179,8 +179,17 @@ def _more_bits(layer: int, num_layers: int) -> bool:
     return layer < eighth or layer >= 7 * num_layers // 8 or (layer - eighth) % 3 == 2
 
 
-def kv_cache_bytes(config: Mapping[str, Any], *, context: int, num_sequences: int, kv_dtype: str) -> int:
-    """Bytes of keys and values: two vectors per token, layer and key-value head; a window bounds a layer's tokens.
+def kv_cache_bytes(
+    config: Mapping[str, Any], *, context: int, num_sequences: int, kv_dtype: str, windowed: bool = True
+) -> int:
+    """Bytes of keys and values: two vectors per token, layer and key-value head.
+
+    Args:
+        config: ``config.json`` of the Decoder's family.
+        context: Tokens of a sequence.
+        num_sequences: Sequences at once.
+        kv_dtype: How numbers are stored.
+        windowed: Whether a window bounds a layer's tokens, as whoever serves a model can have it.
 
     Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
 
@@ -194,7 +203,7 @@ def kv_cache_bytes(config: Mapping[str, Any], *, context: int, num_sequences: in
     c = decoder_config(config)
     if c is None:
         return math.ceil(cached_numbers(config, context) * num_sequences * _DTYPE_BYTES[kv_dtype])
-    tokens = sum(context if window is None else min(context, window) for window in c.windows)
+    tokens = sum(min(context, window) if windowed and window is not None else context for window in c.windows)
     return math.ceil(2 * tokens * c.num_kv_heads * c.head_dim * num_sequences * _DTYPE_BYTES[kv_dtype])
 
 

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.attention import Layout, attend, attend_after_prefix, make_layout
-from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.batch import PackedBatch, with_filler
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.decoder_packing import PackedLinear, pack_weight
 from spiritsafe.models.decoder_weights import load_hf_tensors, make_hf_tensors, save_hf
@@ -26,7 +26,18 @@ from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.lora_layer import LoraLayer
 from spiritsafe.models.rope import RopeTable, rotate
 
-__all__ = ["Block", "Decoder", "Projection", "RMSNorm"]
+__all__ = ["SIZE_STEP", "Block", "Decoder", "Projection", "RMSNorm", "fills_batches"]
+
+SIZE_STEP = 16
+
+
+def fills_batches(lengths: Sequence[int], dtype: torch.dtype, device_type: str) -> bool:
+    """Whether a forward pass rounds the size of such a batch up to a multiple of ``SIZE_STEP``.
+
+    For each size of a half-precision product on a CPU, oneDNN makes kernels that it never gives back, about half a
+    megabyte; batches of mixed lengths have a new size almost every time.
+    """
+    return device_type == "cpu" and dtype == torch.bfloat16 and len(set(lengths)) > 1
 
 
 @final
@@ -227,7 +238,7 @@ class Decoder(LanguageModel):
                 f"Layers {list(layers)} were asked of a model with layers 0 to {self.num_layers - 1}.",
                 hint="Name layers that the model has.",
             )
-        prefix = batch.prefix_length
+        prefix, num_tokens = batch.prefix_length, batch.num_tokens
         lengths = batch.lengths[1:] if prefix else batch.lengths
         longest = prefix + max(lengths)
         if longest > self.max_context:
@@ -235,6 +246,9 @@ class Decoder(LanguageModel):
                 f"A document of {longest} tokens does not fit this model's context of {self.max_context}.",
                 hint="Shorten or split the document, or use a model with a longer context.",
             )
+        if fills_batches(lengths, self.dtype, self.device.type):
+            batch = with_filler(batch, SIZE_STEP)
+            lengths = batch.lengths[1:] if prefix else batch.lengths
         cos_PE, sin_PE = self.rope_tables(longest)
         cos_NE, sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
         layout = make_layout(lengths, self.device)
@@ -248,7 +262,7 @@ class Decoder(LanguageModel):
             if index in layers:
                 kept[index] = stream_NH
         normed_NH: Tensor = self.norm(stream_NH)
-        return normed_NH, tuple(kept[layer] for layer in layers)
+        return normed_NH[:num_tokens], tuple(kept[layer][:num_tokens] for layer in layers)
 
     def head(self) -> Head:
         """The head; the embedding's own parameter when tied."""

@@ -26,10 +26,19 @@ from spiritsafe.models.interface import Head, LanguageModel
 from spiritsafe.models.kv_cache import KVCache
 from spiritsafe.models.sampler import draw
 
-__all__ = ["Admission", "CachedRunner", "DecodeState", "PlainRunner", "Runner", "common_prefix"]
+__all__ = [
+    "PACK_LIMIT_BYTES",
+    "Admission",
+    "CachedRunner",
+    "DecodeState",
+    "PlainRunner",
+    "Runner",
+    "common_prefix",
+]
 
 _PREFILL_TOKENS = 8192
-_PACK_LIMIT_BYTES = 2 << 30  # beyond it a second copy of the weights costs more memory than its speed is worth
+PACK_LIMIT_BYTES = 2 << 30
+"""Beyond it a second copy of the weights costs more memory than its speed is worth."""
 _SLOT_STEP = 16
 _LENGTH_STEP = {"cpu": 16, "cuda": 64}
 
@@ -268,7 +277,7 @@ class CachedRunner(Runner):
         """Copy the weights, as they are now, into the layout that a CPU multiplies a few rows with fastest."""
         head = self._model.head().weight_VH
         size = sum(parameter.numel() for parameter in self._model.parameters()) * head.itemsize
-        if size > _PACK_LIMIT_BYTES or not can_pack(head):
+        if size > PACK_LIMIT_BYTES or not can_pack(head):
             return
         if head.dtype == torch.float32:  # a packed product of half precision would come in half precision
             self._packed_head = pack_weight(head)

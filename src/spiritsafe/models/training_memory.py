@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self, final
 
+import torch
 from pydantic import model_validator
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
-from spiritsafe.models.attention import group_lengths
+from spiritsafe.models.attention import band_blocks, group_lengths
+from spiritsafe.models.decoder import SIZE_STEP, fills_batches
 from spiritsafe.models.decoder_config import DecoderConfig
 from spiritsafe.models.lora import LORA_TARGETS, LoraConfig, num_lora_parameters
 from spiritsafe.models.model_size import ModelSize, decoder_config, size_of
@@ -41,6 +43,9 @@ __all__ = ["MemoryFit", "TrainingMemory", "fit_micro_batch", "predict_training"]
 _LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 _BATCH_BYTES_PER_TOKEN = 28
 """Ids, positions and targets in int64, weights in float32."""
+_KERNEL_BYTES = {True: 15_000_000, False: 100_000_000}
+"""What oneDNN keeps of the half-precision products of a run on a CPU: some 20 sizes of product for each size of batch,
+half a megabyte each. Measured in runs whose documents are all as long (True), and of mixed lengths (False)."""
 
 
 @final
@@ -54,6 +59,8 @@ class TrainingMemory(Record):
         master_bytes: fp32 weights that learn.
         gradient_bytes: One fp32 gradient for each of them.
         optimiser_bytes: Adam's two fp32 moments.
+        frozen_bytes: The own numbers of frozen weights that the compute dtype cannot hold (CPU; beside a GPU they lie
+            in main memory, which is not counted).
         teacher_bytes: A live teacher's weights.
         signal_bytes: What is kept of the teacher's view of a micro-batch, and streams of matched layers.
         activation_bytes: Kept for the backward pass.
@@ -61,6 +68,7 @@ class TrainingMemory(Record):
             forward takes beyond the student's activations.
         embedding_bytes: The embedding's dense gradient, as far as nothing freed can hold it.
         slack_bytes: Holes in the heap that no later request fits (CPU).
+        kernel_bytes: What half-precision products leave behind (CPU).
     """
 
     process_bytes: int = 0
@@ -68,12 +76,14 @@ class TrainingMemory(Record):
     master_bytes: int
     gradient_bytes: int
     optimiser_bytes: int
+    frozen_bytes: int = 0
     teacher_bytes: int = 0
     signal_bytes: int = 0
     activation_bytes: int
     working_bytes: int
     embedding_bytes: int = 0
     slack_bytes: int = 0
+    kernel_bytes: int = 0
     total_bytes: int
 
     @model_validator(mode="after")
@@ -161,9 +171,11 @@ def predict_training(
         known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
     formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
+    num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
     rows = max(1, math.ceil(supervised_share * num_tokens))
     budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
-    activations = _activations(c, num_tokens, _padded(lengths), formats, lora, checkpointing=checkpointing)
+    bands = _band_bytes(c, num_tokens, lengths, formats)
+    activations = _activations(c, num_tokens, _padded(lengths), formats, lora, bands, checkpointing=checkpointing)
     head, block = _head_bytes(c, t, rows, budget, formats)
     working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats, lora))
     if t is not None:
@@ -171,19 +183,23 @@ def predict_training(
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
     num_frozen = 0 if lora is None else c.num_parameters
     num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
-    num_computing = num_frozen + (num_learning if compute_dtype == "bf16" else 0)
+    is_half = compute_dtype == "bf16"
+    num_computing = num_frozen + (num_learning if is_half else 0)
+    keeps_frozen = is_half and device == "cpu" and not _is_half_checkpoint(config)
     parts = {
         "process_bytes": process_bytes,
         "compute_bytes": num_computing * formats.narrow,
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
         "optimiser_bytes": 8 * num_learning,
+        "frozen_bytes": 4 * num_frozen if keeps_frozen else 0,
         "teacher_bytes": teacher_bytes,
         "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
         "activation_bytes": activations,
         "working_bytes": working,
         "embedding_bytes": 0 if lora else _embedding_extra(c, activations + head, block, formats),
         "slack_bytes": slack,
+        "kernel_bytes": _KERNEL_BYTES[_are_alike(lengths)] if is_half and device == "cpu" else 0,
     }
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
 
@@ -221,9 +237,51 @@ def _size(dtype: str) -> int:
     return 2 if dtype == "bf16" else 4
 
 
+def _is_half_checkpoint(config: Mapping[str, Any]) -> bool:
+    """Whether the weights were written in bfloat16, which holds them exactly then."""
+    return (config.get("dtype") or config.get("torch_dtype")) == "bfloat16"
+
+
+def _are_alike(lengths: Sequence[int] | None) -> bool:
+    return lengths is not None and len(set(lengths)) == 1
+
+
+def _filled(
+    num_tokens: int, lengths: Sequence[int] | None, formats: _Formats, device: str
+) -> tuple[int, Sequence[int] | None]:
+    """The batch with the document that the Decoder puts behind it in half precision."""
+    dtype = torch.bfloat16 if formats.narrow < formats.wide else torch.float32
+    filler = -num_tokens % SIZE_STEP
+    if lengths is None or not filler or not fills_batches(lengths, dtype, device):
+        return num_tokens, lengths
+    return num_tokens + filler, (*lengths, filler)
+
+
+def _band_bytes(c: DecoderConfig, num_tokens: int, lengths: Sequence[int] | None, formats: _Formats) -> int:
+    """What windowed layers keep beyond others: bands of keys and values, each block's output and the joined one.
+
+    Of documents whose lengths are unknown the longest possible one is thought.
+    """
+    heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
+    kept, mask = 0, 0
+    for group in [[num_tokens]] if lengths is None else [[lengths[d] for d in g] for g in group_lengths(lengths)]:
+        longest = max(group)
+        for window in c.windows:
+            if window is None or window >= longest:
+                continue
+            block, reach = band_blocks(window)
+            num_blocks = -(-longest // block)
+            # the first blocks have fewer keys before them
+            keys = sum(min(index + 1, reach) * block for index in range(num_blocks))
+            mask = max(mask, block * min(reach * block, longest) * formats.narrow)  # all layers share it
+            row = longest * heads * width * formats.narrow
+            kept += len(group) * (min(keys, num_blocks * longest) * 2 * groups * width * formats.narrow + row)
+    return kept + mask
+
+
 def _padded(lengths: Sequence[int] | None) -> float:
     """P / N for documents of mixed lengths; 0 when all are alike, which needs no padded copies at all."""
-    if lengths is None or len(set(lengths)) == 1:
+    if lengths is None or _are_alike(lengths):
         return 0.0
     return sum(max(lengths[d] for d in group) * len(group) for group in group_lengths(lengths)) / sum(lengths)
 
@@ -234,6 +292,7 @@ def _activations(
     padding: float,
     formats: _Formats,
     lora: LoraConfig | None,
+    bands: int,
     *,
     checkpointing: bool,
 ) -> int:
@@ -241,7 +300,7 @@ def _activations(
 
     Exact for the Decoder's operators on a CPU (a test sums what autograd saves): each norm keeps its input and, if its
     weight learns, the normalised rows, both in float32; each linear layer that learns keeps its input; the feed-forward
-    keeps gate, up and activation; adapters keep their low-rank rows.
+    keeps gate, up and activation; adapters keep their low-rank rows. ``bands`` is what windows add.
     """
     narrow, hidden, is_whole = formats.narrow, c.hidden_size, lora is None
     learning = set(LORA_TARGETS if lora is None else lora.targets)
@@ -256,7 +315,9 @@ def _activations(
     last = norm + hidden * narrow
     first = 0 if is_whole or checkpointing else norm  # nothing below the first layer learns
     kept = c.num_layers * hidden * narrow + layer if checkpointing else c.num_layers * layer
-    return num_tokens * (int(kept) + shared + last - first)
+    if checkpointing and bands:
+        bands = math.ceil(bands / sum(window is not None for window in c.windows))
+    return num_tokens * (int(kept) + shared + last - first) + bands
 
 
 def _norm_bytes(width: int, formats: _Formats, *, is_whole: bool) -> int:

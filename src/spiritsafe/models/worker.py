@@ -25,6 +25,7 @@ import torch
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SpiritsafeError
 from spiritsafe.core.generator import Generator, Located, SpreadScoring
+from spiritsafe.core.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.code_choice import choose_code
 from spiritsafe.models.engine_dtype import preferred_dtype
@@ -102,7 +103,7 @@ def _boundary(replies: TextIO) -> Iterator[None]:
     except BrokenPipeError:  # nobody reads any more
         raise
     except Exception as error:  # noqa: BLE001  # the process boundary: nothing may leave it unreported
-        _write(replies, _error(error))
+        _write(replies, _error(memory_error(error) if is_out_of_memory(error) else error))
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -8,9 +8,8 @@ spent. What does not fit is planned again with a smaller micro-batch; the update
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 
@@ -32,32 +31,12 @@ from spiritsafe.models import (
     with_activations,
 )
 from spiritsafe.pipeline.context import Trace
-from spiritsafe.pipeline.memory import check_memory
+from spiritsafe.pipeline.memory import Beside, MemoryCheck, check_memory
 from spiritsafe.training import TrainConfig
 
-__all__ = ["Beside", "audit_stage", "fit_memory", "fit_race"]
+__all__ = ["audit_stage", "ease_memory", "fit_memory", "fit_race"]
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """What is in memory beside the model in training.
-
-    Attributes:
-        teacher: ``config.json`` of a live teacher.
-        matched_layers: Pairs of layers whose hidden states are matched.
-        cached_entries: Entries a row of a cached signal.
-        other_bytes: What else the stage holds: an engine, a teacher of another family.
-        longest_answer: Tokens of the longest document that the student may write itself.
-        documents_per_step: Documents of a step of such answers and traces.
-    """
-
-    teacher: Mapping[str, Any] | None = None
-    matched_layers: int = 0
-    cached_entries: int = 0
-    other_bytes: int = 0
-    longest_answer: int = 0
-    documents_per_step: int = 0
+_CHOSEN = "memory.json"
 
 
 def audit_stage(
@@ -127,7 +106,7 @@ def fit_memory(
     Raises:
         BudgetError: Not even one document at a time fits.
     """
-    path = ensure_directory(stage.path / "training") / "memory.json"
+    path = ensure_directory(stage.path / "training") / _CHOSEN
     chosen = (
         read_json(path)
         if path.is_file()
@@ -141,6 +120,17 @@ def fit_memory(
     if isinstance(loaded.model, Decoder | TransformersModel):
         loaded.model.activation_checkpointing = bool(chosen["checkpointing"])
     return config.model_copy(update={"micro_batch_tokens": int(chosen["micro_batch_tokens"])})
+
+
+def ease_memory(stage: StageDirectory) -> MemoryCheck | None:
+    """After memory ran out: how the stage goes on when it is run again; None where nothing smaller is left to try."""
+    path = stage.path / "training" / _CHOSEN
+    if not path.is_file():
+        return None
+    eased = MemoryCheck.from_json(read_json(path)).eased()
+    if eased is not None:
+        write_json(path, eased.to_json())
+    return eased
 
 
 def fit_race(
@@ -197,9 +187,6 @@ def _choose(
         lengths,
         device=device,
         supervised_share=num_supervised / num_tokens if num_tokens else 1.0,
-        teacher=beside.teacher,
-        matched_layers=beside.matched_layers,
-        cached_entries=beside.cached_entries,
-        other_bytes=beside.other_bytes,
+        beside=beside,
     )
     return check.to_json()

@@ -35,9 +35,10 @@ from spiritsafe.models import (
     predict_footprint,
     resized,
 )
-from spiritsafe.pipeline.before import Beside, fit_race
+from spiritsafe.pipeline.before import fit_race
 from spiritsafe.pipeline.context import RunContext, in_vocabulary
 from spiritsafe.pipeline.graph import Node
+from spiritsafe.pipeline.memory import Beside
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.student_recipe import CutRecipe, StudentRecipe
 from spiritsafe.pipeline.teach import documents_of

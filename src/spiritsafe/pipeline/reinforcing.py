@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -31,12 +31,12 @@ from spiritsafe.models import (
     save_checkpoint,
 )
 from spiritsafe.pipeline.adapting import begin_lora, end_lora
-from spiritsafe.pipeline.before import Beside, fit_memory
+from spiritsafe.pipeline.before import fit_memory
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.graph import Node
 from spiritsafe.pipeline.lineage import parents_of
-from spiritsafe.pipeline.memory import engine_bytes
+from spiritsafe.pipeline.memory import Beside, beside_of
 from spiritsafe.pipeline.probing import counts_of, not_ready, probes_of
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.step_recipe import ReinforceStep
@@ -206,10 +206,8 @@ def _beside(step: ReinforceStep, context: RunContext, loaded: LoadedModel, probl
     """What is in memory beside the model: the engine, and documents as long as a prompt with its longest answer."""
     longest = max(len(loaded.chat.prompt_ids(problem.messages)) for problem in problems)
     documents = math.ceil(step.config.prompts_per_round / step.config.steps_per_round) * step.config.group_size
-    config: Mapping[str, Any] = read_model_config(loaded.directory)
-    return Beside(
-        teacher=config if step.config.loss.kl_weight and step.lora is None else None,
-        other_bytes=engine_bytes(context.recipe, config, context.device),
+    return replace(
+        beside_of(step, context.recipe, read_model_config(loaded.directory), context.device),
         longest_answer=longest + step.config.sampling.max_tokens,
         documents_per_step=documents,
     )

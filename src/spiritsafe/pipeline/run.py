@@ -17,13 +17,15 @@ from typing import final
 
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import BudgetError, RecipeError
 from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.core.files import ensure_directory, locked
+from spiritsafe.core.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.platforms import in_a_row, other_text
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.models import preferred_dtype
 from spiritsafe.models.this_platform import this_platform
+from spiritsafe.pipeline.before import ease_memory
 from spiritsafe.pipeline.capturing import capture_teacher
 from spiritsafe.pipeline.context import EXACT_STAGES, RunContext, RunWatcher
 from spiritsafe.pipeline.cutting import cut_stage, make_cut
@@ -38,7 +40,7 @@ from spiritsafe.pipeline.source import fetch_source
 from spiritsafe.pipeline.step_recipe import ReinforceStep, SampleStep, TuneStep
 from spiritsafe.pipeline.student import make_student
 from spiritsafe.pipeline.student_recipe import StudentRecipe
-from spiritsafe.pipeline.summary import write_summary
+from spiritsafe.pipeline.summary import memory_uses, write_summary
 from spiritsafe.pipeline.teach import teach
 from spiritsafe.pipeline.traces import problem_parts, sample_for, sample_teacher, write_worked_traces
 from spiritsafe.pipeline.tuning import tune_model
@@ -290,15 +292,19 @@ def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> N
     started = time.monotonic()
     events = EventLog(context.run.events, stage=spec.name, forward=context.watcher)
     try:
-        result = spec.work(context, stage, events)
+        result = _worked(context, spec, stage, events)
     except BaseException:
         context.watcher.end()
         raise
-    seconds = time.monotonic() - started
+    seconds, peak = time.monotonic() - started, peak_bytes()
     events.metrics(
         "stage",
-        {"seconds": round(seconds, 3), "peak_bytes": peak_bytes(), "summary": result.get("summary")},
+        {"seconds": round(seconds, 3), "peak_bytes": peak, "summary": result.get("summary")},
     )
+    if "source" in context.done:
+        for use in memory_uses(context, {spec.name: peak}):
+            if use.missed:
+                events.metrics("memory_missed", {"text": use.missed})
     stage.finish(result, scratch=spec.scratch)
     context.watcher.end(str(result.get("summary", "")))
 
@@ -319,3 +325,22 @@ def _begin(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
     stage.begin(here)
     if text is not None and known[-1] != here:
         EventLog(context.run.events, stage="run", forward=context.watcher).metrics("warning", {"message": text})
+
+
+def _worked(context: RunContext, spec: StageSpec, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """What the stage's work returns; where its memory ran out, what the same command will do then.
+
+    Raises:
+        BudgetError: Memory ran out.
+    """
+    try:
+        return spec.work(context, stage, events)
+    except (MemoryError, RuntimeError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, BudgetError) and error.__cause__ is not None else error
+        if not is_out_of_memory(cause):
+            raise
+        eased = ease_memory(stage)
+        if eased is None:
+            raise memory_error(cause) from error
+        hint = f"Run the same command again: it goes on from its last checkpoint. {eased.note}"
+        raise memory_error(cause, hint=hint) from error

@@ -48,14 +48,14 @@ from spiritsafe.models import (
     write_documents,
 )
 from spiritsafe.pipeline.across import across_objective
-from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.before import audit_stage, fit_memory
 from spiritsafe.pipeline.capturing import open_cache
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, as_text, in_vocabulary
 from spiritsafe.pipeline.cutting import cut_stage
 from spiritsafe.pipeline.graph import GIVEN_MODELS
 from spiritsafe.pipeline.lineage import answerers, parents_of
-from spiritsafe.pipeline.memory import CACHED_ENTRIES, engine_bytes
+from spiritsafe.pipeline.memory import Beside, beside_of
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.spending import within_budget
 from spiritsafe.pipeline.student_recipe import HiddenRecipe, StudentRecipe
@@ -181,21 +181,21 @@ def make_student(
 
 def _beside(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Beside:
     """What is in memory beside the student."""
-    other_bytes = longest_answer = documents_per_step = 0
-    if recipe.on_policy is not None:
-        policy = recipe.on_policy
-        config = read_model_config(parts.student.directory)
-        other_bytes += engine_bytes(context.recipe, config, context.device)
-        prompts = (len(parts.student.chat.prompt_ids(trace.problem.messages)) for trace in parts.traces)
-        longest_answer = max(prompts) + policy.sampling.max_tokens
-        documents_per_step = math.ceil(policy.num_drawn / policy.steps_per_round / policy.share)
-    return Beside(
+    beside = beside_of(
+        recipe,
+        context.recipe,
+        read_model_config(parts.student.directory),
+        context.device,
         teacher=None if parts.speaker is None else parts.config,
-        matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
-        cached_entries=CACHED_ENTRIES if recipe.signal == "cached" else 0,
-        other_bytes=other_bytes,
-        longest_answer=longest_answer,
-        documents_per_step=documents_per_step,
+    )
+    if recipe.on_policy is None:
+        return beside
+    policy = recipe.on_policy
+    prompts = (len(parts.student.chat.prompt_ids(trace.problem.messages)) for trace in parts.traces)
+    return replace(
+        beside,
+        longest_answer=max(prompts) + policy.sampling.max_tokens,
+        documents_per_step=math.ceil(policy.num_drawn / policy.steps_per_round / policy.share),
     )
 
 

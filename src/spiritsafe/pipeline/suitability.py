@@ -15,7 +15,7 @@ from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.step_recipe import ReinforceStep, TuneStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
 
-__all__ = ["check_models", "foreign_models"]
+__all__ = ["check_models", "foreign_models", "own_sources"]
 
 
 def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
@@ -33,7 +33,7 @@ def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
         CompatibilityError: A model can be neither trained nor scored.
     """
     places = {"base": base} | {
-        spec: found for spec in _own_sources(recipe) if (found := find_source(spec, cache=cache)) is not None
+        spec: found for spec in own_sources(recipe) if (found := find_source(spec, cache=cache)) is not None
     }
     choices = {name: choose_code(place) for name, place in places.items()}
     foreign = foreign_models(recipe, {name for name, choice in choices.items() if choice.decoder is None})
@@ -68,7 +68,7 @@ def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
     return foreign
 
 
-def _own_sources(recipe: Recipe) -> list[str]:
+def own_sources(recipe: Recipe) -> list[str]:
     """Sources of students that are no models of the recipe."""
     made = {*GIVEN_MODELS, *(node.name for node in recipe.models)}
     return list(dict.fromkeys(s.source for s in recipe.rungs if s.source is not None and s.source not in made))

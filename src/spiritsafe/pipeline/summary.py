@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -27,14 +28,16 @@ from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
 from spiritsafe.exam import compare
 from spiritsafe.exam.scoring import right_answers
-from spiritsafe.models import read_checkpoint, read_model_config
+from spiritsafe.models import find_source, read_checkpoint, read_model_config
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.examine import certificate_of, examinees, ledger_path, paper_path
 from spiritsafe.pipeline.graph import Node
 from spiritsafe.pipeline.memory import WITHOUT_ACTIVATIONS, partly_predicted, predicted_memory
 from spiritsafe.pipeline.recipe import Recipe
+from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.step_recipe import WORKED, ReinforceStep, SampleStep
 from spiritsafe.pipeline.student_recipe import StudentRecipe
+from spiritsafe.pipeline.suitability import own_sources
 from spiritsafe.pipeline.summary_steps import comparisons, made_rows, reinforced_steps
 from spiritsafe.pipeline.summary_talks import transcripts
 from spiritsafe.pipeline.summary_trust import promises_of
@@ -63,7 +66,7 @@ from spiritsafe.report import (
 )
 from spiritsafe.tasks import load_task
 
-__all__ = ["REPORT_FILE", "rebuild_report", "terminal_summary_of", "write_summary"]
+__all__ = ["REPORT_FILE", "memory_uses", "rebuild_report", "terminal_summary_of", "write_summary"]
 
 REPORT_FILE = "report.html"
 _DATA_FILE = "report.json"
@@ -142,7 +145,7 @@ def _gather(context: RunContext) -> ReportData:
         exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
         outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
         transcripts=transcripts(context),
-        memory=tuple(_memory(context)),
+        memory=tuple(memory_uses(context, _peaks(context))),
         verification=_verification(context, certificates),
         lineage=tuple(checkpoints.values()),
     )
@@ -317,22 +320,21 @@ def _outcomes(name: str, certificate: Certificate, half: Half) -> Outcomes:
     return Outcomes(model=name, half=half, counts=dict(result.counts))
 
 
-def _memory(context: RunContext) -> list[MemoryUse]:
-    """The plan's predictions beside the peaks that the stages measured."""
-    peaks = {
-        event["stage"]: event["peak_bytes"]
-        for event in read_json_lines(context.run.events)
-        if event.get("kind") == "stage" and event.get("peak_bytes")
-    }
-    directories = dict(examinees(context))
-    own = {s.source: directories[s.name] for s in context.recipe.rungs if s.source is not None}
+def memory_uses(context: RunContext, peaks: Mapping[str, int]) -> list[MemoryUse]:
+    """The plan's predictions beside the peaks that stages measured; what cannot be predicted is told, nothing is lost.
+
+    Args:
+        context: The run.
+        peaks: Measured bytes of stages.
+    """
+    recipe = context.recipe
     try:
-        config = read_model_config(directories["base"])
-        sources = {source: read_model_config(directory) for source, directory in own.items()}
-        predicted = predicted_memory(context.recipe, config, sources=sources)
-        partial = partly_predicted(context.recipe, config, sources)
+        config = read_model_config(base_directory(context))
+        places = {spec: find_source(spec, cache=context.cache) for spec in own_sources(recipe)}
+        sources = {spec: read_model_config(place) for spec, place in places.items() if place is not None}
+        predicted = predicted_memory(recipe, config, sources=sources)
+        partial = partly_predicted(recipe, config, sources)
     except (SpiritsafeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # what was measured is told all the same, and nothing else is lost
         said = error.message if isinstance(error, SpiritsafeError) else f"{type(error).__name__}: {error}"
         return [
             MemoryUse(what=name, measured_bytes=peak, note=f"not predicted: {said}"[:300])
@@ -347,6 +349,14 @@ def _memory(context: RunContext) -> list[MemoryUse]:
         )
         for name, size in predicted.items()
     ]
+
+
+def _peaks(context: RunContext) -> dict[str, int]:
+    return {
+        event["stage"]: event["peak_bytes"]
+        for event in read_json_lines(context.run.events)
+        if event.get("kind") == "stage" and event.get("peak_bytes")
+    }
 
 
 def _verification(context: RunContext, certificates: dict[str, Certificate]) -> Verification:

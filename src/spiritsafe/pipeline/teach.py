@@ -20,14 +20,13 @@ from spiritsafe.models import (
     load_model,
     make_generator,
     parent_of,
-    read_model_config,
     save_checkpoint,
     write_documents,
 )
-from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.before import audit_stage, fit_memory
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace
-from spiritsafe.pipeline.memory import engine_bytes
+from spiritsafe.pipeline.memory import beside_of
 from spiritsafe.pipeline.source import base_directory
 from spiritsafe.pipeline.traces import cut_to_answers, worked_traces
 from spiritsafe.tasks import load_task
@@ -142,8 +141,6 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         traces = cut_to_answers(load_task(context.recipe.task.spec), traces, share, seed=context.seed("direct"))
     documents = documents_of(loaded, traces, documents_path(stage))
     audit_stage(stage, loaded, documents, traces, context.recipe.teach.train, events)
-    model_config = read_model_config(directory)
-    engine = engine_bytes(context.recipe, model_config, context.device) if context.recipe.teach.dev_problems else 0
     config = fit_memory(
         stage,
         loaded,
@@ -151,7 +148,7 @@ def teach(context: RunContext, stage: StageDirectory, events: EventSink) -> dict
         context.recipe.teach.train,
         events,
         device=context.device,
-        beside=Beside(other_bytes=engine),
+        beside=beside_of(None, context.recipe, read_model_config(directory), context.device),
     )
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events)
     parent = loaded.checkpoint

@@ -14,11 +14,11 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import load_model, read_model_config, save_checkpoint
 from spiritsafe.pipeline.adapting import begin_lora, end_lora
-from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.before import audit_stage, fit_memory
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
 from spiritsafe.pipeline.lineage import answerers, parents_of
-from spiritsafe.pipeline.memory import engine_bytes
+from spiritsafe.pipeline.memory import beside_of
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.spending import within_budget
 from spiritsafe.pipeline.step_recipe import TuneStep
@@ -55,11 +55,8 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
         num_parameters=loaded.num_active,
         frozen=step.lora is not None,
     )
-    engine = engine_bytes(context.recipe, read_model_config(loaded.directory), context.device)
-    other_bytes = engine if context.recipe.teach.dev_problems else 0
-    config = fit_memory(
-        stage, loaded, documents, train, events, device=context.device, beside=Beside(other_bytes=other_bytes)
-    )
+    beside = beside_of(step, context.recipe, read_model_config(loaded.directory), context.device)
+    config = fit_memory(stage, loaded, documents, train, events, device=context.device, beside=beside)
     begin_lora(step.lora, context, loaded, name=step.name)
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, task_spec=step.task)
     end_lora(step.lora, context, stage, loaded, name=step.name)

@@ -16,8 +16,10 @@ from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, V
 from spiritsafe.core.stats import Estimate
 from spiritsafe.report.evidence import ExamInfo, Outcomes, Role, Rung, Verification
 from spiritsafe.report.learning import MadeRow, Reinforced, Versus
+from spiritsafe.report.numbers import memory_text
 
 __all__ = [
+    "MEMORY_TOLERANCE",
     "AccuracyPoint",
     "Inputs",
     "LossPoint",
@@ -31,6 +33,9 @@ __all__ = [
     "TrainingCurve",
     "Transcript",
 ]
+
+MEMORY_TOLERANCE = 0.1
+"""A predicted peak that is off by more was missed."""
 
 
 @final
@@ -181,6 +186,19 @@ class MemoryUse(Record):
     predicted_bytes: int | None = Field(default=None, ge=1)
     measured_bytes: int | None = Field(default=None, ge=1)
     note: str = ""
+
+    @property
+    def missed(self) -> str | None:
+        """Where a whole prediction was off by more than a tenth: by how much, in words."""
+        if self.measured_bytes is None or self.predicted_bytes is None or self.note:
+            return None
+        share = self.measured_bytes / self.predicted_bytes - 1.0
+        if abs(share) <= MEMORY_TOLERANCE:
+            return None
+        return (
+            f"{self.what}: predicted {memory_text(self.predicted_bytes)}, measured {memory_text(self.measured_bytes)}: "
+            f"{abs(share):.0%} too {'low' if share > 0 else 'high'}"
+        )
 
 
 @final

@@ -6,7 +6,7 @@ In: :class:`ReportData`. Out: sections. A part that has nothing to show says so 
 from __future__ import annotations
 
 from spiritsafe.report.curves import MAX_POINTS, accuracy_drawing, loss_drawing
-from spiritsafe.report.data import MemoryUse, ReportData, Stage, TraceCounts, TrainingCurve
+from spiritsafe.report.data import MEMORY_TOLERANCE, MemoryUse, ReportData, Stage, TraceCounts, TrainingCurve
 from spiritsafe.report.markup import Html, paragraph, section, tag
 from spiritsafe.report.numbers import count_text, memory_text, scaled_count, score_text, share_text, time_text
 from spiritsafe.report.svg import HALF, figure, share_bar
@@ -178,8 +178,13 @@ def memory_section(data: ReportData) -> Html:
         Column(title="Predicted above, measured below", wide=True),
     ]
     rows = [_memory_row(use) for use in data.memory]
+    missed = [use.missed for use in data.memory if use.missed]
+    if missed:
+        said = paragraph(f"Predictions that were off by more than {MEMORY_TOLERANCE:.0%}: {'; '.join(missed)}.")
+    else:
+        said = paragraph(f"Every measured peak is within {MEMORY_TOLERANCE:.0%} of its prediction.")
     return section(
-        "memory", title, table(columns, rows, caption="Memory predicted by the plan and measured in the run")
+        "memory", title, said, table(columns, rows, caption="Memory predicted by the plan and measured in the run")
     )
 
 

@@ -30,6 +30,7 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
+from spiritsafe.core.out_of_memory import said_as_budget
 from spiritsafe.core.platforms import Platform
 from spiritsafe.models.batch import Document
 from spiritsafe.models.interface import LanguageModel
@@ -49,6 +50,15 @@ from spiritsafe.training.state import RunIdentity, load_state, weights_fingerpri
 __all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
 
 METRICS_FILE = "metrics.jsonl"
+
+_FREE_TO_CHANGE = SITTING_FIELDS | {"parallel", "micro_batch_tokens"}
+"""Who computes, and how much at once, changes nothing but rounding: it may change between sittings as well."""
+
+_LESS_MEMORY = (
+    "Nothing that was saved is lost. Lower micro_batch_tokens: training goes on from its last checkpoint and the "
+    "updates stay the same. Where one document alone is too long: recompute activations (activation_checkpointing of "
+    "the model), train adapters (lora) instead of all weights, or use shorter documents or a smaller model."
+)
 
 Evaluate = Callable[[LanguageModel, int], Mapping[str, float]]
 """Called with the model and the number of finished steps; what it returns is kept with that step's metrics."""
@@ -111,6 +121,7 @@ def train(
             an evaluation or a feed that draws needs the whole model and ``fsdp`` spreads it.
         ProcedureError: Another process failed; the message is its own.
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
+        BudgetError: Memory ran out; what was saved stays, and a call with fewer ``micro_batch_tokens`` goes on from it.
         IntegrityError: The directory holds another run's checkpoint, or a damaged one.
         StorageError: The directory cannot be written.
     """
@@ -128,11 +139,12 @@ def train(
     with kept_memory() if device.type == "cpu" else nullcontext(), parallel.shared_fate() as fate:
         place = _Place(parallel=parallel, fate=fate, is_sharded=mode == "fsdp")
         heard = events if events is not None and parallel.is_main else NullSink()
-        run = _Run(model, feed, objective, config, directory, heard, evaluate, place)
-        try:
-            return run.finish()
-        finally:
-            run.close()
+        with said_as_budget(_LESS_MEMORY):
+            run = _Run(model, feed, objective, config, directory, heard, evaluate, place)
+            try:
+                return run.finish()
+            finally:
+                run.close()
 
 
 @final
@@ -416,9 +428,9 @@ class _Run:
 def _identity(
     model: LanguageModel, feed: Feed, objective: Objective, config: TrainConfig, platform: Platform
 ) -> RunIdentity:
-    # Who computes changes nothing but rounding; which number format was chosen is held against the platform's.
+    # Which number format was chosen is held against the platform's.
     parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
-    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
+    settings = config.model_dump(mode="json", exclude=set(_FREE_TO_CHANGE))
     unsealed = digest({"config": settings, **parts})
     del settings["compute_dtype"]
     return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)

@@ -126,9 +126,8 @@ class AdamW:
         self._is_sharded = [isinstance(p, DTensor) for p in self._parameters]
         # A sharded parameter is its own master: its rows stay float32, FSDP2 casts what it gathers.
         copies = [compute_dtype != torch.float32 and not sharded for sharded in self._is_sharded]
-        self.masters = [
-            local_rows(p).to(torch.float32, copy=copy) for p, copy in zip(self._parameters, copies, strict=True)
-        ]
+        # What came in float32 becomes the master as it lies there: a copy would double the weights for a moment.
+        self.masters = [local_rows(p).to(torch.float32) for p in self._parameters]
         self.gradients = [torch.zeros_like(master) for master in self.masters]
         self.moments = [torch.zeros_like(master) for master in self.masters]
         self.second_moments = [torch.zeros_like(master) for master in self.masters]

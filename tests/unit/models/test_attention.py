@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiritsafe.models.attention import attend, attend_after_prefix, group_lengths, make_layout
+from spiritsafe.models.attention import (
+    attend,
+    attend_after_prefix,
+    attend_uniform,
+    band_blocks,
+    group_lengths,
+    make_layout,
+)
 
 CPU = torch.device("cpu")
 HEADS, KV_HEADS, WIDTH = 4, 2, 8
@@ -97,3 +104,99 @@ def test_layout_made_for_sampling_serves_training() -> None:
     with torch.inference_mode():
         layout = make_layout((4, 6, 1), CPU)
     assert not any(group.tokens.is_inference() for group in layout.groups)
+
+
+LONG = (700, 256, 513, 3)
+"""Longer than a block, exactly one, one and a bit; and a short one."""
+
+
+def learning(total: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    rotated, value = (tensor.to(dtype).requires_grad_() for tensor in inputs(total))
+    weight = torch.randn(total, HEADS, WIDTH, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return rotated, value, weight
+
+
+@pytest.mark.parametrize("window", [1, 2, 255, 256, 257, 300, 512, 699, 700, 2000])
+@pytest.mark.parametrize("lengths", [(700,), (513, 513), LONG], ids=["one", "equal", "groups"])
+def test_a_window_in_bands_is_the_masked_textbook(lengths: tuple[int, ...], window: int) -> None:
+    rotated, value, weight = learning(sum(lengths))
+    out = attend(rotated, value, make_layout(lengths, CPU), scale=0.3, window=window)
+    (out * weight).sum().backward()
+    ours = rotated.grad, value.grad
+    rotated.grad = value.grad = None
+    parts = []
+    for start, length in zip(torch.tensor([0, *lengths]).cumsum(0).tolist(), lengths, strict=False):
+        part = slice(start, start + length)
+        parts.append(plain(rotated[part], value[part], window))
+    expected = torch.cat(parts)
+    torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(ours[0], rotated.grad, atol=1e-12, rtol=0)
+    torch.testing.assert_close(ours[1], value.grad, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("past", [1, 255, 300, 600])
+@pytest.mark.parametrize("window", [40, 256, 290])
+def test_a_window_reaches_into_a_long_prefix(window: int, past: int) -> None:
+    lengths = (280, 5, 280)
+    rotated, value, weight = learning(past + sum(lengths))
+    out = attend_after_prefix(rotated, value, make_layout(lengths, CPU), past, scale=0.3, window=window)
+    (out * weight).sum().backward()
+    ours = rotated.grad, value.grad
+    rotated.grad = value.grad = None
+    parts, start = [plain(rotated[:past], value[:past], window)], past
+    for length in lengths:
+        index = [*range(past), *range(start, start + length)]
+        parts.append(plain(rotated[index], value[index], window)[past:])
+        start += length
+    torch.testing.assert_close(out, torch.cat(parts), atol=1e-12, rtol=0)
+    (torch.cat(parts) * weight).sum().backward()
+    torch.testing.assert_close(ours[0], rotated.grad, atol=1e-12, rtol=0)
+    torch.testing.assert_close(ours[1], value.grad, atol=1e-12, rtol=0)
+
+
+def test_a_window_in_half_precision_is_near_the_textbook() -> None:
+    rotated, value, _ = learning(700, torch.bfloat16)
+    out = attend(rotated, value, make_layout((700,), CPU), scale=0.3, window=300)
+    expected = plain(rotated, value, 300)
+    assert (out.double() - expected).abs().max() < 0.03
+    out.float().sum().backward()
+    assert rotated.grad is not None
+    assert bool(rotated.grad.isfinite().all())
+
+
+def test_a_few_queries_after_many_keys_see_their_window() -> None:
+    rotated, value, _ = learning(900)
+    query, key = rotated[:, :HEADS], rotated[:, HEADS:]
+    rectangles = [tensor.transpose(0, 1)[None] for tensor in (query[890:], key, value)]
+    out = attend_uniform(*rectangles, scale=0.3, window=33)
+    torch.testing.assert_close(out[0].transpose(0, 1), plain(rotated, value, 33)[890:], atol=1e-12, rtol=0)
+
+
+def kept_bytes(length: int, window: int) -> int:
+    """What one windowed layer keeps for its backward pass."""
+    rotated, value, _ = learning(length, torch.float32)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = attend(rotated, value, make_layout((length,), CPU), scale=0.3, window=window)
+    return sum(kept.values()) + out.nbytes
+
+
+def test_a_window_costs_memory_as_the_length_and_not_as_its_square() -> None:
+    short, long = kept_bytes(2048, 256), kept_bytes(8192, 256)
+    assert long < 4.5 * short
+    assert long < 8192 * 8192 // 8  # a mask of all pairs would be eight times as much
+
+
+def test_blocks_cover_their_window() -> None:
+    for window in (1, 2, 256, 257, 511, 512, 513, 4096):
+        block, reach = band_blocks(window)
+        # the first query of a block stands at its start: the blocks before it hold what it may see
+        assert (reach - 1) * block >= window - 1
+        assert reach <= 3

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spiritsafe.models.batch import IGNORED, Document, Drawn, pack_documents, shared_prefix
+from spiritsafe.models.batch import IGNORED, Document, Drawn, pack_documents, shared_prefix, with_filler
 
 
 def document(ids: tuple[int, ...], prompt: int, weight: float = 1.0) -> Document:
@@ -123,3 +123,14 @@ def test_drawn_documents_are_all_drawn_and_have_a_number_for_each_token() -> Non
 def test_nonsense_is_refused(documents: list[Document]) -> None:
     with pytest.raises(ValueError, match="document"):
         pack_documents(documents)
+
+
+def test_a_filler_predicts_nothing_and_leaves_a_whole_multiple_alone() -> None:
+    document = Document(token_ids=(5, 6, 7), supervised=(False, True, True))
+    batch = pack_documents([document])
+    filled = with_filler(batch, 8)
+    assert filled.lengths == (3, 5)
+    assert filled.num_tokens == 8
+    assert filled.num_supervised == batch.num_supervised
+    assert filled.weights_N.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert with_filler(filled, 8) is filled

@@ -114,6 +114,8 @@ def test_the_cache_counts_two_vectors_a_token_layer_and_head() -> None:
     assert kv_cache_bytes(SMOLLM2, context=1024, num_sequences=2, kv_dtype="bf16") == 2 * 1024 * 30 * 3 * 64 * 2 * 2
     windowed = WIDE | {"model_type": "mistral", "sliding_window": 256}
     assert kv_cache_bytes(windowed, context=1024, num_sequences=1, kv_dtype="f16") == 2 * 256 * 16 * 8 * 64 * 2
+    whole = kv_cache_bytes(windowed, context=1024, num_sequences=1, kv_dtype="f16", windowed=False)
+    assert whole == 2 * 1024 * 16 * 8 * 64 * 2
     with pytest.raises(CompatibilityError, match="int3"):
         kv_cache_bytes(SMOLLM2, context=1, num_sequences=1, kv_dtype="int3")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,3 +207,51 @@ def test_streams_that_nobody_asked_for_do_not_stay_in_memory(layers: tuple[int, 
     assert [index for index, stream in enumerate(seen) if stream() is not None] == sorted(layers)
     # While it runs: those asked for, the one that enters a block and the one that leaves it.
     assert most <= len(layers) + 2
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_long_documents_under_a_window_equal_transformers(checkpointing: bool) -> None:
+    config = random_config("mistral", 0) | {"sliding_window": 40, "max_position_embeddings": 1024}
+    peer = peer_of(config, 0)
+    model = decoder_of(peer)
+    model.activation_checkpointing = checkpointing
+    documents = random_documents((700, 300), model.vocab_size, 0)
+    ours = model.logits(model(pack_documents(documents)))
+    theirs = torch.cat([peer(torch.tensor([d.token_ids])).logits[0] for d in documents])
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    weight = torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))
+    (ours * weight).sum().backward()
+    (theirs * weight).sum().backward()
+    found = gradients(model)
+    for name, parameter in peer.named_parameters():
+        assert parameter.grad is not None
+        assert (found[name] - parameter.grad).abs().max() <= 1e-4 * parameter.grad.abs().max(), name
+
+
+def test_half_precision_on_a_cpu_meets_few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder_of(peer_of(random_config("qwen2", 1))).to(torch.bfloat16)
+    sizes: set[int] = set()
+    norm = type(model.norm).forward
+
+    def seen(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+        sizes.add(hidden.shape[0])
+        return norm(self, hidden)
+
+    monkeypatch.setattr(type(model.norm), "forward", seen)
+    for last in range(1, 33):
+        documents = random_documents((12, 20, last), model.vocab_size, last)
+        hidden, layers = model.forward_with_layers(pack_documents(documents), (0,))
+        assert hidden.shape[0] == layers[0].shape[0] == 32 + last
+    assert sizes == {48, 64}
+
+
+def test_a_filled_batch_says_what_the_batch_says() -> None:
+    model = decoder_of(peer_of(random_config("qwen2", 1)))
+    half = Decoder(model.config, dtype=torch.bfloat16, seed=None)
+    half.load_state_dict(model.state_dict())
+    documents = random_documents((12, 20, 9), model.vocab_size)
+    shared = [replace(d, token_ids=(1, 2, 3, *d.token_ids), supervised=(False,) * 3 + d.supervised) for d in documents]
+    for batch in (pack_documents(documents), pack_documents(shared, prefix_length=3)):
+        wide, narrow = model(batch), half(batch)
+        assert (wide - narrow).abs().max() < 0.05 * wide.abs().max()
+        assert narrow.shape == wide.shape

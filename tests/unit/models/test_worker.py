@@ -161,3 +161,15 @@ def test_what_is_to_be_known_of_the_model_comes_with_its_description(tmp_path: P
     (reply,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert set(reply) == {"info", "notes"}
     assert "my_note" in reply["notes"][0]
+
+
+def test_a_worker_without_memory_says_what_to_do() -> None:
+    class Hungry(Failing):
+        def describe(self) -> GeneratorInfo:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000000 bytes.")
+
+    replies = io.StringIO()
+    serve(Hungry(), ['{"op": "describe"}'], replies)
+    error = json.loads(replies.getvalue())["error"]
+    assert error["type"] == "BudgetError"
+    assert "max_batch" in error["hint"]

@@ -27,9 +27,9 @@ from spiritsafe.models import (
     write_tiny,
 )
 from spiritsafe.pipeline import before, memory
-from spiritsafe.pipeline.before import Beside, audit_stage, fit_memory
+from spiritsafe.pipeline.before import audit_stage, ease_memory, fit_memory
 from spiritsafe.pipeline.context import Trace, in_vocabulary, read_traces, write_traces
-from spiritsafe.pipeline.memory import MemoryCheck
+from spiritsafe.pipeline.memory import Beside, MemoryCheck
 from spiritsafe.pipeline.peak import PROCESS_BYTES
 from spiritsafe.pipeline.teach import documents_of, documents_path
 from spiritsafe.pipeline.traces import worked_traces
@@ -168,3 +168,21 @@ def test_a_model_that_transformers_runs_is_fitted_by_what_a_pass_keeps(
     assert loaded.model.activation_checkpointing
     with pytest.raises(BudgetError):
         fitted("04-none", -fixed // 2)
+
+
+def test_after_memory_ran_out_the_same_stage_goes_on_with_less(
+    tiny_run: Path, tmp_path: Path, teacher: LoadedModel
+) -> None:
+    context = context_after(tiny_run, tmp_path)
+    documents = documents_of(teacher, worked_traces(context, "teach"))
+    config = context.recipe.teach.train
+    stage = stage_at(tmp_path / "04-teach")
+    assert ease_memory(stage) is None  # nothing was chosen yet
+    device = torch.device("cpu")
+    first = fit_memory(stage, teacher, documents, config, NullSink(), device=device, beside=Beside())
+    eased = ease_memory(stage)
+    assert eased is not None
+    again = fit_memory(stage, teacher, documents, config, NullSink(), device=device, beside=Beside())
+    longest = max(len(document.token_ids) for document in documents)
+    assert longest <= again.micro_batch_tokens < first.micro_batch_tokens
+    assert again.micro_batch_tokens == eased.micro_batch_tokens

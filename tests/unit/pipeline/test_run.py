@@ -17,13 +17,16 @@ import pytest
 from finished_run import SMALLER, SilentWatcher, run_again
 from pipeline_parts import context_after
 from spiritsafe.core.canonical import JSON, digest, short
-from spiritsafe.core.errors import CompatibilityError, RecipeError, SpiritsafeError, StorageError
+from spiritsafe.core.errors import BudgetError, CompatibilityError, RecipeError, SpiritsafeError, StorageError
 from spiritsafe.core.platforms import in_a_row
 from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.pipeline import run
+from spiritsafe.pipeline import run as running
+from spiritsafe.pipeline import teach as teaching
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe import load_recipe
 from spiritsafe.pipeline.run import StageSpec, stages_of
+from spiritsafe.training import loop
 
 
 def test_the_paper_is_sealed_before_anything_is_trained() -> None:
@@ -259,3 +262,54 @@ def test_a_run_of_an_earlier_version_goes_on_and_its_platform_is_unknown(tiny_ru
     one_stage(context_after(copy, tmp_path), watcher, tmp_path)
     (said,) = watcher.warnings
     assert "begun on a processor that was not recorded" in said
+
+
+def test_a_stage_without_memory_says_what_the_same_command_will_do(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_after(tiny_run, tmp_path / "runs")
+    context.run.create("")
+    asked: list[int] = []
+    original = loop.train
+
+    def hungry(model, documents, objective, config, **more):  # type: ignore[no-untyped-def]
+        asked.append(config.micro_batch_tokens)
+        if len(asked) == 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 23068672 bytes.")
+        return original(model, documents, objective, config, **more)
+
+    monkeypatch.setattr(teaching, "train", hungry)
+    spec = next(spec for spec in stages_of(context.recipe) if spec.name == "teach")
+    stage = context.run.stage(4, "teach", {})
+    with pytest.raises(BudgetError, match="Memory ran out: a further 23 MB") as raised:
+        running._run_stage(context, spec, stage)
+    assert "Run the same command again" in raised.value.hint
+    assert f"micro_batch_tokens {raised.value.hint.split('micro_batch_tokens ')[1].split(';')[0]}" in raised.value.hint
+    running._run_stage(context, spec, stage)
+    assert asked[1] < asked[0]
+    assert stage.is_done()
+    kinds = [json.loads(line) for line in context.run.events.read_text("utf-8").splitlines()]
+    assert any(one["kind"] == "memory" and "ran out before" in one["note"] for one in kinds)
+
+
+def test_a_stage_without_memory_that_cannot_do_with_less_says_what_helps(tiny_run: Path, tmp_path: Path) -> None:
+    def hungry(*args: object) -> dict[str, JSON]:
+        raise MemoryError
+
+    context = context_after(tiny_run, tmp_path / "runs")
+    context.run.create("")
+    spec = StageSpec(name="sample", work=hungry, settings={})
+    with pytest.raises(BudgetError, match="Memory ran out") as raised:
+        running._run_stage(context, spec, context.run.stage(5, "sample", {}))
+    assert "max_context" in raised.value.hint
+
+
+def test_a_missed_prediction_is_an_event(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "peak_bytes", lambda: 1 << 50)
+    context = context_after(tiny_run, tmp_path / "runs")
+    context.run.create("")
+    running._run_stage(
+        context, StageSpec(name="sample", work=lambda *args: {}, settings={}), context.run.stage(5, "sample", {})
+    )
+    kinds = {one["kind"]: one for one in map(json.loads, context.run.events.read_text("utf-8").splitlines())}
+    assert "too low" in kinds["memory_missed"]["text"]

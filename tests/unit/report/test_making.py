@@ -70,3 +70,15 @@ def test_memory_predicted_and_measured(data: ReportData) -> None:
     assert "rl (not predicted: no sizes) not predicted 2.00 GB" in said
     exact = data.memory[0].model_copy(update={"measured_bytes": data.memory[0].predicted_bytes})
     assert "as predicted" in text(memory_section(data.model_copy(update={"memory": (exact,)})))
+
+
+def test_a_missed_prediction_is_said_plainly(data: ReportData) -> None:
+    assert "within 10% of its prediction" in text(memory_section(data))
+    missed = MemoryUse(what="student", predicted_bytes=3_480_000_000, measured_bytes=4_560_000_000)
+    words = text(memory_section(data.model_copy(update={"memory": (missed,)})))
+    assert "student: predicted 3.48 GB, measured 4.56 GB: 31% too low" in words
+    high = MemoryUse(what="sample", predicted_bytes=2_000_000_000, measured_bytes=1_000_000_000)
+    assert high.missed is not None
+    assert "50% too high" in high.missed.replace("\u00a0", " ")
+    assert MemoryUse(what="x", predicted_bytes=100, measured_bytes=109).missed is None
+    assert MemoryUse(what="x", predicted_bytes=100).missed is None

@@ -14,7 +14,14 @@ import pytest
 import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError, RecipeError, StorageError
+from spiritsafe.core.errors import (
+    BudgetError,
+    CompatibilityError,
+    IntegrityError,
+    NumericalError,
+    RecipeError,
+    StorageError,
+)
 from spiritsafe.models.batch import Document, Drawn, PackedBatch
 from spiritsafe.models.decoder import Decoder
 from spiritsafe.models.interface import LanguageModel
@@ -453,3 +460,34 @@ def test_unusable_documents_and_directories_are_refused_before_anything_else(tmp
 def test_gradients_are_given_back(tmp_path: Path) -> None:
     model, _ = run(tmp_path)
     assert all(p.grad is None for p in model.parameters())
+
+
+class Hungry(TracesObjective):
+    """Finds no memory for more than so many tokens at a time, from the seventh step on."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.step = most, 0
+
+    def at_step(self, step: int, num_steps: int) -> None:
+        self.step = step
+
+    def __call__(self, model: LanguageModel, batch: PackedBatch, normaliser: float) -> LossResult:
+        if self.step >= 6 and batch.num_tokens > self.most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 23068672 bytes.")
+        return super().__call__(model, batch, normaliser)
+
+
+def test_out_of_memory_is_no_defect_and_less_at_once_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="Memory ran out") as raised:
+        train(tiny_decoder(), DOCUMENTS, Hungry(45), CONFIG, directory=tmp_path / "a")
+    assert "micro_batch_tokens" in raised.value.hint
+    assert (tmp_path / "a" / STATE_FILE).is_file()
+    smaller = CONFIG.model_copy(update={"micro_batch_tokens": 45})
+    model = tiny_decoder()
+    resumed = train(model, DOCUMENTS, Hungry(45), smaller, directory=tmp_path / "a")
+    unbroken, whole = run(tmp_path / "b")
+    assert [row["step"] for row in resumed.curve] == list(range(1, 13))
+    assert resumed.final_loss == pytest.approx(whole.final_loss, rel=1e-4)
+    for ours, theirs in zip(model.parameters(), unbroken.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)

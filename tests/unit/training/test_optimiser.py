@@ -214,3 +214,14 @@ def test_state_is_gathered_by_the_main_process_and_restored_by_all() -> None:
             assert torch.equal(mine, wanted)
     other = AdamW(network(), make(), torch.float32, Parallel(rank=1, size=2))
     assert other.gather_state("moments") == []
+
+
+def test_a_float32_weight_becomes_the_master_as_it_lies_there() -> None:
+    model = nn.Linear(8, 8)
+    before = {parameter.data_ptr() for parameter in model.parameters()}
+    config = TrainConfig(learning_rate=1e-3, tokens_per_step=8, micro_batch_tokens=8, max_steps=1)
+    optimiser = AdamW(model, config, torch.bfloat16)
+    assert {master.data_ptr() for master in optimiser.masters} == before
+    assert all(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+    optimiser.close()
+    assert {parameter.data_ptr() for parameter in model.parameters()} == before
