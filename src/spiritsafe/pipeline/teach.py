@@ -20,6 +20,7 @@ from spiritsafe.models import (
     load_model,
     make_generator,
     parent_of,
+    read_model_config,
     save_checkpoint,
     write_documents,
 )
