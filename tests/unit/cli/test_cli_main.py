@@ -10,6 +10,7 @@ import click
 import pytest
 
 from spiritsafe import cli
+from spiritsafe import cli as cli_module
 
 COMMANDS = {
     "doctor": set(),
@@ -160,3 +161,17 @@ def test_an_output_without_room_ends_in_a_sentence(tmp_path):
         done = subprocess.run(line, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode not in (0, 70)
     assert done.stderr.startswith("Error: Nothing more can be written")
+
+
+def test_no_memory_is_no_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def hungry(**more: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 23068672 bytes.")
+
+    monkeypatch.setattr(cli_module.cli, "main", hungry)
+    with pytest.raises(SystemExit) as ended:
+        cli_module.main()
+    assert ended.value.code == 5
+    said = capsys.readouterr().err
+    assert "Memory ran out: a further 23 MB" in said
+    assert "micro_batch_tokens" in said
+    assert "defect" not in said

@@ -17,9 +17,10 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files import read_json
 from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.models import verify_checkpoint
-from spiritsafe.pipeline import reinforcing
+from spiritsafe.pipeline import memory, reinforcing
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.graph import Node
+from spiritsafe.pipeline.memory import Beside
 from spiritsafe.pipeline.reinforcing import reinforce_model
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.tasks import GraderPool, split_of
@@ -178,7 +179,7 @@ def test_what_can_never_fit_is_refused_before_it_draws(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = context_after(tiny_run, tmp_path)
-    monkeypatch.setattr(reinforcing, "engine_bytes", lambda *args: 1 << 50)
+    monkeypatch.setattr(memory, "engine_bytes", lambda *args: 1 << 50)
     stage = stage_at(tmp_path / "a")
     with pytest.raises(BudgetError, match="available"):
         result_of(context, "rl", stage)
@@ -189,3 +190,18 @@ def test_a_round_of_several_updates_reads_its_answers_once_more(tiny_run: Path, 
     context = context_after(tiny_run, tmp_path, "steps.0.config.steps_per_round=2", "steps.0.train.max_steps=4")
     result = result_of(context, "rl", stage_at(tmp_path / "a"))
     assert result["compute"]["read_tokens"] == result["tokens"] > 0
+
+
+def test_the_check_of_memory_knows_the_adapters(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_after(tiny_run, tmp_path, "steps.0.lora={ rank = 4 }")
+
+    def check(*args: object, beside: Beside, **more: object) -> None:
+        assert beside.lora is not None
+        assert beside.longest_answer > 0
+        raise BudgetError("seen", hint="")
+
+    monkeypatch.setattr(reinforcing, "fit_memory", check)
+    with pytest.raises(BudgetError, match="seen"):
+        result_of(context, "rl", stage_at(tmp_path / "a"))

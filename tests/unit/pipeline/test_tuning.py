@@ -6,12 +6,14 @@ import pytest
 
 from easy_task import EasyTask
 from pipeline_parts import context_after, stage_at
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import BudgetError, RecipeError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files import read_json
 from spiritsafe.models import ChatFormat, verify_checkpoint
 from spiritsafe.pipeline import traces as traces_module
+from spiritsafe.pipeline import tuning
 from spiritsafe.pipeline.context import in_vocabulary, read_traces
+from spiritsafe.pipeline.memory import Beside
 from spiritsafe.pipeline.source import model_directory
 from spiritsafe.pipeline.step_recipe import SampleStep, TuneStep
 from spiritsafe.pipeline.traces import sample_for, tune_traces
@@ -95,3 +97,20 @@ def test_nothing_to_learn_from_is_refused(tiny_run: Path, tmp_path: Path) -> Non
         tune_model(
             step.model_copy(update={"traces": {"harvest": 4}}), context, stage_at(tmp_path / "11-tuned"), NullSink()
         )
+
+
+def test_the_check_of_memory_knows_the_adapters(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_after(tiny_run, tmp_path, "steps.2.lora={ rank = 4 }")
+    step = context.recipe.steps[2]
+    assert isinstance(step, TuneStep)
+    assert step.lora is not None
+
+    def check(*args: object, beside: Beside, **more: object) -> None:
+        assert beside.lora == step.lora
+        raise BudgetError("seen", hint="")
+
+    monkeypatch.setattr(tuning, "fit_memory", check)
+    with pytest.raises(BudgetError, match="seen"):
+        tune_model(step, context, stage_at(tmp_path / "11-tuned"), NullSink())
