@@ -145,7 +145,7 @@ def _gather(context: RunContext) -> ReportData:
         exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
         outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
         transcripts=transcripts(context),
-        memory=tuple(memory_uses(context, _peaks(context))),
+        memory=tuple(memory_uses(context, _numbers(context, "stage", "peak_bytes"))),
         verification=_verification(context, certificates),
         lineage=tuple(checkpoints.values()),
     )
@@ -334,6 +334,7 @@ def memory_uses(context: RunContext, peaks: Mapping[str, int]) -> list[MemoryUse
         sources = {spec: read_model_config(place) for spec, place in places.items() if place is not None}
         predicted = predicted_memory(recipe, config, sources=sources)
         partial = partly_predicted(recipe, config, sources)
+        copies = _numbers(context, "checkpoint", "copied_bytes")  # made where there was memory to spare
     except (SpiritsafeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         said = error.message if isinstance(error, SpiritsafeError) else f"{type(error).__name__}: {error}"
         return [
@@ -343,7 +344,7 @@ def memory_uses(context: RunContext, peaks: Mapping[str, int]) -> list[MemoryUse
     return [
         MemoryUse(
             what=name,
-            predicted_bytes=size,
+            predicted_bytes=size + copies.get(name, 0),
             measured_bytes=peaks.get(name),
             note=WITHOUT_ACTIVATIONS if name in partial else "",
         )
@@ -351,11 +352,13 @@ def memory_uses(context: RunContext, peaks: Mapping[str, int]) -> list[MemoryUse
     ]
 
 
-def _peaks(context: RunContext) -> dict[str, int]:
+def _numbers(context: RunContext, kind: str, what: str) -> dict[str, int]:
+    """The newest number that each stage told in its events of a kind."""
+    path = context.run.events
     return {
-        event["stage"]: event["peak_bytes"]
-        for event in read_json_lines(context.run.events)
-        if event.get("kind") == "stage" and event.get("peak_bytes")
+        event["stage"]: event[what]
+        for event in (read_json_lines(path) if path.exists() else [])
+        if event.get("kind") == kind and event.get(what)
     }
 
 

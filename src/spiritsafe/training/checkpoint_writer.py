@@ -88,6 +88,7 @@ class CheckpointWriter:
         self._identity = identity
         self._before = before
         self._cadence = cadence
+        self._copied_bytes = 0
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
@@ -95,6 +96,11 @@ class CheckpointWriter:
     def is_writing(self) -> bool:
         """Whether a save is under way."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def copied_bytes(self) -> int:
+        """Memory that a save took beside training; 0 until one is copied."""
+        return self._copied_bytes
 
     def save(self, step: int) -> None:
         """Begin to save the state after ``step`` finished steps; waits for the save before, if it is under way.
@@ -112,6 +118,7 @@ class CheckpointWriter:
             self._write(state)
             self.check()
             return
+        self._copied_bytes = self._optimiser.state_bytes
         self._thread = threading.Thread(target=self._write, args=(state,), name="checkpoint")
         self._thread.start()
 

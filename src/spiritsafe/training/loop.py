@@ -51,9 +51,6 @@ __all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
 
 METRICS_FILE = "metrics.jsonl"
 
-_FREE_TO_CHANGE = SITTING_FIELDS | {"parallel", "micro_batch_tokens"}
-"""Who computes, and how much at once, changes nothing but rounding: it may change between sittings as well."""
-
 _LESS_MEMORY = (
     "Nothing that was saved is lost. Lower micro_batch_tokens: training goes on from its last checkpoint and the "
     "updates stay the same. Where one document alone is too long: recompute activations (activation_checkpointing of "
@@ -289,7 +286,10 @@ class _Run:
         return self._cadence.is_due() and not self._writer.is_writing
 
     def _save(self) -> None:
+        told = self._writer.copied_bytes
         self._writer.save(self._step)
+        if self._writer.copied_bytes > told:
+            self._events.metrics("checkpoint", {"copied_bytes": self._writer.copied_bytes})
         self._saved_step = self._step
 
     def _one_step(self) -> dict[str, Any]:
@@ -428,11 +428,12 @@ class _Run:
 def _identity(
     model: LanguageModel, feed: Feed, objective: Objective, config: TrainConfig, platform: Platform
 ) -> RunIdentity:
-    # Which number format was chosen is held against the platform's.
+    # Who computes, and how much at once, changes nothing but rounding: it may change between sittings. Which number
+    # format was chosen is held against the platform's.
     parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
-    settings = config.model_dump(mode="json", exclude=set(_FREE_TO_CHANGE))
+    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
     unsealed = digest({"config": settings, **parts})
-    del settings["compute_dtype"]
+    del settings["compute_dtype"], settings["micro_batch_tokens"]
     return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)
 
 

@@ -9,6 +9,7 @@ import pytest
 from pipeline_parts import context_after
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SourceError
+from spiritsafe.core.events import EventLog
 from spiritsafe.exam import load_certificate
 from spiritsafe.pipeline import summary
 from spiritsafe.pipeline.summary import _speed, rebuild_report, terminal_summary_of
@@ -58,12 +59,24 @@ def test_a_prediction_that_fails_costs_nothing_else(
         raise KeyError("hidden_size")
 
     monkeypatch.setattr(summary, "predicted_memory", fails)
-    rows = summary._memory(context_after(tiny_run, tmp_path))
-    assert {"teach", "exam", "student"} <= {row.what for row in rows}
+    rows = summary.memory_uses(context_after(tiny_run, tmp_path), {"teach": 5, "exam": 6})
+    assert {"teach", "exam"} == {row.what for row in rows}
     for row in rows:
         assert row.predicted_bytes is None
         assert row.note.startswith("not predicted: KeyError")
         assert row.measured_bytes
+
+
+def test_a_checkpoint_that_was_copied_is_no_miss_of_the_plan(tiny_run: Path, tmp_path: Path) -> None:
+    """Whether there is memory to spare for it is known only when it is made."""
+    context = context_after(tiny_run, tmp_path)
+    context.run.create("")
+    (planned,) = (use for use in summary.memory_uses(context, {}) if use.what == "teach")
+    EventLog(context.run.events, stage="teach").metrics("checkpoint", {"copied_bytes": 1_000_000_000})
+    (use,) = (use for use in summary.memory_uses(context, {"teach": 1_500_000_000}) if use.what == "teach")
+    assert planned.predicted_bytes is not None
+    assert use.predicted_bytes == planned.predicted_bytes + 1_000_000_000
+    assert use.missed is None
 
 
 def test_the_page_can_be_built_again(tiny_run: Path) -> None:

@@ -90,6 +90,7 @@ def test_training_goes_on_while_a_copy_is_written(tmp_path: Path, monkeypatch: p
     writer.save(7)
     assert gate.begun.wait(60)
     assert writer.is_writing
+    assert writer.copied_bytes == optimiser.state_bytes
     writer.check()
     for gradient in optimiser.gradients:
         gradient.fill_(1.0)
