@@ -14,7 +14,15 @@ import templates_parts
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message
-from spiritsafe.models import load_model, resolve_source, save_checkpoint
+from spiritsafe.models import (
+    choose_vocabulary,
+    cut_depth,
+    load_model,
+    randomise,
+    resolve_source,
+    save_checkpoint,
+    trim_vocabulary,
+)
 from spiritsafe.models.chat import ChatFormat, ChatOptions, require_same_vocabulary
 from spiritsafe.models.tiny import TINY_CHAT_TEMPLATE
 from spiritsafe.training import TracesObjective, TrainConfig, train
@@ -257,3 +265,16 @@ def test_a_student_of_a_base_model_stops_in_transformers(tmp_path: Path) -> None
     prompt = torch.tensor([loaded.chat.prompt_ids([USER])])
     drawn = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=12, do_sample=False)
     assert drawn[0, prompt.shape[1] :].tolist() == [*loaded.chat.completion_ids("ok"), loaded.chat.end_id]
+
+
+def test_what_was_told_goes_on_through_cuts_and_controls(tmp_path: Path) -> None:
+    model = templates_parts.dated(tmp_path / "model")
+    told = resolve_source(str(model), cache=tmp_path / "cache", date="2026-11-28")
+    cut_depth(told, tmp_path / "cut", keep=[0], name="cut")
+    randomise(told, tmp_path / "random", 1, name="random")
+    chat = ChatFormat(told)
+    (tmp_path / "trimmed").mkdir()
+    trim_vocabulary(told, tmp_path / "trimmed", choose_vocabulary(told, [1] * chat.vocab_size))
+    for name in ("cut", "random", "trimmed"):
+        assert ChatFormat(tmp_path / name).render([USER]) == chat.render([USER])
+        assert "28 Nov 2026" in ChatFormat(tmp_path / name).render([USER])

@@ -102,7 +102,8 @@ class Tags:
                 begin = "" if self._prefill or use == "drawn" else f"{self._open}\n"
             else:
                 own, begin = self._own(self._behind_prefill(text)) if self._prefill else own, ""
-            return Placed(((begin + own + trail, False),))
+            blank = lead if not lead.strip() and not self._prefill else ""
+            return Placed(((blank + begin + own + trail, False),))
         if self._prefill and self._open in self._lead and self._close not in self._lead:
             return Placed(((f"{self._close}\n\n{own}{trail}", False),))  # the template has no header without a thought
         if self._prefill:

@@ -38,6 +38,12 @@ def test_an_answer_is_learnt_as_the_template_itself_shows_it(name: str, tmp_path
     assert chat.note == ""
 
 
+def test_blanks_around_a_turn_stand_around_a_thought_too(tmp_path: Path) -> None:
+    chat = ChatFormat(templates_parts.sentencepiece(tmp_path))
+    whole = chat.text_ids(chat.render([USER, said(THOUGHT)], generation=False))
+    assert list(chat.document([USER], THOUGHT).token_ids) == whole
+
+
 @pytest.mark.parametrize("name", ["chatml", "qwq", "qwen3"])
 def test_a_thought_is_learnt_once_behind_the_prompt_as_the_template_shows_it(name: str, tmp_path: Path) -> None:
     chat = ChatFormat(templates_parts.ALL[name](tmp_path / name))
