@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import click
@@ -58,7 +59,10 @@ def test_a_prediction_that_fails_costs_nothing_else(
         raise KeyError("hidden_size")
 
     monkeypatch.setattr(summary, "predicted_memory", fails)
-    rows = summary._memory(context_after(tiny_run, tmp_path))
+    context = context_after(tiny_run, tmp_path)
+    context.run.path.mkdir(parents=True)
+    shutil.copy(tiny_run / "events.jsonl", context.run.events)
+    rows = summary._memory(context)
     assert {"teach", "exam", "student"} <= {row.what for row in rows}
     for row in rows:
         assert row.predicted_bytes is None
