@@ -72,6 +72,7 @@ _DIVERGENCES = {
     "jsd": "Jensen–Shannon divergence",
     "skew_forward_kl": "skew forward KL",
     "skew_reverse_kl": "skew reverse KL",
+    "across": "divergence of chunk likelihoods",
 }
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SourceError
 from spiritsafe.exam import load_certificate
-from spiritsafe.pipeline.summary import _speed, rebuild_report, terminal_summary_of
+from spiritsafe.pipeline.student_recipe import StudentRecipe
+from spiritsafe.pipeline.summary import _DIVERGENCES, _speed, rebuild_report, terminal_summary_of
 from stranger_parts import IMPOSSIBLE
 
 
@@ -79,3 +81,9 @@ def test_a_sitting_that_began_by_a_wrong_clock_has_no_speed(started: str) -> Non
     result = load_certificate(folder / "base.certificate.json").result
     assert _speed(result) is not None
     assert _speed(result.model_copy(update={"started": started})) is None
+
+
+def test_each_objective_of_a_student_has_words_for_its_curve() -> None:
+    """A student across tokenizers ended in a KeyError after training and exam."""
+    objectives = set(get_args(StudentRecipe.model_fields["objective"].annotation))
+    assert objectives - set(_DIVERGENCES) == {"traces"}
