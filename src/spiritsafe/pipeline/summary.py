@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from spiritsafe.core.rundir import StageDirectory
 from spiritsafe.core.stats import clopper_pearson_interval, gain_kept
 from spiritsafe.exam import compare
 from spiritsafe.exam.scoring import right_answers
-from spiritsafe.models import read_checkpoint
+from spiritsafe.models import find_source, read_checkpoint
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.examine import certificate_of, examinees, ledger_path, paper_path
 from spiritsafe.pipeline.graph import Node
@@ -128,7 +129,7 @@ def _gather(context: RunContext) -> ReportData:
             command=f"spiritsafe run {shlex.quote(recipe.name)}",
         ),
         inputs=Inputs(
-            sources=(_source(recipe.source.model, checkpoints["base"]),),
+            sources=(_source(recipe.source.model, checkpoints["base"]), *_own_sources(context)),
             task=_task_info(context),
             traces=_trace_counts(context),
         ),
@@ -172,6 +173,18 @@ def _source(spec: str, checkpoint: Checkpoint) -> Source:
         num_parameters=checkpoint.num_parameters,
         weight_bytes=checkpoint.weight_bytes,
     )
+
+
+def _own_sources(context: RunContext) -> list[Source]:
+    """What students of another family started from, as far as it is still in the cache."""
+    made = {node.name for node in context.recipe.models}
+    specs = [s.source for s in context.recipe.rungs if s.source is not None and s.source not in made]
+    found = []
+    for spec in dict.fromkeys(specs):
+        with suppress(SourceError):  # it may have been moved since: a report does not fail for that
+            place = find_source(spec, cache=context.cache)
+            found += [] if place is None else [_source(spec, read_checkpoint(place))]
+    return found
 
 
 def _task_info(context: RunContext) -> TaskInfo:
