@@ -73,7 +73,8 @@ class Projection(nn.Linear):
 
     def forward(self, rows: Tensor) -> Tensor:
         """``rows @ weight.T + bias``, and what adapters add."""
-        if self.packed is not None and torch.is_inference_mode_enabled():
+        # A compiler must not see the copy: it is no tensor with memory of its own.
+        if not torch.compiler.is_compiling() and self.packed is not None and torch.is_inference_mode_enabled():
             return self.packed(rows)
         if self.lora is None:
             return functional.linear(rows, self.weight, self.bias)
@@ -279,7 +280,8 @@ class Decoder(LanguageModel):
         """Compile the body with ``torch.compile``; one compilation serves all layers.
 
         Projections and feed-forward are compiled, attention stays the library's kernel between them, so batches of
-        mixed lengths need no new compilation for each new set of documents.
+        mixed lengths need no new compilation for each new set of documents. Sampling on a CPU stays as it is: it has
+        weights of its own layout.
 
         Args:
             backend: Of ``torch.compile``.

@@ -8,8 +8,9 @@ G = S / K, W head_dim, L live positions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -219,7 +220,8 @@ class CachedRunner(Runner):
         self._blocks = [block for block in model.blocks if isinstance(block, Block)]
         device = model.device
         # A CPU multiplies single rows of bfloat16 slowly and imprecisely: its cache is float32.
-        dtype = torch.float32 if device.type == "cpu" else model.dtype
+        self._is_cpu = device.type == "cpu"
+        dtype = torch.float32 if self._is_cpu else model.dtype
         self.length_step = _LENGTH_STEP["cuda" if device.type == "cuda" else "cpu"]
         self.cache = KVCache(
             num_layers=config.num_layers,
@@ -261,6 +263,14 @@ class CachedRunner(Runner):
         for block in self._blocks:
             for projection in block.projections():
                 projection.packed = None
+
+    def _project(self, block: Block) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The block's first half; on a CPU never the compiled one, which knows nothing of packed weights."""
+        return partial(Block.project, block) if self._is_cpu else block.project
+
+    def _finish(self, block: Block) -> Callable[[Tensor, Tensor], Tensor]:
+        """Its second half."""
+        return partial(Block.finish, block) if self._is_cpu else block.finish
 
     def _weight_addresses(self) -> tuple[int, ...]:
         return tuple(parameter.data_ptr() for parameter in self._model.parameters())
@@ -327,7 +337,7 @@ class CachedRunner(Runner):
         cos_NE, sin_NE = self._cos_PE[positions_N], self._sin_PE[positions_N]
         stream_NH = model.embed(tokens_N)
         for layer, block in enumerate(self._blocks):
-            rotated_NRW, value_NKW = block.project(stream_NH, cos_NE, sin_NE)
+            rotated_NRW, value_NKW = self._project(block)(stream_NH, cos_NE, sin_NE)
             self.cache.write(layer, rows, rotated_NRW[:, block.num_heads :], value_NKW)
             if layer == len(self._blocks) - 1:
                 break
@@ -336,7 +346,7 @@ class CachedRunner(Runner):
                 stored = self._prefix[layer].to(model.dtype)
                 prefix = (stored[0], stored[1])
             attended_NSW = attend(rotated_NRW, value_NKW, layout, scale=block.scale, window=block.window, prefix=prefix)
-            stream_NH = block.finish(stream_NH, attended_NSW)
+            stream_NH = self._finish(block)(stream_NH, attended_NSW)
 
     # ---- decode
 
@@ -375,11 +385,11 @@ class CachedRunner(Runner):
         cos_BE, sin_BE = self._cos_PE[positions_B], self._sin_PE[positions_B]
         stream_BH = model.embed(state.tokens_B[:num_slots])
         for layer, block in enumerate(self._blocks):
-            rotated_BRW, value_BKW = block.project(stream_BH, cos_BE, sin_BE)
+            rotated_BRW, value_BKW = self._project(block)(stream_BH, cos_BE, sin_BE)
             self.cache.write(layer, rows, rotated_BRW[:, block.num_heads :], value_BKW)
             keys, values = self.cache.view(layer, num_slots, num_positions)
             attended_BSW = _attend_step(rotated_BRW[:, : block.num_heads], keys, values, masks[block.window], block)
-            stream_BH = block.finish(stream_BH, attended_BSW)
+            stream_BH = self._finish(block)(stream_BH, attended_BSW)
         state.record(_packed_logits(model.head(), model.norm(stream_BH), self._packed_head), sampling)
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -76,6 +77,7 @@ _DIVERGENCES = {
     "jsd": "Jensen–Shannon divergence",
     "skew_forward_kl": "skew forward KL",
     "skew_reverse_kl": "skew reverse KL",
+    "across": "divergence of chunk likelihoods",
 }
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 
@@ -132,7 +134,7 @@ def _gather(context: RunContext) -> ReportData:
             **_platforms(context),
         ),
         inputs=Inputs(
-            sources=(_source(recipe.source.model, checkpoints["base"]),),
+            sources=(_source(recipe.source.model, checkpoints["base"]), *_own_sources(context)),
             task=_task_info(context),
             traces=_trace_counts(context),
         ),
@@ -188,6 +190,16 @@ def _source(spec: str, checkpoint: Checkpoint) -> Source:
         num_parameters=checkpoint.num_parameters,
         weight_bytes=checkpoint.weight_bytes,
     )
+
+
+def _own_sources(context: RunContext) -> list[Source]:
+    """What students of another family started from, as far as it is still in the cache."""
+    found = []
+    for spec in own_sources(context.recipe):
+        with suppress(SourceError):  # it may have been moved since: a report does not fail for that
+            place = find_source(spec, cache=context.cache)
+            found += [] if place is None else [_source(spec, read_checkpoint(place))]
+    return found
 
 
 def _task_info(context: RunContext) -> TaskInfo:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from shutil import which
+from typing import Any
 
 import pytest
 import torch
@@ -469,3 +471,38 @@ def test_a_stop_string_that_markers_stand_for_is_found(tmp_path: Path) -> None:
                 break
         assert found == (ids.index(chat._added["<|end|>"]) + 1, "<think>two</t")
     assert chat.stop_finder(("4",)).find(ids, 1, chat.completion_text) == (len(ids), "<think>two</t</think>")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads its compiler
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", pytest.param("inductor", marks=pytest.mark.skipif(which("cc") is None, reason="there is no C compiler"))],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_compiled_model_samples_as_ever_and_compiles_nothing_for_it(
+    tiny_directory: Path, dtype: torch.dtype, backend: str
+) -> None:
+    """Sampling on a CPU multiplies with packed weights, which no compiler can read."""
+    plain, compiled = loaded_decoder(tiny_directory), loaded_decoder(tiny_directory)
+    plain.model.to(dtype)
+    compiled.model.to(dtype)
+    calls: list[int] = []
+
+    def counting(graph: Any, inputs: Any) -> Any:
+        calls.append(1)
+        return graph.forward
+
+    compiled.model.compile_blocks(backend=counting if backend == "eager" else backend)  # type: ignore[arg-type]
+    prompts = [Prompt(problem_id="p", messages=(Message(role="user", content="3+4"),), num_samples=3, seed=0)]
+    ours, theirs = LocalGenerator(compiled, max_batch=2), LocalGenerator(plain, max_batch=2)
+    drawing = ours.generate(prompts, Sampling(max_tokens=6))
+    first = next(drawing)
+    assert not calls
+    conversations, texts = [prompts[0].messages], ["so 7"]
+    scored = ours.score(conversations, texts)  # between two attempts, while weights are packed
+    assert bool(calls) == (backend == "eager")  # training's pass is compiled
+    torch.testing.assert_close(
+        torch.tensor(scored), torch.tensor(theirs.score(conversations, texts)), atol=0.05, rtol=0
+    )
+    found = {a.sample_index: a.token_ids for a in (first, *drawing)}
+    assert found == {a.sample_index: a.token_ids for a in theirs.generate(prompts, Sampling(max_tokens=6))}

@@ -9,6 +9,7 @@ from spiritsafe.core.files import read_json
 from spiritsafe.models import Decoder, DecoderConfig
 from spiritsafe.models.checkpoints import write_lineage
 from spiritsafe.pipeline.student import make_student
+from spiritsafe.pipeline.summary import _own_sources
 
 
 def foreign_model(directory: Path) -> Path:
@@ -50,3 +51,5 @@ def test_a_student_of_another_family_learns_in_its_own_tokens(tiny_run: Path, tm
     assert [parent["used_as"] for parent in lineage["parents"]] == [["logits", "outputs"], ["weights"]]
     curve = read_json(stage.path / "curve.json")
     assert any(name.startswith("chunk") for name in curve[0])
+    (own,) = _own_sources(context)  # the report names it among what went in
+    assert (own.name, own.spec, own.license) == ("foreign", str(source), "MIT")

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -13,7 +13,8 @@ from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventLog
 from spiritsafe.exam import load_certificate
 from spiritsafe.pipeline import summary
-from spiritsafe.pipeline.summary import _speed, rebuild_report, terminal_summary_of
+from spiritsafe.pipeline.student_recipe import StudentRecipe
+from spiritsafe.pipeline.summary import _DIVERGENCES, _speed, rebuild_report, terminal_summary_of
 from stranger_parts import IMPOSSIBLE
 
 
@@ -110,3 +111,9 @@ def test_a_sitting_that_began_by_a_wrong_clock_has_no_speed(started: str) -> Non
     result = load_certificate(folder / "base.certificate.json").result
     assert _speed(result) is not None
     assert _speed(result.model_copy(update={"started": started})) is None
+
+
+def test_each_objective_of_a_student_has_words_for_its_curve() -> None:
+    """A student across tokenizers ended in a KeyError after training and exam."""
+    objectives = set(get_args(StudentRecipe.model_fields["objective"].annotation))
+    assert objectives - set(_DIVERGENCES) == {"traces"}
