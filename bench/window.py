@@ -2,9 +2,10 @@
 
     python bench/window.py --out bench/results/window-cpu.json
 
-4 heads of 32 numbers, 2 key-value heads, one document, one thread. Memory is the rise of the kernel's high-water mark of
-the resident set over what the inputs take; freed memory is given back before each case. Before any timing the windowed values are held
-against a dense mask in float64 at 1,024 tokens. The same script measures any commit that PYTHONPATH names.
+4 heads of 32 numbers, 2 key-value heads, one document, one thread. Memory is the rise of the kernel's high-water mark
+of the resident set over what the inputs take; freed memory is given back before each case. Before any timing the
+windowed values are held against a dense mask in float64 at 1,024 tokens. The same script measures any commit that
+PYTHONPATH names.
 """
 
 from __future__ import annotations
