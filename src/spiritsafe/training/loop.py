@@ -191,7 +191,9 @@ class _Run:
         self._shares_prefixes = model.shares_prefixes and objective.shares_prefixes
         self._dtype = dtype = choose_dtype(config.compute_dtype, self._device)
         identity = _identity(model, feed, objective, config, this_platform(self._device, dtype))
-        self._parallel.require_same((identity.fingerprint, str(dtype)), what="what to train, on what, or how")
+        self._parallel.require_same(
+            (identity.fingerprint, str(dtype), config.micro_batch_tokens), what="what to train, on what, or how"
+        )
         self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
         self._model = model if self._sharded is None else self._sharded.module
         self._optimiser = AdamW(self._model, config, dtype, self._parallel)
