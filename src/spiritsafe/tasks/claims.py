@@ -127,7 +127,7 @@ def claimed_text(text: str) -> tuple[str, str]:
 
     The rule is "several" where another answer is marked beside it.
     """
-    text = final_part(tidy(final_part(text)))
+    text = final_part(tidy(text))
     for rule, span in marked_spans(text):
         if span.strip():
             line, _, rest = span.strip().partition("\n")
@@ -138,7 +138,7 @@ def claimed_text(text: str) -> tuple[str, str]:
 
 def claimed_value(text: str, decimal: Decimal = "point") -> Claim:
     """The one value that a completion claims."""
-    text = final_part(tidy(final_part(text)))
+    text = final_part(tidy(text))
     for rule, span in marked_spans(text):
         line, _, rest = span.strip().partition("\n")
         claim = _read(line, rule, decimal)

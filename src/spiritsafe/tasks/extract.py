@@ -459,7 +459,7 @@ def extract_answer(text: str, kind: AnswerKind, *, choices: Sequence[str] = ()) 
     Returns:
         None when the text commits to nothing.
     """
-    text = final_part(normalise(final_part(text)))  # first as it is: a long thought may begin outside the window
+    text = final_part(normalise(text))
     if not text.strip():
         return None
     if kind == "number":

@@ -53,7 +53,7 @@ def answer_candidates(text: str, gold: str) -> list[str]:
     the last line (for everything, when the gold has several lines). Spellings differ in spacing, Unicode form and
     quotes only. A text that offers two answers, or takes one back, has none.
     """
-    raw = final_part(text)[-20_000:].replace("\r\n", "\n")
+    raw = final_part(text[-20_000:].replace("\r\n", "\n"))
     if not raw.strip():
         return []
     if parse_number(gold) is not None:

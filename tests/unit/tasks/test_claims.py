@@ -96,10 +96,3 @@ def test_hedges() -> None:
     assert hedges("x or y")
     assert hedges("it isn't")
     assert not hedges("order")
-
-
-def test_a_thought_longer_than_what_is_looked_at_claims_nothing() -> None:
-    long = "so it may be 8. " * 5_000
-    assert claimed_value(f"<think>{long}\n#### 8").value is None
-    assert claimed_text(f"<think>{long}\n#### 8") == ("whole", "")
-    assert claimed_value(f"<think>{long}</think>\n#### 8").value == 8
