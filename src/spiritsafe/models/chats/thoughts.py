@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, final
 
+from spiritsafe.core.thoughts import CLOSE, OPEN
 from spiritsafe.models.chats.markers import Piece
 
 __all__ = ["CLOSE", "OPEN", "Placed", "Probe", "ThoughtFormat", "Use", "is_open", "split_thought"]
-
-OPEN = "<think>"
-CLOSE = "</think>"
 
 Use = Literal["learn", "align", "drawn"]
 """What a completion is placed for: "learn": with what the template puts before and behind an answer; "align": without,
