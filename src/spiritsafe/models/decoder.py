@@ -262,8 +262,11 @@ class Decoder(LanguageModel):
                 stream_NH = block(stream_NH, cos_NE, sin_NE, layout, prefix)
             if index in layers:
                 kept[index] = stream_NH
+        if len(stream_NH) > num_tokens:  # the filler's rows go; before the norm, for FSDP wants no view as an output
+            stream_NH = stream_NH[:num_tokens]
+            kept = {layer: kept_NH[:num_tokens] for layer, kept_NH in kept.items()}
         normed_NH: Tensor = self.norm(stream_NH)
-        return normed_NH[:num_tokens], tuple(kept[layer][:num_tokens] for layer in layers)
+        return normed_NH, tuple(kept[layer] for layer in layers)
 
     def head(self) -> Head:
         """The head; the embedding's own parameter when tied."""

@@ -152,7 +152,7 @@ def _process_bytes(config: Mapping[str, Any], device: torch.device, *, is_first:
     """What the process takes beside weights and what is made of them."""
     if device.type != "cpu":
         return 0
-    return PROCESS_BYTES + _TOKENIZER_BYTES * int(config.get("vocab_size", 0)) + (0 if is_first else _EARLIER_BYTES)
+    return PROCESS_BYTES + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
 
 
 def kind_of(device: torch.device) -> Literal["cpu", "cuda"]:

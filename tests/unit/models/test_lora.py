@@ -210,7 +210,7 @@ def largest_gap(loaded: LoadedModel, attempts: Iterable[Attempt]) -> float:
 def test_the_samplers_logprobs_are_the_trainers(
     family: str, pack_limit: int, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spiritsafe.models.engine_runner._PACK_LIMIT_BYTES", pack_limit)
+    monkeypatch.setattr("spiritsafe.models.engine_runner.PACK_LIMIT_BYTES", pack_limit)
     loaded = loaded_decoder(tiny_directory, family)
     model = learnt(require_decoder(loaded.model))
     generator = LocalGenerator(loaded, max_batch=5)

@@ -159,7 +159,7 @@ def test_what_is_to_be_known_of_the_model_comes_with_its_description(tmp_path: P
         timeout=120,
     )
     (reply,) = [json.loads(line) for line in done.stdout.splitlines()]
-    assert set(reply) == {"info", "notes"}
+    assert set(reply) == {"info", "notes", "platform"}
     assert "my_note" in reply["notes"][0]
 
 

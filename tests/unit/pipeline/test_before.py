@@ -30,7 +30,6 @@ from spiritsafe.pipeline import before, memory
 from spiritsafe.pipeline.before import audit_stage, ease_memory, fit_memory
 from spiritsafe.pipeline.context import Trace, in_vocabulary, read_traces, write_traces
 from spiritsafe.pipeline.memory import Beside, MemoryCheck
-from spiritsafe.pipeline.peak import PROCESS_BYTES
 from spiritsafe.pipeline.teach import documents_of, documents_path
 from spiritsafe.pipeline.traces import worked_traces
 from spiritsafe.training import TrainConfig
@@ -151,7 +150,8 @@ def test_a_model_that_transformers_runs_is_fitted_by_what_a_pass_keeps(
         learning_rate=1e-3, tokens_per_step=40_000, micro_batch_tokens=40_000, max_epochs=1, compute_dtype="float32"
     )
     kept, _ = loaded.model.measure_activations()
-    fixed = PROCESS_BYTES + 16 * size_of(read_model_config(source)).num_parameters + (128 << 20)
+    fixed = memory.Beside().settings(read_model_config(source), config, torch.device("cpu"))["process_bytes"]
+    fixed += 16 * size_of(read_model_config(source)).num_parameters + (128 << 20)
 
     def fitted(name: str, room: int) -> TrainConfig:
         monkeypatch.setattr(memory, "available_bytes", lambda device: int(1.08 * (fixed + room)) + 2)

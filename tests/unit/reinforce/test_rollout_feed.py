@@ -121,7 +121,8 @@ def test_a_model_that_transformers_runs_answers_with_a_cache_and_its_present_wei
     feed.documents_of(0, loaded.model)
     answers = rounds_of(tmp_path / "rounds", feed, 1)[0].answers
     prompts = {p.id: tuple(loaded.chat.prompt_ids(p.messages)) for p in PROBLEMS}
-    assert sum(computed) <= sum(len(prompts[a.problem_id]) + 16 for a in answers) * 1.2
+    # drawn once; read once more for the log-probabilities before the round's first update
+    assert sum(computed) <= 2 * sum(len(prompts[a.problem_id]) + 16 for a in answers) * 1.2
     loaded.model.eval()
     for answer in answers[:4]:
         ids = (*prompts[answer.problem_id], *answer.token_ids)
