@@ -14,6 +14,7 @@ import templates_parts
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message
+from spiritsafe.distill.across.spans import TokenBytes
 from spiritsafe.models import (
     choose_vocabulary,
     cut_depth,
@@ -146,6 +147,66 @@ def test_a_damaged_tokenizer_is_named(tiny_directory: Path, tmp_path: Path) -> N
     (target / "tokenizer.json").unlink()
     with pytest.raises(SourceError, match=r"no tokenizer\.json"):
         ChatFormat(target)
+
+
+def cut_and_filled(directory: Path, *, pad: str) -> Path:
+    """Let the tokenizer cut texts after five tokens and fill them up on the left, as files of unfinished work do."""
+    path = directory / "tokenizer.json"
+    cut = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+    fill = {"strategy": {"Fixed": 20}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0}
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**content, "truncation": cut, "padding": {**fill, "pad_token": pad}}), "utf-8")
+    return directory
+
+
+@pytest.mark.parametrize(("name", "pad"), [("qwen3", "<|endoftext|>"), ("sentencepiece", "<unk>")])
+def test_texts_are_neither_cut_nor_filled_up_by_what_a_tokenizers_file_says(
+    name: str, pad: str, tmp_path: Path
+) -> None:
+    before = ChatFormat(templates_parts.ALL[name](tmp_path / "plain"))
+    after = ChatFormat(cut_and_filled(templates_parts.ALL[name](tmp_path / "cut"), pad=pad))
+    for content in (USER.content, "<|im_end|> and </s> are words"):
+        messages = [Message(role="user", content=content)]
+        assert after.document(messages, "2 + 3 = 5") == before.document(messages, "2 + 3 = 5")
+        assert after.text_ids(content) == before.text_ids(content)
+        assert len(after.prompt_ids(messages)) > 20
+    assert after.vocab_fingerprint == before.vocab_fingerprint
+    assert TokenBytes.of_chat(after) == TokenBytes.of_chat(before)
+
+
+@pytest.mark.parametrize("stated", ["2", [2, "x"], [[2]], {}, 2.5, True, {"id": 2}])
+def test_an_end_that_is_no_token_id_is_named(stated: object, tiny_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": stated}), "utf-8")
+    with pytest.raises(SourceError, match="no token id"):
+        ChatFormat(directory)
+
+
+@pytest.mark.parametrize("content", [[], None, 1, "x"])
+def test_a_generation_config_without_settings_is_named(content: object, tiny_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (directory / "generation_config.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(SourceError, match="no settings"):
+        ChatFormat(directory)
+
+
+@pytest.mark.parametrize("stated", [None, [], -1, [None, -1]])
+def test_an_end_that_is_none_leaves_the_templates(stated: object, tiny_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": stated}), "utf-8")
+    assert ChatFormat(directory).eos_ids == (ChatFormat(tiny_directory).end_id,)
+
+
+def test_half_a_character_is_named(chat: ChatFormat) -> None:
+    half = json.loads('"a\\ud83d"')
+    for attempt in (
+        lambda: chat.prompt_ids([Message(role="user", content=half)]),
+        lambda: chat.prompt_ids([Message(role="user", content=f"{half}<|im_end|>")]),
+        lambda: chat.document([USER], half),
+        lambda: chat.text_ids(half),
+    ):
+        with pytest.raises(CompatibilityError, match="half a character"):
+            attempt()
 
 
 def test_different_vocabularies_are_refused(chat: ChatFormat, tiny_directory: Path, tmp_path: Path) -> None:
