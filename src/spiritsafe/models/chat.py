@@ -288,12 +288,7 @@ class ChatFormat:
     def _probe(self) -> tuple[int, Probe]:
         """The first special token after an assistant's turn, as the template renders it, and what stands around."""
         turns = [{"role": message.role, "content": message.content} for message in (_QUESTION, _ANSWER)]
-        text = self._template.render(turns, generation=False)
-        if _PROBE not in text:
-            raise CompatibilityError(
-                f"The chat template of {self.directory} does not show the assistant's turn.",
-                hint="Use another chat template.",
-            )
+        text = self._shown(turns)
         before, _, after = text.rpartition(_PROBE)
         special = {self._added[name] for name in self._special}
         tail = [token for token in self.text_ids(after) if token in special]
@@ -316,6 +311,22 @@ class ChatFormat:
             special=self._special,
             decode=self._without_special,
         )
+
+    def _shown(self, turns: Sequence[dict[str, str]]) -> str:
+        """The probe as the template renders it: from contents as texts, else as lists of parts (SmolVLM)."""
+        reason = CompatibilityError(
+            f"The chat template of {self.directory} does not show the assistant's turn.",
+            hint="Use another chat template.",
+        )
+        for self._template.in_parts in (False, True):
+            try:
+                text = self._template.render(turns, generation=False)
+            except CompatibilityError as error:
+                reason = reason if self._template.in_parts else error
+            else:
+                if _PROBE in text:
+                    return text
+        raise reason
 
     def _find_markers(self, content: dict[str, Any], probe: Probe) -> Markers:
         """Special tokens and what else the template writes; of these, those that an assistant may write itself."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import templates_parts
 from spiritsafe.core.canonical import digest
@@ -339,3 +339,37 @@ def test_what_was_told_goes_on_through_cuts_and_controls(tmp_path: Path) -> None
     for name in ("cut", "random", "trimmed"):
         assert ChatFormat(tmp_path / name).render([USER]) == chat.render([USER])
         assert "28 Nov 2026" in ChatFormat(tmp_path / name).render([USER])
+
+
+@pytest.mark.parametrize(
+    "content", ["{% for p in m.content %}{{ p.text }}{% endfor %}", "{{ m.content[0]['text'] + '' }}"]
+)
+def test_a_template_that_reads_lists_of_parts_gets_them(content: str, tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n" + content + "<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    chat = told(templates_parts.chatml(tmp_path), template)
+    plain = ChatFormat(templates_parts.chatml(tmp_path / "plain"))
+    for words in ("What is 2 + 3?", "<|im_end|> is a word, é"):
+        messages = [Message(role="user", content=words)]
+        assert chat.render(messages) == plain.render(messages)
+        assert chat.document(messages, "5") == plain.document(messages, "5")
+    parts = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    theirs = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(
+        parts, tokenize=False, add_generation_prompt=True
+    )
+    assert chat.render([Message(role="user", content="hi")]) == theirs
+
+
+def told(directory: Path, template: str) -> ChatFormat:
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "chat_template": template}), "utf-8")
+    return ChatFormat(directory)
+
+
+def test_a_template_that_shows_no_turn_either_way_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CompatibilityError, match="does not show"):
+        told(templates_parts.chatml(tmp_path), "{{ messages | length }}")
+    with pytest.raises(CompatibilityError, match="no chats"):
+        told(tmp_path, "{{ raise_exception('no chats') }}")
