@@ -72,6 +72,11 @@ def test_a_token_that_is_no_special_one_opens_no_turn_either(tmp_path: Path) -> 
         "{% for a in range(10**9) %}{{ a }}{% endfor %}",
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
         "{% import '/etc/passwd' as x %}",
+        "{{ 10 ** 5000 }}",
+        "{{ 1 // 0 }}",
+        "{{ 'a' * 2**62 }}",
+        "{{ messages[0].content * 2**62 }}",
+        "{{ '%s %s' % 1 }}",
     ],
 )
 def test_a_template_has_no_clock_no_chance_and_no_way_out(source: str, tmp_path: Path) -> None:

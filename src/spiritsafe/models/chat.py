@@ -23,7 +23,7 @@ from spiritsafe.core.files import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
 from spiritsafe.models.batch import Document
 from spiritsafe.models.chats.harmony import Harmony
-from spiritsafe.models.chats.markers import Marked, Markers
+from spiritsafe.models.chats.markers import Marked, Markers, encode
 from spiritsafe.models.chats.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.chats.tags import Tags
 from spiritsafe.models.chats.template import ChatTemplate
@@ -49,6 +49,7 @@ TOKENIZER_FILES = (
 FORMATS: tuple[type[ThoughtFormat], ...] = (Harmony, Tags)
 """The ways to mark thoughts, in the order in which they are looked for; the last one speaks for every other model."""
 
+_GENERATION = "generation_config.json"
 _PROBE = "spiritsafe probe"
 _QUESTION = Message(role="user", content="?")
 _ANSWER = Message(role="assistant", content=_PROBE)
@@ -84,6 +85,9 @@ class ChatFormat:
         self.options = ChatOptions.of_directory(directory) if options is None else options
         self._tokenizer = _load_tokenizer(directory)
         self._fast: Tokenizer = self._tokenizer.backend_tokenizer
+        # Some files were saved in the middle of work that cut and filled up texts.
+        self._fast.no_truncation()
+        self._fast.no_padding()
         content: dict[str, Any] = json.loads(self._fast.to_str())
         self._added = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
         self._special = frozenset(token["content"] for token in content["added_tokens"] if token["special"])
@@ -246,8 +250,7 @@ class ChatFormat:
 
     def text_ids(self, text: str) -> list[int]:
         """Tokens of a rendered text; names of special tokens in it are obeyed, none is added."""
-        ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
-        return ids
+        return encode(self._fast, text)
 
     # ---- files
 
@@ -266,11 +269,11 @@ class ChatFormat:
 
     def _write_ends(self, directory: Path) -> None:
         """Let other programs stop where this one does; a file that says so already stays as it is."""
-        path = directory / "generation_config.json"
-        settings = read_json(path) if path.is_file() else {}
-        if not set(self.eos_ids) <= set(_listed(settings.get("eos_token_id"))):
+        settings = _generation_settings(directory)
+        if not set(self.eos_ids) <= set(_stated_ends(directory)):
             ends = list(self.eos_ids)
-            write_json(path, {**settings, "eos_token_id": ends if len(ends) > 1 else ends[0]})
+            ends_of_file = {"eos_token_id": ends if len(ends) > 1 else ends[0]}
+            write_json(directory / _GENERATION, {**settings, **ends_of_file})
         # llama.cpp's converter takes the end from here. A template that prints it must find its own.
         end = self._fast.id_to_token(self.end_id)
         if self._tokenizer.eos_token_id == self.end_id or "eos_token" in self._template.source:
@@ -285,12 +288,7 @@ class ChatFormat:
     def _probe(self) -> tuple[int, Probe]:
         """The first special token after an assistant's turn, as the template renders it, and what stands around."""
         turns = [{"role": message.role, "content": message.content} for message in (_QUESTION, _ANSWER)]
-        text = self._template.render(turns, generation=False)
-        if _PROBE not in text:
-            raise CompatibilityError(
-                f"The chat template of {self.directory} does not show the assistant's turn.",
-                hint="Use another chat template.",
-            )
+        text = self._shown(turns)
         before, _, after = text.rpartition(_PROBE)
         special = {self._added[name] for name in self._special}
         tail = [token for token in self.text_ids(after) if token in special]
@@ -314,6 +312,22 @@ class ChatFormat:
             decode=self._without_special,
         )
 
+    def _shown(self, turns: Sequence[dict[str, str]]) -> str:
+        """The probe as the template renders it: from contents as texts, else as lists of parts (SmolVLM)."""
+        reason = CompatibilityError(
+            f"The chat template of {self.directory} does not show the assistant's turn.",
+            hint="Use another chat template.",
+        )
+        for self._template.in_parts in (False, True):
+            try:
+                text = self._template.render(turns, generation=False)
+            except CompatibilityError as error:
+                reason = reason if self._template.in_parts else error
+            else:
+                if _PROBE in text:
+                    return text
+        raise reason
+
     def _find_markers(self, content: dict[str, Any], probe: Probe) -> Markers:
         """Special tokens and what else the template writes; of these, those that an assistant may write itself."""
         named = {name for name in self._added if name in self._template.source and not name.isspace()}
@@ -326,14 +340,30 @@ class ChatFormat:
         found = [self.end_id]
         if self._tokenizer.eos_token_id is not None:
             found.append(int(self._tokenizer.eos_token_id))
-        path = self.directory / "generation_config.json"
-        found.extend(_listed(read_json(path).get("eos_token_id")) if path.is_file() else [])
+        found.extend(_stated_ends(self.directory))
         found.extend(self._added[name] for name in self._thoughts.ends)
         return tuple(dict.fromkeys(found))
 
 
-def _listed(value: Any) -> list[int]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _generation_settings(directory: Path) -> dict[str, Any]:
+    path = directory / _GENERATION
+    settings = read_json(path) if path.is_file() else {}
+    if not isinstance(settings, dict):
+        raise SourceError(f"{path} holds no settings.", hint="Delete it, or fetch the model again.")
+    return settings
+
+
+def _stated_ends(directory: Path) -> list[int]:
+    """End tokens of a directory's ``generation_config.json``; a number below 0 stands for none."""
+    value = _generation_settings(directory).get("eos_token_id")
+    ends = value if isinstance(value, list) else [value]
+    for end in ends:
+        if end is not None and type(end) is not int:
+            raise SourceError(
+                f"{directory / _GENERATION} names the end token {json.dumps(end)[:80]}, which is no token id.",
+                hint="Write a whole number, or a list of some, as eos_token_id; or fetch the model again.",
+            )
+    return [end for end in ends if end is not None and end >= 0]
 
 
 def _document(prompt: Sequence[int], completion: Sequence[int], weight: float) -> Document:

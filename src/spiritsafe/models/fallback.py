@@ -74,7 +74,8 @@ def _named(directory: Path) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError, SpiritsafeError):
         raise
     except Exception as error:  # the boundary to code that knows hundreds of architectures
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+        reason = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
         raise SourceError(
             f"transformers cannot load {directory}: {reason.rstrip('.')}.",
             hint="Check that config.json and the weights belong together, that the weights are not quantised, and that "

@@ -194,7 +194,7 @@ def _from_directory(spec: str, cache: Path) -> Path:
         hint = "Give an existing directory, or one of hf:…, gguf:…, wheel:…, tiny:…."
         if os.path.isfile(path) and path.suffix == ".gguf":
             hint = f"Write gguf:{spec}."
-        elif re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
+        elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", spec):
             hint = f"For a repository of the Hugging Face hub write hf:{spec}."
         raise SourceError(f"There is no model directory {spec}.", hint=hint)
     return _with_lineage(path.resolve(), path.resolve().name, cache)

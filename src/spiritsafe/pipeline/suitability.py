@@ -1,15 +1,17 @@
 """Whether a recipe's models can do what it asks of them, before anything is spent.
 
 In: a recipe, the base model's directory and the cache. Out: what the user should know of the models (which run through
-transformers' own code, which keys nobody reads); an error where a step needs the Decoder and its model is another.
+transformers' own code, which keys nobody reads); an error where a step needs the Decoder and its model is another, or
+where a student would follow the probabilities of a teacher with other tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.models import choose_code, find_source
+from spiritsafe.models import ChatFormat, choose_code, find_source, require_same_vocabulary
 from spiritsafe.pipeline.graph import GIVEN_MODELS
 from spiritsafe.pipeline.recipe import Recipe
 from spiritsafe.pipeline.step_recipe import ReinforceStep, TuneStep
@@ -30,7 +32,7 @@ def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
         RecipeError: A student is to be cut from, or adapters are to be put on, a model that the Decoder does not
             implement.
         SourceError: A model's architecture is known to nobody here.
-        CompatibilityError: A model can be neither trained nor scored.
+        CompatibilityError: A model can be neither trained nor scored, or a student's tokens are not its teacher's.
     """
     places = {"base": base} | {
         spec: found for spec in own_sources(recipe) if (found := find_source(spec, cache=cache)) is not None
@@ -45,11 +47,27 @@ def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
             hint='Give such a student a `source` of its own (a small dense model; with objective = "across" its '
             "tokenizer may be another), and leave `lora` out of such a step; or take a dense source.",
         )
+    _check_vocabularies(recipe, places)
     return [
         f"{'the source' if name == 'base' else name}: {note}"
         for name, choice in choices.items()
         for note in choice.notes
     ]
+
+
+def _check_vocabularies(recipe: Recipe, places: Mapping[str, Path]) -> None:
+    """Hold students' own tokens against those of the model that their teacher was made from, where both are at hand."""
+    starts = {node.name: node.recipe.start for node in recipe.models if not isinstance(node.recipe, StudentRecipe)}
+    starts |= {student.name: student.source for student in recipe.rungs if student.source is not None}
+    starts["teacher"] = "base"
+    for student in recipe.rungs:
+        if student.source is None or student.source not in places or student.objective in ("traces", "across"):
+            continue
+        origin = student.teacher
+        while origin in starts and origin not in places:
+            origin = starts[origin]
+        if origin in places:
+            require_same_vocabulary(ChatFormat(places[origin]), ChatFormat(places[student.source]))
 
 
 def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import templates_parts
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message
+from spiritsafe.distill.across.spans import TokenBytes
 from spiritsafe.models import (
     choose_vocabulary,
     cut_depth,
@@ -148,6 +149,66 @@ def test_a_damaged_tokenizer_is_named(tiny_directory: Path, tmp_path: Path) -> N
         ChatFormat(target)
 
 
+def cut_and_filled(directory: Path, *, pad: str) -> Path:
+    """Let the tokenizer cut texts after five tokens and fill them up on the left, as files of unfinished work do."""
+    path = directory / "tokenizer.json"
+    cut = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+    fill = {"strategy": {"Fixed": 20}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0}
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**content, "truncation": cut, "padding": {**fill, "pad_token": pad}}), "utf-8")
+    return directory
+
+
+@pytest.mark.parametrize(("name", "pad"), [("qwen3", "<|endoftext|>"), ("sentencepiece", "<unk>")])
+def test_texts_are_neither_cut_nor_filled_up_by_what_a_tokenizers_file_says(
+    name: str, pad: str, tmp_path: Path
+) -> None:
+    before = ChatFormat(templates_parts.ALL[name](tmp_path / "plain"))
+    after = ChatFormat(cut_and_filled(templates_parts.ALL[name](tmp_path / "cut"), pad=pad))
+    for content in (USER.content, "<|im_end|> and </s> are words"):
+        messages = [Message(role="user", content=content)]
+        assert after.document(messages, "2 + 3 = 5") == before.document(messages, "2 + 3 = 5")
+        assert after.text_ids(content) == before.text_ids(content)
+        assert len(after.prompt_ids(messages)) > 20
+    assert after.vocab_fingerprint == before.vocab_fingerprint
+    assert TokenBytes.of_chat(after) == TokenBytes.of_chat(before)
+
+
+@pytest.mark.parametrize("stated", ["2", [2, "x"], [[2]], {}, 2.5, True, {"id": 2}])
+def test_an_end_that_is_no_token_id_is_named(stated: object, tiny_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": stated}), "utf-8")
+    with pytest.raises(SourceError, match="no token id"):
+        ChatFormat(directory)
+
+
+@pytest.mark.parametrize("content", [[], None, 1, "x"])
+def test_a_generation_config_without_settings_is_named(content: object, tiny_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (directory / "generation_config.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(SourceError, match="no settings"):
+        ChatFormat(directory)
+
+
+@pytest.mark.parametrize("stated", [None, [], -1, [None, -1]])
+def test_an_end_that_is_none_leaves_the_templates(stated: object, tiny_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": stated}), "utf-8")
+    assert ChatFormat(directory).eos_ids == (ChatFormat(tiny_directory).end_id,)
+
+
+def test_half_a_character_is_named(chat: ChatFormat) -> None:
+    half = json.loads('"a\\ud83d"')
+    for attempt in (
+        lambda: chat.prompt_ids([Message(role="user", content=half)]),
+        lambda: chat.prompt_ids([Message(role="user", content=f"{half}<|im_end|>")]),
+        lambda: chat.document([USER], half),
+        lambda: chat.text_ids(half),
+    ):
+        with pytest.raises(CompatibilityError, match="half a character"):
+            attempt()
+
+
 def test_different_vocabularies_are_refused(chat: ChatFormat, tiny_directory: Path, tmp_path: Path) -> None:
     same = ChatFormat(with_template(tiny_directory, tmp_path / "same", STRIPS_THINKING))
     require_same_vocabulary(chat, same)
@@ -278,3 +339,37 @@ def test_what_was_told_goes_on_through_cuts_and_controls(tmp_path: Path) -> None
     for name in ("cut", "random", "trimmed"):
         assert ChatFormat(tmp_path / name).render([USER]) == chat.render([USER])
         assert "28 Nov 2026" in ChatFormat(tmp_path / name).render([USER])
+
+
+@pytest.mark.parametrize(
+    "content", ["{% for p in m.content %}{{ p.text }}{% endfor %}", "{{ m.content[0]['text'] + '' }}"]
+)
+def test_a_template_that_reads_lists_of_parts_gets_them(content: str, tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n" + content + "<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    chat = told(templates_parts.chatml(tmp_path), template)
+    plain = ChatFormat(templates_parts.chatml(tmp_path / "plain"))
+    for words in ("What is 2 + 3?", "<|im_end|> is a word, é"):
+        messages = [Message(role="user", content=words)]
+        assert chat.render(messages) == plain.render(messages)
+        assert chat.document(messages, "5") == plain.document(messages, "5")
+    parts = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    theirs = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(
+        parts, tokenize=False, add_generation_prompt=True
+    )
+    assert chat.render([Message(role="user", content="hi")]) == theirs
+
+
+def told(directory: Path, template: str) -> ChatFormat:
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "chat_template": template}), "utf-8")
+    return ChatFormat(directory)
+
+
+def test_a_template_that_shows_no_turn_either_way_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CompatibilityError, match="does not show"):
+        told(templates_parts.chatml(tmp_path), "{{ messages | length }}")
+    with pytest.raises(CompatibilityError, match="no chats"):
+        told(tmp_path, "{{ raise_exception('no chats') }}")

@@ -330,3 +330,11 @@ def test_what_a_pass_keeps_is_measured_by_the_token(kind: str, tmp_path: Path) -
         hidden_NH = model(pack_documents(of_lengths(*[200] * 5)))
     assert hidden_NH.requires_grad
     assert 1000 * per_token == pytest.approx(sum(kept.values()), rel=0.15)
+
+
+def test_what_transformers_says_on_its_second_line_is_told(tmp_path: Path) -> None:
+    directory = write_mixtral(tmp_path)
+    path = directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "vocab_size": "x"}), "utf-8")
+    with pytest.raises(SourceError, match=r"vocab_size': *\S"):
+        TransformersModel(directory, dtype=torch.float32, device="cpu")

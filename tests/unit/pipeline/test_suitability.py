@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import templates_parts
 from finished_run import SMALLER, SilentWatcher
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.models import default_cache, resolve_source
 from spiritsafe.pipeline import load_recipe, plan_recipe, run_recipe
 from spiritsafe.pipeline.recipe import Recipe
@@ -69,6 +70,21 @@ def test_adapters_are_refused_on_what_takes_none(mixtral: Path) -> None:
     recipe = tiny_from(mixtral, "steps.2.lora={ rank = 4 }", students=[CACHED])
     with pytest.raises(RecipeError, match="tuned cannot put adapters on base"):
         check_models(recipe, mixtral, cache=default_cache())
+
+
+def test_a_student_with_other_tokens_than_its_teachers_stops_the_plan(tmp_path: Path) -> None:
+    other = templates_parts.qwen3(tmp_path / "other")
+    base = resolve_source("tiny:0", cache=default_cache())
+    student = {"name": "other", "source": str(other), "problems": 16, "train": TRAIN}
+    for objective in ("forward_kl", "jsd"):
+        recipe = tiny_from(base, students=[CACHED, {**student, "objective": objective}])
+        with pytest.raises(CompatibilityError, match="different vocabularies"):
+            plan_recipe(recipe, cache=tmp_path / "cache")
+        follows_a_step = tiny_from(base, students=[CACHED, {**student, "objective": objective, "teacher": "rl"}])
+        with pytest.raises(CompatibilityError, match="different vocabularies"):
+            check_models(follows_a_step, base, cache=tmp_path / "cache")
+    for fine in ({"objective": "traces"}, {"objective": "across"}, {"objective": "jsd", "source": "tiny:1"}):
+        check_models(tiny_from(base, students=[CACHED, {**student, **fine}]), base, cache=tmp_path / "cache")
 
 
 def test_what_is_made_of_a_model_runs_as_it_does(mixtral: Path) -> None:

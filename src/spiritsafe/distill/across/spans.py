@@ -54,6 +54,7 @@ class TokenBytes:
             CompatibilityError: As :func:`token_bytes`.
         """
         tokenizer = Tokenizer.from_file(str(chat.directory / "tokenizer.json"))
+        tokenizer.no_padding()
         return replace(token_bytes(tokenizer, roles=dict.fromkeys(chat.eos_ids, END_ROLE)), end_id=chat.end_id)
 
     @cached_property

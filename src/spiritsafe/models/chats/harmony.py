@@ -25,6 +25,12 @@ _NEXT = f"{_END}{_START}assistant"
 _THOUGHT = re.compile(rf"\s*{OPEN}(.*?)({CLOSE}|\Z)", re.DOTALL)
 
 
+def _behind_newlines(text: str, place: int) -> int:
+    while text.startswith("\n", place):
+        place += 1
+    return place
+
+
 @final
 class Harmony:
     """See the module.
@@ -69,15 +75,16 @@ class Harmony:
         if CLOSE in text and OPEN not in text.partition(CLOSE)[0]:
             text = OPEN + text
         pieces: list[Piece] = []
-        while found := _THOUGHT.match(text):
-            thought, close = found[1], found[2]
-            text = text[found.end() :]
+        place = 0
+        while found := _THOUGHT.match(text, place):
+            thought, close, place = found[1], found[2], found.end()
             if thought.startswith("\n") and close:  # as models with tags set it
-                thought, text = thought.strip("\n"), text.lstrip("\n")
+                thought, place = thought.strip("\n"), _behind_newlines(text, place)
             pieces += [(_THINKS, True), (thought, False)]
             if not close:
                 return Placed(tuple(pieces))
             pieces.append((_NEXT, True))
+        text = text[place:]
         if use == "align" and not pieces:
             return Placed(((text, False),), header=_ANSWERS)
         return Placed((*pieces, (_ANSWERS, True), (text, False)))

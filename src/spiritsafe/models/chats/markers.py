@@ -22,13 +22,30 @@ from tokenizers import Tokenizer
 
 from spiritsafe.core.errors import CompatibilityError
 
-__all__ = ["Marked", "Markers", "Piece"]
+__all__ = ["Marked", "Markers", "Piece", "encode"]
 
+_HALF = re.compile("[\ud800-\udfff]")
 _ALIASES = 0xF0000
 _STAND_INS = 0x10FFFD
 
 Piece = tuple[str, bool]
 """A part of an assistant's text, and whether every marker in it acts."""
+
+
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of a text; names of special tokens in it are obeyed, none is added.
+
+    Raises:
+        CompatibilityError: Half a character stands in the text.
+    """
+    try:
+        found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    except TypeError as error:  # what the tokenizers library says to a lone surrogate
+        raise CompatibilityError(
+            f"A text holds half a character, which is no Unicode: {_HALF.findall(text)[:1]!a}.",
+            hint="JSON that was cut within an emoji reads so: repair the text, or leave it out.",
+        ) from error
+    return found
 
 
 @final
@@ -67,13 +84,12 @@ class _Aliased:
         # Ids that a marker's name may still have in the vocabulary proper: a Unigram model finds it there.
         self._forbidden = {int(token["id"]) for token in _added(content) if token["content"] in self.of}
         self._forbidden -= self._ids.keys()
-        self._newline = self._tokenizer.encode("\n", add_special_tokens=False).ids
+        self._newline = self._ids_of("\n")
         self._adds_prefix = self._ids_of("\na") != self._newline + self._ids_of("a")
         self._names = re.compile("|".join(map(re.escape, names)) or "(?!)")
 
     def _ids_of(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return found
+        return encode(self._tokenizer, text)
 
     def encode(self, text: str, *, goes_on: bool) -> list[int]:
         """Ids of a text in which markers have their aliases.
@@ -185,8 +201,7 @@ class Markers:
         """Ids of a rendered text: the template's markers are tokens, names in contents are words."""
         plain = marked.plain
         if not marked.stand_ins or self._places(plain) == self._places(marked.text):
-            found: list[int] = self._fast.encode(plain, add_special_tokens=False).ids
-            return found
+            return encode(self._fast, plain)
         aliased = self._renamed([marked.text, plain])
         text = self._find.sub(lambda match: aliased.of[match[0]], marked.text).translate(marked.stand_ins)
         return aliased.encode(text, goes_on=False)

@@ -32,7 +32,16 @@ _CLOCK = "strftime_now"
 _DATE = "date_string"
 _OURS = {"messages", "add_generation_prompt", "raise_exception", _CLOCK, _DATE}
 _EPOCH = re.compile(r"%%|%[-_0^#]*s")
-_MISHAPS = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_MISHAPS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 @final
@@ -48,6 +57,7 @@ class ChatTemplate:
     Attributes:
         source: The template's text.
         in_effect: The options that this template depends on; empty where it depends on none.
+        in_parts: Contents are handed over as lists of parts, ``[{"type": "text", "text": …}]``, not as text.
 
     Raises:
         CompatibilityError: It is not a template, or an option can have no effect on it.
@@ -55,14 +65,15 @@ class ChatTemplate:
 
     def __init__(self, source: str, options: ChatOptions, tokens: Mapping[str, str], where: Path) -> None:
         self.source = source
+        self.in_parts = False
         self._where = where
         environment = _environment()
         try:
             self._template = environment.from_string(source)
             reads = jinja2.meta.find_undeclared_variables(environment.parse(source))
-        except (jinja2.TemplateError, RecursionError) as error:
+        except _MISHAPS as error:  # constants are worked out while it is read
             raise CompatibilityError(
-                f"The chat template of {where} cannot be used: {error}.", hint="Use another chat template."
+                f"The chat template of {where} cannot be used: {_words(error)}.", hint="Use another chat template."
             ) from error
         _check_options(options, reads, {*tokens, *_OURS}, where)
         given: dict[str, Any] = {"tools": None, "documents": None, **tokens, **options.template_kwargs}
@@ -86,14 +97,20 @@ class ChatTemplate:
         Raises:
             CompatibilityError: The template refuses them.
         """
-        messages = [dict(turn) for turn in turns]
+        messages: list[dict[str, Any]] = [dict(turn) for turn in turns]
+        if self.in_parts:
+            messages = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in messages]
         try:
             return self._template.render(messages=messages, add_generation_prompt=generation, **self._given)
         except _MISHAPS as error:
             raise CompatibilityError(
-                f"The chat template of {self._where} refuses this conversation: {error}.",
+                f"The chat template of {self._where} refuses this conversation: {_words(error)}.",
                 hint="Check which roles and orders of turns the model supports.",
             ) from error
+
+
+def _words(error: BaseException) -> str:
+    return str(error).rstrip(".") or ("it needs too much memory" if isinstance(error, MemoryError) else repr(error))
 
 
 def _check_options(options: ChatOptions, reads: set[str], ours: set[str], where: Path) -> None:
