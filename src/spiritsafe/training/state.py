@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import nn
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
 from spiritsafe.core.files import atomic_path, sweep
+from spiritsafe.core.out_of_memory import is_out_of_memory
 from spiritsafe.core.platforms import Platform, Platforms, continued, other_text
 from spiritsafe.models.lora import lora_config
 from spiritsafe.training.optimiser import STATE_KINDS, AdamW
@@ -245,7 +245,9 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
     try:
         # Mapped, so that a gigabyte of state is copied once, into place.
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except Exception as error:  # whatever an unpickler makes of other bytes: KeyError, OSError, AssertionError…
+        if is_out_of_memory(error):
+            raise
         raise _damaged(path) from error
     written = state.get("format") if isinstance(state, dict) else None
     if written == _FORMAT and not is_sealed:
@@ -257,6 +259,8 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
             f"{path} belongs to another run: configuration, documents, objective or starting model differ.",
             hint="Give this run a directory of its own, or delete the file to start again.",
         )
+    if not _is_whole(state, optimiser):
+        raise _damaged(path)
     platforms = tuple(None if one is None else Platform.from_json(one) for one in state.get("platforms", [None]))
     note = other_text(platforms, identity.platform, what=f"The training in {directory}", has_setting=True)
     step = int(state["step"])
@@ -268,6 +272,18 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
     _restore_generators(state, optimiser.parallel.rank)
     is_new = continued(platforms, identity.platform) != platforms  # else it was said when it first went on here
     return Resumed(step=step, platforms=platforms, note=note if is_new else None)
+
+
+def _is_whole(state: Mapping[str, Any], optimiser: AdamW) -> bool:
+    """Whether all is there that will be restored, in its shape: of earlier versions' files no digest says so."""
+    rng, cuda = state.get("rng"), state.get("rng_cuda")
+    return (
+        isinstance(state.get("step"), int)
+        and isinstance(state.get("num_updates", 0), int)
+        and all(optimiser.is_state(state.get(kind)) for kind in STATE_KINDS)
+        and all(isinstance(one, torch.Tensor) for one in (rng if isinstance(rng, list) and rng else [rng]))
+        and (cuda is None or isinstance(cuda, list | torch.Tensor))
+    )
 
 
 def _restore_generators(state: Mapping[str, Any], rank: int) -> None:
