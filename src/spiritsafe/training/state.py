@@ -9,9 +9,10 @@ they shared the model; any number of processes goes on from it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast, final
@@ -125,16 +126,21 @@ def snapshot(
     }
 
 
-def write_state(directory: Path, state: Mapping[str, Any]) -> None:
+def write_state(directory: Path, state: Mapping[str, Any], *, is_given_up: Callable[[], bool] = lambda: False) -> None:
     """Write a :func:`snapshot`, whole or not at all; one process writes.
 
+    Args:
+        directory: Where.
+        state: What.
+        is_given_up: Asked before each piece; the write ends where it says so.
+
     Raises:
-        StorageError: The disk is full or not writable; the previous checkpoint is untouched.
+        StorageError: The disk is full or not writable, or it was given up; the previous checkpoint is untouched.
     """
     path = directory / STATE_FILE
     sweep(path)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        sealing = _Sealing(file)
+        sealing = _Sealing(file, is_given_up)
         try:
             torch.save(dict(state), cast(IO[bytes], sealing))
         except RuntimeError as error:  # what torch's zip writer makes of some failed writes, whatever their cause
@@ -162,14 +168,17 @@ def save_state(directory: Path, optimiser: AdamW, identity: RunIdentity, *, step
 class _Sealing:
     """A file under a digest; a failed write is kept, for torch drops the reason."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, is_given_up: Callable[[], bool]) -> None:
         self._file = file
+        self._is_given_up = is_given_up
         self._hasher = hashlib.sha256()
         self.error: OSError | None = None
 
     def write(self, data: memoryview | bytes) -> int:
         """Write and digest; 0 when it failed."""
         try:
+            if self._is_given_up():
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
             written = self._file.write(data)
         except OSError as error:
             self.error = error
