@@ -14,10 +14,11 @@ import json
 import logging
 import os
 import re
+import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = [
     "atomic_path",
     "ensure_directory",
     "locked",
+    "new_beside",
     "parse_json_lines",
     "read_json",
     "read_json_lines",
@@ -103,6 +105,24 @@ def sync_directory(path: Path) -> None:
             raise
 
 
+def new_beside(path: Path, suffix: str, make: Callable[[Path], object]) -> Path:
+    """Make a hidden file or folder of a new name beside a path, with the rights that the user's umask gives.
+
+    The kernel applies the umask. To read it a process must change it, and meanwhile other threads' files are open to
+    all; two threads that do so may leave it changed for good.
+
+    Args:
+        path: What it will become.
+        suffix: Ends its name.
+        make: Makes it, or raises FileExistsError.
+    """
+    while True:
+        new = path.parent / f".{path.name}.{secrets.token_hex(4)}{suffix}"
+        with suppress(FileExistsError):
+            make(new)
+            return new
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success sync it and rename it into place, on error remove it.
@@ -114,16 +134,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     ensure_directory(path.parent)
     with storage_errors(path):
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = new_beside(path, ".tmp", lambda new: new.touch(exist_ok=False))
         try:
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; published files follow the user's umask
             temporary.replace(path)
             sync_directory(path.parent)
         finally:

@@ -94,7 +94,7 @@ def read_first_sealed_line(path: Path) -> bytes:
         seal, first = file.readline(_MOST_SEAL_BYTES), file.readline().removesuffix(b"\n")
     try:
         digest = str(json.loads(seal)["digest"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
     if seal == _old_seal(digest) + b"\n":
         return next(read_sealed_lines(path), b"")
@@ -141,6 +141,8 @@ def put_round(path: Path, row: dict[str, Any]) -> bool:
         SourceError: It is damaged.
     """
     known: list[dict[str, Any]] = read_json_lines(path) if path.exists() else []
+    if not all(isinstance(old, dict) and isinstance(old.get("round"), int) for old in known):
+        raise SourceError(f"{path} is damaged: not every line of it is a round.", hint="Delete it: it is made anew.")
     if row in known:
         return False
     kept = [old for old in known if old["round"] < row["round"]]

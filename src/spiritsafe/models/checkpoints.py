@@ -6,16 +6,15 @@ weights, whose digest covers every other file. A directory appears under its nam
 
 from __future__ import annotations
 
-import os
+import glob
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.files import ensure_directory, read_json, storage_errors, write_json
+from spiritsafe.core.files import ensure_directory, new_beside, read_json, storage_errors, write_json
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat import ChatFormat
 from spiritsafe.models.interface import LanguageModel
@@ -45,17 +44,14 @@ def new_directory(target: Path) -> Iterator[Path]:
     """
     ensure_directory(target.parent)
     with storage_errors(target):
-        for stale in target.parent.glob(f".{target.name}.*.partial"):
+        for stale in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
             shutil.rmtree(stale, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        temporary = new_beside(target, ".partial", Path.mkdir)
         try:
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o777 & ~umask)  # mkdtemp makes 0700; published directories follow the user's umask
             yield temporary
             if target.exists():
                 # Two renames, not one: a crash between them leaves no target, which readers treat as "not made yet".
-                aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+                aside = new_beside(target, ".partial", Path.mkdir)
                 target.rename(aside / "old")
                 temporary.rename(target)
                 shutil.rmtree(aside, ignore_errors=True)

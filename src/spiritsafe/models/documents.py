@@ -52,6 +52,7 @@ _ENTRY: Any = np.dtype(
 )
 _ROW = struct.Struct("<QdIIII")  # the same
 _BUFFER_BYTES = 1 << 20
+_NO_IDS = np.zeros(0, dtype=np.int64)
 _HINT = "Delete it and run the same command again: it is made anew."
 
 
@@ -226,8 +227,12 @@ def _words_of(index: int, document: Document) -> NDArray[np.uint32]:
             f"Document {index} has {len(document.token_ids)} tokens and {len(document.supervised)} flags.",
             hint="Give one flag for each token.",
         )
-    ids = np.asarray(document.token_ids, dtype=np.int64)
-    if len(ids) and (ids.min() < 0 or ids.max() > _ID):
+    try:
+        ids = np.asarray(document.token_ids if len(document.token_ids) else _NO_IDS)
+    except (ValueError, OverflowError):  # lists of several lengths in the place of numbers
+        ids = np.array([None])
+    # what is beyond 64 bits, or no whole number, has another kind
+    if ids.dtype.kind not in "iu" or ids.ndim != 1 or (len(ids) and (ids.min() < 0 or ids.max() > _ID)):
         raise CompatibilityError(
             f"Document {index} holds a token id that no vocabulary has.",
             hint="Tokenize the documents with the model's own tokenizer.",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files import atomic_path
 from spiritsafe.core.mapped import MappedSequence
@@ -194,13 +194,13 @@ class _TraceFile:
         start, end = self._lines[place]
         try:
             value = json.loads(self._data[start:end].tobytes())
-            return Trace(
-                problem=Problem.from_json(value["problem"]),
-                text=value["text"],
-                token_ids=tuple(value["token_ids"]),
-                vocabulary=value["vocabulary"],
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            problem, text, ids, vocabulary = (value[key] for key in ("problem", "text", "token_ids", "vocabulary"))
+            if not (isinstance(text, str) and isinstance(vocabulary, str) and isinstance(ids, list)):
+                raise TypeError(f"a trace holds something else than its text and tokens: {str(value)[:80]}")
+            if not all(type(one) is int for one in ids):
+                raise TypeError("a token is a whole number")
+            return Trace(problem=Problem.from_json(problem), text=text, token_ids=tuple(ids), vocabulary=vocabulary)
+        except (ValueError, KeyError, TypeError, RecursionError, IntegrityError) as error:
             raise self._refusal(error) from error
 
 
@@ -221,7 +221,7 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
         How many there were.
     """
     count = 0
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         for trace in traces:
             count += 1
             value = {
@@ -230,7 +230,8 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
                 "token_ids": trace.token_ids,
                 "vocabulary": trace.vocabulary,
             }
-            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+            # a server's answer may hold half a surrogate pair; json reads such bytes back
+            file.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     return count
 
 

@@ -89,13 +89,16 @@ class CheckpointWriter:
         self._before = before
         self._cadence = cadence
         self._copied_bytes = 0
-        self._thread: threading.Thread | None = None
+        # Not the thread's own join: where Ctrl-C breaks it off, the thread counts as ended while it still writes.
+        self._is_idle = threading.Event()
+        self._is_idle.set()
+        self._is_given_up = threading.Event()
         self._error: Exception | None = None
 
     @property
     def is_writing(self) -> bool:
         """Whether a save is under way."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._is_idle.is_set()
 
     @property
     def copied_bytes(self) -> int:
@@ -119,15 +122,17 @@ class CheckpointWriter:
             self.check()
             return
         self._copied_bytes = self._optimiser.state_bytes
-        self._thread = threading.Thread(target=self._write, args=(state,), name="checkpoint")
-        self._thread.start()
+        self._is_idle.clear()
+        threading.Thread(target=self._write, args=(state,), name="checkpoint").start()
 
     def _write(self, state: Mapping[str, Any]) -> None:
         try:
-            write_state(self._directory, state)
+            write_state(self._directory, state, is_given_up=self._is_given_up.is_set)
             self._cadence.end()
         except Exception as error:  # noqa: BLE001  the thread's boundary: training raises it
             self._error = error
+        finally:
+            self._is_idle.set()
 
     def check(self) -> None:
         """Raise what a write ended in, if one failed since the last look.
@@ -135,10 +140,7 @@ class CheckpointWriter:
         Raises:
             StorageError: The disk is full or not writable; the checkpoint before is untouched.
         """
-        if self._thread is not None and not self._thread.is_alive():
-            self._thread.join()
-            self._thread = None
-        if self._thread is None and self._error is not None:
+        if self._error is not None and not self.is_writing:
             error, self._error = self._error, None
             raise error
 
@@ -148,13 +150,19 @@ class CheckpointWriter:
         Raises:
             StorageError: What was under way failed.
         """
-        if self._thread is not None:
-            self._thread.join()
+        self._is_idle.wait()
         self.check()
 
     def close(self) -> None:
-        """Wait until nothing is under way; for a run that ends by another error, so a failure is only logged."""
+        """Wait until nothing is under way; for a run that ends by another error, so a failure is only logged.
+
+        Who interrupts the wait, with a second Ctrl-C, wants to leave: what is under way is given up, and the checkpoint
+        before stays.
+        """
         try:
             self.finish()
         except Exception as error:  # noqa: BLE001  the run's own error is what is raised
             _LOG.warning("the last checkpoint was not written: %s", error)
+        except BaseException:
+            self._is_given_up.set()
+            raise

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.errors import CompatibilityError, NumericalError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
 from spiritsafe.core.out_of_memory import said_as_budget
@@ -45,11 +45,14 @@ from spiritsafe.training.packing import num_supervised, pack_micro_batch, split_
 from spiritsafe.training.parallel import Fate, Parallel, choose_mode, current_parallel
 from spiritsafe.training.precision import choose_dtype
 from spiritsafe.training.sharding import ShardedModel
-from spiritsafe.training.state import RunIdentity, load_state, weights_fingerprint
+from spiritsafe.training.state import STATE_FILE, RunIdentity, load_state, weights_fingerprint
 
 __all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
 
 METRICS_FILE = "metrics.jsonl"
+
+_COUNTED = {"step", "loss", "tokens", "supervised_tokens", "seconds"}
+"""What a result adds up of a line."""
 
 _LESS_MEMORY = (
     "Nothing that was saved is lost. Lower micro_batch_tokens: training goes on from its last checkpoint and the "
@@ -216,7 +219,14 @@ class _Run:
     def _read_curve(self) -> list[dict[str, Any]]:
         """Lines of finished steps; those after the checkpoint are dropped, their steps will run again."""
         rows = read_json_lines(self._metrics_path) if self._metrics_path.exists() else []
-        kept = [row for row in rows if row["step"] <= self._step]
+        kept = rows[: self._step]
+        known = [row.get("step") if isinstance(row, dict) and row.keys() >= _COUNTED else None for row in kept]
+        if known != list(range(1, self._step + 1)):
+            raise IntegrityError(
+                f"{self._metrics_path} does not hold each of the {self._step} steps that {STATE_FILE} beside it has "
+                "done, so what the run took could not be told.",
+                hint=f"Restore it, or delete {STATE_FILE}: the run then starts again from its first step.",
+            )
         write_text(self._metrics_path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in kept))
         return kept
 
@@ -242,12 +252,13 @@ class _Run:
             if self._evaluate is not None and self._is_evaluated():
                 row["evaluation"] = self._evaluated(self._evaluate)
             self._curve.append(row)
+            is_saved = self._is_checkpointed()
             if self._parallel.is_main:
-                append_line(self._metrics_path, row)
+                append_line(self._metrics_path, row, sync=is_saved)  # it must not be lost where the checkpoint is kept
             self._events.metrics("train_step", row)
             self._events.progress(self._step, self._feed.num_steps, "steps", f"loss {row['loss']:.4f}")
             self._writer.check()
-            if self._is_checkpointed():
+            if is_saved:
                 self._save()
         self._writer.finish()
         return TrainResult(

@@ -273,6 +273,15 @@ class AdamW:
         """Of this process's part of what a checkpoint holds."""
         return sum(tensor.nbytes for kind in STATE_KINDS for tensor in getattr(self, kind))
 
+    def is_state(self, whole: object) -> bool:
+        """Whether something is a checkpoint's tensors of one kind, for these parameters."""
+        return (
+            isinstance(whole, list)
+            and len(whole) == len(self._parameters)
+            and all(isinstance(one, Tensor) for one in whole)
+            and all(one.shape == p.shape for one, p in zip(whole, self._parameters, strict=True))
+        )
+
     @torch.no_grad()
     def restore_state(self, kind: StateKind, whole: Sequence[Tensor]) -> None:
         """Take this process's part of a checkpoint's tensors of one kind."""

@@ -9,10 +9,10 @@ they shared the model; any number of processes goes on from it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast, final
@@ -23,6 +23,7 @@ from torch import nn
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
 from spiritsafe.core.files import atomic_path, sweep
+from spiritsafe.core.out_of_memory import is_out_of_memory
 from spiritsafe.core.platforms import Platform, Platforms, continued, other_text
 from spiritsafe.models.lora import lora_config
 from spiritsafe.training.optimiser import STATE_KINDS, AdamW
@@ -125,16 +126,21 @@ def snapshot(
     }
 
 
-def write_state(directory: Path, state: Mapping[str, Any]) -> None:
+def write_state(directory: Path, state: Mapping[str, Any], *, is_given_up: Callable[[], bool] = lambda: False) -> None:
     """Write a :func:`snapshot`, whole or not at all; one process writes.
 
+    Args:
+        directory: Where.
+        state: What.
+        is_given_up: Asked before each piece; the write ends where it says so.
+
     Raises:
-        StorageError: The disk is full or not writable; the previous checkpoint is untouched.
+        StorageError: The disk is full or not writable, or it was given up; the previous checkpoint is untouched.
     """
     path = directory / STATE_FILE
     sweep(path)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        sealing = _Sealing(file)
+        sealing = _Sealing(file, is_given_up)
         try:
             torch.save(dict(state), cast(IO[bytes], sealing))
         except RuntimeError as error:  # what torch's zip writer makes of some failed writes, whatever their cause
@@ -162,14 +168,17 @@ def save_state(directory: Path, optimiser: AdamW, identity: RunIdentity, *, step
 class _Sealing:
     """A file under a digest; a failed write is kept, for torch drops the reason."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, is_given_up: Callable[[], bool]) -> None:
         self._file = file
+        self._is_given_up = is_given_up
         self._hasher = hashlib.sha256()
         self.error: OSError | None = None
 
     def write(self, data: memoryview | bytes) -> int:
         """Write and digest; 0 when it failed."""
         try:
+            if self._is_given_up():
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
             written = self._file.write(data)
         except OSError as error:
             self.error = error
@@ -245,7 +254,9 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
     try:
         # Mapped, so that a gigabyte of state is copied once, into place.
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except Exception as error:  # whatever an unpickler makes of other bytes: KeyError, OSError, AssertionError…
+        if is_out_of_memory(error):
+            raise
         raise _damaged(path) from error
     written = state.get("format") if isinstance(state, dict) else None
     if written == _FORMAT and not is_sealed:
@@ -257,6 +268,8 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
             f"{path} belongs to another run: configuration, documents, objective or starting model differ.",
             hint="Give this run a directory of its own, or delete the file to start again.",
         )
+    if not _is_whole(state, optimiser):
+        raise _damaged(path)
     platforms = tuple(None if one is None else Platform.from_json(one) for one in state.get("platforms", [None]))
     note = other_text(platforms, identity.platform, what=f"The training in {directory}", has_setting=True)
     step = int(state["step"])
@@ -268,6 +281,18 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
     _restore_generators(state, optimiser.parallel.rank)
     is_new = continued(platforms, identity.platform) != platforms  # else it was said when it first went on here
     return Resumed(step=step, platforms=platforms, note=note if is_new else None)
+
+
+def _is_whole(state: Mapping[str, Any], optimiser: AdamW) -> bool:
+    """Whether all is there that will be restored, in its shape: of earlier versions' files no digest says so."""
+    rng, cuda = state.get("rng"), state.get("rng_cuda")
+    return (
+        isinstance(state.get("step"), int)
+        and isinstance(state.get("num_updates", 0), int)
+        and all(optimiser.is_state(state.get(kind)) for kind in STATE_KINDS)
+        and all(isinstance(one, torch.Tensor) for one in (rng if isinstance(rng, list) and rng else [rng]))
+        and (cuda is None or isinstance(cuda, list | torch.Tensor))
+    )
 
 
 def _restore_generators(state: Mapping[str, Any], rank: int) -> None:

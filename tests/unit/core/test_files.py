@@ -22,6 +22,7 @@ from spiritsafe.core.files import (
     atomic_path,
     ensure_directory,
     locked,
+    new_beside,
     read_json,
     read_json_lines,
     set_aside,
@@ -365,3 +366,27 @@ def test_a_folder_that_cannot_be_synced_takes_files(
     monkeypatch.setattr(files.os, "fsync", sync)
     files.write_bytes(tmp_path / "file", b"x")
     assert (tmp_path / "file").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_the_kernel_applies_the_umask_and_nothing_changes_it_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    real = os.umask
+    before = real(umask)
+    try:
+        # a checkpoint is written in a thread, while the run writes its own files
+        monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("other threads' files would be open to all"))
+        write_text(tmp_path / "t.txt", "1")
+        folder = new_beside(tmp_path / "folder", ".partial", Path.mkdir)
+    finally:
+        real(before)
+    assert (tmp_path / "t.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+def test_a_name_that_is_taken_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["aa", "aa", "bb"])
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: next(drawn))
+    made = [new_beside(tmp_path / "f", ".tmp", lambda new: new.touch(exist_ok=False)) for _ in range(2)]
+    assert [path.name for path in made] == [".f.aa.tmp", ".f.bb.tmp"]

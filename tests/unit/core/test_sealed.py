@@ -138,3 +138,18 @@ def test_a_torn_last_line_is_forgotten_and_written_again(tmp_path: Path) -> None
     os.truncate(path, path.stat().st_size - 4)
     assert put_round(path, {"round": 1})
     assert [json.loads(line)["round"] for line in path.read_text().splitlines()] == [0, 1]
+
+
+@pytest.mark.parametrize("line", ["5", "{}", "[]", "null", '{"round": "a"}', '{"round": null}'])
+def test_a_table_of_something_else_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rounds.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(SourceError, match=r"rounds.jsonl is damaged"):
+        put_round(path, {"round": 1})
+
+
+def test_a_seal_nested_without_end_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(b"[" * 1022 + b"\n{}\n")
+    with pytest.raises(IntegrityError, match=r"file.jsonl is damaged"):
+        read_first_sealed_line(path)

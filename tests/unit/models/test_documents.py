@@ -131,6 +131,12 @@ def test_what_no_store_can_hold_is_refused_and_leaves_no_file(tmp_path: Path) ->
     for bad in (
         Document(token_ids=(1, -1), supervised=(False, True)),
         Document(token_ids=(1, 2**31), supervised=(False, True)),
+        Document(token_ids=(1, 2**63), supervised=(False, True)),
+        Document(token_ids=(1, 2**200), supervised=(False, True)),
+        Document(token_ids=(1, 1.5), supervised=(False, True)),  # type: ignore[arg-type]  # would become 1
+        Document(token_ids=(1, None), supervised=(False, True)),  # type: ignore[arg-type]
+        Document(token_ids=("1", "2"), supervised=(False, True)),  # type: ignore[arg-type]
+        Document(token_ids=((1,), (1, 2)), supervised=(False, True)),  # type: ignore[arg-type]
         Document(token_ids=(1, 2), supervised=(True,)),
     ):
         with pytest.raises(CompatibilityError, match="Document 1"):

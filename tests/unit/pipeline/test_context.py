@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import random
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,32 @@ def test_damaged_traces_are_named(tmp_path: Path) -> None:
 def test_asking_for_cuda_without_a_gpu_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CompatibilityError):
         _ = make_context(tmp_path, 'engine.device="cuda"').device
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("text", "5"), ("text", "null"), ("vocabulary", "[]"), ("token_ids", '"ab"'), ("token_ids", "[1.5]")],
+)
+def test_a_trace_of_other_types_is_named(tmp_path: Path, name: str, value: str) -> None:
+    path = tmp_path / "traces.jsonl"
+    numbered(path, 0, 1)
+    row = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**row, name: json.loads(value)}), "utf-8")
+    with pytest.raises(SourceError, match=r"traces.jsonl cannot be read"):
+        read_traces(path)[0]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"problem": {}, "text": "", "token_ids": [], "vocabulary": ""}'])
+def test_a_line_that_is_no_trace_names_its_file(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_text(line, "utf-8")
+    with pytest.raises(SourceError, match=r"traces.jsonl cannot be read"):
+        read_traces(path)[0]
+
+
+def test_half_a_surrogate_pair_of_a_server_survives_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    (one,) = numbered(path, 0, 1)
+    odd = replace(one, text="\ud83d and \u2028")
+    write_traces(path, [odd, one])
+    assert list(read_traces(path)) == [odd, one]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -66,13 +69,13 @@ class Gate:
         self.threads: list[threading.Thread] = []
         monkeypatch.setattr(module, "write_state", self.write)
 
-    def write(self, directory: Path, state: Any) -> None:
+    def write(self, directory: Path, state: Any, **more: Any) -> None:
         self.threads.append(threading.current_thread())
         self.begun.set()
         assert self.go.wait(60)
         if self.error is not None:
             raise self.error
-        write_state(directory, state)
+        write_state(directory, state, **more)
 
 
 def make(directory: Path, clock: Clock | None = None) -> tuple[AdamW, CheckpointWriter, Cadence]:
@@ -186,3 +189,85 @@ def test_a_copy_fits_where_it_leaves_a_quarter_of_itself(monkeypatch: pytest.Mon
     assert not fits_twice(1001)
     monkeypatch.setattr(module, "free_bytes", lambda: None)
     assert not fits_twice(1)
+
+
+def test_who_interrupts_the_wait_leaves_at_once_and_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "fits_twice", lambda num_bytes: True)
+    _, writer, _ = make(tmp_path)
+    writer.save(1)
+    writer.finish()
+    before = (tmp_path / STATE_FILE).read_bytes()
+    gate = Gate(monkeypatch)
+    writer.save(2)
+    assert gate.begun.wait(60)
+    wait = writer._is_idle.wait
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer._is_idle, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    assert writer.is_writing  # it is not taken for ended: another writer would sweep its file away
+    gate.go.set()
+    assert wait(60)
+    gate.threads[0].join()
+    with pytest.raises(StorageError, match="canceled"):
+        writer.check()
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+
+
+PROGRAM = """
+import os, signal, sys, threading
+from pathlib import Path
+from spiritsafe.training import TracesObjective, TrainConfig, checkpoint_writer, state, train
+from tiny_training import counting_documents, tiny_decoder
+
+begun, waits = threading.Event(), threading.Event()
+write, close = state._Sealing.write, checkpoint_writer.CheckpointWriter.close
+
+def slow(self, data):  # the first piece is under way until both interrupts were sent
+    begun.set()
+    assert waits.wait(60)
+    return write(self, data)
+
+class Waiting(threading.Event().__class__):
+    def wait(self, timeout=None):
+        if begun.is_set() and sys.exc_info()[0] is KeyboardInterrupt:
+            waits.set()
+            signal.raise_signal(signal.SIGINT)  # the second, in the wait for the write
+        return super().wait(timeout)
+
+def closing(self):
+    idle, self._is_idle = self._is_idle, Waiting()
+    assert not idle.is_set()
+    return close(self)
+
+state._Sealing.write = slow
+checkpoint_writer.CheckpointWriter.close = closing
+main = threading.main_thread().ident
+threading.Thread(target=lambda: begun.wait(60) and signal.pthread_kill(main, signal.SIGINT), daemon=True).start()
+config = TrainConfig(
+    learning_rate=1e-2, tokens_per_step=50, micro_batch_tokens=60, max_steps=10**6, checkpoint_every_s=1e-3
+)
+try:
+    train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=Path(sys.argv[1]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_program_that_is_interrupted_twice_ends_without_a_crash(tmp_path: Path) -> None:
+    """A thread that the interpreter does not wait for dies inside torch's writer, and takes the process with it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+    assert not list((tmp_path / "run").glob(".*.tmp"))

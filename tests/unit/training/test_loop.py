@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -491,3 +491,39 @@ def test_out_of_memory_is_no_defect_and_less_at_once_goes_on(tmp_path: Path) -> 
     assert resumed.final_loss == pytest.approx(whole.final_loss, rel=1e-4)
     for ours, theirs in zip(model.parameters(), unbroken.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: [],
+        lambda lines: lines[:-1],
+        lambda lines: lines[1:],
+        lambda lines: [lines[0], *lines],
+        lambda lines: ["5", *lines[1:]],
+        lambda lines: ["{}", *lines[1:]],
+        lambda lines: ['{"step": 1}', *lines[1:]],
+    ],
+)
+def test_metrics_that_lack_what_was_done_are_refused(tmp_path: Path, damage: Callable[[list[str]], list[str]]) -> None:
+    config = CONFIG.model_copy(update={"max_steps": 3, "checkpoint_every_steps": 1})
+    train(tiny_decoder(), DOCUMENTS, TracesObjective(), config, directory=tmp_path)
+    path = tmp_path / METRICS_FILE
+    path.write_text("".join(line + "\n" for line in damage(path.read_text().splitlines())))
+    with pytest.raises(IntegrityError, match=f"{METRICS_FILE} does not hold each of the 3 steps") as caught:
+        train(tiny_decoder(), DOCUMENTS, TracesObjective(), config, directory=tmp_path)
+    assert f"delete {STATE_FILE}" in caught.value.hint
+
+
+def test_metrics_are_on_disk_before_the_checkpoint_that_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[tuple[int, bool]]()
+
+    def append(path: Path, row: Any, *, sync: bool = False) -> None:
+        synced.append((row["step"], sync))
+
+    monkeypatch.setattr(loop, "append_line", append)
+    config = CONFIG.model_copy(update={"max_steps": 5, "checkpoint_every_steps": 2})
+    train(tiny_decoder(), DOCUMENTS, TracesObjective(), config, directory=tmp_path)
+    assert synced == [(1, False), (2, True), (3, False), (4, True), (5, True)]
