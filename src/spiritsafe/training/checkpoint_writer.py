@@ -89,7 +89,8 @@ class CheckpointWriter:
         self._before = before
         self._cadence = cadence
         self._copied_bytes = 0
-        # Not the thread's own join: where Ctrl-C breaks it off, the thread counts as ended while it still writes.
+        # The thread's own join is not enough: where Ctrl-C breaks it off, the thread counts as ended and still writes.
+        self._thread: threading.Thread | None = None
         self._is_idle = threading.Event()
         self._is_idle.set()
         self._is_given_up = threading.Event()
@@ -123,7 +124,8 @@ class CheckpointWriter:
             return
         self._copied_bytes = self._optimiser.state_bytes
         self._is_idle.clear()
-        threading.Thread(target=self._write, args=(state,), name="checkpoint").start()
+        self._thread = threading.Thread(target=self._write, args=(state,), name="checkpoint")
+        self._thread.start()
 
     def _write(self, state: Mapping[str, Any]) -> None:
         try:
@@ -151,6 +153,9 @@ class CheckpointWriter:
             StorageError: What was under way failed.
         """
         self._is_idle.wait()
+        if self._thread is not None:
+            self._thread.join()  # it has nothing left to do
+            self._thread = None
         self.check()
 
     def close(self) -> None:

@@ -191,11 +191,11 @@ def test_an_interrupt_leaves_a_whole_checkpoint_and_no_thread(
     monkeypatch.setattr(checkpoint_writer, "fits_twice", lambda num_bytes: is_copied)
     write, begun, interrupted = checkpoint_writer.write_state, threading.Event(), threading.Event()
 
-    def slow(directory: Path, state: Mapping[str, Any]) -> None:
+    def slow(directory: Path, state: Mapping[str, Any], **more: Any) -> None:
         begun.set()
         if is_copied:
             assert interrupted.wait(60)
-        write(directory, state)
+        write(directory, state, **more)
 
     def evaluate(model: LanguageModel, step: int) -> Mapping[str, float]:
         if step == 7:
@@ -224,11 +224,11 @@ def test_a_full_disk_stops_training_and_the_checkpoint_before_goes_on(
     monkeypatch.setattr(checkpoint_writer, "fits_twice", lambda num_bytes: is_copied)
     write, steps = checkpoint_writer.write_state, []
 
-    def full(directory: Path, state: Mapping[str, Any]) -> None:
+    def full(directory: Path, state: Mapping[str, Any], **more: Any) -> None:
         steps.append(state["step"])
         if state["step"] == 10:
             raise StorageError("state.pt cannot be written.", hint="Make room.")
-        write(directory, state)
+        write(directory, state, **more)
 
     monkeypatch.setattr(checkpoint_writer, "write_state", full)
     with pytest.raises(StorageError, match=r"state\.pt cannot be written"):
