@@ -34,7 +34,6 @@ __all__ = [
     "RunIdentity",
     "discard_state",
     "load_state",
-    "save_state",
     "snapshot",
     "weights_fingerprint",
     "write_state",
@@ -151,17 +150,6 @@ def write_state(directory: Path, state: Mapping[str, Any], *, is_given_up: Calla
         if sealing.error is not None:  # of others it says nothing
             raise sealing.error
         file.write(sealing.seal())
-
-
-def save_state(directory: Path, optimiser: AdamW, identity: RunIdentity, *, step: int) -> None:
-    """Write the checkpoint after ``step`` finished steps; the main process writes, all must call.
-
-    Raises:
-        StorageError: The disk is full or not writable; the previous checkpoint is untouched.
-    """
-    state = snapshot(optimiser, identity, step=step)
-    if optimiser.parallel.is_main:
-        write_state(directory, state)
 
 
 @final

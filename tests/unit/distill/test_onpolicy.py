@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from heard import Heard
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError
 from spiritsafe.core.platforms import read_platforms
@@ -531,16 +532,6 @@ def test_a_model_that_transformers_runs_computes_each_token_of_its_answers_once(
 def test_rounds_that_another_platform_began_are_told(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Heard:
-        def __init__(self) -> None:
-            self.warnings: list[str] = []
-
-        def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
-
-        def metrics(self, kind: str, values: dict[str, Any]) -> None:
-            if kind == "warning":
-                self.warnings.append(values["message"])
-
     student, heard = tiny_student(models), Heard()
     for _ in range(2):
         make_feed(student, tmp_path, events=heard).documents_of(0, student.model)

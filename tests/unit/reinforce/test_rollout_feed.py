@@ -10,6 +10,7 @@ import torch
 
 from fake_endpoint import Answer as Reply
 from fake_endpoint import FakeEndpoint, HttpReply, chat_body
+from heard import Heard
 from reinforce_parts import CONFIG, Arbitrary, config, train_config
 from spiritsafe.core.errors import CompatibilityError, EndpointError, IntegrityError, RecipeError
 from spiritsafe.core.platforms import read_platforms
@@ -377,16 +378,6 @@ def test_a_pool_that_taught_something_ends_the_run_in_peace(student: LoadedModel
 def test_rounds_that_another_platform_began_are_told(
     student: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Heard:
-        def __init__(self) -> None:
-            self.warnings: list[str] = []
-
-        def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
-
-        def metrics(self, kind: str, values: dict[str, Any]) -> None:
-            if kind == "warning":
-                self.warnings.append(values["message"])
-
     heard = Heard()
     make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
     make_feed(student, tmp_path, events=heard).documents_of(0, student.model)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from heard import Heard
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import (
     BudgetError,
@@ -237,19 +238,6 @@ def test_a_full_disk_stops_training_and_the_checkpoint_before_goes_on(
     monkeypatch.undo()
     assert torch.load(tmp_path / "a" / STATE_FILE, weights_only=True)["step"] == 5
     assert same_weights(run(tmp_path / "a")[0], run(tmp_path / "b")[0])
-
-
-class Heard:
-    """Warnings that a run gave."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
-
-    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
-        if kind == "warning":
-            self.warnings.append(str(values["message"]))
 
 
 def test_another_processor_goes_on_and_says_so_and_another_number_format_does_not(

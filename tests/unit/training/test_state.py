@@ -17,7 +17,6 @@ from spiritsafe.training.state import (
     RunIdentity,
     discard_state,
     load_state,
-    save_state,
     snapshot,
     weights_fingerprint,
     write_state,
@@ -45,6 +44,10 @@ def advance(optimiser: AdamW, steps: int, *, first: int) -> None:
         for gradient in optimiser.gradients:
             gradient.normal_(generator=torch.Generator().manual_seed(step))
         optimiser.update(1e-2, float(optimiser.gradient_norm()))
+
+
+def save_state(directory: Path, optimiser: AdamW, identity: RunIdentity, *, step: int) -> None:
+    write_state(directory, snapshot(optimiser, identity, step=step))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
