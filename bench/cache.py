@@ -43,7 +43,7 @@ from spiritsafe.distill.cache import (
 )
 from spiritsafe.models import Document, LoadedModel, load_model
 from spiritsafe.models.loading import load_decoder
-from spiritsafe.models.prune import cut_depth
+from spiritsafe.models.pruning.depth import cut_depth
 
 DROPPED = range(13, 18)
 PEER_BYTES = {128: 312.0, 50: 114.0}

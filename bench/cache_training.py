@@ -26,7 +26,7 @@ from spiritsafe.distill.cache import CachedTeacher, CaptureConfig, capture
 from spiritsafe.models import Document, LoadedModel, load_model, pack_documents
 from spiritsafe.models.batch import IGNORED
 from spiritsafe.models.loading import load_decoder
-from spiritsafe.models.prune import cut_depth
+from spiritsafe.models.pruning.depth import cut_depth
 from spiritsafe.training import TrainConfig, train
 
 

@@ -28,7 +28,8 @@ import torch
 from machine import describe_machine
 from spiritsafe.core.canonical import JSON
 from spiritsafe.models import Decoder, DecoderConfig, Document
-from spiritsafe.training import TracesObjective, TrainConfig, checkpoint_writer, train
+from spiritsafe.training import TracesObjective, TrainConfig, train
+from spiritsafe.training.checkpoints import writer as checkpoint_writer
 
 LANES = ("none", "waits", "beside")
 

@@ -23,8 +23,8 @@ from typing import Any
 
 from contamination_parts import Room, clean_problems, fine_tune, sealed_problems, write_training_file
 from machine import describe_machine
-from spiritsafe.core.stats import clopper_pearson_interval
 from spiritsafe.exam import OverlapTerms, overlap
+from spiritsafe.stats.intervals import clopper_pearson_interval
 from spiritsafe.tasks import Task, load_task
 from spiritsafe.training import TrainConfig
 
@@ -112,8 +112,8 @@ def smollm(args: argparse.Namespace, root: Path) -> dict[str, Any]:
 
 def tiny(args: argparse.Namespace, root: Path) -> dict[str, Any]:
     """Clean repeats and planted ones, each with weights, a paper and problems of its own."""
-    from spiritsafe.models.checkpoints import write_lineage
-    from spiritsafe.models.tiny import write_tiny
+    from spiritsafe.models.checkpoints.directory import write_lineage
+    from spiritsafe.models.sources.tiny import write_tiny
 
     task = load_task(args.task)
     repeats: list[dict[str, Any]] = []

@@ -11,20 +11,11 @@ from typing import Any
 
 import torch
 
-from spiritsafe.core.certificates import Certificate, PublicPaper
 from spiritsafe.core.records import Problem, Sampling
-from spiritsafe.exam import (
-    OverlapTerms,
-    PaperTerms,
-    RegistrationTerms,
-    memory,
-    overlap,
-    register,
-    seal,
-    sit,
-    verify,
-)
-from spiritsafe.exam.paper import open_sealed
+from spiritsafe.exam import OverlapTerms, PaperTerms, RegistrationTerms, memory, overlap, register, seal, sit, verify
+from spiritsafe.exam.paper.files import open_sealed
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.models import load_model, open_generator, read_checkpoint, save_checkpoint
 from spiritsafe.tasks import Task

@@ -26,11 +26,11 @@ from machine import describe_machine
 from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Message, Problem
 from spiritsafe.distill import AuditExample, audit_documents
-from spiritsafe.models import ChatFormat, Document, pack_documents, write_documents
+from spiritsafe.models import ChatFormat, Document, pack_documents
 from spiritsafe.pipeline.context import Trace, read_traces, write_traces
-from spiritsafe.pipeline.teach import make_documents
-from spiritsafe.training import TrainConfig
-from spiritsafe.training.feed import FixedFeed
+from spiritsafe.pipeline.stages.training import make_documents
+from spiritsafe.training import TrainConfig, write_documents
+from spiritsafe.training.data.feed import FixedFeed
 
 T = TypeVar("T")
 

@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.canonical import digest
-from spiritsafe.core.certificates import PaperProblem
-from spiritsafe.core.collecting import rare_collections
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Sampling, Verdict
 from spiritsafe.exam import RegistrationTerms, load_paper, register, require_verified, seal, sit, verify
-from spiritsafe.exam.paper import open_sealed
+from spiritsafe.exam.paper.files import open_sealed
+from spiritsafe.exam.records.paper import PaperProblem
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.rollouts import RemoteConfig, RemoteGenerator
 from spiritsafe.tasks import Draft, Task, Verifier

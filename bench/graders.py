@@ -17,7 +17,7 @@ from pathlib import Path
 
 from machine import describe_machine
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.mathematics import MathVerifier
+from spiritsafe.tasks.families.math.task import MathVerifier
 
 
 def main() -> int:

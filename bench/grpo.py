@@ -153,7 +153,7 @@ def landed_ours(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
     A copy in bfloat16 that the run computes with changes where a weight has moved on to another bfloat16 number: later,
     and nothing is lost. The log counts changes of that.
     """
-    from spiritsafe.training.precision import choose_dtype
+    from spiritsafe.training.device import choose_dtype
 
     result, _, weights = run_ours(args, 2, dtype)
     return {

@@ -149,10 +149,10 @@ def peer_side(args: Any, prompts: list[str], inputs: dict[str, Tensor], more: di
 def our_side(loaded: Any, documents: Sequence[Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Ours, over micro-batches as a run would make them, prompts shared."""
     from spiritsafe.models.batch import IGNORED
-    from spiritsafe.models.decoder_weights import make_hf_tensors
+    from spiritsafe.models.decoder.weight_names import make_hf_tensors
     from spiritsafe.reinforce import PolicyLoss, PolicyObjective, aggregation_weights
-    from spiritsafe.reinforce.policy_head import token_logprobs
-    from spiritsafe.training.packing import num_supervised, pack_micro_batch, split_step
+    from spiritsafe.reinforce.loss.policy_head import token_logprobs
+    from spiritsafe.training.data.packing import num_supervised, pack_micro_batch, split_step
 
     config, model = PolicyLoss(**settings), loaded.model
     lengths = [num_supervised(document) for document in documents]

@@ -62,7 +62,8 @@ Run = Callable[[argparse.Namespace, Inputs], tuple[Tensor, Tensor, Tensor]]
 
 
 def run_ours(args: argparse.Namespace, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-    from spiritsafe.distill.loss_head import LossMix, distil_head
+    from spiritsafe.distill.losses.divergences import LossMix
+    from spiritsafe.distill.losses.exact_head import distil_head
     from spiritsafe.distill.signal import TeacherRows
 
     rows = inputs.hidden.shape[0]

@@ -63,7 +63,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     from spiritsafe.distill import DistilObjective, LossMix
     from spiritsafe.distill.signal import LiveTeacher
     from spiritsafe.models import Decoder, DecoderConfig, Document, LoraConfig, add_lora, predict_training
-    from spiritsafe.pipeline.peak import PROCESS_BYTES, peak_bytes, reset_peak
+    from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, peak_bytes, reset_peak
     from spiritsafe.training import Objective, TracesObjective, TrainConfig, train
 
     config = SHAPE | {"num_hidden_layers": case["layers"]}

@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from spiritsafe.core.betting import log_wealth
-from spiritsafe.core.margins import difference_z
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.core.sequential import PairedClaim, decide_difference
-from spiritsafe.core.stoprules import StopRule, boundaries, frequent_looks
+from spiritsafe.stats.sequential.betting import log_wealth
+from spiritsafe.stats.sequential.decision import PairedClaim, decide_difference
+from spiritsafe.stats.sequential.design import StopRule, boundaries, frequent_looks
+from spiritsafe.stats.sequential.score_statistics import difference_z
 
 __all__ = ["GAPS", "Outcome", "bet", "draw", "run_rule", "simulate", "sit_whole"]
 

@@ -81,8 +81,8 @@ Step = Callable[[], float]
 def make_ours(args: argparse.Namespace, directory: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, Step]:
     from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
     from spiritsafe.models.batch import Document, pack_documents
-    from spiritsafe.models.decoder import Decoder
-    from spiritsafe.models.decoder_config import DecoderConfig
+    from spiritsafe.models.decoder.config import DecoderConfig
+    from spiritsafe.models.decoder.module import Decoder
 
     del directory
     config = DecoderConfig.from_hf(shape(args))
@@ -105,8 +105,8 @@ def make_trl(args: argparse.Namespace, directory: Path, dtype: torch.dtype) -> t
     from transformers import AutoModelForCausalLM
     from trl.experimental.gkd import GKDTrainer
 
-    from spiritsafe.models.decoder import Decoder
-    from spiritsafe.models.decoder_config import DecoderConfig
+    from spiritsafe.models.decoder.config import DecoderConfig
+    from spiritsafe.models.decoder.module import Decoder
 
     models = []
     for seed in (1, 2):

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from machine import describe_machine
-from spiritsafe.models.attention import attend_uniform
-from spiritsafe.pipeline.peak import peak_bytes, reset_peak, resident_bytes
+from spiritsafe.core.process.free_memory import resident_bytes
+from spiritsafe.models.decoder.attention import attend_uniform
+from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
 from spiritsafe.training import give_back_memory
 
 HEADS, KV_HEADS, WIDTH, SCALE = 4, 2, 32, 0.18

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import fake_endpoint, whatever the import mode
+sys.path.insert(
+    0, str(Path(__file__).parent / "support")
+)  # so that tests can import fake_endpoint, whatever the import mode
 
 from fake_endpoint import Answer, FakeEndpoint
-from spiritsafe.core.files import OTHERS_WORK_S, locked
+
+from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 
 settings.register_profile("spiritsafe", deadline=None)  # a busy machine is no defect
 settings.load_profile("spiritsafe")

@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from spiritsafe.core.certificates import Certificate
-from spiritsafe.core.files import read_json
-from spiritsafe.core.intervals import score_interval
-from spiritsafe.core.stats import paired_difference
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.stats.intervals import score_interval
+from spiritsafe.stats.paired import paired_difference
 
 REFERENCE = "kl-70"
 

@@ -4,4 +4,6 @@ Importing this package loads nothing heavy; each room (``spiritsafe.core``, ``sp
 by name. Run ``spiritsafe --help`` for the command line.
 """
 
+from __future__ import annotations
+
 __version__ = "0.1.0"

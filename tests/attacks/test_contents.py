@@ -7,11 +7,11 @@ import random
 from pathlib import Path
 
 import pytest
-
 import templates_parts
+
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
-from spiritsafe.models.chat import ChatFormat
+from spiritsafe.models.chat.format import ChatFormat
 
 
 def _words(draw: random.Random, names: list[str]) -> str:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exam_parts import SAMPLING, Stage, ToyModel, make_stage
-
 from attack_parts import caught, passes
+from exam_parts import SAMPLING, Stage, ToyModel, make_stage
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
-from spiritsafe.core.certificates import Certificate
+
 from spiritsafe.core.errors import EndpointError
-from spiritsafe.core.promises import Budget
 from spiritsafe.exam import RegistrationTerms, exposures, register, sit, trust_page
-from spiritsafe.exam.probing import PROBES
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.exam.records.registration import Budget
+from spiritsafe.exam.sitting.identity_probes import PROBES
 from spiritsafe.rollouts import RemoteConfig, RemoteGenerator
 
 Start = Callable[[Answer], FakeEndpoint]

@@ -14,9 +14,9 @@ import pytest
 from exam_parts import SAMPLING, make_stage
 
 from spiritsafe.exam import register, sit
-from spiritsafe.exam.paper import open_sealed
+from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.rollouts import PipeGenerator
-from spiritsafe.tasks.children import ChildPool, Handler
+from spiritsafe.tasks.sandbox.child_pool import ChildPool, Handler
 
 SPY = """
 import json, os, sys

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from attack_parts import MALLORY, caught, exam, passes
 from exam_parts import Forger, Stage, ToyModel, ToyTask, make_stage
 
-from attack_parts import MALLORY, caught, exam, passes
 from spiritsafe.core.errors import ProcedureError, SpiritsafeError
 from spiritsafe.exam import PaperTerms, load_private, seal, sign_off, task_of_paper, trust_page
-from spiritsafe.exam.paper import open_sealed
+from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.ledger import KeyPair, Ledger, encrypt
 
 
@@ -60,7 +60,7 @@ def test_another_sealed_half_in_its_place(forger: Forger, tmp_path: Path) -> Non
 
 
 def test_a_sealed_half_that_a_secret_friend_can_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.exam.sealing.encrypt", lambda data, keys: encrypt(data, [*keys, MALLORY.public]))
+    monkeypatch.setattr("spiritsafe.exam.paper.seal.encrypt", lambda data, keys: encrypt(data, [*keys, MALLORY.public]))
     stage = make_stage(tmp_path, count=8)
     assert MALLORY.decrypt((stage.papers / "sealed.age").read_bytes())
     stage.certificate(ToyModel())
@@ -134,8 +134,8 @@ def test_one_holder_who_is_several_reviewers_by_name(tmp_path: Path, monkeypatch
         sealed("twice", ann, again)
     with pytest.raises(SpiritsafeError, match="The examiner cannot be a reviewer"):
         sealed("own", ann, eve)
-    monkeypatch.setattr("spiritsafe.exam.sealing.same_holder", lambda a, b: a == b)
-    monkeypatch.setattr("spiritsafe.exam.sealing.one_a_holder", list)
+    monkeypatch.setattr("spiritsafe.exam.paper.seal.same_holder", lambda a, b: a == b)
+    monkeypatch.setattr("spiritsafe.exam.paper.seal.one_a_holder", list)
     stage = sealed("older", eve, ann, again)
     stage.task = task_of_paper(stage.paper)
     stage.certificate(ToyModel(reply=lambda *_: ("#### 0", "stop")))

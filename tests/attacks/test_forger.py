@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attack_parts import MALLORY, caught, exam, passes
 from exam_parts import Forger, ToyModel, make_stage
 
-from attack_parts import MALLORY, caught, exam, passes
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.exam import rerun, trust_page
 from spiritsafe.ledger import KeyPair, NoteKey, head_of, sign_head

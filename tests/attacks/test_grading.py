@@ -9,8 +9,8 @@ import pytest
 
 from spiritsafe.core.records import Problem
 from spiritsafe.tasks import Verifier
-from spiritsafe.tasks.choice import LetterVerifier
-from spiritsafe.tasks.mathematics import MathVerifier, ValueVerifier
+from spiritsafe.tasks.families.choice import LetterVerifier
+from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier
 from spiritsafe.tasks.registry import load_task
 
 HEDGES = [

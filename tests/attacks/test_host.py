@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attack_parts import caught, exam, passes, reissue
 from exam_parts import Forger, Remote, Stage, ToyModel, make_stage
 from item_parts import able, past_sittings
 
-from attack_parts import caught, exam, passes, reissue
-from spiritsafe.core.certificates import Certificate, Revealed
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.files import read_json
-from spiritsafe.core.promises import Budget
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Prompt
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.core.shortened import ChosenProblems
-from spiritsafe.exam import ShorterTerms, holding, learn_items, reveal, trust_page
-from spiritsafe.exam.journal import Journal
+from spiritsafe.exam import ShorterTerms, learn_items, reveal, trust_page
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.exam.records.registration import Budget
+from spiritsafe.exam.records.review import Revealed
+from spiritsafe.exam.sitting import session as holding
+from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.ledger import Ledger
+from spiritsafe.stats.irt.short_form import ChosenProblems
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def test_an_end_where_the_score_looked_good(tmp_path: Path) -> None:
     """The last problems of the order are left out, as a budget would: but there was room for more."""
     stage = make_stage(tmp_path, count=8)
     forger = Forger(stage, stage.certificate(ToyModel(), budget=Budget(max_tokens=100_000)))
-    from spiritsafe.exam.places import asking_order
+    from spiritsafe.exam.paper.split import asking_order
 
     last = asking_order(forger.certificate.paper, None)[-1]
     value = forger.value

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from exam_parts import Forger, ToyModel, make_stage
-
 from attack_parts import MALLORY, about, caught, exam, look, passes, reissue, tell_anew
-from spiritsafe.core.certificates import LedgerEntry
+from exam_parts import Forger, ToyModel, make_stage
+from stranger_parts import append_at
+
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.ledger import Ledger
-from stranger_parts import append_at
+from spiritsafe.ledger.records import LedgerEntry
 
 Entries = list[LedgerEntry]
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attack_parts import MALLORY, WANDA, caught, exam, look, passes, reissue
 from click.testing import CliRunner
 from exam_parts import SAMPLING, Forger, Stage, ToyModel, make_stage
+from stranger_parts import IMPOSSIBLE, append_at, garbage
 
-from attack_parts import MALLORY, WANDA, caught, exam, look, passes, reissue
-from spiritsafe.cli.exam import command
-from spiritsafe.core.certificates import Certificate, Registration
+from spiritsafe.cli.exam.main import command
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.core.promises import Claim
 from spiritsafe.exam import (
     PaperTerms,
     exposures,
@@ -28,8 +27,9 @@ from spiritsafe.exam import (
     trust_page,
     withdraw,
 )
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.exam.records.registration import Claim, Registration
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, origin_of, utc_now
-from stranger_parts import IMPOSSIBLE, append_at, garbage
 
 CLAIM = Claim(kind="score at least", score=0.3)
 SAM = KeyPair.generate("Sam Stranger")

@@ -7,18 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attack_parts import MALLORY, about, caught, exam, passes, tell_anew
 from exam_parts import SAMPLING, Forger, ToyModel, make_stage
+from fake_endpoint import Answer, FakeEndpoint
 from item_parts import able, past_sittings
 
-from attack_parts import MALLORY, about, caught, exam, passes, tell_anew
-from fake_endpoint import Answer, FakeEndpoint
 from spiritsafe.core.canonical import digest
-from spiritsafe.core.certificates import RegistrationState
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
-from spiritsafe.core.paper_items import PaperItems
-from spiritsafe.core.promises import Claim
+from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.records import Sampling
-from spiritsafe.core.shortened import choose_problems
 from spiritsafe.exam import (
     OverlapTerms,
     ShorterTerms,
@@ -29,11 +26,14 @@ from spiritsafe.exam import (
     seal,
     trust_page,
 )
-from spiritsafe.exam.certifying import statements_of
-from spiritsafe.exam.paper import open_sealed
-from spiritsafe.exam.recordfile import read_record, write_record
+from spiritsafe.exam.paper.files import open_sealed
+from spiritsafe.exam.records.certificate import RegistrationState
+from spiritsafe.exam.records.items import PaperItems
+from spiritsafe.exam.records.registration import Claim
+from spiritsafe.exam.results.statements import statements_of
 from spiritsafe.ledger import Ledger
 from spiritsafe.rollouts import RemoteGenerator
+from spiritsafe.stats.irt.short_form import choose_problems
 
 CLAIM = Claim(kind="score at least", score=0.3)
 
@@ -390,7 +390,7 @@ def test_a_reference_whose_server_was_dead(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ProcedureError, match=r"\"base\" was not reached: \d+ of 40 tries failed"):
         stage.sit(ToyModel(name="mine", skill=1.0), registration, "mine", reference=reference)
     # a host whose program does not refuse it
-    monkeypatch.setattr("spiritsafe.exam.sitting.check_reached", lambda _: None)
+    monkeypatch.setattr("spiritsafe.exam.sitting.sit.check_reached", lambda _: None)
     certificate = stage.sit(ToyModel(name="mine", skill=1.0), registration, "mine", reference=reference)
     assert certificate.result.decision is not None
     assert certificate.result.decision.finding == "supported"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from stranger_models import write_mixtral, write_stray_llama
 
 from spiritsafe.core.errors import SourceError, SpiritsafeError
 from spiritsafe.models import Decoder, TransformersModel, choose_code, load_model, read_model_config, resolve_source
-from spiritsafe.models.model_size import cached_numbers
-from stranger_models import write_mixtral, write_stray_llama
+from spiritsafe.models.transformers_backend.sizes import cached_numbers
 
 OWN = {name: f"modeling_own.{name}" for name in ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoTokenizer")}
 

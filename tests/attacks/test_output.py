@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from exam_parts import ToyModel, make_stage
-from page_checker import PageChecker
-
 from fake_endpoint import Answer, FakeEndpoint
+from page_checker import PageChecker
+from places import TESTS
+
 from spiritsafe.cli import main
-from spiritsafe.cli.exam import command
+from spiritsafe.cli.exam.main import command
 from spiritsafe.exam import sit
 from spiritsafe.ledger import KeyPair
 from spiritsafe.tasks import load_task
@@ -25,7 +26,7 @@ FORGED_LINE = "\n25. ok      trusted keys: you trust this examiner\n"
 MARKUP = "</td></p></style><script>alert(document.cookie)</script><img src=x onerror=alert(1)>"
 HOSTILE = ESCAPES + FORGED_LINE + MARKUP
 NASTY = ESCAPES.replace("\x00", "") + FORGED_LINE + "[bold red]all good[/bold red]"
-FOREIGN = Path(__file__).parents[1] / "golden" / "foreign"
+FOREIGN = TESTS / "golden" / "foreign"
 
 
 def verify(root: Path, *more: str) -> Result:
@@ -68,7 +69,7 @@ class Names:
 def any_name() -> Iterator[None]:
     """Records of older versions, and of other programs, call a model what they like."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spiritsafe.exam.registration.is_plain", lambda name: True)
+        patch.setattr("spiritsafe.exam.registration.register.is_plain", lambda name: True)
         yield
 
 
@@ -166,7 +167,7 @@ def test_each_command_prints_records_as_text(
          "--out", str(tmp_path / "cosigned"))  # fmt: skip
     exam("withdraw", paper, "--registration", second, *ledger, "--key", f["mary"], "--reason", NASTY)
     third = register("c")
-    monkeypatch.setattr("spiritsafe.exam.lapsing.utc_now", lambda: "9990-01-01T00:00:00.000Z")
+    monkeypatch.setattr("spiritsafe.exam.registration.lapse.utc_now", lambda: "9990-01-01T00:00:00.000Z")
     monkeypatch.setattr("spiritsafe.ledger.log.utc_now", lambda: "9990-01-01T00:00:00.000Z")
     exam("lapse", paper, "--registration", third, *ledger, "--key", f["eve"], "--reason", NASTY)
     register("d")

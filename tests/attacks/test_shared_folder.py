@@ -12,8 +12,8 @@ import pytest
 from exam_parts import Stage, ToyModel, make_stage
 
 from spiritsafe.core.errors import SourceError, StorageError
-from spiritsafe.core.files import locked
-from spiritsafe.exam import sitting
+from spiritsafe.core.files.lock import locked
+from spiritsafe.exam.sitting import sit as sitting
 from spiritsafe.ledger import Ledger, log
 
 LINE = b"touch PWNED #"

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from exam_parts import ToyTask, make_stage
-
 from fake_endpoint import Answer, FakeEndpoint
-from spiritsafe.cli.exam import command
+from places import TESTS
+
+from spiritsafe.cli.exam.main import command
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError, SpiritsafeError, TaskError
-from spiritsafe.exam.paper import task_of_paper
-from spiritsafe.exam.private import PRIVATE
+from spiritsafe.exam.paper.files import task_of_paper
+from spiritsafe.exam.paper.private import PRIVATE
 from spiritsafe.ledger import KeyPair
 from spiritsafe.tasks import load_named, load_task, load_verifier
 
-CERTIFICATE = Path(__file__).parents[1] / "golden" / "certificates" / "plain.certificate.json"
+CERTIFICATE = TESTS / "golden" / "certificates" / "plain.certificate.json"
 
 OPENED: list[str] = []
 LISTENING: list[bool] = []
@@ -165,7 +166,7 @@ def test_pipes_devices_and_bombs_in_place_of_files_end_in_a_sentence(tmp_path: P
 
 @pytest.mark.timeout(120)
 def test_a_log_that_unpacks_or_plans_without_end_is_refused(tmp_path: Path) -> None:
-    good = json.loads((Path(__file__).parents[1] / "golden" / "foreign" / "sums-a.json").read_text("utf-8"))
+    good = json.loads((TESTS / "golden" / "foreign" / "sums-a.json").read_text("utf-8"))
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", json.dumps(good))

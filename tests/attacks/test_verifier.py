@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attack_parts import MALLORY, WANDA, caught, exam, look, passes
 from click.testing import CliRunner, Result
 from exam_parts import Forger, ToyModel, make_stage
+from places import ROOT, TESTS
 
-from attack_parts import MALLORY, WANDA, caught, exam, look, passes
-from spiritsafe.cli.exam import command
+from spiritsafe.cli.exam.main import command
 from spiritsafe.core.canonical import canonical_json
-from spiritsafe.core.certificates import PublicKey
 from spiritsafe.core.errors import IntegrityError, ProcedureError
-from spiritsafe.core.files import read_json
-from spiritsafe.exam import certifying, trust_page
-from spiritsafe.exam.scoring import score_outcomes
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.exam import trust_page
+from spiritsafe.exam.results.scores import score_outcomes
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, witness
+from spiritsafe.ledger.records import PublicKey
 
-ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "certificates"
+GOLDEN = TESTS / "golden" / "certificates"
 CONTAMINATION = ROOT / "experiments" / "contamination"
 P = 2**255 - 19
 
@@ -212,7 +212,7 @@ def test_a_share_studied_that_the_host_leaves_out(tmp_path: Path, monkeypatch: p
 
     stage = make_stage(tmp_path, count=20)
     with monkeypatch.context() as patch:
-        patch.setattr("spiritsafe.exam.sitting.score_outcomes", silent)
+        patch.setattr("spiritsafe.exam.sitting.sit.score_outcomes", silent)
         certificate = stage.certificate(ToyModel(skill=0.3, studied=stage.public_ids()))
     assert not any("Share studied" in statement for statement in certificate.statements)
     steps = stage.verify()
@@ -261,7 +261,7 @@ def test_a_separation_that_older_versions_let_pass(tmp_path: Path, monkeypatch: 
     stage = make_stage(tmp_path, count=4)
     stage.maker = KeyPair.generate("Eve\ufe0f Examiner")
     with monkeypatch.context() as patch:
-        patch.setattr(certifying, "same_name", lambda a, b: a.strip().casefold() == b.strip().casefold())
+        patch.setattr("spiritsafe.ledger.keys.same_name", lambda a, b: a.strip().casefold() == b.strip().casefold())
         certificate = stage.certificate(ToyModel())
     assert certificate.separation == "third party"
     steps = stage.verify()
@@ -289,7 +289,7 @@ def test_a_model_that_is_called_like_a_verdict(tmp_path: Path, monkeypatch: pyte
     for refused in (name, "n" * 81, "a  b", "a\u200db"):
         with pytest.raises(ProcedureError, match="cannot be called"):
             stage.register(ToyModel(name=refused))
-    monkeypatch.setattr("spiritsafe.exam.registration.is_plain", lambda name: True)  # as older versions did
+    monkeypatch.setattr("spiritsafe.exam.registration.register.is_plain", lambda name: True)  # as older versions did
     stage.certificate(ToyModel(name=name))
     page = tmp_path / "page.html"
     done = CliRunner().invoke(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
+from places import ROOT
 
 from spiritsafe.cli import cli
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "exam-tutorial.md"
+PAGE = ROOT / "docs" / "exam-tutorial.md"
 PORT = "8017"
 MASKS = (
     (r"sha256:[0-9a-f]{8,64}…?", "sha256:…"),

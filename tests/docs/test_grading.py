@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.choice import LetterVerifier
-from spiritsafe.tasks.mathematics import MathVerifier, ValueVerifier
+from spiritsafe.tasks.families.choice import LetterVerifier
+from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier
 
-PAGE = (Path(__file__).parents[2] / "docs" / "grading.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "grading.md").read_text("utf-8")
 CHOICES = ["Paris", "London", "Rome", "Bern"]
 STATUS = {"right": "correct", "wrong": "wrong", "unparsed": "unparsed"}
 

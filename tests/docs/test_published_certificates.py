@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from spiritsafe.exam import require_verified, verify
 
-ROOT = Path(__file__).parents[2] / "experiments"
+ROOT = ROOT / "experiments"
 CERTIFICATES = sorted(ROOT.glob("*/*.certificate.json"))
 
 

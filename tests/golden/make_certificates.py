@@ -14,10 +14,10 @@ from pathlib import Path
 
 from exam_parts import ToyModel, make_stage
 
-from spiritsafe.core.promises import Claim
-from spiritsafe.core.stoprules import StopRule
 from spiritsafe.exam import accept_dispute, file_dispute, open_paper, publish_answers, reissue, rerun, reveal
+from spiritsafe.exam.records.registration import Claim
 from spiritsafe.ledger import KeyPair
+from spiritsafe.stats.sequential.design import StopRule
 from spiritsafe.tasks import load_task
 
 COUNT = 24

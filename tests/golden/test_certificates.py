@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spiritsafe.exam import load_certificate, load_paper, load_rerun, separation_words, verify
-from spiritsafe.exam.amending import original_result
+from spiritsafe.exam.results.amendment import original_result
 
 ROOT = Path(__file__).parent / "certificates"
 

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import SUPPORT
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # so that the file also runs as a script
+sys.path.insert(0, str(SUPPORT))  # so that the file also runs as a script
+
+from tiny_training import counting_documents, one_thread, tiny_decoder
 
 from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
-from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.training import Objective, TracesObjective, TrainConfig, TrainResult, train
-from tiny_training import counting_documents, one_thread, tiny_decoder
 
 GOLDEN = Path(__file__).parent
 DOCUMENTS = counting_documents(48, seed=3)

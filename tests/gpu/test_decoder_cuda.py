@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from spiritsafe.models.batch import Document, pack_documents
-from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.decoder_config import DecoderConfig
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.module import Decoder
 
 pytestmark = [
     pytest.mark.gpu,

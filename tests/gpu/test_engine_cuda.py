@@ -11,16 +11,16 @@ from scipy.stats import chisquare
 
 from spiritsafe.core.records import Attempt, Checkpoint, Message, Prompt, Sampling
 from spiritsafe.models.batch import pack_documents
-from spiritsafe.models.chat import ChatFormat
-from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.decoder_config import DecoderConfig
-from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.engine_graphs import StepGraphs
-from spiritsafe.models.engine_runner import Admission, CachedRunner
-from spiritsafe.models.head_product import head_logits
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.head_product import head_logits
+from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.engine.cuda_graphs import StepGraphs
+from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.engine.runner import Admission, CachedRunner
+from spiritsafe.models.engine.sampler import draw
 from spiritsafe.models.loading import LoadedModel
-from spiritsafe.models.sampler import draw
-from spiritsafe.models.tiny import write_byte_tokenizer
+from spiritsafe.models.sources.tiny import write_byte_tokenizer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_training import tiny_decoder
 
 from spiritsafe.core.records import Checkpoint, Message, Prompt, Sampling
 from spiritsafe.models.batch import pack_documents
-from spiritsafe.models.chat import ChatFormat
-from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.head_product import head_logits
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.decoder.head_product import head_logits
+from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.loading import LoadedModel
-from spiritsafe.models.lora import LoraConfig, add_lora, lora_state, merge_lora
-from spiritsafe.models.tiny import write_byte_tokenizer
-from tiny_training import tiny_decoder
+from spiritsafe.models.lora.adapters import LoraConfig, add_lora, lora_state, merge_lora
+from spiritsafe.models.sources.tiny import write_byte_tokenizer
 
 pytestmark = [
     pytest.mark.gpu,

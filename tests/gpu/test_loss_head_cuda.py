@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-
 from distil_reference import H, V, problem, reference
-from spiritsafe.distill import loss_head
-from spiritsafe.distill.loss_head import LossMix, distil_head
+
+from spiritsafe.distill.losses import exact_head as loss_head
+from spiritsafe.distill.losses.divergences import LossMix
+from spiritsafe.distill.losses.exact_head import distil_head
 from spiritsafe.distill.signal import TeacherRows
 from spiritsafe.training.head import add_weight_gradient
 

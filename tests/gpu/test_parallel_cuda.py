@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from parallel_program import RUNS
+from places import SUPPORT
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices"),
 ]
 
-PROGRAM = Path(__file__).parents[1] / "parallel_program.py"
+PROGRAM = SUPPORT / "parallel_program.py"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from command_fuzz import UNEXPECTED, Bench, Runaway, bad_recipe, commands, quick, run_main
 from fake_endpoint import FakeEndpoint
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from spiritsafe.core.adaptive import next_problem
-from spiritsafe.core.items import ItemBank, chances, estimate_ability, fit_items, information
+from spiritsafe.stats.irt.model import ItemBank, chances, estimate_ability, fit_items, information
+from spiritsafe.stats.irt.selection import next_problem
 
 
 def known_bank(rng, num, spread):

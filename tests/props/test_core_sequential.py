@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritsafe.core.betting import log_wealth
-from spiritsafe.core.looks import crossings, efficacy_boundary, spent
-from spiritsafe.core.margins import PairedEvidence, ScoreEvidence, restricted_variance
-from spiritsafe.core.multiplicity import holm
-from spiritsafe.core.planning import smallest_paired_difference
+from spiritsafe.stats.multiple_testing import holm
+from spiritsafe.stats.power import smallest_paired_difference
+from spiritsafe.stats.sequential.betting import log_wealth
+from spiritsafe.stats.sequential.boundaries import crossings, efficacy_boundary, spent
+from spiritsafe.stats.sequential.score_statistics import PairedEvidence, ScoreEvidence, restricted_variance
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
 MEANS = st.floats(-0.95, 0.95)

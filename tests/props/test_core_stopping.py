@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
-from spiritsafe.core.margins import ScoreEvidence
-from spiritsafe.core.sequential import PairedClaim, decide_difference
-from spiritsafe.core.stoprules import StopRule, boundaries, frequent_looks
+from spiritsafe.stats.sequential.decision import PairedClaim, decide_difference
+from spiritsafe.stats.sequential.design import StopRule, boundaries, frequent_looks
+from spiritsafe.stats.sequential.score_statistics import ScoreEvidence
 
-BENCH = Path(__file__).parents[2] / "bench" / "sequential.py"
+BENCH = ROOT / "bench" / "sequential.py"
 MAKERS = [lambda num: StopRule(num_problems=num), frequent_looks]
 
 

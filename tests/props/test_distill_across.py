@@ -6,13 +6,13 @@ import itertools
 
 import numpy as np
 import torch
+from across_parts import byte_level, sentence_piece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from across_parts import byte_level, sentence_piece
-from spiritsafe.distill.across.alignment import align
-from spiritsafe.distill.across.divergence import chunk_divergence
-from spiritsafe.distill.across.spans import TokenBytes, token_bytes
+from spiritsafe.distill.cross_tokenizer.alignment import align
+from spiritsafe.distill.cross_tokenizer.divergence import chunk_divergence
+from spiritsafe.distill.cross_tokenizer.spans import TokenBytes, token_bytes
 
 TOKENIZERS = (byte_level(420), byte_level(330, digits=True), sentence_piece())
 VOCABULARIES = tuple(token_bytes(tokenizer) for tokenizer in TOKENIZERS)

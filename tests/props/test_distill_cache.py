@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from cache_parts import random_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_parts import random_rows
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.distill.cache.encoding import (
     SPAN_STEP,

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiritsafe.distill.hidden import ChannelUnits, HiddenMatch, MatchedPair, match_rows
-from spiritsafe.distill.layer_pairs import linear_cka
-from spiritsafe.distill.projections import IndexProjection, fit_procrustes
-from spiritsafe.distill.streams import ChannelMoments, StreamMoments
+from spiritsafe.distill.hidden.layer_pairs import linear_cka
+from spiritsafe.distill.hidden.match import ChannelUnits, HiddenMatch, MatchedPair, match_rows
+from spiritsafe.distill.hidden.projections import IndexProjection, fit_procrustes
+from spiritsafe.distill.hidden.streams import ChannelMoments, StreamMoments
 
 seeds, widths = st.integers(0, 2**31), st.integers(2, 9)
 

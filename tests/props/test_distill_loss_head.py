@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiritsafe.distill.loss_head import DistilResult, LossMix, distil_head
+from spiritsafe.distill.losses.divergences import LossMix
+from spiritsafe.distill.losses.exact_head import DistilResult, distil_head
 from spiritsafe.distill.signal import TeacherRows
 
 SEEDS = st.integers(0, 2**32 - 1)

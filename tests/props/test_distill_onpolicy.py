@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.records import Sampling
-from spiritsafe.distill.onpolicy_config import Cursor, OnPolicyConfig, endless_shuffle, mix_of_round
+from spiritsafe.distill.on_policy.config import Cursor, OnPolicyConfig, endless_shuffle, mix_of_round
 
 EXAMPLES = settings(max_examples=100, deadline=None)
 SHARES = st.integers(1, 100).map(lambda percent: percent / 100)

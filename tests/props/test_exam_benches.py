@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from fake_endpoint import Answer, FakeEndpoint
+from places import ROOT
 
-BENCH = Path(__file__).parents[2] / "bench"
+BENCH = ROOT / "bench"
 
 
 def load(name: str) -> ModuleType:

@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from attack_parts import MALLORY, reissue
 from exam_parts import Forger, Stage, ToyModel, make_stage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from attack_parts import MALLORY, reissue
-from spiritsafe.core.certificates import Certificate
-from spiritsafe.core.promises import Claim
-from spiritsafe.exam import StepResult, exposures
-from spiritsafe.ledger import Ledger
 from stranger_parts import FIELDS, JUNK, KINDS, own_values
+
+from spiritsafe.exam import StepResult, exposures
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.exam.records.registration import Claim
+from spiritsafe.ledger import Ledger
 
 TELL = ("ledger file", "disputes", "re-runs")
 """Steps that name what they ignore, or count the ledger's lines."""

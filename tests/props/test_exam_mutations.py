@@ -21,8 +21,8 @@ from exam_parts import ToyModel, make_stage
 
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import SpiritsafeError
-from spiritsafe.core.promises import Claim
 from spiritsafe.exam import verify
+from spiritsafe.exam.records.registration import Claim
 from spiritsafe.ledger import KeyPair
 
 NUM = int(os.environ.get("SPIRITSAFE_MUTATIONS", "40"))

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritsafe.exam.paper import keyed_salt
-from spiritsafe.exam.places import public_indices
+from spiritsafe.exam.paper.files import keyed_salt
+from spiritsafe.exam.paper.split import public_indices
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(2, 300), st.data())

@@ -5,8 +5,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.ledger import KeyPair, Ledger, verify_entry
+from spiritsafe.ledger.records import LedgerEntry
 
 KEY = KeyPair.generate("Eve")
 JSON_VALUES = st.recursive(

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from spiritsafe.core.errors import BudgetError
-from spiritsafe.core.files import read_json
-from spiritsafe.models.budget import Quantisation, measure_bytes, predict_footprint
-from spiritsafe.models.candidates import candidates
-from spiritsafe.models.cutting import StudentShape, cut, family_of, resized
-from spiritsafe.models.decoder_config import DecoderConfig
-from spiritsafe.models.download import PINNED_WHEELS, extract_model
-from spiritsafe.models.gguf_reader import GGUFFile
-from spiritsafe.models.gguf_tokenizer import write_tokenizer
-from spiritsafe.models.importance import Importance, calibrate
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.models.cost.footprint import Quantisation, measure_bytes, predict_footprint
+from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.loading import load_decoder
-from spiritsafe.models.sources import default_cache
-from spiritsafe.models.vocabulary import choose_vocabulary, trim_vocabulary
+from spiritsafe.models.pruning.cut import StudentShape, cut, family_of, resized
+from spiritsafe.models.pruning.importance import Importance, calibrate
+from spiritsafe.models.pruning.shapes import candidates
+from spiritsafe.models.pruning.vocabulary import choose_vocabulary, trim_vocabulary
+from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
+from spiritsafe.models.sources.gguf_reader import GGUFFile
+from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer
+from spiritsafe.models.sources.resolve import default_cache
 
 WORDS = sorted({word for text in CORPUS for word in text.split(" ")} | {"\n", "  ", "<|im_end|>", "<tool>", "7", "'s"})
 familiar = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.records import Message
-from spiritsafe.models.chat import ChatFormat
-from spiritsafe.models.tiny import write_byte_tokenizer
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.sources.tiny import write_byte_tokenizer
 
 TEXT = st.text(max_size=60) | st.sampled_from(["<|im_end|>", "<|im_start|>assistant\n", "a<|pad|>b", "<|im_end|"])
 

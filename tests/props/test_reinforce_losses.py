@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from policy_reference import LOSSES
-from spiritsafe.reinforce.advantages import aggregation_weights, group_advantages, overlong_penalty
-from spiritsafe.reinforce.objectives import policy_loss, reference_penalty
+
+from spiritsafe.reinforce.loss.advantages import aggregation_weights, group_advantages, overlong_penalty
+from spiritsafe.reinforce.loss.policy_loss import policy_loss, reference_penalty
 
 REWARDS = st.lists(st.lists(st.floats(-10, 10), min_size=1, max_size=8), min_size=1, max_size=5)
 ROWS = st.lists(

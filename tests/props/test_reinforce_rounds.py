@@ -6,11 +6,11 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from reinforce_parts import config, groups, round_of
-from spiritsafe.reinforce.objectives import PolicyLoss
+
+from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.pool import Outcome, PoolConfig, PromptPool
-from spiritsafe.reinforce.serving import documents_of_steps
+from spiritsafe.reinforce.rounds.documents import documents_of_steps
 
 EXAMPLES = settings(max_examples=100, deadline=None)
 REWARDS = st.one_of(st.none(), st.sampled_from([0.0, 1.0, 0.3, -0.5]))

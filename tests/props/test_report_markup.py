@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritsafe.core.printing import visible
-from spiritsafe.report.markup import tag
+from spiritsafe.core.text.safe_text import visible
+from spiritsafe.report.html.markup import tag
 
 TEXT = st.text() | st.text(alphabet="<>&\"'/=-! \n\t\r\x00\u202ascriptp", max_size=40)
 

@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
+from fake_endpoint import chat_body
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_endpoint import chat_body
 from spiritsafe.core.errors import EndpointError
-from spiritsafe.rollouts.limits import retry_after_s
-from spiritsafe.rollouts.reply import parse_complaint, parse_reply, printable
-from spiritsafe.rollouts.usage import believe_usage
+from spiritsafe.rollouts.generators.rate_limits import retry_after_s
+from spiritsafe.rollouts.generators.reply import parse_complaint, parse_reply, printable
+from spiritsafe.rollouts.generators.usage import believe_usage
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(

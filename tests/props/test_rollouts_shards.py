@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.records import Attempt, Sampling, Verdict
-from spiritsafe.rollouts.shards import Manifest, ShardEntry, read_shard, write_shard
+from spiritsafe.rollouts.attempts.shards import Manifest, ShardEntry, read_shard, write_shard
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 samplings = st.builds(

@@ -4,16 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritsafe.core.stats import (
-    clopper_pearson_interval,
-    gain_gap,
-    korn_graubard_interval,
-    paired_difference,
-    public_sealed_gap,
-    score_interval,
-    smallest_leak,
-    wilson_interval,
-)
+from spiritsafe.stats.contamination.gap import gain_gap, public_sealed_gap, smallest_leak
+from spiritsafe.stats.intervals import clopper_pearson_interval, korn_graubard_interval, score_interval, wilson_interval
+from spiritsafe.stats.paired import paired_difference
 
 TRIALS = 4
 SCORES = st.lists(st.integers(0, TRIALS), min_size=1, max_size=30)

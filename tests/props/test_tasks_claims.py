@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.choice import LetterVerifier
-from spiritsafe.tasks.claims import claimed_value
-from spiritsafe.tasks.mathematics import ValueVerifier
+from spiritsafe.tasks.answers.claims import claimed_value
+from spiritsafe.tasks.families.choice import LetterVerifier
+from spiritsafe.tasks.families.math.task import ValueVerifier
 
 DRESSES = [
     "{}",

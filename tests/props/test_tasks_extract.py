@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.arith import NumberVerifier
-from spiritsafe.tasks.extract import extract_answer, normalise, parse_number
+from spiritsafe.tasks.answers.extract import extract_answer, normalise, parse_number
+from spiritsafe.tasks.families.arith.task import NumberVerifier
 
 DRESSES = [
     "{}",

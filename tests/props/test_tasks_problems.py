@@ -5,8 +5,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritsafe.tasks.arith_items import CountdownKnobs, SumsKnobs, countdown, sums
-from spiritsafe.tasks.expression import evaluate
+from spiritsafe.tasks.families.arith.expression import evaluate
+from spiritsafe.tasks.families.arith.items import CountdownKnobs, SumsKnobs, countdown, sums
 from spiritsafe.tasks.registry import load_task
 
 RANGES = st.tuples(st.integers(2, 6), st.integers(0, 3)).map(lambda pair: f"{pair[0]}-{sum(pair)}")

@@ -18,8 +18,8 @@ import click
 
 from spiritsafe import __version__
 from spiritsafe.core.errors import RecipeError, StorageError
-from spiritsafe.core.out_of_memory import is_out_of_memory, memory_error
-from spiritsafe.core.printing import one_line, visible
+from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
+from spiritsafe.core.text.safe_text import one_line, visible
 
 __all__ = ["main"]
 
@@ -33,31 +33,6 @@ _COMMANDS = {
     "sample": "Let any model answer a task's problems.",
     "tasks": "List, show and audit tasks.",
 }
-
-
-class _LazyGroup(click.Group):
-    """Imports a command's module when the command is used, so that ``--help`` stays quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"spiritsafe.cli.{cmd_name}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="spiritsafe")
-@click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
-def cli(verbose: bool) -> None:
-    """Distil one big open language model into a ladder of small ones, each certified by a sealed exam."""
 
 
 def main() -> None:
@@ -101,3 +76,28 @@ def main() -> None:
 def _error_hint(error: Exception) -> str:
     """The next step that an error carries."""
     return str(getattr(error, "hint", ""))
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that ``--help`` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"spiritsafe.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="spiritsafe")
+@click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
+def cli(verbose: bool) -> None:
+    """Distil one big open language model into a ladder of small ones, each certified by a sealed exam."""

@@ -13,8 +13,6 @@ import click
 
 from spiritsafe import __version__
 
-__all__ = ["command"]
-
 _EXTRAS = {
     "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
     "gym": ("reasoning-gym",),

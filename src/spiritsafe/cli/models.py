@@ -5,10 +5,8 @@ from __future__ import annotations
 import click
 
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
-from spiritsafe.cli.progress import TerminalSink
+from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.models import active_parameters, choose_code, default_cache, read_checkpoint, resolve_source
-
-__all__ = ["command"]
 
 
 @click.group(name="models", cls=GuardedGroup)

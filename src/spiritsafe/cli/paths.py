@@ -3,7 +3,7 @@
 Every command is a :class:`GuardedCommand`, and every path of it has one of the types here (a test goes through all of
 them). Before a command does anything, each of its outputs is held against each of its inputs: a file that it reads, a
 key and a ledger are never replaced, under whatever name, and a file that is there already only if it is of the same
-kind as what will be written. Exercised by ``pytest tests/unit/cli/test_paths.py``.
+kind as what will be written.
 """
 
 from __future__ import annotations
@@ -21,26 +21,8 @@ from urllib.parse import unquote
 import click
 
 from spiritsafe.core.errors import RecipeError, SpiritsafeError
-from spiritsafe.core.reading import is_descriptor, parse_json, read_bytes
+from spiritsafe.core.files.reading import is_descriptor, parse_json, read_bytes
 from spiritsafe.core.records import Record
-
-__all__ = [
-    "EXISTING",
-    "FOLDER",
-    "KEY",
-    "LEDGER",
-    "MODEL",
-    "NAMES_FILES",
-    "NEW_KEY",
-    "PAGE",
-    "GuardedCommand",
-    "GuardedGroup",
-    "Kind",
-    "NamesFiles",
-    "OutputFile",
-    "OutputFolder",
-    "record_kind",
-]
 
 
 @final

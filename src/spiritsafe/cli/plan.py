@@ -8,8 +8,6 @@ from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import load_recipe, plan_recipe
 
-__all__ = ["command"]
-
 
 @click.command(name="plan", cls=GuardedCommand)
 @click.argument("recipe", type=NAMES_FILES)

@@ -9,8 +9,6 @@ import click
 from spiritsafe.cli.paths import FOLDER, GuardedCommand
 from spiritsafe.pipeline import rebuild_report, terminal_summary_of
 
-__all__ = ["command"]
-
 
 @click.command(name="report", cls=GuardedCommand)
 @click.argument("run", type=FOLDER)

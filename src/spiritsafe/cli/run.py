@@ -7,12 +7,10 @@ from pathlib import Path
 import click
 
 from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, OutputFolder
-from spiritsafe.cli.progress import TerminalSink
 from spiritsafe.cli.stopping import term_as_interrupt
+from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
-
-__all__ = ["command"]
 
 
 @click.command(name="run", cls=GuardedCommand)

@@ -8,20 +8,17 @@ from pathlib import Path
 
 import click
 
-from spiritsafe.cli.generators import Patience, endpoint_options, open_any_generator, patience_options
+from spiritsafe.cli.model_options import Patience, endpoint_options, open_any_generator, patience_options
 from spiritsafe.cli.paths import MODEL, NAMES_FILES, PAGE, GuardedCommand, Kind, OutputFile, OutputFolder, record_kind
-from spiritsafe.cli.progress import TerminalSink
-from spiritsafe.core.compute_curve import ComputeCurve
+from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.core.files import read_json
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Checkpoint, Problem, Sampling
-from spiritsafe.core.stats import clopper_pearson_interval
 from spiritsafe.report import CURVE_SUFFIXES, compute_table, write_compute
-from spiritsafe.rollouts import Pool, collect, curve_of_pools, draw_pool
+from spiritsafe.rollouts import ComputeCurve, Pool, collect, curve_of_pools, draw_pool
+from spiritsafe.stats import clopper_pearson_interval
 from spiritsafe.tasks import Task, load_task
-
-__all__ = ["command"]
 
 _MOST = 1_000_000
 _CURVE_KINDS = {

@@ -1,7 +1,4 @@
-"""Stopping: a sitting at an endpoint lets what is under way arrive, a run finishes the file that it is writing.
-
-Exercised by ``pytest tests/unit/cli/test_stopping.py``.
-"""
+"""Stopping: a sitting at an endpoint lets what is under way arrive, a run finishes the file that it is writing."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from types import FrameType
 
 from spiritsafe.core.generator import Generator
 from spiritsafe.rollouts import RemoteGenerator
-
-__all__ = ["let_arrive", "term_as_interrupt"]
 
 _WORDS = (
     "\nStopping: no new question is sent; waiting for the answers that are under way. Ctrl-C again ends at once and "

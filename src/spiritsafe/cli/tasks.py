@@ -13,25 +13,12 @@ from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import audit_task, list_families, load_task
 
-__all__ = ["command"]
-
 _MOST = 1_000_000
 
 
 @click.group(name="tasks", cls=GuardedGroup)
 def command() -> None:
     """List, show and audit tasks."""
-
-
-@command.command(name="list")
-@click.option("--refused", is_flag=True, help="Show the families that failed the audit, with the reason.")
-def list_(refused: bool) -> None:
-    """List the families of tasks."""
-    table = Table("task", "what it asks" if not refused else "why it is refused", box=None, pad_edge=False)
-    for family in list_families():
-        if (family.refused is not None) == refused:
-            table.add_row(family.spec, family.refused if refused else family.description)
-    Console().print(table)
 
 
 @command.command()
@@ -78,3 +65,14 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
         raise TaskError(
             f"{len(failed)} of {len(specs)} tasks failed the audit.", hint="Do not train or examine on them."
         )
+
+
+@command.command(name="list")
+@click.option("--refused", is_flag=True, help="Show the families that failed the audit, with the reason.")
+def list_(refused: bool) -> None:
+    """List the families of tasks."""
+    table = Table("task", "what it asks" if not refused else "why it is refused", box=None, pad_edge=False)
+    for family in list_families():
+        if (family.refused is not None) == refused:
+            table.add_row(family.spec, family.refused if refused else family.description)
+    Console().print(table)

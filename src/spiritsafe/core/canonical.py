@@ -18,9 +18,7 @@ import orjson
 import rfc8785
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.reading import open_to_read
-
-__all__ = ["JSON", "canonical_json", "digest", "digest_bytes", "digest_directory", "digest_file", "nesting", "short"]
+from spiritsafe.core.files.reading import open_to_read
 
 JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 """Any JSON value. Integers beyond ±(2**53 - 1) have no canonical form and are refused."""

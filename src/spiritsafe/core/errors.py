@@ -21,21 +21,6 @@ The command line prints ``str(error)`` and ``error.hint`` as one paragraph and e
 
 from __future__ import annotations
 
-__all__ = [
-    "BudgetError",
-    "CompatibilityError",
-    "EndpointError",
-    "IntegrityError",
-    "NumericalError",
-    "ProcedureError",
-    "RecipeError",
-    "SourceError",
-    "SpiritsafeError",
-    "StoppedError",
-    "StorageError",
-    "TaskError",
-]
-
 
 class SpiritsafeError(Exception):
     """Base of the tree.

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Protocol, final
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.files import append_line
-
-__all__ = ["EventLog", "EventSink", "NullSink"]
+from spiritsafe.core.files.json_lines import append_line
 
 
 class EventSink(Protocol):

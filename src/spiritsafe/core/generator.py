@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from spiritsafe.core.platforms import Platform
+from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
-
-__all__ = ["Announcing", "Generator", "GeneratorInfo", "Located", "SpreadScoring", "TokenSpread"]
 
 TokenSpread = tuple[float, float, float]
 """A token's log-probability; mean and standard deviation of that of the next token, drawn from the model itself."""

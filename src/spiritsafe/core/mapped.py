@@ -1,15 +1,12 @@
 """A sequence made of another one an item at a time: nothing is held, each item is made whenever it is asked for.
 
 In: a sequence and a function. Out: a sequence of the same length.
-Exercised by ``pytest tests/unit/core/test_mapped.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar, final, overload
-
-__all__ = ["MappedSequence"]
 
 S = TypeVar("S")
 T = TypeVar("T")

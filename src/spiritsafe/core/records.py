@@ -1,35 +1,31 @@
 """The records that carry everything from room to room.
 
 ``Problem → Attempt → Verdict → Checkpoint`` here; ``ExamResult → Certificate`` in
-:mod:`spiritsafe.core.certificates`. All are frozen, refuse unknown fields, and have one canonical JSON form.
+:mod:`spiritsafe.exam.records.certificate`. All are frozen, refuse unknown fields, and have one canonical JSON form.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.errors import IntegrityError
-
-__all__ = [
-    "Attempt",
-    "Checkpoint",
-    "FinishReason",
-    "Message",
-    "Parent",
-    "Problem",
-    "Prompt",
-    "Record",
-    "Sampling",
-    "Status",
-    "Verdict",
-    "omit_default",
-]
 
 _MOST_PARTS = 8
 _MOST_PLACE = 120
@@ -46,6 +42,12 @@ def omit_default(default: Any, **constraints: Any) -> Any:
         constraints: As for :func:`pydantic.Field`.
     """
     return Field(default=default, exclude_if=lambda value: value == default, **constraints)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where in a record, in few words: who wrote it may have nested and named things without end."""
+    place = ".".join(str(part) for part in location[:_MOST_PARTS])
+    return f"{place[:_MOST_PLACE]}…" if len(location) > _MOST_PARTS or len(place) > _MOST_PLACE else place
 
 
 class Record(BaseModel):
@@ -89,12 +91,6 @@ class Record(BaseModel):
                 f"Not a valid {cls.__name__}: {where}: {first['msg']}.",
                 hint="The file is damaged or was written by another version; restore it from a good copy.",
             ) from error
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """Where in a record, in few words: who wrote it may have nested and named things without end."""
-    place = ".".join(str(part) for part in location[:_MOST_PARTS])
-    return f"{place[:_MOST_PLACE]}…" if len(location) > _MOST_PARTS or len(place) > _MOST_PLACE else place
 
 
 class Message(Record):
@@ -267,3 +263,34 @@ class Checkpoint(Record):
     weight_bytes: int
     parents: tuple[Parent, ...] = ()
     recipe: str | None = None
+
+
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+LedgerTime = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+"""A time as a ledger's entry says it, and what repeats that. It has the shape of one and may be no instant at all
+("9999-99-99T99:99:99.999Z"): anybody may append, and a line that is there stays. See :func:`instant`."""
+
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+
+
+def instant(time: str) -> datetime | None:
+    """The instant that a record's time names; None where it names none."""
+    if not _INSTANT.fullmatch(time):
+        return None
+    try:
+        return datetime.fromisoformat(time)
+    except ValueError:
+        return None
+
+
+def _real(time: str) -> str:
+    if instant(time) is None:
+        raise ValueError(f"{time!r} is no instant, written as 2026-01-31T12:00:00.000Z")
+    return time
+
+
+Timestamp = Annotated[LedgerTime, AfterValidator(_real)]
+"""An instant: UTC with milliseconds."""
+
+
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]

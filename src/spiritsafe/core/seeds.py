@@ -10,8 +10,6 @@ import hashlib
 
 from spiritsafe.core.canonical import JSON, canonical_json
 
-__all__ = ["SEED_BITS", "derive_seed"]
-
 SEED_BITS = 52
 """Seeds fit RFC 8785's exact integers (below 2**53)."""
 

@@ -2,9 +2,9 @@
 
 In: both chat formats, conversations with their completions, and the documents made of them. Out: an
 :class:`AuditReport` with the evidence (prompt bytes side by side, first and last supervised token, counts) and its
-findings. A "stop" means training would be wrong; :meth:`AuditReport.require` refuses it. Exercised by ``pytest
-tests/unit/distill/test_audit.py``, whose cases are the field's classic failures: another role header in the teacher's
-template, no end token, labels not shifted, a supervised prompt, a doubled BOS, white space lost at the border.
+findings. A "stop" means training would be wrong; :meth:`AuditReport.require` refuses it. Its
+tests are the field's classic failures: another role header in the teacher's template, no end token, labels not shifted,
+a supervised prompt, a doubled BOS, white space lost at the border.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ import numpy as np
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message, Record
-from spiritsafe.models import ChatFormat, Document, document_digests, document_lengths, supervised_counts
-from spiritsafe.models.chats.thoughts import Use
-
-__all__ = ["AuditExample", "AuditFinding", "AuditReport", "PromptComparison", "audit_documents"]
+from spiritsafe.models import ChatFormat, Document, Use
+from spiritsafe.training import document_digests, document_lengths, supervised_counts
 
 _CONTEXT_BYTES = 24
 _SHOWN = 60
@@ -60,97 +58,6 @@ class AuditFinding(Record):
     message: str
     hint: str
     num_documents: int = 0
-
-
-@final
-class PromptComparison(Record):
-    """The first example's prompt as student and teacher read it.
-
-    Attributes:
-        student: Text that the student reads.
-        teacher: Text that the teacher reads; None without a teacher.
-        first_difference: Offset in UTF-8 bytes of the first byte that differs; None when all are equal.
-        same_tokens: Whether the token ids agree; None without a teacher.
-    """
-
-    student: str
-    teacher: str | None = None
-    first_difference: int | None = None
-    same_tokens: bool | None = None
-
-    def lines(self) -> list[str]:
-        """Both sides around the first difference, one under the other."""
-        if self.teacher is None:
-            return [f"prompt     {_shown(self.student)}"]
-        if self.first_difference is None:
-            size = len(self.student.encode())
-            return [f"prompt     {size} bytes, the same for student and teacher: {_shown(self.student)}"]
-        start = max(0, self.first_difference - _CONTEXT_BYTES)
-        rows = [f"prompts    differ from byte {self.first_difference} on:"]
-        for name, text in (("student", self.student), ("teacher", self.teacher)):
-            around = text.encode()[start : self.first_difference + _CONTEXT_BYTES].decode("utf-8", "replace")
-            rows.append(f"  {name}  …{around!r}")
-        return rows
-
-
-@final
-class AuditReport(Record):
-    """What training would really do.
-
-    Attributes:
-        prompt: The first example's prompt, side by side.
-        num_documents: Documents.
-        num_tokens: Of all documents.
-        num_supervised: Tokens that are learnt; the first of a document never is.
-        longest: Tokens of the longest document.
-        first_supervised: The first learnt token of the first document, as text.
-        last_supervised: Its last one.
-        ends_supervised: Documents that teach an end token as their last.
-        findings: Worst first.
-    """
-
-    prompt: PromptComparison | None
-    num_documents: int
-    num_tokens: int
-    num_supervised: int
-    longest: int
-    first_supervised: str
-    last_supervised: str
-    ends_supervised: int
-    findings: tuple[AuditFinding, ...] = ()
-
-    @property
-    def supervised_share(self) -> float:
-        """Share of tokens that are learnt."""
-        return self.num_supervised / self.num_tokens if self.num_tokens else 0.0
-
-    @property
-    def stops(self) -> tuple[AuditFinding, ...]:
-        """Findings with which training must not start."""
-        return tuple(finding for finding in self.findings if finding.severity == "stop")
-
-    def text(self) -> str:
-        """A few lines for a reader."""
-        rows = [] if self.prompt is None else self.prompt.lines()
-        rows.append(f"learnt     from {self.first_supervised!r} to {self.last_supervised!r} in the first document")
-        rows.append(
-            f"documents  {self.num_documents:,} of {self.num_tokens:,} tokens, longest {self.longest:,}; "
-            f"{self.supervised_share:.1%} of tokens learnt; {self.ends_supervised:,} teach their end token"
-        )
-        rows += [f"{finding.severity:<11}{finding.message} {finding.hint}" for finding in self.findings]
-        return "\n".join(rows)
-
-    def require(self) -> None:
-        """Refuse to train on documents that must not be trained on.
-
-        Raises:
-            CompatibilityError: There is a "stop"; message and hint are its own.
-        """
-        if self.stops:
-            worst = self.stops[0]
-            more = len(self.stops) - 1
-            also = f" ({more} more: {', '.join(f.code for f in self.stops[1:])}.)" if more else ""
-            raise CompatibilityError(f"{worst.message}{also}", hint=worst.hint)
 
 
 def audit_documents(
@@ -242,6 +149,97 @@ class _Findings:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}")
+
+
+@final
+class PromptComparison(Record):
+    """The first example's prompt as student and teacher read it.
+
+    Attributes:
+        student: Text that the student reads.
+        teacher: Text that the teacher reads; None without a teacher.
+        first_difference: Offset in UTF-8 bytes of the first byte that differs; None when all are equal.
+        same_tokens: Whether the token ids agree; None without a teacher.
+    """
+
+    student: str
+    teacher: str | None = None
+    first_difference: int | None = None
+    same_tokens: bool | None = None
+
+    def lines(self) -> list[str]:
+        """Both sides around the first difference, one under the other."""
+        if self.teacher is None:
+            return [f"prompt     {_shown(self.student)}"]
+        if self.first_difference is None:
+            size = len(self.student.encode())
+            return [f"prompt     {size} bytes, the same for student and teacher: {_shown(self.student)}"]
+        start = max(0, self.first_difference - _CONTEXT_BYTES)
+        rows = [f"prompts    differ from byte {self.first_difference} on:"]
+        for name, text in (("student", self.student), ("teacher", self.teacher)):
+            around = text.encode()[start : self.first_difference + _CONTEXT_BYTES].decode("utf-8", "replace")
+            rows.append(f"  {name}  …{around!r}")
+        return rows
+
+
+@final
+class AuditReport(Record):
+    """What training would really do.
+
+    Attributes:
+        prompt: The first example's prompt, side by side.
+        num_documents: Documents.
+        num_tokens: Of all documents.
+        num_supervised: Tokens that are learnt; the first of a document never is.
+        longest: Tokens of the longest document.
+        first_supervised: The first learnt token of the first document, as text.
+        last_supervised: Its last one.
+        ends_supervised: Documents that teach an end token as their last.
+        findings: Worst first.
+    """
+
+    prompt: PromptComparison | None
+    num_documents: int
+    num_tokens: int
+    num_supervised: int
+    longest: int
+    first_supervised: str
+    last_supervised: str
+    ends_supervised: int
+    findings: tuple[AuditFinding, ...] = ()
+
+    @property
+    def supervised_share(self) -> float:
+        """Share of tokens that are learnt."""
+        return self.num_supervised / self.num_tokens if self.num_tokens else 0.0
+
+    @property
+    def stops(self) -> tuple[AuditFinding, ...]:
+        """Findings with which training must not start."""
+        return tuple(finding for finding in self.findings if finding.severity == "stop")
+
+    def text(self) -> str:
+        """A few lines for a reader."""
+        rows = [] if self.prompt is None else self.prompt.lines()
+        rows.append(f"learnt     from {self.first_supervised!r} to {self.last_supervised!r} in the first document")
+        rows.append(
+            f"documents  {self.num_documents:,} of {self.num_tokens:,} tokens, longest {self.longest:,}; "
+            f"{self.supervised_share:.1%} of tokens learnt; {self.ends_supervised:,} teach their end token"
+        )
+        rows += [f"{finding.severity:<11}{finding.message} {finding.hint}" for finding in self.findings]
+        return "\n".join(rows)
+
+    def require(self) -> None:
+        """Refuse to train on documents that must not be trained on.
+
+        Raises:
+            CompatibilityError: There is a "stop"; message and hint are its own.
+        """
+        if self.stops:
+            worst = self.stops[0]
+            more = len(self.stops) - 1
+            also = f" ({more} more: {', '.join(f.code for f in self.stops[1:])}.)" if more else ""
+            raise CompatibilityError(f"{worst.message}{also}", hint=worst.hint)
 
 
 def _compare_prompts(

@@ -19,20 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.models.batch import PackedBatch
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.training.state import weights_fingerprint
-
-__all__ = [
-    "LiveTeacher",
-    "SampledRows",
-    "Signal",
-    "SignalPart",
-    "TeacherRows",
-    "TeacherSignal",
-    "document_key",
-    "document_keys",
-]
+from spiritsafe.models import LanguageModel, PackedBatch
+from spiritsafe.training import weights_fingerprint
 
 
 @final

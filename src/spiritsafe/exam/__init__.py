@@ -3,71 +3,83 @@
 ``seal → register → sit → verify``, then ``compare`` and ``rerun``; ``exposures`` says who has seen what, ``reveal``
 opens one answer in a dispute, ``reissue`` counts edited grades in, ``open_paper`` retires a paper; ``overlap`` looks
 for problems in training files and ``memory`` in log-probabilities. Other tools' logs come in as practice
-(:mod:`~spiritsafe.exam.practice`), certificates go out in other schemas (:mod:`~spiritsafe.exam.intoto`,
-:mod:`~spiritsafe.exam.every_eval`). Needs neither torch nor transformers.
+(:mod:`~spiritsafe.exam.interop.practice`), certificates go out in other schemas
+(:mod:`~spiritsafe.exam.interop.in_toto`, :mod:`~spiritsafe.exam.interop.every_eval_ever`). Needs neither torch nor
+transformers.
 """
 
 from __future__ import annotations
 
-from spiritsafe.exam.comparing import compare
-from spiritsafe.exam.countersigning import counter_signers, separation_words
-from spiritsafe.exam.deciding import check_reached
-from spiritsafe.exam.difficulties import checked_certificates, items_lines, learn_items, one_a_model
-from spiritsafe.exam.disputed import disputes_of
-from spiritsafe.exam.disputing import accept_dispute, file_dispute, reject_dispute
-from spiritsafe.exam.every_eval import every_eval_record
-from spiritsafe.exam.exposure import PartyExposure, exposures, summarise, unconfirmed
-from spiritsafe.exam.forecasting import outlook
-from spiritsafe.exam.foreign_counts import ForeignCounts, foreign_lines, foreign_test, read_foreign
-from spiritsafe.exam.inspect_log import read_inspect_log
-from spiritsafe.exam.intoto import in_toto_statement, sign_dsse
-from spiritsafe.exam.labels import full_labels
-from spiritsafe.exam.lapsing import USUAL_DAYS, lapse
-from spiritsafe.exam.lm_eval_log import read_lm_eval_samples
-from spiritsafe.exam.opening import load_opened, open_paper, publish_answers
-from spiritsafe.exam.overlapping import MOST_OVERLAPS, OverlapTerms, count_overlaps, overlap
-from spiritsafe.exam.paper import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
-from spiritsafe.exam.practice import (
-    PRACTICE_STATEMENT,
-    PracticeRun,
-    compare_practice,
-    load_practice,
-    score_practice,
-    write_practice,
-)
-from spiritsafe.exam.private import PrivateTask, load_private, sign_off
-from spiritsafe.exam.reach import Reach
-from spiritsafe.exam.registered import ignored_words, malformed_registrations, registrations_of
-from spiritsafe.exam.registration import (
-    RegistrationTerms,
-    find_registration,
-    register,
-    registration_states,
-    withdraw,
-)
-from spiritsafe.exam.reissuing import reissue
-from spiritsafe.exam.remembering import memory
-from spiritsafe.exam.rerunning import file_rerun, load_rerun, rerun
-from spiritsafe.exam.revealing import load_revealed, reveal
-from spiritsafe.exam.sealing import PaperTerms, seal
-from spiritsafe.exam.shortening import ShorterTerms, shorter_statement
-from spiritsafe.exam.sitting import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
-from spiritsafe.exam.trust import trust_lines, trust_page
-from spiritsafe.exam.verifying import (
-    VERIFY_STEPS,
-    StepResult,
-    Verification,
-    VerifyStep,
-    load_certificate,
-    require_verified,
-    verification_of,
-    verify,
-)
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.exam.certified.comparison import compare
+    from spiritsafe.exam.certified.item_bank import checked_certificates, items_lines, learn_items, one_a_model
+    from spiritsafe.exam.certified.reissue import reissue
+    from spiritsafe.exam.certified.rerun import file_rerun, load_rerun, rerun
+    from spiritsafe.exam.contamination.memorisation import memory
+    from spiritsafe.exam.contamination.overlap import MOST_OVERLAPS, OverlapTerms, count_overlaps, overlap
+    from spiritsafe.exam.contamination.reference_models import ForeignCounts, foreign_lines, foreign_test, read_foreign
+    from spiritsafe.exam.entries.disputes import disputes_of
+    from spiritsafe.exam.entries.exposure import PartyExposure, exposures, summarise, unconfirmed
+    from spiritsafe.exam.entries.registrations import (
+        find_registration,
+        ignored_words,
+        malformed_registrations,
+        registration_states,
+        registrations_of,
+    )
+    from spiritsafe.exam.interop.every_eval_ever import every_eval_record
+    from spiritsafe.exam.interop.in_toto import in_toto_statement, sign_dsse
+    from spiritsafe.exam.interop.inspect_log import read_inspect_log
+    from spiritsafe.exam.interop.lm_eval_log import read_lm_eval_samples
+    from spiritsafe.exam.interop.practice import (
+        PRACTICE_STATEMENT,
+        PracticeRun,
+        compare_practice,
+        load_practice,
+        score_practice,
+        write_practice,
+    )
+    from spiritsafe.exam.paper.files import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
+    from spiritsafe.exam.paper.private import PrivateRow, PrivateTask, load_private, sign_off
+    from spiritsafe.exam.paper.seal import MOST_PROBLEMS, PaperTerms, seal
+    from spiritsafe.exam.registration.lapse import USUAL_DAYS, lapse
+    from spiritsafe.exam.registration.outlook import outlook
+    from spiritsafe.exam.registration.register import RegistrationTerms, register, withdraw
+    from spiritsafe.exam.registration.short_form import ShorterTerms, shorter_statement
+    from spiritsafe.exam.results.certificate import load_certificate
+    from spiritsafe.exam.results.claims import check_reached
+    from spiritsafe.exam.results.labels import full_labels
+    from spiritsafe.exam.results.reach import Reach
+    from spiritsafe.exam.results.scores import right_answers
+    from spiritsafe.exam.review.dispute import accept_dispute, file_dispute, reject_dispute
+    from spiritsafe.exam.review.published_answers import OPENED_FILE
+    from spiritsafe.exam.review.retire import load_opened, open_paper, publish_answers
+    from spiritsafe.exam.review.reveal import load_revealed, reveal
+    from spiritsafe.exam.sitting.sit import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
+    from spiritsafe.exam.verification.reruns import counter_signers, separation_words
+    from spiritsafe.exam.verification.trust_page import trust_lines, trust_page
+    from spiritsafe.exam.verification.verify import (
+        VERIFY_STEPS,
+        StepResult,
+        Verification,
+        VerifyStep,
+        require_verified,
+        verification_of,
+        verify,
+    )
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "ANSWERS_FILE",
     "CERTIFICATE_FILE",
     "MOST_OVERLAPS",
+    "MOST_PROBLEMS",
+    "OPENED_FILE",
     "PAPER_FILE",
     "PRACTICE_STATEMENT",
     "RESULT_FILE",
@@ -79,6 +91,7 @@ __all__ = [
     "PaperTerms",
     "PartyExposure",
     "PracticeRun",
+    "PrivateRow",
     "PrivateTask",
     "Reach",
     "RegistrationTerms",
@@ -132,6 +145,7 @@ __all__ = [
     "require_verified",
     "rerun",
     "reveal",
+    "right_answers",
     "score_practice",
     "seal",
     "separation_words",

@@ -6,40 +6,62 @@ Keys (:class:`KeyPair`), the append-only log (:class:`Ledger`), RFC 6962 Merkle 
 
 from __future__ import annotations
 
-from spiritsafe.ledger.clocks import CLOCK_TOLERANCE, runs_back, wrong_clocks
-from spiritsafe.ledger.keys import KeyPair, SigningContext, count_recipients, encrypt, verify_signature
-from spiritsafe.ledger.log import GENESIS, Ledger, LedgerCheck, utc_now, verify_entry, verify_evidence, verify_head
-from spiritsafe.ledger.merkle import (
-    consistency_proof,
-    inclusion_path,
-    leaf_hash,
-    root_hash,
-    root_of_leaves,
-    verify_consistency,
-    verify_inclusion,
-)
-from spiritsafe.ledger.notes import (
-    LogHead,
-    Note,
-    NoteKey,
-    cosign_head,
-    read_head,
-    sign_head,
-    verify_cosignature,
-    verify_note,
-)
-from spiritsafe.ledger.witnessing import WITNESS, check_extends, head_of, origin_of, seen_heads, witness
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.ledger.checkpoints import (
+        LogHead,
+        Note,
+        NoteKey,
+        cosign_head,
+        read_head,
+        sign_head,
+        verify_cosignature,
+        verify_note,
+    )
+    from spiritsafe.ledger.clocks import CLOCK_TOLERANCE, runs_back, wrong_clocks
+    from spiritsafe.ledger.keys import (
+        KeyPair,
+        SigningContext,
+        count_recipients,
+        encrypt,
+        one_a_holder,
+        same_holder,
+        same_spelling,
+        verify_signature,
+    )
+    from spiritsafe.ledger.log import GENESIS, Ledger, LedgerCheck, utc_now, verify_entry, verify_evidence, verify_head
+    from spiritsafe.ledger.merkle import (
+        consistency_proof,
+        inclusion_path,
+        leaf_hash,
+        root_hash,
+        root_of_leaves,
+        verify_consistency,
+        verify_inclusion,
+    )
+    from spiritsafe.ledger.records import Evidence, LedgerEntry, PublicKey, Signature, SignedHead, key_id_of
+    from spiritsafe.ledger.witnesses import WITNESS, check_extends, head_of, origin_of, seen_heads, witness
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "CLOCK_TOLERANCE",
     "GENESIS",
     "WITNESS",
+    "Evidence",
     "KeyPair",
     "Ledger",
     "LedgerCheck",
+    "LedgerEntry",
     "LogHead",
     "Note",
     "NoteKey",
+    "PublicKey",
+    "Signature",
+    "SignedHead",
     "SigningContext",
     "check_extends",
     "consistency_proof",
@@ -48,12 +70,16 @@ __all__ = [
     "encrypt",
     "head_of",
     "inclusion_path",
+    "key_id_of",
     "leaf_hash",
+    "one_a_holder",
     "origin_of",
     "read_head",
     "root_hash",
     "root_of_leaves",
     "runs_back",
+    "same_holder",
+    "same_spelling",
     "seen_heads",
     "sign_head",
     "utc_now",

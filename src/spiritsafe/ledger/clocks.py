@@ -3,7 +3,6 @@
 In: entries of a ledger. Out: which time the next one of a key gets, whether a key's times run backwards, the entries
 whose clock is wrong. The order of a ledger is that of its entries; times are only what signers say. None inherits the
 time of another key's entry: a line dated 2099 leaves all later ones as they are.
-Exercised by ``pytest tests/unit/ledger/test_clocks.py``.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from spiritsafe.core.certificates import LedgerEntry
-from spiritsafe.core.outcomes import instant
-
-__all__ = ["CLOCK_TOLERANCE", "next_time", "runs_back", "wrong_clocks"]
+from spiritsafe.core.records import instant
+from spiritsafe.ledger.records import LedgerEntry
 
 CLOCK_TOLERANCE = timedelta(days=1)
 """Clocks may differ by so much; beyond it one of them is wrong."""

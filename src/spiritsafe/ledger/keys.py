@@ -2,7 +2,7 @@
 
 In: a file that only its owner can read. Out: Ed25519 signatures (package ``cryptography``) and age decryption (package
 ``pyrage``). What is signed always starts with what it is for, so that a signature over a ledger entry can never pass
-for one over a certificate. Exercised by ``pytest tests/unit/ledger/test_keys.py``.
+for one over a certificate.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import Field
 
 from spiritsafe.core.canonical import canonical_json
-from spiritsafe.core.certificates import PublicKey, Signature
-from spiritsafe.core.curve_points import is_encryption_key, is_signing_key
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError, StorageError
-from spiritsafe.core.files import ensure_directory, read_json, storage_errors
-from spiritsafe.core.names import LONGEST_NAME, is_plain, quoted_name
+from spiritsafe.core.files.atomic import ensure_directory, read_json, storage_errors
 from spiritsafe.core.records import Record
-
-__all__ = ["KeyPair", "SigningContext", "count_recipients", "encrypt", "verify_signature", "verify_text"]
+from spiritsafe.core.text.names import LONGEST_NAME, is_plain, quoted_name, same_name
+from spiritsafe.ledger.curve_points import is_encryption_key, is_signing_key
+from spiritsafe.ledger.records import PublicKey, Signature
 
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
@@ -243,3 +241,18 @@ def verify_text(public: bytes, signature: bytes, text: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def same_holder(a: PublicKey, b: PublicKey) -> bool:
+    """Whether two keys count as one party: the same key, or holders whose names look the same."""
+    return a.signing == b.signing or same_name(a.holder, b.holder)
+
+
+def one_a_holder(keys: Sequence[PublicKey]) -> list[PublicKey]:
+    """The first key of each holder."""
+    return [key for place, key in enumerate(keys) if not any(same_holder(key, other) for other in keys[:place])]
+
+
+def same_spelling(a: PublicKey, b: PublicKey) -> bool:
+    """The same as older versions saw it, whose certificates hold: what only looks the same differs."""
+    return a.signing == b.signing or a.holder.strip().casefold() == b.holder.strip().casefold()

@@ -1,11 +1,10 @@
 """The ledger: an append-only file in which every line is signed and names the line before.
 
-In: a kind, a body, a key. Out: a :class:`~spiritsafe.core.certificates.LedgerEntry` that is on disk before ``append``
+In: a kind, a body, a key. Out: a :class:`~spiritsafe.ledger.records.LedgerEntry` that is on disk before ``append``
 returns. Each line is the entry's canonical JSON and a newline; a line without its newline is an append that was
 killed and never counts. Writers take turns under a file lock; readers need none. The Merkle root over the lines is
-what a :class:`~spiritsafe.core.certificates.SignedHead` vouches for. Times are the signers' own clocks
+what a :class:`~spiritsafe.ledger.records.SignedHead` vouches for. Times are the signers' own clocks
 (:mod:`spiritsafe.ledger.clocks`).
-Exercised by ``pytest tests/unit/ledger/test_log.py``.
 """
 
 from __future__ import annotations
@@ -19,25 +18,16 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.canonical import JSON, nesting
-from spiritsafe.core.certificates import Evidence, LedgerEntry, Signature, SignedHead
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, SpiritsafeError
-from spiritsafe.core.files import ensure_directory, locked, set_aside, storage_errors, sync_directory
-from spiritsafe.core.outcomes import instant
-from spiritsafe.core.reading import MOST_BYTES, open_regular, open_to_read
+from spiritsafe.core.files.atomic import ensure_directory, storage_errors, sync_directory
+from spiritsafe.core.files.json_lines import set_aside
+from spiritsafe.core.files.lock import locked
+from spiritsafe.core.files.reading import MOST_BYTES, open_regular, open_to_read
+from spiritsafe.core.records import instant
 from spiritsafe.ledger.clocks import next_time, runs_back
 from spiritsafe.ledger.keys import KeyPair, verify_signature
 from spiritsafe.ledger.merkle import consistency_proof, inclusion_path, leaf_hash, root_hash, verify_inclusion
-
-__all__ = [
-    "GENESIS",
-    "MOST_DEPTH",
-    "Ledger",
-    "LedgerCheck",
-    "utc_now",
-    "verify_entry",
-    "verify_evidence",
-    "verify_head",
-]
+from spiritsafe.ledger.records import Evidence, LedgerEntry, Signature, SignedHead
 
 GENESIS = "sha256:" + "0" * 64
 """``previous`` of the first entry."""

@@ -1,8 +1,8 @@
 """RFC 6962 Merkle trees: one hash for a list, short proofs that an entry is in it and that a list only grew.
 
 In: leaf data (bytes). Out: 32-byte hashes and proofs. Leaves and inner nodes are hashed with different prefixes, so
-that neither can pass for the other. Exercised by ``pytest tests/unit/ledger/test_merkle.py`` against the known
-vectors of Certificate Transparency.
+that neither can pass for the other. Tests hold it to the known vectors of
+Certificate Transparency.
 """
 
 from __future__ import annotations
@@ -11,16 +11,6 @@ import hashlib
 from collections.abc import Sequence
 
 from spiritsafe.core.errors import IntegrityError
-
-__all__ = [
-    "consistency_proof",
-    "inclusion_path",
-    "leaf_hash",
-    "root_hash",
-    "root_of_leaves",
-    "verify_consistency",
-    "verify_inclusion",
-]
 
 
 def leaf_hash(data: bytes) -> bytes:

@@ -5,103 +5,115 @@ Needs the ``train`` extra (torch, transformers).
 
 from __future__ import annotations
 
-from spiritsafe.models.batch import (
-    IGNORED,
-    Document,
-    Drawn,
-    PackedBatch,
-    PackedDrawn,
-    pack_documents,
-    shared_prefix,
-)
-from spiritsafe.models.budget import (
-    Footprint,
-    Quantisation,
-    WeightClass,
-    kv_cache_bytes,
-    layers_within,
-    measure_bytes,
-    predict_footprint,
-    shallower,
-    weight_bytes,
-)
-from spiritsafe.models.candidates import candidates
-from spiritsafe.models.chat import ChatFormat, ChatOptions, require_same_vocabulary
-from spiritsafe.models.checkpoints import (
-    parent_of,
-    read_checkpoint,
-    save_checkpoint,
-    verify_checkpoint,
-    write_lineage,
-)
-from spiritsafe.models.code_choice import CodeChoice, choose_code
-from spiritsafe.models.cutting import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
-from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.decoder_config import DecoderConfig
-from spiritsafe.models.documents import (
-    DocumentArrays,
-    DocumentStore,
-    document_arrays,
-    document_digests,
-    document_lengths,
-    supervised_counts,
-    write_documents,
-)
-from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.engine_dtype import preferred_dtype
-from spiritsafe.models.fallback import TransformersModel
-from spiritsafe.models.fallback_generator import FallbackGenerator, make_generator, open_generator
-from spiritsafe.models.importance import Importance, calibrate
-from spiritsafe.models.interface import Head, LanguageModel
-from spiritsafe.models.loading import LoadedModel, active_parameters, load_decoder, load_model
-from spiritsafe.models.lora import (
-    LORA_TARGETS,
-    LoraBase,
-    LoraConfig,
-    add_lora,
-    lora_config,
-    lora_state,
-    merge_lora,
-    num_lora_parameters,
-    num_trainable,
-    remove_lora,
-    without_lora,
-)
-from spiritsafe.models.lora_files import load_lora, save_lora
-from spiritsafe.models.model_size import ModelSize, decoder_config, read_model_config, size_of, with_activations
-from spiritsafe.models.prune import (
-    DepthPlan,
-    block_influence,
-    choose_layers,
-    cut_depth,
-    mean_loss,
-)
-from spiritsafe.models.random_weights import randomise
-from spiritsafe.models.sources import default_cache, find_source, resolve_source
-from spiritsafe.models.tiny import write_tiny
-from spiritsafe.models.training_memory import MemoryFit, TrainingMemory, fit_micro_batch, predict_training
-from spiritsafe.models.vocabulary import (
-    choose_vocabulary,
-    renumber_documents,
-    renumbered,
-    trim_vocabulary,
-    with_vocabulary,
-)
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.models.batch import (
+        IGNORED,
+        Document,
+        Drawn,
+        PackedBatch,
+        PackedDrawn,
+        pack_documents,
+        shared_prefix,
+    )
+    from spiritsafe.models.chat.format import ChatFormat, require_same_vocabulary
+    from spiritsafe.models.chat.options import ChatOptions, Day
+    from spiritsafe.models.chat.thoughts import Use
+    from spiritsafe.models.checkpoints.directory import (
+        parent_of,
+        read_checkpoint,
+        save_checkpoint,
+        verify_checkpoint,
+        write_lineage,
+    )
+    from spiritsafe.models.cost.footprint import (
+        Footprint,
+        Quantisation,
+        WeightClass,
+        kv_cache_bytes,
+        layers_within,
+        measure_bytes,
+        predict_footprint,
+        shallower,
+        weight_bytes,
+    )
+    from spiritsafe.models.cost.step_time import (
+        ERROR_FACTOR,
+        Work,
+        measure_machine,
+        sampling_work,
+        scoring_work,
+        training_work,
+    )
+    from spiritsafe.models.cost.training_memory import MemoryFit, TrainingMemory, fit_micro_batch, predict_training
+    from spiritsafe.models.decoder.config import DecoderConfig
+    from spiritsafe.models.decoder.head_product import head_logits, head_product, logits_dtype
+    from spiritsafe.models.decoder.module import Decoder
+    from spiritsafe.models.engine.dtype import preferred_dtype
+    from spiritsafe.models.engine.local_generator import LocalGenerator
+    from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
+    from spiritsafe.models.engine.this_platform import this_platform
+    from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
+    from spiritsafe.models.interface import Head, LanguageModel
+    from spiritsafe.models.loading import LoadedModel, active_parameters, load_decoder, load_model
+    from spiritsafe.models.lora.adapters import (
+        LORA_TARGETS,
+        LoraBase,
+        LoraConfig,
+        add_lora,
+        lora_config,
+        lora_state,
+        merge_lora,
+        num_lora_parameters,
+        num_trainable,
+        remove_lora,
+        without_lora,
+    )
+    from spiritsafe.models.lora.files import load_lora, save_lora
+    from spiritsafe.models.pruning.cut import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
+    from spiritsafe.models.pruning.depth import DepthPlan, block_influence, choose_layers, cut_depth, mean_loss
+    from spiritsafe.models.pruning.importance import Importance, calibrate
+    from spiritsafe.models.pruning.random_init import randomise
+    from spiritsafe.models.pruning.shapes import candidates
+    from spiritsafe.models.pruning.vocabulary import (
+        choose_vocabulary,
+        renumber_documents,
+        renumbered,
+        trim_vocabulary,
+        with_vocabulary,
+    )
+    from spiritsafe.models.sources.resolve import default_cache, find_source, resolve_source
+    from spiritsafe.models.sources.tiny import write_tiny
+    from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
+    from spiritsafe.models.transformers_backend.model import TransformersModel
+    from spiritsafe.models.transformers_backend.sizes import (
+        ModelSize,
+        decoder_config,
+        read_model_config,
+        size_of,
+        with_activations,
+    )
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "CUT_PLAN",
+    "ERROR_FACTOR",
     "IGNORED",
     "LORA_TARGETS",
+    "PACK_LIMIT_BYTES",
     "ChatFormat",
     "ChatOptions",
     "CodeChoice",
     "CutPlan",
+    "Day",
     "Decoder",
     "DecoderConfig",
     "DepthPlan",
     "Document",
-    "DocumentArrays",
-    "DocumentStore",
     "Drawn",
     "FallbackGenerator",
     "Footprint",
@@ -120,7 +132,9 @@ __all__ = [
     "StudentShape",
     "TrainingMemory",
     "TransformersModel",
+    "Use",
     "WeightClass",
+    "Work",
     "active_parameters",
     "add_lora",
     "block_influence",
@@ -133,21 +147,22 @@ __all__ = [
     "cut_depth",
     "decoder_config",
     "default_cache",
-    "document_arrays",
-    "document_digests",
-    "document_lengths",
     "find_source",
     "fit_micro_batch",
+    "head_logits",
+    "head_product",
     "kv_cache_bytes",
     "layers_within",
     "load_decoder",
     "load_lora",
     "load_model",
+    "logits_dtype",
     "lora_config",
     "lora_state",
     "make_generator",
     "mean_loss",
     "measure_bytes",
+    "measure_machine",
     "merge_lora",
     "num_lora_parameters",
     "num_trainable",
@@ -167,19 +182,21 @@ __all__ = [
     "require_same_vocabulary",
     "resized",
     "resolve_source",
+    "sampling_work",
     "save_checkpoint",
     "save_lora",
+    "scoring_work",
     "shallower",
     "shared_prefix",
     "size_of",
-    "supervised_counts",
+    "this_platform",
+    "training_work",
     "trim_vocabulary",
     "verify_checkpoint",
     "weight_bytes",
     "with_activations",
     "with_vocabulary",
     "without_lora",
-    "write_documents",
     "write_lineage",
     "write_tiny",
 ]

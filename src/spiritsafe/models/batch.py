@@ -13,17 +13,6 @@ from typing import final
 import torch
 from torch import Tensor
 
-__all__ = [
-    "IGNORED",
-    "Document",
-    "Drawn",
-    "PackedBatch",
-    "PackedDrawn",
-    "pack_documents",
-    "shared_prefix",
-    "with_filler",
-]
-
 IGNORED = -100
 """Target of a position that predicts nothing (torch's ``ignore_index``)."""
 

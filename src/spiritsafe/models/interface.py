@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from spiritsafe.models.batch import PackedBatch
 
-__all__ = ["Head", "LanguageModel"]
-
 
 @final
 @dataclass(frozen=True, kw_only=True)

@@ -14,17 +14,25 @@ import torch
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.models.chat import ChatFormat
-from spiritsafe.models.checkpoints import read_checkpoint
-from spiritsafe.models.code_choice import choose_code
-from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.decoder_config import DecoderConfig
-from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.checkpoints.directory import read_checkpoint
+from spiritsafe.models.checkpoints.tensors import iterate_tensors
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.model_size import measure_size, read_config
-from spiritsafe.models.weights import iterate_tensors
+from spiritsafe.models.transformers_backend.choice import choose_code
+from spiritsafe.models.transformers_backend.model import TransformersModel
+from spiritsafe.models.transformers_backend.sizes import measure_size, read_config
 
-__all__ = ["LoadedModel", "active_parameters", "load_decoder", "load_model"]
+
+def active_parameters(directory: Path, checkpoint: Checkpoint) -> int:
+    """Parameters of a model that one token passes through; all of a dense one, as its lineage counts them.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+    """
+    size = measure_size(directory)
+    return checkpoint.num_parameters - (size.num_parameters - size.num_active)
 
 
 @final
@@ -48,16 +56,6 @@ class LoadedModel:
     def num_active(self) -> int:
         """Parameters that one token passes through: all but the experts that are not chosen."""
         return active_parameters(self.directory, self.checkpoint)
-
-
-def active_parameters(directory: Path, checkpoint: Checkpoint) -> int:
-    """Parameters of a model that one token passes through; all of a dense one, as its lineage counts them.
-
-    Raises:
-        SourceError: Configuration or weights are missing or damaged.
-    """
-    size = measure_size(directory)
-    return checkpoint.num_parameters - (size.num_parameters - size.num_active)
 
 
 def load_decoder(directory: Path, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:

@@ -1,9 +1,19 @@
 """Pipelines: a recipe goes in, a run directory with certificates and a report comes out."""
 
-from spiritsafe.pipeline.plan import plan_recipe
-from spiritsafe.pipeline.recipe import Recipe, load_recipe, packaged_recipes
-from spiritsafe.pipeline.run import RunOutcome, run_recipe, stages_of
-from spiritsafe.pipeline.summary import rebuild_report, terminal_summary_of
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.pipeline.plan.text import plan_recipe
+    from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
+    from spiritsafe.pipeline.recipe.schema import Recipe
+    from spiritsafe.pipeline.run import RunOutcome, run_recipe, stages_of
+    from spiritsafe.pipeline.summary.gather import rebuild_report, terminal_summary_of
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "Recipe",

@@ -15,8 +15,6 @@ from pydantic import Field
 
 from spiritsafe.core.records import Record
 
-__all__ = ["Compute", "affordable_tokens"]
-
 _FORWARD = 2
 _TRAINED = 6
 _TRAINED_BESIDE_FROZEN = 4

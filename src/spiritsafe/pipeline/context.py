@@ -15,25 +15,13 @@ from numpy.typing import NDArray
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files import atomic_path
+from spiritsafe.core.files.atomic import atomic_path
 from spiritsafe.core.mapped import MappedSequence
-from spiritsafe.core.platforms import Platforms
+from spiritsafe.core.process.platforms import Platforms
 from spiritsafe.core.records import Problem
-from spiritsafe.core.rundir import RunDirectory, StageDirectory
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.pipeline.recipe import Recipe
-
-__all__ = [
-    "EXACT_STAGES",
-    "RunContext",
-    "RunWatcher",
-    "Trace",
-    "Traces",
-    "as_text",
-    "in_vocabulary",
-    "read_traces",
-    "write_traces",
-]
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 
 _NEWLINE = 10
 _CHUNK_BYTES = 1 << 20
@@ -122,6 +110,43 @@ class Trace:
 
 
 @final
+class _TraceFile:
+    """A file of traces and where its lines are."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            # an empty file cannot be mapped
+            self._data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")) if path.stat().st_size else _NOTHING
+        except OSError as error:
+            raise self._refusal(error) from error
+        chunks = range(0, len(self._data), _CHUNK_BYTES)
+        found = [np.flatnonzero(self._data[start : start + _CHUNK_BYTES] == _NEWLINE) + start for start in chunks]
+        ends = np.concatenate([*found, np.array([len(self._data)])])
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        self._lines = np.stack((starts, ends), axis=1)[ends > starts]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def _refusal(self, error: Exception) -> SourceError:
+        return SourceError(f"{self._path} cannot be read: {error}.", hint="Delete the stage's folder and run again.")
+
+    def trace(self, place: int) -> Trace:
+        start, end = self._lines[place]
+        try:
+            value = json.loads(self._data[start:end].tobytes())
+            problem, text, ids, vocabulary = (value[key] for key in ("problem", "text", "token_ids", "vocabulary"))
+            if not (isinstance(text, str) and isinstance(vocabulary, str) and isinstance(ids, list)):
+                raise TypeError(f"a trace holds something else than its text and tokens: {str(value)[:80]}")
+            if not all(type(one) is int for one in ids):
+                raise TypeError("a token is a whole number")
+            return Trace(problem=Problem.from_json(problem), text=text, token_ids=tuple(ids), vocabulary=vocabulary)
+        except (ValueError, KeyError, TypeError, RecursionError, IntegrityError) as error:
+            raise self._refusal(error) from error
+
+
+@final
 class Traces(Sequence[Trace]):
     """Traces that stay on disk: a line is read whenever its trace is asked for; 24 bytes a trace are held.
 
@@ -165,43 +190,6 @@ class Traces(Sequence[Trace]):
         place = int(self._places[index])
         number = int(np.searchsorted(self._firsts, place, side="right")) - 1
         return self._files[number].trace(place - int(self._firsts[number]))
-
-
-@final
-class _TraceFile:
-    """A file of traces and where its lines are."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            # an empty file cannot be mapped
-            self._data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")) if path.stat().st_size else _NOTHING
-        except OSError as error:
-            raise self._refusal(error) from error
-        chunks = range(0, len(self._data), _CHUNK_BYTES)
-        found = [np.flatnonzero(self._data[start : start + _CHUNK_BYTES] == _NEWLINE) + start for start in chunks]
-        ends = np.concatenate([*found, np.array([len(self._data)])])
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        self._lines = np.stack((starts, ends), axis=1)[ends > starts]
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def _refusal(self, error: Exception) -> SourceError:
-        return SourceError(f"{self._path} cannot be read: {error}.", hint="Delete the stage's folder and run again.")
-
-    def trace(self, place: int) -> Trace:
-        start, end = self._lines[place]
-        try:
-            value = json.loads(self._data[start:end].tobytes())
-            problem, text, ids, vocabulary = (value[key] for key in ("problem", "text", "token_ids", "vocabulary"))
-            if not (isinstance(text, str) and isinstance(vocabulary, str) and isinstance(ids, list)):
-                raise TypeError(f"a trace holds something else than its text and tokens: {str(value)[:80]}")
-            if not all(type(one) is int for one in ids):
-                raise TypeError("a token is a whole number")
-            return Trace(problem=Problem.from_json(problem), text=text, token_ids=tuple(ids), vocabulary=vocabulary)
-        except (ValueError, KeyError, TypeError, RecursionError, IntegrityError) as error:
-            raise self._refusal(error) from error
 
 
 def in_vocabulary(traces: Sequence[Trace], fingerprint: str) -> Sequence[Trace]:

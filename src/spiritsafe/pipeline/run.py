@@ -2,8 +2,6 @@
 
 In: a :class:`Recipe` and a root folder. Out: a run directory that ends in certificates and a report. Killed anywhere,
 the same call goes on and ends in the same result.
-
-Exercised by ``spiritsafe run tiny``.
 """
 
 from __future__ import annotations
@@ -19,34 +17,32 @@ from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import BudgetError, RecipeError
 from spiritsafe.core.events import EventLog, EventSink
-from spiritsafe.core.files import ensure_directory, locked
-from spiritsafe.core.out_of_memory import is_out_of_memory, memory_error
-from spiritsafe.core.platforms import in_a_row, other_text
-from spiritsafe.core.rundir import RunDirectory, StageDirectory
-from spiritsafe.models import preferred_dtype
-from spiritsafe.models.this_platform import this_platform
-from spiritsafe.pipeline.before import ease_memory
-from spiritsafe.pipeline.capturing import capture_teacher
+from spiritsafe.core.files.atomic import ensure_directory
+from spiritsafe.core.files.lock import locked
+from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
+from spiritsafe.core.process.platforms import in_a_row, other_text
+from spiritsafe.models import preferred_dtype, this_platform
 from spiritsafe.pipeline.context import EXACT_STAGES, RunContext, RunWatcher
-from spiritsafe.pipeline.cutting import cut_stage, make_cut
-from spiritsafe.pipeline.examine import seal_paper, sit_exam
-from spiritsafe.pipeline.graph import Node, stage_of
-from spiritsafe.pipeline.memory import planned_device
-from spiritsafe.pipeline.peak import peak_bytes, reset_peak
-from spiritsafe.pipeline.probing import Probe, probe_model, probes_of
-from spiritsafe.pipeline.recipe import Recipe
-from spiritsafe.pipeline.reinforcing import reinforce_model
-from spiritsafe.pipeline.source import fetch_source
-from spiritsafe.pipeline.step_recipe import ReinforceStep, SampleStep, TuneStep
-from spiritsafe.pipeline.student import make_student
-from spiritsafe.pipeline.student_recipe import StudentRecipe
-from spiritsafe.pipeline.summary import memory_uses, write_summary
-from spiritsafe.pipeline.teach import teach
-from spiritsafe.pipeline.traces import problem_parts, sample_for, sample_teacher, write_worked_traces
-from spiritsafe.pipeline.tuning import tune_model
+from spiritsafe.pipeline.plan.memory import planned_device
+from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
+from spiritsafe.pipeline.recipe.graph import Node, stage_of
+from spiritsafe.pipeline.recipe.probes import Probe, probes_of
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.recipe.steps import ReinforceStep, SampleStep, TuneStep
+from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
+from spiritsafe.pipeline.stages.capture import capture_teacher
+from spiritsafe.pipeline.stages.checks import ease_memory
+from spiritsafe.pipeline.stages.cut import cut_stage, make_cut
+from spiritsafe.pipeline.stages.distill import make_student
+from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
+from spiritsafe.pipeline.stages.probe import probe_model
+from spiritsafe.pipeline.stages.reinforce import reinforce_model
+from spiritsafe.pipeline.stages.source import fetch_source
+from spiritsafe.pipeline.stages.traces import problem_parts, sample_for, sample_teacher, write_worked_traces
+from spiritsafe.pipeline.stages.tune import teach, tune_model
+from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
 from spiritsafe.training import give_back_memory, is_torchrun
-
-__all__ = ["RunOutcome", "StageSpec", "run_recipe", "stages_of"]
 
 Work = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
 

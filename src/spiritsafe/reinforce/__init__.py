@@ -3,29 +3,43 @@
 In: a model, problems with a verifier, a configuration. Out: the same model, taught. Needs the ``train`` extra.
 """
 
-from spiritsafe.reinforce.advantages import (
-    Aggregation,
-    Baseline,
-    Scale,
-    aggregation_weights,
-    group_advantages,
-    overlong_penalty,
-)
-from spiritsafe.reinforce.alarms import Alarm, AlarmConfig, AlarmName
-from spiritsafe.reinforce.config import Control, ReinforceConfig
-from spiritsafe.reinforce.grading import ManyGrader
-from spiritsafe.reinforce.objectives import Method, PolicyLoss
-from spiritsafe.reinforce.policy_objective import PolicyObjective
-from spiritsafe.reinforce.pool import PoolConfig, PromptPool
-from spiritsafe.reinforce.rewards import RewardConfig, RewardKind
-from spiritsafe.reinforce.rollout_feed import Publish, RolloutFeed
-from spiritsafe.reinforce.running import ReinforceResult, reinforce
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.reinforce.alarms import Alarm, AlarmConfig, AlarmName
+    from spiritsafe.reinforce.config import Control, ReinforceConfig
+    from spiritsafe.reinforce.feed import Publish, RolloutFeed
+    from spiritsafe.reinforce.loss.advantages import (
+        Aggregation,
+        Baseline,
+        Scale,
+        aggregation_weights,
+        group_advantages,
+        overlong_penalty,
+    )
+    from spiritsafe.reinforce.loss.objective import PolicyObjective
+    from spiritsafe.reinforce.loss.policy_loss import Method, PolicyLoss
+    from spiritsafe.reinforce.pool import PoolConfig, PromptPool
+    from spiritsafe.reinforce.rewards import RewardConfig, RewardKind
+    from spiritsafe.reinforce.rounds.grading import ManyGrader
+    from spiritsafe.reinforce.rounds.log import ROUNDS_FILE
+    from spiritsafe.reinforce.rounds.store import Answer
+    from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
+    "ROUNDS_DIRECTORY",
+    "ROUNDS_FILE",
     "Aggregation",
     "Alarm",
     "AlarmConfig",
     "AlarmName",
+    "Answer",
     "Baseline",
     "Control",
     "ManyGrader",

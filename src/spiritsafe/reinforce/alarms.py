@@ -3,8 +3,6 @@
 In: the statistics of the rounds so far, development scores among them. Out: alarms, each with its round and a plain
 sentence. Pure: the same rounds give the same alarms. They warn; only those that ``stop_on`` names end a run, and a pool
 that has nothing left to teach.
-
-Exercised by ``pytest tests/unit/reinforce/test_alarms.py``.
 """
 
 from __future__ import annotations
@@ -15,8 +13,6 @@ from typing import Any, Literal, final
 from pydantic import Field
 
 from spiritsafe.core.records import Record
-
-__all__ = ["Alarm", "AlarmConfig", "AlarmName", "all_alarms", "first_end", "new_alarms", "spent_hint"]
 
 AlarmName = Literal[
     "entropy_collapse",
@@ -76,7 +72,7 @@ def new_alarms(rows: Rows, config: AlarmConfig) -> tuple[Alarm, ...]:
     """Alarms that begin with the last round: their condition holds now and did not one round before.
 
     Args:
-        rows: Statistics of all rounds so far, in order, as :func:`~spiritsafe.reinforce.round_statistics.statistics`
+        rows: Statistics of all rounds so far, in order, as :func:`~spiritsafe.reinforce.rounds.statistics.statistics`
             gives them.
         config: When to warn.
     """
@@ -98,8 +94,6 @@ def first_end(alarms: Sequence[Alarm], config: AlarmConfig) -> Alarm | None:
     """The first of some alarms that ends the run, if one does."""
     return next((alarm for alarm in alarms if alarm.name in (*config.stop_on, "pool_spent")), None)
 
-
-# ---- conditions: a sentence, or None
 
 _SMOOTH = 3
 

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models import LoadedModel
 from spiritsafe.reinforce.config import ReinforceConfig
-from spiritsafe.training.answer_pool import check_answer_length, check_training_pool
-from spiritsafe.training.config import TrainConfig
-
-__all__ = ["check_pool", "check_run", "check_source"]
+from spiritsafe.training import TrainConfig, check_answer_length, check_training_pool
 
 
 def check_run(config: ReinforceConfig, train_config: TrainConfig) -> None:

@@ -12,11 +12,9 @@ from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.reinforce.alarms import AlarmConfig
-from spiritsafe.reinforce.objectives import PolicyLoss
+from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.pool import PoolConfig
 from spiritsafe.reinforce.rewards import RewardConfig
-
-__all__ = ["Control", "ReinforceConfig"]
 
 Control = Literal["random", "format", "rft"]
 

@@ -4,8 +4,6 @@ In: problem ids, pass rates measured beforehand if there are any, and what each 
 problems that are due. Problems that the model solves sometimes come at full pace; those that it always solves, or
 never, teach nothing now but may later, and come at a fraction of it. The pool is a function of its seed and of the
 rounds so far: a resumed run makes it again from the rounds on disk.
-
-Exercised by ``pytest tests/unit/reinforce/test_pool.py``.
 """
 
 from __future__ import annotations
@@ -19,8 +17,6 @@ from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
-
-__all__ = ["Outcome", "PoolConfig", "PromptPool"]
 
 
 @final

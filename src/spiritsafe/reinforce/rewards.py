@@ -13,9 +13,7 @@ from pydantic import Field, model_validator
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import FinishReason, Record, Verdict
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
-from spiritsafe.reinforce.advantages import overlong_penalty
-
-__all__ = ["RewardConfig", "RewardKind", "reward_of"]
+from spiritsafe.reinforce.loss.advantages import overlong_penalty
 
 RewardKind = Literal["verifier", "format", "random"]
 

@@ -6,42 +6,59 @@ self-contained page) and ``terminal_summary`` (plain text).
 
 from __future__ import annotations
 
-from spiritsafe.report.compute import (
-    CURVE_SUFFIXES,
-    build_compute_page,
-    build_compute_svg,
-    compute_section,
-    write_compute,
-)
-from spiritsafe.report.compute_words import compute_table
-from spiritsafe.report.data import (
-    AccuracyPoint,
-    Inputs,
-    LossPoint,
-    MemoryUse,
-    ReportData,
-    RunInfo,
-    Source,
-    Stage,
-    TaskInfo,
-    TraceCounts,
-    TrainingCurve,
-    Transcript,
-)
-from spiritsafe.report.evidence import (
-    CertificateReference,
-    ExamInfo,
-    Outcomes,
-    PublicHalf,
-    Role,
-    Rung,
-    Verification,
-    VerificationStep,
-)
-from spiritsafe.report.learning import Arm, ArmKind, MadeRow, PassPoint, Reinforced, RewardRun, RoundPoint, Versus
-from spiritsafe.report.page import build_report, write_report
-from spiritsafe.report.terminal import terminal_summary
-from spiritsafe.report.trust_page import build_trust_page, write_trust_page
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.report.data.exam import (
+        CertificateReference,
+        ExamInfo,
+        Outcomes,
+        PublicHalf,
+        Role,
+        Rung,
+        Verification,
+        VerificationStep,
+    )
+    from spiritsafe.report.data.learning import (
+        Arm,
+        ArmKind,
+        MadeRow,
+        PassPoint,
+        Reinforced,
+        RewardRun,
+        RoundPoint,
+        Versus,
+    )
+    from spiritsafe.report.data.run import (
+        AccuracyPoint,
+        Inputs,
+        LossPoint,
+        MemoryUse,
+        ReportData,
+        RunInfo,
+        Source,
+        Stage,
+        TaskInfo,
+        TraceCounts,
+        TrainingCurve,
+        Transcript,
+    )
+    from spiritsafe.report.numbers import count_text
+    from spiritsafe.report.page import build_report, write_report
+    from spiritsafe.report.sections.compute_curve import (
+        CURVE_SUFFIXES,
+        build_compute_page,
+        build_compute_svg,
+        compute_section,
+        write_compute,
+    )
+    from spiritsafe.report.terminal import terminal_summary
+    from spiritsafe.report.text.compute_curve import compute_table
+    from spiritsafe.report.trust_page import build_trust_page, write_trust_page
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "CURVE_SUFFIXES",
@@ -79,6 +96,7 @@ __all__ = [
     "build_trust_page",
     "compute_section",
     "compute_table",
+    "count_text",
     "terminal_summary",
     "write_compute",
     "write_report",

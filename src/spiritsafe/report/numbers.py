@@ -6,28 +6,15 @@ is a score comes as an :class:`Estimate` and is written with its interval or as 
 
 from __future__ import annotations
 
+import io
 import math
 from datetime import UTC, datetime
 
-from spiritsafe.core.stats import Estimate
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-__all__ = [
-    "change_range",
-    "change_text",
-    "change_value",
-    "count_text",
-    "date_text",
-    "memory_text",
-    "scaled_count",
-    "score_range",
-    "score_text",
-    "score_value",
-    "share_text",
-    "speed_text",
-    "tick_count",
-    "time_text",
-    "work_text",
-]
+from spiritsafe.stats import Estimate
 
 _NBSP = "\u00a0"
 _MINUS = "\u2212"
@@ -143,3 +130,14 @@ def date_text(moment: datetime) -> str:
     """``23 November 2025, 22:45 UTC``."""
     moment = moment.astimezone(UTC)
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+WIDTH = 100
+
+
+def printed(content: Text | Table) -> str:
+    """As a terminal of this width shows it: wide characters count double, long words are folded."""
+    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, force_terminal=False, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(content, overflow="fold")
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -7,24 +7,20 @@ both, so that even a flaw in the escaping of model output could load or run noth
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
 from pathlib import Path
 
-from spiritsafe.core.files import write_text
-from spiritsafe.report.checking import lineage_section, run_section, verify_section
-from spiritsafe.report.data import ReportData
-from spiritsafe.report.making import curves_section, inputs_section, memory_section, stages_section
-from spiritsafe.report.markup import Html, paragraph, tag
+from spiritsafe.core.files.atomic import write_text
+from spiritsafe.report.data.run import ReportData
+from spiritsafe.report.html.document import page_head
+from spiritsafe.report.html.markup import Html, paragraph, tag
 from spiritsafe.report.numbers import date_text, time_text
-from spiritsafe.report.results import key_figures, ladder_section, outcomes_section, public_section
-from spiritsafe.report.rewards import rewards_section
-from spiritsafe.report.staircase import staircase_section
-from spiritsafe.report.talks import transcripts_section
-from spiritsafe.report.wording import headline, headline_support
-
-__all__ = ["build_report", "page_head", "write_report"]
+from spiritsafe.report.sections.lineage import staircase_section
+from spiritsafe.report.sections.making import curves_section, inputs_section, memory_section, stages_section
+from spiritsafe.report.sections.results import key_figures, ladder_section, outcomes_section, public_section
+from spiritsafe.report.sections.rewards import rewards_section
+from spiritsafe.report.sections.transcripts import transcripts_section
+from spiritsafe.report.sections.verification import lineage_section, run_section, verify_section
+from spiritsafe.report.text.headline import headline, headline_support
 
 _CONTENTS = (
     ("ladder", "Ladder"),
@@ -77,28 +73,6 @@ def write_report(path: Path, data: ReportData) -> None:
         StorageError: The file cannot be written.
     """
     write_text(path, build_report(data))
-
-
-def _style() -> str:
-    return resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
-
-
-def page_head(title: str) -> Html:
-    """The head of a page that loads nothing: its policy admits the style sheet inside, and nothing else."""
-    style = _style()
-    fingerprint = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'sha256-{fingerprint}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Html(style)),
-    )
 
 
 def _header(data: ReportData) -> Html:

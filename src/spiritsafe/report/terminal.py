@@ -6,23 +6,21 @@ models are called.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from spiritsafe.core.printing import visible
-from spiritsafe.core.stats import Estimate
-from spiritsafe.report.data import ReportData
-from spiritsafe.report.evidence import Rung
-from spiritsafe.report.learning import MadeRow, Reinforced
+from spiritsafe.core.text.safe_text import visible
+from spiritsafe.report.data.exam import Rung
+from spiritsafe.report.data.learning import MadeRow, Reinforced
+from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.numbers import (
     change_range,
     change_value,
     memory_text,
+    printed,
     score_range,
     score_value,
     share_text,
@@ -30,12 +28,10 @@ from spiritsafe.report.numbers import (
     time_text,
     work_text,
 )
-from spiritsafe.report.reward_wording import findings, versus_sentence, warnings_of
-from spiritsafe.report.wording import confidence_text, gap_sentence, headline, platform_words
+from spiritsafe.report.text.headline import confidence_text, gap_sentence, headline, platform_words
+from spiritsafe.report.text.rewards import findings, versus_sentence, warnings_of
+from spiritsafe.stats import Estimate
 
-__all__ = ["WIDTH", "printed", "terminal_summary"]
-
-WIDTH = 100
 _MOST_GAPS = 5
 _SIGN = 0.05
 _PERCENT = "\u00a0%"
@@ -64,14 +60,6 @@ def terminal_summary(data: ReportData) -> str:
 
 def _wrapped(text: str) -> str:
     return printed(Text(visible(text)))
-
-
-def printed(content: Text | Table) -> str:
-    """As a terminal of this width shows it: wide characters count double, long words are folded."""
-    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, force_terminal=False, legacy_windows=False)
-    with console.capture() as captured:
-        console.print(content, overflow="fold")
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _ladder(data: ReportData) -> str:

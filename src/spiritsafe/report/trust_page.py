@@ -1,22 +1,20 @@
 """The trust page: one HTML file that says what may be relied on in one certificate.
 
-In: a :class:`~spiritsafe.core.trust.TrustPage`, made by the exam room. Out: a page that loads nothing and runs nothing.
-Exercise it with ``spiritsafe exam verify … --trust-page FILE``.
+In: a :class:`~spiritsafe.exam.records.trust.TrustPage`, made by the exam room. Out: a page that loads nothing and runs
+nothing. Exercise it with ``spiritsafe exam verify … --trust-page FILE``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from spiritsafe.core.files import write_text
-from spiritsafe.core.names import quoted_name
-from spiritsafe.core.trust import TrustPage
-from spiritsafe.report.markup import paragraph, section, tag
+from spiritsafe.core.files.atomic import write_text
+from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.records import TrustPage
+from spiritsafe.report.html.document import page_head
+from spiritsafe.report.html.markup import paragraph, section, tag
 from spiritsafe.report.numbers import score_text
-from spiritsafe.report.page import page_head
-from spiritsafe.report.trust import trust_table
-
-__all__ = ["build_trust_page", "write_trust_page"]
+from spiritsafe.report.sections.promises import trust_table
 
 
 def _score_words(page: TrustPage) -> str:

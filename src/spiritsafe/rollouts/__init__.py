@@ -3,47 +3,88 @@
 Also Generators that need no weights of their own.
 """
 
-from spiritsafe.rollouts.budgets import BudgetPoint, BudgetSweep, budgets, sweep_budgets
-from spiritsafe.rollouts.collect import CollectReport, Grader, collect
-from spiritsafe.rollouts.compute_curve import curve_of_pools
-from spiritsafe.rollouts.exchange import RemoteConfig
-from spiritsafe.rollouts.fake import FakeGenerator, FakeReply
-from spiritsafe.rollouts.pipe import PipeGenerator
-from spiritsafe.rollouts.pools import Candidate, Pool, SelfChecker, draw_pool, read_pool
-from spiritsafe.rollouts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
-from spiritsafe.rollouts.remote import RemoteGenerator
-from spiritsafe.rollouts.summary import PassSummary, ProblemCounts, summarise
-from spiritsafe.rollouts.thinking import BudgetForcedGenerator, BudgetForcing
-from spiritsafe.rollouts.usage import UsageReport
-from spiritsafe.rollouts.voting import ProblemVote, StopRule, VoteReport, vote, votes_needed
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.rollouts.attempts.collect import CollectReport, Grader, collect, grade_attempt
+    from spiritsafe.rollouts.attempts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
+    from spiritsafe.rollouts.attempts.summary import PassSummary, ProblemCounts, summarise
+    from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig, Trouble
+    from spiritsafe.rollouts.generators.fake import FakeGenerator, FakeReply
+    from spiritsafe.rollouts.generators.pipe import PipeGenerator
+    from spiritsafe.rollouts.generators.rate_limits import RateLimiter, backoff_s
+    from spiritsafe.rollouts.generators.remote import RemoteGenerator, api_root, read_api_key
+    from spiritsafe.rollouts.generators.reply import printable
+    from spiritsafe.rollouts.generators.usage import UsageReport
+    from spiritsafe.rollouts.test_time.budget_forcing import BudgetForcedGenerator, BudgetForcing
+    from spiritsafe.rollouts.test_time.budget_sweep import BudgetPoint, BudgetSweep, budgets, sweep_budgets
+    from spiritsafe.rollouts.test_time.curve import curve_of_pools
+    from spiritsafe.rollouts.test_time.pool import Candidate, Pool, SelfChecker, draw_pool, read_pool
+    from spiritsafe.rollouts.test_time.records import (
+        METHODS,
+        ComputeCurve,
+        ComputeLine,
+        ComputePoint,
+        CostAxis,
+        EqualCost,
+        Method,
+        ModelCompute,
+        TokensToReach,
+    )
+    from spiritsafe.rollouts.test_time.selection import pass_at
+    from spiritsafe.rollouts.test_time.voting import ProblemVote, StopRule, VoteReport, vote, votes_needed
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
+    "METHODS",
     "BudgetForcedGenerator",
     "BudgetForcing",
     "BudgetPoint",
     "BudgetSweep",
     "Candidate",
     "CollectReport",
+    "ComputeCurve",
+    "ComputeLine",
+    "ComputePoint",
+    "CostAxis",
+    "EqualCost",
+    "Exchange",
     "FakeGenerator",
     "FakeReply",
     "Grader",
+    "Method",
+    "ModelCompute",
     "PassSummary",
     "PipeGenerator",
     "Pool",
     "ProblemCounts",
     "ProblemVote",
+    "RateLimiter",
     "RemoteConfig",
     "RemoteGenerator",
     "SelfChecker",
     "StopRule",
+    "TokensToReach",
+    "Trouble",
     "UsageReport",
     "VerifiedAttempts",
     "VerifiedReport",
     "VoteReport",
+    "api_root",
+    "backoff_s",
     "budgets",
     "collect",
     "curve_of_pools",
     "draw_pool",
+    "grade_attempt",
+    "pass_at",
+    "printable",
+    "read_api_key",
     "read_attempts",
     "read_pool",
     "summarise",

@@ -3,21 +3,34 @@
 The exam buckets are not reachable from here: see ``exam_bucket.py``.
 """
 
-from spiritsafe.tasks.audit import AuditReport, audit_task
-from spiritsafe.tasks.extract import Extracted, extract_answer
-from spiritsafe.tasks.graders import GraderPool
-from spiritsafe.tasks.registry import (
-    QUICKSTART_SPECS,
-    R1_MIX_SPEC,
-    FamilyInfo,
-    build_task,
-    list_families,
-    load_named,
-    load_task,
-    load_verifier,
-)
-from spiritsafe.tasks.splits import NUM_BUCKETS, Split, bucket_of, split_of
-from spiritsafe.tasks.task import Draft, Task, Verifier
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.tasks.answers.extract import Extracted, extract_answer, normalise, parse_number
+    from spiritsafe.tasks.audit import AuditReport, audit_task
+    from spiritsafe.tasks.families.choice import LetterVerifier
+    from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier
+    from spiritsafe.tasks.families.mix import MixTask
+    from spiritsafe.tasks.grading.pool import GraderPool
+    from spiritsafe.tasks.registry import (
+        QUICKSTART_SPECS,
+        R1_MIX_SPEC,
+        FamilyInfo,
+        build_task,
+        list_families,
+        load_named,
+        load_task,
+        load_verifier,
+    )
+    from spiritsafe.tasks.spec import canonical_name, parse_spec
+    from spiritsafe.tasks.splits import NUM_BUCKETS, Split, bucket_of, split_of
+    from spiritsafe.tasks.task import Draft, Task, Verifier
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "NUM_BUCKETS",
@@ -28,16 +41,24 @@ __all__ = [
     "Extracted",
     "FamilyInfo",
     "GraderPool",
+    "LetterVerifier",
+    "MathVerifier",
+    "MixTask",
     "Split",
     "Task",
+    "ValueVerifier",
     "Verifier",
     "audit_task",
     "bucket_of",
     "build_task",
+    "canonical_name",
     "extract_answer",
     "list_families",
     "load_named",
     "load_task",
     "load_verifier",
+    "normalise",
+    "parse_number",
+    "parse_spec",
     "split_of",
 ]

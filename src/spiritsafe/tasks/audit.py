@@ -3,8 +3,7 @@
 In: a task, how many problems, a seed. Out: an :class:`AuditReport`. A task passes when its verifier accepts its own
 gold and worked solutions however they are spaced and spelled, rejects junk and near misses, survives faults and
 hostile texts, and gives the same problems twice. The score of the best constant answer is published, so that every
-curve can be drawn above its floor. Exercised by ``spiritsafe tasks audit`` and ``pytest
-tests/unit/tasks/test_audit.py``.
+curve can be drawn above its floor.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ from typing import final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Record, Verdict
-from spiritsafe.tasks.children import ChildPool
-from spiritsafe.tasks.extract import parse_number
-from spiritsafe.tasks.faults import Fault, FaultyVerifier
+from spiritsafe.tasks.answers.extract import parse_number
+from spiritsafe.tasks.sandbox.child_pool import ChildPool
+from spiritsafe.tasks.sandbox.faults import Fault, FaultyVerifier
 from spiritsafe.tasks.task import Task
-
-__all__ = ["AuditReport", "audit_task"]
 
 _MAX_CHANCE = 0.05
 """Share of echoed questions and near misses that may be right: some problems have several answers."""

@@ -13,8 +13,6 @@ from spiritsafe.core.records import Problem
 from spiritsafe.tasks.splits import SPLIT_BUCKETS, bucket_of_text
 from spiritsafe.tasks.task import Task, _draw
 
-__all__ = ["exam_problems", "exam_twins"]
-
 
 def exam_problems(task: Task, *, seed: int, count: int) -> Iterator[Problem]:
     """``count`` problems of the exam buckets, distinct by id; a longer count extends a shorter one.

@@ -16,17 +16,6 @@ from spiritsafe.core.records import Record
 from spiritsafe.tasks.spec import TaskSpec, nearest, parse_spec
 from spiritsafe.tasks.task import Task, Verifier
 
-__all__ = [
-    "QUICKSTART_SPECS",
-    "R1_MIX_SPEC",
-    "FamilyInfo",
-    "build_task",
-    "list_families",
-    "load_named",
-    "load_task",
-    "load_verifier",
-]
-
 QUICKSTART_SPECS = (
     "arith:sums?terms=2-3&digits=1-2",
     "arith:sums?terms=2-3&digits=1-2&negative=true",
@@ -74,11 +63,11 @@ _DATA_DIGEST = re.compile(r"[0-9a-f]{32}")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 _FAMILIES = {
-    "arith": _Family("spiritsafe.tasks.arith", "spiritsafe"),
-    "gym": _Family("spiritsafe.tasks.gym", "reasoning-gym"),
-    "math": _Family("spiritsafe.tasks.mathematics", "your file or a Hugging Face data set", has_data=True),
-    "choice": _Family("spiritsafe.tasks.choice", "your file", has_data=True),
-    "mix": _Family("spiritsafe.tasks.mix", "other tasks"),
+    "arith": _Family("spiritsafe.tasks.families.arith.task", "spiritsafe"),
+    "gym": _Family("spiritsafe.tasks.families.gym.task", "reasoning-gym"),
+    "math": _Family("spiritsafe.tasks.families.math.task", "your file or a Hugging Face data set", has_data=True),
+    "choice": _Family("spiritsafe.tasks.families.choice", "your file", has_data=True),
+    "mix": _Family("spiritsafe.tasks.families.mix", "other tasks"),
 }
 
 
@@ -173,7 +162,7 @@ def build_task(source: str) -> Task:
 def list_families() -> list[FamilyInfo]:
     """Every family, usable or refused; imports no optional package."""
     arith: Any = importlib.import_module(_FAMILIES["arith"].module)
-    gym: Any = importlib.import_module("spiritsafe.tasks.gym")
+    gym: Any = importlib.import_module("spiritsafe.tasks.families.gym.task")
     return [
         *(FamilyInfo(spec=f"arith:{n}", description=d, source=_FAMILIES["arith"].source) for n, d in arith.describe()),
         FamilyInfo(

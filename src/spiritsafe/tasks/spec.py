@@ -20,18 +20,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 
 from spiritsafe.core.errors import TaskError
 
-__all__ = [
-    "Knobs",
-    "Range",
-    "TaskSpec",
-    "canonical_name",
-    "check_keys",
-    "format_value",
-    "nearest",
-    "parse_spec",
-    "resolve_knobs",
-]
-
 _MIX = "mix:"
 _SAFE = "/:,.-_+*() ~"
 

@@ -15,8 +15,6 @@ from typing import Literal
 
 from spiritsafe.core.records import Problem
 
-__all__ = ["NUM_BUCKETS", "SPLIT_BUCKETS", "Split", "bucket_of", "bucket_of_text", "split_of"]
-
 Split = Literal["train", "dev", "exam"]
 NUM_BUCKETS = 100
 SPLIT_BUCKETS: dict[Split, range] = {"train": range(0, 80), "dev": range(80, 90), "exam": range(90, 100)}

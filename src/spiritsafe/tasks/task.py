@@ -15,10 +15,8 @@ from typing import Literal, Self, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Status, Verdict
-from spiritsafe.core.thoughts import split
+from spiritsafe.core.text.thoughts import split
 from spiritsafe.tasks.splits import SPLIT_BUCKETS, bucket_of_text
-
-__all__ = ["Draft", "Task", "Verifier"]
 
 _MAX_REASON = 300
 _MAX_ANSWER = 500
@@ -84,6 +82,36 @@ class Verifier(ABC):
             verifier=self.name,
             version=self.version,
         )
+
+
+def _draw(task: Task, buckets: range, *, seed: int, count: int, label: str, exam: bool) -> Iterator[Problem]:
+    """Distinct problems whose bucket is in ``buckets``. Shared with ``exam_bucket.py`` and with nobody else."""
+    if count < 0 or seed < 0:
+        raise TaskError(f"seed={seed} and count={count} must not be negative.", hint="Use 0 or more.")
+
+    def drawn() -> Iterator[Problem]:
+        seen: set[tuple[str, str]] = set()
+        misses = 0
+        if not count:
+            return
+        for draft in task._candidates(seed, exam=exam):
+            owner, text = draft.task or task.name, draft.canonical_text
+            if (owner, text) in seen or bucket_of_text(owner, text) not in buckets:
+                misses += 1
+                if misses >= task.patience:
+                    break
+                continue
+            seen.add((owner, text))
+            misses = 0
+            yield draft.build()
+            if len(seen) == count:
+                return
+        raise TaskError(
+            f"{task.name} has only {len(seen)} problems for {label}; {count} were asked for.",
+            hint="Ask for fewer, or widen the task's knobs.",
+        )
+
+    return drawn()
 
 
 class Task(ABC):
@@ -169,33 +197,3 @@ class Task(ABC):
     def gold(self, problem: Problem) -> str:
         """An answer that the verifier must accept."""
         return str(problem.facts["answer"])
-
-
-def _draw(task: Task, buckets: range, *, seed: int, count: int, label: str, exam: bool) -> Iterator[Problem]:
-    """Distinct problems whose bucket is in ``buckets``. Shared with ``exam_bucket.py`` and with nobody else."""
-    if count < 0 or seed < 0:
-        raise TaskError(f"seed={seed} and count={count} must not be negative.", hint="Use 0 or more.")
-
-    def drawn() -> Iterator[Problem]:
-        seen: set[tuple[str, str]] = set()
-        misses = 0
-        if not count:
-            return
-        for draft in task._candidates(seed, exam=exam):
-            owner, text = draft.task or task.name, draft.canonical_text
-            if (owner, text) in seen or bucket_of_text(owner, text) not in buckets:
-                misses += 1
-                if misses >= task.patience:
-                    break
-                continue
-            seen.add((owner, text))
-            misses = 0
-            yield draft.build()
-            if len(seen) == count:
-                return
-        raise TaskError(
-            f"{task.name} has only {len(seen)} problems for {label}; {count} were asked for.",
-            hint="Ask for fewer, or widen the task's knobs.",
-        )
-
-    return drawn()

@@ -3,32 +3,100 @@
 In: a model, documents, an objective, a :class:`TrainConfig`. Out: a trained model and its curve.
 """
 
-from spiritsafe.training.config import TrainConfig, learning_rate_at
-from spiritsafe.training.feed import CollectiveFeed, Feed, FixedFeed
-from spiritsafe.training.loop import Evaluate, TrainResult, train
-from spiritsafe.training.memory import give_back_memory
-from spiritsafe.training.objective import LossResult, Objective, TracesObjective
-from spiritsafe.training.parallel import Parallel, current_parallel, is_torchrun
-from spiritsafe.training.precision import choose_dtype
-from spiritsafe.training.state import discard_state, weights_fingerprint
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.training.checkpoints.state import discard_state, weights_fingerprint
+    from spiritsafe.training.config import SITTING_FIELDS, ComputeDtype, TrainConfig, learning_rate_at
+    from spiritsafe.training.data.answer_pool import check_answer_length, check_training_pool
+    from spiritsafe.training.data.documents import (
+        DocumentArrays,
+        DocumentStore,
+        document_arrays,
+        document_digests,
+        document_lengths,
+        document_writer,
+        supervised_counts,
+        write_documents,
+    )
+    from spiritsafe.training.data.feed import CollectiveFeed, Feed, FixedFeed, describe_documents
+    from spiritsafe.training.data.packing import (
+        check_documents,
+        num_supervised,
+        pack_micro_batch,
+        split_micro_batches,
+        split_step,
+    )
+    from spiritsafe.training.device import choose_dtype, give_back_memory
+    from spiritsafe.training.distributed.processes import Parallel, current_parallel, is_torchrun
+    from spiritsafe.training.head import (
+        add_weight_gradient,
+        check_head_shapes,
+        cross_entropy_head,
+        even_slices,
+        gradient_buffer,
+        logits_budget,
+        logits_buffer,
+        logits_bytes_per_row,
+        make_logits,
+        row_chunks,
+    )
+    from spiritsafe.training.loop import METRICS_FILE, Evaluate, TrainResult, train
+    from spiritsafe.training.objective import LossResult, Objective, SupervisedRows, TracesObjective
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
+    "METRICS_FILE",
+    "SITTING_FIELDS",
     "CollectiveFeed",
+    "ComputeDtype",
+    "DocumentArrays",
+    "DocumentStore",
     "Evaluate",
     "Feed",
     "FixedFeed",
     "LossResult",
     "Objective",
     "Parallel",
+    "SupervisedRows",
     "TracesObjective",
     "TrainConfig",
     "TrainResult",
+    "add_weight_gradient",
+    "check_answer_length",
+    "check_documents",
+    "check_head_shapes",
+    "check_training_pool",
     "choose_dtype",
+    "cross_entropy_head",
     "current_parallel",
+    "describe_documents",
     "discard_state",
+    "document_arrays",
+    "document_digests",
+    "document_lengths",
+    "document_writer",
+    "even_slices",
     "give_back_memory",
+    "gradient_buffer",
     "is_torchrun",
     "learning_rate_at",
+    "logits_budget",
+    "logits_buffer",
+    "logits_bytes_per_row",
+    "make_logits",
+    "num_supervised",
+    "pack_micro_batch",
+    "row_chunks",
+    "split_micro_batches",
+    "split_step",
+    "supervised_counts",
     "train",
     "weights_fingerprint",
+    "write_documents",
 ]

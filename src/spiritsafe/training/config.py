@@ -13,8 +13,6 @@ from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record, omit_default
 
-__all__ = ["SITTING_FIELDS", "ComputeDtype", "ParallelMode", "TrainConfig", "learning_rate_at", "num_warmup_steps"]
-
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 ParallelMode = Literal["auto", "ddp", "fsdp"]
 

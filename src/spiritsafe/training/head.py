@@ -17,22 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.head_product import head_product, logits_dtype
-
-__all__ = [
-    "CrossEntropyResult",
-    "add_weight_gradient",
-    "check_head_shapes",
-    "cross_entropy_head",
-    "even_slices",
-    "gradient_buffer",
-    "logits_budget",
-    "logits_buffer",
-    "logits_bytes_per_row",
-    "logits_dtype",
-    "make_logits",
-    "row_chunks",
-]
+from spiritsafe.models import head_product, logits_dtype
 
 _CPU_LOGITS_BYTES = 128 << 20
 _CUDA_LOGITS_BYTES = 2 << 30

@@ -9,7 +9,6 @@ Under ``torchrun`` the processes share each step's documents; all call :func:`tr
 one writes. Losses and gradients of the processes add up, so the curve is one process's, but for rounding. An objective
 whose batches may go to any process must be a sum over documents, linear in their weights, as all of ours are but one:
 hidden states that are matched on a share of the tokens only are matched on other tokens by other processes.
-Exercised by ``pytest tests/unit/training``.
 """
 
 from __future__ import annotations
@@ -29,25 +28,21 @@ from torch import Tensor
 from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files import append_line, ensure_directory, read_json_lines, write_json, write_text
-from spiritsafe.core.out_of_memory import said_as_budget
-from spiritsafe.core.platforms import Platform
-from spiritsafe.models.batch import Document
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.this_platform import this_platform
-from spiritsafe.training.checkpoint_writer import Cadence, CheckpointWriter
+from spiritsafe.core.files.atomic import ensure_directory, write_json, write_text
+from spiritsafe.core.files.json_lines import append_line, read_json_lines
+from spiritsafe.core.process.out_of_memory import said_as_budget
+from spiritsafe.core.process.platforms import Platform
+from spiritsafe.models import Document, LanguageModel, this_platform
+from spiritsafe.training.checkpoints.state import STATE_FILE, RunIdentity, load_state, weights_fingerprint
+from spiritsafe.training.checkpoints.writer import Cadence, CheckpointWriter
 from spiritsafe.training.config import SITTING_FIELDS, TrainConfig, learning_rate_at
-from spiritsafe.training.feed import CollectiveFeed, Feed, FixedFeed
-from spiritsafe.training.memory import kept_memory
+from spiritsafe.training.data.feed import CollectiveFeed, Feed, FixedFeed
+from spiritsafe.training.data.packing import num_supervised, pack_micro_batch, split_step
+from spiritsafe.training.device import choose_dtype, kept_memory
+from spiritsafe.training.distributed.fsdp import ShardedModel
+from spiritsafe.training.distributed.processes import Fate, Parallel, choose_mode, current_parallel
 from spiritsafe.training.objective import Objective
 from spiritsafe.training.optimiser import AdamW, UpdateEffect
-from spiritsafe.training.packing import num_supervised, pack_micro_batch, split_step
-from spiritsafe.training.parallel import Fate, Parallel, choose_mode, current_parallel
-from spiritsafe.training.precision import choose_dtype
-from spiritsafe.training.sharding import ShardedModel
-from spiritsafe.training.state import STATE_FILE, RunIdentity, load_state, weights_fingerprint
-
-__all__ = ["METRICS_FILE", "Evaluate", "TrainResult", "train"]
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -165,6 +160,35 @@ class _Report:
     loss: float
     sums: Mapping[str, tuple[float, int]]
     is_checkpoint_due: bool
+
+
+def _identity(
+    model: LanguageModel, feed: Feed, objective: Objective, config: TrainConfig, platform: Platform
+) -> RunIdentity:
+    # Who computes, and how much at once, changes nothing but rounding: it may change between sittings. Which number
+    # format was chosen is held against the platform's.
+    parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
+    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
+    unsealed = digest({"config": settings, **parts})
+    del settings["compute_dtype"], settings["micro_batch_tokens"]
+    return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)
+
+
+def _document_json(document: Document) -> dict[str, JSON]:
+    written: dict[str, JSON] = {
+        "token_ids": list(document.token_ids),
+        "supervised": list(document.supervised),
+        "weight": repr(document.weight),
+    }
+    if document.drawn is not None:
+        drawn = document.drawn
+        written["drawn"] = {
+            "logprobs": [repr(logprob) for logprob in drawn.logprobs],
+            **({"old": [repr(logprob) for logprob in drawn.old]} if drawn.old else {}),
+            "advantage": repr(drawn.advantage),
+            "group": drawn.group,
+        }
+    return written
 
 
 @final
@@ -436,32 +460,3 @@ class _Run:
             hint=f"The batch is in {path}; lower the learning rate, or look at its documents. "
             "The model keeps the weights of the step before.",
         )
-
-
-def _identity(
-    model: LanguageModel, feed: Feed, objective: Objective, config: TrainConfig, platform: Platform
-) -> RunIdentity:
-    # Who computes, and how much at once, changes nothing but rounding: it may change between sittings. Which number
-    # format was chosen is held against the platform's.
-    parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
-    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
-    unsealed = digest({"config": settings, **parts})
-    del settings["compute_dtype"], settings["micro_batch_tokens"]
-    return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)
-
-
-def _document_json(document: Document) -> dict[str, JSON]:
-    written: dict[str, JSON] = {
-        "token_ids": list(document.token_ids),
-        "supervised": list(document.supervised),
-        "weight": repr(document.weight),
-    }
-    if document.drawn is not None:
-        drawn = document.drawn
-        written["drawn"] = {
-            "logprobs": [repr(logprob) for logprob in drawn.logprobs],
-            **({"old": [repr(logprob) for logprob in drawn.old]} if drawn.old else {}),
-            "advantage": repr(drawn.advantage),
-            "group": drawn.group,
-        }
-    return written

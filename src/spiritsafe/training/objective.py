@@ -15,11 +15,8 @@ from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.batch import IGNORED, PackedBatch
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models import IGNORED, LanguageModel, PackedBatch
 from spiritsafe.training.head import cross_entropy_head, gradient_buffer
-
-__all__ = ["LossResult", "Objective", "SupervisedRows", "TracesObjective"]
 
 
 @final

@@ -23,10 +23,8 @@ from torch.optim.adamw import adamw
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.parallel import Parallel
-from spiritsafe.training.sharding import attach_gradient, gather_rows, local_rows, own_rows
-
-__all__ = ["STATE_KINDS", "AdamW", "StateKind", "UpdateEffect"]
+from spiritsafe.training.distributed.fsdp import attach_gradient, gather_rows, local_rows, own_rows
+from spiritsafe.training.distributed.processes import Parallel
 
 StateKind = Literal["masters", "moments", "second_moments"]
 STATE_KINDS: tuple[StateKind, ...] = ("masters", "moments", "second_moments")
@@ -94,6 +92,16 @@ class _Frozen:
         self.parameter.data = source.to(device=self.parameter.device, dtype=dtype)
 
 
+def _take_float32_gradient(parameter: nn.Parameter) -> None:
+    try:
+        parameter.grad_dtype = torch.float32
+    except (AttributeError, RuntimeError) as error:
+        raise CompatibilityError(
+            f"torch {torch.__version__} cannot accumulate a bfloat16 parameter's gradient in float32.",
+            hint='Install torch 2.10 or newer, or set compute_dtype to "float32".',
+        ) from error
+
+
 @final
 class AdamW:
     """AdamW (arXiv 1711.05101) over a model's trainable parameters.
@@ -103,7 +111,7 @@ class AdamW:
     :meth:`close` leaves float32 weights, frozen ones as they were.
 
     Args:
-        model: Whole, or a :class:`~spiritsafe.training.sharding.ShardedModel`'s module.
+        model: Whole, or a :class:`~spiritsafe.training.distributed.fsdp.ShardedModel`'s module.
         config: Rates and limits.
         compute_dtype: Of the weights that compute.
         parallel: This process among those that train the model.
@@ -315,13 +323,3 @@ class AdamW:
         """Tell the bias correction how many updates the moments hold (when they come from a checkpoint)."""
         for step in self._steps:
             step.fill_(count)
-
-
-def _take_float32_gradient(parameter: nn.Parameter) -> None:
-    try:
-        parameter.grad_dtype = torch.float32
-    except (AttributeError, RuntimeError) as error:
-        raise CompatibilityError(
-            f"torch {torch.__version__} cannot accumulate a bfloat16 parameter's gradient in float32.",
-            hint='Install torch 2.10 or newer, or set compute_dtype to "float32".',
-        ) from error

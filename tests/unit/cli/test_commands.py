@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from stranger_models import write_mixtral
 
 from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
-from spiritsafe.cli.generators import Patience, open_any_generator
-from spiritsafe.cli.progress import TerminalSink
-from spiritsafe.core.compute_curve import ComputeCurve
+from spiritsafe.cli.model_options import Patience, open_any_generator
+from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import RecipeError, TaskError
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.rollouts import RemoteGenerator
-from stranger_models import write_mixtral
+from spiritsafe.rollouts.test_time.records import ComputeCurve
 
 
 def call(command: Any, *arguments: str) -> str:

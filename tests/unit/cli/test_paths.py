@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from spiritsafe import cli
 from spiritsafe.cli import paths
 from spiritsafe.cli.paths import GuardedCommand, Kind, NamesFiles, OutputFile, OutputFolder, record_kind
-from spiritsafe.core.certificates import PublicKey
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.ledger import KeyPair
+from spiritsafe.ledger.records import PublicKey
 
 OURS = (paths._Input, NamesFiles, OutputFile, OutputFolder)
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
+
 from spiritsafe.cli import run
-from spiritsafe.cli.exam import command
-from spiritsafe.core.certificates import Certificate
+from spiritsafe.cli.exam.main import command
 from spiritsafe.core.errors import EndpointError
+from spiritsafe.exam.records.certificate import Certificate
 
 Start = Callable[[Answer], FakeEndpoint]
 COUNT = 60

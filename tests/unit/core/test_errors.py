@@ -6,7 +6,7 @@ import pytest
 from spiritsafe.core import errors
 from spiritsafe.core.errors import SpiritsafeError
 
-KINDS = [getattr(errors, name) for name in errors.__all__ if name != "SpiritsafeError"]
+KINDS = SpiritsafeError.__subclasses__()
 
 
 @pytest.mark.parametrize("kind", KINDS)

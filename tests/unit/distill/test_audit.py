@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import templates_parts
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-import templates_parts
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
 from spiritsafe.distill.audit import AuditExample, AuditReport, audit_documents
 from spiritsafe.models import ChatFormat, Document
-from spiritsafe.models.tiny import TINY_CHAT_TEMPLATE, write_byte_tokenizer
+from spiritsafe.models.sources.tiny import TINY_CHAT_TEMPLATE, write_byte_tokenizer
 
 PROMPT = (Message(role="user", content="How much is 2+3?"),)
 END = 2

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distill.signal import LiveTeacher, TeacherRows, document_key, document_keys
 from spiritsafe.models.batch import IGNORED, Document, pack_documents, shared_prefix
-from tiny_training import counting_documents, tiny_decoder
 
 PROMPT = (5, 6, 7, 8)
 DOCUMENTS = [

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stranger_parts import IMPOSSIBLE, append_at
 
-from spiritsafe.core.certificates import LedgerEntry
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.ledger import GENESIS, KeyPair, Ledger, log, runs_back, wrong_clocks
 from spiritsafe.ledger.clocks import next_time
-from stranger_parts import IMPOSSIBLE, append_at
+from spiritsafe.ledger.records import LedgerEntry
 
 ANN, BEN, EVE = (KeyPair.generate(name) for name in ("Ann", "Ben", "Eve"))
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from spiritsafe.core.certificates import Signature
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError, StorageError
 from spiritsafe.ledger import KeyPair, count_recipients, encrypt, keys, verify_signature
+from spiritsafe.ledger.records import Signature
 
 
 def test_saved_key_is_private_and_loads_again(tmp_path):

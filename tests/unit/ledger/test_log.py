@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from spiritsafe.core.certificates import LedgerEntry, SignedHead
 from spiritsafe.core.errors import IntegrityError, ProcedureError, SourceError, StorageError
-from spiritsafe.core.files import locked
+from spiritsafe.core.files.lock import locked
 from spiritsafe.ledger import (
     GENESIS,
     KeyPair,
@@ -28,6 +27,7 @@ from spiritsafe.ledger import (
     verify_head,
 )
 from spiritsafe.ledger.log import MOST_DEPTH
+from spiritsafe.ledger.records import LedgerEntry, SignedHead
 
 
 @pytest.fixture(scope="module")

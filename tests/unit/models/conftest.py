@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.models.checkpoints import write_lineage
-from spiritsafe.models.tiny import write_tiny
+from spiritsafe.models.checkpoints.directory import write_lineage
+from spiritsafe.models.sources.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")

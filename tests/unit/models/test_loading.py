@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.fallback import TransformersModel
+from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.loading import load_decoder, load_model
+from spiritsafe.models.transformers_backend.model import TransformersModel
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

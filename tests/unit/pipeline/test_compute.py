@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from spiritsafe.models import DecoderConfig
-from spiritsafe.models.step_cost import scoring_work, training_work
+from spiritsafe.models.cost.step_time import scoring_work, training_work
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 
 CONFIG = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from finished_run import make_context
+
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message, Problem
 from spiritsafe.pipeline.context import Trace, Traces, as_text, in_vocabulary, read_traces, write_traces

@@ -13,19 +13,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from finished_run import SMALLER, SilentWatcher, run_again
 from pipeline_parts import context_after
+
 from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import BudgetError, CompatibilityError, RecipeError, SpiritsafeError, StorageError
-from spiritsafe.core.platforms import in_a_row
-from spiritsafe.core.rundir import RunDirectory, StageDirectory
+from spiritsafe.core.process.platforms import in_a_row
 from spiritsafe.pipeline import run
 from spiritsafe.pipeline import run as running
-from spiritsafe.pipeline import teach as teaching
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe import load_recipe
+from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.run import StageSpec, stages_of
+from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.training import loop
 
 
@@ -278,7 +277,7 @@ def test_a_stage_without_memory_says_what_the_same_command_will_do(
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 23068672 bytes.")
         return original(model, documents, objective, config, **more)
 
-    monkeypatch.setattr(teaching, "train", hungry)
+    monkeypatch.setattr("spiritsafe.pipeline.stages.training.train", hungry)
     spec = next(spec for spec in stages_of(context.recipe) if spec.name == "teach")
     stage = context.run.stage(4, "teach", {})
     with pytest.raises(BudgetError, match="Memory ran out: a further 23 MB") as raised:

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM
-
 import templates_parts
 from finished_run import SMALLER, SilentWatcher
-from spiritsafe.core.files import read_json
+from stranger_models import write_mixtral, write_stray_llama
+from transformers import AutoModelForCausalLM
+
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Message
 from spiritsafe.models import ChatFormat, default_cache
 from spiritsafe.pipeline import RunOutcome, load_recipe, run_recipe
 from spiritsafe.pipeline.context import read_traces
-from stranger_models import write_mixtral, write_stray_llama
 
 # Nothing is cut out of a mixture of experts: its students are small dense models that read the same tokens.
 _DENSE_STUDENTS = """

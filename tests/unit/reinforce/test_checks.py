@@ -4,15 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from reinforce_parts import CONFIG, config, train_config
+from tiny_student import sums_problems, sums_task, tiny_student
+
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Sampling
 from spiritsafe.models.loading import LoadedModel
 from spiritsafe.reinforce.checks import check_pool, check_run, check_source
-from spiritsafe.reinforce.objectives import PolicyLoss
+from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.rollouts import FakeGenerator, RemoteConfig, RemoteGenerator
-from tiny_student import sums_problems, sums_task, tiny_student
 
 TRUNCATED = PolicyLoss(method="dapo", truncation=2.0)
 FAKE = FakeGenerator(lambda problem_id, sample: "abc")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-
 from reinforce_parts import CONFIG, config
+
 from spiritsafe.core.records import Sampling
 from spiritsafe.reinforce.config import ReinforceConfig
-from spiritsafe.reinforce.objectives import PolicyLoss
+from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rewards import RewardConfig
 
 

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import templates_parts
 import torch
 import transformers.utils.chat_template_utils as transformers_chats
 
-import templates_parts
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.distill import DistilObjective, LossMix

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-
 from reinforce_parts import verdict
+
 from spiritsafe.core.records import FinishReason, Status
 from spiritsafe.reinforce.rewards import RewardConfig, reward_of
 

@@ -12,7 +12,7 @@ from page_checker import PageChecker
 import spiritsafe.report as room
 from spiritsafe.core.errors import StorageError
 from spiritsafe.report import LossPoint, ReportData, build_report, write_report
-from spiritsafe.report.curves import MAX_POINTS
+from spiritsafe.report.charts.loss_curves import MAX_POINTS
 
 STYLE = resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
 

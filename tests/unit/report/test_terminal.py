@@ -4,7 +4,7 @@ from report_parts import estimate
 from rich.cells import cell_len
 
 from spiritsafe.report import ReportData, terminal_summary
-from spiritsafe.report.terminal import WIDTH
+from spiritsafe.report.numbers import WIDTH
 
 
 def test_the_ladder_with_intervals(data: ReportData) -> None:

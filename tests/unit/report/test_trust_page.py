@@ -5,7 +5,7 @@ from pathlib import Path
 from page_checker import PageChecker
 from report_parts import estimate, example_promises
 
-from spiritsafe.core.trust import TrustPage
+from spiritsafe.exam.records.trust import TrustPage
 from spiritsafe.report import build_trust_page, write_trust_page
 
 

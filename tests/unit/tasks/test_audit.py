@@ -8,8 +8,8 @@ import pytest
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Verdict
+from spiritsafe.tasks.answers.extract import extract_answer
 from spiritsafe.tasks.audit import AuditReport, audit_task
-from spiritsafe.tasks.extract import extract_answer
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.task import Draft, Task, Verifier
 

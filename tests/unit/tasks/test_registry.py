@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
+import hostile_task
 import pytest
 
-import hostile_task
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.registry import QUICKSTART_SPECS, build_task, list_families, load_task
 

@@ -8,10 +8,10 @@ import pytest
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Verdict
-from spiritsafe.tasks.arith import CountdownVerifier, NumberVerifier
-from spiritsafe.tasks.choice import LetterVerifier
 from spiritsafe.tasks.exam_bucket import exam_problems
-from spiritsafe.tasks.mathematics import MathVerifier, ValueVerifier
+from spiritsafe.tasks.families.arith.task import CountdownVerifier, NumberVerifier
+from spiritsafe.tasks.families.choice import LetterVerifier
+from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.splits import split_of
 from spiritsafe.tasks.task import Draft, Task, Verifier

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from tiny_training import OperatorLog
 from torch import Tensor, nn
 from torch.nn import functional
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.training.head import add_weight_gradient, cross_entropy_head, gradient_buffer, row_chunks
-from tiny_training import OperatorLog
 
 R, H, V = 37, 11, 53
 

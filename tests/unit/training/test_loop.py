@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-
 from heard import Heard
+from places import SUPPORT
+from tiny_training import counting_documents, one_thread, tiny_decoder
+
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import (
     BudgetError,
@@ -24,24 +26,15 @@ from spiritsafe.core.errors import (
     StorageError,
 )
 from spiritsafe.models.batch import Document, Drawn, PackedBatch
-from spiritsafe.models.decoder import Decoder
+from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.this_platform import this_platform
-from spiritsafe.training import (
-    LossResult,
-    TracesObjective,
-    TrainConfig,
-    TrainResult,
-    checkpoint_writer,
-    loop,
-    parallel,
-    train,
-)
+from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, loop, train
+from spiritsafe.training.checkpoints import writer as checkpoint_writer
+from spiritsafe.training.checkpoints.state import STATE_FILE
+from spiritsafe.training.distributed import processes as parallel
 from spiritsafe.training.loop import METRICS_FILE
-from spiritsafe.training.state import STATE_FILE
-from tiny_training import counting_documents, one_thread, tiny_decoder
 
-TESTS = Path(__file__).parents[2]
 CONFIG = TrainConfig(
     learning_rate=1e-2,
     tokens_per_step=150,
@@ -112,7 +105,8 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from tiny_training import counting_documents, tiny_decoder
-from spiritsafe.training import TracesObjective, TrainConfig, checkpoint_writer, state, train
+from spiritsafe.training import TracesObjective, TrainConfig, train
+from spiritsafe.training.checkpoints import state, writer as checkpoint_writer
 
 def sitting(where, directory):
     save, saves = torch.save, []
@@ -164,7 +158,7 @@ PLACES = [
 def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"eval_every": 1})
     code = KILLED.format(
-        tests=str(TESTS), places=PLACES, config=config.model_dump_json(exclude_unset=True), directory=str(tmp_path)
+        tests=str(SUPPORT), places=PLACES, config=config.model_dump_json(exclude_unset=True), directory=str(tmp_path)
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

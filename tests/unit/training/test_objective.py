@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_training import counting_documents, tiny_decoder
 from torch.nn import functional
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
 from spiritsafe.training.objective import SupervisedRows, TracesObjective
-from tiny_training import counting_documents, tiny_decoder
 
 
 @pytest.mark.parametrize("more", [{}, {"tie_word_embeddings": False}, {"logits_scaling": 8.0}])

@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
+from tiny_training import one_thread
 from torch import nn
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.training import optimiser as module
 from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.distributed.processes import Parallel
 from spiritsafe.training.optimiser import STATE_KINDS, AdamW
-from spiritsafe.training.parallel import Parallel
-from tiny_training import one_thread
 
 
 def make(**changes: object) -> TrainConfig:

@@ -16,8 +16,6 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
 
-__all__ = ["CacheManifest", "CaptureConfig", "EstimatorName", "Fingerprint", "ShardPlan", "TeacherIdentity"]
-
 EstimatorName = Literal["threshold", "head_and_draws", "served_top_k"]
 
 _DEFAULT_THRESHOLD = 0.005

@@ -27,8 +27,6 @@ import numpy.typing as npt
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.distill.cache.estimate import Floats, Ints, RowEstimates, place_in_row, row_of
 
-__all__ = ["SPAN_STEP", "decode_rows", "decode_sorted", "encode_rows", "encode_sorted", "sorted_bytes"]
-
 SPAN_STEP = 0.125
 """Nats between two codes of a row's span; the largest, 255, is a span of 31.9."""
 

@@ -18,8 +18,6 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Ints", "RowEstimates", "padded_entries", "place_in_row", "row_of"]
-
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 

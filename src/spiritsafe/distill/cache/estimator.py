@@ -24,8 +24,6 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distill.cache.config import CaptureConfig
 from spiritsafe.distill.cache.estimate import Floats, Ints, RowEstimates
 
-__all__ = ["draw_offsets", "estimate_chunk", "num_roundings", "rounding_uniforms"]
-
 
 def _uniforms(purpose: str, seed: int, key: str, positions: Ints, width: int) -> Floats:
     """Random numbers in [0, 1) for positions of a document: a function of (purpose, seed, key, position, column)."""

@@ -20,14 +20,11 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
-from spiritsafe.distill.cache.capture import logits_chunks, merge_documents, supervised_positions
 from spiritsafe.distill.cache.estimate import Ints, padded_entries
 from spiritsafe.distill.cache.reader import CachedTeacher
+from spiritsafe.distill.cache.writer import logits_chunks, merge_documents, supervised_positions
 from spiritsafe.distill.signal import document_key
-from spiritsafe.models.batch import Document, pack_documents
-from spiritsafe.models.interface import LanguageModel
-
-__all__ = ["Candidate", "GradientError", "cached_candidate", "gradient_error"]
+from spiritsafe.models import Document, LanguageModel, pack_documents
 
 
 @final

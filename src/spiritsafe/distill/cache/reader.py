@@ -19,14 +19,12 @@ from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
-from spiritsafe.core.files import read_json
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.distill.cache.config import CacheManifest, CaptureConfig
 from spiritsafe.distill.cache.estimate import Ints, RowEstimates, padded_entries
 from spiritsafe.distill.cache.shards import MANIFEST, Shard
 from spiritsafe.distill.signal import SampledRows, Signal, SignalPart, document_keys
-from spiritsafe.models.batch import PackedBatch
-
-__all__ = ["CachedTeacher", "read_cache_manifest"]
+from spiritsafe.models import PackedBatch
 
 
 def read_cache_manifest(directory: Path) -> CacheManifest:

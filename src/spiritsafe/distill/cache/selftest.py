@@ -26,14 +26,11 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.core.records import Record
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.distill.cache.capture import logits_chunks, merge_documents, teacher_identity
 from spiritsafe.distill.cache.estimate import padded_entries
 from spiritsafe.distill.cache.reader import CachedTeacher
+from spiritsafe.distill.cache.writer import logits_chunks, merge_documents, teacher_identity
 from spiritsafe.distill.signal import document_key
-from spiritsafe.models.batch import Document, pack_documents
-from spiritsafe.models.loading import LoadedModel
-
-__all__ = ["SelfTestReport", "self_test"]
+from spiritsafe.models import Document, LoadedModel, pack_documents
 
 _DIRECTIONS = 4
 _MOST_Z = 5.0

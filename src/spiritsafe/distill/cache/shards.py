@@ -27,12 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.core.files import write_bytes
+from spiritsafe.core.files.atomic import write_bytes
 from spiritsafe.distill.cache.config import CacheManifest
 from spiritsafe.distill.cache.encoding import decode_rows, encode_rows
 from spiritsafe.distill.cache.estimate import Floats, Ints, RowEstimates
-
-__all__ = ["MANIFEST", "Shard", "encode_document", "is_whole", "write_shard"]
 
 MANIFEST = "cache.json"
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-
 from cache_parts import random_rows
+
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.distill.cache.encoding import SPAN_STEP, decode_rows, decode_sorted, encode_rows, encode_sorted
 from spiritsafe.distill.cache.estimate import RowEstimates, padded_entries

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-
 from cache_parts import random_rows
+
 from spiritsafe.distill.cache.estimate import RowEstimates, padded_entries, place_in_row, row_of
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from cache_parts import open_cache, tiny_documents, tiny_teacher
+from tiny_training import tiny_decoder
+
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distill.cache import Candidate, CaptureConfig, cached_candidate, capture, gradient_error
-from spiritsafe.distill.cache.capture import supervised_positions
+from spiritsafe.distill.cache.writer import supervised_positions
 from spiritsafe.models.batch import pack_documents
-from tiny_training import tiny_decoder
 
 
 def test_errors_are_those_of_autograd(tmp_path: Path) -> None:

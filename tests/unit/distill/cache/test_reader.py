@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from cache_parts import open_cache, tiny_documents, tiny_teacher
+
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.distill.cache import CachedTeacher, CaptureConfig, capture, read_cache_manifest, teacher_identity
 from spiritsafe.distill.signal import SampledRows

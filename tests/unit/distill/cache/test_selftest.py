@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from cache_parts import tiny_documents, tiny_teacher
+
 from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.distill.cache import CaptureConfig, capture, self_test
 
@@ -40,7 +40,7 @@ def test_a_cache_that_says_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_draws_that_favour_some_ids_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("spiritsafe.distill.cache.capture")
+    module = importlib.import_module("spiritsafe.distill.cache.writer")
     documents = tiny_documents(60)
     honest = module.draw_offsets
     monkeypatch.setattr(module, "draw_offsets", lambda *args: honest(*args) * 0.02)  # always the first of each stretch

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from cache_parts import random_rows
+
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.distill.cache import Fingerprint, TeacherIdentity
 from spiritsafe.distill.cache.config import CacheManifest, ShardPlan

@@ -1,0 +1,70 @@
+"""``spiritsafe exam items``: how hard the problems of a paper are, learned from the certificates of its sittings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
+from spiritsafe.cli.terminal import say_result
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.files.record_files import read_record, write_record
+from spiritsafe.exam import ShorterTerms, checked_certificates, items_lines, learn_items, one_a_model, shorter_statement
+from spiritsafe.exam.records import ItemsChecked, PaperItems
+
+_ITEMS = OutputFile(record_kind("a record of difficulties", PaperItems))
+
+
+@click.command(cls=GuardedCommand, name="items")
+@click.argument("certificates", nargs=-1, required=True, type=EXISTING)
+@click.option("--paper", type=EXISTING, help="paper.json, or its folder: certificates are checked against it too.")
+@click.option("--ledger", type=EXISTING, help="The ledger: certificates are checked against it too.")
+@click.option(
+    "--shorter",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Say how few chosen problems are as precise as N at random.",
+)
+@click.option("--out", type=_ITEMS, help="File for what was learned; `exam register --shorter` reads it.")
+def items_(
+    certificates: tuple[Path, ...], paper: Path | None, ledger: Path | None, shorter: int | None, out: Path | None
+) -> None:
+    """Learn from CERTIFICATES of one paper how hard its problems are, and whether it is worn out."""
+    loaded = checked_certificates(certificates, paper=paper, ledger=ledger)
+    items = learn_items(loaded, checked=_checked(paper, ledger))
+    for sentence in (*one_a_model(loaded)[1], *items_lines(items, loaded[0].paper)):
+        say_result(sentence)
+    if shorter is not None:
+        say_result(shorter_statement(items, loaded[0].paper, shorter))
+    if out is not None:
+        write_record(out, items)
+
+
+def read_shorter(items: Path | None, as_precise_as: int | None, *, adaptive: bool) -> ShorterTerms | None:
+    """What ``exam register --shorter FILE --as-precise-as N [--adaptive]`` asks for.
+
+    Raises:
+        RecipeError: One was given without the other.
+        SourceError: The file cannot be read.
+        IntegrityError: It holds no difficulties.
+    """
+    if items is None and as_precise_as is None and not adaptive:
+        return None
+    if items is None or as_precise_as is None:
+        raise RecipeError(
+            "A shorter sitting needs a file of difficulties and a precision.",
+            hint="Give both --shorter FILE and --as-precise-as N, or neither.",
+        )
+    return ShorterTerms(items=read_record(items, PaperItems), num_fixed=as_precise_as, adaptive=adaptive)
+
+
+def _checked(paper: Path | None, ledger: Path | None) -> ItemsChecked:
+    if paper is not None:
+        return "paper" if ledger is None else "paper and ledger"
+    return "certificates alone" if ledger is None else "ledger"
+
+
+def add_item_commands(group: click.Group) -> None:
+    """Put this command into the group ``exam``."""
+    group.add_command(items_)

@@ -1,0 +1,240 @@
+"""``spiritsafe exam key|review|withdraw|lapse|registrations|exposure|reveal|checkpoint|witness``.
+
+What concerns keys, ledgers and single problems; :mod:`spiritsafe.cli.exam.main` holds the exam itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from spiritsafe.cli.paths import EXISTING, KEY, LEDGER, NEW_KEY, GuardedCommand, Kind, OutputFile, record_kind
+from spiritsafe.cli.terminal import say, say_result
+from spiritsafe.core.files.atomic import read_json, write_bytes, write_text
+from spiritsafe.core.files.reading import parse_json, read_bytes
+from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam import (
+    USUAL_DAYS,
+    PrivateRow,
+    exposures,
+    find_registration,
+    ignored_words,
+    lapse,
+    load_paper,
+    malformed_registrations,
+    registration_states,
+    registrations_of,
+    reveal,
+    sign_off,
+    summarise,
+    unconfirmed,
+    withdraw,
+)
+from spiritsafe.exam.records import Registration, Revealed
+from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, Note, NoteKey, PublicKey, head_of, sign_head, witness
+
+
+def _is_private(data: bytes) -> bool:
+    return bool(PrivateRow.from_json(parse_json(data.splitlines()[0], "it")))
+
+
+_PUBLIC = OutputFile(record_kind("a public key", PublicKey))
+_NOTE = OutputFile(Kind("a checkpoint", lambda data: bool(Note.parse(data.decode("utf-8")))))
+_SIGNED_FILE = OutputFile(Kind("a private file of problems", _is_private))
+_REVEALED = OutputFile(record_kind("an opened answer", Revealed))
+_MOST_TOLD = 10  # anybody can append such entries
+_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
+
+
+@click.command(cls=GuardedCommand, name="key")
+@click.argument("file", type=NEW_KEY)
+@click.option("--holder", default="self", show_default=True, help="Name for a new key.")
+@click.option("--out", type=_PUBLIC, help="File for the public part, to give to others.")
+def key_(file: Path, holder: str, out: Path | None) -> None:
+    """Show the public part of the key in FILE; a new key is made there if there is none."""
+    public = KeyPair.load_or_create(file, holder=holder).public
+    if out is not None:
+        write_bytes(out, public.canonical())
+    say_result(public.label)
+    say_result(f"witness key {NoteKey.of_witness(public.signing)}")
+
+
+@click.command(cls=GuardedCommand, name="review")
+@click.argument("file", type=EXISTING)
+@click.option("--name", required=True, help="What the bank will be called: private:NAME.")
+@click.option("--key", type=KEY, required=True, help="The reviewer's key file.")
+@click.option("--out", type=_SIGNED_FILE, required=True, help="The private file with your sign-offs; keep it private.")
+def review_(file: Path, name: str, key: Path, out: Path) -> None:
+    """Sign every problem of a private FILE: you have read it, and its answer is right."""
+    count = sign_off(file, name=name, reviewer=KeyPair.load(key), output=out)
+    say(f"{count} problems carry your signature, in {out}")
+
+
+def _registered(book: Ledger, path: Path) -> Registration:
+    """What ``register`` wrote, as the ledger has it."""
+    return find_registration(book, Registration.from_json(read_json(path)).content_digest)
+
+
+@click.command(cls=GuardedCommand, name="withdraw")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
+@_ledger
+@click.option("--key", type=KEY, required=True, help="The maker's key file.")
+@click.option("--reason", required=True, help="Why, for the record.")
+def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: str) -> None:
+    """Record that a registered sitting of PAPER will not happen."""
+    book = Ledger(ledger)
+    registered = _registered(book, registration)
+    entry = withdraw(
+        ledger=book, paper=load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
+    )
+    say(f"withdrawn in ledger entry {entry.index}")
+
+
+@click.command(cls=GuardedCommand, name="lapse")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
+@_ledger
+@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@click.option(
+    "--after",
+    "days",
+    type=click.IntRange(1, 36_500),
+    default=USUAL_DAYS,
+    show_default=True,
+    help="Days without a sign of the sitting.",
+)
+@click.option("--reason", required=True, help="Why, for the record.")
+def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, reason: str) -> None:
+    """Give up, on record, a registered sitting of PAPER that nobody finishes: it stays listed, without a result."""
+    book = Ledger(ledger)
+    registered = _registered(book, registration)
+    entry = lapse(
+        ledger=book,
+        paper=load_paper(paper),
+        registration=registered,
+        examiner=KeyPair.load(key),
+        reason=reason,
+        days=days,
+    )
+    say(f"lapsed in ledger entry {entry.index}: {quoted_name(registered.model_name)} has no result")
+
+
+@click.command(cls=GuardedCommand, name="registrations")
+@click.argument("paper", type=EXISTING)
+@_ledger
+def registrations_(paper: Path, ledger: Path) -> None:
+    """List all registrations for PAPER and how each ended; open ones are still owed a result."""
+    header, entries = load_paper(paper).header, Ledger(ledger).entries()
+    makers = dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header))
+    for maker in makers:
+        for state in registration_states(entries, header=header, maker_key=maker):
+            score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
+            if state.predicted_score is not None:
+                score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
+            claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
+            name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
+            say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
+    for entry in malformed_registrations(entries, header):
+        say_result(ignored_words(entry))
+
+
+@click.command(cls=GuardedCommand, name="exposure")
+@click.argument("paper", type=EXISTING)
+@_ledger
+@click.option("--problem", type=click.IntRange(min=0), help="Only this place of the bank, in full.")
+def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
+    """Say who saw which problems of PAPER when, and who has them now."""
+    header, entries = load_paper(paper).header, Ledger(ledger).entries()
+    records = exposures(entries, header)
+    if problem is None:
+        for party in summarise(records):
+            counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
+            say_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
+        _say_unconfirmed(unconfirmed(entries, header))
+        return
+    for record in records:
+        if record.index == problem:
+            verb = "has" if record.has else "saw"
+            say_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
+
+
+def _say_unconfirmed(foreign: Sequence[LedgerEntry]) -> None:
+    for entry in foreign[:_MOST_TOLD]:
+        say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
+    if len(foreign) > _MOST_TOLD:
+        say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
+
+
+@click.command(cls=GuardedCommand, name="reveal")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
+@_ledger
+@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@click.option("--journal", type=EXISTING, required=True, help="The sitting's answers.jsonl.")
+@click.option("--problem", type=click.IntRange(min=0), required=True, help="The problem's place in the bank.")
+@click.option("--try", "sample", type=click.IntRange(min=0), default=0, show_default=True, help="Which answer to it.")
+@click.option("--reason", required=True, help="Why, for the record.")
+@click.option("--out", type=_REVEALED, required=True, help="File for what is opened.")
+def reveal_(
+    paper: Path,
+    registration: Path,
+    ledger: Path,
+    key: Path,
+    journal: Path,
+    problem: int,
+    sample: int,
+    reason: str,
+    out: Path,
+) -> None:
+    """Open one problem of PAPER with one answer and its verdict: from then on it is everybody's."""
+    book = Ledger(ledger)
+    reveal(
+        paper=paper,
+        registration=_registered(book, registration),
+        journal=journal,
+        examiner=KeyPair.load(key),
+        ledger=book,
+        index=problem,
+        sample_index=sample,
+        reason=reason,
+        output=out,
+    )
+    say(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it")
+
+
+@click.command(cls=GuardedCommand, name="checkpoint")
+@click.argument("ledger", type=EXISTING)
+@click.option("--key", type=KEY, required=True, help="Key file of who keeps the ledger.")
+@click.option("--out", type=_NOTE, required=True, help="File for the signed checkpoint (C2SP tlog-checkpoint).")
+def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
+    """Sign the head of LEDGER as a checkpoint that other transparency tools read."""
+    keeper = KeyPair.load(key)
+    head = head_of(Ledger(ledger))
+    write_text(out, str(sign_head(head, keeper)))
+    say(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}")
+
+
+@click.command(cls=GuardedCommand, name="witness")
+@click.argument("other", type=EXISTING)
+@click.option("--ledger", type=LEDGER, required=True, help="Your own ledger: remembers what you saw.")
+@click.option("--key", type=KEY, required=True, help="Your key file.")
+@click.option("--name", required=True, help="What you call the other ledger; always the same.")
+@click.option("--out", type=_NOTE, required=True, help="File for the cosigned checkpoint; others' signatures are kept.")
+def witness_(other: Path, ledger: Path, key: Path, name: str, out: Path) -> None:
+    """Check that the ledger OTHER extends what you saw of it before, and cosign its head."""
+    keeper = KeyPair.load(key)
+    note = witness(Ledger(other), own=Ledger(ledger), key=keeper, name=name)
+    if out.exists() and out.stat().st_size:
+        before = Note.parse(read_bytes(out).decode("utf-8"))
+        note = before.joined(note) if before.text == note.text else note
+    write_text(out, str(note))
+    say(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}")
+
+
+def add_commands(group: click.Group) -> None:
+    """Put these commands into the group ``exam``."""
+    for command in (key_, review_, withdraw_, lapse_, registrations_, exposure_, reveal_, checkpoint_, witness_):
+        group.add_command(command)

@@ -1,0 +1,492 @@
+"""``spiritsafe exam seal|register|sit|verify|rerun``: the safe. Needs the light install only.
+
+What concerns keys, ledgers and single problems is in :mod:`spiritsafe.cli.exam.ledger`, looking for leaks in
+:mod:`spiritsafe.cli.exam.contamination`, what comes after the certificate in :mod:`spiritsafe.cli.exam.review`, other
+tools in :mod:`spiritsafe.cli.exam.interop`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spiritsafe.cli.exam import review as exam_disputes
+from spiritsafe.cli.exam.contamination import add_contamination_commands
+from spiritsafe.cli.exam.interop import add_doors
+from spiritsafe.cli.exam.items import add_item_commands, read_shorter
+from spiritsafe.cli.exam.ledger import add_commands
+from spiritsafe.cli.exam.options import parse_budget, parse_claim, parse_stop, read_public_key
+from spiritsafe.cli.exam.trust import show_trust
+from spiritsafe.cli.model_options import (
+    Patience,
+    checkpoint_of,
+    generator_options,
+    open_any_generator,
+    patience_options,
+)
+from spiritsafe.cli.paths import (
+    EXISTING,
+    KEY,
+    LEDGER,
+    NAMES_FILES,
+    PAGE,
+    GuardedGroup,
+    OutputFile,
+    OutputFolder,
+    record_kind,
+)
+from spiritsafe.cli.stopping import let_arrive
+from spiritsafe.cli.terminal import open_sink, say
+from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
+from spiritsafe.core.files.atomic import read_json, write_bytes
+from spiritsafe.core.generator import Generator
+from spiritsafe.core.records import Sampling
+from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam import (
+    ANSWERS_FILE,
+    CERTIFICATE_FILE,
+    MOST_PROBLEMS,
+    PAPER_FILE,
+    RESULT_FILE,
+    SEALED_FILE,
+    PaperTerms,
+    Reach,
+    RegistrationTerms,
+    StepResult,
+    find_registration,
+    load_certificate,
+    load_paper,
+    load_private,
+    outlook,
+    register,
+    rerun,
+    seal,
+    separation_words,
+    sit,
+    task_of_paper,
+    verification_of,
+)
+from spiritsafe.exam.records import Certificate, CounterSignedRerun, PaperProtocol, PublicPaper, Registration
+from spiritsafe.ledger import KeyPair, Ledger
+from spiritsafe.tasks import Task, load_task
+
+_MOST_TRIES = 10_000
+_REGISTRATION = OutputFile(record_kind("a registration", Registration))
+_CERTIFICATE = record_kind("a certificate", Certificate)
+_RERUN = OutputFile(record_kind("a report of a re-run", CounterSignedRerun))
+_PAPER = OutputFolder({PAPER_FILE: record_kind("a paper", PublicPaper), SEALED_FILE: None})
+_SITTING = OutputFolder({ANSWERS_FILE: None, RESULT_FILE: None, CERTIFICATE_FILE: _CERTIFICATE})
+
+
+@click.group(name="exam", cls=GuardedGroup)
+def command() -> None:
+    """Seal, register, sit, verify and re-run exams."""
+
+
+_ledger = click.option("--ledger", type=LEDGER, required=True, help="The ledger file (JSON lines).")
+
+
+def _task(spec: str, file: Path | None) -> Task:
+    family, _, name = spec.partition(":")
+    if (family == "private") != (file is not None):
+        raise RecipeError(
+            "A private bank needs a name and a file.", hint="Write `spiritsafe exam seal private:NAME --file FILE …`."
+        )
+    return load_task(spec) if file is None else load_private(file, name=name)
+
+
+@command.command(name="seal")
+@click.argument("task", type=NAMES_FILES)
+@click.option(
+    "--count",
+    type=click.IntRange(2, MOST_PROBLEMS),
+    default=400,
+    show_default=True,
+    help="Problems in the bank; half become public.",
+)
+@click.option("--out", type=_PAPER, required=True, help="Folder for paper.json and sealed.age.")
+@_ledger
+@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@click.option("--file", type=EXISTING, help="Private file of problems; TASK is then private:NAME.")
+@click.option("--protocol", type=EXISTING, help="JSON file: sampling, num_tries, preamble that everybody sits with.")
+@click.option("--twins", is_flag=True, help="Add a sealed twin of each problem: new numbers and names.")
+@click.option("--recipient", multiple=True, type=EXISTING, help="Public key of another who can open the sealed half.")
+@click.option("--reviewer", multiple=True, type=EXISTING, help="Public key of a reviewer whose sign-offs count.")
+@click.option(
+    "--signoffs",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="Sign-offs that each problem of a private file needs.",
+)
+def seal_(
+    task: str,
+    count: int,
+    out: Path,
+    ledger: Path,
+    key: Path,
+    file: Path | None,
+    protocol: Path | None,
+    twins: bool,
+    recipient: tuple[Path, ...],
+    reviewer: tuple[Path, ...],
+    signoffs: int,
+) -> None:
+    """Draw a bank of TASK from the exam bucket, commit to it, publish one half, seal the other."""
+    terms = PaperTerms(
+        protocol=PaperProtocol.from_json(read_json(protocol)) if protocol else None,
+        twins=twins,
+        recipients=[read_public_key(path) for path in recipient],
+        reviewers=[read_public_key(path) for path in reviewer],
+        num_signoffs=signoffs,
+    )
+    paper = seal(
+        _task(task, file),
+        count=count,
+        ledger=Ledger(ledger),
+        directory=out,
+        examiner=KeyPair.load(key),
+        terms=terms,
+        events=open_sink(),
+    )
+    header = paper.header
+    twin_text = f", {header.num_twins} twins" if header.num_twins else ""
+    say(f"paper {header.paper_id}")
+    say(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}")
+
+
+def _describe(model: str | None, generator: Generator) -> str:
+    return checkpoint_of(Path(model)).digest if model is not None else generator.describe().digest
+
+
+@command.command(name="register")
+@click.argument("paper", type=EXISTING)
+@generator_options
+@click.option("--name", required=True, help="The model's name on the certificate.")
+@_ledger
+@click.option("--key", type=KEY, required=True, help="The maker's key file.")
+@click.option("--temperature", type=float, help="As the paper's protocol says, or 0.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="As the paper's protocol says, or 256.")
+@click.option(
+    "--tries", type=click.IntRange(1, _MOST_TRIES), help="Answers asked for each problem; as the protocol says, or 1."
+)
+@click.option("--hypothesis", required=True, help="What the maker expects, in words.")
+@click.option(
+    "--claim",
+    type=NAMES_FILES,
+    help='The same, to be decided: "score >= 0.6", "better than FILE by 5", "no worse than FILE by 2".',
+)
+@click.option("--level", default=0.025, show_default=True, help="One-sided level of the claim's test; 0.05 at most.")
+@click.option("--stop", default="fixed", show_default=True, help="fixed, looks[:N], frequent, or betting[:N].")
+@click.option("--budget", help="tokens=N,seconds=N,cost=X,prices=IN/OUT (for a million tokens),currency=EUR.")
+@click.option(
+    "--probes", type=click.IntRange(0, 100), help="Rounds of identity probes; 4 for an endpoint, 0 for local weights."
+)
+@click.option("--deviate", is_flag=True, help="Deviate from the paper's protocol; the certificate will say so.")
+@click.option("--shorter", type=EXISTING, help="Ask only problems chosen by this file of `exam items`.")
+@click.option(
+    "--as-precise-as",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --shorter: as N sealed problems drawn at random.",
+)
+@click.option("--adaptive", is_flag=True, help="With --shorter: choose each problem by the answers to those before it.")
+@click.option("--out", type=_REGISTRATION, required=True, help="File for the signed registration.")
+def register_(
+    paper: Path,
+    model: str | None,
+    endpoint: str | None,
+    endpoint_model: str | None,
+    api_key_env: str | None,
+    name: str,
+    ledger: Path,
+    key: Path,
+    temperature: float | None,
+    max_tokens: int | None,
+    tries: int | None,
+    hypothesis: str,
+    claim: str | None,
+    level: float,
+    stop: str,
+    budget: str | None,
+    probes: int | None,
+    deviate: bool,
+    shorter: Path | None,
+    as_precise_as: int | None,
+    adaptive: bool,
+    out: Path,
+) -> None:
+    """Sign what will be sat, before the sitting: model, sampling, tries, claim, budget, stop rule."""
+    loaded = load_paper(paper)
+    terms = RegistrationTerms(
+        claim=parse_claim(claim, level=level) if claim else None,
+        budget=parse_budget(budget) if budget else None,
+        stop=parse_stop(stop, loaded.header, level=level),
+        num_probes=(4 if endpoint else 0) if probes is None else probes,
+        deviate=deviate,
+        shorter=read_shorter(shorter, as_precise_as, adaptive=adaptive),
+    )
+    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    try:
+        model_digest = _describe(model, generator)
+    finally:
+        generator.close()
+    registration = register(
+        ledger=Ledger(ledger),
+        paper=loaded,
+        maker=KeyPair.load(key),
+        model_name=name,
+        model_digest=model_digest,
+        sampling=_sampling(loaded, temperature, max_tokens),
+        hypothesis=hypothesis,
+        num_tries=tries,
+        terms=terms,
+    )
+    write_bytes(out, registration.canonical())
+    say(f"registration {registration.content_digest}")
+    if registration.claim is not None:
+        say(f"claim: {registration.claim.words}")
+    for sentence in outlook(loaded.header, registration):
+        say(sentence)
+
+
+def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | None) -> Sampling:
+    """The protocol's, with what was given put in its place."""
+    protocol = paper.header.protocol
+    base = protocol.sampling if protocol else Sampling(temperature=0.0)
+    given = {"temperature": temperature, "max_tokens": max_tokens}
+    return Sampling.from_json({**base.to_json(), **{name: value for name, value in given.items() if value is not None}})
+
+
+@command.command(name="sit")
+@click.argument("paper", type=EXISTING)
+@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
+@generator_options
+@patience_options
+@_ledger
+@click.option("--key", type=KEY, required=True, help="The examiner's key file: opens the sealed half.")
+@click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
+@click.option("--work", type=_SITTING, required=True, help="Folder of this sitting; the same folder resumes it.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Sequences decoded together (local weights).",
+)
+@click.option("--reference", type=EXISTING, help="Certificate of the model that the claim compares with.")
+@click.option("--out", type=OutputFile(_CERTIFICATE), required=True, help="File for the certificate.")
+def sit_(
+    paper: Path,
+    registration: Path,
+    model: str | None,
+    endpoint: str | None,
+    endpoint_model: str | None,
+    api_key_env: str | None,
+    ledger: Path,
+    key: Path,
+    host_key: Path | None,
+    work: Path,
+    max_batch: int,
+    reference: Path | None,
+    out: Path,
+    patience: Patience,
+) -> None:
+    """Hold a registered sitting and write the certificate. Killed, the same command goes on."""
+    book = Ledger(ledger)
+    registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
+    if model is not None:
+        checkpoint_of(Path(model))
+    loaded = load_paper(paper)
+    sink = open_sink()
+    generator = open_any_generator(
+        model,
+        endpoint,
+        endpoint_model,
+        api_key_env,
+        max_batch=max_batch,
+        patience=patience,
+        num_questions=(loaded.header.num_problems + loaded.header.num_twins) * registered.num_tries,
+        events=sink,
+        registered=registered.model_digest,
+    )
+    try:
+        with let_arrive(generator):
+            certificate = sit(
+                paper=paper,
+                registration=registered,
+                generator=generator,
+                task=task_of_paper(loaded),
+                ledger=book,
+                examiner=KeyPair.load(key),
+                host=KeyPair.load(host_key) if host_key else None,
+                reference=load_certificate(reference) if reference else None,
+                directory=work,
+                events=sink,
+            )
+    finally:
+        generator.close()
+    write_bytes(out, certificate.canonical())
+    sealed, predicted = certificate.result.sealed.accuracy, certificate.result.predicted
+    score = f"sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]"
+    say(f"{quoted_name(registered.model_name)}: {score if predicted is None else predicted.statement}")
+    _say_decision(certificate)
+    _say_failures(certificate, out)
+
+
+def _say_failures(certificate: Certificate, out: Path) -> None:
+    """How many tries brought no answer.
+
+    Raises:
+        EndpointError: Too many; the certificate stands.
+    """
+    reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)
+    if certificate.result.generator.kind != "local" and not reach.is_enough:
+        raise EndpointError(
+            f"{reach}: this is no score of {quoted_name(certificate.result.model_name)}. "
+            f"The certificate {out} is issued, and says so.",
+            hint="What failed counts as wrong. Find out why, and register again for another sitting.",
+        )
+    if reach.failed:
+        say(f"{reach}; they count as wrong")
+
+
+def _say_decision(certificate: Certificate) -> None:
+    if certificate.result.decision is not None:
+        say(certificate.result.decision.statement)
+    if certificate.correction is not None:
+        say(certificate.correction.statement)
+
+
+@command.command(name="verify")
+@click.argument("certificate", type=EXISTING)
+@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
+@click.option("--ledger", type=EXISTING, help="The ledger: then completeness is checked as well.")
+@click.option("--sealed", type=EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
+@click.option("--reference", type=EXISTING, help="Certificate of the model that the claim compares with.")
+@click.option("--revealed", multiple=True, type=EXISTING, help="An answer that was opened in a dispute.")
+@click.option("--overlap", multiple=True, type=EXISTING, help="A report of what stands in training files.")
+@click.option("--memory", multiple=True, type=EXISTING, help="A report of signs of memory.")
+@click.option("--opened", type=EXISTING, help="The opened paper; answers beside it are graded again.")
+@click.option("--items", type=EXISTING, help="What chose the problems of a shorter sitting (`exam items`).")
+@click.option("--witness", multiple=True, type=EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
+@click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
+@click.option("--rerun", "reruns", multiple=True, type=EXISTING, help="A signed report of somebody who asked again.")
+@click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
+@click.option("--long", is_flag=True, help="Say of each promise what was found, and what is left to a cheater.")
+@click.option("--trust-page", type=OutputFile(PAGE), help="Write the promises as one HTML page to this file.")
+def verify_(
+    certificate: Path,
+    paper: Path,
+    ledger: Path | None,
+    sealed: Path | None,
+    reference: Path | None,
+    revealed: tuple[Path, ...],
+    overlap: tuple[Path, ...],
+    memory: tuple[Path, ...],
+    opened: Path | None,
+    items: Path | None,
+    witness: tuple[Path, ...],
+    witness_key: tuple[str, ...],
+    reruns: tuple[Path, ...],
+    trust: tuple[str, ...],
+    long: bool,
+    trust_page: Path | None,
+) -> None:
+    """Recompute everything that CERTIFICATE claims, offline, step by step."""
+    verified = verification_of(
+        certificate,
+        paper=paper,
+        ledger=ledger,
+        sealed=sealed,
+        reference=reference,
+        revealed=revealed,
+        overlaps=overlap,
+        memories=memory,
+        opened=opened,
+        items=items,
+        reruns=reruns,
+        witnesses=witness,
+        witness_keys=witness_key,
+        trusted_keys=trust,
+    )
+    for step in verified.steps:
+        say(_step_line(step))
+    if verified.certificate is not None:
+        show_trust(verified, verified.certificate, long=long, output=trust_page)
+    record = verified.require()
+    if reruns:
+        say(f"Separation: {separation_words(record, [signed.report for signed in verified.reruns])}.")
+
+
+def _step_line(step: StepResult) -> str:
+    mark = ("ok     " if step.checked else "skipped") if step.ok else "FAILED "
+    return f"{step.number:2d}. {mark} {step.name}: {step.detail}"
+
+
+@command.command(name="rerun")
+@click.argument("certificate", type=EXISTING)
+@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
+@generator_options
+@patience_options
+@click.option("--ledger", type=EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
+@click.option("--sealed-key", type=KEY, help="A key that opens the sealed half: re-runs all of it.")
+@click.option("--opened", type=EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
+@click.option("--key", type=KEY, required=True, help="Your own key file, to sign with.")
+@click.option("--out", type=_RERUN, required=True, help="File for the counter-signed report.")
+def rerun_(
+    certificate: Path,
+    paper: Path,
+    model: str | None,
+    endpoint: str | None,
+    endpoint_model: str | None,
+    api_key_env: str | None,
+    ledger: Path | None,
+    sealed_key: Path | None,
+    opened: Path | None,
+    key: Path,
+    out: Path,
+    patience: Patience,
+) -> None:
+    """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
+    task = task_of_paper(load_paper(paper))  # before anything else is opened
+    registered = load_certificate(certificate).registration.model_digest
+    sink = open_sink()
+    generator = open_any_generator(
+        model, endpoint, endpoint_model, api_key_env, registered=registered, patience=patience, events=sink
+    )
+    try:
+        signed: Any = rerun(
+            certificate,
+            paper=paper,
+            generator=generator,
+            task=task,
+            runner=KeyPair.load(key),
+            output=out,
+            examiner=KeyPair.load(sealed_key) if sealed_key else None,
+            ledger=Ledger(ledger) if ledger else None,
+            opened=opened,
+            events=sink,
+        )
+    finally:
+        generator.close()
+    report = signed.report
+    say(report.statement)
+    reach = Reach.of(item.status for item in report.items)
+    if reach.failed:
+        say(f"{reach}; they count as wrong")
+    if not report.agrees:
+        raise ProcedureError(
+            "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."
+        )
+    sys.stderr.flush()
+
+
+add_commands(command)
+add_contamination_commands(command)
+add_doors(command)
+add_item_commands(command)
+exam_disputes.add_commands(command)

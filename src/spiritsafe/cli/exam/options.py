@@ -1,0 +1,144 @@
+"""What a maker promises, as it is written on the command line: claims, budgets, stop rules.
+
+::
+
+    --claim "score >= 0.6"                            --budget tokens=200000,seconds=3600
+    --claim "better than base.certificate.json by 5"  --budget cost=2.5,prices=0.5/1.5,currency=EUR
+    --claim "no worse than sha256:… by 2"             --stop looks | looks:10 | frequent | betting | betting:40
+
+Margins are points (hundredths).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.exam import check_reached
+from spiritsafe.exam.records import Budget, Certificate, Claim, PaperHeader, Registration
+from spiritsafe.ledger import PublicKey
+from spiritsafe.stats import BettingRule, StopRule, frequent_looks
+
+_NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_SCORE = re.compile(rf"score\s*>=\s*{_NUMBER}\s*(%?)")
+_PAIRED = re.compile(rf"(better than|no worse than)\s+(\S+)(?:\s+by\s+{_NUMBER})?")
+_BUDGET_KEYS = ("tokens", "seconds", "cost", "prices", "currency")
+
+
+def _refuse(what: str, example: str) -> RecipeError:
+    return RecipeError(f"{what}.", hint=f"Write it like {example}.")
+
+
+def reference_digest(text: str) -> str:
+    """The digest of a reference: itself, or that of the certificate or registration in a file.
+
+    Raises:
+        RecipeError: It is neither.
+        SourceError: The file cannot be read.
+        IntegrityError: The file is neither a certificate nor a registration.
+        ProcedureError: It is the certificate of a model that was not reached.
+    """
+    if text.startswith("sha256:"):
+        return text
+    path = Path(text)
+    if not path.exists():
+        raise _refuse(
+            f"The reference {text} is neither a digest nor a file", '"better than base.certificate.json by 5"'
+        )
+    value: Any = read_json(path)
+    if isinstance(value, dict) and "maker" in value:
+        return Registration.from_json(value).content_digest
+    certificate = Certificate.from_json(value)
+    check_reached(certificate)
+    return certificate.content_digest
+
+
+def parse_claim(text: str, *, level: float) -> Claim:
+    """A claim from its words.
+
+    Raises:
+        RecipeError: It reads as none.
+    """
+    fields: dict[str, Any] = {"level": level}
+    if score := _SCORE.fullmatch(text.strip()):
+        fields |= {"kind": "score at least", "score": float(score[1]) / (100 if score[2] else 1)}
+    elif paired := _PAIRED.fullmatch(text.strip()):
+        margin = float(paired[3] or 0.0) / 100
+        fields |= {"kind": paired[1], "reference": reference_digest(paired[2]), "margin": margin}
+    else:
+        raise _refuse(
+            f'"{text}" reads as no claim', '"score >= 0.6", "better than FILE by 5" or "no worse than FILE by 2"'
+        )
+    try:
+        return Claim(**fields)
+    except ValidationError as error:
+        raise _refuse(f'"{text}" claims nothing: {error.errors()[0]["msg"]}', '"score >= 0.6"') from error
+
+
+def parse_budget(text: str) -> Budget:
+    """A budget from ``key=value`` pairs.
+
+    Raises:
+        RecipeError: A key is unknown or a value does not fit.
+    """
+    example = "tokens=200000,seconds=3600 or cost=2.5,prices=0.5/1.5,currency=EUR"
+    given = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    if unknown := given.keys() - set(_BUDGET_KEYS):
+        raise _refuse(f'A budget has no "{min(unknown)}"', example)
+    if len(given) != text.count(",") + 1:
+        raise _refuse(f'"{text}" is no list of key=value', example)
+    prompt, _, completion = given.get("prices", "").partition("/")
+    fields: dict[str, Any] = {
+        "max_tokens": given.get("tokens"),
+        "max_seconds": given.get("seconds"),
+        "max_cost": given.get("cost"),
+        "prompt_price": prompt or None,
+        "completion_price": completion or prompt or None,
+        "currency": given.get("currency", ""),
+    }
+    try:
+        return Budget(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{first['loc'][0]}: " if first["loc"] else ""
+        raise _refuse(f"This budget does not work: {where}{first['msg']}", example) from error
+
+
+def parse_stop(text: str, header: PaperHeader, *, level: float) -> StopRule | BettingRule | None:
+    """A stop rule for a paper; None for "fixed".
+
+    Raises:
+        RecipeError: It reads as none, or has more looks than the paper has sealed problems.
+    """
+    kind, _, count = text.partition(":")
+    example = "fixed, looks, looks:10, frequent, betting or betting:40"
+    if (count and not re.fullmatch("[0-9]{1,9}", count)) or (count and kind not in ("looks", "betting")):
+        raise _refuse(f'"{text}" is no stop rule', example)
+    size = header.num_sealed
+    try:
+        if kind == "fixed":
+            return None
+        if kind == "looks":
+            return StopRule(num_problems=size, num_looks=int(count or min(5, size)), alpha=level)
+        if kind == "frequent":
+            return frequent_looks(size, alpha=level)
+        if kind == "betting":
+            return BettingRule(num_problems=size, num_looks=int(count or min(20, size)), alpha=level)
+    except ValidationError as error:
+        raise _refuse(f'"{text}" does not fit this paper: {error.errors()[0]["msg"]}', example) from error
+    raise _refuse(f'"{text}" is no stop rule', example)
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """A public key file, as ``spiritsafe exam key`` writes it.
+
+    Raises:
+        SourceError: It cannot be read.
+        IntegrityError: It is none.
+    """
+    return PublicKey.from_json(read_json(path))

@@ -1,0 +1,50 @@
+"""What ``exam verify`` says behind its steps: score, statements, and the promises with what became of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.cli.terminal import say
+from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam import Verification, full_labels, trust_lines, trust_page
+from spiritsafe.exam.records import Certificate
+from spiritsafe.report import write_trust_page
+
+
+def show_trust(verified: Verification, certificate: Certificate, *, long: bool, output: Path | None) -> None:
+    """Print what may be relied on, and write the page where one is wanted.
+
+    Args:
+        verified: The verification; what is printed are the records that it looked at.
+        certificate: Its certificate.
+        long: All of each promise instead of a line.
+        output: File for the HTML page.
+    """
+    page = trust_page(
+        certificate,
+        verified.steps,
+        entries=verified.entries,
+        reruns=verified.reruns,
+        overlaps=verified.overlaps,
+    )
+    if page.verified:
+        score = page.sealed
+        say("")
+        name, numbers = quoted_name(page.model_name), f"{score.value:.1%} [{score.low:.1%}, {score.high:.1%}]"
+        if page.predicted:
+            say(
+                f"Verified: {name} was asked {score.n} chosen problems of {page.task}; the item model "
+                f"predicts {numbers} for the whole sealed half. That score was not measured."
+            )
+        else:
+            say(f"Verified: {name} scored {numbers} on {score.n} sealed problems of {page.task}.")
+        for statement in full_labels(certificate.statements, certificate):
+            say(f"- {statement}")
+        for statement in verified.computed:
+            say(f"- computed here: {statement}")
+    say("")
+    say("What may be relied on:")
+    for line in trust_lines(page, long=long):
+        say(line)
+    if output is not None:
+        write_trust_page(output, page)

@@ -1,0 +1,175 @@
+"""The options that say which model answers: local weights in their own process, or an endpoint, and how patiently."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, final
+
+import click
+
+from spiritsafe.cli.paths import MODEL
+from spiritsafe.cli.terminal import JsonSink
+from spiritsafe.core.canonical import digest_directory
+from spiritsafe.core.errors import IntegrityError, RecipeError
+from spiritsafe.core.events import EventSink, NullSink
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.generator import Generator
+from spiritsafe.core.records import Checkpoint
+from spiritsafe.rollouts import PipeGenerator, RemoteConfig, RemoteGenerator
+
+_LINEAGE = "lineage.json"
+
+
+def checkpoint_of(directory: Path) -> Checkpoint:
+    """A local model's lineage, its digest recomputed: the weights that sit are the weights that were registered.
+
+    Raises:
+        IntegrityError: The directory is not what its lineage describes.
+    """
+    checkpoint = Checkpoint.from_json(read_json(directory / _LINEAGE))
+    found = digest_directory(directory, exclude=[_LINEAGE])
+    if found != checkpoint.digest:
+        raise IntegrityError(
+            f"{directory} is not what its {_LINEAGE} describes: {found} instead of {checkpoint.digest}.",
+            hint="Restore the model directory; changed weights need their own registration.",
+        )
+    return checkpoint
+
+
+def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--endpoint``, ``--endpoint-model`` and ``--api-key-env``."""
+    for option in (
+        click.option("--api-key-env", help="Name of the environment variable that holds the endpoint's key."),
+        click.option("--endpoint-model", help="Model name to ask the endpoint for."),
+        click.option("--endpoint", help="Base URL of an OpenAI-compatible server."),
+    ):
+        function = option(function)
+    return function
+
+
+def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--model`` and the endpoint's options."""
+    return click.option("--model", type=MODEL, help="A local model directory.")(endpoint_options(function))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What was given of ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``."""
+
+    timeout_s: float | None = None
+    max_tries: int | None = None
+    concurrency: int | None = None
+    thinks: bool = False
+
+    def config(self, num_questions: int | None) -> RemoteConfig:
+        """How an endpoint is spoken to.
+
+        Args:
+            num_questions: So many are asked in all, each once: then a kill loses what is under way, so no more than a
+                twentieth of them are under way at once unless the user wants it so. None: that does not matter.
+        """
+        most = RemoteConfig().concurrency
+        few = most if num_questions is None else min(most, max(1, num_questions // 20))
+        given = {
+            "timeout_s": self.timeout_s,
+            "max_tries": self.max_tries,
+            "concurrency": self.concurrency or few,
+            "thinks": self.thinks,
+        }
+        return RemoteConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, given on as ``patience``."""
+
+    @wraps(function)
+    def with_patience(
+        *args: Any,
+        timeout: float | None,
+        request_tries: int | None,
+        concurrency: int | None,
+        thinks: bool,
+        **options: Any,
+    ) -> Any:
+        return function(*args, patience=Patience(timeout, request_tries, concurrency, thinks), **options)
+
+    wrapped: Callable[..., Any] = with_patience
+    for option in (
+        click.option(
+            "--thinks",
+            is_flag=True,
+            help="An endpoint's answers begin inside a thought, without <think>: no </think>, no answer.",
+        ),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 4096),
+            help="Questions to an endpoint at once; 32, fewer where few are asked.",
+        ),
+        click.option("--request-tries", type=click.IntRange(1, 100), help="Times one question is sent at most; 6."),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0.0, 86_400.0, min_open=True),
+            metavar="SECONDS",
+            help="For one answer of an endpoint; 300.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def open_any_generator(
+    model: str | None,
+    endpoint: str | None,
+    endpoint_model: str | None,
+    api_key_env: str | None,
+    *,
+    max_batch: int = 64,
+    registered: str | None = None,
+    patience: Patience | None = None,
+    num_questions: int | None = None,
+    events: EventSink | None = None,
+) -> Generator:
+    """Local weights in a worker process, or a remote endpoint.
+
+    Args:
+        model: A directory of local weights.
+        endpoint: The URL of a server.
+        endpoint_model: Its name of the model.
+        api_key_env: Name of the variable that holds its key.
+        max_batch: Sequences decoded together (local weights).
+        registered: The digest that an endpoint's model is known by, where it was registered before.
+        patience: With the endpoint.
+        num_questions: See :meth:`Patience.config`.
+        events: Hears who is waited for, and why, and what is to be known of local weights.
+
+    Raises:
+        RecipeError: Neither or both were given, or the endpoint's model is missing; or patience with local weights.
+    """
+    patience, sink = patience or Patience(), events or NullSink()
+
+    def tell(message: str) -> None:
+        sink.metrics("warning", {"message": message})
+
+    if (model is None) == (endpoint is None):
+        raise RecipeError("No single model was named.", hint="Give either --model DIRECTORY or --endpoint URL.")
+    if model is not None:
+        if patience != Patience():
+            raise RecipeError(
+                "--timeout, --request-tries, --concurrency and --thinks are for endpoints.",
+                hint="Leave them out, or give --endpoint URL.",
+            )
+        worker = [sys.executable, "-m", "spiritsafe.models.engine.worker", model, "--max-batch", str(max_batch)]
+        is_part_of_a_run = isinstance(sink, JsonSink)  # which has told what is to be known of its models
+        return PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
+    if endpoint is None or endpoint_model is None:
+        raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
+
+    config = patience.config(num_questions)
+    return RemoteGenerator(
+        endpoint, endpoint_model, api_key_env=api_key_env, config=config, registered=registered, tell=tell
+    )

@@ -1,0 +1,1 @@
+"""This process and its children: environment, memory, what computes here."""

@@ -1,0 +1,1 @@
+"""Text that others wrote: printable, comparable, cut to length, thoughts put aside."""

@@ -1,0 +1,1 @@
+"""Divergences and the heads that compute them."""

@@ -1,0 +1,1 @@
+"""The student learns from its own answers."""

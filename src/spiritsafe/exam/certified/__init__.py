@@ -1,0 +1,1 @@
+"""What is done with certificates that pass: compare, re-run, re-issue, learn difficulties."""

@@ -1,0 +1,1 @@
+"""Other tools' logs in, as practice; certificates out, in other schemas."""

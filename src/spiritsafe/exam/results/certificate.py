@@ -1,0 +1,156 @@
+"""What a certificate says beside the numbers: who saw what, who held which key, what that is worth.
+
+In: ledger entries and the result. Out: access history, separation class, plain-word statements, the signed
+:class:`~spiritsafe.exam.records.certificate.Certificate`. Verification runs the same functions on the certificate's
+evidence.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.entries.accesses import (
+    access_history,
+    accesses_of_paper,
+)
+from spiritsafe.exam.entries.edits import amendment_entries, amendment_statements, reissue_entries
+from spiritsafe.exam.entries.registrations import end_of, registration_states
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.exam.records.paper import PaperHeader
+from spiritsafe.exam.records.registration import Registration
+from spiritsafe.exam.records.result import ExamResult
+from spiritsafe.exam.records.review import Amendment
+from spiritsafe.exam.results.correction import correction_of, known_before, sittings_before
+from spiritsafe.exam.results.statements import separation_of, statements_of
+from spiritsafe.ledger import Evidence, KeyPair, Ledger, LedgerEntry, verify_signature
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("spiritsafe", "numpy", "scipy", "cryptography", "pyrage")}
+    return {"python": platform.python_version(), "system": platform.system(), **packages}
+
+
+def host_software() -> dict[str, str]:
+    """Versions that could change a grade or a number."""
+    return dict(_versions())
+
+
+def _result_entry(
+    entries: Sequence[LedgerEntry],
+    header: PaperHeader,
+    registration: Registration,
+    committed: ExamResult,
+    *,
+    is_amended: bool,
+) -> LedgerEntry:
+    entry = end_of(entries, registration, header)
+    if entry is None or entry.body.get("result") != committed.content_digest:
+        raise IntegrityError(
+            "The ledger holds another result for this registration.", hint="A registration has one result: use that."
+        )
+    if not is_amended and reissue_entries(entries, header, registration.content_digest):
+        raise ProcedureError(
+            "Grades of this sitting were edited and its certificate re-issued.", hint="Use the re-issued certificate."
+        )
+    return entry
+
+
+def issue_certificate(
+    *,
+    ledger: Ledger,
+    header: PaperHeader,
+    registration: Registration,
+    result: ExamResult,
+    paper_entry: LedgerEntry,
+    registration_entry: LedgerEntry,
+    examiner: KeyPair,
+    host: KeyPair,
+    amendment: Amendment | None = None,
+    original: ExamResult | None = None,
+) -> Certificate:
+    """Gather the evidence under a fresh signed head, and sign the whole.
+
+    Args:
+        ledger: Holds everything.
+        header: The paper's.
+        registration: What was sat.
+        result: The sitting's; with an amendment, the amended one.
+        paper_entry: The paper's.
+        registration_entry: The registration's.
+        examiner: Signs.
+        host: Signs too, if another.
+        amendment: Of a re-issue.
+        original: The sitting's own result, of a re-issue.
+
+    Raises:
+        IntegrityError: The result is not in the ledger.
+        ProcedureError: Its grades were edited since: only a re-issue counts them in.
+    """
+    head = ledger.head(examiner)
+    entries = ledger.entries()[: head.size]
+    committed = original or result
+    result_entry = _result_entry(entries, header, registration, committed, is_amended=amendment is not None)
+    later = amendment_entries(entries, header, registration.content_digest) if amendment else []
+    accesses = accesses_of_paper(entries, header)
+    proven = [paper_entry, registration_entry, *accesses, result_entry, *later]
+    evidence: list[Evidence] = [ledger.evidence(index, head) for index in sorted({entry.index for entry in proven})]
+    access = access_history(paper_entry, accesses, header)
+    registrations = registration_states(entries, header=header, maker_key=registration.maker.signing)
+    correction = correction_of(
+        registration,
+        result.decision,
+        registrations,
+        known_before=known_before(entries, header, registration),
+        before=sittings_before(entries, header, registration, registrations, result.reference),
+    )
+    draft = Certificate(
+        paper=header,
+        registration=registration,
+        result=result,
+        head=head,
+        evidence=tuple(evidence),
+        access=access,
+        registrations=registrations,
+        separation=separation_of(registration.maker, header.examiner, result.host),
+        statements=statements_of(
+            header=header,
+            registration=registration,
+            result=result,
+            access=access,
+            registrations=registrations,
+            correction=correction,
+            amended=amendment_statements(later, amendment.edits, committed, result, header) if amendment else (),
+        ),
+        signatures=(),
+        correction=correction,
+        amendment=amendment,
+    )
+    keys = [examiner] if host.public == examiner.public else [examiner, host]
+    message = draft.signed_bytes()
+    return draft.model_copy(update={"signatures": tuple(key.sign("certificate", message) for key in keys)})
+
+
+HINT = "Do not rely on this certificate; ask its examiner for a good copy."
+
+
+def load_certificate(path: Path) -> Certificate:
+    """Read a certificate and check its signatures; use :func:`verify` for everything else.
+
+    Raises:
+        SourceError: It cannot be read.
+        IntegrityError: It is not canonical, or a signature is bad.
+    """
+    certificate = parse_record(read_file(path), Certificate, str(path))
+    message = certificate.signed_bytes()
+    wanted = {certificate.paper.examiner.signing, certificate.result.host.signing}
+    signed = {s.key for s in certificate.signatures if verify_signature(s, "certificate", message)}
+    if signed != wanted:
+        raise IntegrityError(f"{path}: the signatures are not the examiner's and the host's.", hint=HINT)
+    return certificate

@@ -1,0 +1,1 @@
+"""After a sitting: disputes, revealed answers, retirement, published answers."""

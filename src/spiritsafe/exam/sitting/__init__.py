@@ -1,0 +1,1 @@
+"""The sitting: questions leave, answers are graded and journalled."""

@@ -1,0 +1,372 @@
+"""Holding a sitting: which questions leave the host, in which order, and when no more do.
+
+In: a paper with its problems in the clear, a registration, a Generator, the journal. Out: :class:`Held`: what was asked
+and why it ended. Problems are asked in the paper's own random order, in parts that end where the registered rule looks,
+where a round of probes is due, or where the budget's purse has no room; each part is in the ledger before its first
+question leaves. An adaptive sitting asks one problem at a time, each chosen by the answers so far. Killed and repeated,
+a sitting goes on: what was answered is not asked again, and what was asked of a remote model without an answer on
+record is lost, never asked again. A question that was refused, or never arrived, was not asked: it is asked again, and
+nobody is graded who was not reached.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from spiritsafe.core.errors import EndpointError, ProcedureError, SpiritsafeError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.generator import Generator, GeneratorInfo
+from spiritsafe.core.records import instant
+from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.entries.accesses import enter_access, opening_entries
+from spiritsafe.exam.entries.asked_once import journal_mark
+from spiritsafe.exam.entries.registrations import end_of
+from spiritsafe.exam.entries.retirement import check_in_force
+from spiritsafe.exam.paper.split import asking_order, look_ends
+from spiritsafe.exam.records.paper import PaperHeader, PaperProblem
+from spiritsafe.exam.records.registration import Registration
+from spiritsafe.exam.records.result import Ending
+from spiritsafe.exam.results.reach import Reach
+from spiritsafe.exam.sitting.answers import Answer, Try, ask, conversation, lost_answer, preamble_of, status_of
+from spiritsafe.exam.sitting.budget import Purse, most_prompt_tokens
+from spiritsafe.exam.sitting.identity_probes import ask_probes, probe_places
+from spiritsafe.exam.sitting.journal import Journal
+from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
+from spiritsafe.stats import ChosenProblems, next_place
+from spiritsafe.tasks import Task
+
+_PROGRESS_EVERY_S = 0.1
+_PASSES = 2  # so often a question is sent in vain to an endpoint that answers others, before that counts as its answer
+
+Unit = tuple[int, ...]
+"""Places that are asked together: a problem, and its twin."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hall:
+    """What a sitting is held with.
+
+    Attributes:
+        problems: All of the bank, by place.
+        secret: The paper's.
+        is_over: Whether the rule ends the sitting at the look of this number (from 1), given all answers so far.
+    """
+
+    header: PaperHeader
+    registration: Registration
+    info: GeneratorInfo
+    ledger: Ledger
+    examiner: KeyPair
+    problems: Mapping[int, PaperProblem]
+    secret: str
+    is_over: Callable[[int, Mapping[Try, Answer]], bool]
+
+    @property
+    def remote(self) -> bool:
+        """Whether questions leave the host."""
+        return self.info.kind != "local"
+
+    def units(self) -> list[Unit]:
+        """In asking order; none where each is chosen by the answers before."""
+        size = 2 if self.header.num_twins else 1
+        order = asking_order(self.header, self.registration.stop, self.registration.chosen)
+        return [order[at : at + size] for at in range(0, len(order), size)]
+
+    def tries(self, unit: Unit) -> list[Try]:
+        """All tries of a unit."""
+        return [(place, sample) for place in unit for sample in range(self.registration.num_tries)]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How a sitting ended.
+
+    Attributes:
+        asked: Places of all that was asked, twins too, in asking order.
+    """
+
+    ending: Ending
+    asked: tuple[int, ...]
+
+
+def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> Held:
+    """Ask until the paper, the rule or the budget ends it.
+
+    Raises:
+        EndpointError: The Generator is unusable or broke its protocol; answers so far are kept.
+        ProcedureError: The budget has no room for one question, or the paper was retired.
+        StorageError: Journal or ledger cannot be written.
+    """
+    asking = _Asking(hall, journal, generator, task, events)
+    for place in sorted(journal.lost):
+        journal.record(lost_answer(place, hall.problems[place[0]], hall.registration))
+    chosen = hall.registration.chosen
+    held = (
+        _hold_adaptively(hall, chosen, journal, asking) if chosen and chosen.adaptive else _hold(hall, journal, asking)
+    )
+    if not journal.answers:
+        raise ProcedureError(
+            "The registered budget has no room for the first question.",
+            hint="Withdraw the registration, and register with a larger budget.",
+        )
+    asking.last_probes()
+    return held
+
+
+def _hold(hall: Hall, journal: Journal, asking: _Asking) -> Held:
+    units, start = hall.units(), 0
+
+    def held(ending: Ending, num_units: int) -> Held:
+        return Held(ending, tuple(place for unit in units[:num_units] for place in unit))
+
+    ends = look_ends(hall.header, hall.registration.stop, hall.registration.chosen)
+    for look, end in enumerate(ends, start=1):
+        asked = asking.ask_until_exhausted(units[start:end])
+        if asked < end - start:
+            return held("budget exhausted", start + asked)
+        start = end
+        if end < len(units) and hall.is_over(look, journal.answers):
+            return held("stopped by rule", end)
+    return held("complete" if hall.registration.chosen is None else "chosen problems asked", len(units))
+
+
+def _hold_adaptively(hall: Hall, chosen: ChosenProblems, journal: Journal, asking: _Asking) -> Held:
+    """One problem after the other; the journal has them in the order in which they were asked."""
+    asked = list(dict.fromkeys(place for place, _ in journal.answers))
+    if asked:
+        asking.ask_until_exhausted([(asked[-1],)])  # an interrupted process may have left some of its tries open
+    while True:
+        right: dict[int, int] = dict.fromkeys(asked, 0)
+        for (place, _), answer in journal.answers.items():
+            right[place] += status_of(answer) == "correct"
+        following = next_place(chosen, right, trials=hall.registration.num_tries)
+        if following is None:
+            return Held("chosen problems asked", tuple(asked))
+        if not asking.ask_until_exhausted([(following,)]):
+            return Held("budget exhausted", tuple(asked))
+        asked.append(following)
+
+
+@final
+class _Asking:
+    """Asks part after part; keeps purse, probes and the ledger's access entries."""
+
+    def __init__(self, hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> None:
+        self._hall = hall
+        self._journal = journal
+        self._generator = generator
+        self._task = task
+        self._events = events
+        self._preamble = preamble_of(hall.header, hall.registration)
+        openings = self._own_openings(hall.ledger.entries())
+        self._purse = Purse(
+            hall.registration.budget,
+            max_tokens=hall.registration.sampling.max_tokens,
+            started=next((moment for entry in openings if (moment := instant(entry.time))), None),
+        )
+        for answer in journal.answers.values():
+            self._purse.pay(answer.attempt)
+        units, chosen = hall.units(), hall.registration.chosen
+        self._tries_a_unit = hall.registration.num_tries * max(map(len, units), default=1)
+        self._total = sum(map(len, units)) * hall.registration.num_tries or None
+        # An adaptive sitting has no length beforehand: rounds are due in the first half of what it stands for.
+        after = probe_places(
+            hall.secret,
+            hall.registration.content_digest,
+            num_rounds=hall.registration.num_probes,
+            num_units=len(units) or (chosen.num_fixed // 2 if chosen else 0),
+        )
+        self._probes_due = [num_units * self._tries_a_unit for num_units in after]
+        self._told = 0.0
+        self._is_open = False  # nothing was asked by this process yet
+
+    def _own_openings(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+        """The sitting's openings so far; the journal must hold what the last one says."""
+        openings = opening_entries(entries, self._hall.header, self._hall.registration.content_digest)
+        if openings and (mark := journal_mark(openings[-1])) is not None:
+            self._journal.check_holds(mark, f"ledger entry {openings[-1].index}")
+        return openings
+
+    def _may_go_on(self, entries: Sequence[LedgerEntry]) -> None:
+        """Called while the ledger is locked: another process may have ended the sitting, or hold it from elsewhere."""
+        check_in_force(entries, self._hall.header)
+        if (end := end_of(entries, self._hall.registration, self._hall.header)) is not None:
+            raise ProcedureError(
+                f"This registration has ended (ledger entry {end.index}, {end.kind}) while it was sat.",
+                hint="Nothing more is asked. Register again for another sitting; both will be on record.",
+            )
+        self._own_openings(entries)
+
+    def ask_until_exhausted(self, units: Sequence[Unit]) -> int:
+        """Ask these problems in order; return how many are done, all of them unless the budget is exhausted."""
+        done = 0
+        while done < len(units):
+            part = self._next_part(units[done:])
+            if not part:
+                return done
+            self._ask(part)
+            done += len(part)
+        return done
+
+    def _next_part(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """The next problems that go together; those that were begun are finished whatever is left."""
+        begun = 0  # all up to the last one with an answer were booked before one of them was asked
+        for number, unit in enumerate(units, start=1):
+            if any(place in self._journal.answers for place in self._hall.tries(unit)):
+                begun = number
+        part = units
+        if self._hall.registration.budget is not None:
+            part = units[: begun + self._purse.room(map(self._booking, units[begun:]))]
+        while self._probes_due and self._probes_due[0] <= len(self._journal.answers):
+            self._probes_due.pop(0)
+        if self._probes_due and part:  # end the part where the next round of probes is due
+            wanted = -(-(self._probes_due[0] - len(self._journal.answers)) // self._tries_a_unit)
+            part = part[: max(begun, wanted, 1)]
+        return part
+
+    def _booking(self, unit: Unit) -> tuple[int, int]:
+        tries = self._hall.registration.num_tries
+        prompts = (most_prompt_tokens(conversation(self._preamble, self._hall.problems[p].problem)) for p in unit)
+        return tries * sum(prompts), tries * len(unit)
+
+    def _ask(self, units: Sequence[Unit]) -> None:
+        hall, journal = self._hall, self._journal
+        wanted = [place for unit in units for place in hall.tries(unit) if place not in journal.answers]
+        if wanted:
+            self._open(wanted)
+        self._tell(always=True)
+        times_missed: Counter[Try] = Counter()
+        while wanted:
+            missed = self._pass(wanted)
+            times_missed.update(missed.keys())
+            if missed:
+                self._give_up([answer for place, answer in missed.items() if times_missed[place] >= _PASSES])
+            wanted = [place for place in wanted if place not in journal.answers]
+        if self._probes_due and self._probes_due[0] <= len(journal.answers):
+            self._probe()
+
+    def _pass(self, wanted: Sequence[Try]) -> dict[Try, Answer]:
+        """Ask these; return the failures of those that turned out not to have been asked, by a live endpoint.
+
+        Raises:
+            EndpointError: It is not alive.
+        """
+        hall, journal = self._hall, self._journal
+        missed: dict[Try, Answer] = {}
+        gone: EndpointError | None = None
+        try:
+            for answer in ask(
+                hall.problems,
+                hall.registration,
+                wanted,
+                self._generator,
+                self._task,
+                preamble=self._preamble,
+                announce=self._announce if hall.remote else None,
+                release=journal.take_back,
+            ):
+                place = answer.index, answer.sample_index
+                if hall.remote and place not in journal.asked:
+                    missed[place] = answer
+                    continue
+                journal.record(answer)
+                self._purse.pay(answer.attempt)
+                self._tell()
+        except EndpointError as error:
+            gone = error
+        except SpiritsafeError as error:
+            raise self._and_losses(error) from error
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"Stopped at once.{self._losses()}") from error
+        if gone is not None and (journal.lost or not missed):
+            raise self._and_losses(gone) from gone
+        if missed:  # is it the endpoint, or these questions?
+            try:
+                ask_probes(self._generator, num_answers=len(journal.answers), count=1)
+            except EndpointError as error:
+                raise self._and_losses(gone or error) from error
+        return missed
+
+    def _give_up(self, failed: Sequence[Answer]) -> None:
+        """What a live endpoint cannot be made to answer counts as its failure, as long as it answers most questions.
+
+        One problem alone is never held against the endpoint: nothing might be asked before it that could be answered.
+
+        Raises:
+            EndpointError: It does not.
+        """
+        journal = self._journal
+        errors = [*failed, *(answer for answer in journal.answers.values() if answer.attempt.finish_reason == "error")]
+        problems = {answer.index % self._hall.header.num_problems for answer in errors}  # a twin is its original
+        if failed and len(problems) > 1 and 2 * len(errors) > len(failed) + len(journal.answers):
+            raise EndpointError(
+                f"{quoted_name(self._hall.registration.model_name)} answers harmless questions, and not the paper's "
+                f"({failed[0].attempt.error}).",
+                hint="Find out why, then run the same command again: what was answered is kept.",
+            )
+        for answer in failed:
+            journal.announce([(answer.index, answer.sample_index)])
+            journal.record(answer)
+            self._purse.pay(answer.attempt)
+            self._tell()
+
+    def _losses(self) -> str:
+        """What an end in the middle cost, as a sentence."""
+        num_lost = len(self._journal.lost)
+        reach = Reach.of(map(status_of, self._journal.answers.values()))
+        kept = f" {reach.tries - reach.failed} answers are kept"
+        what = (
+            "1 try failed before, and counts" if reach.failed == 1 else f"{reach.failed} tries failed before, and count"
+        )
+        failed = f" {what} as wrong." if reach.failed else ""
+        if not num_lost:
+            return f"{kept}, and none was lost now.{failed}" if failed else f"{kept}, and none was lost."
+        return f"{kept}. {num_lost} were under way: they are lost, and count as wrong.{failed}"
+
+    def _and_losses(self, error: SpiritsafeError) -> SpiritsafeError:
+        return type(error)(f"{error.message}{self._losses() if self._hall.remote else ''}", hint=error.hint)
+
+    def _tell(self, *, always: bool = False) -> None:
+        now = time.monotonic()
+        if always or now - self._told > _PROGRESS_EVERY_S or len(self._journal.answers) == self._total:
+            self._told = now
+            self._events.progress(len(self._journal.answers), self._total, "answers")
+
+    def _announce(self, place: Try) -> None:
+        self._journal.announce([place])
+
+    def _open(self, wanted: Sequence[Try]) -> None:
+        hall = self._hall
+        if not self._is_open and hall.registration.num_probes:
+            self._probe()
+        elif not self._is_open and hall.remote:
+            ask_probes(self._generator, num_answers=0, count=1)  # that it answers at all, before a question is asked
+        self._journal.make_room()
+        enter_access(
+            hall.ledger,
+            hall.header,
+            sorted({place for place, _ in wanted}),
+            hall.info,
+            hall.examiner,
+            purpose=f"sitting of {hall.registration.model_name}",
+            registration=hall.registration.content_digest,
+            continues=self._is_open,
+            journal=self._journal.mark(),
+            guard=self._may_go_on,
+        )
+        self._is_open = True
+
+    def last_probes(self) -> None:
+        """The round behind the last answer, unless an interrupted process had it already."""
+        rounds, num_answers = self._journal.rounds, len(self._journal.answers)
+        if self._hall.registration.num_probes and not (rounds and rounds[-1].num_answers == num_answers > 0):
+            self._probe()
+
+    def _probe(self) -> None:
+        self._journal.record_round(ask_probes(self._generator, num_answers=len(self._journal.answers)))

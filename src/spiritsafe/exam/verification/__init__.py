@@ -1,0 +1,1 @@
+"""A stranger recomputes everything, and what may then be relied on."""

@@ -1,0 +1,160 @@
+"""The steps of a verification about grades that were disputed and edited after the sitting.
+
+In: the material of one verification. Out: a line of detail, or an :class:`IntegrityError` that says what is wrong. The
+order of all steps stands in :mod:`spiritsafe.exam.verification.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spiritsafe.exam.entries.disputes import DisputeState, disputes_of, edit_entries, edit_of, foreign_answers
+from spiritsafe.exam.entries.edits import amendment_entries, applied_edits, reissue_entries
+from spiritsafe.exam.records.review import Amendment
+from spiritsafe.exam.registration.short_form import ledger_scores
+from spiritsafe.exam.results.amendment import original_result, score_result
+from spiritsafe.exam.verification.case import Case, NotGivenError, require, same
+from spiritsafe.ledger import LedgerEntry
+
+_MOST_TOLD = 10  # anybody can file disputes: a terminal is not filled with them
+_MOST_WORDS = 200
+
+
+def grade_edits(case: Case) -> str:
+    """Edited grades answer disputes on record, by the examiner, and nothing but them was changed."""
+    certificate = case.certificate
+    header, digest, amendment = certificate.paper, certificate.result.registration, certificate.amendment
+    if amendment is None:
+        return "no grade was edited"
+    _check_reissue(case, amendment)
+    for applied in amendment.edits:
+        edit = applied.edit
+        holding = [
+            entry for entry in case.entries if entry.kind == "grade edit" and entry.body.get("edit") == edit.to_json()
+        ]
+        require(bool(holding), f"The edit of problem {edit.index} has no ledger entry.")
+        require(
+            any(entry.signature.key == header.examiner.signing for entry in holding),
+            f"The edit of problem {edit.index} is not signed by the examiner.",
+        )
+    require(
+        applied_edits(case.entries, header, digest) == amendment.edits,
+        "The listed edits are not those of the ledger entries, or say otherwise who made them, when or why.",
+    )
+    original = original_result(certificate)
+    numbers = score_result(original, header, certificate.registration, is_amended=False)
+    if original.studied is None:  # results of older versions do not have it
+        numbers = numbers.model_copy(update={"studied": None, "studied_statement": ""})
+    require(
+        same(numbers.to_json(), amendment.original.to_json()),
+        "The numbers before the edits do not follow from the grades before them.",
+    )
+    many = "1 grade" if len(amendment.edits) == 1 else f"{len(amendment.edits)} grades"
+    what = "sealed accuracy" if original.predicted is None else "accuracy of the chosen problems"
+    return (
+        f"{many} edited: {what} {original.sealed.accuracy.value:.3f} before, "
+        f"{certificate.result.sealed.accuracy.value:.3f} after"
+    )
+
+
+def _check_reissue(case: Case, amendment: Amendment) -> None:
+    """The ledger committed to the amended result, after all of its edits."""
+    certificate, result = case.certificate, case.certificate.result
+    found = reissue_entries(case.entries, certificate.paper, result.registration)
+    require(len(found) == 1, f"The evidence has {len(found)} of the examiner's entries of kind reissue, not one.")
+    body = found[0].body
+    p_value = result.decision.p_value if result.decision else None
+    scores = ledger_scores(result)
+    told = {name: body.get(name) for name in (*scores, "p_value", "num_edits")}
+    require(
+        body.get("result") == result.content_digest and body.get("supersedes") == amendment.supersedes,
+        "The ledger committed to another re-issued result.",
+    )
+    require(
+        told == {**scores, "p_value": p_value, "num_edits": len(amendment.edits)},
+        "The ledger holds other scores of the re-issued result.",
+    )
+    results = [entry.index for entry in case.entries if entry.kind == "result"]
+    edits = [e.index for e in edit_entries(case.entries, certificate.paper, result.registration)]
+    require(
+        all(results[0] < index < found[0].index for index in edits),
+        "The steps are out of order: result, edits, re-issue.",
+    )
+
+
+def disputes(case: Case) -> str:
+    """No dispute and no edit was left out; what came later is told (needs the ledger)."""
+    if case.ledger is None:
+        raise NotGivenError("no ledger given; disputes, and newer certificates, are on record there")
+    certificate = case.certificate
+    header, digest = certificate.paper, certificate.result.registration
+    entries = case.ledger.entries()
+    then = entries[: certificate.head.size]
+    reissued = reissue_entries(then, header, digest)
+    if certificate.amendment is not None:
+        _check_complete(case, certificate.amendment, then)
+    else:
+        require(not reissued, "The certificate leaves out the grades that were edited before it was issued.")
+    own = reissued[-1].index if reissued else -1
+    newer = [entry for entry in reissue_entries(entries, header, digest) if entry.index > own]
+    found = []
+    if newer:
+        found.append(_superseded(newer[-1]))
+    states = disputes_of(entries, header, digest)
+    found.append(f"{len(states)} disputes on record" + (", " + _sorted_out(states) if states else ""))
+    unanswered = [state for state in states if state.answer is None]
+    found += [f"unanswered: {_words(state)}" for state in unanswered[:_MOST_TOLD]]
+    if len(unanswered) > _MOST_TOLD:
+        found.append(f"and {len(unanswered) - _MOST_TOLD} more unanswered")
+    waiting = [e for e in edit_entries(entries, header, digest) if e.index > (newer[-1].index if newer else own)]
+    if waiting:
+        places = ", ".join(str(edit_of(entry).index) for entry in waiting)
+        found.append(f"grades edited since and not yet in a certificate: problem {places}")
+    foreign = foreign_answers(entries, header, digest)
+    found += [
+        f"ledger entry {entry.index} ({entry.kind}) is not the examiner's and counts for nothing"
+        for entry in foreign[:_MOST_TOLD]
+    ]
+    if len(foreign) > _MOST_TOLD:
+        found.append(f"and {len(foreign) - _MOST_TOLD} more that are not the examiner's")
+    return "; ".join(found)
+
+
+def _check_complete(case: Case, amendment: Amendment, then: Sequence[LedgerEntry]) -> None:
+    certificate = case.certificate
+    header, digest = certificate.paper, certificate.result.registration
+    own = reissue_entries(case.entries, header, digest)[-1]
+    listed = [applied.edit for applied in amendment.edits]
+    for entry in edit_entries(then, header, digest):
+        if entry.index < own.index:
+            edit = edit_of(entry)
+            require(
+                edit in listed,
+                f"The re-issue leaves out the edit of problem {edit.index} (ledger entry {entry.index}).",
+            )
+    shown = {entry.index for entry in case.entries}
+    for entry in amendment_entries(then, header, digest):
+        require(entry.index in shown, f"The re-issue leaves out ledger entry {entry.index} ({entry.kind}).")
+
+
+def _superseded(entry: LedgerEntry) -> str:
+    accuracy = entry.body.get("sealed_accuracy")
+    predicted = entry.body.get("predicted_score")
+    score = f", sealed accuracy {accuracy:.3f}" if isinstance(accuracy, int | float) else ""
+    if isinstance(predicted, int | float):
+        score = f", predicted score {predicted:.3f}"
+    return f"SUPERSEDED by a re-issue of {entry.time} (ledger entry {entry.index}, grades edited{score})"
+
+
+def _sorted_out(states: Sequence[DisputeState]) -> str:
+    rejected = sum(state.is_rejected for state in states)
+    waiting = sum(state.answer is None for state in states)
+    return f"{len(states) - rejected - waiting} accepted, {rejected} rejected, {waiting} unanswered"
+
+
+def _words(state: DisputeState) -> str:
+    dispute = state.dispute
+    return (
+        f"problem {dispute.index}, try {dispute.sample_index}, {dispute.graded} → {dispute.proposed}, by "
+        f"{dispute.author.label} on {state.entry.time} ({state.digest}): {dispute.reason[:_MOST_WORDS]}"
+    )

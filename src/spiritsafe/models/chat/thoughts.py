@@ -1,0 +1,123 @@
+"""How models mark their thoughts: what a format must say, whatever the model calls its markers.
+
+Everywhere outside a model's own tokens a thought has one form: ``<think>thought</think>answer``; one that was cut off
+is ``<think>thought``. Verifiers, traces and other families' students see that form. A format turns it into its model's
+markers and back. Each is a file of this folder that is listed in :data:`spiritsafe.models.chat.format.FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self, final
+
+from spiritsafe.core.text.thoughts import CLOSE, OPEN
+from spiritsafe.models.chat.markers import Piece
+
+Use = Literal["learn", "align", "drawn"]
+"""What a completion is placed for: "learn": with what the template puts before and behind an answer; "align": without,
+so that it spells the same bytes in every family; "drawn": the model drew it behind the generation prompt."""
+
+
+def split_thought(text: str) -> tuple[str | None, str]:
+    """What is put aside, without its outermost marks, and what follows; None where nothing is."""
+    before, close, after = text.rpartition(CLOSE)
+    if close:
+        return before.lstrip().removeprefix(OPEN), after
+    if text.lstrip().startswith(OPEN):
+        return text.lstrip().removeprefix(OPEN), ""
+    return None, text
+
+
+def is_open(text: str) -> bool:
+    """Whether a text ends within a thought."""
+    return OPEN in text.rpartition(CLOSE)[2]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a template does with one question and one answer, and what the tokenizer knows.
+
+    Attributes:
+        where: The model directory, for messages.
+        template: The template's text.
+        prompt: The question with the generation prompt.
+        before: Question and answer without the generation prompt, up to the answer.
+        after: The same behind the answer, up to the end token.
+        end: Name of the end token.
+        ids: Ids of added tokens by their names.
+        special: Names of those that are special.
+        decode: Tokens to text; special ones leave no trace.
+    """
+
+    where: str
+    template: str
+    prompt: str
+    before: str
+    after: str
+    end: str
+    ids: Mapping[str, int]
+    special: frozenset[str]
+    decode: Callable[[Sequence[int]], str]
+
+
+@final
+@dataclass(frozen=True)
+class Placed:
+    """Where a completion stands.
+
+    Attributes:
+        pieces: The completion in the model's own markers.
+        num_dropped: Characters of the generation prompt's end that do not stand before it.
+        header: What stands there instead, not learnt.
+    """
+
+    pieces: tuple[Piece, ...]
+    num_dropped: int = 0
+    header: str = ""
+
+
+class ThoughtFormat(Protocol):
+    """One way to mark thoughts.
+
+    Attributes:
+        inner: Names of markers that an assistant writes.
+        ends: Names of end tokens beside those that the model's files state.
+        note: What the template does otherwise than this format can say; "" for nothing.
+    """
+
+    inner: frozenset[str]
+    ends: tuple[str, ...]
+    note: str
+
+    @classmethod
+    def detect(cls, probe: Probe) -> Self | None:
+        """The format, if the model speaks it."""
+        ...
+
+    def fields(self, text: str) -> dict[str, str]:
+        """An earlier turn of the assistant, as the template wants it."""
+        ...
+
+    def place(self, text: str, use: Use = "learn") -> Placed:
+        """A completion behind a prompt.
+
+        Args:
+            text: In the one form.
+            use: What for.
+
+        Raises:
+            CompatibilityError: The model is asked in a way that leaves no room for a thought.
+        """
+        ...
+
+    def text(self, token_ids: Sequence[int], *, prefix: str | None) -> str:
+        """Drawn tokens in the one form.
+
+        Args:
+            token_ids: Without an end token.
+            prefix: What the turn already held; where it held nothing, a thought that the generation prompt opens is
+                part of the text. None: the tokens are any part of a completion.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Model directories and tensors on disk."""

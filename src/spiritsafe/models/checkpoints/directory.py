@@ -1,0 +1,158 @@
+"""Checkpoints on disk: a model directory with its lineage, whole or absent.
+
+In: a model and where it came from, or a directory. Out: ``lineage.json`` (a :class:`Checkpoint` record) beside the
+weights, whose digest covers every other file. A directory appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import glob
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spiritsafe.core.canonical import digest_directory
+from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.core.files.atomic import ensure_directory, new_beside, read_json, storage_errors, write_json
+from spiritsafe.core.records import Checkpoint, Parent
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.interface import LanguageModel
+
+LINEAGE = "lineage.json"
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Yield a temporary directory beside ``target``; on success it takes the name, on error nothing is left.
+
+    A directory that already has the name is replaced. What a killed process left half made is swept away first.
+
+    Raises:
+        StorageError: It cannot be written; ``target`` is as it was.
+    """
+    ensure_directory(target.parent)
+    with storage_errors(target):
+        for stale in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary = new_beside(target, ".partial", Path.mkdir)
+        try:
+            yield temporary
+            if target.exists():
+                # Two renames, not one: a crash between them leaves no target, which readers treat as "not made yet".
+                aside = new_beside(target, ".partial", Path.mkdir)
+                target.rename(aside / "old")
+                temporary.rename(target)
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_lineage(
+    directory: Path,
+    *,
+    name: str,
+    license: str,
+    parents: tuple[Parent, ...] = (),
+    recipe: str | None = None,
+) -> Checkpoint:
+    """Describe a finished model directory in its ``lineage.json``.
+
+    Raises:
+        SourceError: The directory holds no whole weights.
+        StorageError: It cannot be written.
+    """
+    table = read_tensor_table(directory)
+    checkpoint = Checkpoint(
+        name=name,
+        digest=digest_directory(directory, exclude=[LINEAGE]),
+        license=license,
+        num_parameters=sum(info.num_elements for info in table.values()),
+        weight_bytes=sum(info.num_bytes for info in table.values()),
+        parents=parents,
+        recipe=recipe,
+    )
+    write_json(directory / LINEAGE, checkpoint.to_json())
+    return checkpoint
+
+
+def read_checkpoint(directory: Path) -> Checkpoint:
+    """The directory's lineage, as written; :func:`verify_checkpoint` checks that it is true.
+
+    Raises:
+        SourceError: There is none.
+        IntegrityError: It is not a valid record.
+    """
+    return Checkpoint.from_json(read_json(directory / LINEAGE))
+
+
+def verify_checkpoint(directory: Path) -> Checkpoint:
+    """The directory's lineage, after its digest was recomputed over every other file.
+
+    Raises:
+        SourceError: There is none.
+        IntegrityError: A file was changed, added or removed since it was written.
+    """
+    checkpoint = read_checkpoint(directory)
+    found = digest_directory(directory, exclude=[LINEAGE])
+    if found != checkpoint.digest:
+        raise IntegrityError(
+            f"{directory} is not what its {LINEAGE} describes: {found} instead of {checkpoint.digest}.",
+            hint=f"Restore the directory, or delete {LINEAGE} to treat it as a new model of unknown origin.",
+        )
+    return checkpoint
+
+
+def parent_of(checkpoint: Checkpoint, *used_as: str) -> Parent:
+    """The entry that a child's lineage holds for this model.
+
+    Args:
+        checkpoint: The parent.
+        used_as: "weights", "outputs", "logits", "hidden_states".
+    """
+    return Parent.from_json(
+        {
+            "name": checkpoint.name,
+            "digest": checkpoint.digest,
+            "license": checkpoint.license,
+            "used_as": used_as,
+        }
+    )
+
+
+def save_checkpoint(
+    directory: Path,
+    model: LanguageModel,
+    chat: ChatFormat,
+    *,
+    name: str,
+    license: str,
+    parents: tuple[Parent, ...] = (),
+    recipe: str | None = None,
+) -> Checkpoint:
+    """Write weights, configuration, tokenizer and lineage; the directory appears when all are there.
+
+    Args:
+        directory: Its name; an earlier directory of that name is replaced.
+        model: Gives weights and ``config.json``, in the type it holds them in.
+        chat: Gives the tokenizer's files.
+        name: For people.
+        license: SPDX id of the result.
+        parents: What it was made from.
+        recipe: Digest of the resolved recipe.
+
+    Raises:
+        CompatibilityError: The model has adapters: they are saved by ``save_lora``, or merged first.
+        StorageError: It cannot be written; what was there before is untouched.
+    """
+    if directory.exists() and not (directory / "config.json").is_file() and any(directory.iterdir()):
+        raise SourceError(
+            f"{directory} exists and is not a model.", hint="Choose another directory; nothing was overwritten."
+        )
+    with new_directory(directory) as temporary:
+        model.save_weights(temporary)
+        chat.save(temporary)
+        return write_lineage(temporary, name=name, license=license, parents=parents, recipe=recipe)

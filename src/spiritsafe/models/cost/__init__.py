@@ -1,0 +1,1 @@
+"""Bytes, memory and seconds before they are spent."""

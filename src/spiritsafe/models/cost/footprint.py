@@ -1,0 +1,275 @@
+"""Bytes before they are spent: weights at a quantisation, KV cache at a context.
+
+In: a ``config.json`` or a model directory. Out: exact predictions of weight bytes (per tensor, by the rules of the
+writer: safetensors, or llama.cpp's quantiser for GGUF) and of the KV cache; and the measured bytes of a directory to
+hold them against. Memory of training is :mod:`spiritsafe.models.cost.training_memory`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, final
+
+from pydantic import Field
+
+from spiritsafe.core.errors import BudgetError, CompatibilityError
+from spiritsafe.core.records import Record
+from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.transformers_backend.sizes import cached_numbers, decoder_config, size_of
+
+Quantisation = Literal["fp32", "bf16", "f16", "q8_0", "q4_1", "q4_0", "q4_k_m"]
+"""How weights are stored: the first three in safetensors or GGUF, the others in GGUF."""
+
+_DTYPE_BYTES = {"fp32": 4, "bf16": 2, "f16": 2, "q8_0": 34 / 32}
+# Type -> (numbers in a block, bytes of a block).
+_BLOCKS = {
+    "f32": (1, 4),
+    "f16": (1, 2),
+    "q8_0": (32, 34),
+    "q4_0": (32, 18),
+    "q4_1": (32, 20),
+    "q5_0": (32, 22),
+    "q4_k": (256, 144),
+    "q6_k": (256, 210),
+}
+# llama.cpp falls back to these when a row is not whole blocks (``llama_tensor_get_type``).
+_FALLBACKS = {"q4_k": "q5_0", "q6_k": "q8_0", "q4_0": "f16", "q4_1": "f16", "q5_0": "f16", "q8_0": "f16"}
+
+
+def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor that a model of the Decoder's family stores.
+
+    Raises:
+        CompatibilityError: Another architecture; measure a directory instead.
+    """
+    c = DecoderConfig.from_hf(config)
+    query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+    linears = {
+        "self_attn.q_proj": (query, c.hidden_size, c.qkv_bias),
+        "self_attn.k_proj": (key_value, c.hidden_size, c.qkv_bias),
+        "self_attn.v_proj": (key_value, c.hidden_size, c.qkv_bias),
+        "self_attn.o_proj": (c.hidden_size, query, c.out_bias),
+        "mlp.gate_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
+        "mlp.up_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
+        "mlp.down_proj": (c.hidden_size, c.intermediate_size, c.mlp_bias),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocab_size, c.hidden_size)}
+    for layer in range(c.num_layers):
+        stem = f"model.layers.{layer}."
+        for name, (rows, columns, bias) in linears.items():
+            shapes[f"{stem}{name}.weight"] = (rows, columns)
+            if bias:
+                shapes[f"{stem}{name}.bias"] = (rows,)
+        norms = {"input_layernorm": c.hidden_size, "post_attention_layernorm": c.hidden_size}
+        if c.qk_norm:
+            norms |= {"self_attn.q_norm": c.head_dim, "self_attn.k_norm": c.head_dim}
+        shapes |= {f"{stem}{name}.weight": (size,) for name, size in norms.items()}
+    shapes["model.norm.weight"] = (c.hidden_size,)
+    if not c.tied:
+        shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
+    return shapes
+
+
+def weight_bytes(shapes: Mapping[str, tuple[int, ...]], quantisation: Quantisation) -> int:
+    """Bytes of tensors as stored, without file headers and tokenizer.
+
+    fp32 and bf16 store every tensor alike. The others follow llama.cpp: vectors stay fp32, the head (or the embedding
+    that serves as head) gets a finer type, rows that are not whole blocks fall back to a coarser block.
+
+    Args:
+        shapes: Name → shape under Hugging Face's names; a tied head is not listed.
+        quantisation: How they are stored.
+    """
+    if quantisation in ("fp32", "bf16"):
+        return sum(math.prod(shape) for shape in shapes.values()) * int(_DTYPE_BYTES[quantisation])
+    num_layers = 1 + max((int(m[1]) for n in shapes if (m := re.search(r"layers\.(\d+)\.", n))), default=-1)
+    tied = "lm_head.weight" not in shapes
+    return sum(
+        _stored_bytes(shape, _gguf_type(name, shape, quantisation, num_layers=num_layers, tied=tied))
+        for name, shape in shapes.items()
+    )
+
+
+def _stored_bytes(shape: tuple[int, ...], kind: str) -> int:
+    block, num_bytes = _BLOCKS[kind]
+    return math.prod(shape) // block * num_bytes
+
+
+def _gguf_type(name: str, shape: tuple[int, ...], quantisation: Quantisation, *, num_layers: int, tied: bool) -> str:
+    """llama.cpp's choice for a tensor (``llama_tensor_get_type``)."""
+    if len(shape) == 1:
+        return "f32"
+    if quantisation == "f16":
+        return "f16"
+    kind = "q4_k" if quantisation == "q4_k_m" else str(quantisation)
+    is_head = name == "lm_head.weight" or (tied and name == "model.embed_tokens.weight")
+    if is_head and kind != "q8_0":
+        kind = "q6_k"
+    elif quantisation == "q4_k_m" and re.search(r"(v_proj|down_proj)\.weight$", name):
+        layer = int(re.search(r"layers\.(\d+)\.", name)[1])  # type: ignore[index]  # such tensors have a layer
+        kind = "q6_k" if _more_bits(layer, num_layers) else "q4_k"
+    while shape[-1] % _BLOCKS[kind][0]:
+        kind = _FALLBACKS[kind]
+    return kind
+
+
+def _more_bits(layer: int, num_layers: int) -> bool:
+    """llama.cpp's ``use_more_bits``: the first and last eighth, and every third layer between."""
+    eighth = num_layers // 8
+    return layer < eighth or layer >= 7 * num_layers // 8 or (layer - eighth) % 3 == 2
+
+
+def kv_cache_bytes(
+    config: Mapping[str, Any], *, context: int, num_sequences: int, kv_dtype: str, windowed: bool = True
+) -> int:
+    """Bytes of keys and values: two vectors per token, layer and key-value head.
+
+    Args:
+        config: ``config.json`` of the Decoder's family.
+        context: Tokens of a sequence.
+        num_sequences: Sequences at once.
+        kv_dtype: How numbers are stored.
+        windowed: Whether a window bounds a layer's tokens, as whoever serves a model can have it.
+
+    Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
+
+    Raises:
+        CompatibilityError: An unknown type.
+    """
+    if kv_dtype not in _DTYPE_BYTES:
+        raise CompatibilityError(
+            f"{kv_dtype!r} is no type of a KV cache.", hint=f"Known: {', '.join(sorted(_DTYPE_BYTES))}."
+        )
+    c = decoder_config(config)
+    if c is None:
+        return math.ceil(cached_numbers(config, context) * num_sequences * _DTYPE_BYTES[kv_dtype])
+    tokens = sum(min(context, window) if windowed and window is not None else context for window in c.windows)
+    return math.ceil(2 * tokens * c.num_kv_heads * c.head_dim * num_sequences * _DTYPE_BYTES[kv_dtype])
+
+
+@final
+class Footprint(Record):
+    """Bytes of a model that is only run."""
+
+    weight_bytes: int
+    kv_cache_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Weights and cache."""
+        return self.weight_bytes + self.kv_cache_bytes
+
+
+def predict_footprint(
+    config: Mapping[str, Any],
+    quantisation: Quantisation,
+    *,
+    context: int = 0,
+    kv_dtype: str = "bf16",
+    num_sequences: int = 1,
+) -> Footprint:
+    """Bytes to run a model.
+
+    Args:
+        config: ``config.json``; of a model that transformers runs, as ``read_model_config`` gives it.
+        quantisation: How weights are stored; of a model that transformers runs only "fp32", "bf16" and "f16" are known.
+        context: Tokens of cache per sequence.
+        kv_dtype: How the cache is stored.
+        num_sequences: Sequences at once.
+
+    Raises:
+        CompatibilityError: Another architecture that was not measured, or a quantisation that is not known of it.
+    """
+    if decoder_config(config) is None and quantisation in ("fp32", "bf16", "f16"):
+        weights = size_of(config).num_parameters * int(_DTYPE_BYTES[quantisation])
+    else:
+        weights = weight_bytes(tensor_shapes(config), quantisation)
+    return Footprint(
+        weight_bytes=weights,
+        kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),
+    )
+
+
+@final
+class WeightClass(Record):
+    """A rung of the ladder: how many bytes a student may take, and how they are counted.
+
+    Attributes:
+        name: For people, such as "100 MB".
+        max_bytes: Weights plus KV cache.
+        quantisation: How the weights are stored.
+        context: Tokens of KV cache that count; 0 counts weights only.
+        kv_dtype: How the cache is stored.
+    """
+
+    name: str
+    max_bytes: int = Field(ge=1)
+    quantisation: Quantisation = "bf16"
+    context: int = Field(default=0, ge=0)
+    kv_dtype: Literal["fp32", "bf16", "f16", "q8_0"] = "bf16"
+
+    def footprint(self, config: Mapping[str, Any]) -> Footprint:
+        """What a model takes, counted by this class's rules."""
+        return predict_footprint(
+            config, self.quantisation, context=self.context, kv_dtype=self.kv_dtype, num_sequences=1
+        )
+
+    def admits(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model fits."""
+        return self.footprint(config).total_bytes <= self.max_bytes
+
+
+def measure_bytes(directory: Path) -> int:
+    """Bytes of a directory's tensors as they are on disk.
+
+    Raises:
+        SourceError: No weights, or damaged ones.
+    """
+    return sum(info.num_bytes for info in read_tensor_table(directory).values())
+
+
+def layers_within(
+    config: Mapping[str, Any], max_bytes: int, quantisation: Quantisation, *, context: int = 0, kv_dtype: str = "bf16"
+) -> int:
+    """Most layers that a depth-cut of this model may keep.
+
+    Raises:
+        BudgetError: Not even one layer fits.
+        CompatibilityError: Another architecture.
+    """
+    fitting = [
+        layers
+        for layers, shallow in _depths(config)
+        if predict_footprint(shallow, quantisation, context=context, kv_dtype=kv_dtype).total_bytes <= max_bytes
+    ]
+    if not fitting:
+        smallest = predict_footprint(next(_depths(config))[1], quantisation, context=context, kv_dtype=kv_dtype)
+        raise BudgetError(
+            f"One layer alone takes {smallest.total_bytes:,} bytes in {quantisation}; the budget is {max_bytes:,}.",
+            hint="Raise the budget, quantise harder, or start from a smaller model.",
+        )
+    return max(fitting)
+
+
+def _depths(config: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for layers in range(1, int(config["num_hidden_layers"]) + 1):
+        yield layers, shallower(config, range(layers))
+
+
+def shallower(config: Mapping[str, Any], keep: Iterable[int]) -> dict[str, Any]:
+    """The configuration of the same model with some of its layers; lists with one entry a layer follow."""
+    kept = list(keep)
+    total = int(config["num_hidden_layers"])
+    out = json.loads(json.dumps(dict(config)))
+    for name, value in out.items():
+        if isinstance(value, list) and len(value) == total and name in ("layer_types", "mlp_layer_types"):
+            out[name] = [value[layer] for layer in kept]
+    out["num_hidden_layers"] = len(kept)
+    if isinstance(out.get("max_window_layers"), int):
+        out["max_window_layers"] = sum(layer < config["max_window_layers"] for layer in kept)
+    return dict(out)

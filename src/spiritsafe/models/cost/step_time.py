@@ -1,0 +1,252 @@
+"""Time before it is spent: operations and memory traffic of training, scoring and sampling, and a machine's rates.
+
+In: ``config.json`` and numbers of tokens. Out: a :class:`Work` (matrix operations, bytes moved); with a machine's
+measured rates, seconds. Operations are exact for the Decoder (a test counts them with torch's own counter); traffic
+counts what must move at least once, so seconds are an estimate: :data:`ERROR_FACTOR` says how good. Of a model that
+transformers runs, products of the parameters that a token passes through and traffic of the weights are counted.
+
+Shapes: N tokens, R rows through the head, H hidden width, S heads, K key-value heads, W head_dim, F feed-forward
+width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Literal, final
+
+import torch
+
+from spiritsafe.core.records import Record
+from spiritsafe.models.cost.footprint import kv_cache_bytes
+from spiritsafe.models.cost.training_memory import predict_training
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.transformers_backend.sizes import decoder_config, size_of
+
+ERROR_FACTOR = 2.0
+"""A predicted time may be wrong by this factor either way: small matrices run below a machine's rate, shared prompts
+and answers that end early above it, and other programs share the machine."""
+
+_MEASURE_S = 0.4
+_ADAMW_BYTES = 36
+"""Traffic of one update per weight: clear and measure the gradient, read and write weight and moments, in fp32."""
+
+
+@final
+class Work(Record):
+    """What a machine must do.
+
+    Attributes:
+        flops: Additions and multiplications of matrix products.
+        num_bytes: Memory traffic of everything else: weights, optimiser state, activations.
+    """
+
+    flops: float = 0.0
+    num_bytes: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(flops=self.flops + other.flops, num_bytes=self.num_bytes + other.num_bytes)
+
+
+@final
+class MachineRates(Record):
+    """How fast a device is.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        dtype: Of the products.
+        flops_per_s: Of a large matrix product.
+        bytes_per_s: Of a large copy, read and written bytes together.
+    """
+
+    device: str
+    dtype: str
+    flops_per_s: float
+    bytes_per_s: float
+
+    def seconds(self, work: Work) -> float:
+        """Predicted seconds: products and traffic one after the other, as the Decoder's operators run."""
+        return work.flops / self.flops_per_s + work.num_bytes / self.bytes_per_s
+
+
+def _block_flops(c: DecoderConfig, num_tokens: float, context: float) -> float:
+    """Forward through all blocks; each token attends to ``context`` others on average (causal: half a document)."""
+    projections = c.hidden_size * c.head_dim * (2 * c.num_heads + 2 * c.num_kv_heads)
+    per_layer = 2 * (projections + 3 * c.hidden_size * c.intermediate_size)
+    seen = sum(min(context, window or context) for window in c.windows)
+    return num_tokens * (c.num_layers * per_layer + 4 * seen * c.num_heads * c.head_dim)
+
+
+def _head_flops(c: DecoderConfig, rows: float) -> float:
+    return 2.0 * rows * c.hidden_size * c.vocab_size
+
+
+def _by_parameters(config: Mapping[str, Any], num_tokens: float, num_bytes: float) -> Work:
+    """So many tokens through a model of which nothing is known but its size."""
+    return Work(flops=2.0 * num_tokens * size_of(config).num_active, num_bytes=num_bytes)
+
+
+def training_work(
+    config: Mapping[str, Any],
+    *,
+    num_tokens: int,
+    num_supervised: int,
+    document_tokens: float,
+    num_steps: int,
+    num_micro_batches: int,
+    compute_dtype: Literal["fp32", "bf16"] = "fp32",
+    checkpointing: bool = False,
+) -> Work:
+    """Forward, backward and updates of a training run.
+
+    The backward pass costs two products for each of the forward's; the head makes its gradient in the forward, three
+    products a row in all.
+
+    Args:
+        config: The model that learns.
+        num_tokens: Over the run.
+        num_supervised: Rows through the head, over the run.
+        document_tokens: Mean length of a document.
+        num_steps: Updates.
+        num_micro_batches: Over the run.
+        compute_dtype: Of the passes.
+        checkpointing: Whether the forward runs twice.
+
+    Raises:
+        CompatibilityError: Another architecture that was not measured.
+    """
+    passes = 4 if checkpointing else 3
+    size = 2 if compute_dtype == "bf16" else 4
+    c = decoder_config(config)
+    if c is None:
+        known = size_of(config)
+        traffic = num_micro_batches * (3 * size + 16) + num_steps * _ADAMW_BYTES
+        return _by_parameters(config, passes * num_tokens, traffic * known.num_parameters)
+    flops = passes * _block_flops(c, num_tokens, document_tokens / 2) + 3 * _head_flops(c, num_supervised)
+    if checkpointing:  # the second forward stops before each block's last product, whose result nothing needs
+        flops -= 2.0 * num_tokens * c.num_layers * c.hidden_size * c.intermediate_size
+    memory = predict_training(
+        config,
+        num_tokens=max(1, round(num_tokens / num_micro_batches)),
+        compute_dtype=compute_dtype,
+        checkpointing=checkpointing,
+    )
+    per_micro_batch = c.num_parameters * (3 * size + 16)  # read three times; a gradient written, read, and added up
+    per_micro_batch += 4 * memory.activation_bytes  # written and read, and so their gradients
+    logits = 8.0 * 4 * num_supervised * c.vocab_size
+    num_bytes = num_micro_batches * per_micro_batch + num_steps * _ADAMW_BYTES * c.num_parameters + logits
+    return Work(flops=flops, num_bytes=num_bytes)
+
+
+def scoring_work(
+    config: Mapping[str, Any], *, num_tokens: int, num_rows: int, document_tokens: float, num_passes: int
+) -> Work:
+    """A model that only reads: a live teacher, a capture, a calibration.
+
+    Args:
+        config: The model that reads.
+        num_tokens: Over all passes.
+        num_rows: Rows of which logits are made.
+        document_tokens: Mean length of a document.
+        num_passes: Forward passes.
+
+    Raises:
+        CompatibilityError: Another architecture that was not measured.
+    """
+    c = decoder_config(config)
+    if c is None:
+        return _by_parameters(config, num_tokens, num_passes * 4.0 * size_of(config).num_parameters)
+    flops = _block_flops(c, num_tokens, document_tokens / 2) + _head_flops(c, num_rows)
+    stream = num_tokens * c.num_layers * 4.0 * (8 * c.hidden_size + 6 * c.intermediate_size)
+    logits = 4.0 * 4 * num_rows * c.vocab_size
+    return Work(flops=flops, num_bytes=num_passes * 4.0 * c.num_parameters + stream + logits)
+
+
+def sampling_work(
+    config: Mapping[str, Any], *, num_sequences: int, prompt_tokens: float, new_tokens: float, batch: int
+) -> Work:
+    """Completions, so many at a time: each new token of a batch reads all weights and the cache of its sequences.
+
+    Args:
+        config: The model that answers.
+        num_sequences: Completions in all.
+        prompt_tokens: Mean length of a prompt.
+        new_tokens: Mean length of a completion.
+        batch: Most sequences at a time.
+
+    Raises:
+        CompatibilityError: Another architecture that was not measured.
+    """
+    c = decoder_config(config)
+    reading = scoring_work(
+        config,
+        num_tokens=math.ceil(num_sequences * prompt_tokens),
+        num_rows=0,
+        document_tokens=prompt_tokens,
+        num_passes=-(-num_sequences // batch),
+    )
+    drawn = num_sequences * new_tokens
+    context = prompt_tokens + new_tokens / 2
+    num_waves = -(-num_sequences // batch) * new_tokens
+    cache = kv_cache_bytes(config, context=math.ceil(context), num_sequences=1, kv_dtype="fp32")
+    if c is None:
+        traffic = num_waves * 4.0 * size_of(config).num_parameters + drawn * cache
+        return reading + _by_parameters(config, drawn, traffic)
+    flops = _block_flops(c, drawn, context) + _head_flops(c, drawn)
+    num_bytes = num_waves * 4.0 * c.num_parameters + drawn * (cache + 8.0 * 4 * c.vocab_size)
+    return reading + Work(flops=flops, num_bytes=num_bytes)
+
+
+@lru_cache(maxsize=8)
+def measure_machine(device: str = "cpu", dtype: Literal["fp32", "bf16"] = "fp32") -> MachineRates:
+    """A quick look at this machine, about a second, remembered while the process lives.
+
+    Args:
+        device: "cpu" or "cuda".
+        dtype: Of the products.
+    """
+    torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
+    flops = _best_rate(device, lambda size: _product(device, torch_dtype, size), first_size=256, last_size=2048)
+    traffic = _best_rate(device, lambda size: _copy(device, size), first_size=1 << 20, last_size=1 << 25)
+    return MachineRates(device=device, dtype=dtype, flops_per_s=flops, bytes_per_s=traffic)
+
+
+def _product(device: str, dtype: torch.dtype, size: int) -> tuple[float, Callable[[], object]]:
+    left, right = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(2))
+    out = torch.empty_like(left)
+    return 2.0 * size**3, lambda: torch.mm(left, right, out=out)
+
+
+def _copy(device: str, size: int) -> tuple[float, Callable[[], object]]:
+    source = torch.ones(size, device=device)
+    target = torch.empty_like(source)
+    return 8.0 * size, lambda: target.copy_(source)
+
+
+def _best_rate(
+    device: str, make: Callable[[int], tuple[float, Callable[[], object]]], *, first_size: int, last_size: int
+) -> float:
+    """Amount per second of the fastest run; sizes double while there is time, so that a slow machine stays quick."""
+    size, best, started = first_size, 0.0, time.perf_counter()
+    with torch.inference_mode():
+        while True:
+            amount, work = make(size)
+            work()  # warm: first calls choose kernels and touch pages
+            for _ in range(3):
+                best = max(best, amount / _timed(device, work))
+                if time.perf_counter() - started > _MEASURE_S:
+                    return best
+            if size < last_size:
+                size *= 2
+
+
+def _timed(device: str, work: Callable[[], object]) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    before = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return max(time.perf_counter() - before, 1e-9)

@@ -1,0 +1,474 @@
+"""Memory of one training or distillation step, counted from what is alive at its peak.
+
+In: ``config.json`` of the model that learns (and of a live teacher), and the size of a micro-batch. Out: a
+:class:`TrainingMemory` whose parts name the causes; and the largest micro-batch that fits a machine.
+``bench/memory_plan.py`` holds the counts against the resident memory of real steps.
+
+The peak of a step is reached when the loss head runs, or right after, when the last block's backward has begun:
+weights, gradients and moments are there for the whole run, every layer's activations are kept, and the head's chunk of
+logits or one block's backward temporaries stand on top. Two more things cost memory on a CPU, where the step runs
+inside :func:`spiritsafe.training.device.kept_memory` and the process's heap only grows:
+
+* The gradient of the embedding is dense, ``[V, H]``, and made when the activations have been freed. Autograd's nodes
+  still lie between them, so no free block is as large; only the head's largest
+  buffer may be.
+* What a sublayer adds to the stream is freed right after the addition, but an aligned request does not fit a freed
+  block of exactly its own size: two holes of ``[N, H]`` a layer stay.
+
+Shapes: N tokens of a micro-batch, P of them with attention's padding, R supervised, H hidden width, S heads, K
+key-value heads, W head_dim, F feed-forward width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Self, final
+
+import torch
+from pydantic import model_validator
+
+from spiritsafe.core.errors import BudgetError
+from spiritsafe.core.records import Record
+from spiritsafe.models.decoder.attention import band_blocks, group_lengths
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.module import SIZE_STEP, fills_batches
+from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, num_lora_parameters
+from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, size_of
+
+_LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
+_BATCH_BYTES_PER_TOKEN = 28
+"""Ids, positions and targets in int64, weights in float32."""
+_KERNEL_BYTES = {True: 15_000_000, False: 100_000_000}
+"""What oneDNN keeps of the half-precision products of a run on a CPU: some 20 sizes of product for each size of batch,
+half a megabyte each. Measured in runs whose documents are all as long (True), and of mixed lengths (False)."""
+
+
+@final
+class TrainingMemory(Record):
+    """Predicted peak bytes of training.
+
+    Attributes:
+        process_bytes: Interpreter and libraries, before any weight.
+        compute_bytes: The weights that the passes run on and that are not masters: a copy of these in half precision,
+            and frozen ones.
+        master_bytes: fp32 weights that learn.
+        gradient_bytes: One fp32 gradient for each of them.
+        optimiser_bytes: Adam's two fp32 moments.
+        frozen_bytes: The own numbers of frozen weights that the compute dtype cannot hold (CPU; beside a GPU they lie
+            in main memory, which is not counted).
+        teacher_bytes: A live teacher's weights.
+        signal_bytes: What is kept of the teacher's view of a micro-batch, and streams of matched layers.
+        activation_bytes: Kept for the backward pass.
+        working_bytes: The largest of: the loss head's logits, one block's backward temporaries, what a teacher's
+            forward takes beyond the student's activations.
+        embedding_bytes: The embedding's dense gradient, as far as nothing freed can hold it.
+        slack_bytes: Holes in the heap that no later request fits (CPU).
+        kernel_bytes: What half-precision products leave behind (CPU).
+    """
+
+    process_bytes: int = 0
+    compute_bytes: int
+    master_bytes: int
+    gradient_bytes: int
+    optimiser_bytes: int
+    frozen_bytes: int = 0
+    teacher_bytes: int = 0
+    signal_bytes: int = 0
+    activation_bytes: int
+    working_bytes: int
+    embedding_bytes: int = 0
+    slack_bytes: int = 0
+    kernel_bytes: int = 0
+    total_bytes: int
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        parts = sum(value for name, value in self if name != "total_bytes")
+        if parts != self.total_bytes:
+            raise ValueError(f"the parts sum to {parts}, not {self.total_bytes}")
+        return self
+
+
+@final
+class MemoryFit(Record):
+    """The micro-batch that a machine can hold.
+
+    Attributes:
+        micro_batch_tokens: Most tokens in memory at once.
+        checkpointing: Whether activations must be recomputed for it.
+        memory: Predicted with these.
+        available_bytes: What the machine has.
+    """
+
+    micro_batch_tokens: int
+    checkpointing: bool
+    memory: TrainingMemory
+    available_bytes: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Formats:
+    """Bytes of a number: ``narrow`` of what is computed in, ``wide`` of statistics and logits; and who computes."""
+
+    narrow: int
+    wide: int
+    on_gpu: bool
+
+
+def predict_training(
+    config: Mapping[str, Any],
+    *,
+    num_tokens: int,
+    compute_dtype: Literal["fp32", "bf16"] = "bf16",
+    device: Literal["cpu", "cuda"] = "cpu",
+    lengths: Sequence[int] | None = None,
+    supervised_share: float = 1.0,
+    logits_bytes: int | None = None,
+    checkpointing: bool = False,
+    teacher: Mapping[str, Any] | None = None,
+    teacher_dtype: Literal["fp32", "bf16"] | None = None,
+    matched_layers: int = 0,
+    cached_entries: int = 0,
+    process_bytes: int = 0,
+    lora: LoraConfig | None = None,
+) -> TrainingMemory:
+    """Predicted peak bytes of one training step with AdamW and fp32 masters.
+
+    The counts for a CPU are held against measurements by ``bench/memory_plan.py``; those for a GPU follow the same
+    code (fused norms, no holes) and are not measured yet. Of a model that transformers runs, weights, gradients and
+    moments are counted; activations only where a pass of the loaded model was measured, else its peak is a lower bound.
+
+    Args:
+        config: The model that learns.
+        num_tokens: N of one micro-batch.
+        compute_dtype: Of the passes.
+        device: Where they run.
+        lengths: Tokens of the micro-batch's documents; None: all alike, so that attention pads nothing.
+        supervised_share: R / N.
+        logits_bytes: Most memory the loss head may hold logits in; None is its own default on that device.
+        checkpointing: Keep only each block's input and recompute the rest.
+        teacher: A live teacher's ``config.json``.
+        teacher_dtype: Of its weights; None: as the passes.
+        matched_layers: Pairs of layers whose hidden states are matched.
+        cached_entries: Entries a row of a cached signal.
+        process_bytes: Interpreter and libraries, to be counted in.
+        lora: Adapters that learn in place of the weights.
+
+    Raises:
+        CompatibilityError: Another architecture that was not measured.
+    """
+    c = decoder_config(config)
+    t = None if teacher is None else decoder_config(teacher)
+    teacher_size = _size(teacher_dtype or compute_dtype)
+    teacher_bytes = 0 if teacher is None else size_of(teacher).num_parameters * teacher_size
+    if c is None:
+        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
+        return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
+    formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
+    num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
+    rows = max(1, math.ceil(supervised_share * num_tokens))
+    budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
+    bands = _band_bytes(c, num_tokens, lengths, formats)
+    activations = _activations(c, num_tokens, _padded(lengths), formats, lora, bands, checkpointing=checkpointing)
+    head, block = _head_bytes(c, t, rows, budget, formats)
+    working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats, lora))
+    if t is not None:
+        working = max(working, _teacher_forward(t, num_tokens, teacher_size, matched_layers) - activations)
+    slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
+    num_frozen = 0 if lora is None else c.num_parameters
+    num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
+    is_half = compute_dtype == "bf16"
+    num_computing = num_frozen + (num_learning if is_half else 0)
+    keeps_frozen = is_half and device == "cpu" and not _is_half_checkpoint(config)
+    parts = {
+        "process_bytes": process_bytes,
+        "compute_bytes": num_computing * formats.narrow,
+        "master_bytes": 4 * num_learning,
+        "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
+        "optimiser_bytes": 8 * num_learning,
+        "frozen_bytes": 4 * num_frozen if keeps_frozen else 0,
+        "teacher_bytes": teacher_bytes,
+        "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
+        "activation_bytes": activations,
+        "working_bytes": working,
+        "embedding_bytes": 0 if lora else _embedding_extra(c, activations + head, block, formats),
+        "slack_bytes": slack,
+        "kernel_bytes": _KERNEL_BYTES[_are_alike(lengths)] if is_half and device == "cpu" else 0,
+    }
+    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_bytes: int) -> TrainingMemory:
+    """What is known of a model that transformers runs: everything but what a pass keeps and takes."""
+    parts = {
+        "process_bytes": process_bytes,
+        "teacher_bytes": teacher_bytes,
+        "compute_bytes": 2 * num_parameters if compute_dtype == "bf16" else 0,
+        "master_bytes": 4 * num_parameters,
+        "gradient_bytes": 4 * num_parameters,
+        "optimiser_bytes": 8 * num_parameters,
+        "activation_bytes": 0,
+        "working_bytes": 0,
+    }
+    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _with_pass(
+    known: TrainingMemory, size: ModelSize, num_tokens: int, compute_dtype: str, device: str, *, checkpointing: bool
+) -> TrainingMemory:
+    """What a pass keeps and a chunk of logits added, where a pass was measured."""
+    kept = size.recomputed_bytes if checkpointing else size.activation_bytes
+    if not size.activation_bytes:
+        return known
+    added = {
+        "activation_bytes": num_tokens * kept * _size(compute_dtype) // 4,
+        "working_bytes": _LOGITS_BYTES[device],
+    }
+    return known.model_copy(update={**added, "total_bytes": known.total_bytes + sum(added.values())})
+
+
+def _size(dtype: str) -> int:
+    return 2 if dtype == "bf16" else 4
+
+
+def _is_half_checkpoint(config: Mapping[str, Any]) -> bool:
+    """Whether the weights were written in bfloat16, which holds them exactly then."""
+    return (config.get("dtype") or config.get("torch_dtype")) == "bfloat16"
+
+
+def _are_alike(lengths: Sequence[int] | None) -> bool:
+    return lengths is not None and len(set(lengths)) == 1
+
+
+def _filled(
+    num_tokens: int, lengths: Sequence[int] | None, formats: _Formats, device: str
+) -> tuple[int, Sequence[int] | None]:
+    """The batch with the document that the Decoder puts behind it in half precision."""
+    dtype = torch.bfloat16 if formats.narrow < formats.wide else torch.float32
+    filler = -num_tokens % SIZE_STEP
+    if lengths is None or not filler or not fills_batches(lengths, dtype, device):
+        return num_tokens, lengths
+    return num_tokens + filler, (*lengths, filler)
+
+
+def _band_bytes(c: DecoderConfig, num_tokens: int, lengths: Sequence[int] | None, formats: _Formats) -> int:
+    """What windowed layers keep beyond others: bands of keys and values, each block's output and the joined one.
+
+    Of documents whose lengths are unknown the longest possible one is thought.
+    """
+    heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
+    kept, mask = 0, 0
+    for group in [[num_tokens]] if lengths is None else [[lengths[d] for d in g] for g in group_lengths(lengths)]:
+        longest = max(group)
+        for window in c.windows:
+            if window is None or window >= longest:
+                continue
+            block, reach = band_blocks(window)
+            num_blocks = -(-longest // block)
+            # the first blocks have fewer keys before them
+            keys = sum(min(index + 1, reach) * block for index in range(num_blocks))
+            mask = max(mask, block * min(reach * block, longest) * formats.narrow)  # all layers share it
+            row = longest * heads * width * formats.narrow
+            kept += len(group) * (min(keys, num_blocks * longest) * 2 * groups * width * formats.narrow + row)
+    return kept + mask
+
+
+def _padded(lengths: Sequence[int] | None) -> float:
+    """P / N for documents of mixed lengths; 0 when all are alike, which needs no padded copies at all."""
+    if lengths is None or _are_alike(lengths):
+        return 0.0
+    return sum(max(lengths[d] for d in group) * len(group) for group in group_lengths(lengths)) / sum(lengths)
+
+
+def _activations(
+    c: DecoderConfig,
+    num_tokens: int,
+    padding: float,
+    formats: _Formats,
+    lora: LoraConfig | None,
+    bands: int,
+    *,
+    checkpointing: bool,
+) -> int:
+    """What one forward keeps for its backward.
+
+    Exact for the Decoder's operators on a CPU (a test sums what autograd saves): each norm keeps its input and, if its
+    weight learns, the normalised rows, both in float32; each linear layer that learns keeps its input; the feed-forward
+    keeps gate, up and activation; adapters keep their low-rank rows. ``bands`` is what windows add.
+    """
+    narrow, hidden, is_whole = formats.narrow, c.hidden_size, lora is None
+    learning = set(LORA_TARGETS if lora is None else lora.targets)
+    norm = _norm_bytes(hidden, formats, is_whole=is_whole)
+    inputs = hidden * (not learning.isdisjoint("qkv")) + hidden * (not learning.isdisjoint(("gate", "up")))
+    inputs += c.intermediate_size * ("down" in learning) + (0 if lora is None else lora.rank * len(learning))
+    layer = 2.0 * norm + _attention_bytes(c, padding, formats, is_whole=is_whole)
+    if padding and "o" in learning:  # the output is gathered back from rectangles
+        inputs += c.num_heads * c.head_dim
+    layer += (3 * c.intermediate_size + inputs) * narrow
+    shared = c.head_dim * narrow + _BATCH_BYTES_PER_TOKEN  # cosines and sines of each position serve all layers
+    last = norm + hidden * narrow
+    first = 0 if is_whole or checkpointing else norm  # nothing below the first layer learns
+    kept = c.num_layers * hidden * narrow + layer if checkpointing else c.num_layers * layer
+    if checkpointing and bands:
+        bands = math.ceil(bands / sum(window is not None for window in c.windows))
+    return num_tokens * (int(kept) + shared + last - first) + bands
+
+
+def _norm_bytes(width: int, formats: _Formats, *, is_whole: bool) -> int:
+    """A norm's input and, where it is not fused and its weight learns, the normalised rows; a statistic of each row."""
+    if formats.on_gpu:
+        return width * formats.narrow + formats.wide
+    return (1 + is_whole) * width * formats.wide + formats.wide
+
+
+def _attention_bytes(c: DecoderConfig, padding: float, formats: _Formats, *, is_whole: bool) -> float:
+    """Queries, keys and values as the kernel reads them, its output, and the log-normalisers."""
+    heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
+    per_row = heads * formats.wide
+    if padding == 0.0:  # values stay in the fused projection, rotated queries and keys are new
+        numbers = (heads + 2 * groups) * width + (heads + groups) * width + heads * width
+        kept = float(numbers * formats.narrow + per_row)
+    else:  # all are gathered into rectangles
+        kept = padding * ((2 * heads + 2 * groups) * width * formats.narrow + per_row)
+    return kept + (_head_norm_bytes(c, padding, formats, is_whole=is_whole) if c.qk_norm else 0)
+
+
+def _head_norm_bytes(c: DecoderConfig, padding: float, formats: _Formats, *, is_whole: bool) -> int:
+    """Norms of queries and keys: their input is part of the fused projection, unless it is copied to be made wide."""
+    rows, width = c.num_heads + c.num_kv_heads, c.head_dim
+    is_copied = formats.narrow < formats.wide and not formats.on_gpu
+    copies = 0 if formats.on_gpu else is_whole + is_copied
+    kept = rows * (copies * width + 1) * formats.wide
+    if padding and not is_copied:  # nothing else would keep the projection
+        kept += (rows + c.num_kv_heads) * width * formats.narrow
+    return kept
+
+
+def _head_bytes(
+    c: DecoderConfig, t: DecoderConfig | None, rows: int, budget: int, formats: _Formats
+) -> tuple[int, int]:
+    """Bytes of one chunk's logits, an exact teacher's and half-precision copies included; and of the largest buffer."""
+    row = c.vocab_size * (formats.wide + (formats.narrow if formats.narrow < formats.wide else 0))
+    if t is not None:
+        row += min(c.vocab_size, t.vocab_size) * formats.wide
+    chunk = -(-rows // -(-rows // max(1, budget // row)))
+    return chunk * row, chunk * c.vocab_size * formats.wide
+
+
+def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats, lora: LoraConfig | None) -> int:
+    """Gradients inside one feed-forward, and of its largest weight (if it learns) before it is added to the buffer."""
+    rows = num_tokens * (2 * c.hidden_size + 5 * c.intermediate_size) * formats.narrow
+    return rows + (2 * c.hidden_size * c.intermediate_size * formats.narrow if lora is None else 0)
+
+
+def _teacher_forward(t: DecoderConfig, num_tokens: int, size: int, matched_layers: int) -> int:
+    """One layer's tensors, the stream and the streams that are asked for; nothing else outlives its use."""
+    layer = 3 * t.hidden_size + 4 * t.intermediate_size
+    return num_tokens * size * (layer + (1 + matched_layers) * t.hidden_size)
+
+
+def _signal_bytes(
+    c: DecoderConfig,
+    t: DecoderConfig | None,
+    num_tokens: int,
+    rows: int,
+    matched_layers: int,
+    cached_entries: int,
+    formats: _Formats,
+) -> int:
+    """Rows of the teacher (last hidden state, matched layers), and of the student's matched layers.
+
+    A matched layer of the student costs its rows, their gradient, and the gradient scattered back to all N tokens.
+    """
+    kept = rows * cached_entries * 12  # an int64 id and a float32 probability
+    if t is not None:
+        kept += rows * t.hidden_size * formats.wide * (1 + matched_layers)
+        kept += matched_layers * (2 * rows + num_tokens) * c.hidden_size * formats.wide
+    return kept
+
+
+def _embedding_extra(c: DecoderConfig, freed: int, block: int, formats: _Formats) -> int:
+    """What the embedding's dense gradient adds to the peak, given all freed bytes and the largest freed block."""
+    dense = c.vocab_size * c.hidden_size * formats.narrow
+    if formats.on_gpu:  # the allocator joins freed blocks
+        return max(0, dense - freed)
+    return 0 if block >= dense else dense
+
+
+def fit_micro_batch(
+    config: Mapping[str, Any],
+    available_bytes: int,
+    *,
+    wanted_tokens: int,
+    lengths: Sequence[int],
+    margin: float = 0.08,
+    allow_checkpointing: bool = True,
+    **settings: Any,
+) -> MemoryFit:
+    """The largest micro-batch that fits, up to the one that is wanted.
+
+    A smaller micro-batch is preferred to recomputing activations: it costs a little speed, recomputing costs a third.
+    The update depends on neither.
+
+    Args:
+        config: The model that learns.
+        available_bytes: Memory that the whole process may take.
+        wanted_tokens: The micro-batch of the recipe.
+        lengths: Tokens of each document; no micro-batch can be smaller than the longest.
+        margin: Share of the memory to leave free: the prediction's own error.
+        allow_checkpointing: Whether activations may be recomputed.
+        settings: More arguments of :func:`predict_training`.
+
+    Raises:
+        BudgetError: Not even one document at a time fits; the message says what would be needed.
+        CompatibilityError: Another architecture.
+    """
+    limit = int(available_bytes / (1.0 + margin))
+
+    def predict(num_tokens: int, *, checkpointing: bool) -> TrainingMemory:
+        batch = _typical_batch(lengths, num_tokens)
+        return predict_training(config, num_tokens=num_tokens, lengths=batch, checkpointing=checkpointing, **settings)
+
+    smallest = min(max(lengths), wanted_tokens)
+    for checkpointing in (False, True) if allow_checkpointing else (False,):
+        if predict(smallest, checkpointing=checkpointing).total_bytes > limit:
+            continue
+        fits = partial(_fits, predict, limit, checkpointing)
+        tokens = _largest(smallest, wanted_tokens, fits)
+        memory = predict(tokens, checkpointing=checkpointing)
+        return MemoryFit(
+            micro_batch_tokens=tokens, checkpointing=checkpointing, memory=memory, available_bytes=available_bytes
+        )
+    least = predict(smallest, checkpointing=allow_checkpointing).total_bytes
+    raise BudgetError(
+        f"Training takes at least {least * (1.0 + margin) / 1e9:.2f} GB, one document of {smallest} tokens at a time; "
+        f"{available_bytes / 1e9:.2f} GB are available.",
+        hint="Free some memory, use a larger machine, leave long documents out, or train a smaller model.",
+    )
+
+
+def _fits(predict: Callable[..., TrainingMemory], limit: int, checkpointing: bool, num_tokens: int) -> bool:
+    return predict(num_tokens, checkpointing=checkpointing).total_bytes <= limit
+
+
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The largest number that fits, by bisection; ``low`` does."""
+    if fits(high):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _typical_batch(lengths: Sequence[int] | None, num_tokens: int) -> list[int] | None:
+    """Documents of a micro-batch of so many tokens, drawn evenly over all lengths."""
+    if not lengths or len(set(lengths)) == 1:
+        return None
+    ordered = sorted(lengths)
+    count = max(1, min(len(ordered), round(num_tokens * len(ordered) / sum(ordered))))
+    return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]

@@ -1,0 +1,327 @@
+"""The Decoder: one compact module for the dense RoPE family, shared by training and sampling.
+
+In: a :class:`DecoderConfig` and Hugging Face weights, then packed batches. Out: hidden states. Query, key and value
+are one matrix, gate and up are one; linear layers run on the N packed tokens without padding. Shapes: N tokens,
+H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models.batch import PackedBatch, with_filler
+from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
+from spiritsafe.models.decoder.lora_layer import LoraLayer
+from spiritsafe.models.decoder.rope import RopeTable, rotate
+from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf
+from spiritsafe.models.interface import Head, LanguageModel
+
+SIZE_STEP = 16
+
+
+def fills_batches(lengths: Sequence[int], dtype: torch.dtype, device_type: str) -> bool:
+    """Whether a forward pass rounds the size of such a batch up to a multiple of ``SIZE_STEP``.
+
+    For each size of a half-precision product on a CPU, oneDNN makes kernels that it never gives back, about half a
+    megabyte; batches of mixed lengths have a new size almost every time.
+    """
+    return device_type == "cpu" and dtype == torch.bfloat16 and len(set(lengths)) > 1
+
+
+@final
+class RMSNorm(nn.Module):
+    """Root-mean-square norm; statistics in float32, as transformers."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return functional.rms_norm(hidden, (hidden.shape[-1],), self.weight, self.eps)
+
+
+@final
+class Projection(nn.Linear):
+    """A linear layer that sampling on a CPU may give a second copy of its weights, laid out for few rows.
+
+    Training never sees the copy: it is used under ``torch.inference_mode`` only.
+
+    Attributes:
+        lora: Adapters, if :func:`spiritsafe.models.add_lora` gave it any.
+    """
+
+    packed: PackedLinear | None = None
+    lora: LoraLayer | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self.register_module("lora", None)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """``rows @ weight.T + bias``, and what adapters add."""
+        # A compiler must not see the copy: it is no tensor with memory of its own.
+        if not torch.compiler.is_compiling() and self.packed is not None and torch.is_inference_mode_enabled():
+            return self.packed(rows)
+        if self.lora is None:
+            return functional.linear(rows, self.weight, self.bias)
+        adapted: Tensor = self.lora(rows, self.weight, self.bias)
+        return adapted
+
+    def pack(self) -> None:
+        """Make the second copy, of weights and adapters as they are now; it does not follow their changes."""
+        weight, low_rank = self.weight.detach(), None
+        if self.lora is not None and weight.dtype == torch.float32:
+            weight = self.lora.merged(weight)
+        elif self.lora is not None:
+            low_rank = self.lora.float32_maps(self.out_features)
+        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, low_rank=low_rank)
+
+
+@final
+class Block(nn.Module):
+    """One layer: attention, then a gated feed-forward, each added to the stream."""
+
+    def __init__(self, config: DecoderConfig, index: int) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
+        self.head_dim = config.head_dim
+        self.scale = config.attention_scale
+        self.window = config.windows[index]
+        self.residual_multiplier = config.residual_multiplier
+        hidden, heads = config.hidden_size, config.num_heads + 2 * config.num_kv_heads
+        self.input_norm = RMSNorm(hidden, config.rms_norm_eps)
+        self.qkv = Projection(hidden, heads * config.head_dim, bias=config.qkv_bias)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.out = Projection(config.num_heads * config.head_dim, hidden, bias=config.out_bias)
+        self.mlp_norm = RMSNorm(hidden, config.rms_norm_eps)
+        self.gate_up = Projection(hidden, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.down = Projection(config.intermediate_size, hidden, bias=config.mlp_bias)
+
+    def projections(self) -> tuple[Projection, ...]:
+        """The four linear layers."""
+        return (self.qkv, self.out, self.gate_up, self.down)
+
+    def project(self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys side by side ``[N, S + K, W]``, and values ``[N, K, W]``."""
+        qkv_NHW = self.qkv(self.input_norm(stream_NH)).view(stream_NH.shape[0], -1, self.head_dim)
+        sizes = [self.num_heads + self.num_kv_heads, self.num_kv_heads]
+        raw_NRW, value_NKW = torch.split(qkv_NHW, sizes, dim=1)
+        if self.q_norm is not None and self.k_norm is not None:
+            query_NSW, key_NKW = torch.split(raw_NRW, [self.num_heads, self.num_kv_heads], dim=1)
+            raw_NRW = torch.cat((self.q_norm(query_NSW), self.k_norm(key_NKW)), dim=1)
+        return rotate(raw_NRW, cos_NE, sin_NE), value_NKW
+
+    def finish(self, stream_NH: Tensor, attended_NSW: Tensor) -> Tensor:
+        """Output projection and feed-forward, each added to the stream."""
+        stream_NH = self._add(stream_NH, self.out(attended_NSW.flatten(1)))
+        gate_NF, up_NF = self.gate_up(self.mlp_norm(stream_NH)).chunk(2, dim=-1)
+        return self._add(stream_NH, self.down(functional.silu(gate_NF) * up_NF))
+
+    def _add(self, stream_NH: Tensor, update_NH: Tensor) -> Tensor:
+        return stream_NH + (update_NH if self.residual_multiplier == 1.0 else update_NH * self.residual_multiplier)
+
+    def forward(
+        self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor, layout: Layout, prefix_length: int = 0
+    ) -> Tensor:
+        """The whole layer over a packed batch; ``layout`` is of its documents without the shared prefix."""
+        rotated_NRW, value_NKW = self.project(stream_NH, cos_NE, sin_NE)
+        if prefix_length:
+            attended_NSW = attend_after_prefix(
+                rotated_NRW, value_NKW, layout, prefix_length, scale=self.scale, window=self.window
+            )
+        else:
+            attended_NSW = attend(rotated_NRW, value_NKW, layout, scale=self.scale, window=self.window)
+        return self.finish(stream_NH, attended_NSW)
+
+
+@final
+class Decoder(LanguageModel):
+    """A dense decoder with rotary positions.
+
+    Args:
+        config: Its architecture.
+        dtype: Of all weights.
+        device: Of all weights.
+        seed: Weights are drawn from it (normal, ``initializer_range`` of the config's metadata); None leaves them
+            unset, for a caller that loads them next.
+    """
+
+    shares_prefixes = True
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size, self.hidden_size = config.vocab_size, config.hidden_size
+        self.num_layers, self.max_context = config.num_layers, config.max_context
+        self.activation_checkpointing = False
+        with torch.device("meta"):
+            self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+            self.blocks = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
+            self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+            self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.to(dtype)
+        self.to_empty(device=device)
+        self._rope = RopeTable(config.rope, config.head_dim)
+        if seed is not None:
+            self._draw_weights(seed)
+
+    def _draw_weights(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        scale = self.config.metadata.get("initializer_range", 0.02)
+        spread = float(scale) if isinstance(scale, int | float) else 0.02
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+                elif parameter.dim() == 1:
+                    parameter.fill_(1.0)
+                else:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.embedding.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.embedding.weight.device
+
+    def rope_tables(self, num_positions: int) -> tuple[Tensor, Tensor]:
+        """``cos_PE`` and ``sin_PE`` for at least that many positions, in the weights' dtype and device."""
+        return self._rope.table(num_positions, device=self.device, dtype=self.dtype)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """The stream that enters the first block."""
+        stream: Tensor = self.embedding(token_ids)
+        multiplier = self.config.embedding_multiplier
+        return stream if multiplier == 1.0 else stream * multiplier
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Hidden states after the final norm, ``[N, H]``.
+
+        Raises:
+            CompatibilityError: A document is longer than the model's context.
+        """
+        return self.forward_with_layers(batch, ())[0]
+
+    def forward_with_layers(self, batch: PackedBatch, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What :meth:`forward` gives, and the stream after each of some layers, in the order asked for.
+
+        Raises:
+            CompatibilityError: A document is longer than the model's context, or a layer is not there.
+        """
+        if not all(0 <= layer < self.num_layers for layer in layers):
+            raise CompatibilityError(
+                f"Layers {list(layers)} were asked of a model with layers 0 to {self.num_layers - 1}.",
+                hint="Name layers that the model has.",
+            )
+        prefix, num_tokens = batch.prefix_length, batch.num_tokens
+        lengths = batch.lengths[1:] if prefix else batch.lengths
+        longest = prefix + max(lengths)
+        if longest > self.max_context:
+            raise CompatibilityError(
+                f"A document of {longest} tokens does not fit this model's context of {self.max_context}.",
+                hint="Shorten or split the document, or use a model with a longer context.",
+            )
+        if fills_batches(lengths, self.dtype, self.device.type):
+            batch = with_filler(batch, SIZE_STEP)
+            lengths = batch.lengths[1:] if prefix else batch.lengths
+        cos_PE, sin_PE = self.rope_tables(longest)
+        cos_NE, sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
+        layout = make_layout(lengths, self.device)
+        stream_NH = self.embed(batch.token_ids_N)
+        kept: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks):
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                stream_NH = checkpoint(block, stream_NH, cos_NE, sin_NE, layout, prefix, use_reentrant=False)
+            else:
+                stream_NH = block(stream_NH, cos_NE, sin_NE, layout, prefix)
+            if index in layers:
+                kept[index] = stream_NH
+        if len(stream_NH) > num_tokens:  # the filler's rows go; before the norm, for FSDP wants no view as an output
+            stream_NH = stream_NH[:num_tokens]
+            kept = {layer: kept_NH[:num_tokens] for layer, kept_NH in kept.items()}
+        normed_NH: Tensor = self.norm(stream_NH)
+        return normed_NH, tuple(kept[layer] for layer in layers)
+
+    def head(self) -> Head:
+        """The head; the embedding's own parameter when tied."""
+        weight: Any = self.embedding.weight if self.lm_head is None else self.lm_head.weight
+        return Head(weight_VH=weight, scale=1.0 / self.config.logits_scaling)
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """``[N, V]`` in the weights' dtype."""
+        head = self.head()
+        logits_NV = functional.linear(hidden_NH, head.weight_VH)
+        return logits_NV if head.scale == 1.0 else logits_NV * head.scale
+
+    def compile_blocks(self, *, backend: str = "inductor") -> None:
+        """Compile the body with ``torch.compile``; one compilation serves all layers.
+
+        Projections and feed-forward are compiled, attention stays the library's kernel between them, so batches of
+        mixed lengths need no new compilation for each new set of documents. Sampling on a CPU stays as it is: it has
+        weights of its own layout.
+
+        Args:
+            backend: Of ``torch.compile``.
+        """
+        for block in self.blocks:
+            if not isinstance(block, Block):
+                raise TypeError("a Decoder holds Blocks only")
+            # torch.compile keeps the signature; assigning to a method is what it is for
+            block.project = torch.compile(block.project, backend=backend)  # type: ignore[method-assign]
+            block.finish = torch.compile(block.finish, backend=backend)  # type: ignore[method-assign]
+
+    def load_state_dict_hf(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy weights in under Hugging Face's names, cast to this model's dtype.
+
+        Raises:
+            CompatibilityError: A tensor is missing, unknown or of another shape.
+        """
+        load_hf_tensors(self, self.config, tensors)
+
+    def hf_state_dict(self) -> dict[str, Tensor]:
+        """Weights under Hugging Face's names: views of the parameters, so bit-exact; no head when tied.
+
+        Raises:
+            CompatibilityError: The model has adapters, which such weights leave out.
+        """
+        if any(isinstance(module, LoraLayer) for module in self.modules()):
+            raise CompatibilityError(
+                "The model's adapters are not part of its weights.",
+                hint="Write them with save_lora, or fold them into the weights with merge_lora first.",
+            )
+        return make_hf_tensors(self, self.config)
+
+    def save_weights(self, directory: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
+
+        Raises:
+            CompatibilityError: The model has adapters.
+            StorageError: The directory cannot be written.
+        """
+        config: dict[str, Any] = {**self.config.to_hf(), "dtype": str(self.dtype).removeprefix("torch.")}
+        config.pop("torch_dtype", None)
+        save_hf(directory, config, self.hf_state_dict())

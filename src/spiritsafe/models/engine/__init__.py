@@ -1,0 +1,1 @@
+"""Sampling from weights in this process."""

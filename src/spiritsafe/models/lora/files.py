@@ -1,0 +1,236 @@
+"""Adapters on disk, in the layout of the peft library.
+
+In: a Decoder with adapters and the checkpoint they were trained on. Out: a directory with ``adapter_config.json``,
+``adapter_model.safetensors`` and our ``lineage.json``, which names the base by its digest; and back, from ours or from
+peft's own. What the Decoder's adapters do not do is refused: other projections, ranks or scales of their own, DoRA,
+rsLoRA, biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from spiritsafe.core.canonical import JSON, digest_directory
+from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.files.atomic import atomic_path, read_json, write_json
+from spiritsafe.core.records import Checkpoint, Parent
+from spiritsafe.models.checkpoints.directory import LINEAGE, new_directory, parent_of, verify_checkpoint
+from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.lora.adapters import (
+    LoraConfig,
+    LoraTarget,
+    add_lora,
+    lora_config,
+    lora_shapes,
+    lora_state,
+    require_decoder,
+)
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+_TARGETS: dict[str, LoraTarget] = {f"{target}_proj": target for target in get_args(LoraTarget)}
+_ELSEWHERE = "Merge it into its base with peft (`merge_and_unload`) and load the merged model."
+
+# Keys of peft's configuration that do not change the function of a trained adapter. Dropout acts in training only.
+_METADATA = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "lora_dropout",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "task_type",
+}
+_READ = {"peft_type", "r", "lora_alpha", "target_modules", "init_lora_weights", "bias"}
+_PLAIN_STARTS = (True, False, "gaussian")
+"""Ways to start that leave the base as it is; others (PiSSA, OLoRA, LoftQ) belong to a changed base."""
+
+
+def save_lora(
+    directory: Path,
+    model: LanguageModel,
+    *,
+    base: Checkpoint,
+    name: str,
+    license: str,
+    parents: tuple[Parent, ...] = (),
+    recipe: str | None = None,
+) -> Checkpoint:
+    """Write the adapters, in the type the model holds them in; the directory appears when all is there.
+
+    Args:
+        directory: Its name; an earlier adapter of that name is replaced.
+        model: A Decoder with adapters.
+        base: The model that the adapters were trained on; it becomes the first parent, by its weights.
+        name: For people.
+        license: SPDX id of the adapters.
+        parents: What else they were made from.
+        recipe: Digest of the resolved recipe.
+
+    Raises:
+        CompatibilityError: The model has no adapters.
+        SourceError: The directory exists and is no adapter.
+        StorageError: It cannot be written; what was there before is untouched.
+    """
+    config = lora_config(model)
+    if config is None:
+        raise CompatibilityError(
+            "The model has no adapters to save.", hint="Save the whole model with save_checkpoint, or call add_lora."
+        )
+    if directory.exists() and not (directory / ADAPTER_CONFIG).is_file() and any(directory.iterdir()):
+        raise SourceError(
+            f"{directory} exists and is not an adapter.", hint="Choose another directory; nothing was overwritten."
+        )
+    state = {key: tensor.to("cpu").contiguous() for key, tensor in lora_state(model).items()}
+    with new_directory(directory) as temporary:
+        with atomic_path(temporary / ADAPTER_WEIGHTS) as path:
+            save_file(state, path, metadata={"format": "pt"})
+        write_json(temporary / ADAPTER_CONFIG, _to_peft(config, base.name))
+        checkpoint = Checkpoint(
+            name=name,
+            digest=digest_directory(temporary, exclude=[LINEAGE]),
+            license=license,
+            num_parameters=sum(tensor.numel() for tensor in state.values()),
+            weight_bytes=sum(tensor.nbytes for tensor in state.values()),
+            parents=(parent_of(base, "weights"), *parents),
+            recipe=recipe,
+        )
+        write_json(temporary / LINEAGE, checkpoint.to_json())
+    return checkpoint
+
+
+def _to_peft(config: LoraConfig, base: str) -> dict[str, JSON]:
+    """Only what differs from peft's defaults or decides the function, so that old and new versions read it."""
+    alpha: JSON = int(config.alpha) if config.alpha.is_integer() else config.alpha
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.partition("@")[0] if "/" in base else base,  # hubs know no org/name@revision
+        "inference_mode": True,
+        "r": config.rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "target_modules": tuple(f"{target}_proj" for target in config.targets),
+        "bias": "none",
+        "init_lora_weights": True,
+        "use_dora": False,
+        "use_rslora": False,
+    }
+
+
+def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> LoraConfig:
+    """Freeze a Decoder's weights and give it the adapters of a directory, in the weights' type.
+
+    Adapters that we wrote know their base by its digest. Of one that peft wrote only the sizes tell whether it fits.
+
+    Args:
+        model: The base; it is as it was when an error is raised.
+        directory: In peft's layout.
+        base: What ``model`` was loaded from.
+
+    Returns:
+        Rank, scale and targets; further training goes on from the loaded adapters.
+
+    Raises:
+        SourceError: A file is missing or damaged.
+        IntegrityError: A file was changed since we wrote it.
+        CompatibilityError: The adapters belong to another base, do more than the Decoder's can, or the model is no
+            Decoder or has adapters already.
+    """
+    decoder = require_decoder(model)
+    if (directory / LINEAGE).is_file():
+        _check_base(verify_checkpoint(directory), base)
+    settings, tensors = _read_settings(directory), _read_tensors(directory)
+    config = _from_peft(settings, tensors)
+    expected = lora_shapes(decoder.config, config)
+    for what, names in (("lack", set(expected) - set(tensors)), ("hold the unknown", set(tensors) - set(expected))):
+        if names:
+            raise CompatibilityError(
+                f"The adapters of {directory} {what} tensor {min(names)!r} ({len(names)} in all).",
+                hint=f"Adapters must be on the same projections of all {decoder.num_layers} layers, and nowhere else. "
+                + _ELSEWHERE,
+            )
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise CompatibilityError(
+                f"Tensor {name!r} of {directory} has shape {tuple(tensors[name].shape)}, this base needs {shape}.",
+                hint="The adapter was made for another model.",
+            )
+    add_lora(decoder, config)
+    with torch.no_grad():
+        for name, target in lora_state(decoder).items():
+            target.copy_(tensors[name])
+    return config
+
+
+def _check_base(adapter: Checkpoint, base: Checkpoint) -> None:
+    parent = next((parent for parent in adapter.parents if "weights" in parent.used_as), None)
+    if parent is not None and parent.digest != base.digest:
+        raise CompatibilityError(
+            f"The adapters {adapter.name} were trained on {parent.name} ({parent.digest}), not on {base.name} "
+            f"({base.digest}).",
+            hint=f"Load that base. Only if both hold the same weights, delete the adapter's {LINEAGE}.",
+        )
+
+
+def _read_settings(directory: Path) -> dict[str, Any]:
+    settings = read_json(directory / ADAPTER_CONFIG)
+    if not isinstance(settings, dict):
+        raise SourceError(f"{directory / ADAPTER_CONFIG} is not a table.", hint="Restore the file.")
+    return settings
+
+
+def _read_tensors(directory: Path) -> dict[str, Tensor]:
+    path = directory / ADAPTER_WEIGHTS
+    if not path.is_file():
+        raise SourceError(
+            f"{directory} holds no {ADAPTER_WEIGHTS}.",
+            hint="Give a directory in peft's layout with safetensors weights; pickled weights are not read.",
+        )
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise SourceError(
+            f"{path} is not a whole safetensors file: {error}.", hint="Restore it from a good copy."
+        ) from error
+    return tensors
+
+
+def _from_peft(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LoraConfig:
+    """Rank and scale as configured, targets as the tensors have them.
+
+    Raises:
+        CompatibilityError: Something is set that the Decoder's adapters do not do.
+    """
+    for key, value in settings.items():
+        if key not in _READ | _METADATA and value not in (None, False, {}, []):
+            raise CompatibilityError(f"Adapters with {key}={value!r} are not implemented.", hint=_ELSEWHERE)
+    rank, alpha, modules = settings.get("r"), settings.get("lora_alpha"), settings.get("target_modules")
+    expected = (("peft_type", ("LORA",)), ("bias", ("none", None)), ("init_lora_weights", (*_PLAIN_STARTS, None)))
+    for key, values in expected:
+        if settings.get(key) not in values:
+            raise CompatibilityError(f"Adapters with {key}={settings.get(key)!r} are not implemented.", hint=_ELSEWHERE)
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float) or not alpha > 0:
+        raise CompatibilityError(
+            f"{ADAPTER_CONFIG} has no usable r and lora_alpha (found {rank!r} and {alpha!r}).", hint="Restore the file."
+        )
+    found = {parts[-3] for parts in (name.split(".") for name in tensors) if len(parts) > 2}
+    named = {str(module).rpartition(".")[2] for module in modules} if isinstance(modules, list) else found
+    unknown = (found | named) - set(_TARGETS)
+    if unknown or found != named or not found:
+        raise CompatibilityError(
+            f"The adapters are on {sorted(found)}, their configuration names {sorted(named)}; the Decoder's are on "
+            f"some of {sorted(_TARGETS)}.",
+            hint=_ELSEWHERE,
+        )
+    return LoraConfig(rank=rank, alpha=float(alpha), targets=tuple(t for n, t in _TARGETS.items() if n in found))

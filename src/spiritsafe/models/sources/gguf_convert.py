@@ -1,0 +1,275 @@
+"""From a GGUF file to a plain Hugging Face directory, with the tokenizer that the file describes.
+
+In: a GGUF file of a dense Llama, Qwen2, Qwen3 or Granite (Mistral is stored as Llama). Out: ``config.json``,
+``generation_config.json``, ``model.safetensors``, ``tokenizer.json``, ``tokenizer_config.json``. Weights are stored as
+float32: a quantised block means ``d * q + m`` with half-precision d and m, which bfloat16 cannot hold, and the files
+must give exactly the numbers that the GGUF defines. One tensor is in memory at a time.
+
+Anything the file says and this module does not understand is refused, never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.atomic import write_json
+from spiritsafe.models.checkpoints.tensors import write_safetensors
+from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
+from spiritsafe.models.sources.gguf_reader import GGUFFile
+from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer
+
+_HINT = "Use the model's original repository instead: hf:<organisation>/<name>."
+
+_FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "granite": "granite"}
+_ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "granite": "GraniteForCausalLM",
+}
+_PERMUTED = {"llama", "granite"}
+"""Families whose query and key rows llama.cpp stores interleaved for its own rotary layout."""
+
+# GGUF key (after the architecture's prefix) -> config.json key.
+_CONFIG_KEYS = {
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "rope.freq_base": "rope_theta",
+    "attention.key_length": "head_dim",
+}
+_GRANITE_KEYS = {
+    "attention.scale": "attention_multiplier",
+    "embedding_scale": "embedding_multiplier",
+    "residual_scale": "residual_multiplier",
+    "logit_scale": "logits_scaling",
+}
+_INTEGERS = {"num_hidden_layers", "max_position_embeddings", "hidden_size", "intermediate_size", "head_dim"}
+_INTEGERS |= {"num_attention_heads", "num_key_value_heads"}
+# Keys that say again what the sizes above say; checked in _config. ``expert_count`` may only be 0.
+_CHECKED = {"vocab_size", "rope.dimension_count", "attention.value_length", "expert_count", "rope.scaling.type"}
+
+_TOP = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_ROPE_FACTORS = "rope_freqs.weight"
+_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""What all models with such factors are published with; llama.cpp's converter assumes the same."""
+_BLOCK = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
+
+_SPDX = {
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "bsd-3-clause": "BSD-3-Clause",
+    "cc-by-4.0": "CC-BY-4.0",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    "cc-by-sa-4.0": "CC-BY-SA-4.0",
+    "openrail": "LicenseRef-openrail",
+}
+
+
+def spdx_license(name: str | None) -> str:
+    """SPDX id of a model hub's licence name; ``LicenseRef-…`` for those SPDX does not list."""
+    if not name:
+        return "LicenseRef-unknown"
+    cleaned = re.sub(r"[^A-Za-z0-9.-]+", "-", name.strip())
+    return _SPDX.get(cleaned.lower(), f"LicenseRef-{cleaned}")
+
+
+def gguf_license(path: Path) -> str:
+    """SPDX id of the licence that a GGUF file states.
+
+    Raises:
+        SourceError: The file is missing, truncated or damaged.
+    """
+    with GGUFFile(path) as file:
+        name = file.metadata.get("general.license")
+        return spdx_license(name if isinstance(name, str) else None)
+
+
+def convert_gguf(path: Path, directory: Path) -> None:
+    """Write a GGUF model as a Hugging Face directory.
+
+    Args:
+        path: The file.
+        directory: An existing directory that receives the files.
+
+    Raises:
+        SourceError: The file is missing, truncated, corrupt or not GGUF.
+        CompatibilityError: An architecture, tokenizer or attribute that is not understood; the message names it.
+        StorageError: The directory cannot be written.
+    """
+    with GGUFFile(path) as file:
+        config = _config(file)
+        config |= _rope_scaling(file, config)
+        names = {_hf_name(file, name): name for name in file.tensors if name != _ROPE_FACTORS}
+        _check_tensors(file, config, names)
+        special = write_tokenizer(file, directory, max_length=config["max_position_embeddings"])
+        write_json(directory / "config.json", {**config, **special})
+        write_json(directory / "generation_config.json", special)
+        heads = (config["num_attention_heads"], config["num_key_value_heads"])
+
+        def produce(name: str) -> Tensor:
+            tensor = file.load(names[name])
+            if config["model_type"] in _PERMUTED and (match := re.search(r"self_attn\.([qk])_proj", name)):
+                return _unpermute(tensor, heads[match[1] == "k"])
+            return tensor
+
+        layout = [(name, torch.float32, file.tensors[names[name]].shape) for name in sorted(names)]
+        write_safetensors(directory / "model.safetensors", layout, produce)
+
+
+def _refused(file: GGUFFile, what: str) -> CompatibilityError:
+    return CompatibilityError(f"{file.path}: {what}.", hint=_HINT)
+
+
+def _config(file: GGUFFile) -> dict[str, Any]:
+    """``config.json`` without token ids."""
+    architecture = file.require("general.architecture", str)
+    if architecture not in _FAMILIES:
+        raise _refused(file, f"GGUF architecture {architecture!r} is not converted here")
+    family = _FAMILIES[architecture]
+    keys = _CONFIG_KEYS | (_GRANITE_KEYS if family == "granite" else {})
+    prefix = f"{architecture}."
+    given = {k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}
+    for key, value in given.items():
+        if key not in keys and key not in _CHECKED:
+            raise _refused(file, f"{prefix}{key} = {value!r} is not understood")
+    config: dict[str, Any] = {"model_type": family, "architectures": [_ARCHITECTURES[family]], "hidden_act": "silu"}
+    config |= {keys[k]: v for k, v in given.items() if k in keys}
+    config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
+    for key in sorted(_INTEGERS - {"head_dim"}):
+        if not isinstance(config.get(key), int) or config[key] < 1:
+            raise file.damaged(f"its metadata has no usable size for {key}")
+    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    config.setdefault("rope_theta", 10000.0)  # llama.cpp's value when the key is absent
+    if not isinstance(config.get("rms_norm_eps"), float):
+        raise file.damaged("its metadata has no usable layer_norm_rms_epsilon")
+    config |= {
+        "vocab_size": file.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in file.tensors else 0,
+        "tie_word_embeddings": "output.weight" not in file.tensors,
+        "dtype": "float32",
+    }
+    if family in ("llama", "granite", "qwen3"):
+        config["attention_bias"] = "blk.0.attn_q.bias" in file.tensors
+    if family in ("llama", "granite"):
+        config["mlp_bias"] = "blk.0.ffn_up.bias" in file.tensors
+    _check_repeated(file, config, given)
+    return config
+
+
+def _rope_scaling(file: GGUFFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The rotary scaling whose factors llama.cpp's converter stored for Llama 3.1 and later; nothing where it did not.
+
+    Raises:
+        CompatibilityError: The factors are not those of that scaling.
+    """
+    if _ROPE_FACTORS not in file.tensors:
+        return {}
+    factors_E, width = file.load(_ROPE_FACTORS).flatten(), int(config["head_dim"])
+    plain = RopeConfig(rope_theta=float(config["rope_theta"]))
+    scaling = {"rope_type": "llama3", "factor": float(factors_E.max()), **_LLAMA3}
+    scaled = RopeConfig(rope_theta=plain.rope_theta, **scaling)
+    expected_E = rope_frequencies(plain, width)[0] / rope_frequencies(scaled, width)[0]
+    if config["model_type"] != "llama" or factors_E.shape != expected_E.shape:
+        raise _refused(file, f"tensor {_ROPE_FACTORS!r} is not understood")
+    if not torch.allclose(factors_E, expected_E, rtol=1e-4):
+        raise _refused(file, f"the factors of {_ROPE_FACTORS!r} are not those of Llama 3.1")
+    return {"rope_scaling": scaling}
+
+
+def _check_repeated(file: GGUFFile, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    expected = {
+        "vocab_size": config["vocab_size"],
+        "rope.dimension_count": config["head_dim"],
+        "attention.value_length": config["head_dim"],
+        "expert_count": 0,
+        "rope.scaling.type": "none",
+    }
+    for key, value in expected.items():
+        if key in given and given[key] != value:
+            raise _refused(file, f"{key} is {given[key]!r}, only {value!r} is understood")
+
+
+def _hf_name(file: GGUFFile, name: str) -> str:
+    if name in _TOP:
+        return _TOP[name]
+    match = _BLOCK.fullmatch(name)
+    if match is None or match[2] not in _LAYER:
+        raise _refused(file, f"tensor {name!r} is not understood")
+    return f"model.layers.{match[1]}.{_LAYER[match[2]]}.{match[3]}"
+
+
+def _check_tensors(file: GGUFFile, config: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Every tensor that the configuration calls for is there, in its shape; no other is."""
+    hidden, width = config["hidden_size"], config["head_dim"]
+    rows_q, rows_kv = config["num_attention_heads"] * width, config["num_key_value_heads"] * width
+    inner = config["intermediate_size"]
+    expected: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (config["vocab_size"], hidden),
+        "model.norm.weight": (hidden,),
+    }
+    if not config["tie_word_embeddings"]:
+        expected["lm_head.weight"] = (config["vocab_size"], hidden)
+    qkv_bias = config["model_type"] == "qwen2" or config.get("attention_bias", False)
+    linears = {
+        "self_attn.q_proj": (rows_q, hidden, qkv_bias),
+        "self_attn.k_proj": (rows_kv, hidden, qkv_bias),
+        "self_attn.v_proj": (rows_kv, hidden, qkv_bias),
+        "self_attn.o_proj": (hidden, rows_q, config.get("attention_bias", False)),
+        "mlp.gate_proj": (inner, hidden, config.get("mlp_bias", False)),
+        "mlp.up_proj": (inner, hidden, config.get("mlp_bias", False)),
+        "mlp.down_proj": (hidden, inner, config.get("mlp_bias", False)),
+    }
+    norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    if config["model_type"] == "qwen3":
+        norms |= {"self_attn.q_norm": width, "self_attn.k_norm": width}
+    for layer in range(config["num_hidden_layers"]):
+        stem = f"model.layers.{layer}."
+        expected |= {f"{stem}{name}.weight": (size,) for name, size in norms.items()}
+        for name, (rows, columns, bias) in linears.items():
+            expected[f"{stem}{name}.weight"] = (rows, columns)
+            if bias:
+                expected[f"{stem}{name}.bias"] = (rows,)
+        if f"{stem}self_attn.q_proj.weight" not in names:
+            raise file.damaged(f"it has no weights for layer {layer} of {config['num_hidden_layers']}")
+    if unexpected := sorted(set(names) - set(expected)):
+        raise _refused(file, f"tensor {names[unexpected[0]]!r} is not understood")
+    for name, shape in expected.items():
+        found = file.tensors[names[name]].shape if name in names else None
+        if found != shape:
+            raise file.damaged(f"{name} has shape {found}, its metadata calls for {shape}")
+
+
+def _unpermute(tensor: Tensor, num_heads: int) -> Tensor:
+    """Rows back to Hugging Face's order: halves of a head instead of llama.cpp's interleaved pairs."""
+    half = tensor.shape[0] // num_heads // 2
+    rest = math.prod(tensor.shape[1:])
+    return tensor.reshape(num_heads, half, 2, rest).transpose(1, 2).reshape(tensor.shape).contiguous()

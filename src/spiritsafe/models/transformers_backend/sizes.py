@@ -1,0 +1,160 @@
+"""Sizes of models that transformers runs, from their tensors' headers and the keys that most configurations share.
+
+In: a model directory. Out: its ``config.json`` with what was measured beside it, so that whatever predicts bytes and
+time from a configuration needs nothing else. Nothing is predicted of a model that the Decoder implements: its sizes
+follow from its configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from pydantic import Field
+
+from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.records import Record
+from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
+from spiritsafe.models.decoder.config import DecoderConfig
+
+_MEASURED = "spiritsafe_measured"
+_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
+_ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts", "moe_top_k")
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+_ROUTED = re.compile(r"(^|\.)experts\.")
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+
+
+@final
+class ModelSize(Record):
+    """Parameters of a model.
+
+    Attributes:
+        num_parameters: Numbers in its tensors.
+        num_active: Those that one token passes through; fewer than all in a mixture of experts.
+        activation_bytes: What a token of a training pass in float32 keeps for the backward pass; 0: not measured.
+        recomputed_bytes: The same where activations are computed again.
+    """
+
+    num_parameters: int = Field(ge=0)
+    num_active: int = Field(ge=0)
+    activation_bytes: int = Field(default=0, ge=0)
+    recomputed_bytes: int = Field(default=0, ge=0)
+
+
+def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
+    """The configuration as the Decoder reads it; None for a model that transformers runs."""
+    try:
+        return DecoderConfig.from_hf(config)
+    except CompatibilityError:
+        return None
+
+
+def read_config(directory: Path) -> Mapping[str, Any]:
+    """A directory's ``config.json``.
+
+    Raises:
+        SourceError: There is none, or it is no table of keys.
+    """
+    config = read_json(directory / "config.json")
+    if not isinstance(config, dict):
+        raise SourceError(f"{directory / 'config.json'} is no configuration of a model.", hint="Fetch the model again.")
+    return config
+
+
+def read_model_config(directory: Path) -> dict[str, Any]:
+    """A directory's ``config.json``; with its measured size where the Decoder does not implement it.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+    """
+    config = dict(read_config(directory))
+    if decoder_config(config) is None:
+        config[_MEASURED] = measure_size(directory).to_json()
+    return config
+
+
+def with_activations(config: Mapping[str, Any], kept: int, recomputed: int) -> dict[str, Any]:
+    """A configuration as :func:`read_model_config` gives it, with what a pass of the loaded model was seen to keep."""
+    size = size_of(config).model_copy(update={"activation_bytes": kept, "recomputed_bytes": recomputed})
+    return {**config, _MEASURED: size.to_json()}
+
+
+def size_of(config: Mapping[str, Any]) -> ModelSize:
+    """Parameters, by the configuration where the Decoder implements it, else as :func:`read_model_config` measured.
+
+    Raises:
+        CompatibilityError: Another architecture, and it was not measured.
+    """
+    c = decoder_config(config)
+    if c is not None:
+        return ModelSize(num_parameters=c.num_parameters, num_active=c.num_parameters)
+    if _MEASURED not in config:
+        DecoderConfig.from_hf(config)  # says why it is not the Decoder's
+    return ModelSize.from_json(config[_MEASURED])
+
+
+def measure_size(directory: Path) -> ModelSize:
+    """Parameters of a directory's tensors; of routed experts, those that are not chosen are not active.
+
+    Layers beyond the configuration's (DeepSeek-V3 stores one that predicts a second token) are not run.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+    """
+    config = _text(read_config(directory))
+    return count_parameters(config, read_tensor_table(directory))
+
+
+def count_parameters(config: Mapping[str, Any], table: Mapping[str, TensorInfo]) -> ModelSize:
+    """As :func:`measure_size`, of a tensor table."""
+    experts, chosen = _first(config, _EXPERTS), _first(config, _ACTIVE)
+    num_layers = _first(config, _LAYERS)
+    share = chosen / experts if experts and chosen and chosen < experts else 1.0
+    total, active = 0, 0.0
+    for name, info in table.items():
+        total += info.num_elements
+        layer = _LAYER.search(name)
+        if num_layers and layer and int(layer[1]) >= num_layers:
+            continue
+        is_routed = _ROUTED.search(name) or (len(info.shape) == 3 and info.shape[0] == experts)
+        active += info.num_elements * (share if is_routed else 1.0)
+    return ModelSize(num_parameters=total, num_active=round(active))
+
+
+def cached_numbers(config: Mapping[str, Any], context: int) -> int:
+    """Numbers of one sequence's keys and values, by the keys that most configurations share; 0 where there are none.
+
+    Args:
+        config: ``config.json`` of a model that transformers runs.
+        context: Tokens of the sequence; a layer with a sliding window keeps no more than that.
+    """
+    text = _text(config)
+    layers, heads = _first(text, _LAYERS), _first(text, ("num_attention_heads", "n_head"))
+    hidden = _first(text, ("hidden_size", "n_embd", "d_model"))
+    if not layers or not heads or not hidden:
+        return 0
+    if latent := _first(text, ("kv_lora_rank",)):  # latent attention keeps one latent and one rotated key a token
+        width = latent + _first(text, ("qk_rope_head_dim",))
+    else:
+        width = 2 * (_first(text, ("head_dim",)) or hidden // heads) * (_first(text, ("num_key_value_heads",)) or heads)
+    window, kinds = _first(text, ("sliding_window",)), text.get("layer_types")
+    short = sum(kind == "sliding_attention" for kind in kinds) if window and isinstance(kinds, list) else 0
+    return width * ((layers - short) * context + short * min(context, window))
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part that describes the language model, where a configuration describes several."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, Mapping) else config
+
+
+def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """The first of some keys that holds a positive whole number; 0: none does."""
+    inner = config.get("ffn_config")
+    places = (config, inner) if isinstance(inner, Mapping) else (config,)
+    found = (place.get(name) for place in places for name in names)
+    return next((v for v in found if isinstance(v, int) and not isinstance(v, bool) and v > 0), 0)

@@ -1,0 +1,359 @@
+"""Memory before it is taken: the predicted peak of each stage, and the check before a stage trains.
+
+In: a recipe or a training configuration, and ``config.json`` of the models. Out: bytes, and a micro-batch that fits.
+The report holds the predictions against the measured peaks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+
+from spiritsafe.core.records import Record
+from spiritsafe.models import (
+    PACK_LIMIT_BYTES,
+    LoraConfig,
+    decoder_config,
+    fit_micro_batch,
+    kv_cache_bytes,
+    predict_footprint,
+    predict_training,
+    preferred_dtype,
+)
+from spiritsafe.pipeline.plan.costs import model_configs
+from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, available_bytes
+from spiritsafe.pipeline.plan.stage_cost import tokens_at_once
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.recipe.steps import ReinforceStep, TuneStep
+from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.training import ComputeDtype, TrainConfig, choose_dtype
+
+CACHED_ENTRIES = 64
+"""Entries a row of a cached signal, about: a few bytes a row beside megabytes of logits."""
+
+Made = ReinforceStep | TuneStep | StudentRecipe | None
+"""What a training stage makes; None: the teacher."""
+
+_TOKENIZER_BYTES = 1_500
+"""Of a tokenizer in memory, for each token of its vocabulary."""
+_EARLIER_BYTES = 130_000_000
+"""What earlier stages of a run leave in a CPU's process: modules, and freed memory that the allocator cannot return."""
+
+_DTYPES: dict[torch.dtype, Literal["fp32", "bf16"]] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+
+
+WITHOUT_ACTIVATIONS = "at least: activations not predicted"
+"""Of a stage with a model that transformers runs."""
+
+
+@final
+class MemoryCheck(Record):
+    """How a stage fits the machine.
+
+    Attributes:
+        micro_batch_tokens: To train with; the update does not depend on it.
+        checkpointing: Whether the model must recompute activations.
+        predicted_bytes: Peak with these.
+        available_bytes: What this process may take; None where the system does not say.
+        note: What was changed and why; empty when nothing was.
+        tokens_at_once: Of a micro-batch, where a step has fewer tokens than it may hold.
+        longest: Tokens of the longest document: no micro-batch can be smaller.
+    """
+
+    micro_batch_tokens: int
+    checkpointing: bool
+    predicted_bytes: int
+    available_bytes: int | None
+    note: str = ""
+    tokens_at_once: int = 0
+    longest: int = 0
+
+    def eased(self) -> MemoryCheck | None:
+        """What to go on with after memory ran out all the same: half as much at once, then activations recomputed.
+
+        None where both have been tried.
+        """
+        micro = max(self.longest, min(self.micro_batch_tokens, self.tokens_at_once) // 2)
+        if micro >= min(self.micro_batch_tokens, self.tokens_at_once):
+            if self.checkpointing:
+                return None
+            changed: dict[str, Any] = {"checkpointing": True, "note": "activations recomputed (about a third slower)"}
+        else:
+            changed = {"micro_batch_tokens": micro, "tokens_at_once": micro, "note": f"micro_batch_tokens {micro}"}
+        changed["note"] = f"Memory ran out before: {changed['note']}; the updates stay the same."
+        return self.model_copy(update=changed)
+
+
+def compute_dtype(wish: ComputeDtype, device: torch.device) -> Literal["fp32", "bf16"]:
+    """The number format that training would choose there."""
+    return _DTYPES[choose_dtype(wish, device)]
+
+
+def _process_bytes(config: Mapping[str, Any], device: torch.device, *, is_first: bool = False) -> int:
+    """What the process takes beside weights and what is made of them."""
+    if device.type != "cpu":
+        return 0
+    return PROCESS_BYTES + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
+
+
+def kind_of(device: torch.device) -> Literal["cpu", "cuda"]:
+    """The kind of device, as memory and time are predicted for it."""
+    return "cuda" if device.type == "cuda" else "cpu"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What is in memory beside the model in training, and which of its weights learn.
+
+    Attributes:
+        teacher: ``config.json`` of a live teacher or reference, held in float32.
+        matched_layers: Pairs of layers whose hidden states are matched.
+        cached_entries: Entries a row of a cached signal.
+        lora: Adapters that learn in place of the weights.
+        other_bytes: What else the stage holds: an engine, a teacher of another family.
+        longest_answer: Tokens of the longest document that the student may write itself.
+        documents_per_step: Documents of a step of such answers and traces.
+        is_first: Whether nothing heavy ran before it in the run.
+    """
+
+    teacher: Mapping[str, Any] | None = None
+    matched_layers: int = 0
+    cached_entries: int = 0
+    lora: LoraConfig | None = None
+    other_bytes: int = 0
+    longest_answer: int = 0
+    documents_per_step: int = 0
+    is_first: bool = False
+
+    def settings(self, config: Mapping[str, Any], train: TrainConfig, device: torch.device) -> dict[str, Any]:
+        """Arguments of :func:`~spiritsafe.models.predict_training`, the same for a plan and for a stage."""
+        return {
+            "compute_dtype": compute_dtype(train.compute_dtype, device),
+            "device": kind_of(device),
+            "teacher": self.teacher,
+            "teacher_dtype": "fp32",
+            "matched_layers": self.matched_layers,
+            "cached_entries": self.cached_entries,
+            "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
+            "lora": self.lora,
+        }
+
+
+def check_memory(
+    config: Mapping[str, Any],
+    train: TrainConfig,
+    lengths: Sequence[int],
+    *,
+    device: torch.device,
+    supervised_share: float = 1.0,
+    beside: Beside | None = None,
+    available: int | None = None,
+) -> MemoryCheck:
+    """Whether training fits this machine; where it does not, the micro-batch with which it does.
+
+    Call it before the stage's first step; what this process holds already is counted as available to it.
+
+    Args:
+        config: ``config.json`` of the model that learns.
+        train: How it is to be trained.
+        lengths: Tokens of each document.
+        device: Where.
+        supervised_share: Share of the documents' tokens that is learnt from.
+        beside: What is there beside the model; None: nothing.
+        available: Bytes that the process may take in all; None asks the machine.
+
+    Raises:
+        BudgetError: Not even the longest document alone fits.
+        CompatibilityError: The model is not of the Decoder's family, so its memory cannot be predicted.
+    """
+    found = available_bytes(device) if available is None else available
+    # steps of an epoch are made even, so one may be longer than tokens_per_step
+    num_steps = max(1, round(sum(lengths) / train.tokens_per_step))
+    step_tokens = math.ceil(sum(lengths) / num_steps) + max(lengths)
+    wanted = min(train.micro_batch_tokens, step_tokens, sum(lengths))
+    fit = fit_micro_batch(
+        config,
+        2**62 if found is None else found,
+        wanted_tokens=max(wanted, max(lengths)),
+        lengths=lengths,
+        supervised_share=supervised_share,
+        **(beside or Beside(is_first=True)).settings(config, train, device),
+    )
+    fits_as_wished = fit.micro_batch_tokens >= wanted and not fit.checkpointing
+    micro = train.micro_batch_tokens if fit.micro_batch_tokens >= wanted else fit.micro_batch_tokens
+    note = "" if fits_as_wished else _replanned(train, micro, fit.checkpointing, fit.memory.total_bytes, found or 0)
+    return MemoryCheck(
+        micro_batch_tokens=micro,
+        checkpointing=fit.checkpointing,
+        predicted_bytes=fit.memory.total_bytes,
+        available_bytes=found,
+        note=note,
+        tokens_at_once=min(micro, wanted),
+        longest=max(lengths),
+    )
+
+
+def _replanned(train: TrainConfig, micro: int, checkpointing: bool, predicted: int, available: int) -> str:
+    changes = []
+    if micro != train.micro_batch_tokens:
+        changes.append(f"micro_batch_tokens {micro} instead of {train.micro_batch_tokens}")
+    if checkpointing:
+        changes.append("activations recomputed (about a third slower)")
+    return (
+        f"{available / 1e9:.2f} GB of memory: {' and '.join(changes)}, predicted peak {predicted / 1e9:.2f} GB; "
+        "the updates stay the same."
+    )
+
+
+def planned_device(recipe: Recipe) -> torch.device:
+    """Where the recipe would run on this machine."""
+    return torch.device("cuda" if recipe.engine.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def predicted_memory(
+    recipe: Recipe, config: Mapping[str, Any], *, sources: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, int]:
+    """Predicted peak bytes of each heavy stage.
+
+    Args:
+        recipe: The recipe.
+        config: The base model's ``config.json``.
+        sources: ``config.json`` of students' own sources; one that is not there is taken to be as large as the base.
+
+    Raises:
+        BudgetError: A student's budget does not hold even one layer.
+    """
+    device = planned_device(recipe)
+
+    def sampling(of: Mapping[str, Any]) -> int:
+        dtype = _DTYPES[preferred_dtype(device)]
+        return (
+            predict_footprint(of, dtype).weight_bytes
+            + engine_bytes(recipe, of, device, dtype)
+            + _process_bytes(of, device)
+        )
+
+    peaks = {"teach": _peak(None, recipe.teach.train, recipe, config, device)}
+    if recipe.sample is not None:
+        peaks["sample"] = sampling(config)
+    if recipe.cache is not None:
+        weights = predict_footprint(config, "fp32").weight_bytes
+        reading = _reading_bytes(config, recipe.cache.micro_batch_tokens)
+        peaks["capture"] = weights + reading + _process_bytes(config, device)
+    configs = model_configs(recipe, config, sources)
+    for node in recipe.nodes:
+        made = node.recipe
+        if isinstance(made, StudentRecipe):
+            teacher = configs[made.teacher]
+            peaks[node.name] = _peak(made, made.train, recipe, configs[made.name], device, teacher=teacher)
+        elif isinstance(made, ReinforceStep | TuneStep):
+            # what a run trains it keeps in float32, whatever the base came in
+            own = configs[node.name] if made.start == "base" else {**configs[node.name], "dtype": "float32"}
+            peaks[node.name] = _peak(made, made.train, recipe, own, device)
+        elif made.sampling is not None:
+            peaks[node.name] = sampling(configs[made.start])
+    return peaks
+
+
+def partly_predicted(
+    recipe: Recipe, config: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]] | None = None
+) -> set[str]:
+    """Stages of :func:`predicted_memory` whose model transformers runs: their peaks are lower bounds."""
+    configs = model_configs(recipe, config, sources)
+    foreign = {name for name, own in configs.items() if decoder_config(own) is None}
+    found = {"teach", "sample", "capture"} if "teacher" in foreign else set[str]()
+    for node in recipe.nodes:
+        teacher = node.recipe.teacher if isinstance(node.recipe, StudentRecipe) else None
+        start = None if isinstance(node.recipe, StudentRecipe) else node.recipe.start
+        if foreign & {node.name, teacher, start}:
+            found.add(node.name)
+    return found
+
+
+def _peak(
+    made: Made,
+    train: TrainConfig,
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    device: torch.device,
+    *,
+    teacher: Mapping[str, Any] | None = None,
+) -> int:
+    beside = beside_of(made, recipe, config, device, teacher=teacher)
+    settings = beside.settings(config, train, device)
+    return predict_training(config, num_tokens=tokens_at_once(train), **settings).total_bytes
+
+
+def beside_of(
+    made: Made,
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    device: torch.device,
+    *,
+    teacher: Mapping[str, Any] | None = None,
+) -> Beside:
+    """What stands in memory beside a model in training, as the recipe says: a plan and a stage both ask this.
+
+    Args:
+        made: The step or student that trains; None: the teacher itself is taught.
+        recipe: The whole of it.
+        config: ``config.json`` of the model in training.
+        device: Where.
+        teacher: ``config.json`` of a student's teacher.
+    """
+    train = recipe.teach.train if made is None else made.train
+    draws = isinstance(made, ReinforceStep) or (isinstance(made, StudentRecipe) and made.on_policy is not None)
+    engine = 0
+    if draws or recipe.teach.dev_problems:
+        engine = engine_bytes(recipe, config, device, compute_dtype(train.compute_dtype, device))
+    if made is None:
+        return Beside(other_bytes=engine, is_first=True)
+    if isinstance(made, StudentRecipe):
+        is_cached = made.signal == "cached"
+        return Beside(
+            teacher=None if made.objective == "traces" or is_cached else teacher,
+            matched_layers=0 if made.hidden is None else made.hidden.pairs,
+            cached_entries=CACHED_ENTRIES if is_cached else 0,
+            other_bytes=engine,
+        )
+    # a loss that is kept near the model as it was; under adapters that model is there already
+    has_reference = isinstance(made, ReinforceStep) and made.config.loss.kl_weight > 0.0 and made.lora is None
+    return Beside(teacher=config if has_reference else None, lora=made.lora, other_bytes=engine)
+
+
+def engine_bytes(
+    recipe: Recipe, config: Mapping[str, Any], device: torch.device, dtype: Literal["fp32", "bf16"]
+) -> int:
+    """What sampling takes beside a model's weights: the key-value cache, and what a CPU's engine copies.
+
+    Args:
+        recipe: Bounds of the engine.
+        config: ``config.json`` of the model that answers.
+        device: Where.
+        dtype: Of its weights.
+    """
+    on_cpu = device.type == "cpu"  # its cache is float32 whatever the weights are
+    cache = kv_cache_bytes(
+        config,
+        context=recipe.engine.max_context,
+        num_sequences=recipe.engine.max_batch,
+        kv_dtype="fp32" if on_cpu else dtype,
+        windowed=False,  # the engine keeps a windowed layer's tokens all the same
+    )
+    weights = predict_footprint(config, dtype).weight_bytes
+    # on a CPU the engine keeps a second copy of the weights, in the layout that it multiplies fastest
+    is_copied = on_cpu and decoder_config(config) is not None and weights <= PACK_LIMIT_BYTES
+    return cache + (weights if is_copied else 0)
+
+
+def _reading_bytes(config: Mapping[str, Any], num_tokens: int) -> int:
+    """A forward without gradients: what a teacher's takes beyond its weights, and one chunk of logits."""
+    c = decoder_config(config)
+    layer = 0 if c is None else 5 * c.hidden_size + 4 * c.intermediate_size
+    logits = 128 << 20 if c is None else min(128 << 20, num_tokens * 4 * c.vocab_size)
+    return num_tokens * 4 * layer + logits

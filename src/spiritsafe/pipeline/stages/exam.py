@@ -1,0 +1,197 @@
+"""Stages "seal" and "exam": a paper nobody has seen, then every model sits it.
+
+All of it runs in a process of its own (``spiritsafe exam …``): this one starts it, and reads public files only. One
+person on one machine holds all keys here, and the certificates say so: "self-examined".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from spiritsafe.core import errors
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import ProcedureError, SpiritsafeError
+from spiritsafe.core.events import EventSink, NullSink
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.exam.records import Certificate, PublicPaper
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.steps import ReinforceStep, TuneStep
+from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.pipeline.stages.source import model_directory
+
+_VERIFIERS = 2
+"""Certificates that are verified at a time, each in a process of its own."""
+
+
+def key_path(context: RunContext) -> Path:
+    """The one key of a self-examined run, mode 0600."""
+    return context.run.path / "keys" / "self.json"
+
+
+def ledger_path(context: RunContext) -> Path:
+    """The run's ledger."""
+    return context.run.path / "ledger.jsonl"
+
+
+def paper_path(context: RunContext) -> Path:
+    """Folder of the sealed paper."""
+    return context.stage("seal").path / "paper"
+
+
+def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Draw, commit, split and encrypt the paper, before anything is trained."""
+    folder = stage.path / "paper"
+    call_exam(["key", str(key_path(context))], events=events)
+    call_exam(
+        [
+            *("seal", context.recipe.task.spec, "--count", str(context.recipe.exam.problems)),
+            *("--out", str(folder), "--ledger", str(ledger_path(context)), "--key", str(key_path(context))),
+        ],
+        events=events,
+    )
+    paper = PublicPaper.from_json(read_json(folder / "paper.json"))
+    return {
+        "paper": paper.header.paper_id,
+        "summary": f"{paper.header.num_sealed} problems sealed, {paper.header.num_public} public",
+    }
+
+
+def examinees(context: RunContext) -> list[tuple[str, Path]]:
+    """Name and directory of every model that sits: base, teacher, and all that steps and students make."""
+    names = ("base", "teacher", *(node.name for node in context.recipe.models))
+    return [(name, model_directory(context, name)) for name in names]
+
+
+def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Register every model, let each sit, and verify each certificate as a stranger would."""
+    sampling = context.recipe.exam.sampling
+    shared = ["--ledger", str(ledger_path(context)), "--key", str(key_path(context))]
+    paper = paper_path(context)
+    accuracies: dict[str, list[float]] = {}
+    models = examinees(context)
+    for name, directory in models:  # all are registered before the first one sits: nobody can look and then choose
+        call_exam(
+            [
+                *("register", str(paper), "--model", str(directory), "--name", name, *shared),
+                *("--temperature", str(sampling.temperature), "--max-tokens", str(sampling.max_tokens)),
+                *("--hypothesis", _hypothesis(context, name), "--out", str(stage.path / f"{name}.registration.json")),
+            ],
+            events=events,
+        )
+    for name, directory in models:
+        certificate = stage.path / f"{name}.certificate.json"
+        call_exam(
+            [
+                *("sit", str(paper), "--registration", str(stage.path / f"{name}.registration.json")),
+                *("--model", str(directory), *shared, "--work", str(stage.path / "sittings" / name)),
+                *("--max-batch", str(context.recipe.engine.max_batch), "--out", str(certificate)),
+            ],
+            events=events,
+        )
+        sealed = certificate_of(stage, name).result.sealed.accuracy
+        accuracies[name] = [sealed.value, sealed.low, sealed.high]
+    with ThreadPoolExecutor(max_workers=_VERIFIERS) as pool:  # nothing is appended to the ledger any more
+        checks = [pool.submit(_verify, context, stage.path / f"{name}.certificate.json") for name, _ in models]
+        for check in checks:
+            check.result()
+    summary = ", ".join(f"{name} {value:.0%}" for name, (value, _, _) in accuracies.items())
+    return {"accuracies": dict(accuracies), "summary": summary}
+
+
+def _verify(context: RunContext, certificate: Path) -> None:
+    paper = paper_path(context) / "paper.json"
+    call_exam(
+        ["verify", str(certificate), "--paper", str(paper), "--ledger", str(ledger_path(context))], events=NullSink()
+    )
+
+
+def certificate_of(stage: StageDirectory, name: str) -> Certificate:
+    """The certificate of one examinee."""
+    return Certificate.from_json(read_json(stage.path / f"{name}.certificate.json"))
+
+
+def _hypothesis(context: RunContext, name: str) -> str:
+    given = {
+        "base": "The base model, as published: the control.",
+        "teacher": "Teaching raised the score over the base model's.",
+    }
+    node = next((node for node in context.recipe.models if node.name == name), None)
+    if node is None:
+        return given[name]
+    step = node.recipe
+    if isinstance(step, ReinforceStep):
+        return {
+            None: f"Reinforcement raised the score over {step.start}'s.",
+            "random": f"A control: a random reward raises nothing over {step.start}'s score.",
+            "format": f"A control: a reward for form alone raises little over {step.start}'s score.",
+            "rft": f"A control: rejection-sampled fine-tuning raises {step.start}'s score less than {node.twin}'s.",
+        }[node.control]
+    if isinstance(step, TuneStep):
+        return f"Fine-tuning on verified answers raised the score over {step.start}'s."
+    return "The student keeps most of the teacher's gain at fewer bytes."
+
+
+_TAIL_LINES = 20
+
+
+def call_exam(arguments: list[str], *, events: EventSink) -> None:
+    """Run ``spiritsafe exam ARGUMENTS`` to its end.
+
+    Raises:
+        SpiritsafeError: It failed; the class and the text are those of the process's own error.
+    """
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    failure: dict[str, str] | None = None
+    with subprocess.Popen(
+        [sys.executable, "-m", "spiritsafe", "exam", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SPIRITSAFE_PROGRESS": "json"},
+    ) as process:
+        reader = threading.Thread(target=lambda: tail.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            for line in process.stdout or ():
+                failure = _forward(line, events) or failure
+        except BaseException:
+            process.terminate()  # interrupted: the child must not go on alone
+            raise
+        reader.join()
+        code = process.wait()
+    if code != 0:
+        raise _error_of(failure, code, arguments[0], "".join(tail))
+
+
+def _forward(line: str, events: EventSink) -> dict[str, str] | None:
+    """Pass one line on; an error record is returned."""
+    try:
+        value = json.loads(line)
+        kind = value["kind"]
+    except (ValueError, TypeError, KeyError):
+        return None  # something a library printed
+    if kind == "progress":
+        events.progress(value["done"], value["total"], value["unit"], value["note"])
+    elif kind == "error":
+        return {str(key): str(text) for key, text in value.items()}
+    else:
+        events.metrics(kind, value["values"])
+    return None
+
+
+def _error_of(failure: dict[str, str] | None, code: int, what: str, tail: str) -> SpiritsafeError:
+    if failure is not None:
+        kind = getattr(errors, failure["type"], ProcedureError)
+        if isinstance(kind, type) and issubclass(kind, SpiritsafeError):
+            return kind(failure["message"], hint=failure["hint"])
+    return ProcedureError(
+        f"The process `spiritsafe exam {what}` ended with exit code {code}: {tail.strip()[-800:]}",
+        hint="Run the same command again; the sitting goes on where it stopped.",
+    )

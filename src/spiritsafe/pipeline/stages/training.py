@@ -1,0 +1,160 @@
+"""Steps that train a low-rank correction: adapters on before training, folded into the weights after.
+
+In: a loaded model. Out: the same model, with adapters and again without; in the stage ``adapter``, in peft's layout.
+What goes on and sits the exam is a plain model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.atomic import write_json
+from spiritsafe.core.records import Prompt
+from spiritsafe.models import (
+    Document,
+    LanguageModel,
+    LoadedModel,
+    LoraConfig,
+    add_lora,
+    make_generator,
+    merge_lora,
+    save_lora,
+)
+from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.tasks import load_task
+from spiritsafe.training import (
+    DocumentStore,
+    Evaluate,
+    Feed,
+    Objective,
+    TrainConfig,
+    TrainResult,
+    discard_state,
+    train,
+    write_documents,
+)
+
+
+def begin_lora(config: LoraConfig | None, context: RunContext, loaded: LoadedModel, *, name: str) -> None:
+    """Freeze the weights and put adapters on; None leaves the model as it is.
+
+    Args:
+        config: Of the adapters.
+        context: The run, whose seed decides how they begin.
+        loaded: What will be trained.
+        name: Of the step.
+
+    Raises:
+        CompatibilityError: The model is not of the Decoder's family.
+    """
+    if config is not None:
+        add_lora(loaded.model, config.model_copy(update={"seed": context.seed("lora", name)}))
+
+
+def end_lora(
+    config: LoraConfig | None, context: RunContext, stage: StageDirectory, loaded: LoadedModel, *, name: str
+) -> None:
+    """Keep the adapters, and fold them into float32 weights: half precision would swallow what they learnt.
+
+    Args:
+        config: None: there are none.
+        context: The run.
+        stage: Where they are kept.
+        loaded: What was trained.
+        name: Of the step.
+    """
+    if config is not None:
+        save_lora(
+            stage.path / "adapter",
+            loaded.model,
+            base=loaded.checkpoint,
+            name=f"{context.recipe.name}-{name}-adapter",
+            license=loaded.checkpoint.license,
+            recipe=context.run.hash,
+        )
+        loaded.model.to(torch.float32)
+        merge_lora(loaded.model)
+
+
+def make_documents(loaded: LoadedModel, traces: Iterable[Trace]) -> Iterator[Document]:
+    """Training documents in the model's chat format; a model's own attempts keep their very tokens."""
+    for trace in traces:
+        if trace.token_ids:
+            yield loaded.chat.document_from_tokens(trace.problem.messages, trace.token_ids)
+        else:
+            yield loaded.chat.document(trace.problem.messages, trace.text)
+
+
+def documents_of(loaded: LoadedModel, traces: Iterable[Trace], path: Path | None = None) -> DocumentStore:
+    """The same, kept: in a file, where they may be many, or in memory."""
+    documents = make_documents(loaded, traces)
+    return DocumentStore.of(documents) if path is None else write_documents(path, documents)
+
+
+def documents_path(stage: StageDirectory) -> Path:
+    """Where a stage keeps what it trains on while it runs; other documents of it lie beside."""
+    return stage.path / "training" / "documents.bin"
+
+
+def discard_training(stage: StageDirectory) -> None:
+    """Delete what a finished stage trained on and from: documents and optimiser state, no longer needed and large."""
+    for path in documents_path(stage).parent.glob("*.bin"):
+        path.unlink()
+    discard_state(stage.path / "training")
+
+
+def dev_evaluation(context: RunContext, loaded: LoadedModel, *, task_spec: str | None = None) -> Evaluate | None:
+    """A function that scores the model, as it is at that moment, on problems of the dev bucket.
+
+    Args:
+        context: The run; its recipe says how many problems.
+        loaded: How the model's chats are written.
+        task_spec: Whose problems; None: the recipe's task.
+    """
+    count = context.recipe.teach.dev_problems
+    if not count:
+        return None
+    task = load_task(task_spec or context.recipe.task.spec)
+    problems = {p.id: p for p in task.problems("dev", seed=context.seed("dev"), count=count)}
+    prompts = [Prompt(problem_id=p.id, messages=p.messages) for p in problems.values()]
+    engine = context.recipe.engine
+    generator = make_generator(loaded, max_batch=engine.max_batch, max_context=engine.max_context)
+
+    def evaluate(model: LanguageModel, step: int) -> dict[str, float]:
+        right = sum(
+            task.grade(problems[attempt.problem_id], attempt.text).status == "correct"
+            for attempt in generator.generate(prompts, context.recipe.exam.sampling)
+        )
+        return {"dev_right": float(right), "dev_problems": float(count)}
+
+    return evaluate
+
+
+def train_model(
+    context: RunContext,
+    stage: StageDirectory,
+    loaded: LoadedModel,
+    documents: Sequence[Document] | Feed,
+    objective: Objective,
+    config: TrainConfig,
+    events: EventSink,
+    *,
+    task_spec: str | None = None,
+) -> TrainResult:
+    """Train, with the run's evaluation (on another task if one is given), and write the curve beside other files."""
+    result = train(
+        loaded.model,
+        documents,
+        objective,
+        config.model_copy(update={"seed": context.seed("train", stage.path.name)}),
+        directory=stage.path / "training",
+        events=events,
+        evaluate=dev_evaluation(context, loaded, task_spec=task_spec),
+    )
+    write_json(stage.path / "curve.json", [{**point} for point in result.curve])
+    return result

@@ -1,0 +1,28 @@
+"""What may be relied on in a run's certificates: each is verified once more, with all that lies in the run's directory.
+
+In: a certificate of the run. Out: its promises for the report. Witnesses, trusted keys and re-runs are for others to
+give; the report says which promises wait for them.
+"""
+
+from __future__ import annotations
+
+from spiritsafe.exam import SEALED_FILE, trust_page, verification_of
+from spiritsafe.exam.records import Certificate, Promise
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.stages.exam import ledger_path, paper_path
+
+
+def promises_of(context: RunContext, name: str, certificate: Certificate) -> tuple[Promise, ...]:
+    """All promises of the certificate of the model of this name.
+
+    Raises:
+        SourceError: A file of the run is missing.
+    """
+    paper, ledger = paper_path(context), ledger_path(context)
+    verified = verification_of(
+        context.stage("exam").path / f"{name}.certificate.json",
+        paper=paper,
+        ledger=ledger,
+        sealed=paper / SEALED_FILE,
+    )
+    return trust_page(verified.certificate or certificate, verified.steps, entries=verified.entries).promises

@@ -1,0 +1,1 @@
+"""One round: drawn, graded, stored, served."""

@@ -1,0 +1,1 @@
+"""HTML that cannot be broken by what it shows."""

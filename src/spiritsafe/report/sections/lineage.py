@@ -1,0 +1,92 @@
+"""The staircase: every model and set of answers in the order of making, what it was made of, took and gained.
+
+In: :class:`~spiritsafe.report.data.run.ReportData`. Out: a section, or nothing where the run recorded no cost.
+"""
+
+from __future__ import annotations
+
+from spiritsafe.report.data.learning import MadeRow
+from spiritsafe.report.data.run import ReportData
+from spiritsafe.report.html.markup import Html, paragraph, section, tag
+from spiritsafe.report.html.tables import Column, nothing, stacked, table
+from spiritsafe.report.numbers import change_range, change_value, count_text, score_range, score_value, work_text
+
+
+def staircase_section(data: ReportData) -> Html | None:
+    """The table; None for runs that recorded nothing."""
+    if not data.made:
+        return None
+    lead = (
+        "Each row goes on from the one it names. Operations are those of the weights’ matrix products, 2 for each "
+        "parameter and token generated or read, 6 for each trained on; “in all” counts everything that a model was "
+        "made of as well, back to the base. Gains are against the start on the same sealed problems, in points."
+    )
+    columns = [
+        Column(title="Made"),
+        Column(title="From"),
+        Column(title="What went in", wide=True),
+        Column(title="Tokens generated", numeric=True),
+        Column(title="Tokens trained on", numeric=True),
+        Column(title="Tokens read", numeric=True),
+        Column(title="Operations", numeric=True),
+        Column(title="In all", numeric=True),
+        Column(title="Sealed score", numeric=True),
+        Column(title="Gain over start, points", numeric=True),
+    ]
+    listed = table(columns, [_row(row) for row in data.made], caption="Step by step", narrow="dense")
+    return section("steps", "Step by step", paragraph(lead, class_="lead"), listed, _versus(data))
+
+
+def _versus(data: ReportData) -> Html | None:
+    if not data.versus:
+        return None
+    words = (
+        "One against the other, problem by problem, seeds added up. Operations are what was spent on one model since "
+        "both had the same weights, the drawing of its answers included; teachers are left out (they stand above)."
+    )
+    columns = [
+        Column(title="First"),
+        Column(title="Against"),
+        Column(title="Seeds", numeric=True),
+        Column(title="First, sealed", numeric=True),
+        Column(title="Second, sealed", numeric=True),
+        Column(title="Difference, points", numeric=True),
+        Column(title="p", numeric=True),
+        Column(title="Operations, first", numeric=True),
+        Column(title="Operations, second", numeric=True),
+    ]
+    rows: list[list[object]] = [
+        [
+            tag("span", pair.first, class_="model"),
+            pair.second,
+            count_text(pair.num_seeds),
+            stacked(score_value(pair.first_sealed), score_range(pair.first_sealed)),
+            stacked(score_value(pair.second_sealed), score_range(pair.second_sealed)),
+            stacked(change_value(pair.difference), change_range(pair.difference)),
+            f"{pair.p_value:.2g}",
+            work_text(pair.first_flops),
+            work_text(pair.second_flops),
+        ]
+        for pair in data.versus
+    ]
+    listed = table(columns, rows, caption="One against another", narrow="dense")
+    return tag("div", tag("h3", "One against another"), paragraph(words), listed)
+
+
+def _row(row: MadeRow) -> list[object]:
+    return [
+        tag("span", tag("span", row.name, class_="model"), tag("span", row.made_by, class_="role")),
+        row.start or nothing(None),
+        row.counts or nothing(None),
+        _tokens(row.generated_tokens),
+        _tokens(row.trained_tokens),
+        _tokens(row.read_tokens),
+        work_text(row.flops) if row.flops else nothing(None),
+        work_text(row.total_flops) if row.total_flops else nothing(None),
+        stacked(score_value(row.sealed), score_range(row.sealed)) if row.sealed else nothing(None),
+        stacked(change_value(row.gain), change_range(row.gain)) if row.gain else nothing(None),
+    ]
+
+
+def _tokens(count: int) -> object:
+    return count_text(count) if count else nothing(None)

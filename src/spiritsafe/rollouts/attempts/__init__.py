@@ -1,0 +1,1 @@
+"""Graded attempts on disk: drawn, stored, read."""

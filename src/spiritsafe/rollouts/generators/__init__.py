@@ -1,0 +1,1 @@
+"""Generators that are not weights in this process: endpoints, pipes, fakes."""

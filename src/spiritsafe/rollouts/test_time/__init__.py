@@ -1,0 +1,1 @@
+"""Test-time compute: what many attempts are worth."""

@@ -1,0 +1,1 @@
+"""What studying leaves in the answers: gaps, shares, reference models."""

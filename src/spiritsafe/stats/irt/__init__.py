@@ -1,0 +1,1 @@
+"""Item response theory: difficulties, adaptive choice, short forms."""

@@ -1,0 +1,1 @@
+"""Group-sequential designs and betting: when an exam may stop early."""

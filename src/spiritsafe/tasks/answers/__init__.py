@@ -1,0 +1,1 @@
+"""What a completion claims: its final part, numbers, formulas."""

@@ -1,0 +1,1 @@
+"""Sums, products, countdown, equations, word problems."""

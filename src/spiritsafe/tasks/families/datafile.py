@@ -1,0 +1,112 @@
+"""Rows of a data set: a JSON-lines file, or a Hugging Face data set when ``datasets`` is installed.
+
+In: where the rows are, and optionally the digest they must have. Out: a list of dictionaries and their digest. The
+digest becomes part of the task's name, so a certificate says which data it was about, and a task whose name carries the
+digest can grade without having the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from spiritsafe.core.canonical import canonical_json, digest_bytes
+from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.core.files.json_lines import MOST_LINES_BYTES, parse_json_lines
+from spiritsafe.core.files.reading import read_bytes
+
+_DIGEST_CHARACTERS = 32
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_name(location: str) -> bool:
+    """True for ``org/name`` where no such file exists and no data file's ending is given."""
+    return (
+        bool(_HUB_NAME.fullmatch(location))
+        and not location.endswith((".jsonl", ".json", ".ndjson"))
+        and not Path(location).exists()
+    )
+
+
+def _short(data: bytes) -> str:
+    return digest_bytes(data).removeprefix("sha256:")[:_DIGEST_CHARACTERS]
+
+
+@final
+class DataSource:
+    """Where rows come from; reads them once, when first needed.
+
+    Args:
+        location: Path of a JSON-lines file, or ``org/name`` of a Hugging Face data set.
+        sha256: The first 32 hex digits of the digest that the data must have; empty to accept what is there.
+        config: Configuration of a Hugging Face data set; empty for its default.
+        split: Split of a Hugging Face data set.
+    """
+
+    def __init__(self, location: str, *, sha256: str = "", config: str = "", split: str = "train") -> None:
+        self.location = location
+        self._expected = sha256
+        self._config = config
+        self._split = split
+        self._rows: list[Mapping[str, Any]] | None = None
+        self._digest = sha256
+
+    def digest(self) -> str:
+        """The first 32 hex digits of the data's SHA-256; reads the data only when no digest was given.
+
+        Raises:
+            SourceError: The data cannot be read.
+        """
+        if not self._digest:
+            self.rows()
+        return self._digest
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """All rows.
+
+        Raises:
+            SourceError: The data cannot be read.
+            TaskError: It has another digest than the name says, or a row is not an object.
+        """
+        if self._rows is None:
+            rows, found = self._load()
+            if self._expected and found != self._expected:
+                raise TaskError(
+                    f"{self.location} is not the data that the task names: digest {found}, not {self._expected}.",
+                    hint="Use the original file, or take sha256 out of the spec to name the new data.",
+                )
+            for number, row in enumerate(rows, start=1):
+                if not isinstance(row, Mapping):
+                    raise TaskError(
+                        f"{self.location}, row {number}: not an object.", hint='Each line must be like {"question": …}.'
+                    )
+            self._rows, self._digest = rows, found
+        return self._rows
+
+    def _load(self) -> tuple[list[Any], str]:
+        if is_hub_name(self.location):
+            rows = self._load_hub()
+            return rows, _short(b"\n".join(canonical_json(json.loads(json.dumps(row, default=str))) for row in rows))
+        path = Path(self.location)
+        data = read_bytes(path, most_bytes=MOST_LINES_BYTES)
+        return parse_json_lines(data, path), _short(data)
+
+    def _load_hub(self) -> list[Any]:
+        if importlib.util.find_spec("datasets") is None:
+            raise TaskError(
+                f"{self.location} is no file here, and reading it from Hugging Face needs the package datasets.",
+                hint="Run `pip install datasets`, or download the data as a JSON-lines file and give its path.",
+            )
+        datasets: Any = importlib.import_module("datasets")
+        try:
+            return [dict(row) for row in datasets.load_dataset(self.location, self._config or None, split=self._split)]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SourceError(
+                f"The data set {self.location} cannot be loaded: {error}.",
+                hint="Check its name, config= and split=, and the network; or give the path of a JSON-lines file.",
+            ) from error

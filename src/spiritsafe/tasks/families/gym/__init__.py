@@ -1,0 +1,1 @@
+"""Any generator of reasoning-gym."""

@@ -1,0 +1,1 @@
+"""Questions with answers, compared as values."""

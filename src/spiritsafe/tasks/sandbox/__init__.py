@@ -1,0 +1,1 @@
+"""Foreign code in processes that may hang, crash or lie."""

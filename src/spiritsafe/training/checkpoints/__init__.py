@@ -1,0 +1,1 @@
+"""Saved states of a training: read, written while it goes on."""

@@ -1,0 +1,1 @@
+"""Several processes: torchrun, FSDP2."""

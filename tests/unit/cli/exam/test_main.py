@@ -1,0 +1,139 @@
+"""The safe as its users meet it: a maker's certificate, a stranger's check, a re-run against an endpoint."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from fake_endpoint import Answer, FakeEndpoint
+
+from spiritsafe.cli.exam.main import command
+
+
+def exam(*arguments: str) -> Any:
+    return CliRunner().invoke(command, list(arguments))
+
+
+def certificate_of(run: Path, name: str) -> Path:
+    return next(run.glob(f"stages/*-exam/{name}.certificate.json"))
+
+
+def paper_of(run: Path) -> Path:
+    return next(run.glob("stages/*-seal/paper/paper.json"))
+
+
+def test_a_stranger_verifies_step_by_step(tiny_run: Path) -> None:
+    done = exam(
+        "verify", str(certificate_of(tiny_run, "student")),
+        "--paper", str(paper_of(tiny_run)), "--ledger", str(tiny_run / "ledger.jsonl"),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert len(re.findall(r"^ ?\d+\. ok ", done.output, flags=re.M)) >= 10
+    assert "Self-examined" in done.output
+
+
+@pytest.mark.parametrize("victim", ["certificate", "paper", "ledger"])
+def test_a_flipped_byte_anywhere_is_found_and_the_step_named(tiny_run: Path, tmp_path: Path, victim: str) -> None:
+    files = {
+        "certificate": certificate_of(tiny_run, "teacher"),
+        "paper": paper_of(tiny_run),
+        "ledger": tiny_run / "ledger.jsonl",
+    }
+    good = files[victim].read_bytes()
+    broken = tmp_path / files[victim].name
+    rng = random.Random(3)
+    for position in [0, len(good) - 1, *(rng.randrange(len(good)) for _ in range(6))]:
+        broken.write_bytes(good[:position] + bytes([good[position] ^ 1 << rng.randrange(8)]) + good[position + 1 :])
+        given = {**files, victim: broken}
+        done = exam(
+            "verify", str(given["certificate"]), "--paper", str(given["paper"]), "--ledger", str(given["ledger"])
+        )
+        assert done.exit_code != 0, (victim, position)
+        assert re.search(r"Step \d+ \(", str(done.exception)), done.exception
+
+
+def answer_right(question: str) -> str:
+    """A model that can add."""
+    terms = re.findall(r"[+-]? ?\d+", question.replace("- ", "-").replace("+ ", "+"))
+    return f"#### {sum(int(term.replace(' ', '')) for term in terms)}"
+
+
+def test_an_exam_against_an_endpoint_and_its_rerun(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    endpoint = fake_endpoint(lambda body: answer_right(body["messages"][-1]["content"]))
+    ledger, examiner, maker = (str(tmp_path / name) for name in ("ledger.jsonl", "examiner.json", "maker.json"))
+    paper, registration = str(tmp_path / "paper"), str(tmp_path / "registration.json")
+    model = ("--endpoint", endpoint.url, "--endpoint-model", "adder")
+    certificate, report = str(tmp_path / "certificate.json"), str(tmp_path / "rerun.json")
+    steps = [
+        ("key", examiner, "--holder", "Exam office"),
+        ("key", maker, "--holder", "Maker"),
+        ("key", str(tmp_path / "me.json"), "--holder", "Stranger"),
+        ("seal", "arith:sums?terms=2&digits=1-2", "--count", "20", "--out", paper, "--ledger", ledger,
+         "--key", examiner),
+        ("register", paper, *model, "--name", "adder", "--ledger", ledger, "--key", maker,
+         "--max-tokens", "16", "--hypothesis", "It can add.", "--out", registration),
+        ("sit", paper, "--registration", registration, *model, "--ledger", ledger, "--key", examiner,
+         "--work", str(tmp_path / "sitting"), "--out", certificate),
+        ("verify", certificate, "--paper", f"{paper}/paper.json", "--ledger", ledger),
+        ("rerun", certificate, "--paper", f"{paper}/paper.json", *model, "--key", str(tmp_path / "me.json"),
+         "--out", report),
+    ]  # fmt: skip
+    for arguments in steps:
+        done = exam(*arguments)
+        assert done.exit_code == 0, (arguments[0], done.output, done.exception)
+    record = json.loads(Path(certificate).read_text("utf-8"))
+    assert record["result"]["sealed"]["accuracy"]["value"] == 1.0
+    assert record["separation"] == "third party"
+    assert any("Class B" in statement for statement in record["statements"])
+    assert any(entry["exposed"] for entry in record["access"])
+    signed = json.loads(Path(report).read_text("utf-8"))
+    assert signed["report"]["agrees"]
+    assert signed["report"]["halves"] == ["public"]
+
+
+def test_a_rerun_that_disagrees_says_so(tiny_run: Path, tmp_path: Path, fake_endpoint: Any) -> None:
+    endpoint = fake_endpoint(lambda body: answer_right(body["messages"][-1]["content"]))
+    exam("key", str(tmp_path / "me.json"))
+    done = exam(
+        "rerun", str(certificate_of(tiny_run, "base")), "--paper", str(paper_of(tiny_run)),
+        "--endpoint", endpoint.url, "--endpoint-model", "adder",
+        "--key", str(tmp_path / "me.json"), "--out", str(tmp_path / "rerun.json"),
+    )  # fmt: skip
+    assert done.exit_code != 0
+    assert "does not agree" in str(done.exception)
+    assert (tmp_path / "rerun.json").is_file()
+
+
+def test_swapped_weights_cannot_sit(tiny_run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_run / "stages" / "04-teach" / "model", model)
+    weights = model / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    ledger = tmp_path / "ledger.jsonl"
+    shutil.copy(tiny_run / "ledger.jsonl", ledger)
+    done = exam(
+        "sit", str(paper_of(tiny_run).parent),
+        "--registration", str(next(tiny_run.glob("stages/*-exam/teacher.registration.json"))),
+        "--model", str(model), "--ledger", str(ledger), "--key", str(next((tiny_run / "keys").glob("*.json"))),
+        "--work", str(tmp_path / "work"), "--out", str(tmp_path / "certificate.json"),
+    )  # fmt: skip
+    assert done.exit_code != 0
+    assert "is not what its lineage.json describes" in str(done.exception)
+
+
+def test_the_examiners_commands_need_no_torch() -> None:
+    code = "import sys, spiritsafe.cli.exam.main; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

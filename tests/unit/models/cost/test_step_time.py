@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.cost.step_time import (
+    MachineRates,
+    Work,
+    measure_machine,
+    sampling_work,
+    scoring_work,
+    training_work,
+)
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.training import TracesObjective
+
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
+LENGTH, COUNT = 24, 5
+TOKENS, ROWS = LENGTH * COUNT, COUNT * (LENGTH - 8)
+
+
+def training(**more: Any) -> Work:
+    settings: dict[str, Any] = {
+        "num_tokens": TOKENS,
+        "num_supervised": ROWS,
+        "document_tokens": LENGTH,
+        "num_steps": 1,
+        "num_micro_batches": 1,
+    }
+    return training_work(CONFIG, **(settings | more))
+
+
+def counted(model: Decoder, *, checkpointing: bool = False) -> dict[str, int]:
+    model.activation_checkpointing = checkpointing
+    flags = (False,) * 8 + (True,) * (LENGTH - 8)
+    batch = pack_documents([Document(token_ids=(5,) * LENGTH, supervised=flags)] * COUNT)
+    with FlopCounterMode(display=False) as counter:
+        TracesObjective()(model, batch, float(ROWS))
+    return {str(op): count for op, count in counter.get_flop_counts()["Global"].items()}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_products_of_a_training_step_are_what_torch_counts(checkpointing: bool) -> None:
+    model = Decoder(DecoderConfig.from_hf(CONFIG))
+    found = counted(model, checkpointing=checkpointing)
+    products = sum(count for op, count in found.items() if "mm" in op)
+    products += 2 * ROWS * 64 * 300  # the head adds its weight gradient in place (addmm_), which torch does not count
+    # without context attention drops out, whose kernels on a CPU torch does not count
+    expected = training(document_tokens=0.0, checkpointing=checkpointing).flops
+    assert expected == pytest.approx(products, rel=1e-9)
+
+
+def test_attention_is_causal_half_of_the_square() -> None:
+    more = training().flops - training(document_tokens=0.0).flops
+    # forward and backward of scores and of values: 3 passes, 2 products, 2 operations, S * W = 64, 3 layers
+    assert more == pytest.approx(3 * 2 * 2 * TOKENS * (LENGTH / 2) * 64 * 3)
+    windowed = CONFIG | {"model_type": "mistral", "sliding_window": 4}
+    far, near = (
+        scoring_work(c, num_tokens=100, num_rows=0, document_tokens=200, num_passes=1).flops
+        for c in (CONFIG | {"model_type": "mistral", "sliding_window": None}, windowed)
+    )
+    assert near < far
+
+
+def test_reading_is_a_third_of_training_and_logits_count_by_row() -> None:
+    body = scoring_work(CONFIG, num_tokens=TOKENS, num_rows=0, document_tokens=LENGTH, num_passes=1)
+    assert training(num_supervised=0).flops == pytest.approx(3 * body.flops)
+    head = scoring_work(CONFIG, num_tokens=TOKENS, num_rows=10, document_tokens=LENGTH, num_passes=1).flops - body.flops
+    assert head == pytest.approx(2 * 10 * 64 * 300)
+
+
+def test_sampling_in_batches_reads_the_weights_less_often() -> None:
+    def work(batch: int) -> Work:
+        return sampling_work(CONFIG, num_sequences=32, prompt_tokens=10, new_tokens=20, batch=batch)
+
+    alone, together = work(1), work(32)
+    assert alone.flops == pytest.approx(together.flops)
+    weights = 4.0 * DecoderConfig.from_hf(CONFIG).num_parameters
+    assert alone.num_bytes - together.num_bytes == pytest.approx(31 * (20 + 1) * weights)
+
+
+def test_seconds_are_products_and_traffic() -> None:
+    rates = MachineRates(device="cpu", dtype="fp32", flops_per_s=100.0, bytes_per_s=10.0)
+    assert rates.seconds(Work(flops=200.0, num_bytes=30.0) + Work(flops=100.0)) == pytest.approx(6.0)
+    assert training(num_steps=2).num_bytes > training().num_bytes
+    assert training(num_micro_batches=4).num_bytes > training().num_bytes
+
+
+def test_the_machine_is_measured_once_and_quickly() -> None:
+    measure_machine.cache_clear()
+    started = time.process_time()
+    rates = measure_machine()
+    assert time.process_time() - started < 4.0  # several threads may share the work
+    assert rates.flops_per_s > 1e8
+    assert rates.bytes_per_s > 1e8
+    assert measure_machine() is rates
+    # an independent look at the same product: the measured rate is one that this machine reaches
+    size = 512
+    matrix = torch.ones(size, size)
+    best = min(_seconds(matrix) for _ in range(5))
+    assert 2 * size**3 / best < 20 * rates.flops_per_s
+
+
+def _seconds(matrix: torch.Tensor) -> float:
+    before = time.perf_counter()
+    torch.mm(matrix, matrix)
+    return time.perf_counter() - before

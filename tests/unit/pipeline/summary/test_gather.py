@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+from pipeline_parts import context_after
+from places import ROOT
+from stranger_parts import IMPOSSIBLE
+
+from spiritsafe.cli import cli
+from spiritsafe.core.errors import SourceError
+from spiritsafe.core.events import EventLog
+from spiritsafe.exam import load_certificate
+from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.summary import gather as summary
+from spiritsafe.pipeline.summary.gather import _DIVERGENCES, _speed, rebuild_report, terminal_summary_of
+
+
+def data_of(run: Path) -> dict[str, object]:
+    return dict(json.loads(next(run.glob("stages/*-report/report.json")).read_text("utf-8")))
+
+
+def test_the_report_agrees_with_the_certificates(tiny_run: Path) -> None:
+    data = data_of(tiny_run)
+    certificates = {
+        path.name.split(".")[0]: json.loads(path.read_text("utf-8"))
+        for path in tiny_run.glob("stages/*-exam/*.certificate.json")
+    }
+    made = ["rl", "rl-random", "rl-format", "rl-rft", "tuned", "student", "on-policy"]
+    assert [rung["name"] for rung in data["ladder"]] == ["base", "teacher", *made]  # type: ignore[attr-defined, index, union-attr]
+    for rung in data["ladder"]:  # type: ignore[attr-defined]
+        assert rung["sealed"] == certificates[rung["name"]]["result"]["sealed"]["accuracy"]
+        assert rung["public"]["statement"] == certificates[rung["name"]]["result"]["gap_statement"]
+    for row in data["outcomes"]:  # type: ignore[attr-defined]
+        assert sum(row["counts"].values()) == 6
+
+
+def test_transcripts_are_training_problems(tiny_run: Path) -> None:
+    splits = {transcript["split"] for transcript in data_of(tiny_run)["transcripts"]}  # type: ignore[attr-defined]
+    assert splits == {"train"}
+
+
+def test_trace_counts_add_up(tiny_run: Path) -> None:
+    for row in data_of(tiny_run)["inputs"]["traces"]:  # type: ignore[index]
+        assert row["num_verified"] + sum(row["dropped"].values()) == row["num_asked"]
+
+
+def test_predicted_memory_stands_beside_the_measured(tiny_run: Path) -> None:
+    rows = {row["what"]: row for row in data_of(tiny_run)["memory"]}  # type: ignore[attr-defined]
+    steps = {"rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned"}
+    assert set(rows) == {"teach", "sample", "capture", "student", "on-policy"} | steps
+    assert all(row["measured_bytes"] for row in rows.values())
+
+
+def test_a_prediction_that_fails_costs_nothing_else(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **kwargs: object) -> None:
+        raise KeyError("hidden_size")
+
+    monkeypatch.setattr(summary, "predicted_memory", fails)
+    rows = summary.memory_uses(context_after(tiny_run, tmp_path), {"teach": 5, "exam": 6})
+    assert {"teach", "exam"} == {row.what for row in rows}
+    for row in rows:
+        assert row.predicted_bytes is None
+        assert row.note.startswith("not predicted: KeyError")
+        assert row.measured_bytes
+
+
+def test_a_checkpoint_that_was_copied_is_no_miss_of_the_plan(tiny_run: Path, tmp_path: Path) -> None:
+    """Whether there is memory to spare for it is known only when it is made."""
+    context = context_after(tiny_run, tmp_path)
+    context.run.create("")
+    (planned,) = (use for use in summary.memory_uses(context, {}) if use.what == "teach")
+    EventLog(context.run.events, stage="teach").metrics("checkpoint", {"copied_bytes": 1_000_000_000})
+    (use,) = (use for use in summary.memory_uses(context, {"teach": 1_500_000_000}) if use.what == "teach")
+    assert planned.predicted_bytes is not None
+    assert use.predicted_bytes == planned.predicted_bytes + 1_000_000_000
+    assert use.missed is None
+
+
+def test_the_page_can_be_built_again(tiny_run: Path) -> None:
+    before = (tiny_run / "report.html").read_text("utf-8")
+    assert rebuild_report(tiny_run).read_text("utf-8") == before
+    assert "student" in terminal_summary_of(tiny_run)
+
+
+def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no report yet"):
+        terminal_summary_of(tmp_path)
+
+
+def test_the_commands_it_shows_can_be_called(tiny_run: Path) -> None:
+    steps = [step["command"].split() for step in data_of(tiny_run)["verification"]["steps"]]  # type: ignore[index]
+    context = click.Context(cli)
+    for program, name, *rest in steps:
+        command = cli.get_command(context, name)
+        assert (program, command is not None) == ("spiritsafe", True)
+        if isinstance(command, click.Group):
+            command, rest = command.commands[rest[0]], rest[1:]
+        assert command is not None
+        required = {p.opts[0] for p in command.params if isinstance(p, click.Option) and p.required}
+        assert required <= set(rest), f"{name} needs {required - set(rest)}"
+
+
+@pytest.mark.parametrize("started", [*IMPOSSIBLE, "2999-01-01T00:00:00.000Z"])
+def test_a_sitting_that_began_by_a_wrong_clock_has_no_speed(started: str) -> None:
+    folder = ROOT / "experiments" / "contamination"
+    result = load_certificate(folder / "base.certificate.json").result
+    assert _speed(result) is not None
+    assert _speed(result.model_copy(update={"started": started})) is None
+
+
+def test_each_objective_of_a_student_has_words_for_its_curve() -> None:
+    """A student across tokenizers ended in a KeyError after training and exam."""
+    objectives = set(get_args(StudentRecipe.model_fields["objective"].annotation))
+    assert objectives - set(_DIVERGENCES) == {"traces"}

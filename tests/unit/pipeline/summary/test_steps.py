@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline_parts import context_after
+
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.exam import load_certificate
+from spiritsafe.exam.records.certificate import Certificate
+from spiritsafe.pipeline.equal_compute import own
+from spiritsafe.pipeline.recipe.graph import nodes_of
+from spiritsafe.pipeline.recipe.load import load_recipe
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.summary.steps import comparisons, made_rows, reinforced_steps
+from spiritsafe.stats.intervals import score_interval
+from spiritsafe.stats.paired import paired_difference
+
+SEALED = "sealed"
+
+
+def certificates_of(run: Path) -> dict[str, Certificate]:
+    """The run's certificates, each with right answers of its own: this model hardly gives any."""
+    found = {p.name.split(".")[0]: load_certificate(p) for p in run.glob("stages/*-exam/*.certificate.json")}
+    return {name: _answering(certificate, place) for place, (name, certificate) in enumerate(sorted(found.items()))}
+
+
+def _answering(certificate: Certificate, place: int) -> Certificate:
+    """By the rank in its half: which places of the bank a half holds is each paper's own chance."""
+    rank = dict.fromkeys(("sealed", "public"), 0)
+    told = {}
+    for outcome in sorted(certificate.result.outcomes, key=lambda o: o.index):
+        right = (rank[outcome.half] * 7 + place * place) % 5 < 2 + place % 2
+        told[outcome.index] = outcome.model_copy(update={"status": "correct" if right else "wrong"})
+        rank[outcome.half] += 1
+    outcomes = tuple(told[outcome.index] for outcome in certificate.result.outcomes)
+    return certificate.model_copy(update={"result": certificate.result.model_copy(update={"outcomes": outcomes})})
+
+
+def data_of(run: Path) -> dict[str, Any]:
+    return dict(json.loads(next(run.glob("stages/*-report/report.json")).read_text("utf-8")))
+
+
+def right_of(certificate: Certificate) -> list[int]:
+    outcomes = [outcome for outcome in certificate.result.outcomes if outcome.half == SEALED]
+    return [int(o.status == "correct") for o in sorted(outcomes, key=lambda o: o.index)]
+
+
+def test_the_staircase_tells_counts_costs_and_gains(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    rows = {row.name: row for row in made_rows(context, certificates_of(tiny_run))}
+    assert list(rows) == ["teacher", "sampled", "rl", "harvest", "tuned", "student", "on-policy"]
+    assert [rows[name].start for name in ("teacher", "rl", "harvest", "tuned", "student")] == [
+        "base", "teacher", "rl", "base", "teacher",
+    ]  # fmt: skip
+    assert rows["teacher"].counts == "48 worked solutions"
+    asked = read_json(context.stage("harvest").path / "report.json")
+    assert rows["harvest"].counts == f"{asked['num_kept']} of 16 verified"
+    assert rows["rl"].counts.startswith("2 rounds, ")
+    assert "16 worked" in rows["tuned"].counts
+    assert rows["harvest"].sealed is None
+    assert all(rows[name].gain is not None for name in rows if rows[name].sealed is not None)
+    assert rows["tuned"].total_flops > rows["tuned"].flops > 0
+    assert rows["rl"].generated_tokens > 0
+    assert rows["on-policy"].read_tokens > 0
+
+
+def test_controls_stand_beside_the_real_run_paired(tiny_run: Path, tmp_path: Path) -> None:
+    context, certificates = context_after(tiny_run, tmp_path), certificates_of(tiny_run)
+    (step,) = reinforced_steps(context, certificates)
+    assert (step.name, step.start, step.method, step.k) == ("rl", "teacher", "DAPO", 4)
+    assert [run.kind for run in step.runs] == [arm.kind for arm in step.arms] == [
+        "reinforced", "random", "format", "rft",
+    ]  # fmt: skip
+    for arm, name in zip(step.arms, ("rl", "rl-random", "rl-format", "rl-rft"), strict=True):
+        mine, start, real = (right_of(certificates[model]) for model in (name, "teacher", "rl"))
+        assert arm.sealed == score_interval(mine)
+        assert arm.gain == paired_difference(mine, start).difference
+        assert (arm.behind is None) == (arm.kind == "reinforced")
+        if arm.behind is not None:
+            assert arm.behind == paired_difference(real, mine).difference
+    assert [point.k for point in step.passes] == [1, 2, 4]
+    assert step.well_formed is not None
+
+
+def test_seeds_are_added_up_problem_by_problem(tiny_run: Path, tmp_path: Path) -> None:
+    """Two seeds of one way: the real run and its rft control play the second seed."""
+    from spiritsafe.pipeline.summary.steps import _arms
+
+    certificates = certificates_of(tiny_run)
+    recipe, _ = load_recipe("tiny", ("steps.0.repeat=2", 'steps.0.controls=["random"]', 'steps.1.from="rl-1"'))
+    nodes = [node for node in nodes_of((), recipe.steps) if node.entry == "rl"]
+    played = {"rl-1": "rl", "rl-2": "teacher", "rl-1-random": "rl-random", "rl-2-random": "rl-format"}
+    pool = {name: certificates[other] for name, other in played.items()} | {"teacher": certificates["teacher"]}
+    real, random = _arms(nodes, pool, confidence=0.9)
+
+    def added(first: str, second: str) -> list[int]:
+        return [a + b for a, b in zip(right_of(certificates[first]), right_of(certificates[second]), strict=True)]
+
+    both, coins = added("rl", "teacher"), added("rl-random", "rl-format")
+    assert len({tuple(both), tuple(coins), tuple(added("rl", "rl"))}) == 3
+    twice = [2 * right for right in right_of(certificates["teacher"])]
+    assert real.num_seeds == random.num_seeds == 2
+    assert real.sealed == score_interval(both, trials=2, confidence=0.9)
+    assert real.gain == paired_difference(both, twice, trials=2, confidence=0.9).difference
+    assert random.behind == paired_difference(both, coins, trials=2, confidence=0.9).difference
+
+
+def test_rounds_are_told_as_they_went(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    (step,) = reinforced_steps(context, certificates_of(tiny_run))
+    for run in step.runs:
+        path = context.stage(run.name).path
+        rounds, curve = read_json(path / "rounds.json"), read_json(path / "curve.json")
+        assert [point.round for point in run.rounds] == [0, 1]
+        assert run.rounds[-1].num_tokens == sum(row["num_tokens"] for row in rounds)
+        assert [point.entropy for point in run.rounds] == [row["entropy"] for row in rounds]
+        assert run.trained_tokens == sum(row["tokens"] for row in curve)
+        assert run.drawing_s == pytest.approx(sum(row["draw_seconds"] for row in rounds))
+        assert run.rounds[-1].dev is not None
+        assert run.rounds[-1].dev.n == 8
+    random = step.runs[1]
+    assert random.rounds[0].changed is not None
+    assert random.rounds[0].gap is not None
+
+
+def test_pairs_that_the_recipe_names_are_compared_at_what_they_cost(tiny_run: Path, tmp_path: Path) -> None:
+    context, certificates = context_after(tiny_run, tmp_path), certificates_of(tiny_run)
+    pairs = [{"first": "tuned", "second": "rl"}, {"first": "student", "second": "on-policy"}]
+    recipe = Recipe.from_json(context.recipe.to_json() | {"compare": pairs})
+    context = replace(context, recipe=recipe)
+    tuned, student = comparisons(context, certificates)
+    mine, other = right_of(certificates["tuned"]), right_of(certificates["rl"])
+    assert tuned.difference == paired_difference(mine, other).difference
+    assert (tuned.first_sealed, tuned.second_sealed) == (score_interval(mine), score_interval(other))
+    # both began as the base: the cold start counts on rl's side, the drawing of answers on tuned's
+    assert tuned.first_flops == (own(context, "tuned") + own(context, "harvest")).flops
+    assert tuned.second_flops == (own(context, "teacher") + own(context, "rl")).flops
+    # both began as the teacher
+    assert student.second_flops == (own(context, "on-policy") + own(context, "sampled")).flops
+
+
+def test_the_report_holds_it_all(tiny_run: Path) -> None:
+    data = data_of(tiny_run)
+    assert [row["name"] for row in data["made"]][:2] == ["teacher", "sampled"]
+    assert data["reinforced"][0]["name"] == "rl"
+    roles = {rung["name"]: rung["role"] for rung in data["ladder"]}
+    assert (roles["rl"], roles["rl-random"], roles["tuned"], roles["student"]) == (
+        "reinforced", "control", "tuned", "student",
+    )  # fmt: skip
+    assert any("harvest" in row["origin"] for row in data["inputs"]["traces"])
+    page = (tiny_run / "report.html").read_text("utf-8")
+    for words in ("What learning by reward did", "Step by step", "rejection sampling"):
+        assert words in page

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pipeline_parts import context_after
+
+from spiritsafe.core.errors import BudgetError
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.models import read_checkpoint
+from spiritsafe.pipeline.compute import Compute
+from spiritsafe.pipeline.equal_compute import history, own, spent_on, within_budget
+from spiritsafe.pipeline.recipe.students import BudgetRecipe
+from spiritsafe.pipeline.stages.source import model_directory
+
+
+def test_stages_record_what_they_took(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    size = read_checkpoint(model_directory(context, "teacher")).num_parameters
+    curve = read_json(context.stage("teach").path / "curve.json")
+    assert own(context, "teacher") == Compute.training(sum(row["tokens"] for row in curve), size)
+    rounds = read_json(context.stage("rl-random").path / "rounds.json")
+    updates = read_json(context.stage("rl-random").path / "curve.json")
+    drawn, learnt = sum(row["num_tokens"] for row in rounds), sum(row["tokens"] for row in updates)
+    assert drawn > 0
+    assert learnt > drawn  # prompts are read again and again
+    assert own(context, "rl-random") == Compute.generating(drawn, size) + Compute.training(learnt, size)
+    assert own(context, "base") == own(context, "worked") == Compute()
+    student = own(context, "on-policy")
+    assert student.read_tokens == student.trained_tokens > 0  # a live teacher reads along
+    assert student.generated_tokens > 0
+
+
+def test_what_was_spent_on_a_model_includes_its_answers_and_its_history_everything(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    context = context_after(tiny_run, tmp_path)
+    assert spent_on(context, "tuned") == own(context, "tuned") + own(context, "harvest")
+    parts = ("teacher", "rl", "harvest", "tuned")
+    assert history(context, "tuned") == Compute.total(own(context, name) for name in parts)
+    assert spent_on(context, "student") == Compute.total(
+        own(context, name) for name in ("student", "sampled", "capture")
+    )
+    assert own(context, "capture").read_tokens > 0
+    assert history(context, "rl-rft") == own(context, "teacher") + own(context, "rl-rft")
+
+
+def test_a_budget_sets_the_tokens_and_nearer_limits_hold(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    train = context.recipe.teach.train.model_copy(update={"tokens_per_step": 64, "max_epochs": 10_000})
+    budget = BudgetRecipe(of="rl-random", share=0.5)
+    size = read_checkpoint(model_directory(context, "teacher")).num_parameters
+    found = within_budget(context, train, budget, ("worked",), num_parameters=size)
+    spent = spent_on(context, "rl-random").flops
+    assert found.max_tokens == spent // 2 // (6 * size)
+    with_teacher = within_budget(context, train, budget, (), num_parameters=size, teacher_parameters=size)
+    assert with_teacher.max_tokens == spent // 2 // (8 * size)
+    after_drawing = within_budget(context, train, budget, ("harvest",), num_parameters=size)
+    assert after_drawing.max_tokens == (spent // 2 - own(context, "harvest").flops) // (6 * size)
+    near = train.model_copy(update={"max_tokens": 10})
+    assert within_budget(context, near, budget, (), num_parameters=size).max_tokens == 10
+    assert within_budget(context, train, None, (), num_parameters=size) == train
+
+
+def test_a_budget_that_is_spent_before_training_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path)
+    with pytest.raises(BudgetError, match="not one step"):
+        within_budget(
+            context,
+            context.recipe.teach.train,
+            BudgetRecipe(of="rl", share=1e-3),
+            ("harvest",),
+            num_parameters=10**6,
+        )

@@ -1,0 +1,108 @@
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spiritsafe.rollouts.generators.child_process import ChildProcess
+
+ECHO = "import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)"
+
+
+def python(code: str) -> ChildProcess:
+    return ChildProcess([sys.executable, "-c", code])
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not yet buried does not count."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_lines_go_both_ways_and_the_end_is_seen() -> None:
+    child = python(ECHO)
+    child.send(b"abc\n")
+    assert child.receive(10) == b"cba\n"
+    with pytest.raises(TimeoutError):
+        child.receive(0.05)
+    started = time.monotonic()
+    child.stop(10)
+    assert time.monotonic() - started < 5  # it ends by itself when its stdin does
+    assert child.receive(1) is None
+    assert child.receive(1) is None
+    assert child.exit_status() == 0
+
+
+def test_large_lines_do_not_block_either_side() -> None:
+    child = python(ECHO)
+    line = b"x" * (1 << 20) + b"\n"
+    for _ in range(8):
+        child.send(line)
+    time.sleep(0.05)
+    for _ in range(8):
+        assert child.receive(20) == line
+    child.stop(5)
+
+
+def test_only_the_tail_of_stderr_is_kept() -> None:
+    child = python("import sys\nfor i in range(5000): print('line', i, 'y' * 100, file=sys.stderr)\nsys.exit(3)")
+    assert child.receive(10) is None
+    tail = child.stderr_tail()
+    assert child.exit_status() == 3
+    assert tail.splitlines()[-1].startswith("line 4999 ")
+    assert len(tail.splitlines()) == 20
+    child.stop(0)
+
+
+def test_stop_ends_the_whole_group_even_if_it_does_not_want_to() -> None:
+    code = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), grandchild.pid, flush=True)
+time.sleep(600)
+"""
+    child = python(code)
+    line = child.receive(20)
+    assert line is not None
+    pids = [int(word) for word in line.split()]
+    assert pids[0] == child.pid != os.getpid()
+    assert all(is_alive(pid) for pid in pids)
+    child.stop(0.05)
+    deadline = time.monotonic() + 5
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(is_alive(pid) for pid in pids)
+    assert child.exit_status() == -9
+
+
+def test_a_grandchild_left_behind_is_ended_too() -> None:
+    code = """
+import subprocess, sys
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(grandchild.pid, flush=True)
+"""
+    child = python(code)
+    line = child.receive(20)
+    assert line is not None
+    child.stop(5)
+    deadline = time.monotonic() + 5
+    while is_alive(int(line)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(int(line))
+
+
+def test_a_dead_child_takes_questions_without_complaint() -> None:
+    child = python("")
+    assert child.receive(10) is None
+    for _ in range(100):
+        child.send(b"x" * 10_000 + b"\n")
+    child.stop(0)
+
+
+def test_a_program_that_does_not_exist() -> None:
+    with pytest.raises(OSError, match="no-such-program"):
+        ChildProcess(["/no-such-program"])
