@@ -116,7 +116,7 @@ def held_out(model: Any, pairs: list[Any], teacher: Any, args: argparse.Namespac
     """Bits per byte and chunk divergence on documents that are not trained on."""
     import torch
 
-    from spiritsafe.distill.cross_tokenizer import AcrossMix, AcrossTokenizersObjective, PairTable
+    from spiritsafe.distil.cross_tokenizer import AcrossMix, AcrossTokenizersObjective, PairTable
     from spiritsafe.models import pack_documents
 
     objective = AcrossTokenizersObjective(teacher, PairTable.of(pairs), AcrossMix(temperature=args.temperature))
@@ -148,7 +148,7 @@ def teacher_bits_per_byte(teacher: Any, pairs: list[Any]) -> float:
 
 
 def run_arm(name: str, setting: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from spiritsafe.distill.cross_tokenizer import AcrossMix, AcrossTokenizersObjective, LiveChunkTeacher
+    from spiritsafe.distil.cross_tokenizer import AcrossMix, AcrossTokenizersObjective, LiveChunkTeacher
     from spiritsafe.training import TracesObjective, TrainConfig, train
 
     student = new_student(setting["vocab_size"], args)
@@ -199,7 +199,7 @@ def prepare(args: argparse.Namespace, result: dict[str, Any], directory: Path) -
     """Tokenizers, pairs, coverage, cache."""
     import torch
 
-    from spiritsafe.distill.cross_tokenizer import (
+    from spiritsafe.distil.cross_tokenizer import (
         CachedChunkTeacher,
         PairTable,
         TokenBytes,

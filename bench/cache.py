@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from machine import describe_machine
-from spiritsafe.distill.cache import (
+from spiritsafe.distil.cache import (
     CachedTeacher,
     Candidate,
     CaptureConfig,

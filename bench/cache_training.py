@@ -21,8 +21,8 @@ import torch
 
 from cache import DROPPED, text_documents
 from machine import describe_machine
-from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
-from spiritsafe.distill.cache import CachedTeacher, CaptureConfig, capture
+from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
+from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture
 from spiritsafe.models import Document, LoadedModel, load_model, pack_documents
 from spiritsafe.models.batch import IGNORED
 from spiritsafe.models.loading import load_decoder

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from machine import describe_machine
 from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Message, Problem
-from spiritsafe.distill import AuditExample, audit_documents
+from spiritsafe.distil import AuditExample, audit_documents
 from spiritsafe.models import ChatFormat, Document, pack_documents
 from spiritsafe.pipeline.context import Trace, read_traces, write_traces
 from spiritsafe.pipeline.stages.training import make_documents

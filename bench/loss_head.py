@@ -62,9 +62,9 @@ Run = Callable[[argparse.Namespace, Inputs], tuple[Tensor, Tensor, Tensor]]
 
 
 def run_ours(args: argparse.Namespace, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-    from spiritsafe.distill.losses.divergences import LossMix
-    from spiritsafe.distill.losses.exact_head import distil_head
-    from spiritsafe.distill.signal import TeacherRows
+    from spiritsafe.distil.losses.divergences import LossMix
+    from spiritsafe.distil.losses.exact_head import distil_head
+    from spiritsafe.distil.signal import TeacherRows
 
     rows = inputs.hidden.shape[0]
     grad_weight = torch.zeros(inputs.weight.shape, dtype=torch.float32, device=args.device)

@@ -60,8 +60,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from spiritsafe.core.events import NullSink
-    from spiritsafe.distill import DistilObjective, LossMix
-    from spiritsafe.distill.signal import LiveTeacher
+    from spiritsafe.distil import DistilObjective, LossMix
+    from spiritsafe.distil.signal import LiveTeacher
     from spiritsafe.models import Decoder, DecoderConfig, Document, LoraConfig, add_lora, predict_training
     from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, peak_bytes, reset_peak
     from spiritsafe.training import Objective, TracesObjective, TrainConfig, train

@@ -19,7 +19,7 @@ sys.path.insert(0, str(SUPPORT))  # so that the file also runs as a script
 
 from tiny_training import counting_documents, one_thread, tiny_decoder
 
-from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
+from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.training import Objective, TracesObjective, TrainConfig, TrainResult, train
 

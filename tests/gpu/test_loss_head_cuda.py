@@ -8,10 +8,10 @@ import pytest
 import torch
 from distil_reference import H, V, problem, reference
 
-from spiritsafe.distill.losses import exact_head as loss_head
-from spiritsafe.distill.losses.divergences import LossMix
-from spiritsafe.distill.losses.exact_head import distil_head
-from spiritsafe.distill.signal import TeacherRows
+from spiritsafe.distil.losses import exact_head as loss_head
+from spiritsafe.distil.losses.divergences import LossMix
+from spiritsafe.distil.losses.exact_head import distil_head
+from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.training.head import add_weight_gradient
 
 pytestmark = [

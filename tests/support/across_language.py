@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spiritsafe.distill.cross_tokenizer.pairing import PairedDocument, pair_documents
-from spiritsafe.distill.cross_tokenizer.spans import END_ROLE, TokenBytes
+from spiritsafe.distil.cross_tokenizer.pairing import PairedDocument, pair_documents
+from spiritsafe.distil.cross_tokenizer.spans import END_ROLE, TokenBytes
 from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.interface import Head, LanguageModel
 

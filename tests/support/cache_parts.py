@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from spiritsafe.core.records import Message
-from spiritsafe.distill.cache import CachedTeacher
-from spiritsafe.distill.cache.estimate import RowEstimates
+from spiritsafe.distil.cache import CachedTeacher
+from spiritsafe.distil.cache.estimate import RowEstimates
 from spiritsafe.models.batch import Document
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sources.resolve import resolve_source

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spiritsafe.distill.losses.divergences import LossMix
-from spiritsafe.distill.signal import TeacherRows
+from spiritsafe.distil.losses.divergences import LossMix
+from spiritsafe.distil.signal import TeacherRows
 
 R, H, G, V = 37, 11, 7, 53
 

@@ -31,7 +31,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, NumericalError, SpiritsafeError, StorageError
-from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix
+from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface import LanguageModel

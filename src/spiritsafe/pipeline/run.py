@@ -34,7 +34,7 @@ from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.pipeline.stages.capture import capture_teacher
 from spiritsafe.pipeline.stages.checks import ease_memory
 from spiritsafe.pipeline.stages.cut import cut_stage, make_cut
-from spiritsafe.pipeline.stages.distill import make_student
+from spiritsafe.pipeline.stages.distil import make_student
 from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
 from spiritsafe.pipeline.stages.probe import probe_model
 from spiritsafe.pipeline.stages.reinforce import reinforce_model

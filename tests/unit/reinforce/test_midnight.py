@@ -13,8 +13,8 @@ import transformers.utils.chat_template_utils as transformers_chats
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Problem, Sampling
-from spiritsafe.distill import DistilObjective, LossMix
-from spiritsafe.distill.cache import CachedTeacher, CaptureConfig, capture
+from spiritsafe.distil import DistilObjective, LossMix
+from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture
 from spiritsafe.models import Document, LoadedModel, load_model, resolve_source
 from spiritsafe.reinforce import ReinforceConfig, reinforce
 from spiritsafe.tasks import load_task

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
-from spiritsafe.distill import CaptureConfig
+from spiritsafe.distil import CaptureConfig
 from spiritsafe.pipeline.recipe.graph import GIVEN_MODELS, Node, check_comparison, nodes_of
 from spiritsafe.pipeline.recipe.steps import CompareRecipe, StepRecipe, TuneStep
 from spiritsafe.pipeline.recipe.students import StudentRecipe

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record
-from spiritsafe.distill import LossMix, OnPolicyConfig
+from spiritsafe.distil import LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig

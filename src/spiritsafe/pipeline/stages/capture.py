@@ -16,7 +16,7 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.distill import CachedTeacher, capture, document_key, self_test
+from spiritsafe.distil import CachedTeacher, capture, document_key, self_test
 from spiritsafe.models import ChatFormat, Document, LoadedModel, load_model
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext

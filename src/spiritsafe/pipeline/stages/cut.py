@@ -16,7 +16,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
-from spiritsafe.distill import DistilObjective, LiveTeacher, LossMix, race
+from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix, race
 from spiritsafe.models import (
     Decoder,
     Document,

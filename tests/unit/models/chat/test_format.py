@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message
-from spiritsafe.distill.cross_tokenizer.spans import TokenBytes
+from spiritsafe.distil.cross_tokenizer.spans import TokenBytes
 from spiritsafe.models import (
     choose_vocabulary,
     cut_depth,

@@ -10,7 +10,7 @@ from pipeline_parts import context_after
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.distill.signal import document_key
+from spiritsafe.distil.signal import document_key
 from spiritsafe.models import load_model
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.capture import open_cache

@@ -15,7 +15,7 @@ from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Message, Problem
-from spiritsafe.distill import audit_documents
+from spiritsafe.distil import audit_documents
 from spiritsafe.models import (
     ChatFormat,
     Document,

@@ -1,0 +1,322 @@
+"""A teacher behind an endpoint: its prompt log-probabilities become the same cache that a live teacher fills.
+
+In: documents, and an OpenAI-compatible server that takes token ids as a prompt and gives ``prompt_logprobs`` (vLLM's
+``/v1/completions``). Out: a cache directory for :class:`spiritsafe.distil.cache.CachedTeacher`. Each document is one
+request; its reply is checked row by row before anything of it is kept.
+
+1. ``full_vocabulary``: the server gives every id (``prompt_logprobs: -1``, where its ``--max-logprobs`` allows); rows
+   are estimated as those of a live teacher, unbiased.
+2. Otherwise it gives the ``num_head`` likeliest ids and the document's own token. These are kept exactly. Of the rest
+   only its mass is known: it is laid evenly over all other ids, held as ``num_draws`` of them. Its shape is a guess, so
+   the estimate is *biased* and says so (``unbiased=False``); the entropy is the one of this guess, an upper bound, so
+   the KL that training reports is too small by the same amount for every student. It is still far better than
+   renormalising the head, which claims that all other ids are impossible.
+
+Shapes: R supervised rows of a document, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.errors import EndpointError, RecipeError
+from spiritsafe.core.events import EventSink
+from spiritsafe.distil.cache.config import CaptureConfig, Fingerprint, TeacherIdentity
+from spiritsafe.distil.cache.estimate import Floats, Ints, RowEstimates
+from spiritsafe.distil.cache.estimator import draw_offsets, estimate_chunk, num_roundings
+from spiritsafe.distil.cache.writer import CaptureReport, capture_from, supervised_positions
+from spiritsafe.distil.signal import document_key
+from spiritsafe.models import Document
+from spiritsafe.rollouts import (
+    Exchange,
+    RateLimiter,
+    RemoteConfig,
+    Trouble,
+    api_root,
+    backoff_s,
+    printable,
+    read_api_key,
+)
+
+_HINT = "Check that the server gives prompt_logprobs for token-id prompts, and serves the tokenizer of the documents."
+_MASS_SLACK = 2e-3
+"""Sums of rounded probabilities may be above 1 by so much."""
+
+_FULL_ROWS = 64
+"""Rows of a full vocabulary that are estimated at a time."""
+
+
+def _lie(what: str) -> EndpointError:
+    return EndpointError(f"unusable prompt_logprobs: {what}", hint=_HINT)
+
+
+def parse_prompt_logprobs(
+    data: bytes, document: Document, *, vocab_size: int, num_head: int | None
+) -> list[tuple[Ints, Floats]]:
+    """Check and read the reply to one document.
+
+    Args:
+        data: The body.
+        document: What was asked about.
+        vocab_size: Of the served model.
+        num_head: How many of the likeliest ids were asked for; None: all.
+
+    Returns:
+        For each supervised row its ids, ascending, and their natural-log probabilities.
+
+    Raises:
+        EndpointError: The reply is not what was asked for; the message says why.
+    """
+    try:
+        choice = json.loads(data)["choices"][0]
+        listed = choice["prompt_logprobs"] if isinstance(choice, dict) else None
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError):
+        raise _lie("the reply holds none") from None
+    if not isinstance(listed, list):
+        raise _lie("the reply holds none")
+    if len(listed) != len(document.token_ids):
+        raise _lie(f"{len(listed)} positions for a document of {len(document.token_ids)} tokens")
+    return [
+        _row(listed[position + 1], int(position) + 1, document.token_ids[position + 1], vocab_size, num_head)
+        for position in supervised_positions(document)
+    ]
+
+
+def _row(value: Any, place: int, token: int, vocab_size: int, num_head: int | None) -> tuple[Ints, Floats]:
+    if not isinstance(value, dict):
+        raise _lie(f"position {place} has no probabilities")
+    found: dict[int, float] = {}
+    for name, entry in value.items():
+        if not (name.isascii() and name.isdecimal() and len(name) < 10 and int(name) < vocab_size):
+            raise _lie(f"position {place} names the id {printable(name)!r}, outside the vocabulary of {vocab_size}")
+        number = entry.get("logprob") if isinstance(entry, dict) else None
+        if isinstance(number, bool) or not isinstance(number, int | float) or not -math.inf < number <= 1e-3:
+            raise _lie(f"position {place} gives the logprob {printable(repr(number))}")
+        found[int(name)] = min(float(number), 0.0)
+    if token not in found:
+        raise _lie(f"position {place} does not list its own token {token}; the server read other tokens")
+    if len(found) < min(num_head or vocab_size, vocab_size):
+        raise _lie(f"position {place} lists {len(found)} ids instead of {num_head or vocab_size}")
+    ids = np.array(sorted(found))
+    logs = np.array([found[index] for index in ids.tolist()])
+    mass = float(np.exp(logs).sum())
+    if mass > 1.0 + _MASS_SLACK:
+        raise _lie(f"the probabilities of position {place} add up to {mass:.4f}")
+    return ids, logs
+
+
+def top_k_estimates(
+    rows: Sequence[tuple[Ints, Floats]], *, vocab_size: int, num_draws: int, offsets_R: Floats
+) -> RowEstimates:
+    """Listed ids exactly, the remaining mass evenly over all others; see the module for what that means.
+
+    Args:
+        rows: Ids, ascending, and log-probabilities of each row.
+        vocab_size: Of the served model.
+        num_draws: Ids that stand for the others, at equal distances in order of id.
+        offsets_R: Where they start, in [0, 1).
+    """
+    log_mass, entropy, tails = [], [], []
+    for (ids, logs), offset in zip(rows, offsets_R, strict=True):
+        num_others = vocab_size - len(ids)
+        mass = max(0.0, 1.0 - float(np.exp(logs).sum())) if num_others else 0.0
+        ranks = np.floor((np.arange(num_draws if mass > 0.0 else 0) + offset) / num_draws * num_others).astype(np.int64)
+        # The rank among the ids that are not listed, turned into an id: skip those listed up to it.
+        tails.append(ranks + np.searchsorted(ids - np.arange(len(ids)), ranks, side="right"))
+        log_mass.append(math.log(mass) if mass > 0.0 else -math.inf)
+        rest = mass * (math.log(num_others) - math.log(mass)) if mass > 0.0 else 0.0
+        entropy.append(rest - float((np.exp(logs) * logs).sum()))
+    return RowEstimates(
+        num_head_R=np.array([len(ids) for ids, _ in rows]),
+        head_ids_F=np.concatenate([ids for ids, _ in rows]),
+        head_log_probs_F=np.concatenate([logs for _, logs in rows]),
+        num_draws_R=np.array([len(tail) for tail in tails]),
+        tail_ids_D=np.concatenate(tails),
+        log_tail_mass_R=np.array(log_mass),
+        entropy_R=np.array(entropy),
+    )
+
+
+@final
+class _ServedSource:
+    """A server asked about one document at a time, over several connections."""
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        model: str,
+        identity: TeacherIdentity,
+        config: CaptureConfig,
+        remote: RemoteConfig,
+        api_key: str | None,
+        full_vocabulary: bool,
+    ) -> None:
+        self._url = f"{root}/completions"
+        self._model = model
+        self._identity = identity
+        self._config = config
+        self._remote = remote
+        self._api_key = api_key
+        self._full = full_vocabulary
+
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(
+            identity=self._identity,
+            estimator=self._config.estimator if self._full else "served_top_k",
+            parameters=self._config.parameters,
+            seed=self._config.seed,
+        )
+
+    def num_roundings(self) -> int:
+        # The document's own token may stand beside the likeliest ids.
+        return num_roundings(self._config, self._identity.vocab_size) + (0 if self._full else 1)
+
+    def estimates(self, documents: Sequence[Document]) -> Iterator[tuple[int, RowEstimates]]:
+        # A thread of its own, so that a caller inside an event loop can capture as well.
+        with ThreadPoolExecutor(1) as thread:
+            rows = thread.submit(asyncio.run, self._ask_all(documents)).result()
+        yield from enumerate(rows)
+
+    async def _ask_all(self, documents: Sequence[Document]) -> list[RowEstimates]:
+        exchange = Exchange(url=self._url, model=self._model, api_key=self._api_key, config=self._remote)
+        limiter = RateLimiter(self._remote.requests_per_minute, self._remote.tokens_per_minute)
+        turns = iter(range(len(documents)))
+        answers: dict[int, RowEstimates] = {}
+
+        async def work() -> None:
+            for index in turns:
+                answers[index] = await self._ask(exchange, limiter, documents[index])
+
+        workers = [asyncio.ensure_future(work()) for _ in range(min(self._remote.concurrency, len(documents)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await exchange.close()
+        return [answers[index] for index in range(len(documents))]
+
+    async def _ask(self, exchange: Exchange, limiter: RateLimiter, document: Document) -> RowEstimates:
+        """All tries of one document."""
+        num_head = None if self._full else self._config.num_head
+        request = {
+            "model": self._model,
+            "prompt": list(document.token_ids),
+            "prompt_logprobs": -1 if num_head is None else num_head,
+            "max_tokens": 1,
+            "temperature": 1.0,
+        }
+        body = json.dumps(request, separators=(",", ":")).encode("ascii")
+
+        def read(data: bytes) -> RowEstimates:
+            vocab_size = self._identity.vocab_size
+            return self._estimate(
+                document, parse_prompt_logprobs(data, document, vocab_size=vocab_size, num_head=num_head)
+            )
+
+        key, config = document_key(document.token_ids), self._remote
+        reason = ""
+        for try_index in range(config.max_tries):
+            await limiter.acquire(len(document.token_ids) + 1)
+            outcome = await exchange.ask(body, read)
+            if not isinstance(outcome, Trouble):
+                return outcome
+            reason, wait_s = outcome.reason, outcome.wait_s or 0.0
+            if not outcome.again or wait_s > config.retry_after_most_s:
+                break
+            if wait_s:
+                limiter.pause(wait_s)
+            if try_index + 1 < config.max_tries:
+                pause_s = backoff_s(
+                    try_index, base_s=config.backoff_base_s, most_s=config.backoff_most_s, seed_parts=(key,)
+                )
+                await asyncio.sleep(max(pause_s, wait_s))
+        raise EndpointError(
+            f"{self._url} gave nothing usable for a document of {len(document.token_ids)} tokens "
+            f"(after {try_index + 1} tries): {reason}.",
+            hint=f"{_HINT} Finished shards are kept; run the capture again to go on from there.",
+        )
+
+    def _estimate(self, document: Document, rows: list[tuple[Ints, Floats]]) -> RowEstimates:
+        config, vocab_size = self._config, self._identity.vocab_size
+        offsets_R = draw_offsets(config.seed, document_key(document.token_ids), supervised_positions(document))
+        if not self._full:
+            return top_k_estimates(rows, vocab_size=vocab_size, num_draws=config.num_draws or 1, offsets_R=offsets_R)
+        parts = []
+        for start in range(0, len(rows), _FULL_ROWS):
+            logits_CV = torch.from_numpy(np.stack([logs for _, logs in rows[start : start + _FULL_ROWS]])).float()
+            parts.append(estimate_chunk(logits_CV, config, offsets_R[start : start + _FULL_ROWS]))
+        return RowEstimates.joined(parts)
+
+
+def capture_served(
+    base_url: str,
+    model: str,
+    documents: Sequence[Document],
+    config: CaptureConfig,
+    directory: Path,
+    *,
+    vocab_size: int,
+    tokenizer: str,
+    chat_template: str,
+    full_vocabulary: bool = False,
+    remote: RemoteConfig | None = None,
+    api_key_env: str | None = None,
+    events: EventSink | None = None,
+) -> CaptureReport:
+    """Write what a served model says of the supervised tokens of some documents; go on where it was stopped.
+
+    Args:
+        base_url: With or without ``/v1``.
+        model: The server's name of the model.
+        documents: In its tokens.
+        config: What to keep; without ``full_vocabulary`` it must give ``num_head`` and ``num_draws``.
+        directory: The cache's own.
+        vocab_size: Of the served model.
+        tokenizer: ``ChatFormat.vocab_fingerprint`` of the tokens.
+        chat_template: ``ChatFormat.template_fingerprint`` of the prompts.
+        full_vocabulary: Ask for every id; a reply then takes some 60 bytes an id (``remote.max_reply_bytes``).
+        remote: Connections, limits, patience.
+        api_key_env: Name of the environment variable that holds the key; None: no key is sent.
+        events: Hears of progress, in rows.
+
+    Raises:
+        RecipeError: The URL, the key or the configuration makes no sense.
+        CompatibilityError: The directory holds another capture.
+        EndpointError: The server is unusable, or what it says cannot be true; the message says why.
+    """
+    if not full_vocabulary and config.num_head is None:
+        raise RecipeError(
+            "A threshold needs every id's probability, which this server is not asked for.",
+            hint="Give num_head and num_draws, or set full_vocabulary where the server allows it.",
+        )
+    root = api_root(base_url)
+    identity = TeacherIdentity(
+        teacher=digest({"url": root, "model": model}),
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        compute_dtype="served",
+        vocab_size=vocab_size,
+    )
+    source = _ServedSource(
+        root=root,
+        model=model,
+        identity=identity,
+        config=config,
+        remote=remote or RemoteConfig(),
+        api_key=read_api_key(api_key_env),
+        full_vocabulary=full_vocabulary,
+    )
+    return capture_from(source, documents, directory, config=config, events=events)
