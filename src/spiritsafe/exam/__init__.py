@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from spiritsafe.exam.contamination.reference_models import ForeignCounts, foreign_lines, foreign_test, read_foreign
     from spiritsafe.exam.entries.disputes import disputes_of
     from spiritsafe.exam.entries.exposure import PartyExposure, exposures, summarise, unconfirmed
+    from spiritsafe.exam.entries.paper_log import Ignored, PaperLog
     from spiritsafe.exam.entries.registrations import (
+        RegistrationEntry,
         find_registration,
-        ignored_words,
-        malformed_registrations,
         registration_states,
         registrations_of,
     )
@@ -87,13 +87,16 @@ __all__ = [
     "USUAL_DAYS",
     "VERIFY_STEPS",
     "ForeignCounts",
+    "Ignored",
     "OverlapTerms",
+    "PaperLog",
     "PaperTerms",
     "PartyExposure",
     "PracticeRun",
     "PrivateRow",
     "PrivateTask",
     "Reach",
+    "RegistrationEntry",
     "RegistrationTerms",
     "ShorterTerms",
     "StepResult",
@@ -115,7 +118,6 @@ __all__ = [
     "foreign_lines",
     "foreign_test",
     "full_labels",
-    "ignored_words",
     "in_toto_statement",
     "items_lines",
     "lapse",
@@ -127,7 +129,6 @@ __all__ = [
     "load_private",
     "load_rerun",
     "load_revealed",
-    "malformed_registrations",
     "memory",
     "one_a_model",
     "open_paper",

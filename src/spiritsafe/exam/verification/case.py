@@ -6,11 +6,13 @@ In: paths. Out: a :class:`Case`, whose files are read before the first step.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.entries.paper_log import K, PaperLog
 from spiritsafe.exam.paper.files import PAPER_FILE
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.contamination import SignedOverlap
@@ -109,6 +111,16 @@ class Case:
         """The certificate's ledger entries."""
         return [evidence.entry for evidence in self.certificate.evidence]
 
+    @cached_property
+    def log(self) -> PaperLog:
+        """The paper's log, as far as the certificate shows it."""
+        return PaperLog(self.entries, self.certificate.paper)
+
+    @cached_property
+    def whole_log(self) -> PaperLog | None:
+        """The paper's log by the ledger as it is now; None: no ledger was given."""
+        return PaperLog(self.ledger.entries(), self.certificate.paper) if self.ledger else None
+
 
 def require(condition: bool, message: str) -> None:
     """Fail the step unless the condition holds.
@@ -118,6 +130,17 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise IntegrityError(message, hint=HINT)
+
+
+def only(log: PaperLog, kind: type[K]) -> K:
+    """The one entry of a kind that a certificate shows, whoever signed it.
+
+    Raises:
+        IntegrityError: There is none, or there are several.
+    """
+    found = [entry for entry in log.entries if entry.kind == kind.kind]
+    require(len(found) == 1, f"The evidence has {len(found)} entries of kind {kind.kind}, not one.")
+    return kind(found[0])
 
 
 def same(ours: object, theirs: object) -> bool:
