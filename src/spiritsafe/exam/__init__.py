@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from spiritsafe.exam.review.retire import load_opened, open_paper, publish_answers
     from spiritsafe.exam.review.reveal import load_revealed, reveal
     from spiritsafe.exam.sitting.sit import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
+    from spiritsafe.exam.verification.materials import Materials
     from spiritsafe.exam.verification.reruns import counter_signers, separation_words
     from spiritsafe.exam.verification.trust_page import trust_lines, trust_page
     from spiritsafe.exam.verification.verify import (
@@ -88,6 +89,7 @@ __all__ = [
     "VERIFY_STEPS",
     "ForeignCounts",
     "Ignored",
+    "Materials",
     "OverlapTerms",
     "PaperLog",
     "PaperTerms",

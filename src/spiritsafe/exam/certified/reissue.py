@@ -26,6 +26,7 @@ from spiritsafe.exam.records.review import Amendment
 from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import amended_result, numbers_of, original_result
 from spiritsafe.exam.results.certificate import issue_certificate
+from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
@@ -54,7 +55,7 @@ def reissue(
         ProcedureError: No grade was edited since, or a key is another's.
         StorageError: A file cannot be written; repeat when it can.
     """
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
     old, public = verified.require(), verified.require_paper()
     host = host or examiner
     if (examiner.public, host.public) != (old.paper.examiner, old.result.host):

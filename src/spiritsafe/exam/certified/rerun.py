@@ -27,6 +27,7 @@ from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.review.retire import load_opened
 from spiritsafe.exam.sitting.answers import Try, ask, preamble_of, status_of
 from spiritsafe.exam.sitting.identity_probes import ask_probes
+from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.reruns import RerunEntry, check_rerun, compare_items, rerun_statement
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
@@ -70,7 +71,7 @@ def rerun(
             "The sealed half cannot be asked without a ledger.",
             hint="Give the ledger, so that the opening is on record; or leave the key out and re-run the public half.",
         )
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path if ledger else None)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path if ledger else None))
     original, public = verified.require(), verified.require_paper()
     task = check_task(public, task)
     info = generator.describe()
@@ -137,7 +138,7 @@ def file_rerun(
         IntegrityError: Certificate or report do not verify.
         ProcedureError: Another key's report.
     """
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
     signed = load_rerun(report, certificate=verified.require())
     theirs = signed.report.runner
     if theirs.signing != runner.public.signing:

@@ -85,7 +85,7 @@ def published_answers(case: Case) -> str:
     answers = own[0][1]
     words = f"all {len(answers.answers)} answers hash to the certificate's commitments"
     try:
-        task = check_task(case.paper, case.task or task_of_paper(case.paper))
+        task = check_task(case.paper, case.given.task or task_of_paper(case.paper))
     except (TaskError, SourceError, ProcedureError) as error:
         return f"{words}; they cannot be graded again here: {error.message}"
     again = regrade(answers, opened.problems, task)

@@ -241,7 +241,7 @@ def witnessed(case: Case) -> str:
         raise NotGivenError("no witness given; that the ledger shows everybody the same history is its keeper's word")
     if case.ledger is None:
         raise NotGivenError("witnesses' heads are checked against the ledger, and none was given")
-    keys = [NoteKey.parse(text) for text in case.witness_keys]
+    keys = [NoteKey.parse(text) for text in case.given.witness_keys]
     counted, others = [], []
     for path, data in case.witnesses:
         theirs = Ledger(path, data=data) if data.startswith(b"{") else None
@@ -335,15 +335,15 @@ def trusted(case: Case) -> str:
         "maker": certificate.registration.maker,
         "host": certificate.result.host,
     }
-    if not case.trusted_keys:
+    if not case.given.trusted_keys:
         raise NotGivenError(
             "no trusted key given; compare by hand: " + ", ".join(f"{part} {key.label}" for part, key in keys.items())
         )
     examiner = keys["examiner"]
     require(
-        examiner.key_id[:16] not in case.trusted_keys,
+        examiner.key_id[:16] not in case.given.trusted_keys,
         f"16 digits are half of a key's id, and two keys can be made to share them: the examiner's is "
         f"{examiner.key_id}. Compare all of it with its holder.",
     )
-    require(examiner.key_id in case.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
+    require(examiner.key_id in case.given.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
     return f"you trust the examiner's key {examiner.key_id}"
