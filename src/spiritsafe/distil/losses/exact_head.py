@@ -11,7 +11,7 @@ inputs the gradient is written in half precision instead, over several chunks: t
 head, is then read and written fewer times.
 
 Shapes: R rows, C rows of a chunk, B rows of a block, H student and G teacher hidden width, V student and U teacher
-vocabulary, M measures of a row, K rank of an adapter.
+vocabulary, M measures of a row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distil.losses.divergences import LossMix, measure_names, measure_weights, mix_rows
-from spiritsafe.distil.losses.lora_head import LoraHead, add_lora_gradients, add_lora_logits, check_lora_shapes
 from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.models import logits_dtype
 from spiritsafe.training import (
@@ -74,7 +73,6 @@ def distil_head(
     mix: LossMix,
     scale: float = 1.0,
     grad_weight_VH: Tensor | None,
-    lora: LoraHead | None = None,
     logits_bytes: int | None = None,
 ) -> DistilResult:
     """Loss of a mixture and its gradients.
@@ -89,7 +87,6 @@ def distil_head(
         scale: Of the student's logits.
         grad_weight_VH: Buffer that the weight's gradient is added to (the embedding's when tied); None leaves that
             product out (a frozen head).
-        lora: An adapter of the head; its gradients are added to its own buffers.
         logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
 
     Raises:
@@ -97,8 +94,6 @@ def distil_head(
     """
     check_head_shapes(hidden_RH, weight_VH, targets_R)
     _check_teacher(hidden_RH, teacher)
-    if lora is not None:
-        check_lora_shapes(lora, weight_VH)
     vocab, common = weight_VH.shape[0], min(weight_VH.shape[0], teacher.weight_UG.shape[0])
     teacher_weight_UG, row_weight_R = teacher.weight_UG[:common], weights_R.to(logits_dtype(hidden_RH))
     plan = _plan_rows(hidden_RH, vocab, common, logits_bytes)
@@ -114,8 +109,6 @@ def distil_head(
         hidden_CH = hidden_RH[first:stop]
         for chunk in chunks:
             student_CV = make_logits(hidden_RH[chunk], weight_VH, 1.0, student_buffer)
-            if lora is not None:
-                add_lora_logits(student_CV, hidden_RH[chunk], lora)
             teacher_CU = make_logits(teacher.hidden_RG[chunk], teacher_weight_UG, 1.0, teacher_buffer)
             grad_CV = student_CV if grad_buffer is None else grad_buffer[chunk.start - first : chunk.stop - first]
             factor_C1 = row_weight_R[chunk, None] * scale
@@ -124,8 +117,6 @@ def distil_head(
             )
         grad_CV = grad_CV if grad_buffer is None else grad_buffer[: stop - first]
         torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[first:stop])
-        if lora is not None:
-            add_lora_gradients(grad_hidden_RH[first:stop], grad_CV, hidden_CH, lora)
         if grad_weight_VH is not None:
             add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
     return _collect(torch.cat(measures, 1), row_weight_R, grad_hidden_RH, mix)

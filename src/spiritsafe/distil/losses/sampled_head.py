@@ -23,7 +23,6 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.losses.exact_head import DistilResult
-from spiritsafe.distil.losses.lora_head import LoraHead, add_lora_gradients, add_lora_logits, check_lora_shapes
 from spiritsafe.distil.signal import SampledRows
 from spiritsafe.models import logits_dtype
 from spiritsafe.training import (
@@ -89,7 +88,6 @@ def sampled_head(
     mix: LossMix,
     scale: float = 1.0,
     grad_weight_VH: Tensor | None,
-    lora: LoraHead | None = None,
     logits_bytes: int | None = None,
 ) -> DistilResult:
     """Loss of the module's formula and its gradients.
@@ -103,7 +101,6 @@ def sampled_head(
         mix: ``ce`` and ``forward_kl`` at temperature 1.
         scale: Of the student's logits.
         grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        lora: An adapter of the head; its gradients are added to its own buffers.
         logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
 
     Returns:
@@ -117,8 +114,6 @@ def sampled_head(
     check_sampled_mix(mix)
     check_head_shapes(hidden_RH, weight_VH, targets_R)
     _check_rows(hidden_RH, teacher)
-    if lora is not None:
-        check_lora_shapes(lora, weight_VH)
     vocab, dtype, num_rows = weight_VH.shape[0], logits_dtype(hidden_RH), hidden_RH.shape[0]
     ids_RK, probs_RK = _within_vocabulary(teacher, vocab, dtype)
     row_weight_R = weights_R.to(dtype)
@@ -128,18 +123,12 @@ def sampled_head(
     kl_R, ce_R, agreement_R = (row_weight_R.new_empty(num_rows) for _ in range(3))
     for chunk in chunks:
         hidden_CH, ids_CK, probs_CK = hidden_RH[chunk], ids_RK[chunk], probs_RK[chunk]
-        logits_CV = make_logits(hidden_CH, weight_VH, 1.0, buffer)
-        if lora is not None:
-            add_lora_logits(logits_CV, hidden_CH, lora)
-        if scale != 1.0:
-            logits_CV.mul_(scale)
+        logits_CV = make_logits(hidden_CH, weight_VH, scale, buffer)
         kl_R[chunk], ce_R[chunk], agreement_R[chunk] = _gradient_in_place(
             logits_CV, ids_CK, probs_CK, targets_R[chunk, None], row_weight_R[chunk, None] * scale, mix
         )
         grad_CV = logits_CV.to(hidden_CH.dtype)
         torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[chunk])
-        if lora is not None:
-            add_lora_gradients(grad_hidden_RH[chunk], grad_CV, hidden_CH, lora)
         if grad_weight_VH is not None:
             add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
     entropy_R = teacher.entropy_R.to(dtype)
