@@ -21,8 +21,8 @@ from typing import Any, final
 
 from pydantic import Field
 
+from spiritsafe.core.process.process_tree import lower_limit, reap
 from spiritsafe.core.records import Problem, Record, Verdict
-from spiritsafe.tasks.sandbox.process_tree import lower_limit, reap
 from spiritsafe.tasks.task import Task
 
 MAX_REPLY_BYTES = 1 << 16

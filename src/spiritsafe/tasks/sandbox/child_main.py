@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from spiritsafe.tasks.sandbox.process_tree import lower_limit
+from spiritsafe.core.process.process_tree import lower_limit
 
 
 def _answer(handlers: dict[str, Callable[[Any], Any]], request: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.tasks.sandbox.process_tree import descendants, process_facts
+from spiritsafe.core.process.process_tree import descendants, process_facts
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -17,7 +17,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="re
 def run(body: str) -> list[str]:
     """What a script prints."""
     script = (
-        "import os, signal, subprocess, sys, time\nfrom spiritsafe.tasks.sandbox.process_tree import *\n"
+        "import os, signal, subprocess, sys, time\nfrom spiritsafe.core.process.process_tree import *\n"
         + textwrap.dedent(body)
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
