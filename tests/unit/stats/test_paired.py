@@ -46,6 +46,7 @@ def test_paired_interval_is_newcombes_method_10():
     assert found.test == "McNemar mid-p"
 
 
+@pytest.mark.slow  # together
 @pytest.mark.parametrize("problems", [20, 100])
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.8, 0.7), (0.98, 0.9), (0.6, 0.05)])
 @pytest.mark.parametrize(("trials", "between"), [(1, 0.0), (1, 0.8), (4, 0.5)])
@@ -60,6 +61,7 @@ def test_paired_difference_covers_and_keeps_its_level(problems, shares, trials, 
         assert np.mean([f.p_value <= 0.05 for f in found]) <= 0.09
 
 
+@pytest.mark.slow
 def test_paired_coverage_and_level_over_many_repeats():
     rng = np.random.default_rng(11)
     first, second = two_models(rng, 100, 1, (0.7, 0.7), 0.5, 0.6, 1000)

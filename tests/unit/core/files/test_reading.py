@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.core.canonical import digest_directory, digest_file, nesting
+from spiritsafe.core.canonical import nesting
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files import reading
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.digests import digest_directory, digest_file
 from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.core.files.reading import is_descriptor, open_regular, open_to_read, parse_json, read_bytes
 
