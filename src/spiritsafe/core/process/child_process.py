@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, final
 
+from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.process.environment import child_environment
 from spiritsafe.core.process.process_tree import descendants
 
@@ -96,6 +97,7 @@ class ChildProcess:
 
     Raises:
         OSError: It cannot be started.
+        CompatibilityError: This system cannot end what it starts (Windows).
     """
 
     def __init__(
@@ -107,6 +109,11 @@ class ChildProcess:
         keep_stderr: bool = True,
         most_line_bytes: int = _MOST_LINE_BYTES,
     ) -> None:
+        if not hasattr(os, "killpg"):
+            raise CompatibilityError(
+                "This system has no groups of processes, so models, graders and runs cannot be started on it.",
+                hint="Use Linux or macOS; on Windows, the Windows Subsystem for Linux. Verifying needs none of this.",
+            )
         self._own_group = own_group
         self._process = subprocess.Popen(
             list(command),

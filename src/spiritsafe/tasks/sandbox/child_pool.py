@@ -189,7 +189,8 @@ class ChildPool:
 
 _SHARED = ChildPool(max_children=max(1, min(4, os.cpu_count() or 1)))
 atexit.register(_SHARED.close)
-os.register_at_fork(after_in_child=_SHARED.forget)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_SHARED.forget)
 
 
 def shared_pool() -> ChildPool:
