@@ -1,12 +1,13 @@
-"""What a process may use: limits that the kernel enforces, and what was used so far.
+"""What a process may use: cores, limits that the kernel enforces, and what was used so far.
 
-In: bytes and seconds. Out: soft limits of this process, which its children inherit. For processes that are about to run
-foreign code; systems without such limits (Windows) start none.
+In: bytes and seconds. Out: soft limits of this process, which its children inherit. They are for processes that are
+about to run foreign code; systems without such limits (Windows) start none.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from contextlib import suppress
 
@@ -14,6 +15,11 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]  # nothing below is reached there
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lower_limit(kind: int, value: int) -> None:

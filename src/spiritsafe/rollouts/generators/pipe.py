@@ -214,6 +214,8 @@ class PipeGenerator:
         if self._child is None:
             try:
                 self._child = ChildProcess(self._command)
+            except SpiritsafeError:
+                raise
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 raise EndpointError(
                     f"{self._name} cannot be started: {getattr(error, 'strerror', None) or error}.",
