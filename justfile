@@ -4,13 +4,13 @@ default: lint types contracts test
 
 # format and lint, and the pages that are made from the code
 fix:
-    ruff format src tests bench
-    ruff check --fix src tests bench
+    ruff format src tests bench docs
+    ruff check --fix src tests bench docs
     python docs/generate.py
 
 lint:
-    ruff format --check src tests bench
-    ruff check src tests bench
+    ruff format --check src tests bench docs
+    ruff check src tests bench docs
 
 types:
     mypy

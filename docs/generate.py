@@ -56,7 +56,8 @@ def _cli() -> Iterator[str]:
         "COMMAND` shows its traceback too."
     )
     yield from _commands(cli, ["spiritsafe"])
-    yield "\n## Exit codes\n\n| code | what it says |\n|---|---|\n| 0 | Done. |\n| 2 | The command was called wrongly. |"
+    yield "\n## Exit codes\n\n| code | what it says |\n|---|---|"
+    yield "| 0 | Done. |\n| 2 | The command was called wrongly. |"
     for error in SpiritsafeError.__subclasses__():
         yield f"| {error.exit_code} | {inspect.getdoc(error)} (`{error.__name__}`) |"
     yield "| 70 | A defect in spiritsafe. |"

@@ -20,7 +20,9 @@ PAGES = {
 }
 PAGES["CHANGELOG.md"] = PAGES["CHANGELOG.md"].split("\n## ")[1]  # what is released is history
 DOTTED = re.compile(rf"(?<![\w./-])(?:spiritsafe\.)?(?:{'|'.join(sorted(ROOMS))})(?:\.\w+)+(?![\w/-])")
-FILES = re.compile(rf"(?<![\w./-])(?:(?:{'|'.join(sorted(ROOMS))}|src|tests|bench|docs)/)[\w/-]+\.(?:py|md|json|svg|png)\b")
+FILES = re.compile(
+    rf"(?<![\w./-])(?:(?:{'|'.join(sorted(ROOMS))}|src|tests|bench|docs)/)[\w/-]+\.(?:py|md|json|svg|png)\b"
+)
 IMPORTS = re.compile(r"^from spiritsafe\.(\S+) import (.+)$", flags=re.M)  # in a page's Python
 SUFFIXES = {"html", "json", "jsonl", "md", "py", "toml"}
 SECTIONS = {"exam.problems"}  # keys of recipes, where a section has a room's name
@@ -47,8 +49,8 @@ def defines(tree: ast.Module | ast.ClassDef, names: list[str]) -> bool:
             return len(names) == 1 or (isinstance(node, ast.ClassDef) and defines(node, names[1:]))
         if isinstance(node, ast.Name) and node.id == names[0] and len(names) == 1:
             return True
-        if isinstance(node, ast.alias) and (node.asname or node.name) == names[0]:
-            return len(names) == 1
+        if isinstance(node, ast.ImportFrom) and names[0] in {alias.asname or alias.name for alias in node.names}:
+            return len(names) == 1 or exists(".".join([node.module or "", *names]))
     return False
 
 
@@ -65,10 +67,24 @@ def test_each_file_exists(page: str) -> None:
     assert sorted(name for name in names if not ((ROOT / name).exists() or (SOURCE / name).exists())) == []
 
 
+def test_each_name_in_the_sources_exists() -> None:
+    texts = {path.relative_to(SOURCE).as_posix(): path.read_text("utf-8") for path in sorted(SOURCE.rglob("*.py"))}
+    stale = [
+        (path, name)
+        for path, text in texts.items()
+        for name in {*DOTTED.findall(text), *FILES.findall(text)}
+        if ("/" in name and not (ROOT / name).exists() and not (SOURCE / name).exists())
+        or (name.startswith("spiritsafe.") and not exists(name))
+    ]
+    assert stale == []
+
+
 def test_a_stale_name_is_found() -> None:
     assert exists("spiritsafe.exam.verify")
     assert exists("tasks.registry.build_task")
     assert exists("exam.records")
+    assert exists("spiritsafe.tasks.Task.grade")
+    assert not exists("spiritsafe.tasks.Task.no_such_method")
     assert not exists("exam.places")
     assert not exists("spiritsafe.core.files.atomic.no_such_function")
     assert DOTTED.findall("`exam.places`, see spiritsafe.core.stats.") == ["exam.places", "spiritsafe.core.stats"]
