@@ -219,7 +219,7 @@ def _rooms() -> Iterator[str]:
             yield f"- Modules: {own}."
         for folder in _folders(package):
             yield f"- `{folder.relative_to(package).as_posix()}/`: {_purpose(folder)} {_modules(folder)}."
-        if (inside := _contract(f"Inside {room}")) is not None:
+        if inside := _contract(f"Inside {room}"):
             yield f"\nImports inside go one way only: {_floors(inside)}."
 
 
@@ -238,9 +238,10 @@ def _room_names() -> list[str]:
     return [name for name in names if (SOURCE / name / "__init__.py").exists()]
 
 
-def _contract(start: str) -> dict[str, list[str]] | None:
+def _contract(start: str) -> dict[str, list[str]]:
+    """An import contract of ``pyproject.toml`` by the start of its name; empty where there is none."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    return next((contract for contract in contracts if contract["name"].startswith(start)), None)
+    return next((contract for contract in contracts if contract["name"].startswith(start)), {})
 
 
 def _folders(package: Path) -> list[Path]:
