@@ -4,13 +4,13 @@ default: lint types contracts test
 
 # format and lint, and the pages that are made from the code
 fix:
-    ruff format src tests bench docs
-    ruff check --fix src tests bench docs
+    ruff format src tests bench docs/*.py
+    ruff check --fix src tests bench docs/*.py
     python docs/generate.py
 
 lint:
-    ruff format --check src tests bench docs
-    ruff check src tests bench docs
+    ruff format --check src tests bench docs/*.py
+    ruff check src tests bench docs/*.py
 
 types:
     mypy
