@@ -1,3 +1,5 @@
+"""Locks: one process at a time, which says who it is, and is not waited for without end."""
+
 import errno
 import fcntl
 import os
@@ -85,3 +87,24 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(StorageError, match="cannot be locked") as caught, locked(tmp_path / "lock"):
         pytest.fail("it does not hold it")
     assert "file system" in caught.value.hint
+
+
+def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    code = """
+import sys, time
+from pathlib import Path
+from spiritsafe.core.files.lock import locked
+with locked(Path(sys.argv[1])):
+    print(flush=True)
+    time.sleep(600)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(StorageError, match=f"still locked by process {holder.pid} on "), locked(path, wait_s=0.0):
+        pytest.fail("it does not hold it")
+    holder.kill()
+    holder.communicate()
+    with locked(path, wait_s=0.0):
+        assert path.read_text() == f"{os.getpid()} {socket.gethostname()}\n"
