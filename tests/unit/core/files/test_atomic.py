@@ -1,5 +1,3 @@
-"""Files that are whole or absent, whatever stops their writer."""
-
 import errno
 import json
 import os
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import limited
 
 from spiritsafe.core.errors import EndpointError, SourceError, StorageError
 from spiritsafe.core.files import atomic as files
@@ -27,9 +26,7 @@ from spiritsafe.core.files.atomic import (
     write_json,
     write_text,
 )
-from spiritsafe.core.files.json_lines import append_line, read_json_lines
-from spiritsafe.core.files.lock import locked
-from spiritsafe.core.files.reading import open_regular
+from spiritsafe.core.files.json_lines import read_json_lines
 
 
 def names(directory: Path) -> list[str]:
@@ -107,23 +104,6 @@ def test_errors_of_the_disk_say_what_to_do(tmp_path: Path) -> None:
         write_text(tmp_path / "file/below", "x")
 
 
-def limited(tmp_path: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run code where no file may pass 4096 bytes: what a full disk looks like to a writer."""
-    head = """
-        import resource
-        from pathlib import Path
-        from spiritsafe.core.errors import StorageError
-        from spiritsafe.core.files.json_lines import append_line
-        from spiritsafe.core.files.atomic import write_bytes
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-        path = Path("file")
-    """
-    program = textwrap.dedent(head) + textwrap.dedent(code)
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     done = limited(
         tmp_path,
@@ -150,41 +130,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"\xff\xfe")
     with pytest.raises(SourceError):
         read_json(tmp_path / "bad")
-
-
-@pytest.mark.parametrize("what", ["link", "dangling link", "pipe", "device"])
-def test_what_is_no_file_of_its_own_is_not_opened(tmp_path: Path, what: str) -> None:
-    path, own = tmp_path / "shared", tmp_path / "mine"
-    if what != "dangling link":
-        own.write_text("mine")
-    if what == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/dev/null" if what == "device" else own)
-    for flags, kind in (
-        (os.O_RDONLY, SourceError),
-        (os.O_WRONLY | os.O_CREAT, StorageError),
-        (os.O_RDWR, StorageError),
-    ):
-        with pytest.raises(kind, match="not a file") as caught:
-            open_regular(path, flags)
-        assert "remove it" in caught.value.hint
-    with pytest.raises(StorageError, match="not a file"):
-        append_line(path, 1)
-    with pytest.raises(StorageError, match="not a file"), locked(path):
-        pass
-    assert (own.read_text() if own.exists() else None) == (None if what == "dangling link" else "mine")
-    with pytest.raises(FileNotFoundError):
-        open_regular(tmp_path / "absent", os.O_RDONLY)
-
-
-def test_a_link_is_followed_where_that_is_wanted_but_to_files_only(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    (tmp_path / "null").symlink_to("/dev/null")
-    os.close(open_regular(tmp_path / "link", os.O_RDONLY, follow=True))
-    with pytest.raises(SourceError, match="not a file"):
-        open_regular(tmp_path / "null", os.O_RDONLY, follow=True)
 
 
 def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
