@@ -28,7 +28,6 @@ from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
 
-
 USUAL_DAYS = 30
 """So long a maker may be silent where nothing else is said."""
 
