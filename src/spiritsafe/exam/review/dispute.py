@@ -18,8 +18,9 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam.entries.disputes import DisputeState, can_be_judged, disputes_of, edit_entries, edit_of
 from spiritsafe.exam.entries.registrations import end_of
 from spiritsafe.exam.records.certificate import Certificate
-from spiritsafe.exam.records.result import Outcome, OutcomeStatus
+from spiritsafe.exam.records.result import Outcome
 from spiritsafe.exam.records.review import Dispute, GradeEdit, Reason
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.results.amendment import apply_edits, original_result
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
