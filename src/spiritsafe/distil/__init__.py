@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from spiritsafe.distil.hidden.setup import make_hidden_match
     from spiritsafe.distil.losses.divergences import LossMix
     from spiritsafe.distil.losses.exact_head import DistilResult, distil_head
-    from spiritsafe.distil.losses.lora_head import LoraHead
     from spiritsafe.distil.losses.sampled_head import sampled_head
     from spiritsafe.distil.objective import DistilObjective
     from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
@@ -64,7 +63,6 @@ __all__ = [
     "HiddenMatch",
     "LiveChunkTeacher",
     "LiveTeacher",
-    "LoraHead",
     "LossMix",
     "OnPolicyConfig",
     "OnPolicyFeed",

@@ -49,7 +49,8 @@ def overlap_(
 ) -> None:
     """Look for the problems of PAPER in training files; hashes and counts leave, never a problem."""
     loaded, book = exam.load_paper(paper), Ledger(ledger)
-    say(f"comparisons of this paper on record: {exam.count_overlaps(book.entries(), loaded.header)} of at most {most}")
+    known = exam.count_overlaps(exam.PaperLog(book.entries(), loaded.header))
+    say(f"comparisons of this paper on record: {known} of at most {most}")
     signed = exam.overlap(
         paper=paper,
         files=files,

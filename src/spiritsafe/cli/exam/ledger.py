@@ -25,7 +25,7 @@ from spiritsafe.core.files.atomic import read_json, write_bytes, write_text
 from spiritsafe.core.files.reading import parse_json, read_bytes
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import records
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, Note, NoteKey, PublicKey, head_of, sign_head, witness
+from spiritsafe.ledger import KeyPair, Ledger, Note, NoteKey, PublicKey, head_of, sign_head, witness
 
 
 def _is_private(data: bytes) -> bool:
@@ -118,18 +118,18 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
 @ledger_option
 def registrations_(paper: Path, ledger: Path) -> None:
     """List all registrations for PAPER and how each ended; open ones are still owed a result."""
-    header, entries = exam.load_paper(paper).header, Ledger(ledger).entries()
-    makers = dict.fromkeys(entry.signature.key for entry, _ in exam.registrations_of(entries, header))
-    for maker in makers:
-        for state in exam.registration_states(entries, header=header, maker_key=maker):
+    header = exam.load_paper(paper).header
+    log = exam.PaperLog(Ledger(ledger).entries(), header)
+    for maker in dict.fromkeys(entry.key for entry in exam.registrations_of(log)):
+        for state in exam.registration_states(log, maker_key=maker):
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
             if state.predicted_score is not None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
             name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
             say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
-    for entry in exam.malformed_registrations(entries, header):
-        say_result(exam.ignored_words(entry))
+    for other in log.ignored(exam.RegistrationEntry):
+        say_result(other.words)
 
 
 @click.command(cls=GuardedCommand, name="exposure")
@@ -138,13 +138,14 @@ def registrations_(paper: Path, ledger: Path) -> None:
 @click.option("--problem", type=click.IntRange(min=0), help="Only this place of the bank, in full.")
 def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     """Say who saw which problems of PAPER when, and who has them now."""
-    header, entries = exam.load_paper(paper).header, Ledger(ledger).entries()
-    seen = exam.exposures(entries, header)
+    header = exam.load_paper(paper).header
+    log = exam.PaperLog(Ledger(ledger).entries(), header)
+    seen = exam.exposures(log)
     if problem is None:
         for party in exam.summarise(seen):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
             say_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
-        _say_unconfirmed(exam.unconfirmed(entries, header))
+        _say_unconfirmed(exam.unconfirmed(log))
         return
     for record in seen:
         if record.index == problem:
@@ -152,9 +153,9 @@ def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
             say_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
 
 
-def _say_unconfirmed(foreign: Sequence[LedgerEntry]) -> None:
-    for entry in foreign[:_MOST_TOLD]:
-        say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
+def _say_unconfirmed(foreign: Sequence[exam.Ignored]) -> None:
+    for other in foreign[:_MOST_TOLD]:
+        say_result(f"unconfirmed: ledger entry {other.index} ({other.kind}) is by a key that cannot open this paper")
     if len(foreign) > _MOST_TOLD:
         say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
 

@@ -62,9 +62,10 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
 
 
 def _say_never_sat(paper: Path, book: Ledger) -> None:
-    header, entries = exam.load_paper(paper).header, book.entries()
-    for maker in dict.fromkeys(entry.signature.key for entry, _ in exam.registrations_of(entries, header)):
-        for state in exam.registration_states(entries, header=header, maker_key=maker):
+    header = exam.load_paper(paper).header
+    log = exam.PaperLog(book.entries(), header)
+    for maker in dict.fromkeys(entry.key for entry in exam.registrations_of(log)):
+        for state in exam.registration_states(log, maker_key=maker):
             if state.state == "open":
                 say(f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}")
 

@@ -16,6 +16,7 @@ from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator
 from spiritsafe.exam.entries.accesses import enter_access
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.files import check_task, open_sealed
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
@@ -27,7 +28,8 @@ from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.review.retire import load_opened
 from spiritsafe.exam.sitting.answers import Try, ask, preamble_of, status_of
 from spiritsafe.exam.sitting.identity_probes import ask_probes
-from spiritsafe.exam.verification.reruns import check_rerun, compare_items, rerun_statement
+from spiritsafe.exam.verification.materials import Materials
+from spiritsafe.exam.verification.reruns import RerunEntry, check_rerun, compare_items, rerun_statement
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
 from spiritsafe.tasks import Task
@@ -70,7 +72,7 @@ def rerun(
             "The sealed half cannot be asked without a ledger.",
             hint="Give the ledger, so that the opening is on record; or leave the key out and re-run the public half.",
         )
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path if ledger else None)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path if ledger else None))
     original, public = verified.require(), verified.require_paper()
     task = check_task(public, task)
     info = generator.describe()
@@ -137,9 +139,9 @@ def file_rerun(
         IntegrityError: Certificate or report do not verify.
         ProcedureError: Another key's report.
     """
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
     signed = load_rerun(report, certificate=verified.require())
-    theirs, digest = signed.report.runner, signed.report.content_digest
+    theirs = signed.report.runner
     if theirs.signing != runner.public.signing:
         raise ProcedureError(
             f"This report was made by {theirs.label}, not by {runner.public.label}.",
@@ -147,8 +149,8 @@ def file_rerun(
         )
 
     def filed(entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
-        of_report = (e for e in entries if e.kind == "rerun" and e.body.get("report") == digest)
-        return next((entry for entry in of_report if entry.signature.key == theirs.signing), None)
+        reruns = PaperLog(entries, verified.require().paper).of(RerunEntry)
+        return next((rerun.entry for rerun in reruns if rerun.is_of(signed.report)), None)
 
     def only_once(entries: Sequence[LedgerEntry]) -> None:
         if filed(entries):
@@ -172,7 +174,7 @@ def _enter(
         "runner": report.runner.label,
         "statement": report.statement,
     }
-    return ledger.append("rerun", body, runner, guard=guard)
+    return ledger.append(RerunEntry.kind, body, runner, guard=guard)
 
 
 def _problems(

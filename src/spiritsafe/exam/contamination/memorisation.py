@@ -25,6 +25,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.exam.contamination.logprob_tests import lowest_mean, order_test, score_test, standardised
 from spiritsafe.exam.contamination.memorisation_report import statements_of_memory
 from spiritsafe.exam.contamination.overlap import questions_of
+from spiritsafe.exam.contamination.signed_report import MemoryEntry
 from spiritsafe.exam.entries.accesses import enter_access
 from spiritsafe.exam.paper.files import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, stratum_ranges
@@ -123,7 +124,7 @@ def memory(
         "model": info.digest,
         "statement": report.statements[0],
     }
-    ledger.append("memory", body, examiner)
+    ledger.append(MemoryEntry.kind, body, examiner)
     write_record(output, signed)
     return signed
 

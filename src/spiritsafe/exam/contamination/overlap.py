@@ -38,8 +38,10 @@ from spiritsafe.exam.contamination.overlap_report import (
     verdict_of,
 )
 from spiritsafe.exam.contamination.shingles import SEPARATOR, Hashes, WordHashes, words_of
+from spiritsafe.exam.contamination.signed_report import OverlapEntry
 from spiritsafe.exam.contamination.training_files import TrainingFile
-from spiritsafe.exam.entries.accesses import accesses_of_paper, enter_access
+from spiritsafe.exam.entries.accesses import AccessEntry, enter_access
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.bank import Bank, draw_controls, draw_twins
 from spiritsafe.exam.paper.files import check_task, keyed_salt, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, num_places
@@ -195,7 +197,7 @@ def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms:
     purpose = f"{_PURPOSE}{f' of {terms.about}' if terms.about else ''}"
 
     def not_too_often(entries: Sequence[LedgerEntry]) -> None:
-        if (done := count_overlaps(entries, header)) >= terms.most:
+        if (done := count_overlaps(PaperLog(entries, header))) >= terms.most:
             raise ProcedureError(
                 f"This paper was compared with training files {done} times; the limit is {terms.most}.",
                 hint="Each report helps to find sealed problems one by one. --most raises the limit, which then "
@@ -216,12 +218,10 @@ def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms:
     )
 
 
-def count_overlaps(entries: Sequence[LedgerEntry], header: PaperHeader) -> int:
+def count_overlaps(log: PaperLog) -> int:
     """How often a paper was opened to be compared with training files, reports that were not made included."""
-    return sum(
-        entry.body.get("registration") == header.paper_id and str(entry.body.get("purpose")).startswith(_PURPOSE)
-        for entry in accesses_of_paper(entries, header)
-    )
+    accesses = log.of(AccessEntry, sitting=log.header.paper_id)
+    return sum(entry.text("purpose").startswith(_PURPOSE) for entry in accesses)
 
 
 def _wanted(paper: PublicPaper, sealed: Sequence[PaperProblem], task: Task, secret: str, events: EventSink) -> _Wanted:
@@ -395,4 +395,4 @@ def _enter(ledger: Ledger, report: OverlapReport, examiner: KeyPair) -> None:
         "about": report.about,
         "verdict": report.verdict,
     }
-    ledger.append("overlap", body, examiner)
+    ledger.append(OverlapEntry.kind, body, examiner)

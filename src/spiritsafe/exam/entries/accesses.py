@@ -3,93 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import final, get_args
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import AccessRecord
 from spiritsafe.exam.records.paper import PaperHeader
-from spiritsafe.exam.records.result import JournalMark
+from spiritsafe.exam.records.result import Half, JournalMark
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
+HALVES: tuple[Half, ...] = get_args(Half)
+"""An access lists the places that it shows by half."""
 
-def opening_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:
+
+def openers(header: PaperHeader) -> tuple[str, ...]:
+    """Keys that can open the sealed half: who can open it can show it to others."""
+    return tuple(key.signing for key in (header.examiner, *header.recipients))
+
+
+@final
+class SealingEntry(PaperEntry):
+    """A paper was sealed."""
+
+    kind = "paper"
+
+
+@final
+class AccessEntry(PaperEntry):
+    """Somebody was about to be shown problems; who, and which, it may not say legibly: then it may be all of them."""
+
+    kind = "access"
+
+    def signers(self, header: PaperHeader) -> tuple[str, ...]:
+        """Who can open the paper."""
+        return openers(header)
+
+    @cached_property
+    def reader(self) -> GeneratorInfo | None:
+        """Who was shown problems; None where it is malformed: then it may have been anybody."""
+        if not all(isinstance(self.entry.body.get(half, []), list) for half in HALVES):
+            return None
+        try:
+            return GeneratorInfo.from_json(self.entry.body.get("reader"))
+        except IntegrityError:
+            return None
+
+    @property
+    def who(self) -> str:
+        """The reader, for print."""
+        reader = self.reader
+        return f"{reader.name} ({reader.kind})" if reader else f"an unknown reader (ledger entry {self.index})"
+
+    @property
+    def is_exposing(self) -> bool:
+        """Whether its reader has the problems from then on."""
+        return self.reader is None or self.reader.kind != "local"
+
+    @property
+    def continues(self) -> bool:
+        """Whether the same process went on with the next part: no new opening of the sealed half."""
+        return self.says(continues=True)
+
+    def num_named(self, half: Half) -> int:
+        """How many problems of a half it lists."""
+        places = self.entry.body.get(half)
+        return len(places) if isinstance(places, list) else 0
+
+
+def opening_entries(log: PaperLog, sitting: str) -> list[AccessEntry]:
     """The entries with which the examiner opened the paper for one registration, in order.
 
     A recipient can open it too, but holds no sitting: what another key says of one is an access and no more.
     """
-    examiner = header.examiner.signing
-    return [
-        entry
-        for entry in accesses_of_paper(entries, header)
-        if entry.body.get("registration") == registration and entry.signature.key == examiner
-    ]
+    return [entry for entry in log.of(AccessEntry, sitting=sitting) if entry.key == log.header.examiner.signing]
 
 
-def accesses_of_paper(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
-    """All openings of a paper by those who can open it, for whatever registration or rerun."""
-    keys = {key.signing for key in (header.examiner, *header.recipients)}
-    return [
-        entry
-        for entry in entries
-        if entry.kind == "access" and entry.body.get("paper_id") == header.paper_id and entry.signature.key in keys
-    ]
-
-
-def count_openings(entries: Sequence[LedgerEntry]) -> int:
+def count_openings(accesses: Sequence[AccessEntry]) -> int:
     """How often the sealed half was decrypted for these accesses: parts that one process asked in turn are one."""
-    return sum(entry.body.get("continues") is not True for entry in entries)
+    return sum(not entry.continues for entry in accesses)
 
 
-def reader_of(entry: LedgerEntry) -> GeneratorInfo | None:
-    """Who an access entry says was shown problems; None where it is malformed: then it may have been anybody."""
-    lists = [entry.body.get(name, []) for name in ("public", "sealed", "twin")]
-    if not all(isinstance(value, list) for value in lists):
-        return None
-    try:
-        return GeneratorInfo.from_json(entry.body.get("reader"))
-    except IntegrityError:
-        return None
-
-
-def unknown_reader(entry: LedgerEntry) -> str:
-    """How the reader of a malformed access entry is called."""
-    return f"an unknown reader (ledger entry {entry.index})"
-
-
-def _num_named(entry: LedgerEntry, name: str) -> int:
-    places = entry.body.get(name)
-    return len(places) if isinstance(places, list) else 0
-
-
-def _access_record(entry: LedgerEntry, header: PaperHeader) -> AccessRecord:
-    body, reader = entry.body, reader_of(entry)
-    if reader is None:
+def _access_record(entry: AccessEntry, header: PaperHeader) -> AccessRecord:
+    if entry.reader is None:
         return AccessRecord(
             time=entry.time,
-            who=unknown_reader(entry),
+            who=entry.who,
             what="opened the paper in an entry that cannot be read: counted as if all of it had left",
             num_public=header.num_public,
             num_sealed=header.num_sealed,
             exposed=True,
             num_twins=header.num_twins,
         )
+    body = entry.entry.body
     return AccessRecord(
         time=entry.time,
-        who=f"{reader.name} ({reader.kind})",
+        who=entry.who,
         what=str(body.get("what", f"was asked to answer ({body.get('purpose')})")),
-        num_public=_num_named(entry, "public"),
-        num_sealed=_num_named(entry, "sealed"),
-        exposed=reader.kind != "local",
-        num_twins=_num_named(entry, "twin"),
+        num_public=entry.num_named("public"),
+        num_sealed=entry.num_named("sealed"),
+        exposed=entry.is_exposing,
+        num_twins=entry.num_named("twin"),
     )
 
 
-def access_history(
-    paper: LedgerEntry, accesses: Sequence[LedgerEntry], header: PaperHeader
-) -> tuple[AccessRecord, ...]:
+def access_history(paper: LedgerEntry, log: PaperLog) -> tuple[AccessRecord, ...]:
     """Who could see which problems from when on."""
+    header = log.header
     sealing = AccessRecord(
         time=paper.time,
         who=header.examiner.recorded_label,
@@ -99,7 +122,7 @@ def access_history(
         exposed=False,
         num_twins=header.num_twins,
     )
-    return (sealing, *(_access_record(entry, header) for entry in accesses))
+    return (sealing, *(_access_record(entry, header) for entry in log.of(AccessEntry)))
 
 
 def enter_access(
@@ -152,4 +175,4 @@ def enter_access(
         body["most"] = most
     if journal is not None:
         body["journal"] = journal.to_json()
-    return ledger.append("access", body, examiner, guard=guard)
+    return ledger.append(AccessEntry.kind, body, examiner, guard=guard)

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError, RecipeError
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import (
-    LAPSE,
     LEAST_DAYS,
     MOST_DAYS,
+    LapseEntry,
     are_apart,
     counted_from,
     end_of,
@@ -52,7 +53,7 @@ def lapse(
         RecipeError: So few days that a sitting under way could be ended, or too many.
         ProcedureError: Not the examiner's key, not registered, it has ended already, or it is too early.
     """
-    header = paper.header
+    header, digest = paper.header, registration.content_digest
     if not LEAST_DAYS <= days <= MOST_DAYS:
         raise RecipeError(
             f"A registration lapses after {LEAST_DAYS} to {MOST_DAYS} days, not after {days}.",
@@ -66,12 +67,12 @@ def lapse(
         )
 
     def still_open(entries: Sequence[LedgerEntry]) -> None:
-        if end_of(entries, registration, header) is not None:
+        if end_of(PaperLog(entries, header), registration) is not None:
             raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
 
     def long_silent(entries: Sequence[LedgerEntry]) -> None:
         still_open(entries)
-        last = counted_from(entries, registration, header, now=utc_now()) or entered
+        last = counted_from(PaperLog(entries, header), digest, now=utc_now()) or entered
         if not are_apart(last.time, utc_now(), days):
             raise ProcedureError(
                 f"The last sign of this sitting is of {last.time} (ledger entry {last.index}), less than {days} days "
@@ -79,16 +80,17 @@ def lapse(
                 hint="Wait until then, or let its maker withdraw it.",
             )
 
-    about: dict[str, JSON] = {"paper_id": header.paper_id, "registration": registration.content_digest}
-    if counted_from(ledger.entries(), registration, header, now=utc_now()) is None:
-        last = last_sign_of_life(ledger.entries(), registration, header) or entered
+    about: dict[str, JSON] = {"paper_id": header.paper_id, "registration": digest}
+    log = PaperLog(ledger.entries(), header)
+    if counted_from(log, digest, now=utc_now()) is None:
+        last = last_sign_of_life(log, digest) or entered
         notice = ledger.append(LAPSE_NOTICE, {**about, "entry": last.index}, examiner, guard=still_open)
         raise ProcedureError(
             f"The last sign of this sitting (ledger entry {last.index}) is of {last.time}: that clock was wrong. The "
             f"days are counted from ledger entry {notice.index} on, which says so.",
             hint=f"Run the same command again in {days} days.",
         )
-    return ledger.append(LAPSE, {**about, "days": days, "reason": reason}, examiner, guard=long_silent)
+    return ledger.append(LapseEntry.kind, {**about, "days": days, "reason": reason}, examiner, guard=long_silent)
 
 
 LAPSE_NOTICE = "lapse notice"

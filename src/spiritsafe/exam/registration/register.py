@@ -15,9 +15,11 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.names import LONGEST_NAME, is_plain, quoted_name
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import (
+    RegistrationEntry,
+    WithdrawalEntry,
     end_of,
-    read_registration,
     registration_entry,
 )
 from spiritsafe.exam.entries.retirement import check_in_force
@@ -110,7 +112,7 @@ def register(
         )
     _check_claim(header, terms)
     if terms.shorter is not None:
-        check_on_record(terms.shorter.items, ledger.entries(), header)
+        check_on_record(terms.shorter.items, PaperLog(ledger.entries(), header))
     registration = Registration(
         paper_id=header.paper_id,
         model_name=model_name,
@@ -130,7 +132,7 @@ def register(
         intervals=INTERVALS,
     )
     digest = registration.content_digest
-    if _is_entered(ledger.entries(), digest):
+    if PaperLog(ledger.entries(), header).of(RegistrationEntry, sitting=digest):
         return registration
     if not is_plain(model_name):
         raise ProcedureError(
@@ -139,8 +141,9 @@ def register(
         )
 
     def only_once(entries: Sequence[LedgerEntry]) -> None:
-        check_in_force(entries, header)
-        if _is_entered(entries, digest):
+        log = PaperLog(entries, header)
+        check_in_force(log)
+        if log.of(RegistrationEntry, sitting=digest):  # its maker's: another's entry may carry its digest too
             raise ProcedureError("This was registered a moment ago.", hint="Go on with the sitting.")
 
     body: dict[str, JSON] = {
@@ -148,13 +151,8 @@ def register(
         "digest": digest,
         "registration": registration.to_json(),
     }
-    ledger.append("registration", body, maker, guard=only_once)
+    ledger.append(RegistrationEntry.kind, body, maker, guard=only_once)
     return registration
-
-
-def _is_entered(entries: Sequence[LedgerEntry], digest: str) -> bool:
-    """Whether its maker entered it; that another's entry carries its digest is no reason to leave it out."""
-    return any(entry.body.get("digest") == digest and read_registration(entry) is not None for entry in entries)
 
 
 def _chosen(terms: RegistrationTerms, shorter: ShorterTerms, header: PaperHeader, model_digest: str) -> ChosenProblems:
@@ -204,7 +202,7 @@ def withdraw(
         raise ProcedureError("Only the maker can withdraw a registration.", hint="Use the key that registered it.")
 
     def still_open(entries: Sequence[LedgerEntry]) -> None:
-        if end_of(entries, registration, paper.header) is not None:
+        if end_of(PaperLog(entries, paper.header), registration) is not None:
             raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
 
     body: dict[str, JSON] = {
@@ -212,4 +210,4 @@ def withdraw(
         "registration": registration.content_digest,
         "reason": reason,
     }
-    return ledger.append("withdrawal", body, maker, guard=still_open)
+    return ledger.append(WithdrawalEntry.kind, body, maker, guard=still_open)

@@ -31,7 +31,8 @@ from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.exam.entries.accesses import count_openings, opening_entries
-from spiritsafe.exam.entries.registrations import end_of, registration_entry
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
+from spiritsafe.exam.entries.registrations import ResultEntry, end_of, registration_entry
 from spiritsafe.exam.entries.retirement import check_in_force
 from spiritsafe.exam.paper.files import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, num_places
@@ -71,6 +72,10 @@ class _Sitting:
     @property
     def digest(self) -> str:
         return self.registration.content_digest
+
+    def log(self) -> PaperLog:
+        """As the ledger is now."""
+        return PaperLog(self.ledger.entries(), self.paper.header)
 
 
 @rare_collections()
@@ -154,9 +159,10 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
             f"{sitting.info.name} has digest {sitting.info.digest}; registered is {registration.model_digest}.",
             hint="Sit with the registered model, or register this one.",
         )
-    end = end_of(sitting.ledger.entries(), registration, header)
+    log = sitting.log()
+    end = end_of(log, registration)
     if end is None:
-        check_in_force(sitting.ledger.entries(), header)
+        check_in_force(log)
     if end is not None and not _is_own_end(sitting, end):
         raise ProcedureError(
             f"This registration has ended already (ledger entry {end.index}, {end.kind}).",
@@ -174,13 +180,10 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
     return task
 
 
-def _is_own_end(sitting: _Sitting, end: LedgerEntry) -> bool:
+def _is_own_end(sitting: _Sitting, end: PaperEntry) -> bool:
     path = sitting.directory / RESULT_FILE
-    return (
-        end.kind == "result"
-        and path.exists()
-        and end.body.get("result") == read_record(path, ExamResult).content_digest
-    )
+    is_result = isinstance(end, ResultEntry) and path.exists()
+    return is_result and end.says(result=read_record(path, ExamResult).content_digest)
 
 
 def _hold(
@@ -244,7 +247,7 @@ def _result(
     scores = score_outcomes(
         outcomes, header, registration, ending=held.ending, not_asked=not_asked, reference=reference
     )
-    openings = opening_entries(sitting.ledger.entries(), header, sitting.digest)
+    openings = opening_entries(sitting.log(), sitting.digest)
     prompt_tokens = sum(outcome.num_prompt_tokens for outcome in outcomes)
     tokens = sum(outcome.num_tokens for outcome in outcomes)
     return ExamResult(
@@ -288,14 +291,15 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     header, registration = sitting.paper.header, sitting.registration
 
     def first_result(entries: Sequence[LedgerEntry]) -> None:
-        if (end := end_of(entries, registration, header)) is not None:
+        log = PaperLog(entries, header)
+        if (end := end_of(log, registration)) is not None:
             raise ProcedureError(
                 f"This registration ended first (ledger entry {end.index}, {end.kind}).",
                 hint="A registration has one end, and this is its end.",
             )
-        check_in_force(entries, header)
+        check_in_force(log)
 
-    if end_of(sitting.ledger.entries(), registration, header) is None:
+    if end_of(sitting.log(), registration) is None:
         body: dict[str, JSON] = {
             "paper_id": header.paper_id,
             "registration": sitting.digest,
@@ -304,7 +308,7 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
         }
         if result.decision is not None:
             body["p_value"] = result.decision.p_value
-        sitting.ledger.append("result", body, sitting.examiner, guard=first_result)
+        sitting.ledger.append(ResultEntry.kind, body, sitting.examiner, guard=first_result)
     certificate = issue_certificate(
         ledger=sitting.ledger,
         header=header,

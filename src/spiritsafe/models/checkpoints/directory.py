@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, new_beside, storage_errors, write_json
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 
 LINEAGE = "lineage.json"

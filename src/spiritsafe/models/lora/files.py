@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from spiritsafe.core.canonical import JSON, digest_directory
+from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, write_json
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
