@@ -21,7 +21,8 @@ from spiritsafe.exam.paper.files import check_task, open_sealed
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
 from spiritsafe.exam.records.rerun import CounterSignedRerun, RerunItem, RerunReport
-from spiritsafe.exam.records.result import Half, Outcome, OutcomeStatus
+from spiritsafe.exam.records.result import Half, Outcome
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.results.certificate import host_software
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.review.retire import load_opened

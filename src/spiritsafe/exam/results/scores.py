@@ -14,8 +14,9 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.exam.paper.split import halves, num_places, stratum_ranges
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
-from spiritsafe.exam.records.result import Ending, Half, HalfResult, Outcome, OutcomeStatus, ReferenceScores
+from spiritsafe.exam.records.result import Ending, Half, HalfResult, Outcome, ReferenceScores
 from spiritsafe.exam.records.review import ResultNumbers
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.registration.short_form import NOT_TESTED
 from spiritsafe.exam.results.claims import decide
 from spiritsafe.stats import (
