@@ -1,4 +1,4 @@
-"""Rows of a data set: a file of rows, or a Hugging Face data set when ``datasets`` is installed.
+"""Rows of a data set: a file of rows, or a Hugging Face data set.
 
 In: where the rows are, and optionally the digest they must have. Out: a list of dictionaries and their digest. The
 digest becomes part of the task's name, so a certificate says which data it was about, and a task whose name carries the
@@ -95,16 +95,35 @@ class DataSource:
         return rows, _short(file.digest)
 
     def _load_hub(self) -> list[Any]:
-        if importlib.util.find_spec("datasets") is None:
+        ways = {"datasets": self._by_datasets, "huggingface_hub": self._by_hub}
+        load = next((way for library, way in ways.items() if importlib.util.find_spec(library)), None)
+        if load is None:
             raise TaskError(
                 f"{self.location} is no file here, and reading it from Hugging Face needs the package datasets.",
                 hint="Run `pip install datasets`, or download the data as a JSON-lines file and give its path.",
             )
-        datasets: Any = importlib.import_module("datasets")
         try:
-            return [dict(row) for row in datasets.load_dataset(self.location, self._config or None, split=self._split)]
+            return load()
         except (OSError, ValueError, RuntimeError) as error:
             raise SourceError(
                 f"The data set {self.location} cannot be loaded: {error}.",
                 hint="Check its name, config= and split=, and the network; or give the path of a JSON-lines file.",
             ) from error
+
+    def _by_datasets(self) -> list[Any]:
+        datasets: Any = importlib.import_module("datasets")
+        return [dict(row) for row in datasets.load_dataset(self.location, self._config or None, split=self._split)]
+
+    def _by_hub(self) -> list[Any]:
+        """The Parquet files that the hub makes of every public data set, as ``CONFIG/SPLIT/NUMBER.parquet``."""
+        hub: Any = importlib.import_module("huggingface_hub")
+        place = {"repo_type": "dataset", "revision": "refs/convert/parquet"}
+        names = sorted(name for name in hub.list_repo_files(self.location, **place) if name.endswith(".parquet"))
+        configs = sorted({name.split("/")[0] for name in names})
+        config = self._config or ("default" if "default" in configs else configs[0] if len(configs) == 1 else "")
+        chosen = [name for name in names if name.startswith(f"{config}/{self._split}/")]
+        if not chosen:
+            there = ", ".join(sorted({"/".join(name.split("/")[:2]) for name in names})) or "nothing"
+            raise ValueError(f"it has no {config or 'single configuration'}/{self._split}; there is {there}")
+        files = [RowFile(Path(hub.hf_hub_download(self.location, name, **place))) for name in chosen]
+        return [row for file in files for row in file.rows()]

@@ -1,5 +1,6 @@
 """Data files: digests, refusals, and Hugging Face data sets through a stand-in."""
 
+import hashlib
 import importlib.util
 import json
 import sys
@@ -101,3 +102,32 @@ def test_hub_with_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("openai/gsm8k", "main", "test")]
     with pytest.raises(SourceError, match="no such data set"):
         DataSource("no/thing").rows()
+
+
+def test_hub_by_the_files_that_it_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    held = {f"main/train/000{n}.parquet": [{"question": f"{n}+1?", "answer": "2"}] for n in range(2)}
+    held |= {"main/test/0000.parquet": [{"question": "t", "answer": "1"}]}
+
+    def list_repo_files(name: str, *, repo_type: str, revision: str) -> list[str]:
+        assert (name, repo_type, revision) == ("openai/gsm8k", "dataset", "refs/convert/parquet")
+        return [*held, "README.md"]
+
+    def hf_hub_download(name: str, file: str, *, repo_type: str, revision: str) -> str:
+        path = tmp_path / file.replace("/", "-")
+        write_rows(path, held[file])
+        return str(path)
+
+    stand_in = types.ModuleType("huggingface_hub")
+    stand_in.list_repo_files = list_repo_files  # type: ignore[attr-defined]  # a stand-in module
+    stand_in.hf_hub_download = hf_hub_download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "huggingface_hub" else None)
+    assert [row["question"] for row in DataSource("openai/gsm8k").rows()] == ["0+1?", "1+1?"]
+    test = DataSource("openai/gsm8k", config="main", split="test")
+    lines = b'{"answer":"1","question":"t"}'
+    assert test.digest() == hashlib.sha256(lines).hexdigest()[:32]  # as the package datasets gives it
+    with pytest.raises(SourceError, match="it has no main/dev; there is main/test, main/train"):
+        DataSource("openai/gsm8k", split="dev").rows()
+    held |= {"other/train/0000.parquet": []}
+    with pytest.raises(SourceError, match="it has no single configuration/train; there is main/test"):
+        DataSource("openai/gsm8k").rows()
