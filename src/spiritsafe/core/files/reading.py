@@ -46,7 +46,6 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
     """A descriptor of a regular file: never of a pipe or a device, and of a link's target only where that is wanted.
 
     Args:
-        path: Where.
         flags: As for :func:`os.open`.
         mode: Of a file that is made.
         follow: Whether the file may be a link to another one.
@@ -122,7 +121,6 @@ def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, is_typed: bool = Fal
     """A plain file's bytes; or those of a pipe that the user handed over (``<(…)``, ``/dev/stdin``), which come once.
 
     Args:
-        path: The file.
         most_bytes: A larger one is refused, whatever size it is said to have.
         is_typed: The user named it, and no file of somebody else: then it may be such a pipe, which is waited for.
 

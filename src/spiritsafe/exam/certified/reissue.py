@@ -9,7 +9,6 @@ before; with the ledger at hand the verifier hears that a newer one supersedes i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
@@ -94,7 +93,6 @@ def _commit(
     ledger: Ledger, header: PaperHeader, result: ExamResult, amendment: Amendment, examiner: KeyPair
 ) -> LedgerEntry:
     body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
         "registration": result.registration,
         "supersedes": amendment.supersedes,
         "result": result.content_digest,
@@ -104,11 +102,11 @@ def _commit(
     if result.decision is not None:
         body["p_value"] = result.decision.p_value
 
-    def no_other_edit(entries: Sequence[LedgerEntry]) -> None:
-        if applied_edits(PaperLog(entries, header), result.registration) != amendment.edits:
+    def no_other_edit(log: PaperLog) -> None:
+        if applied_edits(log, result.registration) != amendment.edits:
             raise ProcedureError("A grade was edited a moment ago.", hint="Run the same command again.")
 
     newest = PaperLog(ledger.entries(), header).of(ReissueEntry, sitting=result.registration)[-1:]
-    if newest and newest[0].entry.body == body:  # killed before the certificate was written
+    if newest and newest[0].says(**body):  # killed before the certificate was written
         return newest[0].entry
-    return ledger.append(ReissueEntry.kind, body, examiner, guard=no_other_edit)
+    return ReissueEntry.append(ledger, header, examiner, no_other_edit, **body)

@@ -118,7 +118,7 @@ def rerun(
     signed = CounterSignedRerun(report=report, signature=runner.sign("rerun", report.canonical()))
     write_record(output, signed)
     if ledger is not None:
-        _enter(ledger, report, runner)
+        _enter(ledger, public.header, report, runner)
     return signed
 
 
@@ -139,7 +139,8 @@ def file_rerun(
         ProcedureError: Another key's report.
     """
     verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
-    signed = load_rerun(report, certificate=verified.require())
+    original = verified.require()
+    signed = load_rerun(report, certificate=original)
     theirs = signed.report.runner
     if theirs.signing != runner.public.signing:
         raise ProcedureError(
@@ -147,33 +148,27 @@ def file_rerun(
             hint="Only who asked again can file it; others hand it to `exam verify … --rerun`.",
         )
 
-    def filed(entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
-        reruns = PaperLog(entries, verified.require().paper).of(RerunEntry)
-        return next((rerun.entry for rerun in reruns if rerun.is_of(signed.report)), None)
+    def filed(log: PaperLog) -> LedgerEntry | None:
+        return next((rerun.entry for rerun in log.of(RerunEntry) if rerun.is_of(signed.report)), None)
 
-    def only_once(entries: Sequence[LedgerEntry]) -> None:
-        if filed(entries):
+    def only_once(log: PaperLog) -> None:
+        if filed(log):
             raise ProcedureError("This re-run was filed a moment ago.", hint="It is on record: nothing is left to do.")
 
-    known = filed(ledger.entries())
-    return known or _enter(ledger, signed.report, runner, only_once), signed
+    known = filed(PaperLog(ledger.entries(), original.paper))
+    return known or _enter(ledger, original.paper, signed.report, runner, only_once), signed
 
 
 def _enter(
     ledger: Ledger,
+    header: PaperHeader,
     report: RerunReport,
     runner: KeyPair,
-    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
+    guard: Callable[[PaperLog], None] | None = None,
 ) -> LedgerEntry:
-    body: dict[str, JSON] = {
-        "certificate": report.certificate,
-        "report": report.content_digest,
-        "agrees": report.agrees,
-        "paper_id": report.paper_id,
-        "runner": report.runner.label,
-        "statement": report.statement,
-    }
-    return ledger.append(RerunEntry.kind, body, runner, guard=guard)
+    told: dict[str, JSON] = {"report": report.content_digest, "agrees": report.agrees, "statement": report.statement}
+    about = {"certificate": report.certificate, "runner": report.runner.label}
+    return RerunEntry.append(ledger, header, runner, guard, **about, **told)
 
 
 def _problems(

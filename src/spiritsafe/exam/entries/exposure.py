@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam.entries.accesses import HALVES, AccessEntry, SealingEntry, openers
-from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog
+from spiritsafe.exam.entries.accesses import HALVES, AccessEntry, SealingEntry
+from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog, openers
 from spiritsafe.exam.entries.retirement import AnswersEntry, RetirementEntry, RevealEntry
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import ExposureRecord

@@ -36,7 +36,7 @@ from spiritsafe.exam.sitting.answers import Answer, Try, ask, conversation, lost
 from spiritsafe.exam.sitting.budget import Purse, most_prompt_tokens
 from spiritsafe.exam.sitting.identity_probes import ask_probes, probe_places
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
+from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.stats import ChosenProblems, next_place
 from spiritsafe.tasks import Task
 
@@ -194,9 +194,8 @@ class _Asking:
             self._journal.check_holds(mark, f"ledger entry {openings[-1].index}")
         return openings
 
-    def _may_go_on(self, entries: Sequence[LedgerEntry]) -> None:
+    def _may_go_on(self, log: PaperLog) -> None:
         """Called while the ledger is locked: another process may have ended the sitting, or hold it from elsewhere."""
-        log = PaperLog(entries, self._hall.header)
         check_in_force(log)
         if (end := end_of(log, self._hall.registration)) is not None:
             raise ProcedureError(

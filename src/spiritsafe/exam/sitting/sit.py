@@ -17,12 +17,11 @@ before, even where the answer was lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory
@@ -48,7 +47,7 @@ from spiritsafe.exam.sitting.answers import Answer, Try, outcome_of, status_of
 from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.exam.sitting.session import Hall, Held, hold
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
+from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
 ANSWERS_FILE = "answers.jsonl"
@@ -290,8 +289,7 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     """Step 6."""
     header, registration = sitting.paper.header, sitting.registration
 
-    def first_result(entries: Sequence[LedgerEntry]) -> None:
-        log = PaperLog(entries, header)
+    def first_result(log: PaperLog) -> None:
         if (end := end_of(log, registration)) is not None:
             raise ProcedureError(
                 f"This registration ended first (ledger entry {end.index}, {end.kind}).",
@@ -300,15 +298,9 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
         check_in_force(log)
 
     if end_of(sitting.log(), registration) is None:
-        body: dict[str, JSON] = {
-            "paper_id": header.paper_id,
-            "registration": sitting.digest,
-            "result": result.content_digest,
-            **ledger_scores(result),
-        }
-        if result.decision is not None:
-            body["p_value"] = result.decision.p_value
-        sitting.ledger.append(ResultEntry.kind, body, sitting.examiner, guard=first_result)
+        told = ledger_scores(result) | ({"p_value": result.decision.p_value} if result.decision else {})
+        about = {"registration": sitting.digest, "result": result.content_digest}
+        ResultEntry.append(sitting.ledger, header, sitting.examiner, first_result, **about, **told)
     certificate = issue_certificate(
         ledger=sitting.ledger,
         header=header,

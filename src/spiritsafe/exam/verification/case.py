@@ -21,7 +21,7 @@ from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.results.certificate import HINT
 from spiritsafe.exam.review.published_answers import ANSWERS_SUFFIX, OPENED_FILE
 from spiritsafe.exam.verification.materials import Materials
-from spiritsafe.ledger import Ledger, LedgerEntry
+from spiritsafe.ledger import Ledger
 
 _TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an interval
 
@@ -91,15 +91,10 @@ class Case:
             self._paper = parse_record(self.paper_bytes, PublicPaper, "The paper file")
         return self._paper
 
-    @property
-    def entries(self) -> list[LedgerEntry]:
-        """The certificate's ledger entries."""
-        return [evidence.entry for evidence in self.certificate.evidence]
-
     @cached_property
     def log(self) -> PaperLog:
         """The paper's log, as far as the certificate shows it."""
-        return PaperLog(self.entries, self.certificate.paper)
+        return PaperLog([evidence.entry for evidence in self.certificate.evidence], self.certificate.paper)
 
     @cached_property
     def whole_log(self) -> PaperLog | None:

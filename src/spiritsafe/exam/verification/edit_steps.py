@@ -30,7 +30,7 @@ def grade_edits(case: Case) -> str:
     _check_reissue(case, amendment)
     for applied in amendment.edits:
         edit = applied.edit
-        shown = [EditEntry(entry) for entry in case.entries if entry.kind == EditEntry.kind]
+        shown = [EditEntry(entry) for entry in case.log.entries if entry.kind == EditEntry.kind]
         holding = [entry for entry in shown if entry.says(edit=edit.to_json())]
         require(bool(holding), f"The edit of problem {edit.index} has no ledger entry.")
         require(
@@ -107,7 +107,7 @@ def disputes(case: Case) -> str:
         found.append(f"grades edited since and not yet in a certificate: problem {places}")
     foreign = foreign_answers(log, digest)
     found += [
-        f"ledger entry {other.index} ({other.kind}) is not the examiner's and counts for nothing"
+        f"ledger entry {other.entry.index} ({other.entry.kind}) is not the examiner's and counts for nothing"
         for other in foreign[:_MOST_TOLD]
     ]
     if len(foreign) > _MOST_TOLD:
@@ -124,7 +124,7 @@ def _check_complete(case: Case, amendment: Amendment, then: PaperLog) -> None:
             entry.index > own.index or entry.edit in listed,
             f"The re-issue leaves out the edit of problem {entry.edit.index} (ledger entry {entry.index}).",
         )
-    shown = {entry.index for entry in case.entries}
+    shown = {entry.index for entry in case.log.entries}
     for other in amendment_entries(then, digest):
         require(other.index in shown, f"The re-issue leaves out ledger entry {other.index} ({other.kind}).")
 

@@ -71,7 +71,7 @@ def ledger_proofs(case: Case) -> str:
 
 def procedure(case: Case) -> str:
     """Sealed, then registered, then opened, then resulted, each signed by the right key."""
-    certificate, entries = case.certificate, case.entries
+    certificate, entries = case.certificate, case.log.entries
     indices = [entry.index for entry in entries]
     require(indices == sorted(set(indices)), "The evidence is out of order.")
     examiner, maker = certificate.paper.examiner.signing, certificate.registration.maker.signing
