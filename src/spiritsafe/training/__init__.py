@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spiritsafe.training.chunked_head import (
         ChunkedHead,
         ChunkLogits,
+        RowLoss,
         check_head_shapes,
         even_slices,
         gradient_buffer,
@@ -70,6 +71,7 @@ __all__ = [
     "RoundFeed",
     "RoundFormat",
     "RoundHeader",
+    "RowLoss",
     "SupervisedRows",
     "TracesObjective",
     "TrainConfig",
