@@ -14,6 +14,7 @@ from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import (
     OPENED_FILE,
     accept_dispute,
+    edits_told,
     file_dispute,
     file_rerun,
     load_certificate,
@@ -138,9 +139,8 @@ def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: 
         host=KeyPair.load(host_key) if host_key else None,
         output=out,
     )
-    for statement in new.statements:
-        if "edited" in statement.lower():
-            say(statement)
+    for statement in edits_told(new):
+        say(statement)
 
 
 @click.command(cls=GuardedCommand, name="file")

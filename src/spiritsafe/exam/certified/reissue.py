@@ -15,7 +15,7 @@ from pathlib import Path
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.files.record_files import write_record
-from spiritsafe.exam.entries.edits import applied_edits, reissue_entries
+from spiritsafe.exam.entries.edits import applied_edits, edit_statements, reissue_entries
 from spiritsafe.exam.entries.registrations import registration_entry
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.certificate import Certificate
@@ -86,6 +86,12 @@ def reissue(
     )
     write_record(output, new)
     return new
+
+
+def edits_told(certificate: Certificate) -> list[str]:
+    """What a re-issued certificate says of its edits."""
+    amendment = certificate.amendment
+    return edit_statements(amendment.edits, original_result(certificate), certificate.result) if amendment else []
 
 
 def _commit(

@@ -93,6 +93,20 @@ def _changed_scores(before: ExamResult, after: ExamResult) -> str:
     )
 
 
+def edit_statements(edits: Sequence[AppliedEdit], original: ExamResult, amended: ExamResult) -> list[str]:
+    """What was edited, and what the scores were before."""
+    many = "1 grade was" if len(edits) == 1 else f"{len(edits)} grades were"
+    return [
+        f"{many} edited after the sitting: {_changed_scores(original, amended)}.",
+        *(
+            f"Edited: problem {applied.edit.index}, try {applied.edit.sample_index}, {applied.edit.before} → "
+            f"{applied.edit.after}, on {applied.time} by {applied.editor}: {applied.edit.reason} It was disputed by "
+            f"{applied.disputed_by}: {applied.dispute_reason}"
+            for applied in edits
+        ),
+    ]
+
+
 def amendment_statements(
     entries: Sequence[LedgerEntry],
     edits: Sequence[AppliedEdit],
@@ -101,14 +115,7 @@ def amendment_statements(
     header: PaperHeader,
 ) -> tuple[str, ...]:
     """What a re-issued certificate says of its edits, and of what is still in dispute."""
-    many = "1 grade was" if len(edits) == 1 else f"{len(edits)} grades were"
-    statements = [f"{many} edited after the sitting: {_changed_scores(original, amended)}."]
-    for applied in edits:
-        edit = applied.edit
-        statements.append(
-            f"Edited: problem {edit.index}, try {edit.sample_index}, {edit.before} → {edit.after}, on {applied.time} "
-            f"by {applied.editor}: {edit.reason} It was disputed by {applied.disputed_by}: {applied.dispute_reason}"
-        )
+    statements = edit_statements(edits, original, amended)
     states = disputes_of(entries, header, amended.registration)
     if rejected := sum(state.is_rejected for state in states):
         statements.append(f"Disputes that were rejected: {rejected}.")

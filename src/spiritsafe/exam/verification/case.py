@@ -6,8 +6,9 @@ In: paths. Out: a :class:`Case`, whose files are read before the first step.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.record_files import parse_record, read_file
@@ -30,6 +31,32 @@ def _opened_file(path: Path) -> Path:
 
 class NotGivenError(Exception):
     """The file that a step needs was not given."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a step found, for judges: its sentence is for people only.
+
+    Attributes:
+        num_witnessed: Entries of the ledger that the witnesses who count saw.
+        graded_again: Published answers were graded again here.
+        unsettled: A dispute or an edit waits, or a newer certificate supersedes this one.
+    """
+
+    num_witnessed: int = 0
+    graded_again: bool = False
+    unsettled: bool = False
+
+
+NO_FACTS = Facts()
+
+
+class Found(NamedTuple):
+    """What a step says whose facts are judged."""
+
+    text: str
+    facts: Facts
 
 
 @final

@@ -13,7 +13,7 @@ from spiritsafe.exam.entries.edits import amendment_entries, applied_edits, reis
 from spiritsafe.exam.records.review import Amendment
 from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import original_result, score_result
-from spiritsafe.exam.verification.case import Case, NotGivenError, require, same
+from spiritsafe.exam.verification.case import Case, Facts, Found, NotGivenError, require, same
 from spiritsafe.ledger import LedgerEntry
 
 _MOST_TOLD = 10  # anybody can file disputes: a terminal is not filled with them
@@ -82,7 +82,7 @@ def _check_reissue(case: Case, amendment: Amendment) -> None:
     )
 
 
-def disputes(case: Case) -> str:
+def disputes(case: Case) -> Found:
     """No dispute and no edit was left out; what came later is told (needs the ledger)."""
     if case.ledger is None:
         raise NotGivenError("no ledger given; disputes, and newer certificates, are on record there")
@@ -117,7 +117,7 @@ def disputes(case: Case) -> str:
     ]
     if len(foreign) > _MOST_TOLD:
         found.append(f"and {len(foreign) - _MOST_TOLD} more that are not the examiner's")
-    return "; ".join(found)
+    return Found("; ".join(found), Facts(unsettled=bool(newer or unanswered or waiting)))
 
 
 def _check_complete(case: Case, amendment: Amendment, then: Sequence[LedgerEntry]) -> None:

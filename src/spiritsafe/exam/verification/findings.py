@@ -7,7 +7,6 @@ In: a :class:`View`. Out: a :class:`Finding`. A judge is only believed where no 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final, get_args
@@ -28,11 +27,11 @@ from spiritsafe.exam.results.correction import before_words, sittings_before
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.results.scores import LARGEST_UNSEEN_LEAK, studied_of
 from spiritsafe.exam.results.statements import separation_found
+from spiritsafe.exam.verification.verify import StepResult
 from spiritsafe.ledger import LedgerEntry, PublicKey, same_holder, wrong_clocks
 
 _SIGN = 0.05
 _MOST_OVERLONG = 0.05  # share of answers: an honest model that repeats one long word is overlong now and then
-_SEEN = re.compile(r"saw its first (\d+) entries")  # as the step "witnessed heads" says it
 
 
 @final
@@ -55,14 +54,14 @@ class View:
     """What is judged.
 
     Attributes:
-        details: What each step of the verification said, by name.
+        steps: What the verification found, by name.
         entries: The whole ledger as it is now; None when it was not given.
         reruns: Checked reports of others who asked again.
         overlaps: Checked reports of what stands in training files.
     """
 
     certificate: Certificate
-    details: Mapping[str, str]
+    steps: Mapping[str, StepResult]
     entries: Sequence[LedgerEntry] | None = None
     reruns: Sequence[CounterSignedRerun] = ()
     overlaps: Sequence[SignedOverlap] = ()
@@ -227,7 +226,7 @@ def judge_stayed(view: View) -> Finding:
 
 def judge_asked_once(view: View) -> Finding:
     """What the openings say of questions that were asked again."""
-    certificate, words = view.certificate, view.details["asked once"]
+    certificate, words = view.certificate, view.steps["asked once"].detail
     openings = opening_entries(
         [evidence.entry for evidence in certificate.evidence],
         certificate.paper,
@@ -267,7 +266,7 @@ def judge_answered(view: View) -> Finding:
 
 def judge_ended(view: View) -> Finding:
     """Why the sitting ended."""
-    return Finding("holds", view.details["ending"])
+    return Finding("holds", view.steps["ending"].detail)
 
 
 def _states(view: View) -> tuple[RegistrationState, ...]:
@@ -295,8 +294,8 @@ def judge_complete(view: View) -> Finding:
 
 def judge_history(view: View) -> Finding:
     """Whether witnesses saw the same ledger, this sitting's result included."""
-    counted, _, _ = view.details["witnessed heads"].partition("not counted: ")  # behind it stand names of files
-    seen = max((int(size) for size in _SEEN.findall(counted)), default=0)
+    witnessed = view.steps["witnessed heads"]
+    seen = witnessed.facts.num_witnessed
     needed = 1 + max(evidence.entry.index for evidence in view.certificate.evidence)
     if seen < needed:
         return Finding(
@@ -304,13 +303,13 @@ def judge_history(view: View) -> Finding:
             f"witnesses saw the ledger's first {seen} entries, and this certificate needs {needed}",
             "a witness who saw the ledger since then: --witness FILE",
         )
-    return Finding("holds", f"{view.details['ledger file']}; {view.details['witnessed heads']}")
+    return Finding("holds", f"{view.steps['ledger file'].detail}; {witnessed.detail}")
 
 
 def judge_grades(view: View) -> Finding:
     """What opened answers show."""
     return Finding(
-        "holds", f"{view.details['revealed answers']} ({len(view.certificate.result.outcomes)} tries in all)"
+        "holds", f"{view.steps['revealed answers'].detail} ({len(view.certificate.result.outcomes)} tries in all)"
     )
 
 
@@ -342,15 +341,14 @@ def judge_decision(view: View) -> Finding:
 
 def judge_regraded(view: View) -> Finding:
     """What the task's own verifier says of the published answers."""
-    found = view.details["published answers"]
-    return Finding("cannot be told" if "cannot be graded again" in found else "holds", found)
+    step = view.steps["published answers"]
+    return Finding("holds" if step.facts.graded_again else "cannot be told", step.detail)
 
 
 def judge_disputes(view: View) -> Finding:
     """What is on record of grades that somebody called wrong."""
-    found = view.details["disputes"]
-    open_ones = any(word in found for word in ("unanswered: ", "not yet in a certificate", "SUPERSEDED"))
-    return Finding("does not hold" if open_ones else "holds", found)
+    step = view.steps["disputes"]
+    return Finding("does not hold" if step.facts.unsettled else "holds", step.detail)
 
 
 def judge_studying(view: View) -> Finding:
@@ -380,7 +378,7 @@ def judge_training(view: View) -> Finding:
         state = "does not hold"
     elif "undecided" in verdicts:
         state = "cannot be told"
-    return Finding(state, view.details["training overlap"])
+    return Finding(state, view.steps["training overlap"].detail)
 
 
 def judge_keys(view: View) -> Finding:
@@ -393,7 +391,7 @@ def judge_keys(view: View) -> Finding:
 
 def judge_examiner(view: View) -> Finding:
     """Whether the examiner's key is a trusted one."""
-    return Finding("holds", view.details["trusted keys"])
+    return Finding("holds", view.steps["trusted keys"].detail)
 
 
 def judge_rerun(view: View) -> Finding:

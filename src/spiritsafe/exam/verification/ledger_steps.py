@@ -22,7 +22,7 @@ from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.registration.short_form import check_chosen_from, check_on_record, ledger_scores
 from spiritsafe.exam.results.amendment import original_result
 from spiritsafe.exam.results.correction import known_before
-from spiritsafe.exam.verification.case import Case, NotGivenError, require
+from spiritsafe.exam.verification.case import Case, Facts, Found, NotGivenError, require
 from spiritsafe.ledger import (
     Ledger,
     LedgerEntry,
@@ -245,14 +245,14 @@ def memories(case: Case) -> str:
     return " | ".join(found)
 
 
-def witnessed(case: Case) -> str:
+def witnessed(case: Case) -> Found:
     """The ledger still begins as its witnesses saw it; only outsiders whom the verifier named count for it."""
     if not case.witnesses:
         raise NotGivenError("no witness given; that the ledger shows everybody the same history is its keeper's word")
     if case.ledger is None:
         raise NotGivenError("witnesses' heads are checked against the ledger, and none was given")
     keys = [NoteKey.parse(text) for text in case.witness_keys]
-    counted, others = [], []
+    counted, others, num_witnessed = [], [], 0
     for path, data in case.witnesses:
         theirs = Ledger(path, data=data) if data.startswith(b"{") else None
         heads = _heads_of_ledger(theirs, case.ledger, keys) if theirs else _heads_of_note(path, data, keys)
@@ -267,9 +267,11 @@ def witnessed(case: Case) -> str:
                 others.append(f"{path} is this ledger itself" if is_itself else f"{who} {why_not}")
             else:
                 counted.append(f"{who} saw its first {head.size} entries")
+                num_witnessed = max(num_witnessed, head.size)
     if not counted:
         raise NotGivenError(f"these witnesses do not count: {told(others)}")
-    return "; ".join([*counted, *([f"not counted: {told(others)}"] if others else [])])
+    text = "; ".join([*counted, *([f"not counted: {told(others)}"] if others else [])])
+    return Found(text, Facts(num_witnessed=num_witnessed))
 
 
 def told(findings: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.verification import edit_steps as edits
 from spiritsafe.exam.verification import later_steps as life
 from spiritsafe.exam.verification import ledger_steps as ledger
-from spiritsafe.exam.verification.case import Case, NotGivenError, require, same
+from spiritsafe.exam.verification.case import Case, Found, NotGivenError, require, same
 from spiritsafe.exam.verification.ending import check_budget, check_ending
 from spiritsafe.ledger import count_recipients, key_id_of, one_a_holder, same_holder, same_spelling, verify_signature
 
@@ -325,7 +325,7 @@ def _revealed(case: Case) -> str:
     return f"{len(case.revealed)} opened answers hash to what paper and certificate committed to"
 
 
-STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
+STEPS: tuple[tuple[str, str, Callable[[Case], str | Found]], ...] = (
     ("certificate file", "The file is exactly the canonical form of a certificate.", _certificate_file),
     ("certificate signatures", "Examiner and host signed this certificate.", _certificate_signatures),
     ("paper file", "The paper file is canonical and the certificate's paper.", _paper_file),
