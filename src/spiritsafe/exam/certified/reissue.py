@@ -15,14 +15,15 @@ from pathlib import Path
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.files.record_files import write_record
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.edits import applied_edits, edit_statements, reissue_entries
 from spiritsafe.exam.entries.registrations import registration_entry
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader
+from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import ExamResult
 from spiritsafe.exam.records.review import Amendment
-from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import amended_result, numbers_of, original_result
 from spiritsafe.exam.results.certificate import issue_certificate
 from spiritsafe.exam.verification.verify import verification_of
@@ -71,7 +72,7 @@ def reissue(
     original = original_result(old)
     result = amended_result(original, [applied.edit for applied in edits], header, old.registration)
     amendment = Amendment(supersedes=old.content_digest, edits=edits, original=numbers_of(original))
-    _commit(ledger, header, result, amendment, examiner)
+    _commit(ledger, header, old.registration, result, amendment, examiner)
     new = issue_certificate(
         ledger=ledger,
         header=header,
@@ -90,12 +91,18 @@ def reissue(
 
 def edits_told(certificate: Certificate) -> list[str]:
     """What a re-issued certificate says of its edits."""
-    amendment = certificate.amendment
-    return edit_statements(amendment.edits, original_result(certificate), certificate.result) if amendment else []
+    amendment, design = certificate.amendment, design_of(certificate.registration, certificate.paper)
+    original = original_result(certificate)
+    return edit_statements(amendment.edits, original, certificate.result, design) if amendment else []
 
 
 def _commit(
-    ledger: Ledger, header: PaperHeader, result: ExamResult, amendment: Amendment, examiner: KeyPair
+    ledger: Ledger,
+    header: PaperHeader,
+    registration: Registration,
+    result: ExamResult,
+    amendment: Amendment,
+    examiner: KeyPair,
 ) -> LedgerEntry:
     body: dict[str, JSON] = {
         "paper_id": header.paper_id,
@@ -103,7 +110,7 @@ def _commit(
         "supersedes": amendment.supersedes,
         "result": result.content_digest,
         "num_edits": len(amendment.edits),
-        **ledger_scores(result),
+        **design_of(registration, header).ledger_scores(result),
     }
     if result.decision is not None:
         body["p_value"] = result.decision.p_value

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam.designs.design import Design
 from spiritsafe.exam.entries.disputes import can_be_judged, disputes_of, edit_entries, edit_of
 from spiritsafe.exam.entries.retirement import retirement_of
 from spiritsafe.exam.records.paper import PaperHeader
@@ -76,28 +77,13 @@ def amendment_entries(entries: Sequence[LedgerEntry], header: PaperHeader, regis
     return sorted({entry.index: entry for entry in found}.values(), key=lambda entry: entry.index)
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _changed_scores(before: ExamResult, after: ExamResult) -> str:
-    if before.predicted is not None and after.predicted is not None:
-        return (
-            f"predicted score {_percent(before.predicted.score.value)} → {_percent(after.predicted.score.value)}, "
-            f"accuracy of the chosen problems {_percent(before.sealed.accuracy.value)} → "
-            f"{_percent(after.sealed.accuracy.value)}"
-        )
-    return (
-        f"sealed score {_percent(before.sealed.accuracy.value)} → {_percent(after.sealed.accuracy.value)}, public "
-        f"{_percent(before.public.accuracy.value)} → {_percent(after.public.accuracy.value)}"
-    )
-
-
-def edit_statements(edits: Sequence[AppliedEdit], original: ExamResult, amended: ExamResult) -> list[str]:
+def edit_statements(
+    edits: Sequence[AppliedEdit], original: ExamResult, amended: ExamResult, design: Design
+) -> list[str]:
     """What was edited, and what the scores were before."""
     many = "1 grade was" if len(edits) == 1 else f"{len(edits)} grades were"
     return [
-        f"{many} edited after the sitting: {_changed_scores(original, amended)}.",
+        f"{many} edited after the sitting: {design.changed_scores(original, amended)}.",
         *(
             f"Edited: problem {applied.edit.index}, try {applied.edit.sample_index}, {applied.edit.before} → "
             f"{applied.edit.after}, on {applied.time} by {applied.editor}: {applied.edit.reason} It was disputed by "
@@ -112,10 +98,10 @@ def amendment_statements(
     edits: Sequence[AppliedEdit],
     original: ExamResult,
     amended: ExamResult,
-    header: PaperHeader,
+    design: Design,
 ) -> tuple[str, ...]:
     """What a re-issued certificate says of its edits, and of what is still in dispute."""
-    statements = edit_statements(edits, original, amended)
+    header, statements = design.header, edit_statements(edits, original, amended, design)
     states = disputes_of(entries, header, amended.registration)
     if rejected := sum(state.is_rejected for state in states):
         statements.append(f"Disputes that were rejected: {rejected}.")

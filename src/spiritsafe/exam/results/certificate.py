@@ -15,6 +15,7 @@ from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import (
     access_history,
     accesses_of_paper,
@@ -126,7 +127,9 @@ def issue_certificate(
             access=access,
             registrations=registrations,
             correction=correction,
-            amended=amendment_statements(later, amendment.edits, committed, result, header) if amendment else (),
+            amended=amendment_statements(later, amendment.edits, committed, result, design_of(registration, header))
+            if amendment
+            else (),
         ),
         signatures=(),
         correction=correction,

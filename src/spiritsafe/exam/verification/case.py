@@ -12,6 +12,8 @@ from typing import NamedTuple, final
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.designs.design import Design
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.paper.files import PAPER_FILE
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.contamination import SignedOverlap
@@ -121,6 +123,11 @@ class Case:
         if self._certificate is None:
             self._certificate = parse_record(self.certificate_bytes, Certificate, "The certificate file")
         return self._certificate
+
+    @property
+    def design(self) -> Design:
+        """How the sitting was held."""
+        return design_of(self.certificate.registration, self.certificate.paper)
 
     @property
     def paper(self) -> PublicPaper:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from spiritsafe.exam.entries.disputes import DisputeState, disputes_of, edit_entries, edit_of, foreign_answers
 from spiritsafe.exam.entries.edits import amendment_entries, applied_edits, reissue_entries
 from spiritsafe.exam.records.review import Amendment
-from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import original_result, score_result
 from spiritsafe.exam.verification.case import Case, Facts, Found, NotGivenError, require, same
 from spiritsafe.ledger import LedgerEntry
@@ -50,9 +49,8 @@ def grade_edits(case: Case) -> str:
         "The numbers before the edits do not follow from the grades before them.",
     )
     many = "1 grade" if len(amendment.edits) == 1 else f"{len(amendment.edits)} grades"
-    what = "sealed accuracy" if original.predicted is None else "accuracy of the chosen problems"
     return (
-        f"{many} edited: {what} {original.sealed.accuracy.value:.3f} before, "
+        f"{many} edited: {case.design.accuracy_name} {original.sealed.accuracy.value:.3f} before, "
         f"{certificate.result.sealed.accuracy.value:.3f} after"
     )
 
@@ -64,7 +62,7 @@ def _check_reissue(case: Case, amendment: Amendment) -> None:
     require(len(found) == 1, f"The evidence has {len(found)} of the examiner's entries of kind reissue, not one.")
     body = found[0].body
     p_value = result.decision.p_value if result.decision else None
-    scores = ledger_scores(result)
+    scores = case.design.ledger_scores(result)
     told = {name: body.get(name) for name in (*scores, "p_value", "num_edits")}
     require(
         body.get("result") == result.content_digest and body.get("supersedes") == amendment.supersedes,

@@ -13,6 +13,8 @@ from typing import final, get_args
 
 from spiritsafe.core.text.lengths import is_overlong
 from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.designs.design import Design
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import accesses_of_paper, count_openings, opening_entries
 from spiritsafe.exam.entries.asked_once import askings
 from spiritsafe.exam.entries.registrations import registration_states
@@ -65,6 +67,11 @@ class View:
     entries: Sequence[LedgerEntry] | None = None
     reruns: Sequence[CounterSignedRerun] = ()
     overlaps: Sequence[SignedOverlap] = ()
+
+    @property
+    def design(self) -> Design:
+        """How the sitting was held."""
+        return design_of(self.certificate.registration, self.certificate.paper)
 
     @property
     def outside_reruns(self) -> list[CounterSignedRerun]:
@@ -165,14 +172,7 @@ def judge_fixed(view: View) -> Finding:
     deviates = (
         f"; deviates from the protocol in {', '.join(registration.deviations)}" if registration.deviations else ""
     )
-    chosen = ""
-    if registration.chosen is not None:
-        places = registration.chosen.places
-        which = f"{len(places)} sealed problems chosen by" if places else "sealed problems chosen by the answers and by"
-        chosen = (
-            f"; {which} {registration.chosen.bank.num_sittings} past sittings (whoever picks those sittings has some "
-            "say in which)"
-        )
+    chosen = view.design.chosen_words
     return Finding(
         "holds",
         f"{registration.model_digest[:19]}…, temperature {sampling.temperature:g}, {sampling.max_tokens} tokens, "
@@ -247,13 +247,7 @@ def judge_counted(view: View) -> Finding:
     for outcome in result.outcomes:
         counts[outcome.status] = counts.get(outcome.status, 0) + 1
     words = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    left_out = f"; {len(result.not_asked)} problems not asked" if result.not_asked else ""
-    if result.predicted is not None:
-        return Finding(
-            "does not hold",
-            f"a shorter sitting: only chosen problems were asked, {words}{left_out}. {result.predicted.statement}",
-        )
-    return Finding("holds", f"{len(result.outcomes)} tries: {words}; only correct ones count{left_out}")
+    return Finding("holds" if view.design.is_whole else "does not hold", view.design.counted(result, words))
 
 
 def judge_answered(view: View) -> Finding:
@@ -366,7 +360,7 @@ def judge_studying(view: View) -> Finding:
 def _studied(view: View) -> str:
     """The share studied, whether or not the certificate says it: older versions did not, and a host may not."""
     result = view.certificate.result
-    words = studied_of(result.outcomes, view.certificate.registration)
+    words = studied_of(result.outcomes, view.certificate.registration, view.certificate.paper)
     return words if result.studied_statement or not words else f"Computed here: {words}"
 
 

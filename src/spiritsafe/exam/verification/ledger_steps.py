@@ -19,7 +19,7 @@ from spiritsafe.exam.entries.accesses import access_history, accesses_of_paper, 
 from spiritsafe.exam.entries.asked_once import Askings, askings
 from spiritsafe.exam.entries.registrations import ignored_words, malformed_registrations, registration_states
 from spiritsafe.exam.records.items import PaperItems
-from spiritsafe.exam.registration.short_form import check_chosen_from, check_on_record, ledger_scores
+from spiritsafe.exam.registration.short_form import check_on_record
 from spiritsafe.exam.results.amendment import original_result
 from spiritsafe.exam.results.correction import known_before
 from spiritsafe.exam.verification.case import Case, Facts, Found, NotGivenError, require
@@ -114,7 +114,7 @@ def result_in_ledger(case: Case) -> str:
         else "The ledger holds the digest of another result.",
     )
     require(body.get("registration") == result.registration, "The ledger's result is for another registration.")
-    scores = ledger_scores(result)
+    scores = case.design.ledger_scores(result)
     require({name: body.get(name) for name in scores} == scores, "The ledger holds other scores.")
     p_value = result.decision.p_value if result.decision else None
     require(body.get("p_value") == p_value, "The ledger holds another p-value of the claim.")
@@ -328,11 +328,11 @@ def difficulties(case: Case) -> str:
     """The problems of a shorter sitting were chosen by the record of past sittings that was given."""
     certificate = case.certificate
     if case.items_bytes is None:
-        if certificate.registration.chosen is None:
+        if not case.design.needs_items:
             return "the whole paper was registered"
         raise NotGivenError("no record of difficulties given; that they are from past sittings is the maker's word")
     items = parse_record(case.items_bytes, PaperItems, "The record of difficulties")
-    words = check_chosen_from(items, certificate.registration, certificate.paper)
+    words = case.design.check_items(items)
     if case.ledger is None:
         return words
     check_on_record(items, case.ledger.entries(), certificate.paper)
