@@ -94,4 +94,5 @@ def test_a_stranger_that_calls_itself_complete_is_found(stage: Stage, stranger: 
     value = forger.value
     del value["result"]["ending"]
     forger.write(value)
-    assert 'The sitting calls itself "complete" and left out 10 problems.' in forger.failed()
+    step = next(step for step in forger.verify() if step.checked and not step.ok)
+    assert (step.name, step.detail) == ("ending", 'The sitting calls itself "complete" and left out 10 problems.')
