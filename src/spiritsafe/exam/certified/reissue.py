@@ -9,23 +9,23 @@ before; with the ledger at hand the verifier hears that a newer one supersedes i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.files.record_files import write_record
+from spiritsafe.exam.designs.design import Design
 from spiritsafe.exam.designs.registered import design_of
-from spiritsafe.exam.entries.edits import applied_edits, edit_statements, reissue_entries
-from spiritsafe.exam.entries.registrations import registration_entry
+from spiritsafe.exam.entries.edits import applied_edits, edit_statements
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ReissueEntry, registration_entry
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.certificate import Certificate
-from spiritsafe.exam.records.paper import PaperHeader
-from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import ExamResult
 from spiritsafe.exam.records.review import Amendment
 from spiritsafe.exam.results.amendment import amended_result, numbers_of, original_result
 from spiritsafe.exam.results.certificate import issue_certificate
+from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
@@ -54,7 +54,7 @@ def reissue(
         ProcedureError: No grade was edited since, or a key is another's.
         StorageError: A file cannot be written; repeat when it can.
     """
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
     old, public = verified.require(), verified.require_paper()
     host = host or examiner
     if (examiner.public, host.public) != (old.paper.examiner, old.result.host):
@@ -63,7 +63,7 @@ def reissue(
             hint="Use the same keys: the examiner's, and the host's where they differ.",
         )
     header, digest = old.paper, old.result.registration
-    edits = applied_edits(ledger.entries(), header, digest)
+    edits = applied_edits(PaperLog(ledger.entries(), header), digest)
     if not edits or (old.amendment is not None and old.amendment.edits == edits):
         raise ProcedureError(
             "No grade was edited since this certificate.",
@@ -72,7 +72,7 @@ def reissue(
     original = original_result(old)
     result = amended_result(original, [applied.edit for applied in edits], header, old.registration)
     amendment = Amendment(supersedes=old.content_digest, edits=edits, original=numbers_of(original))
-    _commit(ledger, header, old.registration, result, amendment, examiner)
+    _commit(ledger, design_of(old.registration, header), result, amendment, examiner)
     new = issue_certificate(
         ledger=ledger,
         header=header,
@@ -96,30 +96,22 @@ def edits_told(certificate: Certificate) -> list[str]:
     return edit_statements(amendment.edits, original, certificate.result, design) if amendment else []
 
 
-def _commit(
-    ledger: Ledger,
-    header: PaperHeader,
-    registration: Registration,
-    result: ExamResult,
-    amendment: Amendment,
-    examiner: KeyPair,
-) -> LedgerEntry:
+def _commit(ledger: Ledger, design: Design, result: ExamResult, amendment: Amendment, examiner: KeyPair) -> LedgerEntry:
     body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
         "registration": result.registration,
         "supersedes": amendment.supersedes,
         "result": result.content_digest,
         "num_edits": len(amendment.edits),
-        **design_of(registration, header).ledger_scores(result),
+        **design.ledger_scores(result),
     }
     if result.decision is not None:
         body["p_value"] = result.decision.p_value
 
-    def no_other_edit(entries: Sequence[LedgerEntry]) -> None:
-        if applied_edits(entries, header, result.registration) != amendment.edits:
+    def no_other_edit(log: PaperLog) -> None:
+        if applied_edits(log, result.registration) != amendment.edits:
             raise ProcedureError("A grade was edited a moment ago.", hint="Run the same command again.")
 
-    newest = reissue_entries(ledger.entries(), header, result.registration)[-1:]
-    if newest and newest[0].body == body:  # killed before the certificate was written
-        return newest[0]
-    return ledger.append("reissue", body, examiner, guard=no_other_edit)
+    newest = PaperLog(ledger.entries(), design.header).of(ReissueEntry, sitting=result.registration)[-1:]
+    if newest and newest[0].says(**body):  # killed before the certificate was written
+        return newest[0].entry
+    return ReissueEntry.append(ledger, design.header, examiner, no_other_edit, **body)

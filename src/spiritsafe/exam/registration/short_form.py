@@ -17,9 +17,10 @@ import numpy as np
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.designs.short_form import LEAST_PAST_SITTINGS, sealed_bank, sealed_places
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ResultEntry
 from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.records.paper import PaperHeader
-from spiritsafe.ledger import LedgerEntry
 from spiritsafe.stats import ChosenProblems, choose_problems
 
 
@@ -117,17 +118,13 @@ def choose_for(
     return chosen
 
 
-def check_on_record(items: PaperItems, entries: Sequence[LedgerEntry], header: PaperHeader) -> None:
+def check_on_record(items: PaperItems, log: PaperLog) -> None:
     """Check that the sittings which difficulties were learned from have results of the examiner in a ledger.
 
     Raises:
         ProcedureError: One has none.
     """
-    results = {
-        entry.body.get("registration")
-        for entry in entries
-        if entry.kind == "result" and entry.signature.key == header.examiner.signing
-    }
+    results = {result.sitting for result in log.of(ResultEntry)}
     for sitting in items.sittings:
         if sitting.registration not in results:
             raise ProcedureError(

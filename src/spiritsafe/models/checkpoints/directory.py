@@ -110,7 +110,6 @@ def parent_of(checkpoint: Checkpoint, *used_as: str) -> Parent:
     """The entry that a child's lineage holds for this model.
 
     Args:
-        checkpoint: The parent.
         used_as: "weights", "outputs", "logits", "hidden_states".
     """
     return Parent.from_json(
@@ -139,7 +138,6 @@ def save_checkpoint(
         directory: Its name; an earlier directory of that name is replaced.
         model: Gives weights and ``config.json``, in the type it holds them in.
         chat: Gives the tokenizer's files.
-        name: For people.
         license: SPDX id of the result.
         parents: What it was made from.
         recipe: Digest of the resolved recipe.

@@ -6,7 +6,6 @@ sample transcripts are the teacher's attempts at training problems.
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from spiritsafe.core.errors import SourceError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.files.json_lines import read_json_lines
+from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.core.process.platforms import in_a_row
 from spiritsafe.core.records import Checkpoint, instant
 from spiritsafe.exam import compare, right_answers
@@ -33,7 +33,7 @@ from spiritsafe.pipeline.plan.suitability import own_sources
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.steps import WORKED, ReinforceStep, SampleStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.exam import certificate_of, examinees, ledger_path, paper_path
 from spiritsafe.pipeline.stages.source import base_directory
@@ -68,14 +68,6 @@ from spiritsafe.tasks import load_task
 
 REPORT_FILE = "report.html"
 _DATA_FILE = "report.json"
-_DIVERGENCES = {
-    "forward_kl": "forward KL",
-    "reverse_kl": "reverse KL",
-    "jsd": "Jensen–Shannon divergence",
-    "skew_forward_kl": "skew forward KL",
-    "skew_reverse_kl": "skew reverse KL",
-    "across": "divergence of chunk likelihoods",
-}
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 
 
@@ -174,7 +166,7 @@ def _machine() -> str:
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     except OSError:
         pass  # not Linux: the architecture's name must do
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return f"{cpu}, {cores} cores, {platform.system()}, Python {platform.python_version()}, spiritsafe {__version__}"
 
 
@@ -262,7 +254,7 @@ def _curve(context: RunContext, name: str) -> TrainingCurve:
     student = next((s for s in context.recipe.rungs if s.name == name), None)
     loss_name = "cross-entropy on traces"
     if student is not None and student.objective != "traces":
-        loss_name = f"{_DIVERGENCES[student.objective]} to the teacher"
+        loss_name = f"{objectives()[student.objective]} to the teacher"
         loss_name += " + cross-entropy" if student.ce_share else ""
         loss_name += " + hidden states" if student.hidden is not None else ""
         loss_name += ", on its own answers" if student.on_policy is not None else ""
