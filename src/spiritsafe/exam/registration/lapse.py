@@ -30,10 +30,6 @@ from spiritsafe.exam.records.terms import USUAL_DAYS
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
 
 
-USUAL_DAYS = 30
-"""So long a maker may be silent where nothing else is said."""
-
-
 @final
 class LapseNotice(PaperEntry):
     """Days are counted from here, because the clock of the last sign of a sitting was wrong."""
