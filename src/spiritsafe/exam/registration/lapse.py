@@ -26,10 +26,8 @@ from spiritsafe.exam.entries.registrations import (
 )
 from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.registration import Registration
+from spiritsafe.exam.records.terms import USUAL_DAYS
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
-
-USUAL_DAYS = 30
-"""So long a maker may be silent where nothing else is said."""
 
 
 @final
