@@ -5,39 +5,23 @@ In: the tables of a recipe's ``[[students]]``. Out: frozen records; a setting th
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record
 from spiritsafe.distil import LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
+from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, Entry
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig
-
-MOST_REPEATS = 100
-"""Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
 
 
 def changed(record: Record) -> set[str]:
     """Fields that are not at their default: a setting written out as its default asks for nothing."""
     fields = type(record).model_fields
     return {name for name, field in fields.items() if getattr(record, name) != field.get_default()}
-
-
-class BudgetRecipe(Record):
-    """Train for as many operations as another model took: equal compute.
-
-    What counts is what was spent on each itself (drawing answers, a live teacher's reading, training), not on what it
-    was made of. Limits of ``train`` that are nearer still hold, so give one that is far away.
-
-    Attributes:
-        of: A model that is made before this one.
-        share: Of its operations.
-    """
-
-    of: str
-    share: float = Field(default=1.0, gt=0.0)
 
 
 class HiddenRecipe(Record):
@@ -103,7 +87,7 @@ class CutRecipe(Record):
 _CUT_FIELDS = frozenset(CutRecipe.model_fields)
 
 
-class StudentRecipe(TemplateRecipe, CutRecipe):
+class StudentRecipe(TemplateRecipe, CutRecipe, Entry):
     """One rung of the ladder: cut from the taught teacher, or a model of another family, then distilled.
 
     Attributes:
@@ -131,7 +115,6 @@ class StudentRecipe(TemplateRecipe, CutRecipe):
         train: How to train.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     teacher: str = "teacher"
     source: str | None = None
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
@@ -218,12 +201,77 @@ class StudentRecipe(TemplateRecipe, CutRecipe):
         return CutRecipe.model_validate({name: getattr(self, name) for name in _CUT_FIELDS})
 
     @property
-    def copies(self) -> tuple[StudentRecipe, ...]:
-        """The students that this entry stands for, each with a name of its own."""
-        if self.repeat == 1:
-            return (self,)
-        names = [f"{self.name}-{number}" for number in range(1, self.repeat + 1)]
-        return tuple(self.model_copy(update={"name": name, "repeat": 1}) for name in names)
+    def times(self) -> int:
+        """Its repetitions."""
+        return self.repeat
+
+    @property
+    def follows_teacher(self) -> bool:
+        """With a source of its own it takes nothing of a teacher if it learns from answers alone."""
+        return self.source is None or self.objective != "traces"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Its teacher; the source may be no name at all."""
+        return (self.teacher,) if self.follows_teacher else ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What it learns from."""
+        return self.traces
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """A teacher whose chat format it is held against, and the model whose cost is its budget."""
+        teacher = () if self.follows_teacher else (self.teacher,)
+        return teacher if self.budget is None else (*teacher, self.budget.of)
+
+    @property
+    def weights(self) -> str | None:
+        """Its source, or the teacher that it is cut from."""
+        return self.teacher if self.source is None else self.source
+
+    @property
+    def code(self) -> str | None:
+        """Its source; a cut has a shape of its own."""
+        return self.source
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Its teacher, whatever it learns."""
+        return (self.teacher,)
+
+    @property
+    def own_source(self) -> tuple[str, dict[str, Any]] | None:
+        """Its source, which may be a model of the run."""
+        return None if self.source is None else (self.source, self.told)
+
+    @property
+    def same_tokens_as(self) -> str | None:
+        """The teacher, where it follows its distributions with a vocabulary from elsewhere."""
+        return None if self.source is None or self.objective in ("traces", "across") else self.teacher
+
+    @property
+    def has_live_teacher(self) -> bool:
+        """Whether a teacher works beside it."""
+        return self.objective != "traces" and not self.reads_cache
+
+    @property
+    def reads_cache(self) -> bool:
+        """Whether the teacher's signal was captured."""
+        return self.signal == "cached"
+
+    @property
+    def num_worked(self) -> int:
+        """As many as documents, if it learns from them at all."""
+        return self.problems if WORKED in self.traces else 0
+
+    def one_of(self, name: str, one: Callable[[str], str]) -> Self:
+        """With the names of single models."""
+        source = None if self.source is None else one(self.source)
+        budget = None if self.budget is None else self.budget.model_copy(update={"of": one(self.budget.of)})
+        update = {"name": name, "repeat": 1, "teacher": one(self.teacher), "source": source, "budget": budget}
+        return self.model_copy(update=update)
 
     @property
     def mix(self) -> LossMix:

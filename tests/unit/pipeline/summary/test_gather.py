@@ -15,8 +15,9 @@ from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventLog
 from spiritsafe.exam import load_certificate
 from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.steps.student import _DIVERGENCES
 from spiritsafe.pipeline.summary import gather as summary
-from spiritsafe.pipeline.summary.gather import _DIVERGENCES, _speed, rebuild_report, terminal_summary_of
+from spiritsafe.pipeline.summary.gather import _speed, rebuild_report, terminal_summary_of
 
 
 def data_of(run: Path) -> dict[str, object]:
