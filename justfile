@@ -2,14 +2,15 @@
 
 default: lint types contracts test
 
-# format and lint
+# format and lint, and the pages that are made from the code
 fix:
-    ruff format src tests bench
-    ruff check --fix src tests bench
+    ruff format src tests bench docs/*.py
+    ruff check --fix src tests bench docs/*.py
+    python docs/generate.py
 
 lint:
-    ruff format --check src tests bench
-    ruff check src tests bench
+    ruff format --check src tests bench docs/*.py
+    ruff check src tests bench docs/*.py
 
 types:
     mypy
@@ -26,4 +27,5 @@ tiny:
     spiritsafe run tiny
 
 docs:
+    python docs/generate.py --check
     sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(
-    0, str(Path(__file__).parent / "support")
-)  # so that tests can import fake_endpoint, whatever the import mode
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # whatever the import mode
 
 from fake_endpoint import Answer, FakeEndpoint
 
@@ -20,6 +18,14 @@ from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 
 settings.register_profile("spiritsafe", deadline=None)  # a busy machine is no defect
 settings.load_profile("spiritsafe")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at a finished run takes as long as the run does."""
+    for item in items:
+        if "tiny_run" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from exam_parts import SAMPLING, Stage, ToyModel, make_stage
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 
 from spiritsafe.core.errors import EndpointError
-from spiritsafe.exam import RegistrationTerms, exposures, register, sit, trust_page
+from spiritsafe.exam import PaperLog, RegistrationTerms, exposures, register, sit, trust_page
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.registration import Budget
 from spiritsafe.exam.sitting.identity_probes import PROBES
@@ -60,7 +60,7 @@ def test_prompts_that_are_logged_are_on_record_as_exposed(tmp_path: Path) -> Non
     assert len(kept) == 9  # each problem, and one probe
     assert [record.exposed for record in certificate.access] == [False, True]
     assert any(statement.startswith("Class B: ") for statement in certificate.statements)
-    records = [r for r in exposures(stage.ledger.entries(), stage.paper.header) if r.party == "spy (remote)"]
+    records = [r for r in exposures(PaperLog(stage.ledger.entries(), stage.paper.header)) if r.party == "spy (remote)"]
     assert len(records) == 8
     assert all(record.has for record in records)
     assert trust_page(certificate, stage.verify()).of("stayed").state == "does not hold"

@@ -16,6 +16,7 @@ from stranger_parts import IMPOSSIBLE, append_at, garbage
 from spiritsafe.cli.exam.main import command
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam import (
+    PaperLog,
     PaperTerms,
     exposures,
     file_rerun,
@@ -60,12 +61,12 @@ def test_garbage_of_every_kind_blocks_and_changes_nothing(tmp_path: Path) -> Non
     certificate = stage.certificate(ToyModel(), claim=CLAIM)
     stage.ledger.append("registration", {"paper_id": silent.paper_id, "registration": 5}, stage.maker)
     before = certified(stage, certificate)
-    seen = exposures(stage.ledger.entries(), stage.paper.header)
+    seen = exposures(PaperLog(stage.ledger.entries(), stage.paper.header))
     page = trust_page(certificate, stage.verify(), entries=stage.ledger.entries())
     for kind, body in garbage(stage, certificate):
         append_at(stage.ledger, utc_now(), MALLORY, kind, body)  # by hand: some are nested deeper than we append
     assert certified(stage, certificate) == before
-    assert exposures(stage.ledger.entries(), stage.paper.header) == seen
+    assert exposures(PaperLog(stage.ledger.entries(), stage.paper.header)) == seen
     passes(stage.verify())
     again = trust_page(certificate, stage.verify(), entries=stage.ledger.entries())
     assert [(p.name, p.state) for p in again.promises] == [(p.name, p.state) for p in page.promises]
@@ -154,7 +155,7 @@ def test_a_withdrawal_that_names_scores(tmp_path: Path, p_value: float) -> None:
 
 def test_what_a_stranger_says_was_shown_to_whom(forger: Forger) -> None:
     stage = forger.stage
-    before = exposures(stage.ledger.entries(), stage.paper.header)
+    before = exposures(PaperLog(stage.ledger.entries(), stage.paper.header))
     everything = {"paper_id": stage.paper.header.paper_id, "places": [0, 1, 2], "public": [0], "sealed": [1, 2]}
     reader = ToyModel(name="big operator", kind="remote").describe().to_json()
     for kind in ("reveal", "access", "open", "answers"):
@@ -162,9 +163,9 @@ def test_what_a_stranger_says_was_shown_to_whom(forger: Forger) -> None:
         said = CliRunner().invoke(command, ["exposure", str(stage.papers), "--ledger", str(stage.ledger.path)]).output
         assert f"unconfirmed: ledger entry {index} ({kind}) is by a key that cannot open this paper" in said
         assert "big operator" not in said
-    assert exposures(stage.ledger.entries(), stage.paper.header) == before
+    assert exposures(PaperLog(stage.ledger.entries(), stage.paper.header)) == before
     stage.ledger.append("reveal", everything, stage.examiner)  # the examiner's word does count
-    assert exposures(stage.ledger.entries(), stage.paper.header) != before
+    assert exposures(PaperLog(stage.ledger.entries(), stage.paper.header)) != before
 
 
 def test_a_recipient_spoils_no_sitting_and_hides_no_opening(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_recipient_spoils_no_sitting_and_hides_no_opening(tmp_path: Path) -> N
     assert certificate.result.openings == 1
     record = next(r for r in certificate.access if r.who == f"an unknown reader (ledger entry {unread})")
     assert (record.exposed, record.num_sealed, record.num_public) == (True, 4, 4)  # it may have been anybody
-    shown = [r for r in exposures(stage.ledger.entries(), stage.paper.header) if r.party == record.who]
+    shown = [r for r in exposures(PaperLog(stage.ledger.entries(), stage.paper.header)) if r.party == record.who]
     assert len(shown) == 8
     assert all(r.has for r in shown)
 

@@ -18,6 +18,7 @@ from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.records import Sampling
 from spiritsafe.exam import (
     OverlapTerms,
+    PaperLog,
     ShorterTerms,
     checked_certificates,
     count_overlaps,
@@ -263,10 +264,10 @@ def test_comparing_without_end_tells_sealed_problems_one_by_one(tmp_path: Path) 
     assert [guess(number, most=3) for number in range(3)] == [1, 1, 1]
     with pytest.raises(ProcedureError, match="compared with training files 3 times; the limit is 3"):
         guess(3, most=3)
-    assert count_overlaps(stage.ledger.entries(), header) == len(stage.ledger.find("access")) == 3
+    assert count_overlaps(PaperLog(stage.ledger.entries(), header)) == len(stage.ledger.find("access")) == 3
     about = {"paper_id": header.paper_id, "registration": header.paper_id, "purpose": "overlap with training files"}
     stage.ledger.append("access", about, MALLORY)  # a stranger uses none of them up
-    assert count_overlaps(stage.ledger.entries(), header) == 3
+    assert count_overlaps(PaperLog(stage.ledger.entries(), header)) == 3
     assert guess(3) == 1  # the usual limit is 20
     assert [entry.body["most"] for entry in stage.ledger.find("access")[:3]] == [3, 3, 3]
     assert stage.ledger.find("access")[-1].body["most"] == 20

@@ -12,7 +12,7 @@ from spiritsafe.distil.losses import exact_head as loss_head
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.losses.exact_head import distil_head
 from spiritsafe.distil.signal import TeacherRows
-from spiritsafe.training.head import add_weight_gradient
+from spiritsafe.training.chunked_head import add_weight_gradient
 
 pytestmark = [
     pytest.mark.gpu,

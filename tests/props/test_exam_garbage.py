@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stranger_parts import FIELDS, JUNK, KINDS, own_values
 
-from spiritsafe.exam import StepResult, exposures
+from spiritsafe.exam import PaperLog, StepResult, exposures
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.ledger import Ledger
@@ -45,7 +45,7 @@ class Exam:
 def said(stage: Stage, certificate: Certificate) -> tuple[list[Any], Sequence[StepResult]]:
     again = reissue(Forger(stage, certificate), "again")
     told = [again.registrations, again.correction, again.access, again.statements, again.result, len(again.evidence)]
-    told.append(exposures(stage.ledger.entries(), stage.paper.header))
+    told.append(exposures(PaperLog(stage.ledger.entries(), stage.paper.header)))
     return told, stage.verify("again", result=None)
 
 

@@ -65,7 +65,7 @@ def main() -> None:
             )
             sys.exit(70)
         if os.environ.get("SPIRITSAFE_PROGRESS") == "json":
-            # the reader is another spiritsafe process (pipeline/exam_process.py), which raises the error again
+            # the reader is another spiritsafe process (pipeline/stages/exam.py), which raises the error again
             record = {"kind": "error", "type": type(error).__name__, "message": str(error), "hint": _error_hint(error)}
             click.echo(json.dumps(record))
         show = visible if isinstance(error, RecipeError) else one_line  # a recipe's own lines; or a stranger's words

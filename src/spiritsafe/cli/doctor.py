@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import click
 
 from spiritsafe import __version__
+from spiritsafe.core.process.limits import usable_cores
 
 _EXTRAS = {
     "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
@@ -32,9 +32,8 @@ def command() -> None:
     click.echo(
         f"spiritsafe {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     free = shutil.disk_usage(Path.cwd()).free
-    click.echo(f"{cores} cores, {free / 1e9:.1f} GB free here")
+    click.echo(f"{usable_cores()} cores, {free / 1e9:.1f} GB free here")
     for extra, names in _EXTRAS.items():
         found = {name: _version(name) for name in names}
         missing = [name for name, version in found.items() if version is None]

@@ -13,10 +13,10 @@ import click
 
 from spiritsafe.cli.paths import MODEL
 from spiritsafe.cli.terminal import JsonSink
-from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.rollouts import PipeGenerator, RemoteConfig, RemoteGenerator

@@ -39,8 +39,9 @@ def let_arrive(generator: Generator) -> Iterator[None]:
             os.write(2, _WORDS.encode())  # not print: the signal may have come in the middle of one
 
     signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else the user lets the terminal go (nohup)
-        signals.append(signal.SIGHUP)
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:  # else the terminal may go (nohup)
+        signals.append(hang_up)
     before = {number: signal.signal(number, on_signal) for number in signals}
     try:
         yield

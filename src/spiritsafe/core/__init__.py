@@ -1,1 +1,1 @@
-"""What every room shares: records, canonical JSON, files, seeds, statistics, errors. No torch, no network."""
+"""What every room shares: records, canonical JSON, files, processes, seeds, errors. No torch, no network."""

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from spiritsafe.distil.hidden.file import load_hidden_match, save_hidden_match
     from spiritsafe.distil.hidden.match import HiddenMatch
     from spiritsafe.distil.hidden.setup import make_hidden_match
-    from spiritsafe.distil.losses.divergences import LossMix
+    from spiritsafe.distil.losses.divergences import DIVERGENCES, LossMix
     from spiritsafe.distil.losses.exact_head import DistilResult, distil_head
-    from spiritsafe.distil.losses.lora_head import LoraHead
     from spiritsafe.distil.losses.sampled_head import sampled_head
     from spiritsafe.distil.objective import DistilObjective
     from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
@@ -52,6 +51,7 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
+    "DIVERGENCES",
     "ROUNDS_FILE",
     "AcrossMix",
     "AcrossTokenizersObjective",
@@ -64,7 +64,6 @@ __all__ = [
     "HiddenMatch",
     "LiveChunkTeacher",
     "LiveTeacher",
-    "LoraHead",
     "LossMix",
     "OnPolicyConfig",
     "OnPolicyFeed",

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from spiritsafe.exam.contamination.reference_models import ForeignCounts, foreign_lines, foreign_test, read_foreign
     from spiritsafe.exam.entries.disputes import disputes_of
     from spiritsafe.exam.entries.exposure import PartyExposure, exposures, summarise, unconfirmed
+    from spiritsafe.exam.entries.paper_log import Ignored, PaperLog
     from spiritsafe.exam.entries.registrations import (
+        RegistrationEntry,
         find_registration,
-        ignored_words,
-        malformed_registrations,
         registration_states,
         registrations_of,
     )
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from spiritsafe.exam.review.retire import load_opened, open_paper, publish_answers
     from spiritsafe.exam.review.reveal import load_revealed, reveal
     from spiritsafe.exam.sitting.sit import ANSWERS_FILE, CERTIFICATE_FILE, RESULT_FILE, sit
+    from spiritsafe.exam.verification.materials import Materials
     from spiritsafe.exam.verification.reruns import counter_signers, separation_words
     from spiritsafe.exam.verification.trust_page import trust_lines, trust_page
     from spiritsafe.exam.verification.verify import (
@@ -87,13 +88,17 @@ __all__ = [
     "USUAL_DAYS",
     "VERIFY_STEPS",
     "ForeignCounts",
+    "Ignored",
+    "Materials",
     "OverlapTerms",
+    "PaperLog",
     "PaperTerms",
     "PartyExposure",
     "PracticeRun",
     "PrivateRow",
     "PrivateTask",
     "Reach",
+    "RegistrationEntry",
     "RegistrationTerms",
     "ShorterTerms",
     "StepResult",
@@ -115,7 +120,6 @@ __all__ = [
     "foreign_lines",
     "foreign_test",
     "full_labels",
-    "ignored_words",
     "in_toto_statement",
     "items_lines",
     "lapse",
@@ -127,7 +131,6 @@ __all__ = [
     "load_private",
     "load_rerun",
     "load_revealed",
-    "malformed_registrations",
     "memory",
     "one_a_model",
     "open_paper",

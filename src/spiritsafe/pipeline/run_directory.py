@@ -17,9 +17,10 @@ import shutil
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON, digest, digest_file, short
+from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json, write_text
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.process.platforms import PLATFORMS_FILE, Platform, Platforms, continue_in, read_platforms
 
 

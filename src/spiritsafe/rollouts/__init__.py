@@ -12,13 +12,13 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.rollouts.attempts.collect import CollectReport, Grader, collect, grade_attempt
     from spiritsafe.rollouts.attempts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
-    from spiritsafe.rollouts.attempts.summary import PassSummary, ProblemCounts, summarise
-    from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig, Trouble
+    from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig
     from spiritsafe.rollouts.generators.fake import FakeGenerator, FakeReply
     from spiritsafe.rollouts.generators.pipe import PipeGenerator
-    from spiritsafe.rollouts.generators.rate_limits import RateLimiter, backoff_s
+    from spiritsafe.rollouts.generators.rate_limits import RateLimiter
     from spiritsafe.rollouts.generators.remote import RemoteGenerator, api_root, read_api_key
     from spiritsafe.rollouts.generators.reply import printable
+    from spiritsafe.rollouts.generators.tries import ask_until_answered
     from spiritsafe.rollouts.generators.usage import UsageReport
     from spiritsafe.rollouts.test_time.budget_forcing import BudgetForcedGenerator, BudgetForcing
     from spiritsafe.rollouts.test_time.budget_sweep import BudgetPoint, BudgetSweep, budgets, sweep_budgets
@@ -59,10 +59,8 @@ __all__ = [
     "Grader",
     "Method",
     "ModelCompute",
-    "PassSummary",
     "PipeGenerator",
     "Pool",
-    "ProblemCounts",
     "ProblemVote",
     "RateLimiter",
     "RemoteConfig",
@@ -70,13 +68,12 @@ __all__ = [
     "SelfChecker",
     "StopRule",
     "TokensToReach",
-    "Trouble",
     "UsageReport",
     "VerifiedAttempts",
     "VerifiedReport",
     "VoteReport",
     "api_root",
-    "backoff_s",
+    "ask_until_answered",
     "budgets",
     "collect",
     "curve_of_pools",
@@ -87,7 +84,6 @@ __all__ = [
     "read_api_key",
     "read_attempts",
     "read_pool",
-    "summarise",
     "sweep_budgets",
     "verified",
     "vote",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Estimate,
         IntervalRule,
         clopper_pearson_interval,
+        edge_of,
         korn_graubard_interval,
         score_interval,
     )
@@ -67,6 +68,7 @@ __all__ = [
     "clopper_pearson_interval",
     "decide_difference",
     "decide_score",
+    "edge_of",
     "estimate_ability",
     "fit_items",
     "foreign_gap",

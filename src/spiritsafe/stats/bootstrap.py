@@ -29,9 +29,6 @@ class ClusterBootstrap:
 
     Args:
         num_clusters: Problems.
-        seed: Of the redraws.
-        num_draws: Redraws.
-        confidence: Level of the intervals.
 
     Raises:
         NumericalError: No problems, or a level outside (0, 1).
@@ -70,7 +67,6 @@ class ClusterBootstrap:
         Args:
             values: One number a problem; NaN: not known, the problem is left out.
             least: Smallest value that a problem can have.
-            most: The largest.
 
         Raises:
             NumericalError: No problem has a value, or one is outside its bounds.

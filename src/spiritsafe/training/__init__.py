@@ -11,6 +11,16 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.training.checkpoints.state import discard_state, weights_fingerprint
+    from spiritsafe.training.chunked_head import (
+        ChunkedHead,
+        ChunkLogits,
+        check_head_shapes,
+        even_slices,
+        gradient_buffer,
+        logits_budget,
+        logits_bytes_per_row,
+        rows_of_chunk,
+    )
     from spiritsafe.training.config import SITTING_FIELDS, ComputeDtype, TrainConfig, learning_rate_at
     from spiritsafe.training.data.answer_pool import check_answer_length, check_training_pool
     from spiritsafe.training.data.documents import (
@@ -33,18 +43,7 @@ if TYPE_CHECKING:
     )
     from spiritsafe.training.device import choose_dtype, give_back_memory
     from spiritsafe.training.distributed.processes import Parallel, current_parallel, is_torchrun
-    from spiritsafe.training.head import (
-        add_weight_gradient,
-        check_head_shapes,
-        cross_entropy_head,
-        even_slices,
-        gradient_buffer,
-        logits_budget,
-        logits_buffer,
-        logits_bytes_per_row,
-        make_logits,
-        row_chunks,
-    )
+    from spiritsafe.training.head import cross_entropy_head
     from spiritsafe.training.loop import METRICS_FILE, Evaluate, TrainResult, train
     from spiritsafe.training.objective import LossResult, Objective, SupervisedRows, TracesObjective
 else:
@@ -53,6 +52,8 @@ else:
 __all__ = [
     "METRICS_FILE",
     "SITTING_FIELDS",
+    "ChunkLogits",
+    "ChunkedHead",
     "CollectiveFeed",
     "ComputeDtype",
     "DocumentArrays",
@@ -67,7 +68,6 @@ __all__ = [
     "TracesObjective",
     "TrainConfig",
     "TrainResult",
-    "add_weight_gradient",
     "check_answer_length",
     "check_documents",
     "check_head_shapes",
@@ -87,12 +87,10 @@ __all__ = [
     "is_torchrun",
     "learning_rate_at",
     "logits_budget",
-    "logits_buffer",
     "logits_bytes_per_row",
-    "make_logits",
     "num_supervised",
     "pack_micro_batch",
-    "row_chunks",
+    "rows_of_chunk",
     "split_micro_batches",
     "split_step",
     "supervised_counts",

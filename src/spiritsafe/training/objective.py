@@ -16,7 +16,8 @@ from torch import Tensor
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models import IGNORED, LanguageModel, PackedBatch
-from spiritsafe.training.head import cross_entropy_head, gradient_buffer
+from spiritsafe.training.chunked_head import gradient_buffer
+from spiritsafe.training.head import cross_entropy_head
 
 
 @final

@@ -88,6 +88,7 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
     assert "[" in text.split("accuracy")[1]
 
 
+@pytest.mark.slow
 def test_sample_draws_a_curve_of_several_models_and_goes_on_where_it_was(
     tiny_run: Path, tmp_path: Path, fake_endpoint: Any
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from report_parts import example_data, example_with_steps
 
-from spiritsafe.report import ReportData
+from spiritsafe.report import ReportData, build_report
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +17,8 @@ def data() -> ReportData:
 def steps(data: ReportData) -> ReportData:
     """The same with steps and what learning by reward did."""
     return example_with_steps()
+
+
+@pytest.fixture(scope="session")
+def page(data: ReportData) -> str:
+    return build_report(data)

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 from tiny_training import OperatorLog
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.training.head import add_weight_gradient, cross_entropy_head, gradient_buffer, row_chunks
+from spiritsafe.training.head import cross_entropy_head
 
 R, H, V = 37, 11, 53
 
@@ -96,42 +96,6 @@ def test_memory_does_not_grow_with_rows() -> None:
             )
         largest.append(log.largest_bytes)
     assert max(largest) <= max(4 * V * 20, 400 * H * 4)
-
-
-def test_chunks_are_even_and_cover_all_rows() -> None:
-    rows = torch.zeros(10, 1)
-    chunks = row_chunks(rows, row_bytes=100, logits_bytes=450)
-    assert [(c.start, c.stop) for c in chunks] == [(0, 3), (3, 6), (6, 10)]
-    assert len(row_chunks(rows, row_bytes=100, logits_bytes=1)) == 10
-
-
-def test_weight_gradient_through_lower_precision_covers_the_whole_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.training.head._VOCAB_SLICE", 7)
-    grad_logits, hidden = torch.randn(5, V).bfloat16(), torch.randn(5, H).bfloat16()
-    buffer = torch.zeros(V, H)
-    with OperatorLog() as log:
-        add_weight_gradient(buffer, grad_logits, hidden)
-    torch.testing.assert_close(buffer, grad_logits.float().T @ hidden.float(), rtol=0.02, atol=0.02)
-    assert log.largest_bytes <= V * H * 4
-
-
-def test_gradient_buffer_is_the_parameters_own() -> None:
-    parameter = nn.Parameter(torch.ones(3, 2))
-    buffer = gradient_buffer(parameter)
-    assert buffer is not None
-    assert buffer is parameter.grad
-    assert gradient_buffer(parameter) is buffer
-    assert gradient_buffer(nn.Parameter(torch.ones(3, 2), requires_grad=False)) is None
-
-
-def test_gradient_buffer_of_a_half_precision_parameter_is_float32_and_autograd_adds_to_it() -> None:
-    parameter = nn.Parameter(torch.ones(3, 2, dtype=torch.bfloat16))
-    buffer = gradient_buffer(parameter)
-    assert buffer is not None
-    assert buffer.dtype == torch.float32
-    (parameter * 2).sum().backward()
-    assert parameter.grad is buffer
-    assert torch.equal(buffer, torch.full((3, 2), 2.0))
 
 
 @pytest.mark.parametrize(

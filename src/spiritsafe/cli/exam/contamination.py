@@ -13,6 +13,7 @@ from spiritsafe.core.files.record_files import write_record
 from spiritsafe.exam import (
     MOST_OVERLAPS,
     OverlapTerms,
+    PaperLog,
     count_overlaps,
     foreign_lines,
     foreign_test,
@@ -62,7 +63,8 @@ def overlap_(
 ) -> None:
     """Look for the problems of PAPER in training files; hashes and counts leave, never a problem."""
     loaded, book = load_paper(paper), Ledger(ledger)
-    say(f"comparisons of this paper on record: {count_overlaps(book.entries(), loaded.header)} of at most {most}")
+    known = count_overlaps(PaperLog(book.entries(), loaded.header))
+    say(f"comparisons of this paper on record: {known} of at most {most}")
     signed = overlap(
         paper=paper,
         files=files,

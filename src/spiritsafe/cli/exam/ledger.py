@@ -17,13 +17,14 @@ from spiritsafe.core.files.reading import parse_json, read_bytes
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import (
     USUAL_DAYS,
+    Ignored,
+    PaperLog,
     PrivateRow,
+    RegistrationEntry,
     exposures,
     find_registration,
-    ignored_words,
     lapse,
     load_paper,
-    malformed_registrations,
     registration_states,
     registrations_of,
     reveal,
@@ -33,7 +34,7 @@ from spiritsafe.exam import (
     withdraw,
 )
 from spiritsafe.exam.records import Registration, Revealed
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, Note, NoteKey, PublicKey, head_of, sign_head, witness
+from spiritsafe.ledger import KeyPair, Ledger, Note, NoteKey, PublicKey, head_of, sign_head, witness
 
 
 def _is_private(data: bytes) -> bool:
@@ -127,18 +128,18 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
 @_ledger
 def registrations_(paper: Path, ledger: Path) -> None:
     """List all registrations for PAPER and how each ended; open ones are still owed a result."""
-    header, entries = load_paper(paper).header, Ledger(ledger).entries()
-    makers = dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header))
-    for maker in makers:
-        for state in registration_states(entries, header=header, maker_key=maker):
+    header = load_paper(paper).header
+    log = PaperLog(Ledger(ledger).entries(), header)
+    for maker in dict.fromkeys(entry.key for entry in registrations_of(log)):
+        for state in registration_states(log, maker_key=maker):
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
             if state.predicted_score is not None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
             name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
             say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
-    for entry in malformed_registrations(entries, header):
-        say_result(ignored_words(entry))
+    for other in log.ignored(RegistrationEntry):
+        say_result(other.words)
 
 
 @click.command(cls=GuardedCommand, name="exposure")
@@ -147,13 +148,14 @@ def registrations_(paper: Path, ledger: Path) -> None:
 @click.option("--problem", type=click.IntRange(min=0), help="Only this place of the bank, in full.")
 def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     """Say who saw which problems of PAPER when, and who has them now."""
-    header, entries = load_paper(paper).header, Ledger(ledger).entries()
-    records = exposures(entries, header)
+    header = load_paper(paper).header
+    log = PaperLog(Ledger(ledger).entries(), header)
+    records = exposures(log)
     if problem is None:
         for party in summarise(records):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
             say_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
-        _say_unconfirmed(unconfirmed(entries, header))
+        _say_unconfirmed(unconfirmed(log))
         return
     for record in records:
         if record.index == problem:
@@ -161,8 +163,8 @@ def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
             say_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
 
 
-def _say_unconfirmed(foreign: Sequence[LedgerEntry]) -> None:
-    for entry in foreign[:_MOST_TOLD]:
+def _say_unconfirmed(foreign: Sequence[Ignored]) -> None:
+    for entry in (other.entry for other in foreign[:_MOST_TOLD]):
         say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
     if len(foreign) > _MOST_TOLD:
         say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")

@@ -52,6 +52,7 @@ from spiritsafe.exam import (
     PAPER_FILE,
     RESULT_FILE,
     SEALED_FILE,
+    Materials,
     PaperTerms,
     Reach,
     RegistrationTerms,
@@ -368,57 +369,35 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--sealed", type=EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
 @click.option("--reference", type=EXISTING, help="Certificate of the model that the claim compares with.")
 @click.option("--revealed", multiple=True, type=EXISTING, help="An answer that was opened in a dispute.")
-@click.option("--overlap", multiple=True, type=EXISTING, help="A report of what stands in training files.")
-@click.option("--memory", multiple=True, type=EXISTING, help="A report of signs of memory.")
+@click.option("--overlap", "overlaps", multiple=True, type=EXISTING, help="A report of what stands in training files.")
+@click.option("--memory", "memories", multiple=True, type=EXISTING, help="A report of signs of memory.")
 @click.option("--opened", type=EXISTING, help="The opened paper; answers beside it are graded again.")
 @click.option("--items", type=EXISTING, help="What chose the problems of a shorter sitting (`exam items`).")
-@click.option("--witness", multiple=True, type=EXISTING, help="A witness's ledger, or a checkpoint it cosigned.")
-@click.option("--witness-key", multiple=True, metavar="VKEY", help="Verifier key of a witness whose checkpoints count.")
+@click.option(
+    "--witness", "witnesses", multiple=True, type=EXISTING, help="A witness's ledger, or a checkpoint it cosigned."
+)
+@click.option(
+    "--witness-key",
+    "witness_keys",
+    multiple=True,
+    metavar="VKEY",
+    help="Verifier key of a witness whose checkpoints count.",
+)
 @click.option("--rerun", "reruns", multiple=True, type=EXISTING, help="A signed report of somebody who asked again.")
-@click.option("--trust", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust.")
+@click.option(
+    "--trust", "trusted_keys", multiple=True, metavar="KEY_ID", help="Id of an examiner's key that you trust."
+)
 @click.option("--long", is_flag=True, help="Say of each promise what was found, and what is left to a cheater.")
 @click.option("--trust-page", type=OutputFile(PAGE), help="Write the promises as one HTML page to this file.")
-def verify_(
-    certificate: Path,
-    paper: Path,
-    ledger: Path | None,
-    sealed: Path | None,
-    reference: Path | None,
-    revealed: tuple[Path, ...],
-    overlap: tuple[Path, ...],
-    memory: tuple[Path, ...],
-    opened: Path | None,
-    items: Path | None,
-    witness: tuple[Path, ...],
-    witness_key: tuple[str, ...],
-    reruns: tuple[Path, ...],
-    trust: tuple[str, ...],
-    long: bool,
-    trust_page: Path | None,
-) -> None:
+def verify_(long: bool, trust_page: Path | None, **given: Any) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
-    verified = verification_of(
-        certificate,
-        paper=paper,
-        ledger=ledger,
-        sealed=sealed,
-        reference=reference,
-        revealed=revealed,
-        overlaps=overlap,
-        memories=memory,
-        opened=opened,
-        items=items,
-        reruns=reruns,
-        witnesses=witness,
-        witness_keys=witness_key,
-        trusted_keys=trust,
-    )
+    verified = verification_of(Materials(**given))
     for step in verified.steps:
         say(_step_line(step))
     if verified.certificate is not None:
         show_trust(verified, verified.certificate, long=long, output=trust_page)
     record = verified.require()
-    if reruns:
+    if given["reruns"]:
         say(f"Separation: {separation_words(record, [signed.report for signed in verified.reruns])}.")
 
 

@@ -13,6 +13,7 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import (
     OPENED_FILE,
+    PaperLog,
     accept_dispute,
     file_dispute,
     file_rerun,
@@ -69,9 +70,10 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
 
 
 def _say_never_sat(paper: Path, book: Ledger) -> None:
-    header, entries = load_paper(paper).header, book.entries()
-    for maker in dict.fromkeys(entry.signature.key for entry, _ in registrations_of(entries, header)):
-        for state in registration_states(entries, header=header, maker_key=maker):
+    header = load_paper(paper).header
+    log = PaperLog(book.entries(), header)
+    for maker in dict.fromkeys(entry.key for entry in registrations_of(log)):
+        for state in registration_states(log, maker_key=maker):
             if state.state == "open":
                 say(f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}")
 

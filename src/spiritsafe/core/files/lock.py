@@ -1,8 +1,10 @@
-"""One process at a time: a lock that says who holds it."""
+"""One process at a time: a lock that says who holds it.
+
+The kernel locks the open file and frees it when its holder ends, however that ends; so nothing is left to clear away.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
@@ -10,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
 
 from spiritsafe.core.errors import StorageError
 from spiritsafe.core.files.atomic import _LOG, storage_errors
@@ -33,7 +37,6 @@ def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     Who holds it stands in it, for those who wait; they are told on the log after a moment.
 
     Args:
-        path: The lock's file.
         wait_s: How long another holder is waited for.
 
     Raises:
@@ -48,7 +51,7 @@ def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
             yield
         finally:
             _say_holder(descriptor, "")
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have the descriptor as well
+            unlock_descriptor(descriptor)  # a forked child may have the descriptor as well
     finally:
         os.close(descriptor)
 
@@ -64,16 +67,14 @@ def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
     started, said = time.monotonic(), False
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = time.monotonic() - started
+            if lock_descriptor(descriptor, blocking=False):
+                return
         except OSError as error:  # a file system without locks, or one that wants the lock's file to be writable
             raise StorageError(
                 f"{path} cannot be locked: {error.strerror or error}.",
                 hint="Put the folder on a file system that has locks, and make this file one that you may write.",
             ) from error
-        else:
-            return
+        waited = time.monotonic() - started
         if waited >= wait_s:
             raise StorageError(
                 f"{path} is still locked by {_holder(descriptor)}, after {wait_s:.0f} s of waiting.",
@@ -87,11 +88,16 @@ def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
 
 def _holder(descriptor: int) -> str:
     """Who wrote into a lock that they hold it, in words."""
-    found = _HOLDER.fullmatch(os.pread(descriptor, 300, 0).decode("latin-1"))
+    text = b""
+    with suppress(OSError):  # Windows lets nobody read what is locked
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        text = os.read(descriptor, 300)
+    found = _HOLDER.fullmatch(text.decode("latin-1"))
     return f"process {found[1]} on {found[2]}" if found else "a process that does not say which (`fuser` tells)"
 
 
 def _say_holder(descriptor: int, text: str) -> None:
     with suppress(OSError):  # another user's lock file, or a full disk: it is held all the same
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, text.encode())

@@ -23,6 +23,9 @@ from spiritsafe.core.errors import SourceError, SpiritsafeError, StorageError
 MOST_BYTES = 1 << 30
 """No file that is read at once is larger, unless its reader says so."""
 
+# without O_NONBLOCK a pipe that nobody reads would be waited for; Windows has the last two only
+_ALWAYS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY", "O_NOINHERIT"))
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _MOST_DIGITS = 300  # what is longer has no value as a float
 _CHUNK_BYTES = 1 << 20
 _DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/[0-9]+)|/proc/[0-9]+/(task/[0-9]+/)?fd/[0-9]+")
@@ -43,7 +46,6 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
     """A descriptor of a regular file: never of a pipe or a device, and of a link's target only where that is wanted.
 
     Args:
-        path: Where.
         flags: As for :func:`os.open`.
         mode: Of a file that is made.
         follow: Whether the file may be a link to another one.
@@ -58,8 +60,9 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
         hint="Somebody put it there: remove it if it is not yours, and run the same command again.",
     )
     try:
-        # without O_NONBLOCK a pipe that nobody reads would be waited for
-        flags |= os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        if not (follow or _NO_FOLLOW) and path.is_symlink():
+            raise refusal
+        flags |= _ALWAYS | (0 if follow else _NO_FOLLOW)
         try:
             descriptor = os.open(path, flags, mode)
         except PermissionError:
@@ -118,7 +121,6 @@ def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, is_typed: bool = Fal
     """A plain file's bytes; or those of a pipe that the user handed over (``<(…)``, ``/dev/stdin``), which come once.
 
     Args:
-        path: The file.
         most_bytes: A larger one is refused, whatever size it is said to have.
         is_typed: The user named it, and no file of somebody else: then it may be such a pipe, which is waited for.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60
@@ -15,13 +17,14 @@ _UNLIMITED = 1 << 60
 
 
 def resident_bytes() -> int:
-    """Resident bytes now; 0 where the kernel does not say."""
-    return proc_kilobytes(PROC / "self/status").get("VmRSS", 0) * 1024
+    """Resident bytes now."""
+    return int(psutil.Process().memory_info().rss)
 
 
-def free_bytes() -> int | None:
-    """Memory that this process could take beyond what it has; None where nobody says."""
-    return reachable_bytes(PROC, _CGROUPS, own_bytes=0)
+def free_bytes() -> int:
+    """Memory that this process could take beyond what it has."""
+    reachable = reachable_bytes(PROC, _CGROUPS, own_bytes=0)
+    return int(psutil.virtual_memory().available) if reachable is None else reachable  # no ``/proc``: not Linux
 
 
 def reachable_bytes(proc: Path, cgroups: Path, *, own_bytes: int) -> int | None:

@@ -41,9 +41,8 @@ from spiritsafe.rollouts import (
     Exchange,
     RateLimiter,
     RemoteConfig,
-    Trouble,
     api_root,
-    backoff_s,
+    ask_until_answered,
     printable,
     read_api_key,
 )
@@ -226,26 +225,24 @@ class _ServedSource:
                 document, parse_prompt_logprobs(data, document, vocab_size=vocab_size, num_head=num_head)
             )
 
-        key, config = document_key(document.token_ids), self._remote
-        reason = ""
-        for try_index in range(config.max_tries):
+        async def turn() -> bool:
             await limiter.acquire(len(document.token_ids) + 1)
-            outcome = await exchange.ask(body, read)
-            if not isinstance(outcome, Trouble):
-                return outcome
-            reason, wait_s = outcome.reason, outcome.wait_s or 0.0
-            if not outcome.again or wait_s > config.retry_after_most_s:
-                break
-            if wait_s:
-                limiter.pause(wait_s)
-            if try_index + 1 < config.max_tries:
-                pause_s = backoff_s(
-                    try_index, base_s=config.backoff_base_s, most_s=config.backoff_most_s, seed_parts=(key,)
-                )
-                await asyncio.sleep(max(pause_s, wait_s))
+            return True
+
+        outcome, num_tries = await ask_until_answered(
+            lambda: exchange.ask(body, read),
+            config=self._remote,
+            limiter=limiter,
+            turn=turn,
+            rest=asyncio.sleep,
+            seed_parts=(document_key(document.token_ids),),
+            most_timeouts=self._remote.max_tries,
+        )
+        if isinstance(outcome, RowEstimates):
+            return outcome
         raise EndpointError(
             f"{self._url} gave nothing usable for a document of {len(document.token_ids)} tokens "
-            f"(after {try_index + 1} tries): {reason}.",
+            f"(after {num_tries} tries): {outcome.reason if outcome else ''}.",
             hint=f"{_HINT} Finished shards are kept; run the capture again to go on from there.",
         )
 

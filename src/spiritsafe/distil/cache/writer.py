@@ -42,12 +42,11 @@ from spiritsafe.distil.cache.shards import MANIFEST, encode_document, is_whole, 
 from spiritsafe.distil.signal import document_key
 from spiritsafe.models import IGNORED, Document, LanguageModel, LoadedModel, this_platform
 from spiritsafe.training import (
+    ChunkLogits,
     document_arrays,
-    logits_buffer,
     logits_bytes_per_row,
-    make_logits,
     pack_micro_batch,
-    row_chunks,
+    rows_of_chunk,
     split_micro_batches,
     supervised_counts,
 )
@@ -279,10 +278,8 @@ def logits_chunks(
     """Rows and their logits ``[C, V]``, chunk by chunk; the memory is used again for the next chunk."""
     head = model.head()
     row_bytes = 3 * logits_bytes_per_row(hidden_RG, model.vocab_size)  # logits, running sums, a mask and temporaries
-    chunks = row_chunks(hidden_RG, row_bytes=row_bytes, logits_bytes=logits_bytes)
-    buffer = logits_buffer(hidden_RG, max(c.stop - c.start for c in chunks), model.vocab_size)
-    for chunk in chunks:
-        yield chunk, make_logits(hidden_RG[chunk], head.weight_VH.detach(), head.scale, buffer)
+    most_rows = rows_of_chunk(hidden_RG, row_bytes, logits_bytes)
+    yield from ChunkLogits(hidden_RG, head.weight_VH.detach(), most_rows=most_rows, scale=head.scale).in_chunks()
 
 
 @final

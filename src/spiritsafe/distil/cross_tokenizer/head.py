@@ -39,12 +39,11 @@ from spiritsafe.distil.cross_tokenizer.vocabulary import VocabularyMap
 from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.models import logits_dtype
 from spiritsafe.training import (
-    add_weight_gradient,
+    ChunkedHead,
+    ChunkLogits,
     check_head_shapes,
-    logits_buffer,
     logits_bytes_per_row,
-    make_logits,
-    row_chunks,
+    rows_of_chunk,
 )
 
 Debias = Literal["none", "outcome", "both"]
@@ -211,7 +210,7 @@ class _Head:
         logits_bytes: int | None,
     ) -> None:
         self.hidden_RH, self.weight_VH, self.targets_R = hidden_RH, weight_VH, targets_R
-        self.chunks, self.mix, self.scale, self.grad_weight_VH = chunks, mix, scale, grad_weight_VH
+        self.chunks, self.mix, self.scale = chunks, mix, scale
         self.one_to_one = one_to_one if mix.one_to_one > 0.0 else None
         dtype = logits_dtype(hidden_RH)
         num_chunks = chunks.teacher_K.numel()
@@ -225,8 +224,7 @@ class _Head:
         most = self._most_rows(logits_bytes)
         self.groups = _groups(starts, chunks.follows_K.tolist(), most, debiased=self.boundary_V is not None)
         largest = max(piece.stop - piece.start for group in self.groups for piece in group.pieces)
-        self.buffer = logits_buffer(hidden_RH, largest, weight_VH.shape[0])
-        self.grad_hidden_RH = torch.zeros_like(hidden_RH)
+        self.head = ChunkedHead(hidden_RH, weight_VH, scale=scale, grad_weight_VH=grad_weight_VH, most_rows=largest)
         self.student_K = hidden_RH.new_zeros(num_chunks, dtype=torch.float64)
         self.log_target_R = hidden_RH.new_zeros(hidden_RH.shape[0], dtype=dtype)
         self.coarse_kl_K = hidden_RH.new_zeros(num_chunks, dtype=torch.float64)
@@ -248,9 +246,7 @@ class _Head:
             teacher, common = self.one_to_one.teacher, self.one_to_one.common.num_tokens
             row_bytes += 2 * logits_bytes_per_row(teacher.hidden_RG, teacher.weight_UG.shape[0])
             row_bytes += itemsize * (self.weight_VH.shape[0] + 3 * common)
-        slices = row_chunks(self.hidden_RH, row_bytes=row_bytes, logits_bytes=logits_bytes)
-        most: int = max(s.stop - s.start for s in slices)
-        return most
+        return rows_of_chunk(self.hidden_RH, row_bytes, logits_bytes)
 
     def run(self) -> None:
         """Each group: likelihoods of its chunks, their derivatives, the gradient of its rows."""
@@ -272,7 +268,7 @@ class _Head:
                 self._gradient(group, piece, read, slope_J)
 
     def _read(self, group: _Group, piece: slice) -> _Read:
-        logits_CV = make_logits(self.hidden_RH[piece], self.weight_VH, self.scale, self.buffer)
+        logits_CV = self.head.logits(piece)
         wanted_C = logits_CV.gather(1, self.targets_R[piece, None]).squeeze(1)
         largest_C = logits_CV.amax(1)
         _, rows_J = self._starting(group, piece)
@@ -344,10 +340,7 @@ class _Head:
         if other_CV is not None:
             probs_CV.index_add_(0, *other_CV)
         probs_CV.scatter_add_(1, self.targets_R[piece, None], target_C[:, None])
-        grad_CV, hidden_CH = probs_CV.mul_(self.scale).to(self.hidden_RH.dtype), self.hidden_RH[piece]
-        self.grad_hidden_RH[piece].addmm_(grad_CV, self.weight_VH)
-        if self.grad_weight_VH is not None:
-            add_weight_gradient(self.grad_weight_VH, grad_CV, hidden_CH)
+        self.head.add_gradient(piece, probs_CV.mul_(self.scale))
 
     def _one_to_one_gradient(
         self, group: _Group, piece: slice, read: _Read, factor_C: Tensor
@@ -361,8 +354,9 @@ class _Head:
         which, rows = self._starting(group, piece)
         teacher, probs_CV = self.one_to_one.teacher, read.probs_CV
         hidden_JG = teacher.hidden_RG[which]
-        buffer = logits_buffer(hidden_JG, hidden_JG.shape[0], teacher.weight_UG.shape[0])
-        logits_JU = make_logits(hidden_JG, teacher.weight_UG, teacher.scale, buffer).to(probs_CV.dtype)
+        num_starts = hidden_JG.shape[0]
+        logits = ChunkLogits(hidden_JG, teacher.weight_UG, most_rows=num_starts, scale=teacher.scale)
+        logits_JU = logits(slice(0, num_starts)).to(probs_CV.dtype)
         logits_JU.sub_(logits_JU.logsumexp(1, keepdim=True))
         log_p_JM = logits_JU[:, self.teacher_M]
         p_JM, tiny = log_p_JM.exp(), torch.finfo(probs_CV.dtype).tiny
@@ -398,7 +392,7 @@ class _Head:
         if self.one_to_one is not None:
             loss = loss + self.mix.one_to_one * torch.dot(self.coarse_kl_K, weights_R[self.starts_K])
             sums["one_to_one_kl"] = (self.coarse_kl_K.sum(), self.coarse_kl_K.numel())
-        return AcrossResult(loss=loss, grad_hidden_RH=self.grad_hidden_RH, sums=sums)
+        return AcrossResult(loss=loss, grad_hidden_RH=self.head.grad_hidden_RH, sums=sums)
 
 
 def _check(

@@ -20,7 +20,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distil.cross_tokenizer.pairing import PairedDocument
 from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.models import IGNORED, Document, LanguageModel, pack_documents
-from spiritsafe.training import logits_buffer, logits_bytes_per_row, make_logits, row_chunks, weights_fingerprint
+from spiritsafe.training import ChunkLogits, logits_bytes_per_row, rows_of_chunk, weights_fingerprint
 
 
 @final
@@ -104,15 +104,12 @@ def score_documents(
     batch = pack_documents(documents).to(weight_UG.device)
     rows_T = (batch.targets_N != IGNORED).nonzero().squeeze(1)
     hidden_TG, targets_T = model(batch)[rows_T], batch.targets_N[rows_T]
-    slices = row_chunks(
-        hidden_TG, row_bytes=logits_bytes_per_row(hidden_TG, weight_UG.shape[0]), logits_bytes=logits_bytes
-    )
-    buffer = logits_buffer(hidden_TG, max(s.stop - s.start for s in slices), weight_UG.shape[0])
+    most_rows = rows_of_chunk(hidden_TG, logits_bytes_per_row(hidden_TG, weight_UG.shape[0]), logits_bytes)
+    logits = ChunkLogits(hidden_TG, weight_UG, most_rows=most_rows, scale=head.scale)
     log_probs: list[Tensor] = []
     boundaries: list[Tensor] = []
     chosen = None if boundary_ids is None else torch.tensor(boundary_ids, device=weight_UG.device)
-    for part in slices:
-        logits_CU = make_logits(hidden_TG[part], weight_UG, head.scale, buffer)
+    for part, logits_CU in logits.in_chunks():
         log_z_C = logits_CU.logsumexp(1)
         log_probs.append(logits_CU.gather(1, targets_T[part, None]).squeeze(1) - log_z_C)
         if chosen is not None:

@@ -11,7 +11,7 @@ inputs the gradient is written in half precision instead, over several chunks: t
 head, is then read and written fewer times.
 
 Shapes: R rows, C rows of a chunk, B rows of a block, H student and G teacher hidden width, V student and U teacher
-vocabulary, M measures of a row, K rank of an adapter.
+vocabulary, M measures of a row.
 """
 
 from __future__ import annotations
@@ -27,17 +27,9 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distil.losses.divergences import LossMix, measure_names, measure_weights, mix_rows
-from spiritsafe.distil.losses.lora_head import LoraHead, add_lora_gradients, add_lora_logits, check_lora_shapes
 from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.models import logits_dtype
-from spiritsafe.training import (
-    add_weight_gradient,
-    check_head_shapes,
-    even_slices,
-    logits_budget,
-    logits_buffer,
-    make_logits,
-)
+from spiritsafe.training import ChunkedHead, ChunkLogits, check_head_shapes, even_slices, logits_budget
 
 _BLOCK_BYTES = 1 << 20
 """Logits of a block, for each thread: with the row mathematics' intermediates it stays in a core's cache."""
@@ -74,7 +66,6 @@ def distil_head(
     mix: LossMix,
     scale: float = 1.0,
     grad_weight_VH: Tensor | None,
-    lora: LoraHead | None = None,
     logits_bytes: int | None = None,
 ) -> DistilResult:
     """Loss of a mixture and its gradients.
@@ -89,7 +80,6 @@ def distil_head(
         scale: Of the student's logits.
         grad_weight_VH: Buffer that the weight's gradient is added to (the embedding's when tied); None leaves that
             product out (a frozen head).
-        lora: An adapter of the head; its gradients are added to its own buffers.
         logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
 
     Raises:
@@ -97,38 +87,20 @@ def distil_head(
     """
     check_head_shapes(hidden_RH, weight_VH, targets_R)
     _check_teacher(hidden_RH, teacher)
-    if lora is not None:
-        check_lora_shapes(lora, weight_VH)
-    vocab, common = weight_VH.shape[0], min(weight_VH.shape[0], teacher.weight_UG.shape[0])
-    teacher_weight_UG, row_weight_R = teacher.weight_UG[:common], weights_R.to(logits_dtype(hidden_RH))
-    plan = _plan_rows(hidden_RH, vocab, common, logits_bytes)
-    most = max(chunk.stop - chunk.start for chunks in plan for chunk in chunks)
-    student_buffer = logits_buffer(hidden_RH, most, vocab)
-    teacher_buffer = logits_buffer(teacher.hidden_RG, most, common)
-    half = hidden_RH.dtype != row_weight_R.dtype
-    grad_buffer = hidden_RH.new_empty((max(c[-1].stop - c[0].start for c in plan), vocab)) if half else None
-    grad_hidden_RH = torch.empty_like(hidden_RH)
-    measures: list[Tensor] = []
-    for chunks in plan:
-        first, stop = chunks[0].start, chunks[-1].stop
-        hidden_CH = hidden_RH[first:stop]
-        for chunk in chunks:
-            student_CV = make_logits(hidden_RH[chunk], weight_VH, 1.0, student_buffer)
-            if lora is not None:
-                add_lora_logits(student_CV, hidden_RH[chunk], lora)
-            teacher_CU = make_logits(teacher.hidden_RG[chunk], teacher_weight_UG, 1.0, teacher_buffer)
-            grad_CV = student_CV if grad_buffer is None else grad_buffer[chunk.start - first : chunk.stop - first]
-            factor_C1 = row_weight_R[chunk, None] * scale
-            measures.append(
-                _run_rows(student_CV, teacher_CU, targets_R[chunk, None], factor_C1, grad_CV, mix, scale, teacher.scale)
-            )
-        grad_CV = grad_CV if grad_buffer is None else grad_buffer[: stop - first]
-        torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[first:stop])
-        if lora is not None:
-            add_lora_gradients(grad_hidden_RH[first:stop], grad_CV, hidden_CH, lora)
-        if grad_weight_VH is not None:
-            add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
-    return _collect(torch.cat(measures, 1), row_weight_R, grad_hidden_RH, mix)
+    common = min(weight_VH.shape[0], teacher.weight_UG.shape[0])
+    row_weight_R = weights_R.to(logits_dtype(hidden_RH))
+    groups = _plan_rows(hidden_RH, weight_VH.shape[0], common, logits_bytes)
+    most_rows = max(chunk.stop - chunk.start for group in groups for chunk in group)
+    teacher_logits = ChunkLogits(teacher.hidden_RG, teacher.weight_UG[:common], most_rows=most_rows)
+
+    def loss(rows: slice, student_CV: Tensor, grad_CV: Tensor) -> tuple[Tensor]:
+        teacher_CU, factor_C1 = teacher_logits(rows), row_weight_R[rows, None] * scale
+        target_C1 = targets_R[rows, None]
+        return (_run_rows(student_CV, teacher_CU, target_C1, factor_C1, grad_CV, mix, scale, teacher.scale),)
+
+    head = ChunkedHead(hidden_RH, weight_VH, grad_weight_VH=grad_weight_VH, most_rows=most_rows)
+    (measures_MR,) = head.run(loss, groups)
+    return _collect(measures_MR, row_weight_R, head.grad_hidden_RH, mix)
 
 
 def _plan_rows(hidden_RH: Tensor, vocab: int, common: int, logits_bytes: int | None) -> list[list[slice]]:

@@ -21,19 +21,11 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.distil.losses.divergences import LossMix
+from spiritsafe.distil.losses.divergences import DIVERGENCES, FORWARD_KL, LossMix
 from spiritsafe.distil.losses.exact_head import DistilResult
-from spiritsafe.distil.losses.lora_head import LoraHead, add_lora_gradients, add_lora_logits, check_lora_shapes
 from spiritsafe.distil.signal import SampledRows
 from spiritsafe.models import logits_dtype
-from spiritsafe.training import (
-    add_weight_gradient,
-    check_head_shapes,
-    logits_buffer,
-    logits_bytes_per_row,
-    make_logits,
-    row_chunks,
-)
+from spiritsafe.training import ChunkedHead, check_head_shapes
 
 
 def check_sampled_mix(mix: LossMix) -> None:
@@ -42,13 +34,12 @@ def check_sampled_mix(mix: LossMix) -> None:
     Raises:
         CompatibilityError: It holds more than forward KL and cross-entropy, or another temperature.
     """
-    others = ("reverse_kl", "jsd", "skew_forward_kl", "skew_reverse_kl")
-    asked = [name for name in others if getattr(mix, name) > 0.0]
-    if asked:
-        raise CompatibilityError(
-            f"A cached or served teacher gives a few ids of each row; {asked[0]} needs the whole vocabulary.",
-            hint="Use forward_kl and ce with this teacher, or keep the teacher live.",
-        )
+    for name, _ in mix.divergences:
+        if DIVERGENCES[name].needs_whole_vocabulary:
+            raise CompatibilityError(
+                f"A cached or served teacher gives a few ids of each row; {name} needs the whole vocabulary.",
+                hint="Use forward_kl and ce with this teacher, or keep the teacher live.",
+            )
     if mix.temperature != 1.0:
         raise CompatibilityError(
             f"A cached or served teacher is known at temperature 1, not at {mix.temperature:g}: most of a softened "
@@ -89,7 +80,6 @@ def sampled_head(
     mix: LossMix,
     scale: float = 1.0,
     grad_weight_VH: Tensor | None,
-    lora: LoraHead | None = None,
     logits_bytes: int | None = None,
 ) -> DistilResult:
     """Loss of the module's formula and its gradients.
@@ -103,7 +93,6 @@ def sampled_head(
         mix: ``ce`` and ``forward_kl`` at temperature 1.
         scale: Of the student's logits.
         grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        lora: An adapter of the head; its gradients are added to its own buffers.
         logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
 
     Returns:
@@ -117,37 +106,26 @@ def sampled_head(
     check_sampled_mix(mix)
     check_head_shapes(hidden_RH, weight_VH, targets_R)
     _check_rows(hidden_RH, teacher)
-    if lora is not None:
-        check_lora_shapes(lora, weight_VH)
-    vocab, dtype, num_rows = weight_VH.shape[0], logits_dtype(hidden_RH), hidden_RH.shape[0]
-    ids_RK, probs_RK = _within_vocabulary(teacher, vocab, dtype)
+    kl_weight = mix.weight(FORWARD_KL)
+    dtype, num_rows = logits_dtype(hidden_RH), hidden_RH.shape[0]
+    ids_RK, probs_RK = _within_vocabulary(teacher, weight_VH.shape[0], dtype)
     row_weight_R = weights_R.to(dtype)
-    chunks = row_chunks(hidden_RH, row_bytes=logits_bytes_per_row(hidden_RH, vocab), logits_bytes=logits_bytes)
-    buffer = logits_buffer(hidden_RH, max(chunk.stop - chunk.start for chunk in chunks), vocab)
-    grad_hidden_RH = torch.empty_like(hidden_RH)
-    kl_R, ce_R, agreement_R = (row_weight_R.new_empty(num_rows) for _ in range(3))
-    for chunk in chunks:
-        hidden_CH, ids_CK, probs_CK = hidden_RH[chunk], ids_RK[chunk], probs_RK[chunk]
-        logits_CV = make_logits(hidden_CH, weight_VH, 1.0, buffer)
-        if lora is not None:
-            add_lora_logits(logits_CV, hidden_CH, lora)
-        if scale != 1.0:
-            logits_CV.mul_(scale)
-        kl_R[chunk], ce_R[chunk], agreement_R[chunk] = _gradient_in_place(
-            logits_CV, ids_CK, probs_CK, targets_R[chunk, None], row_weight_R[chunk, None] * scale, mix
+
+    def loss(rows: slice, logits_CV: Tensor, grad_CV: Tensor) -> tuple[Tensor, ...]:
+        told = _gradient_in_place(
+            logits_CV, ids_RK[rows], probs_RK[rows], targets_R[rows, None], row_weight_R[rows, None] * scale, mix
         )
-        grad_CV = logits_CV.to(hidden_CH.dtype)
-        torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[chunk])
-        if lora is not None:
-            add_lora_gradients(grad_hidden_RH[chunk], grad_CV, hidden_CH, lora)
-        if grad_weight_VH is not None:
-            add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
+        grad_CV.copy_(logits_CV)
+        return told
+
+    head = ChunkedHead(hidden_RH, weight_VH, scale=scale, grad_weight_VH=grad_weight_VH, logits_bytes=logits_bytes)
+    kl_R, ce_R, agreement_R = head.run(loss)
     entropy_R = teacher.entropy_R.to(dtype)
     kl_R.sub_(entropy_R)
     named = {"teacher_entropy": entropy_R, "agreement": agreement_R, "kl": kl_R, "ce": ce_R}
     return DistilResult(
-        loss=torch.dot(mix.forward_kl * kl_R + mix.ce * ce_R, row_weight_R),
-        grad_hidden_RH=grad_hidden_RH,
+        loss=torch.dot(kl_weight * kl_R + mix.ce * ce_R, row_weight_R),
+        grad_hidden_RH=head.grad_hidden_RH,
         sums={name: (values_R.sum(), num_rows) for name, values_R in named.items()},
     )
 
@@ -169,8 +147,9 @@ def _gradient_in_place(
     log_z_C1 = largest_C1 - q_CV.amax(1, keepdim=True).log()
     mass_C1 = probs_CK.sum(1, keepdim=True)
     to_entries_C = (probs_CK * (log_z_C1 - entry_CK)).sum(1)
-    q_CV.mul_(factor_C1 * (mix.forward_kl * mass_C1 + mix.ce))
-    q_CV.scatter_add_(1, ids_CK, probs_CK * (-mix.forward_kl * factor_C1))
+    kl_weight = mix.weight(FORWARD_KL)
+    q_CV.mul_(factor_C1 * (kl_weight * mass_C1 + mix.ce))
+    q_CV.scatter_add_(1, ids_CK, probs_CK * (-kl_weight * factor_C1))
     if mix.ce > 0.0:
         q_CV.scatter_add_(1, target_C1, -mix.ce * factor_C1)
     return to_entries_C, (log_z_C1 - wanted_C1).squeeze(1), (likeliest_C1 == largest_C1).squeeze(1).to(q_CV.dtype)

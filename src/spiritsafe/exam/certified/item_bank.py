@@ -20,6 +20,7 @@ from spiritsafe.exam.records.items import ItemsChecked, PaperItems, UsedSitting
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.results.certificate import HINT
 from spiritsafe.exam.results.scores import right_by_place
+from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.stats import estimate_ability, fit_items, watch_saturation
 
@@ -46,7 +47,7 @@ def checked_certificates(
     found = []
     for path in paths:
         try:
-            found.append(verification_of(path, paper=paper, ledger=ledger).require())
+            found.append(verification_of(Materials(certificate=path, paper=paper, ledger=ledger)).require())
         except IntegrityError as error:
             raise IntegrityError(f"{path}: {error.message}", hint=HINT) from error
     return found

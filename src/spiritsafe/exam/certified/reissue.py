@@ -9,14 +9,14 @@ before; with the ledger at hand the verifier hears that a newer one supersedes i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.files.record_files import write_record
-from spiritsafe.exam.entries.edits import applied_edits, reissue_entries
-from spiritsafe.exam.entries.registrations import registration_entry
+from spiritsafe.exam.entries.edits import applied_edits
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ReissueEntry, registration_entry
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader
@@ -25,6 +25,7 @@ from spiritsafe.exam.records.review import Amendment
 from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import amended_result, numbers_of, original_result
 from spiritsafe.exam.results.certificate import issue_certificate
+from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
@@ -53,7 +54,7 @@ def reissue(
         ProcedureError: No grade was edited since, or a key is another's.
         StorageError: A file cannot be written; repeat when it can.
     """
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
     old, public = verified.require(), verified.require_paper()
     host = host or examiner
     if (examiner.public, host.public) != (old.paper.examiner, old.result.host):
@@ -62,7 +63,7 @@ def reissue(
             hint="Use the same keys: the examiner's, and the host's where they differ.",
         )
     header, digest = old.paper, old.result.registration
-    edits = applied_edits(ledger.entries(), header, digest)
+    edits = applied_edits(PaperLog(ledger.entries(), header), digest)
     if not edits or (old.amendment is not None and old.amendment.edits == edits):
         raise ProcedureError(
             "No grade was edited since this certificate.",
@@ -92,7 +93,6 @@ def _commit(
     ledger: Ledger, header: PaperHeader, result: ExamResult, amendment: Amendment, examiner: KeyPair
 ) -> LedgerEntry:
     body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
         "registration": result.registration,
         "supersedes": amendment.supersedes,
         "result": result.content_digest,
@@ -102,11 +102,11 @@ def _commit(
     if result.decision is not None:
         body["p_value"] = result.decision.p_value
 
-    def no_other_edit(entries: Sequence[LedgerEntry]) -> None:
-        if applied_edits(entries, header, result.registration) != amendment.edits:
+    def no_other_edit(log: PaperLog) -> None:
+        if applied_edits(log, result.registration) != amendment.edits:
             raise ProcedureError("A grade was edited a moment ago.", hint="Run the same command again.")
 
-    newest = reissue_entries(ledger.entries(), header, result.registration)[-1:]
-    if newest and newest[0].body == body:  # killed before the certificate was written
-        return newest[0]
-    return ledger.append("reissue", body, examiner, guard=no_other_edit)
+    newest = PaperLog(ledger.entries(), header).of(ReissueEntry, sitting=result.registration)[-1:]
+    if newest and newest[0].says(**body):  # killed before the certificate was written
+        return newest[0].entry
+    return ReissueEntry.append(ledger, header, examiner, no_other_edit, **body)

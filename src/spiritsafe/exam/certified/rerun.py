@@ -16,6 +16,7 @@ from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator
 from spiritsafe.exam.entries.accesses import enter_access
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.files import check_task, open_sealed
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
@@ -26,7 +27,8 @@ from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.review.retire import load_opened
 from spiritsafe.exam.sitting.answers import Try, ask, preamble_of, status_of
 from spiritsafe.exam.sitting.identity_probes import ask_probes
-from spiritsafe.exam.verification.reruns import check_rerun, compare_items, rerun_statement
+from spiritsafe.exam.verification.materials import Materials
+from spiritsafe.exam.verification.reruns import RerunEntry, check_rerun, compare_items, rerun_statement
 from spiritsafe.exam.verification.verify import verification_of
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
 from spiritsafe.tasks import Task
@@ -69,7 +71,7 @@ def rerun(
             "The sealed half cannot be asked without a ledger.",
             hint="Give the ledger, so that the opening is on record; or leave the key out and re-run the public half.",
         )
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path if ledger else None)
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path if ledger else None))
     original, public = verified.require(), verified.require_paper()
     task = check_task(public, task)
     info = generator.describe()
@@ -116,7 +118,7 @@ def rerun(
     signed = CounterSignedRerun(report=report, signature=runner.sign("rerun", report.canonical()))
     write_record(output, signed)
     if ledger is not None:
-        _enter(ledger, report, runner)
+        _enter(ledger, public.header, report, runner)
     return signed
 
 
@@ -136,42 +138,37 @@ def file_rerun(
         IntegrityError: Certificate or report do not verify.
         ProcedureError: Another key's report.
     """
-    verified = verification_of(certificate, paper=paper, ledger=ledger.path)
-    signed = load_rerun(report, certificate=verified.require())
-    theirs, digest = signed.report.runner, signed.report.content_digest
+    verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
+    original = verified.require()
+    signed = load_rerun(report, certificate=original)
+    theirs = signed.report.runner
     if theirs.signing != runner.public.signing:
         raise ProcedureError(
             f"This report was made by {theirs.label}, not by {runner.public.label}.",
             hint="Only who asked again can file it; others hand it to `exam verify … --rerun`.",
         )
 
-    def filed(entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
-        of_report = (e for e in entries if e.kind == "rerun" and e.body.get("report") == digest)
-        return next((entry for entry in of_report if entry.signature.key == theirs.signing), None)
+    def filed(log: PaperLog) -> LedgerEntry | None:
+        return next((rerun.entry for rerun in log.of(RerunEntry) if rerun.is_of(signed.report)), None)
 
-    def only_once(entries: Sequence[LedgerEntry]) -> None:
-        if filed(entries):
+    def only_once(log: PaperLog) -> None:
+        if filed(log):
             raise ProcedureError("This re-run was filed a moment ago.", hint="It is on record: nothing is left to do.")
 
-    known = filed(ledger.entries())
-    return known or _enter(ledger, signed.report, runner, only_once), signed
+    known = filed(PaperLog(ledger.entries(), original.paper))
+    return known or _enter(ledger, original.paper, signed.report, runner, only_once), signed
 
 
 def _enter(
     ledger: Ledger,
+    header: PaperHeader,
     report: RerunReport,
     runner: KeyPair,
-    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
+    guard: Callable[[PaperLog], None] | None = None,
 ) -> LedgerEntry:
-    body: dict[str, JSON] = {
-        "certificate": report.certificate,
-        "report": report.content_digest,
-        "agrees": report.agrees,
-        "paper_id": report.paper_id,
-        "runner": report.runner.label,
-        "statement": report.statement,
-    }
-    return ledger.append("rerun", body, runner, guard=guard)
+    told: dict[str, JSON] = {"report": report.content_digest, "agrees": report.agrees, "statement": report.statement}
+    about = {"certificate": report.certificate, "runner": report.runner.label}
+    return RerunEntry.append(ledger, header, runner, guard, **about, **told)
 
 
 def _problems(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import write_record
@@ -25,6 +24,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.exam.contamination.logprob_tests import lowest_mean, order_test, score_test, standardised
 from spiritsafe.exam.contamination.memorisation_report import statements_of_memory
 from spiritsafe.exam.contamination.overlap import questions_of
+from spiritsafe.exam.contamination.signed_report import MemoryEntry
 from spiritsafe.exam.entries.accesses import enter_access
 from spiritsafe.exam.paper.files import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, stratum_ranges
@@ -117,13 +117,9 @@ def memory(
         software=host_software(),
     )
     signed = SignedMemory(report=report, signature=examiner.sign("memory", report.canonical()))
-    body: dict[str, JSON] = {
-        "paper_id": report.paper_id,
-        "report": report.content_digest,
-        "model": info.digest,
-        "statement": report.statements[0],
-    }
-    ledger.append("memory", body, examiner)
+    MemoryEntry.append(
+        ledger, header, examiner, report=report.content_digest, model=info.digest, statement=report.statements[0]
+    )
     write_record(output, signed)
     return signed
 

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.core.files.record_files import parse_record
-from spiritsafe.exam.contamination.signed_report import check_examiner_report
+from spiritsafe.exam.contamination.signed_report import MemoryEntry, check_examiner_report
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.records.contamination import OrderTest, ScoreTest, SignedMemory
-from spiritsafe.exam.records.paper import PaperHeader
-from spiritsafe.ledger import LedgerEntry
 
 SUPPORTING_ONLY = (
     "Supporting evidence only: training by reward hides memory from these scores (arXiv 2510.02386), and no sign of it "
@@ -54,14 +53,13 @@ def statements_of_memory(has_spread: bool, scores: Sequence[ScoreTest], order: O
     return (lead, *lines, SUPPORTING_ONLY)
 
 
-def check_memory(data: bytes, path: Path, *, header: PaperHeader, entries: Sequence[LedgerEntry]) -> SignedMemory:
+def check_memory(data: bytes, path: Path, *, log: PaperLog) -> SignedMemory:
     """Check that a memory report is its examiner's, of this paper, and in this ledger; its scores are not published.
 
     Args:
         data: The file's bytes.
         path: How errors call it.
-        header: The paper's.
-        entries: The whole ledger's.
+        log: Of the whole ledger.
 
     Raises:
         IntegrityError: It is not.
@@ -72,9 +70,8 @@ def check_memory(data: bytes, path: Path, *, header: PaperHeader, entries: Seque
     check_examiner_report(
         signed,
         path,
-        kind="memory",
-        header=header,
-        entries=entries,
+        kind=MemoryEntry,
+        log=log,
         follows=[(report.statements == expected, "has statements that do not follow from its tests")],
     )
     return signed

@@ -22,7 +22,7 @@ from typing import final
 
 import numpy as np
 
-from spiritsafe.core.canonical import JSON, digest
+from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import ProcedureError, RecipeError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import write_record
@@ -38,8 +38,10 @@ from spiritsafe.exam.contamination.overlap_report import (
     verdict_of,
 )
 from spiritsafe.exam.contamination.shingles import SEPARATOR, Hashes, WordHashes, words_of
+from spiritsafe.exam.contamination.signed_report import OverlapEntry
 from spiritsafe.exam.contamination.training_files import TrainingFile
-from spiritsafe.exam.entries.accesses import accesses_of_paper, enter_access
+from spiritsafe.exam.entries.accesses import AccessEntry, enter_access
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.bank import Bank, draw_controls, draw_twins
 from spiritsafe.exam.paper.files import check_task, keyed_salt, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, num_places
@@ -54,7 +56,7 @@ from spiritsafe.exam.records.contamination import (
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
 from spiritsafe.exam.records.result import Half
 from spiritsafe.exam.results.certificate import host_software
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
+from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
 NGRAM = 13
@@ -182,7 +184,8 @@ def overlap(
     hits = tuple(_hits(best, wanted, header, words, sealed.secret, seen))
     report = _report(header, wanted, best, hits, seen, words, terms, examiner)
     signed = SignedOverlap(report=report, signature=examiner.sign("overlap", report.canonical()))
-    _enter(ledger, report, examiner)
+    told = {"report": report.content_digest, "about": report.about, "verdict": report.verdict}
+    OverlapEntry.append(ledger, header, examiner, files=[file.digest for file in report.files], **told)
     write_record(output, signed)
     return signed
 
@@ -196,8 +199,8 @@ def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms:
     )
     purpose = f"{_PURPOSE}{f' of {terms.about}' if terms.about else ''}"
 
-    def not_too_often(entries: Sequence[LedgerEntry]) -> None:
-        if (done := count_overlaps(entries, header)) >= terms.most:
+    def not_too_often(log: PaperLog) -> None:
+        if (done := count_overlaps(log)) >= terms.most:
             raise ProcedureError(
                 f"This paper was compared with training files {done} times; the limit is {terms.most}.",
                 hint="Each report helps to find sealed problems one by one. --most raises the limit, which then "
@@ -218,12 +221,10 @@ def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms:
     )
 
 
-def count_overlaps(entries: Sequence[LedgerEntry], header: PaperHeader) -> int:
+def count_overlaps(log: PaperLog) -> int:
     """How often a paper was opened to be compared with training files, reports that were not made included."""
-    return sum(
-        entry.body.get("registration") == header.paper_id and str(entry.body.get("purpose")).startswith(_PURPOSE)
-        for entry in accesses_of_paper(entries, header)
-    )
+    accesses = log.of(AccessEntry, sitting=log.header.paper_id)
+    return sum(entry.text("purpose").startswith(_PURPOSE) for entry in accesses)
 
 
 def _wanted(paper: PublicPaper, sealed: Sequence[PaperProblem], task: Task, secret: str, events: EventSink) -> _Wanted:
@@ -387,14 +388,3 @@ def _report(
         examiner=examiner.public,
         software=host_software(),
     )
-
-
-def _enter(ledger: Ledger, report: OverlapReport, examiner: KeyPair) -> None:
-    body: dict[str, JSON] = {
-        "paper_id": report.paper_id,
-        "report": report.content_digest,
-        "files": [file.digest for file in report.files],
-        "about": report.about,
-        "verdict": report.verdict,
-    }
-    ledger.append("overlap", body, examiner)

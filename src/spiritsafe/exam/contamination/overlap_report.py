@@ -16,7 +16,8 @@ from typing import final
 import numpy as np
 
 from spiritsafe.core.files.record_files import parse_record
-from spiritsafe.exam.contamination.signed_report import check_examiner_report
+from spiritsafe.exam.contamination.signed_report import OverlapEntry, check_examiner_report
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.split import halves, stratum_ranges
 from spiritsafe.exam.records.contamination import (
     OverlapFinding,
@@ -29,7 +30,6 @@ from spiritsafe.exam.records.contamination import (
 )
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.result import Half
-from spiritsafe.ledger import LedgerEntry
 from spiritsafe.stats import randomisation_test
 
 FORMS: tuple[OverlapForm, ...] = ("words", "masked")
@@ -174,20 +174,19 @@ def statements_of_overlap(
     return tuple(statements)
 
 
-def check_overlap(data: bytes, path: Path, *, header: PaperHeader, entries: Sequence[LedgerEntry]) -> SignedOverlap:
+def check_overlap(data: bytes, path: Path, *, log: PaperLog) -> SignedOverlap:
     """Check that a report is its examiner's, of this paper, in this ledger, and right in its numbers.
 
     Args:
         data: The file's bytes.
         path: How errors call it.
-        header: The paper's.
-        entries: The whole ledger's.
+        log: Of the whole ledger.
 
     Raises:
         IntegrityError: It is not.
     """
     signed = parse_record(data, SignedOverlap, f"The overlap report {path}")
-    report = signed.report
+    report, header = signed.report, log.header
     findings = _recomputed(report, header)
     expected = statements_of_overlap(
         header,
@@ -199,9 +198,8 @@ def check_overlap(data: bytes, path: Path, *, header: PaperHeader, entries: Sequ
     check_examiner_report(
         signed,
         path,
-        kind="overlap",
-        header=header,
-        entries=entries,
+        kind=OverlapEntry,
+        log=log,
         follows=[
             (_hits_fit(report, header), "has hits that do not fit the paper or its own limits"),
             (findings == report.findings, "has counts or p-values that do not follow from its hits"),

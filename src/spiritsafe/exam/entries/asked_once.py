@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam.entries.accesses import HALVES, AccessEntry, count_openings
 from spiritsafe.exam.records.result import ExamResult, JournalMark
-from spiritsafe.ledger import LedgerEntry
 
 _HINT = "Ask the examiner how the sitting was interrupted, and why questions were asked again."
 
@@ -41,19 +41,14 @@ class Askings:
     num_taken_back: int
 
 
-def journal_mark(entry: LedgerEntry) -> JournalMark | None:
+def journal_mark(opening: AccessEntry) -> JournalMark | None:
     """What an opening says of the journal; None in entries of older versions.
 
     Raises:
         IntegrityError: It cannot be read.
     """
-    value = entry.body.get("journal")
+    value = opening.entry.body.get("journal")
     return None if value is None else JournalMark.from_json(value)
-
-
-def _places(entry: LedgerEntry) -> set[int]:
-    lists = [entry.body.get(half) for half in ("public", "sealed", "twin")]
-    return {place for places in lists if isinstance(places, list) for place in places if isinstance(place, int)}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -78,7 +73,7 @@ def _num_taken_back(result: ExamResult) -> int:
     return max(0, result.journal.lines - 2 * result.journal.answers - rounds) // 2
 
 
-def askings(openings: Sequence[LedgerEntry], result: ExamResult, num_tries: int) -> Askings:
+def askings(openings: Sequence[AccessEntry], result: ExamResult, num_tries: int) -> Askings:
     """Read the openings of a sitting in order.
 
     Args:
@@ -96,8 +91,8 @@ def askings(openings: Sequence[LedgerEntry], result: ExamResult, num_tries: int)
     last: JournalMark | None = None
     num_empty = 0
     for entry in openings:
-        where, mark, continues = f"at entry {entry.index}", journal_mark(entry), entry.body.get("continues") is True
-        if continues:
+        where, mark = f"at entry {entry.index}", journal_mark(entry)
+        if entry.continues:
             answered |= part
         if mark is not None:
             _require(
@@ -110,8 +105,8 @@ def askings(openings: Sequence[LedgerEntry], result: ExamResult, num_tries: int)
             _require(mark is not None, f"The opening {where} does not commit to the journal, and earlier ones do.")
         if last is not None and mark is not None:
             _check_extends(last, mark, where)
-            num_empty += not continues and mark.lines == last.lines
-        part = _places(entry)
+            num_empty += not entry.continues and mark.lines == last.lines
+        part = entry.places(*HALVES)
         again |= part & answered
         listed |= part
         last = mark or last
@@ -124,7 +119,7 @@ def askings(openings: Sequence[LedgerEntry], result: ExamResult, num_tries: int)
         "The journal of the result has another number of answers than the result.",
     )
     return Askings(
-        num_openings=sum(entry.body.get("continues") is not True for entry in openings),
+        num_openings=count_openings(openings),
         is_committed=all(journal_mark(entry) is not None for entry in openings),
         again=tuple(sorted(again)),
         num_empty=num_empty,

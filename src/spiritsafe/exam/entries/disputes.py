@@ -1,23 +1,78 @@
 """What the ledger says of one sitting's grades: disputes, the examiner's answers, and what can be judged.
 
-In: ledger entries, a paper's header, a registration. Out: disputes with their answers, edits of grades. Anybody may
-write anything into a ledger: a dispute counts when its author signed it, an answer when the paper's examiner did.
+In: a paper's log, the digest of a registration. Out: disputes with their answers, edits of grades. Anybody may write
+anything into a ledger: a dispute counts when its author signed it, an answer when the paper's examiner did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.entries.retirement import retirement_of
-from spiritsafe.exam.records.paper import PaperHeader
+from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog
+from spiritsafe.exam.entries.registrations import ReissueEntry
+from spiritsafe.exam.entries.retirement import AnswersEntry, RevealEntry, retirement_of
 from spiritsafe.exam.records.review import Dispute, GradeEdit
-from spiritsafe.ledger import LedgerEntry
 
-ANSWER_KINDS = ("grade edit", "dispute answer", "reissue")
-"""Kinds of entries about a sitting's grades that only the paper's examiner can sign."""
+
+@final
+class DisputeEntry(PaperEntry):
+    """Somebody holds a grade for wrong."""
+
+    kind = "dispute"
+    signer = "anybody"
+
+    @cached_property
+    def dispute(self) -> Dispute:
+        """The dispute; an IntegrityError where there is none."""
+        return Dispute.from_json(self.entry.body.get("dispute"))
+
+    def is_whole(self) -> bool:
+        """Whether it is exactly a dispute about this sitting, signed by its author, whose name can be printed."""
+        try:
+            dispute = self.dispute
+        except IntegrityError:
+            return False
+        about = {"paper_id": dispute.paper_id, "registration": dispute.registration}
+        is_exact = self.says(dispute=dispute.to_json(), **about)
+        return is_exact and self.key == dispute.author.signing and dispute.author.holder.isprintable()
+
+
+class AnswerEntry(PaperEntry):
+    """The examiner's answer to a dispute."""
+
+    @property
+    def dispute(self) -> str:
+        """Digest of the dispute that it answers."""
+        return self.text("dispute")
+
+
+@final
+class EditEntry(AnswerEntry):
+    """The examiner edited a grade."""
+
+    kind = "grade edit"
+
+    @cached_property
+    def edit(self) -> GradeEdit:
+        """The edit; an IntegrityError where there is none."""
+        return GradeEdit.from_json(self.entry.body.get("edit"))
+
+    @property
+    def dispute(self) -> str:
+        """The same, though the rest of the edit may make no sense."""
+        edit = self.entry.body.get("edit")
+        digest = edit.get("dispute") if isinstance(edit, dict) else None
+        return digest if isinstance(digest, str) else ""
+
+
+@final
+class RejectionEntry(AnswerEntry):
+    """The examiner lets a disputed grade stand."""
+
+    kind = "dispute answer"
 
 
 @final
@@ -27,12 +82,16 @@ class DisputeState:
 
     Attributes:
         entry: That filed it.
-        answer: The examiner's, an edit or a rejection; None: it is unanswered.
+        answer: The examiner's; None: it is unanswered.
     """
 
-    dispute: Dispute
-    entry: LedgerEntry
-    answer: LedgerEntry | None
+    entry: DisputeEntry
+    answer: AnswerEntry | None
+
+    @property
+    def dispute(self) -> Dispute:
+        """What is disputed."""
+        return self.entry.dispute
 
     @property
     def digest(self) -> str:
@@ -42,94 +101,31 @@ class DisputeState:
     @property
     def is_rejected(self) -> bool:
         """Whether the grade stays."""
-        return self.answer is not None and self.answer.kind == "dispute answer"
+        return isinstance(self.answer, RejectionEntry)
 
 
-def _is_about(entry: LedgerEntry, header: PaperHeader, registration: str) -> bool:
-    return entry.body.get("paper_id") == header.paper_id and entry.body.get("registration") == registration
-
-
-def _read_dispute(entry: LedgerEntry) -> Dispute | None:
-    """The dispute of an entry; None when it is malformed or not its author's: anybody may write anything."""
-    try:
-        dispute = Dispute.from_json(entry.body.get("dispute"))
-        is_whole = dispute.to_json() == entry.body.get("dispute")
-    except IntegrityError:
-        return None
-    about = (entry.body.get("paper_id"), entry.body.get("registration"))
-    is_own = entry.signature.key == dispute.author.signing and about == (dispute.paper_id, dispute.registration)
-    return dispute if is_whole and is_own and dispute.author.holder.isprintable() else None
-
-
-def edit_of(entry: LedgerEntry) -> GradeEdit:
-    """The edit of an entry of kind ``grade edit``.
-
-    Raises:
-        IntegrityError: It holds none.
-    """
-    return GradeEdit.from_json(entry.body.get("edit"))
-
-
-def edit_entries(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:
-    """The examiner's edits of one sitting's grades, in ledger order."""
-    examiner = header.examiner.signing
-    return [
-        entry
-        for entry in entries
-        if entry.kind == "grade edit" and entry.signature.key == examiner and _is_about(entry, header, registration)
-    ]
-
-
-def foreign_answers(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[LedgerEntry]:
+def foreign_answers(log: PaperLog, sitting: str) -> list[Ignored]:
     """Entries that pass for the examiner's word on a sitting's grades, and are signed by somebody else."""
-    return [
-        entry
-        for entry in entries
-        if entry.kind in ANSWER_KINDS
-        and entry.signature.key != header.examiner.signing
-        and _is_about(entry, header, registration)
-    ]
+    return log.ignored(EditEntry, RejectionEntry, ReissueEntry, sitting=sitting)
 
 
-def _answered(entry: LedgerEntry) -> str:
-    """Digest of the dispute that an entry answers; empty: none."""
-    edit = entry.body.get("edit")
-    digest = entry.body.get("dispute") if entry.kind == "dispute answer" else None
-    if entry.kind == "grade edit" and isinstance(edit, dict):
-        digest = edit.get("dispute")
-    return digest if isinstance(digest, str) else ""
-
-
-def disputes_of(entries: Sequence[LedgerEntry], header: PaperHeader, registration: str) -> list[DisputeState]:
+def disputes_of(log: PaperLog, sitting: str) -> list[DisputeState]:
     """All disputes about one sitting, in ledger order, each with its answer."""
-    answers: dict[str, LedgerEntry] = {}
-    for entry in entries:
-        if _is_about(entry, header, registration) and entry.signature.key == header.examiner.signing:
-            answers.setdefault(_answered(entry), entry)
-    states: dict[str, DisputeState] = {}
-    for entry in entries:
-        if entry.kind != "dispute" or not _is_about(entry, header, registration):
-            continue
-        dispute = _read_dispute(entry)
-        if dispute is not None and dispute.content_digest not in states:
-            digest = dispute.content_digest
-            states[digest] = DisputeState(dispute, entry, answers.get(digest))
-    return list(states.values())
+    answers = {answer.dispute: answer for answer in reversed(log.of(EditEntry, RejectionEntry, sitting=sitting))}
+    disputes: dict[str, DisputeEntry] = {}
+    for entry in log.of(DisputeEntry, sitting=sitting):
+        disputes.setdefault(entry.dispute.content_digest, entry)
+    return [DisputeState(entry, answers.get(digest)) for digest, entry in disputes.items()]
 
 
-def can_be_judged(
-    entries: Sequence[LedgerEntry], header: PaperHeader, registration: str, place: tuple[int, int]
-) -> LedgerEntry | None:
+def can_be_judged(log: PaperLog, sitting: str, place: tuple[int, int]) -> PaperEntry | None:
     """The entry since which everybody can judge the grade of a try: it was revealed, or published with its sitting."""
-    retired = retirement_of(entries, header)
-    for entry in entries:
-        if entry.signature.key != header.examiner.signing or not _is_about(entry, header, registration):
-            continue
-        if entry.kind == "reveal" and (entry.body.get("places"), entry.body.get("sample_index")) == (
-            [place[0]],
-            place[1],
-        ):
-            return entry
-        if entry.kind == "answers" and retired is not None and retired.index < entry.index:
+    examiner, retired = log.header.examiner.signing, retirement_of(log)
+    for entry in log.of(RevealEntry, AnswersEntry, sitting=sitting):
+        if isinstance(entry, AnswersEntry):
+            is_judge = retired is not None and retired.index < entry.index
+        else:
+            is_judge = entry.key == examiner and entry.says(places=[place[0]], sample_index=place[1])
+        if is_judge:
             return entry
     return None

@@ -1,24 +1,23 @@
 """Exposure: who saw which problem when, and whether they have it now. All of it is read from the ledger.
 
-In: a ledger's entries, a paper's header. Out: one :class:`~spiritsafe.exam.records.certificate.ExposureRecord` for each
+In: a paper's log. Out: one :class:`~spiritsafe.exam.records.certificate.ExposureRecord` for each
 problem and party. A party that "has" a problem may study it, sell it or train on it from then on; no record can say
 that it did not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam.entries.accesses import accesses_of_paper, reader_of, unknown_reader
-from spiritsafe.exam.entries.retirement import is_retirement
+from spiritsafe.exam.entries.accesses import HALVES, AccessEntry, SealingEntry
+from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog, openers
+from spiritsafe.exam.entries.retirement import AnswersEntry, RetirementEntry, RevealEntry
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import ExposureRecord
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.result import Half
-from spiritsafe.ledger import LedgerEntry
 
 EVERYBODY = "everybody"
 """The party that published problems are exposed to."""
@@ -42,47 +41,21 @@ class PartyExposure:
     counts: dict[Half, int]
 
 
-def _places(entry: LedgerEntry, *names: str) -> list[int]:
-    found: set[int] = set()
-    for name in names:
-        value = entry.body.get(name, [])
-        found |= {place for place in value if type(place) is int} if isinstance(value, list) else set()
-    return sorted(found)
-
-
-def _openers(header: PaperHeader) -> set[str]:
-    """Keys whose word counts: who can open the sealed half can show it to others."""
-    return {key.signing for key in (header.examiner, *header.recipients)}
-
-
-def unconfirmed(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
+def unconfirmed(log: PaperLog) -> list[Ignored]:
     """Entries that say that somebody was shown problems of this paper, by keys that cannot open it.
 
     Nothing of it is believed: whoever cannot open the sealed half has nothing to show. If somebody else gave them the
     text, only its examiner can find out.
     """
-    return [
-        entry
-        for entry in entries
-        if entry.kind in ("access", "reveal", "open", "answers")
-        and entry.body.get("paper_id") == header.paper_id
-        and entry.signature.key not in _openers(header)
-    ]
+    found = log.ignored(AccessEntry, RevealEntry, RetirementEntry, AnswersEntry)
+    return [other for other in found if other.entry.signature.key not in openers(log.header)]
 
 
-def _sightings(
-    entries: Sequence[LedgerEntry], header: PaperHeader
-) -> Iterator[tuple[str, bool, LedgerEntry, Iterable[int]]]:
+def _sightings(log: PaperLog) -> Iterator[tuple[str, bool, PaperEntry, Iterable[int]]]:
     """(party, has it, by which entry, places) in ledger order."""
-    kinds = halves(header)
+    header, kinds = log.header, halves(log.header)
     everything = range(len(kinds))
-    sealing = [
-        entry
-        for entry in entries
-        if entry.kind == "paper"
-        and entry.signature.key == header.examiner.signing
-        and entry.body.get("paper_id") == header.paper_id
-    ]
+    sealing = log.of(SealingEntry)
     if not sealing:
         raise ProcedureError("This paper is not in the ledger.", hint="Use the ledger that it was sealed with.")
     start = sealing[0]
@@ -91,34 +64,24 @@ def _sightings(
     for key in header.reviewers:  # they read the private file that the bank was drawn from
         yield key.label, True, start, [place for place in everything if kinds[place] != "twin"]
     yield EVERYBODY, True, start, [place for place in everything if kinds[place] == "public"]
-    accesses = {entry.index for entry in accesses_of_paper(entries, header)}
-    for entry in entries:
-        if entry.index in accesses:
-            reader = reader_of(entry)
-            if reader is None:
-                yield unknown_reader(entry), True, entry, everything
-                continue
-            has = reader.kind != "local"
-            yield f"{reader.name} ({reader.kind})", has, entry, _places(entry, "public", "sealed", "twin")
-        elif (
-            entry.kind == "reveal"
-            and entry.body.get("paper_id") == header.paper_id
-            and entry.signature.key in _openers(header)
-        ):
-            yield EVERYBODY, True, entry, _places(entry, "places")
-        elif is_retirement(entry, header):
+    for entry in log.of(AccessEntry, RevealEntry, RetirementEntry):
+        if isinstance(entry, AccessEntry):
+            yield entry.who, entry.is_exposing, entry, entry.places(*HALVES) if entry.reader else everything
+        elif isinstance(entry, RevealEntry):
+            yield EVERYBODY, True, entry, [place for place in entry.places("places") if type(place) is int]
+        else:
             yield EVERYBODY, True, entry, everything
 
 
-def exposures(entries: Sequence[LedgerEntry], header: PaperHeader) -> tuple[ExposureRecord, ...]:
+def exposures(log: PaperLog) -> tuple[ExposureRecord, ...]:
     """Every sighting of every problem, by place and then in ledger order.
 
     Raises:
         ProcedureError: The paper is not in this ledger.
     """
-    kinds = halves(header)
-    found: dict[tuple[int, str], tuple[LedgerEntry, int, bool]] = {}
-    for party, has, entry, places in _sightings(entries, header):
+    kinds = halves(log.header)
+    found: dict[tuple[int, str], tuple[PaperEntry, int, bool]] = {}
+    for party, has, entry, places in _sightings(log):
         for place in places:
             first, times, had = found.get((place, party), (entry, 0, False))
             found[place, party] = (first, times + 1, had or has)

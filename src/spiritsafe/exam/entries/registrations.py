@@ -1,25 +1,23 @@
 """What a ledger holds of registrations: anybody may append anything, and only what its maker signed counts.
 
-In: ledger entries, a paper's header. Out: registrations with their entries; the entries that only look like some; and
-whether an examiner's entry lets a registration lapse. An entry is a registration when its body is exactly one for this
-paper, under its own digest, and the key that it names as its maker's signed it. Every other entry of that kind is
-nobody's: it is told and counts for nothing.
+In: a paper's log, or the whole ledger. Out: registrations with their entries, and how each ended. An entry is a
+registration when its body is exactly one for this paper, under its own digest, and the key that it names as its maker's
+signed it. Every other entry of that kind is nobody's: it is told and counts for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
+from functools import cached_property
+from typing import final
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.records import instant
+from spiritsafe.exam.entries.accesses import opening_entries
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.records.certificate import RegistrationState
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration, RegistrationEnd
-from spiritsafe.ledger import CLOCK_TOLERANCE, Ledger, LedgerEntry, key_id_of
-
-LAPSE = "lapse"
-"""Kind of the entry with which an examiner gives a sitting up that nobody finishes."""
+from spiritsafe.ledger import CLOCK_TOLERANCE, Ledger, LedgerEntry
 
 LEAST_DAYS = 7
 """A registration that showed a sign of life in so many days cannot lapse, whatever its examiner wants."""
@@ -27,109 +25,104 @@ LEAST_DAYS = 7
 
 MOST_DAYS = 3650
 
-
-def read_registration(entry: LedgerEntry) -> Registration | None:
-    """The registration of an entry; None when it is malformed, or not signed by the maker that it names."""
-    if entry.kind != "registration":
-        return None
-    body = entry.body
-    try:
-        registration = Registration.from_json(body.get("registration"))
-        good = (
-            registration.to_json() == body.get("registration")
-            and registration.content_digest == body.get("digest")
-            and registration.paper_id == body.get("paper_id")
-        )
-    except IntegrityError:
-        return None
-    return registration if good and entry.signature.key == registration.maker.signing else None
+_REGISTER = "Register the model first (`spiritsafe exam register`), then sit."
 
 
-def registrations_of(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[tuple[LedgerEntry, Registration]]:
+@final
+class RegistrationEntry(PaperEntry):
+    """A maker registered a sitting."""
+
+    kind = "registration"
+    signer = "anybody"
+
+    @cached_property
+    def registration(self) -> Registration:
+        """What was registered; an IntegrityError where that cannot be read."""
+        return Registration.from_json(self.entry.body.get("registration"))
+
+    @property
+    def sitting(self) -> str:
+        """Its own digest."""
+        return self.text("digest")
+
+    def is_whole(self) -> bool:
+        """Whether it is exactly a registration, under its own digest, signed by the maker that it names."""
+        try:
+            own = self.registration
+            is_exact = self.says(registration=own.to_json(), digest=own.content_digest, paper_id=own.paper_id)
+        except IntegrityError:
+            return False
+        return is_exact and self.key == own.maker.signing
+
+
+@final
+class ResultEntry(PaperEntry):
+    """The examiner committed to a sitting's result."""
+
+    kind = "result"
+    names_paper = False
+
+
+@final
+class ReissueEntry(PaperEntry):
+    """The examiner committed to a result with edited grades; a sitting's last one counts."""
+
+    kind = "reissue"
+
+
+@final
+class WithdrawalEntry(PaperEntry):
+    """A sitting will not happen; :func:`end_of` asks whether that is the word of the maker who registered it."""
+
+    kind = "withdrawal"
+    signer = "anybody"
+    names_paper = False
+
+
+@final
+class LapseEntry(PaperEntry):
+    """An examiner gave a sitting up that nobody finishes; it must have been silent for as long as it says."""
+
+    kind = "lapse"
+    names_paper = False
+
+    @property
+    def days(self) -> int:
+        """How long nothing was heard of the sitting; 0 where it does not say."""
+        days = self.entry.body.get("days")
+        return days if isinstance(days, int) else 0
+
+    def is_whole(self) -> bool:
+        """Whether it says so many days as a lapse takes."""
+        return LEAST_DAYS <= self.days <= MOST_DAYS
+
+
+def registrations_of(log: PaperLog) -> list[RegistrationEntry]:
     """All registrations for a paper, each where it was first entered, in ledger order."""
-    found: dict[str, tuple[LedgerEntry, Registration]] = {}
-    for entry in entries:
-        if entry.kind == "registration" and entry.body.get("paper_id") == header.paper_id:
-            registration = read_registration(entry)
-            if registration is not None:
-                found.setdefault(registration.content_digest, (entry, registration))
+    found: dict[str, RegistrationEntry] = {}
+    for entry in log.of(RegistrationEntry):
+        found.setdefault(entry.sitting, entry)
     return list(found.values())
 
 
-def ignored_words(entry: LedgerEntry) -> str:
-    """How an entry that counts for nothing is told: which, and whose key signed it."""
-    return f"malformed entry {entry.index} by key {key_id_of(entry.signature.key)}, ignored"
-
-
-def malformed_registrations(entries: Sequence[LedgerEntry], header: PaperHeader) -> list[LedgerEntry]:
-    """Entries that pass for registrations for this paper and are nobody's."""
-    return [
-        entry
-        for entry in entries
-        if entry.kind == "registration"
-        and entry.body.get("paper_id") == header.paper_id
-        and read_registration(entry) is None
-    ]
-
-
-def last_sign_of_life(
-    entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader
-) -> LedgerEntry | None:
+def last_sign_of_life(log: PaperLog, sitting: str) -> PaperEntry | None:
     """The last entry that shows a sitting under way: problems were about to be asked, or it was registered."""
-    digest, last = registration.content_digest, None
-    for entry in entries:
-        asked = entry.kind == "access" and entry.signature.key == header.examiner.signing
-        if (asked and entry.body.get("registration") == digest) or (
-            entry.body.get("digest") == digest and read_registration(entry) is not None
-        ):
-            last = entry
-    return last
+    signs = [*log.of(RegistrationEntry, sitting=sitting), *opening_entries(log, sitting)]
+    return max(signs, key=lambda entry: entry.index, default=None)
 
 
-def is_lapse(
-    entries: Sequence[LedgerEntry], entry: LedgerEntry, registration: Registration, header: PaperHeader
-) -> bool:
-    """Whether an entry lets a registration lapse: the examiner's, and as late as it says, by the ledger's times.
-
-    Args:
-        entries: The ledger's, the entry among them.
-        entry: Which.
-        registration: Of the sitting.
-        header: The paper's.
-    """
-    days = entry.body.get("days")
-    if (
-        entry.kind != LAPSE
-        or entry.signature.key != header.examiner.signing
-        or entry.body.get("registration") != registration.content_digest
-        or not isinstance(days, int)
-        or not LEAST_DAYS <= days <= MOST_DAYS
-    ):
-        return False
-    earlier = [other for other in entries if other.index < entry.index]
-    since = counted_from(earlier, registration, header, now=entry.time)
-    return since is not None and are_apart(since.time, entry.time, days)
-
-
-def counted_from(
-    entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader, *, now: str
-) -> LedgerEntry | None:
+def counted_from(log: PaperLog, sitting: str, *, now: str) -> LedgerEntry | None:
     """The entry from whose time on a sitting is silent: its last sign of life.
 
     Where the clock of that one was wrong (its time is more than a day to come, or is none), the next entry of the
-    examiner, whose clock counts the days; None as long as there is none.
-
-    Args:
-        entries: The ledger's.
-        registration: Of the sitting.
-        header: The paper's.
-        now: By the examiner's clock.
+    examiner, whose clock counts the days; None as long as there is none. ``now`` is by the examiner's clock.
     """
-    last = last_sign_of_life(entries, registration, header)
+    last = last_sign_of_life(log, sitting)
     if last is None:
         return None
-    own = (e for e in entries if e.index > last.index and e.signature.key == header.examiner.signing)
-    return next((entry for entry in (last, *own) if are_apart(entry.time, now, -CLOCK_TOLERANCE.days)), None)
+    examiner = log.header.examiner.signing
+    own = (entry for entry in log.entries if entry.index > last.index and entry.signature.key == examiner)
+    return next((entry for entry in (last.entry, *own) if are_apart(entry.time, now, -CLOCK_TOLERANCE.days)), None)
 
 
 def are_apart(first: str, then: str, days: int) -> bool:
@@ -138,22 +131,15 @@ def are_apart(first: str, then: str, days: int) -> bool:
     return start is not None and end is not None and end - start >= timedelta(days=days)
 
 
-_ENDS: dict[str, RegistrationEnd] = {"result": "result", "withdrawal": "withdrawn", LAPSE: "lapsed"}
-
-
 def registration_entry(ledger: Ledger, registration: Registration) -> LedgerEntry:
     """The ledger's entry of a registration, signed by its maker.
 
     Raises:
         ProcedureError: There is none: nothing unregistered can be sat.
     """
-    for entry in ledger.find("registration", digest=registration.content_digest):
-        if read_registration(entry) is not None:
-            return entry
-    raise ProcedureError(
-        "This sitting is not registered in the ledger.",
-        hint="Register the model first (`spiritsafe exam register`), then sit.",
-    )
+    if found := _entered(ledger, registration.content_digest):
+        return found.entry
+    raise ProcedureError("This sitting is not registered in the ledger.", hint=_REGISTER)
 
 
 def find_registration(ledger: Ledger, digest: str) -> Registration:
@@ -162,77 +148,65 @@ def find_registration(ledger: Ledger, digest: str) -> Registration:
     Raises:
         ProcedureError: The ledger has none.
     """
-    for entry in ledger.find("registration", digest=digest):
-        registration = read_registration(entry)
-        if registration is not None:
-            return registration
-    raise ProcedureError(
-        f"The ledger has no registration {digest}.",
-        hint="Register the model first (`spiritsafe exam register`), then sit.",
-    )
+    if found := _entered(ledger, digest):
+        return found.registration
+    raise ProcedureError(f"The ledger has no registration {digest}.", hint=_REGISTER)
 
 
-def end_of(entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader) -> LedgerEntry | None:
-    """The entry that ended a registration: the examiner's result, the maker's withdrawal, or a lapse."""
-    signer = {"result": header.examiner.signing, "withdrawal": registration.maker.signing}
-    digest = registration.content_digest
-    for entry in entries:
-        about = entry.kind in signer and entry.body.get("registration") == digest
-        if about and entry.signature.key == signer[entry.kind]:
-            return entry
-        if is_lapse(entries, entry, registration, header):
-            return entry
+def _entered(ledger: Ledger, digest: str) -> RegistrationEntry | None:
+    entries = map(RegistrationEntry, ledger.find(RegistrationEntry.kind, digest=digest))
+    return next((entry for entry in entries if entry.is_whole()), None)
+
+
+_Ends = dict[type[PaperEntry], RegistrationEnd]
+_ENDS: _Ends = {ResultEntry: "result", WithdrawalEntry: "withdrawn", LapseEntry: "lapsed"}
+
+
+def end_of(log: PaperLog, registration: Registration) -> PaperEntry | None:
+    """The entry that ended a registration: the examiner's result, the maker's withdrawal, or a lapse in due time."""
+    for end in log.of(*_ENDS, sitting=registration.content_digest):
+        if isinstance(end, WithdrawalEntry) and end.key != registration.maker.signing:
+            continue
+        if isinstance(end, LapseEntry) and not is_due(end, log):
+            continue
+        return end
     return None
 
 
-def registration_states(
-    entries: Sequence[LedgerEntry], *, header: PaperHeader, maker_key: str
-) -> tuple[RegistrationState, ...]:
-    """All registrations that one key signed for a paper, and how each ended, in ledger order.
+def check_open(log: PaperLog, registration: Registration) -> None:
+    """Refuse to end what has ended.
 
-    Entries that are no registration, whoever signed them, are left out:
-    :func:`~spiritsafe.exam.entries.registrations.malformed_registrations` names them.
+    Raises:
+        ProcedureError: It has.
     """
+    if end_of(log, registration) is not None:
+        raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
+
+
+def is_due(lapse: LapseEntry, log: PaperLog) -> bool:
+    """Whether a lapse came as late as it says, by the ledger's times."""
+    since = counted_from(log.before(lapse.index), lapse.sitting, now=lapse.time)
+    return since is not None and are_apart(since.time, lapse.time, lapse.days)
+
+
+def registration_states(log: PaperLog, *, maker_key: str) -> tuple[RegistrationState, ...]:
+    """All registrations that one key signed for a paper, and how each ended, in ledger order."""
     states = []
-    for entry, registration in registrations_of(entries, header):
-        if entry.signature.key != maker_key:
+    for entered in registrations_of(log):
+        if entered.key != maker_key:
             continue
-        end = end_of(entries, registration, header)
-        newest = _newest(entries, registration, header, end)
-        names = ("sealed_accuracy", "p_value", "predicted_score")
-        accuracy, p_value, predicted = (_number(newest, name) for name in names)
+        registration, end = entered.registration, end_of(log, entered.registration)
+        # scores are those of the last re-issue with edited grades, if there is one
+        scored = [end, *log.of(ReissueEntry, sitting=entered.sitting)][-1] if isinstance(end, ResultEntry) else None
         states.append(
             RegistrationState(
-                registration=registration.content_digest,
+                registration=entered.sitting,
                 model_name=registration.model_name,
-                state=_ENDS[end.kind] if end else "open",
-                sealed_accuracy=accuracy,
-                p_value=p_value,
+                state=_ENDS[type(end)] if end else "open",
+                sealed_accuracy=scored and scored.share("sealed_accuracy"),
+                p_value=scored and scored.share("p_value"),
                 has_claim=registration.claim is not None,
-                predicted_score=predicted,
+                predicted_score=scored and scored.share("predicted_score"),
             )
         )
     return tuple(states)
-
-
-def _newest(
-    entries: Sequence[LedgerEntry], registration: Registration, header: PaperHeader, end: LedgerEntry | None
-) -> LedgerEntry | None:
-    """The entry that tells a registration's scores: its result, or the last re-issue with edited grades."""
-    if end is None or end.kind != "result":
-        return None
-    reissued = [
-        entry
-        for entry in entries
-        if entry.kind == "reissue"
-        and entry.signature.key == header.examiner.signing
-        and entry.body.get("registration") == registration.content_digest
-    ]
-    return reissued[-1] if reissued else end
-
-
-def _number(entry: LedgerEntry | None, name: str) -> float | None:
-    value = entry.body.get(name) if entry else None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if 0 <= value <= 1 else None

@@ -6,8 +6,8 @@ paper with a protocol is sat by it: who wants otherwise says so here, and the ce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from spiritsafe.core.canonical import JSON
@@ -15,9 +15,11 @@ from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.names import LONGEST_NAME, is_plain, quoted_name
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import (
-    end_of,
-    read_registration,
+    RegistrationEntry,
+    WithdrawalEntry,
+    check_open,
     registration_entry,
 )
 from spiritsafe.exam.entries.retirement import check_in_force
@@ -110,7 +112,7 @@ def register(
         )
     _check_claim(header, terms)
     if terms.shorter is not None:
-        check_on_record(terms.shorter.items, ledger.entries(), header)
+        check_on_record(terms.shorter.items, PaperLog(ledger.entries(), header))
     registration = Registration(
         paper_id=header.paper_id,
         model_name=model_name,
@@ -130,7 +132,7 @@ def register(
         intervals=INTERVALS,
     )
     digest = registration.content_digest
-    if _is_entered(ledger.entries(), digest):
+    if PaperLog(ledger.entries(), header).of(RegistrationEntry, sitting=digest):
         return registration
     if not is_plain(model_name):
         raise ProcedureError(
@@ -138,23 +140,13 @@ def register(
             hint=f"Give a name of at most {LONGEST_NAME} characters, all of them to be seen, with single spaces.",
         )
 
-    def only_once(entries: Sequence[LedgerEntry]) -> None:
-        check_in_force(entries, header)
-        if _is_entered(entries, digest):
+    def only_once(log: PaperLog) -> None:
+        check_in_force(log)
+        if log.of(RegistrationEntry, sitting=digest):  # its maker's: another's entry may carry its digest too
             raise ProcedureError("This was registered a moment ago.", hint="Go on with the sitting.")
 
-    body: dict[str, JSON] = {
-        "paper_id": registration.paper_id,
-        "digest": digest,
-        "registration": registration.to_json(),
-    }
-    ledger.append("registration", body, maker, guard=only_once)
+    RegistrationEntry.append(ledger, header, maker, only_once, digest=digest, registration=registration.to_json())
     return registration
-
-
-def _is_entered(entries: Sequence[LedgerEntry], digest: str) -> bool:
-    """Whether its maker entered it; that another's entry carries its digest is no reason to leave it out."""
-    return any(entry.body.get("digest") == digest and read_registration(entry) is not None for entry in entries)
 
 
 def _chosen(terms: RegistrationTerms, shorter: ShorterTerms, header: PaperHeader, model_digest: str) -> ChosenProblems:
@@ -203,13 +195,6 @@ def withdraw(
     if maker.public.signing != registration.maker.signing:
         raise ProcedureError("Only the maker can withdraw a registration.", hint="Use the key that registered it.")
 
-    def still_open(entries: Sequence[LedgerEntry]) -> None:
-        if end_of(entries, registration, paper.header) is not None:
-            raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
-
-    body: dict[str, JSON] = {
-        "paper_id": registration.paper_id,
-        "registration": registration.content_digest,
-        "reason": reason,
-    }
-    return ledger.append("withdrawal", body, maker, guard=still_open)
+    still_open, digest = partial(check_open, registration=registration), registration.content_digest
+    own: dict[str, JSON] = {"paper_id": registration.paper_id, "registration": digest, "reason": reason}
+    return WithdrawalEntry.append(ledger, paper.header, maker, still_open, **own)

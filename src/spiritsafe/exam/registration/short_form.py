@@ -23,12 +23,13 @@ import numpy as np
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ResultEntry
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import ExamResult
-from spiritsafe.ledger import LedgerEntry
 from spiritsafe.stats import ChosenProblems, ItemBank, choose_problems, is_choice
 
 LEAST_PAST_SITTINGS = 20
@@ -200,17 +201,13 @@ def check_chosen_from(items: PaperItems, registration: Registration, header: Pap
     return f"chosen by difficulties from {len(items.sittings)} sittings, {items.checked} checked ({chosen.items})"
 
 
-def check_on_record(items: PaperItems, entries: Sequence[LedgerEntry], header: PaperHeader) -> None:
+def check_on_record(items: PaperItems, log: PaperLog) -> None:
     """Check that the sittings which difficulties were learned from have results of the examiner in a ledger.
 
     Raises:
         ProcedureError: One has none.
     """
-    results = {
-        entry.body.get("registration")
-        for entry in entries
-        if entry.kind == "result" and entry.signature.key == header.examiner.signing
-    }
+    results = {result.sitting for result in log.of(ResultEntry)}
     for sitting in items.sittings:
         if sitting.registration not in results:
             raise ProcedureError(

@@ -8,19 +8,16 @@ evidence.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import parse_record, read_file
-from spiritsafe.exam.entries.accesses import (
-    access_history,
-    accesses_of_paper,
-)
-from spiritsafe.exam.entries.edits import amendment_entries, amendment_statements, reissue_entries
-from spiritsafe.exam.entries.registrations import end_of, registration_states
+from spiritsafe.exam.entries.accesses import AccessEntry, access_history
+from spiritsafe.exam.entries.edits import amendment_entries, amendment_statements
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
+from spiritsafe.exam.entries.registrations import ReissueEntry, end_of, registration_states
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
@@ -42,20 +39,13 @@ def host_software() -> dict[str, str]:
     return dict(_versions())
 
 
-def _result_entry(
-    entries: Sequence[LedgerEntry],
-    header: PaperHeader,
-    registration: Registration,
-    committed: ExamResult,
-    *,
-    is_amended: bool,
-) -> LedgerEntry:
-    entry = end_of(entries, registration, header)
-    if entry is None or entry.body.get("result") != committed.content_digest:
+def _result_entry(log: PaperLog, registration: Registration, committed: ExamResult, *, is_amended: bool) -> PaperEntry:
+    entry = end_of(log, registration)
+    if entry is None or not entry.says(result=committed.content_digest):
         raise IntegrityError(
             "The ledger holds another result for this registration.", hint="A registration has one result: use that."
         )
-    if not is_amended and reissue_entries(entries, header, registration.content_digest):
+    if not is_amended and log.of(ReissueEntry, sitting=registration.content_digest):
         raise ProcedureError(
             "Grades of this sitting were edited and its certificate re-issued.", hint="Use the re-issued certificate."
         )
@@ -94,22 +84,23 @@ def issue_certificate(
         ProcedureError: Its grades were edited since: only a re-issue counts them in.
     """
     head = ledger.head(examiner)
-    entries = ledger.entries()[: head.size]
+    log = PaperLog(ledger.entries()[: head.size], header)
     committed = original or result
-    result_entry = _result_entry(entries, header, registration, committed, is_amended=amendment is not None)
-    later = amendment_entries(entries, header, registration.content_digest) if amendment else []
-    accesses = accesses_of_paper(entries, header)
-    proven = [paper_entry, registration_entry, *accesses, result_entry, *later]
+    result_entry = _result_entry(log, registration, committed, is_amended=amendment is not None)
+    later = amendment_entries(log, registration.content_digest) if amendment else []
+    accesses = [entry.entry for entry in log.of(AccessEntry)]
+    proven = [paper_entry, registration_entry, *accesses, result_entry.entry, *later]
     evidence: list[Evidence] = [ledger.evidence(index, head) for index in sorted({entry.index for entry in proven})]
-    access = access_history(paper_entry, accesses, header)
-    registrations = registration_states(entries, header=header, maker_key=registration.maker.signing)
+    access = access_history(paper_entry, log)
+    registrations = registration_states(log, maker_key=registration.maker.signing)
     correction = correction_of(
         registration,
         result.decision,
         registrations,
-        known_before=known_before(entries, header, registration),
-        before=sittings_before(entries, header, registration, registrations, result.reference),
+        known_before=known_before(log, registration),
+        before=sittings_before(log, registration, registrations, result.reference),
     )
+    amended = amendment_statements(PaperLog(later, header), amendment.edits, committed, result) if amendment else ()
     draft = Certificate(
         paper=header,
         registration=registration,
@@ -126,7 +117,7 @@ def issue_certificate(
             access=access,
             registrations=registrations,
             correction=correction,
-            amended=amendment_statements(later, amendment.edits, committed, result, header) if amendment else (),
+            amended=amended,
         ),
         signatures=(),
         correction=correction,

@@ -1,6 +1,6 @@
 """Correcting a claim for all that its maker registered: the decision that counts.
 
-In: a decision, the maker's registrations for the paper, the ledger. Out: a
+In: a decision, the maker's registrations for the paper, the paper's log. Out: a
 :class:`~spiritsafe.exam.records.certificate.Correction`: Holm's adjusted p-value, and no decision at all where the
 answer was known before it was predicted. Whether two models of one maker are one (another address, a changed bit) no
 ledger shows: sittings of others before the claim are counted and told.
@@ -11,36 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.entries.registrations import registrations_of
+from spiritsafe.exam.entries.accesses import opening_entries
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ResultEntry, registrations_of
 from spiritsafe.exam.records.certificate import Correction, RegistrationState
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import Decision, Finding, ReferenceScores
-from spiritsafe.ledger import LedgerEntry
 from spiritsafe.stats import holm
 
 
-def known_before(entries: Sequence[LedgerEntry], header: PaperHeader, registration: Registration) -> bool:
+def known_before(log: PaperLog, registration: Registration) -> bool:
     """Whether a result of this model on this paper was in the ledger before the registration was.
 
     The seed follows from paper and model, so the same answers come out again: a claim made then is no prediction.
     """
-    registrations = registrations_of(entries, header)
+    registrations = registrations_of(log)
     own = registration.content_digest
-    entered = next((entry.index for entry, other in registrations if other.content_digest == own), len(entries))
-    same = {other.content_digest for _, other in registrations if other.model_digest == registration.model_digest}
-    return any(
-        entry.kind == "result"
-        and entry.signature.key == header.examiner.signing
-        and entry.body.get("registration") in same
-        and entry.index < entered
-        for entry in entries
-    )
+    entered = next((entry.index for entry in registrations if entry.sitting == own), len(log.entries))
+    same = {entry.sitting for entry in registrations if entry.registration.model_digest == registration.model_digest}
+    return any(result.sitting in same and result.index < entered for result in log.of(ResultEntry))
 
 
 def sittings_before(
-    entries: Sequence[LedgerEntry],
-    header: PaperHeader,
+    log: PaperLog,
     registration: Registration,
     registrations: Sequence[RegistrationState],
     reference: ReferenceScores | None,
@@ -51,21 +44,20 @@ def sittings_before(
     not it came to a result.
 
     Args:
-        entries: The ledger's, or those that a certificate shows: all accesses to the paper are among them.
-        header: The paper's.
+        log: The ledger's, or what a certificate shows of it: all accesses to the paper are among that.
         registration: Whose claim it is.
         registrations: All of its maker's for the paper.
         reference: What the claim compares with.
     """
     own = registration.content_digest
-    entered = next((e.index for e, other in registrations_of(entries, header) if other.content_digest == own), 0)
-    begun = {
-        entry.body.get("registration")
-        for entry in entries
-        if entry.kind == "access" and entry.signature.key == header.examiner.signing and entry.index < entered
-    }
+    entered = next((entry.index for entry in registrations_of(log) if entry.sitting == own), 0)
     left_out = (own, reference.registration if reference else None)
-    return [state for state in registrations if state.registration in begun and state.registration not in left_out]
+    return [
+        state
+        for state in registrations
+        if state.registration not in left_out
+        and any(opening.index < entered for opening in opening_entries(log, state.registration))
+    ]
 
 
 def before_words(sittings: Sequence[RegistrationState]) -> str:

@@ -9,13 +9,18 @@ problem and answer were revealed, or the paper is open and the sitting's answers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import TypeAdapter, ValidationError
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam.entries.disputes import DisputeState, can_be_judged, disputes_of, edit_entries, edit_of
+from spiritsafe.exam.entries.disputes import (
+    DisputeEntry,
+    DisputeState,
+    EditEntry,
+    RejectionEntry,
+    can_be_judged,
+    disputes_of,
+)
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import end_of
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.result import Outcome, OutcomeStatus
@@ -24,16 +29,15 @@ from spiritsafe.exam.results.amendment import apply_edits, original_result
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
 
-def _current(certificate: Certificate, entries: Sequence[LedgerEntry], place: tuple[int, int]) -> Outcome:
+def _current(certificate: Certificate, log: PaperLog, place: tuple[int, int]) -> Outcome:
     """The outcome of a try with all edits on record."""
-    header, registration = certificate.paper, certificate.result.registration
     original = original_result(certificate)
-    result = end_of(entries, certificate.registration, header)
-    if result is None or result.body.get("result") != original.content_digest:
+    result = end_of(log, certificate.registration)
+    if result is None or not result.says(result=original.content_digest):
         raise ProcedureError(
             "This ledger does not hold the certificate's result.", hint="Use the ledger that the certificate is under."
         )
-    edits = [edit_of(entry) for entry in edit_entries(entries, header, registration)]
+    edits = [entry.edit for entry in log.of(EditEntry, sitting=certificate.result.registration)]
     for outcome in apply_edits(original.outcomes, edits):
         if (outcome.index, outcome.sample_index) == place:
             return outcome
@@ -76,7 +80,8 @@ def file_dispute(
         ProcedureError: The certificate has no such try, or that is its grade already.
         IntegrityError: The ledger is damaged.
     """
-    outcome = _current(certificate, ledger.entries(), (index, sample_index))
+    log = PaperLog(ledger.entries(), certificate.paper)
+    outcome = _current(certificate, log, (index, sample_index))
     if outcome.status == proposed:
         raise ProcedureError(f"That try is graded {proposed!r} already.", hint="Dispute a grade that differs.")
     dispute = Dispute(
@@ -89,29 +94,20 @@ def file_dispute(
         reason=_one_line(reason),
         author=author.public,
     )
-
-    body: dict[str, JSON] = {
-        "paper_id": dispute.paper_id,
-        "registration": dispute.registration,
-        "digest": dispute.content_digest,
-        "dispute": dispute.to_json(),
-    }
-    known = disputes_of(ledger.entries(), certificate.paper, dispute.registration)
-    if dispute.content_digest not in {state.digest for state in known}:
-        ledger.append("dispute", body, author)
+    if dispute.content_digest not in {state.digest for state in disputes_of(log, dispute.registration)}:
+        about = {"registration": dispute.registration, "digest": dispute.content_digest}
+        DisputeEntry.append(ledger, certificate.paper, author, **about, dispute=dispute.to_json())
     return dispute
 
 
-def _unanswered(
-    entries: Sequence[LedgerEntry], certificate: Certificate, examiner: KeyPair, dispute: str
-) -> DisputeState:
+def _unanswered(log: PaperLog, certificate: Certificate, examiner: KeyPair, dispute: str) -> DisputeState:
     header = certificate.paper
     if examiner.public != header.examiner:
         raise ProcedureError(
             f"This paper was sealed by {header.examiner.label}, not by {examiner.public.label}.",
             hint="Only the paper's examiner answers disputes about its grades.",
         )
-    for state in disputes_of(entries, header, certificate.result.registration):
+    for state in disputes_of(log, certificate.result.registration):
         if state.digest == dispute:
             if state.answer is not None:
                 raise ProcedureError(
@@ -148,9 +144,10 @@ def accept_dispute(
         IntegrityError: The ledger is damaged.
     """
     header, registration = certificate.paper, certificate.result.registration
-    state = _unanswered(ledger.entries(), certificate, examiner, dispute)
+    log = PaperLog(ledger.entries(), header)
+    state = _unanswered(log, certificate, examiner, dispute)
     place = (state.dispute.index, state.dispute.sample_index)
-    outcome = _current(certificate, ledger.entries(), place)
+    outcome = _current(certificate, log, place)
     if outcome.status == status:
         raise ProcedureError(f"That try is graded {status!r} already.", hint="Reject the dispute.")
     edit = GradeEdit(
@@ -164,18 +161,17 @@ def accept_dispute(
         reason=_one_line(reason),
     )
 
-    def in_order(entries: Sequence[LedgerEntry]) -> None:
-        _unanswered(entries, certificate, examiner, dispute)
-        if _current(certificate, entries, place) != outcome:
+    def in_order(log: PaperLog) -> None:
+        _unanswered(log, certificate, examiner, dispute)
+        if _current(certificate, log, place) != outcome:
             raise ProcedureError("This grade was edited a moment ago.", hint="Look at it again.")
-        if can_be_judged(entries, header, registration, place) is None:
+        if can_be_judged(log, registration, place) is None:
             raise ProcedureError(
                 "Nobody can judge this edit: problem and answer are not published.",
                 hint="Reveal them first (`spiritsafe exam reveal`), or retire the paper and publish the answers.",
             )
 
-    body: dict[str, JSON] = {"paper_id": header.paper_id, "registration": registration, "edit": edit.to_json()}
-    return ledger.append("grade edit", body, examiner, guard=in_order)
+    return EditEntry.append(ledger, header, examiner, in_order, registration=registration, edit=edit.to_json())
 
 
 def reject_dispute(
@@ -188,13 +184,8 @@ def reject_dispute(
         IntegrityError: The ledger is damaged.
     """
 
-    def in_order(entries: Sequence[LedgerEntry]) -> None:
-        _unanswered(entries, certificate, examiner, dispute)
+    def in_order(log: PaperLog) -> None:
+        _unanswered(log, certificate, examiner, dispute)
 
-    body: dict[str, JSON] = {
-        "paper_id": certificate.paper.paper_id,
-        "registration": certificate.result.registration,
-        "dispute": dispute,
-        "reason": _one_line(reason),
-    }
-    return ledger.append("dispute answer", body, examiner, guard=in_order)
+    about = {"registration": certificate.result.registration, "dispute": dispute, "reason": _one_line(reason)}
+    return RejectionEntry.append(ledger, certificate.paper, examiner, in_order, **about)

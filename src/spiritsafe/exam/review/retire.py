@@ -9,10 +9,9 @@ answers of finished sittings, each opened against its certificate's commitment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from spiritsafe.core.canonical import JSON, short
+from spiritsafe.core.canonical import short
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.atomic import ensure_directory
 from spiritsafe.core.files.lock import locked
@@ -20,8 +19,9 @@ from spiritsafe.core.files.record_files import read_file, read_record, record_by
 from spiritsafe.core.records import Record
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.entries.accesses import opening_entries
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import end_of, registrations_of
-from spiritsafe.exam.entries.retirement import retirement_of
+from spiritsafe.exam.entries.retirement import AnswersEntry, RetirementEntry, retirement_of
 from spiritsafe.exam.paper.files import check_problems, load_paper, open_sealed, paper_entry, unsigned
 from spiritsafe.exam.paper.split import num_places
 from spiritsafe.exam.records.certificate import Certificate
@@ -31,7 +31,7 @@ from spiritsafe.exam.records.review import OpenedAnswer, OpenedPaper, OpenedSitt
 from spiritsafe.exam.review.published_answers import ANSWERS_SUFFIX, OPENED_FILE, check_answers
 from spiritsafe.exam.sitting.answers import answer_salt, committed_attempt, committed_verdict
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, root_of_leaves
+from spiritsafe.ledger import KeyPair, Ledger, root_of_leaves
 
 
 def open_paper(*, paper: Path, examiner: KeyPair, ledger: Ledger, reason: str, directory: Path) -> OpenedPaper:
@@ -80,39 +80,33 @@ def _check_free(path: Path, record: Record) -> None:
 
 def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str) -> None:
     header = opened.header
-    if before := retirement_of(ledger.entries(), header):
-        if before.body.get("opened") != opened.content_digest:
+    if before := retirement_of(PaperLog(ledger.entries(), header)):
+        if not before.says(opened=opened.content_digest):
             raise IntegrityError(
                 f"Ledger entry {before.index} retired this paper with another bank.",
                 hint="Restore paper.json and sealed.age from a good copy.",
             )
         return
 
-    def nobody_sits(entries: Sequence[LedgerEntry]) -> None:
-        if retirement_of(entries, header):
+    def nobody_sits(log: PaperLog) -> None:
+        if retirement_of(log):
             raise ProcedureError("This paper was retired a moment ago.", hint="Run the same command again.")
-        if begun := _in_progress(entries, header):
+        if begun := _in_progress(log):
             raise ProcedureError(
                 f"{quoted_name(begun.model_name)} is sitting this paper (registration {begun.content_digest}).",
                 hint="Let the sitting come to its end, or let its maker withdraw it; then retire the paper. What "
                 "nobody finishes can lapse after some weeks (`spiritsafe exam lapse`).",
             )
 
-    body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
-        "opened": opened.content_digest,
-        "num_problems": len(opened.problems),
-        "reason": reason,
-    }
-    ledger.append("open", body, examiner, guard=nobody_sits)
+    bank, size = opened.content_digest, len(opened.problems)
+    RetirementEntry.append(ledger, header, examiner, nobody_sits, opened=bank, num_problems=size, reason=reason)
 
 
-def _in_progress(entries: Sequence[LedgerEntry], header: PaperHeader) -> Registration | None:
+def _in_progress(log: PaperLog) -> Registration | None:
     """A registration that the paper was opened for and that has not ended."""
-    for _, registration in registrations_of(entries, header):
-        begun = opening_entries(entries, header, registration.content_digest)
-        if begun and end_of(entries, registration, header) is None:
-            return registration
+    for entered in registrations_of(log):
+        if opening_entries(log, entered.sitting) and end_of(log, entered.registration) is None:
+            return entered.registration
     return None
 
 
@@ -177,7 +171,7 @@ def publish_answers(
     public = load_paper(paper)
     header, digest = public.header, certificate.registration.content_digest
     _check_examiner(header, examiner)
-    if retirement_of(ledger.entries(), header) is None:
+    if retirement_of(PaperLog(ledger.entries(), header)) is None:
         raise ProcedureError("This paper is still sealed.", hint="Retire it first: answers tell its problems.")
     sealed = open_sealed(paper, public, examiner)
     with Journal(journal, key=examiner, secret=sealed.secret, registration=digest) as book:
@@ -199,13 +193,8 @@ def publish_answers(
     path = directory / f"{short(digest)}{ANSWERS_SUFFIX}"
     with locked(directory / "open.lock"):
         _check_free(path, opened)
-        known = ledger.find("answers", registration=digest, answers=opened.content_digest)
-        if not any(entry.signature.key == examiner.public.signing for entry in known):
-            body: dict[str, JSON] = {
-                "paper_id": header.paper_id,
-                "registration": digest,
-                "answers": opened.content_digest,
-            }
-            ledger.append("answers", body, examiner)
+        known = PaperLog(ledger.entries(), header).of(AnswersEntry, sitting=digest)
+        if not any(entry.says(answers=opened.content_digest) for entry in known):
+            AnswersEntry.append(ledger, header, examiner, registration=digest, answers=opened.content_digest)
         write_record(path, opened)
     return opened, path

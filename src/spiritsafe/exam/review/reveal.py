@@ -13,7 +13,9 @@ from pathlib import Path
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import read_record, write_record
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import end_of
+from spiritsafe.exam.entries.retirement import RevealEntry
 from spiritsafe.exam.paper.files import load_paper, open_sealed
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PublicPaper
@@ -28,7 +30,7 @@ from spiritsafe.exam.sitting.answers import (
     follows,
 )
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
+from spiritsafe.ledger import KeyPair, Ledger
 
 
 def reveal(
@@ -62,7 +64,7 @@ def reveal(
         StorageError: A file cannot be written.
     """
     public = load_paper(paper)
-    if end_of(ledger.entries(), registration, public.header) is None:
+    if end_of(PaperLog(ledger.entries(), public.header), registration) is None:
         raise ProcedureError("The sitting has not ended.", hint="Reveal problems when its result is in the ledger.")
     sealed = open_sealed(paper, public, examiner)
     problem = next((p for p in (*public.problems, *sealed.problems) if p.index == index), None)
@@ -82,21 +84,10 @@ def reveal(
         verdict=committed_verdict(answer),
         salt=answer_salt(sealed.secret, digest, (index, sample_index)),
     )
-    _enter(ledger, revealed, examiner, reason)
+    told: dict[str, JSON] = {"revealed": revealed.content_digest, "places": [index], "sample_index": sample_index}
+    RevealEntry.append(ledger, public.header, examiner, registration=digest, reason=reason, **told)
     write_record(output, revealed)
     return revealed
-
-
-def _enter(ledger: Ledger, revealed: Revealed, examiner: KeyPair, reason: str) -> LedgerEntry:
-    body: dict[str, JSON] = {
-        "paper_id": revealed.paper_id,
-        "registration": revealed.registration,
-        "revealed": revealed.content_digest,
-        "places": [revealed.problem.index],
-        "sample_index": revealed.sample_index,
-        "reason": reason,
-    }
-    return ledger.append("reveal", body, examiner)
 
 
 def load_revealed(path: Path, *, certificate: Certificate, paper: PublicPaper) -> Revealed:

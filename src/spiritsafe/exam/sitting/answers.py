@@ -1,7 +1,7 @@
 """Answers: asking a Generator and grading what comes back.
 
 In: problems, a registration, a Generator, a Task. Out: one :class:`Answer` for each try, and an
-:class:`~spiritsafe.exam.records.certificate.Outcome` that names its status and commits to it without showing it.
+:class:`~spiritsafe.exam.records.result.Outcome` that names its status and commits to it without showing it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Answer(Record):
     """One try: what the model wrote and what the verifier said (None when there was nothing to grade).
 
     Attributes:
-        lost: See :class:`~spiritsafe.exam.records.certificate.Outcome`.
+        lost: See :class:`~spiritsafe.exam.records.result.Outcome`.
     """
 
     index: int

@@ -22,8 +22,9 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.records import instant
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam.entries.accesses import enter_access, opening_entries
+from spiritsafe.exam.entries.accesses import AccessEntry, enter_access, opening_entries
 from spiritsafe.exam.entries.asked_once import journal_mark
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import end_of
 from spiritsafe.exam.entries.retirement import check_in_force
 from spiritsafe.exam.paper.split import asking_order, look_ends
@@ -35,7 +36,7 @@ from spiritsafe.exam.sitting.answers import Answer, Try, ask, conversation, lost
 from spiritsafe.exam.sitting.budget import Purse, most_prompt_tokens
 from spiritsafe.exam.sitting.identity_probes import ask_probes, probe_places
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
+from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.stats import ChosenProblems, next_place
 from spiritsafe.tasks import Task
 
@@ -164,7 +165,7 @@ class _Asking:
         self._task = task
         self._events = events
         self._preamble = preamble_of(hall.header, hall.registration)
-        openings = self._own_openings(hall.ledger.entries())
+        openings = self._own_openings(PaperLog(hall.ledger.entries(), hall.header))
         self._purse = Purse(
             hall.registration.budget,
             max_tokens=hall.registration.sampling.max_tokens,
@@ -186,22 +187,22 @@ class _Asking:
         self._told = 0.0
         self._is_open = False  # nothing was asked by this process yet
 
-    def _own_openings(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    def _own_openings(self, log: PaperLog) -> list[AccessEntry]:
         """The sitting's openings so far; the journal must hold what the last one says."""
-        openings = opening_entries(entries, self._hall.header, self._hall.registration.content_digest)
+        openings = opening_entries(log, self._hall.registration.content_digest)
         if openings and (mark := journal_mark(openings[-1])) is not None:
             self._journal.check_holds(mark, f"ledger entry {openings[-1].index}")
         return openings
 
-    def _may_go_on(self, entries: Sequence[LedgerEntry]) -> None:
+    def _may_go_on(self, log: PaperLog) -> None:
         """Called while the ledger is locked: another process may have ended the sitting, or hold it from elsewhere."""
-        check_in_force(entries, self._hall.header)
-        if (end := end_of(entries, self._hall.registration, self._hall.header)) is not None:
+        check_in_force(log)
+        if (end := end_of(log, self._hall.registration)) is not None:
             raise ProcedureError(
                 f"This registration has ended (ledger entry {end.index}, {end.kind}) while it was sat.",
                 hint="Nothing more is asked. Register again for another sitting; both will be on record.",
             )
-        self._own_openings(entries)
+        self._own_openings(log)
 
     def ask_until_exhausted(self, units: Sequence[Unit]) -> int:
         """Ask these problems in order; return how many are done, all of them unless the budget is exhausted."""

@@ -17,12 +17,11 @@ before, even where the answer was lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory
@@ -31,7 +30,8 @@ from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.exam.entries.accesses import count_openings, opening_entries
-from spiritsafe.exam.entries.registrations import end_of, registration_entry
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
+from spiritsafe.exam.entries.registrations import ResultEntry, end_of, registration_entry
 from spiritsafe.exam.entries.retirement import check_in_force
 from spiritsafe.exam.paper.files import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, num_places
@@ -47,7 +47,7 @@ from spiritsafe.exam.sitting.answers import Answer, Try, outcome_of, status_of
 from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.exam.sitting.session import Hall, Held, hold
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
+from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
 ANSWERS_FILE = "answers.jsonl"
@@ -71,6 +71,10 @@ class _Sitting:
     @property
     def digest(self) -> str:
         return self.registration.content_digest
+
+    def log(self) -> PaperLog:
+        """As the ledger is now."""
+        return PaperLog(self.ledger.entries(), self.paper.header)
 
 
 @rare_collections()
@@ -154,9 +158,10 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
             f"{sitting.info.name} has digest {sitting.info.digest}; registered is {registration.model_digest}.",
             hint="Sit with the registered model, or register this one.",
         )
-    end = end_of(sitting.ledger.entries(), registration, header)
+    log = sitting.log()
+    end = end_of(log, registration)
     if end is None:
-        check_in_force(sitting.ledger.entries(), header)
+        check_in_force(log)
     if end is not None and not _is_own_end(sitting, end):
         raise ProcedureError(
             f"This registration has ended already (ledger entry {end.index}, {end.kind}).",
@@ -174,13 +179,10 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
     return task
 
 
-def _is_own_end(sitting: _Sitting, end: LedgerEntry) -> bool:
+def _is_own_end(sitting: _Sitting, end: PaperEntry) -> bool:
     path = sitting.directory / RESULT_FILE
-    return (
-        end.kind == "result"
-        and path.exists()
-        and end.body.get("result") == read_record(path, ExamResult).content_digest
-    )
+    is_result = isinstance(end, ResultEntry) and path.exists()
+    return is_result and end.says(result=read_record(path, ExamResult).content_digest)
 
 
 def _hold(
@@ -244,7 +246,7 @@ def _result(
     scores = score_outcomes(
         outcomes, header, registration, ending=held.ending, not_asked=not_asked, reference=reference
     )
-    openings = opening_entries(sitting.ledger.entries(), header, sitting.digest)
+    openings = opening_entries(sitting.log(), sitting.digest)
     prompt_tokens = sum(outcome.num_prompt_tokens for outcome in outcomes)
     tokens = sum(outcome.num_tokens for outcome in outcomes)
     return ExamResult(
@@ -287,24 +289,18 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     """Step 6."""
     header, registration = sitting.paper.header, sitting.registration
 
-    def first_result(entries: Sequence[LedgerEntry]) -> None:
-        if (end := end_of(entries, registration, header)) is not None:
+    def first_result(log: PaperLog) -> None:
+        if (end := end_of(log, registration)) is not None:
             raise ProcedureError(
                 f"This registration ended first (ledger entry {end.index}, {end.kind}).",
                 hint="A registration has one end, and this is its end.",
             )
-        check_in_force(entries, header)
+        check_in_force(log)
 
-    if end_of(sitting.ledger.entries(), registration, header) is None:
-        body: dict[str, JSON] = {
-            "paper_id": header.paper_id,
-            "registration": sitting.digest,
-            "result": result.content_digest,
-            **ledger_scores(result),
-        }
-        if result.decision is not None:
-            body["p_value"] = result.decision.p_value
-        sitting.ledger.append("result", body, sitting.examiner, guard=first_result)
+    if end_of(sitting.log(), registration) is None:
+        told = ledger_scores(result) | ({"p_value": result.decision.p_value} if result.decision else {})
+        about = {"registration": sitting.digest, "result": result.content_digest}
+        ResultEntry.append(sitting.ledger, header, sitting.examiner, first_result, **about, **told)
     certificate = issue_certificate(
         ledger=sitting.ledger,
         header=header,

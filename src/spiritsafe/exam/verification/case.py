@@ -1,16 +1,18 @@
 """The material of one verification, and how its steps say what they found.
 
-In: paths. Out: a :class:`Case`, whose files are read before the first step.
+In: :class:`Materials`. Out: a :class:`Case`, whose files are read before the first step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.entries.paper_log import K, PaperLog
 from spiritsafe.exam.paper.files import PAPER_FILE
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.contamination import SignedOverlap
@@ -18,14 +20,14 @@ from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.results.certificate import HINT
 from spiritsafe.exam.review.published_answers import ANSWERS_SUFFIX, OPENED_FILE
-from spiritsafe.ledger import Ledger, LedgerEntry
-from spiritsafe.tasks import Task
+from spiritsafe.exam.verification.materials import Materials
+from spiritsafe.ledger import Ledger
 
 _TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an interval
 
 
-def _opened_file(path: Path) -> Path:
-    return path / OPENED_FILE if path.is_dir() else path
+def _inside(path: Path, name: str) -> Path:
+    return path / name if path.is_dir() else path
 
 
 class NotGivenError(Exception):
@@ -44,44 +46,29 @@ class Case:
         computed: Statements that follow from the evidence and that the certificate does not make.
     """
 
-    def __init__(
-        self,
-        certificate: Path,
-        paper: Path | None,
-        *,
-        ledger: Path | None = None,
-        result: Path | None = None,
-        sealed: Path | None = None,
-        reference: Path | None = None,
-        revealed: Sequence[Path] = (),
-        overlaps: Sequence[Path] = (),
-        memories: Sequence[Path] = (),
-        reruns: Sequence[Path] = (),
-        witnesses: Sequence[Path] = (),
-        witness_keys: Sequence[str] = (),
-        trusted_keys: Collection[str] = (),
-        opened: Path | None = None,
-        items: Path | None = None,
-        task: Task | None = None,
-    ) -> None:
-        self.certificate_bytes = read_file(certificate)
-        self.paper_bytes = None if paper is None else read_file(paper / PAPER_FILE if paper.is_dir() else paper)
-        self.result_bytes = read_file(result) if result else None
-        self.sealed_bytes = read_file(sealed) if sealed else None
-        self.reference_bytes = read_file(reference) if reference else None
-        self.revealed = [(path, read_file(path)) for path in revealed]
-        self.overlaps = [(path, read_file(path)) for path in overlaps]
-        self.memories = [(path, read_file(path)) for path in memories]
-        self.reruns = [(path, read_file(path)) for path in reruns]
-        self.items_bytes = read_file(items) if items else None
-        self.ledger = Ledger(ledger, data=read_file(ledger)) if ledger else None
-        self.witnesses = [(path, read_file(path)) for path in witnesses]
-        self.witness_keys = witness_keys
-        self.trusted_keys = trusted_keys
-        self.opened = None if opened is None else (opened, read_file(_opened_file(opened)))
-        folder = None if opened is None else _opened_file(opened).parent
-        self.answers = [(path, read_file(path)) for path in sorted(folder.glob(f"*{ANSWERS_SUFFIX}"))] if folder else []
-        self.task = task
+    def __init__(self, given: Materials) -> None:
+        def read(path: Path | None) -> bytes | None:
+            return None if path is None else read_file(path)
+
+        def each(paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
+            return [(path, read_file(path)) for path in paths]
+
+        self.given = given
+        self.certificate_bytes = read_file(given.certificate)
+        self.paper_bytes = read(given.paper and _inside(given.paper, PAPER_FILE))
+        self.result_bytes = read(given.result)
+        self.sealed_bytes = read(given.sealed)
+        self.reference_bytes = read(given.reference)
+        self.revealed = each(given.revealed)
+        self.overlaps = each(given.overlaps)
+        self.memories = each(given.memories)
+        self.reruns = each(given.reruns)
+        self.items_bytes = read(given.items)
+        self.ledger = Ledger(given.ledger, data=read_file(given.ledger)) if given.ledger else None
+        self.witnesses = each(given.witnesses)
+        opened = given.opened and _inside(given.opened, OPENED_FILE)
+        self.opened = None if opened is None else (given.opened, read_file(opened))
+        self.answers = each(sorted(opened.parent.glob(f"*{ANSWERS_SUFFIX}"))) if opened else []
         self.checked_reruns: list[CounterSignedRerun] = []
         self.checked_overlaps: list[SignedOverlap] = []
         self.computed: list[str] = []
@@ -104,10 +91,15 @@ class Case:
             self._paper = parse_record(self.paper_bytes, PublicPaper, "The paper file")
         return self._paper
 
-    @property
-    def entries(self) -> list[LedgerEntry]:
-        """The certificate's ledger entries."""
-        return [evidence.entry for evidence in self.certificate.evidence]
+    @cached_property
+    def log(self) -> PaperLog:
+        """The paper's log, as far as the certificate shows it."""
+        return PaperLog([evidence.entry for evidence in self.certificate.evidence], self.certificate.paper)
+
+    @cached_property
+    def whole_log(self) -> PaperLog | None:
+        """The paper's log by the ledger as it is now; None: no ledger was given."""
+        return PaperLog(self.ledger.entries(), self.certificate.paper) if self.ledger else None
 
 
 def require(condition: bool, message: str) -> None:
@@ -118,6 +110,17 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise IntegrityError(message, hint=HINT)
+
+
+def only(log: PaperLog, kind: type[K]) -> K:
+    """The one entry of a kind that a certificate shows, whoever signed it.
+
+    Raises:
+        IntegrityError: There is none, or there are several.
+    """
+    found = [entry for entry in log.entries if entry.kind == kind.kind]
+    require(len(found) == 1, f"The evidence has {len(found)} entries of kind {kind.kind}, not one.")
+    return kind(found[0])
 
 
 def same(ours: object, theirs: object) -> bool:

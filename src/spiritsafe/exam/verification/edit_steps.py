@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spiritsafe.exam.entries.disputes import DisputeState, disputes_of, edit_entries, edit_of, foreign_answers
-from spiritsafe.exam.entries.edits import amendment_entries, applied_edits, reissue_entries
+from spiritsafe.exam.entries.disputes import DisputeState, EditEntry, disputes_of, foreign_answers
+from spiritsafe.exam.entries.edits import amendment_entries, applied_edits
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ReissueEntry, ResultEntry
 from spiritsafe.exam.records.review import Amendment
 from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import original_result, score_result
-from spiritsafe.exam.verification.case import Case, NotGivenError, require, same
-from spiritsafe.ledger import LedgerEntry
+from spiritsafe.exam.verification.case import Case, NotGivenError, only, require, same
 
 _MOST_TOLD = 10  # anybody can file disputes: a terminal is not filled with them
 _MOST_WORDS = 200
@@ -29,16 +30,15 @@ def grade_edits(case: Case) -> str:
     _check_reissue(case, amendment)
     for applied in amendment.edits:
         edit = applied.edit
-        holding = [
-            entry for entry in case.entries if entry.kind == "grade edit" and entry.body.get("edit") == edit.to_json()
-        ]
+        shown = [EditEntry(entry) for entry in case.log.entries if entry.kind == EditEntry.kind]
+        holding = [entry for entry in shown if entry.says(edit=edit.to_json())]
         require(bool(holding), f"The edit of problem {edit.index} has no ledger entry.")
         require(
-            any(entry.signature.key == header.examiner.signing for entry in holding),
+            any(entry.key == header.examiner.signing for entry in holding),
             f"The edit of problem {edit.index} is not signed by the examiner.",
         )
     require(
-        applied_edits(case.entries, header, digest) == amendment.edits,
+        applied_edits(case.log, digest) == amendment.edits,
         "The listed edits are not those of the ledger entries, or say otherwise who made them, when or why.",
     )
     original = original_result(certificate)
@@ -59,89 +59,80 @@ def grade_edits(case: Case) -> str:
 
 def _check_reissue(case: Case, amendment: Amendment) -> None:
     """The ledger committed to the amended result, after all of its edits."""
-    certificate, result = case.certificate, case.certificate.result
-    found = reissue_entries(case.entries, certificate.paper, result.registration)
+    result = case.certificate.result
+    found = case.log.of(ReissueEntry, sitting=result.registration)
     require(len(found) == 1, f"The evidence has {len(found)} of the examiner's entries of kind reissue, not one.")
-    body = found[0].body
     p_value = result.decision.p_value if result.decision else None
-    scores = ledger_scores(result)
-    told = {name: body.get(name) for name in (*scores, "p_value", "num_edits")}
     require(
-        body.get("result") == result.content_digest and body.get("supersedes") == amendment.supersedes,
+        found[0].says(result=result.content_digest, supersedes=amendment.supersedes),
         "The ledger committed to another re-issued result.",
     )
     require(
-        told == {**scores, "p_value": p_value, "num_edits": len(amendment.edits)},
+        found[0].says(**ledger_scores(result), p_value=p_value, num_edits=len(amendment.edits)),
         "The ledger holds other scores of the re-issued result.",
     )
-    results = [entry.index for entry in case.entries if entry.kind == "result"]
-    edits = [e.index for e in edit_entries(case.entries, certificate.paper, result.registration)]
+    first, edits = only(case.log, ResultEntry).index, case.log.of(EditEntry, sitting=result.registration)
     require(
-        all(results[0] < index < found[0].index for index in edits),
+        all(first < edit.index < found[0].index for edit in edits),
         "The steps are out of order: result, edits, re-issue.",
     )
 
 
 def disputes(case: Case) -> str:
     """No dispute and no edit was left out; what came later is told (needs the ledger)."""
-    if case.ledger is None:
+    log = case.whole_log
+    if log is None:
         raise NotGivenError("no ledger given; disputes, and newer certificates, are on record there")
     certificate = case.certificate
-    header, digest = certificate.paper, certificate.result.registration
-    entries = case.ledger.entries()
-    then = entries[: certificate.head.size]
-    reissued = reissue_entries(then, header, digest)
+    digest, then = certificate.result.registration, log.before(certificate.head.size)
+    reissued = then.of(ReissueEntry, sitting=digest)
     if certificate.amendment is not None:
         _check_complete(case, certificate.amendment, then)
     else:
         require(not reissued, "The certificate leaves out the grades that were edited before it was issued.")
     own = reissued[-1].index if reissued else -1
-    newer = [entry for entry in reissue_entries(entries, header, digest) if entry.index > own]
+    newer = [entry for entry in log.of(ReissueEntry, sitting=digest) if entry.index > own]
     found = []
     if newer:
         found.append(_superseded(newer[-1]))
-    states = disputes_of(entries, header, digest)
+    states = disputes_of(log, digest)
     found.append(f"{len(states)} disputes on record" + (", " + _sorted_out(states) if states else ""))
     unanswered = [state for state in states if state.answer is None]
     found += [f"unanswered: {_words(state)}" for state in unanswered[:_MOST_TOLD]]
     if len(unanswered) > _MOST_TOLD:
         found.append(f"and {len(unanswered) - _MOST_TOLD} more unanswered")
-    waiting = [e for e in edit_entries(entries, header, digest) if e.index > (newer[-1].index if newer else own)]
+    waiting = [e for e in log.of(EditEntry, sitting=digest) if e.index > (newer[-1].index if newer else own)]
     if waiting:
-        places = ", ".join(str(edit_of(entry).index) for entry in waiting)
+        places = ", ".join(str(entry.edit.index) for entry in waiting)
         found.append(f"grades edited since and not yet in a certificate: problem {places}")
-    foreign = foreign_answers(entries, header, digest)
+    foreign = foreign_answers(log, digest)
     found += [
-        f"ledger entry {entry.index} ({entry.kind}) is not the examiner's and counts for nothing"
-        for entry in foreign[:_MOST_TOLD]
+        f"ledger entry {other.entry.index} ({other.entry.kind}) is not the examiner's and counts for nothing"
+        for other in foreign[:_MOST_TOLD]
     ]
     if len(foreign) > _MOST_TOLD:
         found.append(f"and {len(foreign) - _MOST_TOLD} more that are not the examiner's")
     return "; ".join(found)
 
 
-def _check_complete(case: Case, amendment: Amendment, then: Sequence[LedgerEntry]) -> None:
-    certificate = case.certificate
-    header, digest = certificate.paper, certificate.result.registration
-    own = reissue_entries(case.entries, header, digest)[-1]
+def _check_complete(case: Case, amendment: Amendment, then: PaperLog) -> None:
+    digest = case.certificate.result.registration
+    own = case.log.of(ReissueEntry, sitting=digest)[-1]
     listed = [applied.edit for applied in amendment.edits]
-    for entry in edit_entries(then, header, digest):
-        if entry.index < own.index:
-            edit = edit_of(entry)
-            require(
-                edit in listed,
-                f"The re-issue leaves out the edit of problem {edit.index} (ledger entry {entry.index}).",
-            )
-    shown = {entry.index for entry in case.entries}
-    for entry in amendment_entries(then, header, digest):
-        require(entry.index in shown, f"The re-issue leaves out ledger entry {entry.index} ({entry.kind}).")
+    for entry in then.of(EditEntry, sitting=digest):
+        require(
+            entry.index > own.index or entry.edit in listed,
+            f"The re-issue leaves out the edit of problem {entry.edit.index} (ledger entry {entry.index}).",
+        )
+    shown = {entry.index for entry in case.log.entries}
+    for other in amendment_entries(then, digest):
+        require(other.index in shown, f"The re-issue leaves out ledger entry {other.index} ({other.kind}).")
 
 
-def _superseded(entry: LedgerEntry) -> str:
-    accuracy = entry.body.get("sealed_accuracy")
-    predicted = entry.body.get("predicted_score")
-    score = f", sealed accuracy {accuracy:.3f}" if isinstance(accuracy, int | float) else ""
-    if isinstance(predicted, int | float):
+def _superseded(entry: ReissueEntry) -> str:
+    accuracy, predicted = entry.share("sealed_accuracy"), entry.share("predicted_score")
+    score = f", sealed accuracy {accuracy:.3f}" if accuracy is not None else ""
+    if predicted is not None:
         score = f", predicted score {predicted:.3f}"
     return f"SUPERSEDED by a re-issue of {entry.time} (ledger entry {entry.index}, grades edited{score})"
 

@@ -14,9 +14,11 @@ from typing import final, get_args
 
 from spiritsafe.core.text.lengths import is_overlong
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam.entries.accesses import accesses_of_paper, count_openings, opening_entries
+from spiritsafe.exam.entries.accesses import AccessEntry, count_openings, opening_entries
 from spiritsafe.exam.entries.asked_once import askings
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import registration_states
+from spiritsafe.exam.entries.retirement import RevealEntry
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import Certificate, RegistrationState
 from spiritsafe.exam.records.contamination import SignedOverlap
@@ -68,6 +70,11 @@ class View:
     overlaps: Sequence[SignedOverlap] = ()
 
     @property
+    def log(self) -> PaperLog:
+        """The paper's log, as far as the certificate shows it."""
+        return PaperLog([evidence.entry for evidence in self.certificate.evidence], self.certificate.paper)
+
+    @property
     def outside_reruns(self) -> list[CounterSignedRerun]:
         """Those by nobody who took part."""
         parts = _parts(self.certificate)
@@ -76,14 +83,13 @@ class View:
 
 def _first_opening(view: View) -> LedgerEntry | None:
     """The entry with which this sitting began."""
-    certificate = view.certificate
-    entries = [evidence.entry for evidence in certificate.evidence]
-    return next(iter(opening_entries(entries, certificate.paper, certificate.registration.content_digest)), None)
+    openings = opening_entries(view.log, view.certificate.registration.content_digest)
+    return openings[0].entry if openings else None
 
 
 def _times(view: View) -> dict[str, str]:
     """First time of each kind of entry in the evidence, and of the first opening for this sitting."""
-    entries, opened = [evidence.entry for evidence in view.certificate.evidence], _first_opening(view)
+    entries, opened = view.log.entries, _first_opening(view)
     wrong = {entry.index for entry in wrong_clocks(entries)}
     times: dict[str, str] = {}
     for name, entry in [*((entry.kind, entry) for entry in entries), ("opened", opened)]:
@@ -121,12 +127,9 @@ def _opened(view: View, *, before: int | None = None) -> set[int]:
     """
     header = view.certificate.paper
     kinds = halves(header)
-    found: set[int] = set()
-    for entry in (view.entries or ())[:before]:
-        mine = entry.kind == "reveal" and entry.signature.key == header.examiner.signing
-        places = entry.body.get("places")
-        if mine and entry.body.get("paper_id") == header.paper_id and isinstance(places, list):
-            found |= {place for place in places if isinstance(place, int) and 0 <= place < len(kinds)}
+    reveals = PaperLog((view.entries or ())[:before], header).of(RevealEntry)
+    own = [reveal for reveal in reveals if reveal.key == header.examiner.signing]
+    found = {place for reveal in own for place in reveal.places("places") if 0 <= place < len(kinds)}
     return {place for place in found if kinds[place] == "sealed"}
 
 
@@ -134,7 +137,7 @@ def judge_sealed(view: View) -> Finding:
     """Who holds keys to the sealed half, and how often it was opened on record."""
     header = view.certificate.paper
     named = ", ".join(key.label for key in (header.examiner, *header.recipients))
-    openings = count_openings([e.entry for e in view.certificate.evidence if e.entry.kind == "access"])
+    openings = count_openings(view.log.of(AccessEntry))
     opened = len(_opened(view))
     parts = [f"each alone can open it: {named}", f"{openings} openings on record"]
     if header.reviewers:
@@ -148,8 +151,7 @@ def judge_fresh(view: View) -> Finding:
     """Whether an endpoint had been sent sealed problems before."""
     certificate, opening = view.certificate, _first_opening(view)
     begun = opening.index if opening else 0  # the order is the ledger's: times are clocks
-    accesses = accesses_of_paper([evidence.entry for evidence in certificate.evidence], certificate.paper)
-    seen = zip(accesses, certificate.access[1:], strict=True)  # the first record is of the sealing
+    seen = zip(view.log.of(AccessEntry), certificate.access[1:], strict=True)  # the first record is of the sealing
     before = [r for entry, r in seen if r.exposed and r.num_sealed and entry.index < begun]
     if before:
         who = ", ".join(sorted({record.who for record in before}))
@@ -228,11 +230,7 @@ def judge_stayed(view: View) -> Finding:
 def judge_asked_once(view: View) -> Finding:
     """What the openings say of questions that were asked again."""
     certificate, words = view.certificate, view.details["asked once"]
-    openings = opening_entries(
-        [evidence.entry for evidence in certificate.evidence],
-        certificate.paper,
-        certificate.registration.content_digest,
-    )
+    openings = opening_entries(view.log, certificate.registration.content_digest)
     found = askings(openings, original_result(certificate), certificate.registration.num_tries)
     if found.again:
         return Finding("does not hold", words)
@@ -275,7 +273,8 @@ def _states(view: View) -> tuple[RegistrationState, ...]:
     certificate = view.certificate
     if view.entries is None:
         return certificate.registrations
-    return registration_states(view.entries, header=certificate.paper, maker_key=certificate.registration.maker.signing)
+    log = PaperLog(view.entries, certificate.paper)
+    return registration_states(log, maker_key=certificate.registration.maker.signing)
 
 
 def judge_complete(view: View) -> Finding:
@@ -325,11 +324,7 @@ def judge_decision(view: View) -> Finding:
         return Finding("does not hold", f"the reference was not reached: {reach}")
     certificate = view.certificate
     before = sittings_before(
-        [evidence.entry for evidence in certificate.evidence],
-        certificate.paper,
-        certificate.registration,
-        certificate.registrations,
-        certificate.result.reference,
+        view.log, certificate.registration, certificate.registrations, certificate.result.reference
     )
     told = [correction.statement]
     if before and not (correction.num_before or correction.known_before):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from spiritsafe.core.errors import ProcedureError, SourceError, TaskError
 from spiritsafe.core.files.record_files import parse_record
 from spiritsafe.exam.entries.accesses import opening_entries
-from spiritsafe.exam.entries.retirement import retirement_of
+from spiritsafe.exam.entries.registrations import RegistrationEntry, ResultEntry
+from spiritsafe.exam.entries.retirement import AnswersEntry, retirement_of
 from spiritsafe.exam.paper.files import check_task, task_of_paper
 from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.records.review import OpenedPaper, OpenedSitting
 from spiritsafe.exam.review.published_answers import check_answers, regrade
 from spiritsafe.exam.review.retire import check_opened
-from spiritsafe.exam.verification.case import Case, NotGivenError, require
+from spiritsafe.exam.verification.case import Case, NotGivenError, only, require
 from spiritsafe.exam.verification.reruns import check_rerun, rerun_entries, rerun_finding
 from spiritsafe.ledger import key_id_of
 
@@ -24,18 +25,16 @@ _MOST_TOLD = 10  # anybody can file re-runs: a terminal is not filled with them
 
 def in_force(case: Case) -> str:
     """The paper was not retired before it was sat (needs the ledger)."""
-    if case.ledger is None:
+    if case.whole_log is None:
         raise NotGivenError("no ledger given; whether the paper was retired before it was sat is on record there")
     certificate = case.certificate
-    retired = retirement_of(case.ledger.entries(), certificate.paper)
+    retired = retirement_of(case.whole_log)
     if retired is None:
         return "the paper is not retired"
-    own = certificate.registration.content_digest
-    openings = opening_entries(case.entries, certificate.paper, own)
     for what, entries in (
-        ("The model was registered", [entry for entry in case.entries if entry.kind == "registration"]),
-        ("The paper was opened for this sitting", openings),
-        ("The result came", [entry for entry in case.entries if entry.kind == "result"]),
+        ("The model was registered", [only(case.log, RegistrationEntry)]),
+        ("The paper was opened for this sitting", opening_entries(case.log, certificate.result.registration)),
+        ("The result came", [only(case.log, ResultEntry)]),
     ):
         late = [entry.index for entry in entries if entry.index > retired.index]
         require(
@@ -59,11 +58,11 @@ def opened_paper(case: Case) -> str:
     opened = _opened(case)
     if opened is None:
         raise NotGivenError("no opened paper given")
-    if case.ledger is not None:
-        retired = retirement_of(case.ledger.entries(), case.certificate.paper)
+    if case.whole_log is not None:
+        retired = retirement_of(case.whole_log)
         require(retired is not None, "The ledger does not say that this paper was retired.")
         require(
-            retired is not None and retired.body.get("opened") == opened.content_digest,
+            retired is not None and retired.says(opened=opened.content_digest),
             "The ledger retired this paper with another bank.",
         )
     return f"all {len(opened.problems)} problems hash to the bank's root"
@@ -80,13 +79,13 @@ def published_answers(case: Case) -> str:
         raise NotGivenError("no answers of this sitting lie beside the opened paper")
     for path, record in own:
         check_answers(record, f"The answers {path}", certificate=case.certificate)
-        named = case.ledger.find("answers", registration=digest, answers=record.content_digest) if case.ledger else []
-        on_record = any(entry.signature.key == case.certificate.paper.examiner.signing for entry in named)
-        require(case.ledger is None or on_record, "The ledger does not say that these answers were published.")
+        named = case.whole_log.of(AnswersEntry, sitting=digest) if case.whole_log else []
+        on_record = any(entry.says(answers=record.content_digest) for entry in named)
+        require(case.whole_log is None or on_record, "The ledger does not say that these answers were published.")
     answers = own[0][1]
     words = f"all {len(answers.answers)} answers hash to the certificate's commitments"
     try:
-        task = check_task(case.paper, case.task or task_of_paper(case.paper))
+        task = check_task(case.paper, case.given.task or task_of_paper(case.paper))
     except (TaskError, SourceError, ProcedureError) as error:
         return f"{words}; they cannot be graded again here: {error.message}"
     again = regrade(answers, opened.problems, task)
@@ -97,7 +96,7 @@ def published_answers(case: Case) -> str:
 def reruns(case: Case) -> str:
     """Re-run reports are signed, complete, and right in their numbers; differences on record are told."""
     certificate = case.certificate
-    entries = rerun_entries(case.ledger.entries(), certificate) if case.ledger else []
+    entries = rerun_entries(case.whole_log, certificate) if case.whole_log else []
     if not case.reruns and not entries:
         raise NotGivenError("no re-run given" + (", and none is on record" if case.ledger else ""))
     found, seen, checked = [], set(), []
@@ -105,19 +104,15 @@ def reruns(case: Case) -> str:
         signed = parse_record(data, CounterSignedRerun, f"The rerun report {path}")
         report = check_rerun(signed, str(path), certificate=certificate).report
         checked.append(signed)
-        on_record = [
-            entry.index
-            for entry in entries
-            if entry.body.get("report") == report.content_digest and entry.signature.key == report.runner.signing
-        ]
+        on_record = [entry.index for entry in entries if entry.is_of(report)]
         seen.update(on_record)
         where = f" (ledger entry {on_record[0]})" if on_record else " (not in the ledger)" if case.ledger else ""
         found.append(rerun_finding(certificate, report) + where)
     case.checked_reruns = checked
     others = [entry for entry in entries if entry.index not in seen]
     for entry in others[:_MOST_TOLD]:
-        verb = "agrees" if entry.body.get("agrees") is True else "does NOT agree"
-        who = f"key {key_id_of(entry.signature.key)}"
+        verb = "agrees" if entry.says(agrees=True) else "does NOT agree"
+        who = f"key {key_id_of(entry.key)}"
         found.append(f"ledger entry {entry.index}: a re-run by {who} that {verb}, its report not given")
     if len(others) > _MOST_TOLD:
         found.append(f"and {len(others) - _MOST_TOLD} more re-runs on record")

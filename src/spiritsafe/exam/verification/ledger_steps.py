@@ -15,14 +15,22 @@ from spiritsafe.core.text.names import same_name
 from spiritsafe.core.text.safe_text import one_line
 from spiritsafe.exam.contamination.memorisation_report import check_memory
 from spiritsafe.exam.contamination.overlap_report import check_overlap
-from spiritsafe.exam.entries.accesses import access_history, accesses_of_paper, count_openings, opening_entries
+from spiritsafe.exam.entries.accesses import (
+    HALVES,
+    AccessEntry,
+    SealingEntry,
+    access_history,
+    count_openings,
+    opening_entries,
+)
 from spiritsafe.exam.entries.asked_once import Askings, askings
-from spiritsafe.exam.entries.registrations import ignored_words, malformed_registrations, registration_states
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import RegistrationEntry, ResultEntry, registration_states
 from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.registration.short_form import check_chosen_from, check_on_record, ledger_scores
 from spiritsafe.exam.results.amendment import original_result
 from spiritsafe.exam.results.correction import known_before
-from spiritsafe.exam.verification.case import Case, NotGivenError, require
+from spiritsafe.exam.verification.case import Case, NotGivenError, only, require
 from spiritsafe.ledger import (
     Ledger,
     LedgerEntry,
@@ -61,36 +69,29 @@ def ledger_proofs(case: Case) -> str:
     return f"{len(certificate.evidence)} entries are signed and lie under a head of {certificate.head.size} entries"
 
 
-def _only(entries: list[LedgerEntry], kind: str) -> LedgerEntry:
-    found = [entry for entry in entries if entry.kind == kind]
-    require(len(found) == 1, f"The evidence has {len(found)} entries of kind {kind}, not one.")
-    return found[0]
-
-
 def procedure(case: Case) -> str:
     """Sealed, then registered, then opened, then resulted, each signed by the right key."""
-    certificate, entries = case.certificate, case.entries
+    certificate, entries = case.certificate, case.log.entries
     indices = [entry.index for entry in entries]
     require(indices == sorted(set(indices)), "The evidence is out of order.")
     examiner, maker = certificate.paper.examiner.signing, certificate.registration.maker.signing
-    paper, registration, result = (_only(entries, kind) for kind in ("paper", "registration", "result"))
+    paper, registration, result = (only(case.log, kind) for kind in (SealingEntry, RegistrationEntry, ResultEntry))
     require(
-        paper.signature.key == examiner and paper.body.get("header") == certificate.paper.to_json(),
+        paper.key == examiner and paper.says(header=certificate.paper.to_json()),
         "The ledger's paper entry is not the examiner's, or of another paper.",
     )
     require(
-        registration.signature.key == maker
-        and registration.body.get("registration") == certificate.registration.to_json(),
+        registration.key == maker and registration.says(registration=certificate.registration.to_json()),
         "The ledger's registration entry is not the maker's, or another registration.",
     )
-    openings = opening_entries(entries, certificate.paper, certificate.registration.content_digest)
+    openings = opening_entries(case.log, certificate.registration.content_digest)
     require(bool(openings), "No entry opened the paper for this sitting.")
     order = [paper.index, registration.index, openings[0].index, openings[-1].index, result.index]
     require(order == sorted(order), "The steps are out of order: paper, registration, opening, result.")
     for before, entry in pairwise(entries):
         if entry.index == before.index + 1 and entry.signature.key == before.signature.key:
             require(not runs_back(before.time, entry.time), "The ledger's times run backwards.")
-    require(result.signature.key == examiner, "The ledger's result entry is not signed by the examiner.")
+    require(result.key == examiner, "The ledger's result entry is not signed by the examiner.")
     told = f"sealed {paper.time}, registered {registration.time}, opened {openings[0].time}, result {result.time}"
     return "; ".join([told, *_wrong_clocks(entries)])
 
@@ -105,19 +106,18 @@ def _wrong_clocks(entries: Sequence[LedgerEntry]) -> list[str]:
 def result_in_ledger(case: Case) -> str:
     """The ledger committed to this result."""
     result = original_result(case.certificate)
-    body = _only(case.entries, "result").body
+    told, scores = only(case.log, ResultEntry), ledger_scores(result)
     is_amended = case.certificate.amendment is not None
     require(
-        body.get("result") == result.content_digest,
+        told.says(result=result.content_digest),
         "Without its edits this is not the result that the ledger committed to: the re-issue changes more than them."
         if is_amended
         else "The ledger holds the digest of another result.",
     )
-    require(body.get("registration") == result.registration, "The ledger's result is for another registration.")
-    scores = ledger_scores(result)
-    require({name: body.get(name) for name in scores} == scores, "The ledger holds other scores.")
+    require(told.says(registration=result.registration), "The ledger's result is for another registration.")
+    require(told.says(**scores), "The ledger holds other scores.")
     p_value = result.decision.p_value if result.decision else None
-    require(body.get("p_value") == p_value, "The ledger holds another p-value of the claim.")
+    require(told.says(p_value=p_value), "The ledger holds another p-value of the claim.")
     if case.result_bytes is not None:
         require(case.result_bytes == result.canonical(), "The result file is not the certificate's result.")
     return f"the ledger committed to result {result.content_digest}"
@@ -126,26 +126,21 @@ def result_in_ledger(case: Case) -> str:
 def access(case: Case) -> str:
     """Who saw what is what the ledger says, and covers every answer."""
     certificate = case.certificate
-    accesses = accesses_of_paper(case.entries, certificate.paper)
     require(
-        access_history(_only(case.entries, "paper"), accesses, certificate.paper) == certificate.access,
+        access_history(only(case.log, SealingEntry).entry, case.log) == certificate.access,
         "The access history is not the ledger's.",
     )
-    openings = opening_entries(accesses, certificate.paper, certificate.registration.content_digest)
+    openings = opening_entries(case.log, certificate.registration.content_digest)
     result = certificate.result
     require(
         (result.openings, result.started) == (count_openings(openings), openings[0].time),
         "The openings are not the ledger's.",
     )
     require(
-        all(entry.body.get("reader") == result.generator.to_json() for entry in openings),
+        all(entry.says(reader=result.generator.to_json()) for entry in openings),
         "The paper was opened for another Generator.",
     )
-    places = {"public": set[object](), "sealed": set[object](), "twin": set[object]()}
-    for entry in openings:
-        for half, seen in places.items():
-            value = entry.body.get(half)
-            seen.update(place for place in value if isinstance(place, int)) if isinstance(value, list) else None
+    places = {half: {place for entry in openings for place in entry.places(half)} for half in HALVES}
     for outcome in result.outcomes:
         require(
             outcome.index in places[outcome.half],
@@ -158,7 +153,7 @@ def access(case: Case) -> str:
 def asked_once(case: Case) -> str:
     """No question was asked again that had an answer, as far as the openings tell."""
     certificate, registration = case.certificate, case.certificate.registration
-    openings = opening_entries(case.entries, certificate.paper, registration.content_digest)
+    openings = opening_entries(case.log, registration.content_digest)
     found = askings(openings, original_result(certificate), registration.num_tries)
     # Journals of older versions could lose answers to a power cut between two parts: there it is told, on the page too.
     require(not (found.again and found.is_committed), _again_words(found))
@@ -193,25 +188,22 @@ def ledger_file(case: Case) -> str:
         case.ledger.root(certificate.head.size) == certificate.head.root,
         "The ledger's history is not the one under the certificate's head: it was rewritten.",
     )
-    entries = case.ledger.entries()[: certificate.head.size]
-    states = registration_states(entries, header=certificate.paper, maker_key=certificate.registration.maker.signing)
+    log = PaperLog(case.ledger.entries(), certificate.paper)
+    then = log.before(certificate.head.size)
+    states = registration_states(then, maker_key=certificate.registration.maker.signing)
     require(states == certificate.registrations, "The certificate leaves out registrations of this maker.")
-    require(
-        accesses_of_paper(entries, certificate.paper) == accesses_of_paper(case.entries, certificate.paper),
-        "The certificate leaves out accesses to this paper.",
-    )
+    require(then.of(AccessEntry) == case.log.of(AccessEntry), "The certificate leaves out accesses to this paper.")
     correction = certificate.correction
     require(
-        correction is None
-        or correction.known_before == known_before(entries, certificate.paper, certificate.registration),
+        correction is None or correction.known_before == known_before(then, certificate.registration),
         "The certificate does not say that the model's result was known before the claim was registered.",
     )
     found = [f"{check.num_entries} entries, an unbroken signed chain that holds the certificate's history"]
-    malformed = malformed_registrations(case.ledger.entries(), certificate.paper)
-    found += [f"no registration: {ignored_words(entry)}" for entry in malformed[:_MOST_TOLD]]
+    malformed = log.ignored(RegistrationEntry)
+    found += [f"no registration: {other.words}" for other in malformed[:_MOST_TOLD]]
     if len(malformed) > _MOST_TOLD:
         found.append(f"and {len(malformed) - _MOST_TOLD} more that are no registrations")
-    return "; ".join([*found, *_wrong_clocks(case.ledger.entries())])
+    return "; ".join([*found, *_wrong_clocks(log.entries)])
 
 
 def overlaps(case: Case) -> str:
@@ -220,10 +212,8 @@ def overlaps(case: Case) -> str:
         raise NotGivenError("no overlap report given; nothing is known of anybody's training files")
     if case.ledger is None:
         raise NotGivenError("overlap reports are checked against the ledger, and none was given")
-    entries = case.ledger.entries()
-    case.checked_overlaps = [
-        check_overlap(data, path, header=case.paper.header, entries=entries) for path, data in case.overlaps
-    ]
+    log = PaperLog(case.ledger.entries(), case.paper.header)
+    case.checked_overlaps = [check_overlap(data, path, log=log) for path, data in case.overlaps]
     found = []
     for report in (signed.report for signed in case.checked_overlaps):
         about = f" of {report.about}" if report.about else ""
@@ -237,10 +227,10 @@ def memories(case: Case) -> str:
         raise NotGivenError("no memory report given")
     if case.ledger is None:
         raise NotGivenError("memory reports are checked against the ledger, and none was given")
-    entries = case.ledger.entries()
+    log = PaperLog(case.ledger.entries(), case.paper.header)
     found = []
     for path, data in case.memories:
-        report = check_memory(data, path, header=case.paper.header, entries=entries).report
+        report = check_memory(data, path, log=log).report
         found.append(f"{report.generator.name}: {report.statements[0]} {report.statements[-1]}")
     return " | ".join(found)
 
@@ -251,7 +241,7 @@ def witnessed(case: Case) -> str:
         raise NotGivenError("no witness given; that the ledger shows everybody the same history is its keeper's word")
     if case.ledger is None:
         raise NotGivenError("witnesses' heads are checked against the ledger, and none was given")
-    keys = [NoteKey.parse(text) for text in case.witness_keys]
+    keys = [NoteKey.parse(text) for text in case.given.witness_keys]
     counted, others = [], []
     for path, data in case.witnesses:
         theirs = Ledger(path, data=data) if data.startswith(b"{") else None
@@ -331,9 +321,9 @@ def difficulties(case: Case) -> str:
         raise NotGivenError("no record of difficulties given; that they are from past sittings is the maker's word")
     items = parse_record(case.items_bytes, PaperItems, "The record of difficulties")
     words = check_chosen_from(items, certificate.registration, certificate.paper)
-    if case.ledger is None:
+    if case.whole_log is None:
         return words
-    check_on_record(items, case.ledger.entries(), certificate.paper)
+    check_on_record(items, case.whole_log)
     return f"{words}; each of them is on record"
 
 
@@ -345,15 +335,15 @@ def trusted(case: Case) -> str:
         "maker": certificate.registration.maker,
         "host": certificate.result.host,
     }
-    if not case.trusted_keys:
+    if not case.given.trusted_keys:
         raise NotGivenError(
             "no trusted key given; compare by hand: " + ", ".join(f"{part} {key.label}" for part, key in keys.items())
         )
     examiner = keys["examiner"]
     require(
-        examiner.key_id[:16] not in case.trusted_keys,
+        examiner.key_id[:16] not in case.given.trusted_keys,
         f"16 digits are half of a key's id, and two keys can be made to share them: the examiner's is "
         f"{examiner.key_id}. Compare all of it with its holder.",
     )
-    require(examiner.key_id in case.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
+    require(examiner.key_id in case.given.trusted_keys, f"The examiner's key {examiner.key_id} is not one you trust.")
     return f"you trust the examiner's key {examiner.key_id}"

@@ -7,14 +7,16 @@ whoever made the model, sealed the paper or hosted the sitting cannot counter-si
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import final
 
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.rerun import CounterSignedRerun, RerunItem, RerunReport
 from spiritsafe.exam.results.statements import separation_found
 from spiritsafe.exam.verification.case import same
-from spiritsafe.ledger import LedgerEntry, PublicKey, same_holder, verify_signature
+from spiritsafe.ledger import PublicKey, same_holder, verify_signature
 from spiritsafe.stats import Estimate, PairedDifference, paired_difference, score_interval
 
 
@@ -135,7 +137,19 @@ def separation_words(certificate: Certificate, reports: Iterable[RerunReport]) -
     return separation_found(certificate) + (f", counter-signed by {', '.join(signers)}" if signers else "")
 
 
-def rerun_entries(entries: Iterable[LedgerEntry], certificate: Certificate) -> list[LedgerEntry]:
+@final
+class RerunEntry(PaperEntry):
+    """Somebody asked again."""
+
+    kind = "rerun"
+    signer = "anybody"
+    names_paper = False
+
+    def is_of(self, report: RerunReport) -> bool:
+        """Whether its runner filed this report with it."""
+        return self.key == report.runner.signing and self.says(report=report.content_digest)
+
+
+def rerun_entries(log: PaperLog, certificate: Certificate) -> list[RerunEntry]:
     """What the ledger says of re-runs of a certificate."""
-    digest = certificate.content_digest
-    return [entry for entry in entries if entry.kind == "rerun" and entry.body.get("certificate") == digest]
+    return [entry for entry in log.of(RerunEntry) if entry.says(certificate=certificate.content_digest)]

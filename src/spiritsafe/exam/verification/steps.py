@@ -259,11 +259,7 @@ def _correction(case: Case) -> str:
     known = certificate.correction is not None and certificate.correction.known_before  # held against the ledger below
     told = certificate.correction is not None and certificate.correction.num_before  # older ones do not say it
     before = sittings_before(
-        case.entries,
-        certificate.paper,
-        certificate.registration,
-        certificate.registrations,
-        certificate.result.reference,
+        case.log, certificate.registration, certificate.registrations, certificate.result.reference
     )
     expected = correction_of(
         certificate.registration,
@@ -309,7 +305,7 @@ def _amended(case: Case) -> tuple[str, ...]:
     if certificate.amendment is None:
         return ()
     original, edits_ = original_result(certificate), certificate.amendment.edits
-    return amendment_statements(case.entries, edits_, original, certificate.result, certificate.paper)
+    return amendment_statements(case.log, edits_, original, certificate.result)
 
 
 def _revealed(case: Case) -> str:

@@ -7,10 +7,10 @@ steps behind it are not looked at, because they stand on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack, final
+from typing import Any, final
 
 from spiritsafe.core.errors import IntegrityError, SpiritsafeError
 from spiritsafe.core.process.gc_pause import rare_collections
@@ -20,9 +20,9 @@ from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.results.certificate import HINT
 from spiritsafe.exam.verification.case import Case, NotGivenError
+from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.steps import STEPS
 from spiritsafe.ledger import LedgerEntry
-from spiritsafe.tasks import Task
 
 
 @final
@@ -59,64 +59,28 @@ VERIFY_STEPS: tuple[VerifyStep, ...] = tuple(
 """The procedure, for print."""
 
 
-class Given(TypedDict, total=False):
-    """What may be given to a verification beside certificate and paper.
-
-    Attributes:
-        ledger: The ledger file, for completeness of what the certificate reports.
-        result: ``result.json``.
-        sealed: ``sealed.age`` (its digest is checked; nothing is decrypted).
-        reference: The certificate that the claim compares with.
-        revealed: Answers that were opened in disputes.
-        overlaps: Reports of what stands in training files; checked against the ledger.
-        memories: Reports of signs of memory; checked against the ledger.
-        reruns: Counter-signed reports of others who asked again.
-        witnesses: What other keepers saw of the ledger: their ledgers, or cosigned checkpoints.
-        witness_keys: Verifier keys (``name+id+base64``) of those whose checkpoints count.
-        trusted_keys: Key ids of examiners that the verifier trusts.
-        opened: ``paper.json`` of a retired paper, or its directory; answers that lie beside it are graded again.
-        items: What past sittings taught, by which the problems of a shorter sitting were chosen.
-        task: Grades published answers; None: the paper's, as far as this installation has it.
-    """
-
-    ledger: Path | None
-    result: Path | None
-    sealed: Path | None
-    reference: Path | None
-    revealed: Sequence[Path]
-    overlaps: Sequence[Path]
-    memories: Sequence[Path]
-    reruns: Sequence[Path]
-    witnesses: Sequence[Path]
-    witness_keys: Sequence[str]
-    trusted_keys: Collection[str]
-    opened: Path | None
-    items: Path | None
-    task: Task | None
-
-
-def verify(certificate: Path, *, paper: Path | None, **given: Unpack[Given]) -> list[StepResult]:
+def verify(certificate: Path, *, paper: Path | None, **given: Any) -> list[StepResult]:
     """Check a certificate, step by step; it holds when every step is ``ok``.
 
     Args:
         certificate: ``certificate.json``.
         paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
-        given: What else there is: :class:`Given`.
+        given: What else there is, by the names of :class:`Materials`.
 
     Raises:
         SourceError: A file that was named cannot be read.
     """
-    return verification_of(certificate, paper=paper, **given).steps
+    return verification_of(Materials(certificate=certificate, paper=paper, **given)).steps
 
 
 @rare_collections()
-def verification_of(certificate: Path, *, paper: Path | None, **given: Unpack[Given]) -> Verification:
+def verification_of(materials: Materials) -> Verification:
     """The same, with the records that were checked. Each file is read exactly once.
 
     Raises:
         SourceError: A file that was named cannot be read.
     """
-    case = Case(certificate, paper, **given)
+    case = Case(materials)
     steps = _run(case)
     passed = {step.name for step in steps if step.ok and step.checked}
     return Verification(

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spiritsafe.core.canonical import digest_directory
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import ensure_directory, new_beside, read_json, storage_errors, write_json
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
@@ -110,7 +110,6 @@ def parent_of(checkpoint: Checkpoint, *used_as: str) -> Parent:
     """The entry that a child's lineage holds for this model.
 
     Args:
-        checkpoint: The parent.
         used_as: "weights", "outputs", "logits", "hidden_states".
     """
     return Parent.from_json(
@@ -139,7 +138,6 @@ def save_checkpoint(
         directory: Its name; an earlier directory of that name is replaced.
         model: Gives weights and ``config.json``, in the type it holds them in.
         chat: Gives the tokenizer's files.
-        name: For people.
         license: SPDX id of the result.
         parents: What it was made from.
         recipe: Digest of the resolved recipe.

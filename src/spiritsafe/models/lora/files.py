@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from spiritsafe.core.canonical import JSON, digest_directory
+from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, write_json
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import LINEAGE, new_directory, parent_of, verify_checkpoint
 from spiritsafe.models.interface import LanguageModel
@@ -72,7 +73,6 @@ def save_lora(
         directory: Its name; an earlier adapter of that name is replaced.
         model: A Decoder with adapters.
         base: The model that the adapters were trained on; it becomes the first parent, by its weights.
-        name: For people.
         license: SPDX id of the adapters.
         parents: What else they were made from.
         recipe: Digest of the resolved recipe.

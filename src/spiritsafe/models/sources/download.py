@@ -24,10 +24,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from spiritsafe.core.canonical import digest_file
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import atomic_path, ensure_directory, storage_errors
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.records import Record
 
 WHEELS_VARIABLE = "SPIRITSAFE_WHEELS"

@@ -20,10 +20,11 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from spiritsafe.core.canonical import JSON, digest, digest_file, short
+from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory, storage_errors
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions

@@ -6,12 +6,10 @@ group that the process runs in; on CUDA the device's free memory and what torch 
 
 from __future__ import annotations
 
-import resource
-import sys
-
 import torch
 
 from spiritsafe.core.process.free_memory import PROC, free_bytes, proc_kilobytes, resident_bytes
+from spiritsafe.core.process.limits import most_resident_bytes
 
 PROCESS_BYTES = 450_000_000
 """Interpreter, torch, transformers and the kernels that a step loads, before any weight (torch 2.13 on Linux, CPU)."""
@@ -32,10 +30,7 @@ def reset_peak() -> bool:
 def peak_bytes() -> int:
     """Peak resident bytes since the last reset."""
     found = proc_kilobytes(_STATUS).get("VmHWM")
-    if found is not None:
-        return found * 1024
-    unit = 1 if sys.platform == "darwin" else 1024  # not Linux: the process's own maximum must do
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return most_resident_bytes() if found is None else found * 1024  # not Linux: the process's own maximum must do
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -43,5 +38,4 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device)
-    beyond = free_bytes()
-    return None if beyond is None else beyond + resident_bytes()
+    return free_bytes() + resident_bytes()

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import threading
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.exam.records import Certificate, PublicPaper
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -122,39 +120,29 @@ def _hypothesis(context: RunContext, name: str) -> str:
     return "The base model, as published: the control." if node is None else step_of(node).hypothesis(node)
 
 
-_TAIL_LINES = 20
-
-
 def call_exam(arguments: list[str], *, events: EventSink) -> None:
     """Run ``spiritsafe exam ARGUMENTS`` to its end.
 
     Raises:
         SpiritsafeError: It failed; the class and the text are those of the process's own error.
     """
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
     failure: dict[str, str] | None = None
-    with subprocess.Popen(
+    process = ChildProcess(
         [sys.executable, "-m", "spiritsafe", "exam", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         env={**os.environ, "SPIRITSAFE_PROGRESS": "json"},
-    ) as process:
-        reader = threading.Thread(target=lambda: tail.extend(process.stderr or ()), daemon=True)
-        reader.start()
-        try:
-            for line in process.stdout or ():
-                failure = _forward(line, events) or failure
-        except BaseException:
-            process.terminate()  # interrupted: the child must not go on alone
-            raise
-        reader.join()
-        code = process.wait()
-    if code != 0:
-        raise _error_of(failure, code, arguments[0], "".join(tail))
+        own_group=False,  # Ctrl-C is for both: a sitting then lets arrive what is under way
+    )
+    try:
+        while (line := process.receive(None)) is not None:
+            failure = _forward(line, events) or failure
+        code = process.exit_status(None)
+    finally:
+        process.stop(0.0, term_wait_s=None)  # interrupted: the child must not go on alone
+    if code:
+        raise _error_of(failure, code, arguments[0], process.stderr_tail())
 
 
-def _forward(line: str, events: EventSink) -> dict[str, str] | None:
+def _forward(line: bytes, events: EventSink) -> dict[str, str] | None:
     """Pass one line on; an error record is returned."""
     try:
         value = json.loads(line)

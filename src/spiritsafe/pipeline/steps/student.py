@@ -30,22 +30,13 @@ from spiritsafe.pipeline.plan.stage_cost import (
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 from spiritsafe.pipeline.stages.cut import cut_stage, make_cut
 from spiritsafe.pipeline.stages.distil import make_student, student_beside
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Step, made_settings
 from spiritsafe.pipeline.steps.tune import ON_TRACES, budget_words
 from spiritsafe.report import Role, count_text
 from spiritsafe.training import TrainConfig
-
-_DIVERGENCES = {
-    "forward_kl": "forward KL",
-    "reverse_kl": "reverse KL",
-    "jsd": "Jensen–Shannon divergence",
-    "skew_forward_kl": "skew forward KL",
-    "skew_reverse_kl": "skew reverse KL",
-    "across": "divergence of chunk likelihoods",
-}
 
 
 @final
@@ -169,7 +160,7 @@ class Student(StudentRecipe, Step):
         """Divergence, and what is added to it."""
         if self.objective == "traces":
             return ON_TRACES
-        name = f"{_DIVERGENCES[self.objective]} to the teacher"
+        name = f"{objectives()[self.objective]} to the teacher"
         name += " + cross-entropy" if self.ce_share else ""
         name += " + hidden states" if self.hidden is not None else ""
         return name + (", on its own answers" if self.on_policy is not None else "")

@@ -6,7 +6,6 @@ sample transcripts are the teacher's attempts at training problems.
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from spiritsafe.core.errors import SourceError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.files.json_lines import read_json_lines
+from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.core.process.platforms import in_a_row
 from spiritsafe.core.records import Checkpoint, instant
 from spiritsafe.exam import compare, right_answers
@@ -161,7 +161,7 @@ def _machine() -> str:
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     except OSError:
         pass  # not Linux: the architecture's name must do
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return f"{cpu}, {cores} cores, {platform.system()}, Python {platform.python_version()}, spiritsafe {__version__}"
 
 

@@ -6,7 +6,7 @@ give; the report says which promises wait for them.
 
 from __future__ import annotations
 
-from spiritsafe.exam import SEALED_FILE, trust_page, verification_of
+from spiritsafe.exam import SEALED_FILE, Materials, trust_page, verification_of
 from spiritsafe.exam.records import Certificate, Promise
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.stages.exam import ledger_path, paper_path
@@ -19,10 +19,6 @@ def promises_of(context: RunContext, name: str, certificate: Certificate) -> tup
         SourceError: A file of the run is missing.
     """
     paper, ledger = paper_path(context), ledger_path(context)
-    verified = verification_of(
-        context.stage("exam").path / f"{name}.certificate.json",
-        paper=paper,
-        ledger=ledger,
-        sealed=paper / SEALED_FILE,
-    )
+    file = context.stage("exam").path / f"{name}.certificate.json"
+    verified = verification_of(Materials(certificate=file, paper=paper, ledger=ledger, sealed=paper / SEALED_FILE))
     return trust_page(verified.certificate or certificate, verified.steps, entries=verified.entries).promises

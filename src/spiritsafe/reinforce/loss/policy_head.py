@@ -2,8 +2,8 @@
 
 In: hidden states of the rows that predict drawn tokens, the head's weight, what is known of the draw. Out: the loss,
 the gradient of the hidden states, and the weight's gradient added straight into its buffer, as
-:mod:`spiritsafe.training.head` does it: the gradient is made while a chunk's logits are at hand, memory is bound by a
-byte budget. Log-probabilities and entropy are exact, over the whole vocabulary, in float32.
+:mod:`spiritsafe.training.chunked_head` makes them. Log-probabilities and entropy are exact, over the whole
+vocabulary, in float32.
 
 Matrix products a row: three (logits, hidden gradient, weight gradient), two with a frozen head. Where a token's loss
 depends on its whole sequence, chunks end where sequences end, so it is three as well; a sequence that alone exceeds
@@ -21,16 +21,14 @@ from typing import final
 import torch
 from torch import Tensor
 
-from spiritsafe.models import logits_dtype
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss, TokenLoss, policy_loss, reference_penalty
 from spiritsafe.training import (
-    add_weight_gradient,
+    ChunkedHead,
+    ChunkLogits,
     check_head_shapes,
     even_slices,
     logits_budget,
-    logits_buffer,
     logits_bytes_per_row,
-    make_logits,
 )
 
 _CPU_STRIPE_BYTES = 16 << 20
@@ -107,8 +105,8 @@ def token_logprobs(
     """
     check_head_shapes(hidden_RH, weight_VH, targets_R)
     most = _most_rows(hidden_RH, weight_VH, logits_bytes)
-    buffer = logits_buffer(hidden_RH, min(most, hidden_RH.shape[0]), weight_VH.shape[0])
-    return _first_pass(hidden_RH, weight_VH, targets_R, scale, most, buffer)
+    logits = ChunkLogits(hidden_RH, weight_VH, most_rows=most, scale=scale)
+    return _first_pass(logits, slice(0, hidden_RH.shape[0]), targets_R)
 
 
 @torch.no_grad()
@@ -139,44 +137,26 @@ def policy_head(
     check_head_shapes(hidden_RH, weight_VH, rows.targets_R)
     scale = scale / config.temperature
     most = _most_rows(hidden_RH, weight_VH, logits_bytes)
-    buffer = logits_buffer(hidden_RH, min(most, hidden_RH.shape[0]), weight_VH.shape[0])
-    grad_hidden_RH = torch.empty_like(hidden_RH)
-    entropy_R = hidden_RH.new_empty(hidden_RH.shape[0], dtype=logits_dtype(hidden_RH))
+    head = ChunkedHead(hidden_RH, weight_VH, scale=scale, grad_weight_VH=grad_weight_VH, most_rows=most)
     parts: list[_RowLoss] = []
+    entropies: list[Tensor] = []
     for span, has_first_pass in _spans(rows, config, most):
-        first: _RowLoss | None = None
+        slope_C: Tensor | None = None
         if has_first_pass:
-            logprobs_R = _first_pass(hidden_RH[span], weight_VH, rows.targets_R[span], scale, most, buffer)
-            first = _row_loss(config, logprobs_R, rows.of(span))
-            parts.append(first)
-        for chunk in even_slices(span.start, span.stop, most):
-            hidden_CH, target_C1 = hidden_RH[chunk], rows.targets_R[chunk, None]
-            logits_CV = make_logits(hidden_CH, weight_VH, scale, buffer)
-            logprobs_C, entropy_R[chunk] = _make_probabilities(logits_CV, target_C1)
-            if first is None:
-                parts.append(_row_loss(config, logprobs_C, rows.of(chunk)))
-                slope_C = parts[-1].slope_R
-            else:
-                slope_C = first.slope_R[chunk.start - span.start : chunk.stop - span.start]
-            # d log p[target] / d logits = one-hot - p
-            factor_C1 = slope_C[:, None] * scale
-            grad_CV = logits_CV.mul_(-factor_C1).scatter_add_(1, target_C1, factor_C1).to(hidden_CH.dtype)
-            torch.mm(grad_CV, weight_VH, out=grad_hidden_RH[chunk])
-            if grad_weight_VH is not None:
-                add_weight_gradient(grad_weight_VH, grad_CV, hidden_CH)
-    return _result(parts, rows, config, grad_hidden_RH, entropy_R)
+            parts.append(_row_loss(config, _first_pass(head.logits, span, rows.targets_R), rows.of(span)))
+            slope_C = parts[-1].slope_R
+        loss = _SpanLoss(config, rows, scale, span.start, slope_C, parts)
+        entropies += head.run(loss, [[chunk] for chunk in even_slices(span.start, span.stop, most)])
+    return _result(parts, rows, config, head.grad_hidden_RH, torch.cat(entropies))
 
 
 def _most_rows(hidden_RH: Tensor, weight_VH: Tensor, logits_bytes: int | None) -> int:
     return max(1, logits_budget(hidden_RH, logits_bytes) // logits_bytes_per_row(hidden_RH, weight_VH.shape[0]))
 
 
-def _first_pass(
-    hidden_RH: Tensor, weight_VH: Tensor, targets_R: Tensor, scale: float, most: int, buffer: Tensor
-) -> Tensor:
+def _first_pass(logits: ChunkLogits, span: slice, targets_R: Tensor) -> Tensor:
     parts = []
-    for chunk in even_slices(0, hidden_RH.shape[0], most):
-        logits_CV = make_logits(hidden_RH[chunk], weight_VH, scale, buffer)
+    for chunk, logits_CV in logits.in_chunks(span):
         wanted_C = logits_CV.gather(1, targets_R[chunk, None]).squeeze(1)
         parts.append(wanted_C - torch.logsumexp(logits_CV, 1))
     return torch.cat(parts)
@@ -191,6 +171,41 @@ class _RowLoss:
     token: TokenLoss
     penalty_R: Tensor | None
     slope_R: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class _SpanLoss:
+    """Loss of the rows of a span, a chunk at a time; tells their entropy.
+
+    Attributes:
+        config: Which loss.
+        rows: All rows.
+        scale: Of the logits.
+        start: Of the span.
+        slope_S: Derivatives by log-probability from a first pass; None: a chunk's own are made.
+        parts: Where these go.
+    """
+
+    config: PolicyLoss
+    rows: PolicyRows
+    scale: float
+    start: int
+    slope_S: Tensor | None
+    parts: list[_RowLoss]
+
+    def __call__(self, chunk: slice, logits_CV: Tensor, grad_CV: Tensor) -> tuple[Tensor]:
+        target_C1 = self.rows.targets_R[chunk, None]
+        logprobs_C, entropy_C = _make_probabilities(logits_CV, target_C1)
+        if self.slope_S is None:
+            self.parts.append(_row_loss(self.config, logprobs_C, self.rows.of(chunk)))
+            slope_C = self.parts[-1].slope_R
+        else:
+            slope_C = self.slope_S[chunk.start - self.start : chunk.stop - self.start]
+        # d log p[target] / d logits = one-hot - p
+        factor_C1 = slope_C[:, None] * self.scale
+        grad_CV.copy_(logits_CV.mul_(-factor_C1).scatter_add_(1, target_C1, factor_C1))
+        return (entropy_C,)
 
 
 def _spans(rows: PolicyRows, config: PolicyLoss, most: int) -> Iterator[tuple[slice, bool]]:

@@ -23,9 +23,10 @@ from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.lengths import estimate_tokens
 from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig, Trouble
-from spiritsafe.rollouts.generators.patience import MOST_TIMEOUTS, Breaker, Waiting
-from spiritsafe.rollouts.generators.rate_limits import RateLimiter, backoff_s
+from spiritsafe.rollouts.generators.patience import Breaker, Waiting
+from spiritsafe.rollouts.generators.rate_limits import RateLimiter
 from spiritsafe.rollouts.generators.reply import ChatReply
+from spiritsafe.rollouts.generators.tries import ask_until_answered
 from spiritsafe.rollouts.generators.usage import UsageAccount
 
 _AGAIN = "When it answers again, run the same command again: what was answered is kept."
@@ -245,37 +246,47 @@ class ChatEndpoint:
         place = job.prompt.problem_id, job.sample_index
         body = b"%s%d}" % (job.body_start, request_seed(job.prompt, job.sample_index))
         booked = estimate_tokens(job.prompt_bytes) + job.asked.max_tokens
-        begun, num_tries, num_timeouts, trouble, seconds = False, 0, 0, None, 0.0
+        begun, num_sent, seconds = False, 0, 0.0
+
+        async def send() -> ChatReply | Trouble:
+            nonlocal num_sent, seconds
+            if run.before is not None and num_sent == 0:
+                run.before(*place)
+            outcome, seconds = await self._send(job, body, booked, is_again=num_sent > 0)
+            num_sent += 1
+            if isinstance(outcome, ChatReply) or outcome.answered:
+                self._has_answered = True
+                run.breaker.answered()
+                self._waiting.heard()
+            return outcome
+
+        def judge(trouble: Trouble, is_last: bool) -> None:
+            nonlocal begun
+            begun = begun or trouble.begun
+            self._judge(job, trouble, run, is_last=is_last)
+
         try:
-            while num_tries < self._config.max_tries and num_timeouts < MOST_TIMEOUTS and await self._turn(booked, run):
-                if run.before is not None and num_tries == 0:
-                    run.before(*place)
-                outcome, seconds = await self._send(job, body, booked, is_again=num_tries > 0)
-                num_tries += 1
-                if isinstance(outcome, ChatReply) or outcome.answered:
-                    self._has_answered = True
-                    run.breaker.answered()
-                    self._waiting.heard()
-                if isinstance(outcome, ChatReply):
-                    run.emit(self._completed(job, outcome, seconds))
-                    return
-                trouble = self._patience(outcome)
-                begun = begun or trouble.begun
-                num_timeouts += trouble.timed_out
-                is_last = not trouble.again or num_tries == self._config.max_tries
-                self._judge(job, trouble, run, is_last=is_last)
-                if is_last:
-                    break
-                await self._wait(trouble, job, run, num_tries - 1)
+            outcome, num_tries = await ask_until_answered(
+                send,
+                config=self._config,
+                limiter=self._limiter,
+                turn=lambda: self._turn(booked, run),
+                rest=lambda seconds: run.unless_ended(asyncio.sleep(seconds)),
+                seed_parts=(job.prompt.seed, *place),
+                judge=judge,
+            )
         except EndpointError:
             if not begun and run.not_asked is not None:
                 run.not_asked(*place)
             raise
-        if trouble is None:  # everything ended before it was first sent
+        if outcome is None:  # everything ended before it was first sent
             return
-        if not (trouble.answered or begun) and run.not_asked is not None:
+        if isinstance(outcome, ChatReply):
+            run.emit(self._completed(job, outcome, seconds))
+            return
+        if not (outcome.answered or begun) and run.not_asked is not None:
             run.not_asked(*place)
-        run.emit(self._failed(job, trouble, num_tries=num_tries, seconds=seconds))
+        run.emit(self._failed(job, outcome, num_tries=num_tries, seconds=seconds))
 
     async def _send(self, job: _Job, body: bytes, booked: int, *, is_again: bool) -> tuple[ChatReply | Trouble, float]:
         """One try, counted; with the seconds that it took."""
@@ -322,23 +333,6 @@ class ChatEndpoint:
         if run.error is None and not self._limiter.take(booked):
             await run.unless_ended(self._limiter.acquire(booked))
         return run.error is None
-
-    def _patience(self, trouble: Trouble) -> Trouble:
-        """The same trouble, or the end of our patience when the endpoint asks for too long a wait."""
-        if trouble.wait_s is None or trouble.wait_s <= self._config.retry_after_most_s:
-            return trouble
-        return Trouble(reason=f"{trouble.reason}; it asks for a wait of {trouble.wait_s:.0f} s")
-
-    async def _wait(self, trouble: Trouble, job: _Job, run: _Run, try_index: int) -> None:
-        if trouble.wait_s is not None:
-            self._limiter.pause(trouble.wait_s)  # the endpoint means all of us, not only this connection
-        pause = backoff_s(
-            try_index,
-            base_s=self._config.backoff_base_s,
-            most_s=self._config.backoff_most_s,
-            seed_parts=(job.prompt.seed, job.prompt.problem_id, job.sample_index),
-        )
-        await run.unless_ended(asyncio.sleep(max(pause, trouble.wait_s or 0.0)))
 
     def _completed(self, job: _Job, reply: ChatReply, seconds: float) -> Attempt:
         return Attempt(

@@ -21,15 +21,16 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Self, TypeVar, final
 
 from spiritsafe.core import errors
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
+from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.core.text.lengths import within_limits
-from spiritsafe.rollouts.generators.child_process import ChildProcess
 
 _ERRORS = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SpiritsafeError)
@@ -192,7 +193,8 @@ class PipeGenerator:
         self._turn += 1
         child, self._child = self._child, None
         if child is not None:
-            child.send(b'{"op":"close"}\n')
+            with suppress(TimeoutError):  # it hangs, and is ended all the same
+                child.send(b'{"op":"close"}\n', 0.0)
             child.stop(self._close_timeout_s)
 
     def __enter__(self) -> Self:
@@ -212,12 +214,14 @@ class PipeGenerator:
         if self._child is None:
             try:
                 self._child = ChildProcess(self._command)
+            except SpiritsafeError:
+                raise
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 raise EndpointError(
                     f"{self._name} cannot be started: {getattr(error, 'strerror', None) or error}.",
                     hint="Check that the program exists and may be executed.",
                 ) from error
-            self._child.send(b'{"op":"describe"}\n')
+            self._child.send(b'{"op":"describe"}\n', self._start_timeout_s)
             described = self._answer(self._start_timeout_s, last="info")
             self._info = self._record(GeneratorInfo, described.get("info"))
             notes = described.get("notes")
@@ -235,7 +239,10 @@ class PipeGenerator:
             self._is_answering = left_over.keys().isdisjoint(("done", "scores", "spreads", "error"))
         self._turn += 1
         self._is_answering = True
-        child.send(json.dumps(question).encode("ascii") + b"\n")
+        try:
+            child.send(json.dumps(question).encode("ascii") + b"\n", self._silence_timeout_s)
+        except TimeoutError:
+            raise self._silent(self._silence_timeout_s) from None
 
     def _answer(self, timeout_s: float, *, last: str) -> dict[str, Any]:
         """The child's next answer to the question put; one that holds the key ``last`` is the last.
@@ -258,8 +265,7 @@ class PipeGenerator:
         try:
             line = child.receive(timeout_s)
         except TimeoutError:
-            hint = "It may hang, or need more time: look at its last lines, then try again."
-            raise self._broken(f"said nothing for {timeout_s:g} s", hint) from None
+            raise self._silent(timeout_s) from None
         if line is None:
             raise self._died(child)
         try:
@@ -269,6 +275,10 @@ class PipeGenerator:
         if not isinstance(answer, dict):
             raise self._nonsense(f"a line that is no JSON object: {line[:80]!r}")
         return answer
+
+    def _silent(self, timeout_s: float) -> EndpointError:
+        hint = "It may hang, or need more time: look at its last lines, then try again."
+        return self._broken(f"said nothing for {timeout_s:g} s", hint)
 
     def _record(self, kind: type[_RecordT], value: Any) -> _RecordT:
         try:

@@ -59,8 +59,6 @@ def curve_of_pools(
         task: Its canonical name.
         likelihood: Rank attempts by log-probability a token, or in sum.
         seed: Of the bootstrap, of orders of the pool, and of votes over more than 256 attempts.
-        num_draws: Redraws of the bootstrap.
-        confidence: Level of the intervals.
 
     Raises:
         RecipeError: No pools.

@@ -6,20 +6,14 @@ In: where the task comes from, limits. Out: a :class:`Keeper`, whose other end i
 from __future__ import annotations
 
 import json
-import os
-import select
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
 from typing import Any, final
 
+from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.tasks.grading.worker import GraderLimits
 from spiritsafe.tasks.sandbox.child_pool import grader_environment
-from spiritsafe.tasks.sandbox.process_tree import descendants
 
 _STARTUP_S = 180.0
 """Longest that building the task may take: importing a large library on a crowded machine."""
@@ -27,7 +21,6 @@ _GRACE_S = 30.0
 """What a keeper may take beyond its worker's two tries."""
 _PARTING_S = 10.0
 """How long it may take to end its worker and itself."""
-_CHUNK_BYTES = 1 << 16
 
 
 @final
@@ -37,7 +30,7 @@ class KeeperLost(Exception):
 
 @final
 class Keeper:
-    """One keeper process and its pipes.
+    """One keeper process.
 
     Args:
         source: Where the task comes from, for :func:`spiritsafe.tasks.registry.build_task`.
@@ -55,19 +48,8 @@ class Keeper:
         options = json.dumps({"source": source, "limits": limits.to_json(), "scratch": self._scratch})
         self.num_served = 0
         self._patience_s = 2 * limits.wall_s + _GRACE_S
-        self._buffer = b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "spiritsafe.tasks.grading.main", options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=grader_environment(),
-            start_new_session=True,
-        )
-        if self._process.stdin is None or self._process.stdout is None:  # Popen opened both: PIPE was asked for
-            raise KeeperLost("the keeper has no pipes")
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        os.set_blocking(self._stdin.fileno(), False)
+        command = [sys.executable, "-m", "spiritsafe.tasks.grading.main", options]
+        self._process = ChildProcess(command, env=grader_environment(), keep_stderr=False)
 
     def first(self) -> dict[str, Any]:
         """What it says when the task is built, or cannot be.
@@ -87,16 +69,12 @@ class Keeper:
         Raises:
             KeeperLost: It does not take it.
         """
-        deadline = time.monotonic() + (1 + num_before) * self._patience_s
-        while line:
-            try:
-                line = line[os.write(self._stdin.fileno(), line) :]
-            except BlockingIOError:
-                left = deadline - time.monotonic()
-                if left <= 0 or not select.select([], [self._stdin], [], left)[1]:
-                    raise KeeperLost("the keeper takes no requests") from None
-            except OSError as error:
-                raise KeeperLost("the keeper died") from error
+        try:
+            is_read = self._process.send(line, (1 + num_before) * self._patience_s)
+        except TimeoutError:
+            raise KeeperLost("the keeper takes no requests") from None
+        if not is_read:
+            raise KeeperLost("the keeper died")
 
     def receive(self) -> dict[str, Any]:
         """The reply to the oldest request.
@@ -109,16 +87,12 @@ class Keeper:
         return reply
 
     def _line(self, patience_s: float) -> dict[str, Any]:
-        deadline = time.monotonic() + patience_s
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._stdout], [], [], left)[0]:
-                raise KeeperLost("the keeper hangs")
-            chunk = os.read(self._stdout.fileno(), _CHUNK_BYTES)
-            if not chunk:
-                raise KeeperLost("the keeper died")
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            line = self._process.receive(patience_s)
+        except TimeoutError:
+            raise KeeperLost("the keeper hangs") from None
+        if line is None:
+            raise KeeperLost("the keeper died")
         try:
             reply: dict[str, Any] = json.loads(line)
         except ValueError as error:
@@ -127,17 +101,5 @@ class Keeper:
 
     def close(self) -> None:
         """End it; it ends its worker first."""
-        self._process.send_signal(signal.SIGTERM)
-        with suppress(OSError):
-            self._stdin.close()
-        try:
-            self._process.wait(timeout=_PARTING_S)
-        except subprocess.TimeoutExpired:
-            orphans = descendants(self._process.pid)
-            self._process.kill()
-            for facts in orphans:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(facts.pid, signal.SIGKILL)
-            self._process.wait()
-        self._stdout.close()
+        self._process.stop(0.0, term_wait_s=_PARTING_S)
         shutil.rmtree(self._scratch, ignore_errors=True)

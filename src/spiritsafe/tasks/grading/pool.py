@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -29,6 +28,7 @@ from typing import Any, Self, final
 from pydantic import ValidationError
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.core.records import Problem, Verdict
 from spiritsafe.tasks.grading.keeper import Keeper, KeeperLost
 from spiritsafe.tasks.grading.worker import GraderLimits
@@ -81,10 +81,6 @@ class _Batch:
         self.verdicts[index] = verdict or self._verifier.verdict("unscored", reason=str(reply.get("unscored")))
 
 
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 @final
 class GraderPool:
     """A task's verifier in worker processes; stands wherever a task is needed only to grade.
@@ -104,8 +100,6 @@ class GraderPool:
         output_bytes: Bytes it may print, and size of any file it writes.
 
     Attributes:
-        name: The task's name.
-        version: The task's version.
         verifier: The task's verifier, as in this process.
 
     Raises:
@@ -129,7 +123,7 @@ class GraderPool:
             )
         except ValidationError as error:
             raise TaskError("A grader's limits must be positive.", hint="Leave them out for the defaults.") from error
-        self._num_workers = _usable_cores() if num_workers is None else num_workers
+        self._num_workers = usable_cores() if num_workers is None else num_workers
         if self._num_workers < 1:
             raise TaskError(f"num_workers={num_workers} grades nothing.", hint="Use 1 or more.")
         self._source = task.name if isinstance(task, Task) else task.strip()

@@ -17,8 +17,7 @@ import time
 from contextlib import suppress
 from typing import Any, final
 
-from spiritsafe.tasks.grading.worker import MAX_REPLY_BYTES, GraderLimits, serve
-from spiritsafe.tasks.sandbox.process_tree import (
+from spiritsafe.core.process.process_tree import (
     adopt_orphans,
     descendants,
     end_descendants,
@@ -26,6 +25,7 @@ from spiritsafe.tasks.sandbox.process_tree import (
     process_facts,
     reap,
 )
+from spiritsafe.tasks.grading.worker import MAX_REPLY_BYTES, GraderLimits, serve
 from spiritsafe.tasks.task import Task
 
 _MAX_PROCESSES = 64

@@ -9,9 +9,7 @@ on running after the verdict, ``"leave": true`` when the next attempt should be 
 from __future__ import annotations
 
 import json
-import math
 import os
-import resource
 import signal
 import sys
 import threading
@@ -21,8 +19,9 @@ from typing import Any, final
 
 from pydantic import Field
 
+from spiritsafe.core.process.limits import limit_cpu, limit_files, limit_memory
+from spiritsafe.core.process.process_tree import reap
 from spiritsafe.core.records import Problem, Record, Verdict
-from spiritsafe.tasks.sandbox.process_tree import lower_limit, reap
 from spiritsafe.tasks.task import Task
 
 MAX_REPLY_BYTES = 1 << 16
@@ -56,9 +55,8 @@ def serve(task: Task, limits: GraderLimits, requests: int, replies: int) -> None
         requests: File descriptor to read from.
         replies: File descriptor to write to.
     """
-    lower_limit(resource.RLIMIT_CORE, 0)
-    lower_limit(resource.RLIMIT_AS, limits.memory_bytes)
-    lower_limit(resource.RLIMIT_FSIZE, limits.output_bytes)
+    limit_memory(limits.memory_bytes)
+    limit_files(limits.output_bytes)
     with suppress(OSError):  # Linux: if the machine runs out of memory, then this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     with os.fdopen(requests, "rb") as lines:
@@ -73,8 +71,7 @@ def _answer(task: Task, cpu_s: float, line: bytes) -> dict[str, Any]:
     """The reply to one request, once nothing of it goes on in this process."""
     request = json.loads(line)
     problem = Problem.model_validate(request["problem"])
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    lower_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + cpu_s))
+    limit_cpu(cpu_s)
     reply: dict[str, Any]
     try:
         verdict = task.verifier.judge(problem, request["text"])

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from spiritsafe.tasks.sandbox.process_tree import lower_limit
+from spiritsafe.core.process.limits import limit_cpu, limit_memory
 
 
 def _answer(handlers: dict[str, Callable[[Any], Any]], request: dict[str, Any]) -> dict[str, Any]:
@@ -29,8 +27,7 @@ def _answer(handlers: dict[str, Callable[[Any], Any]], request: dict[str, Any]) 
             factory = getattr(importlib.import_module(request["module"]), request["attribute"])
             handlers[request["load"]] = factory(**request["arguments"])
             return {"value": None}
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        lower_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + int(request["cpu_s"]))
+        limit_cpu(int(request["cpu_s"]))
         # the parent kills a child that sleeps too long; this ends one whose parent is gone
         signal.setitimer(signal.ITIMER_REAL, request["wall_s"] + 5.0)
         return {"value": handlers[request["call"]](request["payload"])}
@@ -44,8 +41,7 @@ def main() -> None:
     """Serve requests until stdin closes."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    lower_limit(resource.RLIMIT_CORE, 0)
-    lower_limit(resource.RLIMIT_AS, int(sys.argv[1]))
+    limit_memory(int(sys.argv[1]))
     handlers: dict[str, Callable[[Any], Any]] = {}
     for line in sys.stdin:
         reply = _answer(handlers, json.loads(line))

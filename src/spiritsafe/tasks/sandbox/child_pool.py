@@ -11,17 +11,15 @@ import atexit
 import importlib
 import json
 import os
-import selectors
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
+from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
 _STARTUP_S = 180.0
@@ -68,24 +66,12 @@ def grader_environment() -> dict[str, str]:
 
 @final
 class _Child:
-    """One process and its pipes."""
+    """One process, and which handlers it has built."""
 
     def __init__(self, memory_bytes: int) -> None:
         self.loaded: set[str] = set()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "spiritsafe.tasks.sandbox.child_main", str(memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=grader_environment(),
-            start_new_session=True,
-        )
-        if self._process.stdin is None or self._process.stdout is None:  # Popen opened both: PIPE was asked for
-            raise ChildFailure("crashed", "the child process has no pipes")
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._stdout, selectors.EVENT_READ)
-        self._buffer = b""
+        command = [sys.executable, "-m", "spiritsafe.tasks.sandbox.child_main", str(memory_bytes)]
+        self._process = ChildProcess(command, env=grader_environment(), keep_stderr=False)
 
     def ask(self, request: dict[str, Any], wall_s: float) -> dict[str, Any]:
         """One round trip.
@@ -93,41 +79,23 @@ class _Child:
         Raises:
             ChildFailure: The child hung past ``wall_s`` or died; it must be discarded.
         """
-        try:
-            self._stdin.write(json.dumps(request).encode("utf-8") + b"\n")
-            self._stdin.flush()
-        except OSError as error:
-            raise self._death() from error
         deadline = time.monotonic() + wall_s
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._selector.select(left):
-                raise ChildFailure("timeout", f"no reply within {wall_s:g} s")
-            chunk = os.read(self._stdout.fileno(), 1 << 16)
-            if not chunk:
-                raise self._death()
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            self._process.send(json.dumps(request).encode("utf-8") + b"\n", wall_s)
+            line = self._process.receive(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise ChildFailure("timeout", f"no reply within {wall_s:g} s") from None
+        if line is None:
+            code = self._process.exit_status()
+            if code == -signal.SIGXCPU:
+                raise ChildFailure("timeout", "the limit on CPU seconds was reached")
+            raise ChildFailure("crashed", f"the child process ended with code {code}")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
-    def _death(self) -> ChildFailure:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
-        code = self._process.returncode
-        if code == -signal.SIGXCPU:
-            return ChildFailure("timeout", "the limit on CPU seconds was reached")
-        return ChildFailure("crashed", f"the child process ended with code {code}")
-
     def close(self) -> None:
         """Kill the process and whatever it started."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._selector.close()
-        with suppress(OSError):
-            self._stdin.close()
-        self._stdout.close()
+        self._process.stop(0.0, term_wait_s=0.0)
 
 
 def _value(reply: dict[str, Any]) -> Any:
@@ -221,7 +189,8 @@ class ChildPool:
 
 _SHARED = ChildPool(max_children=max(1, min(4, os.cpu_count() or 1)))
 atexit.register(_SHARED.close)
-os.register_at_fork(after_in_child=_SHARED.forget)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_SHARED.forget)
 
 
 def shared_pool() -> ChildPool:

@@ -5,8 +5,8 @@ block matrix: master weights, gradients and moments are those rows. A block's we
 dtype, when it runs, and its gradients are summed and scattered when it has run backward.
 
 Embedding, head and final norm stay whole on every process, and their gradients are summed once a step. The head's
-gradient is made by hand, into a buffer that must be as large as the head (training/head.py), and with tied weights the
-embedding's lands in the same buffer: neither passes through the hooks by which FSDP2 learns of a gradient.
+gradient is made by hand, into a buffer that must be as large as the head (training/chunked_head.py), and with tied
+weights the embedding's lands in the same buffer: neither passes through the hooks by which FSDP2 learns of a gradient.
 """
 
 from __future__ import annotations

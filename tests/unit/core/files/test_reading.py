@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.core.canonical import digest_directory, digest_file, nesting
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.canonical import nesting
+from spiritsafe.core.errors import SourceError, StorageError
 from spiritsafe.core.files import reading
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.files.json_lines import read_json_lines
+from spiritsafe.core.files.digests import digest_directory, digest_file
+from spiritsafe.core.files.json_lines import append_line, read_json_lines
+from spiritsafe.core.files.lock import locked
 from spiritsafe.core.files.reading import is_descriptor, open_regular, open_to_read, parse_json, read_bytes
 
 READERS = (read_bytes, read_json, read_json_lines, digest_file)
@@ -207,3 +209,38 @@ def test_another_users_file_is_opened_where_the_system_refuses_to_create(
     for name, more in (("theirs", os.O_EXCL), ("missing", 0)):
         with pytest.raises(PermissionError):
             open_regular(tmp_path / name, os.O_RDWR | os.O_CREAT | more)
+
+
+@pytest.mark.parametrize("what", ["link", "dangling link", "pipe", "device"])
+def test_what_is_no_file_of_its_own_is_not_opened(tmp_path: Path, what: str) -> None:
+    path, own = tmp_path / "shared", tmp_path / "mine"
+    if what != "dangling link":
+        own.write_text("mine")
+    if what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null" if what == "device" else own)
+    for flags, kind in (
+        (os.O_RDONLY, SourceError),
+        (os.O_WRONLY | os.O_CREAT, StorageError),
+        (os.O_RDWR, StorageError),
+    ):
+        with pytest.raises(kind, match="not a file") as caught:
+            open_regular(path, flags)
+        assert "remove it" in caught.value.hint
+    with pytest.raises(StorageError, match="not a file"):
+        append_line(path, 1)
+    with pytest.raises(StorageError, match="not a file"), locked(path):
+        pass
+    assert (own.read_text() if own.exists() else None) == (None if what == "dangling link" else "mine")
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "absent", os.O_RDONLY)
+
+
+def test_a_link_is_followed_where_that_is_wanted_but_to_files_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.close(open_regular(tmp_path / "link", os.O_RDONLY, follow=True))
+    with pytest.raises(SourceError, match="not a file"):
+        open_regular(tmp_path / "null", os.O_RDONLY, follow=True)

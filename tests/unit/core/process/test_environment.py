@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 import spiritsafe
+from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
 SOURCE = Path(spiritsafe.__file__).parent
@@ -42,21 +44,33 @@ def test_every_place_that_starts_a_process_uses_it() -> None:
     starting = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            if not isinstance(node, ast.Call):
                 continue
-            if ast.unparse(node.func) not in ("subprocess.Popen", "subprocess.run", "subprocess.check_output"):
+            called = ast.unparse(node.func)
+            if called not in ("subprocess.Popen", "subprocess.run", "subprocess.check_output", "ChildProcess"):
                 continue
             name = path.relative_to(SOURCE).as_posix()
             starting.add(name)
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert name in OUR_OWN or given.get("env", "").split("(")[0] in (
+            by_default = "child_environment" if called == "ChildProcess" else ""
+            assert name in OUR_OWN or given.get("env", by_default).split("(")[0] in (
                 "child_environment",
                 "grader_environment",
             ), name
-    assert (
-        starting
-        >= {"rollouts/generators/child_process.py", "tasks/sandbox/child_pool.py", "tasks/grading/keeper.py"} | OUR_OWN
-    )
+    assert starting >= OUR_OWN | {
+        *("core/process/child_process.py", "rollouts/generators/pipe.py"),
+        *("tasks/sandbox/child_pool.py", "tasks/grading/keeper.py"),
+    }
     text = "".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     assert "os.system(" not in text
     assert "os.posix_spawn" not in text
+    assert "from subprocess import" not in text
+
+
+def test_a_child_sees_it_unless_it_is_given_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    code = "import os; print(os.environ.get('MY_TOKEN'))"
+    for env, seen in ((None, b"None\n"), ({**os.environ}, b"secret\n")):
+        child = ChildProcess([sys.executable, "-c", code], env=env)
+        assert child.receive(20) == seen
+        child.stop(5)

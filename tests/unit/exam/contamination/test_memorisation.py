@@ -14,7 +14,7 @@ from spiritsafe.core.errors import CompatibilityError, IntegrityError, Procedure
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Message
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.exam import exposures, memory
+from spiritsafe.exam import PaperLog, exposures, memory
 from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.exam.records.contamination import MemoryReport
 from spiritsafe.ledger import KeyPair, Ledger
@@ -154,7 +154,7 @@ def test_the_access_is_on_record_and_no_number_of_a_problem_leaves(large: Stage)
     assert (access.kind, entry.kind) == ("access", "memory")
     assert entry.body["report"] == report.content_digest
     assert len(access.body["sealed"]) == 40
-    parties = {record.party for record in exposures(large.ledger.entries(), large.paper.header)}
+    parties = {record.party for record in exposures(PaperLog(large.ledger.entries(), large.paper.header))}
     assert "toy-model (local)" in parties
     data = (large.root / "memory.json").read_bytes() + large.ledger.path.read_bytes()
     sealed = open_sealed(large.papers, large.paper, large.examiner)

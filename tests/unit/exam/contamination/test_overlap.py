@@ -13,7 +13,7 @@ from exam_parts import SECRET, Stage, ToyModel, ToyTask, ToyVerifier, make_stage
 from spiritsafe.core.canonical import canonical_json, digest_bytes
 from spiritsafe.core.errors import IntegrityError, ProcedureError, RecipeError, SourceError
 from spiritsafe.core.records import Message, Problem
-from spiritsafe.exam import OverlapTerms, PaperTerms, exposures, load_private, overlap
+from spiritsafe.exam import OverlapTerms, PaperLog, PaperTerms, exposures, load_private, overlap
 from spiritsafe.exam.contamination import overlap as module
 from spiritsafe.exam.contamination.overlap import questions_of
 from spiritsafe.exam.paper.files import open_sealed
@@ -282,7 +282,7 @@ def test_the_access_is_on_record_before_the_sealed_half_opens(story: Stage) -> N
     assert entry.body["report"] == report.content_digest
     assert entry.body["files"] == [report.files[0].digest]
     assert len(access.body["sealed"]) == 20
-    parties = {record.party for record in exposures(story.ledger.entries(), story.paper.header)}
+    parties = {record.party for record in exposures(PaperLog(story.ledger.entries(), story.paper.header))}
     assert "overlap check (local)" in parties
     certificate = story.certificate(ToyModel(reply=lambda *_: ("7", "stop")))  # it shows the access, and verifies
     assert any("compared them with training files" in record.what for record in certificate.access)

@@ -6,8 +6,8 @@ import pytest
 from exam_parts import Stage
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam import overlap
-from spiritsafe.exam.contamination.signed_report import check_examiner_report
+from spiritsafe.exam import PaperLog, overlap
+from spiritsafe.exam.contamination.signed_report import MemoryEntry, OverlapEntry, check_examiner_report
 from spiritsafe.ledger import KeyPair
 
 MALLORY = KeyPair.generate("Mallory")
@@ -27,13 +27,12 @@ def made(stage: Stage):
     )
 
 
-def check(stage: Stage, signed, *, kind="overlap", follows=(), entries=None) -> None:
+def check(stage: Stage, signed, *, kind=OverlapEntry, follows=(), entries=None) -> None:
     check_examiner_report(
         signed,
         Path("it"),
         kind=kind,
-        header=stage.paper.header,
-        entries=stage.ledger.entries() if entries is None else entries,
+        log=PaperLog(stage.ledger.entries() if entries is None else entries, stage.paper.header),
         follows=follows,
     )
 
@@ -66,6 +65,6 @@ def test_its_own_conditions_and_kind_count(stage: Stage, made) -> None:
     with pytest.raises(IntegrityError, match="The overlap report it is made up"):
         check(stage, made, follows=[(True, "is fine"), (False, "is made up")])
     with pytest.raises(IntegrityError, match="bad signature"):  # a signature is for one kind only
-        check(stage, made, kind="memory")
+        check(stage, made, kind=MemoryEntry)
     with pytest.raises(IntegrityError, match="not in the ledger"):
         check(stage, made, entries=[])

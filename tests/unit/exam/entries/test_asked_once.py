@@ -15,15 +15,15 @@ from item_parts import able, past_sittings
 from spiritsafe.core.errors import EndpointError, IntegrityError, StoppedError
 from spiritsafe.core.records import Attempt
 from spiritsafe.exam import PaperTerms, ShorterTerms, learn_items, trust_page
-from spiritsafe.exam.entries.accesses import opening_entries
+from spiritsafe.exam.entries.accesses import AccessEntry, opening_entries
 from spiritsafe.exam.entries.asked_once import askings
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.registration import Budget, Claim
 from spiritsafe.exam.records.result import JournalMark
 from spiritsafe.exam.sitting import sit as sitting
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.ledger import Ledger
-from spiritsafe.ledger.records import LedgerEntry
 from spiritsafe.stats.sequential.design import BettingRule, StopRule
 
 CLAIM = Claim(kind="score at least", score=0.5)
@@ -149,12 +149,15 @@ def test_the_journal_is_on_the_disk_before_the_next_part_is_opened(tmp_path: Pat
     assert certificate.result.journal.lines == len(lines)
 
 
-def openings_of(stage: Stage, certificate: Certificate) -> list[LedgerEntry]:
-    return opening_entries(stage.ledger.entries(), stage.paper.header, certificate.registration.content_digest)
+def openings_of(stage: Stage, certificate: Certificate) -> list[AccessEntry]:
+    return opening_entries(
+        PaperLog(stage.ledger.entries(), stage.paper.header), certificate.registration.content_digest
+    )
 
 
-def changed(entry: LedgerEntry, **body: Any) -> LedgerEntry:
-    return entry.model_copy(update={"body": {name: v for name, v in {**entry.body, **body}.items() if v is not None}})
+def changed(opening: AccessEntry, **changes: Any) -> AccessEntry:
+    body = {name: v for name, v in {**opening.entry.body, **changes}.items() if v is not None}
+    return AccessEntry(opening.entry.model_copy(update={"body": body}))
 
 
 def test_what_openings_say_of_the_journal_must_fit_together(tmp_path: Path) -> None:
@@ -163,7 +166,7 @@ def test_what_openings_say_of_the_journal_must_fit_together(tmp_path: Path) -> N
     first, second, third = openings_of(stage, certificate)
     result = certificate.result
     assert askings([first, second, third], result, 1).again == ()
-    mark = JournalMark.from_json(second.body["journal"])
+    mark = JournalMark.from_json(second.entry.body["journal"])
     for forged, words in (
         ({**mark.to_json(), "answers": 12}, "more answers than questions"),
         ({**mark.to_json(), "lines": 0, "answers": 0}, "thrown away"),

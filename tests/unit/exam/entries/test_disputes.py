@@ -5,13 +5,19 @@ from dispute_parts import DORA, MALLORY, ZERO, make_case
 from exam_parts import ToyModel
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.entries.disputes import can_be_judged, disputes_of, edit_entries, edit_of, foreign_answers
+from spiritsafe.exam.entries.disputes import EditEntry, can_be_judged, disputes_of, foreign_answers
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.ledger import KeyPair, Ledger
 
 
 @pytest.fixture
 def case(tmp_path):
     return make_case(tmp_path, num_tries=2)
+
+
+def states(case, entries=None):
+    log = PaperLog(entries or case.stage.ledger.entries(), case.certificate.paper)
+    return disputes_of(log, case.certificate.result.registration)
 
 
 @pytest.mark.parametrize("change", ["author", "reason", "registration", "junk", "signer"])
@@ -34,7 +40,7 @@ def test_an_edited_dispute_is_its_authors_no_more(case, change):
         if entry.kind == "dispute" and change in ("author", "registration", "junk"):
             key = DORA  # what she signed does not fit what it says
         forged.append(entry.kind, body, key)
-    assert disputes_of(forged.entries(), case.certificate.paper, case.certificate.result.registration) == []
+    assert disputes_of(PaperLog(forged.entries(), case.certificate.paper), case.certificate.result.registration) == []
     data = case.stage.ledger.path.read_bytes().replace(b"The answer is right", b"The answer is wrong")
     case.stage.ledger.path.write_bytes(data)
     assert case.failure()[0] == "ledger file"
@@ -45,10 +51,10 @@ def test_a_publication_by_somebody_else_lets_nobody_judge(case):
     body = {"paper_id": header.paper_id, "registration": registration, "places": [1], "sample_index": 0}
     for kind in ("reveal", "open", "answers"):
         case.stage.ledger.append(kind, body, MALLORY)
-    assert can_be_judged(case.stage.ledger.entries(), header, registration, (1, 0)) is None
+    assert can_be_judged(PaperLog(case.stage.ledger.entries(), header), registration, (1, 0)) is None
     case.stage.ledger.append("answers", body, case.stage.examiner)  # before the retirement: of a sealed paper
     case.stage.ledger.append("open", body, case.stage.examiner)
-    assert can_be_judged(case.stage.ledger.entries(), header, registration, (1, 0)) is None
+    assert can_be_judged(PaperLog(case.stage.ledger.entries(), header), registration, (1, 0)) is None
 
 
 def test_an_edit_by_another_key_counts_for_nothing_and_is_named(case):
@@ -57,21 +63,24 @@ def test_an_edit_by_another_key_counts_for_nothing_and_is_named(case):
     forged = {**entry.body, "edit": {**entry.body["edit"], "reason": "by me"}}
     index = case.stage.ledger.append("grade edit", forged, MALLORY).index
     header, registration = case.certificate.paper, case.certificate.result.registration
-    entries = case.stage.ledger.entries()
-    assert edit_entries(entries, header, registration) == [entry]
-    assert [e.index for e in foreign_answers(entries, header, registration)] == [index]
+    log = PaperLog(case.stage.ledger.entries(), header)
+    assert log.of(EditEntry, sitting=registration) == [EditEntry(entry)]
+    assert [e.entry.index for e in foreign_answers(log, registration)] == [index]
     assert f"ledger entry {index} (grade edit) is not the examiner's and counts for nothing" in case.detail("disputes")
 
 
 def test_disputes_of_other_sittings_are_theirs(case):
     other = case.stage.certificate(ToyModel(name="other", skill=0.0), name="other")
     case.dispute(case.places("wrong")[0])
-    assert disputes_of(case.stage.ledger.entries(), other.paper, other.result.registration) == []
+    assert disputes_of(PaperLog(case.stage.ledger.entries(), other.paper), other.result.registration) == []
     with pytest.raises(IntegrityError):
-        edit_of(case.stage.ledger.entries()[-1])
+        _ = EditEntry(case.stage.ledger.entries()[-1]).edit
 
 
 def test_a_name_that_plays_with_the_terminal_is_no_authors(case):
     dispute = case.dispute(case.places("wrong")[0], author=KeyPair.generate("Eve\x1b[8m"))
     assert dispute.reason
-    assert disputes_of(case.stage.ledger.entries(), case.certificate.paper, case.certificate.result.registration) == []
+    assert (
+        disputes_of(PaperLog(case.stage.ledger.entries(), case.certificate.paper), case.certificate.result.registration)
+        == []
+    )

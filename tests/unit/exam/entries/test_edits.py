@@ -4,7 +4,9 @@ import pytest
 from dispute_parts import MALLORY, ZERO, make_case
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.entries.edits import amendment_entries, applied_edits, reissue_entries
+from spiritsafe.exam.entries.edits import amendment_entries, applied_edits
+from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.registrations import ReissueEntry
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def case(tmp_path):
 
 
 def of(case, read):
-    return read(case.stage.ledger.entries(), case.certificate.paper, case.certificate.result.registration)
+    return read(PaperLog(case.stage.ledger.entries(), case.certificate.paper), case.certificate.result.registration)
 
 
 def test_edits_are_listed_with_who_when_and_why(case):
@@ -77,4 +79,4 @@ def test_what_a_re_issue_shows_is_the_whole_story_and_nothing_else(case):
     case.reissue()
     kinds = [entry.kind for entry in of(case, amendment_entries)]
     assert kinds == ["dispute", "reveal", "grade edit", "dispute", "open", "reissue"]
-    assert len(of(case, reissue_entries)) == 1
+    assert len(of(case, lambda log, sitting: log.of(ReissueEntry, sitting=sitting))) == 1

@@ -5,14 +5,14 @@ from exam_parts import ToyModel, ToyTask, make_stage
 from stranger_parts import IMPOSSIBLE, append_at
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam import PaperTerms, exposures, rerun, reveal, summarise, unconfirmed
+from spiritsafe.exam import PaperLog, PaperTerms, exposures, rerun, reveal, summarise, unconfirmed
 from spiritsafe.exam.entries.exposure import EVERYBODY
 from spiritsafe.ledger import KeyPair, Ledger
 
 
 def by_party(stage):
     found: dict[str, dict[int, object]] = {}
-    for record in exposures(stage.ledger.entries(), stage.paper.header):
+    for record in exposures(PaperLog(stage.ledger.entries(), stage.paper.header)):
         found.setdefault(record.party, {})[record.index] = record
     return found
 
@@ -65,8 +65,9 @@ def test_recipients_reviewers_and_twins(tmp_path):
     assert {record.half for record in parties["toy-model (local)"].values()} == {"public", "sealed", "twin"}
     reviewer = KeyPair.generate("Ann")
     header = stage.paper.header.model_copy(update={"reviewers": (reviewer.public,)})
-    records = exposures([e.model_copy(update={"body": {**e.body, "paper_id": header.paper_id}})
-                         for e in stage.ledger.entries() if e.kind == "paper"], header)  # fmt: skip
+    sealing = [e.model_copy(update={"body": {**e.body, "paper_id": header.paper_id}})
+               for e in stage.ledger.entries() if e.kind == "paper"]  # fmt: skip
+    records = exposures(PaperLog(sealing, header))
     assert {r.index for r in records if r.party == reviewer.public.label} == set(range(8))
 
 
@@ -93,7 +94,7 @@ def test_seen_twice_is_counted_and_summed(stage):
     stage.certificate(ToyModel(kind="remote"), name="a")
     second = stage.register(ToyModel(kind="remote"), hypothesis="again")
     stage.sit(ToyModel(kind="remote"), second, "b")
-    records = exposures(stage.ledger.entries(), stage.paper.header)
+    records = exposures(PaperLog(stage.ledger.entries(), stage.paper.header))
     assert {record.times for record in records if record.party == "toy-model (remote)"} == {2}
     parties = {party.party: party for party in summarise(records)}
     assert parties["toy-model (remote)"].counts == {"public": 10, "sealed": 10}
@@ -113,7 +114,7 @@ def test_forged_entries_expose_nobody(stage):
 
 def test_a_paper_of_another_ledger(stage, tmp_path):
     with pytest.raises(ProcedureError, match="not in the ledger"):
-        exposures(Ledger(tmp_path / "none.jsonl").entries(), stage.paper.header)
+        exposures(PaperLog(Ledger(tmp_path / "none.jsonl").entries(), stage.paper.header))
 
 
 def test_the_word_of_who_cannot_open_the_paper_is_unconfirmed(tmp_path):
@@ -124,10 +125,12 @@ def test_the_word_of_who_cannot_open_the_paper_is_unconfirmed(tmp_path):
     before = by_party(stage)
     foreign = [stage.ledger.append(kind, body, stage.maker) for kind in ("reveal", "access", "open", "answers")]
     stage.ledger.append("reveal", {**body, "paper_id": "sha256:" + "0" * 64}, stage.maker)  # of another paper
-    assert [entry.index for entry in unconfirmed(stage.ledger.entries(), header)] == [e.index for e in foreign]
+    assert [other.entry.index for other in unconfirmed(PaperLog(stage.ledger.entries(), header))] == [
+        e.index for e in foreign
+    ]
     assert by_party(stage) == before
     stage.ledger.append("reveal", body, rita)  # can show what she can open
-    assert len(unconfirmed(stage.ledger.entries(), header)) == len(foreign)
+    assert len(unconfirmed(PaperLog(stage.ledger.entries(), header))) == len(foreign)
     had = before[EVERYBODY][3].times if 3 in before[EVERYBODY] else 0
     assert by_party(stage)[EVERYBODY][3].times == had + 1
     assert {*by_party(stage)[EVERYBODY]} == {*before[EVERYBODY], 3}
@@ -138,7 +141,7 @@ def test_the_ledgers_order_says_who_saw_a_problem_first_whatever_clocks_say(stag
         info = ToyModel(name=name, kind="remote").describe()
         body = {"paper_id": stage.paper.header.paper_id, "reader": info.to_json(), "public": [0], "sealed": []}
         append_at(stage.ledger, time, stage.examiner, "access", body)
-    records = exposures(stage.ledger.entries(), stage.paper.header)
+    records = exposures(PaperLog(stage.ledger.entries(), stage.paper.header))
     seen = [(record.party, record.entry) for record in records if record.index == 0 and "remote" in record.party]
     assert seen == [("a (remote)", 1), ("b (remote)", 2), ("c (remote)", 3)]
     parties = summarise(reversed(records))

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from exam_parts import ToyModel
 
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import (
+    LapseEntry,
+    RegistrationEntry,
     are_apart,
-    ignored_words,
-    is_lapse,
+    is_due,
     last_sign_of_life,
-    malformed_registrations,
-    read_registration,
     registrations_of,
 )
 from spiritsafe.ledger import KeyPair
@@ -28,16 +28,16 @@ def body_of(registration, /, **changes):
 
 def test_what_its_maker_signed_is_a_registration(stage):
     one, two = stage.register(ToyModel(name="one")), stage.register(ToyModel(name="two"))
-    found = registrations_of(stage.ledger.entries(), stage.paper.header)
-    assert [registration for _, registration in found] == [one, two]
-    assert [entry.index for entry, _ in found] == [1, 2]
-    assert malformed_registrations(stage.ledger.entries(), stage.paper.header) == []
+    found = registrations_of(PaperLog(stage.ledger.entries(), stage.paper.header))
+    assert [entry.registration for entry in found] == [one, two]
+    assert [entry.index for entry in found] == [1, 2]
+    assert PaperLog(stage.ledger.entries(), stage.paper.header).ignored(RegistrationEntry) == []
 
 
 def test_entered_twice_it_is_one(stage):
     one = stage.register(ToyModel())
     stage.ledger.append("registration", body_of(one), stage.maker)
-    assert [entry.index for entry, _ in registrations_of(stage.ledger.entries(), stage.paper.header)] == [1]
+    assert [entry.index for entry in registrations_of(PaperLog(stage.ledger.entries(), stage.paper.header))] == [1]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,12 @@ def test_what_is_malformed_is_nobodys_and_named(stage, changes):
     registration = stage.register(ToyModel())
     for key in (MALLORY, stage.maker):
         entry = stage.ledger.append("registration", body_of(registration, **changes), key)
-        assert read_registration(entry) is None
-        assert ignored_words(entry) == f"malformed entry {entry.index} by key {key.public.key_id}, ignored"
-    assert [e.index for e in malformed_registrations(stage.ledger.entries(), stage.paper.header)] == [2, 3]
-    assert len(registrations_of(stage.ledger.entries(), stage.paper.header)) == 1
+        assert not RegistrationEntry(entry).is_whole()
+        words = PaperLog(stage.ledger.entries(), stage.paper.header).ignored(RegistrationEntry)[-1].words
+        assert words == f"malformed entry {entry.index} by key {key.public.key_id}, ignored"
+    log = PaperLog(stage.ledger.entries(), stage.paper.header)
+    assert [e.entry.index for e in log.ignored(RegistrationEntry)] == [2, 3]
+    assert len(registrations_of(log)) == 1
 
 
 def test_numbers_in_quotes_are_no_numbers(stage):
@@ -67,13 +69,14 @@ def test_numbers_in_quotes_are_no_numbers(stage):
     entry = stage.ledger.append(
         "registration", {"paper_id": stage.paper.header.paper_id, "digest": "", "registration": value}, stage.maker
     )
-    assert read_registration(entry) is None
+    assert not RegistrationEntry(entry).is_whole()
 
 
 def test_anothers_signature_makes_no_registration(stage):
     registration = stage.register(ToyModel())
-    assert read_registration(stage.ledger.append("registration", body_of(registration), MALLORY)) is None
-    assert read_registration(stage.ledger.append("note", body_of(registration), stage.maker)) is None
+    assert not RegistrationEntry(stage.ledger.append("registration", body_of(registration), MALLORY)).is_whole()
+    stage.ledger.append("note", body_of(registration), stage.maker)
+    assert len(PaperLog(stage.ledger.entries(), stage.paper.header).of(RegistrationEntry)) == 1
 
 
 def test_the_last_sign_of_a_sitting_is_its_examiners_access(stage):
@@ -81,7 +84,7 @@ def test_the_last_sign_of_a_sitting_is_its_examiners_access(stage):
     digest = {"paper_id": registration.paper_id, "registration": registration.content_digest}
 
     def last():
-        entry = last_sign_of_life(stage.ledger.entries(), registration, stage.paper.header)
+        entry = last_sign_of_life(PaperLog(stage.ledger.entries(), stage.paper.header), registration.content_digest)
         return entry.index if entry else None
 
     assert last() == 1
@@ -91,7 +94,8 @@ def test_the_last_sign_of_a_sitting_is_its_examiners_access(stage):
     stage.ledger.append("access", digest, stage.examiner)
     assert last() == 4
     other = registration.model_copy(update={"hypothesis": "never entered"})
-    assert last_sign_of_life(stage.ledger.entries(), other, stage.paper.header) is None
+    log = PaperLog(stage.ledger.entries(), stage.paper.header)
+    assert last_sign_of_life(log, other.content_digest) is None
 
 
 def test_days_between_two_times():
@@ -106,6 +110,9 @@ def test_a_lapse_names_its_days(stage, days):
     body = {"paper_id": registration.paper_id, "registration": registration.content_digest, "days": days}
     entry = stage.ledger.append("lapse", body, stage.examiner)
     late = entry.model_copy(update={"time": "9998-01-01T00:00:00.000Z"})
-    assert not is_lapse(stage.ledger.entries(), late, registration, stage.paper.header)
-    good = late.model_copy(update={"body": {**body, "days": 7}})
-    assert is_lapse(stage.ledger.entries(), good, registration, stage.paper.header)
+    log = PaperLog(stage.ledger.entries(), stage.paper.header)
+    assert not LapseEntry(late).is_whole()
+    assert log.of(LapseEntry) == []
+    good = LapseEntry(late.model_copy(update={"body": {**body, "days": 7}}))
+    assert good.is_whole()
+    assert is_due(good, log)

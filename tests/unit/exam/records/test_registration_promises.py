@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from spiritsafe.core.records import Sampling
-from spiritsafe.exam.records.paper import PaperProtocol, Stratum
 from spiritsafe.exam.records.registration import Budget, Claim
 
 DIGEST = "sha256:" + "1" * 64
@@ -74,11 +72,3 @@ def test_money_is_tokens_times_prices() -> None:
 def test_budgets_that_limit_nothing_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Budget(**fields)
-
-
-def test_protocol_and_stratum_come_back() -> None:
-    for record in (
-        PaperProtocol(sampling=Sampling(), num_tries=2),
-        Stratum(name="s", task="t", num_problems=3, num_public=1),
-    ):
-        assert type(record).from_json(record.to_json()) == record

@@ -11,7 +11,7 @@ from exam_parts import ToyModel
 from stranger_parts import IMPOSSIBLE, append_at
 
 from spiritsafe.core.errors import ProcedureError, RecipeError
-from spiritsafe.exam import lapse, open_paper, registration_states, trust_page, withdraw
+from spiritsafe.exam import PaperLog, lapse, open_paper, registration_states, trust_page, withdraw
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.exam.registration import lapse as module
 from spiritsafe.ledger import KeyPair, Ledger, log
@@ -57,7 +57,9 @@ def abandon(stage, name="silent"):
 
 
 def states(stage):
-    found = registration_states(stage.ledger.entries(), header=stage.paper.header, maker_key=stage.maker.public.signing)
+    found = registration_states(
+        PaperLog(stage.ledger.entries(), stage.paper.header), maker_key=stage.maker.public.signing
+    )
     return [(state.model_name, state.state) for state in found]
 
 

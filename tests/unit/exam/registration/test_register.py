@@ -5,7 +5,7 @@ from exam_parts import SAMPLING, ToyModel, make_stage
 
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.records import Message, Sampling
-from spiritsafe.exam import PaperTerms, find_registration, register, withdraw
+from spiritsafe.exam import PaperLog, PaperTerms, find_registration, register, withdraw
 from spiritsafe.exam.entries.registrations import registration_entry, registration_states
 from spiritsafe.exam.records.paper import PaperProtocol
 from spiritsafe.exam.records.registration import Budget, Claim
@@ -78,7 +78,7 @@ def test_states_and_withdrawal(stage):
         with pytest.raises(ProcedureError, match="ended already"):
             drop(ended, stage.maker)
     states = registration_states(
-        stage.ledger.entries(), header=stage.paper.header, maker_key=stage.maker.public.signing
+        PaperLog(stage.ledger.entries(), stage.paper.header), maker_key=stage.maker.public.signing
     )
     assert [(state.model_name, state.state) for state in states] == [
         ("kept", "open"),
@@ -178,7 +178,7 @@ def test_states_say_what_was_claimed(stage):
     stage.register(ToyModel(name="never sits"), claim=CLAIM)
     stage.register(ToyModel(name="only measures"))
     claims, open_, plain = registration_states(
-        stage.ledger.entries(), header=stage.paper.header, maker_key=stage.maker.public.signing
+        PaperLog(stage.ledger.entries(), stage.paper.header), maker_key=stage.maker.public.signing
     )
     assert claims.has_claim
     assert claims.p_value is not None

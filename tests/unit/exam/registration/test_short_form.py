@@ -12,6 +12,7 @@ from places import ROOT
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import write_record
 from spiritsafe.exam import (
+    PaperLog,
     ShorterTerms,
     StepResult,
     compare,
@@ -111,7 +112,7 @@ def test_a_shorter_sitting_from_registration_to_trust_page(past: Any) -> None:
     assert whole.of("fixed").state == whole.of("all counted").state == "holds"
     # the ledger and its readers
     states = registration_states(
-        stage.ledger.entries(), header=stage.paper.header, maker_key=stage.maker.public.signing
+        PaperLog(stage.ledger.entries(), stage.paper.header), maker_key=stage.maker.public.signing
     )
     mine = next(state for state in states if state.model_name == "short")
     assert (mine.sealed_accuracy, mine.predicted_score) == (None, result.predicted.score.value)

@@ -4,7 +4,7 @@ import pytest
 from exam_parts import ToyModel, make_stage
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam import withdraw
+from spiritsafe.exam import PaperLog, withdraw
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.exam.results.correction import correction_of, known_before
 
@@ -74,7 +74,7 @@ def test_a_claim_made_after_the_result_was_known_is_no_prediction(stage):
     assert certificate.correction.finding == "undecided"
     assert "was no prediction" in certificate.correction.statement
     stage.check("claim")
-    assert known_before(stage.ledger.entries(), stage.paper.header, registration)
+    assert known_before(PaperLog(stage.ledger.entries(), stage.paper.header), registration)
 
 
 def test_a_claim_registered_before_is_a_prediction_whoever_sits_first(stage):
@@ -82,7 +82,7 @@ def test_a_claim_registered_before_is_a_prediction_whoever_sits_first(stage):
     stage.certificate(ToyModel(name="m", skill=0.8), name="look")
     certificate = stage.sit(ToyModel(name="m", skill=0.8), claimed, "claim")
     assert not certificate.correction.known_before
-    assert not known_before(stage.ledger.entries(), stage.paper.header, claimed)
+    assert not known_before(PaperLog(stage.ledger.entries(), stage.paper.header), claimed)
 
 
 def test_without_a_claim_there_is_nothing_to_correct(stage):

@@ -4,8 +4,8 @@ import pytest
 from dispute_parts import DORA, MALLORY, make_case
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam import disputes_of, reject_dispute
-from spiritsafe.exam.entries.disputes import edit_entries, edit_of
+from spiritsafe.exam import PaperLog, disputes_of, reject_dispute
+from spiritsafe.exam.entries.disputes import EditEntry
 
 
 @pytest.fixture
@@ -14,7 +14,9 @@ def case(tmp_path):
 
 
 def states(case):
-    return disputes_of(case.stage.ledger.entries(), case.certificate.paper, case.certificate.result.registration)
+    return disputes_of(
+        PaperLog(case.stage.ledger.entries(), case.certificate.paper), case.certificate.result.registration
+    )
 
 
 def test_anybody_files_a_dispute_and_it_is_on_record_once(case):
@@ -24,7 +26,7 @@ def test_anybody_files_a_dispute_and_it_is_on_record_once(case):
     (state,) = states(case)
     assert state.dispute == dispute
     assert (dispute.graded, dispute.proposed, dispute.author) == ("wrong", "correct", DORA.public)
-    assert state.entry.signature.key == DORA.public.signing
+    assert state.entry.key == DORA.public.signing
     assert state.answer is None
     case.dispute(place, author=MALLORY)
     assert len(states(case)) == 2
@@ -56,10 +58,10 @@ def test_a_grade_is_edited_where_everybody_can_judge_it(case):
         case.accept(dispute)
     case.reveal(place)
     entry = case.accept(dispute)
-    edit = edit_of(entry)
+    edit = EditEntry(entry).edit
     assert (edit.index, edit.sample_index, edit.before, edit.after) == (place, 0, "wrong", "correct")
     assert (edit.score_before, edit.score_after) == (0.0, 1.0)
-    assert states(case)[0].answer == entry
+    assert states(case)[0].answer == EditEntry(entry)
     assert "grades edited since and not yet in a certificate" in case.detail("disputes")
 
 
@@ -117,9 +119,9 @@ def test_a_second_edit_stands_on_the_first(case):
     back = case.dispute(place, "wrong", reason="It was right before.")
     assert back.graded == "correct"
     entry = case.accept(back, "wrong")
-    assert edit_of(entry).before == "correct"
+    assert EditEntry(entry).edit.before == "correct"
     header, registration = case.certificate.paper, case.certificate.result.registration
-    assert len(edit_entries(case.stage.ledger.entries(), header, registration)) == 2
+    assert len(PaperLog(case.stage.ledger.entries(), header).of(EditEntry, sitting=registration)) == 2
 
 
 @pytest.mark.parametrize("reason", ["", "two\nlines", "\x1b[2J", "right to left \u202e", "x" * 2001])

@@ -10,7 +10,7 @@ from exam_parts import ToyModel, ToyTask, make_stage
 
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import IntegrityError, ProcedureError, StorageError
-from spiritsafe.exam import PaperTerms, exposures, load_opened, load_private, sign_off, withdraw
+from spiritsafe.exam import PaperLog, PaperTerms, exposures, load_opened, load_private, sign_off, withdraw
 from spiritsafe.exam.entries.exposure import EVERYBODY
 from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.exam.records.review import OpenedPaper
@@ -44,13 +44,15 @@ def test_everybody_has_all_of_it_from_then_on(case):
     header = case.stage.paper.header
 
     def sealed_for_everybody() -> int:
-        records = exposures(case.stage.ledger.entries(), header)
+        records = exposures(PaperLog(case.stage.ledger.entries(), header))
         return sum(record.party == EVERYBODY and record.half == "sealed" for record in records)
 
     assert sealed_for_everybody() == 0
     case.open()
     assert sealed_for_everybody() == header.num_sealed
-    assert {r.index for r in exposures(case.stage.ledger.entries(), header) if r.party == EVERYBODY} == set(range(12))
+    assert {r.index for r in exposures(PaperLog(case.stage.ledger.entries(), header)) if r.party == EVERYBODY} == set(
+        range(12)
+    )
 
 
 def test_twins_and_strata_are_opened_too(tmp_path):

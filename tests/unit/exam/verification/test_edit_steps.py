@@ -11,11 +11,11 @@ from dispute_parts import DORA, MALLORY, Case, make_case
 from exam_parts import ToyModel
 
 from spiritsafe.core.canonical import digest
-from spiritsafe.exam import Verification, load_certificate
+from spiritsafe.exam import PaperLog, Verification, load_certificate
 from spiritsafe.exam.certified import reissue as reissuing
-from spiritsafe.exam.entries.disputes import edit_entries
+from spiritsafe.exam.entries.disputes import EditEntry
 from spiritsafe.exam.entries.edits import amendment_entries, applied_edits
-from spiritsafe.exam.entries.registrations import registration_entry
+from spiritsafe.exam.entries.registrations import ReissueEntry, registration_entry
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.results import certificate as certifying
@@ -125,18 +125,15 @@ def test_an_edit_by_another_key_is_named(edited, monkeypatch):
     dispute = edited.dispute(place)
     edited.reveal(place)
     header, registration = edited.certificate.paper, edited.certificate.result.registration
-    own = edit_entries(edited.stage.ledger.entries(), header, registration)[0].body["edit"]
+    own = edited.stage.ledger.find("grade edit")[0].body["edit"]
     body = {
         "paper_id": header.paper_id, "registration": registration,
         "edit": {**own, "index": place, "dispute": dispute.content_digest},
     }  # fmt: skip
     edited.stage.ledger.append("grade edit", body, MALLORY)
 
-    def everybody(entries, header, registration):
-        return [e for e in entries if e.kind == "grade edit" and e.body["registration"] == registration]
-
     with monkeypatch.context() as patch:
-        patch.setattr("spiritsafe.exam.entries.edits.edit_entries", everybody)
+        patch.setattr(EditEntry, "signer", "anybody")
         edited.reissue()
     name, detail = edited.failure(edited.stage.root / "reissued.json")
     assert name == "grade edits"
@@ -203,14 +200,14 @@ def test_a_first_certificate_that_claims_to_be_a_re_issue_and_the_reverse(edited
 def without(monkeypatch, dropped: set[int]) -> None:
     """The examiner's tool overlooks these ledger entries."""
 
-    def hide(entries):
-        return [entry for entry in entries if entry.index not in dropped]
+    def hide(log):
+        return PaperLog([entry for entry in log.entries if entry.index not in dropped], log.header)
 
     for module, name, function in (
         (reissuing, "applied_edits", applied_edits),
         (certifying, "amendment_entries", amendment_entries),
     ):
-        monkeypatch.setattr(module, name, lambda entries, *rest, f=function: f(hide(entries), *rest))
+        monkeypatch.setattr(module, name, lambda log, *rest, f=function: f(hide(log), *rest))
 
 
 def test_a_dropped_edit_is_found_in_the_ledger(edited, monkeypatch):
@@ -246,8 +243,7 @@ def test_a_certificate_issued_after_a_re_issue_without_its_edits_is_found(case, 
     case.reissue()
     case.path.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(certifying, "reissue_entries", lambda *_: [])
-        patch.setattr("spiritsafe.exam.entries.registrations._newest", lambda entries, registration, header, end: end)
+        patch.setattr(ReissueEntry, "kind", "none")
         case.certificate = case.stage.sit(ToyModel(skill=0.5), case.certificate.registration)
     name, detail = case.failure()
     assert name == step
@@ -274,7 +270,7 @@ def rewritten(case: Case, order: list[str], change: Callable[[dict[str, Any]], N
         paper_entry=paper_entry(ledger, case.stage.paper),
         registration_entry=registration_entry(ledger, new.registration), examiner=case.stage.examiner,
         host=case.stage.examiner, original=case.certificate.result,
-        amendment=new.amendment.model_copy(update={"edits": applied_edits(ledger.entries(), header, digest)}),
+        amendment=new.amendment.model_copy(update={"edits": applied_edits(PaperLog(ledger.entries(), header), digest)}),
     )  # fmt: skip
     (case.stage.root / "rewritten.json").write_bytes(certificate.canonical())
     return ledger

@@ -10,6 +10,7 @@ from exam_parts import Forger, ToyModel, make_stage
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.records import instant
+from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.exam.verification import ledger_steps as verification_ledger
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, head_of, sign_head, witness
@@ -159,7 +160,9 @@ def test_times_of_one_key_that_run_back_are_found_without_the_ledger_and_clocks_
 
     def procedure(time):
         changed = [*entries[:-1], result.model_copy(update={"time": time})]
-        return verification_ledger.procedure(SimpleNamespace(certificate=certificate, entries=changed))
+        return verification_ledger.procedure(
+            SimpleNamespace(certificate=certificate, log=PaperLog(changed, certificate.paper))
+        )
 
     assert "is wrong" not in procedure(result.time)
     for back in (timedelta(milliseconds=1), timedelta(hours=24)):

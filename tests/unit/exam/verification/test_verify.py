@@ -7,7 +7,7 @@ import pytest
 from exam_parts import ToyModel, make_stage
 
 from spiritsafe.core.errors import IntegrityError, SourceError
-from spiritsafe.exam import VERIFY_STEPS, load_certificate, require_verified, verification_of, verify
+from spiritsafe.exam import VERIFY_STEPS, Materials, load_certificate, require_verified, verification_of, verify
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +142,12 @@ def test_a_verification_hands_on_what_it_looked_at(tmp_path):
     stage = make_stage(tmp_path, count=8)
     certificate = stage.certificate(ToyModel())
     path = tmp_path / "sitting" / "certificate.json"
-    found = verification_of(path, paper=stage.papers, ledger=stage.ledger.path)
+    found = verification_of(Materials(certificate=path, paper=stage.papers, ledger=stage.ledger.path))
     assert found.require() == found.certificate == certificate
     assert found.require_paper() == stage.paper
     assert found.entries == stage.ledger.entries()
     assert (found.reruns, found.overlaps, list(found.computed)) == ((), (), [])
-    alone = verification_of(path, paper=None)
+    alone = verification_of(Materials(certificate=path, paper=None))
     assert alone.require() == certificate
     assert alone.entries is None
     with pytest.raises(IntegrityError, match="paper file"):
@@ -159,12 +159,12 @@ def test_a_verification_that_fails_hands_on_nothing_that_it_did_not_check(tmp_pa
     stage.certificate(ToyModel())
     path = tmp_path / "sitting" / "certificate.json"
     path.write_bytes(path.read_bytes().replace(b'"third party"', b'"separate key"'))
-    found = verification_of(path, paper=stage.papers, ledger=stage.ledger.path)
+    found = verification_of(Materials(certificate=path, paper=stage.papers, ledger=stage.ledger.path))
     assert (found.paper, found.entries) == (None, None)
     with pytest.raises(IntegrityError, match="Step 2"):
         found.require()
     path.write_bytes(b"{}")
-    assert verification_of(path, paper=stage.papers).certificate is None
+    assert verification_of(Materials(certificate=path, paper=stage.papers)).certificate is None
 
 
 def test_the_signature_that_fails_is_named_by_the_id_that_people_compare(tmp_path):

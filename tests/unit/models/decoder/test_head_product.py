@@ -23,7 +23,8 @@ from spiritsafe.models.engine.transformers_generator import FallbackGenerator
 from spiritsafe.models.interface import Head
 from spiritsafe.models.loading import load_model
 from spiritsafe.reinforce.loss.policy_head import token_logprobs
-from spiritsafe.training.head import cross_entropy_head, logits_buffer, make_logits
+from spiritsafe.training.chunked_head import ChunkLogits
+from spiritsafe.training.head import cross_entropy_head
 
 R, H, V = 37, 64, 301
 MATMUL = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
@@ -101,7 +102,7 @@ def policy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 def chunks(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    logits = make_logits(hidden, weight, 1.0, logits_buffer(hidden, hidden.shape[0], weight.shape[0]))
+    logits = ChunkLogits(hidden, weight, most_rows=hidden.shape[0])(slice(0, hidden.shape[0]))
     return logits.log_softmax(1).gather(1, targets[:, None]).mean()
 
 

@@ -79,7 +79,9 @@ def test_bfloat16_adapters_learn_from_float32_masters(tmp_path: Path) -> None:
 
 def test_a_frozen_head_costs_no_weight_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Tensor] = []
-    monkeypatch.setattr("spiritsafe.training.head.add_weight_gradient", lambda buffer, *factors: calls.append(buffer))
+    monkeypatch.setattr(
+        "spiritsafe.training.chunked_head.add_weight_gradient", lambda buffer, *factors: calls.append(buffer)
+    )
     batch = pack_documents(DOCUMENTS[:4])
     model = adapted()
     TracesObjective()(model, batch, 10.0)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-from spiritsafe.core.canonical import digest_bytes, digest_file
+from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import NullSink
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models.sources import download
 from spiritsafe.models.sources.download import (
     PINNED_WHEELS,

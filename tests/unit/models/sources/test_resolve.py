@@ -10,9 +10,9 @@ import templates_parts
 import torch
 from tiny_gguf import write_gguf
 
-from spiritsafe.core.canonical import digest_file
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.directory import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.loading import load_model

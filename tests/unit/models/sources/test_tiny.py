@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spiritsafe.core.canonical import digest_directory
+from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.models.sources.tiny import write_tiny
 
 

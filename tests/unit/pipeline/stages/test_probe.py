@@ -8,7 +8,6 @@ import pytest
 from pipeline_parts import context_after, stage_at
 
 from spiritsafe.core.events import NullSink
-from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.probes import probes_of
 from spiritsafe.pipeline.stages.probe import PassCounts, counts_of, not_ready, pass_points, probe_model, tries
 
@@ -51,18 +50,6 @@ def test_a_model_is_ready_when_it_solves_some_and_writes_well() -> None:
     assert not_ready(counts(0, 0, 4, 4)) == []
     assert ["pass@4 is 20%" in text for text in not_ready(counts(0, 0, 0, 0, 4))] == [True]
     assert ["can be read" in text for text in not_ready(counts(4, 4, formed=3))] == [True]
-
-
-def test_each_step_is_measured_before_and_after_and_nothing_twice() -> None:
-    recipe, _ = load_recipe("tiny", ("steps.0.repeat=2", 'steps.1.from="rl-1"'))
-    probes = probes_of(recipe)
-    assert {key: probe.stage for key, probe in probes.items()} == {
-        ("rl-1", "before"): "before-rl-1",
-        ("rl-1", "after"): "after-rl-1",
-        ("rl-2", "before"): "before-rl-1",
-        ("rl-2", "after"): "after-rl-2",
-    }
-    assert probes_of(load_recipe("tiny", ("steps.0.probe.problems=0",))[0]) == {}
 
 
 def test_counts_are_those_of_the_attempts_on_dev_problems(tiny_run: Path, tmp_path: Path) -> None:

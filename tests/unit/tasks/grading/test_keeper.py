@@ -43,7 +43,7 @@ def test_one_that_dies_is_lost(keeper: Keeper) -> None:
     os.kill(keeper._process.pid, signal.SIGKILL)
     with pytest.raises(KeeperLost, match="the keeper died"):
         keeper.receive()
-    keeper._process.wait()
+    keeper._process.exit_status()
     with pytest.raises(KeeperLost, match="the keeper died"):
         keeper.send(request("ok"), num_before=0)
 

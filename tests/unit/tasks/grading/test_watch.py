@@ -11,8 +11,8 @@ from hostile_task import PROBLEM, HostileTask
 from spiritsafe.tasks.grading.watch import WatchedWorker
 from spiritsafe.tasks.grading.watch import WorkerLost
 from spiritsafe.tasks.grading.worker import GraderLimits
-from spiritsafe.tasks.sandbox.process_tree import adopt_orphans
-from spiritsafe.tasks.sandbox.process_tree import descendants
+from spiritsafe.core.process.process_tree import adopt_orphans
+from spiritsafe.core.process.process_tree import descendants
 adopt_orphans()
 
 def start(helpers=(), wall_s=30.0):  # on a busy machine half a CPU second takes long

@@ -16,8 +16,8 @@ sys.path[:0] = sys.argv[2:]
 from hostile_task import HostileTask
 from spiritsafe.tasks.grading.worker import GraderLimits
 from spiritsafe.tasks.grading.worker import serve
-from spiritsafe.tasks.sandbox.process_tree import adopt_orphans
-from spiritsafe.tasks.sandbox.process_tree import end_descendants
+from spiritsafe.core.process.process_tree import adopt_orphans
+from spiritsafe.core.process.process_tree import end_descendants
 adopt_orphans()
 replies = os.dup(1)
 os.dup2(2, 1)

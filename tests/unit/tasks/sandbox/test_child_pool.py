@@ -109,7 +109,7 @@ def test_inline_there_are_no_children_and_the_same_failures() -> None:
     """In a process of its own: it cannot be undone."""
     script = (
         "from spiritsafe.tasks.sandbox.child_pool import ChildFailure, Handler, serve_inline, shared_pool\n"
-        "from spiritsafe.tasks.sandbox.process_tree import descendants\n"
+        "from spiritsafe.core.process.process_tree import descendants\n"
         "import os\n"
         "serve_inline()\n"
         "fault = lambda kind: Handler('spiritsafe.tasks.sandbox.faults', 'FaultyHandler', {'fault': kind})\n"

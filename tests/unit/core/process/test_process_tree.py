@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.tasks.sandbox.process_tree import descendants, process_facts
+from spiritsafe.core.process.process_tree import descendants, process_facts
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -17,7 +17,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="re
 def run(body: str) -> list[str]:
     """What a script prints."""
     script = (
-        "import os, signal, subprocess, sys, time\nfrom spiritsafe.tasks.sandbox.process_tree import *\n"
+        "import os, signal, subprocess, sys, time\nfrom spiritsafe.core.process.process_tree import *\n"
         + textwrap.dedent(body)
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
@@ -150,15 +150,3 @@ def test_a_process_ends_with_its_parent_even_if_that_was_quicker() -> None:
     print(sorted(reap()[0].values()))
     """
     assert run(body) == ["[-9,", "0,", "0,", "1]"]
-
-
-def test_lower_limit_keeps_the_hard_one() -> None:
-    body = """
-    import resource
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    lower_limit(resource.RLIMIT_NOFILE, 64)
-    print(resource.getrlimit(resource.RLIMIT_NOFILE) == (64, hard))
-    lower_limit(resource.RLIMIT_NOFILE, hard + 1)
-    print(resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard))
-    """
-    assert run(body) == ["True", "True"]

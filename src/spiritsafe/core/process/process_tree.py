@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
+
+import psutil
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 _SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_PROC = Path("/proc")
 
 
 @final
@@ -32,9 +30,6 @@ class ProcessFacts:
     """One line of the process table.
 
     Attributes:
-        pid: Its number.
-        parent: Its parent's.
-        group: Its process group's.
         resident_bytes: Memory that it holds, shared pages included.
         address_bytes: Size of its address space, which is what ``RLIMIT_AS`` limits.
         ended: It is a zombie: it has ended, and nobody asked yet how.
@@ -46,13 +41,6 @@ class ProcessFacts:
     resident_bytes: int
     address_bytes: int
     ended: bool
-
-
-def lower_limit(kind: int, value: int) -> None:
-    """Lower a soft limit; platforms without it (macOS has no RLIMIT_AS that works) go on without."""
-    with suppress(ValueError, OSError):
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def _prctl(option: int, value: int) -> None:
@@ -78,37 +66,33 @@ def end_with_parent(parent: int) -> None:
 
 
 def process_facts(pid: int) -> ProcessFacts | None:
-    """What the process table says of one process; None when there is no such process, or no ``/proc``."""
-    try:
-        line = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:
-        return None  # it ended while the table was being read
-    fields = line.rpartition(b")")[2].split()  # the name before it may hold anything
-    return ProcessFacts(
-        pid=pid,
-        parent=int(fields[1]),
-        group=int(fields[2]),
-        resident_bytes=int(fields[21]) * _PAGE_BYTES,
-        address_bytes=int(fields[20]),
-        ended=fields[0] in b"ZX",
-    )
+    """What the process table says of one process; None when there is no such process."""
+    with suppress(psutil.Error):
+        return _facts(psutil.Process(pid))
+    return None
+
+
+def _facts(process: psutil.Process) -> ProcessFacts | None:
+    with suppress(psutil.Error, OSError), process.oneshot():  # it may end while it is asked
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        memory = None if ended else process.memory_info()
+        return ProcessFacts(
+            pid=process.pid,
+            parent=process.ppid(),
+            group=os.getpgid(process.pid),
+            resident_bytes=memory.rss if memory else 0,
+            address_bytes=memory.vms if memory else 0,
+            ended=ended,
+        )
+    return None
 
 
 def descendants(ancestor: int) -> list[ProcessFacts]:
-    """All processes below ``ancestor``, zombies included; empty where there is no ``/proc``."""
-    if not _PROC.is_dir():
-        return []
-    table = [facts for name in os.listdir(_PROC) if name.isdigit() and (facts := process_facts(int(name)))]
-    children: dict[int, list[ProcessFacts]] = {}
-    for facts in table:
-        children.setdefault(facts.parent, []).append(facts)
-    found: list[ProcessFacts] = []
-    waiting = [ancestor]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += [facts.pid for facts in below]
-    return found
+    """All processes below ``ancestor``, zombies included."""
+    with suppress(psutil.Error):
+        below = psutil.Process(ancestor).children(recursive=True)
+        return [facts for process in below if (facts := _facts(process))]
+    return []
 
 
 def reap() -> tuple[dict[int, int], bool]:

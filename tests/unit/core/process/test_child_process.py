@@ -1,3 +1,5 @@
+"""Children that speak, fall silent, flood, hang and will not go."""
+
 import os
 import sys
 import time
@@ -5,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.rollouts.generators.child_process import ChildProcess
+from spiritsafe.core.process import child_process
+from spiritsafe.core.process.child_process import ChildProcess
 
 ECHO = "import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)"
 
@@ -24,7 +27,7 @@ def is_alive(pid: int) -> bool:
 
 def test_lines_go_both_ways_and_the_end_is_seen() -> None:
     child = python(ECHO)
-    child.send(b"abc\n")
+    child.send(b"abc\n", 20)
     assert child.receive(10) == b"cba\n"
     with pytest.raises(TimeoutError):
         child.receive(0.05)
@@ -40,11 +43,68 @@ def test_large_lines_do_not_block_either_side() -> None:
     child = python(ECHO)
     line = b"x" * (1 << 20) + b"\n"
     for _ in range(8):
-        child.send(line)
+        child.send(line, 20)
     time.sleep(0.05)
     for _ in range(8):
         assert child.receive(20) == line
     child.stop(5)
+
+
+def test_a_line_without_an_end_is_the_end_of_what_is_read() -> None:
+    child = ChildProcess(
+        [sys.executable, "-c", "print('ok', flush=True); print('x' * 100_000, flush=True); print('no')"],
+        most_line_bytes=1000,
+    )
+    assert child.receive(20) == b"ok\n"
+    assert child.receive(20) is None
+    child.stop(5)
+
+
+def test_a_child_that_floods_is_read_ahead_so_far_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "_MOST_AHEAD_BYTES", 4000)
+    child = python("import sys\nprint('first', file=sys.stderr, flush=True)\nwhile True: print('x' * 99)")
+    for _ in range(1000):
+        assert child.receive(20) == b"x" * 99 + b"\n"
+    time.sleep(0.05)
+    assert child._lines._num_bytes <= 4100
+    child.stop(0)  # although it waits for its reader
+    assert child.exit_status() == -15
+
+
+def test_who_does_not_read_is_not_waited_for() -> None:
+    child = python("import time; print(flush=True); time.sleep(600)")
+    assert child.receive(20) == b"\n"
+    with pytest.raises(TimeoutError):
+        child.send(b"x" * (4 << 20) + b"\n", 0.1)
+    child.stop(0)
+
+
+def test_without_a_group_of_its_own_it_alone_is_told_to_end() -> None:
+    child = ChildProcess(
+        [sys.executable, "-c", "import os, time; print(os.getpgrp(), flush=True); time.sleep(600)"], own_group=False
+    )
+    assert child.receive(20) == b"%d\n" % os.getpgrp()
+    child.stop(0, term_wait_s=None)
+    assert child.exit_status() == -15
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the table of processes")
+def test_who_must_be_killed_is_killed_with_what_left_its_group() -> None:
+    code = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+far = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(far.pid, flush=True)
+time.sleep(600)
+"""
+    child = python(code)
+    line = child.receive(20)
+    assert line is not None
+    child.stop(0, term_wait_s=0.05)
+    deadline = time.monotonic() + 5
+    while is_alive(int(line)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(int(line))
 
 
 def test_only_the_tail_of_stderr_is_kept() -> None:
@@ -99,7 +159,7 @@ def test_a_dead_child_takes_questions_without_complaint() -> None:
     child = python("")
     assert child.receive(10) is None
     for _ in range(100):
-        child.send(b"x" * 10_000 + b"\n")
+        child.send(b"x" * 10_000 + b"\n", 20)
     child.stop(0)
 
 

@@ -1,0 +1,70 @@
+"""Digests of files and directories, ``sha256:<hex>`` as those of canonical JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.errors import SourceError
+from spiritsafe.core.files.reading import open_to_read
+
+_CHUNK_BYTES = 1 << 20
+
+
+def digest_file(path: Path) -> str:
+    """``sha256:<hex>`` of a file's bytes.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
+    hasher = hashlib.sha256()
+    try:
+        with open_to_read(path) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+    except SourceError:  # an OSError too, which already says what to do
+        raise
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror}.", hint="Check that it exists and is yours to read."
+        ) from error
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def digest_directory(path: Path, *, exclude: Iterable[str] = ()) -> str:
+    """Digest of a directory: the digest of ``{relative path: digest of file}``, sorted by path.
+
+    Args:
+        exclude: Relative POSIX paths to leave out (``lineage.json`` names the digest, so it cannot be part of it).
+
+    Raises:
+        SourceError: A file cannot be read, or has a name that is not UTF-8; or there is a link to a folder.
+    """
+    skip = set(exclude)
+    found: dict[str, str] = {}
+    for place in sorted(path.rglob("*")):
+        name = place.relative_to(path).as_posix()
+        if place.is_symlink() and place.is_dir():
+            raise SourceError(
+                f"{path} holds a link to a folder, {name}: what is in it would not be part of the digest.",
+                hint="Put the folder itself there.",
+            )
+        if not place.is_file() or name in skip:
+            continue
+        if not _is_text(name):
+            raise SourceError(
+                f"{path} holds a file whose name is not UTF-8: {os.fsencode(name)!r}.", hint="Rename the file."
+            )
+        found[name] = digest_file(place)
+    return digest(found)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

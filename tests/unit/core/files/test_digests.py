@@ -1,0 +1,33 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from spiritsafe.core.errors import SourceError
+from spiritsafe.core.files.digests import digest_directory, digest_file
+
+
+def test_digest_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    data = b"x" * (1 << 20) + b"tail"
+    path.write_bytes(data)
+    assert digest_file(path) == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    with pytest.raises(SourceError, match="cannot be read"):
+        digest_file(tmp_path / "missing")
+
+
+def test_digest_of_a_directory_sees_names_content_and_depth(tmp_path: Path) -> None:
+    def tree(name: str, files: dict[str, str]) -> Path:
+        for relative, text in files.items():
+            path = tmp_path / name / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path / name
+
+    first = digest_directory(tree("a", {"x": "1", "sub/y": "2"}))
+    assert digest_directory(tree("b", {"sub/y": "2", "x": "1"})) == first
+    assert digest_directory(tree("c", {"x": "1", "sub/y": "3"})) != first
+    assert digest_directory(tree("d", {"x": "1", "y": "2"})) != first
+    extra = tree("e", {"x": "1", "sub/y": "2", "lineage.json": "{}"})
+    assert digest_directory(extra) != first
+    assert digest_directory(extra, exclude=["lineage.json"]) == first
