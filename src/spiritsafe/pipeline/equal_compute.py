@@ -25,8 +25,8 @@ def own(context: RunContext, name: str) -> Compute:
 def spent_on(context: RunContext, name: str) -> Compute:
     """What was spent on one model: its stage, and the sets of answers that were drawn for it."""
     node = next((node for node in context.recipe.nodes if node.name == name), None)
-    drawn = node.recipe.answers if node is not None else ()
-    captured = [own(context, "capture")] if node is not None and node.recipe.reads_cache else []
+    drawn = node.recipe.needs.answers if node is not None else ()
+    captured = [own(context, "capture")] if node is not None and node.recipe.needs.cache else []
     return Compute.total([own(context, name), *(own(context, material) for material in drawn), *captured])
 
 
@@ -35,7 +35,7 @@ def history(context: RunContext, name: str) -> Compute:
     nodes = context.recipe.nodes
     names = history_of(nodes, name)
     parts = [own(context, material) for material in names]
-    if any(node.recipe.reads_cache for node in nodes if node.name in names):
+    if any(node.recipe.needs.cache for node in nodes if node.name in names):
         parts.append(own(context, "capture"))
     return Compute.total(parts)
 

@@ -94,7 +94,7 @@ class Step(Made):
 
     def config_of(self, configs: Mapping[str, Config], sources: Mapping[str, Config]) -> Config:
         """``config.json`` of the model that comes out, given those of earlier ones and of own sources."""
-        return configs[str(self.weights)]
+        return configs[str(self.needs.weights)]
 
     def obstacles(self, name: str, foreign: set[str]) -> list[str]:
         """What cannot be done since transformers runs some models."""

@@ -40,4 +40,4 @@ def partly_predicted(
     """Stages of :func:`predicted_memory` whose model transformers runs: their peaks are lower bounds."""
     configs = model_configs(recipe, config, sources)
     foreign = {name for name, own in configs.items() if decoder_config(own) is None}
-    return {node.stage for node in recipe.made if foreign & {node.name, *node.recipe.reads}}
+    return {node.stage for node in recipe.made if foreign & {node.name, *node.recipe.needs.reads}}

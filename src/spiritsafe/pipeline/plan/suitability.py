@@ -55,10 +55,10 @@ def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
 
 def _check_vocabularies(recipe: Recipe, places: Mapping[str, Path]) -> None:
     """Hold students' own tokens against those of the model that their teacher was made from, where both are at hand."""
-    starts = {node.name: node.recipe.code for node in recipe.made if node.recipe.code is not None}
+    starts = {node.name: node.recipe.needs.code for node in recipe.made if node.recipe.needs.code is not None}
     for node in recipe.models:
-        source, _ = node.recipe.own_source or (None, {})
-        origin = node.recipe.same_tokens_as
+        source, _ = node.recipe.needs.source or (None, {})
+        origin = node.recipe.needs.same_tokens_as
         if source is None or source not in places or origin is None:
             continue
         while origin in starts and origin not in places:
@@ -76,7 +76,7 @@ def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
     """
     foreign = set(given)
     for node in recipe.made:
-        if node.makes_model and node.recipe.code in foreign:
+        if node.makes_model and node.recipe.needs.code in foreign:
             foreign.add(node.name)
     return foreign
 
@@ -84,7 +84,7 @@ def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
 def own_sources(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Sources of models that are no models of the recipe, and what their chat templates are told."""
     made = {*GIVEN_MODELS, *(node.name for node in recipe.models)}
-    sources = [node.recipe.own_source for node in recipe.models]
+    sources = [node.recipe.needs.source for node in recipe.models]
     return {source: told for source, told in filter(None, sources) if source not in made}
 
 

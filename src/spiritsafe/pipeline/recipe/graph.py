@@ -112,7 +112,7 @@ def history_of(nodes: Iterable[Node], name: str) -> list[str]:
 
 def start_of(node: Node) -> str | None:
     """The model whose weights it goes on from; None for a student with a source of its own, or a set of answers."""
-    return node.recipe.weights if node.recipe.weights in node.made_of else None
+    return node.recipe.needs.weights if node.recipe.needs.weights in node.made_of else None
 
 
 def models_of(nodes: Iterable[Node], entry: str) -> list[str]:
@@ -143,12 +143,13 @@ def _expanded(entry: Entry, repeats: Mapping[str, int]) -> Iterator[Node]:
     for number in range(1, entry.times + 1):
         name = entry.name if entry.times == 1 else f"{entry.name}-{number}"
         recipe = _resolved(entry, name, number, repeats)
+        needs = recipe.needs
         node = Node(
             name=name,
             entry=entry.name,
             recipe=recipe,
-            made_of=tuple(dict.fromkeys((*recipe.models, *recipe.answers))),
-            waits_for=recipe.waits_for,
+            made_of=tuple(dict.fromkeys((*needs.models, *needs.answers))),
+            waits_for=needs.waits_for,
         )
         yield node
         for control, sibling in recipe.siblings():
@@ -174,7 +175,7 @@ def _resolved(entry: Entry, name: str, number: int, repeats: Mapping[str, int]) 
 
 def _with_source(node: Node, models: set[str]) -> Node:
     """A source is a model of the run when it has a model's name."""
-    source, _ = node.recipe.own_source or (None, {})
+    source, _ = node.recipe.needs.source or (None, {})
     return replace(node, made_of=(*node.made_of, source)) if source in models else node
 
 
@@ -188,10 +189,10 @@ def _check_names(names: Sequence[str]) -> None:
 def _check_references(nodes: Sequence[Node], models: set[str]) -> None:
     traces = {*GIVEN_TRACES, *(node.name for node in nodes if not node.makes_model)}
     for node in nodes:
-        for name in (*node.recipe.models, *node.waits_for):
+        for name in (*node.recipe.needs.models, *node.waits_for):
             if name not in models:
                 raise ValueError(f"{node.entry!r} names {name!r}, {_unknown(name, models, traces, 'model')}")
-        for name in node.recipe.answers:
+        for name in node.recipe.needs.answers:
             if name not in traces:
                 raise ValueError(f"{node.entry!r} names {name!r}, {_unknown(name, traces, models, 'set of answers')}")
 

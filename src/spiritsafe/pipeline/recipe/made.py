@@ -80,70 +80,52 @@ class BudgetRecipe(Record):
     share: float = Field(default=1.0, gt=0.0)
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a thing is made of, and what else must be there.
+
+    Attributes:
+        models: Models of the run.
+        answers: Sets of answers.
+        waits_for: Models that are no part of it: whose cost is its budget, whose chat format it is held against.
+        weights: The model whose weights it goes on from.
+        code: The model whose architecture and vocabulary it has; None: one that is not known before it is made.
+        reads: Models that work in its stage.
+        source: A model of the run or one of its own, and what the latter's chat template is told.
+        same_tokens_as: The model whose probabilities it follows token by token, though it was not made from it.
+        cache: Whether it learns from the teacher's captured signal.
+        num_problems: Problems of the train bucket that are its alone.
+        num_worked: Worked solutions that it shares with others.
+    """
+
+    models: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    weights: str | None = None
+    code: str | None = None
+    reads: tuple[str, ...] = ()
+    source: tuple[str, dict[str, Any]] | None = None
+    same_tokens_as: str | None = None
+    cache: bool = False
+    num_problems: int = 0
+    num_worked: int = 0
+
+
 class Made(Record):
     """One table of a recipe that asks for something to be made."""
 
     makes: ClassVar[Makes] = "model"
 
     @property
+    def needs(self) -> Needs:
+        """What it is made of, and what else must be there."""
+        return Needs()
+
+    @property
     def times(self) -> int:
         """Models that it stands for, alike but for the seed."""
         return 1
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Models of the run that it is made of."""
-        return ()
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """Sets of answers that it is made of."""
-        return ()
-
-    @property
-    def waits_for(self) -> tuple[str, ...]:
-        """Models that must be there, without being a part of it."""
-        return ()
-
-    @property
-    def weights(self) -> str | None:
-        """The model whose weights it goes on from."""
-        return None
-
-    @property
-    def code(self) -> str | None:
-        """The model whose architecture and vocabulary it has; None: one that is not known before it is made."""
-        return self.weights
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Models that work in its stage."""
-        return self.models
-
-    @property
-    def own_source(self) -> tuple[str, dict[str, Any]] | None:
-        """A model of the run or a source of its own, and what the latter's chat template is told."""
-        return None
-
-    @property
-    def same_tokens_as(self) -> str | None:
-        """The model whose probabilities it follows token by token, though it was not made from it."""
-        return None
-
-    @property
-    def reads_cache(self) -> bool:
-        """Whether it learns from the teacher's captured signal."""
-        return False
-
-    @property
-    def num_problems(self) -> int:
-        """Problems of the train bucket that are its alone."""
-        return 0
-
-    @property
-    def num_worked(self) -> int:
-        """Worked solutions that it shares with others."""
-        return 0
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """One of its repetitions: ``one`` says which single model a name means there."""
@@ -176,14 +158,10 @@ class StepEntry(Entry):
         return {"from" if key == "start" else key: value for key, value in handler(self).items()}
 
     @property
-    def models(self) -> tuple[str, ...]:
+    def needs(self) -> Needs:
         """What it starts from."""
-        return (self.start,)
-
-    @property
-    def weights(self) -> str | None:
-        """What it starts from, where a model comes out."""
-        return self.start if self.makes == "model" else None
+        start, weights = (self.start,), self.start if self.makes == "model" else None
+        return Needs(models=start, reads=start, weights=weights, code=weights)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

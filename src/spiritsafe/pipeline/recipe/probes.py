@@ -19,7 +19,7 @@ def probes_of(recipe: Recipe) -> dict[tuple[str, When], Probe]:
     probes: dict[tuple[str, When], Probe] = {}
     made: dict[str, Probe] = {}
     for node in recipe.nodes:
-        models: tuple[tuple[When, str | None], ...] = (("before", node.recipe.weights), ("after", node.name))
+        models: tuple[tuple[When, str | None], ...] = (("before", node.recipe.needs.weights), ("after", node.name))
         for when, model in models if node.control is None else ():
             probe = node.recipe.probe_of(str(model), f"{when}-{node.name}")
             if probe is not None:

@@ -17,7 +17,7 @@ from spiritsafe.core.records import Record, Sampling
 from spiritsafe.distil import CaptureConfig
 from spiritsafe.pipeline.recipe.graph import GIVEN_MODELS, Node, check_comparison, nodes_of
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kinds_of
-from spiritsafe.pipeline.recipe.made import Made, Makes, StepEntry
+from spiritsafe.pipeline.recipe.made import Made, Makes, Needs, StepEntry
 from spiritsafe.pipeline.recipe.students import StudentRecipe
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig
@@ -65,14 +65,9 @@ class TeachRecipe(Made):
     train: TrainConfig
 
     @property
-    def models(self) -> tuple[str, ...]:
+    def needs(self) -> Needs:
         """The base model."""
-        return ("base",)
-
-    @property
-    def weights(self) -> str | None:
-        """The base model's."""
-        return "base"
+        return Needs(models=("base",), reads=("base",), weights="base", code="base")
 
 
 class SampleRecipe(Made):
@@ -94,9 +89,9 @@ class SampleRecipe(Made):
     shard_size: int = Field(default=128, ge=1)
 
     @property
-    def models(self) -> tuple[str, ...]:
+    def needs(self) -> Needs:
         """Who answers."""
-        return ("teacher",)
+        return Needs(models=("teacher",), reads=("teacher",))
 
 
 class CompareRecipe(Record):
@@ -175,10 +170,10 @@ class Recipe(Record):
                 raise ValueError(
                     f"student {student.name!r}: a model of this recipe has the options that it was made with"
                 )
-            if student.reads_cache and self.cache is None:
+            if student.needs.cache and self.cache is None:
                 raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
         for step in self.steps:
-            if "sampled" in step.answers and self.sample is None:
+            if "sampled" in step.needs.answers and self.sample is None:
                 raise ValueError(f'step {step.name!r} learns from "sampled" traces: add a [sample] section')
         for pair in self.compare:
             check_comparison(self.nodes, pair.first, pair.second)
@@ -186,7 +181,7 @@ class Recipe(Record):
         for where, part in seeded:
             if part is not None and part.seed != 0:
                 raise ValueError(f"{where}.seed has no effect: it follows from the recipe's seed, leave it out")
-        if self.cache is not None and not any(student.reads_cache for student in self.students):
+        if self.cache is not None and not any(student.needs.cache for student in self.students):
             raise ValueError('no student has signal = "cached": leave the [cache] section out')
         return self
 
@@ -202,7 +197,7 @@ class Recipe(Record):
         if self.cache is not None:
             own["capture"] = kinds_of("cache")[0].model_validate({"config": self.cache})
         given = [
-            Node(name=name, entry=name, recipe=table, made_of=table.models)
+            Node(name=name, entry=name, recipe=table, made_of=table.needs.models)
             for name, table in own.items()
             if table is not None
         ]

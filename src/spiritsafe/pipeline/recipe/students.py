@@ -6,7 +6,7 @@ In: the tables of a recipe's ``[[students]]``. Out: frozen records; a setting th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from spiritsafe.core.records import Record
 from spiritsafe.distil import DIVERGENCES, LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
-from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, Entry
+from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, Entry, Needs
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig
 
@@ -223,65 +223,28 @@ class StudentRecipe(TemplateRecipe, CutRecipe, Entry):
         return self.repeat
 
     @property
-    def follows_teacher(self) -> bool:
-        """With a source of its own it takes nothing of a teacher if it learns from answers alone."""
-        return self.source is None or self.objective != "traces"
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Its teacher; the source may be no name at all."""
-        return (self.teacher,) if self.follows_teacher else ()
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """What it learns from."""
-        return self.traces
-
-    @property
-    def waits_for(self) -> tuple[str, ...]:
-        """A teacher whose chat format it is held against, and the model whose cost is its budget."""
-        teacher = () if self.follows_teacher else (self.teacher,)
-        return teacher if self.budget is None else (*teacher, self.budget.of)
-
-    @property
-    def weights(self) -> str | None:
-        """Its source, or the teacher that it is cut from."""
-        return self.teacher if self.source is None else self.source
-
-    @property
-    def code(self) -> str | None:
-        """Its source; a cut has a shape of its own."""
-        return self.source
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Its teacher, whatever it learns."""
-        return (self.teacher,)
-
-    @property
-    def own_source(self) -> tuple[str, dict[str, Any]] | None:
-        """Its source, which may be a model of the run."""
-        return None if self.source is None else (self.source, self.told)
-
-    @property
-    def same_tokens_as(self) -> str | None:
-        """The teacher, where it follows its distributions with a vocabulary from elsewhere."""
-        return None if self.source is None or self.objective in ("traces", "across") else self.teacher
-
-    @property
     def has_live_teacher(self) -> bool:
         """Whether a teacher works beside it."""
-        return self.objective != "traces" and not self.reads_cache
+        return self.objective != "traces" and self.signal == "live"
 
     @property
-    def reads_cache(self) -> bool:
-        """Whether the teacher's signal was captured."""
-        return self.signal == "cached"
-
-    @property
-    def num_worked(self) -> int:
-        """As many as documents, if it learns from them at all."""
-        return self.problems if WORKED in self.traces else 0
+    def needs(self) -> Needs:
+        """A student with a source of its own that learns from answers alone takes nothing of a teacher."""
+        teacher, is_own = (self.teacher,), self.source is not None
+        follows = not is_own or self.objective != "traces"
+        budget = () if self.budget is None else (self.budget.of,)
+        return Needs(
+            models=teacher if follows else (),
+            answers=self.traces,
+            waits_for=budget if follows else (*teacher, *budget),
+            weights=self.source or self.teacher,
+            code=self.source,
+            reads=teacher,
+            source=None if self.source is None else (self.source, self.told),
+            same_tokens_as=self.teacher if is_own and self.objective not in ("traces", "across") else None,
+            cache=self.signal == "cached",
+            num_worked=self.problems if WORKED in self.traces else 0,
+        )
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

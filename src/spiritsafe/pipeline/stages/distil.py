@@ -237,7 +237,7 @@ def student_beside(
     return Beside(
         teacher=teacher if recipe.has_live_teacher else None,
         matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
-        cached_entries=CACHED_ENTRIES if recipe.reads_cache else 0,
+        cached_entries=CACHED_ENTRIES if recipe.needs.cache else 0,
         other_bytes=engine(whole, config, device, recipe.train),
     )
 

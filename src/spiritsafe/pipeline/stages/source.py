@@ -47,7 +47,7 @@ def model_directory(context: RunContext, name: str) -> Path:
 
 def answerers(context: RunContext, traces: Iterable[str]) -> list[Checkpoint]:
     """The models that wrote some sets of answers; worked solutions come with the task."""
-    writers = {node.name: node.recipe.models for node in context.recipe.made}
+    writers = {node.name: node.recipe.needs.models for node in context.recipe.made}
     names = [writer for name in traces for writer in writers.get(name, ())]
     return [read_checkpoint(model_directory(context, name)) for name in names]
 

@@ -57,9 +57,9 @@ def problem_parts(recipe: Recipe) -> dict[str, ProblemPart]:
     wanted: list[tuple[str, str, int]] = [("teach", spec, recipe.teach.problems)]
     if recipe.sample is not None:
         wanted.append(("sample", spec, recipe.sample.problems))
-    if worked := max((made.num_worked for made in (*recipe.students, *recipe.steps)), default=0):
+    if worked := max((made.needs.num_worked for made in (*recipe.students, *recipe.steps)), default=0):
         wanted.append(("students", spec, worked))
-    wanted += [(step.name, step.task or spec, step.num_problems) for step in recipe.steps if step.num_problems]
+    wanted += [(step.name, step.task or spec, count) for step in recipe.steps if (count := step.needs.num_problems)]
     parts: dict[str, ProblemPart] = {}
     taken: Counter[str] = Counter()
     for name, task, count in wanted:

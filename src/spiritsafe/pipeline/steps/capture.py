@@ -11,7 +11,7 @@ from spiritsafe.pipeline.plan.memory import reading_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, reading_cost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register
-from spiritsafe.pipeline.recipe.made import Makes
+from spiritsafe.pipeline.recipe.made import Makes, Needs
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.capture import capture_teacher
 from spiritsafe.pipeline.step import Forecast, StageSpec, Step, common_settings
@@ -26,9 +26,9 @@ class Capture(Step):
     config: CaptureConfig
 
     @property
-    def models(self) -> tuple[str, ...]:
+    def needs(self) -> Needs:
         """Whose signal it is."""
-        return ("teacher",)
+        return Needs(models=("teacher",), reads=("teacher",))
 
     def line(self, node: Node) -> str:
         """That there is one."""
@@ -36,7 +36,7 @@ class Capture(Step):
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Reading each document once."""
-        num_documents = max(student.problems for student in forecast.recipe.students if student.reads_cache)
+        num_documents = max(student.problems for student in forecast.recipe.students if student.needs.cache)
         config = forecast.configs["base"]
         return [reading_cost(node.stage, config, num_documents, forecast.size, self.config.micro_batch_tokens)]
 
@@ -46,7 +46,7 @@ class Capture(Step):
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
-        wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.reads_cache]
+        wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.needs.cache]
         settings: dict[str, JSON] = {
             **common_settings(recipe),
             "cache": self.config.to_json(),

@@ -51,7 +51,7 @@ from spiritsafe.pipeline.plan.stage_cost import (
 )
 from spiritsafe.pipeline.recipe.graph import Node, stage_of
 from spiritsafe.pipeline.recipe.kinds import register
-from spiritsafe.pipeline.recipe.made import MOST_REPEATS, Probe, ProbeRecipe, StepEntry
+from spiritsafe.pipeline.recipe.made import MOST_REPEATS, Needs, Probe, ProbeRecipe, StepEntry
 from spiritsafe.pipeline.recipe.probes import When, probes_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -140,9 +140,9 @@ class ReinforceStep(StepEntry, Step):
         return self.repeat
 
     @property
-    def num_problems(self) -> int:
-        """Its pool; siblings share it."""
-        return self.problems
+    def needs(self) -> Needs:
+        """Its start, and a pool of problems that siblings share."""
+        return replace(super().needs, num_problems=self.problems)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

@@ -38,7 +38,7 @@ def reinforced(
 ) -> Reinforced:
     """One record for a table of the recipe that reinforces, with its repetitions and controls."""
     nodes = sorted(nodes, key=lambda node: _KINDS.index(_kind(node)))  # the real ones first; stable
-    starts = list(dict.fromkeys(str(node.recipe.weights) for node in nodes))
+    starts = list(dict.fromkeys(str(node.recipe.needs.weights) for node in nodes))
     wells = _formed(context, nodes)
     return Reinforced(
         name=nodes[0].entry,
@@ -159,7 +159,7 @@ def _arms(nodes: Sequence[Node], certificates: Certificates, *, confidence: floa
         if not mine:
             continue
         count, right = len(mine), added_answers(certificates, [node.name for node in mine])
-        start = added_answers(certificates, [str(node.recipe.weights) for node in mine])
+        start = added_answers(certificates, [str(node.recipe.needs.weights) for node in mine])
         gain = paired_difference(right, start, trials=count, confidence=confidence)
         real = real or right
         behind = None if kind == "reinforced" else paired_difference(real, right, trials=count, confidence=confidence)

@@ -24,7 +24,7 @@ from spiritsafe.pipeline.plan.memory import sampling_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, sampling_cost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register
-from spiritsafe.pipeline.recipe.made import WORKED, Makes, StepEntry
+from spiritsafe.pipeline.recipe.made import WORKED, Makes, Needs, StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe, SampleRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.source import model_directory
@@ -92,14 +92,10 @@ class SampleStep(StepEntry, Step):
         return self
 
     @property
-    def models(self) -> tuple[str, ...]:
-        """Who answers."""
-        return () if self.start == WORKED else (self.start,)
-
-    @property
-    def num_problems(self) -> int:
-        """All that it asks."""
-        return self.problems
+    def needs(self) -> Needs:
+        """Who answers, and problems."""
+        writer = () if self.start == WORKED else (self.start,)
+        return Needs(models=writer, reads=writer, num_problems=self.problems)
 
     @property
     def shown_start(self) -> str:

@@ -131,7 +131,7 @@ class Student(StudentRecipe, Step):
             }
             work, name = partial(make_cut, self), cut_stage(self, recipe.nodes)
             cuts = [StageSpec(name=name, work=work, settings=cut, after=before, scratch=("candidates", "race"))]
-        cached = ("capture",) if self.reads_cache else ()
+        cached = ("capture",) if self.needs.cache else ()
         made = StageSpec(
             name=self.name,
             work=partial(make_student, self),

@@ -7,6 +7,7 @@ answers of each set were used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
@@ -25,7 +26,7 @@ from spiritsafe.pipeline.plan.memory import Beside, dev_engine_bytes, training_p
 from spiritsafe.pipeline.plan.stage_cost import StageCost, training_cost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register
-from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, StepEntry
+from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, Needs, StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe, TeachRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
@@ -111,19 +112,11 @@ class TuneStep(StepEntry, Step):
         return self.repeat
 
     @property
-    def answers(self) -> tuple[str, ...]:
-        """What it learns from."""
-        return tuple(self.traces)
-
-    @property
-    def waits_for(self) -> tuple[str, ...]:
-        """The model whose cost is its budget."""
-        return () if self.budget is None else (self.budget.of,)
-
-    @property
-    def num_worked(self) -> int:
-        """As many as it asks for."""
-        return self.traces.get(WORKED, 0)
+    def needs(self) -> Needs:
+        """Its start, answers, and the model whose cost is its budget."""
+        budget = () if self.budget is None else (self.budget.of,)
+        worked = self.traces.get(WORKED, 0)
+        return replace(super().needs, answers=tuple(self.traces), waits_for=budget, num_worked=worked)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""
@@ -142,7 +135,7 @@ class TuneStep(StepEntry, Step):
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Training on all that it may take."""
         own = forecast.configs[node.name]
-        train = budgeted(self.train, self.budget, own, self.answers, forecast)
+        train = budgeted(self.train, self.budget, own, tuple(self.traces), forecast)
         return [training_cost(node.name, train, sum(self.traces.values()), forecast.size, own)]
 
     def beside(self, recipe: Recipe, config: Config, device: torch.device, *, teacher: Config | None = None) -> Beside:
@@ -298,7 +291,7 @@ def _fine_tune(
         context,
         made.train,
         budget,
-        made.answers,
+        made.needs.answers,
         num_parameters=loaded.num_active,
         frozen=lora is not None,
     )
@@ -307,7 +300,7 @@ def _fine_tune(
     begin_lora(lora, context, loaded, name=name)  # 3.
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, task_spec=task)
     end_lora(lora, context, stage, loaded, name=name)
-    writers = answerers(context, made.answers)
+    writers = answerers(context, made.needs.answers)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
         loaded.model,

@@ -12,7 +12,7 @@ def test_every_peak_is_one_of_a_stage_and_worked_solutions_have_none() -> None:
     recipe, _ = load_recipe("distil-vs-rl")
     peaks = predicted_memory(recipe, config)
     assert set(peaks) <= {stage.name for stage in stages_of(recipe)}
-    worked = {step.name for step in recipe.steps if step.weights is None and not step.models}
+    worked = {step.name for step in recipe.steps if not step.needs.models}
     assert worked
     assert not worked & set(peaks)
     assert all(peak > 0 for peak in peaks.values())

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 from spiritsafe.pipeline.recipe.load import load_recipe
-from spiritsafe.pipeline.recipe.made import Made, Probe, ProbeRecipe, StepEntry
+from spiritsafe.pipeline.recipe.made import Made, Needs, Probe, ProbeRecipe, StepEntry
 
 
 def test_what_says_nothing_needs_nothing() -> None:
     made = Made()
-    assert (made.models, made.answers, made.waits_for, made.weights, made.own_source) == ((), (), (), None, None)
-    assert (made.times, made.num_problems, made.num_worked, made.makes) == (1, 0, 0, "model")
+    assert (made.needs, made.times, made.makes) == (Needs(), 1, "model")
     assert list(made.siblings()) == []
 
 
 def test_a_step_goes_on_from_the_model_of_its_number() -> None:
     step = StepEntry.model_validate({"name": "s", "from": "rl"})
     one = step.one_of("s-2", lambda name: f"{name}-2")
-    assert (one.name, one.start, one.models, one.weights) == ("s-2", "rl-2", ("rl-2",), "rl-2")
+    assert (one.name, one.start, one.needs.models, one.needs.weights) == ("s-2", "rl-2", ("rl-2",), "rl-2")
     assert one.to_json() == {"name": "s-2", "from": "rl-2", "task": None}
 
 

@@ -39,4 +39,4 @@ def test_what_a_model_wrote_can_be_quoted_and_worked_solutions_cannot(tiny_run: 
         assert {talk[0] for talk in talks.talks} <= {problem.id for problem in talks.problems}
     worked = SampleStep.model_validate({"name": "w", "from": "worked", "problems": 4})
     assert worked.talks(context, nodes["harvest"]) is None
-    assert worked.models == ()
+    assert worked.needs.models == ()
