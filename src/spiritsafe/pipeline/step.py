@@ -82,15 +82,37 @@ class Talks(NamedTuple):
     talks: Iterable[Talk]
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What is said of a thing.
+
+    Attributes:
+        line: In the plan.
+        role: Of a model, in the report.
+        hypothesis: That is registered of a model before it sits the exam.
+        loss: What its training loss is; None: there is no curve of it worth reading.
+        gain_of: The model of whose gain over the base it is told how much was kept.
+        origin: Whose answers it holds.
+        start: What it was made from, where no weights were.
+        time_note: What is to be known of the predicted times.
+    """
+
+    line: str
+    role: Role = "tuned"
+    hypothesis: str = ""
+    loss: str | None = None
+    gain_of: str | None = None
+    origin: str | None = None
+    start: str | None = None
+    time_note: tuple[str, ...] = ()
+
+
 class Step(Made):
     """A kind of made thing. What a kind does not say has the default of a thing that has nothing to say there."""
 
-    role: ClassVar[Role] = "tuned"
-    """Of the model that comes out, in the report."""
     copies_on_disk: ClassVar[int] = 1
     """How often the model is kept."""
-    time_note: ClassVar[tuple[str, ...]] = ()
-    """What is to be known of the predicted times."""
 
     def config_of(self, configs: Mapping[str, Config], sources: Mapping[str, Config]) -> Config:
         """``config.json`` of the model that comes out, given those of earlier ones and of own sources."""
@@ -101,8 +123,8 @@ class Step(Made):
         return []
 
     @abstractmethod
-    def line(self, node: Node) -> str:
-        """Its line in the plan."""
+    def words(self, node: Node) -> Words:
+        """What is said of it in the plan, the exam and the report."""
 
     @abstractmethod
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
@@ -116,31 +138,9 @@ class Step(Made):
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """The stages that make it; one that others share may be named by each of them."""
 
-    def hypothesis(self, node: Node) -> str:
-        """What is registered of the model before it sits the exam."""
-        return ""
-
-    @property
-    def gain_of(self) -> str | None:
-        """The model of whose gain over the base it is told how much was kept."""
-        return None
-
     @abstractmethod
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """How it was made, and how much of what went in."""
-
-    @property
-    def shown_start(self) -> str | None:
-        """What it was made from, in the report, where no weights were."""
-        return None
-
-    def loss_name(self) -> str | None:
-        """What its training loss is; None: there is no curve of it worth reading."""
-        return None
-
-    def origin(self, name: str) -> str | None:
-        """Whose answers it holds, where it is a set of answers."""
-        return None
 
     def talks(self, context: RunContext, node: Node) -> Talks | None:
         """What its models wrote on training problems."""

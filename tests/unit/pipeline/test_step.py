@@ -25,7 +25,7 @@ from spiritsafe.pipeline.recipe.made import Made, StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.source import model_directory
-from spiritsafe.pipeline.step import Forecast, StageSpec, Step, made_settings, step_of
+from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, made_settings, step_of
 
 
 @final
@@ -34,8 +34,8 @@ class Copy(StepEntry, Step):
 
     kind: Literal["copy"] = "copy"
 
-    def line(self, node: Node) -> str:
-        return f"copy      {node.name}: from {self.start}"
+    def words(self, node: Node) -> Words:
+        return Words(line=f"copy      {node.name}: from {self.start}", hypothesis=f"It scores as {self.start} does.")
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         return []
@@ -46,9 +46,6 @@ class Copy(StepEntry, Step):
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         settings = made_settings(node, recipe)
         return [StageSpec(name=node.name, work=partial(copied, self), settings=settings, after=node.stages_before)]
-
-    def hypothesis(self, node: Node) -> str:
-        return f"A copy of {self.start} scores as {self.start} does."
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         return "copied", "nothing learnt"
@@ -117,7 +114,7 @@ def test_every_packaged_thing_is_a_step(tiny_run: Path, tmp_path: Path) -> None:
         made_by, counts = step_of(node).made_by(context, node)
         assert made_by
         assert counts
-        assert bool(step_of(node).hypothesis(node)) == node.makes_model
+        assert bool(step_of(node).words(node).hypothesis) == node.makes_model
 
 
 def test_a_table_without_a_kind_is_refused() -> None:

@@ -114,7 +114,7 @@ def _time_lines(recipe: Recipe, config: Mapping[str, Any], directory: Path, sour
         lines.append(f"  {cost.name:<{width}}{_duration(rates.seconds(cost.work)):>9}  {said}")
     total = sum(rates.seconds(cost.work) for cost in costs)
     lines.append(f"  {'total':<{width}}{_duration(total):>9}")
-    notes = dict.fromkeys(step_of(node).time_note for node in recipe.made)
+    notes = dict.fromkeys(step_of(node).words(node).time_note for node in recipe.made)
     return [*lines, *(f"  {line}" for note in notes for line in note)]
 
 
@@ -130,7 +130,7 @@ def _fetch(recipe: Recipe) -> str:
 
 def _steps(recipe: Recipe) -> list[str]:
     rows = [f"seal      {recipe.exam.problems} exam problems, half public, half sealed"]
-    rows += [step_of(node).line(node) for node in recipe.made]
+    rows += [step_of(node).words(node).line for node in recipe.made]
     models = 2 + len(recipe.models)
     most = models * recipe.exam.problems * recipe.exam.sampling.max_tokens
     rows.append(f"exam      {models} models × {recipe.exam.problems} problems, at most {most:,} tokens")

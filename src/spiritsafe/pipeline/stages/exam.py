@@ -117,7 +117,7 @@ def certificate_of(stage: StageDirectory, name: str) -> Certificate:
 
 def _hypothesis(context: RunContext, name: str) -> str:
     node = next((node for node in context.recipe.made if node.name == name), None)
-    return "The base model, as published: the control." if node is None else step_of(node).hypothesis(node)
+    return "The base model, as published: the control." if node is None else step_of(node).words(node).hypothesis
 
 
 def call_exam(arguments: list[str], *, events: EventSink) -> None:

@@ -14,7 +14,7 @@ from spiritsafe.pipeline.recipe.kinds import register
 from spiritsafe.pipeline.recipe.made import Makes, Needs
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.capture import capture_teacher
-from spiritsafe.pipeline.step import Forecast, StageSpec, Step, common_settings
+from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, common_settings
 
 
 @final
@@ -30,9 +30,9 @@ class Capture(Step):
         """Whose signal it is."""
         return Needs(models=("teacher",), reads=("teacher",))
 
-    def line(self, node: Node) -> str:
+    def words(self, node: Node) -> Words:
         """That there is one."""
-        return "capture   the teacher's view of the documents, once for all students that read it"
+        return Words(line="capture   the teacher's view of the documents, once for all students that read it")
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Reading each document once."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -67,17 +67,22 @@ from spiritsafe.pipeline.step import (
     Step,
     Talk,
     Talks,
+    Words,
     engine_settings,
     measured_settings,
 )
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
 from spiritsafe.pipeline.steps.tune import kept_config, no_adapters, refuse_seed
 from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Answer, Control, ReinforceConfig, reinforce
-from spiritsafe.report import Reinforced, Role, count_text
+from spiritsafe.report import Reinforced, count_text
 from spiritsafe.tasks import GraderPool, Task, load_task
 from spiritsafe.training import TrainConfig, discard_state
 
 _TRAINING = "training"
+_TIME_NOTE = (
+    "Reinforcement: each answer drawn once, as long as a worked solution, and learnt from. Groups that",
+    "are asked again add to it, groups without an advantage and answers that grow change it.",
+)
 
 
 @final
@@ -102,11 +107,6 @@ class ReinforceStep(StepEntry, Step):
             bounded by the text, as many workers as there are cores for others.
     """
 
-    role: ClassVar[Role] = "reinforced"
-    time_note: ClassVar[tuple[str, ...]] = (
-        "Reinforcement: each answer drawn once, as long as a worked solution, and learnt from. Groups that",
-        "are asked again add to it, groups without an advantage and answers that grow change it.",
-    )
     kind: Literal["reinforce"] = "reinforce"
     problems: int = Field(ge=1)
     config: ReinforceConfig
@@ -164,14 +164,25 @@ class ReinforceStep(StepEntry, Step):
         """Adapters go on a Decoder alone."""
         return no_adapters(name, self.start, self.lora, foreign)
 
-    def line(self, node: Node) -> str:
-        """Loss, reward, rounds."""
+    def words(self, node: Node) -> Words:
+        """Loss, reward, rounds; a gain, and of a control that there is little or none."""
         rounds = self.config
         kind = "control" if node.control else "reinforce"
         reward = "" if rounds.reward.kind == "verifier" else f", {rounds.reward.kind} reward"
         size = f"{rounds.num_rounds} rounds × {rounds.prompts_per_round} problems × {rounds.group_size} answers"
         most = f", at most {1 + rounds.refills} times that" if rounds.refills else ""
-        return f"{kind:<10}{node.name}: from {self.start}, {rounds.loss.method}{reward}, {size}{most}"
+        hypothesis = {
+            None: f"Reinforcement raised the score over {self.start}'s.",
+            "random": f"A control: a random reward raises nothing over {self.start}'s score.",
+            "format": f"A control: a reward for form alone raises little over {self.start}'s score.",
+            "rft": f"A control: rejection-sampled fine-tuning raises {self.start}'s score less than {node.twin}'s.",
+        }[node.control]
+        return Words(
+            line=f"{kind:<10}{node.name}: from {self.start}, {rounds.loss.method}{reward}, {size}{most}",
+            role="reinforced",
+            hypothesis=hypothesis,
+            time_note=_TIME_NOTE,
+        )
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """What the start model can do, the step itself, what it can do then."""
@@ -234,15 +245,6 @@ class ReinforceStep(StepEntry, Step):
             made,
             *([] if then is None else [_probe_stage(then, recipe)]),
         ]
-
-    def hypothesis(self, node: Node) -> str:
-        """A gain; of a control, that there is little or none."""
-        return {
-            None: f"Reinforcement raised the score over {self.start}'s.",
-            "random": f"A control: a random reward raises nothing over {self.start}'s score.",
-            "format": f"A control: a reward for form alone raises little over {self.start}'s score.",
-            "rft": f"A control: rejection-sampled fine-tuning raises {self.start}'s score less than {node.twin}'s.",
-        }[node.control]
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """Rounds, and answers that taught something."""

@@ -36,7 +36,7 @@ from spiritsafe.pipeline.stages.traces import (
     problems_of,
     write_solutions,
 )
-from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Talk, Talks, engine_settings
+from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Talk, Talks, Words, engine_settings
 from spiritsafe.report import count_text
 from spiritsafe.rollouts import VerifiedAttempts, collect, read_attempts
 from spiritsafe.tasks import Task, load_task
@@ -97,17 +97,13 @@ class SampleStep(StepEntry, Step):
         writer = () if self.start == WORKED else (self.start,)
         return Needs(models=writer, reads=writer, num_problems=self.problems)
 
-    @property
-    def shown_start(self) -> str:
-        """Who answers, or the task."""
-        return self.start
-
-    def line(self, node: Node) -> str:
+    def words(self, node: Node) -> Words:
         """Who answers how many problems."""
         what = f"{self.problems} worked solutions"
         if self.sampling is not None:
             what = f"{self.start} answers {self.problems} problems × {self.num_samples}"
-        return f"sample    {node.name}: {what}"
+        writer = "worked solutions" if self.start == WORKED else f"{self.start}’s attempts"
+        return Words(line=f"sample    {node.name}: {what}", origin=f"{writer} ({node.name})", start=self.start)
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Drawing; worked solutions cost nothing."""
@@ -133,11 +129,6 @@ class SampleStep(StepEntry, Step):
         """How many answers were kept."""
         return _verified(context, node)
 
-    def origin(self, name: str) -> str:
-        """Whose answers, for which step."""
-        writer = "worked solutions" if self.start == WORKED else f"{self.start}’s attempts"
-        return f"{writer} ({name})"
-
     def talks(self, context: RunContext, node: Node) -> Talks | None:
         """Attempts."""
         if self.sampling is None:
@@ -151,14 +142,13 @@ class SampleStep(StepEntry, Step):
 class Sample(SampleRecipe, Step):
     """The recipe's own section that samples: the taught teacher answers."""
 
-    @property
-    def shown_start(self) -> str:
-        """Who answers."""
-        return "teacher"
-
-    def line(self, node: Node) -> str:
-        """How many problems."""
-        return f"sample    {self.problems} training problems × {self.num_samples} attempts"
+    def words(self, node: Node) -> Words:
+        """Who answers how many problems."""
+        return Words(
+            line=f"sample    {self.problems} training problems × {self.num_samples} attempts",
+            origin="teacher's attempts",
+            start="teacher",
+        )
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Drawing."""
@@ -184,10 +174,6 @@ class Sample(SampleRecipe, Step):
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """How many answers were kept."""
         return _verified(context, node)
-
-    def origin(self, name: str) -> str:
-        """The teacher's."""
-        return "teacher's attempts"
 
     def talks(self, context: RunContext, node: Node) -> Talks:
         """Attempts."""

@@ -33,9 +33,9 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 from spiritsafe.pipeline.stages.cut import cut_stage, make_cut
 from spiritsafe.pipeline.stages.distil import make_student, student_beside
-from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Step, made_settings
+from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Step, Words, made_settings
 from spiritsafe.pipeline.steps.tune import ON_TRACES, budget_words
-from spiritsafe.report import Role, count_text
+from spiritsafe.report import count_text
 from spiritsafe.training import TrainConfig
 
 
@@ -44,7 +44,6 @@ from spiritsafe.training import TrainConfig
 class Student(StudentRecipe, Step):
     """One rung of the ladder."""
 
-    role: ClassVar[Role] = "student"
     copies_on_disk: ClassVar[int] = 2
     """As cut, and as healed."""
 
@@ -58,15 +57,21 @@ class Student(StudentRecipe, Step):
         """A cut is made from a Decoder alone."""
         return [f"{name} cannot be cut from {self.teacher}"] if self.source is None and self.teacher in foreign else []
 
-    def line(self, node: Node) -> str:
-        """Size, objective, documents."""
+    def words(self, node: Node) -> Words:
+        """Size, objective, documents; that little is lost."""
         size = f"at most {self.share or 1.0:.0%} of the teacher's bytes"
         if self.source is not None:
             size = f"from {self.source}"
         elif self.max_bytes is not None:
             size = f"at most {self.max_bytes / 1e6:,.1f} MB in {self.quantisation}"
         budget = budget_words(self.budget)
-        return f"student   {node.name}: {size}, {self.objective}, {self.problems} documents{budget}"
+        return Words(
+            line=f"student   {node.name}: {size}, {self.objective}, {self.problems} documents{budget}",
+            role="student",
+            hypothesis="The student keeps most of the teacher's gain at fewer bytes.",
+            loss=self._loss(),
+            gain_of=self.teacher,
+        )
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """A student's training, its own answers, and its cut if it is the first that has it."""
@@ -141,22 +146,13 @@ class Student(StudentRecipe, Step):
         )
         return [*cuts, made]
 
-    def hypothesis(self, node: Node) -> str:
-        """That little is lost."""
-        return "The student keeps most of the teacher's gain at fewer bytes."
-
-    @property
-    def gain_of(self) -> str:
-        """The teacher's."""
-        return self.teacher
-
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """Documents."""
         audit = read_json(context.stage(node.name).path / "audit.json")
         made_by = "fine-tuned" if self.objective == "traces" else "distilled"
         return made_by, f"{count_text(audit['num_documents'])} documents"
 
-    def loss_name(self) -> str:
+    def _loss(self) -> str:
         """Divergence, and what is added to it."""
         if self.objective == "traces":
             return ON_TRACES

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Self, final
+from typing import Annotated, Any, Literal, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -45,11 +45,12 @@ from spiritsafe.pipeline.step import (
     Forecast,
     StageSpec,
     Step,
+    Words,
     engine_settings,
     made_settings,
     measured_settings,
 )
-from spiritsafe.report import Role, count_text
+from spiritsafe.report import count_text
 from spiritsafe.tasks import load_task
 from spiritsafe.training import TracesObjective, TrainConfig, TrainResult
 
@@ -127,10 +128,14 @@ class TuneStep(StepEntry, Step):
         """Adapters go on a Decoder alone."""
         return no_adapters(name, self.start, self.lora, foreign)
 
-    def line(self, node: Node) -> str:
-        """How many answers of which sets."""
+    def words(self, node: Node) -> Words:
+        """Documents, and a gain."""
         documents = ", ".join(f"{count} {name}" for name, count in self.traces.items())
-        return f"tune      {node.name}: from {self.start}, at most {documents}{budget_words(self.budget)}"
+        return Words(
+            line=f"tune      {node.name}: from {self.start}, at most {documents}{budget_words(self.budget)}",
+            hypothesis=f"Fine-tuning on verified answers raised the score over {self.start}'s.",
+            loss=ON_TRACES,
+        )
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Training on all that it may take."""
@@ -160,18 +165,10 @@ class TuneStep(StepEntry, Step):
             )
         ]
 
-    def hypothesis(self, node: Node) -> str:
-        """A gain."""
-        return f"Fine-tuning on verified answers raised the score over {self.start}'s."
-
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """Answers of each set that were used."""
         counts: dict[str, Any] = dict(context.stage(node.name).result()["documents"])  # type: ignore[arg-type]
         return "fine-tuned", ", ".join(f"{count_text(count)} {name}" for name, count in counts.items())
-
-    def loss_name(self) -> str:
-        """Of the answers' tokens."""
-        return ON_TRACES
 
 
 @final
@@ -179,11 +176,14 @@ class TuneStep(StepEntry, Step):
 class Teach(TeachRecipe, Step):
     """The recipe's own section that tunes: the base model, on worked solutions."""
 
-    role: ClassVar[Role] = "teacher"
-
-    def line(self, node: Node) -> str:
-        """How many worked solutions."""
-        return f"teach     {self.problems} worked solutions, learning rate {self.train.learning_rate:g}"
+    def words(self, node: Node) -> Words:
+        """Documents, and a gain."""
+        return Words(
+            line=f"teach     {self.problems} worked solutions, learning rate {self.train.learning_rate:g}",
+            role="teacher",
+            hypothesis="Teaching raised the score over the base model's.",
+            loss=ON_TRACES,
+        )
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Training."""
@@ -210,18 +210,10 @@ class Teach(TeachRecipe, Step):
             )
         ]
 
-    def hypothesis(self, node: Node) -> str:
-        """A gain."""
-        return "Teaching raised the score over the base model's."
-
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """Worked solutions that were accepted."""
         counts: dict[str, Any] = dict(context.stage("traces").result()["counts"])  # type: ignore[arg-type]
         return "fine-tuned", f"{count_text(counts['teach']['verified'])} worked solutions"
-
-    def loss_name(self) -> str:
-        """Of the solutions' tokens."""
-        return ON_TRACES
 
 
 def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:

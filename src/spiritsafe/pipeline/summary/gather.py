@@ -206,7 +206,7 @@ def _trace_counts(context: RunContext) -> tuple[TraceCounts, ...]:
         for name, value in counts.items()
     ]
     for node in context.recipe.listed:
-        origin = step_of(node).origin(node.name)
+        origin = step_of(node).words(node).origin
         if origin is not None and node.stage in context.done:
             value = dict(context.stage(node.stage).result())
             kept = {"num_asked": value["asked"], "num_verified": value["verified"], "dropped": value["dropped"]}
@@ -234,7 +234,7 @@ def _stages(context: RunContext) -> tuple[Stage, ...]:
 
 def _curves(context: RunContext) -> Iterator[TrainingCurve]:
     for node in context.recipe.made:
-        loss_name = step_of(node).loss_name()
+        loss_name = step_of(node).words(node).loss
         if loss_name is not None:
             yield _curve(context, node.stage, loss_name)
 
@@ -256,7 +256,7 @@ def _curve(context: RunContext, name: str, loss_name: str) -> TrainingCurve:
 def _role(node: Node | None) -> Role:
     if node is None:
         return "base"
-    return step_of(node).role if node.control is None else "control"
+    return step_of(node).words(node).role if node.control is None else "control"
 
 
 def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], checkpoint: Checkpoint) -> Rung:
@@ -266,7 +266,7 @@ def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], check
     result = mine.result
     comparison = None if name == "base" else compare(mine, base)
     kept = None
-    kept_of = None if node is None else step_of(node).gain_of
+    kept_of = None if node is None else step_of(node).words(node).gain_of
     if kept_of is not None:
         teacher = certificates[kept_of]
         right = [right_answers(certificate.result.outcomes, "sealed") for certificate in (mine, teacher, base)]

@@ -25,7 +25,7 @@ def made_rows(context: RunContext, certificates: Certificates) -> tuple[MadeRow,
 
 def _row(context: RunContext, node: Node, certificates: Certificates) -> MadeRow:
     step, start = step_of(node), start_of(node)
-    start = step.shown_start if start is None else start
+    start = step.words(node).start if start is None else start
     made_by, counts = step.made_by(context, node)
     spent = own(context, node.name)
     mine, before = certificates.get(node.name), certificates.get(start or "")

@@ -25,7 +25,7 @@ def test_a_step_cuts_its_share_of_worked_solutions(tmp_path: Path) -> None:
 
 def test_a_set_of_answers_says_whose_they_are() -> None:
     recipe, _ = load_recipe("tiny")
-    origins = {node.name: step_of(node).origin(node.name) for node in recipe.made if not node.makes_model}
+    origins = {node.name: step_of(node).words(node).origin for node in recipe.made if not node.makes_model}
     assert origins == {"sampled": "teacher's attempts", "capture": None, "harvest": "rl’s attempts (harvest)"}
 
 

@@ -31,7 +31,7 @@ OWN = {"share": None, "calibration": None, "source": "tiny:1"}
     ],
 )
 def test_a_loss_has_a_name(changes: dict[str, Any], said: str) -> None:
-    assert student_of(**changes).loss_name() == said
+    assert student_of(**changes)._loss() == said
 
 
 def test_a_source_of_its_own_is_as_large_as_it_is() -> None:
