@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from spiritsafe.distil.objective import DistilObjective
     from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
     from spiritsafe.distil.on_policy.feed import OnPolicyFeed
-    from spiritsafe.distil.on_policy.rounds import ROUNDS_FILE
     from spiritsafe.distil.shape_race import RaceResult, race
     from spiritsafe.distil.signal import (
         LiveTeacher,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     )
     from spiritsafe.distil.teacher_check import TeacherFit, teacher_fit
     from spiritsafe.distil.teachers_by_document import TeachersByDocument
+    from spiritsafe.training.data.rounds import ROUNDS_FILE
     from spiritsafe.training.objective import TracesObjective
 else:
     __getattr__, __dir__ = attributes_of(__name__)

@@ -84,16 +84,7 @@ def sampled_head(
 ) -> DistilResult:
     """Loss of the module's formula and its gradients.
 
-    Args:
-        hidden_RH: The student's hidden states of supervised rows only.
-        weight_VH: Its head.
-        teacher: The teacher's entries for the same rows.
-        targets_R: The token each row predicts.
-        weights_R: Weight of each row, already divided by the step's normaliser.
-        mix: ``ce`` and ``forward_kl`` at temperature 1.
-        scale: Of the student's logits.
-        grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
+    Args as of :func:`spiritsafe.distil.distil_head`; ``mix`` holds ``ce`` and ``forward_kl`` at temperature 1.
 
     Returns:
         As :func:`spiritsafe.distil.distil_head`; ``kl`` is an estimate, ``agreement`` compares with the likeliest
