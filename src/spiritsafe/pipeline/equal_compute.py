@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe.graph import GIVEN_TRACES, history_of, stage_of, start_of
-from spiritsafe.pipeline.recipe.steps import WORKED, SampleStep
-from spiritsafe.pipeline.recipe.students import BudgetRecipe, StudentRecipe
+from spiritsafe.pipeline.recipe.graph import history_of, stage_of, start_of
+from spiritsafe.pipeline.recipe.made import WORKED, BudgetRecipe
 from spiritsafe.training import TrainConfig
 
 
@@ -26,9 +25,8 @@ def own(context: RunContext, name: str) -> Compute:
 def spent_on(context: RunContext, name: str) -> Compute:
     """What was spent on one model: its stage, and the sets of answers that were drawn for it."""
     node = next((node for node in context.recipe.nodes if node.name == name), None)
-    sets = {*GIVEN_TRACES, *(step.name for step in context.recipe.steps if isinstance(step, SampleStep))}
-    drawn = [material for material in node.made_of if material in sets] if node is not None else []
-    captured = [own(context, "capture")] if node is not None and _is_cached(node.recipe) else []
+    drawn = node.recipe.needs.answers if node is not None else ()
+    captured = [own(context, "capture")] if node is not None and node.recipe.needs.cache else []
     return Compute.total([own(context, name), *(own(context, material) for material in drawn), *captured])
 
 
@@ -37,7 +35,7 @@ def history(context: RunContext, name: str) -> Compute:
     nodes = context.recipe.nodes
     names = history_of(nodes, name)
     parts = [own(context, material) for material in names]
-    if any(_is_cached(node.recipe) for node in nodes if node.name in names):
+    if any(node.recipe.needs.cache for node in nodes if node.name in names):
         parts.append(own(context, "capture"))
     return Compute.total(parts)
 
@@ -62,10 +60,6 @@ def _weights(context: RunContext, name: str) -> list[str]:
         chain.append(link)
         link = starts.get(link)
     return chain
-
-
-def _is_cached(recipe: object) -> bool:
-    return isinstance(recipe, StudentRecipe) and recipe.signal == "cached"
 
 
 def within_budget(

@@ -7,9 +7,7 @@ the same call goes on and ends in the same result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -25,44 +23,15 @@ from spiritsafe.models import preferred_dtype, this_platform
 from spiritsafe.pipeline.context import EXACT_STAGES, RunContext, RunWatcher
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
-from spiritsafe.pipeline.recipe.graph import Node, stage_of
-from spiritsafe.pipeline.recipe.probes import Probe, probes_of
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, SampleStep, TuneStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
-from spiritsafe.pipeline.stages.capture import capture_teacher
 from spiritsafe.pipeline.stages.checks import ease_memory
-from spiritsafe.pipeline.stages.cut import cut_stage, make_cut
-from spiritsafe.pipeline.stages.distil import make_student
 from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
-from spiritsafe.pipeline.stages.probe import probe_model
-from spiritsafe.pipeline.stages.reinforce import reinforce_model
 from spiritsafe.pipeline.stages.source import fetch_source
-from spiritsafe.pipeline.stages.traces import problem_parts, sample_for, sample_teacher, write_worked_traces
-from spiritsafe.pipeline.stages.tune import teach, tune_model
+from spiritsafe.pipeline.stages.traces import problem_parts, write_worked_traces
+from spiritsafe.pipeline.step import StageSpec, common_settings, step_of
 from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
 from spiritsafe.training import give_back_memory, is_torchrun
-
-Work = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class StageSpec:
-    """One step of a run.
-
-    Attributes:
-        settings: The part of the recipe it reads.
-        after: Stages whose outputs it reads.
-        scratch: Files it leaves that are no outputs.
-    """
-
-    name: str
-    work: Work
-    settings: dict[str, JSON]
-    after: tuple[str, ...] = ()
-    scratch: tuple[str, ...] = ()
 
 
 @final
@@ -83,7 +52,6 @@ class RunOutcome:
 def stages_of(recipe: Recipe) -> list[StageSpec]:
     """The stages of a recipe, in order."""
     whole = recipe.to_json()
-    common: dict[str, JSON] = {"seed": recipe.seed, "task": whole["task"]}
     stages = [
         StageSpec(name="source", work=fetch_source, settings={"source": whole["source"]}),
         # The paper is sealed before anything is trained, so that nobody can say it was drawn to fit a model.
@@ -92,7 +60,7 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
             name="traces",
             work=write_worked_traces,
             settings={
-                **common,
+                **common_settings(recipe),
                 "parts": {
                     name: [part.first, part.count]
                     for name, part in problem_parts(recipe).items()
@@ -100,27 +68,10 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
                 },
             },
         ),
-        StageSpec(
-            name="teach",
-            work=teach,
-            settings={**common, "teach": whole["teach"], "engine": whole["engine"]},
-            after=("source", "traces"),
-            scratch=("training",),
-        ),
     ]
-    if recipe.sample is not None:
-        stages.append(
-            StageSpec(
-                name="sample",
-                work=sample_teacher,
-                settings={**common, "sample": whole["sample"], "engine": whole["engine"]},
-                after=("teach",),
-                scratch=(
-                    "attempts",
-                ),  # holds seconds, which differ each time; its digest without them is in the result
-            )
-        )
-    stages += _node_stages(recipe, common)
+    for node in recipe.made:
+        made = {stage.name for stage in stages}
+        stages += [stage for stage in step_of(node).stages(node, recipe) if stage.name not in made]
     models = ("source", "teach", *(node.name for node in recipe.models))
     stages.append(
         StageSpec(
@@ -133,107 +84,6 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
     )
     before = tuple(stage.name for stage in stages)
     stages.append(StageSpec(name="report", work=write_summary, settings={"recipe": whole}, after=before))
-    return stages
-
-
-def _node_stages(recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
-    """One capture for all cached students, then every step and student with what has to be done before and after."""
-    stages: list[StageSpec] = []
-    if recipe.cache is not None:
-        wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.signal == "cached"]
-        settings: dict[str, JSON] = {**common, "cache": recipe.cache.to_json(), "wanted": wanted}
-        sources = ("teach", "traces") if recipe.sample is None else ("teach", "traces", "sample")
-        stages.append(StageSpec(name="capture", work=capture_teacher, settings=settings, after=sources))
-    for node in recipe.nodes:
-        made = {stage.name for stage in stages}
-        stages += [stage for stage in _stages_of(node, recipe, common) if stage.name not in made]
-    return stages
-
-
-def _stages_of(node: Node, recipe: Recipe, common: dict[str, JSON]) -> list[StageSpec]:
-    """The stages of one step or student; those that others share are made once."""
-    made_of = tuple(dict.fromkeys(stage_of(name) for name in node.needs))
-    settings: dict[str, JSON] = {**common, "made": node.recipe.to_json(), "engine": recipe.engine.to_json()}
-    if isinstance(node.recipe, StudentRecipe):
-        return _student_stages(node.recipe, recipe, settings, made_of)
-    if isinstance(node.recipe, TuneStep):
-        dev: dict[str, JSON] = {"dev": recipe.teach.dev_problems, "sampling": recipe.exam.sampling.to_json()}
-        work: Work = partial(tune_model, node.recipe)
-        return [StageSpec(name=node.name, work=work, settings=settings | dev, after=made_of, scratch=("training",))]
-    part = problem_parts(recipe)[node.entry]
-    settings["problems"] = [part.task, part.first, part.count]
-    after = tuple(dict.fromkeys(("traces", *made_of)))  # with a task of its own, a step keeps clear of those problems
-    if isinstance(node.recipe, SampleStep):
-        work = partial(sample_for, node.recipe)
-        return [StageSpec(name=node.name, work=work, settings=settings, after=after, scratch=("attempts",))]
-    return _reinforce_stages(node, node.recipe, recipe, settings, after)
-
-
-def _reinforce_stages(
-    node: Node, step: ReinforceStep, recipe: Recipe, settings: dict[str, JSON], after: tuple[str, ...]
-) -> list[StageSpec]:
-    """What the start model can do, the step itself, what it can do then. Controls are measured by the exam alone."""
-    probes = probes_of(recipe)
-    before, then = (probes.get((node.name, when)) for when in ("before", "after"))
-    settings = settings | {"dev": recipe.teach.dev_problems, "sampling": recipe.exam.sampling.to_json()}
-    made = StageSpec(
-        name=node.name,
-        work=partial(reinforce_model, node),
-        settings=settings,
-        after=after if before is None else (*after, before.stage),
-        scratch=("training",),
-    )
-    common = {key: settings[key] for key in ("seed", "task", "engine")}
-    return [
-        *([] if before is None else [_probe_stage(before, common)]),
-        made,
-        *([] if then is None else [_probe_stage(then, common)]),
-    ]
-
-
-def _probe_stage(probe: Probe, common: dict[str, JSON]) -> StageSpec:
-    return StageSpec(
-        name=probe.stage,
-        work=partial(probe_model, probe),
-        settings=common | probe.settings(),
-        after=(stage_of(probe.model),),
-        scratch=("attempts",),
-    )
-
-
-def _student_stages(
-    student: StudentRecipe, recipe: Recipe, settings: dict[str, JSON], made_of: tuple[str, ...]
-) -> list[StageSpec]:
-    """A student and, where it is cut from its teacher, the cut."""
-    stages: list[StageSpec] = []
-    if student.source is None:
-        cut_settings = {
-            **{key: settings[key] for key in ("seed", "task")},
-            "cut": student.cut.to_json(),
-            "traces": list(student.traces),
-            "problems": student.problems,
-            # a race heals its candidates in the student's own way
-            "train": student.train.to_json() if student.shape == "race" else None,
-        }
-        stages.append(
-            StageSpec(
-                name=cut_stage(student, recipe.nodes),
-                work=partial(make_cut, student),
-                settings=cut_settings,
-                after=made_of,
-                scratch=("candidates", "race"),
-            )
-        )
-    cached = ("capture",) if student.signal == "cached" else ()
-    stages.append(
-        StageSpec(
-            name=student.name,
-            work=partial(make_student, student),
-            settings=settings,
-            after=(*made_of, *(stage.name for stage in stages), *cached),
-            scratch=("training", "start", "rounds"),
-        )
-    )
     return stages
 
 

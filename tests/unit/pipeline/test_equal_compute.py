@@ -10,7 +10,7 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models import read_checkpoint
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.equal_compute import history, own, spent_on, within_budget
-from spiritsafe.pipeline.recipe.students import BudgetRecipe
+from spiritsafe.pipeline.recipe.made import BudgetRecipe
 from spiritsafe.pipeline.stages.source import model_directory
 
 

@@ -24,19 +24,13 @@ from spiritsafe.models import (
     predict_training,
     preferred_dtype,
 )
-from spiritsafe.pipeline.plan.costs import model_configs
 from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, available_bytes
 from spiritsafe.pipeline.plan.stage_cost import tokens_at_once
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, TuneStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe
 from spiritsafe.training import ComputeDtype, TrainConfig, choose_dtype
 
 CACHED_ENTRIES = 64
 """Entries a row of a cached signal, about: a few bytes a row beside megabytes of logits."""
-
-Made = ReinforceStep | TuneStep | StudentRecipe | None
-"""What a training stage makes; None: the teacher."""
 
 _TOKENIZER_BYTES = 1_500
 """Of a tokenizer in memory, for each token of its vocabulary."""
@@ -215,115 +209,33 @@ def planned_device(recipe: Recipe) -> torch.device:
     return torch.device("cuda" if recipe.engine.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def predicted_memory(
-    recipe: Recipe, config: Mapping[str, Any], *, sources: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, int]:
-    """Predicted peak bytes of each heavy stage.
-
-    Args:
-        recipe: The recipe.
-        config: The base model's ``config.json``.
-        sources: ``config.json`` of students' own sources; one that is not there is taken to be as large as the base.
-
-    Raises:
-        BudgetError: A student's budget does not hold even one layer.
-    """
-    device = planned_device(recipe)
-
-    def sampling(of: Mapping[str, Any]) -> int:
-        dtype = _DTYPES[preferred_dtype(device)]
-        return (
-            predict_footprint(of, dtype).weight_bytes
-            + engine_bytes(recipe, of, device, dtype)
-            + _process_bytes(of, device)
-        )
-
-    peaks = {"teach": _peak(None, recipe.teach.train, recipe, config, device)}
-    if recipe.sample is not None:
-        peaks["sample"] = sampling(config)
-    if recipe.cache is not None:
-        weights = predict_footprint(config, "fp32").weight_bytes
-        reading = _reading_bytes(config, recipe.cache.micro_batch_tokens)
-        peaks["capture"] = weights + reading + _process_bytes(config, device)
-    configs = model_configs(recipe, config, sources)
-    for node in recipe.nodes:
-        made = node.recipe
-        if isinstance(made, StudentRecipe):
-            teacher = configs[made.teacher]
-            peaks[node.name] = _peak(made, made.train, recipe, configs[made.name], device, teacher=teacher)
-        elif isinstance(made, ReinforceStep | TuneStep):
-            # what a run trains it keeps in float32, whatever the base came in
-            own = configs[node.name] if made.start == "base" else {**configs[node.name], "dtype": "float32"}
-            peaks[node.name] = _peak(made, made.train, recipe, own, device)
-        elif made.sampling is not None:
-            peaks[node.name] = sampling(configs[made.start])
-    return peaks
-
-
-def partly_predicted(
-    recipe: Recipe, config: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]] | None = None
-) -> set[str]:
-    """Stages of :func:`predicted_memory` whose model transformers runs: their peaks are lower bounds."""
-    configs = model_configs(recipe, config, sources)
-    foreign = {name for name, own in configs.items() if decoder_config(own) is None}
-    found = {"teach", "sample", "capture"} if "teacher" in foreign else set[str]()
-    for node in recipe.nodes:
-        teacher = node.recipe.teacher if isinstance(node.recipe, StudentRecipe) else None
-        start = None if isinstance(node.recipe, StudentRecipe) else node.recipe.start
-        if foreign & {node.name, teacher, start}:
-            found.add(node.name)
-    return found
-
-
-def _peak(
-    made: Made,
-    train: TrainConfig,
-    recipe: Recipe,
-    config: Mapping[str, Any],
-    device: torch.device,
-    *,
-    teacher: Mapping[str, Any] | None = None,
-) -> int:
-    beside = beside_of(made, recipe, config, device, teacher=teacher)
+def training_peak(train: TrainConfig, config: Mapping[str, Any], device: torch.device, beside: Beside) -> int:
+    """Predicted peak bytes of a stage that trains."""
     settings = beside.settings(config, train, device)
     return predict_training(config, num_tokens=tokens_at_once(train), **settings).total_bytes
 
 
-def beside_of(
-    made: Made,
-    recipe: Recipe,
-    config: Mapping[str, Any],
-    device: torch.device,
-    *,
-    teacher: Mapping[str, Any] | None = None,
-) -> Beside:
-    """What stands in memory beside a model in training, as the recipe says: a plan and a stage both ask this.
+def sampling_peak(recipe: Recipe, config: Mapping[str, Any], device: torch.device) -> int:
+    """Predicted peak bytes of a stage in which a model answers."""
+    dtype = _DTYPES[preferred_dtype(device)]
+    weights = predict_footprint(config, dtype).weight_bytes
+    return weights + engine_bytes(recipe, config, device, dtype) + _process_bytes(config, device)
 
-    Args:
-        made: The step or student that trains; None: the teacher itself is taught.
-        recipe: The whole of it.
-        config: ``config.json`` of the model in training.
-        device: Where.
-        teacher: ``config.json`` of a student's teacher.
-    """
-    train = recipe.teach.train if made is None else made.train
-    draws = isinstance(made, ReinforceStep) or (isinstance(made, StudentRecipe) and made.on_policy is not None)
-    engine = 0
-    if draws or recipe.teach.dev_problems:
-        engine = engine_bytes(recipe, config, device, compute_dtype(train.compute_dtype, device))
-    if made is None:
-        return Beside(other_bytes=engine, is_first=True)
-    if isinstance(made, StudentRecipe):
-        is_cached = made.signal == "cached"
-        return Beside(
-            teacher=None if made.objective == "traces" or is_cached else teacher,
-            matched_layers=0 if made.hidden is None else made.hidden.pairs,
-            cached_entries=CACHED_ENTRIES if is_cached else 0,
-            other_bytes=engine,
-        )
-    # a loss that is kept near the model as it was; under adapters that model is there already
-    has_reference = isinstance(made, ReinforceStep) and made.config.loss.kl_weight > 0.0 and made.lora is None
-    return Beside(teacher=config if has_reference else None, lora=made.lora, other_bytes=engine)
+
+def reading_peak(config: Mapping[str, Any], num_tokens: int, device: torch.device) -> int:
+    """Predicted peak bytes of a stage in which a model reads so many tokens at once."""
+    weights = predict_footprint(config, "fp32").weight_bytes
+    return weights + _reading_bytes(config, num_tokens) + _process_bytes(config, device)
+
+
+def engine_beside(recipe: Recipe, config: Mapping[str, Any], device: torch.device, train: TrainConfig) -> int:
+    """What an engine takes beside a model in training."""
+    return engine_bytes(recipe, config, device, compute_dtype(train.compute_dtype, device))
+
+
+def dev_engine_bytes(recipe: Recipe, config: Mapping[str, Any], device: torch.device, train: TrainConfig) -> int:
+    """The same where it is there for dev problems alone."""
+    return engine_beside(recipe, config, device, train) if recipe.teach.dev_problems else 0
 
 
 def engine_bytes(

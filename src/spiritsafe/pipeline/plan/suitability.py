@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.models import ChatFormat, choose_code, find_source, require_same_vocabulary
 from spiritsafe.pipeline.recipe.graph import GIVEN_MODELS
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, TuneStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.step import step_of
 
 
 def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
@@ -55,17 +55,16 @@ def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
 
 def _check_vocabularies(recipe: Recipe, places: Mapping[str, Path]) -> None:
     """Hold students' own tokens against those of the model that their teacher was made from, where both are at hand."""
-    starts = {node.name: node.recipe.start for node in recipe.models if not isinstance(node.recipe, StudentRecipe)}
-    starts |= {student.name: student.source for student in recipe.rungs if student.source is not None}
-    starts["teacher"] = "base"
-    for student in recipe.rungs:
-        if student.source is None or student.source not in places or student.objective in ("traces", "across"):
+    starts = {node.name: node.recipe.needs.code for node in recipe.made if node.recipe.needs.code is not None}
+    for node in recipe.models:
+        source, _ = node.recipe.needs.source or (None, {})
+        origin = node.recipe.needs.same_tokens_as
+        if source is None or source not in places or origin is None:
             continue
-        origin = student.teacher
         while origin in starts and origin not in places:
             origin = starts[origin]
         if origin in places:
-            require_same_vocabulary(ChatFormat(places[origin]), ChatFormat(places[student.source]))
+            require_same_vocabulary(ChatFormat(places[origin]), ChatFormat(places[source]))
 
 
 def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
@@ -75,27 +74,19 @@ def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
         recipe: The recipe.
         given: "base" if it is one, and those of students' own sources that are.
     """
-    foreign = given | {"teacher"} if "base" in given else set(given)
-    for node in recipe.models:
-        made = node.recipe
-        start = made.source if isinstance(made, StudentRecipe) else made.start
-        if start in foreign:
+    foreign = set(given)
+    for node in recipe.made:
+        if node.makes_model and node.recipe.needs.code in foreign:
             foreign.add(node.name)
     return foreign
 
 
-def own_sources(recipe: Recipe) -> list[str]:
-    """Sources of students that are no models of the recipe."""
+def own_sources(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Sources of models that are no models of the recipe, and what their chat templates are told."""
     made = {*GIVEN_MODELS, *(node.name for node in recipe.models)}
-    return list(dict.fromkeys(s.source for s in recipe.rungs if s.source is not None and s.source not in made))
+    sources = [node.recipe.needs.source for node in recipe.models]
+    return {source: told for source, told in filter(None, sources) if source not in made}
 
 
 def _obstacles(recipe: Recipe, foreign: set[str]) -> list[str]:
-    found = []
-    for node in recipe.models:
-        made = node.recipe
-        if isinstance(made, StudentRecipe) and made.source is None and made.teacher in foreign:
-            found.append(f"{node.name} cannot be cut from {made.teacher}")
-        if isinstance(made, ReinforceStep | TuneStep) and made.lora is not None and made.start in foreign:
-            found.append(f"{node.name} cannot put adapters on {made.start}")
-    return found
+    return [found for node in recipe.models for found in step_of(node).obstacles(node.name, foreign)]

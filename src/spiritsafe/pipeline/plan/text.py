@@ -21,21 +21,13 @@ from spiritsafe.models import (
     read_model_config,
 )
 from spiritsafe.pipeline.plan.costs import model_configs, stage_costs
-from spiritsafe.pipeline.plan.memory import (
-    WITHOUT_ACTIVATIONS,
-    compute_dtype,
-    kind_of,
-    partly_predicted,
-    planned_device,
-    predicted_memory,
-)
+from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS, compute_dtype, kind_of, planned_device
 from spiritsafe.pipeline.plan.peak_memory import available_bytes
+from spiritsafe.pipeline.plan.peaks import partly_predicted, predicted_memory
 from spiritsafe.pipeline.plan.stage_cost import typical_document
-from spiritsafe.pipeline.plan.suitability import check_models
-from spiritsafe.pipeline.recipe.graph import GIVEN_MODELS, Node
+from spiritsafe.pipeline.plan.suitability import check_models, own_sources
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, SampleStep, TuneStep
-from spiritsafe.pipeline.recipe.students import BudgetRecipe, StudentRecipe
+from spiritsafe.pipeline.step import step_of
 from spiritsafe.tasks import load_task
 
 
@@ -76,15 +68,8 @@ _Configs = Mapping[str, Mapping[str, Any]]
 
 def _sources(recipe: Recipe, cache: Path) -> _Configs:
     """``config.json`` of students' own sources, where they are at hand."""
-    found: dict[str, Mapping[str, Any]] = {}
-    made = {*GIVEN_MODELS, *(node.name for node in recipe.models)}
-    for student in recipe.rungs:
-        if student.source is None or student.source in made:
-            continue
-        directory = find_source(student.source, cache=cache, **student.told)
-        if directory is not None:
-            found[student.source] = read_model_config(directory)
-    return found
+    places = {spec: find_source(spec, cache=cache, **told) for spec, told in own_sources(recipe).items()}
+    return {spec: read_model_config(place) for spec, place in places.items() if place is not None}
 
 
 def _memory_lines(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) -> list[str]:
@@ -129,12 +114,8 @@ def _time_lines(recipe: Recipe, config: Mapping[str, Any], directory: Path, sour
         lines.append(f"  {cost.name:<{width}}{_duration(rates.seconds(cost.work)):>9}  {said}")
     total = sum(rates.seconds(cost.work) for cost in costs)
     lines.append(f"  {'total':<{width}}{_duration(total):>9}")
-    if any(isinstance(step, ReinforceStep) for step in recipe.steps):
-        lines.append(
-            "  Reinforcement: each answer drawn once, as long as a worked solution, and learnt from. Groups that"
-        )
-        lines.append("  are asked again add to it, groups without an advantage and answers that grow change it.")
-    return lines
+    notes = dict.fromkeys(step_of(node).words(node).time_note for node in recipe.made)
+    return [*lines, *(f"  {line}" for note in notes for line in note)]
 
 
 def _duration(seconds: float) -> str:
@@ -148,52 +129,12 @@ def _fetch(recipe: Recipe) -> str:
 
 
 def _steps(recipe: Recipe) -> list[str]:
-    rows = [
-        f"seal      {recipe.exam.problems} exam problems, half public, half sealed",
-        f"teach     {recipe.teach.problems} worked solutions, learning rate {recipe.teach.train.learning_rate:g}",
-    ]
-    if recipe.sample is not None:
-        rows.append(f"sample    {recipe.sample.problems} training problems × {recipe.sample.num_samples} attempts")
-    if recipe.cache is not None:
-        rows.append("capture   the teacher's view of the documents, once for all students that read it")
-    rows += [_made_by(node) for node in recipe.nodes]
+    rows = [f"seal      {recipe.exam.problems} exam problems, half public, half sealed"]
+    rows += [step_of(node).words(node).line for node in recipe.made]
     models = 2 + len(recipe.models)
     most = models * recipe.exam.problems * recipe.exam.sampling.max_tokens
     rows.append(f"exam      {models} models × {recipe.exam.problems} problems, at most {most:,} tokens")
     return rows
-
-
-def _made_by(node: Node) -> str:
-    made = node.recipe
-    if isinstance(made, ReinforceStep):
-        rounds = made.config
-        kind = "control" if node.control else "reinforce"
-        reward = "" if rounds.reward.kind == "verifier" else f", {rounds.reward.kind} reward"
-        size = f"{rounds.num_rounds} rounds × {rounds.prompts_per_round} problems × {rounds.group_size} answers"
-        most = f", at most {1 + rounds.refills} times that" if rounds.refills else ""
-        return f"{kind:<10}{node.name}: from {made.start}, {rounds.loss.method}{reward}, {size}{most}"
-    if isinstance(made, SampleStep):
-        what = f"{made.problems} worked solutions"
-        if made.sampling is not None:
-            what = f"{made.start} answers {made.problems} problems × {made.num_samples}"
-        return f"sample    {node.name}: {what}"
-    if isinstance(made, TuneStep):
-        documents = ", ".join(f"{count} {name}" for name, count in made.traces.items())
-        return f"tune      {node.name}: from {made.start}, at most {documents}{_budget_words(made.budget)}"
-    size = _size_of(made)
-    return f"student   {node.name}: {size}, {made.objective}, {made.problems} documents{_budget_words(made.budget)}"
-
-
-def _budget_words(budget: BudgetRecipe | None) -> str:
-    return "" if budget is None else f", as many operations as {budget.share:g} of {budget.of}"
-
-
-def _size_of(student: StudentRecipe) -> str:
-    if student.source is not None:
-        return f"from {student.source}"
-    if student.max_bytes is not None:
-        return f"at most {student.max_bytes / 1e6:,.1f} MB in {student.quantisation}"
-    return f"at most {student.share or 1.0:.0%} of the teacher's bytes"
 
 
 def _disk(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) -> int:
@@ -202,9 +143,8 @@ def _disk(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) -> int:
         for name, own in model_configs(recipe, config, sources).items()
         if name != "base"
     }
-    # students are kept twice (as cut, as healed); one resume point holds weights and two moments
-    students = sum(sizes[student.name] for student in recipe.rungs)
-    return sum(sizes.values()) + students + 3 * max(sizes.values())
+    again = sum(sizes[node.name] * (step_of(node).copies_on_disk - 1) for node in recipe.models)
+    return sum(sizes.values()) + again + 3 * max(sizes.values())  # one resume point holds weights and two moments
 
 
 def _duties(license_id: str) -> str:

@@ -11,11 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from spiritsafe.pipeline.recipe.steps import WORKED, ReinforceStep, SampleStep, TuneStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.recipe.made import WORKED, Entry, Made
 from spiritsafe.reinforce import Control
-
-Maker = StudentRecipe | ReinforceStep | SampleStep | TuneStep
 
 GIVEN_MODELS: Mapping[str, str] = {"base": "source", "teacher": "teach"}
 """Models that every run has, and the stages that make them."""
@@ -47,7 +44,7 @@ class Node:
 
     name: str
     entry: str
-    recipe: Maker
+    recipe: Made
     made_of: tuple[str, ...]
     waits_for: tuple[str, ...] = ()
     control: Control | None = None
@@ -55,8 +52,18 @@ class Node:
 
     @property
     def makes_model(self) -> bool:
-        """Whether a model comes out (or a set of answers)."""
-        return not isinstance(self.recipe, SampleStep)
+        """Whether a model comes out (or a set of answers, or a signal)."""
+        return self.recipe.makes == "model"
+
+    @property
+    def stage(self) -> str:
+        """The stage that makes it."""
+        return stage_of(self.name)
+
+    @property
+    def stages_before(self) -> tuple[str, ...]:
+        """The stages that make what must be there."""
+        return tuple(dict.fromkeys(stage_of(name) for name in self.needs))
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -69,14 +76,14 @@ def stage_of(name: str) -> str:
     return GIVEN_MODELS.get(name) or GIVEN_TRACES.get(name) or name
 
 
-def nodes_of(students: Sequence[StudentRecipe], steps: Sequence[ReinforceStep | SampleStep | TuneStep]) -> list[Node]:
+def nodes_of(students: Sequence[Entry], steps: Sequence[Entry]) -> list[Node]:
     """Everything that is made, each after what it needs; else in the recipe's order, steps before students.
 
     Raises:
         ValueError: A name is unknown, of the wrong kind or used twice, a step names a later one, or there is a circle.
     """
-    entries: list[Maker] = [*steps, *students]
-    repeats = {entry.name: _repeat(entry) for entry in entries}
+    entries = [*steps, *students]
+    repeats = {entry.name: entry.times for entry in entries}
     if len(repeats) < len(entries):
         raise ValueError("students and steps need names of their own: one is used twice")
     nodes = [node for entry in entries for node in _expanded(entry, repeats)]
@@ -105,14 +112,7 @@ def history_of(nodes: Iterable[Node], name: str) -> list[str]:
 
 def start_of(node: Node) -> str | None:
     """The model whose weights it goes on from; None for a student with a source of its own, or a set of answers."""
-    recipe = node.recipe
-    if isinstance(recipe, SampleStep):
-        return None
-    if not isinstance(recipe, StudentRecipe):
-        return recipe.start
-    if recipe.source is None:
-        return recipe.teacher
-    return recipe.source if recipe.source in node.made_of else None
+    return node.recipe.needs.weights if node.recipe.needs.weights in node.made_of else None
 
 
 def models_of(nodes: Iterable[Node], entry: str) -> list[str]:
@@ -138,88 +138,44 @@ def check_comparison(nodes: Sequence[Node], first: str, second: str) -> None:
         raise ValueError(f"compare: {first!r} stands for {counts[0]} models, {second!r} for {counts[1]}")
 
 
-def _repeat(entry: Maker) -> int:
-    return 1 if isinstance(entry, SampleStep) else entry.repeat
-
-
-def _expanded(entry: Maker, repeats: Mapping[str, int]) -> Iterator[Node]:
+def _expanded(entry: Entry, repeats: Mapping[str, int]) -> Iterator[Node]:
     """One node a repetition, each followed by its controls."""
-    count = _repeat(entry)
-    for number in range(1, count + 1):
-        name = entry.name if count == 1 else f"{entry.name}-{number}"
+    for number in range(1, entry.times + 1):
+        name = entry.name if entry.times == 1 else f"{entry.name}-{number}"
         recipe = _resolved(entry, name, number, repeats)
-        models, traces = _made_of(recipe)
-        made_of = tuple(dict.fromkeys((*models, *traces)))
-        yield Node(name=name, entry=entry.name, recipe=recipe, made_of=made_of, waits_for=_waits_for(recipe))
-        if isinstance(recipe, ReinforceStep):
-            for control in recipe.controls:
-                yield Node(
-                    name=f"{name}-{control}",
-                    entry=entry.name,
-                    recipe=_controlled(recipe, control),
-                    made_of=made_of,
-                    control=control,
-                    twin=name,
-                )
+        needs = recipe.needs
+        node = Node(
+            name=name,
+            entry=entry.name,
+            recipe=recipe,
+            made_of=tuple(dict.fromkeys((*needs.models, *needs.answers))),
+            waits_for=needs.waits_for,
+        )
+        yield node
+        for control, sibling in recipe.siblings():
+            yield replace(node, name=f"{name}-{control}", recipe=sibling, waits_for=(), control=control, twin=name)
 
 
-def _controlled(recipe: ReinforceStep, control: Control) -> ReinforceStep:
-    """The sibling's recipe."""
-    changes = {"name": f"{recipe.name}-{control}", "config": recipe.config.control(control), "controls": ()}
-    return recipe.model_copy(update=changes)
-
-
-def _resolved(entry: Maker, name: str, number: int, repeats: Mapping[str, int]) -> Maker:
+def _resolved(entry: Entry, name: str, number: int, repeats: Mapping[str, int]) -> Entry:
     """The entry's recipe for one repetition: a name that stands for as many models means the one of this number."""
 
     def one(reference: str) -> str:
         times = repeats.get(reference, 1)
         if times == 1:
             return reference
-        if times != _repeat(entry):
+        if times != entry.times:
             raise ValueError(
                 f"{entry.name!r} names {reference!r}, which stands for {times} models: "
                 f"name one of them ({reference}-1), or set repeat = {times}"
             )
         return f"{reference}-{number}"
 
-    update: dict[str, object] = {"name": name}
-    if not isinstance(entry, SampleStep):
-        update["repeat"] = 1
-    if isinstance(entry, StudentRecipe):
-        update |= {"teacher": one(entry.teacher), "source": None if entry.source is None else one(entry.source)}
-    else:
-        update["start"] = one(entry.start)
-    if isinstance(entry, StudentRecipe | TuneStep) and entry.budget is not None:
-        update["budget"] = entry.budget.model_copy(update={"of": one(entry.budget.of)})
-    return entry.model_copy(update=update)
-
-
-def _waits_for(recipe: Maker) -> tuple[str, ...]:
-    budget = recipe.budget if isinstance(recipe, StudentRecipe | TuneStep) else None
-    teacher = [recipe.teacher] if isinstance(recipe, StudentRecipe) and not _follows_teacher(recipe) else []
-    return (*teacher, *([] if budget is None else [budget.of]))
-
-
-def _follows_teacher(student: StudentRecipe) -> bool:
-    """A student with a source of its own that learns from answers alone takes nothing of a teacher."""
-    return student.source is None or student.objective != "traces"
-
-
-def _made_of(recipe: Maker) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Models and sets of answers that it is made of; a student's own source may be no name at all."""
-    if isinstance(recipe, StudentRecipe):
-        return (recipe.teacher,) if _follows_teacher(recipe) else (), tuple(recipe.traces)
-    if isinstance(recipe, TuneStep):
-        return (recipe.start,), tuple(recipe.traces)
-    if recipe.start == WORKED and isinstance(recipe, SampleStep):
-        return (), ()
-    return (recipe.start,), ()
+    return entry.one_of(name, one)
 
 
 def _with_source(node: Node, models: set[str]) -> Node:
-    """A student's source is a model of the run when it has a model's name."""
-    source = node.recipe.source if isinstance(node.recipe, StudentRecipe) else None
+    """A source is a model of the run when it has a model's name."""
+    source, _ = node.recipe.needs.source or (None, {})
     return replace(node, made_of=(*node.made_of, source)) if source in models else node
 
 
@@ -233,11 +189,10 @@ def _check_names(names: Sequence[str]) -> None:
 def _check_references(nodes: Sequence[Node], models: set[str]) -> None:
     traces = {*GIVEN_TRACES, *(node.name for node in nodes if not node.makes_model)}
     for node in nodes:
-        wanted_models, wanted_traces = _made_of(node.recipe)
-        for name in (*wanted_models, *node.waits_for):
+        for name in (*node.recipe.needs.models, *node.waits_for):
             if name not in models:
                 raise ValueError(f"{node.entry!r} names {name!r}, {_unknown(name, models, traces, 'model')}")
-        for name in wanted_traces:
+        for name in node.recipe.needs.answers:
             if name not in traces:
                 raise ValueError(f"{node.entry!r} names {name!r}, {_unknown(name, traces, models, 'set of answers')}")
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.reading import read_bytes
 from spiritsafe.core.records import Record
+from spiritsafe.pipeline.recipe.kinds import AnyOf, kinds_of
 from spiritsafe.pipeline.recipe.schema import _MOST_BYTES, Recipe
 
 
@@ -113,7 +114,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _records_in(annotation: Any) -> Iterator[type[Record]]:
-    """The schema classes that an annotation speaks of."""
+    """The schema classes that an annotation speaks of: of a table that may be of several kinds, these."""
+    kinds = [kind for part in get_args(annotation) if isinstance(part, AnyOf) for kind in kinds_of(part.table)]
+    if kinds:
+        yield from kinds
+        return
     if isinstance(annotation, type) and issubclass(annotation, Record):
         yield annotation
     for part in get_args(annotation):

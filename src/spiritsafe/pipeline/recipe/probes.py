@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal
 
-from spiritsafe.core.canonical import JSON, digest
+from spiritsafe.core.canonical import digest
+from spiritsafe.pipeline.recipe.made import Probe
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import ReinforceStep
 
 When = Literal["before", "after"]
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """One measurement.
-
-    Attributes:
-        stage: That makes it.
-        model: That is measured.
-        step: Whose task, sampling and size of the probe are taken.
-    """
-
-    stage: str
-    model: str
-    step: ReinforceStep
-
-    def settings(self) -> dict[str, JSON]:
-        """What it depends on, besides the run."""
-        return {
-            "probe": self.step.probe.to_json(),
-            "of": self.step.task,
-            "sampling": self.step.config.sampling.to_json(),
-        }
-
-
 def probes_of(recipe: Recipe) -> dict[tuple[str, When], Probe]:
-    """The measurements of each model that is reinforced, before and after; those that are the same are made once.
+    """The measurements of each model that wants them, before and after; those that are the same are made once.
 
     Controls have none: what they share with the real run is its start.
     """
     probes: dict[tuple[str, When], Probe] = {}
     made: dict[str, Probe] = {}
     for node in recipe.nodes:
-        step = node.recipe
-        if not isinstance(step, ReinforceStep) or node.control is not None or not step.probe.problems:
-            continue
-        models: tuple[tuple[When, str], ...] = (("before", step.start), ("after", node.name))
-        for when, model in models:
-            probe = Probe(stage=f"{when}-{node.name}", model=model, step=step)
-            key = digest({"model": model, **probe.settings()})
-            probes[node.name, when] = made.setdefault(key, probe)
+        models: tuple[tuple[When, str | None], ...] = (("before", node.recipe.needs.weights), ("after", node.name))
+        for when, model in models if node.control is None else ():
+            probe = node.recipe.probe_of(str(model), f"{when}-{node.name}")
+            if probe is not None:
+                key = digest({"model": probe.model, **probe.settings()})
+                probes[node.name, when] = made.setdefault(key, probe)
     return probes

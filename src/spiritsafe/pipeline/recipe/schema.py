@@ -7,16 +7,17 @@ Unknown keys are errors that name the nearest known key. A recipe may build on a
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.distil import CaptureConfig
 from spiritsafe.pipeline.recipe.graph import GIVEN_MODELS, Node, check_comparison, nodes_of
-from spiritsafe.pipeline.recipe.steps import CompareRecipe, StepRecipe, TuneStep
+from spiritsafe.pipeline.recipe.kinds import AnyOf, kinds_of
+from spiritsafe.pipeline.recipe.made import Made, Makes, Needs, StepEntry
 from spiritsafe.pipeline.recipe.students import StudentRecipe
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig
@@ -47,7 +48,7 @@ class TaskRecipe(Record):
     spec: str
 
 
-class TeachRecipe(Record):
+class TeachRecipe(Made):
     """Teach the source model from worked solutions that the verifier accepted.
 
     Attributes:
@@ -63,8 +64,13 @@ class TeachRecipe(Record):
     direct_share: float = Field(default=0.0, ge=0.0, le=1.0)
     train: TrainConfig
 
+    @property
+    def needs(self) -> Needs:
+        """The base model."""
+        return Needs(models=("base",), reads=("base",), weights="base", code="base")
 
-class SampleRecipe(Record):
+
+class SampleRecipe(Made):
     """Let the taught teacher answer training problems; the verifier keeps the right answers.
 
     Attributes:
@@ -75,11 +81,29 @@ class SampleRecipe(Record):
         shard_size: Problems that are written (and resumed) together.
     """
 
+    makes: ClassVar[Makes] = "answers"
     problems: int = Field(ge=1)
     num_samples: int = Field(default=1, ge=1)
     keep: int = Field(default=1, ge=1)
     sampling: Sampling
     shard_size: int = Field(default=128, ge=1)
+
+    @property
+    def needs(self) -> Needs:
+        """Who answers."""
+        return Needs(models=("teacher",), reads=("teacher",))
+
+
+class CompareRecipe(Record):
+    """Two ways to a model, side by side in the report: problem by problem, their seeds added up.
+
+    Attributes:
+        first: A student or step, with all its repetitions; or "base" or "teacher".
+        second: What it is compared with, repeated as often.
+    """
+
+    first: str
+    second: str
 
 
 class ExamRecipe(Record):
@@ -120,16 +144,18 @@ class Recipe(Record):
         compare: Pairs of models that the report holds against each other.
     """
 
+    model_config = ConfigDict(defer_build=True)  # the kinds of steps are known when the first recipe is read
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     summary: str = ""
     seed: int = Field(default=0, ge=0, lt=2**52)
     source: SourceRecipe
     task: TaskRecipe
-    teach: TeachRecipe
-    sample: SampleRecipe | None = None
-    steps: tuple[StepRecipe, ...] = ()
+    teach: Annotated[TeachRecipe, AnyOf("teach")]
+    sample: Annotated[SampleRecipe, AnyOf("sample")] | None = None
+    steps: tuple[Annotated[StepEntry, AnyOf("steps")], ...] = ()
     cache: CaptureConfig | None = None
-    students: tuple[StudentRecipe, ...] = ()
+    students: tuple[Annotated[StudentRecipe, AnyOf("students")], ...] = ()
     compare: tuple[CompareRecipe, ...] = ()
     exam: ExamRecipe
     engine: EngineRecipe = EngineRecipe()
@@ -144,10 +170,10 @@ class Recipe(Record):
                 raise ValueError(
                     f"student {student.name!r}: a model of this recipe has the options that it was made with"
                 )
-            if student.signal == "cached" and self.cache is None:
+            if student.needs.cache and self.cache is None:
                 raise ValueError(f'student {student.name!r} reads a "cached" signal: add a [cache] section')
         for step in self.steps:
-            if isinstance(step, TuneStep) and "sampled" in step.traces and self.sample is None:
+            if "sampled" in step.needs.answers and self.sample is None:
                 raise ValueError(f'step {step.name!r} learns from "sampled" traces: add a [sample] section')
         for pair in self.compare:
             check_comparison(self.nodes, pair.first, pair.second)
@@ -155,7 +181,7 @@ class Recipe(Record):
         for where, part in seeded:
             if part is not None and part.seed != 0:
                 raise ValueError(f"{where}.seed has no effect: it follows from the recipe's seed, leave it out")
-        if self.cache is not None and all(student.signal == "live" for student in self.students):
+        if self.cache is not None and not any(student.needs.cache for student in self.students):
             raise ValueError('no student has signal = "cached": leave the [cache] section out')
         return self
 
@@ -164,15 +190,29 @@ class Recipe(Record):
         """Every step and student that will be made, repetitions and controls apart, in the order of making."""
         return tuple(nodes_of(self.students, self.steps))
 
-    @property
-    def models(self) -> tuple[Node, ...]:
-        """Those of them that make a model."""
-        return tuple(node for node in self.nodes if node.makes_model)
+    @cached_property
+    def made(self) -> tuple[Node, ...]:
+        """All that is made, the recipe's own sections first: the taught teacher, its answers, its signal."""
+        own: dict[str, Made | None] = {"teacher": self.teach, "sampled": self.sample}
+        if self.cache is not None:
+            own["capture"] = kinds_of("cache")[0].model_validate({"config": self.cache})
+        given = [
+            Node(name=name, entry=name, recipe=table, made_of=table.needs.models)
+            for name, table in own.items()
+            if table is not None
+        ]
+        return (*given, *self.nodes)
 
     @property
-    def rungs(self) -> tuple[StudentRecipe, ...]:
-        """Every student that will be made, repetitions apart."""
-        return tuple(node.recipe for node in self.nodes if isinstance(node.recipe, StudentRecipe))
+    def listed(self) -> tuple[Node, ...]:
+        """The same in the order of the recipe."""
+        entries = [step.name for step in self.steps]
+        return tuple(sorted(self.made, key=lambda node: entries.index(node.entry) if node.entry in entries else -1))
+
+    @property
+    def models(self) -> tuple[Node, ...]:
+        """Those of steps and students that are models."""
+        return tuple(node for node in self.nodes if node.makes_model)
 
     def resolved(self) -> dict[str, JSON]:
         """The JSON value that names the run: every setting, and the version of this program."""

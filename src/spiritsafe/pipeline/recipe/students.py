@@ -5,6 +5,7 @@ In: the tables of a recipe's ``[[students]]``. Out: frozen records; a setting th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -13,11 +14,9 @@ from pydantic_core import PydanticCustomError
 from spiritsafe.core.records import Record
 from spiritsafe.distil import DIVERGENCES, LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
+from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, Entry, Needs
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig
-
-MOST_REPEATS = 100
-"""Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
 
 
 def changed(record: Record) -> set[str]:
@@ -41,21 +40,6 @@ def _known_objective(value: object) -> object:
         words = f"Input should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
         raise PydanticCustomError("literal_error", "{words}", {"words": words})
     return value
-
-
-class BudgetRecipe(Record):
-    """Train for as many operations as another model took: equal compute.
-
-    What counts is what was spent on each itself (drawing answers, a live teacher's reading, training), not on what it
-    was made of. Limits of ``train`` that are nearer still hold, so give one that is far away.
-
-    Attributes:
-        of: A model that is made before this one.
-        share: Of its operations.
-    """
-
-    of: str
-    share: float = Field(default=1.0, gt=0.0)
 
 
 class HiddenRecipe(Record):
@@ -121,7 +105,7 @@ class CutRecipe(Record):
 _CUT_FIELDS = frozenset(CutRecipe.model_fields)
 
 
-class StudentRecipe(TemplateRecipe, CutRecipe):
+class StudentRecipe(TemplateRecipe, CutRecipe, Entry):
     """One rung of the ladder: cut from the taught teacher, or a model of another family, then distilled.
 
     Attributes:
@@ -149,7 +133,6 @@ class StudentRecipe(TemplateRecipe, CutRecipe):
         train: How to train.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     teacher: str = "teacher"
     source: str | None = None
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
@@ -235,12 +218,40 @@ class StudentRecipe(TemplateRecipe, CutRecipe):
         return CutRecipe.model_validate({name: getattr(self, name) for name in _CUT_FIELDS})
 
     @property
-    def copies(self) -> tuple[StudentRecipe, ...]:
-        """The students that this entry stands for, each with a name of its own."""
-        if self.repeat == 1:
-            return (self,)
-        names = [f"{self.name}-{number}" for number in range(1, self.repeat + 1)]
-        return tuple(self.model_copy(update={"name": name, "repeat": 1}) for name in names)
+    def times(self) -> int:
+        """Its repetitions."""
+        return self.repeat
+
+    @property
+    def has_live_teacher(self) -> bool:
+        """Whether a teacher works beside it."""
+        return self.objective != "traces" and self.signal == "live"
+
+    @property
+    def needs(self) -> Needs:
+        """A student with a source of its own that learns from answers alone takes nothing of a teacher."""
+        teacher, is_own = (self.teacher,), self.source is not None
+        follows = not is_own or self.objective != "traces"
+        budget = () if self.budget is None else (self.budget.of,)
+        return Needs(
+            models=teacher if follows else (),
+            answers=self.traces,
+            waits_for=budget if follows else (*teacher, *budget),
+            weights=self.source or self.teacher,
+            code=self.source,
+            reads=teacher,
+            source=None if self.source is None else (self.source, self.told),
+            same_tokens_as=self.teacher if is_own and self.objective not in ("traces", "across") else None,
+            cache=self.signal == "cached",
+            num_worked=self.problems if WORKED in self.traces else 0,
+        )
+
+    def one_of(self, name: str, one: Callable[[str], str]) -> Self:
+        """With the names of single models."""
+        source = None if self.source is None else one(self.source)
+        budget = None if self.budget is None else self.budget.model_copy(update={"of": one(self.budget.of)})
+        update = {"name": name, "repeat": 1, "teacher": one(self.teacher), "source": source, "budget": budget}
+        return self.model_copy(update=update)
 
     @property
     def mix(self) -> LossMix:

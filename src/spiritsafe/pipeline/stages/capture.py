@@ -59,7 +59,7 @@ def _all_documents(context: RunContext, teacher: LoadedModel) -> Iterator[Docume
     """What any student with a cached signal reads; students that read the same read it once."""
     seen: set[bytes] = set()
     for student in context.recipe.students:
-        if student.signal == "cached":
+        if student.needs.cache:
             for document in make_documents(teacher, student_traces(context, student.traces, student.problems)):
                 name = sha256(bytes.fromhex(document_key(document.token_ids)) + bytes(document.supervised)).digest()
                 if name not in seen:

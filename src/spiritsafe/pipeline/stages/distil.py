@@ -55,8 +55,9 @@ from spiritsafe.models import (
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, as_text, in_vocabulary
 from spiritsafe.pipeline.equal_compute import within_budget
-from spiritsafe.pipeline.plan.memory import Beside, beside_of
+from spiritsafe.pipeline.plan.memory import CACHED_ENTRIES, Beside, dev_engine_bytes, engine_beside
 from spiritsafe.pipeline.recipe.graph import GIVEN_MODELS
+from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.students import HiddenRecipe, StudentRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.capture import open_cache
@@ -197,7 +198,7 @@ def make_student(
 
 def _beside(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Beside:
     """What is in memory beside the student."""
-    beside = beside_of(
+    beside = student_beside(
         recipe,
         context.recipe,
         read_model_config(parts.student.directory),
@@ -212,6 +213,32 @@ def _beside(recipe: StudentRecipe, context: RunContext, parts: _Parts) -> Beside
         beside,
         longest_answer=max(prompts) + policy.sampling.max_tokens,
         documents_per_step=math.ceil(policy.num_drawn / policy.steps_per_round / policy.share),
+    )
+
+
+def student_beside(
+    recipe: StudentRecipe,
+    whole: Recipe,
+    config: Mapping[str, Any],
+    device: torch.device,
+    *,
+    teacher: Mapping[str, Any] | None,
+) -> Beside:
+    """What stands in memory beside a student in training, as the recipe says: a plan and its stage both ask this.
+
+    Args:
+        recipe: The student.
+        whole: The whole recipe.
+        config: ``config.json`` of the student.
+        device: Where.
+        teacher: ``config.json`` of its teacher.
+    """
+    engine = dev_engine_bytes if recipe.on_policy is None else engine_beside
+    return Beside(
+        teacher=teacher if recipe.has_live_teacher else None,
+        matched_layers=0 if recipe.hidden is None else recipe.hidden.pairs,
+        cached_entries=CACHED_ENTRIES if recipe.needs.cache else 0,
+        other_bytes=engine(whole, config, device, recipe.train),
     )
 
 
@@ -293,7 +320,7 @@ def _parts(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, ev
         documents = documents_of(student, _read_by(recipe, traces, student.chat), documents_path(stage))
         if recipe.objective != "traces":
             require_same_vocabulary(teacher.chat, student.chat)
-    if recipe.objective == "traces" or recipe.signal == "cached":
+    if not recipe.has_live_teacher:
         speaker = None
     return _Parts(
         chat=teacher.chat,

@@ -20,9 +20,9 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.exam.records import Certificate, PublicPaper
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, TuneStep
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.step import step_of
 
 _VERIFIERS = 2
 """Certificates that are verified at a time, each in a process of its own."""
@@ -116,24 +116,8 @@ def certificate_of(stage: StageDirectory, name: str) -> Certificate:
 
 
 def _hypothesis(context: RunContext, name: str) -> str:
-    given = {
-        "base": "The base model, as published: the control.",
-        "teacher": "Teaching raised the score over the base model's.",
-    }
-    node = next((node for node in context.recipe.models if node.name == name), None)
-    if node is None:
-        return given[name]
-    step = node.recipe
-    if isinstance(step, ReinforceStep):
-        return {
-            None: f"Reinforcement raised the score over {step.start}'s.",
-            "random": f"A control: a random reward raises nothing over {step.start}'s score.",
-            "format": f"A control: a reward for form alone raises little over {step.start}'s score.",
-            "rft": f"A control: rejection-sampled fine-tuning raises {step.start}'s score less than {node.twin}'s.",
-        }[node.control]
-    if isinstance(step, TuneStep):
-        return f"Fine-tuning on verified answers raised the score over {step.start}'s."
-    return "The student keeps most of the teacher's gain at fewer bytes."
+    node = next((node for node in context.recipe.made if node.name == name), None)
+    return "The base model, as published: the control." if node is None else step_of(node).words(node).hypothesis
 
 
 def call_exam(arguments: list[str], *, events: EventSink) -> None:

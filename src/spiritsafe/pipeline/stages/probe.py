@@ -21,7 +21,7 @@ from spiritsafe.core.records import Record
 from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe.probes import Probe
+from spiritsafe.pipeline.recipe.made import Probe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.rollouts import collect, pass_at, read_attempts
@@ -105,9 +105,8 @@ def pass_points(
 
 def probe_model(probe: Probe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Let a model try dev problems as the step draws its attempts, and count."""
-    step = probe.step
-    task = load_task(step.task or context.recipe.task.spec)
-    problems = list(task.problems("dev", seed=context.seed("probe"), count=step.probe.problems))
+    task = load_task(probe.task or context.recipe.task.spec)
+    problems = list(task.problems("dev", seed=context.seed("probe"), count=probe.size.problems))
     directory = model_directory(context, probe.model)
     engine = context.recipe.engine
     generator = open_generator(
@@ -122,15 +121,15 @@ def probe_model(probe: Probe, context: RunContext, stage: StageDirectory, events
             task,
             problems,
             generator,
-            step.config.sampling,
-            num_samples=step.probe.num_samples,
+            probe.sampling,
+            num_samples=probe.size.num_samples,
             seed=context.seed("probe", "draw"),
             directory=stage.path / "attempts",
             events=events,
         )
     finally:
         generator.close()
-    counts = _counted(stage, [problem.id for problem in problems], step.probe.num_samples)
+    counts = _counted(stage, [problem.id for problem in problems], probe.size.num_samples)
     write_json(stage.path / "counts.json", counts.to_json())
     shown = [f"pass@{k} {counts.at(k).value:.0%}" for k in dict.fromkeys((1, tries(counts.num_samples)[-1]))]
     return {

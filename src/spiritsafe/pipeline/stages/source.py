@@ -13,7 +13,6 @@ from spiritsafe.models import parent_of, read_checkpoint, resolve_source
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.suitability import check_models
 from spiritsafe.pipeline.recipe.graph import stage_of
-from spiritsafe.pipeline.recipe.steps import WORKED, SampleStep
 from spiritsafe.pipeline.run_directory import StageDirectory
 
 
@@ -48,9 +47,9 @@ def model_directory(context: RunContext, name: str) -> Path:
 
 def answerers(context: RunContext, traces: Iterable[str]) -> list[Checkpoint]:
     """The models that wrote some sets of answers; worked solutions come with the task."""
-    steps = {step.name: step for step in context.recipe.steps if isinstance(step, SampleStep)}
-    names = ["teacher" if name == "sampled" else steps[name].start for name in traces if name != WORKED]
-    return [read_checkpoint(model_directory(context, name)) for name in names if name != WORKED]
+    writers = {node.name: node.recipe.needs.models for node in context.recipe.made}
+    names = [writer for name in traces for writer in writers.get(name, ())]
+    return [read_checkpoint(model_directory(context, name)) for name in names]
 
 
 def parents_of(uses: Iterable[tuple[Checkpoint, Sequence[str]]]) -> tuple[Parent, ...]:

@@ -1,8 +1,7 @@
-"""Stages "traces", "sample" and steps that sample: answers worth learning from, each accepted by the task's verifier.
+"""Stage "traces": worked solutions that come with the task, each accepted by its verifier; and who learns from what.
 
-"traces" takes worked solutions that come with the task; "sample" lets the taught teacher answer and keeps what the
-verifier calls correct; a step does either, with any model and task. All leave ``traces.jsonl`` or the like. Only the
-train bucket is read, and each part of a recipe has problems of its own.
+Sets of answers lie in ``traces.jsonl`` or the like. Only the train bucket is read, and each part of a recipe has
+problems of its own.
 """
 
 from __future__ import annotations
@@ -20,20 +19,17 @@ import numpy as np
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Problem
-from spiritsafe.models import ChatFormat, active_parameters, open_generator, preferred_dtype, read_checkpoint
-from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, Traces, read_traces, write_traces
-from spiritsafe.pipeline.recipe.schema import Recipe, SampleRecipe
-from spiritsafe.pipeline.recipe.steps import WORKED, SampleStep, TuneStep
+from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.made import WORKED
+from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.source import model_directory
-from spiritsafe.rollouts import VerifiedAttempts, collect
+from spiritsafe.pipeline.step import made_settings
 from spiritsafe.tasks import Task, load_task
 
-_TRACES = "traces.jsonl"
+TRACES_FILE = "traces.jsonl"
 
 
 @final
@@ -61,17 +57,25 @@ def problem_parts(recipe: Recipe) -> dict[str, ProblemPart]:
     wanted: list[tuple[str, str, int]] = [("teach", spec, recipe.teach.problems)]
     if recipe.sample is not None:
         wanted.append(("sample", spec, recipe.sample.problems))
-    worked = [student.problems for student in recipe.students if WORKED in student.traces]
-    worked += [step.traces[WORKED] for step in recipe.steps if isinstance(step, TuneStep) and WORKED in step.traces]
-    if worked:
-        wanted.append(("students", spec, max(worked)))
-    wanted += [(step.name, step.task or spec, step.problems) for step in recipe.steps if not isinstance(step, TuneStep)]
+    if worked := max((made.needs.num_worked for made in (*recipe.students, *recipe.steps)), default=0):
+        wanted.append(("students", spec, worked))
+    wanted += [(step.name, step.task or spec, count) for step in recipe.steps if (count := step.needs.num_problems)]
     parts: dict[str, ProblemPart] = {}
     taken: Counter[str] = Counter()
     for name, task, count in wanted:
         parts[name] = ProblemPart(task=task, first=taken[task], count=count)
         taken[task] += count
     return parts
+
+
+def drawn_settings(node: Node, recipe: Recipe) -> tuple[dict[str, JSON], tuple[str, ...]]:
+    """Settings of a stage with problems of its own, and what it comes after.
+
+    With a task of its own it keeps clear of the problems that worked traces are made of.
+    """
+    part = problem_parts(recipe)[node.entry]
+    settings: dict[str, JSON] = {**made_settings(node, recipe), "problems": [part.task, part.first, part.count]}
+    return settings, tuple(dict.fromkeys(("traces", *node.stages_before)))
 
 
 def train_problems(context: RunContext, *, first: int, count: int) -> list[Problem]:
@@ -152,12 +156,12 @@ def write_worked_traces(context: RunContext, stage: StageDirectory, events: Even
         if name not in parts:
             continue
         problems = train_problems(context, first=parts[name].first, count=parts[name].count)
-        counts[name] = _write_solutions(task, problems, stage.path / f"{name}.jsonl")
+        counts[name] = write_solutions(task, problems, stage.path / f"{name}.jsonl")
         events.progress(len(problems), len(problems), "problems")
-    return {"counts": counts, "summary": ", ".join(f"{name} {_kept(value)}" for name, value in counts.items())}
+    return {"counts": counts, "summary": ", ".join(f"{name} {kept_words(value)}" for name, value in counts.items())}
 
 
-def _write_solutions(
+def write_solutions(
     task: Task, problems: list[Problem], path: Path, *, cut: tuple[float, int] = (0.0, 0)
 ) -> dict[str, JSON]:
     """Write what the verifier accepts; ``cut`` is the share left as bare answers, and the seed that picks them."""
@@ -175,7 +179,8 @@ def _write_solutions(
     return {"asked": len(problems), "verified": num_kept, "dropped": dict(dropped)}
 
 
-def _kept(value: JSON) -> str:
+def kept_words(value: JSON) -> str:
+    """How many answers the verifier let through."""
     counts = dict(value) if isinstance(value, dict) else {}
     return f"{counts.get('verified')} of {counts.get('asked')} verified"
 
@@ -199,7 +204,7 @@ def traces_of(context: RunContext, name: str) -> Traces:
     """A set of answers by its name."""
     if name == WORKED:
         return worked_traces(context, "students")
-    return sampled_traces(context) if name == "sampled" else read_traces(context.stage(name).path / _TRACES)
+    return sampled_traces(context) if name == "sampled" else read_traces(context.stage(name).path / TRACES_FILE)
 
 
 def tune_traces(context: RunContext, wanted: dict[str, int]) -> dict[str, Traces]:
@@ -209,93 +214,6 @@ def tune_traces(context: RunContext, wanted: dict[str, int]) -> dict[str, Traces
     }
 
 
-def sample_teacher(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """The taught teacher answers its share of training problems; the verifier filters."""
-    recipe = context.recipe.sample
-    if recipe is None:
-        raise TaskError("The recipe has no [sample] section.", hint="Add one.")
-    part = problem_parts(context.recipe)["sample"]
-    problems = train_problems(context, first=part.first, count=part.count)
-    return _sample(context, stage, events, "teacher", load_task(part.task), problems, recipe, seed=("sample",))
-
-
-def sample_for(step: SampleStep, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """A step's answers: worked solutions, or a model's verified attempts."""
-    task = load_task(step.task or context.recipe.task.spec)
-    problems = problems_of(context, step.name)
-    if step.start == WORKED:
-        cut = (step.direct_share, context.seed("direct", step.name))
-        counts = _write_solutions(task, problems, stage.path / _TRACES, cut=cut)
-        return {**counts, "summary": _kept(counts)}
-    if step.sampling is None:
-        raise TypeError("a step that samples from a model says how")
-    recipe = SampleRecipe(
-        problems=step.problems,
-        num_samples=step.num_samples,
-        keep=step.keep,
-        sampling=step.sampling,
-        shard_size=step.shard_size,
-    )
-    return _sample(context, stage, events, step.start, task, problems, recipe, seed=("sample", step.name))
-
-
-def _sample(
-    context: RunContext,
-    stage: StageDirectory,
-    events: EventSink,
-    model: str,
-    task: Task,
-    problems: list[Problem],
-    recipe: SampleRecipe,
-    *,
-    seed: tuple[str, ...],
-) -> dict[str, JSON]:
-    directory = model_directory(context, model)
-    generator = open_generator(
-        directory,
-        max_batch=context.recipe.engine.max_batch,
-        max_context=context.recipe.engine.max_context,
-        device=context.device,
-        dtype=preferred_dtype(context.device),
-    )
-    try:
-        report = collect(
-            task,
-            problems,
-            generator,
-            recipe.sampling,
-            num_samples=recipe.num_samples,
-            seed=context.seed(*seed),
-            directory=stage.path / "attempts",
-            shard_size=recipe.shard_size,
-            events=events,
-        )
-    finally:
-        generator.close()
-    kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=recipe.keep)
-    by_id = {problem.id: problem for problem in problems}
-    vocabulary = ChatFormat(directory).vocab_fingerprint
-    write_traces(
-        stage.path / _TRACES,
-        (
-            Trace(problem=by_id[name], text=attempt.text, token_ids=attempt.token_ids, vocabulary=vocabulary)
-            for name, attempt in kept
-        ),
-    )
-    counts = kept.report
-    write_json(stage.path / "report.json", counts.to_json())
-    return {
-        "rows": report.rows_digest,
-        "asked": counts.num_asked,
-        "verified": counts.num_kept,
-        "dropped": {str(reason): count for reason, count in counts.dropped.items()},
-        "compute": Compute.generating(
-            report.num_tokens, active_parameters(directory, read_checkpoint(directory))
-        ).to_json(),
-        "summary": f"{counts.num_kept} of {counts.num_asked} attempts verified",
-    }
-
-
 def sampled_traces(context: RunContext) -> Traces:
     """The teacher's verified attempts."""
-    return read_traces(context.stage("sample").path / _TRACES)
+    return read_traces(context.stage("sample").path / TRACES_FILE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -28,15 +28,15 @@ from spiritsafe.exam import compare, right_answers
 from spiritsafe.exam.records import Certificate, ExamResult, Half
 from spiritsafe.models import find_source, read_checkpoint, read_model_config
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS, partly_predicted, predicted_memory
+from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS
+from spiritsafe.pipeline.plan.peaks import partly_predicted, predicted_memory
 from spiritsafe.pipeline.plan.suitability import own_sources
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import WORKED, ReinforceStep, SampleStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.exam import certificate_of, examinees, ledger_path, paper_path
 from spiritsafe.pipeline.stages.source import base_directory
+from spiritsafe.pipeline.step import step_of
 from spiritsafe.pipeline.summary.promises import promises_of
 from spiritsafe.pipeline.summary.steps import comparisons, made_rows, reinforced_steps
 from spiritsafe.pipeline.summary.transcripts import transcripts
@@ -128,7 +128,7 @@ def _gather(context: RunContext) -> ReportData:
             traces=_trace_counts(context),
         ),
         stages=_stages(context),
-        curves=tuple(_curve(context, name) for name in _trained_by_documents(recipe)),
+        curves=tuple(_curves(context)),
         ladder=tuple(_rung(name, recipe, certificates, checkpoints[name]) for name, _ in models),
         made=made_rows(context, certificates),
         reinforced=reinforced_steps(context, certificates),
@@ -140,11 +140,6 @@ def _gather(context: RunContext) -> ReportData:
         verification=_verification(context, certificates),
         lineage=tuple(checkpoints.values()),
     )
-
-
-def _trained_by_documents(recipe: Recipe) -> list[str]:
-    """Stages whose loss is a curve worth reading; a loss under rewards is not."""
-    return ["teach", *(node.name for node in recipe.models if not isinstance(node.recipe, ReinforceStep))]
 
 
 def _platforms(context: RunContext) -> dict[str, tuple[str, ...]]:
@@ -210,24 +205,12 @@ def _trace_counts(context: RunContext) -> tuple[TraceCounts, ...]:
         )
         for name, value in counts.items()
     ]
-    if "sample" in context.done:
-        value = dict(context.stage("sample").result())
-        rows.append(
-            TraceCounts.from_json(
-                {
-                    "origin": "teacher's attempts",
-                    "num_asked": value["asked"],
-                    "num_verified": value["verified"],
-                    "dropped": value["dropped"],
-                }
-            )
-        )
-    for step in context.recipe.steps:
-        if isinstance(step, SampleStep):
-            value = dict(context.stage(step.name).result())
+    for node in context.recipe.listed:
+        origin = step_of(node).words(node).origin
+        if origin is not None and node.stage in context.done:
+            value = dict(context.stage(node.stage).result())
             kept = {"num_asked": value["asked"], "num_verified": value["verified"], "dropped": value["dropped"]}
-            writer = "worked solutions" if step.start == WORKED else f"{step.start}’s attempts"
-            rows.append(TraceCounts.from_json({"origin": f"{writer} ({step.name})", **kept}))
+            rows.append(TraceCounts.from_json({"origin": origin, **kept}))
     return tuple(rows)
 
 
@@ -249,15 +232,15 @@ def _stages(context: RunContext) -> tuple[Stage, ...]:
     return tuple(rows)
 
 
-def _curve(context: RunContext, name: str) -> TrainingCurve:
+def _curves(context: RunContext) -> Iterator[TrainingCurve]:
+    for node in context.recipe.made:
+        loss_name = step_of(node).words(node).loss
+        if loss_name is not None:
+            yield _curve(context, node.stage, loss_name)
+
+
+def _curve(context: RunContext, name: str, loss_name: str) -> TrainingCurve:
     points = read_json(context.stage(name).path / "curve.json")
-    student = next((s for s in context.recipe.rungs if s.name == name), None)
-    loss_name = "cross-entropy on traces"
-    if student is not None and student.objective != "traces":
-        loss_name = f"{objectives()[student.objective]} to the teacher"
-        loss_name += " + cross-entropy" if student.ce_share else ""
-        loss_name += " + hidden states" if student.hidden is not None else ""
-        loss_name += ", on its own answers" if student.on_policy is not None else ""
     losses, accuracies, tokens = [], [], 0
     for point in points:
         tokens += int(point["tokens"])
@@ -270,25 +253,22 @@ def _curve(context: RunContext, name: str) -> TrainingCurve:
     return TrainingCurve(stage=name, loss_name=loss_name, losses=tuple(losses), accuracies=tuple(accuracies))
 
 
-def _role(node: Node | None, name: str) -> Role:
+def _role(node: Node | None) -> Role:
     if node is None:
-        return "base" if name == "base" else "teacher"
-    if node.control is not None:
-        return "control"
-    if isinstance(node.recipe, StudentRecipe):
-        return "student"
-    return "reinforced" if isinstance(node.recipe, ReinforceStep) else "tuned"
+        return "base"
+    return step_of(node).words(node).role if node.control is None else "control"
 
 
 def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], checkpoint: Checkpoint) -> Rung:
-    node = next((node for node in recipe.models if node.name == name), None)
-    role = _role(node, name)
+    node = next((node for node in recipe.made if node.name == name), None)
+    role = _role(node)
     mine, base = certificates[name], certificates["base"]
     result = mine.result
     comparison = None if name == "base" else compare(mine, base)
     kept = None
-    if node is not None and isinstance(node.recipe, StudentRecipe):
-        teacher = certificates[node.recipe.teacher]
+    kept_of = None if node is None else step_of(node).words(node).gain_of
+    if kept_of is not None:
+        teacher = certificates[kept_of]
         right = [right_answers(certificate.result.outcomes, "sealed") for certificate in (mine, teacher, base)]
         kept = gain_kept(*right, confidence=result.sealed.accuracy.confidence)
     return Rung(

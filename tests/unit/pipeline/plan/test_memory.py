@@ -8,7 +8,8 @@ import torch
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.models import LoraConfig
 from spiritsafe.pipeline.plan import memory
-from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, beside_of, check_memory, engine_bytes, predicted_memory
+from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, check_memory, engine_bytes
+from spiritsafe.pipeline.plan.peaks import predicted_memory
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.training import TrainConfig
 
@@ -174,18 +175,18 @@ def test_a_stage_is_told_what_the_plan_says(lora: str, kl: str) -> None:
     train = node.recipe.train.model_copy(update={"tokens_per_step": 512, "micro_batch_tokens": 512})
     changed = node.recipe.model_copy(update={"train": train})
     config = {**CONFIG, "dtype": "float32"}
-    beside = beside_of(changed, recipe, config, CPU)
+    beside = changed.beside(recipe, config, CPU)
     stage = check_memory(config, train, [512], device=CPU, beside=beside, available=10**12)
-    assert stage.predicted_bytes == memory._peak(changed, train, recipe, config, CPU)
+    assert stage.predicted_bytes == memory.training_peak(train, config, CPU, beside)
 
 
 def test_what_draws_or_is_scored_has_an_engine_beside_it() -> None:
     recipe, _ = load_recipe("tiny", ("teach.dev_problems=0",))
     scored, _ = load_recipe("tiny", ("teach.dev_problems=4",))
     for student in recipe.students:
-        without = beside_of(student, recipe, CONFIG, CPU, teacher=CONFIG)
+        without = student.beside(recipe, CONFIG, CPU, teacher=CONFIG)
         assert (without.other_bytes > 0) == (student.on_policy is not None)
-        assert beside_of(student, scored, CONFIG, CPU, teacher=CONFIG).other_bytes > 0
+        assert student.beside(scored, CONFIG, CPU, teacher=CONFIG).other_bytes > 0
 
 
 def test_the_engine_keeps_windowed_layers_whole_and_a_gpu_its_own_format() -> None:

@@ -63,6 +63,6 @@ def test_a_typical_document_is_measured_on_the_train_bucket() -> None:
 
 
 def test_a_cut_keeps_to_its_budget() -> None:
-    student = quickstart("students.0.share=0.5").rungs[0]
+    student = quickstart("students.0.share=0.5").students[0]
     assert int(student_config(CONFIG, student)["num_hidden_layers"]) < 15
-    assert int(student_config(CONFIG, quickstart().rungs[0])["num_hidden_layers"]) == 24
+    assert int(student_config(CONFIG, quickstart().students[0])["num_hidden_layers"]) == 24

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from spiritsafe.pipeline.recipe.graph import check_comparison, history_of, models_of, nodes_of, stage_of, start_of
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, SampleStep, TuneStep
 from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.steps.reinforce import ReinforceStep
+from spiritsafe.pipeline.steps.sample import SampleStep
+from spiritsafe.pipeline.steps.tune import TuneStep
 
 TRAIN: dict[str, Any] = {"learning_rate": 1e-3, "tokens_per_step": 64, "micro_batch_tokens": 64}
 CONFIG: dict[str, Any] = {

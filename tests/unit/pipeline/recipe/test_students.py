@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.distil import DIVERGENCES
+from spiritsafe.pipeline.recipe.graph import nodes_of
 from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
 from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 
@@ -85,10 +86,10 @@ def test_a_divergence_that_only_this_test_knows_is_an_objective(monkeypatch: pyt
 
 
 def test_repetitions_have_names_of_their_own_and_the_same_cut() -> None:
-    copies = make(repeat=3).copies
-    assert [copy.name for copy in copies] == ["s-1", "s-2", "s-3"]
-    assert len({copy.cut for copy in copies}) == 1
-    assert make().copies == (make(),)
+    copies = [node.recipe for node in nodes_of([make(repeat=3)], [])]
+    assert [copy.name for copy in copies if isinstance(copy, StudentRecipe)] == ["s-1", "s-2", "s-3"]
+    assert len({copy.cut for copy in copies if isinstance(copy, StudentRecipe)}) == 1
+    assert [node.recipe for node in nodes_of([make()], [])] == [make()]
     assert make(share=0.5).cut != make(share=0.6).cut
     assert make().cut.to_json()["share"] == 0.5
 
@@ -117,6 +118,6 @@ def test_a_resolved_recipe_is_a_recipe(name: str) -> None:
 
 def test_copies_have_an_end() -> None:
     """Each is a node of the plan: a number without end would be a plan without end."""
-    assert len(make(repeat=100).copies) == 100
+    assert len(nodes_of([make(repeat=100)], [])) == 100
     with pytest.raises(ValidationError, match="less than or equal to 100"):
         make(repeat=123456789012)

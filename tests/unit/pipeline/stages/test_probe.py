@@ -62,7 +62,7 @@ def test_counts_are_those_of_the_attempts_on_dev_problems(tiny_run: Path, tmp_pa
     result = probe_model(probe, context, stage, NullSink())
     assert result == context.stage("before-rl").result()
     found, pairs = counts_of(stage), list(read_attempts(stage.path / "attempts"))
-    size = probe.step.probe
+    size = probe.size
     assert (len(found.right), found.num_samples) == (size.problems, size.num_samples)
     assert len(pairs) == size.problems * size.num_samples
     task = load_task(context.recipe.task.spec)

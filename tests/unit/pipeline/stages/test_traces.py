@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from finished_run import make_context
-from pipeline_parts import context_after, stage_at
+from pipeline_parts import context_after
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import NullSink
 from spiritsafe.pipeline.context import read_traces
-from spiritsafe.pipeline.recipe.steps import SampleStep
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.traces import (
     cut_to_answers,
-    sample_for,
     student_traces,
     train_problems,
     worked_traces,
@@ -68,13 +65,3 @@ def test_a_share_of_the_solutions_can_be_cut_to_the_answer_alone(tiny_run: Path,
     for before, after in changed:
         assert (after.problem, after.text) == (before.problem, f"#### {task.gold(before.problem)}")
         assert task.grade(after.problem, after.text).status == "correct"
-
-
-def test_a_step_cuts_its_share_of_worked_solutions(tmp_path: Path) -> None:
-    step = SampleStep.model_validate({"name": "starts", "from": "worked", "problems": 10, "direct_share": 0.6})
-    plain = make_context(tmp_path)
-    context = replace(plain, recipe=plain.recipe.model_copy(update={"steps": (step,)}))
-    stage = stage_at(tmp_path / "stage")
-    sample_for(step, context, stage, NullSink())
-    lengths = [len(trace.text.splitlines()) for trace in read_traces(stage.path / "traces.jsonl")]
-    assert (len(lengths), lengths.count(1)) == (10, 6)

@@ -12,8 +12,6 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.exam import load_certificate
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.pipeline.equal_compute import own
-from spiritsafe.pipeline.recipe.graph import nodes_of
-from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.summary.steps import comparisons, made_rows, reinforced_steps
 from spiritsafe.stats.intervals import score_interval
@@ -84,29 +82,6 @@ def test_controls_stand_beside_the_real_run_paired(tiny_run: Path, tmp_path: Pat
             assert arm.behind == paired_difference(real, mine).difference
     assert [point.k for point in step.passes] == [1, 2, 4]
     assert step.well_formed is not None
-
-
-def test_seeds_are_added_up_problem_by_problem(tiny_run: Path, tmp_path: Path) -> None:
-    """Two seeds of one way: the real run and its rft control play the second seed."""
-    from spiritsafe.pipeline.summary.steps import _arms
-
-    certificates = certificates_of(tiny_run)
-    recipe, _ = load_recipe("tiny", ("steps.0.repeat=2", 'steps.0.controls=["random"]', 'steps.1.from="rl-1"'))
-    nodes = [node for node in nodes_of((), recipe.steps) if node.entry == "rl"]
-    played = {"rl-1": "rl", "rl-2": "teacher", "rl-1-random": "rl-random", "rl-2-random": "rl-format"}
-    pool = {name: certificates[other] for name, other in played.items()} | {"teacher": certificates["teacher"]}
-    real, random = _arms(nodes, pool, confidence=0.9)
-
-    def added(first: str, second: str) -> list[int]:
-        return [a + b for a, b in zip(right_of(certificates[first]), right_of(certificates[second]), strict=True)]
-
-    both, coins = added("rl", "teacher"), added("rl-random", "rl-format")
-    assert len({tuple(both), tuple(coins), tuple(added("rl", "rl"))}) == 3
-    twice = [2 * right for right in right_of(certificates["teacher"])]
-    assert real.num_seeds == random.num_seeds == 2
-    assert real.sealed == score_interval(both, trials=2, confidence=0.9)
-    assert real.gain == paired_difference(both, twice, trials=2, confidence=0.9).difference
-    assert random.behind == paired_difference(both, coins, trials=2, confidence=0.9).difference
 
 
 def test_rounds_are_told_as_they_went(tiny_run: Path, tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models import ChatFormat, verify_checkpoint
 from spiritsafe.pipeline.context import in_vocabulary, read_traces
 from spiritsafe.pipeline.plan.memory import Beside
-from spiritsafe.pipeline.recipe.steps import SampleStep, TuneStep
 from spiritsafe.pipeline.stages import traces as traces_module
-from spiritsafe.pipeline.stages import tune as tuning
 from spiritsafe.pipeline.stages.source import model_directory
-from spiritsafe.pipeline.stages.traces import sample_for, tune_traces
-from spiritsafe.pipeline.stages.tune import tune_model
+from spiritsafe.pipeline.stages.traces import tune_traces
+from spiritsafe.pipeline.steps import sample as sampling
+from spiritsafe.pipeline.steps import tune as tuning
+from spiritsafe.pipeline.steps.sample import SampleStep, sample_for
+from spiritsafe.pipeline.steps.tune import TuneStep, tune_model
 from spiritsafe.tasks import split_of
 
 
@@ -39,6 +40,7 @@ def test_verified_attempts_of_a_step_are_learnt_from(
 ) -> None:
     context = context_after(tiny_run, tmp_path)
     monkeypatch.setattr(traces_module, "load_task", EasyTask)
+    monkeypatch.setattr(sampling, "load_task", EasyTask)
     harvest, tuned = (step for step in context.recipe.steps[1:])
     assert isinstance(harvest, SampleStep)
     assert isinstance(tuned, TuneStep)

@@ -8,7 +8,9 @@ from pydantic import ValidationError
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.steps import ReinforceStep, SampleStep, TuneStep
+from spiritsafe.pipeline.steps.reinforce import ReinforceStep
+from spiritsafe.pipeline.steps.sample import SampleStep
+from spiritsafe.pipeline.steps.tune import TuneStep
 
 TRAIN: dict[str, Any] = {"learning_rate": 1e-3, "tokens_per_step": 64, "micro_batch_tokens": 64}
 CONFIG: dict[str, Any] = {

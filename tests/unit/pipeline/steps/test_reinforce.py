@@ -21,9 +21,9 @@ from spiritsafe.pipeline.plan import memory
 from spiritsafe.pipeline.plan.memory import Beside
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages import reinforce as reinforcing
-from spiritsafe.pipeline.stages.reinforce import reinforce_model
 from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.steps import reinforce as reinforcing
+from spiritsafe.pipeline.steps.reinforce import reinforce_model
 from spiritsafe.tasks import GraderPool, split_of
 
 

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from spiritsafe.pipeline import steps
+from spiritsafe.pipeline.recipe import kinds
+from spiritsafe.pipeline.recipe.kinds import kinds_of, register
+from spiritsafe.pipeline.recipe.made import StepEntry
+
+
+def test_each_table_has_its_kinds_and_each_kind_a_file() -> None:
+    tables = {table: [kind.__name__ for kind in kinds_of(table)] for table in ("teach", "sample", "cache", "students")}
+    assert tables == {"teach": ["Teach"], "sample": ["Sample"], "cache": ["Capture"], "students": ["Student"]}
+    named = [str(kind.model_fields["kind"].default) for kind in kinds_of("steps")]
+    assert {"reinforce", "sample", "tune"} <= set(named)
+    assert named == sorted(named)
+    files = {path.stem for path in Path(str(steps.__file__)).parent.glob("*.py")}
+    assert set(named) <= files
+    assert {kind.__module__.rpartition(".")[0] for kind in kinds_of("steps")} == {steps.__name__}
+
+
+def test_a_kind_from_elsewhere_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds_of("steps")
+    monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
+
+    @register("steps")
+    class Copy(StepEntry):
+        kind: Literal["copy"] = "copy"
+
+    assert kinds_of("steps")[0] is Copy
