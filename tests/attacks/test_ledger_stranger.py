@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from exam_parts import SAMPLING, Forger, Stage, ToyModel, make_stage
 from stranger_parts import IMPOSSIBLE, append_at, garbage
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam import (
     PaperLog,

@@ -16,7 +16,7 @@ from page_checker import PageChecker
 from places import TESTS
 
 from spiritsafe.cli import main
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.exam import sit
 from spiritsafe.ledger import KeyPair
 from spiritsafe.tasks import load_task

@@ -17,7 +17,7 @@ from exam_parts import ToyTask, make_stage
 from fake_endpoint import Answer, FakeEndpoint
 from places import TESTS
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError, SpiritsafeError, TaskError
 from spiritsafe.exam.paper.files import task_of_paper
 from spiritsafe.exam.paper.private import PRIVATE

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from exam_parts import Forger, ToyModel, make_stage
 from places import ROOT, TESTS
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.atomic import read_json

@@ -323,8 +323,8 @@ def no_run(*_: object, **__: object) -> Any:
 
 def quick(patch: pytest.MonkeyPatch) -> None:
     """Leave out what takes minutes and is no part of the command line."""
-    patch.setattr("spiritsafe.cli.model_options.PipeGenerator", no_model)
-    patch.setattr("spiritsafe.cli.run.run_recipe", no_run)
+    patch.setattr("spiritsafe.rollouts.PipeGenerator", no_model)
+    patch.setattr("spiritsafe.pipeline.run_recipe", no_run)
 
 
 VALUES: tuple[Any, ...] = (

@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime
 
 from spiritsafe.core.records import Checkpoint, Message, Parent, Verdict
-from spiritsafe.exam.records.result import OutcomeStatus
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.records.trust import Promise
 from spiritsafe.report import (
     AccuracyPoint,

@@ -1,4 +1,4 @@
-"""The command line: one file a command, loaded only when it is called.
+"""The command line: one file a command, loaded only when it is called; a new one is its file alone.
 
 In: arguments. Out: exit codes. An error that spiritsafe raises on purpose becomes one paragraph on stderr and its own
 exit code; ``--verbose`` adds the traceback.
@@ -11,28 +11,21 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 import traceback
+from functools import cache
+from pathlib import Path
 
 import click
 
 from spiritsafe import __version__
 from spiritsafe.core.errors import RecipeError, StorageError
+from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.text.safe_text import one_line, visible
 
 __all__ = ["main"]
-
-_COMMANDS = {
-    "doctor": "Show what this machine offers and what is missing.",
-    "exam": "Seal, register, sit, verify and re-run exams.",
-    "models": "List, show and fetch models.",
-    "plan": "Show what a recipe will do before anything heavy.",
-    "report": "Build a run's report again.",
-    "run": "Run a recipe, or go on with it.",
-    "sample": "Let any model answer a task's problems.",
-    "tasks": "List, show and audit tasks.",
-}
 
 
 def main() -> None:
@@ -78,25 +71,36 @@ def _error_hint(error: Exception) -> str:
     return str(getattr(error, "hint", ""))
 
 
-class _LazyGroup(click.Group):
-    """Imports a command's module when the command is used, so that ``--help`` stays quick."""
+_HELP = re.compile(r'"""``spiritsafe (\w+)[^`]*``: ([^\n"]+)')
+
+
+class _Commands(click.Group):
+    """The files that begin with their name and a line of help: each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return sorted(_lines_of_help())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _lines_of_help():
             return None
-        module = importlib.import_module(f"spiritsafe.cli.{cmd_name}")
-        command: click.Command = module.command
+        with rare_collections():  # what is loaded stays
+            command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
+            formatter.write_dl(sorted(_lines_of_help().items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@cache
+def _lines_of_help() -> dict[str, str]:
+    """By the commands' names; read from their sources, so that ``--help`` stays quick."""
+    here = Path(__file__).parent
+    found = (_HELP.match(path.read_text("utf-8")) for path in (*here.glob("*.py"), *here.glob("*/__init__.py")))
+    return {one[1]: one[2] for one in found if one}
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="spiritsafe")
 @click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
 def cli(verbose: bool) -> None:

@@ -1,4 +1,4 @@
-"""``spiritsafe doctor``."""
+"""``spiritsafe doctor``: Show what this machine offers and what is missing."""
 
 from __future__ import annotations
 

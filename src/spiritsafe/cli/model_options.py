@@ -11,6 +11,7 @@ from typing import Any, final
 
 import click
 
+from spiritsafe import rollouts
 from spiritsafe.cli.paths import MODEL
 from spiritsafe.cli.terminal import JsonSink
 from spiritsafe.core.errors import IntegrityError, RecipeError
@@ -19,7 +20,6 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.rollouts import PipeGenerator, RemoteConfig, RemoteGenerator
 
 _LINEAGE = "lineage.json"
 
@@ -66,14 +66,14 @@ class Patience:
     concurrency: int | None = None
     thinks: bool = False
 
-    def config(self, num_questions: int | None) -> RemoteConfig:
+    def config(self, num_questions: int | None) -> rollouts.RemoteConfig:
         """How an endpoint is spoken to.
 
         Args:
             num_questions: So many are asked in all, each once: then a kill loses what is under way, so no more than a
                 twentieth of them are under way at once unless the user wants it so. None: that does not matter.
         """
-        most = RemoteConfig().concurrency
+        most = rollouts.RemoteConfig().concurrency
         few = most if num_questions is None else min(most, max(1, num_questions // 20))
         given = {
             "timeout_s": self.timeout_s,
@@ -81,7 +81,7 @@ class Patience:
             "concurrency": self.concurrency or few,
             "thinks": self.thinks,
         }
-        return RemoteConfig(**{name: value for name, value in given.items() if value is not None})
+        return rollouts.RemoteConfig(**{name: value for name, value in given.items() if value is not None})
 
 
 def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,11 +165,11 @@ def open_any_generator(
             )
         worker = [sys.executable, "-m", "spiritsafe.models.engine.worker", model, "--max-batch", str(max_batch)]
         is_part_of_a_run = isinstance(sink, JsonSink)  # which has told what is to be known of its models
-        return PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
+        return rollouts.PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
 
     config = patience.config(num_questions)
-    return RemoteGenerator(
+    return rollouts.RemoteGenerator(
         endpoint, endpoint_model, api_key_env=api_key_env, config=config, registered=registered, tell=tell
     )

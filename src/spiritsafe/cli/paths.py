@@ -47,20 +47,9 @@ class Kind:
             return False
 
 
-def record_kind(name: str, *records: type[Record]) -> Kind:
-    """Files that hold one record of these classes."""
-
-    def is_one(data: bytes) -> bool:
-        value = parse_json(data, name)
-        for record in records:
-            try:
-                record.from_json(value)
-            except SpiritsafeError:
-                continue
-            return True
-        return False
-
-    return Kind(name, is_one)
+def record_kind(name: str, record: Callable[[], type[Record]]) -> Kind:
+    """Files that hold one record of a class, which is asked for when there is such a file."""
+    return Kind(name, lambda data: bool(record().from_json(parse_json(data, name))))
 
 
 PAGE = Kind("a page of spiritsafe", lambda data: data.startswith(b"<!doctype html>") and b"default-src" in data[:2000])
@@ -155,16 +144,16 @@ class OutputFolder(click.Path):
     """A folder that files are written into.
 
     Args:
-        files: Their names and kinds. None: whatever reads such a file checks that it is the command's own.
+        files: Gives their names and kinds. None: whatever reads such a file checks that it is the command's own.
     """
 
-    def __init__(self, files: Mapping[str, Kind | None] | None = None) -> None:
+    def __init__(self, files: Callable[[], Mapping[str, Kind | None]] = dict) -> None:
         super().__init__(path_type=Path)
-        self._files = dict(files or {})
+        self._files = files
 
     def files(self, path: Path) -> dict[Path, Kind | None]:
         """The files in it, and their kinds."""
-        return {path / name: kind for name, kind in self._files.items()}
+        return {path / name: kind for name, kind in self._files().items()}
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -1,12 +1,11 @@
-"""``spiritsafe plan RECIPE``."""
+"""``spiritsafe plan RECIPE``: Show what a recipe will do before anything heavy."""
 
 from __future__ import annotations
 
 import click
 
+from spiritsafe import models, pipeline
 from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand
-from spiritsafe.models import default_cache
-from spiritsafe.pipeline import load_recipe, plan_recipe
 
 
 @click.command(name="plan", cls=GuardedCommand)
@@ -14,5 +13,5 @@ from spiritsafe.pipeline import load_recipe, plan_recipe
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
 def command(recipe: str, overrides: tuple[str, ...]) -> None:
     """Show what RECIPE will do: stages, memory, disk, tokens and licence duties. Runs nothing."""
-    loaded, _ = load_recipe(recipe, overrides)
-    click.echo(plan_recipe(loaded, cache=default_cache()))
+    loaded, _ = pipeline.load_recipe(recipe, overrides)
+    click.echo(pipeline.plan_recipe(loaded, cache=models.default_cache()))

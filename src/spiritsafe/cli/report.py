@@ -1,4 +1,4 @@
-"""``spiritsafe report RUN``."""
+"""``spiritsafe report RUN``: Build a run's report again."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import pipeline
 from spiritsafe.cli.paths import FOLDER, GuardedCommand
-from spiritsafe.pipeline import rebuild_report, terminal_summary_of
 
 
 @click.command(name="report", cls=GuardedCommand)
 @click.argument("run", type=FOLDER)
 def command(run: Path) -> None:
     """Build the report of the run directory RUN again from its records."""
-    path = rebuild_report(run)
-    click.echo(terminal_summary_of(run))
+    path = pipeline.rebuild_report(run)
+    click.echo(pipeline.terminal_summary_of(run))
     click.echo(f"Report: {path}")

@@ -1,4 +1,4 @@
-"""``spiritsafe run RECIPE``."""
+"""``spiritsafe run RECIPE``: Run a recipe, or go on with it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import models, pipeline
 from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, OutputFolder
 from spiritsafe.cli.stopping import term_as_interrupt
 from spiritsafe.cli.terminal import TerminalSink
-from spiritsafe.models import default_cache
-from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
 
 
 @click.command(name="run", cls=GuardedCommand)
@@ -19,11 +18,11 @@ from spiritsafe.pipeline import load_recipe, run_recipe, terminal_summary_of
 @click.option("--root", type=OutputFolder(), default=Path("runs"), show_default=True, help="Runs go here.")
 def command(recipe: str, overrides: tuple[str, ...], root: Path) -> None:
     """Run RECIPE (a .toml file or a packaged name), or go on with it."""
-    loaded, text = load_recipe(recipe, overrides)
+    loaded, text = pipeline.load_recipe(recipe, overrides)
     watcher = TerminalSink()
     with term_as_interrupt():
-        outcome = run_recipe(loaded, text, root=root, cache=default_cache(), watcher=watcher)
+        outcome = pipeline.run_recipe(loaded, text, root=root, cache=models.default_cache(), watcher=watcher)
     if outcome.num_run == 0:
         click.echo(f"Nothing to do: all {outcome.num_skipped} stages of this run are done and unchanged.")
-    click.echo(terminal_summary_of(outcome.directory))
+    click.echo(pipeline.terminal_summary_of(outcome.directory))
     click.echo(f"Report: {outcome.report}")

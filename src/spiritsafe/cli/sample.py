@@ -1,4 +1,4 @@
-"""``spiritsafe sample TASK``."""
+"""``spiritsafe sample TASK``: Let any model answer a task's problems."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import report, rollouts, stats
 from spiritsafe.cli.model_options import Patience, endpoint_options, open_any_generator, patience_options
 from spiritsafe.cli.paths import MODEL, NAMES_FILES, PAGE, GuardedCommand, Kind, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.generator import Generator
-from spiritsafe.core.records import Checkpoint, Problem, Sampling
-from spiritsafe.report import CURVE_SUFFIXES, compute_table, write_compute
-from spiritsafe.rollouts import ComputeCurve, Pool, collect, curve_of_pools, draw_pool
-from spiritsafe.stats import clopper_pearson_interval
+from spiritsafe.core.records import Problem, Sampling
+from spiritsafe.models import read_checkpoint
 from spiritsafe.tasks import Task, load_task
 
 _MOST = 1_000_000
 _CURVE_KINDS = {
     ".html": PAGE,
     ".svg": Kind("a picture of such a curve", lambda data: b"<title>Accuracy against compute" in data[:1000]),
-    ".json": record_kind("a curve", ComputeCurve),
+    ".json": record_kind("a curve", lambda: rollouts.ComputeCurve),
 }
 
 
@@ -92,11 +90,11 @@ def command(
     if endpoint is not None:
         sources.append((None, endpoint, endpoint_model, api_key_env, patience))
     pools = [_pool(loaded, problems, source, sampling, num_samples, seed, out) for source in sources]
-    curve = curve_of_pools(pools, task=loaded.name, seed=seed)
-    click.echo(compute_table(curve))
+    curve = rollouts.curve_of_pools(pools, task=loaded.name, seed=seed)
+    click.echo(report.compute_table(curve))
     click.echo()
     for path in curves:
-        write_compute(path, curve)
+        report.write_compute(path, curve)
         click.echo(f"curve: {path}")
     click.echo(f"attempts: {out}")
 
@@ -131,9 +129,9 @@ def _check_request(
             hint="Add --samples 16 --temperature 1, for instance.",
         )
     for path in curves:
-        if path.suffix not in CURVE_SUFFIXES:
+        if path.suffix not in report.CURVE_SUFFIXES:
             raise RecipeError(
-                f"{path} has no ending that says what to draw.", hint=f"Use one of {', '.join(CURVE_SUFFIXES)}."
+                f"{path} has no ending that says what to draw.", hint=f"Use one of {', '.join(report.CURVE_SUFFIXES)}."
             )
 
 
@@ -151,7 +149,7 @@ def _sample(
     generator = _open(source, watcher)
     watcher.begin("sample")
     try:
-        report = collect(
+        report = rollouts.collect(
             task, problems, generator, sampling, num_samples=num_samples, seed=seed, directory=out, events=watcher
         )
     finally:
@@ -163,7 +161,7 @@ def _sample(
         f"({report.num_truncated} truncated, {report.num_errors} errors)"
     )
     if num_samples == 1:
-        estimate = clopper_pearson_interval(report.num_correct, report.num_attempts)
+        estimate = stats.clopper_pearson_interval(report.num_correct, report.num_attempts)
         click.echo(f"accuracy {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]")
     click.echo(f"attempts: {out}")
 
@@ -176,11 +174,11 @@ def _pool(
     num_samples: int,
     seed: int,
     out: Path,
-) -> Pool:
+) -> rollouts.Pool:
     """One model's pool, in a directory named by what the model is, so that models never share one."""
     model = source[0]
     # Only local weights say how many parameters they have.
-    num_parameters = None if model is None else _num_parameters(Path(model))
+    num_parameters = None if model is None else read_checkpoint(Path(model)).num_parameters
     watcher = TerminalSink()
     generator = _open(source, watcher)
     watcher.begin("load")
@@ -188,7 +186,7 @@ def _pool(
         info = generator.describe()
         watcher.begin(f"sample {info.name}")
         slug = re.sub(r"[^A-Za-z0-9.-]+", "-", info.name).strip("-.")[:60]
-        return draw_pool(
+        return rollouts.draw_pool(
             task,
             problems,
             generator,
@@ -202,13 +200,3 @@ def _pool(
     finally:
         generator.close()
         watcher.end()
-
-
-def _num_parameters(directory: Path) -> int:
-    """From the directory's lineage; the weights themselves are not opened.
-
-    Raises:
-        SourceError: It is no model directory.
-        IntegrityError: Its lineage is damaged.
-    """
-    return Checkpoint.from_json(read_json(directory / "lineage.json")).num_parameters

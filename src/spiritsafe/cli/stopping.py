@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from spiritsafe import rollouts
 from spiritsafe.core.generator import Generator
-from spiritsafe.rollouts import RemoteGenerator
 
 _WORDS = (
     "\nStopping: no new question is sent; waiting for the answers that are under way. Ctrl-C again ends at once and "
@@ -23,7 +23,7 @@ def let_arrive(generator: Generator) -> Iterator[None]:
 
     A second SIGINT raises KeyboardInterrupt. Local weights lose nothing at any end, so for them nothing is changed.
     """
-    if not isinstance(generator, RemoteGenerator):
+    if not isinstance(generator, rollouts.RemoteGenerator):
         yield
         return
     seen: list[int] = []

@@ -1,4 +1,4 @@
-"""``spiritsafe tasks list|show|audit``."""
+"""``spiritsafe tasks list|show|audit``: List, show and audit tasks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from spiritsafe import tasks
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks import audit_task, list_families, load_task
 
 _MOST = 1_000_000
 
@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 def show(spec: str, count: int, seed: int) -> None:
     """Show problems of the task SPEC, from the train bucket."""
-    task = load_task(spec)
+    task = tasks.load_task(spec)
     click.echo(f"{task.name} (version {task.version})\n")
     for problem in islice(task.problems("train", seed=seed, count=count), count):
         for message in problem.messages:
@@ -47,7 +47,7 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
     """Audit tasks: gold accepted, junk rejected, hostile text survived, floor of trivial answers."""
     failed = []
     for spec in specs:
-        report = audit_task(load_task(spec), count=count, seed=seed)
+        report = tasks.audit_task(tasks.load_task(spec), count=count, seed=seed)
         if not report.passed:
             failed.append(spec)
         if as_json:
@@ -72,7 +72,7 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
 def list_(refused: bool) -> None:
     """List the families of tasks."""
     table = Table("task", "what it asks" if not refused else "why it is refused", box=None, pad_edge=False)
-    for family in list_families():
+    for family in tasks.list_families():
         if (family.refused is not None) == refused:
             table.add_row(family.spec, family.refused if refused else family.description)
     Console().print(table)

@@ -11,15 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.text.safe_text import one_line
+
+if TYPE_CHECKING:  # Rich is loaded with the first sink: most commands only say a few lines
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S = 10.0
 
@@ -35,6 +36,8 @@ class TerminalSink:
     """An EventSink that draws. Work goes on when nobody looks any more: nothing is raised."""
 
     def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
         self.console = console or Console(stderr=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -44,6 +47,8 @@ class TerminalSink:
     @_whatever_becomes_of_the_screen()
     def begin(self, label: str) -> None:
         """A step starts."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
         self.end()
         self._label = label
         self._started = self._last_plain = time.monotonic()
@@ -82,7 +87,7 @@ class TerminalSink:
     def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None:
         """Redraw the bar, or print a plain line now and then."""
         count = f"{done:,.0f}/{total:,.0f} {unit}" if total else f"{done:,.0f} {unit}"
-        count = f"{count}  {escape(one_line(note))}" if note else count
+        count = f"{count}  {_plain(note)}" if note else count
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, count=count)
         elif time.monotonic() - self._last_plain > _PLAIN_EVERY_S:
@@ -95,8 +100,15 @@ class TerminalSink:
         """Metrics are for the log; warnings are for people."""
         if kind == "warning":
             self.console.print(
-                f"[yellow]![/yellow] {escape(one_line(str(values.get('message'))))}", highlight=False, soft_wrap=True
+                f"[yellow]![/yellow] {_plain(str(values.get('message')))}", highlight=False, soft_wrap=True
             )
+
+
+def _plain(text: str) -> str:
+    """One line, its markup taken literally."""
+    from rich.markup import escape
+
+    return escape(one_line(text))
 
 
 @final

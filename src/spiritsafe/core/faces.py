@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from spiritsafe.core.process.gc_pause import rare_collections
+
 
 def attributes_of(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` (PEP 562) of a face, by the imports that stand in its source."""
@@ -23,7 +25,8 @@ def attributes_of(package: str) -> tuple[Callable[[str], Any], Callable[[], list
             places.update(_imports_of(package))
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(places[name]), name)
+        with rare_collections():  # what is loaded stays
+            value = getattr(importlib.import_module(places[name]), name)
         setattr(sys.modules[package], name, value)  # the next look finds it without asking
         return value
 

@@ -17,10 +17,10 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.exam.certified.comparison import compare
     from spiritsafe.exam.certified.item_bank import checked_certificates, items_lines, learn_items, one_a_model
-    from spiritsafe.exam.certified.reissue import reissue
+    from spiritsafe.exam.certified.reissue import edits_told, reissue
     from spiritsafe.exam.certified.rerun import file_rerun, load_rerun, rerun
     from spiritsafe.exam.contamination.memorisation import memory
-    from spiritsafe.exam.contamination.overlap import MOST_OVERLAPS, OverlapTerms, count_overlaps, overlap
+    from spiritsafe.exam.contamination.overlap import OverlapTerms, count_overlaps, overlap
     from spiritsafe.exam.contamination.reference_models import ForeignCounts, foreign_lines, foreign_test, read_foreign
     from spiritsafe.exam.entries.disputes import disputes_of
     from spiritsafe.exam.entries.exposure import PartyExposure, exposures, summarise, unconfirmed
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     )
     from spiritsafe.exam.paper.files import PAPER_FILE, SEALED_FILE, load_paper, task_of_paper
     from spiritsafe.exam.paper.private import PrivateRow, PrivateTask, load_private, sign_off
-    from spiritsafe.exam.paper.seal import MOST_PROBLEMS, PaperTerms, seal
-    from spiritsafe.exam.registration.lapse import USUAL_DAYS, lapse
+    from spiritsafe.exam.paper.seal import PaperTerms, seal
+    from spiritsafe.exam.registration.lapse import lapse
     from spiritsafe.exam.registration.outlook import outlook
     from spiritsafe.exam.registration.register import RegistrationTerms, register, withdraw
     from spiritsafe.exam.registration.short_form import ShorterTerms, shorter_statement
@@ -78,14 +78,11 @@ else:
 __all__ = [
     "ANSWERS_FILE",
     "CERTIFICATE_FILE",
-    "MOST_OVERLAPS",
-    "MOST_PROBLEMS",
     "OPENED_FILE",
     "PAPER_FILE",
     "PRACTICE_STATEMENT",
     "RESULT_FILE",
     "SEALED_FILE",
-    "USUAL_DAYS",
     "VERIFY_STEPS",
     "ForeignCounts",
     "Ignored",
@@ -112,6 +109,7 @@ __all__ = [
     "count_overlaps",
     "counter_signers",
     "disputes_of",
+    "edits_told",
     "every_eval_record",
     "exposures",
     "file_dispute",

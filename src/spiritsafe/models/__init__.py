@@ -22,13 +22,8 @@ if TYPE_CHECKING:
     from spiritsafe.models.chat.format import ChatFormat, require_same_vocabulary
     from spiritsafe.models.chat.options import ChatOptions, Day
     from spiritsafe.models.chat.thoughts import Use
-    from spiritsafe.models.checkpoints.directory import (
-        parent_of,
-        read_checkpoint,
-        save_checkpoint,
-        verify_checkpoint,
-        write_lineage,
-    )
+    from spiritsafe.models.checkpoints.directory import save_checkpoint, write_lineage
+    from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
     from spiritsafe.models.cost.footprint import (
         Footprint,
         Quantisation,
@@ -84,7 +79,8 @@ if TYPE_CHECKING:
         trim_vocabulary,
         with_vocabulary,
     )
-    from spiritsafe.models.sources.resolve import default_cache, find_source, resolve_source
+    from spiritsafe.models.sources.cache import default_cache
+    from spiritsafe.models.sources.resolve import find_source, resolve_source
     from spiritsafe.models.sources.tiny import write_tiny
     from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
     from spiritsafe.models.transformers_backend.model import TransformersModel

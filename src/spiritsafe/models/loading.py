@@ -15,7 +15,7 @@ import torch
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.checkpoints.directory import read_checkpoint
+from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.checkpoints.tensors import iterate_tensors
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spiritsafe.stats.intervals import (
         INTERVALS,
         Estimate,
+        Floats,
         IntervalRule,
         clopper_pearson_interval,
         edge_of,
@@ -51,6 +52,7 @@ __all__ = [
     "ChosenProblems",
     "ClusterBootstrap",
     "Estimate",
+    "Floats",
     "ForeignScores",
     "ForeignTest",
     "GapTest",

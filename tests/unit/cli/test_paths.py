@@ -198,7 +198,7 @@ def test_no_output_replaces_a_file_of_another_kind(name: str, out: click.Paramet
 
 
 def write_pair(tmp_path: Path) -> Callable[[Path, Path], None]:
-    kind = record_kind("a public key", PublicKey)
+    kind = record_kind("a public key", lambda: PublicKey)
 
     def write(read: Path, out: Path) -> None:
         command = GuardedCommand(
@@ -233,7 +233,7 @@ def test_a_folder_that_is_read_is_not_written_into_as_an_output(tmp_path: Path) 
 def test_two_outputs_do_not_replace_each_other(tmp_path: Path) -> None:
     notes, keys = (Kind(name, lambda data: True) for name in ("a note", "a key"))
     params: list[Any] = [
-        click.Option(["--work"], type=OutputFolder({"notes": None, "keys": keys})),
+        click.Option(["--work"], type=OutputFolder(lambda: {"notes": None, "keys": keys})),
         click.Option(["--out"], type=OutputFile(keys)),
         click.Option(["--note"], type=OutputFile(notes)),
     ]

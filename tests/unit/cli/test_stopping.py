@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 
 from spiritsafe.cli import run
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.exam.records.certificate import Certificate
 
@@ -180,7 +180,7 @@ def test_a_run_that_is_told_to_end_finishes_what_it_writes(monkeypatch: pytest.M
             seen.append("finished")
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends at once
 
-    monkeypatch.setattr(run, "run_recipe", work)
+    monkeypatch.setattr(run.pipeline, "run_recipe", work)
     result = CliRunner().invoke(run.command, ["tiny", "--root", str(tmp_path / "runs")])
     assert isinstance(result.exception, SystemExit | KeyboardInterrupt)
     assert seen == ["finished"]

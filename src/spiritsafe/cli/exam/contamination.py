@@ -6,38 +6,24 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import exam, stats
+from spiritsafe.cli.exam.options import key_option, ledger_option
 from spiritsafe.cli.model_options import checkpoint_of, generator_options, open_any_generator
-from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, OutputFile, record_kind
+from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
 from spiritsafe.cli.terminal import open_sink, say, say_result
 from spiritsafe.core.files.record_files import write_record
-from spiritsafe.exam import (
-    MOST_OVERLAPS,
-    OverlapTerms,
-    PaperLog,
-    count_overlaps,
-    foreign_lines,
-    foreign_test,
-    load_paper,
-    memory,
-    overlap,
-    read_foreign,
-    task_of_paper,
-)
-from spiritsafe.exam.records import SignedMemory, SignedOverlap
+from spiritsafe.exam import records
 from spiritsafe.ledger import KeyPair, Ledger
-from spiritsafe.stats import ForeignTest
 
-_OVERLAP = OutputFile(record_kind("a report on training files", SignedOverlap))
-_MEMORY = OutputFile(record_kind("a report of signs of memory", SignedMemory))
-_FOREIGN = OutputFile(record_kind("a test on a foreign benchmark", ForeignTest))
-_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
-_key = click.option("--key", type=KEY, required=True, help="A key file that opens the sealed half.")
+_OVERLAP = OutputFile(record_kind("a report on training files", lambda: records.SignedOverlap))
+_MEMORY = OutputFile(record_kind("a report of signs of memory", lambda: records.SignedMemory))
+_FOREIGN = OutputFile(record_kind("a test on a foreign benchmark", lambda: stats.ForeignTest))
 
 
 @click.command(cls=GuardedCommand, name="overlap")
 @click.argument("paper", type=EXISTING)
-@_ledger
-@_key
+@ledger_option
+@key_option("A key file that opens the sealed half.")
 @click.option("--file", "files", multiple=True, required=True, type=EXISTING, help="A training file; once for each.")
 @click.option("--about", default="", help="Whose training files they are said to be.")
 @click.option("--ngram", type=click.IntRange(1, 1000), default=13, show_default=True, help="Words in a run.")
@@ -45,7 +31,7 @@ _key = click.option("--key", type=KEY, required=True, help="A key file that open
 @click.option(
     "--most",
     type=click.IntRange(min=0),
-    default=MOST_OVERLAPS,
+    default=records.MOST_OVERLAPS,
     show_default=True,
     help="How often this paper may be compared at all.",
 )
@@ -62,17 +48,17 @@ def overlap_(
     out: Path,
 ) -> None:
     """Look for the problems of PAPER in training files; hashes and counts leave, never a problem."""
-    loaded, book = load_paper(paper), Ledger(ledger)
-    known = count_overlaps(PaperLog(book.entries(), loaded.header))
+    loaded, book = exam.load_paper(paper), Ledger(ledger)
+    known = exam.count_overlaps(exam.PaperLog(book.entries(), loaded.header))
     say(f"comparisons of this paper on record: {known} of at most {most}")
-    signed = overlap(
+    signed = exam.overlap(
         paper=paper,
         files=files,
-        task=task_of_paper(loaded),
+        task=exam.task_of_paper(loaded),
         examiner=KeyPair.load(key),
         ledger=book,
         output=out,
-        terms=OverlapTerms(about=about, ngram=ngram, mask_names=names, most=most),
+        terms=exam.OverlapTerms(about=about, ngram=ngram, mask_names=names, most=most),
         events=open_sink(),
     )
     for statement in signed.report.statements:
@@ -82,8 +68,8 @@ def overlap_(
 @click.command(cls=GuardedCommand, name="memory")
 @click.argument("paper", type=EXISTING)
 @generator_options
-@_ledger
-@_key
+@ledger_option
+@key_option("A key file that opens the sealed half.")
 @click.option("--out", type=_MEMORY, required=True, help="File for the signed report.")
 def memory_(
     paper: Path,
@@ -100,10 +86,10 @@ def memory_(
         checkpoint_of(Path(model))
     generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
     try:
-        signed = memory(
+        signed = exam.memory(
             paper=paper,
             generator=generator,
-            task=task_of_paper(load_paper(paper)),
+            task=exam.task_of_paper(exam.load_paper(paper)),
             examiner=KeyPair.load(key),
             ledger=Ledger(ledger),
             output=out,
@@ -120,15 +106,9 @@ def memory_(
 @click.option("--out", type=_FOREIGN, help="File for the test's record.")
 def foreign_(file: Path, out: Path | None) -> None:
     """Did a student study a foreign benchmark? FILE has its counts and those of reference models, as JSON."""
-    rows = read_foreign(file)
-    test = foreign_test(rows)
-    for line in foreign_lines(rows, test):
+    rows = exam.read_foreign(file)
+    test = exam.foreign_test(rows)
+    for line in exam.foreign_lines(rows, test):
         say_result(line)
     if out is not None:
         write_record(out, test)
-
-
-def add_contamination_commands(group: click.Group) -> None:
-    """Put these commands into the group ``exam``."""
-    for command in (overlap_, memory_, foreign_):
-        group.add_command(command)

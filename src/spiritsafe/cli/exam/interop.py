@@ -9,26 +9,13 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import exam
 from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, Kind, OutputFile
 from spiritsafe.cli.terminal import say, say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam import (
-    PRACTICE_STATEMENT,
-    PracticeRun,
-    compare_practice,
-    every_eval_record,
-    in_toto_statement,
-    load_certificate,
-    load_practice,
-    read_inspect_log,
-    read_lm_eval_samples,
-    score_practice,
-    sign_dsse,
-    write_practice,
-)
 from spiritsafe.ledger import KeyPair
 
 _PRACTICE = OutputFile(Kind("a practice run", lambda data: data.startswith(b'{"evidence":"practice",')))
@@ -44,7 +31,7 @@ _EXPORT = OutputFile(Kind("an export", _is_export))
 
 def _read(
     file: Path, results: Path | None, scorer: str | None, metric: str | None, filter_name: str | None
-) -> PracticeRun:
+) -> exam.PracticeRun:
     """The run in a file, by its ending.
 
     Raises:
@@ -54,11 +41,11 @@ def _read(
     if file.suffix == ".jsonl":
         if scorer is not None:
             raise RecipeError("--scorer is for logs of Inspect AI.", hint="Use --metric for lm-evaluation-harness.")
-        return read_lm_eval_samples(file, results=results, metric=metric, filter_name=filter_name)
+        return exam.read_lm_eval_samples(file, results=results, metric=metric, filter_name=filter_name)
     if file.suffix in (".eval", ".json"):
         if given := [name for name, value in theirs.items() if value is not None]:
             raise RecipeError(f"{given[0]} is for files of lm-evaluation-harness.", hint="Use --scorer for Inspect AI.")
-        return read_inspect_log(file, scorer=scorer)
+        return exam.read_inspect_log(file, scorer=scorer)
     raise RecipeError(
         f"Nothing here reads {file.name}.",
         hint="Give a log of Inspect AI (.eval, .json) or samples_<task>_<time>.jsonl of lm-evaluation-harness.",
@@ -84,10 +71,10 @@ def import_(
 ) -> None:
     """Read another tool's log as practice: FILE is .eval, .json (Inspect AI) or samples_….jsonl (lm-eval)."""
     run = _read(file, results, scorer, metric, filter_name)
-    other = load_practice(against) if against is not None else None
-    difference = compare_practice(run, other) if other is not None else None
-    write_practice(out, run)
-    header, scores = run.header, score_practice(run)
+    other = exam.load_practice(against) if against is not None else None
+    difference = exam.compare_practice(run, other) if other is not None else None
+    exam.write_practice(out, run)
+    header, scores = run.header, exam.score_practice(run)
     accuracy, tries = scores.accuracy, f" × {header.num_tries} tries" if header.num_tries > 1 else ""
     say_result(
         f"{header.model} on {header.task}: {header.num_problems} problems{tries}, {header.tool}, {header.scorer}"
@@ -102,7 +89,7 @@ def import_(
             f"against {other.header.model}: {100 * shown.value:+.1f} points [{100 * shown.low:+.1f}, "
             f"{100 * shown.high:+.1f}], p = {difference.p_value:.2g} ({difference.test})"
         )
-    say_result(PRACTICE_STATEMENT)
+    say_result(exam.PRACTICE_STATEMENT)
 
 
 @click.command(cls=GuardedCommand, name="export")
@@ -114,21 +101,15 @@ def import_(
 @click.option("--out", type=_EXPORT, required=True, help="File for the export (JSON).")
 def export_(certificate: Path, kind: str, key: Path | None, out: Path) -> None:
     """Say what CERTIFICATE says in another schema. `exam verify` it first: only its signatures are checked here."""
-    record = load_certificate(certificate)
+    record = exam.load_certificate(certificate)
     if kind == "every-eval-ever":
         if key is not None:
             raise RecipeError("Every Eval Ever has no signatures.", hint="Leave --key out, or use --format in-toto.")
-        write_json(out, every_eval_record(record))
+        write_json(out, exam.every_eval_record(record))
         return
-    said = in_toto_statement(record)
+    said = exam.in_toto_statement(record)
     signer = KeyPair.load(key) if key is not None else None
-    write_json(out, said if signer is None else sign_dsse(said, signer))
+    write_json(out, said if signer is None else exam.sign_dsse(said, signer))
     result = said["predicate"]["result"] if isinstance(said["predicate"], dict) else ""
     signed = f", signed by {signer.public.label}" if signer is not None else ", not signed"
     say(f"{quoted_name(record.result.model_name)}: {result}{signed}")
-
-
-def add_doors(group: click.Group) -> None:
-    """Put these commands into the group ``exam``."""
-    for command in (import_, export_):
-        group.add_command(command)

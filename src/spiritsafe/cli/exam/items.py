@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import exam
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
 from spiritsafe.cli.terminal import say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.record_files import read_record, write_record
-from spiritsafe.exam import ShorterTerms, checked_certificates, items_lines, learn_items, one_a_model, shorter_statement
-from spiritsafe.exam.records import ItemsChecked, PaperItems
+from spiritsafe.exam import records
 
-_ITEMS = OutputFile(record_kind("a record of difficulties", PaperItems))
+_ITEMS = OutputFile(record_kind("a record of difficulties", lambda: records.PaperItems))
 
 
 @click.command(cls=GuardedCommand, name="items")
@@ -31,17 +31,17 @@ def items_(
     certificates: tuple[Path, ...], paper: Path | None, ledger: Path | None, shorter: int | None, out: Path | None
 ) -> None:
     """Learn from CERTIFICATES of one paper how hard its problems are, and whether it is worn out."""
-    loaded = checked_certificates(certificates, paper=paper, ledger=ledger)
-    items = learn_items(loaded, checked=_checked(paper, ledger))
-    for sentence in (*one_a_model(loaded)[1], *items_lines(items, loaded[0].paper)):
+    loaded = exam.checked_certificates(certificates, paper=paper, ledger=ledger)
+    items = exam.learn_items(loaded, checked=_checked(paper, ledger))
+    for sentence in (*exam.one_a_model(loaded)[1], *exam.items_lines(items, loaded[0].paper)):
         say_result(sentence)
     if shorter is not None:
-        say_result(shorter_statement(items, loaded[0].paper, shorter))
+        say_result(exam.shorter_statement(items, loaded[0].paper, shorter))
     if out is not None:
         write_record(out, items)
 
 
-def read_shorter(items: Path | None, as_precise_as: int | None, *, adaptive: bool) -> ShorterTerms | None:
+def read_shorter(items: Path | None, as_precise_as: int | None, *, adaptive: bool) -> exam.ShorterTerms | None:
     """What ``exam register --shorter FILE --as-precise-as N [--adaptive]`` asks for.
 
     Raises:
@@ -56,15 +56,10 @@ def read_shorter(items: Path | None, as_precise_as: int | None, *, adaptive: boo
             "A shorter sitting needs a file of difficulties and a precision.",
             hint="Give both --shorter FILE and --as-precise-as N, or neither.",
         )
-    return ShorterTerms(items=read_record(items, PaperItems), num_fixed=as_precise_as, adaptive=adaptive)
+    return exam.ShorterTerms(items=read_record(items, records.PaperItems), num_fixed=as_precise_as, adaptive=adaptive)
 
 
-def _checked(paper: Path | None, ledger: Path | None) -> ItemsChecked:
+def _checked(paper: Path | None, ledger: Path | None) -> records.ItemsChecked:
     if paper is not None:
         return "paper" if ledger is None else "paper and ledger"
     return "certificates alone" if ledger is None else "ledger"
-
-
-def add_item_commands(group: click.Group) -> None:
-    """Put this command into the group ``exam``."""
-    group.add_command(items_)

@@ -10,43 +10,33 @@ from pathlib import Path
 
 import click
 
-from spiritsafe.cli.paths import EXISTING, KEY, LEDGER, NEW_KEY, GuardedCommand, Kind, OutputFile, record_kind
+from spiritsafe import exam
+from spiritsafe.cli.exam.options import (
+    key_option,
+    ledger_option,
+    problem_option,
+    reason_option,
+    registration_option,
+    try_option,
+)
+from spiritsafe.cli.paths import EXISTING, LEDGER, NEW_KEY, GuardedCommand, Kind, OutputFile, record_kind
 from spiritsafe.cli.terminal import say, say_result
 from spiritsafe.core.files.atomic import read_json, write_bytes, write_text
 from spiritsafe.core.files.reading import parse_json, read_bytes
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam import (
-    USUAL_DAYS,
-    Ignored,
-    PaperLog,
-    PrivateRow,
-    RegistrationEntry,
-    exposures,
-    find_registration,
-    lapse,
-    load_paper,
-    registration_states,
-    registrations_of,
-    reveal,
-    sign_off,
-    summarise,
-    unconfirmed,
-    withdraw,
-)
-from spiritsafe.exam.records import Registration, Revealed
+from spiritsafe.exam import records
 from spiritsafe.ledger import KeyPair, Ledger, Note, NoteKey, PublicKey, head_of, sign_head, witness
 
 
 def _is_private(data: bytes) -> bool:
-    return bool(PrivateRow.from_json(parse_json(data.splitlines()[0], "it")))
+    return bool(exam.PrivateRow.from_json(parse_json(data.splitlines()[0], "it")))
 
 
-_PUBLIC = OutputFile(record_kind("a public key", PublicKey))
+_PUBLIC = OutputFile(record_kind("a public key", lambda: PublicKey))
 _NOTE = OutputFile(Kind("a checkpoint", lambda data: bool(Note.parse(data.decode("utf-8")))))
 _SIGNED_FILE = OutputFile(Kind("a private file of problems", _is_private))
-_REVEALED = OutputFile(record_kind("an opened answer", Revealed))
+_REVEALED = OutputFile(record_kind("an opened answer", lambda: records.Revealed))
 _MOST_TOLD = 10  # anybody can append such entries
-_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
 
 
 @click.command(cls=GuardedCommand, name="key")
@@ -65,56 +55,56 @@ def key_(file: Path, holder: str, out: Path | None) -> None:
 @click.command(cls=GuardedCommand, name="review")
 @click.argument("file", type=EXISTING)
 @click.option("--name", required=True, help="What the bank will be called: private:NAME.")
-@click.option("--key", type=KEY, required=True, help="The reviewer's key file.")
+@key_option("The reviewer's key file.")
 @click.option("--out", type=_SIGNED_FILE, required=True, help="The private file with your sign-offs; keep it private.")
 def review_(file: Path, name: str, key: Path, out: Path) -> None:
     """Sign every problem of a private FILE: you have read it, and its answer is right."""
-    count = sign_off(file, name=name, reviewer=KeyPair.load(key), output=out)
+    count = exam.sign_off(file, name=name, reviewer=KeyPair.load(key), output=out)
     say(f"{count} problems carry your signature, in {out}")
 
 
-def _registered(book: Ledger, path: Path) -> Registration:
+def _registered(book: Ledger, path: Path) -> records.Registration:
     """What ``register`` wrote, as the ledger has it."""
-    return find_registration(book, Registration.from_json(read_json(path)).content_digest)
+    return exam.find_registration(book, records.Registration.from_json(read_json(path)).content_digest)
 
 
 @click.command(cls=GuardedCommand, name="withdraw")
 @click.argument("paper", type=EXISTING)
-@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The maker's key file.")
-@click.option("--reason", required=True, help="Why, for the record.")
+@registration_option
+@ledger_option
+@key_option("The maker's key file.")
+@reason_option
 def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: str) -> None:
     """Record that a registered sitting of PAPER will not happen."""
     book = Ledger(ledger)
     registered = _registered(book, registration)
-    entry = withdraw(
-        ledger=book, paper=load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
+    entry = exam.withdraw(
+        ledger=book, paper=exam.load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
     )
     say(f"withdrawn in ledger entry {entry.index}")
 
 
 @click.command(cls=GuardedCommand, name="lapse")
 @click.argument("paper", type=EXISTING)
-@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@registration_option
+@ledger_option
+@key_option()
 @click.option(
     "--after",
     "days",
     type=click.IntRange(1, 36_500),
-    default=USUAL_DAYS,
+    default=records.USUAL_DAYS,
     show_default=True,
     help="Days without a sign of the sitting.",
 )
-@click.option("--reason", required=True, help="Why, for the record.")
+@reason_option
 def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, reason: str) -> None:
     """Give up, on record, a registered sitting of PAPER that nobody finishes: it stays listed, without a result."""
     book = Ledger(ledger)
     registered = _registered(book, registration)
-    entry = lapse(
+    entry = exam.lapse(
         ledger=book,
-        paper=load_paper(paper),
+        paper=exam.load_paper(paper),
         registration=registered,
         examiner=KeyPair.load(key),
         reason=reason,
@@ -125,45 +115,45 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
 
 @click.command(cls=GuardedCommand, name="registrations")
 @click.argument("paper", type=EXISTING)
-@_ledger
+@ledger_option
 def registrations_(paper: Path, ledger: Path) -> None:
     """List all registrations for PAPER and how each ended; open ones are still owed a result."""
-    header = load_paper(paper).header
-    log = PaperLog(Ledger(ledger).entries(), header)
-    for maker in dict.fromkeys(entry.key for entry in registrations_of(log)):
-        for state in registration_states(log, maker_key=maker):
+    header = exam.load_paper(paper).header
+    log = exam.PaperLog(Ledger(ledger).entries(), header)
+    for maker in dict.fromkeys(entry.key for entry in exam.registrations_of(log)):
+        for state in exam.registration_states(log, maker_key=maker):
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
             if state.predicted_score is not None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
             name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
             say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
-    for other in log.ignored(RegistrationEntry):
+    for other in log.ignored(exam.RegistrationEntry):
         say_result(other.words)
 
 
 @click.command(cls=GuardedCommand, name="exposure")
 @click.argument("paper", type=EXISTING)
-@_ledger
+@ledger_option
 @click.option("--problem", type=click.IntRange(min=0), help="Only this place of the bank, in full.")
 def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     """Say who saw which problems of PAPER when, and who has them now."""
-    header = load_paper(paper).header
-    log = PaperLog(Ledger(ledger).entries(), header)
-    records = exposures(log)
+    header = exam.load_paper(paper).header
+    log = exam.PaperLog(Ledger(ledger).entries(), header)
+    seen = exam.exposures(log)
     if problem is None:
-        for party in summarise(records):
+        for party in exam.summarise(seen):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
             say_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
-        _say_unconfirmed(unconfirmed(log))
+        _say_unconfirmed(exam.unconfirmed(log))
         return
-    for record in records:
+    for record in seen:
         if record.index == problem:
             verb = "has" if record.has else "saw"
             say_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
 
 
-def _say_unconfirmed(foreign: Sequence[Ignored]) -> None:
+def _say_unconfirmed(foreign: Sequence[exam.Ignored]) -> None:
     for entry in (other.entry for other in foreign[:_MOST_TOLD]):
         say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
     if len(foreign) > _MOST_TOLD:
@@ -172,13 +162,13 @@ def _say_unconfirmed(foreign: Sequence[Ignored]) -> None:
 
 @click.command(cls=GuardedCommand, name="reveal")
 @click.argument("paper", type=EXISTING)
-@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@registration_option
+@ledger_option
+@key_option()
 @click.option("--journal", type=EXISTING, required=True, help="The sitting's answers.jsonl.")
-@click.option("--problem", type=click.IntRange(min=0), required=True, help="The problem's place in the bank.")
-@click.option("--try", "sample", type=click.IntRange(min=0), default=0, show_default=True, help="Which answer to it.")
-@click.option("--reason", required=True, help="Why, for the record.")
+@problem_option
+@try_option
+@reason_option
 @click.option("--out", type=_REVEALED, required=True, help="File for what is opened.")
 def reveal_(
     paper: Path,
@@ -193,7 +183,7 @@ def reveal_(
 ) -> None:
     """Open one problem of PAPER with one answer and its verdict: from then on it is everybody's."""
     book = Ledger(ledger)
-    reveal(
+    exam.reveal(
         paper=paper,
         registration=_registered(book, registration),
         journal=journal,
@@ -209,7 +199,7 @@ def reveal_(
 
 @click.command(cls=GuardedCommand, name="checkpoint")
 @click.argument("ledger", type=EXISTING)
-@click.option("--key", type=KEY, required=True, help="Key file of who keeps the ledger.")
+@key_option("Key file of who keeps the ledger.")
 @click.option("--out", type=_NOTE, required=True, help="File for the signed checkpoint (C2SP tlog-checkpoint).")
 def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
     """Sign the head of LEDGER as a checkpoint that other transparency tools read."""
@@ -222,7 +212,7 @@ def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
 @click.command(cls=GuardedCommand, name="witness")
 @click.argument("other", type=EXISTING)
 @click.option("--ledger", type=LEDGER, required=True, help="Your own ledger: remembers what you saw.")
-@click.option("--key", type=KEY, required=True, help="Your key file.")
+@key_option("Your key file.")
 @click.option("--name", required=True, help="What you call the other ledger; always the same.")
 @click.option("--out", type=_NOTE, required=True, help="File for the cosigned checkpoint; others' signatures are kept.")
 def witness_(other: Path, ledger: Path, key: Path, name: str, out: Path) -> None:
@@ -234,9 +224,3 @@ def witness_(other: Path, ledger: Path, key: Path, name: str, out: Path) -> None
         note = before.joined(note) if before.text == note.text else note
     write_text(out, str(note))
     say(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}")
-
-
-def add_commands(group: click.Group) -> None:
-    """Put these commands into the group ``exam``."""
-    for command in (key_, review_, withdraw_, lapse_, registrations_, exposure_, reveal_, checkpoint_, witness_):
-        group.add_command(command)

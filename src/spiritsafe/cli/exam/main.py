@@ -13,12 +13,19 @@ from typing import Any
 
 import click
 
-from spiritsafe.cli.exam import review as exam_disputes
-from spiritsafe.cli.exam.contamination import add_contamination_commands
-from spiritsafe.cli.exam.interop import add_doors
-from spiritsafe.cli.exam.items import add_item_commands, read_shorter
-from spiritsafe.cli.exam.ledger import add_commands
-from spiritsafe.cli.exam.options import parse_budget, parse_claim, parse_stop, read_public_key
+from spiritsafe import exam
+from spiritsafe.cli.exam.items import read_shorter
+from spiritsafe.cli.exam.options import (
+    host_key_option,
+    key_option,
+    own_ledger_option,
+    paper_option,
+    parse_budget,
+    parse_claim,
+    parse_stop,
+    read_public_key,
+    registration_option,
+)
 from spiritsafe.cli.exam.trust import show_trust
 from spiritsafe.cli.model_options import (
     Patience,
@@ -30,10 +37,9 @@ from spiritsafe.cli.model_options import (
 from spiritsafe.cli.paths import (
     EXISTING,
     KEY,
-    LEDGER,
     NAMES_FILES,
     PAGE,
-    GuardedGroup,
+    GuardedCommand,
     OutputFile,
     OutputFolder,
     record_kind,
@@ -45,49 +51,17 @@ from spiritsafe.core.files.atomic import read_json, write_bytes
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Sampling
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam import (
-    ANSWERS_FILE,
-    CERTIFICATE_FILE,
-    MOST_PROBLEMS,
-    PAPER_FILE,
-    RESULT_FILE,
-    SEALED_FILE,
-    Materials,
-    PaperTerms,
-    Reach,
-    RegistrationTerms,
-    StepResult,
-    find_registration,
-    load_certificate,
-    load_paper,
-    load_private,
-    outlook,
-    register,
-    rerun,
-    seal,
-    separation_words,
-    sit,
-    task_of_paper,
-    verification_of,
-)
-from spiritsafe.exam.records import Certificate, CounterSignedRerun, PaperProtocol, PublicPaper, Registration
+from spiritsafe.exam import records
 from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Task, load_task
 
 _MOST_TRIES = 10_000
-_REGISTRATION = OutputFile(record_kind("a registration", Registration))
-_CERTIFICATE = record_kind("a certificate", Certificate)
-_RERUN = OutputFile(record_kind("a report of a re-run", CounterSignedRerun))
-_PAPER = OutputFolder({PAPER_FILE: record_kind("a paper", PublicPaper), SEALED_FILE: None})
-_SITTING = OutputFolder({ANSWERS_FILE: None, RESULT_FILE: None, CERTIFICATE_FILE: _CERTIFICATE})
-
-
-@click.group(name="exam", cls=GuardedGroup)
-def command() -> None:
-    """Seal, register, sit, verify and re-run exams."""
-
-
-_ledger = click.option("--ledger", type=LEDGER, required=True, help="The ledger file (JSON lines).")
+_REGISTRATION = OutputFile(record_kind("a registration", lambda: records.Registration))
+_CERTIFICATE = record_kind("a certificate", lambda: records.Certificate)
+_RERUN = OutputFile(record_kind("a report of a re-run", lambda: records.CounterSignedRerun))
+_PUBLIC = record_kind("a paper", lambda: records.PublicPaper)
+_PAPER = OutputFolder(lambda: {exam.PAPER_FILE: _PUBLIC, exam.SEALED_FILE: None})
+_SITTING = OutputFolder(lambda: {exam.ANSWERS_FILE: None, exam.RESULT_FILE: None, exam.CERTIFICATE_FILE: _CERTIFICATE})
 
 
 def _task(spec: str, file: Path | None) -> Task:
@@ -96,21 +70,21 @@ def _task(spec: str, file: Path | None) -> Task:
         raise RecipeError(
             "A private bank needs a name and a file.", hint="Write `spiritsafe exam seal private:NAME --file FILE …`."
         )
-    return load_task(spec) if file is None else load_private(file, name=name)
+    return load_task(spec) if file is None else exam.load_private(file, name=name)
 
 
-@command.command(name="seal")
+@click.command(cls=GuardedCommand, name="seal")
 @click.argument("task", type=NAMES_FILES)
 @click.option(
     "--count",
-    type=click.IntRange(2, MOST_PROBLEMS),
+    type=click.IntRange(2, records.MOST_PROBLEMS),
     default=400,
     show_default=True,
     help="Problems in the bank; half become public.",
 )
 @click.option("--out", type=_PAPER, required=True, help="Folder for paper.json and sealed.age.")
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+@own_ledger_option
+@key_option()
 @click.option("--file", type=EXISTING, help="Private file of problems; TASK is then private:NAME.")
 @click.option("--protocol", type=EXISTING, help="JSON file: sampling, num_tries, preamble that everybody sits with.")
 @click.option("--twins", is_flag=True, help="Add a sealed twin of each problem: new numbers and names.")
@@ -137,14 +111,14 @@ def seal_(
     signoffs: int,
 ) -> None:
     """Draw a bank of TASK from the exam bucket, commit to it, publish one half, seal the other."""
-    terms = PaperTerms(
-        protocol=PaperProtocol.from_json(read_json(protocol)) if protocol else None,
+    terms = exam.PaperTerms(
+        protocol=records.PaperProtocol.from_json(read_json(protocol)) if protocol else None,
         twins=twins,
         recipients=[read_public_key(path) for path in recipient],
         reviewers=[read_public_key(path) for path in reviewer],
         num_signoffs=signoffs,
     )
-    paper = seal(
+    paper = exam.seal(
         _task(task, file),
         count=count,
         ledger=Ledger(ledger),
@@ -163,12 +137,12 @@ def _describe(model: str | None, generator: Generator) -> str:
     return checkpoint_of(Path(model)).digest if model is not None else generator.describe().digest
 
 
-@command.command(name="register")
+@click.command(cls=GuardedCommand, name="register")
 @click.argument("paper", type=EXISTING)
 @generator_options
 @click.option("--name", required=True, help="The model's name on the certificate.")
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The maker's key file.")
+@own_ledger_option
+@key_option("The maker's key file.")
 @click.option("--temperature", type=float, help="As the paper's protocol says, or 0.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="As the paper's protocol says, or 256.")
 @click.option(
@@ -221,8 +195,8 @@ def register_(
     out: Path,
 ) -> None:
     """Sign what will be sat, before the sitting: model, sampling, tries, claim, budget, stop rule."""
-    loaded = load_paper(paper)
-    terms = RegistrationTerms(
+    loaded = exam.load_paper(paper)
+    terms = exam.RegistrationTerms(
         claim=parse_claim(claim, level=level) if claim else None,
         budget=parse_budget(budget) if budget else None,
         stop=parse_stop(stop, loaded.header, level=level),
@@ -235,7 +209,7 @@ def register_(
         model_digest = _describe(model, generator)
     finally:
         generator.close()
-    registration = register(
+    registration = exam.register(
         ledger=Ledger(ledger),
         paper=loaded,
         maker=KeyPair.load(key),
@@ -250,11 +224,11 @@ def register_(
     say(f"registration {registration.content_digest}")
     if registration.claim is not None:
         say(f"claim: {registration.claim.words}")
-    for sentence in outlook(loaded.header, registration):
+    for sentence in exam.outlook(loaded.header, registration):
         say(sentence)
 
 
-def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | None) -> Sampling:
+def _sampling(paper: records.PublicPaper, temperature: float | None, max_tokens: int | None) -> Sampling:
     """The protocol's, with what was given put in its place."""
     protocol = paper.header.protocol
     base = protocol.sampling if protocol else Sampling(temperature=0.0)
@@ -262,14 +236,14 @@ def _sampling(paper: PublicPaper, temperature: float | None, max_tokens: int | N
     return Sampling.from_json({**base.to_json(), **{name: value for name, value in given.items() if value is not None}})
 
 
-@command.command(name="sit")
+@click.command(cls=GuardedCommand, name="sit")
 @click.argument("paper", type=EXISTING)
-@click.option("--registration", type=EXISTING, required=True, help="The file that `register` wrote.")
+@registration_option
 @generator_options
 @patience_options
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The examiner's key file: opens the sealed half.")
-@click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
+@own_ledger_option
+@key_option("The examiner's key file: opens the sealed half.")
+@host_key_option
 @click.option("--work", type=_SITTING, required=True, help="Folder of this sitting; the same folder resumes it.")
 @click.option(
     "--max-batch",
@@ -298,10 +272,10 @@ def sit_(
 ) -> None:
     """Hold a registered sitting and write the certificate. Killed, the same command goes on."""
     book = Ledger(ledger)
-    registered = find_registration(book, Registration.from_json(read_json(registration)).content_digest)
+    registered = exam.find_registration(book, records.Registration.from_json(read_json(registration)).content_digest)
     if model is not None:
         checkpoint_of(Path(model))
-    loaded = load_paper(paper)
+    loaded = exam.load_paper(paper)
     sink = open_sink()
     generator = open_any_generator(
         model,
@@ -316,15 +290,15 @@ def sit_(
     )
     try:
         with let_arrive(generator):
-            certificate = sit(
+            certificate = exam.sit(
                 paper=paper,
                 registration=registered,
                 generator=generator,
-                task=task_of_paper(loaded),
+                task=exam.task_of_paper(loaded),
                 ledger=book,
                 examiner=KeyPair.load(key),
                 host=KeyPair.load(host_key) if host_key else None,
-                reference=load_certificate(reference) if reference else None,
+                reference=exam.load_certificate(reference) if reference else None,
                 directory=work,
                 events=sink,
             )
@@ -338,13 +312,13 @@ def sit_(
     _say_failures(certificate, out)
 
 
-def _say_failures(certificate: Certificate, out: Path) -> None:
+def _say_failures(certificate: records.Certificate, out: Path) -> None:
     """How many tries brought no answer.
 
     Raises:
         EndpointError: Too many; the certificate stands.
     """
-    reach = Reach.of(outcome.status for outcome in certificate.result.outcomes)
+    reach = exam.Reach.of(outcome.status for outcome in certificate.result.outcomes)
     if certificate.result.generator.kind != "local" and not reach.is_enough:
         raise EndpointError(
             f"{reach}: this is no score of {quoted_name(certificate.result.model_name)}. "
@@ -355,16 +329,16 @@ def _say_failures(certificate: Certificate, out: Path) -> None:
         say(f"{reach}; they count as wrong")
 
 
-def _say_decision(certificate: Certificate) -> None:
+def _say_decision(certificate: records.Certificate) -> None:
     if certificate.result.decision is not None:
         say(certificate.result.decision.statement)
     if certificate.correction is not None:
         say(certificate.correction.statement)
 
 
-@command.command(name="verify")
+@click.command(cls=GuardedCommand, name="verify")
 @click.argument("certificate", type=EXISTING)
-@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
+@paper_option
 @click.option("--ledger", type=EXISTING, help="The ledger: then completeness is checked as well.")
 @click.option("--sealed", type=EXISTING, help="sealed.age, if you have it (nothing is decrypted).")
 @click.option("--reference", type=EXISTING, help="Certificate of the model that the claim compares with.")
@@ -391,22 +365,22 @@ def _say_decision(certificate: Certificate) -> None:
 @click.option("--trust-page", type=OutputFile(PAGE), help="Write the promises as one HTML page to this file.")
 def verify_(long: bool, trust_page: Path | None, **given: Any) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
-    verified = verification_of(Materials(**given))
+    verified = exam.verification_of(exam.Materials(**given))
     for step in verified.steps:
         say(_step_line(step))
     if verified.certificate is not None:
         show_trust(verified, verified.certificate, long=long, output=trust_page)
     record = verified.require()
     if given["reruns"]:
-        say(f"Separation: {separation_words(record, [signed.report for signed in verified.reruns])}.")
+        say(f"Separation: {exam.separation_words(record, [signed.report for signed in verified.reruns])}.")
 
 
-def _step_line(step: StepResult) -> str:
+def _step_line(step: exam.StepResult) -> str:
     mark = ("ok     " if step.checked else "skipped") if step.ok else "FAILED "
     return f"{step.number:2d}. {mark} {step.name}: {step.detail}"
 
 
-@command.command(name="rerun")
+@click.command(cls=GuardedCommand, name="rerun")
 @click.argument("certificate", type=EXISTING)
 @click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder (for the sealed half).")
 @generator_options
@@ -414,7 +388,7 @@ def _step_line(step: StepResult) -> str:
 @click.option("--ledger", type=EXISTING, help="Gets the access entry and the finding; needed with --sealed-key.")
 @click.option("--sealed-key", type=KEY, help="A key that opens the sealed half: re-runs all of it.")
 @click.option("--opened", type=EXISTING, help="The opened paper of a retired one: re-runs all of it without a key.")
-@click.option("--key", type=KEY, required=True, help="Your own key file, to sign with.")
+@key_option("Your own key file, to sign with.")
 @click.option("--out", type=_RERUN, required=True, help="File for the counter-signed report.")
 def rerun_(
     certificate: Path,
@@ -431,14 +405,14 @@ def rerun_(
     patience: Patience,
 ) -> None:
     """Ask the problems of CERTIFICATE again, with its sampling and seed, and sign what comes out."""
-    task = task_of_paper(load_paper(paper))  # before anything else is opened
-    registered = load_certificate(certificate).registration.model_digest
+    task = exam.task_of_paper(exam.load_paper(paper))  # before anything else is opened
+    registered = exam.load_certificate(certificate).registration.model_digest
     sink = open_sink()
     generator = open_any_generator(
         model, endpoint, endpoint_model, api_key_env, registered=registered, patience=patience, events=sink
     )
     try:
-        signed: Any = rerun(
+        signed: Any = exam.rerun(
             certificate,
             paper=paper,
             generator=generator,
@@ -454,7 +428,7 @@ def rerun_(
         generator.close()
     report = signed.report
     say(report.statement)
-    reach = Reach.of(item.status for item in report.items)
+    reach = exam.Reach.of(item.status for item in report.items)
     if reach.failed:
         say(f"{reach}; they count as wrong")
     if not report.agrees:
@@ -462,10 +436,3 @@ def rerun_(
             "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."
         )
     sys.stderr.flush()
-
-
-add_commands(command)
-add_contamination_commands(command)
-add_doors(command)
-add_item_commands(command)
-exam_disputes.add_commands(command)

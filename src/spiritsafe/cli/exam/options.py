@@ -1,4 +1,4 @@
-"""What a maker promises, as it is written on the command line: claims, budgets, stop rules.
+"""Options that several of the exam's commands have, and what a maker promises as it is written there.
 
 ::
 
@@ -12,17 +12,42 @@ Margins are points (hundredths).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import click
 from pydantic import ValidationError
 
+from spiritsafe import exam, stats
+from spiritsafe.cli.paths import EXISTING, KEY, LEDGER
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.exam import check_reached
-from spiritsafe.exam.records import Budget, Certificate, Claim, PaperHeader, Registration
+from spiritsafe.exam import records
 from spiritsafe.ledger import PublicKey
-from spiritsafe.stats import BettingRule, StopRule, frequent_looks
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+ledger_option = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
+own_ledger_option = click.option("--ledger", type=LEDGER, required=True, help="The ledger file (JSON lines).")
+paper_option = click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
+registration_option = click.option(
+    "--registration", type=EXISTING, required=True, help="The file that `register` wrote."
+)
+reason_option = click.option("--reason", required=True, help="Why, for the record.")
+problem_option = click.option(
+    "--problem", type=click.IntRange(min=0), required=True, help="The problem's place in the bank."
+)
+try_option = click.option(
+    "--try", "sample", type=click.IntRange(min=0), default=0, show_default=True, help="Which answer to it."
+)
+host_key_option = click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
+
+
+def key_option(words: str = "The examiner's key file.") -> Callable[[_Command], _Command]:
+    """``--key``; the words say whose."""
+    return click.option("--key", type=KEY, required=True, help=words)
+
 
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _SCORE = re.compile(rf"score\s*>=\s*{_NUMBER}\s*(%?)")
@@ -52,13 +77,13 @@ def reference_digest(text: str) -> str:
         )
     value: Any = read_json(path)
     if isinstance(value, dict) and "maker" in value:
-        return Registration.from_json(value).content_digest
-    certificate = Certificate.from_json(value)
-    check_reached(certificate)
+        return records.Registration.from_json(value).content_digest
+    certificate = records.Certificate.from_json(value)
+    exam.check_reached(certificate)
     return certificate.content_digest
 
 
-def parse_claim(text: str, *, level: float) -> Claim:
+def parse_claim(text: str, *, level: float) -> records.Claim:
     """A claim from its words.
 
     Raises:
@@ -75,12 +100,12 @@ def parse_claim(text: str, *, level: float) -> Claim:
             f'"{text}" reads as no claim', '"score >= 0.6", "better than FILE by 5" or "no worse than FILE by 2"'
         )
     try:
-        return Claim(**fields)
+        return records.Claim(**fields)
     except ValidationError as error:
         raise _refuse(f'"{text}" claims nothing: {error.errors()[0]["msg"]}', '"score >= 0.6"') from error
 
 
-def parse_budget(text: str) -> Budget:
+def parse_budget(text: str) -> records.Budget:
     """A budget from ``key=value`` pairs.
 
     Raises:
@@ -102,14 +127,14 @@ def parse_budget(text: str) -> Budget:
         "currency": given.get("currency", ""),
     }
     try:
-        return Budget(**fields)
+        return records.Budget(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{first['loc'][0]}: " if first["loc"] else ""
         raise _refuse(f"This budget does not work: {where}{first['msg']}", example) from error
 
 
-def parse_stop(text: str, header: PaperHeader, *, level: float) -> StopRule | BettingRule | None:
+def parse_stop(text: str, header: records.PaperHeader, *, level: float) -> stats.StopRule | stats.BettingRule | None:
     """A stop rule for a paper; None for "fixed".
 
     Raises:
@@ -124,11 +149,11 @@ def parse_stop(text: str, header: PaperHeader, *, level: float) -> StopRule | Be
         if kind == "fixed":
             return None
         if kind == "looks":
-            return StopRule(num_problems=size, num_looks=int(count or min(5, size)), alpha=level)
+            return stats.StopRule(num_problems=size, num_looks=int(count or min(5, size)), alpha=level)
         if kind == "frequent":
-            return frequent_looks(size, alpha=level)
+            return stats.frequent_looks(size, alpha=level)
         if kind == "betting":
-            return BettingRule(num_problems=size, num_looks=int(count or min(20, size)), alpha=level)
+            return stats.BettingRule(num_problems=size, num_looks=int(count or min(20, size)), alpha=level)
     except ValidationError as error:
         raise _refuse(f'"{text}" does not fit this paper: {error.errors()[0]["msg"]}', example) from error
     raise _refuse(f'"{text}" is no stop rule', example)

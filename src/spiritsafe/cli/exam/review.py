@@ -7,41 +7,33 @@ from typing import Any, get_args
 
 import click
 
-from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, OutputFile, OutputFolder, record_kind
+from spiritsafe import exam
+from spiritsafe.cli.exam.options import (
+    host_key_option,
+    key_option,
+    ledger_option,
+    paper_option,
+    problem_option,
+    reason_option,
+    try_option,
+)
+from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.terminal import say, say_result
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam import (
-    OPENED_FILE,
-    PaperLog,
-    accept_dispute,
-    file_dispute,
-    file_rerun,
-    load_certificate,
-    load_paper,
-    open_paper,
-    publish_answers,
-    registration_states,
-    registrations_of,
-    reissue,
-    reject_dispute,
-)
-from spiritsafe.exam.records import Certificate, OpenedPaper, OutcomeStatus
+from spiritsafe.exam import records
 from spiritsafe.ledger import KeyPair, Ledger
 
-_CERTIFICATE = OutputFile(record_kind("a certificate", Certificate))
-_OPENED = OutputFolder({OPENED_FILE: record_kind("an opened paper", OpenedPaper)})
-_STATUS = click.Choice(get_args(OutcomeStatus))
-_ledger = click.option("--ledger", type=EXISTING, required=True, help="The ledger file (JSON lines).")
-_reason = click.option("--reason", required=True, help="Why, for the record.")
-_key = click.option("--key", type=KEY, required=True, help="The examiner's key file.")
+_CERTIFICATE = OutputFile(record_kind("a certificate", lambda: records.Certificate))
+_OPENED = OutputFolder(lambda: {exam.OPENED_FILE: record_kind("an opened paper", lambda: records.OpenedPaper)})
+_STATUS = click.Choice(get_args(records.OutcomeStatus))
 
 
 @click.command(cls=GuardedCommand, name="open")
 @click.argument("paper", type=EXISTING)
-@_ledger
-@_key
-@_reason
+@ledger_option
+@key_option()
+@reason_option
 @click.option(
     "--journal",
     nargs=2,
@@ -54,13 +46,13 @@ _key = click.option("--key", type=KEY, required=True, help="The examiner's key f
 def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tuple[Path, Path], ...], out: Path) -> None:
     """Retire PAPER: publish all its problems. Nobody can be certified on it afterwards."""
     book, examiner = Ledger(ledger), KeyPair.load(key)
-    opened = open_paper(paper=paper, examiner=examiner, ledger=book, reason=reason, directory=out)
+    opened = exam.open_paper(paper=paper, examiner=examiner, ledger=book, reason=reason, directory=out)
     say(f"retired: all {len(opened.problems)} problems are in {out}")
     _say_never_sat(paper, book)
     for certificate, answers in journal:
-        record, path = publish_answers(
+        record, path = exam.publish_answers(
             paper=paper,
-            certificate=load_certificate(certificate),
+            certificate=exam.load_certificate(certificate),
             journal=answers,
             examiner=examiner,
             ledger=book,
@@ -70,26 +62,26 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
 
 
 def _say_never_sat(paper: Path, book: Ledger) -> None:
-    header = load_paper(paper).header
-    log = PaperLog(book.entries(), header)
-    for maker in dict.fromkeys(entry.key for entry in registrations_of(log)):
-        for state in registration_states(log, maker_key=maker):
+    header = exam.load_paper(paper).header
+    log = exam.PaperLog(book.entries(), header)
+    for maker in dict.fromkeys(entry.key for entry in exam.registrations_of(log)):
+        for state in exam.registration_states(log, maker_key=maker):
             if state.state == "open":
                 say(f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}")
 
 
 @click.command(cls=GuardedCommand, name="dispute")
 @click.argument("certificate", type=EXISTING)
-@_ledger
-@click.option("--key", type=KEY, required=True, help="Your key file.")
-@click.option("--problem", type=click.IntRange(min=0), required=True, help="The problem's place in the bank.")
-@click.option("--try", "sample", type=click.IntRange(min=0), default=0, show_default=True, help="Which answer to it.")
+@ledger_option
+@key_option("Your key file.")
+@problem_option
+@try_option
 @click.option("--propose", type=_STATUS, required=True, help="What the grade should be.")
-@_reason
+@reason_option
 def dispute_(certificate: Path, ledger: Path, key: Path, problem: int, sample: int, propose: Any, reason: str) -> None:
     """Hold one grade of CERTIFICATE for wrong, on record."""
-    filed = file_dispute(
-        certificate=load_certificate(certificate),
+    filed = exam.file_dispute(
+        certificate=exam.load_certificate(certificate),
         ledger=Ledger(ledger),
         author=KeyPair.load(key),
         index=problem,
@@ -102,21 +94,21 @@ def dispute_(certificate: Path, ledger: Path, key: Path, problem: int, sample: i
 
 @click.command(cls=GuardedCommand, name="edit")
 @click.argument("certificate", type=EXISTING)
-@_ledger
-@_key
+@ledger_option
+@key_option()
 @click.option("--dispute", required=True, metavar="DIGEST", help="Digest of the dispute.")
 @click.option("--status", type=_STATUS, help="Accept it: the new grade.")
 @click.option("--reject", is_flag=True, help="Let the grade stand.")
-@_reason
+@reason_option
 def edit_(certificate: Path, ledger: Path, key: Path, dispute: str, status: Any, reject: bool, reason: str) -> None:
     """Answer a dispute about CERTIFICATE: edit the grade, or reject. Nothing is overwritten."""
     if reject == (status is not None):
         raise ProcedureError("A dispute is accepted or rejected.", hint="Give either --status or --reject.")
-    record, book, examiner = load_certificate(certificate), Ledger(ledger), KeyPair.load(key)
+    record, book, examiner = exam.load_certificate(certificate), Ledger(ledger), KeyPair.load(key)
     if reject:
-        entry = reject_dispute(certificate=record, ledger=book, examiner=examiner, dispute=dispute, reason=reason)
+        entry = exam.reject_dispute(certificate=record, ledger=book, examiner=examiner, dispute=dispute, reason=reason)
     else:
-        entry = accept_dispute(
+        entry = exam.accept_dispute(
             certificate=record, ledger=book, examiner=examiner, dispute=dispute, status=status, reason=reason
         )
     words = "rejected" if reject else f"accepted: graded {status}; `exam reissue` makes the new certificate"
@@ -125,14 +117,14 @@ def edit_(certificate: Path, ledger: Path, key: Path, dispute: str, status: Any,
 
 @click.command(cls=GuardedCommand, name="reissue")
 @click.argument("certificate", type=EXISTING)
-@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
-@_ledger
-@_key
-@click.option("--host-key", type=KEY, help="The host's key file, when host and examiner differ.")
+@paper_option
+@ledger_option
+@key_option()
+@host_key_option
 @click.option("--out", type=_CERTIFICATE, required=True, help="File for the new certificate.")
 def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: Path | None, out: Path) -> None:
     """Make the certificate that counts in all edited grades and supersedes CERTIFICATE."""
-    new = reissue(
+    new = exam.reissue(
         certificate,
         paper=paper,
         ledger=Ledger(ledger),
@@ -140,26 +132,19 @@ def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: 
         host=KeyPair.load(host_key) if host_key else None,
         output=out,
     )
-    for statement in new.statements:
-        if "edited" in statement.lower():
-            say(statement)
+    for statement in exam.edits_told(new):
+        say(statement)
 
 
 @click.command(cls=GuardedCommand, name="file")
 @click.argument("certificate", type=EXISTING)
-@click.option("--paper", type=EXISTING, required=True, help="paper.json, or its folder.")
+@paper_option
 @click.option("--rerun", type=EXISTING, required=True, help="Your counter-signed report.")
-@_ledger
-@click.option("--key", type=KEY, required=True, help="The key file that signed the report.")
+@ledger_option
+@key_option("The key file that signed the report.")
 def file_(certificate: Path, paper: Path, rerun: Path, ledger: Path, key: Path) -> None:
     """File a re-run of CERTIFICATE that was made without the ledger, agreement or difference."""
-    entry, signed = file_rerun(
+    entry, signed = exam.file_rerun(
         rerun, certificate=certificate, paper=paper, ledger=Ledger(ledger), runner=KeyPair.load(key)
     )
     say(f"on record in ledger entry {entry.index}: {signed.report.statement}")
-
-
-def add_commands(group: click.Group) -> None:
-    """Put these commands into the group ``exam``."""
-    for command in (open_, dispute_, edit_, reissue_, file_):
-        group.add_command(command)

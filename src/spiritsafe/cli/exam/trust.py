@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spiritsafe import exam, report
 from spiritsafe.cli.terminal import say
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam import Verification, full_labels, trust_lines, trust_page
-from spiritsafe.exam.records import Certificate
-from spiritsafe.report import write_trust_page
+from spiritsafe.exam import records
 
 
-def show_trust(verified: Verification, certificate: Certificate, *, long: bool, output: Path | None) -> None:
+def show_trust(
+    verified: exam.Verification, certificate: records.Certificate, *, long: bool, output: Path | None
+) -> None:
     """Print what may be relied on, and write the page where one is wanted.
 
     Args:
@@ -19,7 +20,7 @@ def show_trust(verified: Verification, certificate: Certificate, *, long: bool, 
         long: All of each promise instead of a line.
         output: File for the HTML page.
     """
-    page = trust_page(
+    page = exam.trust_page(
         certificate,
         verified.steps,
         entries=verified.entries,
@@ -37,13 +38,13 @@ def show_trust(verified: Verification, certificate: Certificate, *, long: bool, 
             )
         else:
             say(f"Verified: {name} scored {numbers} on {score.n} sealed problems of {page.task}.")
-        for statement in full_labels(certificate.statements, certificate):
+        for statement in exam.full_labels(certificate.statements, certificate):
             say(f"- {statement}")
         for statement in verified.computed:
             say(f"- computed here: {statement}")
     say("")
     say("What may be relied on:")
-    for line in trust_lines(page, long=long):
+    for line in exam.trust_lines(page, long=long):
         say(line)
     if output is not None:
-        write_trust_page(output, page)
+        report.write_trust_page(output, page)

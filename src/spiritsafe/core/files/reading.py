@@ -157,6 +157,10 @@ def _float(text: str) -> float:
     return value
 
 
+HOOKS: dict[str, Any] = {"parse_constant": _constant, "parse_int": _integer, "parse_float": _float}
+"""Of a JSON decoder, for numbers that are none."""
+
+
 def parse_json(
     text: bytes | str, what: object, *, hint: str = "Restore it from a good copy.", finite: bool = True
 ) -> Any:
@@ -171,11 +175,10 @@ def parse_json(
     Raises:
         SourceError: It is not JSON, is nested too deep, or holds a number that is none.
     """
-    hooks: dict[str, Any] = {"parse_constant": _constant, "parse_int": _integer, "parse_float": _float}
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return json.loads(text, **(hooks if finite else {}))
+        return json.loads(text, **(HOOKS if finite else {}))
     except RecursionError as error:
         raise SourceError(f"{what} is not valid JSON: nested too deep.", hint=hint) from error
     except ValueError as error:

@@ -15,13 +15,15 @@ from spiritsafe.core.errors import EndpointError, ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import enter_access
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.files import check_task, open_sealed
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
 from spiritsafe.exam.records.rerun import CounterSignedRerun, RerunItem, RerunReport
-from spiritsafe.exam.records.result import Half, Outcome, OutcomeStatus
+from spiritsafe.exam.records.result import Half, Outcome
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.results.certificate import host_software
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.review.retire import load_opened
@@ -76,7 +78,7 @@ def rerun(
     task = check_task(public, task)
     info = generator.describe()
     bank = load_opened(opened, paper=public).problems if opened else ()
-    if original.result.predicted is not None and examiner is None and opened is None:
+    if not design_of(original.registration, original.paper).is_whole and examiner is None and opened is None:
         raise ProcedureError(
             "This sitting asked sealed problems only, and the public half has nothing to compare with.",
             hint="Re-run with a key that opens the sealed half, or once the paper is opened.",

@@ -55,6 +55,7 @@ from spiritsafe.exam.records.contamination import (
 )
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
 from spiritsafe.exam.records.result import Half
+from spiritsafe.exam.records.terms import MOST_OVERLAPS
 from spiritsafe.exam.results.certificate import host_software
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
@@ -65,9 +66,6 @@ NGRAM = 13
 LEAST_WORDS_INSIDE = 8
 """A shorter problem inside a longer text may be a piece of another one (``2 + 3 =`` ends ``1 + 2 + 3 =``): it counts as
 "n-grams", which is held against controls, and as verbatim only where it is a message or field of its own."""
-
-MOST_OVERLAPS = 20
-"""Each report says which of the files handed in hold sealed problems: who may ask without end finds them one by one."""
 
 ENOUGH_NGRAMS = 0.5
 NEAR = 0.5

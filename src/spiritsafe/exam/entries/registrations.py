@@ -22,7 +22,6 @@ from spiritsafe.ledger import CLOCK_TOLERANCE, Ledger, LedgerEntry
 LEAST_DAYS = 7
 """A registration that showed a sign of life in so many days cannot lapse, whatever its examiner wants."""
 
-
 MOST_DAYS = 3650
 
 _REGISTER = "Register the model first (`spiritsafe exam register`), then sit."

@@ -21,7 +21,7 @@ from spiritsafe.core.files.atomic import write_bytes
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.files.record_files import read_file
 from spiritsafe.core.records import Attempt, Digest, Record, Verdict
-from spiritsafe.exam.records.result import OutcomeStatus
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.sitting.answers import how_it_ended
 from spiritsafe.stats import Estimate, PairedDifference, paired_difference, score_interval
 

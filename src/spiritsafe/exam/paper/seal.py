@@ -24,10 +24,10 @@ from spiritsafe.exam.paper.files import PAPER_FILE, RULES, SEALED_FILE, keyed_sa
 from spiritsafe.exam.paper.private import PrivateTask
 from spiritsafe.exam.paper.split import public_places, public_sizes
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PaperProtocol, PublicPaper, SealedHalf, Stratum
+from spiritsafe.exam.records.terms import MOST_PROBLEMS
 from spiritsafe.ledger import KeyPair, Ledger, PublicKey, encrypt, one_a_holder, root_of_leaves, same_holder
 from spiritsafe.tasks import Task
 
-MOST_PROBLEMS = 100_000
 _SECRET_BYTES = 32
 
 

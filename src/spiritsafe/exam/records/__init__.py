@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from spiritsafe.exam.records.paper import PaperHeader, PaperProtocol, PublicPaper
     from spiritsafe.exam.records.registration import Budget, Claim, Registration
     from spiritsafe.exam.records.rerun import CounterSignedRerun
-    from spiritsafe.exam.records.result import ExamResult, Half, OutcomeStatus
+    from spiritsafe.exam.records.result import ExamResult, Half
     from spiritsafe.exam.records.review import OpenedPaper, Revealed
+    from spiritsafe.exam.records.terms import MOST_OVERLAPS, MOST_PROBLEMS, USUAL_DAYS, OutcomeStatus
     from spiritsafe.exam.records.trust import Promise, TrustPage, TrustState
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
+    "MOST_OVERLAPS",
+    "MOST_PROBLEMS",
+    "USUAL_DAYS",
     "Budget",
     "Certificate",
     "Claim",

@@ -6,7 +6,8 @@ from typing import Literal
 
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Digest, Record, Timestamp
-from spiritsafe.exam.records.result import Half, OutcomeStatus
+from spiritsafe.exam.records.result import Half
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.ledger import PublicKey, Signature
 from spiritsafe.stats import Estimate, GapTest, PairedDifference
 

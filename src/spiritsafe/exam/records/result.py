@@ -8,12 +8,12 @@ from pydantic import Field
 
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Digest, Hex32, LedgerTime, Record, Sampling, Timestamp, omit_default
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.ledger import PublicKey
 from spiritsafe.stats import Estimate, GapTest, PredictedScore
 
 Half = Literal["public", "sealed", "twin"]
 Ending = Literal["complete", "stopped by rule", "budget exhausted", "chosen problems asked"]
-OutcomeStatus = Literal["correct", "wrong", "unparsed", "unscored", "refused", "truncated", "error"]
 
 
 class Outcome(Record):

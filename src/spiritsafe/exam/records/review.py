@@ -8,7 +8,8 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from spiritsafe.core.records import Digest, LedgerTime, Record, omit_default
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, Salt
-from spiritsafe.exam.records.result import Decision, HalfResult, OutcomeStatus
+from spiritsafe.exam.records.result import Decision, HalfResult
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.ledger import PublicKey
 from spiritsafe.stats import Estimate, GapTest, PredictedScore
 

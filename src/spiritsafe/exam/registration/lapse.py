@@ -26,6 +26,7 @@ from spiritsafe.exam.entries.registrations import (
 )
 from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.registration import Registration
+from spiritsafe.exam.records.terms import USUAL_DAYS
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
 
 
@@ -34,10 +35,6 @@ class LapseNotice(PaperEntry):
     """Days are counted from here, because the clock of the last sign of a sitting was wrong."""
 
     kind = "lapse notice"
-
-
-USUAL_DAYS = 30
-"""So long a maker may be silent where nothing else is said."""
 
 
 def lapse(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
-from spiritsafe.exam.records.result import OutcomeStatus
+from spiritsafe.exam.records.terms import OutcomeStatus
 
 MOST_FAILED = 0.05
 """Above this share of failed tries a score is not called the model's."""

@@ -23,8 +23,9 @@ from spiritsafe.exam.entries.disputes import (
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import end_of
 from spiritsafe.exam.records.certificate import Certificate
-from spiritsafe.exam.records.result import Outcome, OutcomeStatus
+from spiritsafe.exam.records.result import Outcome
 from spiritsafe.exam.records.review import Dispute, GradeEdit, Reason
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.results.amendment import apply_edits, original_result
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 

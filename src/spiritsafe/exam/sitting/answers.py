@@ -18,7 +18,8 @@ from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.paper.files import keyed_salt
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem
 from spiritsafe.exam.records.registration import Registration
-from spiritsafe.exam.records.result import Half, Outcome, OutcomeStatus
+from spiritsafe.exam.records.result import Half, Outcome
+from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.tasks import Task
 
 Try = tuple[int, int]

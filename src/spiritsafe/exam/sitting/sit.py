@@ -29,6 +29,7 @@ from spiritsafe.core.files.lock import locked
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.process.gc_pause import rare_collections
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import count_openings, opening_entries
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.entries.registrations import ResultEntry, end_of, registration_entry
@@ -39,11 +40,10 @@ from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PublicPaper, SealedHalf
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import ExamResult, ReferenceScores
-from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.certificate import host_software, issue_certificate, load_certificate
 from spiritsafe.exam.results.claims import check_reached, reference_scores, stops_at
 from spiritsafe.exam.results.scores import check_complete, score_outcomes
-from spiritsafe.exam.sitting.answers import Answer, Try, outcome_of, status_of
+from spiritsafe.exam.sitting.answers import outcome_of
 from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.exam.sitting.session import Hall, Held, hold
@@ -197,11 +197,8 @@ def _hold(
     header, registration = sitting.paper.header, sitting.registration
     problems = {problem.index: problem for problem in (*sitting.paper.problems, *sealed.problems)}
 
-    def is_over(look: int, answers: Mapping[Try, Answer]) -> bool:
-        right: dict[int, int] = {}
-        for place, answer in answers.items():
-            right[place[0]] = right.get(place[0], 0) + (status_of(answer) == "correct")
-        return stops_at(look, right, header, registration, reference)
+    def is_over(look: int, right: Mapping[int, int]) -> bool:
+        return stops_at(look, right, hall.design, reference)
 
     hall = Hall(
         header=header,
@@ -279,7 +276,7 @@ def _result(
         studied=scores.studied,
         studied_statement=scores.studied_statement,
         predicted=scores.predicted,
-        asked=held.asked if registration.chosen is not None and registration.chosen.adaptive else (),
+        asked=() if hall.design.order() else held.asked,
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
         journal=journal.mark(),
     )
@@ -298,7 +295,8 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
         check_in_force(log)
 
     if end_of(sitting.log(), registration) is None:
-        told = ledger_scores(result) | ({"p_value": result.decision.p_value} if result.decision else {})
+        scores = design_of(registration, header).ledger_scores(result)
+        told = scores | ({"p_value": result.decision.p_value} if result.decision else {})
         about = {"registration": sitting.digest, "result": result.content_digest}
         ResultEntry.append(sitting.ledger, header, sitting.examiner, first_result, **about, **told)
     certificate = issue_certificate(

@@ -6,12 +6,15 @@ In: :class:`Materials`. Out: a :class:`Case`, whose files are read before the fi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.designs.design import Design
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.paper_log import K, PaperLog
 from spiritsafe.exam.paper.files import PAPER_FILE
 from spiritsafe.exam.records.certificate import Certificate
@@ -32,6 +35,32 @@ def _inside(path: Path, name: str) -> Path:
 
 class NotGivenError(Exception):
     """The file that a step needs was not given."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a step found, for judges: its sentence is for people only.
+
+    Attributes:
+        num_witnessed: Entries of the ledger that the witnesses who count saw.
+        graded_again: Published answers were graded again here.
+        unsettled: A dispute or an edit waits, or a newer certificate supersedes this one.
+    """
+
+    num_witnessed: int = 0
+    graded_again: bool = False
+    unsettled: bool = False
+
+
+NO_FACTS = Facts()
+
+
+class Found(NamedTuple):
+    """What a step says whose facts are judged."""
+
+    text: str
+    facts: Facts
 
 
 @final
@@ -81,6 +110,11 @@ class Case:
         if self._certificate is None:
             self._certificate = parse_record(self.certificate_bytes, Certificate, "The certificate file")
         return self._certificate
+
+    @property
+    def design(self) -> Design:
+        """How the sitting was held."""
+        return design_of(self.certificate.registration, self.certificate.paper)
 
     @property
     def paper(self) -> PublicPaper:

@@ -22,7 +22,8 @@ from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, write_json
 from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
-from spiritsafe.models.checkpoints.directory import LINEAGE, new_directory, parent_of, verify_checkpoint
+from spiritsafe.models.checkpoints.directory import new_directory
+from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.lora.adapters import (
     LoraConfig,

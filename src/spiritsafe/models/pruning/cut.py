@@ -26,7 +26,8 @@ from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files.atomic import read_json, write_json, write_text
 from spiritsafe.core.records import Record
 from spiritsafe.models.chat.format import TOKENIZER_FILES
-from spiritsafe.models.checkpoints.directory import new_directory, parent_of, read_checkpoint, write_lineage
+from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
+from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import (
     TensorInfo,
     read_tensor_table,

@@ -23,7 +23,8 @@ from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents
 from spiritsafe.models.chat.format import TOKENIZER_FILES
-from spiritsafe.models.checkpoints.directory import new_directory, parent_of, read_checkpoint, write_lineage
+from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
+from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table, torch_dtype, weight_files, write_safetensors
 from spiritsafe.models.cost.footprint import shallower
 from spiritsafe.models.decoder.attention import Layout, make_layout

@@ -13,7 +13,8 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat.format import TOKENIZER_FILES
-from spiritsafe.models.checkpoints.directory import new_directory, read_checkpoint, write_lineage
+from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
+from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table, torch_dtype, write_safetensors
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder

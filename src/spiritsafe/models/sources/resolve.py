@@ -28,14 +28,10 @@ from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
-from spiritsafe.models.checkpoints.directory import (
-    LINEAGE,
-    new_directory,
-    read_checkpoint,
-    verify_checkpoint,
-    write_lineage,
-)
+from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
+from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.sources.cache import default_cache
 from spiritsafe.models.sources.download import (
     PINNED_WHEELS,
     extract_model,
@@ -61,14 +57,6 @@ _MODEL_FILES = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_options"
     r"|model\.safetensors\.index)\.json|merges\.txt|tokenizer\.model|chat_template\.jinja|.*\.safetensors"
 )
-
-
-def default_cache() -> Path:
-    """``$SPIRITSAFE_CACHE``, else ``spiritsafe`` in the user's cache directory."""
-    if given := os.environ.get("SPIRITSAFE_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "spiritsafe"
 
 
 def resolve_source(

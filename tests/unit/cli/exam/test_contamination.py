@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.exam import load_paper
 from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.ledger import KeyPair

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from places import ROOT, TESTS
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError
 from spiritsafe.ledger import KeyPair
 

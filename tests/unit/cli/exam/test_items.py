@@ -15,7 +15,7 @@ from fake_endpoint import FakeEndpoint
 from item_parts import able, past_sittings
 from places import ROOT
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.exam import ShorterTerms, learn_items
 from spiritsafe.exam.records.items import PaperItems

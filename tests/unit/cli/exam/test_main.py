@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 
 
 def exam(*arguments: str) -> Any:
@@ -135,5 +135,5 @@ def test_swapped_weights_cannot_sit(tiny_run: Path, tmp_path: Path) -> None:
 
 
 def test_the_examiners_commands_need_no_torch() -> None:
-    code = "import sys, spiritsafe.cli.exam.main; assert not {'torch', 'transformers'} & set(sys.modules)"
+    code = "import sys, spiritsafe.cli.exam; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

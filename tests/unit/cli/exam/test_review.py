@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 
 
 def exam(*arguments: str, fails: bool = False) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from places import ROOT
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 
 PUBLISHED = ROOT / "experiments" / "quickstart"
 

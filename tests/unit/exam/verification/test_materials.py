@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from exam_parts import Stage, ToyModel
 
-from spiritsafe.cli.exam.main import command
+from spiritsafe.cli.exam import command
 from spiritsafe.exam import Materials, verification_of, verify
 
 

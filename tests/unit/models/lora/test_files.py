@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.checkpoints.directory import LINEAGE, parent_of, save_checkpoint, verify_checkpoint
+from spiritsafe.models.checkpoints.directory import save_checkpoint
+from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.lora.adapters import LoraConfig, add_lora, lora_config, lora_state
 from spiritsafe.models.lora.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_lora, save_lora

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.models.checkpoints.directory import read_checkpoint, verify_checkpoint
+from spiritsafe.models.checkpoints.lineage import read_checkpoint, verify_checkpoint
 from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 from spiritsafe.core.errors import BudgetError, NumericalError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
-from spiritsafe.models.checkpoints.directory import verify_checkpoint, write_lineage
+from spiritsafe.models.checkpoints.directory import write_lineage
+from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.cost.footprint import layers_within, measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder

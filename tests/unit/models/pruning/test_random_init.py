@@ -9,7 +9,7 @@ from cut_parts import decoder_logits, documents, peer_logits, teacher_of
 from safetensors.torch import load_file, save_file
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.checkpoints.directory import verify_checkpoint
+from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.loading import load_decoder
 from spiritsafe.models.pruning.random_init import randomise
 

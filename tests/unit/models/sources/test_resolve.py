@@ -14,11 +14,11 @@ from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceErr
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.checkpoints.directory import LINEAGE, read_checkpoint, verify_checkpoint
+from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.loading import load_model
 from spiritsafe.models.sources import resolve as sources
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel
-from spiritsafe.models.sources.resolve import default_cache, find_source, resolve_source
+from spiritsafe.models.sources.resolve import find_source, resolve_source
 
 
 class Listener:
@@ -275,16 +275,6 @@ def test_hints_name_the_form_that_was_probably_meant(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             resolve_source(spec, cache=tmp_path)
         assert hint in caught.value.hint
-
-
-def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("SPIRITSAFE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "spiritsafe"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "spiritsafe"
-    monkeypatch.setenv("SPIRITSAFE_CACHE", str(tmp_path / "c"))
-    assert resolve_source("tiny:0") == tmp_path / "c" / "models" / "tiny-0-v1"
 
 
 @pytest.mark.parametrize("spec", ["x" * 100_000, "gguf:" + "x" * 5000, "gguf:~nobody-of-that-name/x.gguf", "~nobody/x"])
