@@ -16,6 +16,7 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Prompt
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.exam import ShorterTerms, learn_items, reveal, trust_page
+from spiritsafe.exam.designs import adaptive
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.registration import Budget
 from spiritsafe.exam.records.review import Revealed
@@ -65,7 +66,7 @@ def test_problems_of_an_adaptive_sitting_picked_by_the_host(tmp_path: Path, monk
     """Easier ones than the answers call for; and an end after three right ones."""
     stage, certificates = past_sittings(tmp_path, count=40)
     terms = ShorterTerms(items=learn_items(certificates), num_fixed=12, adaptive=True)
-    by_the_rule = holding.next_place
+    by_the_rule = adaptive.next_place
 
     def easiest(chosen: ChosenProblems, right: dict[int, int], *, trials: int) -> int | None:
         left = sorted(chosen.by_name.keys() - right.keys(), key=lambda p: chosen.bank.difficulties[chosen.by_name[p]])
@@ -75,10 +76,10 @@ def test_problems_of_an_adaptive_sitting_picked_by_the_host(tmp_path: Path, monk
         return by_the_rule(chosen, right, trials=trials) if sum(right.values()) < 3 else None
 
     for rule in (easiest, while_it_goes_well):
-        monkeypatch.setattr(holding, "next_place", rule)
+        monkeypatch.setattr(adaptive, "next_place", rule)
         stage.certificate(able(0.0, rule.__name__), name=rule.__name__, shorter=terms)
         caught(stage.verify(rule.__name__), "ending", "not those that the answers call for")
-    monkeypatch.setattr(holding, "next_place", by_the_rule)
+    monkeypatch.setattr(adaptive, "next_place", by_the_rule)
     stage.certificate(able(0.0, "honest"), name="honest", shorter=terms)
     stage.check("honest")
 

@@ -93,3 +93,10 @@ def test_a_stale_name_is_found() -> None:
 
 def test_the_pages_name_modules() -> None:
     assert len(DOTTED.findall(PAGES["docs/papers.md"])) >= 30
+
+
+def test_each_paper_that_the_sources_cite_stands_on_its_page() -> None:
+    cited = re.compile(r"\b\d{4}\.\d{5}\b")
+    found = {name for path in SOURCE.rglob("*.py") for name in cited.findall(path.read_text("utf-8"))}
+    assert len(found) >= 30
+    assert found - set(cited.findall(PAGES["docs/papers.md"])) == set()

@@ -71,11 +71,11 @@ def row_losses(logits: Tensor, teacher_logits: Tensor, targets: Tensor, mix: Los
 def mixed(rows: dict[str, Tensor], weights: Tensor, mix: LossMix) -> Tensor:
     """The loss."""
     divergences = (
-        mix.forward_kl * rows["kl"]
-        + mix.reverse_kl * rows["reverse_kl"]
-        + mix.jsd * rows["jsd"]
-        + mix.skew_forward_kl * rows["skew_kl"]
-        + mix.skew_reverse_kl * rows["skew_reverse_kl"]
+        mix.weight("forward_kl") * rows["kl"]
+        + mix.weight("reverse_kl") * rows["reverse_kl"]
+        + mix.weight("jsd") * rows["jsd"]
+        + mix.weight("skew_forward_kl") * rows["skew_kl"]
+        + mix.weight("skew_reverse_kl") * rows["skew_reverse_kl"]
     )
     return (weights * (mix.temperature**2 * divergences + mix.ce * rows["ce"])).sum()
 

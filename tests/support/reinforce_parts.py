@@ -8,7 +8,7 @@ from typing import Any
 from spiritsafe.core.records import FinishReason, Problem, Sampling, Status, Verdict
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
-from spiritsafe.reinforce.rounds.store import Answer, Round, RoundHeader, outcomes_of
+from spiritsafe.reinforce.rounds.store import Answer, PolicyHeader, PolicyRound, outcomes_of
 from spiritsafe.training import TrainConfig
 
 CONFIG = ReinforceConfig(
@@ -90,7 +90,7 @@ def answer(
     )
 
 
-def round_of(answers: Sequence[Answer], index: int = 0, **header: Any) -> Round:
+def round_of(answers: Sequence[Answer], index: int = 0, **header: Any) -> PolicyRound:
     """A round of some answers."""
     fields: dict[str, Any] = {
         "feed": "sha256:feed",
@@ -104,7 +104,7 @@ def round_of(answers: Sequence[Answer], index: int = 0, **header: Any) -> Round:
         "outcomes": outcomes_of(answers),
         "num_answers": len(answers),
     }
-    return Round(RoundHeader(**(fields | header)), tuple(answers))
+    return PolicyRound(PolicyHeader(**(fields | header)), tuple(answers))
 
 
 def groups(*rewards: Sequence[float | None], **more: Any) -> list[Answer]:

@@ -181,7 +181,6 @@ def check_words(command: click.Command, values: Mapping[str, Any]) -> None:
 
     Args:
         command: Its parameters say which values are words; names of files may be any bytes.
-        values: By the parameters' names.
 
     Raises:
         RecipeError: There is one.
@@ -203,7 +202,6 @@ def check_outputs(command: click.Command, values: Mapping[str, Any]) -> None:
 
     Args:
         command: Its parameters say which values are paths, and of what.
-        values: By the parameters' names.
 
     Raises:
         RecipeError: An output is an input too, or a file of another kind is in its place.

@@ -20,7 +20,6 @@ class GeneratorInfo(Record):
     """What a Generator says of itself.
 
     Attributes:
-        name: For people.
         digest: Checkpoint digest for local weights; for an endpoint the digest of its URL and model name, because
             nobody outside can know which weights answer.
         kind: "local": weights on this machine, prompts do not leave it; "remote": an operator sees the prompts.

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from spiritsafe.distil.hidden.file import load_hidden_match, save_hidden_match
     from spiritsafe.distil.hidden.match import HiddenMatch
     from spiritsafe.distil.hidden.setup import make_hidden_match
-    from spiritsafe.distil.losses.divergences import LossMix
+    from spiritsafe.distil.losses.divergences import DIVERGENCES, LossMix
     from spiritsafe.distil.losses.exact_head import DistilResult, distil_head
     from spiritsafe.distil.losses.sampled_head import sampled_head
     from spiritsafe.distil.objective import DistilObjective
     from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
     from spiritsafe.distil.on_policy.feed import OnPolicyFeed
-    from spiritsafe.distil.on_policy.rounds import ROUNDS_FILE
     from spiritsafe.distil.shape_race import RaceResult, race
     from spiritsafe.distil.signal import (
         LiveTeacher,
@@ -46,11 +45,13 @@ if TYPE_CHECKING:
     )
     from spiritsafe.distil.teacher_check import TeacherFit, teacher_fit
     from spiritsafe.distil.teachers_by_document import TeachersByDocument
+    from spiritsafe.training.data.rounds import ROUNDS_FILE
     from spiritsafe.training.objective import TracesObjective
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
+    "DIVERGENCES",
     "ROUNDS_FILE",
     "AcrossMix",
     "AcrossTokenizersObjective",

@@ -11,7 +11,6 @@ Shapes: N tokens, R supervised rows, S rows of one part of a signal, H student w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import final
 
 import torch
@@ -69,7 +68,7 @@ class DistilObjective:
         """The loss, the teacher and what is matched; the memory bound changes nothing but rounding."""
         return {
             "objective": "distil",
-            "mix": asdict(self._mix),
+            "mix": {**self._mix.describe()},
             "signal": self._signal.describe(),
             "hidden": None if self._hidden is None else self._hidden.describe(),
         }

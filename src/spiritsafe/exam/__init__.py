@@ -17,7 +17,7 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.exam.certified.comparison import compare
     from spiritsafe.exam.certified.item_bank import checked_certificates, items_lines, learn_items, one_a_model
-    from spiritsafe.exam.certified.reissue import reissue
+    from spiritsafe.exam.certified.reissue import edits_told, reissue
     from spiritsafe.exam.certified.rerun import file_rerun, load_rerun, rerun
     from spiritsafe.exam.contamination.memorisation import memory
     from spiritsafe.exam.contamination.overlap import OverlapTerms, count_overlaps, overlap
@@ -109,6 +109,7 @@ __all__ = [
     "count_overlaps",
     "counter_signers",
     "disputes_of",
+    "edits_told",
     "export_certificate",
     "exposures",
     "file_dispute",

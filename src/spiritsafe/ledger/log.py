@@ -159,7 +159,6 @@ class Ledger:
         Args:
             kind: What the body is.
             body: Any JSON object.
-            key: Who signs.
             guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
 
         Raises:

@@ -97,7 +97,6 @@ def witness(other: Ledger, *, own: Ledger, key: KeyPair, name: str) -> Note:
     Args:
         other: The ledger that is witnessed; every entry is read and checked.
         own: Where the head is remembered.
-        key: Who witnesses.
         name: What the witness calls the other ledger. Under one name only one ledger is ever cosigned, so that it
             cannot be replaced as a whole either.
 

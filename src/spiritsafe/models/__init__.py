@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from spiritsafe.models.cost.footprint import (
         Footprint,
         Quantisation,
-        WeightClass,
         kv_cache_bytes,
         layers_within,
         measure_bytes,
@@ -129,7 +128,6 @@ __all__ = [
     "TrainingMemory",
     "TransformersModel",
     "Use",
-    "WeightClass",
     "Work",
     "active_parameters",
     "add_lora",

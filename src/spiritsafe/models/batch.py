@@ -181,7 +181,6 @@ def pack_documents(documents: Sequence[Document], *, prefix_length: int = 0) -> 
     """Lay documents end to end.
 
     Args:
-        documents: What to pack.
         prefix_length: Leading tokens to hold once for all, as :func:`shared_prefix` found; 0 shares nothing.
 
     Raises:

@@ -43,7 +43,6 @@ class LoadedModel:
     Attributes:
         model: Weights and forward.
         chat: How conversations become its tokens.
-        checkpoint: Its lineage.
         directory: Where it came from.
     """
 
@@ -83,7 +82,6 @@ def load_model(
     Args:
         directory: Configuration, weights, tokenizer and ``lineage.json``.
         dtype: Of the weights in memory.
-        device: Where they go.
         implementation: "auto" takes the Decoder for what it implements and transformers for the rest.
 
     Raises:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from spiritsafe.reinforce.pool import PoolConfig, PromptPool
     from spiritsafe.reinforce.rewards import RewardConfig, RewardKind
     from spiritsafe.reinforce.rounds.grading import ManyGrader
-    from spiritsafe.reinforce.rounds.log import ROUNDS_FILE
     from spiritsafe.reinforce.rounds.store import Answer
     from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
+    from spiritsafe.training.data.rounds import ROUNDS_FILE
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 

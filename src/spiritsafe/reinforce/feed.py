@@ -18,16 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import final
+from typing import TypeVar, final
 
 from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files.atomic import ensure_directory
+from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator
-from spiritsafe.core.process.platforms import Platform, continue_in
 from spiritsafe.core.records import Problem
 from spiritsafe.models import (
     Document,
@@ -36,7 +33,6 @@ from spiritsafe.models import (
     LoadedModel,
     LocalGenerator,
     make_generator,
-    this_platform,
 )
 from spiritsafe.reinforce.checks import check_pool, check_run, check_source
 from spiritsafe.reinforce.config import ReinforceConfig
@@ -45,19 +41,21 @@ from spiritsafe.reinforce.pool import PromptPool
 from spiritsafe.reinforce.rounds.documents import answers_of_steps, documents_of_steps, has_advantage
 from spiritsafe.reinforce.rounds.draw import Drawer
 from spiritsafe.reinforce.rounds.grading import ManyGrader
-from spiritsafe.reinforce.rounds.log import ROUNDS_FILE, DevScore, RoundLog
-from spiritsafe.reinforce.rounds.store import (
-    Answer,
-    Round,
-    RoundHeader,
-    outcomes_of,
-    read_header,
-    read_round,
-    round_path,
-    write_round,
-)
+from spiritsafe.reinforce.rounds.log import DevScore, RoundLog
+from spiritsafe.reinforce.rounds.store import ROUNDS, Answer, PolicyHeader, PolicyRound, outcomes_of
 from spiritsafe.rollouts import Grader
-from spiritsafe.training import CollectiveFeed, Parallel, TrainConfig, current_parallel, weights_fingerprint
+from spiritsafe.training import (
+    ROUNDS_FILE,
+    CollectiveFeed,
+    Parallel,
+    RoundFeed,
+    TrainConfig,
+    current_parallel,
+    round_path,
+    weights_fingerprint,
+)
+
+V = TypeVar("V")
 
 Publish = Callable[[LanguageModel, int], None]
 """Told the model and the number of the round before the round is drawn, in the main process."""
@@ -72,7 +70,7 @@ def _num_wanted(config: ReinforceConfig, num_asked: int, num_kept: int) -> int:
 
 
 @final
-class RolloutFeed(CollectiveFeed):
+class RolloutFeed(RoundFeed[PolicyRound, list[list[Document]]], CollectiveFeed):
     """Groups of answers that the policy in training has just drawn.
 
     Args:
@@ -126,7 +124,6 @@ class RolloutFeed(CollectiveFeed):
         self._prompt_ids = check_pool(loaded, problems, config, train_config, measured or {})
         self._loaded = loaded
         self._config = config
-        self._directory = ensure_directory(directory)
         self._generator = generator
         self._publish = publish
         self._max_batch = max_batch
@@ -145,7 +142,7 @@ class RolloutFeed(CollectiveFeed):
         self._pool = PromptPool(
             list(self._prompt_ids), config.pool, seed=config.seed, measured=measured, num_measured=config.group_size
         )
-        self._description: dict[str, JSON] = {
+        description: dict[str, JSON] = {
             "feed": "rollouts",
             # Alarms decide how long the run goes on, not what it draws: they may change between sittings.
             "config": config.model_dump(mode="json", exclude={"alarms"}),
@@ -156,11 +153,16 @@ class RolloutFeed(CollectiveFeed):
             "generator": None if generator is None else generator.describe().digest,
             **({"ratios": "to the trainer's own log-probabilities"} if self._has_old else {}),
         }
-        self._digest = digest({**self._description, "model": weights_fingerprint(loaded.model)})
+        super().__init__(
+            ROUNDS,
+            directory=directory,
+            steps_per_round=config.steps_per_round,
+            description=description,
+            first_weights={"model": weights_fingerprint(loaded.model)},
+            events=events,
+        )
         self._next_round = 0
         self._last_header = ""
-        self._open: tuple[int, list[list[Document]]] | None = None
-        self._events = events or NullSink()
         self.num_steps = config.num_steps
         self.log = RoundLog(
             self._directory / ROUNDS_FILE,
@@ -169,14 +171,6 @@ class RolloutFeed(CollectiveFeed):
             events=self._events,
         )
         self.end_step = self.log.end_step
-
-    def describe(self) -> dict[str, JSON]:
-        """Configuration and digests of problems, rendered prompts, task and generator."""
-        return self._description
-
-    def epoch_of(self, step: int) -> int:
-        """The round that a step belongs to."""
-        return step // self._config.steps_per_round
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -196,45 +190,34 @@ class RolloutFeed(CollectiveFeed):
             NumericalError: The model's logits are not finite.
             StorageError: The round cannot be written.
         """
-        index, place = divmod(step, self._config.steps_per_round)
-        if self._open is None or self._open[0] != index:
-            self._open = index, self._enter(index, model if place == 0 else None)
-        return self._open[1][place]
+        steps, place = self._opened(step, model)
+        return steps[place]
 
     # ---- rounds
 
-    def _enter(self, index: int, model: LanguageModel | None) -> list[list[Document]]:
-        """Open a round: from disk where it is there, else drawn.
+    def _enter(self, index: int, model: LanguageModel | None) -> PolicyRound:
+        self._replay(index)
+        round_ = super()._enter(index, model)
+        if round_.header.before != self._last_header:
+            raise self._does_not_follow(index)
+        return round_
 
-        Args:
-            index: Which.
-            model: The policy, at the start of the round; None in the middle, when only the file can be used.
-        """
-        parallel = current_parallel()
-        self._replay(index, parallel)
-        weights = None
-        if model is not None:
-            weights, head = weights_fingerprint(model), model.head().weight_VH
-            parallel.on_main(partial(self._say_platform, this_platform(head.device, head.dtype)))
-        round_ = parallel.on_main(lambda: self._find(index, weights))
-        if round_ is None:
-            if model is None or weights is None:
-                raise AssertionError("in the middle of a round it is read")
-            round_ = self._draw(index, model, weights, parallel)
+    def _on_main(self, call: Callable[[], V]) -> V:
+        return current_parallel().on_main(call)
+
+    def _before(self, index: int) -> str:
+        return self._last_header
+
+    def _prepare(self, round_: PolicyRound) -> list[list[Document]]:
         self._learn(round_.header)
-        self.end_step = parallel.on_main(lambda: self.log.enter(round_, self._pool.shares()))
+        self.end_step = self._on_main(lambda: self.log.enter(round_, self._pool.shares()))
         return documents_of_steps(round_, self._config, self._prompt_ids)
 
-    def _say_platform(self, here: Platform) -> None:
-        is_begun = any(self._directory.glob("round-*"))
-        what = f"The rounds in {self._directory}"
-        continue_in(self._directory, here, what=what, is_begun=is_begun, events=self._events)
-
-    def _replay(self, index: int, parallel: Parallel) -> None:
+    def _replay(self, index: int) -> None:
         """Take in all rounds before one, where an earlier sitting drew them."""
         first = self._next_round
-        headers = parallel.on_main(
-            lambda: [read_header(self._directory, i, feed=self._digest) for i in range(first, index)]
+        headers = self._on_main(
+            lambda: [ROUNDS.read_header(self._directory, i, feed=self._digest) for i in range(first, index)]
         )
         for header in headers:
             if header.before != self._last_header:
@@ -247,28 +230,13 @@ class RolloutFeed(CollectiveFeed):
             hint="Delete the run's directory to start again.",
         )
 
-    def _learn(self, header: RoundHeader) -> None:
+    def _learn(self, header: PolicyHeader) -> None:
         self._pool.learn(header.outcomes)
         self._next_round = header.round_index + 1
         self._last_header = header.content_digest
 
-    def _find(self, index: int, weights: str | None) -> Round | None:
-        """The round on disk, if it can be used; ``weights`` None: no other can."""
-        path = round_path(self._directory, index)
-        if weights is not None and not path.exists():
-            return None
-        found = read_round(self._directory, index, feed=self._digest)
-        follows = found.header.before == self._last_header
-        if weights is not None:
-            # A sitting that was killed may have left rounds that its checkpoint had not reached. Other weights now (a
-            # GPU does not repeat itself to the last bit) mean that the file is not on-policy: draw again.
-            return found if follows and found.header.weights == weights else None
-        if not follows:
-            raise self._does_not_follow(index)
-        return found
-
-    def _draw(self, index: int, model: LanguageModel, weights: str, parallel: Parallel) -> Round:
-        config, publish = self._config, self._publish
+    def _draw(self, index: int, model: LanguageModel, weights: str, before: str) -> PolicyRound:
+        config, publish, parallel = self._config, self._publish, current_parallel()
         if publish is not None:
             parallel.on_main(lambda: publish(model, index))
         groups: dict[str, list[Answer]] = {}
@@ -289,10 +257,10 @@ class RolloutFeed(CollectiveFeed):
                 draw_seconds += max(part.draw_seconds for part in parts)
                 grade_seconds += max(part.grade_seconds for part in parts)
         answers = tuple(answer for group in groups.values() for answer in group)
-        header = RoundHeader(
+        header = PolicyHeader(
             feed=self._digest,
             round_index=index,
-            before=self._last_header,
+            before=before,
             weights=weights,
             draws=tuple(draws),
             staleness=self._staleness(index),
@@ -301,11 +269,9 @@ class RolloutFeed(CollectiveFeed):
             outcomes=outcomes_of(answers),
             num_answers=len(answers),
         )
-        drawn = self._with_old(Round(header, answers), model, parallel)
-        parallel.on_main(lambda: write_round(self._directory, drawn))
-        return drawn
+        return self._with_old(PolicyRound(header, answers), model, parallel)
 
-    def _with_old(self, round_: Round, model: LanguageModel, parallel: Parallel) -> Round:
+    def _with_old(self, round_: PolicyRound, model: LanguageModel, parallel: Parallel) -> PolicyRound:
         """The round with what the trainer gives its answers before the first update, where ratios are taken to that."""
         if not self._has_old:
             return round_
@@ -327,7 +293,7 @@ class RolloutFeed(CollectiveFeed):
             answer.model_copy(update={"old": of_answer.get((answer.problem_id, answer.sample_index), ())})
             for answer in round_.answers
         )
-        return Round(round_.header, tuple(answers))
+        return PolicyRound(round_.header, tuple(answers))
 
     def _staleness(self, index: int) -> int:
         is_fresh = self._generator is None or self._publish is not None

@@ -12,7 +12,6 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.rollouts.attempts.collect import CollectReport, Grader, collect, grade_attempt
     from spiritsafe.rollouts.attempts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
-    from spiritsafe.rollouts.attempts.summary import PassSummary, ProblemCounts, summarise
     from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig
     from spiritsafe.rollouts.generators.fake import FakeGenerator, FakeReply
     from spiritsafe.rollouts.generators.pipe import PipeGenerator
@@ -60,10 +59,8 @@ __all__ = [
     "Grader",
     "Method",
     "ModelCompute",
-    "PassSummary",
     "PipeGenerator",
     "Pool",
-    "ProblemCounts",
     "ProblemVote",
     "RateLimiter",
     "RemoteConfig",
@@ -87,7 +84,6 @@ __all__ = [
     "read_api_key",
     "read_attempts",
     "read_pool",
-    "summarise",
     "sweep_budgets",
     "verified",
     "vote",

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from spiritsafe.stats.intervals import (
         INTERVALS,
         Estimate,
+        Floats,
         IntervalRule,
         clopper_pearson_interval,
+        edge_of,
         korn_graubard_interval,
         score_interval,
     )
@@ -50,6 +52,7 @@ __all__ = [
     "ChosenProblems",
     "ClusterBootstrap",
     "Estimate",
+    "Floats",
     "ForeignScores",
     "ForeignTest",
     "GapTest",
@@ -67,6 +70,7 @@ __all__ = [
     "clopper_pearson_interval",
     "decide_difference",
     "decide_score",
+    "edge_of",
     "estimate_ability",
     "fit_items",
     "foreign_gap",

@@ -15,12 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from spiritsafe.stats.intervals import Estimate, refuse_counts
+from spiritsafe.stats.intervals import Estimate, Floats, refuse_counts
 
 BOOTSTRAP = "BCa cluster bootstrap"
 _NO_SPREAD = "exact bound, all problems alike"
-
-Values = npt.NDArray[np.float64]
 
 
 @final
@@ -29,9 +27,6 @@ class ClusterBootstrap:
 
     Args:
         num_clusters: Problems.
-        seed: Of the redraws.
-        num_draws: Redraws.
-        confidence: Level of the intervals.
 
     Raises:
         NumericalError: No problems, or a level outside (0, 1).
@@ -46,7 +41,7 @@ class ClusterBootstrap:
         np.add.at(weights, (np.arange(num_draws)[:, None], picks), 1.0)
         self._weights = weights
 
-    def means(self, values: npt.ArrayLike) -> Values:
+    def means(self, values: npt.ArrayLike) -> Floats:
         """Mean of each redraw; ``values`` may have further axes behind the problems', each mean is over those known.
 
         A redraw that holds no problem with a known value gives NaN.
@@ -55,7 +50,7 @@ class ClusterBootstrap:
         known = ~np.isnan(array)
         with np.errstate(invalid="ignore"):
             top, bottom = self._weights @ np.where(known, array, 0.0), self._weights @ known
-            means: Values = np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.nan)
+            means: Floats = np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.nan)
         return means
 
     def interval(self, values: npt.ArrayLike, *, least: float = 0.0, most: float = 1.0) -> Estimate:
@@ -70,7 +65,6 @@ class ClusterBootstrap:
         Args:
             values: One number a problem; NaN: not known, the problem is left out.
             least: Smallest value that a problem can have.
-            most: The largest.
 
         Raises:
             NumericalError: No problem has a value, or one is outside its bounds.
@@ -97,7 +91,7 @@ class ClusterBootstrap:
             method=method,
         )
 
-    def _bca(self, known: Values, mean: float, means: Values, tail: float) -> tuple[float, float]:
+    def _bca(self, known: Floats, mean: float, means: Floats, tail: float) -> tuple[float, float]:
         means = means[~np.isnan(means)]
         n = known.size
         tie = 1e-9 * float(known.max() - known.min())  # sums in another order differ in the last bits
@@ -115,7 +109,7 @@ class ClusterBootstrap:
         low, high = np.quantile(means, levels)
         return float(low), float(high)
 
-    def _checked(self, values: npt.ArrayLike) -> Values:
+    def _checked(self, values: npt.ArrayLike) -> Floats:
         array = np.asarray(values, dtype=np.float64)
         if array.ndim == 0 or array.shape[0] != self._weights.shape[1]:
             raise refuse_counts(f"values of shape {array.shape} for {self._weights.shape[1]} clusters")

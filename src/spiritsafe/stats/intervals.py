@@ -8,7 +8,7 @@ In: counts of right answers, one for each problem (``0..trials`` when each probl
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -68,6 +68,14 @@ def check_counts(values: Sequence[int], trials: int) -> Counts:
     if trials < 1 or counts.min() < 0 or counts.max() > trials:
         raise refuse_counts(f"counts outside 0..{trials}")
     return counts
+
+
+def edge_of(holds: Callable[[float], bool], inside: float, outside: float, *, num_halvings: int = 60) -> float:
+    """The last value, going from ``inside`` to ``outside``, at which something holds that ends between them."""
+    for _ in range(num_halvings):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside
 
 
 def _check_binomial(successes: float, trials: float, confidence: float) -> None:
@@ -159,7 +167,6 @@ def effective_sizes(right: Floats, asked: Floats, intervals: IntervalRule = INTE
     Args:
         right: Right answers, one number a cluster.
         asked: Answers, one number a cluster.
-        intervals: Which.
     """
     if intervals == 1:
         both = effective_trials(right, asked)
@@ -205,7 +212,6 @@ def korn_graubard_interval(
     Args:
         right: Right answers, one count a cluster.
         asked: Answers, one count a cluster.
-        confidence: Level.
         intervals: For the effective number.
 
     Raises:
@@ -241,7 +247,6 @@ def score_interval(
         right: Right answers, one count in 0..trials a problem.
         trials: Times each problem was asked.
         clusters: One name a problem, equal for problems that stand or fall together.
-        confidence: Level.
         intervals: For several tries or clusters.
 
     Raises:

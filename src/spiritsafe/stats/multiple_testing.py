@@ -38,17 +38,3 @@ def holm(p_values: Sequence[float], *, num_tests: int | None = None) -> tuple[fl
         largest = max(largest, min(1.0, (total - rank) * p_values[place]))
         adjusted[place] = largest
     return tuple(adjusted)
-
-
-def adjusted_confidence(confidence: float, num_tests: int) -> float:
-    """Level that each of ``num_tests`` intervals needs so that all hold together at ``confidence`` (Bonferroni).
-
-    Raises:
-        NumericalError: The confidence is outside (0, 1) or there are no tests.
-    """
-    if not 0 < confidence < 1 or num_tests < 1:
-        raise NumericalError(
-            f"No confidence {confidence} over {num_tests} intervals.",
-            hint="Give a level in (0, 1) and at least one test.",
-        )
-    return 1 - (1 - confidence) / num_tests

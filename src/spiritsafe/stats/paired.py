@@ -103,8 +103,6 @@ def paired_difference(
         second: The same problems in the same order, second model.
         trials: Times each problem was asked.
         clusters: One name a problem, equal for problems that stand or fall together.
-        confidence: Level of the interval.
-        intervals: Which rule.
 
     Raises:
         NumericalError: The counts are impossible or the lists differ in length.
@@ -160,9 +158,6 @@ def gain_kept(
         student: Right answers, one count a problem.
         teacher: The same problems in the same order.
         base: The same problems in the same order.
-        seed: Of the redraws.
-        num_draws: Redraws.
-        confidence: Level of the interval.
 
     Returns:
         The share; None when there is no gain to keep (the teacher's gain is not above 0 in 97.5 % of the redraws).

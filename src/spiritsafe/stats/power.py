@@ -19,12 +19,10 @@ from scipy import special
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Record
-from spiritsafe.stats.intervals import effective_sizes, wilson_interval
+from spiritsafe.stats.intervals import Floats, edge_of, effective_sizes
 from spiritsafe.stats.sequential.design import StopRule, detectable_drift
 
-Floats = npt.NDArray[np.float64]
-
-_BISECTIONS = 40  # 2**-40 is finer than any print
+_HALVINGS = 40  # 2**-40 is finer than any print
 
 
 class Detectable(Record):
@@ -146,43 +144,11 @@ def score_power(num_problems: int, threshold: float, score: float, *, alpha: flo
     return float(_binomial(num_problems, score)[_at_least(counts, num_problems, threshold) <= alpha / 2].sum())
 
 
-@lru_cache(maxsize=8)
-def _unpaired_better(num_first: int, num_second: int, alpha: float) -> npt.NDArray[np.bool_]:
-    """Which pairs of right answers have Newcombe's interval above 0."""
-    first, second = (
-        [wilson_interval(right, num, confidence=1 - alpha) for right in range(num + 1)]
-        for num in (num_first, num_second)
-    )
-    value, down = (np.array([e.value for e in first]), np.array([e.value - e.low for e in first]))
-    other, up = (np.array([e.value for e in second]), np.array([e.high - e.value for e in second]))
-    return np.asarray(value[:, None] - other > np.hypot(down[:, None], up))
-
-
-def unpaired_power(
-    num_first: int, num_second: int, first_score: float, second_score: float, *, alpha: float = 0.05
-) -> float:
-    """Chance that Newcombe's (1998) interval of two unpaired scores' difference lies above 0.
-
-    Args:
-        num_first: Problems of the first model, asked once each.
-        num_second: Of the second, other problems.
-        first_score: True score.
-        second_score: True score.
-        alpha: One minus the interval's confidence.
-    """
-    better = _unpaired_better(num_first, num_second, alpha)
-    return float(_binomial(num_first, first_score) @ better @ _binomial(num_second, second_score))
-
-
 def _smallest(power_of: Callable[[float], float], largest: float, power: float) -> float | None:
     """Where a rising power reaches what is wanted."""
     if power_of(largest) < power:
         return None
-    low, high = 0.0, largest
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power_of(middle) < power else (low, middle)
-    return high
+    return edge_of(lambda difference: power_of(difference) >= power, largest, 0.0, num_halvings=_HALVINGS)
 
 
 def _detectable(difference: float | None, paper: str, what: str, power: float, alpha: float) -> Detectable | None:
@@ -210,7 +176,6 @@ def smallest_paired_difference(
     """The smallest difference of two models on the same problems that is probably found.
 
     Args:
-        num_problems: Of the paper.
         discordance: Expected share of problems on which exactly one of the two is right in a single try.
         trials: Times each problem is asked.
         noise: See :func:`variance_factor`; unused for one try.
@@ -261,7 +226,6 @@ def smallest_score_gain(
     """How far above a threshold a score must truly be to be probably found there.
 
     Args:
-        num_problems: Of the paper.
         threshold: To be exceeded.
         trials: Times each problem is asked.
         noise: See :func:`variance_factor`.
@@ -280,28 +244,3 @@ def smallest_score_gain(
     return _detectable(
         gain, f"{num_problems} problems, {tries} each", f"a true score above {threshold:.0%} by a margin", power, alpha
     )
-
-
-def smallest_unpaired_difference(
-    num_first: int, num_second: int, *, score: float, alpha: float = 0.05, power: float = 0.8
-) -> Detectable | None:
-    """The smallest difference of two models on different problems of one kind that is probably found.
-
-    Args:
-        num_first: Problems of the first model, asked once each.
-        num_second: Of the second.
-        score: Expected score of the second; the first is better.
-        alpha: One minus the interval's confidence.
-        power: Wanted chance.
-
-    Returns:
-        None when even a perfect first model would be missed too often.
-
-    Raises:
-        NumericalError: Impossible shares or numbers.
-    """
-    if not 0 <= score < 1 or min(num_first, num_second) < 1:
-        raise NumericalError(f"No plan for a score of {score}.", hint="Give a share below 1, and at least one problem.")
-    gap = _smallest(lambda d: unpaired_power(num_first, num_second, score + d, score, alpha=alpha), 1 - score, power)
-    paper = f"{num_first} and {num_second} different problems, one try each, a second model at {score:.0%}"
-    return _detectable(gap, paper, "a true difference", power, alpha)

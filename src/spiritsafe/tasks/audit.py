@@ -38,7 +38,6 @@ class AuditReport(Record):
 
     Attributes:
         task: The audited task's name.
-        version: Its version.
         verifier: Its verifier and version.
         num_problems: Problems that were looked at; all distinct.
         share_new: Of the candidates drawn for them, the share that was new; small means a small space of problems.

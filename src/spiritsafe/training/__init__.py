@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spiritsafe.training.chunked_head import (
         ChunkedHead,
         ChunkLogits,
+        RowLoss,
         check_head_shapes,
         even_slices,
         gradient_buffer,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         split_micro_batches,
         split_step,
     )
+    from spiritsafe.training.data.rounds import ROUNDS_FILE, Round, RoundFeed, RoundFormat, RoundHeader, round_path
     from spiritsafe.training.device import choose_dtype, give_back_memory
     from spiritsafe.training.distributed.processes import Parallel, current_parallel, is_torchrun
     from spiritsafe.training.head import cross_entropy_head
@@ -51,6 +53,7 @@ else:
 
 __all__ = [
     "METRICS_FILE",
+    "ROUNDS_FILE",
     "SITTING_FIELDS",
     "ChunkLogits",
     "ChunkedHead",
@@ -64,6 +67,11 @@ __all__ = [
     "LossResult",
     "Objective",
     "Parallel",
+    "Round",
+    "RoundFeed",
+    "RoundFormat",
+    "RoundHeader",
+    "RowLoss",
     "SupervisedRows",
     "TracesObjective",
     "TrainConfig",
@@ -90,6 +98,7 @@ __all__ = [
     "logits_bytes_per_row",
     "num_supervised",
     "pack_micro_batch",
+    "round_path",
     "rows_of_chunk",
     "split_micro_batches",
     "split_step",

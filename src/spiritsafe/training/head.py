@@ -49,14 +49,8 @@ def cross_entropy_head(
 ) -> CrossEntropyResult:
     """``sum over rows of weight * -log softmax(hidden @ weight.T * scale)[target]``, and its gradients.
 
-    Args:
-        hidden_RH: Hidden states of supervised rows only.
-        weight_VH: The head.
-        targets_R: The token each row predicts.
-        weights_R: Weight of each row, already divided by the step's normaliser.
-        scale: Of the logits.
-        grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
+    Args as of :class:`~spiritsafe.training.chunked_head.ChunkedHead`, and ``weights_R``: of each row, already divided
+    by the step's normaliser.
 
     Raises:
         CompatibilityError: Shapes do not fit together, or a target is outside the vocabulary.

@@ -40,7 +40,7 @@ def test_gradients_equal_the_naive_loss_over_all_logits(temperature: float, gran
     more = {"logits_scaling": 2.0} if granite else {}
     teacher = tiny_decoder(seed=7, hidden=48, layers=3, **more)
     ours, theirs = tiny_decoder(**more), tiny_decoder(**more)
-    mix = LossMix(**{**MIX.__dict__, "temperature": temperature})
+    mix = LossMix(**{**MIX.describe(), "temperature": temperature})
     result = live(mix, teacher, logits_bytes=8 * VOCAB * 7)(ours, batch, 40.0)
 
     rows = torch.nonzero(batch.weights_N > 0).squeeze(1)

@@ -22,13 +22,14 @@ from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.sources.resolve import resolve_source
-from spiritsafe.reinforce import feed as module
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.feed import RolloutFeed
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.pool import PromptPool
-from spiritsafe.reinforce.rounds.store import Round, read_round, round_path, write_round
+from spiritsafe.reinforce.rounds.store import ROUNDS, PolicyRound
 from spiritsafe.rollouts import FakeGenerator, RemoteConfig, RemoteGenerator
+from spiritsafe.training.data import rounds as round_files
+from spiritsafe.training.data.rounds import round_path
 
 PROBLEMS = sums_problems(16)
 
@@ -68,8 +69,8 @@ def graded(of: ReinforceConfig) -> ReinforceConfig:
     return of.model_copy(update={"reward": of.reward.model_copy(update={"grades_truncated": True})})
 
 
-def rounds_of(directory: Path, feed: RolloutFeed, count: int) -> list[Round]:
-    return [read_round(directory, index, feed=feed._digest) for index in range(count)]
+def rounds_of(directory: Path, feed: RolloutFeed, count: int) -> list[PolicyRound]:
+    return [ROUNDS.read(directory, index, feed=feed._digest) for index in range(count)]
 
 
 def all_steps(feed: RolloutFeed, student: LoadedModel) -> list[list[Document]]:
@@ -250,8 +251,8 @@ def test_a_resumed_run_reads_headers_of_rounds_that_are_over_and_finds_one_that_
     old.write_bytes(whole[:start] + b"\nanswers that nobody needs any more")
     assert [key(d) for d in make_feed(student, tmp_path).documents_of(5, student.model)] == expected
     old.write_bytes(whole)
-    broken = read_round(tmp_path, 1, feed=feed._digest)
-    write_round(tmp_path, Round(broken.header.model_copy(update={"before": "sha256:other"}), broken.answers))
+    broken = ROUNDS.read(tmp_path, 1, feed=feed._digest)
+    ROUNDS.write(tmp_path, PolicyRound(broken.header.model_copy(update={"before": "sha256:other"}), broken.answers))
     with pytest.raises(IntegrityError, match=r"round-00001.jsonl does not follow the round before it"):
         make_feed(student, tmp_path).documents_of(5, student.model)
 
@@ -385,11 +386,11 @@ def test_rounds_that_another_platform_began_are_told(
     (here,) = read_platforms(tmp_path)
     assert here is not None
     elsewhere = here.model_copy(update={"processor": "Another"})
-    monkeypatch.setattr(module, "this_platform", lambda device, dtype: elsewhere)
+    monkeypatch.setattr(round_files, "this_platform", lambda device, dtype: elsewhere)
     make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
     assert len(heard.warnings) == 1
     assert "Another" in heard.warnings[0]
     half = here.model_copy(update={"compute_dtype": "bfloat16"})
-    monkeypatch.setattr(module, "this_platform", lambda device, dtype: half)
+    monkeypatch.setattr(round_files, "this_platform", lambda device, dtype: half)
     with pytest.raises(CompatibilityError, match="begun in float32"):
         make_feed(student, tmp_path).documents_of(0, student.model)

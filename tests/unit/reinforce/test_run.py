@@ -26,10 +26,12 @@ from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rewards import RewardConfig
 from spiritsafe.reinforce.rounds import draw as drawing
-from spiritsafe.reinforce.rounds.store import Answer, round_path
+from spiritsafe.reinforce.rounds.store import Answer
 from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
 from spiritsafe.rollouts import FakeGenerator
 from spiritsafe.training.checkpoints import writer as checkpoint_writer
+from spiritsafe.training.data import rounds as round_files
+from spiritsafe.training.data.rounds import round_path
 
 PROBLEMS = sums_problems(16)
 OF = config(reward=RewardConfig(grades_truncated=True))
@@ -262,7 +264,7 @@ def kill_at(moment: int, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(module, name, call)
 
     watched(drawing, "reward_of")
-    watched(rollout_feed, "write_round")
+    watched(round_files, "write_sealed_lines")
     watched(rollout_feed, "documents_of_steps")
     watched(checkpoint_writer, "snapshot")
 
@@ -285,7 +287,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
             with pytest.raises(Killed):
                 run(models, directory)
         before = {path.name: path.read_bytes() for path in (directory / ROUNDS_DIRECTORY).glob("round-*.jsonl")}
-        assert len(before) == calls[: moment - 1].count("write_round"), moment
+        assert len(before) == calls[: moment - 1].count("write_sealed_lines"), moment
         resumed, result = run(models, directory)
         assert all((directory / ROUNDS_DIRECTORY / n).read_bytes() == content for n, content in before.items())
         assert answers_of(directory, 3) == answers, moment

@@ -9,6 +9,7 @@ from scipy import stats as reference
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.stats.intervals import (
     clopper_pearson_interval,
+    edge_of,
     korn_graubard_interval,
     mover_bounds,
     score_interval,
@@ -119,3 +120,12 @@ def test_impossible_counts_are_refused(call):
     with pytest.raises(NumericalError) as caught:
         call()
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("edge", [0.0, 0.1, 1 / 3, 0.999])
+def test_the_edge_is_the_last_value_inside_from_either_side(edge):
+    below = edge_of(lambda value: value <= edge, 0.0, 1.0)
+    above = edge_of(lambda value: value >= edge, 1.0, 0.0)
+    assert below <= edge <= above
+    assert above - below < 1e-15
+    assert edge_of(lambda value: value <= edge, 0.0, 1.0, num_halvings=4) == int(16 * edge) / 16

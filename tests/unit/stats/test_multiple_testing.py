@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spiritsafe.core.errors import NumericalError
-from spiritsafe.stats.multiple_testing import adjusted_confidence, holm
+from spiritsafe.stats.multiple_testing import holm
 
 
 def closed_test(p_values):
@@ -36,18 +36,11 @@ def test_a_maker_who_sits_often_and_shows_the_best_is_seldom_believed():
     assert adjusted <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 4000)
 
 
-def test_simultaneous_confidence():
-    assert adjusted_confidence(0.95, 1) == 0.95
-    assert adjusted_confidence(0.95, 5) == pytest.approx(0.99)
-
-
 @pytest.mark.parametrize(
     "call",
     [
         lambda: holm([1.2]),
         lambda: holm([0.1, 0.2], num_tests=1),
-        lambda: adjusted_confidence(1.0, 2),
-        lambda: adjusted_confidence(0.95, 0),
     ],
 )
 def test_impossible_adjustments_are_refused(call):

@@ -8,14 +8,12 @@ from scipy import stats as reference
 from sequential_parts import latent_answers
 
 from spiritsafe.core.errors import NumericalError
-from spiritsafe.stats.intervals import mover_bounds, score_interval, wilson_interval
+from spiritsafe.stats.intervals import score_interval
 from spiritsafe.stats.power import (
     paired_power,
     score_power,
     smallest_paired_difference,
     smallest_score_gain,
-    smallest_unpaired_difference,
-    unpaired_power,
     variance_factor,
 )
 from spiritsafe.stats.sequential.decision import PairedClaim, decide_difference
@@ -44,16 +42,6 @@ def test_score_power_sums_what_the_interval_decides():
     assert score_power(25, 0.6, 0.85) == pytest.approx(expected)
 
 
-def test_unpaired_power_sums_what_newcombes_interval_decides():
-    expected = 0.0
-    for a in range(13):
-        for b in range(10):
-            one, two = wilson_interval(a, 12), wilson_interval(b, 9)
-            low, _ = mover_bounds((one.value, one.low, one.high), (two.value, two.low, two.high), 0.0)
-            expected += (low > 0) * reference.binom.pmf(a, 12, 0.9) * reference.binom.pmf(b, 9, 0.3)
-    assert unpaired_power(12, 9, 0.9, 0.3) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("num", [50, 200, 1000])
 def test_the_smallest_difference_has_the_stated_power(num):
     found = smallest_paired_difference(num, discordance=0.3)
@@ -61,9 +49,6 @@ def test_the_smallest_difference_has_the_stated_power(num):
     assert f"{100 * found.difference:.1f} points or more is shown with 80%" in found.statement
     gain = smallest_score_gain(num, threshold=0.6)
     assert score_power(num, 0.6, 0.6 + gain.difference) == pytest.approx(0.8, abs=1e-6)
-    apart = smallest_unpaired_difference(num, num, score=0.4)
-    assert unpaired_power(num, num, 0.4 + apart.difference, 0.4) == pytest.approx(0.8, abs=1e-6)
-    assert apart.difference > found.difference
 
 
 def test_larger_papers_more_tries_and_more_agreement_find_less():
@@ -106,7 +91,6 @@ def test_several_tries_are_worth_what_the_noise_says():
 def test_small_papers_show_nothing():
     assert smallest_paired_difference(4, discordance=0.3) is None
     assert smallest_score_gain(20, threshold=0.95) is None
-    assert smallest_unpaired_difference(3, 3, score=0.8) is None
 
 
 @pytest.mark.parametrize(
@@ -115,7 +99,6 @@ def test_small_papers_show_nothing():
         lambda: paired_power(10, 0.5, 0.2),
         lambda: score_power(10, 1.0, 0.5),
         lambda: smallest_paired_difference(10, discordance=0.0),
-        lambda: smallest_unpaired_difference(10, 10, score=1.0),
         lambda: variance_factor(0, 0.5),
     ],
 )

@@ -154,8 +154,8 @@ def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
 
 
 def _say_unconfirmed(foreign: Sequence[exam.Ignored]) -> None:
-    for other in foreign[:_MOST_TOLD]:
-        say_result(f"unconfirmed: ledger entry {other.index} ({other.kind}) is by a key that cannot open this paper")
+    for entry in (other.entry for other in foreign[:_MOST_TOLD]):
+        say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
     if len(foreign) > _MOST_TOLD:
         say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
 

@@ -132,9 +132,8 @@ def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: 
         host=KeyPair.load(host_key) if host_key else None,
         output=out,
     )
-    for statement in new.statements:
-        if "edited" in statement.lower():
-            say(statement)
+    for statement in exam.edits_told(new):
+        say(statement)
 
 
 @click.command(cls=GuardedCommand, name="file")

@@ -17,7 +17,6 @@ def show_trust(
 
     Args:
         verified: The verification; what is printed are the records that it looked at.
-        certificate: Its certificate.
         long: All of each promise instead of a line.
         output: File for the HTML page.
     """

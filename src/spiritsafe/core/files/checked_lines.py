@@ -32,7 +32,6 @@ def write_sealed_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Write a file, whole or not at all: the seal, then each line and a newline. One line at a time is held.
 
     Args:
-        path: The file.
         lines: Each one JSON value, without a newline in it.
 
     Raises:

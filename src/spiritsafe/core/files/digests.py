@@ -38,7 +38,6 @@ def digest_directory(path: Path, *, exclude: Iterable[str] = ()) -> str:
     """Digest of a directory: the digest of ``{relative path: digest of file}``, sorted by path.
 
     Args:
-        path: The directory.
         exclude: Relative POSIX paths to leave out (``lineage.json`` names the digest, so it cannot be part of it).
 
     Raises:

@@ -37,7 +37,6 @@ def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     Who holds it stands in it, for those who wait; they are told on the log after a moment.
 
     Args:
-        path: The lock's file.
         wait_s: How long another holder is waited for.
 
     Raises:

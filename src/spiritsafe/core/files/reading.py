@@ -46,7 +46,6 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
     """A descriptor of a regular file: never of a pipe or a device, and of a link's target only where that is wanted.
 
     Args:
-        path: Where.
         flags: As for :func:`os.open`.
         mode: Of a file that is made.
         follow: Whether the file may be a link to another one.
@@ -122,7 +121,6 @@ def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, is_typed: bool = Fal
     """A plain file's bytes; or those of a pipe that the user handed over (``<(…)``, ``/dev/stdin``), which come once.
 
     Args:
-        path: The file.
         most_bytes: A larger one is refused, whatever size it is said to have.
         is_typed: The user named it, and no file of somebody else: then it may be such a pipe, which is waited for.
 
@@ -159,6 +157,10 @@ def _float(text: str) -> float:
     return value
 
 
+HOOKS: dict[str, Any] = {"parse_constant": _constant, "parse_int": _integer, "parse_float": _float}
+"""Of a JSON decoder, for numbers that are none."""
+
+
 def parse_json(
     text: bytes | str, what: object, *, hint: str = "Restore it from a good copy.", finite: bool = True
 ) -> Any:
@@ -173,11 +175,10 @@ def parse_json(
     Raises:
         SourceError: It is not JSON, is nested too deep, or holds a number that is none.
     """
-    hooks: dict[str, Any] = {"parse_constant": _constant, "parse_int": _integer, "parse_float": _float}
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return json.loads(text, **(hooks if finite else {}))
+        return json.loads(text, **(HOOKS if finite else {}))
     except RecursionError as error:
         raise SourceError(f"{what} is not valid JSON: nested too deep.", hint=hint) from error
     except ValueError as error:

@@ -31,7 +31,6 @@ def parse_record(data: bytes, kind: type[RecordT], what: str) -> RecordT:
     """Bytes as a record.
 
     Args:
-        data: The bytes.
         kind: The record's class.
         what: How errors call it; never the content, which may be secret.
 

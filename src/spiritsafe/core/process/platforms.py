@@ -34,7 +34,6 @@ class Platform(Record):
         processor: Model of the CPU; empty where an accelerator computes.
         instructions: The instruction set that torch uses of it, and what narrows it.
         threads: That torch adds up with; 0 where an accelerator computes.
-        torch: Its version.
         compute_dtype: The number format that was chosen; empty where none decides.
     """
 
@@ -134,11 +133,9 @@ def continue_in(
     """Record that a platform works in a folder from now on, and say so when another one began there.
 
     Args:
-        directory: The folder.
         now: Who works in it.
         what: What lies there, for people.
         is_begun: Whether something lies there to go on from.
-        events: Hears a warning.
 
     Returns:
         All that worked there, ``now`` the last.

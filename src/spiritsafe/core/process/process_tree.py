@@ -30,9 +30,6 @@ class ProcessFacts:
     """One line of the process table.
 
     Attributes:
-        pid: Its number.
-        parent: Its parent's.
-        group: Its process group's.
         resident_bytes: Memory that it holds, shared pages included.
         address_bytes: Size of its address space, which is what ``RLIMIT_AS`` limits.
         ended: It is a zombie: it has ended, and nobody asked yet how.

@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.distil.cache.estimate import Floats, Ints, RowEstimates, place_in_row, row_of
+from spiritsafe.distil.cache.estimate import Ints, RowEstimates, place_in_row, row_of
+from spiritsafe.stats import Floats
 
 SPAN_STEP = 0.125
 """Nats between two codes of a row's span; the largest, 255, is a span of 31.9."""

@@ -18,8 +18,9 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from spiritsafe.stats import Floats
+
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @final

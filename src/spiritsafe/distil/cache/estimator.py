@@ -22,7 +22,8 @@ from torch import Tensor
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distil.cache.config import CaptureConfig
-from spiritsafe.distil.cache.estimate import Floats, Ints, RowEstimates
+from spiritsafe.distil.cache.estimate import Ints, RowEstimates
+from spiritsafe.stats import Floats
 
 
 def _uniforms(purpose: str, seed: int, key: str, positions: Ints, width: int) -> Floats:

@@ -32,7 +32,7 @@ from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import EndpointError, RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.distil.cache.config import CaptureConfig, Fingerprint, TeacherIdentity
-from spiritsafe.distil.cache.estimate import Floats, Ints, RowEstimates
+from spiritsafe.distil.cache.estimate import Ints, RowEstimates
 from spiritsafe.distil.cache.estimator import draw_offsets, estimate_chunk, num_roundings
 from spiritsafe.distil.cache.writer import CaptureReport, capture_from, supervised_positions
 from spiritsafe.distil.signal import document_key
@@ -46,6 +46,7 @@ from spiritsafe.rollouts import (
     printable,
     read_api_key,
 )
+from spiritsafe.stats import Floats
 
 _HINT = "Check that the server gives prompt_logprobs for token-id prompts, and serves the tokenizer of the documents."
 _MASS_SLACK = 2e-3

@@ -30,7 +30,8 @@ from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import write_bytes
 from spiritsafe.distil.cache.config import CacheManifest
 from spiritsafe.distil.cache.encoding import decode_rows, encode_rows
-from spiritsafe.distil.cache.estimate import Floats, Ints, RowEstimates
+from spiritsafe.distil.cache.estimate import Ints, RowEstimates
+from spiritsafe.stats import Floats
 
 MANIFEST = "cache.json"
 

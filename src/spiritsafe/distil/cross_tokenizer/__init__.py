@@ -18,7 +18,6 @@ from spiritsafe.distil.cross_tokenizer.objective import AcrossTokenizersObjectiv
 from spiritsafe.distil.cross_tokenizer.pairing import (
     PairedDocument,
     PairTable,
-    pair_attempt,
     pair_conversations,
     pair_documents,
 )
@@ -69,7 +68,6 @@ __all__ = [
     "chunk_divergence",
     "map_vocabularies",
     "measure_coverage",
-    "pair_attempt",
     "pair_conversations",
     "pair_documents",
     "scores_header",

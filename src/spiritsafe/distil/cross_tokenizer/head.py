@@ -446,17 +446,8 @@ def across_head(
 ) -> AcrossResult:
     """Loss of the module's formula and its gradients.
 
-    Args:
-        hidden_RH: The student's hidden states of supervised rows only.
-        weight_VH: Its head.
-        targets_R: The token each row predicts.
-        weights_R: Weight of each row, already divided by the step's normaliser; a chunk has that of its first row.
-        chunks: Which chunk each row belongs to, and the teacher's likelihoods.
-        mix: What the loss is made of.
-        one_to_one: The teacher's distributions where chunks start; used when the mix asks for them.
-        scale: Of the student's logits.
-        grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
+    Args as of :func:`~spiritsafe.training.cross_entropy_head`, all of the student; a chunk has the weight of its first
+    row, ``one_to_one`` is used when the mix asks for it.
 
     Raises:
         CompatibilityError: Shapes or options do not fit together, or a target is outside the student's vocabulary.

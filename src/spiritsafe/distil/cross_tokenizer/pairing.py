@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spiritsafe.core.errors import CompatibilityError, SpiritsafeError
 from spiritsafe.core.records import Message
 from spiritsafe.distil.cross_tokenizer.alignment import Alignment, align
-from spiritsafe.distil.cross_tokenizer.spans import END_ROLE, TokenBytes
+from spiritsafe.distil.cross_tokenizer.spans import TokenBytes
 from spiritsafe.distil.signal import document_key
 from spiritsafe.models import ChatFormat, Document
 from spiritsafe.training import DocumentStore, document_arrays, document_writer
@@ -207,42 +207,6 @@ def pair_documents(
     """
     alignment = align(_supervised(student), student_bytes, _supervised(teacher), teacher_bytes)
     return PairedDocument(student=student, teacher=teacher, alignment=alignment)
-
-
-def pair_attempt(
-    messages: Sequence[Message],
-    token_ids: Sequence[int],
-    *,
-    student: ChatFormat,
-    teacher: ChatFormat,
-    student_bytes: TokenBytes,
-    teacher_bytes: TokenBytes,
-) -> PairedDocument:
-    """Align tokens that the student drew: the same tokens for the student, the teacher's own for the same text.
-
-    Args:
-        messages: The conversation.
-        token_ids: What was drawn, with its end token when it was drawn.
-        student: The student's chats.
-        teacher: The teacher's.
-        student_bytes: The student's vocabulary.
-        teacher_bytes: The teacher's.
-
-    Raises:
-        CompatibilityError: The text ends within a character, or holds special tokens that the teacher's does not.
-    """
-    document = student.document_from_tokens(messages, token_ids)
-    try:
-        text = student_bytes.spell(token_ids).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CompatibilityError(
-            f"The drawn tokens are not valid text: {error.reason}.",
-            hint="Leave this attempt out: the teacher's tokenizer takes text only.",
-        ) from error
-    theirs = teacher.document(messages, text, use="align")
-    if student_bytes.roles.get(token_ids[-1]) != END_ROLE:
-        theirs = replace(theirs, token_ids=theirs.token_ids[:-1], supervised=theirs.supervised[:-1])
-    return pair_documents(document, student_bytes, theirs, teacher_bytes)
 
 
 def pair_conversations(

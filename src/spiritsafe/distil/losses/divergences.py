@@ -22,14 +22,18 @@ size name no token: the teacher is renormalised over the common ids; the student
 that only it has get probability 0 from the teacher and so are pushed down, as cross-entropy would. Reverse KL would be
 infinite there, so it alone compares the student renormalised over the common ids.
 
+:data:`DIVERGENCES` is the one list of them: recipes, heads and reports read it, so a new divergence is a function and
+its row there.
+
 Shapes: C rows, V student vocabulary, U teacher vocabulary (U ≤ V: already cut to the common ids), M measures of a row.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -37,80 +41,53 @@ from torch import Tensor
 from spiritsafe.core.errors import RecipeError
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class LossMix:
-    """A weighted sum of losses; see the module for each of them.
+class Rows(NamedTuple):
+    """What a divergence sees of some rows, at the temperature: log q, q, p, and log q - log p on the common ids."""
+
+    log_q_CV: Tensor
+    q_CV: Tensor
+    p_CU: Tensor
+    gap_CU: Tensor
+
+
+class Term(NamedTuple):
+    """A divergence of some rows and its derivative.
 
     Attributes:
-        ce: Weight of the cross-entropy on the traces, at temperature 1.
-        forward_kl: Weight of KL(teacher ‖ student): covers all that the teacher does.
-        reverse_kl: Weight of KL(student ‖ teacher): drops what the teacher would not do.
-        jsd: Weight of the generalised Jensen-Shannon divergence.
-        jsd_beta: Its β, above 0 and below 1.
-        skew_forward_kl: Weight of the skew forward KL.
-        skew_reverse_kl: Weight of the skew reverse KL.
-        skew_alpha: Their α, above 0 and below 1.
-        temperature: τ of all divergences.
-
-    Raises:
-        RecipeError: A weight is negative or not finite, all are 0, or a parameter is out of range.
+        value_C: Of each row.
+        slope_CU: q · g on the common ids; where it is centred, the gradient by the scaled logits, there or of all ids.
+        factor: Both slopes are multiplied by it.
+        rest: g on the ids that only the student has, where the slope is not centred.
+        is_centred: Whether Σ q·g is taken off already. Of the others it is, of all at once.
     """
 
-    ce: float = 0.0
-    forward_kl: float = 0.0
-    reverse_kl: float = 0.0
-    jsd: float = 0.0
-    jsd_beta: float = 0.5
-    skew_forward_kl: float = 0.0
-    skew_reverse_kl: float = 0.0
-    skew_alpha: float = 0.1
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= 0.0):
-                raise RecipeError(f"{field.name} {value} is not a weight.", hint="Use a finite number, 0 or above.")
-        if not any((self.ce, self.forward_kl, self.reverse_kl, self.jsd, self.skew_forward_kl, self.skew_reverse_kl)):
-            raise RecipeError("Every weight of the loss is 0.", hint="Give at least one of them, such as forward_kl=1.")
-        for name, value in (("jsd_beta", self.jsd_beta), ("skew_alpha", self.skew_alpha)):
-            if not 0.0 < value < 1.0:
-                raise RecipeError(
-                    f"{name} {value} is not between 0 and 1.",
-                    hint="At the ends these are no mixtures: use forward_kl or reverse_kl instead.",
-                )
-        if self.temperature == 0.0:
-            raise RecipeError("temperature 0 is not positive.", hint="Use 1, or 2 for softer targets.")
+    value_C: Tensor
+    slope_CU: Tensor
+    factor: float = 1.0
+    rest: float = 0.0
+    is_centred: bool = False
 
 
-def measure_names(mix: LossMix) -> tuple[str, ...]:
-    """What :func:`mix_rows` says of each row, in its order.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """A divergence as all rooms know it.
 
-    ``kl`` is forward KL; divergences are without τ². ``ce`` is there when it is asked or free (temperature 1).
+    Attributes:
+        of_rows: Value and derivative; the mixture has the parameters.
+        label: In reports.
+        measure: In a training's curve.
+        needs_whole_vocabulary: Whether a few entries of a teacher's row do not serve. Forward KL alone does without,
+            and :func:`~spiritsafe.distil.losses.sampled_head.sampled_head` is its formula.
+        told_at_zero: Whether runs' fingerprints hold its weight even where it is 0. Leave it out: only those have it
+            that were there when the first runs were made.
     """
-    named = {
-        "ce": mix.ce > 0.0 or mix.temperature == 1.0,
-        "reverse_kl": mix.reverse_kl > 0.0,
-        "jsd": mix.jsd > 0.0,
-        "skew_kl": mix.skew_forward_kl > 0.0,
-        "skew_reverse_kl": mix.skew_reverse_kl > 0.0,
-    }
-    return ("teacher_entropy", "agreement", "kl", *(name for name, wanted in named.items() if wanted))
 
-
-def measure_weights(mix: LossMix) -> tuple[float, ...]:
-    """The weight of each of :func:`measure_names` in the loss."""
-    squared = mix.temperature**2
-    weight = {
-        "ce": mix.ce,
-        "kl": mix.forward_kl * squared,
-        "reverse_kl": mix.reverse_kl * squared,
-        "jsd": mix.jsd * squared,
-        "skew_kl": mix.skew_forward_kl * squared,
-        "skew_reverse_kl": mix.skew_reverse_kl * squared,
-    }
-    return tuple(weight.get(name, 0.0) for name in measure_names(mix))
+    of_rows: Callable[[Rows, LossMix], Term]
+    label: str
+    measure: str
+    needs_whole_vocabulary: bool = True
+    told_at_zero: bool = False
 
 
 def _log_ratios(gap_CU: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -124,51 +101,150 @@ def _log_ratios(gap_CU: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return ratio_CU + gap_CU.clamp(max=0.0), ratio_CU - gap_CU.clamp(min=0.0)
 
 
-def _mixtures(q_CV: Tensor, p_CU: Tensor, gap_CU: Tensor, mix: LossMix) -> tuple[list[Tensor], Tensor, float]:
-    """Divergences to mixtures of p and q.
-
-    Returns:
-        Each one's value on the common ids; the weighted sum of q·g on them; g on the ids that only the student has.
-    """
-    common = p_CU.shape[1]
-    q_CU = q_CV[:, :common]
-    rest_C = q_CV[:, common:].sum(1)  # 0 where the vocabularies are equal
-    values: list[Tensor] = []
-    slopes_CU, rest_slope = torch.zeros_like(p_CU), 0.0
-    if mix.jsd > 0.0:
-        beta = mix.jsd_beta
-        log_qm_CU, log_pm_CU = _log_ratios(gap_CU, beta)
-        rest_log = -math.log1p(-beta)
-        q_part_CU = q_CU * log_qm_CU
-        values.append(beta * (p_CU * log_pm_CU).sum(1) + (1.0 - beta) * (q_part_CU.sum(1) + rest_log * rest_C))
-        slopes_CU.add_(q_part_CU, alpha=mix.jsd * (1.0 - beta))
-        rest_slope += mix.jsd * (1.0 - beta) * rest_log
-    alpha = mix.skew_alpha
-    if mix.skew_forward_kl > 0.0:
-        log_qm_CU, log_pm_CU = _log_ratios(gap_CU, alpha)
-        values.append((p_CU * log_pm_CU).sum(1))
-        # g = -(1 - α)·p/m, plus 1 - α; p·q/m as p·exp(log q/m), whose exponent is bounded by -log(1 - α)
-        slopes_CU.add_(q_CU - p_CU * log_qm_CU.exp(), alpha=mix.skew_forward_kl * (1.0 - alpha))
-        rest_slope += mix.skew_forward_kl * (1.0 - alpha)
-    if mix.skew_reverse_kl > 0.0:
-        log_qm_CU, _ = _log_ratios(gap_CU, 1.0 - alpha)
-        rest_log = -math.log(alpha)
-        values.append((q_CU * log_qm_CU).sum(1) + rest_log * rest_C)
-        # g = log(q/m) - α·q/m, plus α
-        slopes_CU.add_(q_CU * (log_qm_CU - alpha * torch.expm1(log_qm_CU)), alpha=mix.skew_reverse_kl)
-        rest_slope += mix.skew_reverse_kl * (rest_log - alpha * (1.0 / alpha - 1.0))
-    return values, slopes_CU, rest_slope
+def _rest(rows: Rows) -> Tensor:
+    """What the student gives to ids that only it has: 0 where the vocabularies are equal."""
+    return rows.q_CV[:, rows.p_CU.shape[1] :].sum(1)
 
 
-def _reverse_kl(log_q_CV: Tensor, q_CV: Tensor, gap_CU: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(q ‖ p) of each row and its gradient on the common ids, q renormalised over them."""
-    common = gap_CU.shape[1]
-    q_CU = q_CV
-    if q_CV.shape[1] > common:
-        shift_C1 = torch.logsumexp(log_q_CV[:, :common], 1, keepdim=True)
-        q_CU, gap_CU = (log_q_CV[:, :common] - shift_C1).exp(), gap_CU - shift_C1
+def _forward_kl(rows: Rows, mix: LossMix) -> Term:
+    gradient_CV = rows.q_CV.clone()
+    # before any factor: exactly 0 at equality, however products are fused
+    (gradient_CV if rows.p_CU.shape == gradient_CV.shape else gradient_CV[:, : rows.p_CU.shape[1]]).sub_(rows.p_CU)
+    return Term(-(rows.p_CU * rows.gap_CU).sum(1), gradient_CV, is_centred=True)
+
+
+def _reverse_kl(rows: Rows, mix: LossMix) -> Term:
+    """Q is renormalised over the common ids."""
+    common, q_CU, gap_CU = rows.p_CU.shape[1], rows.q_CV, rows.gap_CU
+    if q_CU.shape[1] > common:
+        shift_C1 = torch.logsumexp(rows.log_q_CV[:, :common], 1, keepdim=True)
+        q_CU, gap_CU = (rows.log_q_CV[:, :common] - shift_C1).exp(), gap_CU - shift_C1
     value_C1 = (q_CU * gap_CU).sum(1, keepdim=True)
-    return value_C1.squeeze(1), q_CU * (gap_CU - value_C1)
+    return Term(value_C1.squeeze(1), q_CU * (gap_CU - value_C1), is_centred=True)
+
+
+def _jsd(rows: Rows, mix: LossMix) -> Term:
+    beta = mix.jsd_beta
+    log_qm_CU, log_pm_CU = _log_ratios(rows.gap_CU, beta)
+    rest = -math.log1p(-beta)
+    q_part_CU = rows.q_CV[:, : rows.p_CU.shape[1]] * log_qm_CU
+    value_C = beta * (rows.p_CU * log_pm_CU).sum(1) + (1.0 - beta) * (q_part_CU.sum(1) + rest * _rest(rows))
+    return Term(value_C, q_part_CU, factor=1.0 - beta, rest=rest)
+
+
+def _skew_forward_kl(rows: Rows, mix: LossMix) -> Term:
+    q_CU = rows.q_CV[:, : rows.p_CU.shape[1]]
+    log_qm_CU, log_pm_CU = _log_ratios(rows.gap_CU, mix.skew_alpha)
+    # g = -(1 - α)·p/m, plus 1 - α; p·q/m as p·exp(log q/m), whose exponent is bounded by -log(1 - α)
+    slope_CU = q_CU - rows.p_CU * log_qm_CU.exp()
+    return Term((rows.p_CU * log_pm_CU).sum(1), slope_CU, factor=1.0 - mix.skew_alpha, rest=1.0)
+
+
+def _skew_reverse_kl(rows: Rows, mix: LossMix) -> Term:
+    alpha, q_CU = mix.skew_alpha, rows.q_CV[:, : rows.p_CU.shape[1]]
+    log_qm_CU, _ = _log_ratios(rows.gap_CU, 1.0 - alpha)
+    rest_log = -math.log(alpha)
+    # g = log(q/m) - α·q/m, plus α
+    slope_CU = q_CU * (log_qm_CU - alpha * torch.expm1(log_qm_CU))
+    value_C = (q_CU * log_qm_CU).sum(1) + rest_log * _rest(rows)
+    return Term(value_C, slope_CU, rest=rest_log - alpha * (1.0 / alpha - 1.0))
+
+
+FORWARD_KL = "forward_kl"
+"""Its value is told of every mixture, and its gradient is what the others are added to."""
+
+DIVERGENCES = {
+    FORWARD_KL: Divergence(
+        of_rows=_forward_kl, label="forward KL", measure="kl", needs_whole_vocabulary=False, told_at_zero=True
+    ),
+    "reverse_kl": Divergence(of_rows=_reverse_kl, label="reverse KL", measure="reverse_kl", told_at_zero=True),
+    "jsd": Divergence(of_rows=_jsd, label="Jensen–Shannon divergence", measure="jsd", told_at_zero=True),
+    "skew_forward_kl": Divergence(
+        of_rows=_skew_forward_kl, label="skew forward KL", measure="skew_kl", told_at_zero=True
+    ),
+    "skew_reverse_kl": Divergence(
+        of_rows=_skew_reverse_kl, label="skew reverse KL", measure="skew_reverse_kl", told_at_zero=True
+    ),
+}
+
+
+@final
+@dataclass(frozen=True, init=False)
+class LossMix:
+    """A weighted sum of losses; see the module for each of them.
+
+    Attributes:
+        ce: Weight of the cross-entropy on the traces, at temperature 1.
+        jsd_beta: β of the generalised Jensen-Shannon divergence, above 0 and below 1.
+        skew_alpha: α of the skew divergences, above 0 and below 1.
+        temperature: τ of all divergences.
+        divergences: Those with a weight, in the order of :data:`DIVERGENCES`, and their weights; given by name.
+
+    Raises:
+        RecipeError: A divergence is unknown, a weight is negative or not finite, all are 0, or a parameter is out of
+            range.
+    """
+
+    ce: float
+    jsd_beta: float
+    skew_alpha: float
+    temperature: float
+    divergences: tuple[tuple[str, float], ...]
+
+    def __init__(
+        self,
+        *,
+        ce: float = 0.0,
+        jsd_beta: float = 0.5,
+        skew_alpha: float = 0.1,
+        temperature: float = 1.0,
+        **weights: float,
+    ) -> None:
+        for name in weights.keys() - DIVERGENCES.keys():
+            raise RecipeError(f"{name} is no divergence.", hint=f"Divergences are {', '.join(DIVERGENCES)}.")
+        settings = {"ce": ce, "jsd_beta": jsd_beta, "skew_alpha": skew_alpha, "temperature": temperature}
+        for name, value in {**weights, **settings}.items():
+            if not (math.isfinite(value) and value >= 0.0):
+                raise RecipeError(f"{name} {value} is not a weight.", hint="Use a finite number, 0 or above.")
+        asked = tuple((name, weights[name]) for name in DIVERGENCES if weights.get(name))
+        if not ce and not asked:
+            raise RecipeError("Every weight of the loss is 0.", hint="Give at least one of them, such as forward_kl=1.")
+        for name, value in (("jsd_beta", jsd_beta), ("skew_alpha", skew_alpha)):
+            if not 0.0 < value < 1.0:
+                raise RecipeError(
+                    f"{name} {value} is not between 0 and 1.",
+                    hint="At the ends these are no mixtures: use forward_kl or reverse_kl instead.",
+                )
+        if temperature == 0.0:
+            raise RecipeError("temperature 0 is not positive.", hint="Use 1, or 2 for softer targets.")
+        vars(self).update(settings, divergences=asked)
+
+    def weight(self, divergence: str) -> float:
+        """Of one divergence."""
+        return dict(self.divergences).get(divergence, 0.0)
+
+    def describe(self) -> dict[str, float]:
+        """All settings by name, for a run's fingerprint."""
+        told = {name: 0.0 for name, divergence in DIVERGENCES.items() if divergence.told_at_zero}
+        settings = {name: value for name, value in vars(self).items() if name != "divergences"}
+        return {**settings, **told, **dict(self.divergences)}
+
+
+def measure_names(mix: LossMix) -> tuple[str, ...]:
+    """What :func:`mix_rows` says of each row, in its order.
+
+    ``kl`` is forward KL; divergences are without τ². ``ce`` is there when it is asked or free (temperature 1).
+    """
+    ce = ("ce",) if mix.ce > 0.0 or mix.temperature == 1.0 else ()
+    others = (DIVERGENCES[name].measure for name, _ in mix.divergences if name != FORWARD_KL)
+    return ("teacher_entropy", "agreement", DIVERGENCES[FORWARD_KL].measure, *ce, *others)
+
+
+def measure_weights(mix: LossMix) -> tuple[float, ...]:
+    """The weight of each of :func:`measure_names` in the loss."""
+    squared = mix.temperature**2
+    weights = {DIVERGENCES[name].measure: weight * squared for name, weight in mix.divergences} | {"ce": mix.ce}
+    return tuple(weights.get(name, 0.0) for name in measure_names(mix))
 
 
 def mix_rows(
@@ -204,32 +280,38 @@ def mix_rows(
     log_p_CU = torch.log_softmax(_scaled(teacher_CU, teacher_scale / temperature), 1)
     q_CV, p_CU = log_q_CV.exp(), log_p_CU.exp()
     gap_CU = log_q_CV[:, :common] - log_p_CU
+    rows = Rows(log_q_CV, q_CV, p_CU, gap_CU)
+    kl = DIVERGENCES[FORWARD_KL].of_rows(rows, mix)
     measures = [
         -(p_CU * log_p_CU).sum(1),
         (log_q_CV.argmax(1) == log_p_CU.argmax(1)).to(gap_CU.dtype),
-        -(p_CU * gap_CU).sum(1),
+        kl.value_C,
     ]
-    slope_CV = q_CV.clone()
+    slope_CV = kl.slope_CU.mul_(mix.weight(FORWARD_KL))
     slope_CU = slope_CV if common == slope_CV.shape[1] else slope_CV[:, :common]
-    slope_CU.sub_(p_CU)  # before any factor: exactly 0 at equality, however products are fused
-    slope_CV.mul_(mix.forward_kl)
     if temperature == 1.0:
         measures.append(-log_q_CV.gather(1, target_C1).squeeze(1))
         if mix.ce > 0.0:
             slope_CV.add_(q_CV, alpha=mix.ce)
     divergences = []
-    if mix.reverse_kl > 0.0:
-        reverse_C, reverse_CU = _reverse_kl(log_q_CV, q_CV, gap_CU)
-        divergences.append(reverse_C)
-        slope_CU.add_(reverse_CU, alpha=mix.reverse_kl)
-    if mix.jsd > 0.0 or mix.skew_forward_kl > 0.0 or mix.skew_reverse_kl > 0.0:
-        values, mixture_CU, rest_slope = _mixtures(q_CV, p_CU, gap_CU, mix)
-        divergences += values
-        mean_C1 = mixture_CU.sum(1, keepdim=True)
+    mixed_CU, mixed_rest = None, 0.0  # q·g of what is not centred, and g on the ids that only the student has
+    for name, weight in mix.divergences:
+        if name == FORWARD_KL:
+            continue
+        term = DIVERGENCES[name].of_rows(rows, mix)
+        divergences.append(term.value_C)
+        if term.is_centred:
+            slope_CU.add_(term.slope_CU, alpha=weight * term.factor)
+            continue
+        mixed_CU = torch.zeros_like(p_CU) if mixed_CU is None else mixed_CU
+        mixed_CU.add_(term.slope_CU, alpha=weight * term.factor)
+        mixed_rest += weight * term.factor * term.rest
+    if mixed_CU is not None:
+        mean_C1 = mixed_CU.sum(1, keepdim=True)
         if common < slope_CV.shape[1]:
-            mean_C1 = mean_C1 + rest_slope * q_CV[:, common:].sum(1, keepdim=True)
-            slope_CV[:, common:].add_(q_CV[:, common:], alpha=rest_slope)
-        slope_CU.add_(mixture_CU)
+            mean_C1 = mean_C1 + mixed_rest * q_CV[:, common:].sum(1, keepdim=True)
+            slope_CV[:, common:].add_(q_CV[:, common:], alpha=mixed_rest)
+        slope_CU.add_(mixed_CU)
         slope_CV.sub_(q_CV * mean_C1)
     if temperature != 1.0:
         slope_CV.mul_(temperature)

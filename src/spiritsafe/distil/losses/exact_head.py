@@ -70,17 +70,7 @@ def distil_head(
 ) -> DistilResult:
     """Loss of a mixture and its gradients.
 
-    Args:
-        hidden_RH: The student's hidden states of supervised rows only.
-        weight_VH: Its head.
-        teacher: The teacher's side of the same rows.
-        targets_R: The token each row predicts.
-        weights_R: Weight of each row, already divided by the step's normaliser.
-        mix: The loss.
-        scale: Of the student's logits.
-        grad_weight_VH: Buffer that the weight's gradient is added to (the embedding's when tied); None leaves that
-            product out (a frozen head).
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
+    Args as of :func:`~spiritsafe.training.cross_entropy_head`, all of the student; ``teacher`` is the same rows' side.
 
     Raises:
         CompatibilityError: Shapes do not fit together, or a target is outside the student's vocabulary.

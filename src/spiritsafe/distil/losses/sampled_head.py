@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.distil.losses.divergences import LossMix
+from spiritsafe.distil.losses.divergences import DIVERGENCES, FORWARD_KL, LossMix
 from spiritsafe.distil.losses.exact_head import DistilResult
 from spiritsafe.distil.signal import SampledRows
 from spiritsafe.models import logits_dtype
@@ -34,13 +34,12 @@ def check_sampled_mix(mix: LossMix) -> None:
     Raises:
         CompatibilityError: It holds more than forward KL and cross-entropy, or another temperature.
     """
-    others = ("reverse_kl", "jsd", "skew_forward_kl", "skew_reverse_kl")
-    asked = [name for name in others if getattr(mix, name) > 0.0]
-    if asked:
-        raise CompatibilityError(
-            f"A cached or served teacher gives a few ids of each row; {asked[0]} needs the whole vocabulary.",
-            hint="Use forward_kl and ce with this teacher, or keep the teacher live.",
-        )
+    for name, _ in mix.divergences:
+        if DIVERGENCES[name].needs_whole_vocabulary:
+            raise CompatibilityError(
+                f"A cached or served teacher gives a few ids of each row; {name} needs the whole vocabulary.",
+                hint="Use forward_kl and ce with this teacher, or keep the teacher live.",
+            )
     if mix.temperature != 1.0:
         raise CompatibilityError(
             f"A cached or served teacher is known at temperature 1, not at {mix.temperature:g}: most of a softened "
@@ -85,16 +84,7 @@ def sampled_head(
 ) -> DistilResult:
     """Loss of the module's formula and its gradients.
 
-    Args:
-        hidden_RH: The student's hidden states of supervised rows only.
-        weight_VH: Its head.
-        teacher: The teacher's entries for the same rows.
-        targets_R: The token each row predicts.
-        weights_R: Weight of each row, already divided by the step's normaliser.
-        mix: ``ce`` and ``forward_kl`` at temperature 1.
-        scale: Of the student's logits.
-        grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
+    Args as of :func:`spiritsafe.distil.distil_head`; ``mix`` holds ``ce`` and ``forward_kl`` at temperature 1.
 
     Returns:
         As :func:`spiritsafe.distil.distil_head`; ``kl`` is an estimate, ``agreement`` compares with the likeliest
@@ -107,6 +97,7 @@ def sampled_head(
     check_sampled_mix(mix)
     check_head_shapes(hidden_RH, weight_VH, targets_R)
     _check_rows(hidden_RH, teacher)
+    kl_weight = mix.weight(FORWARD_KL)
     dtype, num_rows = logits_dtype(hidden_RH), hidden_RH.shape[0]
     ids_RK, probs_RK = _within_vocabulary(teacher, weight_VH.shape[0], dtype)
     row_weight_R = weights_R.to(dtype)
@@ -124,7 +115,7 @@ def sampled_head(
     kl_R.sub_(entropy_R)
     named = {"teacher_entropy": entropy_R, "agreement": agreement_R, "kl": kl_R, "ce": ce_R}
     return DistilResult(
-        loss=torch.dot(mix.forward_kl * kl_R + mix.ce * ce_R, row_weight_R),
+        loss=torch.dot(kl_weight * kl_R + mix.ce * ce_R, row_weight_R),
         grad_hidden_RH=head.grad_hidden_RH,
         sums={name: (values_R.sum(), num_rows) for name, values_R in named.items()},
     )
@@ -147,8 +138,9 @@ def _gradient_in_place(
     log_z_C1 = largest_C1 - q_CV.amax(1, keepdim=True).log()
     mass_C1 = probs_CK.sum(1, keepdim=True)
     to_entries_C = (probs_CK * (log_z_C1 - entry_CK)).sum(1)
-    q_CV.mul_(factor_C1 * (mix.forward_kl * mass_C1 + mix.ce))
-    q_CV.scatter_add_(1, ids_CK, probs_CK * (-mix.forward_kl * factor_C1))
+    kl_weight = mix.weight(FORWARD_KL)
+    q_CV.mul_(factor_C1 * (kl_weight * mass_C1 + mix.ce))
+    q_CV.scatter_add_(1, ids_CK, probs_CK * (-kl_weight * factor_C1))
     if mix.ce > 0.0:
         q_CV.scatter_add_(1, target_C1, -mix.ce * factor_C1)
     return to_entries_C, (log_z_C1 - wanted_C1).squeeze(1), (likeliest_C1 == largest_C1).squeeze(1).to(q_CV.dtype)

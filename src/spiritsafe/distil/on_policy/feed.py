@@ -1,12 +1,9 @@
 """On-policy documents: the student answers, and learns on its own answers while they are still its own.
 
-In: a pool of training problems and the student in training. Out: the documents of each step, a
-:class:`~spiritsafe.training.data.feed.Feed`: at the start of each round the student as it then is answers some problems
-(the engine shares its weights), the answers are graded if there is a task, kept on disk, and served over the round's
-steps together with off-policy documents. What is learnt *on* them is the objective's business: exact reverse KL or JSD
-against a live teacher (GKD, arXiv 2306.13649), or anything else.
-
-A run that was killed reads the finished round from disk, so on a CPU it ends in the same weights as an unbroken one.
+In: a pool of training problems and the student in training. Out: the documents of each step. At the start of each round
+the student as it then is answers some problems (the engine shares its weights), the answers are graded if there is a
+task, kept on disk, and served over the round's steps together with off-policy documents. What is learnt *on* them is
+the objective's business: exact reverse KL or JSD against a live teacher (GKD, arXiv 2306.13649), or anything else.
 """
 
 from __future__ import annotations
@@ -14,16 +11,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import final
 
 from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import EndpointError, RecipeError
-from spiritsafe.core.events import EventSink, NullSink
-from spiritsafe.core.files.atomic import ensure_directory
-from spiritsafe.core.process.platforms import continue_in
+from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import Attempt, Problem, Prompt
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distil.on_policy.config import (
@@ -34,10 +29,11 @@ from spiritsafe.distil.on_policy.config import (
     endless_shuffle,
     mix_of_round,
 )
-from spiritsafe.distil.on_policy.rounds import Answer, Round, read_round, record_round, round_path, write_round
-from spiritsafe.models import Document, LanguageModel, LoadedModel, make_generator, this_platform
+from spiritsafe.distil.on_policy.rounds import ROUNDS, OwnAnswer, OwnHeader, OwnRound, record_round
+from spiritsafe.models import Document, LanguageModel, LoadedModel, make_generator
 from spiritsafe.rollouts import Grader, grade_attempt
 from spiritsafe.training import (
+    RoundFeed,
     TrainConfig,
     check_answer_length,
     check_documents,
@@ -48,14 +44,13 @@ from spiritsafe.training import (
 
 
 @final
+@dataclass(frozen=True)
 class _OpenRound:
-    """The round that is being served."""
+    """The round that is being served: its documents, their division over its steps, and where the next one starts."""
 
-    def __init__(self, round_: Round, documents: list[Document], steps: tuple[StepMix, ...], after: Cursor) -> None:
-        self.round = round_
-        self.documents = documents
-        self.steps = steps
-        self.after = after
+    documents: list[Document]
+    steps: tuple[StepMix, ...]
+    after: Cursor
 
 
 def _check_options(config: OnPolicyConfig, train_config: TrainConfig, *, has_task: bool, has_off_policy: bool) -> None:
@@ -97,7 +92,7 @@ def _check_prompts(
 
 
 @final
-class OnPolicyFeed:
+class OnPolicyFeed(RoundFeed[OwnRound, _OpenRound]):
     """Documents that the student in training has just written, mixed with off-policy ones.
 
     Args:
@@ -137,16 +132,14 @@ class OnPolicyFeed:
         self._student = student
         self._problems = _check_pool(problems)
         self._config = config
-        self._directory = ensure_directory(directory)
         self._off_policy = off_policy
         self._task = task
-        self._events = events or NullSink()
         self._max_batch = max_batch
         self.num_steps = config.num_steps
         if off_policy:
             check_documents(off_policy, train_config, student.model)
         prompts = _check_prompts(student, self._problems, config, train_config)
-        self._description: dict[str, JSON] = {
+        description: dict[str, JSON] = {
             "feed": "on_policy",
             "config": config.to_json(),
             "problems": digest([problem.content_digest for problem in self._problems]),
@@ -154,17 +147,15 @@ class OnPolicyFeed:
             "task": None if task is None else [task.name, task.version, task.verifier.name, task.verifier.version],
             "off_policy": describe_documents(off_policy) if off_policy else None,
         }
-        self._digest = digest({**self._description, "student": weights_fingerprint(student.model)})
+        super().__init__(
+            ROUNDS,
+            directory=directory,
+            steps_per_round=config.steps_per_round,
+            description=description,
+            first_weights={"student": weights_fingerprint(student.model)},
+            events=events,
+        )
         self._by_id = {problem.id: problem for problem in self._problems}
-        self._open: _OpenRound | None = None
-
-    def describe(self) -> dict[str, JSON]:
-        """Configuration and digests of problems, rendered prompts, task and off-policy documents."""
-        return self._description
-
-    def epoch_of(self, step: int) -> int:
-        """The round that a step belongs to."""
-        return step // self._config.steps_per_round
 
     def documents_of(self, step: int, model: LanguageModel) -> list[Document]:
         """The documents of a step; at the start of a round the model answers first.
@@ -175,16 +166,14 @@ class OnPolicyFeed:
             NumericalError: The model's logits are not finite.
             StorageError: The round cannot be written.
         """
-        index, place = divmod(step, self._config.steps_per_round)
-        if self._open is None or self._open.round.header.round_index != index:
-            self._open = self._enter(index, model if place == 0 else None)
-        mix = self._open.steps[place]
+        opened, place = self._opened(step, model)
+        mix = opened.steps[place]
         if mix.num_off and not self._off_policy:
             raise RecipeError(
                 f"Step {step + 1} has no answer to learn from.",
                 hint="Give off-policy documents to fall back on; the round's file shows what the student wrote.",
             )
-        chosen = self._open.documents[mix.first_own : mix.first_own + mix.num_own]
+        chosen = opened.documents[mix.first_own : mix.first_own + mix.num_own]
         chosen += [self._off_policy[at] for at in self._off_places(mix)]
         Random(derive_seed(self._config.seed, "order", step)).shuffle(chosen)
         return chosen
@@ -197,47 +186,22 @@ class OnPolicyFeed:
 
     # ---- rounds
 
-    def _enter(self, index: int, model: LanguageModel | None) -> _OpenRound:
-        """Open a round: from disk where it is there, else drawn.
+    def _before(self, index: int) -> Cursor:
+        if index == 0:
+            return Cursor()
+        if self._open is None or self._open[0] != index - 1:
+            self._open = index - 1, self._divided(self._read(index - 1))
+        return self._open[1].after
 
-        Args:
-            index: Which.
-            model: The student, at the start of the round; None in the middle, when only the file can be used.
-        """
-        found = None
-        if model is None or round_path(self._directory, index).exists():
-            found = read_round(self._directory, index, feed=self._digest)
-        if model is not None:
-            head = model.head().weight_VH
-            continue_in(
-                self._directory,
-                this_platform(head.device, head.dtype),
-                what=f"The rounds in {self._directory}",
-                is_begun=any(self._directory.glob("round-*")),
-                events=self._events,
-            )
-            before, weights = self._cursor_before(index), weights_fingerprint(model)
-            # A sitting that was killed may have left rounds that its checkpoint had not reached. Other weights now
-            # (a GPU does not repeat itself to the last bit) mean that the file is not on-policy: draw again.
-            if found is None or found.header.weights != weights or found.header.before != before:
-                found = self._draw(index, model, weights, before)
-        if found is None:
-            raise AssertionError("a round is either read or drawn")
-        opened = self._prepare(found)
+    def _prepare(self, round_: OwnRound) -> _OpenRound:
+        opened = self._divided(round_)
         num_off, num_fallback = sum(s.num_off for s in opened.steps), sum(s.num_fallback for s in opened.steps)
-        row = record_round(self._directory, found, num_off=num_off, num_fallback=num_fallback)
+        row = record_round(self._directory, round_, num_off=num_off, num_fallback=num_fallback)
         if row is not None:
             self._events.metrics("on_policy_round", row)
         return opened
 
-    def _cursor_before(self, index: int) -> Cursor:
-        if index == 0:
-            return Cursor()
-        if self._open is None or self._open.round.header.round_index != index - 1:
-            self._open = self._prepare(read_round(self._directory, index - 1, feed=self._digest))
-        return self._open.after
-
-    def _prepare(self, round_: Round) -> _OpenRound:
+    def _divided(self, round_: OwnRound) -> _OpenRound:
         """Documents of a round's kept answers, shuffled, and their division over its steps."""
         kept = round_.kept
         Random(derive_seed(self._config.seed, "round order", round_.header.round_index)).shuffle(kept)
@@ -248,7 +212,7 @@ class OnPolicyFeed:
             for answer in kept
         ]
         steps, after = mix_of_round(self._config, len(kept), round_.header.before)
-        return _OpenRound(round_, documents, steps, after)
+        return _OpenRound(documents, steps, after)
 
     def _prompts(self, index: int) -> list[Prompt]:
         """The round's prompts; a problem that comes twice in a round is asked for twice as many samples."""
@@ -269,7 +233,7 @@ class OnPolicyFeed:
             for place, times in Counter(places).items()
         ]
 
-    def _draw(self, index: int, model: LanguageModel, weights: str, before: Cursor) -> Round:
+    def _draw(self, index: int, model: LanguageModel, weights: str, before: Cursor) -> OwnRound:
         started = time.perf_counter()
         prompts = self._prompts(index)
         model.eval()
@@ -287,22 +251,23 @@ class OnPolicyFeed:
                 f"The engine gave {len(drawn)} answers where {len(wanted)} were asked for.",
                 hint="Report this with the round's configuration.",
             )
-        return write_round(
-            self._directory,
-            tuple(drawn[key] for key in wanted),
+        answers = tuple(drawn[key] for key in wanted)
+        header = OwnHeader(
             feed=self._digest,
             round_index=index,
-            weights=weights,
             before=before,
+            weights=weights,
             cap=self._config.cap_of(index),
-            seconds=time.perf_counter() - started,
+            seconds=round(time.perf_counter() - started, 3),
+            num_answers=len(answers),
         )
+        return OwnRound(header, answers)
 
-    def _grade(self, attempt: Attempt) -> Answer:
+    def _grade(self, attempt: Attempt) -> OwnAnswer:
         verdict = None
         if self._task is not None:
             verdict = grade_attempt(self._task, self._by_id[attempt.problem_id], attempt)
-        return Answer(
+        return OwnAnswer(
             problem_id=attempt.problem_id,
             sample_index=attempt.sample_index,
             token_ids=attempt.token_ids,

@@ -1,29 +1,25 @@
-"""One round of a student's answers as a file: whole or absent, and refused when it is damaged or another run's.
+"""One round of a student's answers, and what its statistics say.
 
-In: graded answers and where in the run they belong. Out: ``round-00000.jsonl``: a line with the digest of all that
-follows, a header, then an answer a line; and the round's line of statistics for ``rounds.jsonl``.
+In: graded answers and where in the run they belong. Out: rounds as :mod:`spiritsafe.training.data.rounds` keeps them,
+and the round's line of statistics for ``rounds.jsonl``.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from pydantic import Field
 
-from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.files.checked_lines import put_round, read_sealed_lines, write_sealed_lines
+from spiritsafe.core.files.checked_lines import put_round
 from spiritsafe.core.records import FinishReason, Record, Verdict
 from spiritsafe.distil.on_policy.config import Cursor
-
-ROUNDS_FILE = "rounds.jsonl"
+from spiritsafe.training import ROUNDS_FILE, Round, RoundFormat, RoundHeader
 
 
 @final
-class Answer(Record):
+class OwnAnswer(Record):
     """One answer of the student.
 
     Attributes:
@@ -49,23 +45,16 @@ class Answer(Record):
 
 
 @final
-class RoundHeader(Record):
+class OwnHeader(RoundHeader):
     """Where a round belongs.
 
     Attributes:
-        feed: Digest of the run that it was drawn for: configuration, problems, off-policy documents, first weights.
-        round_index: From 0.
-        weights: Fingerprint of the student that answered.
         before: Documents served before this round.
         cap: Most tokens that an answer could have.
         seconds: Spent on answering and grading.
         num_answers: Lines that follow.
     """
 
-    format: Literal[1] = 1
-    feed: str
-    round_index: int = Field(ge=0)
-    weights: str
     before: Cursor
     cap: int
     seconds: float
@@ -73,82 +62,25 @@ class RoundHeader(Record):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """A round as the feed uses it.
-
-    Attributes:
-        header: Where it belongs.
-        answers: In order of prompt, then of sample.
-    """
-
-    header: RoundHeader
-    answers: tuple[Answer, ...]
+class OwnRound(Round[OwnHeader, OwnAnswer]):
+    """A round; its answers in order of prompt, then of sample."""
 
     @property
-    def kept(self) -> list[Answer]:
+    def kept(self) -> list[OwnAnswer]:
         """The answers that become documents."""
         return [answer for answer in self.answers if answer.is_kept]
 
 
-def round_path(directory: Path, round_index: int) -> Path:
-    """Where a round is kept."""
-    return directory / f"round-{round_index:05d}.jsonl"
+ROUNDS = RoundFormat(
+    make=OwnRound,
+    header=OwnHeader,
+    answer=OwnAnswer,
+    encode=Record.canonical,
+    decided_by="configuration, problems, documents or starting model",
+)
 
 
-def write_round(
-    directory: Path,
-    answers: tuple[Answer, ...],
-    *,
-    feed: str,
-    round_index: int,
-    weights: str,
-    before: Cursor,
-    cap: int,
-    seconds: float,
-) -> Round:
-    """Write a round, whole or not at all.
-
-    Raises:
-        StorageError: The directory cannot be written.
-    """
-    header = RoundHeader(
-        feed=feed,
-        round_index=round_index,
-        weights=weights,
-        before=before,
-        cap=cap,
-        seconds=round(seconds, 3),
-        num_answers=len(answers),
-    )
-    lines = (record.canonical() for record in (header, *answers))
-    write_sealed_lines(round_path(directory, round_index), lines)
-    return Round(header=header, answers=answers)
-
-
-def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
-    """Read a round back.
-
-    Args:
-        directory: Of the rounds.
-        round_index: Which.
-        feed: Digest of the run that asks.
-
-    Raises:
-        IntegrityError: The file is missing, damaged, or was drawn for another run.
-    """
-    path = round_path(directory, round_index)
-    lines = read_sealed_lines(path)
-    header = RoundHeader.from_json(json.loads(next(lines, b"null")))
-    if header.feed != feed or header.round_index != round_index:
-        raise IntegrityError(
-            f"{path} belongs to another run: configuration, problems, documents or starting model differ.",
-            hint="Give this run a directory of its own, or delete the old one.",
-        )
-    return Round(header=header, answers=tuple(Answer.from_json(json.loads(line)) for line in lines))
-
-
-def record_round(directory: Path, round_: Round, *, num_off: int, num_fallback: int) -> dict[str, Any] | None:
+def record_round(directory: Path, round_: OwnRound, *, num_off: int, num_fallback: int) -> dict[str, Any] | None:
     """Put the round's statistics into ``rounds.jsonl``.
 
     Rounds after it are dropped from the file (a resumed run will come to them again).
@@ -164,7 +96,7 @@ def record_round(directory: Path, round_: Round, *, num_off: int, num_fallback: 
     return row if put_round(directory / ROUNDS_FILE, row) else None
 
 
-def _statistics(round_: Round) -> dict[str, Any]:
+def _statistics(round_: OwnRound) -> dict[str, Any]:
     answers, header = round_.answers, round_.header
     status = Counter(answer.verdict.status for answer in answers if answer.verdict)
     num_scored = status.total() - status["unscored"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.rerun import Comparison
 from spiritsafe.exam.results.scores import gap_statement, right_answers, strata_of_halves
@@ -43,11 +44,7 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
         if certificate.result.not_asked:
             raise CompatibilityError(
                 f"{quoted_name(certificate.result.model_name)} was not asked the whole paper: "
-                + (
-                    "its own answers ended its sitting."
-                    if certificate.result.predicted is None
-                    else "only chosen problems."
-                ),
+                + design_of(certificate.registration, certificate.paper).left_out_words,
                 hint="Compare complete sittings, or register a claim that compares with the other model.",
             )
     sealed = tuple(right_answers(certificate.result.outcomes, "sealed") for certificate in (first, second))

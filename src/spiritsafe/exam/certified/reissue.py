@@ -9,21 +9,20 @@ before; with the ledger at hand the verifier hears that a newer one supersedes i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.files.record_files import write_record
-from spiritsafe.exam.entries.edits import applied_edits
+from spiritsafe.exam.designs.design import Design
+from spiritsafe.exam.designs.registered import design_of
+from spiritsafe.exam.entries.edits import applied_edits, edit_statements
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import ReissueEntry, registration_entry
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.certificate import Certificate
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.result import ExamResult
 from spiritsafe.exam.records.review import Amendment
-from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import amended_result, numbers_of, original_result
 from spiritsafe.exam.results.certificate import issue_certificate
 from spiritsafe.exam.verification.materials import Materials
@@ -73,7 +72,7 @@ def reissue(
     original = original_result(old)
     result = amended_result(original, [applied.edit for applied in edits], header, old.registration)
     amendment = Amendment(supersedes=old.content_digest, edits=edits, original=numbers_of(original))
-    _commit(ledger, header, result, amendment, examiner)
+    _commit(ledger, design_of(old.registration, header), result, amendment, examiner)
     new = issue_certificate(
         ledger=ledger,
         header=header,
@@ -90,25 +89,29 @@ def reissue(
     return new
 
 
-def _commit(
-    ledger: Ledger, header: PaperHeader, result: ExamResult, amendment: Amendment, examiner: KeyPair
-) -> LedgerEntry:
+def edits_told(certificate: Certificate) -> list[str]:
+    """What a re-issued certificate says of its edits."""
+    amendment, design = certificate.amendment, design_of(certificate.registration, certificate.paper)
+    original = original_result(certificate)
+    return edit_statements(amendment.edits, original, certificate.result, design) if amendment else []
+
+
+def _commit(ledger: Ledger, design: Design, result: ExamResult, amendment: Amendment, examiner: KeyPair) -> LedgerEntry:
     body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
         "registration": result.registration,
         "supersedes": amendment.supersedes,
         "result": result.content_digest,
         "num_edits": len(amendment.edits),
-        **ledger_scores(result),
+        **design.ledger_scores(result),
     }
     if result.decision is not None:
         body["p_value"] = result.decision.p_value
 
-    def no_other_edit(entries: Sequence[LedgerEntry]) -> None:
-        if applied_edits(PaperLog(entries, header), result.registration) != amendment.edits:
+    def no_other_edit(log: PaperLog) -> None:
+        if applied_edits(log, result.registration) != amendment.edits:
             raise ProcedureError("A grade was edited a moment ago.", hint="Run the same command again.")
 
-    newest = PaperLog(ledger.entries(), header).of(ReissueEntry, sitting=result.registration)[-1:]
-    if newest and newest[0].entry.body == body:  # killed before the certificate was written
+    newest = PaperLog(ledger.entries(), design.header).of(ReissueEntry, sitting=result.registration)[-1:]
+    if newest and newest[0].says(**body):  # killed before the certificate was written
         return newest[0].entry
-    return ledger.append(ReissueEntry.kind, body, examiner, guard=no_other_edit)
+    return ReissueEntry.append(ledger, design.header, examiner, no_other_edit, **body)

@@ -15,6 +15,7 @@ from spiritsafe.core.errors import EndpointError, ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import enter_access
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.paper.files import check_task, open_sealed
@@ -77,7 +78,7 @@ def rerun(
     task = check_task(public, task)
     info = generator.describe()
     bank = load_opened(opened, paper=public).problems if opened else ()
-    if original.result.predicted is not None and examiner is None and opened is None:
+    if not design_of(original.registration, original.paper).is_whole and examiner is None and opened is None:
         raise ProcedureError(
             "This sitting asked sealed problems only, and the public half has nothing to compare with.",
             hint="Re-run with a key that opens the sealed half, or once the paper is opened.",
@@ -119,7 +120,7 @@ def rerun(
     signed = CounterSignedRerun(report=report, signature=runner.sign("rerun", report.canonical()))
     write_record(output, signed)
     if ledger is not None:
-        _enter(ledger, report, runner)
+        _enter(ledger, public.header, report, runner)
     return signed
 
 
@@ -140,7 +141,8 @@ def file_rerun(
         ProcedureError: Another key's report.
     """
     verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path))
-    signed = load_rerun(report, certificate=verified.require())
+    original = verified.require()
+    signed = load_rerun(report, certificate=original)
     theirs = signed.report.runner
     if theirs.signing != runner.public.signing:
         raise ProcedureError(
@@ -148,33 +150,27 @@ def file_rerun(
             hint="Only who asked again can file it; others hand it to `exam verify … --rerun`.",
         )
 
-    def filed(entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
-        reruns = PaperLog(entries, verified.require().paper).of(RerunEntry)
-        return next((rerun.entry for rerun in reruns if rerun.is_of(signed.report)), None)
+    def filed(log: PaperLog) -> LedgerEntry | None:
+        return next((rerun.entry for rerun in log.of(RerunEntry) if rerun.is_of(signed.report)), None)
 
-    def only_once(entries: Sequence[LedgerEntry]) -> None:
-        if filed(entries):
+    def only_once(log: PaperLog) -> None:
+        if filed(log):
             raise ProcedureError("This re-run was filed a moment ago.", hint="It is on record: nothing is left to do.")
 
-    known = filed(ledger.entries())
-    return known or _enter(ledger, signed.report, runner, only_once), signed
+    known = filed(PaperLog(ledger.entries(), original.paper))
+    return known or _enter(ledger, original.paper, signed.report, runner, only_once), signed
 
 
 def _enter(
     ledger: Ledger,
+    header: PaperHeader,
     report: RerunReport,
     runner: KeyPair,
-    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
+    guard: Callable[[PaperLog], None] | None = None,
 ) -> LedgerEntry:
-    body: dict[str, JSON] = {
-        "certificate": report.certificate,
-        "report": report.content_digest,
-        "agrees": report.agrees,
-        "paper_id": report.paper_id,
-        "runner": report.runner.label,
-        "statement": report.statement,
-    }
-    return ledger.append(RerunEntry.kind, body, runner, guard=guard)
+    told: dict[str, JSON] = {"report": report.content_digest, "agrees": report.agrees, "statement": report.statement}
+    about = {"certificate": report.certificate, "runner": report.runner.label}
+    return RerunEntry.append(ledger, header, runner, guard, **about, **told)
 
 
 def _problems(

@@ -20,9 +20,8 @@ from scipy import special
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.generator import TokenSpread
 from spiritsafe.exam.records.contamination import OrderTest, ScoreTest
-from spiritsafe.stats import Estimate, Labels, randomisation_test
+from spiritsafe.stats import Estimate, Labels, edge_of, randomisation_test
 
-_BISECTIONS = 60
 _LEAST_DEVIATION = 1e-6  # where one token has all the probability, and the deviation is rounding
 
 
@@ -55,22 +54,15 @@ def auc_interval(share: float, num_first: int, num_second: int, *, confidence: f
     z = float(special.ndtri(0.5 + confidence / 2))
     half = (num_first + num_second) / 2 - 1
 
-    def too_far(theta: float) -> bool:
+    def near(theta: float) -> bool:
         spread = (1 - theta) / (2 - theta) + theta / (1 + theta)
         variance = theta * (1 - theta) * (1 + half * spread) / (num_first * num_second)
-        return (theta - share) ** 2 > z * z * variance
-
-    def edge(outside: float) -> float:
-        inside = share
-        for _ in range(_BISECTIONS):
-            middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if too_far(middle) else (middle, outside)
-        return inside
+        return (theta - share) ** 2 <= z * z * variance
 
     return Estimate(
         value=share,
-        low=edge(0.0),
-        high=edge(1.0),
+        low=edge_of(near, share, 0.0),
+        high=edge_of(near, share, 1.0),
         confidence=confidence,
         n=num_first + num_second,
         method="Newcombe 2006, method 5",

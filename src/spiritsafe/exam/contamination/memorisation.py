@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import write_record
@@ -118,13 +117,9 @@ def memory(
         software=host_software(),
     )
     signed = SignedMemory(report=report, signature=examiner.sign("memory", report.canonical()))
-    body: dict[str, JSON] = {
-        "paper_id": report.paper_id,
-        "report": report.content_digest,
-        "model": info.digest,
-        "statement": report.statements[0],
-    }
-    ledger.append(MemoryEntry.kind, body, examiner)
+    MemoryEntry.append(
+        ledger, header, examiner, report=report.content_digest, model=info.digest, statement=report.statements[0]
+    )
     write_record(output, signed)
     return signed
 

@@ -22,7 +22,7 @@ from typing import final
 
 import numpy as np
 
-from spiritsafe.core.canonical import JSON, digest
+from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import ProcedureError, RecipeError, TaskError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import write_record
@@ -57,7 +57,7 @@ from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PublicPaper
 from spiritsafe.exam.records.result import Half
 from spiritsafe.exam.records.terms import MOST_OVERLAPS
 from spiritsafe.exam.results.certificate import host_software
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
+from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
 NGRAM = 13
@@ -182,7 +182,8 @@ def overlap(
     hits = tuple(_hits(best, wanted, header, words, sealed.secret, seen))
     report = _report(header, wanted, best, hits, seen, words, terms, examiner)
     signed = SignedOverlap(report=report, signature=examiner.sign("overlap", report.canonical()))
-    _enter(ledger, report, examiner)
+    told = {"report": report.content_digest, "about": report.about, "verdict": report.verdict}
+    OverlapEntry.append(ledger, header, examiner, files=[file.digest for file in report.files], **told)
     write_record(output, signed)
     return signed
 
@@ -196,8 +197,8 @@ def _enter_access(ledger: Ledger, header: PaperHeader, examiner: KeyPair, terms:
     )
     purpose = f"{_PURPOSE}{f' of {terms.about}' if terms.about else ''}"
 
-    def not_too_often(entries: Sequence[LedgerEntry]) -> None:
-        if (done := count_overlaps(PaperLog(entries, header))) >= terms.most:
+    def not_too_often(log: PaperLog) -> None:
+        if (done := count_overlaps(log)) >= terms.most:
             raise ProcedureError(
                 f"This paper was compared with training files {done} times; the limit is {terms.most}.",
                 hint="Each report helps to find sealed problems one by one. --most raises the limit, which then "
@@ -385,14 +386,3 @@ def _report(
         examiner=examiner.public,
         software=host_software(),
     )
-
-
-def _enter(ledger: Ledger, report: OverlapReport, examiner: KeyPair) -> None:
-    body: dict[str, JSON] = {
-        "paper_id": report.paper_id,
-        "report": report.content_digest,
-        "files": [file.digest for file in report.files],
-        "about": report.about,
-        "verdict": report.verdict,
-    }
-    ledger.append(OverlapEntry.kind, body, examiner)

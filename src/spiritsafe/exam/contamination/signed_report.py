@@ -11,42 +11,32 @@ from pathlib import Path
 from typing import ClassVar, Literal, final
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.exam.entries.accesses import openers
-from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog, openers
 from spiritsafe.exam.records.contamination import SignedMemory, SignedOverlap
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.ledger import verify_signature
 
 
-class ReportEntry(PaperEntry):
-    """A report beside the sittings was made, by whoever can open the paper."""
-
-    kind: ClassVar[Literal["overlap", "memory"]]
-
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """Who can open the paper; a report names which of them."""
-        return openers(header)
-
-
 @final
-class OverlapEntry(ReportEntry):
+class OverlapEntry(PaperEntry):
     """What stands in training files was reported."""
 
-    kind = "overlap"
+    kind: ClassVar[Literal["overlap"]] = "overlap"
+    signer = "opener"
 
 
 @final
-class MemoryEntry(ReportEntry):
+class MemoryEntry(PaperEntry):
     """Signs of memory were reported."""
 
-    kind = "memory"
+    kind: ClassVar[Literal["memory"]] = "memory"
+    signer = "opener"
 
 
 def check_examiner_report(
     signed: SignedOverlap | SignedMemory,
     path: Path,
     *,
-    kind: type[ReportEntry],
+    kind: type[OverlapEntry] | type[MemoryEntry],
     log: PaperLog,
     follows: Sequence[tuple[bool, str]],
 ) -> None:

@@ -20,11 +20,6 @@ HALVES: tuple[Half, ...] = get_args(Half)
 """An access lists the places that it shows by half."""
 
 
-def openers(header: PaperHeader) -> tuple[str, ...]:
-    """Keys that can open the sealed half: who can open it can show it to others."""
-    return tuple(key.signing for key in (header.examiner, *header.recipients))
-
-
 @final
 class SealingEntry(PaperEntry):
     """A paper was sealed."""
@@ -37,10 +32,7 @@ class AccessEntry(PaperEntry):
     """Somebody was about to be shown problems; who, and which, it may not say legibly: then it may be all of them."""
 
     kind = "access"
-
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """Who can open the paper."""
-        return openers(header)
+    signer = "opener"
 
     @cached_property
     def reader(self) -> GeneratorInfo | None:
@@ -68,10 +60,18 @@ class AccessEntry(PaperEntry):
         """Whether the same process went on with the next part: no new opening of the sealed half."""
         return self.says(continues=True)
 
-    def num_named(self, half: Half) -> int:
-        """How many problems of a half it lists."""
+    @property
+    def what(self) -> str:
+        """What was done with the problems."""
+        if self.reader is None:
+            return "opened the paper in an entry that cannot be read: counted as if all of it had left"
+        body = self.entry.body
+        return str(body.get("what", f"was asked to answer ({body.get('purpose')})"))
+
+    def num_shown(self, half: Half, size: int) -> int:
+        """How many problems it lists of a half of this size."""
         places = self.entry.body.get(half)
-        return len(places) if isinstance(places, list) else 0
+        return size if self.reader is None else len(places) if isinstance(places, list) else 0
 
 
 def opening_entries(log: PaperLog, sitting: str) -> list[AccessEntry]:
@@ -87,29 +87,6 @@ def count_openings(accesses: Sequence[AccessEntry]) -> int:
     return sum(not entry.continues for entry in accesses)
 
 
-def _access_record(entry: AccessEntry, header: PaperHeader) -> AccessRecord:
-    if entry.reader is None:
-        return AccessRecord(
-            time=entry.time,
-            who=entry.who,
-            what="opened the paper in an entry that cannot be read: counted as if all of it had left",
-            num_public=header.num_public,
-            num_sealed=header.num_sealed,
-            exposed=True,
-            num_twins=header.num_twins,
-        )
-    body = entry.entry.body
-    return AccessRecord(
-        time=entry.time,
-        who=entry.who,
-        what=str(body.get("what", f"was asked to answer ({body.get('purpose')})")),
-        num_public=entry.num_named("public"),
-        num_sealed=entry.num_named("sealed"),
-        exposed=entry.is_exposing,
-        num_twins=entry.num_named("twin"),
-    )
-
-
 def access_history(paper: LedgerEntry, log: PaperLog) -> tuple[AccessRecord, ...]:
     """Who could see which problems from when on."""
     header = log.header
@@ -122,7 +99,19 @@ def access_history(paper: LedgerEntry, log: PaperLog) -> tuple[AccessRecord, ...
         exposed=False,
         num_twins=header.num_twins,
     )
-    return (sealing, *(_access_record(entry, header) for entry in log.of(AccessEntry)))
+    accesses = (
+        AccessRecord(
+            time=entry.time,
+            who=entry.who,
+            what=entry.what,
+            num_public=entry.num_shown("public", header.num_public),
+            num_sealed=entry.num_shown("sealed", header.num_sealed),
+            exposed=entry.is_exposing,
+            num_twins=entry.num_shown("twin", header.num_twins),
+        )
+        for entry in log.of(AccessEntry)
+    )
+    return (sealing, *accesses)
 
 
 def enter_access(
@@ -138,7 +127,7 @@ def enter_access(
     what: str = "",
     most: int | None = None,
     journal: JournalMark | None = None,
-    guard: Callable[[Sequence[LedgerEntry]], None] | None = None,
+    guard: Callable[[PaperLog], None] | None = None,
 ) -> LedgerEntry:
     """Record who is about to see which problems.
 
@@ -154,25 +143,21 @@ def enter_access(
         what: What happens to the problems, where they are not asked.
         most: How many such accesses there may be, where that is limited.
         journal: How far the sitting's journal is.
-        guard: Called with all entries while the ledger is locked; what it raises keeps the entry out.
+        guard: See :meth:`PaperEntry.append`.
     """
     kinds = halves(header)
+    shown = {half: sorted(place for place in places if kinds[place] == half) for half in HALVES}
     body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
         "registration": registration,
         "purpose": purpose,
         "reader": info.to_json(),
-        "public": sorted(place for place in places if kinds[place] == "public"),
-        "sealed": sorted(place for place in places if kinds[place] == "sealed"),
+        "public": shown["public"],
+        "sealed": shown["sealed"],
+        "twin": shown["twin"] if header.num_twins else None,
+        "continues": continues or None,
+        "what": what or None,
+        "most": most,
+        "journal": journal.to_json() if journal else None,
     }
-    if header.num_twins:
-        body["twin"] = sorted(place for place in places if kinds[place] == "twin")
-    if continues:
-        body["continues"] = True
-    if what:
-        body["what"] = what
-    if most is not None:
-        body["most"] = most
-    if journal is not None:
-        body["journal"] = journal.to_json()
-    return ledger.append(AccessEntry.kind, body, examiner, guard=guard)
+    told = {name: value for name, value in body.items() if value is not None}
+    return AccessEntry.append(ledger, header, examiner, guard, **told)

@@ -14,7 +14,6 @@ from spiritsafe.core.errors import IntegrityError
 from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog
 from spiritsafe.exam.entries.registrations import ReissueEntry
 from spiritsafe.exam.entries.retirement import AnswersEntry, RevealEntry, retirement_of
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.review import Dispute, GradeEdit
 
 
@@ -23,6 +22,7 @@ class DisputeEntry(PaperEntry):
     """Somebody holds a grade for wrong."""
 
     kind = "dispute"
+    signer = "anybody"
 
     @cached_property
     def dispute(self) -> Dispute:
@@ -30,17 +30,14 @@ class DisputeEntry(PaperEntry):
         return Dispute.from_json(self.entry.body.get("dispute"))
 
     def is_whole(self) -> bool:
-        """Whether it holds exactly a dispute about the sitting that it names, by somebody whose name can be printed."""
+        """Whether it is exactly a dispute about this sitting, signed by its author, whose name can be printed."""
         try:
             dispute = self.dispute
         except IntegrityError:
             return False
         about = {"paper_id": dispute.paper_id, "registration": dispute.registration}
-        return self.says(dispute=dispute.to_json(), **about) and dispute.author.holder.isprintable()
-
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """Its author."""
-        return (self.dispute.author.signing,)
+        is_exact = self.says(dispute=dispute.to_json(), **about)
+        return is_exact and self.key == dispute.author.signing and dispute.author.holder.isprintable()
 
 
 class AnswerEntry(PaperEntry):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.exam.designs.design import Design
 from spiritsafe.exam.entries.disputes import EditEntry, can_be_judged, disputes_of
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.entries.registrations import ReissueEntry
@@ -59,35 +60,27 @@ def amendment_entries(log: PaperLog, sitting: str) -> list[LedgerEntry]:
     return [by_index[index] for index in sorted(by_index)]
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _changed_scores(before: ExamResult, after: ExamResult) -> str:
-    if before.predicted is not None and after.predicted is not None:
-        return (
-            f"predicted score {_percent(before.predicted.score.value)} → {_percent(after.predicted.score.value)}, "
-            f"accuracy of the chosen problems {_percent(before.sealed.accuracy.value)} → "
-            f"{_percent(after.sealed.accuracy.value)}"
-        )
-    return (
-        f"sealed score {_percent(before.sealed.accuracy.value)} → {_percent(after.sealed.accuracy.value)}, public "
-        f"{_percent(before.public.accuracy.value)} → {_percent(after.public.accuracy.value)}"
-    )
+def edit_statements(
+    edits: Sequence[AppliedEdit], original: ExamResult, amended: ExamResult, design: Design
+) -> list[str]:
+    """What was edited, and what the scores were before."""
+    many = "1 grade was" if len(edits) == 1 else f"{len(edits)} grades were"
+    return [
+        f"{many} edited after the sitting: {design.changed_scores(original, amended)}.",
+        *(
+            f"Edited: problem {applied.edit.index}, try {applied.edit.sample_index}, {applied.edit.before} → "
+            f"{applied.edit.after}, on {applied.time} by {applied.editor}: {applied.edit.reason} It was disputed by "
+            f"{applied.disputed_by}: {applied.dispute_reason}"
+            for applied in edits
+        ),
+    ]
 
 
 def amendment_statements(
-    log: PaperLog, edits: Sequence[AppliedEdit], original: ExamResult, amended: ExamResult
+    log: PaperLog, edits: Sequence[AppliedEdit], original: ExamResult, amended: ExamResult, design: Design
 ) -> tuple[str, ...]:
     """What a re-issued certificate says of its edits, and of what is still in dispute."""
-    many = "1 grade was" if len(edits) == 1 else f"{len(edits)} grades were"
-    statements = [f"{many} edited after the sitting: {_changed_scores(original, amended)}."]
-    for applied in edits:
-        edit = applied.edit
-        statements.append(
-            f"Edited: problem {edit.index}, try {edit.sample_index}, {edit.before} → {edit.after}, on {applied.time} "
-            f"by {applied.editor}: {edit.reason} It was disputed by {applied.disputed_by}: {applied.dispute_reason}"
-        )
+    statements = edit_statements(edits, original, amended, design)
     states = disputes_of(log, amended.registration)
     if rejected := sum(state.is_rejected for state in states):
         statements.append(f"Disputes that were rejected: {rejected}.")

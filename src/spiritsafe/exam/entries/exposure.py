@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam.entries.accesses import HALVES, AccessEntry, SealingEntry, openers
-from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog
+from spiritsafe.exam.entries.accesses import HALVES, AccessEntry, SealingEntry
+from spiritsafe.exam.entries.paper_log import Ignored, PaperEntry, PaperLog, openers
 from spiritsafe.exam.entries.retirement import AnswersEntry, RetirementEntry, RevealEntry
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import ExposureRecord
@@ -68,7 +68,7 @@ def _sightings(log: PaperLog) -> Iterator[tuple[str, bool, PaperEntry, Iterable[
         if isinstance(entry, AccessEntry):
             yield entry.who, entry.is_exposing, entry, entry.places(*HALVES) if entry.reader else everything
         elif isinstance(entry, RevealEntry):
-            yield EVERYBODY, True, entry, [place for place in entry.places("places") if type(place) is int]
+            yield EVERYBODY, True, entry, entry.places("places")
         else:
             yield EVERYBODY, True, entry, everything
 
@@ -82,7 +82,7 @@ def exposures(log: PaperLog) -> tuple[ExposureRecord, ...]:
     kinds = halves(log.header)
     found: dict[tuple[int, str], tuple[PaperEntry, int, bool]] = {}
     for party, has, entry, places in _sightings(log):
-        for place in places:
+        for place in (place for place in places if type(place) is int):  # true is no place
             first, times, had = found.get((place, party), (entry, 0, False))
             found[place, party] = (first, times + 1, had or has)
     records = [

@@ -7,13 +7,13 @@ keys signed it whose word that is. What a body holds and whose word it is, each 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.exam.records.paper import PaperHeader
-from spiritsafe.ledger import LedgerEntry, key_id_of
+from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, key_id_of
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,12 @@ class PaperEntry:
 
     Attributes:
         kind: Of ledger entry.
+        signer: Whose word it is; of anybody's, :meth:`is_whole` may hold the key against the one that the body names.
         names_paper: Whether the body names the paper; else it names a registration, which names its paper.
     """
 
     kind: ClassVar[str]
+    signer: ClassVar[Literal["examiner", "opener", "anybody"]] = "examiner"
     names_paper: ClassVar[bool] = True
     entry: LedgerEntry
 
@@ -33,9 +35,23 @@ class PaperEntry:
         """Whether the body can be read as one of this kind."""
         return True
 
-    def signers(self, header: PaperHeader) -> Collection[str]:
-        """Signing keys whose word this is: the examiner's alone, if the kind does not say otherwise."""
-        return (header.examiner.signing,)
+    @classmethod
+    def append(
+        cls,
+        ledger: Ledger,
+        header: PaperHeader,
+        key: KeyPair,
+        guard: Callable[[PaperLog], None] | None = None,
+        /,
+        **body: JSON,
+    ) -> LedgerEntry:
+        """Enter one; ``guard`` sees the log while the ledger is locked, and what it raises keeps the entry out."""
+
+        def check(entries: Sequence[LedgerEntry]) -> None:
+            if guard is not None:
+                guard(PaperLog(entries, header))
+
+        return ledger.append(cls.kind, {"paper_id": header.paper_id, **body}, key, guard=check)
 
     @property
     def index(self) -> int:
@@ -90,22 +106,17 @@ class Ignored:
     why: Literal["malformed", "another key"]
 
     @property
-    def index(self) -> int:
-        """Its place in the ledger."""
-        return self.entry.index
-
-    @property
-    def kind(self) -> str:
-        """What it passes for."""
-        return self.entry.kind
-
-    @property
     def words(self) -> str:
         """How it is told: which, and whose key signed it."""
-        return f"malformed entry {self.index} by key {key_id_of(self.entry.signature.key)}, ignored"
+        return f"malformed entry {self.entry.index} by key {key_id_of(self.entry.signature.key)}, ignored"
 
 
 K = TypeVar("K", bound=PaperEntry)
+
+
+def openers(header: PaperHeader) -> tuple[str, ...]:
+    """Keys that can open the sealed half: who can open it can show it to others."""
+    return tuple(key.signing for key in (header.examiner, *header.recipients))
 
 
 @final
@@ -129,7 +140,7 @@ class PaperLog:
     def ignored(self, *kinds: type[PaperEntry], sitting: str | None = None) -> list[Ignored]:
         """The entries that name this paper, look like these kinds, and count for nothing, in ledger order."""
         found = [other for kind in kinds for other in self._of(kind)[1] if sitting in (None, kind(other.entry).sitting)]
-        return sorted(found, key=lambda other: other.index)
+        return sorted(found, key=lambda other: other.entry.index)
 
     def before(self, index: int) -> PaperLog:
         """The log as it was before an entry."""
@@ -139,12 +150,13 @@ class PaperLog:
         """Read all entries of a kind, once: here, and nowhere else, an entry counts by its signer."""
         if kind not in self._read:
             counted, ignored = self._read[kind] = [], []
+            signers = {"examiner": (self.header.examiner.signing,), "opener": openers(self.header)}
             for entry in map(kind, (entry for entry in self.entries if entry.kind == kind.kind)):
                 if kind.names_paper and not entry.says(paper_id=self.header.paper_id):
                     continue
                 if not entry.is_whole():
                     ignored.append(Ignored(entry.entry, "malformed"))
-                elif entry.key not in entry.signers(self.header):
+                elif entry.signer != "anybody" and entry.key not in signers[entry.signer]:
                     ignored.append(Ignored(entry.entry, "another key"))
                 else:
                     counted.append(entry)

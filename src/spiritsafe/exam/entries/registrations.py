@@ -16,13 +16,11 @@ from spiritsafe.core.records import instant
 from spiritsafe.exam.entries.accesses import opening_entries
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.records.certificate import RegistrationState
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration, RegistrationEnd
 from spiritsafe.ledger import CLOCK_TOLERANCE, Ledger, LedgerEntry
 
 LEAST_DAYS = 7
 """A registration that showed a sign of life in so many days cannot lapse, whatever its examiner wants."""
-
 
 MOST_DAYS = 3650
 
@@ -34,6 +32,7 @@ class RegistrationEntry(PaperEntry):
     """A maker registered a sitting."""
 
     kind = "registration"
+    signer = "anybody"
 
     @cached_property
     def registration(self) -> Registration:
@@ -54,10 +53,6 @@ class RegistrationEntry(PaperEntry):
             return False
         return is_exact and self.key == own.maker.signing
 
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """The maker that it names: one that is signed by anybody else is none."""
-        return (self.registration.maker.signing,)
-
 
 @final
 class ResultEntry(PaperEntry):
@@ -76,14 +71,11 @@ class ReissueEntry(PaperEntry):
 
 @final
 class WithdrawalEntry(PaperEntry):
-    """A sitting will not happen, by the word of the maker who registered it (:func:`end_of`)."""
+    """A sitting will not happen; :func:`end_of` asks whether that is the word of the maker who registered it."""
 
     kind = "withdrawal"
+    signer = "anybody"
     names_paper = False
-
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """Whoever signed it: the registration says whether that is its maker."""
-        return (self.key,)
 
 
 @final
@@ -165,11 +157,8 @@ def _entered(ledger: Ledger, digest: str) -> RegistrationEntry | None:
     return next((entry for entry in entries if entry.is_whole()), None)
 
 
-_ENDS: dict[type[PaperEntry], RegistrationEnd] = {
-    ResultEntry: "result",
-    WithdrawalEntry: "withdrawn",
-    LapseEntry: "lapsed",
-}
+_Ends = dict[type[PaperEntry], RegistrationEnd]
+_ENDS: _Ends = {ResultEntry: "result", WithdrawalEntry: "withdrawn", LapseEntry: "lapsed"}
 
 
 def end_of(log: PaperLog, registration: Registration) -> PaperEntry | None:
@@ -181,6 +170,16 @@ def end_of(log: PaperLog, registration: Registration) -> PaperEntry | None:
             continue
         return end
     return None
+
+
+def check_open(log: PaperLog, registration: Registration) -> None:
+    """Refuse to end what has ended.
+
+    Raises:
+        ProcedureError: It has.
+    """
+    if end_of(log, registration) is not None:
+        raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
 
 
 def is_due(lapse: LapseEntry, log: PaperLog) -> bool:

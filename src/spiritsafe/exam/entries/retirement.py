@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import final
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.exam.entries.accesses import openers
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
-from spiritsafe.exam.records.paper import PaperHeader
 
 
 @final
@@ -26,10 +24,7 @@ class RevealEntry(PaperEntry):
     """A problem was opened to everybody; a grade can be judged by it where the examiner did."""
 
     kind = "reveal"
-
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """Who can open the paper."""
-        return openers(header)
+    signer = "opener"
 
 
 @final

@@ -14,6 +14,7 @@ from datetime import datetime
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.records import instant
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import Certificate, Separation
 from spiritsafe.exam.records.result import ExamResult, HalfResult
 from spiritsafe.exam.results.statements import separation_found
@@ -183,8 +184,8 @@ def every_eval_record(certificate: Certificate) -> dict[str, JSON]:
         certificate: A verified certificate.
     """
     result, signed = certificate.result, _epoch(certificate.head.time)
-    sealed = "sealed half" if result.predicted is None else "chosen problems of the sealed half"
-    halves = {sealed: result.sealed, "public half": result.public, "twins": result.twins}
+    design = design_of(certificate.registration, certificate.paper)
+    halves = {design.asked_name: result.sealed, "public half": result.public, "twins": result.twins}
     scored = {part: half for part, half in halves.items() if half is not None and half.accuracy.n}
     results: list[JSON] = [_accuracy(certificate, part, half) for part, half in scored.items()]
     if result.predicted is not None:

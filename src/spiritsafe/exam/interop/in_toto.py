@@ -12,6 +12,7 @@ from typing import Literal
 
 from spiritsafe.core.canonical import JSON, canonical_json
 from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.result import Finding, HalfResult
 from spiritsafe.exam.results.scores import LARGEST_UNSEEN_LEAK
@@ -59,7 +60,7 @@ def exam_tests(certificate: Certificate) -> dict[str, TestEnd]:
     }
     if result.memory is not None:
         holds["no public text was remembered, by its twin"] = result.memory.p_value >= _LEVEL
-    if result.predicted is not None:
+    if not design_of(registration, certificate.paper).is_whole:
         holds["the whole sealed half was asked"] = False
     if certificate.paper.protocol is not None:
         holds["as the paper's protocol says"] = not registration.deviations

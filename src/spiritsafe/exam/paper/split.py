@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from spiritsafe.exam.records.paper import PaperHeader, Stratum
 from spiritsafe.exam.records.result import Half
-from spiritsafe.stats import BettingRule, ChosenProblems, StopRule
+from spiritsafe.stats import BettingRule, StopRule
 
 
 @lru_cache(maxsize=256)
@@ -71,14 +71,8 @@ def halves(header: PaperHeader) -> tuple[Half, ...]:
     return tuple(kinds)
 
 
-def look_ends(
-    header: PaperHeader, stop: StopRule | BettingRule | None, chosen: ChosenProblems | None = None
-) -> tuple[int, ...]:
-    """After how many problems (twins not counted) the rule looks; the last is the whole paper, or all chosen ones."""
-    if chosen is not None:
-        return (len(chosen.places),)
-    if stop is None:
-        return (header.num_problems,)
+def look_ends(header: PaperHeader, stop: StopRule | BettingRule) -> tuple[int, ...]:
+    """After how many problems (twins not counted) the rule looks; the last is the whole paper."""
     return tuple(sealed + public for sealed, public in _parts(header, stop))
 
 
@@ -89,18 +83,13 @@ def _parts(header: PaperHeader, stop: StopRule | BettingRule) -> list[tuple[int,
     ]
 
 
-def asking_order(
-    header: PaperHeader, stop: StopRule | BettingRule | None = None, chosen: ChosenProblems | None = None
-) -> tuple[int, ...]:
+def asking_order(header: PaperHeader, stop: StopRule | BettingRule | None = None) -> tuple[int, ...]:
     """The problems in the order in which they are asked, a twin right behind its original.
 
     Without a rule the order does not look at the halves. With one, each part up to a look holds its share of both, each
     half in its own random order. Either way the part that was asked by a registered look is itself a bank that was cut
-    at random, so the public-sealed test stays exact there. Where only chosen problems are asked, their order is
-    registered; an adaptive sitting has none beforehand.
+    at random, so the public-sealed test stays exact there.
     """
-    if chosen is not None:
-        return chosen.places
     order = _ranked("order", header.bank_root, 0, header.num_problems)
     if stop is not None:
         public = set(public_places(header))

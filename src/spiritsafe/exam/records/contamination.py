@@ -33,7 +33,7 @@ class FileSeen(Record):
     name: str
     digest: Digest
     num_bytes: int = Field(ge=0)
-    layout: Literal["json lines", "text"]
+    layout: Literal["json lines", "text", "json array", "csv", "parquet"]
     num_words: int = Field(ge=0)
 
 

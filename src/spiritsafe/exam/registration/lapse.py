@@ -9,18 +9,18 @@ where that of the last sign was wrong, from the examiner's next entry on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import final
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError, RecipeError
-from spiritsafe.exam.entries.paper_log import PaperLog
+from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.entries.registrations import (
     LEAST_DAYS,
     MOST_DAYS,
     LapseEntry,
     are_apart,
+    check_open,
     counted_from,
-    end_of,
     last_sign_of_life,
     registration_entry,
 )
@@ -28,6 +28,13 @@ from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.terms import USUAL_DAYS
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
+
+
+@final
+class LapseNotice(PaperEntry):
+    """Days are counted from here, because the clock of the last sign of a sitting was wrong."""
+
+    kind = "lapse notice"
 
 
 def lapse(
@@ -66,13 +73,11 @@ def lapse(
             hint="Only who sealed the paper that was registered for can let the registration lapse.",
         )
 
-    def still_open(entries: Sequence[LedgerEntry]) -> None:
-        if end_of(PaperLog(entries, header), registration) is not None:
-            raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
+    still_open = partial(check_open, registration=registration)
 
-    def long_silent(entries: Sequence[LedgerEntry]) -> None:
-        still_open(entries)
-        last = counted_from(PaperLog(entries, header), digest, now=utc_now()) or entered
+    def long_silent(log: PaperLog) -> None:
+        still_open(log)
+        last = counted_from(log, digest, now=utc_now()) or entered
         if not are_apart(last.time, utc_now(), days):
             raise ProcedureError(
                 f"The last sign of this sitting is of {last.time} (ledger entry {last.index}), less than {days} days "
@@ -80,18 +85,13 @@ def lapse(
                 hint="Wait until then, or let its maker withdraw it.",
             )
 
-    about: dict[str, JSON] = {"paper_id": header.paper_id, "registration": digest}
     log = PaperLog(ledger.entries(), header)
     if counted_from(log, digest, now=utc_now()) is None:
         last = last_sign_of_life(log, digest) or entered
-        notice = ledger.append(LAPSE_NOTICE, {**about, "entry": last.index}, examiner, guard=still_open)
+        notice = LapseNotice.append(ledger, header, examiner, still_open, registration=digest, entry=last.index)
         raise ProcedureError(
             f"The last sign of this sitting (ledger entry {last.index}) is of {last.time}: that clock was wrong. The "
             f"days are counted from ledger entry {notice.index} on, which says so.",
             hint=f"Run the same command again in {days} days.",
         )
-    return ledger.append(LapseEntry.kind, {**about, "days": days, "reason": reason}, examiner, guard=long_silent)
-
-
-LAPSE_NOTICE = "lapse notice"
-"""Kind of the entry from which days are counted where the clock of the last sign of a sitting was wrong."""
+    return LapseEntry.append(ledger, header, examiner, long_silent, registration=digest, days=days, reason=reason)

@@ -6,8 +6,8 @@ paper with a protocol is sat by it: who wants otherwise says so here, and the ce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from spiritsafe.core.canonical import JSON
@@ -19,7 +19,7 @@ from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import (
     RegistrationEntry,
     WithdrawalEntry,
-    end_of,
+    check_open,
     registration_entry,
 )
 from spiritsafe.exam.entries.retirement import check_in_force
@@ -140,18 +140,12 @@ def register(
             hint=f"Give a name of at most {LONGEST_NAME} characters, all of them to be seen, with single spaces.",
         )
 
-    def only_once(entries: Sequence[LedgerEntry]) -> None:
-        log = PaperLog(entries, header)
+    def only_once(log: PaperLog) -> None:
         check_in_force(log)
         if log.of(RegistrationEntry, sitting=digest):  # its maker's: another's entry may carry its digest too
             raise ProcedureError("This was registered a moment ago.", hint="Go on with the sitting.")
 
-    body: dict[str, JSON] = {
-        "paper_id": registration.paper_id,
-        "digest": digest,
-        "registration": registration.to_json(),
-    }
-    ledger.append(RegistrationEntry.kind, body, maker, guard=only_once)
+    RegistrationEntry.append(ledger, header, maker, only_once, digest=digest, registration=registration.to_json())
     return registration
 
 
@@ -201,13 +195,6 @@ def withdraw(
     if maker.public.signing != registration.maker.signing:
         raise ProcedureError("Only the maker can withdraw a registration.", hint="Use the key that registered it.")
 
-    def still_open(entries: Sequence[LedgerEntry]) -> None:
-        if end_of(PaperLog(entries, paper.header), registration) is not None:
-            raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
-
-    body: dict[str, JSON] = {
-        "paper_id": registration.paper_id,
-        "registration": registration.content_digest,
-        "reason": reason,
-    }
-    return ledger.append(WithdrawalEntry.kind, body, maker, guard=still_open)
+    still_open, digest = partial(check_open, registration=registration), registration.content_digest
+    own: dict[str, JSON] = {"paper_id": registration.paper_id, "registration": digest, "reason": reason}
+    return WithdrawalEntry.append(ledger, paper.header, maker, still_open, **own)

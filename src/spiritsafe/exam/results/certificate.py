@@ -14,6 +14,7 @@ from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import AccessEntry, access_history
 from spiritsafe.exam.entries.edits import amendment_entries, amendment_statements
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
@@ -100,7 +101,9 @@ def issue_certificate(
         known_before=known_before(log, registration),
         before=sittings_before(log, registration, registrations, result.reference),
     )
-    amended = amendment_statements(PaperLog(later, header), amendment.edits, committed, result) if amendment else ()
+    design, amended = design_of(registration, header), tuple[str, ...]()
+    if amendment:
+        amended = amendment_statements(PaperLog(later, header), amendment.edits, committed, result, design)
     draft = Certificate(
         paper=header,
         registration=registration,

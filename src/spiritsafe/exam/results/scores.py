@@ -11,22 +11,20 @@ from typing import get_args
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.paper.split import halves, num_places, stratum_ranges
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import Ending, Half, HalfResult, Outcome, ReferenceScores
 from spiritsafe.exam.records.review import ResultNumbers
 from spiritsafe.exam.records.terms import OutcomeStatus
-from spiritsafe.exam.registration.short_form import NOT_TESTED
 from spiritsafe.exam.results.claims import decide
 from spiritsafe.stats import (
-    CHOSEN_METHOD,
     Estimate,
     GapTest,
     IntervalRule,
     gain_gap,
     korn_graubard_interval,
-    predict_score,
     public_sealed_gap,
     score_interval,
     share_studied,
@@ -176,57 +174,30 @@ def score_outcomes(
     Raises:
         IntegrityError: The claim's reference is missing or does not fit the paper.
     """
-    num_looks = registration.stop.num_looks if registration.stop else 1
-    kinds, num_tries = halves(header), registration.num_tries
+    design = design_of(registration, header)
+    num_looks, kinds, right = design.num_looks, halves(header), right_by_place(outcomes)
     left_out = [kinds[place] for place in not_asked]
     parts = {
         half: _half_result(outcomes, half, registration, num_looks=num_looks, num_not_asked=left_out.count(half))
         for half in ("public", "sealed", "twin")
         if half != "twin" or header.num_twins
     }
-    decision = decide(
-        right_by_place(outcomes), header, registration, ending=ending, reference=reference, is_amended=is_amended
-    )
-    sealed = parts["sealed"]
-    if (
-        decision is not None
-        and registration.stop is not None
-        and registration.claim
-        and registration.claim.reference is None
-    ):
-        sealed = sealed.model_copy(
-            update={"accuracy": decision.estimate}
-        )  # the one that the rule's looks are taken out of
-    predicted, chosen = None, registration.chosen
-    if chosen is not None:
-        predicted = predict_score(chosen, right_by_place(outcomes), trials=num_tries)
-        sealed = _of_chosen(sealed)
+    decision = decide(right, design, ending=ending, reference=reference, is_amended=is_amended)
     gap = _gap(outcomes, header, registration, num_looks)
     memory = _memory(outcomes, header, registration, num_looks) if header.num_twins else None
     studied = _studied(outcomes, registration, num_looks)
     return ResultNumbers(
-        sealed=sealed,
+        sealed=design.sealed_result(parts["sealed"], decision),
         public=parts["public"],
         gap=gap,
-        gap_statement=gap_statement(gap) if chosen is None else NOT_TESTED,
+        gap_statement=design.not_tested or gap_statement(gap),
         twins=parts.get("twin"),
         memory=memory,
         memory_statement=memory_statement(memory) if memory else "",
         decision=decision,
         studied=studied,
         studied_statement=studied_statement(studied) if studied else "",
-        predicted=predicted,
-    )
-
-
-def _of_chosen(sealed: HalfResult) -> HalfResult:
-    """The sealed half's numbers with a method that says what they are of."""
-
-    def labelled(estimate: Estimate | None) -> Estimate | None:
-        return estimate and estimate.model_copy(update={"method": f"{estimate.method}, {CHOSEN_METHOD}"})
-
-    return sealed.model_copy(
-        update={"accuracy": labelled(sealed.accuracy), "answered_accuracy": labelled(sealed.answered_accuracy)}
+        predicted=design.predict(right),
     )
 
 
@@ -249,10 +220,9 @@ def _studied(outcomes: Sequence[Outcome], registration: Registration, num_looks:
     )
 
 
-def studied_of(outcomes: Sequence[Outcome], registration: Registration) -> str:
+def studied_of(outcomes: Sequence[Outcome], registration: Registration, header: PaperHeader) -> str:
     """The share studied in plain words, from the outcomes alone; empty where there is none."""
-    num_looks = registration.stop.num_looks if registration.stop else 1
-    studied = _studied(outcomes, registration, num_looks)
+    studied = _studied(outcomes, registration, design_of(registration, header).num_looks)
     return studied_statement(studied) if studied else ""
 
 

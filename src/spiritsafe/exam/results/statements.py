@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 
 from spiritsafe.core.text.lengths import is_overlong
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam.paper.split import num_places
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import AccessRecord, Certificate, Correction, RegistrationState, Separation
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import ExamResult
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.ledger import PublicKey, same_holder
-from spiritsafe.stats import PredictedScore
 
 SEPARATION_TEXT: dict[Separation, str] = {
     "self-examined": "Self-examined: maker and examiner are the same key holder, so nobody else vouches for this "
@@ -94,25 +93,6 @@ def _lapsed(count: int) -> str:
     return f", {count} lapsed: no result" if count else ""
 
 
-def _chosen_statements(header: PaperHeader, result: ExamResult, predicted: PredictedScore) -> list[str]:
-    """What is to be said where only chosen problems were asked."""
-    asked, accuracy = num_places(header) - len(result.not_asked), result.sealed.accuracy
-    wanted = "it knew enough" if result.asked else "all chosen ones were asked"
-    early = f" Its exhausted budget ended it before {wanted}." if _ran_out(result) else ""
-    how = "each chosen by the answers before it and by" if result.asked else "that were chosen before by"
-    return [
-        f"A shorter sitting: {asked} of {num_places(header)} problems were asked, sealed ones {how} past sittings' "
-        f"answers; {len(result.not_asked)} were not asked.{early}",
-        f"Of the chosen problems {accuracy.value:.1%} were solved ({accuracy.low:.1%} to {accuracy.high:.1%}). They "
-        "are no random part of the paper: this is not its score, and cannot be compared with one.",
-        predicted.statement,
-    ]
-
-
-def _ran_out(result: ExamResult) -> bool:
-    return result.ending == "budget exhausted"
-
-
 def _later_statements(
     header: PaperHeader, registration: Registration, result: ExamResult, correction: Correction | None
 ) -> list[str]:
@@ -122,15 +102,7 @@ def _later_statements(
         statements.append(result.studied_statement)
     if result.memory_statement:
         statements.append(result.memory_statement)
-    if result.predicted is not None:
-        statements += _chosen_statements(header, result, result.predicted)
-    elif result.ending != "complete":
-        why = "its registered stop rule" if result.ending == "stopped by rule" else "its exhausted budget"
-        asked = num_places(header) - len(result.not_asked)
-        statements.append(
-            f"The sitting was ended by {why}: {asked} of {num_places(header)} problems were asked, in the paper's own "
-            f"random order; {len(result.not_asked)} were not asked."
-        )
+    statements += design_of(registration, header).statements(result)
     if lost := sum(outcome.lost for outcome in result.outcomes):
         statements.append(f"{lost} answers were lost when the sitting was interrupted; they count as wrong.")
     if result.reference is not None and result.reference.num_failed:

@@ -9,11 +9,8 @@ problem and answer were revealed, or the paper is open and the sitting's answers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import TypeAdapter, ValidationError
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.exam.entries.disputes import (
     DisputeEntry,
@@ -98,15 +95,9 @@ def file_dispute(
         reason=_one_line(reason),
         author=author.public,
     )
-
-    body: dict[str, JSON] = {
-        "paper_id": dispute.paper_id,
-        "registration": dispute.registration,
-        "digest": dispute.content_digest,
-        "dispute": dispute.to_json(),
-    }
     if dispute.content_digest not in {state.digest for state in disputes_of(log, dispute.registration)}:
-        ledger.append(DisputeEntry.kind, body, author)
+        about = {"registration": dispute.registration, "digest": dispute.content_digest}
+        DisputeEntry.append(ledger, certificate.paper, author, **about, dispute=dispute.to_json())
     return dispute
 
 
@@ -171,8 +162,7 @@ def accept_dispute(
         reason=_one_line(reason),
     )
 
-    def in_order(entries: Sequence[LedgerEntry]) -> None:
-        log = PaperLog(entries, header)
+    def in_order(log: PaperLog) -> None:
         _unanswered(log, certificate, examiner, dispute)
         if _current(certificate, log, place) != outcome:
             raise ProcedureError("This grade was edited a moment ago.", hint="Look at it again.")
@@ -182,8 +172,7 @@ def accept_dispute(
                 hint="Reveal them first (`spiritsafe exam reveal`), or retire the paper and publish the answers.",
             )
 
-    body: dict[str, JSON] = {"paper_id": header.paper_id, "registration": registration, "edit": edit.to_json()}
-    return ledger.append(EditEntry.kind, body, examiner, guard=in_order)
+    return EditEntry.append(ledger, header, examiner, in_order, registration=registration, edit=edit.to_json())
 
 
 def reject_dispute(
@@ -196,13 +185,8 @@ def reject_dispute(
         IntegrityError: The ledger is damaged.
     """
 
-    def in_order(entries: Sequence[LedgerEntry]) -> None:
-        _unanswered(PaperLog(entries, certificate.paper), certificate, examiner, dispute)
+    def in_order(log: PaperLog) -> None:
+        _unanswered(log, certificate, examiner, dispute)
 
-    body: dict[str, JSON] = {
-        "paper_id": certificate.paper.paper_id,
-        "registration": certificate.result.registration,
-        "dispute": dispute,
-        "reason": _one_line(reason),
-    }
-    return ledger.append(RejectionEntry.kind, body, examiner, guard=in_order)
+    about = {"registration": certificate.result.registration, "dispute": dispute, "reason": _one_line(reason)}
+    return RejectionEntry.append(ledger, certificate.paper, examiner, in_order, **about)

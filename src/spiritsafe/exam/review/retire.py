@@ -9,10 +9,9 @@ answers of finished sittings, each opened against its certificate's commitment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from spiritsafe.core.canonical import JSON, short
+from spiritsafe.core.canonical import short
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.atomic import ensure_directory
 from spiritsafe.core.files.lock import locked
@@ -32,7 +31,7 @@ from spiritsafe.exam.records.review import OpenedAnswer, OpenedPaper, OpenedSitt
 from spiritsafe.exam.review.published_answers import ANSWERS_SUFFIX, OPENED_FILE, check_answers
 from spiritsafe.exam.sitting.answers import answer_salt, committed_attempt, committed_verdict
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, root_of_leaves
+from spiritsafe.ledger import KeyPair, Ledger, root_of_leaves
 
 
 def open_paper(*, paper: Path, examiner: KeyPair, ledger: Ledger, reason: str, directory: Path) -> OpenedPaper:
@@ -89,8 +88,7 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
             )
         return
 
-    def nobody_sits(entries: Sequence[LedgerEntry]) -> None:
-        log = PaperLog(entries, header)
+    def nobody_sits(log: PaperLog) -> None:
         if retirement_of(log):
             raise ProcedureError("This paper was retired a moment ago.", hint="Run the same command again.")
         if begun := _in_progress(log):
@@ -100,13 +98,8 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
                 "nobody finishes can lapse after some weeks (`spiritsafe exam lapse`).",
             )
 
-    body: dict[str, JSON] = {
-        "paper_id": header.paper_id,
-        "opened": opened.content_digest,
-        "num_problems": len(opened.problems),
-        "reason": reason,
-    }
-    ledger.append(RetirementEntry.kind, body, examiner, guard=nobody_sits)
+    bank, size = opened.content_digest, len(opened.problems)
+    RetirementEntry.append(ledger, header, examiner, nobody_sits, opened=bank, num_problems=size, reason=reason)
 
 
 def _in_progress(log: PaperLog) -> Registration | None:
@@ -202,11 +195,6 @@ def publish_answers(
         _check_free(path, opened)
         known = PaperLog(ledger.entries(), header).of(AnswersEntry, sitting=digest)
         if not any(entry.says(answers=opened.content_digest) for entry in known):
-            body: dict[str, JSON] = {
-                "paper_id": header.paper_id,
-                "registration": digest,
-                "answers": opened.content_digest,
-            }
-            ledger.append(AnswersEntry.kind, body, examiner)
+            AnswersEntry.append(ledger, header, examiner, registration=digest, answers=opened.content_digest)
         write_record(path, opened)
     return opened, path

@@ -30,7 +30,7 @@ from spiritsafe.exam.sitting.answers import (
     follows,
 )
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
+from spiritsafe.ledger import KeyPair, Ledger
 
 
 def reveal(
@@ -84,21 +84,10 @@ def reveal(
         verdict=committed_verdict(answer),
         salt=answer_salt(sealed.secret, digest, (index, sample_index)),
     )
-    _enter(ledger, revealed, examiner, reason)
+    told: dict[str, JSON] = {"revealed": revealed.content_digest, "places": [index], "sample_index": sample_index}
+    RevealEntry.append(ledger, public.header, examiner, registration=digest, reason=reason, **told)
     write_record(output, revealed)
     return revealed
-
-
-def _enter(ledger: Ledger, revealed: Revealed, examiner: KeyPair, reason: str) -> LedgerEntry:
-    body: dict[str, JSON] = {
-        "paper_id": revealed.paper_id,
-        "registration": revealed.registration,
-        "revealed": revealed.content_digest,
-        "places": [revealed.problem.index],
-        "sample_index": revealed.sample_index,
-        "reason": reason,
-    }
-    return ledger.append(RevealEntry.kind, body, examiner)
 
 
 def load_revealed(path: Path, *, certificate: Certificate, paper: PublicPaper) -> Revealed:

@@ -22,12 +22,13 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.records import instant
 from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.designs.design import Design, Unit
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import AccessEntry, enter_access, opening_entries
 from spiritsafe.exam.entries.asked_once import journal_mark
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import end_of
 from spiritsafe.exam.entries.retirement import check_in_force
-from spiritsafe.exam.paper.split import asking_order, look_ends
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import Ending
@@ -36,15 +37,11 @@ from spiritsafe.exam.sitting.answers import Answer, Try, ask, conversation, lost
 from spiritsafe.exam.sitting.budget import Purse, most_prompt_tokens
 from spiritsafe.exam.sitting.identity_probes import ask_probes, probe_places
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
-from spiritsafe.stats import ChosenProblems, next_place
+from spiritsafe.ledger import KeyPair, Ledger
 from spiritsafe.tasks import Task
 
 _PROGRESS_EVERY_S = 0.1
 _PASSES = 2  # so often a question is sent in vain to an endpoint that answers others, before that counts as its answer
-
-Unit = tuple[int, ...]
-"""Places that are asked together: a problem, and its twin."""
 
 
 @final
@@ -55,7 +52,7 @@ class Hall:
     Attributes:
         problems: All of the bank, by place.
         secret: The paper's.
-        is_over: Whether the rule ends the sitting at the look of this number (from 1), given all answers so far.
+        is_over: Whether the claim's test is over at the look of this number (from 1), given right answers by place.
     """
 
     header: PaperHeader
@@ -65,18 +62,17 @@ class Hall:
     examiner: KeyPair
     problems: Mapping[int, PaperProblem]
     secret: str
-    is_over: Callable[[int, Mapping[Try, Answer]], bool]
+    is_over: Callable[[int, Mapping[int, int]], bool]
 
     @property
     def remote(self) -> bool:
         """Whether questions leave the host."""
         return self.info.kind != "local"
 
-    def units(self) -> list[Unit]:
-        """In asking order; none where each is chosen by the answers before."""
-        size = 2 if self.header.num_twins else 1
-        order = asking_order(self.header, self.registration.stop, self.registration.chosen)
-        return [order[at : at + size] for at in range(0, len(order), size)]
+    @property
+    def design(self) -> Design:
+        """What is asked when."""
+        return design_of(self.registration, self.header)
 
     def tries(self, unit: Unit) -> list[Try]:
         """All tries of a unit."""
@@ -107,10 +103,7 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
     asking = _Asking(hall, journal, generator, task, events)
     for place in sorted(journal.lost):
         journal.record(lost_answer(place, hall.problems[place[0]], hall.registration))
-    chosen = hall.registration.chosen
-    held = (
-        _hold_adaptively(hall, chosen, journal, asking) if chosen and chosen.adaptive else _hold(hall, journal, asking)
-    )
+    held = _hold(hall, journal, asking)
     if not journal.answers:
         raise ProcedureError(
             "The registered budget has no room for the first question.",
@@ -121,37 +114,26 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
 
 
 def _hold(hall: Hall, journal: Journal, asking: _Asking) -> Held:
-    units, start = hall.units(), 0
-
-    def held(ending: Ending, num_units: int) -> Held:
-        return Held(ending, tuple(place for unit in units[:num_units] for place in unit))
-
-    ends = look_ends(hall.header, hall.registration.stop, hall.registration.chosen)
-    for look, end in enumerate(ends, start=1):
-        asked = asking.ask_until_exhausted(units[start:end])
-        if asked < end - start:
-            return held("budget exhausted", start + asked)
-        start = end
-        if end < len(units) and hall.is_over(look, journal.answers):
-            return held("stopped by rule", end)
-    return held("complete" if hall.registration.chosen is None else "chosen problems asked", len(units))
-
-
-def _hold_adaptively(hall: Hall, chosen: ChosenProblems, journal: Journal, asking: _Asking) -> Held:
-    """One problem after the other; the journal has them in the order in which they were asked."""
-    asked = list(dict.fromkeys(place for place, _ in journal.answers))
-    if asked:
-        asking.ask_until_exhausted([(asked[-1],)])  # an interrupted process may have left some of its tries open
+    design, asked = hall.design, list[int]()
+    if not design.order():  # chosen while it sits: the journal has the places in the order in which they were asked
+        asked = list(dict.fromkeys(place for place, _ in journal.answers))
+        asking.ask_until_exhausted([(place,) for place in asked[-1:]])  # some of its tries may have been left open
     while True:
-        right: dict[int, int] = dict.fromkeys(asked, 0)
-        for (place, _), answer in journal.answers.items():
-            right[place] += status_of(answer) == "correct"
-        following = next_place(chosen, right, trials=hall.registration.num_tries)
-        if following is None:
-            return Held("chosen problems asked", tuple(asked))
-        if not asking.ask_until_exhausted([(following,)]):
+        following = design.following(asked, _right(journal), lambda look: hall.is_over(look, _right(journal)))
+        if isinstance(following, str):
+            return Held(following, tuple(asked))
+        done = asking.ask_until_exhausted(following)
+        asked += [place for unit in following[:done] for place in unit]
+        if done < len(following):
             return Held("budget exhausted", tuple(asked))
-        asked.append(following)
+
+
+def _right(journal: Journal) -> dict[int, int]:
+    """Right answers so far, by place."""
+    right: dict[int, int] = {}
+    for (place, _), answer in journal.answers.items():
+        right[place] = right.get(place, 0) + (status_of(answer) == "correct")
+    return right
 
 
 @final
@@ -173,15 +155,13 @@ class _Asking:
         )
         for answer in journal.answers.values():
             self._purse.pay(answer.attempt)
-        units, chosen = hall.units(), hall.registration.chosen
-        self._tries_a_unit = hall.registration.num_tries * max(map(len, units), default=1)
-        self._total = sum(map(len, units)) * hall.registration.num_tries or None
-        # An adaptive sitting has no length beforehand: rounds are due in the first half of what it stands for.
+        self._tries_a_unit = hall.registration.num_tries * hall.design.unit_size
+        self._total = len(hall.design.order()) * hall.registration.num_tries or None
         after = probe_places(
             hall.secret,
             hall.registration.content_digest,
             num_rounds=hall.registration.num_probes,
-            num_units=len(units) or (chosen.num_fixed // 2 if chosen else 0),
+            num_units=hall.design.num_expected,
         )
         self._probes_due = [num_units * self._tries_a_unit for num_units in after]
         self._told = 0.0
@@ -194,9 +174,8 @@ class _Asking:
             self._journal.check_holds(mark, f"ledger entry {openings[-1].index}")
         return openings
 
-    def _may_go_on(self, entries: Sequence[LedgerEntry]) -> None:
+    def _may_go_on(self, log: PaperLog) -> None:
         """Called while the ledger is locked: another process may have ended the sitting, or hold it from elsewhere."""
-        log = PaperLog(entries, self._hall.header)
         check_in_force(log)
         if (end := end_of(log, self._hall.registration)) is not None:
             raise ProcedureError(

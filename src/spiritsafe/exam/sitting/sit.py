@@ -17,12 +17,11 @@ before, even where the answer was lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory
@@ -30,6 +29,7 @@ from spiritsafe.core.files.lock import locked
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.core.generator import Generator, GeneratorInfo
 from spiritsafe.core.process.gc_pause import rare_collections
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import count_openings, opening_entries
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.entries.registrations import ResultEntry, end_of, registration_entry
@@ -40,15 +40,14 @@ from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PublicPaper, SealedHalf
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import ExamResult, ReferenceScores
-from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.certificate import host_software, issue_certificate, load_certificate
 from spiritsafe.exam.results.claims import check_reached, reference_scores, stops_at
 from spiritsafe.exam.results.scores import check_complete, score_outcomes
-from spiritsafe.exam.sitting.answers import Answer, Try, outcome_of, status_of
+from spiritsafe.exam.sitting.answers import outcome_of
 from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.exam.sitting.session import Hall, Held, hold
-from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry, utc_now
+from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
 ANSWERS_FILE = "answers.jsonl"
@@ -198,11 +197,8 @@ def _hold(
     header, registration = sitting.paper.header, sitting.registration
     problems = {problem.index: problem for problem in (*sitting.paper.problems, *sealed.problems)}
 
-    def is_over(look: int, answers: Mapping[Try, Answer]) -> bool:
-        right: dict[int, int] = {}
-        for place, answer in answers.items():
-            right[place[0]] = right.get(place[0], 0) + (status_of(answer) == "correct")
-        return stops_at(look, right, header, registration, reference)
+    def is_over(look: int, right: Mapping[int, int]) -> bool:
+        return stops_at(look, right, hall.design, reference)
 
     hall = Hall(
         header=header,
@@ -280,7 +276,7 @@ def _result(
         studied=scores.studied,
         studied_statement=scores.studied_statement,
         predicted=scores.predicted,
-        asked=held.asked if registration.chosen is not None and registration.chosen.adaptive else (),
+        asked=() if hall.design.order() else held.asked,
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
         journal=journal.mark(),
     )
@@ -290,8 +286,7 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     """Step 6."""
     header, registration = sitting.paper.header, sitting.registration
 
-    def first_result(entries: Sequence[LedgerEntry]) -> None:
-        log = PaperLog(entries, header)
+    def first_result(log: PaperLog) -> None:
         if (end := end_of(log, registration)) is not None:
             raise ProcedureError(
                 f"This registration ended first (ledger entry {end.index}, {end.kind}).",
@@ -300,15 +295,10 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
         check_in_force(log)
 
     if end_of(sitting.log(), registration) is None:
-        body: dict[str, JSON] = {
-            "paper_id": header.paper_id,
-            "registration": sitting.digest,
-            "result": result.content_digest,
-            **ledger_scores(result),
-        }
-        if result.decision is not None:
-            body["p_value"] = result.decision.p_value
-        sitting.ledger.append(ResultEntry.kind, body, sitting.examiner, guard=first_result)
+        scores = design_of(registration, header).ledger_scores(result)
+        told = scores | ({"p_value": result.decision.p_value} if result.decision else {})
+        about = {"registration": sitting.digest, "result": result.content_digest}
+        ResultEntry.append(sitting.ledger, header, sitting.examiner, first_result, **about, **told)
     certificate = issue_certificate(
         ledger=sitting.ledger,
         header=header,

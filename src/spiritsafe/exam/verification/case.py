@@ -6,12 +6,15 @@ In: :class:`Materials`. Out: a :class:`Case`, whose files are read before the fi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.exam.designs.design import Design
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.paper_log import K, PaperLog
 from spiritsafe.exam.paper.files import PAPER_FILE
 from spiritsafe.exam.records.certificate import Certificate
@@ -21,7 +24,7 @@ from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.results.certificate import HINT
 from spiritsafe.exam.review.published_answers import ANSWERS_SUFFIX, OPENED_FILE
 from spiritsafe.exam.verification.materials import Materials
-from spiritsafe.ledger import Ledger, LedgerEntry
+from spiritsafe.ledger import Ledger
 
 _TOLERANCE = 1e-9  # libraries and machines may differ in the last bits of an interval
 
@@ -32,6 +35,32 @@ def _inside(path: Path, name: str) -> Path:
 
 class NotGivenError(Exception):
     """The file that a step needs was not given."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a step found, for judges: its sentence is for people only.
+
+    Attributes:
+        num_witnessed: Entries of the ledger that the witnesses who count saw.
+        graded_again: Published answers were graded again here.
+        unsettled: A dispute or an edit waits, or a newer certificate supersedes this one.
+    """
+
+    num_witnessed: int = 0
+    graded_again: bool = False
+    unsettled: bool = False
+
+
+NO_FACTS = Facts()
+
+
+class Found(NamedTuple):
+    """What a step says whose facts are judged."""
+
+    text: str
+    facts: Facts
 
 
 @final
@@ -83,6 +112,11 @@ class Case:
         return self._certificate
 
     @property
+    def design(self) -> Design:
+        """How the sitting was held."""
+        return design_of(self.certificate.registration, self.certificate.paper)
+
+    @property
     def paper(self) -> PublicPaper:
         """The public paper; an IntegrityError if the file is none, a NotGivenError without a file."""
         if self.paper_bytes is None:
@@ -91,15 +125,10 @@ class Case:
             self._paper = parse_record(self.paper_bytes, PublicPaper, "The paper file")
         return self._paper
 
-    @property
-    def entries(self) -> list[LedgerEntry]:
-        """The certificate's ledger entries."""
-        return [evidence.entry for evidence in self.certificate.evidence]
-
     @cached_property
     def log(self) -> PaperLog:
         """The paper's log, as far as the certificate shows it."""
-        return PaperLog(self.entries, self.certificate.paper)
+        return PaperLog([evidence.entry for evidence in self.certificate.evidence], self.certificate.paper)
 
     @cached_property
     def whole_log(self) -> PaperLog | None:

@@ -13,9 +13,8 @@ from spiritsafe.exam.entries.edits import amendment_entries, applied_edits
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import ReissueEntry, ResultEntry
 from spiritsafe.exam.records.review import Amendment
-from spiritsafe.exam.registration.short_form import ledger_scores
 from spiritsafe.exam.results.amendment import original_result, score_result
-from spiritsafe.exam.verification.case import Case, NotGivenError, only, require, same
+from spiritsafe.exam.verification.case import Case, Facts, Found, NotGivenError, only, require, same
 
 _MOST_TOLD = 10  # anybody can file disputes: a terminal is not filled with them
 _MOST_WORDS = 200
@@ -30,7 +29,7 @@ def grade_edits(case: Case) -> str:
     _check_reissue(case, amendment)
     for applied in amendment.edits:
         edit = applied.edit
-        shown = [EditEntry(entry) for entry in case.entries if entry.kind == EditEntry.kind]
+        shown = [EditEntry(entry) for entry in case.log.entries if entry.kind == EditEntry.kind]
         holding = [entry for entry in shown if entry.says(edit=edit.to_json())]
         require(bool(holding), f"The edit of problem {edit.index} has no ledger entry.")
         require(
@@ -50,9 +49,8 @@ def grade_edits(case: Case) -> str:
         "The numbers before the edits do not follow from the grades before them.",
     )
     many = "1 grade" if len(amendment.edits) == 1 else f"{len(amendment.edits)} grades"
-    what = "sealed accuracy" if original.predicted is None else "accuracy of the chosen problems"
     return (
-        f"{many} edited: {what} {original.sealed.accuracy.value:.3f} before, "
+        f"{many} edited: {case.design.accuracy_name} {original.sealed.accuracy.value:.3f} before, "
         f"{certificate.result.sealed.accuracy.value:.3f} after"
     )
 
@@ -68,7 +66,7 @@ def _check_reissue(case: Case, amendment: Amendment) -> None:
         "The ledger committed to another re-issued result.",
     )
     require(
-        found[0].says(**ledger_scores(result), p_value=p_value, num_edits=len(amendment.edits)),
+        found[0].says(**case.design.ledger_scores(result), p_value=p_value, num_edits=len(amendment.edits)),
         "The ledger holds other scores of the re-issued result.",
     )
     first, edits = only(case.log, ResultEntry).index, case.log.of(EditEntry, sitting=result.registration)
@@ -78,7 +76,7 @@ def _check_reissue(case: Case, amendment: Amendment) -> None:
     )
 
 
-def disputes(case: Case) -> str:
+def disputes(case: Case) -> Found:
     """No dispute and no edit was left out; what came later is told (needs the ledger)."""
     log = case.whole_log
     if log is None:
@@ -107,12 +105,12 @@ def disputes(case: Case) -> str:
         found.append(f"grades edited since and not yet in a certificate: problem {places}")
     foreign = foreign_answers(log, digest)
     found += [
-        f"ledger entry {other.index} ({other.kind}) is not the examiner's and counts for nothing"
+        f"ledger entry {other.entry.index} ({other.entry.kind}) is not the examiner's and counts for nothing"
         for other in foreign[:_MOST_TOLD]
     ]
     if len(foreign) > _MOST_TOLD:
         found.append(f"and {len(foreign) - _MOST_TOLD} more that are not the examiner's")
-    return "; ".join(found)
+    return Found("; ".join(found), Facts(unsettled=bool(newer or unanswered or waiting)))
 
 
 def _check_complete(case: Case, amendment: Amendment, then: PaperLog) -> None:
@@ -124,7 +122,7 @@ def _check_complete(case: Case, amendment: Amendment, then: PaperLog) -> None:
             entry.index > own.index or entry.edit in listed,
             f"The re-issue leaves out the edit of problem {entry.edit.index} (ledger entry {entry.index}).",
         )
-    shown = {entry.index for entry in case.entries}
+    shown = {entry.index for entry in case.log.entries}
     for other in amendment_entries(then, digest):
         require(other.index in shown, f"The re-issue leaves out ledger entry {other.index} ({other.kind}).")
 

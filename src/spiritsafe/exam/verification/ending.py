@@ -7,76 +7,25 @@ looks good, goes on until it does, or picks what suits, is found.
 
 from __future__ import annotations
 
-from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.records import instant
 from spiritsafe.core.text.lengths import is_overlong
-from spiritsafe.exam.paper.split import asking_order, look_ends, num_places
+from spiritsafe.exam.designs.design import ended_wrongly
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.paper import PaperHeader, PublicPaper
 from spiritsafe.exam.records.registration import Budget, Registration
-from spiritsafe.exam.records.result import Ending, ExamResult
+from spiritsafe.exam.records.result import ExamResult
 from spiritsafe.exam.results.claims import stops_at
 from spiritsafe.exam.results.scores import right_by_place
 from spiritsafe.exam.sitting.answers import conversation, preamble_of
 from spiritsafe.exam.sitting.budget import most_prompt_tokens, most_unspent
-from spiritsafe.stats import ChosenProblems, is_adaptive_choice
 
 _LONGEST_PROMPT = 4  # a sealed problem may be so many times longer than the longest public one
 
 
-def _wrong(message: str) -> IntegrityError:
-    return IntegrityError(message, hint="Ask the examiner why the sitting ended as it did.")
-
-
 def check_ending(result: ExamResult, header: PaperHeader, registration: Registration) -> str:
-    """Check that the sitting ended where it had to; return that in words.
-
-    Raises:
-        IntegrityError: It left out others than the last problems, or the rule says otherwise.
-    """
-    if registration.chosen is not None and registration.chosen.adaptive:
-        return _check_adaptive(result, header, registration, registration.chosen)
-    if result.asked:
-        raise _wrong("The result says in which order problems were chosen, and the order was fixed before.")
-    size = 2 if header.num_twins else 1
-    order, chosen = asking_order(header, registration.stop, registration.chosen), registration.chosen
-    num_asked = header.num_problems - len(result.not_asked) // size
-    if set(result.not_asked) != set(range(num_places(header))) - set(order[: num_asked * size]):
-        raise _wrong("The problems left out are not the last ones of the paper's own order: they were picked.")
-    whole: Ending = "complete" if chosen is None else "chosen problems asked"
-    other = "chosen problems asked" if chosen is None else "complete"
-    if (result.ending == whole) != (num_asked * size == len(order)) or result.ending == other:
-        raise _wrong(f'The sitting calls itself "{result.ending}" and left out {len(result.not_asked)} problems.')
-    ends = look_ends(header, registration.stop, chosen)
-    if result.ending == "stopped by rule" and (registration.stop is None or num_asked not in ends[:-1]):
-        raise _wrong("The sitting was stopped where no look was registered.")
-    if result.ending == "budget exhausted" and registration.budget is None:
-        raise _wrong("The sitting ran out of a budget that was never registered.")
-    right = right_by_place(result.outcomes)
-    for look, end in enumerate(ends[:-1], start=1):
-        if end > num_asked:
-            break
-        stops = stops_at(look, right, header, registration, result.reference)
-        here = result.ending == "stopped by rule" and end == num_asked
-        if stops != here:
-            raise _wrong(
-                f"At look {look} the registered rule says to {'stop' if stops else 'go on'}, and the sitting did not."
-            )
-    return f"{result.ending}: {num_asked} of {header.num_problems} problems asked"
-
-
-def _check_adaptive(result: ExamResult, header: PaperHeader, registration: Registration, chosen: ChosenProblems) -> str:
-    """Each problem is the one that the answers before it call for, and the last is the last."""
-    if set(result.not_asked) != set(range(num_places(header))) - set(result.asked):
-        raise _wrong("The problems left out and those asked are not all of the paper.")
-    if result.ending not in ("chosen problems asked", "budget exhausted"):
-        raise _wrong(f'The sitting calls itself "{result.ending}", and its problems were chosen by the answers.')
-    is_over = result.ending == "chosen problems asked"
-    if not is_over and registration.budget is None:
-        raise _wrong("The sitting ran out of a budget that was never registered.")
-    right = right_by_place(result.outcomes)
-    if not is_adaptive_choice(chosen, result.asked, right, trials=registration.num_tries, is_over=is_over):
-        raise _wrong("The problems asked are not those that the answers call for by the registered difficulties.")
-    return f"{result.ending}: {len(result.asked)} of {header.num_problems} problems asked, as the answers called for"
+    """Check that the sitting ended where its design has to end; return that in words."""
+    design, right = design_of(registration, header), right_by_place(result.outcomes)
+    return design.check_ending(result, right, lambda look: stops_at(look, right, design, result.reference))
 
 
 def check_budget(result: ExamResult, paper: PublicPaper, registration: Registration) -> str:
@@ -88,7 +37,7 @@ def check_budget(result: ExamResult, paper: PublicPaper, registration: Registrat
     budget = registration.budget
     cost = budget.cost(result.num_prompt_tokens, result.num_tokens) if budget else None
     if (cost is None) != (result.cost is None) or (cost is not None and abs(cost - (result.cost or 0.0)) > 1e-9):
-        raise _wrong("The cost does not follow from tokens and registered prices.")
+        raise ended_wrongly("The cost does not follow from tokens and registered prices.")
     if budget is None:
         return "no budget was registered"
     tokens = result.num_prompt_tokens + result.num_tokens
@@ -96,9 +45,9 @@ def check_budget(result: ExamResult, paper: PublicPaper, registration: Registrat
     # host's, who must have kept the budget with answers as long as asked for.
     beyond = sum(max(0, outcome.num_tokens - registration.sampling.max_tokens) for outcome in result.outcomes)
     if _is_passed(budget, result.num_prompt_tokens, result.num_tokens - beyond):
-        raise _wrong("The sitting used more than its budget.")
+        raise ended_wrongly("The sitting used more than its budget.")
     if result.ending == "budget exhausted" and not _is_used_up(result, paper, registration, budget):
-        raise _wrong("The sitting calls its budget exhausted, and there was room for another question.")
+        raise ended_wrongly("The sitting calls its budget exhausted, and there was room for another question.")
     money = f", {cost:.4g} {budget.currency}".rstrip() if cost is not None else ""
     if _is_passed(budget, result.num_prompt_tokens, result.num_tokens):
         number = sum(is_overlong(outcome.num_tokens, registration.sampling) for outcome in result.outcomes)

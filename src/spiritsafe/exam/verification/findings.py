@@ -7,13 +7,14 @@ In: a :class:`View`. Out: a :class:`Finding`. A judge is only believed where no 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final, get_args
 
 from spiritsafe.core.text.lengths import is_overlong
 from spiritsafe.core.text.names import quoted_name
+from spiritsafe.exam.designs.design import Design
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import AccessEntry, count_openings, opening_entries
 from spiritsafe.exam.entries.asked_once import askings
 from spiritsafe.exam.entries.paper_log import PaperLog
@@ -30,11 +31,11 @@ from spiritsafe.exam.results.correction import before_words, sittings_before
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.results.scores import LARGEST_UNSEEN_LEAK, studied_of
 from spiritsafe.exam.results.statements import separation_found
+from spiritsafe.exam.verification.verify import StepResult
 from spiritsafe.ledger import LedgerEntry, PublicKey, same_holder, wrong_clocks
 
 _SIGN = 0.05
 _MOST_OVERLONG = 0.05  # share of answers: an honest model that repeats one long word is overlong now and then
-_SEEN = re.compile(r"saw its first (\d+) entries")  # as the step "witnessed heads" says it
 
 
 @final
@@ -57,17 +58,22 @@ class View:
     """What is judged.
 
     Attributes:
-        details: What each step of the verification said, by name.
+        steps: What the verification found, by name.
         entries: The whole ledger as it is now; None when it was not given.
         reruns: Checked reports of others who asked again.
         overlaps: Checked reports of what stands in training files.
     """
 
     certificate: Certificate
-    details: Mapping[str, str]
+    steps: Mapping[str, StepResult]
     entries: Sequence[LedgerEntry] | None = None
     reruns: Sequence[CounterSignedRerun] = ()
     overlaps: Sequence[SignedOverlap] = ()
+
+    @property
+    def design(self) -> Design:
+        """How the sitting was held."""
+        return design_of(self.certificate.registration, self.certificate.paper)
 
     @property
     def log(self) -> PaperLog:
@@ -168,14 +174,7 @@ def judge_fixed(view: View) -> Finding:
     deviates = (
         f"; deviates from the protocol in {', '.join(registration.deviations)}" if registration.deviations else ""
     )
-    chosen = ""
-    if registration.chosen is not None:
-        places = registration.chosen.places
-        which = f"{len(places)} sealed problems chosen by" if places else "sealed problems chosen by the answers and by"
-        chosen = (
-            f"; {which} {registration.chosen.bank.num_sittings} past sittings (whoever picks those sittings has some "
-            "say in which)"
-        )
+    chosen = view.design.chosen_words
     return Finding(
         "holds",
         f"{registration.model_digest[:19]}…, temperature {sampling.temperature:g}, {sampling.max_tokens} tokens, "
@@ -229,7 +228,7 @@ def judge_stayed(view: View) -> Finding:
 
 def judge_asked_once(view: View) -> Finding:
     """What the openings say of questions that were asked again."""
-    certificate, words = view.certificate, view.details["asked once"]
+    certificate, words = view.certificate, view.steps["asked once"].detail
     openings = opening_entries(view.log, certificate.registration.content_digest)
     found = askings(openings, original_result(certificate), certificate.registration.num_tries)
     if found.again:
@@ -246,13 +245,7 @@ def judge_counted(view: View) -> Finding:
     for outcome in result.outcomes:
         counts[outcome.status] = counts.get(outcome.status, 0) + 1
     words = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    left_out = f"; {len(result.not_asked)} problems not asked" if result.not_asked else ""
-    if result.predicted is not None:
-        return Finding(
-            "does not hold",
-            f"a shorter sitting: only chosen problems were asked, {words}{left_out}. {result.predicted.statement}",
-        )
-    return Finding("holds", f"{len(result.outcomes)} tries: {words}; only correct ones count{left_out}")
+    return Finding("holds" if view.design.is_whole else "does not hold", view.design.counted(result, words))
 
 
 def judge_answered(view: View) -> Finding:
@@ -265,7 +258,7 @@ def judge_answered(view: View) -> Finding:
 
 def judge_ended(view: View) -> Finding:
     """Why the sitting ended."""
-    return Finding("holds", view.details["ending"])
+    return Finding("holds", view.steps["ending"].detail)
 
 
 def _states(view: View) -> tuple[RegistrationState, ...]:
@@ -294,8 +287,8 @@ def judge_complete(view: View) -> Finding:
 
 def judge_history(view: View) -> Finding:
     """Whether witnesses saw the same ledger, this sitting's result included."""
-    counted, _, _ = view.details["witnessed heads"].partition("not counted: ")  # behind it stand names of files
-    seen = max((int(size) for size in _SEEN.findall(counted)), default=0)
+    witnessed = view.steps["witnessed heads"]
+    seen = witnessed.facts.num_witnessed
     needed = 1 + max(evidence.entry.index for evidence in view.certificate.evidence)
     if seen < needed:
         return Finding(
@@ -303,13 +296,13 @@ def judge_history(view: View) -> Finding:
             f"witnesses saw the ledger's first {seen} entries, and this certificate needs {needed}",
             "a witness who saw the ledger since then: --witness FILE",
         )
-    return Finding("holds", f"{view.details['ledger file']}; {view.details['witnessed heads']}")
+    return Finding("holds", f"{view.steps['ledger file'].detail}; {witnessed.detail}")
 
 
 def judge_grades(view: View) -> Finding:
     """What opened answers show."""
     return Finding(
-        "holds", f"{view.details['revealed answers']} ({len(view.certificate.result.outcomes)} tries in all)"
+        "holds", f"{view.steps['revealed answers'].detail} ({len(view.certificate.result.outcomes)} tries in all)"
     )
 
 
@@ -337,15 +330,14 @@ def judge_decision(view: View) -> Finding:
 
 def judge_regraded(view: View) -> Finding:
     """What the task's own verifier says of the published answers."""
-    found = view.details["published answers"]
-    return Finding("cannot be told" if "cannot be graded again" in found else "holds", found)
+    step = view.steps["published answers"]
+    return Finding("holds" if step.facts.graded_again else "cannot be told", step.detail)
 
 
 def judge_disputes(view: View) -> Finding:
     """What is on record of grades that somebody called wrong."""
-    found = view.details["disputes"]
-    open_ones = any(word in found for word in ("unanswered: ", "not yet in a certificate", "SUPERSEDED"))
-    return Finding("does not hold" if open_ones else "holds", found)
+    step = view.steps["disputes"]
+    return Finding("does not hold" if step.facts.unsettled else "holds", step.detail)
 
 
 def judge_studying(view: View) -> Finding:
@@ -363,7 +355,7 @@ def judge_studying(view: View) -> Finding:
 def _studied(view: View) -> str:
     """The share studied, whether or not the certificate says it: older versions did not, and a host may not."""
     result = view.certificate.result
-    words = studied_of(result.outcomes, view.certificate.registration)
+    words = studied_of(result.outcomes, view.certificate.registration, view.certificate.paper)
     return words if result.studied_statement or not words else f"Computed here: {words}"
 
 
@@ -375,7 +367,7 @@ def judge_training(view: View) -> Finding:
         state = "does not hold"
     elif "undecided" in verdicts:
         state = "cannot be told"
-    return Finding(state, view.details["training overlap"])
+    return Finding(state, view.steps["training overlap"].detail)
 
 
 def judge_keys(view: View) -> Finding:
@@ -388,7 +380,7 @@ def judge_keys(view: View) -> Finding:
 
 def judge_examiner(view: View) -> Finding:
     """Whether the examiner's key is a trusted one."""
-    return Finding("holds", view.details["trusted keys"])
+    return Finding("holds", view.steps["trusted keys"].detail)
 
 
 def judge_rerun(view: View) -> Finding:

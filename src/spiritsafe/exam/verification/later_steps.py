@@ -16,7 +16,7 @@ from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.records.review import OpenedPaper, OpenedSitting
 from spiritsafe.exam.review.published_answers import check_answers, regrade
 from spiritsafe.exam.review.retire import check_opened
-from spiritsafe.exam.verification.case import Case, NotGivenError, only, require
+from spiritsafe.exam.verification.case import NO_FACTS, Case, Facts, Found, NotGivenError, only, require
 from spiritsafe.exam.verification.reruns import check_rerun, rerun_entries, rerun_finding
 from spiritsafe.ledger import key_id_of
 
@@ -68,7 +68,7 @@ def opened_paper(case: Case) -> str:
     return f"all {len(opened.problems)} problems hash to the bank's root"
 
 
-def published_answers(case: Case) -> str:
+def published_answers(case: Case) -> Found:
     """The published answers are the committed ones, and their grades those of the task's own verifier."""
     opened, digest = _opened(case), case.certificate.result.registration
     if opened is None:
@@ -87,10 +87,11 @@ def published_answers(case: Case) -> str:
     try:
         task = check_task(case.paper, case.given.task or task_of_paper(case.paper))
     except (TaskError, SourceError, ProcedureError) as error:
-        return f"{words}; they cannot be graded again here: {error.message}"
+        return Found(f"{words}; they cannot be graded again here: {error.message}", NO_FACTS)
     again = regrade(answers, opened.problems, task)
     ungradable = f", {again.num_ungradable} could not be graded then or now" if again.num_ungradable else ""
-    return f"{words}; {again.num_graded} graded again by {case.paper.header.verifier}: the same{ungradable}"
+    text = f"{words}; {again.num_graded} graded again by {case.paper.header.verifier}: the same{ungradable}"
+    return Found(text, Facts(graded_again=True))
 
 
 def reruns(case: Case) -> str:

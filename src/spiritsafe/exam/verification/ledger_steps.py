@@ -27,10 +27,10 @@ from spiritsafe.exam.entries.asked_once import Askings, askings
 from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import RegistrationEntry, ResultEntry, registration_states
 from spiritsafe.exam.records.items import PaperItems
-from spiritsafe.exam.registration.short_form import check_chosen_from, check_on_record, ledger_scores
+from spiritsafe.exam.registration.short_form import check_on_record
 from spiritsafe.exam.results.amendment import original_result
 from spiritsafe.exam.results.correction import known_before
-from spiritsafe.exam.verification.case import Case, NotGivenError, only, require
+from spiritsafe.exam.verification.case import Case, Facts, Found, NotGivenError, only, require
 from spiritsafe.ledger import (
     Ledger,
     LedgerEntry,
@@ -71,7 +71,7 @@ def ledger_proofs(case: Case) -> str:
 
 def procedure(case: Case) -> str:
     """Sealed, then registered, then opened, then resulted, each signed by the right key."""
-    certificate, entries = case.certificate, case.entries
+    certificate, entries = case.certificate, case.log.entries
     indices = [entry.index for entry in entries]
     require(indices == sorted(set(indices)), "The evidence is out of order.")
     examiner, maker = certificate.paper.examiner.signing, certificate.registration.maker.signing
@@ -106,7 +106,7 @@ def _wrong_clocks(entries: Sequence[LedgerEntry]) -> list[str]:
 def result_in_ledger(case: Case) -> str:
     """The ledger committed to this result."""
     result = original_result(case.certificate)
-    told, scores = only(case.log, ResultEntry), ledger_scores(result)
+    told, scores = only(case.log, ResultEntry), case.design.ledger_scores(result)
     is_amended = case.certificate.amendment is not None
     require(
         told.says(result=result.content_digest),
@@ -235,14 +235,14 @@ def memories(case: Case) -> str:
     return " | ".join(found)
 
 
-def witnessed(case: Case) -> str:
+def witnessed(case: Case) -> Found:
     """The ledger still begins as its witnesses saw it; only outsiders whom the verifier named count for it."""
     if not case.witnesses:
         raise NotGivenError("no witness given; that the ledger shows everybody the same history is its keeper's word")
     if case.ledger is None:
         raise NotGivenError("witnesses' heads are checked against the ledger, and none was given")
     keys = [NoteKey.parse(text) for text in case.given.witness_keys]
-    counted, others = [], []
+    counted, others, num_witnessed = [], [], 0
     for path, data in case.witnesses:
         theirs = Ledger(path, data=data) if data.startswith(b"{") else None
         heads = _heads_of_ledger(theirs, case.ledger, keys) if theirs else _heads_of_note(path, data, keys)
@@ -257,9 +257,11 @@ def witnessed(case: Case) -> str:
                 others.append(f"{path} is this ledger itself" if is_itself else f"{who} {why_not}")
             else:
                 counted.append(f"{who} saw its first {head.size} entries")
+                num_witnessed = max(num_witnessed, head.size)
     if not counted:
         raise NotGivenError(f"these witnesses do not count: {told(others)}")
-    return "; ".join([*counted, *([f"not counted: {told(others)}"] if others else [])])
+    text = "; ".join([*counted, *([f"not counted: {told(others)}"] if others else [])])
+    return Found(text, Facts(num_witnessed=num_witnessed))
 
 
 def told(findings: Sequence[str]) -> str:
@@ -314,13 +316,12 @@ def _heads_of_note(path: Path, data: bytes, keys: Sequence[NoteKey]) -> list[_Se
 
 def difficulties(case: Case) -> str:
     """The problems of a shorter sitting were chosen by the record of past sittings that was given."""
-    certificate = case.certificate
     if case.items_bytes is None:
-        if certificate.registration.chosen is None:
+        if not case.design.needs_items:
             return "the whole paper was registered"
         raise NotGivenError("no record of difficulties given; that they are from past sittings is the maker's word")
     items = parse_record(case.items_bytes, PaperItems, "The record of difficulties")
-    words = check_chosen_from(items, certificate.registration, certificate.paper)
+    words = case.design.check_items(items)
     if case.whole_log is None:
         return words
     check_on_record(items, case.whole_log)

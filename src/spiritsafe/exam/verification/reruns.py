@@ -12,7 +12,6 @@ from typing import final
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.records.certificate import Certificate
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.rerun import CounterSignedRerun, RerunItem, RerunReport
 from spiritsafe.exam.results.statements import separation_found
@@ -143,11 +142,8 @@ class RerunEntry(PaperEntry):
     """Somebody asked again."""
 
     kind = "rerun"
+    signer = "anybody"
     names_paper = False
-
-    def signers(self, header: PaperHeader) -> tuple[str, ...]:
-        """Whoever signed it: anybody may ask again."""
-        return (self.key,)
 
     def is_of(self, report: RerunReport) -> bool:
         """Whether its runner filed this report with it."""

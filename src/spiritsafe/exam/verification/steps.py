@@ -17,7 +17,6 @@ from spiritsafe.exam.paper.files import check_bank, check_split, unsigned
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.review import Revealed
 from spiritsafe.exam.registration.register import deviations_of, sitting_seed
-from spiritsafe.exam.registration.short_form import check_chosen
 from spiritsafe.exam.results.amendment import original_result, score_result
 from spiritsafe.exam.results.certificate import HINT
 from spiritsafe.exam.results.claims import reference_scores
@@ -30,7 +29,7 @@ from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.verification import edit_steps as edits
 from spiritsafe.exam.verification import later_steps as life
 from spiritsafe.exam.verification import ledger_steps as ledger
-from spiritsafe.exam.verification.case import Case, NotGivenError, require, same
+from spiritsafe.exam.verification.case import Case, Found, NotGivenError, require, same
 from spiritsafe.exam.verification.ending import check_budget, check_ending
 from spiritsafe.ledger import count_recipients, key_id_of, one_a_holder, same_holder, same_spelling, verify_signature
 
@@ -121,9 +120,9 @@ def _registration(case: Case) -> str:
     require(result.sampling == registration.sampling, "The sampling is not the registered one.")
     expected = sitting_seed(certificate.paper.bank_root, registration.model_digest)
     require(registration.seed == expected, "The seed is not the one that paper and model fix.")
-    chosen = check_chosen(registration, certificate.paper)
-    words = "" if registration.chosen is None else f"; a shorter sitting: {chosen}"
-    return f"{quoted_name(registration.model_name)} as registered by {registration.maker.label}{words}"
+    words = [f"{quoted_name(registration.model_name)} as registered by {registration.maker.label}"]
+    words += filter(None, [case.design.check_registered()])
+    return "; ".join(words)
 
 
 def _protocol(case: Case) -> str:
@@ -211,19 +210,7 @@ def _numbers(case: Case) -> str:
     case.computed += [left_out] if left_out else []
     tokens = (sum(o.num_prompt_tokens for o in result.outcomes), sum(o.num_tokens for o in result.outcomes))
     require(tokens == (result.num_prompt_tokens, result.num_tokens), "The token counts do not add up.")
-    accuracy = result.sealed.accuracy
-    if result.predicted is not None:
-        score = result.predicted.score
-        return (
-            f"predicted on the whole sealed half {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), by the item "
-            f"model; of the chosen problems {accuracy.value:.3f}, which is no score of the paper; recomputed"
-        )
-    computed = f"; computed here: {left_out}" if left_out else ""
-    registration = certificate.registration
-    first_rule = "; by the first rule of intervals, too narrow where several tries were asked at few problems"
-    narrow = first_rule if registration.intervals == 1 and registration.num_tries > 1 else ""
-    found = f"sealed accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})"
-    return f"{found}, recomputed{narrow}{computed}"
+    return case.design.recomputed(result) + (f"; computed here: {left_out}" if left_out else "")
 
 
 def _identity(case: Case) -> str:
@@ -305,7 +292,7 @@ def _amended(case: Case) -> tuple[str, ...]:
     if certificate.amendment is None:
         return ()
     original, edits_ = original_result(certificate), certificate.amendment.edits
-    return amendment_statements(case.log, edits_, original, certificate.result)
+    return amendment_statements(case.log, edits_, original, certificate.result, case.design)
 
 
 def _revealed(case: Case) -> str:
@@ -321,7 +308,7 @@ def _revealed(case: Case) -> str:
     return f"{len(case.revealed)} opened answers hash to what paper and certificate committed to"
 
 
-STEPS: tuple[tuple[str, str, Callable[[Case], str]], ...] = (
+STEPS: tuple[tuple[str, str, Callable[[Case], str | Found]], ...] = (
     ("certificate file", "The file is exactly the canonical form of a certificate.", _certificate_file),
     ("certificate signatures", "Examiner and host signed this certificate.", _certificate_signatures),
     ("paper file", "The paper file is canonical and the certificate's paper.", _paper_file),

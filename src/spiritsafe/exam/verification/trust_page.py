@@ -55,14 +55,8 @@ def trust_page(
         reruns: The re-runs that were given to the verification.
         overlaps: The reports on training files that were given to it.
     """
-    view = View(
-        certificate=certificate,
-        details={step.name: step.detail for step in steps},
-        entries=entries,
-        reruns=reruns,
-        overlaps=overlaps,
-    )
     by_name = {step.name: step for step in steps}
+    view = View(certificate=certificate, steps=by_name, entries=entries, reruns=reruns, overlaps=overlaps)
     predicted = certificate.result.predicted
     return TrustPage(
         certificate=certificate.content_digest,
@@ -70,31 +64,31 @@ def trust_page(
         task=certificate.paper.task,
         sealed=predicted.score if predicted else certificate.result.sealed.accuracy,
         verified=all(step.ok for step in steps),
-        promises=tuple(_promise(rule, view, by_name) for rule in RULES),
+        promises=tuple(_promise(rule, view) for rule in RULES),
         predicted=predicted is not None,
     )
 
 
-def _promise(rule: Rule, view: View, steps: dict[str, StepResult]) -> Promise:
-    finding = _found(rule, view, steps)
+def _promise(rule: Rule, view: View) -> Promise:
+    finding = _found(rule, view)
     remote = view.certificate.result.generator.kind != "local"
     return Promise(
         name=rule.name,
         text=rule.text,
         state=finding.state,
         finding=finding.text,
-        steps=tuple(sorted(steps[name].number for name in rule.steps)),
+        steps=tuple(sorted(view.steps[name].number for name in rule.steps)),
         give=finding.give,
         cheat=(rule.remote_cheat if remote else "") or rule.cheat,
     )
 
 
-def _found(rule: Rule, view: View, steps: dict[str, StepResult]) -> Finding:
-    own = [steps[name] for name in rule.steps]
+def _found(rule: Rule, view: View) -> Finding:
+    own = [view.steps[name] for name in rule.steps]
     for step in own:
         if step.checked and not step.ok:
             return Finding("does not hold", f"step {step.number} ({step.name}) failed: {step.detail}")
-    for step in (*(steps[name] for name in _FIRST), *own):
+    for step in (*(view.steps[name] for name in _FIRST), *own):
         if not step.ok:
             failed = f"step {step.number} failed: {step.detail}" if step.checked else step.detail
             return Finding("not checked here", failed, _GOOD_COPY)

@@ -19,7 +19,7 @@ from spiritsafe.exam.records.contamination import SignedOverlap
 from spiritsafe.exam.records.paper import PublicPaper
 from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.results.certificate import HINT
-from spiritsafe.exam.verification.case import Case, NotGivenError
+from spiritsafe.exam.verification.case import NO_FACTS, Case, Facts, Found, NotGivenError
 from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.steps import STEPS
 from spiritsafe.ledger import LedgerEntry
@@ -44,6 +44,7 @@ class StepResult:
         ok: False when it failed or could not be reached.
         checked: False when the file it needs was not given (``ok`` is True) or an earlier step failed.
         detail: What was found, in plain words.
+        facts: The same for judges.
     """
 
     number: int
@@ -51,6 +52,7 @@ class StepResult:
     ok: bool
     detail: str
     checked: bool = True
+    facts: Facts = NO_FACTS
 
 
 VERIFY_STEPS: tuple[VerifyStep, ...] = tuple(
@@ -104,7 +106,9 @@ def _run(case: Case) -> list[StepResult]:
             )
             continue
         try:
-            results.append(StepResult(step.number, step.name, True, check(case)))
+            said = check(case)
+            text, facts = said if isinstance(said, Found) else (said, NO_FACTS)
+            results.append(StepResult(step.number, step.name, True, text, facts=facts))
         except NotGivenError as missing:
             results.append(StepResult(step.number, step.name, True, str(missing), checked=False))
         except SpiritsafeError as error:

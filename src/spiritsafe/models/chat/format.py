@@ -234,7 +234,6 @@ class ChatFormat:
         one stands behind the header that the template gives an answer.
 
         Args:
-            messages: The conversation.
             completion: Its thought, if it has one, as ``<think>…</think>``.
             use: What for; see :data:`spiritsafe.models.chat.thoughts.Use`.
 

@@ -96,7 +96,6 @@ class _Aliased:
         """Ids of a text in which markers have their aliases.
 
         Args:
-            text: The text.
             goes_on: It stands behind other text, so that no space is put before it.
         """
         found = self._piece(text, goes_on=goes_on)
@@ -136,7 +135,6 @@ class Markers:
     """The markers of one tokenizer.
 
     Args:
-        fast: The tokenizer.
         content: The same as JSON; it is not kept.
         names: Every marker: special tokens, and added tokens that the template writes.
         inner: Those that an assistant may write itself, thoughts' markers and calls of tools: in an assistant's text

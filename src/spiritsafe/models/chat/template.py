@@ -129,13 +129,10 @@ class ChatTemplate:
     """One template with its options.
 
     Args:
-        source: The template's text.
-        options: What it is told.
         tokens: Names of special tokens that templates use: ``{"bos_token": "<s>"}``.
         where: The model directory, for messages.
 
     Attributes:
-        source: The template's text.
         in_effect: The options that this template depends on; empty where it depends on none.
         in_parts: Contents are handed over as lists of parts, ``[{"type": "text", "text": …}]``, not as text.
 

@@ -41,7 +41,6 @@ class Probe:
 
     Attributes:
         where: The model directory, for messages.
-        template: The template's text.
         prompt: The question with the generation prompt.
         before: Question and answer without the generation prompt, up to the answer.
         after: The same behind the answer, up to the end token.

@@ -94,7 +94,6 @@ def save_checkpoint(
         directory: Its name; an earlier directory of that name is replaced.
         model: Gives weights and ``config.json``, in the type it holds them in.
         chat: Gives the tokenizer's files.
-        name: For people.
         license: SPDX id of the result.
         parents: What it was made from.
         recipe: Digest of the resolved recipe.

@@ -43,7 +43,6 @@ def parent_of(checkpoint: Checkpoint, *used_as: str) -> Parent:
     """The entry that a child's lineage holds for this model.
 
     Args:
-        checkpoint: The parent.
         used_as: "weights", "outputs", "logits", "hidden_states".
     """
     return Parent.from_json(

@@ -49,7 +49,6 @@ class TensorInfo:
 
     Attributes:
         dtype: Safetensors' name of the type, such as "F32" or "BF16".
-        shape: Sizes.
         num_bytes: Bytes in the file.
         file: Which file of the directory holds it.
     """

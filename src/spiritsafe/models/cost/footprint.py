@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
-from pydantic import Field
-
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
@@ -193,35 +191,6 @@ def predict_footprint(
         weight_bytes=weights,
         kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),
     )
-
-
-@final
-class WeightClass(Record):
-    """A rung of the ladder: how many bytes a student may take, and how they are counted.
-
-    Attributes:
-        name: For people, such as "100 MB".
-        max_bytes: Weights plus KV cache.
-        quantisation: How the weights are stored.
-        context: Tokens of KV cache that count; 0 counts weights only.
-        kv_dtype: How the cache is stored.
-    """
-
-    name: str
-    max_bytes: int = Field(ge=1)
-    quantisation: Quantisation = "bf16"
-    context: int = Field(default=0, ge=0)
-    kv_dtype: Literal["fp32", "bf16", "f16", "q8_0"] = "bf16"
-
-    def footprint(self, config: Mapping[str, Any]) -> Footprint:
-        """What a model takes, counted by this class's rules."""
-        return predict_footprint(
-            config, self.quantisation, context=self.context, kv_dtype=self.kv_dtype, num_sequences=1
-        )
-
-    def admits(self, config: Mapping[str, Any]) -> bool:
-        """Whether a model fits."""
-        return self.footprint(config).total_bytes <= self.max_bytes
 
 
 def measure_bytes(directory: Path) -> int:

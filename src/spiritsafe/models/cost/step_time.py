@@ -56,7 +56,6 @@ class MachineRates(Record):
 
     Attributes:
         device: "cpu" or "cuda".
-        dtype: Of the products.
         flops_per_s: Of a large matrix product.
         bytes_per_s: Of a large copy, read and written bytes together.
     """
@@ -105,11 +104,9 @@ def training_work(
     products a row in all.
 
     Args:
-        config: The model that learns.
         num_tokens: Over the run.
         num_supervised: Rows through the head, over the run.
         document_tokens: Mean length of a document.
-        num_steps: Updates.
         num_micro_batches: Over the run.
         compute_dtype: Of the passes.
         checkpointing: Whether the forward runs twice.
@@ -146,7 +143,6 @@ def scoring_work(
     """A model that only reads: a live teacher, a capture, a calibration.
 
     Args:
-        config: The model that reads.
         num_tokens: Over all passes.
         num_rows: Rows of which logits are made.
         document_tokens: Mean length of a document.
@@ -170,7 +166,6 @@ def sampling_work(
     """Completions, so many at a time: each new token of a batch reads all weights and the cache of its sequences.
 
     Args:
-        config: The model that answers.
         num_sequences: Completions in all.
         prompt_tokens: Mean length of a prompt.
         new_tokens: Mean length of a completion.
@@ -205,7 +200,6 @@ def measure_machine(device: str = "cpu", dtype: Literal["fp32", "bf16"] = "fp32"
 
     Args:
         device: "cpu" or "cuda".
-        dtype: Of the products.
     """
     torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
     flops = _best_rate(device, lambda size: _product(device, torch_dtype, size), first_size=256, last_size=2048)

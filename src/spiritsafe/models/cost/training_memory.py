@@ -143,7 +143,6 @@ def predict_training(
     moments are counted; activations only where a pass of the loaded model was measured, else its peak is a lower bound.
 
     Args:
-        config: The model that learns.
         num_tokens: N of one micro-batch.
         compute_dtype: Of the passes.
         device: Where they run.
@@ -415,7 +414,6 @@ def fit_micro_batch(
     The update depends on neither.
 
     Args:
-        config: The model that learns.
         available_bytes: Memory that the whole process may take.
         wanted_tokens: The micro-batch of the recipe.
         lengths: Tokens of each document; no micro-batch can be smaller than the longest.

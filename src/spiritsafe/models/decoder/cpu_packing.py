@@ -43,8 +43,6 @@ class PackedLinear:
     """A linear layer as sampling multiplies it.
 
     Attributes:
-        weight: Packed.
-        bias: Of the layer.
         low_rank: What adapters add to a half-precision weight, as two float32 maps in a row: small products are twice
             as fast in float32, and folded into the weight they would be rounded away.
     """

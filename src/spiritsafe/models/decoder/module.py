@@ -152,9 +152,6 @@ class Decoder(LanguageModel):
     """A dense decoder with rotary positions.
 
     Args:
-        config: Its architecture.
-        dtype: Of all weights.
-        device: Of all weights.
         seed: Weights are drawn from it (normal, ``initializer_range`` of the config's metadata); None leaves them
             unset, for a caller that loads them next.
     """
@@ -200,12 +197,12 @@ class Decoder(LanguageModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Number format of the weights."""
         return self.embedding.weight.dtype
 
     @property
     def device(self) -> torch.device:
-        """Of the weights."""
+        """Where the weights lie."""
         return self.embedding.weight.device
 
     def rope_tables(self, num_positions: int) -> tuple[Tensor, Tensor]:

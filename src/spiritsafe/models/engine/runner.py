@@ -40,8 +40,6 @@ class Admission:
     """A sequence that enters a slot.
 
     Attributes:
-        prompt_ids: Its prompt.
-        seed: Of its draws.
         keep_prompt: More samples of this prompt will be admitted later, so its keys and values are kept.
     """
 
@@ -59,8 +57,6 @@ class DecodeState:
         tokens_B: The token each slot feeds next.
         positions_B: The position it stands at.
         steps_B: Tokens drawn so far.
-        seeds_B: Of the slot's draws.
-        drawn_BT: Tokens drawn.
         logprobs_BT: Their log-probabilities.
         broken_B: Whether any logits of the sequence were not finite.
     """

@@ -111,7 +111,6 @@ def truncate(weights_BV: Tensor, sampling: Sampling) -> Tensor:
 
     Args:
         weights_BV: ``exp(logit - largest logit)``: unnormalised, 1 for the likeliest.
-        sampling: Which truncations.
     """
     if 0 < sampling.top_k < weights_BV.shape[1]:
         smallest_B1 = weights_BV.topk(sampling.top_k, dim=-1).values[:, -1:]

@@ -74,7 +74,6 @@ def save_lora(
         directory: Its name; an earlier adapter of that name is replaced.
         model: A Decoder with adapters.
         base: The model that the adapters were trained on; it becomes the first parent, by its weights.
-        name: For people.
         license: SPDX id of the adapters.
         parents: What else they were made from.
         recipe: Digest of the resolved recipe.

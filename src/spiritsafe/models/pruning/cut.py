@@ -73,7 +73,6 @@ class CutPlan(Record):
     """Which parts of a teacher a student is made of; every index counts in the teacher, ascending.
 
     Attributes:
-        shape: The student's sizes.
         source: Digest of the teacher's directory.
         importance: Digest of the scores that the choice was made by.
         kept_layers: Student layer i was teacher layer ``kept_layers[i]``.
@@ -103,8 +102,6 @@ def resized(config: Mapping[str, Any], shape: StudentShape, kept_layers: Sequenc
     all there is to know. A Llama without biases is then written as what computes the same, a Mistral without window.
 
     Args:
-        config: The teacher's.
-        shape: The student's sizes.
         kept_layers: Which layers stay (lists with an entry a layer follow); None: the first ones.
 
     Raises:
@@ -176,8 +173,6 @@ def cut(
         source: The teacher's directory, of the Decoder's family, with its lineage.
         target: The student's; it appears when it is whole.
         shape: Sizes, none above the teacher's.
-        importance: Of this teacher.
-        name: The student's name.
         layers: Layers to keep, ascending (:func:`spiritsafe.models.choose_layers` finds better ones by loss); None
             keeps those of most block influence.
         kept_ids: What :func:`spiritsafe.models.choose_vocabulary` gave; ``shape.vocab_size`` is their number. None

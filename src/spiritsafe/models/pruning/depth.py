@@ -59,12 +59,7 @@ class DepthPlan:
 
 @final
 class Body:
-    """A Decoder's blocks over one packed batch, one at a time.
-
-    Args:
-        model: The Decoder.
-        batch: On its device.
-    """
+    """A Decoder's blocks over one packed batch, one at a time."""
 
     def __init__(self, model: Decoder, batch: PackedBatch) -> None:
         self.model = model
@@ -131,7 +126,6 @@ def block_influence(
     ShortGPT, arXiv 2403.03853, eq. 1).
 
     Args:
-        model: Any Decoder.
         documents: Calibration text; every token counts, supervised or not.
         tokens_per_batch: Tokens in memory at once.
 
@@ -181,13 +175,9 @@ def choose_layers(
     influence and runs each trial only from the layer after the gap on, from the stream that was kept there.
 
     Args:
-        model: The model to cut.
         documents: Calibration documents; their supervised tokens make the loss.
-        num_keep: Layers to keep.
-        criterion: How to choose.
         num_candidates: Layers tried for each removal by "loss"; at least ``model.num_layers`` tries all.
         tokens_per_batch: Tokens in memory at once, times the number of layers for "loss".
-        events: Hears of each removal.
 
     Raises:
         BudgetError: ``num_keep`` is not between 1 and the number of layers.
@@ -264,7 +254,6 @@ def cut_depth(source: Path, target: Path, keep: Sequence[int], *, name: str, rec
         source: The parent's directory, with its lineage.
         target: The child's; it appears when it is whole.
         keep: Layers to keep, ascending, counted from 0.
-        name: The child's name.
         recipe: Digest of the recipe that asked for it.
 
     Raises:

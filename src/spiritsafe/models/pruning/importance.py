@@ -175,7 +175,6 @@ def calibrate(
         model: Any Decoder, not compiled.
         documents: Calibration text; every token counts, supervised or not.
         tokens_per_batch: Tokens in memory at once.
-        events: Hears of each batch.
 
     Raises:
         CompatibilityError: There are no documents.

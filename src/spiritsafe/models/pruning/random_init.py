@@ -30,7 +30,6 @@ def randomise(source: Path, target: Path, seed: int, *, name: str, recipe: str |
         source: A directory of the Decoder's family, with its lineage.
         target: The new directory; it appears when it is whole.
         seed: The weights are a function of it and of their shapes.
-        name: The new model's name.
         recipe: Digest of the recipe that asked for it.
 
     Raises:

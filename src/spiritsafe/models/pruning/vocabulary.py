@@ -184,7 +184,6 @@ def trim_vocabulary(source: Path, target: Path, kept_ids: Sequence[int]) -> None
         source: A model directory with a byte-level BPE tokenizer.
         target: An existing directory; ``tokenizer.json`` and the files beside it are written there, the chat template
             as it is.
-        kept_ids: What :func:`choose_vocabulary` gave.
 
     Raises:
         CompatibilityError: Another kind of tokenizer, ids that are not closed under merges, or a part of the tokenizer

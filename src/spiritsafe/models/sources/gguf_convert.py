@@ -118,7 +118,6 @@ def convert_gguf(path: Path, directory: Path) -> None:
     """Write a GGUF model as a Hugging Face directory.
 
     Args:
-        path: The file.
         directory: An existing directory that receives the files.
 
     Raises:

@@ -48,9 +48,6 @@ class GGUFTensor:
 class GGUFFile:
     """An open GGUF file; use it as a context manager.
 
-    Args:
-        path: The file.
-
     Attributes:
         metadata: Key → value; 32-bit floats are given by their shortest decimal, so 1e-5 stays 1e-5.
         tensors: Name → place of every tensor.

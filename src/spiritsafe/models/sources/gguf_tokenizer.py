@@ -70,7 +70,6 @@ def write_tokenizer(file: GGUFFile, directory: Path, *, max_length: int) -> dict
     """Write the tokenizer's files.
 
     Args:
-        file: The open GGUF.
         directory: Where ``tokenizer.json`` and ``tokenizer_config.json`` go.
         max_length: The model's context, kept as ``model_max_length``.
 

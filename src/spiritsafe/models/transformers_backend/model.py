@@ -123,8 +123,6 @@ class TransformersModel(LanguageModel):
 
     Args:
         directory: A Hugging Face directory.
-        dtype: Of the weights.
-        device: Of the weights.
 
     Raises:
         SourceError: transformers cannot load it.
@@ -204,12 +202,12 @@ class TransformersModel(LanguageModel):
 
     @property
     def device(self) -> torch.device:
-        """Of the weights."""
+        """Where the weights lie."""
         return self._weight().device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Number format of the weights."""
         return self._weight().dtype
 
     def _weight(self) -> nn.Parameter:

@@ -5,12 +5,13 @@ In: the tables of a recipe's ``[[students]]``. Out: frozen records; a setting th
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from spiritsafe.core.records import Record
-from spiritsafe.distil import LossMix, OnPolicyConfig
+from spiritsafe.distil import DIVERGENCES, LossMix, OnPolicyConfig
 from spiritsafe.models import Quantisation
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.training import TrainConfig
@@ -23,6 +24,23 @@ def changed(record: Record) -> set[str]:
     """Fields that are not at their default: a setting written out as its default asks for nothing."""
     fields = type(record).model_fields
     return {name for name, field in fields.items() if getattr(record, name) != field.get_default()}
+
+
+def objectives() -> dict[str, str]:
+    """What a student may minimise, by its name in a recipe, and what a report calls it."""
+    return {
+        "traces": "cross-entropy on traces",
+        **{name: divergence.label for name, divergence in DIVERGENCES.items()},
+        "across": "divergence of chunk likelihoods",
+    }
+
+
+def _known_objective(value: object) -> object:
+    known = tuple(objectives())
+    if value not in known:
+        words = f"Input should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise PydanticCustomError("literal_error", "{words}", {"words": words})
+    return value
 
 
 class BudgetRecipe(Record):
@@ -138,9 +156,7 @@ class StudentRecipe(TemplateRecipe, CutRecipe):
     start: Literal["teacher", "random"] = "teacher"
     traces: tuple[str, ...] = Field(default=("worked", "sampled"), min_length=1)
     problems: int = Field(ge=1)
-    objective: Literal["traces", "forward_kl", "reverse_kl", "jsd", "skew_forward_kl", "skew_reverse_kl", "across"] = (
-        "forward_kl"
-    )
+    objective: Annotated[str, BeforeValidator(_known_objective)] = "forward_kl"
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     ce_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     temperature: float = Field(default=1.0, gt=0.0)
@@ -186,8 +202,9 @@ class StudentRecipe(TemplateRecipe, CutRecipe):
         if self.signal == "cached":
             if self.teacher != "teacher" or not set(self.traces) <= {"worked", "sampled"}:
                 raise ValueError("the cache holds what the taught teacher says of worked and sampled traces")
-            if self.objective != "forward_kl" or self.temperature != 1.0:
-                raise ValueError('a cached signal serves objective "forward_kl" at temperature 1 only')
+            served = [f'"{name}"' for name, divergence in DIVERGENCES.items() if not divergence.needs_whole_vocabulary]
+            if f'"{self.objective}"' not in served or self.temperature != 1.0:
+                raise ValueError(f"a cached signal serves objective {' or '.join(served)} at temperature 1 only")
             if self.hidden is not None or self.on_policy is not None:
                 raise ValueError("hidden states and on-policy answers need a live teacher")
             if self.vocabulary != "full":

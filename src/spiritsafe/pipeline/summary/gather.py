@@ -33,7 +33,7 @@ from spiritsafe.pipeline.plan.suitability import own_sources
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.steps import WORKED, ReinforceStep, SampleStep
-from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.exam import certificate_of, examinees, ledger_path, paper_path
 from spiritsafe.pipeline.stages.source import base_directory
@@ -68,14 +68,6 @@ from spiritsafe.tasks import load_task
 
 REPORT_FILE = "report.html"
 _DATA_FILE = "report.json"
-_DIVERGENCES = {
-    "forward_kl": "forward KL",
-    "reverse_kl": "reverse KL",
-    "jsd": "Jensen–Shannon divergence",
-    "skew_forward_kl": "skew forward KL",
-    "skew_reverse_kl": "skew reverse KL",
-    "across": "divergence of chunk likelihoods",
-}
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 
 
@@ -262,7 +254,7 @@ def _curve(context: RunContext, name: str) -> TrainingCurve:
     student = next((s for s in context.recipe.rungs if s.name == name), None)
     loss_name = "cross-entropy on traces"
     if student is not None and student.objective != "traces":
-        loss_name = f"{_DIVERGENCES[student.objective]} to the teacher"
+        loss_name = f"{objectives()[student.objective]} to the teacher"
         loss_name += " + cross-entropy" if student.ce_share else ""
         loss_name += " + hidden states" if student.hidden is not None else ""
         loss_name += ", on its own answers" if student.on_policy is not None else ""

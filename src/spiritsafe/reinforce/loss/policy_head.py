@@ -25,6 +25,7 @@ from spiritsafe.reinforce.loss.policy_loss import PolicyLoss, TokenLoss, policy_
 from spiritsafe.training import (
     ChunkedHead,
     ChunkLogits,
+    RowLoss,
     check_head_shapes,
     even_slices,
     logits_budget,
@@ -122,14 +123,7 @@ def policy_head(
 ) -> PolicyResult:
     """``sum over rows of weight * (loss + kl_weight * penalty)``, and its gradients.
 
-    Args:
-        hidden_RH: Hidden states of rows that predict a drawn token.
-        weight_VH: The head.
-        rows: What is known of them.
-        config: Which loss.
-        scale: Of the logits, apart from the configuration's temperature.
-        grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out.
-        logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
+    Args as of :class:`~spiritsafe.training.ChunkedHead`, ``scale`` apart from the configuration's temperature.
 
     Raises:
         CompatibilityError: Shapes do not fit together, or a target is outside the vocabulary.
@@ -141,11 +135,11 @@ def policy_head(
     parts: list[_RowLoss] = []
     entropies: list[Tensor] = []
     for span, has_first_pass in _spans(rows, config, most):
-        slope_C: Tensor | None = None
+        slope_S: Tensor | None = None
         if has_first_pass:
             parts.append(_row_loss(config, _first_pass(head.logits, span, rows.targets_R), rows.of(span)))
-            slope_C = parts[-1].slope_R
-        loss = _SpanLoss(config, rows, scale, span.start, slope_C, parts)
+            slope_S = parts[-1].slope_R
+        loss = _span_loss(config, rows, scale, span.start, slope_S, parts)
         entropies += head.run(loss, [[chunk] for chunk in even_slices(span.start, span.stop, most)])
     return _result(parts, rows, config, head.grad_hidden_RH, torch.cat(entropies))
 
@@ -173,39 +167,25 @@ class _RowLoss:
     slope_R: Tensor
 
 
-@final
-@dataclass(frozen=True)
-class _SpanLoss:
-    """Loss of the rows of a span, a chunk at a time; tells their entropy.
+def _span_loss(
+    config: PolicyLoss, rows: PolicyRows, scale: float, start: int, slope_S: Tensor | None, parts: list[_RowLoss]
+) -> RowLoss:
+    """Loss of a span's rows, which tells their entropy; without slopes of a first pass a chunk makes its own part."""
 
-    Attributes:
-        config: Which loss.
-        rows: All rows.
-        scale: Of the logits.
-        start: Of the span.
-        slope_S: Derivatives by log-probability from a first pass; None: a chunk's own are made.
-        parts: Where these go.
-    """
-
-    config: PolicyLoss
-    rows: PolicyRows
-    scale: float
-    start: int
-    slope_S: Tensor | None
-    parts: list[_RowLoss]
-
-    def __call__(self, chunk: slice, logits_CV: Tensor, grad_CV: Tensor) -> tuple[Tensor]:
-        target_C1 = self.rows.targets_R[chunk, None]
+    def loss(chunk: slice, logits_CV: Tensor, grad_CV: Tensor) -> tuple[Tensor]:
+        target_C1 = rows.targets_R[chunk, None]
         logprobs_C, entropy_C = _make_probabilities(logits_CV, target_C1)
-        if self.slope_S is None:
-            self.parts.append(_row_loss(self.config, logprobs_C, self.rows.of(chunk)))
-            slope_C = self.parts[-1].slope_R
+        if slope_S is None:
+            parts.append(_row_loss(config, logprobs_C, rows.of(chunk)))
+            slope_C = parts[-1].slope_R
         else:
-            slope_C = self.slope_S[chunk.start - self.start : chunk.stop - self.start]
+            slope_C = slope_S[chunk.start - start : chunk.stop - start]
         # d log p[target] / d logits = one-hot - p
-        factor_C1 = slope_C[:, None] * self.scale
+        factor_C1 = slope_C[:, None] * scale
         grad_CV.copy_(logits_CV.mul_(-factor_C1).scatter_add_(1, target_C1, factor_C1))
         return (entropy_C,)
+
+    return loss
 
 
 def _spans(rows: PolicyRows, config: PolicyLoss, most: int) -> Iterator[tuple[slice, bool]]:

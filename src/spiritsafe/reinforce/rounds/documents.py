@@ -16,7 +16,7 @@ from spiritsafe.models import Document, Drawn
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.advantages import aggregation_weights, group_advantages
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
-from spiritsafe.reinforce.rounds.store import Answer, Round
+from spiritsafe.reinforce.rounds.store import Answer, PolicyRound
 
 Group = Sequence[Answer]
 
@@ -43,7 +43,7 @@ def kept_groups(groups: Sequence[Group], config: ReinforceConfig) -> list[Group]
 
 
 def documents_of_steps(
-    round_: Round, config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
+    round_: PolicyRound, config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
 ) -> list[list[Document]]:
     """The documents of each step of a round; a step may have none.
 
@@ -56,7 +56,7 @@ def documents_of_steps(
 
 
 def answers_of_steps(
-    round_: Round, config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
+    round_: PolicyRound, config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
 ) -> list[list[tuple[Answer, Document]]]:
     """As :func:`documents_of_steps`, each document with the answer that it is of."""
     kept = kept_groups(round_.groups, config)

@@ -17,9 +17,7 @@ from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.reinforce.alarms import Alarm, all_alarms, first_end, new_alarms, spent_hint
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.rounds.statistics import statistics
-from spiritsafe.reinforce.rounds.store import Round
-
-ROUNDS_FILE = "rounds.jsonl"
+from spiritsafe.reinforce.rounds.store import PolicyRound
 
 DevScore = Callable[[int], tuple[int, float] | None]
 """The newest development evaluation after at most so many steps: its step and its score; None when there is none."""
@@ -53,7 +51,7 @@ class RoundLog:
         end = first_end(self.alarms, self._config.alarms)
         return self._config.num_steps if end is None else (end.round + 1) * self._config.steps_per_round
 
-    def enter(self, round_: Round, pool: Mapping[str, float]) -> int:
+    def enter(self, round_: PolicyRound, pool: Mapping[str, float]) -> int:
         """Take a round in; rows and alarms after it are forgotten, the run will come to them again.
 
         Args:

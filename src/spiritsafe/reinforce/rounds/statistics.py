@@ -14,7 +14,7 @@ from typing import Any
 
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.rounds.documents import has_advantage, kept_groups
-from spiritsafe.reinforce.rounds.store import Answer, Round
+from spiritsafe.reinforce.rounds.store import Answer, PolicyRound
 
 
 def pass_at_k(num_correct: int, num_scored: int, k: int) -> float:
@@ -40,7 +40,7 @@ def _percentile(lengths: Sequence[int], share: float) -> int:
 
 
 def statistics(
-    round_: Round, config: ReinforceConfig, *, pool: Mapping[str, float], dev: tuple[int, float] | None
+    round_: PolicyRound, config: ReinforceConfig, *, pool: Mapping[str, float], dev: tuple[int, float] | None
 ) -> dict[str, Any]:
     """The round's row.
 
@@ -76,7 +76,7 @@ def statistics(
     }
 
 
-def _verdicts(round_: Round, config: ReinforceConfig) -> dict[str, Any]:
+def _verdicts(round_: PolicyRound, config: ReinforceConfig) -> dict[str, Any]:
     status = Counter(answer.verdict.status for answer in round_.answers)
     num_scored = status.total() - status["unscored"]
     counts = [Counter(answer.verdict.status for answer in group) for group in round_.groups]

@@ -1,25 +1,22 @@
-"""One round of a policy's answers as a file: whole or absent, and refused when it is damaged or another run's.
+"""One round of a policy's answers.
 
-In: graded and rewarded answers, and where in the run they belong. Out: ``round-00000.jsonl``: a line with the digest of
-all that follows, a header, then an answer a line. Headers are chained: each names the one before, because what a round
+In: graded and rewarded answers, and where in the run they belong. Out: rounds as
+:mod:`spiritsafe.training.data.rounds` keeps them. Headers are chained: each names the one before, because what a round
 asks depends on all rounds before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
-from typing import Literal, final
+from typing import final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.files.checked_lines import read_first_sealed_line, read_sealed_lines, write_sealed_lines
 from spiritsafe.core.records import FinishReason, Record, Verdict
 from spiritsafe.reinforce.pool import Outcome
+from spiritsafe.training import Round, RoundFormat, RoundHeader
 
 
 @final
@@ -49,14 +46,11 @@ class Answer(Record):
 
 
 @final
-class RoundHeader(Record):
+class PolicyHeader(RoundHeader):
     """Where a round belongs, and what its problems came to.
 
     Attributes:
-        feed: Digest of the run that it was drawn for: configuration, problems, task, first weights.
-        round_index: From 0.
         before: Digest of the header before, "" in the first.
-        weights: Fingerprint of the policy in training when the round was drawn.
         draws: Problems asked at first and in each refill.
         staleness: Updates that the answering weights were behind those in training, 0 for the engine here.
         draw_seconds: Spent on answers (and on grading, as far as it was done meanwhile).
@@ -65,11 +59,7 @@ class RoundHeader(Record):
         num_answers: Lines that follow.
     """
 
-    format: Literal[1] = 1
-    feed: str
-    round_index: int = Field(ge=0)
     before: str
-    weights: str
     draws: tuple[int, ...]
     staleness: int = Field(ge=0)
     draw_seconds: float
@@ -83,22 +73,23 @@ def _groups(answers: Sequence[Answer]) -> tuple[tuple[Answer, ...], ...]:
 
 
 @final
-@dataclass(frozen=True)
-class Round:
-    """A round as the feed uses it.
-
-    Attributes:
-        header: Where it belongs.
-        answers: In the order in which problems were asked, then of samples.
-    """
-
-    header: RoundHeader
-    answers: tuple[Answer, ...]
+class PolicyRound(Round[PolicyHeader, Answer]):
+    """A round; its answers in the order in which problems were asked, then of samples."""
 
     @cached_property
     def groups(self) -> tuple[tuple[Answer, ...], ...]:
         """The answers to each problem."""
         return _groups(self.answers)
+
+
+ROUNDS = RoundFormat(
+    make=PolicyRound,
+    header=PolicyHeader,
+    answer=Answer,
+    # Not the canonical form: writing that takes seconds for a round of a hundred thousand tokens.
+    encode=lambda record: record.model_dump_json().encode(),
+    decided_by="configuration, problems, task or starting model",
+)
 
 
 def outcomes_of(answers: Sequence[Answer]) -> tuple[Outcome, ...]:
@@ -111,66 +102,3 @@ def outcomes_of(answers: Sequence[Answer]) -> tuple[Outcome, ...]:
         )
         for group in _groups(answers)
     )
-
-
-def round_path(directory: Path, round_index: int) -> Path:
-    """Where a round is kept."""
-    return directory / f"round-{round_index:05d}.jsonl"
-
-
-def write_round(directory: Path, round_: Round) -> None:
-    """Write a round, whole or not at all.
-
-    Raises:
-        StorageError: The directory cannot be written.
-    """
-    # Not the canonical form: writing that takes seconds for a round of a hundred thousand tokens.
-    lines = (record.model_dump_json().encode() for record in (round_.header, *round_.answers))
-    write_sealed_lines(round_path(directory, round_.header.round_index), lines)
-
-
-def read_header(directory: Path, round_index: int, *, feed: str) -> RoundHeader:
-    """Read a round's header back, and nothing else: its answers are not looked at.
-
-    Args:
-        directory: Of the rounds.
-        round_index: Which.
-        feed: Digest of the run that asks.
-
-    Raises:
-        IntegrityError: The file is missing, its header damaged, or it was drawn for another run.
-    """
-    path = round_path(directory, round_index)
-    return _header(path, round_index, read_first_sealed_line(path), feed)
-
-
-def read_round(directory: Path, round_index: int, *, feed: str) -> Round:
-    """Read a round back.
-
-    Args:
-        directory: Of the rounds.
-        round_index: Which.
-        feed: Digest of the run that asks.
-
-    Raises:
-        IntegrityError: The file is missing, damaged, or was drawn for another run.
-    """
-    path = round_path(directory, round_index)
-    lines = read_sealed_lines(path)
-    header = _header(path, round_index, next(lines, b""), feed)
-    return Round(header, tuple(Answer.model_validate_json(line) for line in lines))
-
-
-def _header(path: Path, round_index: int, line: bytes, feed: str) -> RoundHeader:
-    try:
-        header = RoundHeader.model_validate_json(line)
-    except ValidationError as error:
-        raise IntegrityError(
-            f"{path} was written by another version.", hint="Give this run a directory of its own."
-        ) from error
-    if header.feed != feed or header.round_index != round_index:
-        raise IntegrityError(
-            f"{path} belongs to another run: configuration, problems, task or starting model differ.",
-            hint="Give this run a directory of its own, or delete the old one.",
-        )
-    return header

@@ -37,7 +37,6 @@ class Row:
     Attributes:
         note: The numbers as text, one or two lines.
         size_share: Length of the size bar, as a share of the longest; None for charts without sizes.
-        size: Its text.
     """
 
     label: str

@@ -23,7 +23,6 @@ class PublicHalf(Record):
     """The public half of the same bank, and what the exam's test says of the gap.
 
     Attributes:
-        score: Score on the public half.
         gap: Public minus sealed.
         statement: The exam's finding in its own words.
         gain_statement: The finding of the same test on the gain over the base, problem by problem.

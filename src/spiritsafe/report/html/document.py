@@ -9,13 +9,14 @@ from importlib import resources
 from spiritsafe.report.html.markup import Html, tag
 
 
-def _style() -> str:
+def style_sheet() -> str:
+    """The rules of every page and picture."""
     return resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
 
 
 def page_head(title: str) -> Html:
     """The head of a page that loads nothing: its policy admits the style sheet inside, and nothing else."""
-    style = _style()
+    style = style_sheet()
     fingerprint = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     policy = f"default-src 'none'; style-src 'sha256-{fingerprint}'; img-src data:; base-uri 'none'; form-action 'none'"
     return tag(

@@ -42,7 +42,6 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """One element.
 
     Args:
-        name: Element name.
         children: Escaped unless they are :class:`Html`; None is left out.
         attributes: A trailing underscore is dropped (``class_``), others become hyphens (``stroke_width``); None
             leaves the attribute out.

@@ -8,14 +8,13 @@ curve.html``.
 from __future__ import annotations
 
 import re
-from importlib import resources
 from pathlib import Path
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import write_json, write_text
 from spiritsafe.report.charts.compute_curve import AXIS_WORDS, compute_drawing, has_points
 from spiritsafe.report.charts.svg import FULL, figure
-from spiritsafe.report.html.document import page_head
+from spiritsafe.report.html.document import page_head, style_sheet
 from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
 from spiritsafe.report.html.tables import Column, nothing, stacked, table
 from spiritsafe.report.numbers import change_range, change_value, score_range, score_text, score_value, work_text
@@ -36,7 +35,6 @@ def compute_section(curve: ComputeCurve, *, anchor: str = "compute", title: str 
     Args:
         curve: At least one model.
         anchor: Unique in the page.
-        title: Of the section.
     """
     lead = (
         f"{curve.task}: {curve.num_problems} problems, {curve.num_samples} attempts at each at temperature "
@@ -166,14 +164,10 @@ def build_compute_svg(curve: ComputeCurve) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{picture}\n'
 
 
-def _style() -> str:
-    return resources.files("spiritsafe.report").joinpath("style.css").read_text("utf-8")
-
-
 def _variables() -> dict[str, str]:
     """The light scheme's colours: the first value that each variable is given."""
     found: dict[str, str] = {}
-    for name, value in _VARIABLE.findall(_style()):
+    for name, value in _VARIABLE.findall(style_sheet()):
         found.setdefault(name, value)
     return found
 
@@ -181,7 +175,7 @@ def _variables() -> dict[str, str]:
 def _picture_style() -> str:
     """The charts' own rules of the report's style sheet."""
     colours = _variables()
-    rules = "\n".join(_SVG_RULES.findall(_style()))
+    rules = "\n".join(_SVG_RULES.findall(style_sheet()))
     rules = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], rules)
     return f"text {{ font-family: system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif; }}\n{rules}"
 

@@ -139,11 +139,7 @@ def collect(
     Repeat the call to go on after an interruption. Attempts that failed ("error") are kept as they are, not retried.
 
     Args:
-        task: Grades the attempts.
         problems: What to attempt; read to the end before the first attempt.
-        generator: Draws the attempts.
-        sampling: How it draws them.
-        num_samples: Attempts at each problem.
         seed: Root of the samples' seeds.
         directory: Where the shards go; made if missing.
         shard_size: Problems a shard: the most work that an interruption can lose.

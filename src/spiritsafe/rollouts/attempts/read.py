@@ -31,7 +31,6 @@ class VerifiedReport(Record):
 
     Attributes:
         num_correct: Attempts graded correct, kept or not.
-        num_problems: Problems attempted.
         num_problems_kept: Those of them with an attempt kept.
         dropped: Count of each reason that occurred.
     """

@@ -77,7 +77,6 @@ class Trouble:
     """A try that gave no completion.
 
     Attributes:
-        reason: For people.
         again: Whether another try may help.
         wait_s: What the endpoint asked us to wait.
         unreachable: No connection could be made.

@@ -66,7 +66,6 @@ class Waiting:
     Args:
         where: The endpoint.
         tell: Hears the sentences, from the network's thread.
-        clock: Monotonic seconds.
     """
 
     def __init__(self, where: str, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:

@@ -27,7 +27,6 @@ class RateLimiter:
     Args:
         requests_per_minute: None: no limit.
         tokens_per_minute: None: no limit. Counts prompt and completion, as operators do.
-        clock: Monotonic seconds.
     """
 
     def __init__(

@@ -169,7 +169,6 @@ def parse_reply(
     """Check and read one reply.
 
     Args:
-        data: The body.
         prompt_bytes: UTF-8 bytes of the messages sent, for the accounting.
         max_tokens: What was asked for; see :mod:`spiritsafe.core.text.lengths` for what becomes of a longer text.
         stop: Stop strings that were asked for; a text that still holds one is cut there.

@@ -95,8 +95,6 @@ def sweep_budgets(
     """Collect attempts under each budget and measure them; repeat the call to go on after an interruption.
 
     Args:
-        task: Grades.
-        problems: What to attempt.
         generator: Goes on after a given beginning.
         sampling: How it draws; its ``max_tokens`` is replaced by each cap plus ``answer_tokens``.
         settings: The budgets, see :func:`budgets`.
@@ -104,9 +102,7 @@ def sweep_budgets(
         num_samples: Attempts at each problem under each budget.
         seed: Root of the samples' seeds, the same for all budgets, so that they are compared in pairs.
         directory: Gets a collection a budget.
-        events: Hears of progress.
         num_draws: Redraws of the bootstrap over problems.
-        confidence: Level of the intervals.
 
     Raises:
         RecipeError: No budgets, one twice, or a count is not positive.

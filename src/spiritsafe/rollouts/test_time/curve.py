@@ -31,8 +31,8 @@ from spiritsafe.rollouts.test_time.records import (
     ModelCompute,
     flops_of,
 )
-from spiritsafe.rollouts.test_time.scaling import Grown, Likelihood, Values, grow, stopped_early
-from spiritsafe.stats import BOOTSTRAP, ClusterBootstrap
+from spiritsafe.rollouts.test_time.scaling import Grown, Likelihood, grow, stopped_early
+from spiritsafe.stats import BOOTSTRAP, ClusterBootstrap, Floats
 
 _AXES: tuple[CostAxis, ...] = ("tokens", "flops")
 
@@ -59,8 +59,6 @@ def curve_of_pools(
         task: Its canonical name.
         likelihood: Rank attempts by log-probability a token, or in sum.
         seed: Of the bootstrap, of orders of the pool, and of votes over more than 256 attempts.
-        num_draws: Redraws of the bootstrap.
-        confidence: Level of the intervals.
 
     Raises:
         RecipeError: No pools.
@@ -131,7 +129,7 @@ def _names(pools: Sequence[Pool]) -> list[str]:
 def _model(
     pool: Pool, contender: Contender, problem_ids: Sequence[str], boot: ClusterBootstrap, seed: int
 ) -> ModelCompute:
-    def point(k: int, tokens: float, scores_P: Values) -> ComputePoint:
+    def point(k: int, tokens: float, scores_P: Floats) -> ComputePoint:
         return ComputePoint(
             num_samples=k,
             num_tokens=tokens,
@@ -168,7 +166,7 @@ def _model(
 
 
 def _grown_line(
-    method: Method, grown: Grown, point: Callable[[int, float, Values], ComputePoint], boot: ClusterBootstrap
+    method: Method, grown: Grown, point: Callable[[int, float, Floats], ComputePoint], boot: ClusterBootstrap
 ) -> ComputeLine:
     sizes = [k for k in sizes_to_show(grown.num_samples) if k <= grown.largest]
     last = sizes[-1]

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 
 from spiritsafe.rollouts.test_time.records import CostAxis, EqualCost, Method, TokensToReach, flops_of
 from spiritsafe.rollouts.test_time.scaling import Grown
-from spiritsafe.stats import ClusterBootstrap
-
-Values = npt.NDArray[np.float64]
+from spiritsafe.stats import ClusterBootstrap, Floats
 
 _METHODS: tuple[Method, ...] = ("majority", "likelihood", "self_check")
 _REACH = 16  # maj@16, where the pool is that large
@@ -92,7 +89,7 @@ def tokens_to_reach(model: Contender, base: Contender, boot: ClusterBootstrap) -
     )
 
 
-def _first_reaching(scores_K: Values, target: float) -> float:
+def _first_reaching(scores_K: Floats, target: float) -> float:
     """The smallest k, between whole numbers by a straight line, at which the score is as high; inf: none."""
     reached = np.flatnonzero(scores_K >= target - 1e-12)
     if not reached.size:

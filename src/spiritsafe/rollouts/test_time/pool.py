@@ -55,7 +55,6 @@ class Pool:
     """One model's attempts at some problems.
 
     Attributes:
-        model: For people.
         digest: Of the model.
         num_parameters: None when not known.
         sampling: How the attempts were drawn.
@@ -98,14 +97,10 @@ def draw_pool(
 
     Args:
         task: Grades, and checks where it offers it.
-        problems: What to attempt.
-        generator: Draws the attempts.
         sampling: Of the pool; its temperature is above 0.
-        num_samples: Attempts at each problem.
         seed: Root of the samples' seeds.
         directory: Gets ``samples`` and ``greedy``.
         num_parameters: Of the model, where it is known.
-        events: Hears of progress.
 
     Raises:
         RecipeError: The temperature is 0, so that all attempts would be one; or a count is not positive.
@@ -149,7 +144,6 @@ def read_pool(
 
     Args:
         directory: The collection of sampled attempts.
-        model: Its name.
         problems: Those that were attempted, for the self-check.
         greedy: The collection of greedy attempts, where there is one.
         num_parameters: Of the model.

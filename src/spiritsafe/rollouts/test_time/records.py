@@ -144,7 +144,6 @@ class ComputeCurve(Record):
     Attributes:
         task: Canonical name.
         sampling: Of the pools; the greedy attempts differ in the temperature.
-        num_samples: Attempts at each problem.
         interval: How the intervals are made, in words.
         likelihood: Whether "likelihood" means log-probability a token or in sum.
         models: The first is what the others are compared with.

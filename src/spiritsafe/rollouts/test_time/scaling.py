@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-import numpy.typing as npt
 
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.test_time.pool import Candidate, Pool
 from spiritsafe.rollouts.test_time.records import Method
 from spiritsafe.rollouts.test_time.selection import best_of, majority_of, pass_at
 from spiritsafe.rollouts.test_time.voting import votes_needed
+from spiritsafe.stats import Floats
 
 Likelihood = Literal["mean", "sum"]
 """Rank attempts by log-probability a token, or in sum (which prefers short ones)."""
 
-Values = npt.NDArray[np.float64]
 
 _ORDERS = 20  # of a pool, for what an early stop costs; problems average them further
 
@@ -38,8 +37,8 @@ class Grown:
         tokens_P: Mean tokens of one attempt at each problem; NaN without any.
     """
 
-    scores_PK: Values
-    tokens_P: Values
+    scores_PK: Floats
+    tokens_P: Floats
 
     @property
     def num_samples(self) -> int:
@@ -60,13 +59,13 @@ class Grown:
         """Tokens a problem, over the problems that have k attempts."""
         return k * float(self.tokens_P[~np.isnan(self.scores_PK[:, k - 1])].mean())
 
-    def scores_at(self, tokens: float) -> Values:
+    def scores_at(self, tokens: float) -> Floats:
         """Scores when each problem gets so many attempts that ``tokens`` are spent on average."""
         k = tokens / self.mean_tokens
         below = min(max(math.floor(k + 1e-9), 1), self.num_samples)
         share = min(max(k - below, 0.0), 1.0)
         above = min(below + 1, self.num_samples) if share > 1e-9 else below
-        values: Values = (1 - share) * self.scores_PK[:, below - 1] + share * self.scores_PK[:, above - 1]
+        values: Floats = (1 - share) * self.scores_PK[:, below - 1] + share * self.scores_PK[:, above - 1]
         return values
 
 
@@ -79,7 +78,7 @@ def grow(pool: Pool, problem_ids: Sequence[str], likelihood: Likelihood, seed: i
         likelihood: How "likelihood" ranks attempts; offered when all attempts that have tokens have log-probabilities.
         seed: Of votes over more than 256 attempts.
     """
-    rules: dict[Method, Callable[[Sequence[Candidate]], Values]] = {
+    rules: dict[Method, Callable[[Sequence[Candidate]], Floats]] = {
         "majority": lambda mine: majority_of(
             [one.key for one in mine], [one.is_correct for one in mine], seed=derive_seed(seed, "vote")
         ),
@@ -117,7 +116,7 @@ def _likelihood(one: Candidate, kind: Likelihood) -> float:
     return one.logprob / one.num_logprobs if kind == "mean" else one.logprob
 
 
-def stopped_early(pool: Pool, problem_ids: Sequence[str], majority: Grown, seed: int) -> tuple[float, Values]:
+def stopped_early(pool: Pool, problem_ids: Sequence[str], majority: Grown, seed: int) -> tuple[float, Floats]:
     """Tokens a problem when the whole pool's vote stops once it is decided, and each problem's score.
 
     The score is the full vote's, for a decided vote elects the same answer. What it costs depends on the order in which

@@ -67,7 +67,6 @@ def best_of(scores: Sequence[float], is_correct: Sequence[bool]) -> Curve:
 
     Args:
         scores: One an attempt; ``-inf`` for attempts to be taken only when there is nothing else.
-        is_correct: Their grades.
 
     Returns:
         Entry ``k - 1`` for k in 1..n.
@@ -110,7 +109,6 @@ def majority_of(keys: Sequence[str | None], is_correct: Sequence[bool], *, seed:
 
     Args:
         keys: What each attempt votes for, see :func:`vote_key`.
-        is_correct: Their grades.
         seed: Of the orders; unused when exact.
 
     Returns:

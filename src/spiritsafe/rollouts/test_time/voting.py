@@ -56,7 +56,6 @@ class ProblemVote(Record):
     Attributes:
         answer: What was elected, in its normal form; None when no attempt gave an answer.
         is_correct: Grade of the elected answer.
-        num_attempts: Attempts drawn.
         num_tokens: Tokens generated for them.
         num_abstained: Attempts without an answer, for whatever reason.
         num_unscored: Those of them that failed or whose verifier broke.

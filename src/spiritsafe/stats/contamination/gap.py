@@ -113,7 +113,6 @@ def public_sealed_gap(
         sealed: The same for each sealed problem.
         trials: Times each problem was asked.
         seed: Seed of the Monte Carlo splits; unused when the test is exact.
-        num_draws: Monte Carlo splits.
         confidence: Level of the gap's interval (Newcombe's, from the two halves' Wilson bounds).
         strata: Stratum of each public and each sealed problem, when each stratum was split by itself.
         num_looks: At how many looks the sitting could have ended; the p-value is multiplied by it (Bonferroni), which
@@ -176,7 +175,6 @@ def gain_gap(
         sealed: The same for the sealed problems.
         trials: Times each problem was asked.
         seed: Seed of the Monte Carlo splits.
-        num_draws: Monte Carlo splits.
         confidence: Level of the interval (from the two halves' paired bounds, Zou & Donner 2008).
         strata: As for :func:`public_sealed_gap`.
         num_looks: As for :func:`public_sealed_gap`.

@@ -23,11 +23,10 @@ from scipy import special
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Record
-from spiritsafe.stats.intervals import Estimate
+from spiritsafe.stats.intervals import Estimate, edge_of
 
 _POWER = 0.8
 _LARGEST_UNSEEN_LEAK = 0.2
-_BISECTIONS = 60
 
 
 class ForeignScores(Record):
@@ -67,7 +66,6 @@ class ForeignTest(Record):
             have solved all of them.
         smallest_leak: Smallest such share that the test finds with 80 % power; None when even a full one could go
             unnoticed.
-        statement: In plain words.
     """
 
     gap: float
@@ -86,10 +84,8 @@ def foreign_gap(
     """Hold a student's gap against those of reference models that were asked the same problems.
 
     Args:
-        student: The student.
         references: At least two, better eight: models that did not study the benchmark.
         alpha: One-sided level.
-        confidence: Level of the intervals.
 
     Raises:
         NumericalError: Fewer than two references, or they all have the very same gap, so that no spread can be told.
@@ -153,11 +149,7 @@ def _smallest_leak(alone: float, error: float, degrees: int, alpha: float) -> fl
 
     if not found(1.0):
         return None
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if found(middle) else (middle, high)
-    return high
+    return edge_of(found, 1.0, 0.0)
 
 
 def _statement(

@@ -50,7 +50,6 @@ def share_studied(
         public: Right answers, one count in 0..trials for each public problem.
         sealed: The same for each sealed problem.
         trials: Times each problem was asked; several are worth fewer independent ones (Korn & Graubard 1998).
-        confidence: Level of the interval.
         intervals: For what several tries are worth.
 
     Returns:

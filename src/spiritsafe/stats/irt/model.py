@@ -19,8 +19,7 @@ from scipy import special
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Record
-
-Floats = npt.NDArray[np.float64]
+from spiritsafe.stats.intervals import Floats
 
 LEAST_SITTINGS_2PL = 100
 """Below this many sittings every problem gets the same discrimination: single ones would be noise."""
@@ -100,7 +99,6 @@ def ability_posterior(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike
     Which problems were asked may depend on the answers to earlier ones (adaptive papers): the likelihood is the same.
 
     Args:
-        bank: The problems.
         right: Right answers, one count a problem.
         asked: Times each problem was asked; 0 for those that were not.
 

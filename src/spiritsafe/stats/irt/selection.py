@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Record
+from spiritsafe.stats.intervals import Floats
 from spiritsafe.stats.irt.model import ABILITY_GRID, ABILITY_SD, ItemBank, ability_posterior, information
-
-Floats = npt.NDArray[np.float64]
 
 _LAST_BITS = 1e-9  # machines may differ in the last bits of what a problem tells
 
@@ -75,7 +74,6 @@ def next_problem(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike, *, 
     answers so far leave open is taken, so that a first guess far off, where random problems tell little, ends nothing.
 
     Args:
-        bank: The problems.
         right: Right answers so far, one count a problem.
         asked: Times each problem was asked so far.
         num_fixed: Length of the random paper that is to be matched.
@@ -97,7 +95,6 @@ def follows_adaptively(
     """Whether :func:`next_problem` could have asked these problems in this order, last bits aside.
 
     Args:
-        bank: The problems.
         asked: In the order in which they were asked.
         right: The answers to them, each from 0 to 1.
         num_fixed: As for :func:`next_problem`.
@@ -126,7 +123,6 @@ def shorter_paper(bank: ItemBank, num_fixed: int, *, abilities: Sequence[float])
     Chosen before the sitting, so that it can be committed to and registered as any paper.
 
     Args:
-        bank: The problems.
         num_fixed: Length of the random paper that is to be matched.
         abilities: Of the students it is made for.
 
@@ -166,7 +162,6 @@ def follows_greedily(bank: ItemBank, places: Sequence[int], num_fixed: int, *, a
     the last place may be any problem that fills what is missing; all others are fixed.
 
     Args:
-        bank: The problems.
         places: What is to be checked.
         num_fixed: As for :func:`shorter_paper`.
         abilities: As for :func:`shorter_paper`.

@@ -15,16 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.records import Digest, Record, omit_default
-from spiritsafe.stats.intervals import Estimate
+from spiritsafe.stats.intervals import Estimate, Floats
 from spiritsafe.stats.irt.model import Ability, ItemBank, chances, estimate_ability
 from spiritsafe.stats.irt.selection import follows_adaptively, follows_greedily, next_problem, shorter_paper
-
-Floats = npt.NDArray[np.float64]
 
 CHOSEN_METHOD = "of chosen problems, not the paper's score"
 """What every accuracy of a shorter sitting adds to its method."""
@@ -82,7 +79,6 @@ class PredictedScore(Record):
         score: Expected share of right answers on the whole sealed half at that ability; its interval is that of the
             ability (95 %). That of the difficulties is not in it.
         num_sittings: Past sittings that the difficulties were learned from.
-        statement: In plain words.
     """
 
     ability: Ability
@@ -164,7 +160,6 @@ def is_adaptive_choice(
     """Whether an adaptive sitting with these answers asks these problems in this order, last bits aside.
 
     Args:
-        chosen: Adaptive.
         asked: Places in the order in which they were asked.
         right: Right answers by place.
         trials: Times each problem was asked.

@@ -18,9 +18,7 @@ import scipy
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Record
-from spiritsafe.stats.intervals import Estimate, check_counts, refuse_counts
-
-Floats = npt.NDArray[np.float64]
+from spiritsafe.stats.intervals import Estimate, Floats, check_counts, refuse_counts
 
 _SHARES_G = np.geomspace(0.015, 0.95, 10)
 """Shares of the wealth that are staked, one constant bettor each; their mean is what counts."""

@@ -15,14 +15,13 @@ from itertools import pairwise
 from typing import Literal, final
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 from scipy import special
 
 from spiritsafe.core.errors import NumericalError
+from spiritsafe.stats.intervals import Floats
 
 Spending = Literal["obrien-fleming", "pocock", "quadratic", "cubic"]
-Floats = npt.NDArray[np.float64]
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
@@ -41,7 +40,6 @@ def spent(times: Sequence[float], level: float, spending: Spending) -> Floats:
     Args:
         times: In (0, 1].
         level: One-sided.
-        spending: Which function.
     """
     at = np.asarray(times, dtype=np.float64)
     if spending == "obrien-fleming":

@@ -17,9 +17,16 @@ import numpy.typing as npt
 import scipy
 from scipy import special
 
-from spiritsafe.stats.intervals import INTERVALS, IntervalRule, check_counts, effective_sizes, gather, refuse_counts
+from spiritsafe.stats.intervals import (
+    INTERVALS,
+    Floats,
+    IntervalRule,
+    check_counts,
+    effective_sizes,
+    gather,
+    refuse_counts,
+)
 
-Floats = npt.NDArray[np.float64]
 _BISECTIONS = 60
 _EDGE = 1e-9  # means are searched for strictly inside the possible range
 _LARGEST_Z = 37.0  # Φ(-37) is 6e-300: tails beyond run out of digits, and of order
@@ -104,7 +111,6 @@ def held_back(counts_XJ: npt.NDArray[np.integer], mean: float, tail: Tail) -> Fl
     Args:
         counts_XJ: How often each of J differences was seen.
         mean: Hypothetical mean, in (-1, 1).
-        tail: Which.
 
     Returns:
         In answers, shape X.
@@ -236,7 +242,6 @@ class ScoreEvidence:
         share: Of right answers.
         effective: Independent answers that they are worth for a bound from below: the problems when each was asked
             once, :func:`~spiritsafe.stats.intervals.effective_sizes` otherwise.
-        num_problems: Problems seen.
         effective_above: The same for a bound from above.
     """
 

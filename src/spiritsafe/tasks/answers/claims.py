@@ -86,7 +86,6 @@ class Claim:
             it back; "none".
         text: As the completion has it.
         rule: Which rule found it ("hashes", "boxed", "tag", "sentence", "bold", "last", "whole").
-        value: Of a value.
         percent: The value has a percent sign.
     """
 

@@ -436,7 +436,6 @@ def extract_answer(text: str, kind: AnswerKind, *, choices: Sequence[str] = ()) 
     """The one answer that a completion commits to, by the rules in this module's docstring.
 
     Args:
-        text: The completion.
         kind: "number" (a value), "expression" (arithmetic, not evaluated), "letter" (of ``choices``), or "text" (what
             a marker names; without a marker the whole text).
         choices: The wordings of the choices, for "letter": a wording counts as its letter.

@@ -1,4 +1,4 @@
-"""Rows of a data set: a JSON-lines file, or a Hugging Face data set when ``datasets`` is installed.
+"""Rows of a data set: a file of rows, or a Hugging Face data set.
 
 In: where the rows are, and optionally the digest they must have. Out: a list of dictionaries and their digest. The
 digest becomes part of the task's name, so a certificate says which data it was about, and a task whose name carries the
@@ -17,8 +17,7 @@ from typing import Any, final
 
 from spiritsafe.core.canonical import canonical_json, digest_bytes
 from spiritsafe.core.errors import SourceError, TaskError
-from spiritsafe.core.files.json_lines import MOST_LINES_BYTES, parse_json_lines
-from spiritsafe.core.files.reading import read_bytes
+from spiritsafe.core.files.tables import ENDINGS, RowFile
 
 _DIGEST_CHARACTERS = 32
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -26,15 +25,11 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 def is_hub_name(location: str) -> bool:
     """True for ``org/name`` where no such file exists and no data file's ending is given."""
-    return (
-        bool(_HUB_NAME.fullmatch(location))
-        and not location.endswith((".jsonl", ".json", ".ndjson"))
-        and not Path(location).exists()
-    )
+    return bool(_HUB_NAME.fullmatch(location)) and not location.endswith(ENDINGS) and not Path(location).exists()
 
 
-def _short(data: bytes) -> str:
-    return digest_bytes(data).removeprefix("sha256:")[:_DIGEST_CHARACTERS]
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:_DIGEST_CHARACTERS]
 
 
 @final
@@ -42,7 +37,8 @@ class DataSource:
     """Where rows come from; reads them once, when first needed.
 
     Args:
-        location: Path of a JSON-lines file, or ``org/name`` of a Hugging Face data set.
+        location: Path of a file as :mod:`spiritsafe.core.files.tables` reads it, or ``org/name`` of a Hugging Face data
+            set.
         sha256: The first 32 hex digits of the digest that the data must have; empty to accept what is there.
         config: Configuration of a Hugging Face data set; empty for its default.
         split: Split of a Hugging Face data set.
@@ -91,22 +87,43 @@ class DataSource:
     def _load(self) -> tuple[list[Any], str]:
         if is_hub_name(self.location):
             rows = self._load_hub()
-            return rows, _short(b"\n".join(canonical_json(json.loads(json.dumps(row, default=str))) for row in rows))
-        path = Path(self.location)
-        data = read_bytes(path, most_bytes=MOST_LINES_BYTES)
-        return parse_json_lines(data, path), _short(data)
+            return rows, _short(
+                digest_bytes(b"\n".join(canonical_json(json.loads(json.dumps(row, default=str))) for row in rows))
+            )
+        file = RowFile(Path(self.location))
+        rows = list(file.rows())
+        return rows, _short(file.digest)
 
     def _load_hub(self) -> list[Any]:
-        if importlib.util.find_spec("datasets") is None:
+        ways = {"datasets": self._by_datasets, "huggingface_hub": self._by_hub}
+        load = next((way for library, way in ways.items() if importlib.util.find_spec(library)), None)
+        if load is None:
             raise TaskError(
                 f"{self.location} is no file here, and reading it from Hugging Face needs the package datasets.",
                 hint="Run `pip install datasets`, or download the data as a JSON-lines file and give its path.",
             )
-        datasets: Any = importlib.import_module("datasets")
         try:
-            return [dict(row) for row in datasets.load_dataset(self.location, self._config or None, split=self._split)]
+            return load()
         except (OSError, ValueError, RuntimeError) as error:
             raise SourceError(
                 f"The data set {self.location} cannot be loaded: {error}.",
                 hint="Check its name, config= and split=, and the network; or give the path of a JSON-lines file.",
             ) from error
+
+    def _by_datasets(self) -> list[Any]:
+        datasets: Any = importlib.import_module("datasets")
+        return [dict(row) for row in datasets.load_dataset(self.location, self._config or None, split=self._split)]
+
+    def _by_hub(self) -> list[Any]:
+        """The Parquet files that the hub makes of every public data set, as ``CONFIG/SPLIT/NUMBER.parquet``."""
+        hub: Any = importlib.import_module("huggingface_hub")
+        place = {"repo_type": "dataset", "revision": "refs/convert/parquet"}
+        names = sorted(name for name in hub.list_repo_files(self.location, **place) if name.endswith(".parquet"))
+        configs = sorted({name.split("/")[0] for name in names})
+        config = self._config or ("default" if "default" in configs else configs[0] if len(configs) == 1 else "")
+        chosen = [name for name in names if name.startswith(f"{config}/{self._split}/")]
+        if not chosen:
+            there = ", ".join(sorted({"/".join(name.split("/")[:2]) for name in names})) or "nothing"
+            raise ValueError(f"it has no {config or 'single configuration'}/{self._split}; there is {there}")
+        files = [RowFile(Path(hub.hf_hub_download(self.location, name, **place))) for name in chosen]
+        return [row for file in files for row in file.rows()]

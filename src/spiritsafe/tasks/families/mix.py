@@ -39,7 +39,6 @@ class MixPart:
     """One of a mix's tasks.
 
     Attributes:
-        task: The task.
         share: Its weight among the others, a whole number.
     """
 

@@ -100,8 +100,6 @@ class GraderPool:
         output_bytes: Bytes it may print, and size of any file it writes.
 
     Attributes:
-        name: The task's name.
-        version: The task's version.
         verifier: The task's verifier, as in this process.
 
     Raises:

@@ -1,5 +1,3 @@
-"""Locks: one process at a time, which says who it is, and is not waited for without end."""
-
 import errno
 import fcntl
 import os

@@ -13,7 +13,6 @@ from spiritsafe.distil.cross_tokenizer.coverage import measure_coverage
 from spiritsafe.distil.cross_tokenizer.pairing import (
     PairTable,
     StoredPairs,
-    pair_attempt,
     pair_conversations,
     pair_documents,
 )
@@ -134,26 +133,6 @@ def test_what_cannot_be_aligned_is_counted_not_hidden(chats: dict[str, ChatForma
     assert table.refused_bytes == len("a▁b".encode())
     with pytest.raises(CompatibilityError, match="None of the 1"):
         pair_conversations(conversations[:1], student=chats["bpe"], teacher=chats["pieces"])
-
-
-@pytest.mark.parametrize("text", [text for text in TEXTS if text])
-def test_drawn_tokens_stay_as_they_were_drawn(chats: dict[str, ChatFormat], text: str) -> None:
-    student, teacher = chats["bpe"], chats["bytes"]
-    ours, theirs = TokenBytes.of_chat(student), TokenBytes.of_chat(teacher)
-    letters = [token for byte in text.encode() for token in [ours.spellings.index(bytes([byte]))]]  # no merges
-    for drawn in (letters, [*letters, student.end_id]):
-        pair = pair_attempt(USER, drawn, student=student, teacher=teacher, student_bytes=ours, teacher_bytes=theirs)
-        assert list(pair.student.token_ids[-len(drawn) :]) == drawn
-        assert pair.num_bytes == len(text.encode())
-        assert (pair.teacher.token_ids[-1] == teacher.end_id) == (drawn[-1] == student.end_id)
-
-
-def test_an_attempt_cut_within_a_character_is_refused(chats: dict[str, ChatFormat]) -> None:
-    student, teacher = chats["bpe"], chats["bytes"]
-    ours, theirs = TokenBytes.of_chat(student), TokenBytes.of_chat(teacher)
-    cut = [ours.spellings.index(b"\xf0"), ours.spellings.index(b"\x9f")]
-    with pytest.raises(CompatibilityError, match="not valid text"):
-        pair_attempt(USER, cut, student=student, teacher=teacher, student_bytes=ours, teacher_bytes=theirs)
 
 
 @pytest.mark.parametrize("flags", [(False, False), (True, True), (False, True, False, True)])

@@ -5,10 +5,22 @@ import math
 
 import pytest
 import torch
+from distil_reference import H, problem
 from torch import Tensor
 
-from spiritsafe.core.errors import RecipeError
-from spiritsafe.distil.losses.divergences import LossMix, measure_names, measure_weights, mix_rows
+from spiritsafe.core.errors import CompatibilityError, RecipeError
+from spiritsafe.distil.losses.divergences import (
+    DIVERGENCES,
+    Divergence,
+    LossMix,
+    Rows,
+    Term,
+    measure_names,
+    measure_weights,
+    mix_rows,
+)
+from spiritsafe.distil.losses.exact_head import distil_head
+from spiritsafe.distil.losses.sampled_head import check_sampled_mix
 
 PARTS = ["ce", "forward_kl", "reverse_kl", "jsd", "skew_forward_kl", "skew_reverse_kl"]
 MEASURES = {
@@ -73,7 +85,7 @@ def test_no_finite_logits_give_nan(student: str, teacher: str, temperature: floa
     rows = torch.tensor([ROWS[student], ROWS[student]])
     wider = torch.cat((rows, torch.tensor([[2.0, -1e9], [1e9, 0.0]])), 1)
     for logits in (rows, wider):
-        mix = LossMix(**{**ALL.__dict__, "temperature": temperature})
+        mix = LossMix(**{**ALL.describe(), "temperature": temperature})
         measured, grad = run(logits, torch.tensor([ROWS[teacher]] * 2), torch.tensor([0, 1]), mix)
         assert all(bool(values.isfinite().all()) for values in measured.values()), measured
         assert bool(grad.isfinite().all())
@@ -88,7 +100,7 @@ def test_no_finite_logits_give_nan(student: str, teacher: str, temperature: floa
 @pytest.mark.parametrize("row", ROWS)
 def test_equality_gives_exactly_nothing(row: str) -> None:
     logits = torch.tensor([ROWS[row]] * 3)
-    mix = LossMix(**{**ALL.__dict__, "ce": 0.0})
+    mix = LossMix(**{**ALL.describe(), "ce": 0.0})
     measured, grad = run(logits, logits.clone(), torch.zeros(3, dtype=torch.int64), mix)
     assert torch.count_nonzero(grad) == 0
     for name in ("kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl"):
@@ -110,7 +122,7 @@ def test_near_equality_keeps_relative_precision() -> None:
 def test_measures_and_weights_name_what_is_computed() -> None:
     assert measure_names(LossMix(forward_kl=1.0)) == ("teacher_entropy", "agreement", "kl", "ce")
     assert measure_names(LossMix(forward_kl=1.0, temperature=2.0)) == ("teacher_entropy", "agreement", "kl")
-    warm = LossMix(**{**ALL.__dict__, "temperature": 2.0})
+    warm = LossMix(**{**ALL.describe(), "temperature": 2.0})
     weights = dict(zip(measure_names(warm), measure_weights(warm), strict=True))
     assert weights == {
         "teacher_entropy": 0.0,
@@ -151,3 +163,66 @@ def test_a_nan_comes_through() -> None:
 def test_a_mixture_that_is_none_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(RecipeError):
         LossMix(**wrong)
+
+
+def test_an_unknown_divergence_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(RecipeError, match="total_variation is no divergence") as caught:
+        LossMix(total_variation=1.0)
+    assert all(name in caught.value.hint for name in DIVERGENCES)
+
+
+def test_a_mixture_is_its_settings_and_tells_of_all_that_it_was_first_told_of() -> None:
+    assert LossMix(forward_kl=1.0, jsd=0.0) == LossMix(forward_kl=1.0)
+    assert hash(LossMix(reverse_kl=0.5, jsd=0.5)) == hash(LossMix(jsd=0.5, reverse_kl=0.5))
+    assert LossMix(forward_kl=0.7, ce=0.3).describe() == {  # a fingerprint: it stays
+        "ce": 0.3,
+        "forward_kl": 0.7,
+        "reverse_kl": 0.0,
+        "jsd": 0.0,
+        "jsd_beta": 0.5,
+        "skew_forward_kl": 0.0,
+        "skew_reverse_kl": 0.0,
+        "skew_alpha": 0.1,
+        "temperature": 1.0,
+    }
+
+
+def total_variation(rows: Rows, mix: LossMix) -> Term:
+    """½ Σ |q - p|, where p is 0 beyond the common ids."""
+    common = rows.p_CU.shape[1]
+    gap_CU, rest_C = rows.q_CV[:, :common] - rows.p_CU, rows.q_CV[:, common:].sum(1)
+    return Term((gap_CU.abs().sum(1) + rest_C) / 2, rows.q_CV[:, :common] * gap_CU.sign(), factor=0.5, rest=1.0)
+
+
+@pytest.mark.parametrize("vocabs", [(53, 53), (60, 53)])
+def test_a_divergence_that_only_this_test_knows_is_learnt_from(
+    vocabs: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Divergence(of_rows=total_variation, label="total variation", measure="total_variation")
+    monkeypatch.setitem(DIVERGENCES, "total_variation", row)
+    case = problem(torch.float64, vocab=vocabs[0], teacher_vocab=vocabs[1])
+    mix = LossMix(total_variation=0.8, ce=0.2, temperature=2.0)
+    buffer = torch.zeros(vocabs[0], H, dtype=torch.float64)
+    result = distil_head(
+        case.hidden, case.weight, case.teacher, case.targets, case.weights, mix=mix, grad_weight_VH=buffer
+    )
+    hidden, weight = case.hidden.clone().requires_grad_(), case.weight.clone().requires_grad_()
+    logits = hidden @ weight.t()
+    teacher = case.teacher.hidden_RG @ case.teacher.weight_UG.t() * case.teacher.scale
+    p = torch.nn.functional.pad(torch.softmax(teacher / 2.0, 1), (0, vocabs[0] - vocabs[1]))
+    apart_R = (torch.softmax(logits / 2.0, 1) - p).abs().sum(1) / 2
+    ce_R = torch.nn.functional.cross_entropy(logits, case.targets, reduction="none")
+    loss = ((0.8 * 4.0 * apart_R + 0.2 * ce_R) * case.weights).sum()
+    loss.backward()
+    torch.testing.assert_close(result.loss, loss.detach())
+    torch.testing.assert_close(result.grad_hidden_RH, hidden.grad)
+    torch.testing.assert_close(buffer, weight.grad)
+    torch.testing.assert_close(result.sums["total_variation"][0], apart_R.detach().sum())
+    assert mix.describe()["total_variation"] == 0.8
+    assert "total_variation" not in LossMix(forward_kl=1.0).describe()
+    with pytest.raises(CompatibilityError, match="total_variation needs the whole vocabulary"):
+        check_sampled_mix(LossMix(total_variation=1.0))
+
+
+def test_a_few_entries_of_a_row_serve_what_the_sampled_head_computes_and_nothing_else() -> None:
+    assert [name for name, row in DIVERGENCES.items() if not row.needs_whole_vocabulary] == ["forward_kl"]

@@ -51,7 +51,7 @@ def _naive(inputs: dict[str, Any], mix: LossMix, scale: float) -> tuple[torch.Te
     dense = torch.zeros_like(log_q).scatter_add_(1, rows.ids_RK, rows.probs_RK.double())
     kl = -(dense * log_q).sum(1) - rows.entropy_R
     ce = -log_q.gather(1, inputs["targets_R"][:, None]).squeeze(1)
-    loss = ((mix.forward_kl * kl + mix.ce * ce) * inputs["weights_R"]).sum()
+    loss = ((mix.weight("forward_kl") * kl + mix.ce * ce) * inputs["weights_R"]).sum()
     loss.backward()
     return loss.detach(), hidden.grad, weight.grad, kl.detach(), ce.detach()
 

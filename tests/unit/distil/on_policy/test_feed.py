@@ -24,10 +24,9 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.objective import DistilObjective
 from spiritsafe.distil.on_policy import feed as onpolicy
-from spiritsafe.distil.on_policy import rounds as onpolicy_rounds
 from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
 from spiritsafe.distil.on_policy.feed import OnPolicyFeed
-from spiritsafe.distil.on_policy.rounds import ROUNDS_FILE, Answer, read_round, round_path
+from spiritsafe.distil.on_policy.rounds import ROUNDS, OwnAnswer
 from spiritsafe.distil.signal import LiveTeacher, document_key
 from spiritsafe.distil.teacher_check import teacher_fit
 from spiritsafe.distil.teachers_by_document import TeachersByDocument
@@ -38,8 +37,10 @@ from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.tasks import bucket_of
 from spiritsafe.training import TracesObjective, TrainConfig, train
 from spiritsafe.training.checkpoints import writer as checkpoint_writer
+from spiritsafe.training.data import rounds as round_files
 from spiritsafe.training.data.documents import DocumentStore, write_documents
 from spiritsafe.training.data.feed import describe_documents
+from spiritsafe.training.data.rounds import ROUNDS_FILE, round_path
 
 CONFIG = OnPolicyConfig(
     prompts_per_round=5,
@@ -96,8 +97,8 @@ def make_feed(
     return OnPolicyFeed(student, problems, config, train_config(config), directory=directory, **more)
 
 
-def answers_of(directory: Path, index: int, feed: OnPolicyFeed) -> tuple[Answer, ...]:
-    return read_round(directory, index, feed=feed._digest).answers
+def answers_of(directory: Path, index: int, feed: OnPolicyFeed) -> tuple[OwnAnswer, ...]:
+    return ROUNDS.read(directory, index, feed=feed._digest).answers
 
 
 def all_steps(feed: OnPolicyFeed, student: LoadedModel) -> list[list[Document]]:
@@ -231,7 +232,7 @@ def test_the_student_answers_as_it_is_at_the_start_of_the_round(models: Path, tm
     watching = Watching()
     train(student.model, watching, TracesObjective(), train_config(learning_rate=3e-2), directory=tmp_path / "run")
     assert watching.repeated == 20
-    first, second = (read_round(tmp_path, index, feed=feed._digest).header for index in (0, 1))
+    first, second = (ROUNDS.read(tmp_path, index, feed=feed._digest).header for index in (0, 1))
     assert first.weights != second.weights
     assert (first.cap, second.cap) == (6, 10)
 
@@ -324,7 +325,7 @@ def test_a_round_of_weightless_answers_falls_back_to_other_documents(models: Pat
     assert sum(line["num_fallback"] for line in lines) >= 15
 
 
-def answers_after(feed: OnPolicyFeed, student: LoadedModel, directory: Path, index: int) -> tuple[Answer, ...]:
+def answers_after(feed: OnPolicyFeed, student: LoadedModel, directory: Path, index: int) -> tuple[OwnAnswer, ...]:
     feed.documents_of(3 * index, student.model)
     return answers_of(directory, index, feed)
 
@@ -361,7 +362,7 @@ def kill_at(moment: int, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> N
 
     watched(onpolicy, "grade_attempt")
     watched(onpolicy, "record_round")
-    watched(onpolicy_rounds, "write_sealed_lines")
+    watched(round_files, "write_sealed_lines")
     watched(checkpoint_writer, "snapshot")
 
 
@@ -541,7 +542,7 @@ def test_rounds_that_another_platform_began_are_told(
     (here,) = read_platforms(tmp_path)
     assert here is not None
     elsewhere = here.model_copy(update={"processor": "Another"})
-    monkeypatch.setattr(onpolicy, "this_platform", lambda device, dtype: elsewhere)
+    monkeypatch.setattr(round_files, "this_platform", lambda device, dtype: elsewhere)
     make_feed(student, tmp_path, events=heard).documents_of(0, student.model)
     assert len(heard.warnings) == 1
     assert "Another" in heard.warnings[0]

@@ -9,15 +9,8 @@ from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.checked_lines import write_sealed_lines
 from spiritsafe.core.records import FinishReason, Status, Verdict
 from spiritsafe.distil.on_policy.config import Cursor
-from spiritsafe.distil.on_policy.rounds import (
-    ROUNDS_FILE,
-    Answer,
-    Round,
-    read_round,
-    record_round,
-    round_path,
-    write_round,
-)
+from spiritsafe.distil.on_policy.rounds import ROUNDS, OwnAnswer, OwnHeader, OwnRound, record_round
+from spiritsafe.training.data.rounds import ROUNDS_FILE, round_path
 
 
 def answer(
@@ -28,9 +21,9 @@ def answer(
     finish: FinishReason = "stop",
     weight: float = 1.0,
     surprisal: float | None = None,
-) -> Answer:
+) -> OwnAnswer:
     verdict = status and Verdict(status=status, score=float(status == "correct"), verifier="test", version="1")
-    return Answer(
+    return OwnAnswer(
         problem_id="sha256:p",
         sample_index=sample,
         token_ids=tuple(range(tokens)),
@@ -49,22 +42,24 @@ ANSWERS = (
 )
 
 
-def written(directory: Path, index: int = 2) -> Round:
-    return write_round(
-        directory,
-        ANSWERS,
+def written(directory: Path, index: int = 2) -> OwnRound:
+    header = OwnHeader(
         feed="sha256:feed",
         round_index=index,
         weights="sha256:weights",
         before=Cursor(num_own=3, num_off=1),
         cap=6,
-        seconds=1.23456,
+        seconds=1.235,
+        num_answers=len(ANSWERS),
     )
+    round_ = OwnRound(header, ANSWERS)
+    ROUNDS.write(directory, round_)
+    return round_
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     round_ = written(tmp_path)
-    assert read_round(tmp_path, 2, feed="sha256:feed") == round_
+    assert ROUNDS.read(tmp_path, 2, feed="sha256:feed") == round_
     assert round_.answers == ANSWERS
     assert [kept.sample_index for kept in round_.kept] == [1, 2]
     assert (round_.header.weights, round_.header.before.num_own, round_.header.cap) == ("sha256:weights", 3, 6)
@@ -78,23 +73,23 @@ def test_a_damaged_file_is_refused_by_name_wherever_the_damage_is(tmp_path: Path
     for damaged in (*flipped, whole[: len(whole) // 2], whole[:-1], whole[whole.index(b"\n") + 1 :], b""):
         path.write_bytes(damaged)
         with pytest.raises(IntegrityError, match=r"round-00002.jsonl is damaged"):
-            read_round(tmp_path, 2, feed="sha256:feed")
+            ROUNDS.read(tmp_path, 2, feed="sha256:feed")
     path.write_bytes(whole)
-    assert read_round(tmp_path, 2, feed="sha256:feed").answers == ANSWERS
+    assert ROUNDS.read(tmp_path, 2, feed="sha256:feed").answers == ANSWERS
 
 
 def test_a_foreign_or_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     written(tmp_path)
     with pytest.raises(IntegrityError, match=r"round-00002.jsonl belongs to another run"):
-        read_round(tmp_path, 2, feed="sha256:other")
+        ROUNDS.read(tmp_path, 2, feed="sha256:other")
     round_path(tmp_path, 2).rename(round_path(tmp_path, 3))
     with pytest.raises(IntegrityError, match=r"round-00003.jsonl belongs to another run"):
-        read_round(tmp_path, 3, feed="sha256:feed")
+        ROUNDS.read(tmp_path, 3, feed="sha256:feed")
     with pytest.raises(IntegrityError, match=r"round-00002.jsonl is missing"):
-        read_round(tmp_path, 2, feed="sha256:feed")
+        ROUNDS.read(tmp_path, 2, feed="sha256:feed")
     write_sealed_lines(round_path(tmp_path, 2), [])
-    with pytest.raises(IntegrityError, match="Not a valid RoundHeader"):
-        read_round(tmp_path, 2, feed="sha256:feed")
+    with pytest.raises(IntegrityError, match="another version"):
+        ROUNDS.read(tmp_path, 2, feed="sha256:feed")
 
 
 def test_statistics_are_kept_once_a_round(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dispute_parts import DORA, MALLORY, Case, make_case
 from exam_parts import ToyModel, make_stage
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
-from spiritsafe.exam import compare, load_certificate, reject_dispute
+from spiritsafe.exam import compare, edits_told, load_certificate, reject_dispute
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.exam.results.amendment import original_result
 from spiritsafe.ledger import KeyPair
@@ -70,6 +70,8 @@ def test_edits_add_up_over_several_re_issues(case):
     two = case.reissue(certificate=path, output=case.stage.root / "two.json")
     assert two.amendment.supersedes == one.content_digest
     assert [applied.edit.index for applied in two.amendment.edits] == [first, second]
+    assert tuple(edits_told(two)) == two.statements[-3:]
+    assert edits_told(case.certificate) == []
     assert original_result(two) == case.certificate.result
     assert "SUPERSEDED" in case.detail("disputes", path)
     assert "SUPERSEDED" not in case.detail("disputes", case.stage.root / "two.json")

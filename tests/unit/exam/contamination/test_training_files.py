@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
 import pytest
+from table_parts import write_rows
 
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import SourceError
@@ -87,7 +87,7 @@ def test_nesting_is_no_recursion(tmp_path: Path) -> None:
     assert found[0] == ("deep", False)
 
 
-@pytest.mark.parametrize("data", [gzip.compress(b"{}", mtime=0), b"PAR1xxxx", b"a\0b"])
+@pytest.mark.parametrize("data", [b"PK\x03\x04", b"BZh91AY", b"a\0b"])
 def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
@@ -95,6 +95,22 @@ def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes) -> None:
         TrainingFile(path)
     with pytest.raises(SourceError, match="cannot be read"):
         TrainingFile(tmp_path / "missing")
+
+
+ROWS = [{"messages": [{"role": "user", "content": "What?"}], "text": "Ünï\nb"}, {"messages": [], "text": "last"}]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.jsonl.gz", "a.json.zst", "a.csv", "a.txt.gz"])
+def test_text_of_other_files_is_found(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    write_rows(path, ROWS)
+    found, file = read(path)
+    text = "\n".join(part for part, _ in found)
+    assert "What?" in text
+    assert text.rstrip("\n").endswith("last")
+    assert (file.digest, file.num_bytes) == (digest_bytes(path.read_bytes()), path.stat().st_size)
+    if name == "a.parquet":
+        assert [part for part, _ in found] == ["user", "What?", "Ünï\nb", "last"]
 
 
 def test_the_digest_is_of_the_whole_file(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_an_edit_by_another_key_counts_for_nothing_and_is_named(case):
     header, registration = case.certificate.paper, case.certificate.result.registration
     log = PaperLog(case.stage.ledger.entries(), header)
     assert log.of(EditEntry, sitting=registration) == [EditEntry(entry)]
-    assert [e.index for e in foreign_answers(log, registration)] == [index]
+    assert [e.entry.index for e in foreign_answers(log, registration)] == [index]
     assert f"ledger entry {index} (grade edit) is not the examiner's and counts for nothing" in case.detail("disputes")
 
 

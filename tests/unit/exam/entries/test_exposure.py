@@ -125,7 +125,7 @@ def test_the_word_of_who_cannot_open_the_paper_is_unconfirmed(tmp_path):
     before = by_party(stage)
     foreign = [stage.ledger.append(kind, body, stage.maker) for kind in ("reveal", "access", "open", "answers")]
     stage.ledger.append("reveal", {**body, "paper_id": "sha256:" + "0" * 64}, stage.maker)  # of another paper
-    assert [entry.index for entry in unconfirmed(PaperLog(stage.ledger.entries(), header))] == [
+    assert [other.entry.index for other in unconfirmed(PaperLog(stage.ledger.entries(), header))] == [
         e.index for e in foreign
     ]
     assert by_party(stage) == before

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import final
 
 from exam_parts import Stage, ToyModel
 
-from spiritsafe.exam.entries.accesses import AccessEntry, openers
+from spiritsafe.exam.entries.accesses import AccessEntry
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
 from spiritsafe.exam.entries.registrations import RegistrationEntry, ResultEntry
-from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.ledger import KeyPair
 
 MALLORY = KeyPair.generate("Mallory")
@@ -19,14 +17,12 @@ class AuditEntry(PaperEntry):
     """A kind that only this test knows: somebody with a key to the paper looked it over."""
 
     kind = "audit"
+    signer = "opener"
     num_read = 0
 
     def is_whole(self) -> bool:
         AuditEntry.num_read += 1
         return self.says(sound=True)
-
-    def signers(self, header: PaperHeader) -> Collection[str]:
-        return openers(header)
 
 
 def log_of(stage: Stage) -> PaperLog:
@@ -47,7 +43,7 @@ def test_a_kind_that_nobody_knew_is_one_class(stage: Stage) -> None:
     assert log.of(AuditEntry, sitting="b") == [AuditEntry(second)]
     assert log.of(AuditEntry, sitting="") == []
     assert [(o.entry, o.why) for o in log.ignored(AuditEntry)] == [(forged, "another key"), (broken, "malformed")]
-    assert [o.index for o in log.ignored(AuditEntry, sitting="a")] == [forged.index]
+    assert [o.entry.index for o in log.ignored(AuditEntry, sitting="a")] == [forged.index]
     assert log.before(second.index).of(AuditEntry) == [AuditEntry(first)]
     assert AuditEntry.num_read == 4 + 1  # each once, and those of the log of before
 

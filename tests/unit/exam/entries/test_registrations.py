@@ -59,7 +59,7 @@ def test_what_is_malformed_is_nobodys_and_named(stage, changes):
         words = PaperLog(stage.ledger.entries(), stage.paper.header).ignored(RegistrationEntry)[-1].words
         assert words == f"malformed entry {entry.index} by key {key.public.key_id}, ignored"
     log = PaperLog(stage.ledger.entries(), stage.paper.header)
-    assert [e.index for e in log.ignored(RegistrationEntry)] == [2, 3]
+    assert [e.entry.index for e in log.ignored(RegistrationEntry)] == [2, 3]
     assert len(registrations_of(log)) == 1
 
 

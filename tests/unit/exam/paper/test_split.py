@@ -108,7 +108,6 @@ def test_each_look_has_its_share_of_both_halves(header, num_looks):
         asked = [kinds[place] for place in order[:end]]
         assert asked.count("sealed") == stop.looks[look - 1]
         assert asked.count("public") == round(10 * look / num_looks)
-    assert look_ends(header, None) == (20,)
     assert look_ends(header, BettingRule(num_problems=10, num_looks=5)) == (4, 8, 12, 16, 20)
 
 

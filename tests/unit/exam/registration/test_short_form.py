@@ -25,15 +25,13 @@ from spiritsafe.exam import (
     rerun,
     trust_page,
 )
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.records.registration import Budget, Claim
 from spiritsafe.exam.registration.short_form import (
-    check_chosen,
-    check_chosen_from,
     choose_for,
-    ledger_scores,
     shorter_statement,
 )
 from spiritsafe.exam.results.scores import right_by_place
@@ -116,8 +114,10 @@ def test_a_shorter_sitting_from_registration_to_trust_page(past: Any) -> None:
     )
     mine = next(state for state in states if state.model_name == "short")
     assert (mine.sealed_accuracy, mine.predicted_score) == (None, result.predicted.score.value)
-    assert ledger_scores(result).keys() == {"chosen_accuracy", "predicted_score"}
-    assert ledger_scores(certificates[0].result).keys() == {"sealed_accuracy", "public_accuracy"}
+    design = design_of(certificate.registration, certificate.paper)
+    assert design.ledger_scores(result).keys() == {"chosen_accuracy", "predicted_score"}
+    whole = design_of(certificates[0].registration, certificate.paper)
+    assert whole.ledger_scores(certificates[0].result).keys() == {"sealed_accuracy", "public_accuracy"}
     # other tools
     parts = [r["evaluation_name"] for r in every_eval_record(certificate)["evaluation_results"]]  # type: ignore[index,union-attr,call-overload]
     assert any("chosen" in str(part) for part in parts)
@@ -188,8 +188,8 @@ def test_places_that_the_rule_does_not_pick_are_found(past: Any) -> None:
     registration = stage.register(able(0.0, "picked"), shorter=terms(items))
     header, chosen = stage.paper.header, registration.chosen
     assert chosen is not None
-    assert "as the rule picks them" in check_chosen(registration, header)
-    assert "20 sittings" in check_chosen_from(items, registration, header)
+    assert "as the rule picks them" in design_of(registration, header).check_registered()
+    assert "20 sittings" in design_of(registration, header).check_items(items)
     easiest = sorted(chosen.bank.names, key=lambda name: chosen.bank.difficulties[chosen.by_name[int(name)]])
     easy = tuple(int(name) for name in easiest[: len(chosen.places)])
 
@@ -208,7 +208,7 @@ def test_places_that_the_rule_does_not_pick_are_found(past: Any) -> None:
         (registration.model_copy(update={"claim": CLAIM}), "cannot serve"),
     ):
         with pytest.raises(IntegrityError, match=words):
-            check_chosen(wrong, header)
+            design_of(wrong, header).check_registered()
     softer = chosen.bank.model_copy(update={"difficulties": tuple(d - 1 for d in chosen.bank.difficulties)})
     own = items.sittings[0].model_copy(update={"model_digest": registration.model_digest})
     with_own = items.model_copy(update={"sittings": (own, *items.sittings[1:])})
@@ -220,7 +220,7 @@ def test_places_that_the_rule_does_not_pick_are_found(past: Any) -> None:
         (items, registration.model_copy(update={"chosen": None}), "no record of difficulties belongs"),
     ):
         with pytest.raises(IntegrityError, match=words):
-            check_chosen_from(record, wrong, header)
+            design_of(wrong, header).check_items(record)
 
 
 def test_a_result_that_was_made_better_is_found(past: Any) -> None:

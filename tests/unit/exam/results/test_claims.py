@@ -10,6 +10,7 @@ from exam_parts import ToyModel, make_stage
 from scipy import stats
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.paper.split import asking_order, halves
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.exam.results.claims import decide, reference_scores, stops_at
@@ -30,7 +31,9 @@ def sealed_in_order(stage, stop=None):
 
 
 def decided(stage, registration, right, **options):
-    return decide(right, stage.paper.header, registration, **{"ending": "complete", "reference": None, **options})
+    return decide(
+        right, design_of(registration, stage.paper.header), **{"ending": "complete", "reference": None, **options}
+    )
 
 
 def test_without_a_claim_nothing_is_decided(stage):
@@ -121,7 +124,9 @@ def test_pairs_decide_a_comparison(stage, base, kind, margin):
 
 def first_stop(stage, registration, right):
     looks = registration.stop.num_looks
-    return next((k for k in range(1, looks) if stops_at(k, right, stage.paper.header, registration, None)), looks)
+    return next(
+        (k for k in range(1, looks) if stops_at(k, right, design_of(registration, stage.paper.header), None)), looks
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +165,7 @@ def test_what_lies_behind_a_look_does_not_count_at_it(stage):
     right = {place: int(k < stop.looks[1]) for k, place in enumerate(order)}
     early = {place: right[place] for place in order[: stop.looks[1]]}
     for look in (1, 2):
-        answers = [stops_at(look, r, stage.paper.header, registration, None) for r in (right, early)]
+        answers = [stops_at(look, r, design_of(registration, stage.paper.header), None) for r in (right, early)]
         assert answers[0] == answers[1]
 
 
@@ -181,7 +186,7 @@ def test_error_rate_of_the_looks_by_enumeration(stage):
         for count, chance in reached.items():
             # the right ones last: a path to this count that no earlier look has stopped
             right = {place: int(k >= size - count) for k, place in enumerate(order[:size])}
-            over = stops_at(look, right, stage.paper.header, registration, None)
+            over = stops_at(look, right, design_of(registration, stage.paper.header), None)
             if not over:
                 alive[count] = chance
                 continue

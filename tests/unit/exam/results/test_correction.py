@@ -77,6 +77,15 @@ def test_a_claim_made_after_the_result_was_known_is_no_prediction(stage):
     assert known_before(PaperLog(stage.ledger.entries(), stage.paper.header), registration)
 
 
+def test_a_result_that_names_no_registration_is_none(stage):
+    """Its examiner's own junk makes nobody's verification break."""
+    certificate = sit(stage, "one")
+    for junk in ([], {}, 7, None):
+        stage.ledger.append("result", {"paper_id": stage.paper.header.paper_id, "registration": junk}, stage.examiner)
+    assert not known_before(PaperLog(stage.ledger.entries(), stage.paper.header), certificate.registration)
+    stage.check("one")
+
+
 def test_a_claim_registered_before_is_a_prediction_whoever_sits_first(stage):
     claimed = stage.register(ToyModel(name="m"), claim=CLAIM)
     stage.certificate(ToyModel(name="m", skill=0.8), name="look")

@@ -98,7 +98,7 @@ def test_false_answers_are_found_and_named(case, change, message):
 
 def test_answers_that_the_ledger_does_not_know_are_no_publication(case, monkeypatch):
     directory = case.open()
-    monkeypatch.setattr("spiritsafe.exam.review.retire.Ledger.append", lambda *_: None)
+    monkeypatch.setattr("spiritsafe.exam.review.retire.Ledger.append", lambda *_, **__: None)
     case.publish()
     assert case.failure(opened=directory)[1] == "The ledger does not say that these answers were published."
 

@@ -15,13 +15,14 @@ from places import ROOT
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import write_record
 from spiritsafe.exam import ShorterTerms, learn_items, load_certificate, outlook, rerun, trust_page
+from spiritsafe.exam.designs import adaptive as holding
+from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.records.registration import Budget, Claim
-from spiritsafe.exam.registration.short_form import check_chosen, choose_for
+from spiritsafe.exam.registration.short_form import choose_for
 from spiritsafe.exam.results.scores import right_by_place
-from spiritsafe.exam.sitting import session as holding
 from spiritsafe.stats.irt.short_form import ChosenProblems, is_adaptive_choice, next_place, predict_score
 
 FIXED = 20
@@ -51,7 +52,7 @@ def test_from_registration_to_trust_page(past: Any) -> None:
     registration = stage.register(model, shorter=terms(items))
     header, chosen = stage.paper.header, registration.chosen
     assert "those that the answers call for" in outlook(header, registration)[0]
-    assert "until they tell as much as 20 at random" in check_chosen(registration, header)
+    assert "until they tell as much as 20 at random" in design_of(registration, header).check_registered()
     certificate = stage.sit(model, registration, "adaptive")
     result, kinds = certificate.result, halves(header)
     assert 5 < len(result.asked) < FIXED

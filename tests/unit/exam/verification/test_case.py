@@ -16,7 +16,7 @@ def test_files_are_read_before_the_first_step(stage, tmp_path):
     certificate.write_bytes(b"changed meanwhile")
     assert case.certificate_bytes == data
     assert case.certificate.paper == case.paper.header
-    assert [entry.kind for entry in case.entries] == ["paper", "registration", "access", "result"]
+    assert [entry.kind for entry in case.log.entries] == ["paper", "registration", "access", "result"]
 
 
 @pytest.mark.parametrize("what", ["ledger", "result", "sealed", "reference", "revealed", "witnesses"])

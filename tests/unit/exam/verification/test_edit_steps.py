@@ -133,7 +133,7 @@ def test_an_edit_by_another_key_is_named(edited, monkeypatch):
     edited.stage.ledger.append("grade edit", body, MALLORY)
 
     with monkeypatch.context() as patch:
-        patch.setattr(EditEntry, "signers", lambda edit, _: (edit.key,))
+        patch.setattr(EditEntry, "signer", "anybody")
         edited.reissue()
     name, detail = edited.failure(edited.stage.root / "reissued.json")
     assert name == "grade edits"
@@ -243,7 +243,7 @@ def test_a_certificate_issued_after_a_re_issue_without_its_edits_is_found(case, 
     case.reissue()
     case.path.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(ReissueEntry, "signers", lambda *_: ())
+        patch.setattr(ReissueEntry, "kind", "none")
         case.certificate = case.stage.sit(ToyModel(skill=0.5), case.certificate.registration)
     name, detail = case.failure()
     assert name == step

@@ -32,9 +32,15 @@ from spiritsafe.exam.records.review import Dispute
 from spiritsafe.exam.records.trust import Promise, TrustPage
 from spiritsafe.exam.results.correction import correction_of
 from spiritsafe.exam.review.reveal import reveal
+from spiritsafe.exam.verification.case import Facts
 from spiritsafe.exam.verification.findings import View, judge_decision, judge_history
+from spiritsafe.exam.verification.verify import StepResult
 from spiritsafe.ledger import KeyPair, Ledger, NoteKey, witness
 
+OTHER_WORDS = (
+    "",
+    "SUPERSEDED unanswered: not yet in a certificate; they cannot be graded again; saw its first 99 entries",
+)
 SAM, WANDA = KeyPair.generate("Sam Stranger"), KeyPair.generate("Wanda Witness")
 
 
@@ -66,13 +72,19 @@ class Scene:
         steps = stage.verify(name, **given)
         certificate = Certificate.from_json(read_json(stage.root / name / "certificate.json"))
         with_ledger = given.get("ledger", stage.ledger.path) is not None
-        return trust_page(
-            certificate,
-            steps,
-            entries=stage.ledger.entries() if with_ledger else None,
-            reruns=[load_rerun(path, certificate=certificate) for path in paths],
-            overlaps=[SignedOverlap.from_json(read_json(path)) for path in given["overlaps"]],
+        page, *reworded = (
+            trust_page(
+                certificate,
+                said,
+                entries=stage.ledger.entries() if with_ledger else None,
+                reruns=[load_rerun(path, certificate=certificate) for path in paths],
+                overlaps=[SignedOverlap.from_json(read_json(path)) for path in given["overlaps"]],
+            )
+            for said in (steps, *([replace(step, detail=words) for step in steps] for words in OTHER_WORDS))
         )
+        for other in reworded:  # whatever the sentences are, no promise flips by them
+            assert [promise.state for promise in other.promises] == [promise.state for promise in page.promises]
+        return page
 
     def of(self, promise: str, name: str = "sitting", **options: Any) -> Promise:
         return self.page(name, **options).of(promise)
@@ -428,8 +440,11 @@ def test_a_witness_who_looked_too_early_says_nothing_of_the_result(scene: Scene)
 
 def test_the_name_of_a_witnesss_file_says_nothing_of_what_it_saw(scene: Scene) -> None:
     told = "witness 00 saw its first 1 entries; not counted: it saw its first 99999 entries.jsonl is this ledger itself"
-    details = {"witnessed heads": told, "ledger file": "whole"}
-    assert judge_history(View(certificate=scene.certificate, details=details)).state == "not checked here"
+    steps = {
+        "witnessed heads": StepResult(31, "witnessed heads", True, told, facts=Facts(num_witnessed=1)),
+        "ledger file": StepResult(23, "ledger file", True, "whole"),
+    }
+    assert judge_history(View(certificate=scene.certificate, steps=steps)).state == "not checked here"
 
 
 def test_the_same_address_asked_again_is_not_the_same_weights(tmp_path: Path) -> None:
@@ -497,7 +512,7 @@ def test_a_claim_after_other_sittings_and_one_at_a_weak_level(tmp_path: Path) ->
     found = scene.of("decision", "alias")
     assert found.state == "cannot be told"
     assert "had begun 1 other sitting" in found.finding
-    view = View(certificate=certificate, details={})
+    view = View(certificate=certificate, steps={})
     silent = correction_of(  # as older certificates say it
         certificate.registration, certificate.result.decision, certificate.registrations, known_before=False
     )

@@ -161,7 +161,7 @@ def test_times_of_one_key_that_run_back_are_found_without_the_ledger_and_clocks_
     def procedure(time):
         changed = [*entries[:-1], result.model_copy(update={"time": time})]
         return verification_ledger.procedure(
-            SimpleNamespace(certificate=certificate, entries=changed, log=PaperLog(changed, certificate.paper))
+            SimpleNamespace(certificate=certificate, log=PaperLog(changed, certificate.paper))
         )
 
     assert "is wrong" not in procedure(result.time)

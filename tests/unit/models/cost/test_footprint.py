@@ -6,14 +6,12 @@ from typing import Any
 import gguf
 import pytest
 import torch
-from pydantic import ValidationError
 from tiny_gguf import write_gguf
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.cost.footprint import (
-    WeightClass,
     kv_cache_bytes,
     layers_within,
     measure_bytes,
@@ -118,17 +116,6 @@ def test_the_cache_counts_two_vectors_a_token_layer_and_head() -> None:
     assert whole == 2 * 1024 * 16 * 8 * 64 * 2
     with pytest.raises(CompatibilityError, match="int3"):
         kv_cache_bytes(SMOLLM2, context=1, num_sequences=1, kv_dtype="int3")
-
-
-def test_a_weight_class_admits_by_its_own_rules() -> None:
-    fits = predict_footprint(SMOLLM2, "q4_1", context=2048).total_bytes
-    rung = WeightClass(name="exact", max_bytes=fits, quantisation="q4_1", context=2048)
-    assert rung.footprint(SMOLLM2).total_bytes == fits
-    assert rung.admits(SMOLLM2)
-    assert not WeightClass(name="less", max_bytes=fits - 1, quantisation="q4_1", context=2048).admits(SMOLLM2)
-    assert not WeightClass(name="longer", max_bytes=fits, quantisation="q4_1", context=2049).admits(SMOLLM2)
-    with pytest.raises(ValidationError):
-        WeightClass(name="none", max_bytes=0)
 
 
 def test_layers_within_a_budget_are_the_most_that_fit() -> None:

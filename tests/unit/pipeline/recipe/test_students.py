@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from pydantic import ValidationError
 
 from spiritsafe.core.errors import RecipeError
+from spiritsafe.distil import DIVERGENCES
 from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
-from spiritsafe.pipeline.recipe.students import StudentRecipe
+from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 
 TRAIN = {"learning_rate": 1e-3, "tokens_per_step": 64, "micro_batch_tokens": 64, "max_epochs": 1}
 STEPS = {name: value for name, value in TRAIN.items() if name != "max_epochs"} | {"max_steps": 6}
@@ -59,7 +62,26 @@ def test_what_could_not_take_effect_is_refused(changes: dict[str, object], messa
 
 def test_the_mix_is_the_objective_and_the_share_of_cross_entropy() -> None:
     mix = make(objective="jsd", beta=0.3, ce_share=0.25, temperature=2.0).mix
-    assert (mix.jsd, mix.ce, mix.jsd_beta, mix.temperature, mix.forward_kl) == (0.75, 0.25, 0.3, 2.0, 0.0)
+    assert (mix.divergences, mix.ce, mix.jsd_beta, mix.temperature) == ((("jsd", 0.75),), 0.25, 0.3, 2.0)
+
+
+def test_each_objective_has_words_for_the_report() -> None:
+    """A student across tokenizers ended in a KeyError after training and exam."""
+    assert list(objectives()) == ["traces", *DIVERGENCES, "across"]
+    assert objectives()["across"] == "divergence of chunk likelihoods"
+    assert [objectives()[name] for name in ("forward_kl", "jsd")] == ["forward KL", "Jensen–Shannon divergence"]
+
+
+def test_a_divergence_that_only_this_test_knows_is_an_objective(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match="'skew_reverse_kl' or 'across'"):
+        make(objective="total_variation")
+    row = dataclasses.replace(DIVERGENCES["reverse_kl"], label="total variation", measure="total_variation")
+    monkeypatch.setitem(DIVERGENCES, "total_variation", row)
+    student = make(objective="total_variation", ce_share=0.25)
+    assert student.mix.divergences == (("total_variation", 0.75),)
+    assert objectives()[student.objective] == "total variation"
+    with pytest.raises(ValidationError, match='serves objective "forward_kl" at'):
+        make(objective="total_variation", signal="cached")
 
 
 def test_repetitions_have_names_of_their_own_and_the_same_cut() -> None:

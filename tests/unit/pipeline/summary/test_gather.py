@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
 
 import click
 import pytest
@@ -14,9 +13,8 @@ from spiritsafe.cli import cli
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventLog
 from spiritsafe.exam import load_certificate
-from spiritsafe.pipeline.recipe.students import StudentRecipe
 from spiritsafe.pipeline.summary import gather as summary
-from spiritsafe.pipeline.summary.gather import _DIVERGENCES, _speed, rebuild_report, terminal_summary_of
+from spiritsafe.pipeline.summary.gather import _speed, rebuild_report, terminal_summary_of
 
 
 def data_of(run: Path) -> dict[str, object]:
@@ -112,9 +110,3 @@ def test_a_sitting_that_began_by_a_wrong_clock_has_no_speed(started: str) -> Non
     result = load_certificate(folder / "base.certificate.json").result
     assert _speed(result) is not None
     assert _speed(result.model_copy(update={"started": started})) is None
-
-
-def test_each_objective_of_a_student_has_words_for_its_curve() -> None:
-    """A student across tokenizers ended in a KeyError after training and exam."""
-    objectives = set(get_args(StudentRecipe.model_fields["objective"].annotation))
-    assert objectives - set(_DIVERGENCES) == {"traces"}

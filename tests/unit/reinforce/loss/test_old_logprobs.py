@@ -19,9 +19,10 @@ from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.old_logprobs import old_logprobs
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rewards import RewardConfig
-from spiritsafe.reinforce.rounds.store import Answer, round_path
+from spiritsafe.reinforce.rounds.store import Answer
 from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
 from spiritsafe.rollouts import FakeGenerator
+from spiritsafe.training.data.rounds import round_path
 from spiritsafe.training.distributed.processes import current_parallel
 
 REWARD = RewardConfig(grades_truncated=True)

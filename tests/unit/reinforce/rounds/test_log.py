@@ -10,7 +10,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.reinforce.alarms import AlarmConfig
 from spiritsafe.reinforce.rounds.log import RoundLog
-from spiritsafe.reinforce.rounds.store import Round
+from spiritsafe.reinforce.rounds.store import PolicyRound
 
 TAUGHT, SOLVED, HOPELESS = groups([1, 0, 0, 0]), groups([1, 1, 1, 1]), groups([0, 0, 0, 0])
 POOL = {"pool_easy": 0.5}
@@ -70,7 +70,7 @@ def test_an_alarm_ends_the_run_with_its_round_in_this_sitting_and_the_next(tmp_p
     assert log_of(path, stop_on=["no_advantage"]).enter(round_of(TAUGHT, 1), POOL) == 20
 
 
-def enter_all(log: RoundLog, rounds: list[list[Round]]) -> list[int]:
+def enter_all(log: RoundLog, rounds: list[list[PolicyRound]]) -> list[int]:
     return [log.enter(round_, POOL) for part in rounds for round_ in part]
 
 
