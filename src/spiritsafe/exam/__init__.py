@@ -31,8 +31,7 @@ if TYPE_CHECKING:
         registration_states,
         registrations_of,
     )
-    from spiritsafe.exam.interop.every_eval_ever import every_eval_record
-    from spiritsafe.exam.interop.in_toto import in_toto_statement, sign_dsse
+    from spiritsafe.exam.interop.export import EXPORT_FORMATS, export_certificate
     from spiritsafe.exam.interop.inspect_log import read_inspect_log
     from spiritsafe.exam.interop.lm_eval_log import read_lm_eval_samples
     from spiritsafe.exam.interop.practice import (
@@ -78,6 +77,7 @@ else:
 __all__ = [
     "ANSWERS_FILE",
     "CERTIFICATE_FILE",
+    "EXPORT_FORMATS",
     "OPENED_FILE",
     "PAPER_FILE",
     "PRACTICE_STATEMENT",
@@ -110,7 +110,7 @@ __all__ = [
     "counter_signers",
     "disputes_of",
     "edits_told",
-    "every_eval_record",
+    "export_certificate",
     "exposures",
     "file_dispute",
     "file_rerun",
@@ -118,7 +118,6 @@ __all__ = [
     "foreign_lines",
     "foreign_test",
     "full_labels",
-    "in_toto_statement",
     "items_lines",
     "lapse",
     "learn_items",
@@ -151,7 +150,6 @@ __all__ = [
     "seal",
     "separation_words",
     "shorter_statement",
-    "sign_dsse",
     "sign_off",
     "sit",
     "summarise",

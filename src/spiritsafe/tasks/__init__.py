@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         load_named,
         load_task,
         load_verifier,
+        row_graders,
     )
     from spiritsafe.tasks.spec import canonical_name, parse_spec
     from spiritsafe.tasks.splits import NUM_BUCKETS, Split, bucket_of, split_of
@@ -60,5 +61,6 @@ __all__ = [
     "normalise",
     "parse_number",
     "parse_spec",
+    "row_graders",
     "split_of",
 ]

@@ -1,18 +1,18 @@
 """The list of task families and the way from a spec to a Task.
 
-In: a spec. Out: a Task. A family's module is imported only when one of its tasks is asked for, by name, so that a
-family may stand on an optional package.
+In: a spec. Out: a Task. :mod:`spiritsafe.tasks.family` finds the families; a new one is a file of its own.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Callable
+from typing import Any
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Record
+from spiritsafe.tasks.family import families, family_module
 from spiritsafe.tasks.spec import TaskSpec, nearest, parse_spec
 from spiritsafe.tasks.task import Task, Verifier
 
@@ -51,24 +51,8 @@ class FamilyInfo(Record):
     refused: str | None = None
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Family:
-    module: str
-    source: str
-    has_data: bool = False
-
-
 _DATA_DIGEST = re.compile(r"[0-9a-f]{32}")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-_FAMILIES = {
-    "arith": _Family("spiritsafe.tasks.families.arith.task", "spiritsafe"),
-    "gym": _Family("spiritsafe.tasks.families.gym.task", "reasoning-gym"),
-    "math": _Family("spiritsafe.tasks.families.math.task", "your file or a Hugging Face data set", has_data=True),
-    "choice": _Family("spiritsafe.tasks.families.choice", "your file", has_data=True),
-    "mix": _Family("spiritsafe.tasks.families.mix", "other tasks"),
-}
 
 
 def load_task(spec: str) -> Task:
@@ -80,13 +64,9 @@ def load_task(spec: str) -> Task:
         SourceError: A data file cannot be read.
     """
     parsed = parse_spec(spec)
-    family = _FAMILIES.get(parsed.family)
-    if family is None:
-        raise TaskError(
-            f'There is no task family "{parsed.family}".',
-            hint=f"{nearest(parsed.family, _FAMILIES)}Families: {', '.join(_FAMILIES)}.",
-        )
-    module: Any = importlib.import_module(family.module)
+    module = family_module(parsed.family)
+    if module is None:
+        raise TaskError(f'There is no task family "{parsed.family}".', hint=_known(parsed.family))
     task: Task = module.build(parsed)
     return task
 
@@ -102,8 +82,8 @@ def load_named(name: str) -> Task:
     """
     parsed = parse_spec(name)
     for part in _parts(parsed):
-        family = _FAMILIES.get(part.family)
-        if family is None or not family.has_data:
+        module = family_module(part.family)
+        if module is None or not module.FAMILY.has_data:
             continue
         wanted = ("sha256", "exam_sha256") if part.knobs.get("exam") else ("sha256",)
         if missing := [knob for knob in wanted if not _DATA_DIGEST.fullmatch(part.knobs.get(knob, ""))]:
@@ -116,10 +96,9 @@ def load_named(name: str) -> Task:
 
 def _parts(parsed: TaskSpec) -> list[TaskSpec]:
     """The specs that a spec is made of."""
-    if parsed.family != "mix":
-        return [parsed]
-    mix: Any = importlib.import_module(_FAMILIES["mix"].module)
-    return [parse_spec(spec) for spec, _ in mix.split_parts(parsed.name)]
+    module = family_module(parsed.family)
+    parts = module.FAMILY.parts if module is not None else None
+    return [parsed] if parts is None else [parse_spec(spec) for spec in parts(parsed.name)]
 
 
 def load_verifier(name: str) -> Verifier:
@@ -139,7 +118,7 @@ def build_task(source: str) -> Task:
         SourceError: A data file cannot be read.
     """
     module_name, _, attribute = source.strip().partition(":")
-    if module_name in _FAMILIES or not _FACTORY.fullmatch(source.strip()):
+    if family_module(module_name) is not None or not _FACTORY.fullmatch(source.strip()):
         return load_task(source)
     if module_name == "__main__":
         raise TaskError(
@@ -151,7 +130,7 @@ def build_task(source: str) -> Task:
     except (ModuleNotFoundError, AttributeError) as error:
         raise TaskError(
             f'"{source}" is neither the spec of a known family nor something to import: {error}.',
-            hint=f"{nearest(module_name, _FAMILIES)}Families: {', '.join(_FAMILIES)}.",
+            hint=_known(module_name),
         ) from error
     task = made if isinstance(made, Task) else made()
     if not isinstance(task, Task):
@@ -159,25 +138,21 @@ def build_task(source: str) -> Task:
     return task
 
 
+def _known(name: str) -> str:
+    """A hint to who named a family that does not exist."""
+    known = families()
+    return f"{nearest(name, known)}Families: {', '.join(known)}."
+
+
 def list_families() -> list[FamilyInfo]:
     """Every family, usable or refused; imports no optional package."""
-    arith: Any = importlib.import_module(_FAMILIES["arith"].module)
-    gym: Any = importlib.import_module("spiritsafe.tasks.families.gym.task")
     return [
-        *(FamilyInfo(spec=f"arith:{n}", description=d, source=_FAMILIES["arith"].source) for n, d in arith.describe()),
-        FamilyInfo(
-            spec="math:<path or org/name>",
-            description="questions with answers, graded as values by math-verify; GSM8K works as it is",
-            source=_FAMILIES["math"].source,
-        ),
-        FamilyInfo(spec="choice:<path>", description="multiple choice", source=_FAMILIES["choice"].source),
-        FamilyInfo(
-            spec="mix:<spec>|<spec>*<share>",
-            description="several tasks as one, in given shares: mix:arith:sums?terms=2|gym:spell_backward*2",
-            source=_FAMILIES["mix"].source,
-        ),
-        *(
-            FamilyInfo(spec=f"gym:{name}", description=text, source=_FAMILIES["gym"].source, refused=refused)
-            for name, text, refused in gym.describe()
-        ),
+        FamilyInfo(spec=f"{name}:{task}", description=text, source=family.source, refused=refused)
+        for name, family in families().items()
+        for task, text, refused in family.describe()
     ]
+
+
+def row_graders() -> dict[str, tuple[Callable[[], Verifier], str]]:
+    """What a row of a private paper may name as its grader, with the hint that the model gets."""
+    return {name: grader for family in families().values() for name, grader in family.graders.items()}

@@ -4,7 +4,7 @@ In: a problem. Out: its bucket, 0 to 99, a function of what the problem *is* and
 train, 80-89 dev, 90-99 exam, whatever the seed, so that no seed can leak an exam problem into training.
 
 The hash is taken over the task's name **without its knobs**: ``arith:sums?terms=2-3`` and ``arith:sums?terms=2-4``
-share problems, so they must share their splits. For data files (``math``, ``choice``) it is taken over the family
+share problems, so they must share their splits. For data files (``Family.has_data``) it is taken over the family
 alone: the same question in two files, or in one file under two paths, is in one bucket.
 """
 
@@ -14,18 +14,19 @@ import hashlib
 from typing import Literal
 
 from spiritsafe.core.records import Problem
+from spiritsafe.tasks.family import family_module
 
 Split = Literal["train", "dev", "exam"]
 NUM_BUCKETS = 100
 SPLIT_BUCKETS: dict[Split, range] = {"train": range(0, 80), "dev": range(80, 90), "exam": range(90, 100)}
-_DATA_FAMILIES = frozenset({"math", "choice"})
 
 
 def bucket_of_text(task_name: str, canonical_text: str) -> int:
     """The bucket of a canonical text under a task: ``sha256(scope ‖ 0x00 ‖ text) mod 100``."""
     scope = task_name.partition("?")[0]
     family = scope.partition(":")[0]
-    if family in _DATA_FAMILIES:
+    module = family_module(family)
+    if module is not None and module.FAMILY.has_data:
         scope = family
     raw = hashlib.sha256(f"{scope}\0{canonical_text}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(raw, "big") % NUM_BUCKETS

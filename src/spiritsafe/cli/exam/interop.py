@@ -15,7 +15,6 @@ from spiritsafe.cli.terminal import say, say_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.core.text.names import quoted_name
 from spiritsafe.ledger import KeyPair
 
 _PRACTICE = OutputFile(Kind("a practice run", lambda data: data.startswith(b'{"evidence":"practice",')))
@@ -94,22 +93,13 @@ def import_(
 
 @click.command(cls=GuardedCommand, name="export")
 @click.argument("certificate", type=EXISTING)
-@click.option(
-    "--format", "kind", type=click.Choice(["in-toto", "every-eval-ever"]), required=True, help="Whose schema."
-)
+@click.option("--format", "kind", type=click.Choice(list(exam.EXPORT_FORMATS)), required=True, help="Whose schema.")
 @click.option("--key", type=KEY, help="in-toto: sign the statement with this key file, in a DSSE envelope.")
 @click.option("--out", type=_EXPORT, required=True, help="File for the export (JSON).")
 def export_(certificate: Path, kind: str, key: Path | None, out: Path) -> None:
     """Say what CERTIFICATE says in another schema. `exam verify` it first: only its signatures are checked here."""
     record = exam.load_certificate(certificate)
-    if kind == "every-eval-ever":
-        if key is not None:
-            raise RecipeError("Every Eval Ever has no signatures.", hint="Leave --key out, or use --format in-toto.")
-        write_json(out, exam.every_eval_record(record))
-        return
-    said = exam.in_toto_statement(record)
-    signer = KeyPair.load(key) if key is not None else None
-    write_json(out, said if signer is None else exam.sign_dsse(said, signer))
-    result = said["predicate"]["result"] if isinstance(said["predicate"], dict) else ""
-    signed = f", signed by {signer.public.label}" if signer is not None else ", not signed"
-    say(f"{quoted_name(record.result.model_name)}: {result}{signed}")
+    document, words = exam.export_certificate(record, kind, KeyPair.load(key) if key is not None else None)
+    write_json(out, document)
+    if words:
+        say(words)

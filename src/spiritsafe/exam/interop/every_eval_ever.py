@@ -12,11 +12,13 @@ import json
 from datetime import datetime
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.records import instant
 from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import Certificate, Separation
 from spiritsafe.exam.records.result import ExamResult, HalfResult
 from spiritsafe.exam.results.statements import separation_found
+from spiritsafe.ledger import KeyPair
 from spiritsafe.stats import Estimate, PredictedScore
 
 SCHEMA_VERSION = "0.3.0"
@@ -219,3 +221,14 @@ def every_eval_record(certificate: Certificate) -> dict[str, JSON]:
         },
         "evaluation_results": results,
     }
+
+
+def export(certificate: Certificate, signer: KeyPair | None) -> tuple[dict[str, JSON], str]:
+    """The aggregate record; nothing is said.
+
+    Raises:
+        RecipeError: It was to be signed.
+    """
+    if signer is not None:
+        raise RecipeError("Every Eval Ever has no signatures.", hint="Leave --key out, or use --format in-toto.")
+    return every_eval_record(certificate), ""

@@ -11,6 +11,7 @@ import base64
 from typing import Literal
 
 from spiritsafe.core.canonical import JSON, canonical_json
+from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.result import Finding, HalfResult
@@ -173,3 +174,12 @@ def sign_dsse(value: dict[str, JSON], key: KeyPair) -> dict[str, JSON]:
         "payload": base64.b64encode(payload).decode("ascii"),
         "signatures": [{"keyid": key.public.key_id, "sig": base64.b64encode(signature).decode("ascii")}],
     }
+
+
+def export(certificate: Certificate, signer: KeyPair | None) -> tuple[dict[str, JSON], str]:
+    """The Statement, in an envelope where it is signed, and how the whole ended."""
+    said = in_toto_statement(certificate)
+    result = said["predicate"]["result"] if isinstance(said["predicate"], dict) else ""
+    signed = f", signed by {signer.public.label}" if signer is not None else ", not signed"
+    words = f"{quoted_name(certificate.result.model_name)}: {result}{signed}"
+    return said if signer is None else sign_dsse(said, signer), words

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self, final
 
@@ -29,26 +29,18 @@ from spiritsafe.core.records import Message, Problem, Record, Verdict
 from spiritsafe.ledger import KeyPair, PublicKey, Signature, verify_signature
 from spiritsafe.tasks import (
     Draft,
-    LetterVerifier,
-    MathVerifier,
     Task,
-    ValueVerifier,
     Verifier,
     canonical_name,
     load_verifier,
     parse_spec,
+    row_graders,
 )
 
 PRIVATE = "private"
 """Family name of private banks' tasks."""
 
-_GRADERS: Mapping[str, Callable[[], Verifier]] = {
-    "math": MathVerifier,
-    "choice": LetterVerifier,
-    "number": ValueVerifier,
-}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_HINTS = {"choice": "\nEnd with #### and the letter.", "number": "\nEnd with #### and the number."}
 _HINT = "\nEnd with #### and the final answer."
 
 
@@ -99,7 +91,8 @@ class PrivateRow(Record):
             facts["choices"] = list(self.choices)
             canonical += "\n" + "\n".join(sorted(self.choices))
             text += "\n" + "\n".join(f"{name}) {words}" for name, words in zip(_LETTERS, self.choices, strict=False))
-        shown = Message(role="user", content=text + _HINTS.get(self.family, _HINT))
+        grader = row_graders().get(self.family)
+        shown = Message(role="user", content=text + (grader[1] if grader else _HINT))
         return Problem(
             task=task,
             canonical_text=canonical,
@@ -111,13 +104,14 @@ class PrivateRow(Record):
 
 def _verifier(family: str) -> Verifier:
     """The verifier of a family, or of the task of a spec."""
-    if family in _GRADERS:
-        return _GRADERS[family]()
+    graders = row_graders()
+    if family in graders:
+        return graders[family][0]()
     if ":" in family:
         return load_verifier(family)
     raise TaskError(
         "A row names a family without a verifier.",
-        hint=f"Families: {', '.join(_GRADERS)}, or a task's spec such as arith:countdown.",
+        hint=f"Families: {', '.join(graders)}, or a task's spec such as arith:countdown.",
     )
 
 

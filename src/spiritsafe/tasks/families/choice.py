@@ -15,6 +15,7 @@ from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.answers.extract import extract_answer, normalise
 from spiritsafe.tasks.families.datafile import DataSource
+from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, TaskSpec, canonical_name, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
@@ -140,3 +141,12 @@ def build(spec: TaskSpec) -> Task:
         TaskError: An unknown knob, or data that does not fit.
     """
     return ChoiceTask(spec.name, resolve_knobs(spec, ChoiceKnobs))
+
+
+FAMILY = Family(
+    place=3,
+    source="your file",
+    describe=lambda: [("<path>", "multiple choice", None)],
+    has_data=True,
+    graders={"choice": (LetterVerifier, _HINT)},
+)

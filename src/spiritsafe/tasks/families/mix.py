@@ -23,6 +23,7 @@ from typing import final
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Verdict
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.spec import TaskSpec
 from spiritsafe.tasks.task import Draft, Task, Verifier
@@ -201,3 +202,17 @@ def build(spec: TaskSpec) -> Task:
         SourceError: A part's data cannot be read.
     """
     return MixTask([(load_task(part), share) for part, share in split_parts(spec.name)])
+
+
+FAMILY = Family(
+    place=4,
+    source="other tasks",
+    describe=lambda: [
+        (
+            "<spec>|<spec>*<share>",
+            "several tasks as one, in given shares: mix:arith:sums?terms=2|gym:spell_backward*2",
+            None,
+        )
+    ],
+    parts=lambda name: [spec for spec, _ in split_parts(name)],
+)

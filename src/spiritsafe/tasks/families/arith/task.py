@@ -32,6 +32,7 @@ from spiritsafe.tasks.families.arith.items import (
     sums,
 )
 from spiritsafe.tasks.families.arith.word_problems import WordsKnobs, words
+from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, TaskSpec, canonical_name, nearest, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
@@ -191,11 +192,6 @@ class ArithTask(Task):
         )
 
 
-def describe() -> list[tuple[str, str]]:
-    """``(kind, what it is)`` for the list of families."""
-    return [(name, kind.description) for name, kind in _KINDS.items()]
-
-
 def build(spec: TaskSpec) -> Task:
     """The task of a spec.
 
@@ -207,3 +203,10 @@ def build(spec: TaskSpec) -> Task:
             f'arith has no kind "{spec.name}".', hint=f"{nearest(spec.name, _KINDS)}Kinds: {', '.join(sorted(_KINDS))}."
         )
     return ArithTask(spec.name, resolve_knobs(spec, _KINDS[spec.name].knobs))
+
+
+FAMILY = Family(
+    place=1,
+    source="spiritsafe",
+    describe=lambda: [(name, kind.description, None) for name, kind in _KINDS.items()],
+)

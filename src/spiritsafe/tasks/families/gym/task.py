@@ -32,6 +32,7 @@ from spiritsafe.tasks.answers.extract import (
     visible,
 )
 from spiritsafe.tasks.families.gym.catalogue import FAMILIES, REFUSED, REVISION, REVISIONS
+from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.spec import TaskSpec, canonical_name, check_keys, nearest
 from spiritsafe.tasks.task import Draft, Task, Verifier
@@ -150,11 +151,6 @@ def _parse(spec: TaskSpec, key: str, text: str, default: Any) -> Any:
         raise TaskError(f"{where}: not a number.", hint=f"Its default is {default}.") from error
 
 
-def describe() -> list[tuple[str, str, str | None]]:
-    """``(name, what it is, why it is refused or None)`` for the list of families."""
-    return [(name, text, REFUSED.get(name)) for name, text in sorted(FAMILIES.items())]
-
-
 @final
 class GymTask(Task):
     """One generator of reasoning-gym, its parameters resolved."""
@@ -243,3 +239,10 @@ def build(spec: TaskSpec) -> Task:
             hint="Run `pip install 'spiritsafe[gym]'`; it builds one C extension, so a compiler is needed.",
         )
     return GymTask(spec)
+
+
+FAMILY = Family(
+    place=5,
+    source="reasoning-gym",
+    describe=lambda: [(name, text, REFUSED.get(name)) for name, text in sorted(FAMILIES.items())],
+)

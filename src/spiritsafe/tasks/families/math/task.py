@@ -26,6 +26,7 @@ from spiritsafe.tasks.answers.extract import marked_spans, normalise
 from spiritsafe.tasks.answers.formulas import equal_parts, one_formula
 from spiritsafe.tasks.answers.numerals import Decimal, tidy
 from spiritsafe.tasks.families.datafile import DataSource, is_hub_name
+from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.spec import Knobs, TaskSpec, canonical_name, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
@@ -244,3 +245,14 @@ def build(spec: TaskSpec) -> Task:
         TaskError: An unknown knob, or data that does not fit.
     """
     return MathTask(spec.name, resolve_knobs(spec, MathKnobs))
+
+
+FAMILY = Family(
+    place=2,
+    source="your file or a Hugging Face data set",
+    describe=lambda: [
+        ("<path or org/name>", "questions with answers, graded as values by math-verify; GSM8K works as it is", None)
+    ],
+    has_data=True,
+    graders={"math": (MathVerifier, _HINT), "number": (ValueVerifier, "\nEnd with #### and the number.")},
+)
