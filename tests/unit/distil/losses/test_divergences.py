@@ -166,8 +166,8 @@ def test_a_mixture_that_is_none_is_refused(wrong: dict[str, float]) -> None:
 
 
 def test_an_unknown_divergence_is_refused_and_the_known_ones_are_named() -> None:
-    with pytest.raises(RecipeError, match="tests_own is no divergence") as caught:
-        LossMix(tests_own=1.0)
+    with pytest.raises(RecipeError, match="strangers_own is no divergence") as caught:
+        LossMix(strangers_own=1.0)
     assert all(name in caught.value.hint for name in DIVERGENCES)
 
 
@@ -187,7 +187,7 @@ def test_a_mixture_is_its_settings_and_tells_of_all_that_it_was_first_told_of() 
     }
 
 
-def tests_own(rows: Rows, mix: LossMix) -> Term:
+def strangers_own(rows: Rows, mix: LossMix) -> Term:
     """½ Σ |q - p|, where p is 0 beyond the common ids."""
     common = rows.p_CU.shape[1]
     gap_CU, rest_C = rows.q_CV[:, :common] - rows.p_CU, rows.q_CV[:, common:].sum(1)
@@ -198,10 +198,10 @@ def tests_own(rows: Rows, mix: LossMix) -> Term:
 def test_a_divergence_that_only_this_test_knows_is_learnt_from(
     vocabs: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = Divergence(of_rows=tests_own, label="the test's own", measure="tests_own")
-    monkeypatch.setitem(DIVERGENCES, "tests_own", row)
+    row = Divergence(of_rows=strangers_own, label="the test's own", measure="strangers_own")
+    monkeypatch.setitem(DIVERGENCES, "strangers_own", row)
     case = problem(torch.float64, vocab=vocabs[0], teacher_vocab=vocabs[1])
-    mix = LossMix(tests_own=0.8, ce=0.2, temperature=2.0)
+    mix = LossMix(strangers_own=0.8, ce=0.2, temperature=2.0)
     buffer = torch.zeros(vocabs[0], H, dtype=torch.float64)
     result = distil_head(
         case.hidden, case.weight, case.teacher, case.targets, case.weights, mix=mix, grad_weight_VH=buffer
@@ -217,11 +217,11 @@ def test_a_divergence_that_only_this_test_knows_is_learnt_from(
     torch.testing.assert_close(result.loss, loss.detach())
     torch.testing.assert_close(result.grad_hidden_RH, hidden.grad)
     torch.testing.assert_close(buffer, weight.grad)
-    torch.testing.assert_close(result.sums["tests_own"][0], apart_R.detach().sum())
-    assert mix.describe()["tests_own"] == 0.8
-    assert "tests_own" not in LossMix(forward_kl=1.0).describe()
-    with pytest.raises(CompatibilityError, match="tests_own needs the whole vocabulary"):
-        check_sampled_mix(LossMix(tests_own=1.0))
+    torch.testing.assert_close(result.sums["strangers_own"][0], apart_R.detach().sum())
+    assert mix.describe()["strangers_own"] == 0.8
+    assert "strangers_own" not in LossMix(forward_kl=1.0).describe()
+    with pytest.raises(CompatibilityError, match="strangers_own needs the whole vocabulary"):
+        check_sampled_mix(LossMix(strangers_own=1.0))
 
 
 def test_a_few_entries_of_a_row_serve_what_the_sampled_head_computes_and_nothing_else() -> None:

@@ -75,14 +75,14 @@ def test_each_objective_has_words_for_the_report() -> None:
 
 def test_a_divergence_that_only_this_test_knows_is_an_objective(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match="'skew_reverse_kl' or 'across'"):
-        make(objective="tests_own")
-    row = dataclasses.replace(DIVERGENCES["reverse_kl"], label="the test's own", measure="tests_own")
-    monkeypatch.setitem(DIVERGENCES, "tests_own", row)
-    student = make(objective="tests_own", ce_share=0.25)
-    assert student.mix.divergences == (("tests_own", 0.75),)
+        make(objective="strangers_own")
+    row = dataclasses.replace(DIVERGENCES["reverse_kl"], label="the test's own", measure="strangers_own")
+    monkeypatch.setitem(DIVERGENCES, "strangers_own", row)
+    student = make(objective="strangers_own", ce_share=0.25)
+    assert student.mix.divergences == (("strangers_own", 0.75),)
     assert objectives()[student.objective] == "the test's own"
     with pytest.raises(ValidationError, match='serves objective "forward_kl" at'):
-        make(objective="tests_own", signal="cached")
+        make(objective="strangers_own", signal="cached")
 
 
 def test_repetitions_have_names_of_their_own_and_the_same_cut() -> None:
