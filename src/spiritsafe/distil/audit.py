@@ -31,7 +31,6 @@ class AuditExample:
     """A conversation that a document was made of.
 
     Attributes:
-        messages: The prompt.
         completion: What the student shall learn to say; None when ``token_ids`` are what a model drew.
         token_ids: The drawn tokens, taken over as they are.
     """
@@ -188,12 +187,10 @@ class AuditReport(Record):
 
     Attributes:
         prompt: The first example's prompt, side by side.
-        num_documents: Documents.
         num_tokens: Of all documents.
         num_supervised: Tokens that are learnt; the first of a document never is.
         longest: Tokens of the longest document.
         first_supervised: The first learnt token of the first document, as text.
-        last_supervised: Its last one.
         ends_supervised: Documents that teach an end token as their last.
         findings: Worst first.
     """

@@ -41,7 +41,6 @@ class DistilObjective:
 
     Args:
         signal: What the teacher says of a batch.
-        mix: The loss.
         same_tokenizer: The caller has checked that both models' tokenizers agree token for token; only then may the
             vocabulary sizes differ (by padding), see :mod:`spiritsafe.distil.losses.divergences`.
         hidden: Draws layers of the student to the teacher's, while its weight is not 0.

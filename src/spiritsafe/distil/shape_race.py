@@ -59,7 +59,6 @@ class Closeness(Record):
 
     Attributes:
         loss: The student's cross-entropy.
-        teacher_loss: The teacher's.
         kl: ``KL(teacher ‖ student)``, the teacher renormalised over the tokens that the student has.
         agreement: Share of tokens where both hold the same one likeliest.
         missing_mass: What the teacher gives to tokens that the student lacks; 0 for a whole vocabulary.
@@ -77,7 +76,6 @@ class RaceResult(Record):
     """One student's race.
 
     Attributes:
-        name: Of the student.
         inputs: Digest of everything that the figures depend on.
         before: Right after the cut.
         after: After healing.

@@ -30,8 +30,6 @@ class TeacherRows:
 
     Attributes:
         hidden_RG: Its hidden states after the final norm.
-        weight_UG: Its head.
-        scale: Of its logits.
     """
 
     hidden_RG: Tensor
@@ -90,7 +88,6 @@ class TeacherSignal(Protocol):
 
     Attributes:
         shares_prefixes: Whether batches may hold a prefix that their documents share.
-        vocab_size: Of the teacher.
     """
 
     shares_prefixes: bool

@@ -43,7 +43,6 @@ class TeacherFit(Record):
         num_answers: Answers drawn.
         num_tokens: Their tokens, end tokens included.
         teacher_logprob: Mean of the teacher's log-probability of what the student wrote.
-        student_logprob: The student's own.
         reverse_kl: Mean of KL(student ‖ teacher), exact over the vocabulary.
         top1_overlap: Share of places where both find the same token likeliest.
         topk: Size of the sets that ``topk_overlap`` and ``shared_mass`` compare.

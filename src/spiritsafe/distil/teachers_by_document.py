@@ -46,7 +46,6 @@ def select_documents(batch: PackedBatch, chosen: Sequence[int]) -> tuple[PackedB
     """The batch with some of its documents only; a shared prefix stays.
 
     Args:
-        batch: The whole.
         chosen: Documents, ascending; the prefix is not counted.
 
     Returns:
@@ -82,7 +81,6 @@ class TeachersByDocument:
 
     Attributes:
         shares_prefixes: Whether all of them do.
-        vocab_size: The largest.
 
     Raises:
         RecipeError: There is no teacher, or a name is not that of one.

@@ -153,7 +153,6 @@ class Traces(Sequence[Trace]):
     A slice, a shuffle or a union reads the same files.
 
     Args:
-        files: Where they are.
         places: Which lines, counted over all files.
     """
 

@@ -91,7 +91,6 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
     """Run every stage that is not done.
 
     Args:
-        recipe: What to do.
         recipe_text: The file it was read from, kept in the run directory.
         root: Where run directories go.
         cache: Where fetched models lie.

@@ -29,7 +29,6 @@ class StageDirectory:
     """One stage's folder.
 
     Args:
-        path: The folder.
         inputs: Everything the stage depends on (configuration, digests of earlier outputs, code version).
     """
 

@@ -58,7 +58,6 @@ class Forecast:
     """What is known of a run before it.
 
     Attributes:
-        recipe: The recipe.
         configs: Of every model, as far as it can be told beforehand.
         device: Where it would run.
         size: Of a typical document of the recipe's task.

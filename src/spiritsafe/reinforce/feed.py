@@ -75,7 +75,6 @@ class RolloutFeed(RoundFeed[PolicyRound, list[list[Document]]], CollectiveFeed):
 
     Args:
         loaded: What will be trained, as the run starts (the same in each sitting). Its chat format renders prompts.
-        task: Grades the answers.
         problems: The pool; all of the train bucket.
         config: How much is asked, and what is rewarded.
         train_config: That of the run; its ``max_steps`` must be ``config.num_steps``, its other limits and

@@ -69,7 +69,6 @@ class PromptPool:
     Args:
         problem_ids: All different.
         config: Band and weights.
-        seed: Of the order.
         measured: Pass rates known beforehand; a problem without one comes at full pace until it was asked.
         num_measured: Answers that a measured pass rate counts as.
     """

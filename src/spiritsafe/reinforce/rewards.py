@@ -63,7 +63,6 @@ def reward_of(
     """What one attempt earns.
 
     Args:
-        config: What is rewarded.
         verdict: Of the task's verifier.
         finish_reason: How the attempt ended.
         num_tokens: Tokens that can be learnt from.

@@ -110,9 +110,6 @@ class ChunkLogits:
 
     Args:
         hidden_RH: Of all rows.
-        weight_VH: The head.
-        most_rows: Of a chunk.
-        scale: Of the logits.
     """
 
     def __init__(self, hidden_RH: Tensor, weight_VH: Tensor, *, most_rows: int, scale: float = 1.0) -> None:
@@ -142,7 +139,6 @@ class ChunkedHead:
 
     Args:
         hidden_RH: Hidden states of supervised rows only.
-        weight_VH: The head.
         scale: Of the logits that a loss sees.
         grad_weight_VH: Buffer that the weight's gradient is added to; None leaves that product out (a frozen head).
         logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
@@ -174,7 +170,6 @@ class ChunkedHead:
         """Logits and loss of each chunk, then the gradients of each group of chunks.
 
         Args:
-            loss: Of the rows.
             groups: Chunks one behind the other, whose gradients by the logits are kept in half precision and
                 multiplied at once; None: all rows, each chunk a group of its own.
 

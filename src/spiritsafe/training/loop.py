@@ -65,7 +65,6 @@ class TrainResult:
     """What a run did, over all its sittings.
 
     Attributes:
-        steps: Updates.
         tokens: Tokens read, prompts included.
         supervised_tokens: Tokens learnt from.
         final_loss: Loss of the last step.
@@ -104,7 +103,6 @@ def train(
             without blocks until the call returns or raises NumericalError, then whole again on every process.
         documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
         objective: What a step minimises.
-        config: How.
         directory: For metrics and checkpoints; every process must see it.
         events: Hears progress and each step's metrics, in the main process.
         evaluate: Called after each ``config.eval_every`` steps and after the last, in the main process.

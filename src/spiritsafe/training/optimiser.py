@@ -112,7 +112,6 @@ class AdamW:
 
     Args:
         model: Whole, or a :class:`~spiritsafe.training.distributed.fsdp.ShardedModel`'s module.
-        config: Rates and limits.
         compute_dtype: Of the weights that compute.
         parallel: This process among those that train the model.
 
@@ -266,7 +265,6 @@ class AdamW:
         All processes must call it. What was sharded comes on the CPU, one tensor at a time.
 
         Args:
-            kind: Which.
             copied: In memory of their own, on the CPU, so that later updates do not reach them.
         """
         gathered = []

@@ -71,7 +71,6 @@ def csv_rows(file: io.BufferedReader, delimiter: str, most_row_bytes: int) -> It
     Args:
         file: To be read.
         delimiter: Between two values.
-        most_row_bytes: Of one row.
     """
     parsing = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 

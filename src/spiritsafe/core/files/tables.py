@@ -70,7 +70,6 @@ class RowFile:
     """A file of rows, to be read once.
 
     Args:
-        path: Where.
         most_bytes: What a packed one may unpack to.
 
     Attributes:

@@ -132,8 +132,6 @@ def encode_rows(rows: RowEstimates, vocab_size: int, uniforms_RU: Floats) -> byt
     """Code a block.
 
     Args:
-        rows: What to code.
-        vocab_size: Of the teacher.
         uniforms_RU: Random numbers in [0, 1) for rounding: one for the tail mass of each row, then one for each of its
             head ids.
     """

@@ -53,7 +53,6 @@ def estimate_chunk(logits_CV: Tensor, config: CaptureConfig, offsets_C: Floats) 
 
     Args:
         logits_CV: Finite; used up.
-        config: Which estimator, how large.
         offsets_C: Of :func:`draw_offsets`.
     """
     probs_CV = torch.softmax(logits_CV, 1, out=logits_CV)

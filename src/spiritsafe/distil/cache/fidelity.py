@@ -108,7 +108,6 @@ def gradient_error(
         student: Whose gradient it is; of the teacher's vocabulary.
         teacher: Live.
         documents: Their supervised tokens are the rows.
-        candidates: What to compare.
         logits_bytes: Most memory for logits; None chooses by device.
 
     Raises:

@@ -50,7 +50,6 @@ class CachedTeacher:
     """A captured teacher.
 
     Args:
-        directory: The cache.
         tokenizer: ``ChatFormat.vocab_fingerprint`` of the tokens that batches will be in.
         teacher: Digest of the teacher that is wanted; None: any.
         chat_template: ``ChatFormat.template_fingerprint`` that is wanted; None: any.

@@ -93,7 +93,6 @@ def self_test(
     """Re-score a sample of cached documents.
 
     Args:
-        directory: The cache.
         teacher: The live model that it should be of.
         documents: Where the sample is drawn from; a cache keeps no tokens.
         num_documents: How many to re-score.

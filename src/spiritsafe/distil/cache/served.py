@@ -66,8 +66,6 @@ def parse_prompt_logprobs(
     """Check and read the reply to one document.
 
     Args:
-        data: The body.
-        document: What was asked about.
         vocab_size: Of the served model.
         num_head: How many of the likeliest ids were asked for; None: all.
 
@@ -281,7 +279,6 @@ def capture_served(
         model: The server's name of the model.
         documents: In its tokens.
         config: What to keep; without ``full_vocabulary`` it must give ``num_head`` and ``num_draws``.
-        directory: The cache's own.
         vocab_size: Of the served model.
         tokenizer: ``ChatFormat.vocab_fingerprint`` of the tokens.
         chat_template: ``ChatFormat.template_fingerprint`` of the prompts.

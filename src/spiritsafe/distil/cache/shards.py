@@ -46,8 +46,6 @@ def encode_document(positions: Ints, rows: RowEstimates, vocab_size: int, unifor
 
     Args:
         positions: The row of the document that each estimate belongs to, ascending.
-        rows: The estimates.
-        vocab_size: Of the teacher.
         uniforms_RU: What to round with.
     """
     firsts = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
@@ -67,8 +65,6 @@ def write_shard(path: Path, manifest: CacheManifest, number: int, blocks: Sequen
     """Write one shard, whole or not at all.
 
     Args:
-        path: The file.
-        manifest: Of its cache.
         number: Which of the manifest's shards.
         blocks: Key and block of each document, in order.
 
@@ -115,7 +111,6 @@ class Shard:
     """One file, mapped into memory.
 
     Args:
-        path: The file.
         manifest: Of the cache that it should belong to.
         number: Which of the manifest's shards it should be.
 

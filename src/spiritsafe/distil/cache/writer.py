@@ -136,7 +136,6 @@ def capture(
         teacher: The model, on the device that should compute.
         documents: In its tokens.
         config: What to keep of each row.
-        directory: The cache's own.
         events: Hears of progress, in rows.
 
     Raises:

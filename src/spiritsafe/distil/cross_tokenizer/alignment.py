@@ -47,9 +47,7 @@ def align(ids_A: Sequence[int], bytes_a: TokenBytes, ids_B: Sequence[int], bytes
 
     Args:
         ids_A: Tokens of the first side.
-        bytes_a: Its vocabulary.
         ids_B: Tokens of the second side.
-        bytes_b: Its vocabulary.
 
     Raises:
         CompatibilityError: The two do not spell the same bytes, or have different special tokens at some place.

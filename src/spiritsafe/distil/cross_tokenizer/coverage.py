@@ -20,7 +20,6 @@ class UnmatchedToken(Record):
     """A token of one side that the other does not have.
 
     Attributes:
-        token_id: In its own vocabulary.
         text: Its bytes as text, escaped where they are none.
         count: How often it occurs in the completions.
     """
@@ -45,9 +44,7 @@ class CoverageReport(Record):
         single_share: Of the chunks, those of one token on both sides.
         common_tokens: Tokens that both vocabularies have.
         student_vocabulary_share: Of the student's vocabulary, the common ones.
-        teacher_vocabulary_share: Of the teacher's.
         student_realised_share: Of the student's tokens in the completions, the common ones.
-        teacher_realised_share: Of the teacher's.
         common_starts_per_byte: Places where both sides start a token, so that next-token distributions can be
             compared, per byte of text.
         student_unmatched: The student's most frequent tokens that the teacher lacks.
@@ -126,7 +123,6 @@ def measure_coverage(
     Args:
         table: Paired documents, at least one.
         student: The student's vocabulary.
-        teacher: The teacher's.
         common: Their common tokens.
         num_unmatched: How many unmatched tokens to name on each side.
     """

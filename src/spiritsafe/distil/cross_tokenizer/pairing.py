@@ -222,10 +222,7 @@ def pair_conversations(
 
     Args:
         conversations: Messages and the completion to learn from.
-        student: The student's chats.
-        teacher: The teacher's.
         student_bytes: The student's vocabulary; read from its directory when None.
-        teacher_bytes: The teacher's.
         directory: Where the pairs are kept if they are many; None: in memory.
 
     Raises:

@@ -34,7 +34,6 @@ class ScoresHeader(Record):
     """Whose scores a file holds.
 
     Attributes:
-        format: Of the file.
         teacher: Digest of the teacher's checkpoint, or of an endpoint.
         vocabulary: Fingerprint of the teacher's vocabulary as bytes.
         boundaries: Digest of the boundary tokens whose probability is kept; None when it is not.
@@ -76,13 +75,9 @@ def capture_scores(
     """Score the teacher's documents with a live model and keep the result.
 
     Args:
-        path: The file to write.
-        header: Whose scores these are.
-        model: The teacher.
         pairs: Documents; each of the teacher's is scored once.
         boundary_ids: As given to :func:`scores_header`.
         tokens_per_batch: Most tokens of one forward pass (a longer document is a batch of its own).
-        events: Hears progress.
 
     Returns:
         Bytes of the file.
@@ -139,10 +134,8 @@ def capture_scores_from(
     A Generator scores a completion without its end token, so chunks of end tokens stay unknown.
 
     Args:
-        path: The file to write.
         header: Whose scores these are; without boundaries, which a Generator does not tell.
         generator: The teacher, local or remote.
-        pairs: Documents.
         conversations: For each of them its messages and completion.
 
     Returns:
@@ -237,7 +230,6 @@ class CachedChunkTeacher:
     """A file of scores in the teacher's place: no teacher in memory, no forward pass.
 
     Args:
-        path: The file.
         header: Whose scores it must hold.
 
     Raises:

@@ -104,7 +104,6 @@ class TokenBytes:
         """The bytes of a sequence; ids with a role add none.
 
         Args:
-            token_ids: Tokens.
             at_start: They are a text encoded on its own, so that a space which the tokenizer put before it is dropped.
 
         Raises:

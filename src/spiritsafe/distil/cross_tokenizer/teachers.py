@@ -91,7 +91,6 @@ def score_documents(
     """Log-probabilities of the supervised tokens of some documents, one forward pass, logits a piece at a time.
 
     Args:
-        model: The teacher.
         documents: In its tokens.
         boundary_ids: Its boundary tokens; None leaves them out.
         logits_bytes: Most memory for logits; None: 128 MiB on a CPU, 2 GiB on a GPU.
@@ -144,7 +143,6 @@ def chunk_scores(
     """Token scores of the documents, end to end, summed over their chunks.
 
     Args:
-        pairs: The documents.
         scores: Of the supervised teacher tokens of all of them.
         starts: The teacher's rows of the same tokens, of which those where chunks start are kept.
 

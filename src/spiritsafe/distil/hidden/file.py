@@ -57,7 +57,6 @@ def load_hidden_match(path: Path, *, device: torch.device | str = "cpu") -> Hidd
     """Read what :func:`save_hidden_match` wrote, at step 0.
 
     Args:
-        path: The file.
         device: Of its tensors: the student's.
 
     Raises:

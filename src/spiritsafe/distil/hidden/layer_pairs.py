@@ -157,7 +157,6 @@ def pairs_by_similarity(
     Similarity is linear CKA of streams whose channels are standardised; teacher layers ascend with student layers.
 
     Args:
-        student: Any model.
         teacher: Another with the same tokens; its width does not matter.
         documents: Calibration text; supervised rows count.
         num_pairs: How many; fewer if the student has fewer layers before its last.

@@ -162,7 +162,6 @@ class HiddenMatch:
             among processes, a step draws other rows.
         cosine: Weight a of the cosine term.
         error: Weight b of the relative squared error.
-        seed: Of the draw.
 
     Attributes:
         student_layers: In the order of the streams that :meth:`match` takes.

@@ -268,9 +268,7 @@ def mix_rows(
         target_C1: The token each row predicts.
         factor_C1: Weight of each row, times ``student_scale``.
         grad_CV: Where the gradient goes; any float dtype, may be ``student_CV`` itself.
-        mix: The loss.
         student_scale: Of the student's logits.
-        teacher_scale: Of the teacher's.
 
     Returns:
         ``[M, C]``: the rows' measures, in the order of :func:`measure_names`.

@@ -104,7 +104,6 @@ class OnPolicyFeed(RoundFeed[OwnRound, _OpenRound]):
         directory: For rounds and their statistics; made if missing.
         off_policy: Documents of another origin (worked solutions, a teacher's traces); read when a step uses them.
         task: Grades the answers; None: they are not graded and all weigh 1.
-        events: Hears of each round.
         max_batch: Most answers drawn at a time; changes speed and memory, not what is drawn (beyond rounding).
 
     Attributes:

@@ -159,7 +159,6 @@ def items_lines(items: PaperItems, header: PaperHeader) -> list[str]:
 
     Args:
         items: What was learned.
-        header: The paper's.
     """
     bank, kinds, num = items.bank, halves(header), len(items.sittings)
     lines = [

@@ -61,7 +61,6 @@ def rerun(
         examiner: A key to the sealed half, the examiner's or a recipient's; without it only the public half is asked.
         ledger: Gets an access entry before the sealed half is opened, and the finding; needed with ``examiner``.
         opened: The opened paper, once it is retired: then all of it can be asked without a key.
-        events: Hears of progress.
 
     Raises:
         IntegrityError: The certificate does not verify, or the opened paper is not the paper's.

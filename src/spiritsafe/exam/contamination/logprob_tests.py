@@ -49,7 +49,6 @@ def auc_interval(share: float, num_first: int, num_second: int, *, confidence: f
         share: Of the pairs in which it is; ties count half.
         num_first: First values.
         num_second: Second values.
-        confidence: Level.
     """
     z = float(special.ndtri(0.5 + confidence / 2))
     half = (num_first + num_second) / 2 - 1
@@ -84,10 +83,6 @@ def score_test(
     Args:
         public: One score a public problem; higher is better known.
         sealed: One score a sealed problem.
-        method: Name of the score.
-        text: What was scored.
-        seed: Of the splits.
-        num_draws: Splits.
         strata: Stratum of each problem, when each stratum was split by itself.
 
     Raises:
@@ -117,8 +112,6 @@ def order_test(log_likelihoods_SJ: npt.ArrayLike, *, shard_size: int, seed: int,
     Args:
         log_likelihoods_SJ: Log-likelihood of each shard in each order; the published one in column 0.
         shard_size: Problems in a shard.
-        seed: Of the draws.
-        num_draws: Draws.
 
     Raises:
         NumericalError: There is no shard, no shuffle, or a number is missing.

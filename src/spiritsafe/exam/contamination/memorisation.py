@@ -75,7 +75,6 @@ def memory(
         examiner: A key that opens the sealed half; signs.
         ledger: Holds the paper; gets an access entry and the report's digest.
         output: Where ``memory.json`` goes.
-        events: Hears of progress.
 
     Raises:
         CompatibilityError: The model gives no log-probabilities of a given text, or problems would leave the host.

@@ -57,8 +57,6 @@ def check_memory(data: bytes, path: Path, *, log: PaperLog) -> SignedMemory:
     """Check that a memory report is its examiner's, of this paper, and in this ledger; its scores are not published.
 
     Args:
-        data: The file's bytes.
-        path: How errors call it.
         log: Of the whole ledger.
 
     Raises:

@@ -140,7 +140,6 @@ def overlap(
         ledger: Holds the paper; gets an access entry and the report's digest.
         output: Where ``overlap.json`` goes.
         terms: Run length, masking, whose files.
-        events: Hears of progress.
 
     Raises:
         RecipeError: No file, one twice, or a run of no words.

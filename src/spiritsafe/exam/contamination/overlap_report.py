@@ -178,8 +178,6 @@ def check_overlap(data: bytes, path: Path, *, log: PaperLog) -> SignedOverlap:
     """Check that a report is its examiner's, of this paper, in this ledger, and right in its numbers.
 
     Args:
-        data: The file's bytes.
-        path: How errors call it.
         log: Of the whole ledger.
 
     Raises:

@@ -43,8 +43,6 @@ def check_examiner_report(
     """Check who signed a report, about what, that its words follow, and that the ledger names it, in this order.
 
     Args:
-        signed: The report.
-        path: How errors call it.
         kind: Of report, signature and ledger entry.
         log: Of the whole ledger.
         follows: What else must be true, and what is said where it is not.

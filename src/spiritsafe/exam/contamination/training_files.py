@@ -58,9 +58,6 @@ def _passages(row: Any) -> Iterator[Passage]:
 class TrainingFile:
     """A file to be read once.
 
-    Args:
-        path: Where.
-
     Raises:
         SourceError: It cannot be read, or holds neither rows nor text.
     """

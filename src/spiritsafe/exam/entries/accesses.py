@@ -132,12 +132,6 @@ def enter_access(
     """Record who is about to see which problems.
 
     Args:
-        ledger: Where.
-        header: The paper's.
-        places: Of the problems.
-        info: Who.
-        examiner: Signs.
-        purpose: For what, in words.
         registration: Digest of the registration; of the certificate, for a re-run.
         continues: The same process goes on with the next part: no new opening of the sealed half.
         what: What happens to the problems, where they are not asked.

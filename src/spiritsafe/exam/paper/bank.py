@@ -113,9 +113,7 @@ def draw_controls(task: Task, strata: Sequence[tuple[str, int]], *, secret: str,
     Training data that were made without the paper are as likely to hold a control as a problem of the paper.
 
     Args:
-        task: The paper's.
         strata: Name and number of problems of each stratum of the bank; of a bank without strata, one without a name.
-        secret: The paper's.
         taken: Ids of its problems and twins.
 
     Returns:
@@ -169,9 +167,6 @@ def draw_twins(
     """One twin for each problem, in bank order, distinct from all of the bank and from each other.
 
     Args:
-        bank: The originals.
-        secret: The paper's.
-        events: Hears of progress.
         label: Names the seeds.
         taken: Ids that no twin may have either.
 

@@ -231,7 +231,6 @@ def sign_off(path: Path, *, name: str, reviewer: KeyPair, output: Path) -> int:
     """A reviewer signs every problem of a private file that does not carry their signature yet.
 
     Args:
-        path: The file.
         name: What the bank will be called; part of what is signed.
         reviewer: Who has read the problems and answers for them.
         output: The file with the signatures; mode 0600 from its first byte.

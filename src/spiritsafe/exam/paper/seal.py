@@ -73,7 +73,6 @@ def seal(
         examiner: Signs, and will be able to open the sealed half.
         terms: Protocol, twins, recipients, sign-offs.
         secret: 32 secret bytes; random if None. The same bytes draw the same bank and the same split.
-        events: Hears of progress.
 
     Raises:
         ProcedureError: The directory holds another paper.

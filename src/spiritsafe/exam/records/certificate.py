@@ -89,9 +89,7 @@ class Correction(Record):
         known_before: A result of this very model on this paper was in the ledger before the claim was; it decides
             nothing, for the same answers come out again.
         adjusted_p: Holm's adjusted p-value of this claim.
-        level: The claim's.
         finding: What counts.
-        statement: For people.
         num_before: Sittings of this maker on this paper, of any other model but the claim's reference, that had begun
             before the claim was registered. They take nothing from the decision, and are told with it.
     """

@@ -134,7 +134,6 @@ class ScoreTest(Record):
     """Public against sealed scores of one kind.
 
     Attributes:
-        method: Name of the score.
         text: What was scored: "solution" or "final answer" (given the question), "question" (by itself).
         auc: Chance that a public problem has the higher score; one half: no difference.
         p_value: One-sided, against random re-splits.

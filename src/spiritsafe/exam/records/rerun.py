@@ -44,7 +44,6 @@ class RerunReport(Record):
     """A second party's repetition of a sitting.
 
     Attributes:
-        certificate: Digest of the certificate.
         same_digest: The generator names the registered digest; an endpoint cannot, nobody sees its weights.
         halves: What was asked again.
         agreement: Share of tries that are right in both or wrong in both.

@@ -81,8 +81,6 @@ class ReferenceScores(Record):
     """What a claim's reference answered, so that the decision can be computed again from the result alone.
 
     Attributes:
-        certificate: Digest of the reference's certificate.
-        registration: Digest of its registration.
         right: Right answers for each sealed problem, in bank order.
         num_failed: Tries of its whole sitting that brought no answer; None where older versions did not say.
         num_outcomes: Tries of its whole sitting.
@@ -106,7 +104,6 @@ class Decision(Record):
         look: The look at which it was decided, from 1.
         num_looks: Registered looks; 1 without a stop rule.
         method: How the looks are counted in, for people.
-        statement: For people.
     """
 
     finding: Finding
@@ -140,7 +137,6 @@ class IdentityCheck(Record):
         rounds: In order of time; the first one is what the others are held against.
         agreement: Share of equal replies in the round that agrees least; None when fewer than two rounds can be told.
         same: None when it cannot be told.
-        statement: For people.
     """
 
     probes: str

@@ -120,9 +120,7 @@ class Dispute(Record):
     Attributes:
         registration: Digest of the registration whose sitting it is of.
         index: The problem's place in the bank.
-        graded: What the grade is.
         proposed: What it should be.
-        reason: Why, in words.
         author: Who says so.
     """
 

@@ -50,10 +50,6 @@ def lapse(
 
     Args:
         ledger: Holds the registration; gets the entry.
-        paper: What was registered for.
-        registration: Of the sitting.
-        examiner: Who sealed the paper.
-        reason: Why, in words.
         days: How long nothing was heard of it.
 
     Raises:

@@ -87,7 +87,6 @@ def register(
 
     Args:
         ledger: The ledger that holds the paper.
-        paper: What will be sat.
         maker: Who made the model and answers for it.
         model_name: For people; at most 80 characters, all of them to be seen.
         model_digest: What the Generator must name (``Generator.describe().digest``).

@@ -81,7 +81,6 @@ def choose_for(
 
     Args:
         terms: What is asked for.
-        header: The paper's.
         model_digest: Of the model that will sit.
         promised: What else is promised that only a whole paper can keep: a claim, a stop rule.
 

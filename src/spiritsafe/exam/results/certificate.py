@@ -69,13 +69,7 @@ def issue_certificate(
     """Gather the evidence under a fresh signed head, and sign the whole.
 
     Args:
-        ledger: Holds everything.
-        header: The paper's.
-        registration: What was sat.
         result: The sitting's; with an amendment, the amended one.
-        paper_entry: The paper's.
-        registration_entry: The registration's.
-        examiner: Signs.
         host: Signs too, if another.
         amendment: Of a re-issue.
         original: The sitting's own result, of a re-issue.

@@ -105,10 +105,8 @@ def stops_at(look: int, right: Mapping[int, int], design: Design, reference: Ref
     """Whether the registered rule ends the sitting at a look (from 1), given the answers up to there.
 
     Args:
-        look: Which.
         right: Right answers by place; those behind the look are not looked at.
         design: How the sitting is held.
-        reference: The claim's.
 
     Raises:
         IntegrityError: The reference does not fit the paper.
@@ -134,7 +132,6 @@ def decide(
         right: Right answers of all problems that were asked, by place.
         design: The sitting's.
         ending: Why it ended; an exhausted budget decides nothing.
-        reference: The claim's.
         is_amended: Grades were edited after the sitting: it ended by the grades before, and the rule may say
             otherwise now.
 

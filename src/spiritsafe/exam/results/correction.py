@@ -87,7 +87,6 @@ def correction_of(
     ones gains nothing.
 
     Args:
-        registration: Which.
         decision: What its sitting says.
         registrations: All of the maker's for the paper.
         known_before: See :func:`known_before`.

@@ -164,11 +164,9 @@ def score_outcomes(
 
     Args:
         outcomes: Of all tries that were asked.
-        header: The paper's.
         registration: With its claim and rule.
         ending: Why the sitting ended.
         not_asked: Places that were not asked.
-        reference: The claim's.
         is_amended: The grades are not those by which the sitting ended.
 
     Raises:

@@ -70,12 +70,9 @@ def file_dispute(
 
     Args:
         certificate: Verified; the ledger holds its result.
-        ledger: Gets the entry.
         author: Anybody.
         index: The problem's place in the bank.
-        sample_index: Which try.
         proposed: What the grade should be.
-        reason: Why, in words.
 
     Raises:
         ProcedureError: The certificate has no such try, or that is its grade already.
@@ -134,11 +131,8 @@ def accept_dispute(
 
     Args:
         certificate: Of the sitting; the first one or a re-issue.
-        ledger: Gets the entry.
-        examiner: Who sealed the paper.
         dispute: Digest of the dispute.
         status: The new grade; "correct" scores 1, everything else 0.
-        reason: Why, in words.
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, answered already, or nobody can judge the grade yet.

@@ -47,8 +47,6 @@ def check_answers(opened: OpenedSitting, what: str, *, certificate: Certificate)
     """Check that these are all answers of a sitting, as committed to, and that its grades are theirs.
 
     Args:
-        opened: The answers.
-        what: How errors call them.
         certificate: Of the sitting; of a re-issue the grades before the edits are meant.
 
     Raises:
@@ -78,7 +76,6 @@ def regrade(opened: OpenedSitting, problems: Sequence[PaperProblem], task: Task)
     Args:
         opened: The answers, checked.
         problems: The whole bank, by place.
-        task: The paper's task.
 
     Raises:
         IntegrityError: The verifier says otherwise of one, or it answers another problem; the message names it.

@@ -39,9 +39,6 @@ def open_paper(*, paper: Path, examiner: KeyPair, ledger: Ledger, reason: str, d
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        examiner: Who sealed it.
-        ledger: Gets the entry.
-        reason: Why, in words.
         directory: Where the opened paper goes; not the paper's own.
 
     Raises:
@@ -159,8 +156,6 @@ def publish_answers(
         paper: Directory of ``paper.json`` and ``sealed.age``.
         certificate: Of the sitting; a re-issue will do.
         journal: The sitting's ``answers.jsonl``.
-        examiner: Who sealed the paper.
-        ledger: Gets the entry.
         directory: Where the opened paper is.
 
     Raises:

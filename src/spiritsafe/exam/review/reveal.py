@@ -49,13 +49,9 @@ def reveal(
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        registration: Of the sitting.
         journal: The sitting's ``answers.jsonl``.
         examiner: Opens the sealed half and signs.
-        ledger: Gets the entry.
         index: The problem's place in the bank.
-        sample_index: Which try.
-        reason: Why, in words.
         output: Where the opening goes.
 
     Raises:

@@ -108,7 +108,6 @@ def outcome_of(answer: Answer, half: Half, *, secret: str, registration: str) ->
     """The public side of an answer.
 
     Args:
-        answer: The try.
         half: Where its problem is.
         secret: The paper's secret, which salts the commitment.
         registration: Digest of the registration, so that no two sittings share a salt.
@@ -218,8 +217,6 @@ def ask(
         problems: By place.
         registration: Sampling, seed, and whom error messages name.
         wanted: What to ask, in this order.
-        generator: Whom to ask.
-        task: Grades.
         preamble: Messages in front of each problem's own.
         announce: Called with each try before it leaves the host, from any thread; None: nothing is announced.
         release: Called with each announced try that was not asked after all; its answer, an error, comes next.

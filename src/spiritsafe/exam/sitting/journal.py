@@ -147,7 +147,6 @@ class Journal:
     Args:
         path: ``answers.jsonl``.
         key: The examiner's, for lines of the first version.
-        secret: The paper's secret.
         registration: Digest of the registration; the lines of another one do not open here.
         max_tokens: Of an answer, as registered: so much room is kept for each try that is under way.
 

@@ -51,7 +51,6 @@ class Hall:
 
     Attributes:
         problems: All of the bank, by place.
-        secret: The paper's.
         is_over: Whether the claim's test is over at the look of this number (from 1), given right answers by place.
     """
 

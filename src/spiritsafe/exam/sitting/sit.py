@@ -95,7 +95,6 @@ def sit(
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        registration: What was registered.
         generator: The model; its digest must be the registered one.
         task: The paper's task, for grading.
         ledger: Holds paper and registration; gets the access and result entries.
@@ -103,7 +102,6 @@ def sit(
         directory: Where the sitting's files go; one directory a registration.
         host: Who runs the sitting, if not the examiner; signs the certificate too.
         reference: The verified certificate that the registration's claim compares with.
-        events: Hears of progress.
 
     Raises:
         ProcedureError: Not registered, another model, another task, another reference, or the registration has ended

@@ -52,11 +52,6 @@ def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: boo
 def check_rerun(signed: CounterSignedRerun, what: str, *, certificate: Certificate) -> CounterSignedRerun:
     """Check that a report is signed, about this certificate, complete, and right in its numbers.
 
-    Args:
-        signed: The report.
-        what: How errors call it.
-        certificate: Of the sitting.
-
     Raises:
         IntegrityError: It is not.
     """

@@ -25,8 +25,6 @@ def model_configs(
     """The ``config.json`` of every model of a recipe, as far as it can be told beforehand.
 
     Args:
-        recipe: The recipe.
-        config: The base model's.
         sources: Of students' own sources; one that is not there is taken to be as large as the base model.
 
     Raises:
@@ -50,7 +48,6 @@ def stage_costs(
     """Every stage that computes, in order.
 
     Args:
-        recipe: The recipe.
         config: The base model's ``config.json``.
         size: Of a typical document of the recipe's task.
         sizes: Of other tasks that steps name.

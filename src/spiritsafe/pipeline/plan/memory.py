@@ -156,7 +156,6 @@ def check_memory(
         config: ``config.json`` of the model that learns.
         train: How it is to be trained.
         lengths: Tokens of each document.
-        device: Where.
         supervised_share: Share of the documents' tokens that is learnt from.
         beside: What is there beside the model; None: nothing.
         available: Bytes that the process may take in all; None asks the machine.
@@ -246,7 +245,6 @@ def engine_bytes(
     Args:
         recipe: Bounds of the engine.
         config: ``config.json`` of the model that answers.
-        device: Where.
         dtype: Of its weights.
     """
     on_cpu = device.type == "cpu"  # its cache is float32 whatever the weights are

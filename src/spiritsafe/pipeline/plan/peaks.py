@@ -21,7 +21,6 @@ def predicted_memory(
     """Predicted peak bytes of each heavy stage.
 
     Args:
-        recipe: The recipe.
         config: The base model's ``config.json``.
         sources: ``config.json`` of students' own sources; one that is not there is taken to be as large as the base.
 

@@ -57,7 +57,6 @@ class StageCost(Record):
     """What one stage does.
 
     Attributes:
-        name: The stage.
         trained_tokens: Forward and backward.
         read_tokens: Forward only, by a teacher or for a calibration.
         sampled_tokens: Drawn.
@@ -77,7 +76,6 @@ def typical_document(task: Task, chat: ChatFormat, *, seed: int, max_tokens: int
     Args:
         task: What is taught.
         chat: The model's chat format.
-        seed: Of the draw.
         max_tokens: Most tokens of an answer.
     """
     problems = list(

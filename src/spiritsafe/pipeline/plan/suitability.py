@@ -22,7 +22,6 @@ def check_models(recipe: Recipe, base: Path, *, cache: Path) -> list[str]:
     """What is to be known of the base model and of students' own sources, as far as these are at hand.
 
     Args:
-        recipe: The recipe.
         base: The base model's directory.
         cache: Where fetched models lie.
 
@@ -71,7 +70,6 @@ def foreign_models(recipe: Recipe, given: set[str]) -> set[str]:
     """Names of the models that transformers runs.
 
     Args:
-        recipe: The recipe.
         given: "base" if it is one, and those of students' own sources that are.
     """
     foreign = set(given)

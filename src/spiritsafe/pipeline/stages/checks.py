@@ -49,12 +49,9 @@ def audit_stage(
     """Audit and write ``audit.json``.
 
     Args:
-        stage: Where it goes.
-        student: The model in training.
         documents: What it will learn from.
         traces: What they were made of, one each; empty when they were renumbered or paired since.
         config: How it will be trained.
-        events: Hears of the findings.
         teacher: How a teacher reads the same documents.
         same_tokens: Whether both must read the same tokens.
 

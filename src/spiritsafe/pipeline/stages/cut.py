@@ -49,7 +49,6 @@ def cut_stage(recipe: StudentRecipe, nodes: Sequence[Node]) -> str:
     """Name of the stage that makes a student's cut: after the first student that has the same one.
 
     Args:
-        recipe: The student.
         nodes: All that the run makes.
     """
     keys = {(node.name, node.entry): _cut_key(node.recipe) for node in nodes if isinstance(node.recipe, StudentRecipe)}

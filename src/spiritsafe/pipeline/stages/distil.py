@@ -90,13 +90,11 @@ class _Parts:
     """What a student's training is put together from.
 
     Attributes:
-        chat: The teacher's.
         teacher: The teacher's record.
         config: The teacher's ``config.json``.
         num_reading: The teacher's active parameters.
         speaker: The teacher in the student's vocabulary; None where nothing needs it live.
         student: What will be trained.
-        plan: How it was cut.
         traces: What it learns from.
         documents: The same in the student's tokens; the order is that of the traces.
     """
@@ -227,10 +225,7 @@ def student_beside(
     """What stands in memory beside a student in training, as the recipe says: a plan and its stage both ask this.
 
     Args:
-        recipe: The student.
-        whole: The whole recipe.
         config: ``config.json`` of the student.
-        device: Where.
         teacher: ``config.json`` of its teacher.
     """
     engine = dev_engine_bytes if recipe.on_policy is None else engine_beside
@@ -424,7 +419,6 @@ def across_objective(
     Args:
         stage: Where ``coverage.json`` goes.
         teacher: Live.
-        teacher_chat: Its chats.
         student: Of another family.
         traces: What it learns from.
         ce_share: Weight of the plain loss on the student's own tokens.

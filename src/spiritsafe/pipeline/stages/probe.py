@@ -88,7 +88,6 @@ def pass_points(
     Args:
         before: One a seed, of the same problems.
         after: The same.
-        confidence: Of the intervals.
     """
     first, then = (np.mean([counts.passes for counts in side], axis=0) for side in (before, after))
     redraws = ClusterBootstrap(len(first), seed=_REDRAWS, confidence=confidence)

@@ -40,7 +40,6 @@ class ProblemPart:
     Attributes:
         task: The task's spec.
         first: Where it starts in the run's own order of the bucket.
-        count: Problems.
     """
 
     task: str

@@ -44,10 +44,8 @@ def begin_lora(config: LoraConfig | None, context: RunContext, loaded: LoadedMod
     """Freeze the weights and put adapters on; None leaves the model as it is.
 
     Args:
-        config: Of the adapters.
         context: The run, whose seed decides how they begin.
         loaded: What will be trained.
-        name: Of the step.
 
     Raises:
         CompatibilityError: The model is not of the Decoder's family.
@@ -63,10 +61,8 @@ def end_lora(
 
     Args:
         config: None: there are none.
-        context: The run.
         stage: Where they are kept.
         loaded: What was trained.
-        name: Of the step.
     """
     if config is not None:
         save_lora(

@@ -62,9 +62,7 @@ class SampleStep(StepEntry, Step):
         from: The model that answers (rejection sampling), or "worked": the solutions that come with the task.
         task: Whose problems; None: the recipe's task.
         problems: Of the train bucket, apart from those of every other step.
-        num_samples: Attempts at each.
         keep: Most verified attempts kept of one problem.
-        sampling: How tokens are drawn.
         shard_size: Problems that are written (and resumed) together.
         direct_share: Of worked solutions, the share cut to their answer alone, as ``teach.direct_share`` does.
     """

@@ -90,7 +90,6 @@ class TuneStep(StepEntry, Step):
         task: Decides only which dev problems the curve is measured on; None: the recipe's task.
         traces: Name of a set of answers, and the most documents taken of it: "worked", "sampled", sample steps.
         budget: Train for as many operations as another model took.
-        train: How to train.
         lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
         repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
     """

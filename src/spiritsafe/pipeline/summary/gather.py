@@ -305,7 +305,6 @@ def memory_uses(context: RunContext, peaks: Mapping[str, int]) -> list[MemoryUse
     """The plan's predictions beside the peaks that stages measured; what cannot be predicted is told, nothing is lost.
 
     Args:
-        context: The run.
         peaks: Measured bytes of stages.
     """
     recipe = context.recipe

@@ -79,7 +79,6 @@ def aggregation_weights(lengths: Sequence[int], kind: Aggregation, *, max_tokens
 
     Args:
         lengths: Supervised tokens of each completion of one step, all of them.
-        kind: Which mean.
         max_tokens: Most tokens a completion may have; used by "constant".
 
     Raises:

@@ -37,7 +37,6 @@ class PolicyObjective:
     log-probabilities); with a reference ``kl_reference`` (k3).
 
     Args:
-        loss: Which loss.
         reference: The frozen model that ``loss.kl_weight`` keeps the policy near, on the same device.
         on_policy: Documents are learnt from once, by the very weights that drew them: ratios are 1 by definition. What
             is known of the draw then goes into metrics only.

@@ -31,7 +31,6 @@ def old_logprobs(
 
     Args:
         model: In training, before the first of the steps.
-        steps: Their documents.
         micro_batch_tokens: Of training.
         share_prefix: As training decides it.
         temperature: At which completions were drawn.

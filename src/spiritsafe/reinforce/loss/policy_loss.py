@@ -206,7 +206,6 @@ def policy_loss(
     """The loss that a configuration names, without the penalty.
 
     Args:
-        config: Which.
         logprobs_R: Log-probability of each drawn token now.
         drawn_R: The same when it was drawn.
         advantages_R: Of each row's sequence.

@@ -48,8 +48,6 @@ def documents_of_steps(
     """The documents of each step of a round; a step may have none.
 
     Args:
-        round_: The round.
-        config: Of the run.
         prompt_ids: Tokens of each problem's prompt.
     """
     return [[document for _, document in step] for step in answers_of_steps(round_, config, prompt_ids)]

@@ -86,9 +86,7 @@ class Drawer:
 
     Args:
         problems: By id.
-        config: Of the run.
         chat: Of the model in training.
-        task: Grades the answers.
         graders: Grades many at a time; None: the task does.
         is_foreign: Whether attempts come from another program than the engine here.
     """

@@ -32,7 +32,6 @@ class Grading:
 
     Args:
         task: Whose verifier it is; grades one text at a time where there is no ``graders``.
-        graders: Grades many.
     """
 
     def __init__(self, task: Grader, graders: ManyGrader | None = None) -> None:

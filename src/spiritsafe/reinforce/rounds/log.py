@@ -29,7 +29,6 @@ class RoundLog:
 
     Args:
         path: The table of rows; that of an earlier sitting is read.
-        config: Of the run.
         dev_score: For rows, and alarms about them.
         events: Hears of each new row ("reinforce_round") and each of its alarms ("alarm").
 
@@ -55,7 +54,6 @@ class RoundLog:
         """Take a round in; rows and alarms after it are forgotten, the run will come to them again.
 
         Args:
-            round_: The round.
             pool: Shares of the pool after it.
 
         Returns:

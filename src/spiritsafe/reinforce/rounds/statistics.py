@@ -45,8 +45,6 @@ def statistics(
     """The round's row.
 
     Args:
-        round_: The round.
-        config: Of the run.
         pool: Shares of the pool after the round, as :meth:`~spiritsafe.reinforce.pool.PromptPool.shares` gives them.
         dev: The newest development evaluation before the round: finished steps, score.
 

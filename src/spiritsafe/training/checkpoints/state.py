@@ -92,9 +92,6 @@ def snapshot(
     """What a checkpoint holds after ``step`` finished steps; all processes must call, the main one's is whole.
 
     Args:
-        optimiser: Of this process.
-        identity: Whose checkpoint it is.
-        step: Finished steps.
         before: Platforms that earlier sittings ran on.
         copied: Whether later steps must not change it: 12 bytes a trainable weight, in main memory.
     """
@@ -118,8 +115,6 @@ def write_state(directory: Path, state: Mapping[str, Any], *, is_given_up: Calla
     """Write a :func:`snapshot`, whole or not at all; one process writes.
 
     Args:
-        directory: Where.
-        state: What.
         is_given_up: Asked before each piece; the write ends where it says so.
 
     Raises:

@@ -70,8 +70,6 @@ class CheckpointWriter:
 
     Args:
         directory: Where ``state.pt`` goes.
-        optimiser: Of this process.
-        identity: Whose checkpoints they are.
         before: Platforms that earlier sittings ran on.
         cadence: Told what saving takes.
     """

@@ -34,7 +34,6 @@ def check_answer_length(model: LanguageModel, longest: int, train_config: TrainC
     """Refuse answers that could not be learnt from whole.
 
     Args:
-        model: The model in training.
         longest: Tokens of the longest prompt with the longest answer that may be drawn.
         train_config: How the answers will be learnt.
 

@@ -138,7 +138,6 @@ def pack_micro_batch(documents: Sequence[Document], *, share_prefix: bool) -> Pa
     """Lay documents end to end; a prefix that all have in common (a system prompt) is computed once, if that pays.
 
     Args:
-        documents: Of one micro-batch.
         share_prefix: Whether every model that will read the batch can share prefixes.
     """
     return pack_documents(documents, prefix_length=paying_prefix(documents) if share_prefix else 0)
@@ -150,7 +149,6 @@ def split_step(
     """Deal a step's documents out to processes, and split each one's share into micro-batches.
 
     Args:
-        documents: Of the step.
         num_processes: How many share it.
         micro_batch_tokens: Most tokens a micro-batch may compute.
         share_prefix: Whether every model that will read the batches can share prefixes; completions of one prompt then

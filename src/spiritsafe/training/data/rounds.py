@@ -77,8 +77,6 @@ class RoundFormat(Generic[R]):
 
     Attributes:
         make: A round of a header and answers.
-        header: Of a round.
-        answer: Of a round.
         encode: A record's line.
         decided_by: What ``feed`` of a header is the digest of, for people.
     """
@@ -137,12 +135,10 @@ class RoundFeed(ABC, Generic[R, T]):
     """A :class:`~spiritsafe.training.data.feed.Feed` of rounds; what is served of a round is a room's own.
 
     Args:
-        rounds: Their format.
         directory: For them and their statistics; made if missing.
         steps_per_round: Updates that one round feeds.
         description: Everything that decides what is drawn, first weights apart.
         first_weights: Their fingerprint, by a room's word for the model.
-        events: Hears of each round.
     """
 
     def __init__(
@@ -182,7 +178,6 @@ class RoundFeed(ABC, Generic[R, T]):
         """A round, from disk where it is there, else drawn.
 
         Args:
-            index: Which.
             model: As it is at the start of the round; None in the middle, when only the file can be used.
         """
         if model is None:
