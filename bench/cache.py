@@ -33,8 +33,8 @@ from torch import Tensor
 
 from machine import describe_machine
 from spiritsafe.distil.cache import (
+    CacheCandidate,
     CachedTeacher,
-    Candidate,
     CaptureConfig,
     GradientError,
     cached_candidate,
@@ -85,7 +85,9 @@ def text_documents(loaded: LoadedModel, num_rows: int, length: int) -> tuple[lis
     return documents, hashlib.sha256(text.encode()).hexdigest()
 
 
-def ours(teacher: LoadedModel, documents: list[Document], seeds: int, root: Path) -> Iterator[tuple[str, Candidate]]:
+def ours(
+    teacher: LoadedModel, documents: list[Document], seeds: int, root: Path
+) -> Iterator[tuple[str, CacheCandidate]]:
     configs = [{"threshold": value} for value in (0.05, 0.02, 0.01, 0.008, 0.005, 0.003, 0.002)]
     configs += [{"num_head": h, "num_draws": m} for h, m in ((16, 8), (32, 4), (32, 16), (32, 64), (32, 256))]
     for sizes in configs:
@@ -98,7 +100,7 @@ def ours(teacher: LoadedModel, documents: list[Document], seeds: int, root: Path
             yield series, cached_candidate(f"ours, {name}", cache, bytes_per_row=report.bytes_per_row)
 
 
-def peers(seeds: int) -> Iterator[tuple[str, Candidate]]:
+def peers(seeds: int) -> Iterator[tuple[str, CacheCandidate]]:
     def top(k: int, renormalised: bool) -> Callable[..., Tensor]:
         def estimate(document: Document, positions: Any, probs_CV: Tensor) -> Tensor:
             values, ids = probs_CV.topk(k, 1)
@@ -120,11 +122,11 @@ def peers(seeds: int) -> Iterator[tuple[str, Candidate]]:
     for k, size in PEER_BYTES.items():
         for bucket, series in ((False, "top-k renormalised"), (True, "top-k + one bucket")):
             name = f"{series}, k = {k}"
-            yield series, Candidate(name=name, bytes_per_row=size, estimate=top(k, not bucket), one_bucket=bucket)
+            yield series, CacheCandidate(name=name, bytes_per_row=size, estimate=top(k, not bucket), one_bucket=bucket)
     for draws in (12, 50):
         for seed in range(seeds):
             name = f"RS-KD, {draws} draws"
-            yield "RS-KD", Candidate(name=name, bytes_per_row=draws * 23 / 8, estimate=sampled(draws, seed))
+            yield "RS-KD", CacheCandidate(name=name, bytes_per_row=draws * 23 / 8, estimate=sampled(draws, seed))
 
 
 def over_seeds(series: list[str], lines: list[GradientError]) -> list[dict[str, Any]]:

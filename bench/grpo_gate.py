@@ -53,7 +53,7 @@ def draw_rollouts(args: Any, loaded: Any, prompts: Sequence[str]) -> list[Any]:
     """
     from spiritsafe.core.records import Message, Prompt, Sampling
     from spiritsafe.models import LocalGenerator
-    from spiritsafe.models.batch import Drawn
+    from spiritsafe.models.batch import DrawnCompletion
     from spiritsafe.reinforce import group_advantages
 
     asked = [
@@ -84,7 +84,7 @@ def draw_rollouts(args: Any, loaded: Any, prompts: Sequence[str]) -> list[Any]:
     return [
         replace(
             loaded.chat.document_from_tokens(asked[group].messages, ids),
-            drawn=Drawn(logprobs=logprobs, advantage=advantage, group=group),
+            drawn=DrawnCompletion(logprobs=logprobs, advantage=advantage, group=group),
         )
         for (group, ids, logprobs), advantage in zip(rows, advantages, strict=True)
     ]

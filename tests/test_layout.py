@@ -99,10 +99,30 @@ def test_each_face_shows_what_it_names(face: str) -> None:
     assert not inside & set(names), "a name and a module of the same name: one would hide the other"
 
 
+PROTOCOLS = {
+    "FAMILY",
+    "T",
+    "V",
+    "build",
+    "command",
+    "describe",
+    "export",
+    "list_",
+    "main",
+    "show",
+}  # each file of a kind
+
+
 def test_a_public_name_has_one_meaning() -> None:
-    places: dict[str, set[object]] = {}
-    for face in FACES:
-        module = importlib.import_module(f"spiritsafe.{face.replace('/', '.')}")
-        for name in module.__all__:
-            places.setdefault(name, set()).add(id(getattr(module, name)))
-    assert [name for name, meanings in places.items() if len(meanings) > 1] == []
+    places: dict[str, list[str]] = {}
+    for module in [*MODULES, "cli/__init__"]:
+        for node in ast.parse((SOURCE / f"{module}.py").read_text("utf-8")).body:
+            names = [node.name] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names = [node.target.id]
+            for name in set(names):
+                places.setdefault(name, []).append(module)
+    public = {name: found for name, found in places.items() if not name.startswith("_") and name not in PROTOCOLS}
+    assert {name: found for name, found in public.items() if len(found) > 1} == {}

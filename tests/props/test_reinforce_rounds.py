@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reinforce_parts import config, groups, round_of
 
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
-from spiritsafe.reinforce.pool import Outcome, PoolConfig, PromptPool
+from spiritsafe.reinforce.pool import PoolConfig, PromptOutcome, PromptPool
 from spiritsafe.reinforce.rounds.documents import documents_of_steps
 
 EXAMPLES = settings(max_examples=100, deadline=None)
@@ -60,7 +60,7 @@ def test_every_problem_comes_again_and_again(size: int, count: int, seed: int, d
     for _ in range(num_rounds):
         chosen = pool.choose(count)
         assert len(set(chosen)) == len(chosen) == min(count, size)
-        pool.learn([Outcome(problem_id=i, num_scored=4, total=4 * rates[int(i)]) for i in chosen])
+        pool.learn([PromptOutcome(problem_id=i, num_scored=4, total=4 * rates[int(i)]) for i in chosen])
         visits.update(chosen)
     # a fifth of twenty visits each on average, at the least pace of a quarter
     assert min(visits[i] for i in ids) >= 3

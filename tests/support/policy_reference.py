@@ -9,7 +9,7 @@ import torch
 from tiny_training import VOCAB
 from torch import Tensor
 
-from spiritsafe.models.batch import Document, Drawn
+from spiritsafe.models.batch import Document, DrawnCompletion
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 
 LOSSES: dict[str, PolicyLoss] = {
@@ -70,7 +70,7 @@ def drawn_documents(
                     token_ids=ask + own,
                     supervised=(False,) * len(ask) + (True,) * len(own),
                     weight=rng.uniform(0.5, 2.0) if weights else 1.0,
-                    drawn=Drawn(
+                    drawn=DrawnCompletion(
                         logprobs=tuple(rng.uniform(-6.0, -2.5) for _ in own) if known else (),
                         advantage=rng.uniform(-1.0, 1.0),
                         group=group,

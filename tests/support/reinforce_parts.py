@@ -8,7 +8,7 @@ from typing import Any
 from spiritsafe.core.records import FinishReason, Problem, Sampling, Status, Verdict
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
-from spiritsafe.reinforce.rounds.store import Answer, PolicyHeader, PolicyRound, outcomes_of
+from spiritsafe.reinforce.rounds.store import PolicyHeader, PolicyRound, RewardedAnswer, outcomes_of
 from spiritsafe.training import TrainConfig
 
 CONFIG = ReinforceConfig(
@@ -74,11 +74,11 @@ def answer(
     status: Status | None = None,
     finish: FinishReason = "stop",
     logprob: float | None = -0.5,
-) -> Answer:
+) -> RewardedAnswer:
     """An answer of so many tokens; its verdict follows from its reward, if none is given."""
     if status is None:
         status = "unscored" if reward is None else "correct" if reward > 0 else "wrong"
-    return Answer(
+    return RewardedAnswer(
         problem_id=problem,
         sample_index=sample,
         text=f"{problem}/{sample}",
@@ -90,7 +90,7 @@ def answer(
     )
 
 
-def round_of(answers: Sequence[Answer], index: int = 0, **header: Any) -> PolicyRound:
+def round_of(answers: Sequence[RewardedAnswer], index: int = 0, **header: Any) -> PolicyRound:
     """A round of some answers."""
     fields: dict[str, Any] = {
         "feed": "sha256:feed",
@@ -107,7 +107,7 @@ def round_of(answers: Sequence[Answer], index: int = 0, **header: Any) -> Policy
     return PolicyRound(PolicyHeader(**(fields | header)), tuple(answers))
 
 
-def groups(*rewards: Sequence[float | None], **more: Any) -> list[Answer]:
+def groups(*rewards: Sequence[float | None], **more: Any) -> list[RewardedAnswer]:
     """Answers to problems p0, p1, ... with these rewards."""
     return [
         answer(f"p{number}", sample, reward, **more)

@@ -34,8 +34,8 @@ from spiritsafe.report import (
     TraceCounts,
     TrainingCurve,
     Transcript,
-    Verification,
     VerificationStep,
+    VerificationSummary,
     Versus,
 )
 from spiritsafe.stats.contamination.gap import GapTest
@@ -201,8 +201,8 @@ def example_promises() -> tuple[Promise, ...]:
     )
 
 
-def _verification() -> Verification:
-    return Verification(
+def _verification() -> VerificationSummary:
+    return VerificationSummary(
         separation="self-examined",
         steps=(
             VerificationStep(

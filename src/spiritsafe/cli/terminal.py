@@ -143,11 +143,11 @@ def open_sink() -> TerminalSink | JsonSink:
     return JsonSink() if os.environ.get("SPIRITSAFE_PROGRESS") == "json" else TerminalSink()
 
 
-def say(text: str) -> None:
+def print_note(text: str) -> None:
     """A line for people, on stderr."""
     click.echo(one_line(text), err=True)
 
 
-def say_result(text: str) -> None:
+def print_result(text: str) -> None:
     """A line that was asked for, on stdout."""
     click.echo(one_line(text))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
-    from spiritsafe.distil.audit import AuditExample, AuditReport, audit_documents
+    from spiritsafe.distil.audit import AuditExample, DocumentAudit, audit_documents
     from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture, self_test
     from spiritsafe.distil.cache.served import capture_served
     from spiritsafe.distil.cross_tokenizer import (
@@ -51,46 +51,11 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "DIVERGENCES",
-    "ROUNDS_FILE",
-    "AcrossMix",
-    "AcrossTokenizersObjective",
-    "AuditExample",
-    "AuditReport",
-    "CachedTeacher",
-    "CaptureConfig",
-    "DistilObjective",
-    "DistilResult",
-    "HiddenMatch",
-    "LiveChunkTeacher",
-    "LiveTeacher",
-    "LossMix",
-    "OnPolicyConfig",
-    "OnPolicyFeed",
-    "RaceResult",
-    "SampledRows",
-    "Signal",
-    "SignalPart",
-    "TeacherFit",
-    "TeacherRows",
-    "TeacherSignal",
-    "TeachersByDocument",
-    "TokenBytes",
-    "TracesObjective",
-    "VerdictWeights",
-    "audit_documents",
-    "capture",
-    "capture_served",
-    "distil_head",
-    "document_key",
-    "load_hidden_match",
-    "make_hidden_match",
-    "map_vocabularies",
-    "measure_coverage",
-    "pair_conversations",
-    "race",
-    "sampled_head",
-    "save_hidden_match",
-    "self_test",
-    "teacher_fit",
-]
+    "DIVERGENCES", "ROUNDS_FILE", "AcrossMix", "AcrossTokenizersObjective", "AuditExample", "CachedTeacher",
+    "CaptureConfig", "DistilObjective", "DistilResult", "DocumentAudit", "HiddenMatch", "LiveChunkTeacher",
+    "LiveTeacher", "LossMix", "OnPolicyConfig", "OnPolicyFeed", "RaceResult", "SampledRows", "Signal", "SignalPart",
+    "TeacherFit", "TeacherRows", "TeacherSignal", "TeachersByDocument", "TokenBytes", "TracesObjective",
+    "VerdictWeights", "audit_documents", "capture", "capture_served", "distil_head", "document_key",
+    "load_hidden_match", "make_hidden_match", "map_vocabularies", "measure_coverage", "pair_conversations", "race",
+    "sampled_head", "save_hidden_match", "self_test", "teacher_fit",
+]  # fmt: skip

@@ -1,8 +1,8 @@
 """Before step 1: do student and teacher read the same bytes, and does the student learn what it should?
 
 In: both chat formats, conversations with their completions, and the documents made of them. Out: an
-:class:`AuditReport` with the evidence (prompt bytes side by side, first and last supervised token, counts) and its
-findings. A "stop" means training would be wrong; :meth:`AuditReport.require` refuses it. Its
+:class:`DocumentAudit` with the evidence (prompt bytes side by side, first and last supervised token, counts) and its
+findings. A "stop" means training would be wrong; :meth:`DocumentAudit.require` refuses it. Its
 tests are the field's classic failures: another role header in the teacher's template, no end token, labels not shifted,
 a supervised prompt, a doubled BOS, white space lost at the border.
 """
@@ -69,7 +69,7 @@ def audit_documents(
     max_context: int | None = None,
     teaches_end: bool = True,
     same_tokens: bool = True,
-) -> AuditReport:
+) -> DocumentAudit:
     """Look at what will be trained on, before it is.
 
     Args:
@@ -108,7 +108,7 @@ def audit_documents(
     learnt = [[t for t, f in zip(d.token_ids, d.supervised, strict=False) if f] for d in documents[:1]]
     ids = learnt[0] if learnt else []
     lengths = document_lengths(documents)
-    return AuditReport(
+    return DocumentAudit(
         prompt=prompt,
         num_documents=len(documents),
         num_tokens=int(lengths.sum()),
@@ -182,7 +182,7 @@ class PromptComparison(Record):
 
 
 @final
-class AuditReport(Record):
+class DocumentAudit(Record):
     """What training would really do.
 
     Attributes:

@@ -19,7 +19,7 @@ IGNORED = -100
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class DrawnCompletion:
     """What is known of a document that a policy drew.
 
     Attributes:
@@ -52,7 +52,7 @@ class Document:
     token_ids: tuple[int, ...]
     supervised: tuple[bool, ...]
     weight: float = 1.0
-    drawn: Drawn | None = None
+    drawn: DrawnCompletion | None = None
 
 
 @final

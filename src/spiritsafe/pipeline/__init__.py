@@ -16,13 +16,6 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Recipe",
-    "RunOutcome",
-    "load_recipe",
-    "packaged_recipes",
-    "plan_recipe",
-    "rebuild_report",
-    "run_recipe",
-    "stages_of",
-    "terminal_summary_of",
-]
+    "Recipe", "RunOutcome", "load_recipe", "packaged_recipes", "plan_recipe", "rebuild_report", "run_recipe",
+    "stages_of", "terminal_summary_of",
+]  # fmt: skip

@@ -27,7 +27,7 @@ from spiritsafe.report import Reinforced, Role
 
 _NO_DOCUMENTS = DocumentSize(prompt_tokens=0, answer_tokens=0)
 
-Work = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
+StageWork = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
 Config = Mapping[str, Any]
 """A model's ``config.json``."""
 Talk = tuple[str, str, FinishReason, Verdict]
@@ -46,7 +46,7 @@ class StageSpec:
     """
 
     name: str
-    work: Work
+    work: StageWork
     settings: dict[str, JSON]
     after: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()

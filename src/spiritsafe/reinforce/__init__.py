@@ -22,41 +22,19 @@ if TYPE_CHECKING:
         overlong_penalty,
     )
     from spiritsafe.reinforce.loss.objective import PolicyObjective
-    from spiritsafe.reinforce.loss.policy_loss import Method, PolicyLoss
+    from spiritsafe.reinforce.loss.policy_loss import PolicyLoss, PolicyMethod
     from spiritsafe.reinforce.pool import PoolConfig, PromptPool
     from spiritsafe.reinforce.rewards import RewardConfig, RewardKind
     from spiritsafe.reinforce.rounds.grading import ManyGrader
-    from spiritsafe.reinforce.rounds.store import Answer
+    from spiritsafe.reinforce.rounds.store import RewardedAnswer
     from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
     from spiritsafe.training.data.rounds import ROUNDS_FILE
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "ROUNDS_DIRECTORY",
-    "ROUNDS_FILE",
-    "Aggregation",
-    "Alarm",
-    "AlarmConfig",
-    "AlarmName",
-    "Answer",
-    "Baseline",
-    "Control",
-    "ManyGrader",
-    "Method",
-    "PolicyLoss",
-    "PolicyObjective",
-    "PoolConfig",
-    "PromptPool",
-    "Publish",
-    "ReinforceConfig",
-    "ReinforceResult",
-    "RewardConfig",
-    "RewardKind",
-    "RolloutFeed",
-    "Scale",
-    "aggregation_weights",
-    "group_advantages",
-    "overlong_penalty",
-    "reinforce",
-]
+    "ROUNDS_DIRECTORY", "ROUNDS_FILE", "Aggregation", "Alarm", "AlarmConfig", "AlarmName", "Baseline", "Control",
+    "ManyGrader", "PolicyLoss", "PolicyMethod", "PolicyObjective", "PoolConfig", "PromptPool", "Publish",
+    "ReinforceConfig", "ReinforceResult", "RewardConfig", "RewardKind", "RewardedAnswer", "RolloutFeed", "Scale",
+    "aggregation_weights", "group_advantages", "overlong_penalty", "reinforce",
+]  # fmt: skip

@@ -23,7 +23,7 @@ AlarmName = Literal[
     "pool_spent",
 ]
 
-Rows = Sequence[Mapping[str, Any]]
+CurveRows = Sequence[Mapping[str, Any]]
 
 
 @final
@@ -68,7 +68,7 @@ class Alarm(Record):
     message: str
 
 
-def new_alarms(rows: Rows, config: AlarmConfig) -> tuple[Alarm, ...]:
+def new_alarms(rows: CurveRows, config: AlarmConfig) -> tuple[Alarm, ...]:
     """Alarms that begin with the last round: their condition holds now and did not one round before.
 
     Args:
@@ -85,7 +85,7 @@ def new_alarms(rows: Rows, config: AlarmConfig) -> tuple[Alarm, ...]:
     )
 
 
-def all_alarms(rows: Rows, config: AlarmConfig) -> tuple[Alarm, ...]:
+def all_alarms(rows: CurveRows, config: AlarmConfig) -> tuple[Alarm, ...]:
     """Alarms of all rounds, in order."""
     return tuple(alarm for end in range(len(rows)) for alarm in new_alarms(rows[: end + 1], config))
 
@@ -98,20 +98,20 @@ def first_end(alarms: Sequence[Alarm], config: AlarmConfig) -> Alarm | None:
 _SMOOTH = 3
 
 
-def _mean(rows: Rows, name: str) -> float | None:
+def _mean(rows: CurveRows, name: str) -> float | None:
     """Mean of a statistic over the last rounds that have it."""
     values = [row[name] for row in rows[-_SMOOTH:] if row[name] is not None]
     return sum(values) / len(values) if values else None
 
 
-def _past(rows: Rows, name: str, window: int) -> list[float]:
+def _past(rows: CurveRows, name: str, window: int) -> list[float]:
     """Earlier means within the window, the oldest first; none until there are two means without a common round."""
     newest = len(rows) - _SMOOTH
     ends = range(max(_SMOOTH, len(rows) - window), newest + 1)
     return [value for end in ends if (value := _mean(rows[:end], name)) is not None]
 
 
-def _entropy_collapse(rows: Rows, config: AlarmConfig) -> str | None:
+def _entropy_collapse(rows: CurveRows, config: AlarmConfig) -> str | None:
     now, past = _mean(rows, "entropy"), _past(rows, "entropy", config.window)
     if now is None:
         return None
@@ -123,7 +123,7 @@ def _entropy_collapse(rows: Rows, config: AlarmConfig) -> str | None:
     return None
 
 
-def _length_runaway(rows: Rows, config: AlarmConfig) -> str | None:
+def _length_runaway(rows: CurveRows, config: AlarmConfig) -> str | None:
     advice = 'Set reward.overlong_buffer, or choose the loss\'s aggregation "token" or "constant".'
     now, past = _mean(rows, "share_truncated"), _past(rows, "share_truncated", config.window)
     if now is not None and past and now - min(past) > config.truncated_growth:
@@ -137,13 +137,13 @@ def _length_runaway(rows: Rows, config: AlarmConfig) -> str | None:
     return None
 
 
-def _evaluations(rows: Rows) -> list[int]:
+def _evaluations(rows: CurveRows) -> list[int]:
     """Places of the rounds that are the first to know a development score."""
     steps = [row["dev_step"] for row in rows]
     return [at for at, step in enumerate(steps) if step is not None and (not at or step != steps[at - 1])]
 
 
-def _gains(rows: Rows, name: str, config: AlarmConfig) -> tuple[float, float, float, float] | None:
+def _gains(rows: CurveRows, name: str, config: AlarmConfig) -> tuple[float, float, float, float] | None:
     """A statistic then and now, the development score then and now.
 
     Now is the newest evaluation; then is the oldest one within the window before it, or else the last before that.
@@ -159,7 +159,7 @@ def _gains(rows: Rows, name: str, config: AlarmConfig) -> tuple[float, float, fl
     return before, after, rows[then]["dev_score"], rows[now]["dev_score"]
 
 
-def _format_hacking(rows: Rows, config: AlarmConfig) -> str | None:
+def _format_hacking(rows: CurveRows, config: AlarmConfig) -> str | None:
     gains = _gains(rows, "share_parsed", config)
     if gains is None or gains[1] - gains[0] < config.reward_gain or gains[3] - gains[2] >= config.dev_gain:
         return None
@@ -170,7 +170,7 @@ def _format_hacking(rows: Rows, config: AlarmConfig) -> str | None:
     )
 
 
-def _reward_without_dev_gain(rows: Rows, config: AlarmConfig) -> str | None:
+def _reward_without_dev_gain(rows: CurveRows, config: AlarmConfig) -> str | None:
     gains = _gains(rows, "reward_mean", config)
     if gains is None or gains[1] - gains[0] < config.reward_gain or gains[3] - gains[2] >= config.dev_gain:
         return None
@@ -180,20 +180,20 @@ def _reward_without_dev_gain(rows: Rows, config: AlarmConfig) -> str | None:
     )
 
 
-def _no_advantage(rows: Rows, config: AlarmConfig) -> str | None:
+def _no_advantage(rows: CurveRows, config: AlarmConfig) -> str | None:
     if not rows or rows[-1]["num_kept_groups"]:
         return None
     return f"No group of round {rows[-1]['round']} has an advantage, so nothing is learnt from it. {spent_hint(rows)}"
 
 
-def _pool_spent(rows: Rows, config: AlarmConfig) -> str | None:
+def _pool_spent(rows: CurveRows, config: AlarmConfig) -> str | None:
     last = rows[-config.max_empty_rounds :]
     if len(last) < config.max_empty_rounds or any(row["num_kept_groups"] for row in last):
         return None
     return f"{config.max_empty_rounds} rounds in a row had no group with an advantage. {spent_hint(rows)}"
 
 
-def spent_hint(rows: Rows) -> str:
+def spent_hint(rows: CurveRows) -> str:
     """What to do about rounds without an advantage, by the reward that the last one earned."""
     reward = rows[-1]["reward_mean"]
     if reward is None:
@@ -206,7 +206,7 @@ def spent_hint(rows: Rows) -> str:
     )
 
 
-_CONDITIONS: Mapping[AlarmName, Callable[[Rows, AlarmConfig], str | None]] = {
+_CONDITIONS: Mapping[AlarmName, Callable[[CurveRows, AlarmConfig], str | None]] = {
     "entropy_collapse": _entropy_collapse,
     "length_runaway": _length_runaway,
     "format_hacking": _format_hacking,

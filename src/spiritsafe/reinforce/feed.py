@@ -42,7 +42,7 @@ from spiritsafe.reinforce.rounds.documents import answers_of_steps, documents_of
 from spiritsafe.reinforce.rounds.draw import Drawer
 from spiritsafe.reinforce.rounds.grading import ManyGrader
 from spiritsafe.reinforce.rounds.log import DevScore, RoundLog
-from spiritsafe.reinforce.rounds.store import ROUNDS, Answer, PolicyHeader, PolicyRound, outcomes_of
+from spiritsafe.reinforce.rounds.store import ROUNDS, PolicyHeader, PolicyRound, RewardedAnswer, outcomes_of
 from spiritsafe.rollouts import Grader
 from spiritsafe.training import (
     ROUNDS_FILE,
@@ -238,7 +238,7 @@ class RolloutFeed(RoundFeed[PolicyRound, list[list[Document]]], CollectiveFeed):
         config, publish, parallel = self._config, self._publish, current_parallel()
         if publish is not None:
             parallel.on_main(lambda: publish(model, index))
-        groups: dict[str, list[Answer]] = {}
+        groups: dict[str, list[RewardedAnswer]] = {}
         draws: list[int] = []
         num_kept, draw_seconds, grade_seconds = 0, 0.0, 0.0
         model.eval()

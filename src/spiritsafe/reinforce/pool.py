@@ -46,7 +46,7 @@ class PoolConfig(Record):
 
 
 @final
-class Outcome(Record):
+class PromptOutcome(Record):
     """What one problem's answers of one round earned.
 
     Attributes:
@@ -124,7 +124,7 @@ class PromptPool:
         order = nearest[np.lexsort((nearest, due[nearest]))]
         return [self._ids[place] for place in order[:count]]
 
-    def learn(self, outcomes: Sequence[Outcome]) -> None:
+    def learn(self, outcomes: Sequence[PromptOutcome]) -> None:
         """Take in what the answers of problems earned, and move their moments on."""
         places = [self._places[outcome.problem_id] for outcome in outcomes]
         for place, outcome in zip(places, outcomes, strict=True):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import spiritsafe.cli
-from spiritsafe.cli.terminal import say, say_result
+from spiritsafe.cli.terminal import print_note, print_result
 
 HOSTILE = "\x1b[2K\r\nok  all good\u202e\u2066 [bold red]x[/] \x9b"
 
 
 def test_one_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    say(f"name: {HOSTILE}")
-    say_result(HOSTILE)
+    print_note(f"name: {HOSTILE}")
+    print_result(HOSTILE)
     out, err = capsys.readouterr()
     for text in (out, err):
         assert text.count("\n") == 1

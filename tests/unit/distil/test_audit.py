@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
-from spiritsafe.distil.audit import AuditExample, AuditReport, audit_documents
+from spiritsafe.distil.audit import AuditExample, DocumentAudit, audit_documents
 from spiritsafe.models import ChatFormat, Document
 from spiritsafe.models.sources.tiny import TINY_CHAT_TEMPLATE, write_byte_tokenizer
 
@@ -33,12 +33,12 @@ def chat(tmp_path: Path) -> ChatFormat:
     return chat_format(tmp_path / "student")
 
 
-def audited(chat: ChatFormat, document: Document, completion: str = " 5", **more: Any) -> AuditReport:
+def audited(chat: ChatFormat, document: Document, completion: str = " 5", **more: Any) -> DocumentAudit:
     example = AuditExample(messages=PROMPT, completion=completion)
     return audit_documents(chat, None, [example], [document], **more)
 
 
-def codes(report: AuditReport) -> list[tuple[str, str]]:
+def codes(report: DocumentAudit) -> list[tuple[str, str]]:
     return [(finding.severity, finding.code) for finding in report.findings]
 
 
@@ -58,7 +58,7 @@ def test_a_right_document_has_nothing_to_say(chat: ChatFormat) -> None:
     assert (report.first_supervised, report.last_supervised) == (" ", "<|im_end|>")
     assert (report.num_supervised, report.ends_supervised, report.longest) == (3, 1, len(document.token_ids))
     assert report.supervised_share == 3 / len(document.token_ids)
-    assert AuditReport.from_json(report.to_json()) == report
+    assert DocumentAudit.from_json(report.to_json()) == report
     text = report.text()
     assert "<|im_start|>user" in text
     assert "from ' ' to '<|im_end|>'" in text

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spiritsafe.models.batch import IGNORED, Document, Drawn, pack_documents, shared_prefix, with_filler
+from spiritsafe.models.batch import IGNORED, Document, DrawnCompletion, pack_documents, shared_prefix, with_filler
 
 
 def document(ids: tuple[int, ...], prompt: int, weight: float = 1.0) -> Document:
@@ -52,7 +52,7 @@ def test_all_move_together() -> None:
 def drawn(ids: tuple[int, ...], prompt: int, *, advantage: float, logprobs: tuple[float, ...] = ()) -> Document:
     flags = tuple(i >= prompt for i in range(len(ids)))
     return Document(
-        token_ids=ids, supervised=flags, drawn=Drawn(logprobs=logprobs, advantage=advantage, group=len(ids))
+        token_ids=ids, supervised=flags, drawn=DrawnCompletion(logprobs=logprobs, advantage=advantage, group=len(ids))
     )
 
 
@@ -63,7 +63,7 @@ def test_what_is_known_of_a_draw_stands_where_its_token_is_predicted() -> None:
         Document(
             token_ids=(1, 2, 3, 4),
             supervised=(True, True, False, True),  # nothing predicts the first token
-            drawn=Drawn(logprobs=(-3.0, -4.0), advantage=2.0, group=0),
+            drawn=DrawnCompletion(logprobs=(-3.0, -4.0), advantage=2.0, group=0),
         ),
     ]
     found = pack_documents(documents).drawn
@@ -90,7 +90,7 @@ def test_a_shared_prefix_belongs_to_no_document() -> None:
 
 
 def test_ratios_are_taken_to_the_trainers_own_where_it_has_one() -> None:
-    own = Drawn(logprobs=(-1.0, -2.0), old=(-1.5, -2.5), advantage=1.0, group=0)
+    own = DrawnCompletion(logprobs=(-1.0, -2.0), old=(-1.5, -2.5), advantage=1.0, group=0)
     documents = [
         Document(token_ids=(5, 6, 7), supervised=(False, True, True), drawn=own),
         drawn((5, 6, 7), 2, advantage=1.0, logprobs=(-3.0,)),
@@ -101,7 +101,7 @@ def test_ratios_are_taken_to_the_trainers_own_where_it_has_one() -> None:
     assert found.logprobs_N.tolist() == [-1.0, -2.0, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0]
     assert found.old_N.tolist() == [-1.5, -2.5, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0]
     assert found.has_old_N.tolist() == [True, True, False, False, True, False, False, False]
-    short = Drawn(old=(-1.5,), advantage=1.0, group=0)
+    short = DrawnCompletion(old=(-1.5,), advantage=1.0, group=0)
     with pytest.raises(ValueError, match="1 log-probabilities for 2 tokens"):
         pack_documents([Document(token_ids=(5, 6, 7), supervised=(False, True, True), drawn=short)])
 

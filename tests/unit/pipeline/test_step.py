@@ -20,7 +20,7 @@ from spiritsafe.pipeline import load_recipe, plan_recipe, run_recipe
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.stage_cost import StageCost
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.kinds import KINDS, register
+from spiritsafe.pipeline.recipe.kinds import KINDS, register_kind
 from spiritsafe.pipeline.recipe.made import Made, StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -58,7 +58,7 @@ def copied(step: Copy, context: RunContext, stage: StageDirectory, events: Event
 
 @pytest.fixture
 def plugged_in() -> Iterator[None]:
-    register("steps")(Copy)
+    register_kind("steps")(Copy)
     Recipe.model_rebuild(force=True)
     yield
     del KINDS[Copy]

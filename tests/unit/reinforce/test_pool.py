@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from spiritsafe.reinforce.pool import Outcome, PoolConfig, PromptPool
+from spiritsafe.reinforce.pool import PoolConfig, PromptOutcome, PromptPool
 
 IDS = [f"problem-{number}" for number in range(60)]
 
 
-def outcome(problem_id: str, solved: float, asked: int = 8) -> Outcome:
-    return Outcome(problem_id=problem_id, num_scored=asked, total=solved)
+def outcome(problem_id: str, solved: float, asked: int = 8) -> PromptOutcome:
+    return PromptOutcome(problem_id=problem_id, num_scored=asked, total=solved)
 
 
 def ask(pool: PromptPool, rates: dict[str, float], *, rounds: int, count: int) -> list[list[str]]:
@@ -85,7 +85,7 @@ def test_pass_rates_fade() -> None:
     pool = PromptPool(["a", "b", "c"], PoolConfig(memory=0.5), seed=0, measured={"a": 0.75}, num_measured=4)
     assert pool.pass_rates().tolist()[0] == 0.75
     assert math.isnan(pool.pass_rates()[1])
-    pool.learn([outcome("a", 1, 8), outcome("b", 6, 8), Outcome(problem_id="c", num_scored=0, total=0.0)])
+    pool.learn([outcome("a", 1, 8), outcome("b", 6, 8), PromptOutcome(problem_id="c", num_scored=0, total=0.0)])
     assert pool.pass_rates().tolist()[:2] == [(0.5 * 3 + 1) / (0.5 * 4 + 8), 0.75]
     assert math.isnan(pool.pass_rates()[2])
     pool.learn([outcome("b", 0, 4)])

@@ -26,7 +26,7 @@ from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rewards import RewardConfig
 from spiritsafe.reinforce.rounds import draw as drawing
-from spiritsafe.reinforce.rounds.store import Answer
+from spiritsafe.reinforce.rounds.store import RewardedAnswer
 from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
 from spiritsafe.rollouts import FakeGenerator
 from spiritsafe.training.checkpoints import writer as checkpoint_writer
@@ -58,12 +58,12 @@ def run(
     return loaded, result
 
 
-def answers_of(directory: Path, num_rounds: int) -> list[list[Answer]]:
+def answers_of(directory: Path, num_rounds: int) -> list[list[RewardedAnswer]]:
     """All that was drawn, read without the product's own reader."""
     out = []
     for index in range(num_rounds):
         _, _, *lines = round_path(directory / ROUNDS_DIRECTORY, index).read_text().splitlines()
-        out.append([Answer.model_validate_json(line) for line in lines])
+        out.append([RewardedAnswer.model_validate_json(line) for line in lines])
     return out
 
 
@@ -83,7 +83,7 @@ def test_a_run_learns_by_the_gradient_of_its_rewards(models: Path, tmp_path: Pat
     # The gradient of -(sum of A log p) / tokens over groups with an advantage, by autograd, from the round's file.
     before = tiny_student(models)
     losses, num_tokens = [], 0
-    groups: dict[str, list[Answer]] = {}
+    groups: dict[str, list[RewardedAnswer]] = {}
     for answer in answers_of(tmp_path, 1)[0]:
         groups.setdefault(answer.problem_id, []).append(answer)
     messages = {p.id: p.messages for p in PROBLEMS}

@@ -25,7 +25,7 @@ from spiritsafe.core.errors import (
     RecipeError,
     StorageError,
 )
-from spiritsafe.models.batch import Document, Drawn, PackedBatch
+from spiritsafe.models.batch import Document, DrawnCompletion, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.interface import LanguageModel
@@ -378,7 +378,10 @@ def test_a_number_that_is_none_stops_the_run_and_loses_nothing(tmp_path: Path, k
 
 
 def test_what_is_known_of_a_draw_is_saved_with_a_bad_batch(tmp_path: Path) -> None:
-    draws = [Drawn(logprobs=(-0.1, float("nan")), advantage=-2.0, group=3), Drawn(advantage=0.5, group=1)]
+    draws = [
+        DrawnCompletion(logprobs=(-0.1, float("nan")), advantage=-2.0, group=3),
+        DrawnCompletion(advantage=0.5, group=1),
+    ]
     documents = [Document(token_ids=(1, 2, 3), supervised=(False, True, True), drawn=drawn) for drawn in draws]
     with pytest.raises(NumericalError, match="Step 1"):
         train(tiny_decoder(), documents, Poisoned(1, "loss"), CONFIG, directory=tmp_path)

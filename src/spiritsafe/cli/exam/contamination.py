@@ -10,7 +10,7 @@ from spiritsafe import exam, stats
 from spiritsafe.cli.exam.options import key_option, ledger_option
 from spiritsafe.cli.model_options import checkpoint_of, generator_options, open_any_generator
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
-from spiritsafe.cli.terminal import open_sink, say, say_result
+from spiritsafe.cli.terminal import open_sink, print_note, print_result
 from spiritsafe.core.files.record_files import write_record
 from spiritsafe.exam import records
 from spiritsafe.ledger import KeyPair, Ledger
@@ -50,7 +50,7 @@ def overlap_(
     """Look for the problems of PAPER in training files; hashes and counts leave, never a problem."""
     loaded, book = exam.load_paper(paper), Ledger(ledger)
     known = exam.count_overlaps(exam.PaperLog(book.entries(), loaded.header))
-    say(f"comparisons of this paper on record: {known} of at most {most}")
+    print_note(f"comparisons of this paper on record: {known} of at most {most}")
     signed = exam.overlap(
         paper=paper,
         files=files,
@@ -62,7 +62,7 @@ def overlap_(
         events=open_sink(),
     )
     for statement in signed.report.statements:
-        say(statement)
+        print_note(statement)
 
 
 @click.command(cls=GuardedCommand, name="memory")
@@ -98,7 +98,7 @@ def memory_(
     finally:
         generator.close()
     for statement in signed.report.statements:
-        say(statement)
+        print_note(statement)
 
 
 @click.command(cls=GuardedCommand, name="foreign")
@@ -109,6 +109,6 @@ def foreign_(file: Path, out: Path | None) -> None:
     rows = exam.read_foreign(file)
     test = exam.foreign_test(rows)
     for line in exam.foreign_lines(rows, test):
-        say_result(line)
+        print_result(line)
     if out is not None:
         write_record(out, test)

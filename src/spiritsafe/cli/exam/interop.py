@@ -11,7 +11,7 @@ import click
 
 from spiritsafe import exam
 from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, Kind, OutputFile
-from spiritsafe.cli.terminal import say, say_result
+from spiritsafe.cli.terminal import print_note, print_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.files.reading import parse_json
@@ -75,20 +75,20 @@ def import_(
     exam.write_practice(out, run)
     header, scores = run.header, exam.score_practice(run)
     accuracy, tries = scores.accuracy, f" × {header.num_tries} tries" if header.num_tries > 1 else ""
-    say_result(
+    print_result(
         f"{header.model} on {header.task}: {header.num_problems} problems{tries}, {header.tool}, {header.scorer}"
     )
-    say_result(", ".join(f"{count} {status}" for status, count in scores.counts.items()))
-    say_result(f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}], all in the denominator")
+    print_result(", ".join(f"{count} {status}" for status, count in scores.counts.items()))
+    print_result(f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}], all in the denominator")
     for remark in header.remarks:
-        say_result(f"- {remark}")
+        print_result(f"- {remark}")
     if other is not None and difference is not None:
         shown = difference.difference
-        say_result(
+        print_result(
             f"against {other.header.model}: {100 * shown.value:+.1f} points [{100 * shown.low:+.1f}, "
             f"{100 * shown.high:+.1f}], p = {difference.p_value:.2g} ({difference.test})"
         )
-    say_result(exam.PRACTICE_STATEMENT)
+    print_result(exam.PRACTICE_STATEMENT)
 
 
 @click.command(cls=GuardedCommand, name="export")
@@ -102,4 +102,4 @@ def export_(certificate: Path, kind: str, key: Path | None, out: Path) -> None:
     document, words = exam.export_certificate(record, kind, KeyPair.load(key) if key is not None else None)
     write_json(out, document)
     if words:
-        say(words)
+        print_note(words)

@@ -8,7 +8,7 @@ import click
 
 from spiritsafe import exam
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
-from spiritsafe.cli.terminal import say_result
+from spiritsafe.cli.terminal import print_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.exam import records
@@ -34,9 +34,9 @@ def items_(
     loaded = exam.checked_certificates(certificates, paper=paper, ledger=ledger)
     items = exam.learn_items(loaded, checked=_checked(paper, ledger))
     for sentence in (*exam.one_a_model(loaded)[1], *exam.items_lines(items, loaded[0].paper)):
-        say_result(sentence)
+        print_result(sentence)
     if shorter is not None:
-        say_result(exam.shorter_statement(items, loaded[0].paper, shorter))
+        print_result(exam.shorter_statement(items, loaded[0].paper, shorter))
     if out is not None:
         write_record(out, items)
 

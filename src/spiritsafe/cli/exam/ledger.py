@@ -20,7 +20,7 @@ from spiritsafe.cli.exam.options import (
     try_option,
 )
 from spiritsafe.cli.paths import EXISTING, LEDGER, NEW_KEY, GuardedCommand, Kind, OutputFile, record_kind
-from spiritsafe.cli.terminal import say, say_result
+from spiritsafe.cli.terminal import print_note, print_result
 from spiritsafe.core.files.atomic import read_json, write_bytes, write_text
 from spiritsafe.core.files.reading import parse_json, read_bytes
 from spiritsafe.core.text.names import quoted_name
@@ -48,8 +48,8 @@ def key_(file: Path, holder: str, out: Path | None) -> None:
     public = KeyPair.load_or_create(file, holder=holder).public
     if out is not None:
         write_bytes(out, public.canonical())
-    say_result(public.label)
-    say_result(f"witness key {NoteKey.of_witness(public.signing)}")
+    print_result(public.label)
+    print_result(f"witness key {NoteKey.of_witness(public.signing)}")
 
 
 @click.command(cls=GuardedCommand, name="review")
@@ -60,7 +60,7 @@ def key_(file: Path, holder: str, out: Path | None) -> None:
 def review_(file: Path, name: str, key: Path, out: Path) -> None:
     """Sign every problem of a private FILE: you have read it, and its answer is right."""
     count = exam.sign_off(file, name=name, reviewer=KeyPair.load(key), output=out)
-    say(f"{count} problems carry your signature, in {out}")
+    print_note(f"{count} problems carry your signature, in {out}")
 
 
 def _registered(book: Ledger, path: Path) -> records.Registration:
@@ -81,7 +81,7 @@ def withdraw_(paper: Path, registration: Path, ledger: Path, key: Path, reason: 
     entry = exam.withdraw(
         ledger=book, paper=exam.load_paper(paper), registration=registered, maker=KeyPair.load(key), reason=reason
     )
-    say(f"withdrawn in ledger entry {entry.index}")
+    print_note(f"withdrawn in ledger entry {entry.index}")
 
 
 @click.command(cls=GuardedCommand, name="lapse")
@@ -110,7 +110,7 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
         reason=reason,
         days=days,
     )
-    say(f"lapsed in ledger entry {entry.index}: {quoted_name(registered.model_name)} has no result")
+    print_note(f"lapsed in ledger entry {entry.index}: {quoted_name(registered.model_name)} has no result")
 
 
 @click.command(cls=GuardedCommand, name="registrations")
@@ -127,9 +127,9 @@ def registrations_(paper: Path, ledger: Path) -> None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
             claim = f" p = {state.p_value:.2g}" if state.p_value is not None else ""
             name = quoted_name(state.model_name) + (": no result" if state.state == "lapsed" else "")
-            say_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
+            print_result(f"{state.state:9s} {name}{score}{claim}  {state.registration}")
     for other in log.ignored(exam.RegistrationEntry):
-        say_result(other.words)
+        print_result(other.words)
 
 
 @click.command(cls=GuardedCommand, name="exposure")
@@ -144,20 +144,20 @@ def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
     if problem is None:
         for party in exam.summarise(seen):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))
-            say_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
-        _say_unconfirmed(exam.unconfirmed(log))
+            print_result(f"{'has' if party.has else 'saw'}  {party.first}  {party.party}: {counts}")
+        _print_unconfirmed(exam.unconfirmed(log))
         return
     for record in seen:
         if record.index == problem:
             verb = "has" if record.has else "saw"
-            say_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
+            print_result(f"{verb}  {record.first}  {record.party} ({record.half}, {record.times} on record)")
 
 
-def _say_unconfirmed(foreign: Sequence[exam.Ignored]) -> None:
+def _print_unconfirmed(foreign: Sequence[exam.Ignored]) -> None:
     for entry in (other.entry for other in foreign[:_MOST_TOLD]):
-        say_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
+        print_result(f"unconfirmed: ledger entry {entry.index} ({entry.kind}) is by a key that cannot open this paper")
     if len(foreign) > _MOST_TOLD:
-        say_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
+        print_result(f"unconfirmed: {len(foreign) - _MOST_TOLD} more")
 
 
 @click.command(cls=GuardedCommand, name="reveal")
@@ -194,7 +194,7 @@ def reveal_(
         reason=reason,
         output=out,
     )
-    say(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it")
+    print_note(f"problem {problem} is opened in {out}; `exam verify … --revealed {out}` checks it")
 
 
 @click.command(cls=GuardedCommand, name="checkpoint")
@@ -206,7 +206,7 @@ def checkpoint_(ledger: Path, key: Path, out: Path) -> None:
     keeper = KeyPair.load(key)
     head = head_of(Ledger(ledger))
     write_text(out, str(sign_head(head, keeper)))
-    say(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}")
+    print_note(f"{head.size} entries; key {NoteKey.of_log(head.origin, keeper.public.signing)}")
 
 
 @click.command(cls=GuardedCommand, name="witness")
@@ -223,4 +223,4 @@ def witness_(other: Path, ledger: Path, key: Path, name: str, out: Path) -> None
         before = Note.parse(read_bytes(out).decode("utf-8"))
         note = before.joined(note) if before.text == note.text else note
     write_text(out, str(note))
-    say(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}")
+    print_note(f"cosigned; your witness key is {NoteKey.of_witness(keeper.public.signing)}")

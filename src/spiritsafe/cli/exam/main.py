@@ -45,7 +45,7 @@ from spiritsafe.cli.paths import (
     record_kind,
 )
 from spiritsafe.cli.stopping import let_arrive
-from spiritsafe.cli.terminal import open_sink, say
+from spiritsafe.cli.terminal import open_sink, print_note
 from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.files.atomic import read_json, write_bytes
 from spiritsafe.core.generator import Generator
@@ -129,8 +129,8 @@ def seal_(
     )
     header = paper.header
     twin_text = f", {header.num_twins} twins" if header.num_twins else ""
-    say(f"paper {header.paper_id}")
-    say(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}")
+    print_note(f"paper {header.paper_id}")
+    print_note(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}")
 
 
 def _describe(model: str | None, generator: Generator) -> str:
@@ -221,11 +221,11 @@ def register_(
         terms=terms,
     )
     write_bytes(out, registration.canonical())
-    say(f"registration {registration.content_digest}")
+    print_note(f"registration {registration.content_digest}")
     if registration.claim is not None:
-        say(f"claim: {registration.claim.words}")
+        print_note(f"claim: {registration.claim.words}")
     for sentence in exam.outlook(loaded.header, registration):
-        say(sentence)
+        print_note(sentence)
 
 
 def _sampling(paper: records.PublicPaper, temperature: float | None, max_tokens: int | None) -> Sampling:
@@ -307,12 +307,12 @@ def sit_(
     write_bytes(out, certificate.canonical())
     sealed, predicted = certificate.result.sealed.accuracy, certificate.result.predicted
     score = f"sealed {sealed.value:.1%} [{sealed.low:.1%}, {sealed.high:.1%}]"
-    say(f"{quoted_name(registered.model_name)}: {score if predicted is None else predicted.statement}")
-    _say_decision(certificate)
-    _say_failures(certificate, out)
+    print_note(f"{quoted_name(registered.model_name)}: {score if predicted is None else predicted.statement}")
+    _print_decision(certificate)
+    _print_failures(certificate, out)
 
 
-def _say_failures(certificate: records.Certificate, out: Path) -> None:
+def _print_failures(certificate: records.Certificate, out: Path) -> None:
     """How many tries brought no answer.
 
     Raises:
@@ -326,14 +326,14 @@ def _say_failures(certificate: records.Certificate, out: Path) -> None:
             hint="What failed counts as wrong. Find out why, and register again for another sitting.",
         )
     if reach.failed:
-        say(f"{reach}; they count as wrong")
+        print_note(f"{reach}; they count as wrong")
 
 
-def _say_decision(certificate: records.Certificate) -> None:
+def _print_decision(certificate: records.Certificate) -> None:
     if certificate.result.decision is not None:
-        say(certificate.result.decision.statement)
+        print_note(certificate.result.decision.statement)
     if certificate.correction is not None:
-        say(certificate.correction.statement)
+        print_note(certificate.correction.statement)
 
 
 @click.command(cls=GuardedCommand, name="verify")
@@ -367,12 +367,12 @@ def verify_(long: bool, trust_page: Path | None, **given: Any) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
     verified = exam.verification_of(exam.Materials(**given))
     for step in verified.steps:
-        say(_step_line(step))
+        print_note(_step_line(step))
     if verified.certificate is not None:
         show_trust(verified, verified.certificate, long=long, output=trust_page)
     record = verified.require()
     if given["reruns"]:
-        say(f"Separation: {exam.separation_words(record, [signed.report for signed in verified.reruns])}.")
+        print_note(f"Separation: {exam.separation_words(record, [signed.report for signed in verified.reruns])}.")
 
 
 def _step_line(step: exam.StepResult) -> str:
@@ -427,10 +427,10 @@ def rerun_(
     finally:
         generator.close()
     report = signed.report
-    say(report.statement)
+    print_note(report.statement)
     reach = exam.Reach.of(item.status for item in report.items)
     if reach.failed:
-        say(f"{reach}; they count as wrong")
+        print_note(f"{reach}; they count as wrong")
     if not report.agrees:
         raise ProcedureError(
             "The re-run does not agree with the certificate.", hint=f"Send {out} to the examiner and the maker."

@@ -18,7 +18,7 @@ from spiritsafe.cli.exam.options import (
     try_option,
 )
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, OutputFolder, record_kind
-from spiritsafe.cli.terminal import say, say_result
+from spiritsafe.cli.terminal import print_note, print_result
 from spiritsafe.core.errors import ProcedureError
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import records
@@ -47,8 +47,8 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
     """Retire PAPER: publish all its problems. Nobody can be certified on it afterwards."""
     book, examiner = Ledger(ledger), KeyPair.load(key)
     opened = exam.open_paper(paper=paper, examiner=examiner, ledger=book, reason=reason, directory=out)
-    say(f"retired: all {len(opened.problems)} problems are in {out}")
-    _say_never_sat(paper, book)
+    print_note(f"retired: all {len(opened.problems)} problems are in {out}")
+    _print_never_sat(paper, book)
     for certificate, answers in journal:
         record, path = exam.publish_answers(
             paper=paper,
@@ -58,16 +58,18 @@ def open_(paper: Path, ledger: Path, key: Path, reason: str, journal: tuple[tupl
             ledger=book,
             directory=out,
         )
-        say(f"{len(record.answers)} answers published in {path}")
+        print_note(f"{len(record.answers)} answers published in {path}")
 
 
-def _say_never_sat(paper: Path, book: Ledger) -> None:
+def _print_never_sat(paper: Path, book: Ledger) -> None:
     header = exam.load_paper(paper).header
     log = exam.PaperLog(book.entries(), header)
     for maker in dict.fromkeys(entry.key for entry in exam.registrations_of(log)):
         for state in exam.registration_states(log, maker_key=maker):
             if state.state == "open":
-                say(f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}")
+                print_note(
+                    f"{quoted_name(state.model_name)} was registered and can no longer sit: {state.registration}"
+                )
 
 
 @click.command(cls=GuardedCommand, name="dispute")
@@ -89,7 +91,7 @@ def dispute_(certificate: Path, ledger: Path, key: Path, problem: int, sample: i
         proposed=propose,
         reason=reason,
     )
-    say_result(f"dispute {filed.content_digest}")
+    print_result(f"dispute {filed.content_digest}")
 
 
 @click.command(cls=GuardedCommand, name="edit")
@@ -112,7 +114,7 @@ def edit_(certificate: Path, ledger: Path, key: Path, dispute: str, status: Any,
             certificate=record, ledger=book, examiner=examiner, dispute=dispute, status=status, reason=reason
         )
     words = "rejected" if reject else f"accepted: graded {status}; `exam reissue` makes the new certificate"
-    say(f"{words} (ledger entry {entry.index})")
+    print_note(f"{words} (ledger entry {entry.index})")
 
 
 @click.command(cls=GuardedCommand, name="reissue")
@@ -133,7 +135,7 @@ def reissue_(certificate: Path, paper: Path, ledger: Path, key: Path, host_key: 
         output=out,
     )
     for statement in exam.edits_told(new):
-        say(statement)
+        print_note(statement)
 
 
 @click.command(cls=GuardedCommand, name="file")
@@ -147,4 +149,4 @@ def file_(certificate: Path, paper: Path, rerun: Path, ledger: Path, key: Path) 
     entry, signed = exam.file_rerun(
         rerun, certificate=certificate, paper=paper, ledger=Ledger(ledger), runner=KeyPair.load(key)
     )
-    say(f"on record in ledger entry {entry.index}: {signed.report.statement}")
+    print_note(f"on record in ledger entry {entry.index}: {signed.report.statement}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spiritsafe import exam, report
-from spiritsafe.cli.terminal import say
+from spiritsafe.cli.terminal import print_note
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import records
 
@@ -29,22 +29,22 @@ def show_trust(
     )
     if page.verified:
         score = page.sealed
-        say("")
+        print_note("")
         name, numbers = quoted_name(page.model_name), f"{score.value:.1%} [{score.low:.1%}, {score.high:.1%}]"
         if page.predicted:
-            say(
+            print_note(
                 f"Verified: {name} was asked {score.n} chosen problems of {page.task}; the item model "
                 f"predicts {numbers} for the whole sealed half. That score was not measured."
             )
         else:
-            say(f"Verified: {name} scored {numbers} on {score.n} sealed problems of {page.task}.")
+            print_note(f"Verified: {name} scored {numbers} on {score.n} sealed problems of {page.task}.")
         for statement in exam.full_labels(certificate.statements, certificate):
-            say(f"- {statement}")
+            print_note(f"- {statement}")
         for statement in verified.computed:
-            say(f"- computed here: {statement}")
-    say("")
-    say("What may be relied on:")
+            print_note(f"- computed here: {statement}")
+    print_note("")
+    print_note("What may be relied on:")
     for line in exam.trust_lines(page, long=long):
-        say(line)
+        print_note(line)
     if output is not None:
         report.write_trust_page(output, page)

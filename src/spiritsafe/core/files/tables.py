@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, final
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.reading import HOOKS, MOST_BYTES, open_to_read, parse_json
 
-Layout = Literal["json lines", "json array", "csv", "parquet", "text"]
+TableLayout = Literal["json lines", "json array", "csv", "parquet", "text"]
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst")
 """How names of such files end."""
@@ -166,7 +166,7 @@ class RowFile:
                 stream.skip(len(codecs.BOM_UTF8))
             yield stream, file
 
-    def _layout(self, start: bytes) -> Layout:
+    def _layout(self, start: bytes) -> TableLayout:
         if start.startswith(_PARQUET):
             return "parquet"
         if start.startswith(_NEVER_TEXT) or b"\0" in start:

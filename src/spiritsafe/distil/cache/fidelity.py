@@ -29,7 +29,7 @@ from spiritsafe.models import Document, LanguageModel, pack_documents
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class CacheCandidate:
     """One way to keep a teacher's rows.
 
     Attributes:
@@ -72,7 +72,7 @@ class GradientError(Record):
     mean_error: float
 
 
-def cached_candidate(name: str, cache: CachedTeacher, *, bytes_per_row: float) -> Candidate:
+def cached_candidate(name: str, cache: CachedTeacher, *, bytes_per_row: float) -> CacheCandidate:
     """What a cache on disk says; documents must be in it with the mask that they were captured with."""
 
     def estimate(document: Document, positions: Ints, probs_CV: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def cached_candidate(name: str, cache: CachedTeacher, *, bytes_per_row: float) -
         device = probs_CV.device
         return out_CV.scatter_add_(1, ids_RW[mine].to(device), kept_RW[mine].to(device, out_CV.dtype))
 
-    return Candidate(name=name, bytes_per_row=bytes_per_row, estimate=estimate)
+    return CacheCandidate(name=name, bytes_per_row=bytes_per_row, estimate=estimate)
 
 
 @torch.inference_mode()
@@ -98,7 +98,7 @@ def gradient_error(
     student: LanguageModel,
     teacher: LanguageModel,
     documents: Sequence[Document],
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CacheCandidate],
     *,
     logits_bytes: int | None = None,
 ) -> list[GradientError]:

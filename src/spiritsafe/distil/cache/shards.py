@@ -61,7 +61,7 @@ def _decode_document(data: npt.NDArray[np.uint8], vocab_size: int) -> tuple[Ints
     return positions, decode_rows(data[end:], len(positions), vocab_size)
 
 
-def write_shard(path: Path, manifest: CacheManifest, number: int, blocks: Sequence[tuple[str, bytes]]) -> None:
+def write_cache_shard(path: Path, manifest: CacheManifest, number: int, blocks: Sequence[tuple[str, bytes]]) -> None:
     """Write one shard, whole or not at all.
 
     Args:

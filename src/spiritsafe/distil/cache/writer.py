@@ -38,7 +38,7 @@ from spiritsafe.distil.cache.config import (
 )
 from spiritsafe.distil.cache.estimate import Ints, RowEstimates
 from spiritsafe.distil.cache.estimator import draw_offsets, estimate_chunk, num_roundings, rounding_uniforms
-from spiritsafe.distil.cache.shards import MANIFEST, encode_document, is_whole, write_shard
+from spiritsafe.distil.cache.shards import MANIFEST, encode_document, is_whole, write_cache_shard
 from spiritsafe.distil.signal import document_key
 from spiritsafe.models import IGNORED, Document, LanguageModel, LoadedModel, this_platform
 from spiritsafe.training import (
@@ -205,7 +205,7 @@ def capture_from(
                     seen += len(rows)
                     events.progress(seen, manifest.num_rows, "rows")
                 keyed = [(document_key(d.token_ids), blocks[index]) for index, d in enumerate(held)]
-                write_shard(directory / plan.file, manifest, number, keyed)
+                write_cache_shard(directory / plan.file, manifest, number, keyed)
             done += plan.num_rows
             events.progress(done, manifest.num_rows, "rows", plan.file)
     report = _report(directory, manifest)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from spiritsafe.distil.cross_tokenizer.alignment import Alignment, align
 from spiritsafe.distil.cross_tokenizer.coverage import CoverageReport, UnmatchedToken, measure_coverage
-from spiritsafe.distil.cross_tokenizer.divergence import Divergence, chunk_divergence
+from spiritsafe.distil.cross_tokenizer.divergence import ChunkDistance, chunk_divergence
 from spiritsafe.distil.cross_tokenizer.head import AcrossMix, AcrossResult, ChunkRows, Debias, OneToOne, across_head
 from spiritsafe.distil.cross_tokenizer.objective import AcrossTokenizersObjective
 from spiritsafe.distil.cross_tokenizer.pairing import (
@@ -38,38 +38,10 @@ from spiritsafe.distil.cross_tokenizer.vocabulary import (
 )
 
 __all__ = [
-    "END_ROLE",
-    "AcrossMix",
-    "AcrossResult",
-    "AcrossTokenizersObjective",
-    "Alignment",
-    "BoundaryTokens",
-    "CachedChunkTeacher",
-    "ChunkRows",
-    "ChunkScores",
-    "ChunkTeacher",
-    "CoverageReport",
-    "Debias",
-    "Divergence",
-    "LiveChunkTeacher",
-    "OneToOne",
-    "PairTable",
-    "PairedDocument",
-    "ScoresHeader",
-    "TokenBytes",
-    "TokenScores",
-    "UnmatchedToken",
-    "VocabularyMap",
-    "across_head",
-    "align",
-    "boundary_tokens",
-    "capture_scores",
-    "capture_scores_from",
-    "chunk_divergence",
-    "map_vocabularies",
-    "measure_coverage",
-    "pair_conversations",
-    "pair_documents",
-    "scores_header",
-    "token_bytes",
-]
+    "END_ROLE", "AcrossMix", "AcrossResult", "AcrossTokenizersObjective", "Alignment", "BoundaryTokens",
+    "CachedChunkTeacher", "ChunkDistance", "ChunkRows", "ChunkScores", "ChunkTeacher", "CoverageReport", "Debias",
+    "LiveChunkTeacher", "OneToOne", "PairTable", "PairedDocument", "ScoresHeader", "TokenBytes", "TokenScores",
+    "UnmatchedToken", "VocabularyMap", "across_head", "align", "boundary_tokens", "capture_scores",
+    "capture_scores_from", "chunk_divergence", "map_vocabularies", "measure_coverage", "pair_conversations",
+    "pair_documents", "scores_header", "token_bytes",
+]  # fmt: skip

@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Divergence = Literal["forward_kl", "reverse_kl"]
+ChunkDistance = Literal["forward_kl", "reverse_kl"]
 
 _LEAST_SURPRISAL = 1e-5
 """Nats added to both surprisals, so that a chunk that a model is sure of has a finite derivative."""
@@ -36,7 +36,7 @@ def log1mexp(x: Tensor) -> Tensor:
 
 
 def chunk_divergence(
-    student_K: Tensor, teacher_K: Tensor, *, temperature: float, divergence: Divergence
+    student_K: Tensor, teacher_K: Tensor, *, temperature: float, divergence: ChunkDistance
 ) -> tuple[Tensor, Tensor]:
     """The module's formula and its derivative by ``student_K``.
 

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.distil.cross_tokenizer.divergence import Divergence, chunk_divergence
+from spiritsafe.distil.cross_tokenizer.divergence import ChunkDistance, chunk_divergence
 from spiritsafe.distil.cross_tokenizer.vocabulary import VocabularyMap
 from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.models import logits_dtype
@@ -72,7 +72,7 @@ class AcrossMix:
     chunk: float = 1.0
     ce: float = 0.0
     one_to_one: float = 0.0
-    divergence: Divergence = "forward_kl"
+    divergence: ChunkDistance = "forward_kl"
     temperature: float = 100.0
     debias: Debias = "none"
     least_boundary: float = 0.0
@@ -84,10 +84,10 @@ class AcrossMix:
                 f"The weights chunk {self.chunk}, ce {self.ce}, one_to_one {self.one_to_one} give no teacher a say.",
                 hint="Use weights of at least 0 with chunk or one_to_one above 0; without a teacher train on traces.",
             )
-        if self.divergence not in get_args(Divergence) or self.debias not in get_args(Debias):
+        if self.divergence not in get_args(ChunkDistance) or self.debias not in get_args(Debias):
             raise RecipeError(
                 f"divergence {self.divergence!r} or debias {self.debias!r} is unknown.",
-                hint=f"Divergences are {', '.join(get_args(Divergence))}; debias is {', '.join(get_args(Debias))}.",
+                hint=f"Divergences are {', '.join(get_args(ChunkDistance))}; debias is {', '.join(get_args(Debias))}.",
             )
         if not 0.0 < self.temperature < float("inf"):
             raise RecipeError(f"temperature {self.temperature} is not positive.", hint="Use 100, as ALM does, or 1.")

@@ -29,7 +29,7 @@ from spiritsafe.distil.on_policy.config import (
     endless_shuffle,
     mix_of_round,
 )
-from spiritsafe.distil.on_policy.rounds import ROUNDS, OwnAnswer, OwnHeader, OwnRound, record_round
+from spiritsafe.distil.on_policy.rounds import OWN_ROUNDS, OwnAnswer, OwnHeader, OwnRound, record_round
 from spiritsafe.models import Document, LanguageModel, LoadedModel, make_generator
 from spiritsafe.rollouts import Grader, grade_attempt
 from spiritsafe.training import (
@@ -147,7 +147,7 @@ class OnPolicyFeed(RoundFeed[OwnRound, _OpenRound]):
             "off_policy": describe_documents(off_policy) if off_policy else None,
         }
         super().__init__(
-            ROUNDS,
+            OWN_ROUNDS,
             directory=directory,
             steps_per_round=config.steps_per_round,
             description=description,

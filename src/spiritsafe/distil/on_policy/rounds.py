@@ -71,7 +71,7 @@ class OwnRound(Round[OwnHeader, OwnAnswer]):
         return [answer for answer in self.answers if answer.is_kept]
 
 
-ROUNDS = RoundFormat(
+OWN_ROUNDS = RoundFormat(
     make=OwnRound,
     header=OwnHeader,
     answer=OwnAnswer,

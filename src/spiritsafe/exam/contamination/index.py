@@ -31,7 +31,7 @@ _MEMORY = 100_000  # stretches remembered as looked at
 
 @final
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRun:
     """How much of one problem was found.
 
     Attributes:
@@ -202,10 +202,10 @@ class ProblemIndex:
                 self._likeness[number] = likeness
                 self._likest[number] = around[start : start + width].tobytes()
 
-    def take(self) -> list[Found]:
+    def take(self) -> list[FoundRun]:
         """What was found of each problem since the last call."""
         found = [
-            Found(
+            FoundRun(
                 verbatim=bool(self._verbatim[number]),
                 whole=bool(self._whole[number]),
                 ngrams=float(self._seen[text.ngram][self._grams[text.ngram].ids(text.grams)].mean()),
@@ -215,4 +215,4 @@ class ProblemIndex:
             for number, text in enumerate(self._texts)
         ]
         self._reset()
-        return [found[number] if number >= 0 else Found() for number in self._text_of]
+        return [found[number] if number >= 0 else FoundRun() for number in self._text_of]

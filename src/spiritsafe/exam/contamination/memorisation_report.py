@@ -53,7 +53,7 @@ def statements_of_memory(has_spread: bool, scores: Sequence[ScoreTest], order: O
     return (lead, *lines, SUPPORTING_ONLY)
 
 
-def check_memory(data: bytes, path: Path, *, log: PaperLog) -> SignedMemory:
+def check_memorisation(data: bytes, path: Path, *, log: PaperLog) -> SignedMemory:
     """Check that a memory report is its examiner's, of this paper, and in this ledger; its scores are not published.
 
     Args:

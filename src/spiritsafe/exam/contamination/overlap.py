@@ -28,10 +28,10 @@ from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.record_files import write_record
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Problem
-from spiritsafe.exam.contamination.index import Found, ProblemIndex
+from spiritsafe.exam.contamination.index import FoundRun, ProblemIndex
 from spiritsafe.exam.contamination.overlap_report import (
     FORMS,
-    KINDS,
+    OVERLAP_KINDS,
     Controls,
     findings_of,
     statements_of_overlap,
@@ -164,7 +164,7 @@ def overlap(
     sizes = [both.shape[1] for both in words]
     looked = {form: _index(words, row, terms) for row, form in enumerate(FORMS)}
     seen: list[FileSeen] = []
-    best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, Found]] = {}
+    best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, FoundRun]] = {}
     for number, file in enumerate(opened):
         num_words = _read(file, hasher, list(looked.values()), events)
         seen.append(
@@ -282,7 +282,7 @@ def _scan(block: Hashes, lengths: dict[int, int], indexes: Sequence[ProblemIndex
         index.scan(np.ascontiguousarray(block[row]), lengths)
 
 
-def _scores(found: Found, num_words: int) -> Iterator[tuple[OverlapKind, float]]:
+def _scores(found: FoundRun, num_words: int) -> Iterator[tuple[OverlapKind, float]]:
     """The ways in which it counts as found, with the score of each."""
     if found.verbatim and (found.whole or num_words >= LEAST_WORDS_INSIDE):
         yield "verbatim", 1.0
@@ -293,9 +293,9 @@ def _scores(found: Found, num_words: int) -> Iterator[tuple[OverlapKind, float]]
 
 
 def _keep(
-    best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, Found]],
+    best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, FoundRun]],
     form: OverlapForm,
-    found: Sequence[Found],
+    found: Sequence[FoundRun],
     sizes: Sequence[int],
     file: int,
 ) -> None:
@@ -310,7 +310,7 @@ def _keep(
 
 
 def _hits(
-    best: Mapping[tuple[OverlapForm, OverlapKind, int], tuple[float, int, Found]],
+    best: Mapping[tuple[OverlapForm, OverlapKind, int], tuple[float, int, FoundRun]],
     wanted: _Wanted,
     header: PaperHeader,
     words: Sequence[Hashes],
@@ -346,7 +346,7 @@ def _found_controls(
             for start, size in zip(starts, sizes, strict=False)
         )
         for form in FORMS
-        for kind in KINDS
+        for kind in OVERLAP_KINDS
     }
     return Controls(sizes, found)
 

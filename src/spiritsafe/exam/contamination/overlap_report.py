@@ -33,7 +33,7 @@ from spiritsafe.exam.records.result import Half
 from spiritsafe.stats import randomisation_test
 
 FORMS: tuple[OverlapForm, ...] = ("words", "masked")
-KINDS: tuple[OverlapKind, ...] = ("verbatim", "n-grams", "near")
+OVERLAP_KINDS: tuple[OverlapKind, ...] = ("verbatim", "n-grams", "near")
 _LEVEL = 0.05
 
 
@@ -77,7 +77,7 @@ def findings_of(
         half: [place for place, kind in enumerate(kinds) if kind == half] for half in ("public", "sealed", "twin")
     }
     findings = []
-    for form, kind in ((form, kind) for form in FORMS for kind in KINDS):
+    for form, kind in ((form, kind) for form in FORMS for kind in OVERLAP_KINDS):
         mine = {hit.index for hit in hits if (hit.form, hit.kind) == (form, kind)}
         nothing = {half: (0,) * len(group.sizes) for half, group in (("own", controls), ("twin", control_twins))}
         own = controls.found.get((form, kind), nothing["own"])
@@ -104,7 +104,7 @@ def findings_of(
 def _corrected(finding: OverlapFinding) -> float:
     """Of the sealed half and the twins, over all forms and ways (Bonferroni)."""
     values = [p for p in (finding.p_sealed, finding.p_twins) if p is not None]
-    return min(1.0, min(values) * len(values) * len(FORMS) * len(KINDS)) if values else 1.0
+    return min(1.0, min(values) * len(values) * len(FORMS) * len(OVERLAP_KINDS)) if values else 1.0
 
 
 def _is_fact(finding: OverlapFinding) -> bool:

@@ -71,7 +71,7 @@ class ReissueEntry(PaperEntry):
 
 @final
 class WithdrawalEntry(PaperEntry):
-    """A sitting will not happen; :func:`end_of` asks whether that is the word of the maker who registered it."""
+    """A sitting will not happen; :func:`sitting_end` asks whether that is the word of the maker who registered it."""
 
     kind = "withdrawal"
     signer = "anybody"
@@ -161,7 +161,7 @@ _Ends = dict[type[PaperEntry], RegistrationEnd]
 _ENDS: _Ends = {ResultEntry: "result", WithdrawalEntry: "withdrawn", LapseEntry: "lapsed"}
 
 
-def end_of(log: PaperLog, registration: Registration) -> PaperEntry | None:
+def sitting_end(log: PaperLog, registration: Registration) -> PaperEntry | None:
     """The entry that ended a registration: the examiner's result, the maker's withdrawal, or a lapse in due time."""
     for end in log.of(*_ENDS, sitting=registration.content_digest):
         if isinstance(end, WithdrawalEntry) and end.key != registration.maker.signing:
@@ -178,7 +178,7 @@ def check_open(log: PaperLog, registration: Registration) -> None:
     Raises:
         ProcedureError: It has.
     """
-    if end_of(log, registration) is not None:
+    if sitting_end(log, registration) is not None:
         raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
 
 
@@ -194,7 +194,7 @@ def registration_states(log: PaperLog, *, maker_key: str) -> tuple[RegistrationS
     for entered in registrations_of(log):
         if entered.key != maker_key:
             continue
-        registration, end = entered.registration, end_of(log, entered.registration)
+        registration, end = entered.registration, sitting_end(log, entered.registration)
         # scores are those of the last re-issue with edited grades, if there is one
         scored = [end, *log.of(ReissueEntry, sitting=entered.sitting)][-1] if isinstance(end, ResultEntry) else None
         states.append(

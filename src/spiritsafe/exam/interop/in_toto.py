@@ -14,7 +14,7 @@ from spiritsafe.core.canonical import JSON, canonical_json
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.records.certificate import Certificate
-from spiritsafe.exam.records.result import Finding, HalfResult
+from spiritsafe.exam.records.result import ClaimFinding, HalfResult
 from spiritsafe.exam.results.scores import LARGEST_UNSEEN_LEAK
 from spiritsafe.exam.results.statements import separation_found
 from spiritsafe.ledger import KeyPair
@@ -26,7 +26,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 TestEnd = Literal["passed", "warned", "failed"]
 
 _LEVEL = 0.05  # of the gap tests, as in their statements
-_ENDS: dict[Finding, TestEnd] = {"supported": "passed", "undecided": "warned", "not supported": "failed"}
+_ENDS: dict[ClaimFinding, TestEnd] = {"supported": "passed", "undecided": "warned", "not supported": "failed"}
 
 
 def exam_tests(certificate: Certificate) -> dict[str, TestEnd]:

@@ -31,7 +31,7 @@ from spiritsafe.tasks import Task, load_named
 PAPER_FILE = "paper.json"
 SEALED_FILE = "sealed.age"
 
-RULES = (
+PAPER_RULES = (
     "Every committed problem is in the denominator, whatever happened to it; only a registered stop rule or budget "
     "leaves problems unasked, in the paper's own random order, and they are counted apart.",
     "Accuracy is the share of tries with a fully right answer. Refused, cut off, unparsed, failed and ungradable "

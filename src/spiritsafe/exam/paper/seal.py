@@ -20,7 +20,15 @@ from spiritsafe.core.files.lock import locked
 from spiritsafe.core.files.record_files import record_bytes, write_record
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.exam.paper.bank import Bank, draw_bank, draw_twins
-from spiritsafe.exam.paper.files import PAPER_FILE, RULES, SEALED_FILE, keyed_salt, load_paper, unsigned, verifier_label
+from spiritsafe.exam.paper.files import (
+    PAPER_FILE,
+    PAPER_RULES,
+    SEALED_FILE,
+    keyed_salt,
+    load_paper,
+    unsigned,
+    verifier_label,
+)
 from spiritsafe.exam.paper.private import PrivateTask
 from spiritsafe.exam.paper.split import public_places, public_sizes
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem, PaperProtocol, PublicPaper, SealedHalf, Stratum
@@ -171,7 +179,7 @@ def _write_paper(
         bank_root=root_of_leaves([bytes.fromhex(value) for value in commitments]).hex(),
         sealed_digest=digest_bytes(b""),  # known once the cut is
         examiner=examiner.public,
-        rules=RULES,
+        rules=PAPER_RULES,
         num_twins=count if terms.twins else 0,
         strata=_strata(bank),
         protocol=terms.protocol,

@@ -21,28 +21,8 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "MOST_OVERLAPS",
-    "MOST_PROBLEMS",
-    "USUAL_DAYS",
-    "Budget",
-    "Certificate",
-    "Claim",
-    "CounterSignedRerun",
-    "ExamResult",
-    "Half",
-    "ItemsChecked",
-    "OpenedPaper",
-    "OutcomeStatus",
-    "PaperHeader",
-    "PaperItems",
-    "PaperProtocol",
-    "Promise",
-    "PublicPaper",
-    "Registration",
-    "Revealed",
-    "Separation",
-    "SignedMemory",
-    "SignedOverlap",
-    "TrustPage",
+    "MOST_OVERLAPS", "MOST_PROBLEMS", "USUAL_DAYS", "Budget", "Certificate", "Claim", "CounterSignedRerun",
+    "ExamResult", "Half", "ItemsChecked", "OpenedPaper", "OutcomeStatus", "PaperHeader", "PaperItems", "PaperProtocol",
+    "Promise", "PublicPaper", "Registration", "Revealed", "Separation", "SignedMemory", "SignedOverlap", "TrustPage",
     "TrustState",
-]
+]  # fmt: skip

@@ -18,7 +18,7 @@ from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.records import Digest, LedgerTime, Record, omit_default
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration, RegistrationEnd
-from spiritsafe.exam.records.result import ExamResult, Finding, Half
+from spiritsafe.exam.records.result import ClaimFinding, ExamResult, Half
 from spiritsafe.exam.records.review import Amendment
 from spiritsafe.ledger import Evidence, Signature, SignedHead
 
@@ -99,7 +99,7 @@ class Correction(Record):
     known_before: bool
     adjusted_p: float = Field(ge=0.0, le=1.0)
     level: float
-    finding: Finding
+    finding: ClaimFinding
     statement: str
     num_before: int = omit_default(0, ge=0)
 

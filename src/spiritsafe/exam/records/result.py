@@ -74,7 +74,7 @@ class JournalMark(Record):
     digest: Hex32
 
 
-Finding = Literal["supported", "not supported", "undecided"]
+ClaimFinding = Literal["supported", "not supported", "undecided"]
 
 
 class ReferenceScores(Record):
@@ -106,7 +106,7 @@ class Decision(Record):
         method: How the looks are counted in, for people.
     """
 
-    finding: Finding
+    finding: ClaimFinding
     p_value: float = Field(ge=0.0, le=1.0)
     estimate: Estimate
     look: int = Field(ge=1)

@@ -18,7 +18,7 @@ from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import AccessEntry, access_history
 from spiritsafe.exam.entries.edits import amendment_entries, amendment_statements
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
-from spiritsafe.exam.entries.registrations import ReissueEntry, end_of, registration_states
+from spiritsafe.exam.entries.registrations import ReissueEntry, registration_states, sitting_end
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
@@ -41,7 +41,7 @@ def host_software() -> dict[str, str]:
 
 
 def _result_entry(log: PaperLog, registration: Registration, committed: ExamResult, *, is_amended: bool) -> PaperEntry:
-    entry = end_of(log, registration)
+    entry = sitting_end(log, registration)
     if entry is None or not entry.says(result=committed.content_digest):
         raise IntegrityError(
             "The ledger holds another result for this registration.", hint="A registration has one result: use that."

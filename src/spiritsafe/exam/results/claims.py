@@ -18,7 +18,7 @@ from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.registration import Registration
-from spiritsafe.exam.records.result import Decision, Ending, Finding, ReferenceScores
+from spiritsafe.exam.records.result import ClaimFinding, Decision, Ending, ReferenceScores
 from spiritsafe.exam.results.reach import Reach
 
 
@@ -167,7 +167,7 @@ def decide(
         raise IntegrityError(
             "The sitting ended where its rule says to go on.", hint="Ask the examiner why the sitting ended."
         )
-    finding: Finding = "supported" if stand.is_shown else "not supported"
+    finding: ClaimFinding = "supported" if stand.is_shown else "not supported"
     return Decision(
         finding=finding,
         p_value=stand.p_value,

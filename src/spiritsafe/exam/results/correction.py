@@ -16,7 +16,7 @@ from spiritsafe.exam.entries.paper_log import PaperLog
 from spiritsafe.exam.entries.registrations import ResultEntry, registrations_of
 from spiritsafe.exam.records.certificate import Correction, RegistrationState
 from spiritsafe.exam.records.registration import Registration
-from spiritsafe.exam.records.result import Decision, Finding, ReferenceScores
+from spiritsafe.exam.records.result import ClaimFinding, Decision, ReferenceScores
 from spiritsafe.stats import holm
 
 
@@ -107,7 +107,7 @@ def correction_of(
     values = [1.0 if state.p_value is None else state.p_value for state in decided]
     adjusted = holm(values, num_tests=len(claims))[own[0]]
     level = registration.claim.level
-    finding: Finding = decision.finding
+    finding: ClaimFinding = decision.finding
     if known_before:
         finding = "undecided"
     elif finding == "supported" and adjusted > level:
@@ -132,7 +132,7 @@ def correction_of(
     )
 
 
-def _correction_statement(finding: Finding, num_claims: int, adjusted: float, level: float, known: bool) -> str:
+def _correction_statement(finding: ClaimFinding, num_claims: int, adjusted: float, level: float, known: bool) -> str:
     if known:
         return (
             "The decision that counts: undecided. This model's result on this paper was on record before the claim was "

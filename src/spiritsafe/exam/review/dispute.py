@@ -21,7 +21,7 @@ from spiritsafe.exam.entries.disputes import (
     disputes_of,
 )
 from spiritsafe.exam.entries.paper_log import PaperLog
-from spiritsafe.exam.entries.registrations import end_of
+from spiritsafe.exam.entries.registrations import sitting_end
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.result import Outcome
 from spiritsafe.exam.records.review import Dispute, GradeEdit, Reason
@@ -33,7 +33,7 @@ from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 def _current(certificate: Certificate, log: PaperLog, place: tuple[int, int]) -> Outcome:
     """The outcome of a try with all edits on record."""
     original = original_result(certificate)
-    result = end_of(log, certificate.registration)
+    result = sitting_end(log, certificate.registration)
     if result is None or not result.says(result=original.content_digest):
         raise ProcedureError(
             "This ledger does not hold the certificate's result.", hint="Use the ledger that the certificate is under."

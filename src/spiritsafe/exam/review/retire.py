@@ -20,7 +20,7 @@ from spiritsafe.core.records import Record
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.entries.accesses import opening_entries
 from spiritsafe.exam.entries.paper_log import PaperLog
-from spiritsafe.exam.entries.registrations import end_of, registrations_of
+from spiritsafe.exam.entries.registrations import registrations_of, sitting_end
 from spiritsafe.exam.entries.retirement import AnswersEntry, RetirementEntry, retirement_of
 from spiritsafe.exam.paper.files import check_problems, load_paper, open_sealed, paper_entry, unsigned
 from spiritsafe.exam.paper.split import num_places
@@ -102,7 +102,7 @@ def _retire(ledger: Ledger, opened: OpenedPaper, examiner: KeyPair, reason: str)
 def _in_progress(log: PaperLog) -> Registration | None:
     """A registration that the paper was opened for and that has not ended."""
     for entered in registrations_of(log):
-        if opening_entries(log, entered.sitting) and end_of(log, entered.registration) is None:
+        if opening_entries(log, entered.sitting) and sitting_end(log, entered.registration) is None:
             return entered.registration
     return None
 

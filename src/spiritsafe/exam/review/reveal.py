@@ -14,7 +14,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.exam.entries.paper_log import PaperLog
-from spiritsafe.exam.entries.registrations import end_of
+from spiritsafe.exam.entries.registrations import sitting_end
 from spiritsafe.exam.entries.retirement import RevealEntry
 from spiritsafe.exam.paper.files import load_paper, open_sealed
 from spiritsafe.exam.records.certificate import Certificate
@@ -60,7 +60,7 @@ def reveal(
         StorageError: A file cannot be written.
     """
     public = load_paper(paper)
-    if end_of(PaperLog(ledger.entries(), public.header), registration) is None:
+    if sitting_end(PaperLog(ledger.entries(), public.header), registration) is None:
         raise ProcedureError("The sitting has not ended.", hint="Reveal problems when its result is in the ledger.")
     sealed = open_sealed(paper, public, examiner)
     problem = next((p for p in (*public.problems, *sealed.problems) if p.index == index), None)

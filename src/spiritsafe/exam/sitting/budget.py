@@ -1,4 +1,4 @@
-"""The purse of a sitting: how many more questions its registered budget allows.
+"""The budget of a sitting: how many more questions its registered budget allows.
 
 In: a budget, the answers so far, what the next questions may use at most. Out: how many of them may be asked now. Each
 question is booked at the most it can use before it leaves, so limits of tokens and money are never passed; what it did
@@ -34,7 +34,7 @@ def most_unspent(budget: Budget, *, most_prompt: int, max_tokens: int, num_tries
 
 
 @final
-class Purse:
+class SessionBudget:
     """What is left of a budget.
 
     Args:

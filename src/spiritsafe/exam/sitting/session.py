@@ -1,8 +1,8 @@
 """Holding a sitting: which questions leave the host, in which order, and when no more do.
 
-In: a paper with its problems in the clear, a registration, a Generator, the journal. Out: :class:`Held`: what was asked
-and why it ended. Problems are asked in the paper's own random order, in parts that end where the registered rule looks,
-where a round of probes is due, or where the budget's purse has no room; each part is in the ledger before its first
+In: a paper with its problems in the clear, a registration, a Generator, the journal. Out: :class:`SessionEnd`: what was
+asked and why it ended. Problems are asked in the paper's own random order, in parts that end where the registered rule
+looks, where a round of probes is due, or where the budget has no room; each part is in the ledger before its first
 question leaves. An adaptive sitting asks one problem at a time, each chosen by the answers so far. Killed and repeated,
 a sitting goes on: what was answered is not asked again, and what was asked of a remote model without an answer on
 record is lost, never asked again. A question that was refused, or never arrived, was not asked: it is asked again, and
@@ -27,14 +27,14 @@ from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import AccessEntry, enter_access, opening_entries
 from spiritsafe.exam.entries.asked_once import journal_mark
 from spiritsafe.exam.entries.paper_log import PaperLog
-from spiritsafe.exam.entries.registrations import end_of
+from spiritsafe.exam.entries.registrations import sitting_end
 from spiritsafe.exam.entries.retirement import check_in_force
 from spiritsafe.exam.records.paper import PaperHeader, PaperProblem
 from spiritsafe.exam.records.registration import Registration
 from spiritsafe.exam.records.result import Ending
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.sitting.answers import Answer, Try, ask, conversation, lost_answer, preamble_of, status_of
-from spiritsafe.exam.sitting.budget import Purse, most_prompt_tokens
+from spiritsafe.exam.sitting.budget import SessionBudget, most_prompt_tokens
 from spiritsafe.exam.sitting.identity_probes import ask_probes, probe_places
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.ledger import KeyPair, Ledger
@@ -46,7 +46,7 @@ _PASSES = 2  # so often a question is sent in vain to an endpoint that answers o
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hall:
+class SessionPlan:
     """What a sitting is held with.
 
     Attributes:
@@ -80,7 +80,7 @@ class Hall:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Held:
+class SessionEnd:
     """How a sitting ended.
 
     Attributes:
@@ -91,7 +91,9 @@ class Held:
     asked: tuple[int, ...]
 
 
-def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> Held:
+def hold_session(
+    plan: SessionPlan, journal: Journal, generator: Generator, task: Task, events: EventSink
+) -> SessionEnd:
     """Ask until the paper, the rule or the budget ends it.
 
     Raises:
@@ -99,32 +101,32 @@ def hold(hall: Hall, journal: Journal, generator: Generator, task: Task, events:
         ProcedureError: The budget has no room for one question, or the paper was retired.
         StorageError: Journal or ledger cannot be written.
     """
-    asking = _Asking(hall, journal, generator, task, events)
+    asking = _Asking(plan, journal, generator, task, events)
     for place in sorted(journal.lost):
-        journal.record(lost_answer(place, hall.problems[place[0]], hall.registration))
-    held = _hold(hall, journal, asking)
+        journal.record(lost_answer(place, plan.problems[place[0]], plan.registration))
+    ended = _hold_in_order(plan, journal, asking)
     if not journal.answers:
         raise ProcedureError(
             "The registered budget has no room for the first question.",
             hint="Withdraw the registration, and register with a larger budget.",
         )
     asking.last_probes()
-    return held
+    return ended
 
 
-def _hold(hall: Hall, journal: Journal, asking: _Asking) -> Held:
-    design, asked = hall.design, list[int]()
+def _hold_in_order(plan: SessionPlan, journal: Journal, asking: _Asking) -> SessionEnd:
+    design, asked = plan.design, list[int]()
     if not design.order():  # chosen while it sits: the journal has the places in the order in which they were asked
         asked = list(dict.fromkeys(place for place, _ in journal.answers))
         asking.ask_until_exhausted([(place,) for place in asked[-1:]])  # some of its tries may have been left open
     while True:
-        following = design.following(asked, _right(journal), lambda look: hall.is_over(look, _right(journal)))
+        following = design.following(asked, _right(journal), lambda look: plan.is_over(look, _right(journal)))
         if isinstance(following, str):
-            return Held(following, tuple(asked))
+            return SessionEnd(following, tuple(asked))
         done = asking.ask_until_exhausted(following)
         asked += [place for unit in following[:done] for place in unit]
         if done < len(following):
-            return Held("budget exhausted", tuple(asked))
+            return SessionEnd("budget exhausted", tuple(asked))
 
 
 def _right(journal: Journal) -> dict[int, int]:
@@ -137,30 +139,32 @@ def _right(journal: Journal) -> dict[int, int]:
 
 @final
 class _Asking:
-    """Asks part after part; keeps purse, probes and the ledger's access entries."""
+    """Asks part after part; keeps spending, probes and the ledger's access entries."""
 
-    def __init__(self, hall: Hall, journal: Journal, generator: Generator, task: Task, events: EventSink) -> None:
-        self._hall = hall
+    def __init__(
+        self, plan: SessionPlan, journal: Journal, generator: Generator, task: Task, events: EventSink
+    ) -> None:
+        self._plan = plan
         self._journal = journal
         self._generator = generator
         self._task = task
         self._events = events
-        self._preamble = preamble_of(hall.header, hall.registration)
-        openings = self._own_openings(PaperLog(hall.ledger.entries(), hall.header))
-        self._purse = Purse(
-            hall.registration.budget,
-            max_tokens=hall.registration.sampling.max_tokens,
+        self._preamble = preamble_of(plan.header, plan.registration)
+        openings = self._own_openings(PaperLog(plan.ledger.entries(), plan.header))
+        self._spending = SessionBudget(
+            plan.registration.budget,
+            max_tokens=plan.registration.sampling.max_tokens,
             started=next((moment for entry in openings if (moment := instant(entry.time))), None),
         )
         for answer in journal.answers.values():
-            self._purse.pay(answer.attempt)
-        self._tries_a_unit = hall.registration.num_tries * hall.design.unit_size
-        self._total = len(hall.design.order()) * hall.registration.num_tries or None
+            self._spending.pay(answer.attempt)
+        self._tries_a_unit = plan.registration.num_tries * plan.design.unit_size
+        self._total = len(plan.design.order()) * plan.registration.num_tries or None
         after = probe_places(
-            hall.secret,
-            hall.registration.content_digest,
-            num_rounds=hall.registration.num_probes,
-            num_units=hall.design.num_expected,
+            plan.secret,
+            plan.registration.content_digest,
+            num_rounds=plan.registration.num_probes,
+            num_units=plan.design.num_expected,
         )
         self._probes_due = [num_units * self._tries_a_unit for num_units in after]
         self._told = 0.0
@@ -168,7 +172,7 @@ class _Asking:
 
     def _own_openings(self, log: PaperLog) -> list[AccessEntry]:
         """The sitting's openings so far; the journal must hold what the last one says."""
-        openings = opening_entries(log, self._hall.registration.content_digest)
+        openings = opening_entries(log, self._plan.registration.content_digest)
         if openings and (mark := journal_mark(openings[-1])) is not None:
             self._journal.check_holds(mark, f"ledger entry {openings[-1].index}")
         return openings
@@ -176,7 +180,7 @@ class _Asking:
     def _may_go_on(self, log: PaperLog) -> None:
         """Called while the ledger is locked: another process may have ended the sitting, or hold it from elsewhere."""
         check_in_force(log)
-        if (end := end_of(log, self._hall.registration)) is not None:
+        if (end := sitting_end(log, self._plan.registration)) is not None:
             raise ProcedureError(
                 f"This registration has ended (ledger entry {end.index}, {end.kind}) while it was sat.",
                 hint="Nothing more is asked. Register again for another sitting; both will be on record.",
@@ -198,11 +202,11 @@ class _Asking:
         """The next problems that go together; those that were begun are finished whatever is left."""
         begun = 0  # all up to the last one with an answer were booked before one of them was asked
         for number, unit in enumerate(units, start=1):
-            if any(place in self._journal.answers for place in self._hall.tries(unit)):
+            if any(place in self._journal.answers for place in self._plan.tries(unit)):
                 begun = number
         part = units
-        if self._hall.registration.budget is not None:
-            part = units[: begun + self._purse.room(map(self._booking, units[begun:]))]
+        if self._plan.registration.budget is not None:
+            part = units[: begun + self._spending.room(map(self._booking, units[begun:]))]
         while self._probes_due and self._probes_due[0] <= len(self._journal.answers):
             self._probes_due.pop(0)
         if self._probes_due and part:  # end the part where the next round of probes is due
@@ -211,13 +215,13 @@ class _Asking:
         return part
 
     def _booking(self, unit: Unit) -> tuple[int, int]:
-        tries = self._hall.registration.num_tries
-        prompts = (most_prompt_tokens(conversation(self._preamble, self._hall.problems[p].problem)) for p in unit)
+        tries = self._plan.registration.num_tries
+        prompts = (most_prompt_tokens(conversation(self._preamble, self._plan.problems[p].problem)) for p in unit)
         return tries * sum(prompts), tries * len(unit)
 
     def _ask(self, units: Sequence[Unit]) -> None:
-        hall, journal = self._hall, self._journal
-        wanted = [place for unit in units for place in hall.tries(unit) if place not in journal.answers]
+        plan, journal = self._plan, self._journal
+        wanted = [place for unit in units for place in plan.tries(unit) if place not in journal.answers]
         if wanted:
             self._open(wanted)
         self._tell(always=True)
@@ -237,26 +241,26 @@ class _Asking:
         Raises:
             EndpointError: It is not alive.
         """
-        hall, journal = self._hall, self._journal
+        plan, journal = self._plan, self._journal
         missed: dict[Try, Answer] = {}
         gone: EndpointError | None = None
         try:
             for answer in ask(
-                hall.problems,
-                hall.registration,
+                plan.problems,
+                plan.registration,
                 wanted,
                 self._generator,
                 self._task,
                 preamble=self._preamble,
-                announce=self._announce if hall.remote else None,
+                announce=self._announce if plan.remote else None,
                 release=journal.take_back,
             ):
                 place = answer.index, answer.sample_index
-                if hall.remote and place not in journal.asked:
+                if plan.remote and place not in journal.asked:
                     missed[place] = answer
                     continue
                 journal.record(answer)
-                self._purse.pay(answer.attempt)
+                self._spending.pay(answer.attempt)
                 self._tell()
         except EndpointError as error:
             gone = error
@@ -283,17 +287,17 @@ class _Asking:
         """
         journal = self._journal
         errors = [*failed, *(answer for answer in journal.answers.values() if answer.attempt.finish_reason == "error")]
-        problems = {answer.index % self._hall.header.num_problems for answer in errors}  # a twin is its original
+        problems = {answer.index % self._plan.header.num_problems for answer in errors}  # a twin is its original
         if failed and len(problems) > 1 and 2 * len(errors) > len(failed) + len(journal.answers):
             raise EndpointError(
-                f"{quoted_name(self._hall.registration.model_name)} answers harmless questions, and not the paper's "
+                f"{quoted_name(self._plan.registration.model_name)} answers harmless questions, and not the paper's "
                 f"({failed[0].attempt.error}).",
                 hint="Find out why, then run the same command again: what was answered is kept.",
             )
         for answer in failed:
             journal.announce([(answer.index, answer.sample_index)])
             journal.record(answer)
-            self._purse.pay(answer.attempt)
+            self._spending.pay(answer.attempt)
             self._tell()
 
     def _losses(self) -> str:
@@ -310,7 +314,7 @@ class _Asking:
         return f"{kept}. {num_lost} were under way: they are lost, and count as wrong.{failed}"
 
     def _and_losses(self, error: SpiritsafeError) -> SpiritsafeError:
-        return type(error)(f"{error.message}{self._losses() if self._hall.remote else ''}", hint=error.hint)
+        return type(error)(f"{error.message}{self._losses() if self._plan.remote else ''}", hint=error.hint)
 
     def _tell(self, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -322,20 +326,20 @@ class _Asking:
         self._journal.announce([place])
 
     def _open(self, wanted: Sequence[Try]) -> None:
-        hall = self._hall
-        if not self._is_open and hall.registration.num_probes:
+        plan = self._plan
+        if not self._is_open and plan.registration.num_probes:
             self._probe()
-        elif not self._is_open and hall.remote:
+        elif not self._is_open and plan.remote:
             ask_probes(self._generator, num_answers=0, count=1)  # that it answers at all, before a question is asked
         self._journal.make_room()
         enter_access(
-            hall.ledger,
-            hall.header,
+            plan.ledger,
+            plan.header,
             sorted({place for place, _ in wanted}),
-            hall.info,
-            hall.examiner,
-            purpose=f"sitting of {hall.registration.model_name}",
-            registration=hall.registration.content_digest,
+            plan.info,
+            plan.examiner,
+            purpose=f"sitting of {plan.registration.model_name}",
+            registration=plan.registration.content_digest,
             continues=self._is_open,
             journal=self._journal.mark(),
             guard=self._may_go_on,
@@ -345,7 +349,7 @@ class _Asking:
     def last_probes(self) -> None:
         """The round behind the last answer, unless an interrupted process had it already."""
         rounds, num_answers = self._journal.rounds, len(self._journal.answers)
-        if self._hall.registration.num_probes and not (rounds and rounds[-1].num_answers == num_answers > 0):
+        if self._plan.registration.num_probes and not (rounds and rounds[-1].num_answers == num_answers > 0):
             self._probe()
 
     def _probe(self) -> None:

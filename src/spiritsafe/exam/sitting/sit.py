@@ -32,7 +32,7 @@ from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import count_openings, opening_entries
 from spiritsafe.exam.entries.paper_log import PaperEntry, PaperLog
-from spiritsafe.exam.entries.registrations import ResultEntry, end_of, registration_entry
+from spiritsafe.exam.entries.registrations import ResultEntry, registration_entry, sitting_end
 from spiritsafe.exam.entries.retirement import check_in_force
 from spiritsafe.exam.paper.files import check_task, load_paper, open_sealed, paper_entry
 from spiritsafe.exam.paper.split import halves, num_places
@@ -46,7 +46,7 @@ from spiritsafe.exam.results.scores import check_complete, score_outcomes
 from spiritsafe.exam.sitting.answers import outcome_of
 from spiritsafe.exam.sitting.identity_probes import check_identity
 from spiritsafe.exam.sitting.journal import Journal
-from spiritsafe.exam.sitting.session import Hall, Held, hold
+from spiritsafe.exam.sitting.session import SessionEnd, SessionPlan, hold_session
 from spiritsafe.ledger import KeyPair, Ledger, utc_now
 from spiritsafe.tasks import Task
 
@@ -132,7 +132,7 @@ def sit(
         else:
             if reference is not None:
                 check_reached(reference)
-            result = _hold(
+            result = _hold_in_order(
                 sitting, open_sealed(paper, public, examiner), generator, task, events or NullSink(), compared
             )
         return _certify(sitting, result)
@@ -157,7 +157,7 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
             hint="Sit with the registered model, or register this one.",
         )
     log = sitting.log()
-    end = end_of(log, registration)
+    end = sitting_end(log, registration)
     if end is None:
         check_in_force(log)
     if end is not None and not _is_own_end(sitting, end):
@@ -183,7 +183,7 @@ def _is_own_end(sitting: _Sitting, end: PaperEntry) -> bool:
     return is_result and end.says(result=read_record(path, ExamResult).content_digest)
 
 
-def _hold(
+def _hold_in_order(
     sitting: _Sitting,
     sealed: SealedHalf,
     generator: Generator,
@@ -196,9 +196,9 @@ def _hold(
     problems = {problem.index: problem for problem in (*sitting.paper.problems, *sealed.problems)}
 
     def is_over(look: int, right: Mapping[int, int]) -> bool:
-        return stops_at(look, right, hall.design, reference)
+        return stops_at(look, right, plan.design, reference)
 
-    hall = Hall(
+    plan = SessionPlan(
         header=header,
         registration=registration,
         info=sitting.info,
@@ -216,8 +216,8 @@ def _hold(
         registration=sitting.digest,
         max_tokens=registration.sampling.max_tokens,
     ) as journal:
-        held = hold(hall, journal, generator, task, events)
-        result = _result(sitting, sealed.secret, hall, journal, held, reference)
+        ended = hold_session(plan, journal, generator, task, events)
+        result = _result(sitting, sealed.secret, plan, journal, ended, reference)
     write_record(sitting.directory / RESULT_FILE, result)
     return result
 
@@ -225,9 +225,9 @@ def _hold(
 def _result(
     sitting: _Sitting,
     secret: str,
-    hall: Hall,
+    plan: SessionPlan,
     journal: Journal,
-    held: Held,
+    ended: SessionEnd,
     reference: ReferenceScores | None,
 ) -> ExamResult:
     header, registration = sitting.paper.header, sitting.registration
@@ -236,10 +236,10 @@ def _result(
         outcome_of(journal.answers[place], kinds[place[0]], secret=secret, registration=sitting.digest)
         for place in sorted(journal.answers)
     )
-    not_asked = tuple(sorted(set(range(num_places(header))).difference(held.asked)))
+    not_asked = tuple(sorted(set(range(num_places(header))).difference(ended.asked)))
     check_complete(outcomes, header, registration.num_tries, not_asked)
     scores = score_outcomes(
-        outcomes, header, registration, ending=held.ending, not_asked=not_asked, reference=reference
+        outcomes, header, registration, ending=ended.ending, not_asked=not_asked, reference=reference
     )
     openings = opening_entries(sitting.log(), sitting.digest)
     prompt_tokens = sum(outcome.num_prompt_tokens for outcome in outcomes)
@@ -263,7 +263,7 @@ def _result(
         started=openings[0].time,
         finished=utc_now(),
         software=host_software(),
-        ending=held.ending,
+        ending=ended.ending,
         not_asked=not_asked,
         twins=scores.twins,
         memory=scores.memory,
@@ -274,7 +274,7 @@ def _result(
         studied=scores.studied,
         studied_statement=scores.studied_statement,
         predicted=scores.predicted,
-        asked=() if hall.design.order() else held.asked,
+        asked=() if plan.design.order() else ended.asked,
         cost=registration.budget.cost(prompt_tokens, tokens) if registration.budget else None,
         journal=journal.mark(),
     )
@@ -285,14 +285,14 @@ def _certify(sitting: _Sitting, result: ExamResult) -> Certificate:
     header, registration = sitting.paper.header, sitting.registration
 
     def first_result(log: PaperLog) -> None:
-        if (end := end_of(log, registration)) is not None:
+        if (end := sitting_end(log, registration)) is not None:
             raise ProcedureError(
                 f"This registration ended first (ledger entry {end.index}, {end.kind}).",
                 hint="A registration has one end, and this is its end.",
             )
         check_in_force(log)
 
-    if end_of(sitting.log(), registration) is None:
+    if sitting_end(sitting.log(), registration) is None:
         scores = design_of(registration, header).ledger_scores(result)
         told = scores | ({"p_value": result.decision.p_value} if result.decision else {})
         about = {"registration": sitting.digest, "result": result.content_digest}

@@ -13,7 +13,7 @@ from pathlib import Path
 from spiritsafe.core.files.record_files import parse_record
 from spiritsafe.core.text.names import same_name
 from spiritsafe.core.text.safe_text import one_line
-from spiritsafe.exam.contamination.memorisation_report import check_memory
+from spiritsafe.exam.contamination.memorisation_report import check_memorisation
 from spiritsafe.exam.contamination.overlap_report import check_overlap
 from spiritsafe.exam.entries.accesses import (
     HALVES,
@@ -230,7 +230,7 @@ def memories(case: Case) -> str:
     log = PaperLog(case.ledger.entries(), case.paper.header)
     found = []
     for path, data in case.memories:
-        report = check_memory(data, path, log=log).report
+        report = check_memorisation(data, path, log=log).report
         found.append(f"{report.generator.name}: {report.statements[0]} {report.statements[-1]}")
     return " | ".join(found)
 

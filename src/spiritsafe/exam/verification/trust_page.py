@@ -14,7 +14,7 @@ from spiritsafe.exam.records.contamination import SignedOverlap
 from spiritsafe.exam.records.rerun import CounterSignedRerun
 from spiritsafe.exam.records.trust import Promise, TrustPage
 from spiritsafe.exam.verification.findings import Finding, View
-from spiritsafe.exam.verification.promises import RULES, Rule
+from spiritsafe.exam.verification.promises import PROMISE_RULES, PromiseRule
 from spiritsafe.exam.verification.verify import StepResult
 from spiritsafe.ledger import LedgerEntry
 
@@ -64,12 +64,12 @@ def trust_page(
         task=certificate.paper.task,
         sealed=predicted.score if predicted else certificate.result.sealed.accuracy,
         verified=all(step.ok for step in steps),
-        promises=tuple(_promise(rule, view) for rule in RULES),
+        promises=tuple(_promise(rule, view) for rule in PROMISE_RULES),
         predicted=predicted is not None,
     )
 
 
-def _promise(rule: Rule, view: View) -> Promise:
+def _promise(rule: PromiseRule, view: View) -> Promise:
     finding = _found(rule, view)
     remote = view.certificate.result.generator.kind != "local"
     return Promise(
@@ -83,7 +83,7 @@ def _promise(rule: Rule, view: View) -> Promise:
     )
 
 
-def _found(rule: Rule, view: View) -> Finding:
+def _found(rule: PromiseRule, view: View) -> Finding:
     own = [view.steps[name] for name in rule.steps]
     for step in own:
         if step.checked and not step.ok:

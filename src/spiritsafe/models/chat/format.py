@@ -28,7 +28,7 @@ from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
-from spiritsafe.models.chat.thoughts import Placed, Probe, ThoughtFormat, Use
+from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -348,7 +348,7 @@ class ChatFormat:
 
     # ---- what the files say
 
-    def _probe(self) -> tuple[int, Probe]:
+    def _probe(self) -> tuple[int, TemplateProbe]:
         """The first special token after an assistant's turn, as the template renders it, and what stands around."""
         turns = [{"role": message.role, "content": message.content} for message in (_QUESTION, _ANSWER)]
         text = self._shown(turns)
@@ -363,7 +363,7 @@ class ChatFormat:
                 hint='Set "eos_token" in tokenizer_config.json.',
             )
         name = str(self._fast.id_to_token(int(end)))
-        return int(end), Probe(
+        return int(end), TemplateProbe(
             where=str(self.directory),
             template=self._template.source,
             prompt=self._template.render(turns[:1], generation=True),
@@ -391,7 +391,7 @@ class ChatFormat:
                     return text
         raise reason
 
-    def _find_markers(self, content: dict[str, Any], probe: Probe) -> Markers:
+    def _find_markers(self, content: dict[str, Any], probe: TemplateProbe) -> Markers:
         """Special tokens and what else the template writes; of these, those that an assistant may write itself."""
         named = {name for name in self._added if name in self._template.source and not name.isspace()}
         turns = {name for name in named if name in f"{probe.prompt} {probe.before} {probe.after} {probe.end}"}

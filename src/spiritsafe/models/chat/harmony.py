@@ -14,7 +14,7 @@ from typing import Literal, Self, final
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
 from spiritsafe.models.chat.markers import Piece
-from spiritsafe.models.chat.thoughts import Placed, Probe, Use, is_open, split_thought
+from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, Use, is_open, split_thought
 
 _START, _CHANNEL, _MESSAGE, _END = "<|start|>", "<|channel|>", "<|message|>", "<|end|>"
 _CALL = "<|call|>"
@@ -34,7 +34,7 @@ def _behind_newlines(text: str, place: int) -> int:
 class _Reader:
     """Reads tokens message by message."""
 
-    def __init__(self, probe: Probe, prefix: str | None) -> None:
+    def __init__(self, probe: TemplateProbe, prefix: str | None) -> None:
         self._probe = probe
         self._kept: list[int] = []
         self._text = ""
@@ -81,7 +81,7 @@ class Harmony:
     inner: frozenset[str] = frozenset()
     note = ""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: TemplateProbe) -> None:
         self._probe = probe
         self.ends: tuple[str, ...] = (_CALL,) if _CALL in probe.ids else ()
         self._names = {probe.ids[name]: name for name in (_START, _CHANNEL, _MESSAGE, _END, probe.end, *self.ends)}
@@ -93,7 +93,7 @@ class Harmony:
             )
 
     @classmethod
-    def detect(cls, probe: Probe) -> Self | None:
+    def detect(cls, probe: TemplateProbe) -> Self | None:
         """Where the markers are tokens and the template writes them."""
         speaks = all(name in probe.ids and name in probe.template for name in (_START, _CHANNEL, _MESSAGE, _END))
         return cls(probe) if speaks else None

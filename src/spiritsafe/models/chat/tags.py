@@ -17,7 +17,7 @@ from typing import Self, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
-from spiritsafe.models.chat.thoughts import Placed, Probe, Use, split_thought
+from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, Use, split_thought
 
 _PAIRS = (
     (OPEN, CLOSE),
@@ -38,7 +38,7 @@ class Tags:
 
     ends: tuple[str, ...] = ()
 
-    def __init__(self, probe: Probe, pair: tuple[str, str]) -> None:
+    def __init__(self, probe: TemplateProbe, pair: tuple[str, str]) -> None:
         self._probe = probe
         self._open, self._close = pair
         self.inner = frozenset(pair)
@@ -64,7 +64,7 @@ class Tags:
         self._trail = probe.after if not probe.after.strip() else ""
 
     @classmethod
-    def detect(cls, probe: Probe) -> Self:
+    def detect(cls, probe: TemplateProbe) -> Self:
         """The pair that the template names or the tokenizer has as special tokens, else the usual one."""
         for pair in _PAIRS:
             if any(name in probe.template or name in probe.special for name in pair):

@@ -36,7 +36,7 @@ def is_open(text: str) -> bool:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class TemplateProbe:
     """What a template does with one question and one answer, and what the tokenizer knows.
 
     Attributes:
@@ -91,7 +91,7 @@ class ThoughtFormat(Protocol):
     note: str
 
     @classmethod
-    def detect(cls, probe: Probe) -> Self | None:
+    def detect(cls, probe: TemplateProbe) -> Self | None:
         """The format, if the model speaks it."""
         ...
 

@@ -19,7 +19,7 @@ from spiritsafe.models.decoder.config_keys import keys_read_by
 from spiritsafe.models.decoder.rope import DECODER_HINT, RopeConfig
 
 # What a family's configuration means by a key it leaves out (transformers' class defaults).
-FAMILIES: dict[str, dict[str, Any]] = {
+DECODER_FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"max_position_embeddings": 2048},
     "mistral": {"max_position_embeddings": 131_072, "num_key_value_heads": 8, "sliding_window": 4096},
     "qwen2": {"max_position_embeddings": 32_768, "num_key_value_heads": 32, "sliding_window": 4096},
@@ -200,7 +200,7 @@ def unread_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
         CompatibilityError: The Decoder does not implement the family, or a key that transformers reads.
     """
     family = config.get("model_type")
-    if not isinstance(family, str) or family not in FAMILIES:
+    if not isinstance(family, str) or family not in DECODER_FAMILIES:
         raise CompatibilityError(f"The Decoder does not implement model_type {family!r}.", hint=DECODER_HINT)
     known = _READ | _READ_BY_FAMILY[family] | _METADATA | _DROPPED | _INERT | {"layer_types"}
     unread = []
@@ -316,7 +316,7 @@ class DecoderConfig(Record):
         """
         unread_keys(config)
         family = str(config["model_type"])
-        given = {**FAMILIES[family], **config}
+        given = {**DECODER_FAMILIES[family], **config}
         heads = _size(given, "num_attention_heads")
         hidden = _size(given, "hidden_size")
         layers = _size(given, "num_hidden_layers")

@@ -53,7 +53,7 @@ class RMSNorm(nn.Module):
 
 
 @final
-class Projection(nn.Linear):
+class PackableLinear(nn.Linear):
     """A linear layer that sampling on a CPU may give a second copy of its weights, laid out for few rows.
 
     Training never sees the copy: it is used under ``torch.inference_mode`` only.
@@ -102,15 +102,15 @@ class Block(nn.Module):
         self.residual_multiplier = config.residual_multiplier
         hidden, heads = config.hidden_size, config.num_heads + 2 * config.num_kv_heads
         self.input_norm = RMSNorm(hidden, config.rms_norm_eps)
-        self.qkv = Projection(hidden, heads * config.head_dim, bias=config.qkv_bias)
+        self.qkv = PackableLinear(hidden, heads * config.head_dim, bias=config.qkv_bias)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
-        self.out = Projection(config.num_heads * config.head_dim, hidden, bias=config.out_bias)
+        self.out = PackableLinear(config.num_heads * config.head_dim, hidden, bias=config.out_bias)
         self.mlp_norm = RMSNorm(hidden, config.rms_norm_eps)
-        self.gate_up = Projection(hidden, 2 * config.intermediate_size, bias=config.mlp_bias)
-        self.down = Projection(config.intermediate_size, hidden, bias=config.mlp_bias)
+        self.gate_up = PackableLinear(hidden, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.down = PackableLinear(config.intermediate_size, hidden, bias=config.mlp_bias)
 
-    def projections(self) -> tuple[Projection, ...]:
+    def projections(self) -> tuple[PackableLinear, ...]:
         """The four linear layers."""
         return (self.qkv, self.out, self.gate_up, self.down)
 

@@ -62,7 +62,7 @@ def uniforms(seeds_B: Tensor, steps_B: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Drawn:
+class DrawnTokens:
     """What one step drew.
 
     Attributes:
@@ -160,7 +160,7 @@ def _likeliest(logits_BV: Tensor, peaks_BC: Tensor) -> Tensor:
     return (chunk_B1 * _CHUNK + _chunk_of(logits_BV, chunk_B1).argmax(-1, keepdim=True)).squeeze(1)
 
 
-def draw(logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, sampling: Sampling) -> Drawn:
+def draw(logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, sampling: Sampling) -> DrawnTokens:
     """Draw one token for each sequence.
 
     Args:
@@ -188,4 +188,4 @@ def draw(logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, sampling: Sampling
         kept_BV = truncate(weights_BV, sampling)
         token_B = _choose(kept_BV, _chunk_sums(kept_BV), uniforms(seeds_B, steps_B))
     chosen_B = weights_BV.gather(1, token_B[:, None]).squeeze(1)
-    return Drawn(token_B, chosen_B.log() - total_B.log(), ~total_B.isfinite())
+    return DrawnTokens(token_B, chosen_B.log() - total_B.log(), ~total_B.isfinite())

@@ -113,7 +113,9 @@ def _parse(line: str) -> dict[str, Any]:
     return request
 
 
-def serve(generator: Generator, requests: Iterable[str], replies: TextIO, *, notes: Sequence[str] = ()) -> None:
+def serve_generator(
+    generator: Generator, requests: Iterable[str], replies: TextIO, *, notes: Sequence[str] = ()
+) -> None:
     """Answer requests until "close" or the end of input.
 
     Args:
@@ -162,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_context=options.max_context,
         )
         try:
-            serve(generator, sys.stdin, replies, notes=choose_code(options.directory).notes)
+            serve_generator(generator, sys.stdin, replies, notes=choose_code(options.directory).notes)
         finally:
             generator.close()
         return 0

@@ -24,7 +24,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.lora_layer import AdaptedRows, LoraLayer
-from spiritsafe.models.decoder.module import Block, Decoder, Projection
+from spiritsafe.models.decoder.module import Block, Decoder, PackableLinear
 from spiritsafe.models.interface import Head, LanguageModel
 
 LoraTarget = Literal["q", "k", "v", "o", "gate", "up", "down"]
@@ -91,7 +91,7 @@ def add_lora(model: LanguageModel, config: LoraConfig) -> None:
     decoder.requires_grad_(False)
     for index, block in enumerate(_blocks(decoder)):
         for name, names in _LAYERS.items():
-            projection: Projection = getattr(block, name)
+            projection: PackableLinear = getattr(block, name)
             layer = _make_layer(projection, _rows_of(decoder.config, names), config)
             if layer is None:
                 continue
@@ -102,7 +102,7 @@ def add_lora(model: LanguageModel, config: LoraConfig) -> None:
                     a_RI.copy_(_draw(tuple(a_RI.shape), derive_seed(config.seed, "lora", index, part.name)))
 
 
-def _make_layer(projection: Projection, rows: Sequence[AdaptedRows], config: LoraConfig) -> LoraLayer | None:
+def _make_layer(projection: PackableLinear, rows: Sequence[AdaptedRows], config: LoraConfig) -> LoraLayer | None:
     parts = [part for part in rows if part.name in config.targets]
     if not parts:
         return None
@@ -155,7 +155,7 @@ def _blocks(model: Decoder) -> Iterator[Block]:
         yield block
 
 
-def _projections(model: Decoder) -> Iterator[tuple[int, Projection, LoraLayer]]:
+def _projections(model: Decoder) -> Iterator[tuple[int, PackableLinear, LoraLayer]]:
     """Every adapted layer, with the number of its block."""
     for index, block in enumerate(_blocks(model)):
         for projection in block.projections():
@@ -244,7 +244,7 @@ def merge_lora(model: LanguageModel) -> None:
     model.requires_grad_(True)
 
 
-def _adapted(model: LanguageModel) -> list[tuple[int, Projection, LoraLayer]]:
+def _adapted(model: LanguageModel) -> list[tuple[int, PackableLinear, LoraLayer]]:
     adapted = list(_projections(require_decoder(model)))
     if not adapted:
         raise CompatibilityError("The model has no adapters.", hint="Call add_lora or load_lora first.")

@@ -1,7 +1,7 @@
 """The kinds of things that a recipe can ask for: each is one file of :mod:`spiritsafe.pipeline.steps`.
 
 In: the files there, read when the first recipe is. Out: classes by the table of the recipe that asks for them. A kind
-that stands elsewhere plugs in with :func:`register`, before recipes are read.
+that stands elsewhere plugs in with :func:`register_kind`, before recipes are read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KindT = TypeVar("KindT", bound=type[Made])
 
 @final
 @dataclass(frozen=True)
-class register:  # it is a decorator
+class register_kind:  # it is a decorator
     """Make a class the kind, or one of the kinds, that a table of the recipe can be of."""
 
     table: str

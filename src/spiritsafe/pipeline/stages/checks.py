@@ -17,7 +17,7 @@ from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.core.mapped import MappedSequence
-from spiritsafe.distil import AuditExample, AuditReport, audit_documents
+from spiritsafe.distil import AuditExample, DocumentAudit, audit_documents
 from spiritsafe.models import (
     ChatFormat,
     Decoder,
@@ -45,7 +45,7 @@ def audit_stage(
     *,
     teacher: ChatFormat | None = None,
     same_tokens: bool = True,
-) -> AuditReport:
+) -> DocumentAudit:
     """Audit and write ``audit.json``.
 
     Args:

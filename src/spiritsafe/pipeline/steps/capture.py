@@ -10,7 +10,7 @@ from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import reading_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, reading_cost
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.kinds import register
+from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import Makes, Needs
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.capture import capture_teacher
@@ -18,7 +18,7 @@ from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, common_se
 
 
 @final
-@register("cache")
+@register_kind("cache")
 class Capture(Step):
     """One for all students that read it."""
 

@@ -50,7 +50,7 @@ from spiritsafe.pipeline.plan.stage_cost import (
     training_cost,
 )
 from spiritsafe.pipeline.recipe.graph import Node, stage_of
-from spiritsafe.pipeline.recipe.kinds import register
+from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, Needs, Probe, ProbeRecipe, StepEntry
 from spiritsafe.pipeline.recipe.probes import When, probes_of
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -73,7 +73,7 @@ from spiritsafe.pipeline.step import (
 )
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
 from spiritsafe.pipeline.steps.tune import kept_config, no_adapters, refuse_seed
-from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Answer, Control, ReinforceConfig, reinforce
+from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Control, ReinforceConfig, RewardedAnswer, reinforce
 from spiritsafe.report import Reinforced, count_text
 from spiritsafe.tasks import GraderPool, Task, load_task
 from spiritsafe.training import TrainConfig, discard_state
@@ -86,7 +86,7 @@ _TIME_NOTE = (
 
 
 @final
-@register("steps")
+@register_kind("steps")
 class ReinforceStep(StepEntry, Step):
     """Reinforcement learning with verifiable rewards.
 
@@ -285,7 +285,7 @@ def _last_round(directory: Path) -> Iterable[Talk]:
             lines = read_sealed_lines(path)
         except IntegrityError:
             continue
-        answers = [Answer.model_validate_json(line) for line in islice(lines, 1, None)]
+        answers = [RewardedAnswer.model_validate_json(line) for line in islice(lines, 1, None)]
         return [(a.problem_id, a.text, a.finish_reason, a.verdict) for a in answers]
     return []
 

@@ -23,7 +23,7 @@ from spiritsafe.pipeline.context import RunContext, Trace, write_traces
 from spiritsafe.pipeline.plan.memory import sampling_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, sampling_cost
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.kinds import register
+from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import WORKED, Makes, Needs, StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe, SampleRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -53,7 +53,7 @@ def _verified(context: RunContext, node: Node) -> tuple[str, str]:
 
 
 @final
-@register("steps")
+@register_kind("steps")
 class SampleStep(StepEntry, Step):
     """Answers worth learning from, each accepted by the verifier.
 
@@ -136,7 +136,7 @@ class SampleStep(StepEntry, Step):
 
 
 @final
-@register("sample")
+@register_kind("sample")
 class Sample(SampleRecipe, Step):
     """The recipe's own section that samples: the taught teacher answers."""
 

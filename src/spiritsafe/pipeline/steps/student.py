@@ -28,7 +28,7 @@ from spiritsafe.pipeline.plan.stage_cost import (
     training_cost,
 )
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.kinds import register
+from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 from spiritsafe.pipeline.stages.cut import cut_stage, make_cut
@@ -40,7 +40,7 @@ from spiritsafe.training import TrainConfig
 
 
 @final
-@register("students")
+@register_kind("students")
 class Student(StudentRecipe, Step):
     """One rung of the ladder."""
 

@@ -25,7 +25,7 @@ from spiritsafe.pipeline.plan.costs import budgeted
 from spiritsafe.pipeline.plan.memory import Beside, dev_engine_bytes, training_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, training_cost
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.kinds import register
+from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, WORKED, BudgetRecipe, Needs, StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe, TeachRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -80,7 +80,7 @@ def kept_config(start: str, config: Config) -> Config:
 
 
 @final
-@register("steps")
+@register_kind("steps")
 class TuneStep(StepEntry, Step):
     """Fine-tuning on sets of answers.
 
@@ -171,7 +171,7 @@ class TuneStep(StepEntry, Step):
 
 
 @final
-@register("teach")
+@register_kind("teach")
 class Teach(TeachRecipe, Step):
     """The recipe's own section that tunes: the base model, on worked solutions."""
 

@@ -58,8 +58,8 @@ from spiritsafe.report import (
     TaskInfo,
     TraceCounts,
     TrainingCurve,
-    Verification,
     VerificationStep,
+    VerificationSummary,
     terminal_summary,
     write_report,
 )
@@ -342,7 +342,7 @@ def _numbers(context: RunContext, kind: str, what: str) -> dict[str, int]:
     }
 
 
-def _verification(context: RunContext, certificates: dict[str, Certificate]) -> Verification:
+def _verification(context: RunContext, certificates: dict[str, Certificate]) -> VerificationSummary:
     def relative(path: Path) -> str:
         return path.relative_to(context.run.path).as_posix()
 
@@ -363,7 +363,7 @@ def _verification(context: RunContext, certificates: dict[str, Certificate]) -> 
         VerificationStep(text="Repeat the whole run.", command=f"spiritsafe run {context.recipe.name}"),
     ]
     head = list(certificates.values())[-1].head
-    return Verification(
+    return VerificationSummary(
         separation=certificates["base"].separation,
         steps=tuple(steps),
         certificates=tuple(

@@ -21,7 +21,7 @@ from torch import Tensor
 from spiritsafe.core.records import Record
 from spiritsafe.reinforce.loss.advantages import Aggregation, Baseline, Scale
 
-Method = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "rft"]
+PolicyMethod = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "rft"]
 
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
     # arXiv 2402.03300 eq. 3
@@ -66,7 +66,7 @@ class PolicyLoss(Record):
         scale: What advantages are divided by.
     """
 
-    method: Method
+    method: PolicyMethod
     clip_low: float | None = Field(default=None, gt=0.0, lt=1.0)
     clip_high: float | None = Field(default=None, gt=0.0)
     truncation: float | None = Field(default=None, ge=1.0)

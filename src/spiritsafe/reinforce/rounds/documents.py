@@ -12,16 +12,16 @@ from itertools import pairwise
 from random import Random
 
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import Document, Drawn
+from spiritsafe.models import Document, DrawnCompletion
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.advantages import aggregation_weights, group_advantages
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
-from spiritsafe.reinforce.rounds.store import Answer, PolicyRound
+from spiritsafe.reinforce.rounds.store import PolicyRound, RewardedAnswer
 
-Group = Sequence[Answer]
+Group = Sequence[RewardedAnswer]
 
 
-def _rewarded(group: Group) -> list[tuple[Answer, float]]:
+def _rewarded(group: Group) -> list[tuple[RewardedAnswer, float]]:
     """The answers that count, with their rewards."""
     return [(answer, answer.reward) for answer in group if answer.reward is not None]
 
@@ -55,7 +55,7 @@ def documents_of_steps(
 
 def answers_of_steps(
     round_: PolicyRound, config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
-) -> list[list[tuple[Answer, Document]]]:
+) -> list[list[tuple[RewardedAnswer, Document]]]:
     """As :func:`documents_of_steps`, each document with the answer that it is of."""
     kept = kept_groups(round_.groups, config)
     Random(derive_seed(config.seed, "round order", round_.header.round_index)).shuffle(kept)
@@ -66,7 +66,7 @@ def answers_of_steps(
 
 def _documents_of_step(
     groups: Sequence[Group], config: ReinforceConfig, prompt_ids: Mapping[str, Sequence[int]]
-) -> list[tuple[Answer, Document]]:
+) -> list[tuple[RewardedAnswer, Document]]:
     if not groups:
         return []
     chosen = [
@@ -84,10 +84,12 @@ def _documents_of_step(
     ]
 
 
-def _document(prompt_ids: Sequence[int], answer: Answer, *, advantage: float, group: int, weight: float) -> Document:
+def _document(
+    prompt_ids: Sequence[int], answer: RewardedAnswer, *, advantage: float, group: int, weight: float
+) -> Document:
     return Document(
         token_ids=(*prompt_ids, *answer.token_ids),
         supervised=(*[False] * len(prompt_ids), *[True] * len(answer.token_ids)),
         weight=weight,
-        drawn=Drawn(logprobs=answer.logprobs, old=answer.old, advantage=advantage, group=group),
+        drawn=DrawnCompletion(logprobs=answer.logprobs, old=answer.old, advantage=advantage, group=group),
     )

@@ -1,7 +1,7 @@
 """Answers to problems, graded and rewarded, from the policy in training or from a server that runs a copy of it.
 
-In: problem ids. Out: :class:`~spiritsafe.reinforce.rounds.store.Answer` records in the order asked. An answer is a
-function of the weights, the round's seed, the problem and the sample's number; so it does not matter which process
+In: problem ids. Out: :class:`~spiritsafe.reinforce.rounds.store.RewardedAnswer` records in the order asked. An answer
+is a function of the weights, the round's seed, the problem and the sample's number; so it does not matter which process
 draws it, or in what company.
 """
 
@@ -20,7 +20,7 @@ from spiritsafe.models import ChatFormat
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.rewards import reward_of
 from spiritsafe.reinforce.rounds.grading import Grading, ManyGrader
-from spiritsafe.reinforce.rounds.store import Answer
+from spiritsafe.reinforce.rounds.store import RewardedAnswer
 from spiritsafe.rollouts import Grader
 
 _Tokens = tuple[tuple[int, ...], tuple[float, ...]]
@@ -68,7 +68,7 @@ class Draw:
         grade_seconds: Waited for verdicts after it.
     """
 
-    answers: tuple[Answer, ...]
+    answers: tuple[RewardedAnswer, ...]
     draw_seconds: float
     grade_seconds: float
 
@@ -141,7 +141,7 @@ class Drawer:
             grade_seconds=time.perf_counter() - drawn_at,
         )
 
-    def _answer(self, attempt: Attempt, verdict: Verdict, round_index: int) -> Answer:
+    def _answer(self, attempt: Attempt, verdict: Verdict, round_index: int) -> RewardedAnswer:
         config = self._config
         limit = config.sampling.max_tokens
         ids, logprobs = attempt.token_ids, attempt.logprobs
@@ -155,7 +155,7 @@ class Drawer:
             max_tokens=limit,
             coin=(config.seed, "coin", round_index, attempt.problem_id, attempt.sample_index),
         )
-        return Answer(
+        return RewardedAnswer(
             problem_id=attempt.problem_id,
             sample_index=attempt.sample_index,
             text=attempt.text,

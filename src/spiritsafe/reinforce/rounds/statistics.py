@@ -14,7 +14,7 @@ from typing import Any
 
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.rounds.documents import has_advantage, kept_groups
-from spiritsafe.reinforce.rounds.store import Answer, PolicyRound
+from spiritsafe.reinforce.rounds.store import PolicyRound, RewardedAnswer
 
 
 def pass_at_k(num_correct: int, num_scored: int, k: int) -> float:
@@ -89,7 +89,7 @@ def _verdicts(round_: PolicyRound, config: ReinforceConfig) -> dict[str, Any]:
     }
 
 
-def _lengths(answers: Sequence[Answer]) -> dict[str, Any]:
+def _lengths(answers: Sequence[RewardedAnswer]) -> dict[str, Any]:
     drawn = [answer for answer in answers if answer.token_ids]
     lengths = [len(answer.token_ids) for answer in drawn]
     right = [len(answer.token_ids) for answer in drawn if answer.verdict.status == "correct"]
@@ -105,6 +105,6 @@ def _lengths(answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
-def _entropy(answers: Sequence[Answer]) -> float | None:
+def _entropy(answers: Sequence[RewardedAnswer]) -> float | None:
     """Mean of -log q over drawn tokens: an unbiased estimate of the policy's entropy at the sampling temperature."""
     return _mean([-logprob for answer in answers for logprob in answer.logprobs])

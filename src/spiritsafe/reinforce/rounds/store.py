@@ -15,12 +15,12 @@ from typing import final
 from pydantic import Field
 
 from spiritsafe.core.records import FinishReason, Record, Verdict
-from spiritsafe.reinforce.pool import Outcome
+from spiritsafe.reinforce.pool import PromptOutcome
 from spiritsafe.training import Round, RoundFormat, RoundHeader
 
 
 @final
-class Answer(Record):
+class RewardedAnswer(Record):
     """One answer of the policy.
 
     Attributes:
@@ -64,20 +64,20 @@ class PolicyHeader(RoundHeader):
     staleness: int = Field(ge=0)
     draw_seconds: float
     grade_seconds: float
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PromptOutcome, ...]
     num_answers: int
 
 
-def _groups(answers: Sequence[Answer]) -> tuple[tuple[Answer, ...], ...]:
+def _groups(answers: Sequence[RewardedAnswer]) -> tuple[tuple[RewardedAnswer, ...], ...]:
     return tuple(tuple(group) for _, group in groupby(answers, key=lambda answer: answer.problem_id))
 
 
 @final
-class PolicyRound(Round[PolicyHeader, Answer]):
+class PolicyRound(Round[PolicyHeader, RewardedAnswer]):
     """A round; its answers in the order in which problems were asked, then of samples."""
 
     @cached_property
-    def groups(self) -> tuple[tuple[Answer, ...], ...]:
+    def groups(self) -> tuple[tuple[RewardedAnswer, ...], ...]:
         """The answers to each problem."""
         return _groups(self.answers)
 
@@ -85,17 +85,17 @@ class PolicyRound(Round[PolicyHeader, Answer]):
 ROUNDS = RoundFormat(
     make=PolicyRound,
     header=PolicyHeader,
-    answer=Answer,
+    answer=RewardedAnswer,
     # Not the canonical form: writing that takes seconds for a round of a hundred thousand tokens.
     encode=lambda record: record.model_dump_json().encode(),
     decided_by="configuration, problems, task or starting model",
 )
 
 
-def outcomes_of(answers: Sequence[Answer]) -> tuple[Outcome, ...]:
+def outcomes_of(answers: Sequence[RewardedAnswer]) -> tuple[PromptOutcome, ...]:
     """What each problem's answers earned; what a penalty took below 0, or part marks above 1, is not counted."""
     return tuple(
-        Outcome(
+        PromptOutcome(
             problem_id=group[0].problem_id,
             num_scored=sum(answer.reward is not None for answer in group),
             total=sum(min(1.0, max(0.0, answer.reward)) for answer in group if answer.reward is not None),

@@ -16,7 +16,15 @@ from spiritsafe.report.charts.svg import Drawing, svg_line, svg_text
 from spiritsafe.report.html.markup import Html, join, shorten, tag
 from spiritsafe.report.numbers import score_text, tick_count, work_text
 from spiritsafe.report.text.compute_curve import METHOD_WORDS, method_at, tokens_text, work_tick
-from spiritsafe.rollouts import METHODS, ComputeCurve, ComputeLine, ComputePoint, CostAxis, Method, ModelCompute
+from spiritsafe.rollouts import (
+    METHODS,
+    ComputeCurve,
+    ComputeLine,
+    ComputePoint,
+    CostAxis,
+    ModelCompute,
+    SelectionMethod,
+)
 
 AXIS_WORDS: dict[CostAxis, str] = {
     "tokens": "tokens generated a problem",
@@ -25,7 +33,10 @@ AXIS_WORDS: dict[CostAxis, str] = {
 _NUM_TONES = 6
 _ROW = 21.0
 _KEY = 34.0
-_SHIFT: dict[Method, float] = {"likelihood": 4.0, "self_check": -4.0}  # pixels, so that whiskers do not hide each other
+_SHIFT: dict[SelectionMethod, float] = {
+    "likelihood": 4.0,
+    "self_check": -4.0,
+}  # pixels, so that whiskers do not hide each other
 
 
 def has_points(curve: ComputeCurve, axis: CostAxis) -> bool:
@@ -108,9 +119,9 @@ def _spoken(model: ModelCompute, line: ComputeLine, point: ComputePoint, axis: C
     return f"{model.name}, {method_at(line.method, point.num_samples)}, {cost}: {score_text(point.accuracy)}"
 
 
-def _mark(method: Method, x: float, y: float) -> Html:
+def _mark(method: SelectionMethod, x: float, y: float) -> Html:
     """A shape a method: those that are one point stand out, those on lines are small."""
-    shapes: dict[Method, tuple[tuple[float, float], ...]] = {
+    shapes: dict[SelectionMethod, tuple[tuple[float, float], ...]] = {
         "greedy": ((0, -7), (7, 0), (0, 7), (-7, 0)),
         "majority_early": ((-7, 0), (4.5, -6), (4.5, 6)),
         "likelihood": ((-3, -3), (3, -3), (3, 3), (-3, 3)),
@@ -147,7 +158,7 @@ def _model_key(index: int) -> Callable[[float, float], Html]:
     )
 
 
-def _method_key(method: Method) -> Callable[[float, float], Html]:
+def _method_key(method: SelectionMethod) -> Callable[[float, float], Html]:
     def key(x: float, y: float) -> Html:
         is_line = method not in ("greedy", "mean", "majority_early")
         line = polyline([(x, y), (x + _KEY, y)], f"way w-{method}") if is_line else None

@@ -12,15 +12,21 @@ from typing import Literal
 
 from spiritsafe.report.html.markup import Html, join, tag
 
-Layout = Literal["narrow", "half", "mid", "wide"]
+ChartLayout = Literal["narrow", "half", "mid", "wide"]
 Drawing = Callable[[int], tuple[float, Html]]  # width in pixels -> height and content
 
-FULL: dict[Layout, int] = {"narrow": 340, "mid": 600, "wide": 1080}
-HALF: dict[Layout, int] = {"narrow": 340, "half": 510}
+FULL: dict[ChartLayout, int] = {"narrow": 340, "mid": 600, "wide": 1080}
+HALF: dict[ChartLayout, int] = {"narrow": 340, "half": 510}
 
 
 def figure(
-    anchor: str, *, title: str, description: str, draw: Drawing, layouts: dict[Layout, int], note: str | None = None
+    anchor: str,
+    *,
+    title: str,
+    description: str,
+    draw: Drawing,
+    layouts: dict[ChartLayout, int],
+    note: str | None = None,
 ) -> Html:
     """A titled chart.
 

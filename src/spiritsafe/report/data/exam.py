@@ -112,7 +112,7 @@ class CertificateReference(Record):
 
 
 @final
-class Verification(Record):
+class VerificationSummary(Record):
     """How a stranger checks all this.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import Literal, Self, final
 from pydantic import AwareDatetime, Field, model_validator
 
 from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict, omit_default
-from spiritsafe.report.data.exam import ExamInfo, Outcomes, Role, Rung, Verification
+from spiritsafe.report.data.exam import ExamInfo, Outcomes, Role, Rung, VerificationSummary
 from spiritsafe.report.data.learning import MadeRow, Reinforced, Versus
 from spiritsafe.report.numbers import memory_text
 from spiritsafe.stats import Estimate
@@ -211,7 +211,7 @@ class ReportData(Record):
     outcomes: tuple[Outcomes, ...] = ()
     transcripts: tuple[Transcript, ...] = ()
     memory: tuple[MemoryUse, ...] = ()
-    verification: Verification | None = None
+    verification: VerificationSummary | None = None
     lineage: tuple[Checkpoint, ...] = ()
 
     @model_validator(mode="after")

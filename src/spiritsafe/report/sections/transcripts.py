@@ -26,7 +26,7 @@ def transcripts_section(data: ReportData) -> Html:
     lead = "Train and dev problems only; exam problems stay sealed."
     if len(shown) < len(data.transcripts):
         lead += f" {len(shown)} of {count_text(len(data.transcripts))} answers are shown."
-    talks = [_talk(group) for group in _grouped(shown)]
+    talks = [_transcript(group) for group in _grouped(shown)]
     rest = talks[_OPEN:]
     folded = (
         tag("details", tag("summary", f"{len(rest)} more problem{'s' if len(rest) > 1 else ''}"), *rest)
@@ -44,7 +44,7 @@ def _grouped(transcripts: Iterable[Transcript]) -> list[list[Transcript]]:
     return list(groups.values())
 
 
-def _talk(group: list[Transcript]) -> Html:
+def _transcript(group: list[Transcript]) -> Html:
     prompt = [
         tag("div", tag("span", message.role, class_="who"), _quoted(message.content), class_="turn")
         for message in group[0].messages

@@ -11,7 +11,7 @@ from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
 from spiritsafe.report.html.tables import Column, table
 from spiritsafe.report.numbers import date_text, memory_text, scaled_count, time_text
 from spiritsafe.report.sections.promises import trust_table
-from spiritsafe.report.text.headline import platform_words, separation_words
+from spiritsafe.report.text.headline import platform_words, separation_text
 
 
 def _command(text: str) -> Html:
@@ -69,7 +69,7 @@ def verify_section(data: ReportData) -> Html:
         for entry in checks.certificates
         if entry.promises
     ]
-    separation = paragraph(separation_words(checks), class_="separation")
+    separation = paragraph(separation_text(checks), class_="separation")
     return section("verify", title, separation, steps, listed, *said, *relied, facts if marks else None)
 
 

@@ -21,9 +21,9 @@ from spiritsafe.report.numbers import (
     tick_count,
     work_text,
 )
-from spiritsafe.rollouts import ComputeCurve, ComputeLine, EqualCost, Method, ModelCompute, TokensToReach
+from spiritsafe.rollouts import ComputeCurve, ComputeLine, EqualCost, ModelCompute, SelectionMethod, TokensToReach
 
-METHOD_WORDS: dict[Method, str] = {
+METHOD_WORDS: dict[SelectionMethod, str] = {
     "greedy": "greedy",
     "mean": "one sample",
     "majority": "majority of k",
@@ -32,7 +32,7 @@ METHOD_WORDS: dict[Method, str] = {
     "self_check": "best of k by self-check",
     "oracle": "oracle, pass@k",
 }
-_AT: dict[Method, str] = {
+_AT: dict[SelectionMethod, str] = {
     "greedy": "greedy",
     "mean": "one sample",
     "majority": "maj@{k}",
@@ -43,7 +43,7 @@ _AT: dict[Method, str] = {
 }
 
 
-def method_at(method: Method, k: int) -> str:
+def method_at(method: SelectionMethod, k: int) -> str:
     """``maj@8``."""
     return _AT[method].format(k=k)
 

@@ -6,7 +6,7 @@ In: :class:`ReportData`. Out: plain text. A sentence never claims more than its 
 from __future__ import annotations
 
 from spiritsafe.exam.records import Separation
-from spiritsafe.report.data.exam import Role, Rung, Verification
+from spiritsafe.report.data.exam import Role, Rung, VerificationSummary
 from spiritsafe.report.data.learning import Arm, Reinforced
 from spiritsafe.report.data.run import ReportData, RunInfo
 from spiritsafe.report.html.markup import shorten
@@ -32,7 +32,7 @@ def platform_words(run: RunInfo) -> str:
     return f"Begun on {begun}; continued on {'; then on '.join(later)}: figures may differ in their last bits.{mixed}"
 
 
-def separation_words(checks: Verification) -> str:
+def separation_text(checks: VerificationSummary) -> str:
     """Who held which keys, and who repeated the sitting."""
     words = _SEPARATION_WORDS[checks.separation]
     if checks.counter_signers:

@@ -21,7 +21,7 @@ from spiritsafe.rollouts.attempts.shards import read_manifest, read_shard
 DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "duplicate", "surplus"]
 """Why an attempt was not kept. The first that applies counts; "surplus": its problem had enough better ones."""
 
-Rule = Literal["shortest", "first"]
+KeepRule = Literal["shortest", "first"]
 """Which correct attempts of a problem go first: those with the fewest tokens, or those drawn first."""
 
 
@@ -58,7 +58,7 @@ def read_attempts(directory: Path) -> Iterator[tuple[Attempt, Verdict]]:
 
 
 def verified(
-    directory: Path, *, max_per_problem: int | None = None, rule: Rule = "shortest"
+    directory: Path, *, max_per_problem: int | None = None, rule: KeepRule = "shortest"
 ) -> tuple[list[tuple[str, Attempt]], VerifiedReport]:
     """The correct, complete, distinct attempts of each problem.
 
@@ -102,7 +102,7 @@ class VerifiedAttempts:
         RecipeError: ``max_per_problem`` or ``rule`` makes no sense.
     """
 
-    def __init__(self, directory: Path, *, max_per_problem: int | None = None, rule: Rule = "shortest") -> None:
+    def __init__(self, directory: Path, *, max_per_problem: int | None = None, rule: KeepRule = "shortest") -> None:
         if rule not in ("shortest", "first"):
             raise RecipeError(f"There is no rule {rule!r}.", hint='Use "shortest" or "first".')
         if max_per_problem is not None and max_per_problem < 1:

@@ -27,11 +27,11 @@ from spiritsafe.rollouts.test_time.records import (
     ComputeLine,
     ComputePoint,
     CostAxis,
-    Method,
     ModelCompute,
+    SelectionMethod,
     flops_of,
 )
-from spiritsafe.rollouts.test_time.scaling import Grown, Likelihood, grow, stopped_early
+from spiritsafe.rollouts.test_time.scaling import Likelihood, ScaledMethod, scale_methods, stopped_early
 from spiritsafe.stats import BOOTSTRAP, ClusterBootstrap, Floats
 
 _AXES: tuple[CostAxis, ...] = ("tokens", "flops")
@@ -75,7 +75,9 @@ def curve_of_pools(
         confidence=confidence,
     )
     contenders = [
-        Contender(name=name, num_parameters=pool.num_parameters, grown=grow(pool, problem_ids, likelihood, seed))
+        Contender(
+            name=name, num_parameters=pool.num_parameters, grown=scale_methods(pool, problem_ids, likelihood, seed)
+        )
         for name, pool in zip(_names(pools), pools, strict=True)
     ]
     return ComputeCurve(
@@ -137,7 +139,7 @@ def _model(
             accuracy=boot.interval(scores_P),
         )
 
-    def line_of(method: Method) -> ComputeLine | None:
+    def line_of(method: SelectionMethod) -> ComputeLine | None:
         if method == "greedy":
             found = [pool.greedy.get(name) for name in problem_ids]
             scores = np.array([math.nan if one is None else float(one.is_correct) for one in found])
@@ -150,7 +152,7 @@ def _model(
             early = stopped_early(pool, problem_ids, contender.grown["majority"], seed)
             return ComputeLine(method=method, points=(point(pool.num_samples, *early),))
         grown = contender.grown.get(method)
-        return _grown_line(method, grown, point, boot) if grown else None
+        return _scaled_line(method, grown, point, boot) if grown else None
 
     return ModelCompute(
         name=contender.name,
@@ -165,8 +167,11 @@ def _model(
     )
 
 
-def _grown_line(
-    method: Method, grown: Grown, point: Callable[[int, float, Floats], ComputePoint], boot: ClusterBootstrap
+def _scaled_line(
+    method: SelectionMethod,
+    grown: ScaledMethod,
+    point: Callable[[int, float, Floats], ComputePoint],
+    boot: ClusterBootstrap,
 ) -> ComputeLine:
     sizes = [k for k in sizes_to_show(grown.num_samples) if k <= grown.largest]
     last = sizes[-1]
@@ -178,7 +183,7 @@ def _grown_line(
     )
 
 
-def _notes(pool: Pool, grown: Mapping[Method, Grown]) -> tuple[str, ...]:
+def _notes(pool: Pool, grown: Mapping[SelectionMethod, ScaledMethod]) -> tuple[str, ...]:
     notes = []
     if pool.num_unscored:
         short = sum(len(mine) < pool.num_samples for mine in pool.attempts.values())

@@ -13,11 +13,11 @@ from typing import final
 
 import numpy as np
 
-from spiritsafe.rollouts.test_time.records import CostAxis, EqualCost, Method, TokensToReach, flops_of
-from spiritsafe.rollouts.test_time.scaling import Grown
+from spiritsafe.rollouts.test_time.records import CostAxis, EqualCost, SelectionMethod, TokensToReach, flops_of
+from spiritsafe.rollouts.test_time.scaling import ScaledMethod
 from spiritsafe.stats import ClusterBootstrap, Floats
 
-_METHODS: tuple[Method, ...] = ("majority", "likelihood", "self_check")
+_METHODS: tuple[SelectionMethod, ...] = ("majority", "likelihood", "self_check")
 _REACH = 16  # maj@16, where the pool is that large
 _COSTS = 3  # both ends of what two models can spend alike, and the middle between
 
@@ -29,7 +29,7 @@ class Contender:
 
     name: str
     num_parameters: int | None
-    grown: Mapping[Method, Grown]
+    grown: Mapping[SelectionMethod, ScaledMethod]
 
 
 def differences_at_equal_cost(

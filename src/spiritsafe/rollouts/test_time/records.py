@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.stats import Estimate
 
-Method = Literal["greedy", "mean", "majority", "majority_early", "likelihood", "self_check", "oracle"]
+SelectionMethod = Literal["greedy", "mean", "majority", "majority_early", "likelihood", "self_check", "oracle"]
 """How one answer comes out of k attempts.
 
 "greedy": one attempt at temperature 0; "mean": one attempt as sampled; "majority": the answer of most attempts;
@@ -23,7 +23,7 @@ in sum); "self_check": an attempt that passes what the task can check without go
 (pass@k), a ceiling and no method.
 """
 
-METHODS: tuple[Method, ...] = (
+METHODS: tuple[SelectionMethod, ...] = (
     "greedy",
     "mean",
     "majority",
@@ -66,7 +66,7 @@ class ComputeLine(Record):
         gain: The last point minus one sampled attempt, paired by problem; None for lines of one point.
     """
 
-    method: Method
+    method: SelectionMethod
     points: tuple[ComputePoint, ...] = Field(min_length=1)
     gain: Estimate | None = None
 
@@ -94,7 +94,7 @@ class ModelCompute(Record):
     lines: tuple[ComputeLine, ...]
     notes: tuple[str, ...] = ()
 
-    def line(self, method: Method) -> ComputeLine | None:
+    def line(self, method: SelectionMethod) -> ComputeLine | None:
         """The line of one method, if it is offered."""
         return next((line for line in self.lines if line.method == method), None)
 
@@ -108,7 +108,7 @@ class EqualCost(Record):
 
     axis: CostAxis
     cost: float = Field(gt=0.0)
-    method: Method
+    method: SelectionMethod
     first: str
     second: str
     difference: Estimate

@@ -1,7 +1,7 @@
 """What each way of using k attempts scores and costs on every problem, for every k up to the size of the pool.
 
-In: a :class:`~spiritsafe.rollouts.test_time.pool.Pool`. Out: a :class:`Grown` for each method that the pool offers.
-Curves read it at a few k, comparisons at equal cost between them.
+In: a :class:`~spiritsafe.rollouts.test_time.pool.Pool`. Out: a :class:`ScaledMethod` for each method that the pool
+offers. Curves read it at a few k, comparisons at equal cost between them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.test_time.pool import Candidate, Pool
-from spiritsafe.rollouts.test_time.records import Method
+from spiritsafe.rollouts.test_time.records import SelectionMethod
 from spiritsafe.rollouts.test_time.selection import best_of, majority_of, pass_at
 from spiritsafe.rollouts.test_time.voting import votes_needed
 from spiritsafe.stats import Floats
@@ -29,7 +29,7 @@ _ORDERS = 20  # of a pool, for what an early stop costs; problems average them f
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Grown:
+class ScaledMethod:
     """One model, one method: what each problem scores and costs for every k.
 
     Attributes:
@@ -69,7 +69,9 @@ class Grown:
         return values
 
 
-def grow(pool: Pool, problem_ids: Sequence[str], likelihood: Likelihood, seed: int) -> dict[Method, Grown]:
+def scale_methods(
+    pool: Pool, problem_ids: Sequence[str], likelihood: Likelihood, seed: int
+) -> dict[SelectionMethod, ScaledMethod]:
     """The methods that the pool offers.
 
     Args:
@@ -78,7 +80,7 @@ def grow(pool: Pool, problem_ids: Sequence[str], likelihood: Likelihood, seed: i
         likelihood: How "likelihood" ranks attempts; offered when all attempts that have tokens have log-probabilities.
         seed: Of votes over more than 256 attempts.
     """
-    rules: dict[Method, Callable[[Sequence[Candidate]], Floats]] = {
+    rules: dict[SelectionMethod, Callable[[Sequence[Candidate]], Floats]] = {
         "majority": lambda mine: majority_of(
             [one.key for one in mine], [one.is_correct for one in mine], seed=derive_seed(seed, "vote")
         ),
@@ -99,14 +101,14 @@ def grow(pool: Pool, problem_ids: Sequence[str], likelihood: Likelihood, seed: i
             for name in problem_ids
         ]
     )
-    grown: dict[Method, Grown] = {}
+    grown: dict[SelectionMethod, ScaledMethod] = {}
     for method, rule in rules.items():
         scores_PK = np.full((len(problem_ids), pool.num_samples), math.nan)
         for row, name in enumerate(problem_ids):
             if mine := pool.attempts[name]:
                 scores_PK[row, : len(mine)] = rule(mine)
         cost_P = tokens_P + pool.check_tokens if method == "self_check" else tokens_P
-        grown[method] = Grown(scores_PK=scores_PK, tokens_P=cost_P)
+        grown[method] = ScaledMethod(scores_PK=scores_PK, tokens_P=cost_P)
     return grown
 
 
@@ -116,7 +118,7 @@ def _likelihood(one: Candidate, kind: Likelihood) -> float:
     return one.logprob / one.num_logprobs if kind == "mean" else one.logprob
 
 
-def stopped_early(pool: Pool, problem_ids: Sequence[str], majority: Grown, seed: int) -> tuple[float, Floats]:
+def stopped_early(pool: Pool, problem_ids: Sequence[str], majority: ScaledMethod, seed: int) -> tuple[float, Floats]:
     """Tokens a problem when the whole pool's vote stops once it is decided, and each problem's score.
 
     The score is the full vote's, for a decided vote elects the same answer. What it costs depends on the order in which

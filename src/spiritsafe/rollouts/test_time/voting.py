@@ -23,7 +23,7 @@ from spiritsafe.rollouts.test_time.selection import vote_key
 
 
 @final
-class StopRule(Record):
+class VoteStop(Record):
     """When a vote ends before all attempts are drawn.
 
     Attributes:
@@ -37,9 +37,9 @@ class StopRule(Record):
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
 
 
-def votes_needed(keys: Sequence[str | None], rule: StopRule | None = None, *, batch_size: int = 1) -> int:
+def votes_needed(keys: Sequence[str | None], rule: VoteStop | None = None, *, batch_size: int = 1) -> int:
     """How many of a pool's votes, taken in order, are drawn before the rule ends the vote."""
-    rule, tally = rule or StopRule(), Tally()
+    rule, tally = rule or VoteStop(), Tally()
     for start in range(0, len(keys), batch_size):
         for key in keys[start : start + batch_size]:
             tally.add(key)
@@ -74,7 +74,7 @@ class ProblemVote(Record):
 class VoteReport(Record):
     """All votes, and what stopping early saved."""
 
-    rule: StopRule
+    rule: VoteStop
     num_votes: int = Field(ge=1)
     problems: tuple[ProblemVote, ...]
 
@@ -108,7 +108,7 @@ def vote(
     num_votes: int,
     seed: int,
     batch_size: int = 4,
-    rule: StopRule | None = None,
+    rule: VoteStop | None = None,
     events: EventSink | None = None,
 ) -> VoteReport:
     """Elect an answer to each problem among at most ``num_votes`` attempts, drawn ``batch_size`` at a time.
@@ -130,7 +130,7 @@ def vote(
         raise RecipeError(f"num_votes is {num_votes}, batch_size {batch_size}.", hint="Both must be at least 1.")
     if not todo or len({problem.id for problem in todo}) < len(todo):
         raise TaskError(f"Problems of {task.name} are missing or given twice.", hint="Give each problem once.")
-    rule, watcher = rule or StopRule(), events or NullSink()
+    rule, watcher = rule or VoteStop(), events or NullSink()
     booths = {problem.id: _Booth(task, problem) for problem in todo}
     is_open = list(booths.values())
     while is_open:
@@ -195,7 +195,7 @@ class Tally:
         counts = [*sorted(self._counts.values(), reverse=True), 0, 0]
         return 1.0 - float(special.betainc(counts[0] + 1, counts[1] + 1, 0.5))
 
-    def may_stop(self, rule: StopRule, num_left: int) -> bool:
+    def may_stop(self, rule: VoteStop, num_left: int) -> bool:
         """Whether the rule ends the vote here."""
         if rule.kind == "never":
             return num_left == 0

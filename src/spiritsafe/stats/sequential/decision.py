@@ -25,7 +25,7 @@ from spiritsafe.stats.sequential.score_statistics import MarginEvidence, PairedE
 LARGEST_MARGIN = 0.25
 """The error rates of paired claims were enumerated up to this margin."""
 
-Decision = Literal["better", "no worse", "reached", "not shown", "go on"]
+DecisionWord = Literal["better", "no worse", "reached", "not shown", "go on"]
 StoppedBy = Literal["boundary", "futility", "end"]
 
 _EDGE = 1e-9  # means are searched for strictly inside the possible range
@@ -66,7 +66,7 @@ class SequentialResult(Record):
         statement: The finding in plain words.
     """
 
-    decision: Decision
+    decision: DecisionWord
     look: int
     num_used: int
     num_problems: int
@@ -179,7 +179,7 @@ def _percent(value: float) -> str:
 
 
 def _result(
-    rule: StopRule, stand: _Stand | None, stopped_by: StoppedBy | None, decision: Decision, words: _Words
+    rule: StopRule, stand: _Stand | None, stopped_by: StoppedBy | None, decision: DecisionWord, words: _Words
 ) -> SequentialResult:
     if stand is None:
         return SequentialResult(
@@ -211,7 +211,7 @@ def _result(
     )
 
 
-def _claim_words(claim: PairedClaim, decision: Decision) -> _Words:
+def _claim_words(claim: PairedClaim, decision: DecisionWord) -> _Words:
     better = f"better by more than {100 * claim.margin:g} points" if claim.margin else "better"
     no_worse = f"not worse by {100 * (claim.tolerance or 0.0):g} points"
     if claim.margin is None or decision == "no worse":
@@ -257,7 +257,7 @@ def decide_difference(
 
     goal = claim.margin if claim.margin is not None else -(claim.tolerance or 0.0)
     stand, stopped_by = _stop(rule, goal, len(first), lambda seen: evidence(seen, goal))
-    decision: Decision = "go on" if stopped_by is None else "not shown"
+    decision: DecisionWord = "go on" if stopped_by is None else "not shown"
     if stopped_by == "boundary":
         decision = "no worse" if claim.margin is None else "better"
     elif stand is not None and stopped_by is not None and claim.tolerance is not None:
@@ -300,5 +300,5 @@ def decide_score(
         return ScoreEvidence.of(right[:seen], trials=trials, intervals=intervals)
 
     stand, stopped_by = _stop(rule, threshold, len(right), evidence_at)
-    decision: Decision = "go on" if stopped_by is None else "reached" if stopped_by == "boundary" else "not shown"
+    decision: DecisionWord = "go on" if stopped_by is None else "reached" if stopped_by == "boundary" else "not shown"
     return _result(rule, stand, stopped_by, decision, _Words(f"a score above {100 * threshold:g} %", _percent))

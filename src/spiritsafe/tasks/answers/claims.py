@@ -1,6 +1,6 @@
 r"""Finds the one value that a completion claims, and says when it claims several, or none.
 
-In: a completion, and which mark is the decimal one. Out: a :class:`Claim`. Where an answer stands is what
+In: a completion, and which mark is the decimal one. Out: a :class:`AnswerClaim`. Where an answer stands is what
 :mod:`spiritsafe.tasks.answers.extract` says: behind a mark, else bold, else last. What stands there must be one value
 and nothing that takes it back: "8 or 9", "> 8", "8 ± 100", "not 8", "8 is wrong" claim nothing. A mark that is followed
 by other words, such as the heading ``#### Step 2``, is passed over. ``docs/grading.md`` is the table of forms.
@@ -78,7 +78,7 @@ _FUNCTIONS = {
 
 @final
 @dataclass(frozen=True, slots=True)
-class Claim:
+class AnswerClaim:
     """What a completion claims.
 
     Attributes:
@@ -96,7 +96,7 @@ class Claim:
     percent: bool = False
 
 
-def same_value(gold: Claim, claim: Claim) -> bool:
+def same_value(gold: AnswerClaim, claim: AnswerClaim) -> bool:
     """Whether two values are the same; ``50%`` is the same as 50 and as 0.5, and ``0.5%`` as ``50%`` is not."""
     if gold.value is None or claim.value is None:
         return False
@@ -111,7 +111,7 @@ def hedges(text: str) -> bool:
     return bool(_HEDGE.search(text))
 
 
-def read_value(text: str, decimal: Decimal = "point") -> Claim | None:
+def read_value(text: str, decimal: Decimal = "point") -> AnswerClaim | None:
     """The value of a text that is one value and nothing else but its unit; None when it is not."""
     line = text.strip()
     claim = _read(line, "whole", decimal) if "\n" not in line else None
@@ -132,7 +132,7 @@ def claimed_text(text: str) -> tuple[str, str]:
     return "whole", text.rstrip().rpartition("\n")[2].strip()
 
 
-def claimed_value(text: str, decimal: Decimal = "point") -> Claim:
+def claimed_value(text: str, decimal: Decimal = "point") -> AnswerClaim:
     """The one value that a completion claims."""
     text = final_part(tidy(text))
     for rule, span in marked_spans(text):
@@ -142,9 +142,9 @@ def claimed_value(text: str, decimal: Decimal = "point") -> Claim:
             continue
         below = read_value(rest.strip().partition("\n")[0], decimal) if rule == "hashes" else None
         if below and not same_value(below, claim):
-            return Claim("several", line, rule)
+            return AnswerClaim("several", line, rule)
         if rival_mark(text, rule) or _goes_on(line, rest, rule):
-            return Claim("several", line, rule)
+            return AnswerClaim("several", line, rule)
         return claim
     text = _HEADING.sub("", text)  # what a mark was not followed by is no answer of a weaker rule either
     return _bold(text, decimal) or _last(text, decimal)
@@ -162,21 +162,21 @@ def _goes_on(line: str, rest: str, rule: str) -> bool:
     return bool(_GOES_ON.match(rest)) or not re.search(r"(?<!\\)\b[A-Za-z]{2,}|^</|[^\x00-\x7f°]", other)
 
 
-def _read(line: str, rule: str, decimal: Decimal) -> Claim | None:
+def _read(line: str, rule: str, decimal: Decimal) -> AnswerClaim | None:
     """What a marked line claims; None when it is words about something else."""
     shown = line.strip()[:_MAX_LINE]
     if len(line) > _MAX_LINE and rule in _MARKED:
-        return Claim("several", shown, rule) if any(c.isdigit() for c in shown[:40]) else None
+        return AnswerClaim("several", shown, rule) if any(c.isdigit() for c in shown[:40]) else None
     plain = unlatex(shown)
     if rule in ("sentence", "hashes", "whole"):
         end = _end_of_sentence(plain)
         plain, rest = plain[:end], plain[end:]
         if _DENIED.search(rest) or (rule != "sentence" and any(c.isdigit() for c in rest)):
-            return Claim("several", shown, rule)
+            return AnswerClaim("several", shown, rule)
     if rule == "sentence" and (reason := _PLAIN_REASON.search(plain)):
         plain = plain[: reason.start()]
     if (word := words_value(plain.strip(" \t*_`\"'().:$"))) is not None:
-        return Claim("value", shown, rule, word)
+        return AnswerClaim("value", shown, rule, word)
     lead = _LEAD.match(plain)
     after = plain[lead.end() if lead else 0 :]
     hedge = _HEDGE.search(plain)
@@ -184,9 +184,9 @@ def _read(line: str, rule: str, decimal: Decimal) -> Claim | None:
         return _wordy(plain, shown, rule, hedged=bool(hedge))
     opening = _WORD.match(after)
     if opening and not (hedge and hedge.start() <= len(plain) - len(after)) and "\\" not in plain[:2]:
-        return None if opening[0].casefold() not in _FUNCTIONS else Claim("formula", shown, rule)
+        return None if opening[0].casefold() not in _FUNCTIONS else AnswerClaim("formula", shown, rule)
     if hedge:
-        return Claim("several", shown, rule)
+        return AnswerClaim("several", shown, rule)
     return _equal_parts(plain, shown, rule, decimal)
 
 
@@ -198,7 +198,7 @@ def _end_of_sentence(plain: str) -> int:
     return len(plain)
 
 
-def _wordy(plain: str, shown: str, rule: str, *, hedged: bool) -> Claim | None:
+def _wordy(plain: str, shown: str, rule: str, *, hedged: bool) -> AnswerClaim | None:
     """A line without digits: "eight apples", a formula of letters, or words."""
     words = plain.strip(" \t*_`\"'().:$")
     lead = _LEAD.match(words)
@@ -206,12 +206,12 @@ def _wordy(plain: str, shown: str, rule: str, *, hedged: bool) -> Claim | None:
     for candidate in (words, words.rpartition(" ")[0]):
         if not hedged and (value := words_value(candidate)) is not None:
             negative = bool(lead and (lead["sign"] in ("-", "minus", "negative")))
-            return Claim("value", shown, rule, -value if negative else value)
+            return AnswerClaim("value", shown, rule, -value if negative else value)
     if hedged:
-        return Claim("several", shown, rule) if rule in _MARKED or rule == "sentence" else None
+        return AnswerClaim("several", shown, rule) if rule in _MARKED or rule == "sentence" else None
     if _is_formula(plain):
-        return Claim("formula", shown, rule)
-    return None if rule in ("hashes", "sentence", "whole") else Claim("none", shown, rule)
+        return AnswerClaim("formula", shown, rule)
+    return None if rule in ("hashes", "sentence", "whole") else AnswerClaim("none", shown, rule)
 
 
 def _is_formula(plain: str) -> bool:
@@ -219,26 +219,26 @@ def _is_formula(plain: str) -> bool:
     return bool(_HAS_MATH.search(plain)) and not any(len(word) > 2 for word in words)
 
 
-def _equal_parts(plain: str, shown: str, rule: str, decimal: Decimal) -> Claim:
+def _equal_parts(plain: str, shown: str, rule: str, decimal: Decimal) -> AnswerClaim:
     """``a = b = c`` claims c; a value among the others must be the same."""
     parts = [part for part in re.split(r"=|(?<=[\d)}])\s*≈", plain) if part.strip()]
     claims = [_one(part, shown, rule, decimal) for part in parts]
     last = claims[-1]
     if any(re.search(r"\d.*(?<![A-Za-z\\])[A-Za-z](?:_\{?\w+\}?)?\s*$", part) for part in parts[1:-1]):
-        return Claim("several", shown, rule)  # "x = 1, x = 2"
+        return AnswerClaim("several", shown, rule)  # "x = 1, x = 2"
     if any(claim.kind == "formula" for claim in claims[:-1]) and "\\" in plain:
-        return Claim("formula", shown, rule)
+        return AnswerClaim("formula", shown, rule)
     if last.kind == "value" and any(c.kind == "value" and not same_value(c, last) for c in claims[:-1]):
-        return Claim("several", shown, rule)
+        return AnswerClaim("several", shown, rule)
     return last
 
 
-def _one(part: str, shown: str, rule: str, decimal: Decimal) -> Claim:
+def _one(part: str, shown: str, rule: str, decimal: Decimal) -> AnswerClaim:
     """What a part without an equals sign claims."""
     found = list(quantities(part, decimal))
     lead = _LEAD.match(part)
     if not found or not lead:
-        return Claim("formula", shown, rule) if _is_formula(part) else Claim("none", shown, rule)
+        return AnswerClaim("formula", shown, rule) if _is_formula(part) else AnswerClaim("none", shown, rule)
     first = found[0]
     begins = lead.end() == first.start
     tail = part[first.end :]
@@ -249,10 +249,10 @@ def _one(part: str, shown: str, rule: str, decimal: Decimal) -> Claim:
             tail, found = tail[: reason.start()], found[:1]
     if begins and len(found) == 1 and first.value is not None and _is_unit(tail):
         sign = -1 if (lead["sign"].casefold() in ("-", "minus", "negative")) != bool(lead["inner"]) else 1
-        return Claim("value", shown, rule, sign * first.value, first.percent)
+        return AnswerClaim("value", shown, rule, sign * first.value, first.percent)
     if _is_formula(part) and not re.search(r"[,;:]|(?<=\d)\s+(?=\d)", part):
-        return Claim("formula", shown, rule)
-    return Claim("several" if len(found) > 1 or not begins else "none", shown, rule)
+        return AnswerClaim("formula", shown, rule)
+    return AnswerClaim("several" if len(found) > 1 or not begins else "none", shown, rule)
 
 
 def _is_unit(tail: str) -> bool:
@@ -266,7 +266,7 @@ def _is_unit(tail: str) -> bool:
     return not any(words_value(word) is not None for word in _WORD.findall(tail))
 
 
-def _bold(text: str, decimal: Decimal) -> Claim | None:
+def _bold(text: str, decimal: Decimal) -> AnswerClaim | None:
     """A bold value in the last paragraph, unless the line around it takes it back."""
     paragraph = text.rstrip().rpartition("\n\n")[2]
     for line in reversed(paragraph.splitlines()):
@@ -283,7 +283,7 @@ def _bold(text: str, decimal: Decimal) -> Claim | None:
         around = line.replace("*", "")
         differ = any(c.kind != "value" or not same_value(c, last) for c in values)
         if differ or hedges(around) or _beside(around, decimal):
-            return Claim("several", last.text, "bold")
+            return AnswerClaim("several", last.text, "bold")
         return last
     return None
 
@@ -297,27 +297,29 @@ def _beside(line: str, decimal: Decimal) -> bool:
     )
 
 
-def _last(text: str, decimal: Decimal) -> Claim:
+def _last(text: str, decimal: Decimal) -> AnswerClaim:
     """The last number of an unmarked text."""
     text = text.rstrip()
     whole = text.strip().strip("*_`\"' .")
     if (value := words_value(whole)) is not None:
-        return Claim("value", whole, "whole", value)
+        return AnswerClaim("value", whole, "whole", value)
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
         if not any(c.isdigit() for c in lines[index]):
             continue
         line, later = lines[index], " ".join(lines[index + 1 :])
         if index and re.search(r"\d.*(?:\b(?:or|and)|[,|])\s*$", lines[index - 1], re.IGNORECASE):
-            return Claim("several", line.strip()[:_MAX_LINE], "last")
+            return AnswerClaim("several", line.strip()[:_MAX_LINE], "last")
         return _last_of_line(
             line.strip()[-_MAX_LINE:], later[:_MAX_LINE], decimal, alone=not "".join(lines[:index]).strip()
         )
     line = lines[-1] if lines else ""
-    return Claim("formula", line.strip(), "last") if _is_formula(unlatex(line[:_MAX_LINE])) else Claim("none")
+    return (
+        AnswerClaim("formula", line.strip(), "last") if _is_formula(unlatex(line[:_MAX_LINE])) else AnswerClaim("none")
+    )
 
 
-def _last_of_line(line: str, later: str, decimal: Decimal, *, alone: bool) -> Claim:
+def _last_of_line(line: str, later: str, decimal: Decimal, *, alone: bool) -> AnswerClaim:
     plain = unlatex(line)
     if _is_formula(plain) and not hedges(plain):
         read = _read(line, "whole", decimal)
@@ -325,10 +327,10 @@ def _last_of_line(line: str, later: str, decimal: Decimal, *, alone: bool) -> Cl
     return _last_number(plain, later, decimal, alone=alone)
 
 
-def _last_number(plain: str, later: str, decimal: Decimal, *, alone: bool) -> Claim:
+def _last_number(plain: str, later: str, decimal: Decimal, *, alone: bool) -> AnswerClaim:
     shown = plain.strip()
     found = list(quantities(plain, decimal))
-    several = Claim("several", shown, "last")
+    several = AnswerClaim("several", shown, "last")
     if not found:
         return several
     last = found[-1]
@@ -351,7 +353,7 @@ def _last_number(plain: str, later: str, decimal: Decimal, *, alone: bool) -> Cl
     negative = _negative(before_sign, alone=alone and " " in before[len(before_sign) :])
     if negative is None:
         return several
-    return Claim("value", shown, "last", -last.value if negative else last.value, last.percent)
+    return AnswerClaim("value", shown, "last", -last.value if negative else last.value, last.percent)
 
 
 def _equated(before: str, decimal: Decimal, last: Quantity) -> bool:

@@ -111,7 +111,7 @@ class Extracted:
     written: str = ""
 
 
-def visible(text: str) -> str:
+def without_invisible(text: str) -> str:
     """The text without characters that nobody can see (byte-order marks, zero-width spaces, soft hyphens)."""
     return text.translate(_INVISIBLE)
 
@@ -121,7 +121,7 @@ def normalise(text: str) -> str:
 
     Superscripts become ``^2``. Only the last 20,000 characters are kept. Idempotent.
     """
-    text = visible(text[-_WINDOW:]).translate(_SUPERSCRIPTS).replace("\r\n", "\n")
+    text = without_invisible(text[-_WINDOW:]).translate(_SUPERSCRIPTS).replace("\r\n", "\n")
     if text.isascii():
         return text.translate(_AFTER_NFKC)
     text = unicodedata.normalize("NFKC", _few_marks(text)).translate(_AFTER_NFKC)

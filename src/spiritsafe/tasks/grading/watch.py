@@ -25,7 +25,7 @@ from spiritsafe.core.process.process_tree import (
     process_facts,
     reap,
 )
-from spiritsafe.tasks.grading.worker import MAX_REPLY_BYTES, GraderLimits, serve
+from spiritsafe.tasks.grading.worker import MAX_REPLY_BYTES, GraderLimits, serve_grades
 from spiritsafe.tasks.task import Task
 
 _MAX_PROCESSES = 64
@@ -97,7 +97,7 @@ class WatchedWorker:
                 for descriptor in (*private, self._requests, self._replies, self._output):
                     os.close(descriptor)
                 _become_worker(keeper, output, self._scratch)
-                serve(task, limits, requests, replies)
+                serve_grades(task, limits, requests, replies)
             finally:
                 os._exit(0)
         for descriptor in (requests, replies, output):

@@ -46,7 +46,7 @@ class GraderLimits(Record):
     output_bytes: int = Field(default=1 << 20, gt=0)
 
 
-def serve(task: Task, limits: GraderLimits, requests: int, replies: int) -> None:
+def serve_grades(task: Task, limits: GraderLimits, requests: int, replies: int) -> None:
     """Grade until the requests end, or until this process should not go on.
 
     Args:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.files.atomic import atomic_path
-from spiritsafe.models import Document, Drawn
+from spiritsafe.models import Document, DrawnCompletion
 
 _HEADER = struct.Struct("<8sQQI4x")
 _MAGIC = b"SSDOCS01"
@@ -49,7 +49,7 @@ class DocumentArrays(NamedTuple):
     ids: NDArray[np.int64]
     flags: NDArray[np.bool_]
     weight: float
-    drawn: Drawn | None = None
+    drawn: DrawnCompletion | None = None
 
 
 def _words_of(index: int, document: Document) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ from cache_parts import open_cache, tiny_documents, tiny_teacher
 from tiny_training import tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.distil.cache import Candidate, CaptureConfig, cached_candidate, capture, gradient_error
+from spiritsafe.distil.cache import CacheCandidate, CaptureConfig, cached_candidate, capture, gradient_error
 from spiritsafe.distil.cache.writer import supervised_positions
 from spiritsafe.models.batch import pack_documents
 
@@ -24,7 +24,7 @@ def test_errors_are_those_of_autograd(tmp_path: Path) -> None:
         student,
         teacher,
         documents,
-        [Candidate(name="even", bytes_per_row=1.0, estimate=even)],
+        [CacheCandidate(name="even", bytes_per_row=1.0, estimate=even)],
         logits_bytes=260 * 4 * 99,
     )
     gradients = []
@@ -77,6 +77,6 @@ def test_one_bucket_is_the_kl_over_listed_ids_and_the_rest() -> None:
     rest_p, rest_q = 1 - values.sum(1), q.masked_fill(listed, 0.0).sum(1)
     loss = -(values * q.gather(1, ids).log()).sum() - (rest_p * rest_q.log()).sum()
     (expected,) = torch.autograd.grad(loss, logits)
-    bucket = Candidate(name="b", bytes_per_row=1.0, estimate=lambda *_: kept, one_bucket=True)
+    bucket = CacheCandidate(name="b", bytes_per_row=1.0, estimate=lambda *_: kept, one_bucket=True)
     found = q - bucket.target(tiny_documents(1)[0], torch.arange(5).numpy(), p, q)
     torch.testing.assert_close(found, expected)

@@ -10,7 +10,7 @@ from cache_parts import random_rows
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.distil.cache import Fingerprint, TeacherIdentity
 from spiritsafe.distil.cache.config import CacheManifest, ShardPlan
-from spiritsafe.distil.cache.shards import Shard, encode_document, is_whole, write_shard
+from spiritsafe.distil.cache.shards import Shard, encode_document, is_whole, write_cache_shard
 from spiritsafe.distil.signal import document_key
 
 IDENTITY = TeacherIdentity(teacher="t", tokenizer="k", chat_template="c", compute_dtype="float32", vocab_size=300)
@@ -34,7 +34,7 @@ def _write(path: Path, manifest: CacheManifest) -> list[tuple[np.ndarray, object
         (document_key([n]), encode_document(p, r, 300, rng.random((len(p), 13))))
         for n, (p, r) in enumerate(zip(POSITIONS, rows, strict=True))
     ]
-    write_shard(path, manifest, 0, blocks)
+    write_cache_shard(path, manifest, 0, blocks)
     return list(zip(POSITIONS, rows, strict=True))
 
 

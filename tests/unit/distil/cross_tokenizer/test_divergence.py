@@ -6,13 +6,13 @@ from decimal import Decimal, getcontext
 import pytest
 import torch
 
-from spiritsafe.distil.cross_tokenizer.divergence import Divergence, chunk_divergence, log1mexp
+from spiritsafe.distil.cross_tokenizer.divergence import ChunkDistance, chunk_divergence, log1mexp
 
 getcontext().prec = 60
 SMALL = Decimal("1e-5")
 
 
-def reference(student: float | Decimal, teacher: float, temperature: float, divergence: Divergence) -> Decimal:
+def reference(student: float | Decimal, teacher: float, temperature: float, divergence: ChunkDistance) -> Decimal:
     """The definition with 60 digits."""
     q = ((Decimal(student) - SMALL) / Decimal(temperature)).exp()
     p = ((Decimal(teacher) - SMALL) / Decimal(temperature)).exp()
@@ -27,7 +27,9 @@ CASES = [(-0.5, -1.5), (-30.0, -2.0), (-1e-4, -8.0), (-7.0, -1e-6), (-200.0, -19
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
 @pytest.mark.parametrize("temperature", [1.0, 10.0, 100.0])
 @pytest.mark.parametrize(("student", "teacher"), CASES)
-def test_value_against_sixty_digits(student: float, teacher: float, temperature: float, divergence: Divergence) -> None:
+def test_value_against_sixty_digits(
+    student: float, teacher: float, temperature: float, divergence: ChunkDistance
+) -> None:
     ours, theirs = torch.tensor([[student], [teacher]], dtype=torch.float64)
     value, slope = chunk_divergence(ours, theirs, temperature=temperature, divergence=divergence)
     wanted = reference(student, teacher, temperature, divergence)
@@ -46,7 +48,7 @@ def test_the_limit_of_large_temperatures() -> None:
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
-def test_zero_where_they_agree_and_the_sign_of_the_slope(divergence: Divergence) -> None:
+def test_zero_where_they_agree_and_the_sign_of_the_slope(divergence: ChunkDistance) -> None:
     same = torch.tensor([-1e-7, -0.3, -50.0]).double()
     value, slope = chunk_divergence(same, same, temperature=100.0, divergence=divergence)
     assert value.abs().max() < 1e-12

@@ -9,7 +9,7 @@ from tiny_training import OperatorLog
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.distil.cross_tokenizer.divergence import Divergence
+from spiritsafe.distil.cross_tokenizer.divergence import ChunkDistance
 from spiritsafe.distil.cross_tokenizer.head import AcrossMix, AcrossResult, ChunkRows, OneToOne, across_head
 from spiritsafe.distil.cross_tokenizer.vocabulary import VocabularyMap
 from spiritsafe.distil.signal import TeacherRows
@@ -287,7 +287,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
-def test_descent_reaches_the_teacher(divergence: Divergence) -> None:
+def test_descent_reaches_the_teacher(divergence: ChunkDistance) -> None:
     case = Case(5)
     mix = AcrossMix(divergence=divergence)
     first = float(case.run(mix).sums["chunk_gap"][0])

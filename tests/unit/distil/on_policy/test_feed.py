@@ -26,7 +26,7 @@ from spiritsafe.distil.objective import DistilObjective
 from spiritsafe.distil.on_policy import feed as onpolicy
 from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
 from spiritsafe.distil.on_policy.feed import OnPolicyFeed
-from spiritsafe.distil.on_policy.rounds import ROUNDS, OwnAnswer
+from spiritsafe.distil.on_policy.rounds import OWN_ROUNDS, OwnAnswer
 from spiritsafe.distil.signal import LiveTeacher, document_key
 from spiritsafe.distil.teacher_check import teacher_fit
 from spiritsafe.distil.teachers_by_document import TeachersByDocument
@@ -98,7 +98,7 @@ def make_feed(
 
 
 def answers_of(directory: Path, index: int, feed: OnPolicyFeed) -> tuple[OwnAnswer, ...]:
-    return ROUNDS.read(directory, index, feed=feed._digest).answers
+    return OWN_ROUNDS.read(directory, index, feed=feed._digest).answers
 
 
 def all_steps(feed: OnPolicyFeed, student: LoadedModel) -> list[list[Document]]:
@@ -232,7 +232,7 @@ def test_the_student_answers_as_it_is_at_the_start_of_the_round(models: Path, tm
     watching = Watching()
     train(student.model, watching, TracesObjective(), train_config(learning_rate=3e-2), directory=tmp_path / "run")
     assert watching.repeated == 20
-    first, second = (ROUNDS.read(tmp_path, index, feed=feed._digest).header for index in (0, 1))
+    first, second = (OWN_ROUNDS.read(tmp_path, index, feed=feed._digest).header for index in (0, 1))
     assert first.weights != second.weights
     assert (first.cap, second.cap) == (6, 10)
 

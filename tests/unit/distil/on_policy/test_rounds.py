@@ -9,7 +9,7 @@ from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.checked_lines import write_sealed_lines
 from spiritsafe.core.records import FinishReason, Status, Verdict
 from spiritsafe.distil.on_policy.config import Cursor
-from spiritsafe.distil.on_policy.rounds import ROUNDS, OwnAnswer, OwnHeader, OwnRound, record_round
+from spiritsafe.distil.on_policy.rounds import OWN_ROUNDS, OwnAnswer, OwnHeader, OwnRound, record_round
 from spiritsafe.training.data.rounds import ROUNDS_FILE, round_path
 
 
@@ -53,13 +53,13 @@ def written(directory: Path, index: int = 2) -> OwnRound:
         num_answers=len(ANSWERS),
     )
     round_ = OwnRound(header, ANSWERS)
-    ROUNDS.write(directory, round_)
+    OWN_ROUNDS.write(directory, round_)
     return round_
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     round_ = written(tmp_path)
-    assert ROUNDS.read(tmp_path, 2, feed="sha256:feed") == round_
+    assert OWN_ROUNDS.read(tmp_path, 2, feed="sha256:feed") == round_
     assert round_.answers == ANSWERS
     assert [kept.sample_index for kept in round_.kept] == [1, 2]
     assert (round_.header.weights, round_.header.before.num_own, round_.header.cap) == ("sha256:weights", 3, 6)
@@ -73,23 +73,23 @@ def test_a_damaged_file_is_refused_by_name_wherever_the_damage_is(tmp_path: Path
     for damaged in (*flipped, whole[: len(whole) // 2], whole[:-1], whole[whole.index(b"\n") + 1 :], b""):
         path.write_bytes(damaged)
         with pytest.raises(IntegrityError, match=r"round-00002.jsonl is damaged"):
-            ROUNDS.read(tmp_path, 2, feed="sha256:feed")
+            OWN_ROUNDS.read(tmp_path, 2, feed="sha256:feed")
     path.write_bytes(whole)
-    assert ROUNDS.read(tmp_path, 2, feed="sha256:feed").answers == ANSWERS
+    assert OWN_ROUNDS.read(tmp_path, 2, feed="sha256:feed").answers == ANSWERS
 
 
 def test_a_foreign_or_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     written(tmp_path)
     with pytest.raises(IntegrityError, match=r"round-00002.jsonl belongs to another run"):
-        ROUNDS.read(tmp_path, 2, feed="sha256:other")
+        OWN_ROUNDS.read(tmp_path, 2, feed="sha256:other")
     round_path(tmp_path, 2).rename(round_path(tmp_path, 3))
     with pytest.raises(IntegrityError, match=r"round-00003.jsonl belongs to another run"):
-        ROUNDS.read(tmp_path, 3, feed="sha256:feed")
+        OWN_ROUNDS.read(tmp_path, 3, feed="sha256:feed")
     with pytest.raises(IntegrityError, match=r"round-00002.jsonl is missing"):
-        ROUNDS.read(tmp_path, 2, feed="sha256:feed")
+        OWN_ROUNDS.read(tmp_path, 2, feed="sha256:feed")
     write_sealed_lines(round_path(tmp_path, 2), [])
     with pytest.raises(IntegrityError, match="another version"):
-        ROUNDS.read(tmp_path, 2, feed="sha256:feed")
+        OWN_ROUNDS.read(tmp_path, 2, feed="sha256:feed")
 
 
 def test_statistics_are_kept_once_a_round(tmp_path: Path) -> None:

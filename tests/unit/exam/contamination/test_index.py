@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from spiritsafe.exam.contamination.index import Found, ProblemIndex
+from spiritsafe.exam.contamination.index import FoundRun, ProblemIndex
 from spiritsafe.exam.contamination.shingles import SEPARATOR, Hashes, WordHashes
 
 HASH = WordHashes(mask_names=False)
@@ -26,7 +26,7 @@ def block_of(texts: list[list[str]]) -> tuple[Hashes, dict[int, int]]:
 
 def search(
     problems: list[list[str]], texts: list[list[str]], *, ngram: int = 5, shingle: int = 3, near: float = 0.6
-) -> list[Found]:
+) -> list[FoundRun]:
     index = ProblemIndex([hashed(words) for words in problems], ngram=ngram, shingle=shingle, near=near)
     index.scan(*block_of(texts))
     return index.take()
@@ -36,10 +36,10 @@ def runs(words: list[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
 
 
-def by_force(problem: list[str], texts: list[list[str]], ngram: int, shingle: int, near: float) -> Found:
+def by_force(problem: list[str], texts: list[list[str]], ngram: int, shingle: int, near: float) -> FoundRun:
     """The definitions, word by word; separators are words that differ from all others."""
     if not problem:
-        return Found()
+        return FoundRun()
     size, k = len(problem), min(shingle, len(problem))
     stream: list[str] = []
     for text in texts:
@@ -54,7 +54,7 @@ def by_force(problem: list[str], texts: list[list[str]], ngram: int, shingle: in
     for start in range(len(shingles)):
         stretch = set(shingles[start : start + width])
         best = max(best, len(stretch & mine) / len(stretch | mine))
-    return Found(
+    return FoundRun(
         verbatim=tuple(problem) in runs(stream, size),
         whole=problem in texts,
         ngrams=len(own & there) / len(own),
@@ -104,7 +104,7 @@ def test_equal_problems_are_found_alike_and_empty_ones_never() -> None:
     first, empty, second = search([same, [], same], [["x", *same]])
     assert first == second
     assert first.verbatim
-    assert empty == Found()
+    assert empty == FoundRun()
 
 
 def test_each_take_starts_afresh() -> None:
@@ -112,7 +112,7 @@ def test_each_take_starts_afresh() -> None:
     index.scan(*block_of([["a", "b", "c"]]))
     assert index.take()[0].whole
     index.scan(*block_of([["b", "c"]]))
-    assert index.take()[0] == Found()
+    assert index.take()[0] == FoundRun()
     assert ProblemIndex([], ngram=5, shingle=3, near=0.6).longest == 0
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spiritsafe.core.records import Attempt, Message, Sampling
 from spiritsafe.exam.records.registration import Budget
-from spiritsafe.exam.sitting.budget import Purse, most_prompt_tokens, most_unspent
+from spiritsafe.exam.sitting.budget import SessionBudget, most_prompt_tokens, most_unspent
 
 
 def used(prompt: int, tokens: int) -> Attempt:
@@ -18,18 +18,18 @@ def used(prompt: int, tokens: int) -> Attempt:
     )  # fmt: skip
 
 
-def purse(max_tokens=10, started=None, **limits) -> Purse:
-    return Purse(Budget(**limits) if limits else None, max_tokens=max_tokens, started=started)
+def spending(max_tokens=10, started=None, **limits) -> SessionBudget:
+    return SessionBudget(Budget(**limits) if limits else None, max_tokens=max_tokens, started=started)
 
 
 def test_without_a_budget_there_is_always_room():
-    assert purse().room([(5, 1)] * 7) == 7
+    assert spending().room([(5, 1)] * 7) == 7
 
 
 def test_tokens_are_booked_at_the_most():
-    wallet = purse(max_tokens=100)
+    wallet = spending(max_tokens=100)
     assert wallet.room([(20, 1)] * 9) == 9
-    wallet = Purse(Budget(max_tokens=100), max_tokens=10, started=None)
+    wallet = SessionBudget(Budget(max_tokens=100), max_tokens=10, started=None)
     assert wallet.room([(20, 1)] * 9) == 3  # 30 a question at the most
     wallet.pay(used(20, 2))
     assert wallet.room([(20, 1)] * 9) == 2  # 78 left
@@ -39,7 +39,9 @@ def test_tokens_are_booked_at_the_most():
 
 
 def test_money():
-    wallet = Purse(Budget(max_cost=1.0, prompt_price=10_000.0, completion_price=50_000.0), max_tokens=10, started=None)
+    wallet = SessionBudget(
+        Budget(max_cost=1.0, prompt_price=10_000.0, completion_price=50_000.0), max_tokens=10, started=None
+    )
     # 20 prompt tokens and 10 tokens: 0.2 + 0.5
     assert wallet.room([(20, 1)] * 3) == 1
     wallet.pay(used(20, 0))
@@ -50,9 +52,9 @@ def test_money():
 
 def test_time():
     started = datetime.now(UTC) - timedelta(seconds=50)
-    assert purse(max_seconds=60, started=started).room([(1, 1)] * 200) == 64  # and then the clock is looked at again
-    assert purse(max_seconds=40, started=started).room([(1, 1)] * 200) == 0
-    assert purse(max_seconds=40).room([(1, 1)]) == 1
+    assert spending(max_seconds=60, started=started).room([(1, 1)] * 200) == 64  # and then the clock is looked at again
+    assert spending(max_seconds=40, started=started).room([(1, 1)] * 200) == 0
+    assert spending(max_seconds=40).room([(1, 1)]) == 1
 
 
 def test_a_start_that_is_still_to_come_was_told_by_a_wrong_clock_and_time_runs_from_now_on(monkeypatch):
@@ -65,7 +67,7 @@ def test_a_start_that_is_still_to_come_was_told_by_a_wrong_clock_and_time_runs_f
             return moments.pop(0)
 
     monkeypatch.setattr("spiritsafe.exam.sitting.budget.datetime", Clock)
-    wallet = purse(max_seconds=60, started=now + timedelta(days=10**4))
+    wallet = spending(max_seconds=60, started=now + timedelta(days=10**4))
     assert [wallet.room([(1, 1)]), wallet.room([(1, 1)])] == [1, 0]
 
 
@@ -74,7 +76,7 @@ def test_a_start_that_is_still_to_come_was_told_by_a_wrong_clock_and_time_runs_f
     st.lists(st.tuples(st.integers(0, 60), st.integers(1, 3), st.floats(0, 1), st.floats(0, 1)), max_size=30),
 )
 def test_the_limit_is_never_passed_whatever_comes_back(limit, problems):
-    wallet, spent, at = Purse(Budget(max_tokens=limit), max_tokens=25, started=None), 0, 0
+    wallet, spent, at = SessionBudget(Budget(max_tokens=limit), max_tokens=25, started=None), 0, 0
     bookings = [(prompt, tries) for prompt, tries, _, _ in problems]
     while room := wallet.room(bookings[at:]):
         for prompt, tries, share, other in problems[at : at + room]:

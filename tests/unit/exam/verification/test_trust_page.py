@@ -6,7 +6,7 @@ from exam_parts import ToyModel, make_stage
 
 from spiritsafe.exam import trust_lines, trust_page
 from spiritsafe.exam.records.trust import TrustPage
-from spiritsafe.exam.verification.promises import RULES
+from spiritsafe.exam.verification.promises import PROMISE_RULES
 
 
 def page_of(root: Path) -> TrustPage:
@@ -19,14 +19,14 @@ def test_the_page_names_its_certificate_and_all_promises(tmp_path: Path) -> None
     page = page_of(tmp_path)
     assert page.verified
     assert page.model_name == "toy-model"
-    assert [promise.name for promise in page.promises] == [rule.name for rule in RULES]
+    assert [promise.name for promise in page.promises] == [rule.name for rule in PROMISE_RULES]
     assert all(promise.steps == tuple(sorted(promise.steps)) for promise in page.promises)
 
 
 def test_one_line_a_promise_by_default(tmp_path: Path) -> None:
     page = page_of(tmp_path)
     lines = trust_lines(page)
-    assert len(lines) == len(RULES)
+    assert len(lines) == len(PROMISE_RULES)
     assert lines[0] == "holds             The problems were fixed before anybody sat."
     assert "not checked here  The examiner is one that you trust. Give --trust KEY_ID." in lines
 

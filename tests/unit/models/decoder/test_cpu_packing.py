@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from spiritsafe.models.decoder.cpu_packing import PackedLinear, can_pack, pack_weight, packed_linear
-from spiritsafe.models.decoder.module import Projection
+from spiritsafe.models.decoder.module import PackableLinear
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_packed_product_is_the_product(bias: bool) -> None:
-    layer = Projection(48, 80, bias=bias)
+    layer = PackableLinear(48, 80, bias=bias)
     if not can_pack(layer.weight):
         assert not torch.backends.mkldnn.is_available()
         return
@@ -20,7 +20,7 @@ def test_packed_product_is_the_product(bias: bool) -> None:
 
 
 def test_training_never_uses_the_copy() -> None:
-    layer = Projection(16, 8, bias=False)
+    layer = PackableLinear(16, 8, bias=False)
     if can_pack(layer.weight):
         layer.packed = PackedLinear(weight=pack_weight(torch.zeros_like(layer.weight)), bias=None)
     rows = torch.randn(3, 16)

@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounter
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.batch import pack_documents, shared_prefix
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.decoder.module import Decoder, Projection
+from spiritsafe.models.decoder.module import Decoder, PackableLinear
 from spiritsafe.models.decoder.weight_names import make_hf_tensors
 
 LENGTHS = (3, 40, 17, 1, 9)
@@ -231,13 +231,13 @@ def test_long_documents_under_a_window_equal_transformers(checkpointing: bool) -
 def test_half_precision_on_a_cpu_meets_few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = decoder_of(peer_of(random_config("qwen2", 1))).to(torch.bfloat16)
     sizes: set[int] = set()
-    multiply = Projection.forward
+    multiply = PackableLinear.forward
 
-    def seen(self: Projection, rows: torch.Tensor) -> torch.Tensor:
+    def seen(self: PackableLinear, rows: torch.Tensor) -> torch.Tensor:
         sizes.add(rows.shape[0])
         return multiply(self, rows)
 
-    monkeypatch.setattr(Projection, "forward", seen)
+    monkeypatch.setattr(PackableLinear, "forward", seen)
     for last in range(1, 33):
         documents = random_documents((12, 20, last), model.vocab_size, last)
         hidden, layers = model.forward_with_layers(pack_documents(documents), (0,))

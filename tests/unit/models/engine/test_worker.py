@@ -17,7 +17,7 @@ from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.engine import worker
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.worker import answer, serve
+from spiritsafe.models.engine.worker import answer, serve_generator
 from spiritsafe.models.loading import load_model
 from spiritsafe.models.sources.resolve import resolve_source
 
@@ -48,7 +48,7 @@ class Failing:
 
 def talk(*requests: Any) -> list[dict[str, Any]]:
     replies = io.StringIO()
-    serve(Failing(), [r if isinstance(r, str) else json.dumps(r) for r in requests], replies)
+    serve_generator(Failing(), [r if isinstance(r, str) else json.dumps(r) for r in requests], replies)
     return [json.loads(line) for line in replies.getvalue().splitlines()]
 
 
@@ -169,7 +169,7 @@ def test_a_worker_without_memory_says_what_to_do() -> None:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000000 bytes.")
 
     replies = io.StringIO()
-    serve(Hungry(), ['{"op": "describe"}'], replies)
+    serve_generator(Hungry(), ['{"op": "describe"}'], replies)
     error = json.loads(replies.getvalue())["error"]
     assert error["type"] == "BudgetError"
     assert "max_batch" in error["hint"]

@@ -7,7 +7,7 @@ import pytest
 
 from spiritsafe.pipeline import steps
 from spiritsafe.pipeline.recipe import kinds
-from spiritsafe.pipeline.recipe.kinds import kinds_of, register
+from spiritsafe.pipeline.recipe.kinds import kinds_of, register_kind
 from spiritsafe.pipeline.recipe.made import StepEntry
 
 
@@ -26,7 +26,7 @@ def test_a_kind_from_elsewhere_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
     kinds_of("steps")
     monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
 
-    @register("steps")
+    @register_kind("steps")
     class Copy(StepEntry):
         kind: Literal["copy"] = "copy"
 

@@ -11,7 +11,7 @@ from tiny_training import counting_documents, one_thread, tiny_decoder
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.models.batch import IGNORED, Document, Drawn, PackedBatch, pack_documents, shared_prefix
+from spiritsafe.models.batch import IGNORED, Document, DrawnCompletion, PackedBatch, pack_documents, shared_prefix
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.reinforce.loss.objective import PolicyObjective
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
@@ -91,7 +91,7 @@ def test_gradients_and_metrics_equal_the_naive_loss_over_all_logits(name: str, s
     assert reference is None or all(p.grad is None for p in reference.parameters())
 
 
-def with_old(document: Document) -> Drawn:
+def with_old(document: Document) -> DrawnCompletion:
     """What a trainer would have computed: near what was drawn, and not the same."""
     assert document.drawn is not None
     return replace(
@@ -110,7 +110,7 @@ def counted(name: str, *, on_policy: bool = False) -> dict[str, tuple[float, int
         now = cut_rows(logprobs_of(model, pack_documents(documents), 1.0)[0], documents)
     shift = torch.tensor(2.0).log()
     documents = [
-        replace(document, drawn=Drawn(logprobs=tuple((own - by).tolist()), advantage=1.0, group=0))
+        replace(document, drawn=DrawnCompletion(logprobs=tuple((own - by).tolist()), advantage=1.0, group=0))
         for document, own, by in zip(documents, now, (shift, -shift), strict=True)
     ]
     result = PolicyObjective(LOSSES[name], on_policy=on_policy)(model, pack_documents(documents), 4.0)
@@ -133,8 +133,10 @@ def test_on_policy_the_ratio_is_one_and_the_gap_is_still_seen(name: str) -> None
     found = counted(name, on_policy=True)
     assert set(found) == {"policy_loss", "entropy", "kl_sampler", "gap"}
     assert found["gap"] == (pytest.approx(4 * 0.693147, rel=1e-4), 4)
-    unknown = [replace(d, drawn=Drawn(advantage=0.5, group=0)) for d in drawn_documents(2, 3)]
-    known = [replace(d, drawn=Drawn(logprobs=(-3.0,) * sum(d.supervised), advantage=0.5, group=0)) for d in unknown]
+    unknown = [replace(d, drawn=DrawnCompletion(advantage=0.5, group=0)) for d in drawn_documents(2, 3)]
+    known = [
+        replace(d, drawn=DrawnCompletion(logprobs=(-3.0,) * sum(d.supervised), advantage=0.5, group=0)) for d in unknown
+    ]
     models = [tiny_decoder(), tiny_decoder()]
     first = PolicyObjective(LOSSES[name])(models[0], pack_documents(unknown), 9.0)
     second = PolicyObjective(LOSSES[name], on_policy=True)(models[1], pack_documents(known), 9.0)
@@ -145,7 +147,7 @@ def test_on_policy_the_ratio_is_one_and_the_gap_is_still_seen(name: str) -> None
 
 def test_fine_tuning_on_right_answers_is_cross_entropy_on_them() -> None:
     documents = counting_documents(6)
-    rewarded = [replace(d, drawn=Drawn(advantage=1.0, group=0)) for d in documents]
+    rewarded = [replace(d, drawn=DrawnCompletion(advantage=1.0, group=0)) for d in documents]
     ours, theirs = tiny_decoder(), tiny_decoder()
     result = PolicyObjective(LOSSES["rft"])(ours, pack_documents(rewarded), 31.0)
     expected = TracesObjective()(theirs, pack_documents(documents), 31.0)
@@ -192,7 +194,7 @@ def test_good_completions_become_likelier_and_bad_ones_less(tmp_path: Path) -> N
         Document(
             token_ids=(*prompt, 10 + place, 20),
             supervised=(False, False, False, True, True),
-            drawn=Drawn(advantage=1.0 if place == 0 else -1.0 / 3, group=0),
+            drawn=DrawnCompletion(advantage=1.0 if place == 0 else -1.0 / 3, group=0),
         )
         for place in range(4)
     ]

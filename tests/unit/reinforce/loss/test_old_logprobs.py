@@ -19,7 +19,7 @@ from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.old_logprobs import old_logprobs
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rewards import RewardConfig
-from spiritsafe.reinforce.rounds.store import Answer
+from spiritsafe.reinforce.rounds.store import RewardedAnswer
 from spiritsafe.reinforce.run import ROUNDS_DIRECTORY, ReinforceResult, reinforce
 from spiritsafe.rollouts import FakeGenerator
 from spiritsafe.training.data.rounds import round_path
@@ -60,13 +60,13 @@ def test_they_are_those_of_all_logits(share_prefix: bool, micro_batch_tokens: in
 
 def sitting(
     directory: Path, of: ReinforceConfig, *, dtype: str = "bfloat16", **more: Any
-) -> tuple[ReinforceResult, list[Answer]]:
+) -> tuple[ReinforceResult, list[RewardedAnswer]]:
     """A run that hardly moves, and the answers of its first round."""
     loaded = tiny_student(directory.parent / "models")
     settings = train_config(of, compute_dtype=dtype, learning_rate=1e-12)
     result = reinforce(loaded, TASK, sums_problems(16), of, settings, directory=directory, **more)
     _, _, *lines = round_path(directory / ROUNDS_DIRECTORY, 0).read_text().splitlines()
-    return result, [Answer.model_validate_json(line) for line in lines]
+    return result, [RewardedAnswer.model_validate_json(line) for line in lines]
 
 
 @pytest.mark.parametrize("method", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])

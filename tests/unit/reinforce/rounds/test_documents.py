@@ -7,12 +7,12 @@ from spiritsafe.models.batch import Document
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rounds.documents import documents_of_steps, has_advantage, kept_groups
-from spiritsafe.reinforce.rounds.store import Answer
+from spiritsafe.reinforce.rounds.store import RewardedAnswer
 
 PROMPTS = {f"p{number}": (1, 2, 3 + number) for number in range(9)}
 
 
-def steps_of(answers: list[Answer], of: ReinforceConfig) -> list[list[Document]]:
+def steps_of(answers: list[RewardedAnswer], of: ReinforceConfig) -> list[list[Document]]:
     return documents_of_steps(round_of(answers), of, PROMPTS)
 
 

@@ -8,7 +8,7 @@ from reinforce_parts import answer, groups, round_of
 from spiritsafe.core.canonical import canonical_json, digest_bytes
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.checked_lines import write_sealed_lines
-from spiritsafe.reinforce.pool import Outcome
+from spiritsafe.reinforce.pool import PromptOutcome
 from spiritsafe.reinforce.rounds.store import ROUNDS, PolicyRound, outcomes_of
 from spiritsafe.training.data.rounds import round_path
 
@@ -57,10 +57,10 @@ def test_rounds_of_before_headers_had_a_digest_of_their_own_can_be_read(tmp_path
 
 def test_what_a_problem_came_to_is_between_none_and_all() -> None:
     assert outcomes_of(ANSWERS) == (
-        Outcome(problem_id="p0", num_scored=2, total=1.0),
-        Outcome(problem_id="p1", num_scored=1, total=0.7),
+        PromptOutcome(problem_id="p0", num_scored=2, total=1.0),
+        PromptOutcome(problem_id="p1", num_scored=1, total=0.7),
     )
-    assert outcomes_of(groups([1.4, -2.0, None])) == (Outcome(problem_id="p0", num_scored=2, total=1.0),)
+    assert outcomes_of(groups([1.4, -2.0, None])) == (PromptOutcome(problem_id="p0", num_scored=2, total=1.0),)
 
 
 @pytest.mark.parametrize("read", [ROUNDS.read, ROUNDS.read_header])

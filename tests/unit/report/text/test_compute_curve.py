@@ -15,7 +15,7 @@ from spiritsafe.report.text.compute_curve import (
     tokens_text,
     work_tick,
 )
-from spiritsafe.rollouts.test_time.records import EqualCost, Method, TokensToReach
+from spiritsafe.rollouts.test_time.records import EqualCost, SelectionMethod, TokensToReach
 from spiritsafe.stats.intervals import Estimate
 
 
@@ -24,7 +24,7 @@ def estimate(value: float, low: float, high: float) -> Estimate:
 
 
 def test_every_method_has_words() -> None:
-    assert set(METHOD_WORDS) == set(get_args(Method))
+    assert set(METHOD_WORDS) == set(get_args(SelectionMethod))
     assert method_at("majority", 8) == "maj@8"
     assert method_at("greedy", 1) == "greedy"
 

@@ -13,7 +13,7 @@ from spiritsafe.report.text.headline import (
     headline,
     headline_support,
     platform_words,
-    separation_words,
+    separation_text,
 )
 
 
@@ -80,10 +80,10 @@ def test_gap_sentences_are_the_exams_own(data: ReportData) -> None:
 def test_separation_in_plain_words(data: ReportData) -> None:
     checks = data.verification
     assert checks is not None
-    assert separation_words(checks).startswith("Self-examined: one person held all keys")
+    assert separation_text(checks).startswith("Self-examined: one person held all keys")
     signed = checks.model_copy(update={"separation": "third party", "counter_signers": ("Ada (key 12)",)})
-    assert separation_words(signed).startswith("Third party:")
-    assert "Counter-signed by Ada (key 12)" in separation_words(signed)
+    assert separation_text(signed).startswith("Third party:")
+    assert "Counter-signed by Ada (key 12)" in separation_text(signed)
 
 
 def test_confidence_levels(data: ReportData) -> None:

@@ -9,7 +9,7 @@ from pool_parts import SAMPLING, candidate, drawn_pool, pool_of
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.rollouts.test_time.curve import curve_of_pools, sizes_to_show
 from spiritsafe.rollouts.test_time.records import ComputeCurve
-from spiritsafe.rollouts.test_time.scaling import grow
+from spiritsafe.rollouts.test_time.scaling import scale_methods
 from spiritsafe.stats.bootstrap import ClusterBootstrap
 
 
@@ -125,7 +125,7 @@ def test_intervals_cover_the_truth_of_a_vote() -> None:
             for chance in generator.beta(1.5, 1.0, size=25)
         ]
         pool = pool_of(attempts)
-        votes = grow(pool, sorted(pool.attempts), "mean", 0)["majority"].scores_PK[:, -1]
+        votes = scale_methods(pool, sorted(pool.attempts), "mean", 0)["majority"].scores_PK[:, -1]
         found = ClusterBootstrap(25, seed=number, num_draws=400).interval(votes)
         hits += found.low <= truth <= found.high
     assert hits / 200 >= 0.92

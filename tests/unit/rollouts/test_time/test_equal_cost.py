@@ -13,7 +13,7 @@ from spiritsafe.rollouts.test_time.equal_cost import (
     tokens_to_reach,
 )
 from spiritsafe.rollouts.test_time.pool import Pool
-from spiritsafe.rollouts.test_time.scaling import Grown, grow
+from spiritsafe.rollouts.test_time.scaling import ScaledMethod, scale_methods
 from spiritsafe.stats.bootstrap import ClusterBootstrap
 
 BOOT = ClusterBootstrap(60, seed=0)
@@ -21,13 +21,13 @@ BOOT = ClusterBootstrap(60, seed=0)
 
 def contender(pool: Pool) -> Contender:
     return Contender(
-        name=pool.model, num_parameters=pool.num_parameters, grown=grow(pool, sorted(pool.attempts), "mean", 0)
+        name=pool.model, num_parameters=pool.num_parameters, grown=scale_methods(pool, sorted(pool.attempts), "mean", 0)
     )
 
 
 def flat(name: str, scores: list[float], tokens: float, num_parameters: int | None = None) -> Contender:
     """Sixty problems alike."""
-    grown = Grown(scores_PK=np.tile(scores, (60, 1)), tokens_P=np.full(60, tokens))
+    grown = ScaledMethod(scores_PK=np.tile(scores, (60, 1)), tokens_P=np.full(60, tokens))
     return Contender(name=name, num_parameters=num_parameters, grown={"majority": grown})
 
 

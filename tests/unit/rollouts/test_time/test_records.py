@@ -11,8 +11,8 @@ from spiritsafe.rollouts.test_time.records import (
     ComputeCurve,
     ComputeLine,
     ComputePoint,
-    Method,
     ModelCompute,
+    SelectionMethod,
     flops_of,
 )
 from spiritsafe.stats.intervals import Estimate
@@ -38,7 +38,7 @@ def test_operations_are_two_a_parameter_and_token() -> None:
 
 
 def test_every_method_is_listed_once() -> None:
-    assert set(METHODS) == set(get_args(Method))
+    assert set(METHODS) == set(get_args(SelectionMethod))
     assert len(METHODS) == len(set(METHODS))
 
 

@@ -7,7 +7,7 @@ import pytest
 from pool_parts import candidate, drawn_pool, pool_of
 
 from spiritsafe.rollouts.test_time.pool import Pool
-from spiritsafe.rollouts.test_time.scaling import Grown, grow, stopped_early
+from spiritsafe.rollouts.test_time.scaling import ScaledMethod, scale_methods, stopped_early
 
 IDS = ["p0", "p1"]
 POOL = pool_of(
@@ -19,7 +19,7 @@ POOL = pool_of(
 
 
 def test_scores_and_costs_of_each_method() -> None:
-    grown = grow(POOL, IDS, "mean", seed=0)
+    grown = scale_methods(POOL, IDS, "mean", seed=0)
     assert set(grown) == {"majority", "oracle", "likelihood"}
     majority = grown["majority"]
     assert majority.scores_PK[0] == pytest.approx([2 / 3, (1 + 2 * 0.5) / 3, 1.0])
@@ -33,26 +33,26 @@ def test_scores_and_costs_of_each_method() -> None:
 
 
 def test_likelihood_a_token_or_in_sum() -> None:
-    by_token = grow(POOL, IDS, "mean", seed=0)["likelihood"].scores_PK
-    in_sum = grow(POOL, IDS, "sum", seed=0)["likelihood"].scores_PK
+    by_token = scale_methods(POOL, IDS, "mean", seed=0)["likelihood"].scores_PK
+    in_sum = scale_methods(POOL, IDS, "sum", seed=0)["likelihood"].scores_PK
     assert by_token[0, 2] == 0.0  # -0.1 a token is best, and wrong
     assert in_sum[0, 2] == 0.0  # -0.8 in sum against -4 and -10
     short = pool_of([[candidate("8", right=True, tokens=1, mean_logprob=-0.5), candidate("7", mean_logprob=-0.4)]])
-    assert grow(short, ["p0"], "mean", 0)["likelihood"].scores_PK[0, 1] == 0.0
-    assert grow(short, ["p0"], "sum", 0)["likelihood"].scores_PK[0, 1] == 1.0
+    assert scale_methods(short, ["p0"], "mean", 0)["likelihood"].scores_PK[0, 1] == 0.0
+    assert scale_methods(short, ["p0"], "sum", 0)["likelihood"].scores_PK[0, 1] == 1.0
 
 
 def test_methods_are_offered_only_where_every_attempt_allows() -> None:
     some = pool_of([[candidate("8", mean_logprob=None), candidate("7", passes=True)]])
-    assert set(grow(some, ["p0"], "mean", 0)) == {"majority", "oracle"}
+    assert set(scale_methods(some, ["p0"], "mean", 0)) == {"majority", "oracle"}
     # an attempt without tokens (a refusal) has no log-probabilities and is chosen last
     refused = pool_of([[candidate(None, tokens=0, mean_logprob=None), candidate("8", right=True)]])
-    assert grow(refused, ["p0"], "mean", 0)["likelihood"].scores_PK[0].tolist() == [0.5, 1.0]
+    assert scale_methods(refused, ["p0"], "mean", 0)["likelihood"].scores_PK[0].tolist() == [0.5, 1.0]
 
 
 def test_a_self_check_costs_its_tokens() -> None:
     mine = [candidate("8", right=True, passes=True), candidate("7", passes=False), candidate("6", passes=True)]
-    grown = grow(pool_of([mine], check_tokens=5.0), ["p0"], "mean", 0)
+    grown = scale_methods(pool_of([mine], check_tokens=5.0), ["p0"], "mean", 0)
     assert grown["self_check"].tokens_at(2) == 30.0
     assert grown["majority"].tokens_at(2) == 20.0
     # pairs: {pass right, fail} 1, {both pass} 1/2, {fail, pass wrong} 0
@@ -60,7 +60,7 @@ def test_a_self_check_costs_its_tokens() -> None:
 
 
 def test_between_whole_numbers_of_attempts_costs_mix() -> None:
-    grown = Grown(scores_PK=np.array([[0.0, 0.5, 1.0]]), tokens_P=np.array([10.0]))
+    grown = ScaledMethod(scores_PK=np.array([[0.0, 0.5, 1.0]]), tokens_P=np.array([10.0]))
     assert grown.scores_at(10.0) == pytest.approx([0.0])
     assert grown.scores_at(15.0) == pytest.approx([0.25])
     assert grown.scores_at(30.0) == pytest.approx([1.0])
@@ -69,7 +69,7 @@ def test_between_whole_numbers_of_attempts_costs_mix() -> None:
 def test_stopped_early_costs_less_and_scores_as_the_full_vote() -> None:
     pool = drawn_pool("m", skill=0.6, num_samples=15)
     ids = sorted(pool.attempts)
-    majority = grow(pool, ids, "mean", 0)["majority"]
+    majority = scale_methods(pool, ids, "mean", 0)["majority"]
     tokens, scores = stopped_early(pool, ids, majority, seed=0)
     assert 0.4 * majority.tokens_at(15) < tokens < 0.9 * majority.tokens_at(15)
     assert scores.tolist() == majority.scores_PK[:, 14].tolist()
@@ -82,13 +82,13 @@ def test_what_an_early_stop_costs_by_hand() -> None:
     mine = [candidate("8", right=True), candidate("8", right=True), candidate("7", tokens=20)]
     pool = pool_of([mine] * 60)
     ids = sorted(pool.attempts)
-    tokens, _ = stopped_early(pool, ids, grow(pool, ids, "mean", 0)["majority"], seed=0)
+    tokens, _ = stopped_early(pool, ids, scale_methods(pool, ids, "mean", 0)["majority"], seed=0)
     assert tokens == pytest.approx(20 / 3 + 40 * 2 / 3, rel=0.02)
 
 
 def test_problems_without_scored_attempts_are_unknown() -> None:
     pool: Pool = pool_of([[candidate("8", right=True)], []])
-    grown = grow(pool, IDS, "mean", 0)
+    grown = scale_methods(pool, IDS, "mean", 0)
     assert math.isnan(grown["majority"].scores_PK[1, 0])
     assert math.isnan(grown["majority"].tokens_P[1])
     tokens, scores = stopped_early(pool, IDS, grown["majority"], seed=0)

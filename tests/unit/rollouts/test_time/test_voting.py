@@ -9,7 +9,7 @@ from scipy import integrate
 from spiritsafe.core.errors import EndpointError, RecipeError, TaskError
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.rollouts import FakeGenerator, FakeReply
-from spiritsafe.rollouts.test_time.voting import ProblemVote, StopRule, Tally, VoteReport, vote, votes_needed
+from spiritsafe.rollouts.test_time.voting import ProblemVote, Tally, VoteReport, VoteStop, vote, votes_needed
 from spiritsafe.tasks import load_task
 
 TASK = load_task("arith:sums?terms=2&digits=1")
@@ -66,10 +66,10 @@ def test_the_confident_rule_is_the_papers_integral() -> None:
         above, _ = integrate.quad(density, 0.5, 1, args=(first, second))
         whole, _ = integrate.quad(density, 0, 1, args=(first, second))
         assert tally.certainty() == pytest.approx(above / whole)
-    rule = StopRule(kind="confident", confidence=0.9)
+    rule = VoteStop(kind="confident", confidence=0.9)
     assert votes_needed(["a"] * 40, rule) == 3  # 1 - 0.5^4 is above 0.9, 1 - 0.5^3 is not
     assert votes_needed(["a"] * 40) == 20  # a tie at the end goes to the first
-    assert votes_needed(["a"] * 40, StopRule(kind="never")) == 40
+    assert votes_needed(["a"] * 40, VoteStop(kind="never")) == 40
     assert votes_needed([None] * 5, rule) == 5
 
 
@@ -84,7 +84,7 @@ def test_the_sampler_stops_and_elects_what_all_votes_would() -> None:
     reports = {
         kind: vote(
             TASK, PROBLEMS, FakeGenerator(answers), SAMPLING,
-            num_votes=15, seed=3, batch_size=2, rule=StopRule(kind=kind),
+            num_votes=15, seed=3, batch_size=2, rule=VoteStop(kind=kind),
         )
         for kind in ("decided", "never")
     }  # fmt: skip
@@ -122,7 +122,7 @@ def test_tokens_saved_by_hand() -> None:
         )
         for name, drawn, tokens in (("a", 4, 40), ("b", 8, 40))
     ]  # fmt: skip
-    report = VoteReport(rule=StopRule(), num_votes=8, problems=tuple(votes))
+    report = VoteReport(rule=VoteStop(), num_votes=8, problems=tuple(votes))
     assert report.estimated_tokens_saved == 40.0  # four more attempts of ten tokens
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spiritsafe.tasks.answers.claims import Claim, claimed_text, claimed_value, hedges, read_value, same_value
+from spiritsafe.tasks.answers.claims import AnswerClaim, claimed_text, claimed_value, hedges, read_value, same_value
 from spiritsafe.tasks.answers.numerals import tidy
 
 
@@ -76,7 +76,7 @@ def test_percent() -> None:
     assert same_value(percent, fifty)
     assert not same_value(percent, small)
     assert not same_value(half, fifty)
-    assert not same_value(half, Claim("none"))
+    assert not same_value(half, AnswerClaim("none"))
 
 
 @pytest.mark.parametrize("text", ["8 or 9", "x+1", "8\n9", "", r"\sqrt{2}", "(1,2)"])

@@ -5,7 +5,14 @@ from fractions import Fraction
 
 import pytest
 
-from spiritsafe.tasks.answers.extract import extract_answer, final_part, normalise, parse_number, rival_mark, visible
+from spiritsafe.tasks.answers.extract import (
+    extract_answer,
+    final_part,
+    normalise,
+    parse_number,
+    rival_mark,
+    without_invisible,
+)
 
 EIGHT = [
     "8",
@@ -123,7 +130,7 @@ def test_numbers_are_kept_as_written_too() -> None:
 
 
 def test_visible() -> None:
-    assert visible("\ufeffa\u200bb™") == "ab™"
+    assert without_invisible("\ufeffa\u200bb™") == "ab™"
 
 
 def test_superscripts_are_not_digits() -> None:

@@ -15,13 +15,13 @@ import os, resource, sys
 sys.path[:0] = sys.argv[2:]
 from hostile_task import HostileTask
 from spiritsafe.tasks.grading.worker import GraderLimits
-from spiritsafe.tasks.grading.worker import serve
+from spiritsafe.tasks.grading.worker import serve_grades
 from spiritsafe.core.process.process_tree import adopt_orphans
 from spiritsafe.core.process.process_tree import end_descendants
 adopt_orphans()
 replies = os.dup(1)
 os.dup2(2, 1)
-serve(HostileTask(), GraderLimits.from_json(eval(sys.argv[1])), os.dup(0), replies)
+serve_grades(HostileTask(), GraderLimits.from_json(eval(sys.argv[1])), os.dup(0), replies)
 os.write(replies, repr([resource.getrlimit(kind)[0] for kind in
     (resource.RLIMIT_CORE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)]).encode())
 end_descendants()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
-from spiritsafe.models.batch import Document, Drawn
+from spiritsafe.models.batch import Document, DrawnCompletion
 from spiritsafe.training.data.documents import (
     DocumentStore,
     document_arrays,
@@ -142,7 +142,7 @@ def test_what_no_store_can_hold_is_refused_and_leaves_no_file(tmp_path: Path) ->
         with pytest.raises(CompatibilityError, match="Document 1"):
             write_documents(path, [good, bad])
     with pytest.raises(ValueError, match="policy drew"):
-        write_documents(path, [replace(good, drawn=Drawn(advantage=1.0, group=0))])
+        write_documents(path, [replace(good, drawn=DrawnCompletion(advantage=1.0, group=0))])
     assert list(tmp_path.iterdir()) == []
 
 

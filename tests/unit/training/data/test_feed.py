@@ -12,7 +12,7 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError
-from spiritsafe.models.batch import Document, Drawn
+from spiritsafe.models.batch import Document, DrawnCompletion
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.training.checkpoints.state import STATE_FILE
 from spiritsafe.training.config import TrainConfig
@@ -95,11 +95,11 @@ def test_all_that_is_known_of_a_draw_is_described() -> None:
     document = Document(token_ids=(1, 2, 3, 4), supervised=(False, False, True, True))
     draws = [
         None,
-        Drawn(advantage=1.0, group=0),
-        Drawn(advantage=0.5, group=0),
-        Drawn(advantage=1.0, group=1),
-        Drawn(logprobs=(-1.0, -2.0), advantage=1.0, group=0),
-        Drawn(logprobs=(-1.0, -2.5), advantage=1.0, group=0),
+        DrawnCompletion(advantage=1.0, group=0),
+        DrawnCompletion(advantage=0.5, group=0),
+        DrawnCompletion(advantage=1.0, group=1),
+        DrawnCompletion(logprobs=(-1.0, -2.0), advantage=1.0, group=0),
+        DrawnCompletion(logprobs=(-1.0, -2.5), advantage=1.0, group=0),
     ]
     described = [
         FixedFeed([replace(document, drawn=drawn)], CONFIG, tiny_decoder()).describe()["documents"] for drawn in draws

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spiritsafe.models.batch import Document, Drawn, shared_prefix
+from spiritsafe.models.batch import Document, DrawnCompletion, shared_prefix
 from spiritsafe.training.data.groups import paying_prefix, share_groups, split_groups
 from spiritsafe.training.data.packing import pack_micro_batch
 
@@ -18,7 +18,7 @@ def group(number: int, prompt: Sequence[int], lengths: Sequence[int]) -> list[Do
         Document(
             token_ids=(*prompt, *(1000 + n for n in range(length))),
             supervised=(False,) * len(prompt) + (True,) * length,
-            drawn=Drawn(advantage=1.0, group=number),
+            drawn=DrawnCompletion(advantage=1.0, group=number),
         )
         for length in lengths
     ]

@@ -13,7 +13,7 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models.batch import Document, Drawn
+from spiritsafe.models.batch import Document, DrawnCompletion
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.data.packing import (
     StepPlan,
@@ -191,7 +191,7 @@ def test_a_step_is_split_by_groups_only_where_a_policy_drew_it_and_prefixes_can_
     documents = counting_documents(9)
     lengths = [len(document.token_ids) for document in documents]
     expected = [split_micro_batches(share, lengths, micro_batch_tokens=60) for share in share_documents(lengths, 2)]
-    drawn = [replace(d, drawn=Drawn(advantage=1.0, group=i // 3)) for i, d in enumerate(documents)]
+    drawn = [replace(d, drawn=DrawnCompletion(advantage=1.0, group=i // 3)) for i, d in enumerate(documents)]
     for chosen, share_prefix in ((documents, True), (documents, False), (drawn, False)):
         found = split_step(chosen, num_processes=2, micro_batch_tokens=60, share_prefix=share_prefix)
         assert found == expected

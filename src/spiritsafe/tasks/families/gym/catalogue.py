@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-FAMILIES: dict[str, str] = {
+GYM_FAMILIES: dict[str, str] = {
     "ab": "rewrite A::B token strings",
     "acre": "causal induction: which objects switch the light on",
     "advanced_geometry": "angles, orthocentres and incircles from coordinates",

@@ -29,9 +29,9 @@ from spiritsafe.tasks.answers.extract import (
     parse_number,
     plain_number,
     rival_mark,
-    visible,
+    without_invisible,
 )
-from spiritsafe.tasks.families.gym.catalogue import FAMILIES, REFUSED, REVISION, REVISIONS
+from spiritsafe.tasks.families.gym.catalogue import GYM_FAMILIES, REFUSED, REVISION, REVISIONS
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.spec import TaskSpec, canonical_name, check_keys, nearest
@@ -88,7 +88,7 @@ def _variants(text: str) -> list[str]:
     lines = "\n".join(line.rstrip() for line in text.strip("\n").rstrip().split("\n"))
     folded = "\n".join(" ".join(line.split()) for line in normalise(text).strip().split("\n"))
     bare = folded.strip("*`$\"' ").rstrip(".").strip("*`$\"' ")
-    return [text, lines, visible(text).strip(), normalise(text).strip(), folded, bare]
+    return [text, lines, without_invisible(text).strip(), normalise(text).strip(), folded, bare]
 
 
 def _unique(texts: list[str]) -> list[str]:
@@ -244,5 +244,5 @@ def build(spec: TaskSpec) -> Task:
 FAMILY = Family(
     place=5,
     source="reasoning-gym",
-    describe=lambda: [(name, text, REFUSED.get(name)) for name, text in sorted(FAMILIES.items())],
+    describe=lambda: [(name, text, REFUSED.get(name)) for name, text in sorted(GYM_FAMILIES.items())],
 )

@@ -21,7 +21,7 @@ from pydantic import BeforeValidator
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.tasks.answers.claims import Claim, claimed_text, claimed_value, read_value, same_value
+from spiritsafe.tasks.answers.claims import AnswerClaim, claimed_text, claimed_value, read_value, same_value
 from spiritsafe.tasks.answers.extract import marked_spans, normalise
 from spiritsafe.tasks.answers.formulas import equal_parts, one_formula
 from spiritsafe.tasks.answers.numerals import Decimal, tidy
@@ -93,7 +93,7 @@ def _same_words(left: str, right: str) -> bool:
     return bool(plain(left)) and plain(left) == plain(right)
 
 
-def judged_value(verifier: Verifier, gold: Claim, claim: Claim) -> Verdict:
+def judged_value(verifier: Verifier, gold: AnswerClaim, claim: AnswerClaim) -> Verdict:
     """The verdict on a claim where the gold is a value: only a complete value can be right."""
     if claim.kind != "value":
         reason = _NO_VALUE.get(claim.kind, "no answer in the text")

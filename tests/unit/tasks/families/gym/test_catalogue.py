@@ -2,11 +2,11 @@
 
 import time
 
-from spiritsafe.tasks.families.gym.catalogue import EVALUATING, FAMILIES, REFUSED
+from spiritsafe.tasks.families.gym.catalogue import EVALUATING, GYM_FAMILIES, REFUSED
 
 
 def test_refusals_are_known_families_with_reasons() -> None:
-    assert set(REFUSED) <= set(FAMILIES)
+    assert set(REFUSED) <= set(GYM_FAMILIES)
     assert all(len(reason) > 20 and not reason.endswith(".") for reason in REFUSED.values())
 
 
