@@ -34,6 +34,22 @@ from spiritsafe.stats import (
 LARGEST_UNSEEN_LEAK = 0.2
 """A paper that would miss a leak of this share of its public problems cannot rule studying out."""
 
+_UNFOUNDED = "The numbers of the {} do not follow from the outcomes.".format
+NUMBERS = {
+    "sealed": _UNFOUNDED("sealed half"),
+    "public": _UNFOUNDED("public half"),
+    "gap": _UNFOUNDED("public-sealed gap"),
+    "twins": _UNFOUNDED("twins"),
+    "memory": _UNFOUNDED("comparison with the twins"),
+    "decision": _UNFOUNDED("decision"),
+    "predicted": _UNFOUNDED("predicted score"),
+    "studied": _UNFOUNDED("share studied"),
+    "gap_statement": "The gap's statement does not follow from its numbers.",
+    "memory_statement": "The twins' statement does not follow from their numbers.",
+    "studied_statement": "The statement of the share studied does not follow from its numbers.",
+}
+"""The fields of ResultNumbers in the order in which a verifier compares them, and what it says where one differs."""
+
 _LEVEL = 0.05
 _NOT_ANSWERED: tuple[OutcomeStatus, ...] = ("error", "unscored")
 

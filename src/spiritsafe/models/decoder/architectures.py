@@ -172,12 +172,10 @@ OUTER_TENSORS: tuple[DecoderTensor, ...] = (
 )
 
 
-def axis_sizes(
-    vocab: int, hidden: int, neurons: int, heads: int, kv_heads: int, head_dim: int
-) -> dict[TensorAxis, int]:
+def axis_sizes(vocab: int, hidden: int, neurons: int, heads: int, kv_heads: int, width: int) -> dict[TensorAxis, int]:
     """How long each axis is."""
-    inner: dict[TensorAxis, int] = {"queries": heads * head_dim, "keys": kv_heads * head_dim, "neurons": neurons}
-    return {"vocab": vocab, "hidden": hidden, "head": head_dim, **inner}
+    inner: dict[TensorAxis, int] = {"queries": heads * width, "keys": kv_heads * width, "neurons": neurons}
+    return {"vocab": vocab, "hidden": hidden, "head": width, **inner}
 
 
 def shapes_of(

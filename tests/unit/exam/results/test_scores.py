@@ -9,8 +9,10 @@ from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.exam import PaperTerms, compare
 from spiritsafe.exam.paper.split import asking_order, halves, look_ends
 from spiritsafe.exam.records.registration import Claim
-from spiritsafe.exam.records.result import Outcome
+from spiritsafe.exam.records.result import ExamResult, Outcome
+from spiritsafe.exam.records.review import ResultNumbers
 from spiritsafe.exam.results.scores import (
+    NUMBERS,
     check_complete,
     gap_statement,
     memory_statement,
@@ -241,3 +243,7 @@ def test_sittings_that_stopped_early_are_not_compared_as_a_whole(tmp_path):
     assert early.result.not_asked
     with pytest.raises(CompatibilityError, match='"early" was not asked the whole paper'):
         compare(early, whole)
+
+
+def test_every_number_stands_in_results_and_is_compared_by_verifiers():
+    assert set(NUMBERS) == set(ResultNumbers.model_fields) <= set(ExamResult.model_fields)
