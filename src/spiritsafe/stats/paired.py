@@ -103,9 +103,6 @@ def paired_difference(
         second: The same problems in the same order, second model.
         trials: Times each problem was asked.
         clusters: One name a problem, equal for problems that stand or fall together.
-
-    Raises:
-        NumericalError: The counts are impossible or the lists differ in length.
     """
     a, b = check_counts(first, trials), check_counts(second, trials)
     if a.size != b.size:

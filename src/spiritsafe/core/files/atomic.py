@@ -133,9 +133,5 @@ def write_json(path: Path, value: JSON) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any.
-
-    Raises:
-        SourceError: It is missing, unreadable or not JSON.
-    """
+    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any."""
     return parse_json(read_bytes(path, is_typed=True), path, finite=False)

@@ -41,7 +41,6 @@ def checked_certificates(
         ledger: The ledger, to check that nothing was left out.
 
     Raises:
-        SourceError: A file cannot be read.
         IntegrityError: A certificate does not verify; the message names the file.
     """
     found = []

@@ -219,7 +219,6 @@ def load_rerun(path: Path, *, certificate: Certificate) -> CounterSignedRerun:
     """Read a rerun report and check that it is signed, about this certificate, and right in its numbers.
 
     Raises:
-        SourceError: It cannot be read.
         IntegrityError: It is not.
     """
     return check_rerun(read_record(path, CounterSignedRerun), str(path), certificate=certificate)

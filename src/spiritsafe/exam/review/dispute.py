@@ -76,7 +76,6 @@ def file_dispute(
 
     Raises:
         ProcedureError: The certificate has no such try, or that is its grade already.
-        IntegrityError: The ledger is damaged.
     """
     log = PaperLog(ledger.entries(), certificate.paper)
     outcome = _current(certificate, log, (index, sample_index))
@@ -136,7 +135,6 @@ def accept_dispute(
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, answered already, or nobody can judge the grade yet.
-        IntegrityError: The ledger is damaged.
     """
     header, registration = certificate.paper, certificate.result.registration
     log = PaperLog(ledger.entries(), header)
@@ -176,7 +174,6 @@ def reject_dispute(
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, or answered already.
-        IntegrityError: The ledger is damaged.
     """
 
     def in_order(log: PaperLog) -> None:

@@ -57,7 +57,6 @@ def reveal(
     Raises:
         ProcedureError: The sitting has not ended, or this try was not asked.
         IntegrityError: Paper or journal are damaged, or another key's.
-        StorageError: A file cannot be written.
     """
     public = load_paper(paper)
     if sitting_end(PaperLog(ledger.entries(), public.header), registration) is None:
@@ -90,7 +89,6 @@ def load_revealed(path: Path, *, certificate: Certificate, paper: PublicPaper) -
     """Read an opening and check that it is what paper and certificate committed to.
 
     Raises:
-        SourceError: It cannot be read.
         IntegrityError: It is not.
     """
     return check_revealed(read_record(path, Revealed), str(path), certificate=certificate, paper=paper)

@@ -62,7 +62,6 @@ def write_lineage(
 
     Raises:
         SourceError: The directory holds no whole weights.
-        StorageError: It cannot be written.
     """
     table = read_tensor_table(directory)
     checkpoint = Checkpoint(

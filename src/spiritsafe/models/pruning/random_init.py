@@ -34,8 +34,6 @@ def randomise(source: Path, target: Path, seed: int, *, name: str, recipe: str |
 
     Raises:
         CompatibilityError: Another architecture.
-        SourceError: The source is damaged.
-        StorageError: The target cannot be written.
     """
     config = DecoderConfig.from_hf(read_json(source / "config.json"))
     dtypes = {info.dtype for info in read_tensor_table(source).values()}

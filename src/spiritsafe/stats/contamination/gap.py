@@ -118,9 +118,6 @@ def public_sealed_gap(
         num_looks: At how many looks the sitting could have ended; the p-value is multiplied by it (Bonferroni), which
             holds whatever the rule looked at.
         intervals: For what several tries at a problem are worth in the interval.
-
-    Raises:
-        NumericalError: The counts are impossible.
     """
     a, b = check_counts(public, trials), check_counts(sealed, trials)
     p_value, used = randomisation_test(a, b, seed=seed, num_draws=num_draws, strata=strata)
@@ -179,9 +176,6 @@ def gain_gap(
         strata: As for :func:`public_sealed_gap`.
         num_looks: As for :func:`public_sealed_gap`.
         intervals: As for :func:`public_sealed_gap`.
-
-    Raises:
-        NumericalError: The counts are impossible.
     """
     halves = [
         paired_difference(*half, trials=trials, confidence=confidence, intervals=intervals).difference

@@ -146,9 +146,6 @@ def next_place(chosen: ChosenProblems, right: Mapping[int, int], *, trials: int 
         chosen: Adaptive.
         right: Right answers so far, by place.
         trials: Times each problem is asked.
-
-    Raises:
-        NumericalError: The counts are impossible.
     """
     place = next_problem(chosen.bank, *_counts(chosen, right, trials), num_fixed=chosen.num_fixed)
     return None if place is None else int(chosen.bank.names[place])
@@ -187,7 +184,6 @@ def predict_score(chosen: ChosenProblems, right: Mapping[int, int], *, trials: i
 
     Raises:
         IntegrityError: A problem was answered that was not chosen.
-        NumericalError: The counts are impossible.
     """
     if not right.keys() <= set(chosen.by_name if chosen.adaptive else chosen.places):
         raise IntegrityError("A problem was answered that was not chosen.", hint="Ask the examiner why it was asked.")

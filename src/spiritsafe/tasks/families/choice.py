@@ -137,7 +137,6 @@ def build(spec: TaskSpec) -> Task:
     """The task of a spec.
 
     Raises:
-        SourceError: The file cannot be read.
         TaskError: An unknown knob, or data that does not fit.
     """
     return ChoiceTask(spec.name, resolve_knobs(spec, ChoiceKnobs))

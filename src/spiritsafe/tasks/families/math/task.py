@@ -241,7 +241,6 @@ def build(spec: TaskSpec) -> Task:
     """The task of a spec.
 
     Raises:
-        SourceError: The data cannot be read.
         TaskError: An unknown knob, or data that does not fit.
     """
     return MathTask(spec.name, resolve_knobs(spec, MathKnobs))
