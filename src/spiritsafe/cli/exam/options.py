@@ -159,9 +159,5 @@ def parse_stop(text: str, header: records.PaperHeader, *, level: float) -> stats
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """A public key file, as ``spiritsafe exam key`` writes it.
-
-    Raises:
-        IntegrityError: It is none.
-    """
+    """A public key file, as ``spiritsafe exam key`` writes it."""
     return PublicKey.from_json(read_json(path))

@@ -216,9 +216,5 @@ def _ask_again(
 
 
 def load_rerun(path: Path, *, certificate: Certificate) -> CounterSignedRerun:
-    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers.
-
-    Raises:
-        IntegrityError: It is not.
-    """
+    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers."""
     return check_rerun(read_record(path, CounterSignedRerun), str(path), certificate=certificate)

@@ -58,9 +58,6 @@ def check_memorisation(data: bytes, path: Path, *, log: PaperLog) -> SignedMemor
 
     Args:
         log: Of the whole ledger.
-
-    Raises:
-        IntegrityError: It is not.
     """
     signed = parse_record(data, SignedMemory, f"The memory report {path}")
     report = signed.report

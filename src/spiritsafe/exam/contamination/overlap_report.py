@@ -179,9 +179,6 @@ def check_overlap(data: bytes, path: Path, *, log: PaperLog) -> SignedOverlap:
 
     Args:
         log: Of the whole ledger.
-
-    Raises:
-        IntegrityError: It is not.
     """
     signed = parse_record(data, SignedOverlap, f"The overlap report {path}")
     report, header = signed.report, log.header

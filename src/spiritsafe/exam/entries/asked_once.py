@@ -42,11 +42,7 @@ class Askings:
 
 
 def journal_mark(opening: AccessEntry) -> JournalMark | None:
-    """What an opening says of the journal; None in entries of older versions.
-
-    Raises:
-        IntegrityError: It cannot be read.
-    """
+    """What an opening says of the journal; None in entries of older versions."""
     value = opening.entry.body.get("journal")
     return None if value is None else JournalMark.from_json(value)
 

@@ -404,11 +404,7 @@ class ChatFormat:
 
 
 def require_same_vocabulary(teacher: ChatFormat, student: ChatFormat) -> None:
-    """Refuse a pair whose token ids mean different things.
-
-    Raises:
-        CompatibilityError: The vocabularies differ.
-    """
+    """Refuse a pair whose token ids mean different things."""
     if teacher.vocab_fingerprint == student.vocab_fingerprint:
         return
     raise CompatibilityError(

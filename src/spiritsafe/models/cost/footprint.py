@@ -135,9 +135,6 @@ def kv_cache_bytes(
         windowed: Whether a window bounds a layer's tokens, as whoever serves a model can have it.
 
     Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
-
-    Raises:
-        CompatibilityError: An unknown type.
     """
     if kv_dtype not in _DTYPE_BYTES:
         raise CompatibilityError(
@@ -205,7 +202,6 @@ def layers_within(
 
     Raises:
         BudgetError: Not even one layer fits.
-        CompatibilityError: Another architecture.
     """
     fitting = [
         layers

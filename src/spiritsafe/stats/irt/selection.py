@@ -99,9 +99,6 @@ def follows_adaptively(
         right: The answers to them, each from 0 to 1.
         num_fixed: As for :func:`next_problem`.
         is_over: Whether it had nothing more to ask behind the last.
-
-    Raises:
-        NumericalError: As for :func:`next_problem`.
     """
     _check_number(bank, num_fixed)
     right_I, asked_I = np.zeros(len(bank.names)), np.zeros(len(bank.names))
@@ -165,9 +162,6 @@ def follows_greedily(bank: ItemBank, places: Sequence[int], num_fixed: int, *, a
         places: What is to be checked.
         num_fixed: As for :func:`shorter_paper`.
         abilities: As for :func:`shorter_paper`.
-
-    Raises:
-        NumericalError: As for :func:`shorter_paper`.
     """
     _check_number(bank, num_fixed)
     told_QI = information(bank, list(abilities))
