@@ -234,7 +234,6 @@ def score_interval(
 
     Args:
         right: Right answers, one count in 0..trials a problem.
-        trials: Times each problem was asked.
         clusters: One name a problem, equal for problems that stand or fall together.
         intervals: For several tries or clusters.
     """

@@ -101,7 +101,6 @@ def paired_difference(
     Args:
         first: Right answers of the first model, one count in 0..trials a problem.
         second: The same problems in the same order, second model.
-        trials: Times each problem was asked.
         clusters: One name a problem, equal for problems that stand or fall together.
     """
     a, b = check_counts(first, trials), check_counts(second, trials)
@@ -152,7 +151,6 @@ def gain_kept(
     problem together (Efron & Tibshirani 1993, ch. 13).
 
     Args:
-        student: Right answers, one count a problem.
         teacher: The same problems in the same order.
         base: The same problems in the same order.
 

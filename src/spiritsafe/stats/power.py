@@ -45,7 +45,6 @@ def variance_factor(trials: int, noise: float) -> float:
     """Variance of a problem's mean over several tries relative to one try.
 
     Args:
-        trials: Times each problem is asked.
         noise: Share of a single try's variance that is luck and differs from try to try; the rest is the problem's.
 
     Raises:
@@ -128,8 +127,6 @@ def score_power(num_problems: int, threshold: float, score: float, *, alpha: flo
 
     Args:
         num_problems: Asked once each.
-        threshold: To be exceeded.
-        score: True score.
         alpha: One minus the interval's confidence.
     """
     if not (0 < threshold < 1 and 0 <= score <= 1 and num_problems >= 1):
@@ -171,10 +168,8 @@ def smallest_paired_difference(
 
     Args:
         discordance: Expected share of problems on which exactly one of the two is right in a single try.
-        trials: Times each problem is asked.
         noise: See :func:`variance_factor`; unused for one try.
         alpha: Two-sided level.
-        power: Wanted chance.
         rule: The sitting may stop early by this rule (of level alpha / 2): a little harder to find.
 
     Returns:
@@ -217,11 +212,7 @@ def smallest_score_gain(
     """How far above a threshold a score must truly be to be probably found there.
 
     Args:
-        threshold: To be exceeded.
-        trials: Times each problem is asked.
-        noise: See :func:`variance_factor`.
         alpha: One minus the interval's confidence.
-        power: Wanted chance.
 
     Returns:
         None when even a perfect model would be missed too often.

@@ -102,7 +102,6 @@ def train(
             weights as they were (beside ones that came in the compute dtype: in it). With ``fsdp`` it is
             without blocks until the call returns or raises NumericalError, then whole again on every process.
         documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
-        objective: What a step minimises.
         directory: For metrics and checkpoints; every process must see it.
         events: Hears progress and each step's metrics, in the main process.
         evaluate: Called after each ``config.eval_every`` steps and after the last, in the main process.

@@ -43,8 +43,6 @@ def auc_interval(share: float, num_first: int, num_second: int, *, confidence: f
 
     Args:
         share: Of the pairs in which it is; ties count half.
-        num_first: First values.
-        num_second: Second values.
     """
     z = float(special.ndtri(0.5 + confidence / 2))
     half = (num_first + num_second) / 2 - 1

@@ -70,11 +70,8 @@ def memory(
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        generator: Local weights.
-        task: The paper's task, for gold answers.
         examiner: A key that opens the sealed half; signs.
         ledger: Holds the paper; gets an access entry and the report's digest.
-        output: Where ``memory.json`` goes.
 
     Raises:
         CompatibilityError: The model gives no log-probabilities of a given text, or problems would leave the host.

@@ -135,10 +135,8 @@ def overlap(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         files: JSON lines or plain text.
-        task: The paper's task; draws the controls.
         examiner: A key that opens the sealed half; signs.
         ledger: Holds the paper; gets an access entry and the report's digest.
-        output: Where ``overlap.json`` goes.
         terms: Run length, masking, whose files.
 
     Raises:

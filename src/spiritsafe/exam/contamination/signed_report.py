@@ -44,7 +44,6 @@ def check_examiner_report(
 
     Args:
         kind: Of report, signature and ledger entry.
-        log: Of the whole ledger.
         follows: What else must be true, and what is said where it is not.
     """
     report, own = signed.report, signed.report.examiner.signing

@@ -139,7 +139,6 @@ class Design:
         """Check that a sitting ended where it had to; return that in words.
 
         Args:
-            result: The sitting's.
             right: Right answers by place.
             is_over: Whether the claim's test is over at the look of this number (from 1).
 

@@ -74,7 +74,6 @@ def askings(openings: Sequence[AccessEntry], result: ExamResult, num_tries: int)
 
     Args:
         openings: The examiner's, for the result's registration.
-        result: The sitting's own.
         num_tries: Registered tries a problem.
 
     Raises:

@@ -139,8 +139,6 @@ class PrivateTask(Task):
     """The problems of a private file, or only their grading.
 
     Args:
-        name: What the bank is called in public.
-        families: The families of its problems.
         rows: The file's rows; empty where only grading is wanted.
     """
 

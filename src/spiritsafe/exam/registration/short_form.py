@@ -80,8 +80,6 @@ def choose_for(
     """The problems that a registration names.
 
     Args:
-        terms: What is asked for.
-        model_digest: Of the model that will sit.
         promised: What else is promised that only a whole paper can keep: a claim, a stop rule.
 
     Raises:

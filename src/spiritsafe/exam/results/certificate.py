@@ -71,7 +71,6 @@ def issue_certificate(
     Args:
         result: The sitting's; with an amendment, the amended one.
         host: Signs too, if another.
-        amendment: Of a re-issue.
         original: The sitting's own result, of a re-issue.
 
     Raises:

@@ -71,8 +71,6 @@ def file_dispute(
     Args:
         certificate: Verified; the ledger holds its result.
         author: Anybody.
-        index: The problem's place in the bank.
-        proposed: What the grade should be.
 
     Raises:
         ProcedureError: The certificate has no such try, or that is its grade already.
@@ -130,7 +128,6 @@ def accept_dispute(
 
     Args:
         certificate: Of the sitting; the first one or a re-issue.
-        dispute: Digest of the dispute.
         status: The new grade; "correct" scores 1, everything else 0.
 
     Raises:

@@ -154,8 +154,6 @@ def publish_answers(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         certificate: Of the sitting; a re-issue will do.
-        journal: The sitting's ``answers.jsonl``.
-        directory: Where the opened paper is.
 
     Raises:
         ProcedureError: The paper is not retired, or not this key's.

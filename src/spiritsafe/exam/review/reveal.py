@@ -49,10 +49,6 @@ def reveal(
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        journal: The sitting's ``answers.jsonl``.
-        examiner: Opens the sealed half and signs.
-        index: The problem's place in the bank.
-        output: Where the opening goes.
 
     Raises:
         ProcedureError: The sitting has not ended, or this try was not asked.

@@ -141,7 +141,6 @@ class Journal:
     """The journal of one sitting; a context manager.
 
     Args:
-        path: ``answers.jsonl``.
         key: The examiner's, for lines of the first version.
         registration: Digest of the registration; the lines of another one do not open here.
         max_tokens: Of an answer, as registered: so much room is kept for each try that is under way.

@@ -65,7 +65,6 @@ def verify(certificate: Path, *, paper: Path | None, **given: Any) -> list[StepR
     """Check a certificate, step by step; it holds when every step is ``ok``.
 
     Args:
-        certificate: ``certificate.json``.
         paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
         given: What else there is, by the names of :class:`Materials`.
     """

@@ -81,7 +81,6 @@ class LocalGenerator:
 
     Args:
         loaded: Weights, chat format and lineage; any LanguageModel works, the Decoder works fast.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
 

@@ -127,7 +127,6 @@ class FallbackGenerator:
 
     Args:
         loaded: A model opened through transformers.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
 
@@ -323,7 +322,6 @@ def make_generator(
 
     Args:
         loaded: The model; in training it may change between two calls.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
     if isinstance(loaded.model, TransformersModel):

@@ -71,12 +71,9 @@ def save_lora(
     """Write the adapters, in the type the model holds them in; the directory appears when all is there.
 
     Args:
-        directory: Its name; an earlier adapter of that name is replaced.
         model: A Decoder with adapters.
         base: The model that the adapters were trained on; it becomes the first parent, by its weights.
-        license: SPDX id of the adapters.
         parents: What else they were made from.
-        recipe: Digest of the resolved recipe.
 
     Raises:
         CompatibilityError: The model has no adapters.

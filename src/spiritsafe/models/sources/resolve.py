@@ -308,12 +308,6 @@ def find_source(
 ) -> Path | None:
     """The directory that :func:`resolve_source` would return, if no download or conversion is needed; else None.
 
-    Args:
-        spec: As for :func:`resolve_source`.
-        cache: As for :func:`resolve_source`.
-        date: As for :func:`resolve_source`.
-        template_kwargs: As for :func:`resolve_source`.
-
     Raises:
         SourceError: The source is named wrongly, or a local one is incomplete.
         CompatibilityError: An option that the chat template does not read.

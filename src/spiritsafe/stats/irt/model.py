@@ -138,7 +138,6 @@ def fit_items(
     Args:
         right_SI: Right answers, one row a student, one column a problem.
         asked_SI: Times asked; 0 where a student did not get a problem.
-        names: Of the problems; None: their places.
         model: "auto": "2pl" from :data:`LEAST_SITTINGS_2PL` sittings on, else "rasch".
     """
     right, asked = _check(right_SI, asked_SI)

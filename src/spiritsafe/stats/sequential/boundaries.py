@@ -179,7 +179,6 @@ def futility_boundary(
         times: Rising shares of the largest sample.
         upper: The efficacy boundary.
         beta: Chance to miss that drift.
-        spending: How beta is spent.
 
     Returns:
         (lower boundary, the drift).
