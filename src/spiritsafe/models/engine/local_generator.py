@@ -308,11 +308,7 @@ class LocalGenerator:
     def score_spread(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[TokenSpread, ...]]:
-        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-        """
+        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`."""
         rows = self._score_all(conversations, completions, spread=True)
         return [tuple((own, mean, deviation) for own, mean, deviation in row) for row in rows]
 

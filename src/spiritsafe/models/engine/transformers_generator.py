@@ -153,21 +153,13 @@ class FallbackGenerator:
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Natural-log probability, at temperature 1, of each token of each completion.
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-        """
+        """As :meth:`LocalGenerator.score`."""
         return self._engine.score(conversations, completions)
 
     def score_spread(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[TokenSpread, ...]]:
-        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-        """
+        """As :meth:`LocalGenerator.score_spread`."""
         return self._engine.score_spread(conversations, completions)
 
     def close(self) -> None:
