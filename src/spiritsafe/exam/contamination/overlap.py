@@ -135,10 +135,8 @@ def overlap(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         files: JSON lines or plain text.
-        task: The paper's task; draws the controls.
         examiner: A key that opens the sealed half; signs.
         ledger: Holds the paper; gets an access entry and the report's digest.
-        output: Where ``overlap.json`` goes.
         terms: Run length, masking, whose files.
 
     Raises:
@@ -146,7 +144,6 @@ def overlap(
         ProcedureError: The paper is not in the ledger, the task is another, or it was compared as often as it may be.
         IntegrityError: The paper is damaged, or sealed to another key.
         SourceError: A file cannot be read, or is no text.
-        StorageError: Ledger or report cannot be written.
     """
     terms, events = terms or OverlapTerms(), events or NullSink()
     if not files or len({path.resolve() for path in files}) != len(files) or terms.ngram < 1:

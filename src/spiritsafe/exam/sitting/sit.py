@@ -96,9 +96,7 @@ def sit(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         generator: The model; its digest must be the registered one.
-        task: The paper's task, for grading.
         ledger: Holds paper and registration; gets the access and result entries.
-        examiner: Opens the sealed half and signs.
         directory: Where the sitting's files go; one directory a registration.
         host: Who runs the sitting, if not the examiner; signs the certificate too.
         reference: The verified certificate that the registration's claim compares with.

@@ -127,7 +127,6 @@ class FallbackGenerator:
 
     Args:
         loaded: A model opened through transformers.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
 
@@ -158,8 +157,6 @@ class FallbackGenerator:
 
         Raises:
             CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
         """
         return self._engine.score(conversations, completions)
 
@@ -170,8 +167,6 @@ class FallbackGenerator:
 
         Raises:
             CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
         """
         return self._engine.score_spread(conversations, completions)
 
@@ -181,12 +176,7 @@ class FallbackGenerator:
         self._engine.close()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`.
-
-        Raises:
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
-        """
+        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`."""
         if self._closed:
             raise ProcedureError("This generator was closed.", hint="Make a new one.")
         wanted: list[_Wanted] = []
@@ -332,7 +322,6 @@ def make_generator(
 
     Args:
         loaded: The model; in training it may change between two calls.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
     if isinstance(loaded.model, TransformersModel):
@@ -351,7 +340,6 @@ def open_generator(
     """A local Generator for a model directory: the engine where the Decoder fits, else transformers.
 
     Raises:
-        SourceError: A file is missing or damaged.
         CompatibilityError: The model cannot be run locally.
     """
     loaded = load_model(directory, dtype=dtype, device=device)
