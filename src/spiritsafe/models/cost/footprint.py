@@ -46,31 +46,9 @@ def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         CompatibilityError: Another architecture; measure a directory instead.
     """
     c = DecoderConfig.from_hf(config)
-    query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
-    linears = {
-        "self_attn.q_proj": (query, c.hidden_size, c.qkv_bias),
-        "self_attn.k_proj": (key_value, c.hidden_size, c.qkv_bias),
-        "self_attn.v_proj": (key_value, c.hidden_size, c.qkv_bias),
-        "self_attn.o_proj": (c.hidden_size, query, c.out_bias),
-        "mlp.gate_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
-        "mlp.up_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
-        "mlp.down_proj": (c.hidden_size, c.intermediate_size, c.mlp_bias),
-    }
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocab_size, c.hidden_size)}
-    for layer in range(c.num_layers):
-        stem = f"model.layers.{layer}."
-        for name, (rows, columns, bias) in linears.items():
-            shapes[f"{stem}{name}.weight"] = (rows, columns)
-            if bias:
-                shapes[f"{stem}{name}.bias"] = (rows,)
-        norms = {"input_layernorm": c.hidden_size, "post_attention_layernorm": c.hidden_size}
-        if c.qk_norm:
-            norms |= {"self_attn.q_norm": c.head_dim, "self_attn.k_norm": c.head_dim}
-        shapes |= {f"{stem}{name}.weight": (size,) for name, size in norms.items()}
-    shapes["model.norm.weight"] = (c.hidden_size,)
-    if not c.tied:
-        shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
-    return shapes
+    layer = c.layer_shapes()
+    in_layers = {f"model.layers.{i}.{name}": shape for i in range(c.num_layers) for name, shape in layer.items()}
+    return c.outer_shapes() | in_layers
 
 
 def weight_bytes(shapes: Mapping[str, tuple[int, ...]], quantisation: Quantisation) -> int:

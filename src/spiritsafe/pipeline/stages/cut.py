@@ -18,6 +18,7 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix, race
 from spiritsafe.models import (
+    DECODER_NAMES,
     Decoder,
     Document,
     Importance,
@@ -83,7 +84,7 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
     if not isinstance(teacher.model, Decoder):
         raise CompatibilityError(
             f"{teacher.checkpoint.name} is not of the Decoder's family, so nothing can be cut from it.",
-            hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
+            hint=f"Take a dense {DECODER_NAMES} model as source.",
         )
     traces = student_traces(context, recipe.traces, recipe.problems)
     kept = stage.path / "candidates" / "documents.bin"
