@@ -113,9 +113,6 @@ def kv_cache_bytes(
         windowed: Whether a window bounds a layer's tokens, as whoever serves a model can have it.
 
     Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
-
-    Raises:
-        CompatibilityError: An unknown type.
     """
     if kv_dtype not in _DTYPE_BYTES:
         raise CompatibilityError(
@@ -172,11 +169,7 @@ def predict_footprint(
 
 
 def measure_bytes(directory: Path) -> int:
-    """Bytes of a directory's tensors as they are on disk.
-
-    Raises:
-        SourceError: No weights, or damaged ones.
-    """
+    """Bytes of a directory's tensors as they are on disk."""
     return sum(info.num_bytes for info in read_tensor_table(directory).values())
 
 
@@ -187,7 +180,6 @@ def layers_within(
 
     Raises:
         BudgetError: Not even one layer fits.
-        CompatibilityError: Another architecture.
     """
     fitting = [
         layers

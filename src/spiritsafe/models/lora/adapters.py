@@ -67,11 +67,7 @@ class LoraConfig(Record):
 
 
 def require_decoder(model: LanguageModel) -> Decoder:
-    """The model, if it is a Decoder.
-
-    Raises:
-        CompatibilityError: It is not.
-    """
+    """The model, if it is a Decoder."""
     if not isinstance(model, Decoder):
         raise CompatibilityError(
             f"{type(model).__name__} cannot carry LoRA adapters: its linear layers are not known.",
@@ -270,9 +266,6 @@ class LoraBase(LanguageModel):
 
     Args:
         model: A Decoder with adapters.
-
-    Raises:
-        CompatibilityError: The model has none.
     """
 
     def __init__(self, model: LanguageModel) -> None:
