@@ -25,7 +25,6 @@ from spiritsafe.distil.cross_tokenizer.scores_file import (
     CachedChunkTeacher,
     ScoresHeader,
     capture_scores,
-    capture_scores_from,
     scores_header,
 )
 from spiritsafe.distil.cross_tokenizer.spans import END_ROLE, TokenBytes, token_bytes
@@ -42,6 +41,6 @@ __all__ = [
     "CachedChunkTeacher", "ChunkDistance", "ChunkRows", "ChunkScores", "ChunkTeacher", "CoverageReport", "Debias",
     "LiveChunkTeacher", "OneToOne", "PairTable", "PairedDocument", "ScoresHeader", "TokenBytes", "TokenScores",
     "UnmatchedToken", "VocabularyMap", "across_head", "align", "boundary_tokens", "capture_scores",
-    "capture_scores_from", "chunk_divergence", "map_vocabularies", "measure_coverage", "pair_conversations",
+    "chunk_divergence", "map_vocabularies", "measure_coverage", "pair_conversations",
     "pair_documents", "scores_header", "token_bytes",
 ]  # fmt: skip

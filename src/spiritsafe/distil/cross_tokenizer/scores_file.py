@@ -1,6 +1,6 @@
 """Log-probabilities of realised tokens on disk, about 2 bytes a token: all that chunk likelihoods need of a teacher.
 
-In: paired documents and a teacher, live or any Generator that scores. Out: one ``.npz`` file, whole or absent, found
+In: paired documents and a live teacher. Out: one ``.npz`` file, whole or absent, found
 again by the teacher's tokens and which of them are supervised; it names the teacher and both vocabularies and is
 refused for others. Values are float16 (relative error 0.05 %). Shapes: T supervised tokens of the teacher.
 """
@@ -21,8 +21,7 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError, SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import atomic_path
-from spiritsafe.core.generator import Generator
-from spiritsafe.core.records import Message, Record
+from spiritsafe.core.records import Record
 from spiritsafe.distil.cross_tokenizer.pairing import PairedDocument
 from spiritsafe.distil.cross_tokenizer.teachers import ChunkScores, TokenScores, chunk_scores, score_documents
 from spiritsafe.models import LanguageModel
@@ -119,50 +118,6 @@ def capture_scores(
             )
             start = stop
         events.progress(len(scores), len(unique), "documents")
-    return _write(path, header, scores)
-
-
-def capture_scores_from(
-    path: Path,
-    header: ScoresHeader,
-    generator: Generator,
-    pairs: Sequence[PairedDocument],
-    conversations: Sequence[tuple[tuple[Message, ...], str]],
-) -> int:
-    """Score the completions with any Generator that can and keep the result.
-
-    A Generator scores a completion without its end token, so chunks of end tokens stay unknown.
-
-    Args:
-        header: Whose scores these are; without boundaries, which a Generator does not tell.
-        generator: The teacher, local or remote.
-        conversations: For each of them its messages and completion.
-
-    Returns:
-        Bytes of the file.
-
-    Raises:
-        CompatibilityError: The Generator cannot score, or cuts a completion into another number of tokens than the
-            teacher's tokenizer does here.
-        StorageError: The file cannot be written.
-    """
-    if header.boundaries is not None:
-        raise CompatibilityError(
-            "A Generator's scores hold no boundaries.", hint="Capture with a live model, or without debiasing."
-        )
-    answers = generator.score([messages for messages, _ in conversations], [text for _, text in conversations])
-    scores: dict[str, TokenScores] = {}
-    for pair, answer in zip(pairs, answers, strict=True):
-        wanted = pair.alignment.chunk_B.size
-        # A chunk without bytes is a special token's, and as the last one the end token, which no Generator scores.
-        if len(answer) != wanted - int(pair.alignment.bytes_K[-1] == 0):
-            raise CompatibilityError(
-                f"The teacher scored {len(answer)} tokens of a completion that has {wanted} here, its end included.",
-                hint="Pair the documents with the tokenizer of the model that scores.",
-            )
-        values = torch.full((wanted,), float("nan"))
-        values[: len(answer)] = torch.tensor(answer)
-        scores[pair.teacher_key] = TokenScores(log_prob_T=values)
     return _write(path, header, scores)
 
 

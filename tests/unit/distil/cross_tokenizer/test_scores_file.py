@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,11 @@ from across_language import LETTERS, MERGES, TEXTS, ExactModel, pair_of
 from tiny_training import tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError, SourceError
-from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.distil.cross_tokenizer.pairing import PairedDocument
 from spiritsafe.distil.cross_tokenizer.scores_file import (
     CachedChunkTeacher,
     ScoresHeader,
     capture_scores,
-    capture_scores_from,
     scores_header,
 )
 from spiritsafe.distil.cross_tokenizer.teachers import LiveChunkTeacher
@@ -120,47 +116,6 @@ def test_a_broken_teacher_is_not_captured(tmp_path: Path, pairs: list[PairedDocu
     with pytest.raises(NumericalError):
         capture_scores(tmp_path / "scores.npz", single, model, pairs)
     assert not (tmp_path / "scores.npz").exists()
-
-
-class Scorer:
-    """A Generator that knows one number a token."""
-
-    def __init__(self, answers: list[tuple[float, ...]]) -> None:
-        self._answers = answers
-
-    def describe(self) -> GeneratorInfo:
-        return GeneratorInfo(name="scorer", digest="sha256:s", kind="remote")
-
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        yield from ()
-
-    def score(
-        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
-    ) -> list[tuple[float, ...]]:
-        assert len(conversations) == len(completions) == len(self._answers)
-        return self._answers
-
-    def close(self) -> None:
-        pass
-
-
-def test_a_generators_scores_leave_the_end_unknown(tmp_path: Path, pairs: list[PairedDocument]) -> None:
-    path = tmp_path / "scores.npz"
-    conversations = [((Message(role="user", content="?"),), "text") for _ in pairs]
-    answers = [tuple(-0.5 for _ in pair.alignment.chunk_B[:-1]) for pair in pairs]
-    only = header(boundaries=False)
-    capture_scores_from(path, only, Scorer(answers), pairs, conversations)
-    found = CachedChunkTeacher(path, only).read(pairs[:1], device=CPU, boundaries=False, starts=False).log_prob_K
-    assert bool(found[-1].isnan())
-    counts = torch.bincount(torch.from_numpy(pairs[0].alignment.chunk_B).long())[:-1]
-    torch.testing.assert_close(found[:-1], -0.5 * counts.double())
-    with pytest.raises(CompatibilityError, match="tokens of a completion"):
-        capture_scores_from(path, only, Scorer([answer[:-1] for answer in answers]), pairs, conversations)
-    longer = [(*answer, -0.5) for answer in answers]  # as many tokens as here with the end: another tokenizer's
-    with pytest.raises(CompatibilityError, match="tokens of a completion"):
-        capture_scores_from(path, only, Scorer(longer), pairs, conversations)
-    with pytest.raises(CompatibilityError, match="no boundaries"):
-        capture_scores_from(path, header(), Scorer(answers), pairs, conversations)
 
 
 def test_scores_of_another_number_format_are_refused(tmp_path: Path, pairs: list[PairedDocument]) -> None:
