@@ -33,6 +33,14 @@ def _curve_kind(path: Path) -> Kind:
 _Source = tuple[str | None, str | None, str | None, str | None, Patience]  # what open_any_generator takes
 
 
+def _parse_caps(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    if not re.fullmatch(r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", text):
+        raise click.BadParameter(f"{text!r} is no list of numbers of tokens, such as 64,256.")
+    return tuple(int(part) for part in text.split(","))
+
+
 @click.command(name="sample", cls=GuardedCommand)
 @click.argument("task", type=NAMES_FILES)
 @click.option("--model", "models", type=MODEL, multiple=True, help="A local model directory; with --curve, several.")
@@ -59,6 +67,16 @@ _Source = tuple[str | None, str | None, str | None, str | None, Patience]  # wha
     multiple=True,
     help="Accuracy against tokens and operations, as .html, .svg or .json; may be given several times.",
 )
+@click.option(
+    "--budgets",
+    "caps",
+    callback=_parse_caps,
+    help="Caps on thinking, in tokens, such as 64,256: accuracy under each, and with Wait put in at the largest; "
+    "--max-tokens is then for the answer behind it.",
+)
+@click.option(
+    "--think-end", default="</think>", show_default=True, help='With --budgets: what ends thinking; "" for the turn.'
+)
 def command(
     task: str,
     models: tuple[str, ...],
@@ -73,18 +91,24 @@ def command(
     max_tokens: int,
     seed: int,
     curves: tuple[Path, ...],
+    caps: tuple[int, ...],
+    think_end: str,
     patience: Patience,
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
     sampling = Sampling.from_json({"temperature": temperature, "max_tokens": max_tokens})
     _check_request(models, endpoint, num_samples, temperature, curves)
+    if caps and curves:
+        raise RecipeError("Both --curve and --budgets were given.", hint="Draw them one after the other.")
     loaded = load_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
     if not curves:
-        model = models[0] if models else None
-        _sample(
-            loaded, problems, (model, endpoint, endpoint_model, api_key_env, patience), sampling, num_samples, seed, out
-        )
+        source = (models[0] if models else None, endpoint, endpoint_model, api_key_env, patience)
+        if caps:
+            settings = rollouts.budgets(caps, think_end=think_end)
+            _sweep(loaded, problems, source, sampling, settings, num_samples, seed, out)
+        else:
+            _sample(loaded, problems, source, sampling, num_samples, seed, out)
         return
     sources: list[_Source] = [(m, None, None, None, Patience() if endpoint else patience) for m in models]
     if endpoint is not None:
@@ -158,8 +182,47 @@ def _sample(
     )
     if num_samples == 1:
         estimate = stats.clopper_pearson_interval(report.num_correct, report.num_attempts)
-        click.echo(f"accuracy {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]")
+        click.echo(f"accuracy {_share(estimate)}")
     click.echo(f"attempts: {out}")
+
+
+def _sweep(
+    task: Task,
+    problems: Sequence[Problem],
+    source: _Source,
+    sampling: Sampling,
+    settings: Sequence[rollouts.BudgetForcing],
+    num_samples: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """One collection under each budget, and what thinking longer was worth."""
+    watcher = TerminalSink()
+    generator = _open(source, watcher)
+    watcher.begin("sample")
+    try:
+        sweep = rollouts.sweep_budgets(
+            task, problems, generator, sampling, settings,
+            answer_tokens=sampling.max_tokens, num_samples=num_samples, seed=seed, directory=out, events=watcher,
+        )  # fmt: skip
+    finally:
+        generator.close()
+        watcher.end()
+    for point in sweep.points:
+        click.echo(
+            f"thinking ≤ {point.budget.cap}, {point.budget.num_waits} × Wait: accuracy {_share(point.accuracy)}, "
+            f"{point.num_tokens:.1f} tokens an attempt, {point.control:.0%} kept to it, {point.forced:.0%} ended by it"
+        )
+    if sweep.slope is not None:
+        slope = sweep.slope
+        click.echo(
+            f"1,000 tokens more: {100 * slope.value:+.1f} points [{100 * slope.low:+.1f}, {100 * slope.high:+.1f}]"
+        )
+    click.echo(f"attempts: {out}")
+
+
+def _share(estimate: stats.Estimate) -> str:
+    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 def _pool(

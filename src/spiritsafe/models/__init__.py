@@ -64,7 +64,6 @@ if TYPE_CHECKING:
         merge_lora,
         num_lora_parameters,
         num_trainable,
-        remove_lora,
         without_lora,
     )
     from spiritsafe.models.lora.files import load_lora, save_lora
@@ -107,7 +106,7 @@ __all__ = [
     "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora",
     "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",
     "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
-    "remove_lora", "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
+    "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
     "sampling_work", "save_checkpoint", "save_lora", "scoring_work", "shallower", "shared_prefix", "size_of",
     "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint", "weight_bytes", "with_activations",
     "with_vocabulary", "without_lora", "write_lineage", "write_tiny",

@@ -67,8 +67,8 @@ COMMANDS = {
     "run": {"--set", "--root"},
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
-        "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
-        "--thinks",
+        "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
+        "--request-tries", "--concurrency", "--thinks",
     },
     "tasks audit": {"--count", "--seed", "--json"},
     "tasks list": {"--refused"},

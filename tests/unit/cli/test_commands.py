@@ -88,6 +88,30 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
     assert "[" in text.split("accuracy")[1]
 
 
+def test_sample_says_what_thinking_longer_is_worth(tmp_path: Path) -> None:
+    model = call(models.command, "fetch", "tiny:0").strip().splitlines()[-1]
+    request = [
+        "arith:sums", "--model", model, "--out", str(tmp_path / "budgets"),
+        "--problems", "3", "--max-tokens", "4", "--budgets", "8,4", "--think-end", "",
+    ]  # fmt: skip
+    text = call(sample.command, *request)
+    lines = [line for line in text.splitlines() if line.startswith("thinking")]
+    assert [line.split(":")[0].removeprefix("thinking ≤ ") for line in lines] == [
+        f"{cap}, {waits} × Wait" for cap, waits in ((4, 0), (8, 0), (8, 1), (8, 2), (8, 4))
+    ]
+    assert all("accuracy" in line and "tokens an attempt" in line for line in lines)
+    assert len(list((tmp_path / "budgets").iterdir())) == 5
+    with pytest.raises(RecipeError, match="Both"):
+        call(sample.command, *request, "--samples", "4", "--temperature", "1", "--curve", str(tmp_path / "c.svg"))
+
+
+@pytest.mark.parametrize("caps", ["", "0", "64,", "-1", "64;128"])
+def test_caps_that_are_no_numbers_of_tokens_are_refused(tmp_path: Path, caps: str) -> None:
+    done = CliRunner().invoke(sample.command, ["arith:sums", "--out", str(tmp_path / "x"), "--budgets", caps])
+    assert done.exit_code == 2
+    assert "such as 64,256" in done.output
+
+
 @pytest.mark.slow
 def test_sample_draws_a_curve_of_several_models_and_goes_on_where_it_was(
     tiny_run: Path, tmp_path: Path, fake_endpoint: Any

@@ -60,16 +60,6 @@ def pairs_from_kept_layers(kept: Sequence[int], num_pairs: int) -> tuple[tuple[i
     return tuple((layer, kept[layer + 1] - 1) for layer in spaced_layers(len(kept), num_pairs))
 
 
-@torch.no_grad()
-def linear_cka(first_RA: Tensor, second_RB: Tensor) -> float:
-    """Linear centred kernel alignment of two sets of features of the same rows, 0 to 1.
-
-    ``‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖)`` of centred features, Frobenius norms (Kornblith et al., arXiv 1905.00414). Rotating or
-    scaling either set changes nothing; the widths may differ.
-    """
-    return _alignment(_gram(first_RA), _gram(second_RB))
-
-
 def _gram(rows_RH: Tensor) -> Tensor:
     """Centred Gram matrix of norm 1: the same number as from features, at a size that no width changes."""
     rows_RH = rows_RH.to(torch.float64)
@@ -80,6 +70,7 @@ def _gram(rows_RH: Tensor) -> Tensor:
 
 
 def _alignment(first_RR: Tensor, second_RR: Tensor) -> float:
+    """Linear centred kernel alignment, 0 to 1: no rotation or scale changes it (Kornblith et al., arXiv 1905.00414)."""
     return float((first_RR * second_RR).sum())
 
 

@@ -85,7 +85,7 @@ def add_lora(model: LanguageModel, config: LoraConfig) -> None:
     decoder = require_decoder(model)
     if lora_config(decoder) is not None:
         raise CompatibilityError(
-            "The model has adapters already.", hint="Fold them in with merge_lora, or drop them with remove_lora."
+            "The model has adapters already.", hint="Fold them in with merge_lora, or load the model again."
         )
     decoder.requires_grad_(False)
     for index, block in enumerate(_blocks(decoder)):
@@ -200,17 +200,6 @@ def num_lora_parameters(config: DecoderConfig, lora: LoraConfig) -> int:
 def num_trainable(model: nn.Module) -> int:
     """Numbers that training would change."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
-def remove_lora(model: LanguageModel) -> None:
-    """Drop the adapters and what they learnt: the plain base, all weights trainable as in a new Decoder.
-
-    Raises:
-        CompatibilityError: The model has no adapters.
-    """
-    for _, projection, _ in _adapted(model):
-        projection.lora = None
-    model.requires_grad_(True)
 
 
 @torch.no_grad()
