@@ -29,7 +29,7 @@ def load(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def overhead() -> ModuleType:
-    return load("exam_overhead")
+    return load("exam_overhead/run")
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,16 @@ exit code; ``--verbose`` adds the traceback.
 from __future__ import annotations
 
 import errno
-import importlib
+import importlib.util
 import io
 import json
 import os
+import pkgutil
 import re
 import sys
 import traceback
 from functools import cache
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -94,9 +95,12 @@ class _Commands(click.Group):
 
 @cache
 def _lines_of_help() -> dict[str, str]:
-    """By the commands' names; read from their sources, so that ``--help`` stays quick."""
-    here = Path(__file__).parent
-    found = (_HELP.match(path.read_text("utf-8")) for path in (*here.glob("*.py"), *here.glob("*/__init__.py")))
+    """By the commands' names; read from their sources, wherever these lie, so that ``--help`` stays quick."""
+    found = []
+    for file in pkgutil.iter_modules(__path__, f"{__name__}."):
+        spec = importlib.util.find_spec(file.name)
+        loader: Any = spec.loader if spec is not None else None
+        found.append(_HELP.match(loader.get_source(file.name)))
     return {one[1]: one[2] for one in found if one}
 
 

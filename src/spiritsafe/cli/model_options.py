@@ -144,7 +144,6 @@ def open_any_generator(
         max_batch: Sequences decoded together (local weights).
         registered: The digest that an endpoint's model is known by, where it was registered before.
         patience: With the endpoint.
-        num_questions: See :meth:`Patience.config`.
         events: Hears who is waited for, and why, and what is to be known of local weights.
 
     Raises:

@@ -39,7 +39,6 @@ def omit_default(default: Any, **constraints: Any) -> Any:
 
     Args:
         default: An immutable value.
-        constraints: As for :func:`pydantic.Field`.
     """
     return Field(default=default, exclude_if=lambda value: value == default, **constraints)
 

@@ -88,11 +88,7 @@ def verify_evidence(evidence: Evidence, head: SignedHead) -> bool:
 
 
 def _parse_line(line: bytes, after: LedgerEntry | None, times: Mapping[str, str]) -> LedgerEntry:
-    """One line as an entry that follows ``after``; ``times`` are the keys' last ones.
-
-    Raises:
-        IntegrityError: It does not.
-    """
+    """One line as an entry that follows ``after``; ``times`` are the keys' last ones."""
     hint = "The ledger was altered or damaged: restore it from a good copy, and keep this one as evidence."
     try:
         value = json.loads(line)
@@ -137,7 +133,6 @@ class Ledger:
 
         Raises:
             IntegrityError: An entry is bad, or the file became shorter; the message names the entry.
-            SourceError: The file cannot be read.
         """
         self._refresh()
         return tuple(self._entries)
@@ -199,11 +194,7 @@ class Ledger:
             return entry
 
     def head(self, key: KeyPair) -> SignedHead:
-        """Vouch for the ledger as it is now.
-
-        Raises:
-            IntegrityError: The ledger is empty or damaged.
-        """
+        """Vouch for the ledger as it is now."""
         self._refresh()
         if not self._leaves:
             raise IntegrityError(f"{self.path} is empty.", hint="Append something before signing its head.")
@@ -230,11 +221,7 @@ class Ledger:
         return consistency_proof(size, self._leaves)
 
     def root(self, size: int) -> str:
-        """Root over the first ``size`` entries.
-
-        Raises:
-            IntegrityError: There are fewer.
-        """
+        """Root over the first ``size`` entries."""
         self._refresh()
         if size > len(self._leaves):
             raise IntegrityError(

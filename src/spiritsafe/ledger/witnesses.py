@@ -19,11 +19,7 @@ from spiritsafe.ledger.records import LedgerEntry
 
 
 def origin_of(ledger: Ledger) -> str:
-    """The name of a ledger: of its first entry, which nothing can change.
-
-    Raises:
-        IntegrityError: It is empty or damaged.
-    """
+    """The name of a ledger: of its first entry, which nothing can change."""
     entries = ledger.entries()
     if not entries:
         raise IntegrityError(f"{ledger.path} is empty.", hint="A ledger has a name once it has an entry.")
@@ -31,11 +27,7 @@ def origin_of(ledger: Ledger) -> str:
 
 
 def head_of(ledger: Ledger) -> LogHead:
-    """The ledger's head as it is now, unsigned.
-
-    Raises:
-        IntegrityError: It is empty or damaged.
-    """
+    """The ledger's head as it is now, unsigned."""
     origin = origin_of(ledger)
     size = len(ledger.entries())
     return LogHead(origin, size, ledger.root(size))
@@ -102,7 +94,6 @@ def witness(other: Ledger, *, own: Ledger, key: KeyPair, name: str) -> Note:
 
     Raises:
         IntegrityError: A ledger is damaged, or the other one does not extend what was seen.
-        StorageError: One's own cannot be written.
     """
     head = head_of(other)
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         training_work,
     )
     from spiritsafe.models.cost.training_memory import MemoryFit, TrainingMemory, fit_micro_batch, predict_training
+    from spiritsafe.models.decoder.architectures import DECODER_NAMES
     from spiritsafe.models.decoder.config import DecoderConfig
     from spiritsafe.models.decoder.head_product import head_logits, head_product, logits_dtype
     from spiritsafe.models.decoder.module import Decoder
@@ -95,13 +96,13 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CUT_PLAN", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions",
-    "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion",
-    "FallbackGenerator", "Footprint", "Head", "Importance", "LanguageModel", "LoadedModel", "LocalGenerator",
-    "LoraBase", "LoraConfig", "MemoryFit", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "StudentShape",
-    "TrainingMemory", "TransformersModel", "Use", "Work", "active_parameters", "add_lora", "block_influence",
-    "calibrate", "candidates", "choose_code", "choose_layers", "choose_vocabulary", "cut", "cut_depth",
-    "decoder_config", "default_cache", "find_source", "fit_micro_batch", "head_logits", "head_product",
+    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "PACK_LIMIT_BYTES", "ChatFormat",
+    "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
+    "DrawnCompletion", "FallbackGenerator", "Footprint", "Head", "Importance", "LanguageModel", "LoadedModel",
+    "LocalGenerator", "LoraBase", "LoraConfig", "MemoryFit", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation",
+    "StudentShape", "TrainingMemory", "TransformersModel", "Use", "Work", "active_parameters", "add_lora",
+    "block_influence", "calibrate", "candidates", "choose_code", "choose_layers", "choose_vocabulary", "cut",
+    "cut_depth", "decoder_config", "default_cache", "find_source", "fit_micro_batch", "head_logits", "head_product",
     "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config",
     "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora",
     "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",

@@ -48,9 +48,5 @@ def build_trust_page(page: TrustPage) -> str:
 
 
 def write_trust_page(path: Path, page: TrustPage) -> None:
-    """Write the page, whole or not at all.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
+    """Write the page, whole or not at all."""
     write_text(path, build_trust_page(page))

@@ -17,7 +17,6 @@ def holm(p_values: Sequence[float], *, num_tests: int | None = None) -> tuple[fl
     Valid whatever the dependence between the tests.
 
     Args:
-        p_values: One a test.
         num_tests: Tests that were made, those without a p-value included (withdrawn or open sittings: they could have
             shown something, and count as if they had shown nothing); None: as many as ``p_values``.
 

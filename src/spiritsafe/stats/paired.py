@@ -101,11 +101,7 @@ def paired_difference(
     Args:
         first: Right answers of the first model, one count in 0..trials a problem.
         second: The same problems in the same order, second model.
-        trials: Times each problem was asked.
         clusters: One name a problem, equal for problems that stand or fall together.
-
-    Raises:
-        NumericalError: The counts are impossible or the lists differ in length.
     """
     a, b = check_counts(first, trials), check_counts(second, trials)
     if a.size != b.size:
@@ -155,15 +151,11 @@ def gain_kept(
     problem together (Efron & Tibshirani 1993, ch. 13).
 
     Args:
-        student: Right answers, one count a problem.
         teacher: The same problems in the same order.
         base: The same problems in the same order.
 
     Returns:
         The share; None when there is no gain to keep (the teacher's gain is not above 0 in 97.5 % of the redraws).
-
-    Raises:
-        NumericalError: The lists differ in length.
     """
     rows = [np.asarray(values, dtype=np.float64) for values in (student, teacher, base)]
     if len({row.size for row in rows}) != 1 or not rows[0].size:

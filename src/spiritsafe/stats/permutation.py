@@ -55,7 +55,6 @@ def randomisation_test(
     Args:
         public: One value a public problem.
         sealed: One value a sealed problem.
-        seed: Of the Monte Carlo splits.
         strata: Labels of the public and of the sealed problems; only splits within strata are counted then.
 
     Raises:

@@ -45,7 +45,6 @@ def variance_factor(trials: int, noise: float) -> float:
     """Variance of a problem's mean over several tries relative to one try.
 
     Args:
-        trials: Times each problem is asked.
         noise: Share of a single try's variance that is luck and differs from try to try; the rest is the problem's.
 
     Raises:
@@ -110,9 +109,6 @@ def paired_power(num_problems: int, difference: float, discordance: float, *, al
         difference: True difference of the shares.
         discordance: Share of the problems on which exactly one model is right; at least ``difference``.
         alpha: Two-sided level.
-
-    Raises:
-        NumericalError: Impossible shares.
     """
     if not 0 <= abs(difference) <= discordance <= 1 or num_problems < 1:
         raise NumericalError(
@@ -131,12 +127,7 @@ def score_power(num_problems: int, threshold: float, score: float, *, alpha: flo
 
     Args:
         num_problems: Asked once each.
-        threshold: To be exceeded.
-        score: True score.
         alpha: One minus the interval's confidence.
-
-    Raises:
-        NumericalError: Impossible shares.
     """
     if not (0 < threshold < 1 and 0 <= score <= 1 and num_problems >= 1):
         raise NumericalError(f"No score {score} above {threshold}.", hint="Give shares, the threshold strictly inside.")
@@ -177,17 +168,12 @@ def smallest_paired_difference(
 
     Args:
         discordance: Expected share of problems on which exactly one of the two is right in a single try.
-        trials: Times each problem is asked.
         noise: See :func:`variance_factor`; unused for one try.
         alpha: Two-sided level.
-        power: Wanted chance.
         rule: The sitting may stop early by this rule (of level alpha / 2): a little harder to find.
 
     Returns:
         None when even the largest possible difference would be missed too often.
-
-    Raises:
-        NumericalError: Impossible shares or numbers.
     """
     factor = variance_factor(trials, noise)
     if not 0 < discordance <= 1:
@@ -226,17 +212,10 @@ def smallest_score_gain(
     """How far above a threshold a score must truly be to be probably found there.
 
     Args:
-        threshold: To be exceeded.
-        trials: Times each problem is asked.
-        noise: See :func:`variance_factor`.
         alpha: One minus the interval's confidence.
-        power: Wanted chance.
 
     Returns:
         None when even a perfect model would be missed too often.
-
-    Raises:
-        NumericalError: Impossible shares or numbers.
     """
     worth = _worth(num_problems, trials, noise, threshold)
     gain = _smallest(lambda d: score_power(worth, threshold, threshold + d, alpha=alpha), 1 - threshold, power)

@@ -95,11 +95,7 @@ def parse_spec(text: str) -> TaskSpec:
 
 
 def check_keys(spec: TaskSpec, known: Iterable[str]) -> None:
-    """Refuse a key that the task does not have.
-
-    Raises:
-        TaskError: Naming the nearest known key.
-    """
+    """Refuse a key that the task does not have."""
     known = sorted(known)
     for key in spec.knobs:
         if key not in known:

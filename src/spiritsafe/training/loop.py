@@ -102,7 +102,6 @@ def train(
             weights as they were (beside ones that came in the compute dtype: in it). With ``fsdp`` it is
             without blocks until the call returns or raises NumericalError, then whole again on every process.
         documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
-        objective: What a step minimises.
         directory: For metrics and checkpoints; every process must see it.
         events: Hears progress and each step's metrics, in the main process.
         evaluate: Called after each ``config.eval_every`` steps and after the last, in the main process.
@@ -116,7 +115,6 @@ def train(
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
         BudgetError: Memory ran out; what was saved stays, and a call with fewer ``micro_batch_tokens`` goes on from it.
         IntegrityError: The directory holds another run's checkpoint, or a damaged one.
-        StorageError: The directory cannot be written.
     """
     feed = FixedFeed(documents, config, model) if isinstance(documents, Sequence) else documents
     device = next(model.parameters()).device

@@ -196,7 +196,6 @@ class AdamW:
         """Apply one update and leave the gradients for :meth:`zero_gradients` to clear.
 
         Args:
-            learning_rate: Of this step.
             gradient_norm: What :meth:`gradient_norm` said; clipping is folded into the update, so it needs no pass of
                 its own.
         """

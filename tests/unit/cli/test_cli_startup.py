@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,3 +111,34 @@ def test_each_command_of_the_top_is_the_file_that_says_so() -> None:
         assert command.name == name
     assert cli.cli.get_command(context, "terminal") is None
     assert cli.cli.get_command(context, "nosuch") is None
+
+
+def test_the_commands_are_found_in_an_archive(tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "program"), "zip", Path(cli.__file__).parents[2], "spiritsafe")
+    text = subprocess.run(
+        [sys.executable, "-m", "spiritsafe", "exam", "verify", "--help"],
+        env={**os.environ, "PYTHONPATH": archive},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert "Recompute everything that CERTIFICATE claims" in text
+
+
+def test_a_file_beside_the_commands_that_is_no_module_is_no_command(tmp_path: Path) -> None:
+    room = tmp_path / "spiritsafe" / "cli"
+    shutil.copytree(Path(cli.__file__).parents[1], tmp_path / "spiritsafe")
+    (room / "._run.py").write_bytes(b"\x00\x05\x16\x07\xb0")  # what some file systems keep a file's attributes in
+    (room / ".#run.py").symlink_to("nobody@nowhere")  # an editor's mark
+    done = subprocess.run(
+        [sys.executable, "-m", "spiritsafe", "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "  run     Run a recipe, or go on with it." in done.stdout

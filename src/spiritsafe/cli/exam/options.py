@@ -64,7 +64,6 @@ def reference_digest(text: str) -> str:
 
     Raises:
         RecipeError: It is neither.
-        SourceError: The file cannot be read.
         IntegrityError: The file is neither a certificate nor a registration.
         ProcedureError: It is the certificate of a model that was not reached.
     """
@@ -160,10 +159,5 @@ def parse_stop(text: str, header: records.PaperHeader, *, level: float) -> stats
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """A public key file, as ``spiritsafe exam key`` writes it.
-
-    Raises:
-        SourceError: It cannot be read.
-        IntegrityError: It is none.
-    """
+    """A public key file, as ``spiritsafe exam key`` writes it."""
     return PublicKey.from_json(read_json(path))

@@ -44,11 +44,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def ensure_directory(path: Path) -> Path:
-    """Make a directory and its parents; return it.
-
-    Raises:
-        StorageError: It cannot be made.
-    """
+    """Make a directory and its parents; return it."""
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -133,9 +129,5 @@ def write_json(path: Path, value: JSON) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any.
-
-    Raises:
-        SourceError: It is missing, unreadable or not JSON.
-    """
+    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any."""
     return parse_json(read_bytes(path, is_typed=True), path, finite=False)

@@ -15,11 +15,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def digest_file(path: Path) -> str:
-    """``sha256:<hex>`` of a file's bytes.
-
-    Raises:
-        SourceError: The file cannot be read.
-    """
+    """``sha256:<hex>`` of a file's bytes."""
     hasher = hashlib.sha256()
     try:
         with open_to_read(path) as file:

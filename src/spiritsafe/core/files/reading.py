@@ -46,13 +46,11 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
     """A descriptor of a regular file: never of a pipe or a device, and of a link's target only where that is wanted.
 
     Args:
-        flags: As for :func:`os.open`.
         mode: Of a file that is made.
         follow: Whether the file may be a link to another one.
 
     Raises:
         StorageError: It is no regular file; :class:`SourceError` where it was to be read only.
-        OSError: It cannot be opened.
     """
     kind: type[SpiritsafeError] = SourceError if flags & os.O_ACCMODE == os.O_RDONLY else StorageError
     refusal = kind(

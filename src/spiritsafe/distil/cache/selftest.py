@@ -103,6 +103,7 @@ def self_test(
         CompatibilityError: The teacher is not the one of the cache, or none of the documents is in it.
         IntegrityError: A file is damaged, or the cache does not say what the teacher says.
     """
+    # 1
     identity = teacher_identity(teacher)
     cache = CachedTeacher(directory, tokenizer=identity.tokenizer)
     wanted: dict[str, JSON] = dict(identity.to_json())
@@ -115,8 +116,10 @@ def self_test(
             hint="Give the documents that it was captured on.",
         )
     chosen = random.Random(derive_seed("self-test", seed)).sample(known, min(num_documents, len(known)))
+    # 2, 3
     measured = [_compare(cache, teacher, merged[place], seed) for place in chosen]
     kl_R, head_R, entropy_R, gap_RJ = (torch.cat(parts) for parts in zip(*measured, strict=True))
+    # 4: what the server's top k leave out is a bias that is known, and stated elsewhere
     spread_J = (gap_RJ.square().sum(0) + (_SMALL_BIAS * len(gap_RJ)) ** 2).sqrt()
     unbiased = cache.manifest.fingerprint.estimator != "served_top_k"
     z = float((gap_RJ.sum(0).abs() / spread_J).max()) if unbiased else None

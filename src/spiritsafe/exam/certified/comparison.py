@@ -22,7 +22,6 @@ def compare(first: Certificate, second: Certificate) -> Comparison:
     The public difference is the sealed difference (the models) plus the difference of the two (the studying).
 
     Args:
-        first: A verified certificate.
         second: A verified certificate of the same paper with as many tries.
 
     Raises:

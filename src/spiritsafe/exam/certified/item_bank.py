@@ -36,12 +36,10 @@ def checked_certificates(
     """Read certificates and verify each, as far as what is given goes.
 
     Args:
-        paths: The files.
         paper: ``paper.json`` or its directory, to check what the paper committed to.
         ledger: The ledger, to check that nothing was left out.
 
     Raises:
-        SourceError: A file cannot be read.
         IntegrityError: A certificate does not verify; the message names the file.
     """
     found = []
@@ -155,11 +153,7 @@ _CHECKED_TEXT: dict[ItemsChecked, str] = {
 
 
 def items_lines(items: PaperItems, header: PaperHeader) -> list[str]:
-    """What was learned, for a terminal; problems by place and half only.
-
-    Args:
-        items: What was learned.
-    """
+    """What was learned, for a terminal; problems by place and half only."""
     bank, kinds, num = items.bank, halves(header), len(items.sittings)
     lines = [
         f"{num} sittings of {header.num_problems} problems ({header.num_public} public, {header.num_sealed} sealed).",

@@ -45,8 +45,6 @@ def reissue(
         certificate: The one to supersede; verified first.
         paper: ``paper.json`` or its directory.
         ledger: Holds the edits; gets the entry.
-        examiner: Who sealed the paper; signs.
-        output: Where the new certificate goes.
         host: Who ran the sitting, if not the examiner; signs too.
 
     Raises:

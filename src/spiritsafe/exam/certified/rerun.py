@@ -55,9 +55,6 @@ def rerun(
         certificate: ``certificate.json``; verified first.
         paper: ``paper.json`` or its directory (the directory, for the sealed half).
         generator: The same model, as far as the re-runner can tell.
-        task: The paper's task, for grading.
-        runner: Who re-runs and signs.
-        output: Where ``rerun.json`` goes.
         examiner: A key to the sealed half, the examiner's or a recipient's; without it only the public half is asked.
         ledger: Gets an access entry before the sealed half is opened, and the finding; needed with ``examiner``.
         opened: The opened paper, once it is retired: then all of it can be asked without a key.
@@ -129,7 +126,6 @@ def file_rerun(
     """File a re-run that was made without the ledger. The same call again appends nothing.
 
     Args:
-        report: ``rerun.json``.
         certificate: What was asked again; verified first, against the ledger too.
         paper: ``paper.json`` or its directory.
         ledger: Gets the finding.
@@ -216,10 +212,5 @@ def _ask_again(
 
 
 def load_rerun(path: Path, *, certificate: Certificate) -> CounterSignedRerun:
-    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers.
-
-    Raises:
-        SourceError: It cannot be read.
-        IntegrityError: It is not.
-    """
+    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers."""
     return check_rerun(read_record(path, CounterSignedRerun), str(path), certificate=certificate)

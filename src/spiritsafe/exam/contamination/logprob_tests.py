@@ -26,11 +26,7 @@ _LEAST_DEVIATION = 1e-6  # where one token has all the probability, and the devi
 
 
 def lowest_mean(values: Sequence[float], share: float = 0.2) -> float:
-    """Mean of the lowest share of them, one at least: Min-K% of log-probabilities (Shi et al., arXiv 2310.16789).
-
-    Raises:
-        NumericalError: There are none.
-    """
+    """Mean of the lowest share of them, one at least: Min-K% of log-probabilities (Shi et al., arXiv 2310.16789)."""
     if not values:
         raise NumericalError("A text without tokens has no score.", hint="Leave empty answers out.")
     count = max(1, int(len(values) * share))
@@ -47,8 +43,6 @@ def auc_interval(share: float, num_first: int, num_second: int, *, confidence: f
 
     Args:
         share: Of the pairs in which it is; ties count half.
-        num_first: First values.
-        num_second: Second values.
     """
     z = float(special.ndtri(0.5 + confidence / 2))
     half = (num_first + num_second) / 2 - 1

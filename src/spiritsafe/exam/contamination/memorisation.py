@@ -70,17 +70,13 @@ def memory(
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        generator: Local weights.
-        task: The paper's task, for gold answers.
         examiner: A key that opens the sealed half; signs.
         ledger: Holds the paper; gets an access entry and the report's digest.
-        output: Where ``memory.json`` goes.
 
     Raises:
         CompatibilityError: The model gives no log-probabilities of a given text, or problems would leave the host.
         ProcedureError: The paper is not in the ledger, or the task is another.
         IntegrityError: The paper is damaged, or sealed to another key.
-        StorageError: Ledger or report cannot be written.
     """
     events = events or NullSink()
     info = generator.describe()

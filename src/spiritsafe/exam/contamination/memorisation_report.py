@@ -54,14 +54,7 @@ def statements_of_memory(has_spread: bool, scores: Sequence[ScoreTest], order: O
 
 
 def check_memorisation(data: bytes, path: Path, *, log: PaperLog) -> SignedMemory:
-    """Check that a memory report is its examiner's, of this paper, and in this ledger; its scores are not published.
-
-    Args:
-        log: Of the whole ledger.
-
-    Raises:
-        IntegrityError: It is not.
-    """
+    """Check that a memory report is its examiner's, of this paper, and in this ledger; its scores are not published."""
     signed = parse_record(data, SignedMemory, f"The memory report {path}")
     report = signed.report
     expected = statements_of_memory(report.has_spread, report.scores, report.order)

@@ -135,10 +135,8 @@ def overlap(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         files: JSON lines or plain text.
-        task: The paper's task; draws the controls.
         examiner: A key that opens the sealed half; signs.
         ledger: Holds the paper; gets an access entry and the report's digest.
-        output: Where ``overlap.json`` goes.
         terms: Run length, masking, whose files.
 
     Raises:
@@ -146,7 +144,6 @@ def overlap(
         ProcedureError: The paper is not in the ledger, the task is another, or it was compared as often as it may be.
         IntegrityError: The paper is damaged, or sealed to another key.
         SourceError: A file cannot be read, or is no text.
-        StorageError: Ledger or report cannot be written.
     """
     terms, events = terms or OverlapTerms(), events or NullSink()
     if not files or len({path.resolve() for path in files}) != len(files) or terms.ngram < 1:
@@ -156,13 +153,16 @@ def overlap(
     header = public.header
     check_task(public, task)
     paper_entry(ledger, public)
+    # 1: on record before the sealed half is open, so that no look is unseen
     _enter_access(ledger, header, examiner, terms)
     sealed = open_sealed(paper, public, examiner)
+    # 2
     wanted = _wanted(public, sealed.problems, task, sealed.secret, events)
     hasher = WordHashes(mask_names=terms.mask_names)
     words = [hasher(words_of(question)) for question in questions_of(wanted.problems)]
     sizes = [both.shape[1] for both in words]
     looked = {form: _index(words, row, terms) for row, form in enumerate(FORMS)}
+    # 3
     seen: list[FileSeen] = []
     best: dict[tuple[OverlapForm, OverlapKind, int], tuple[float, int, FoundRun]] = {}
     for number, file in enumerate(opened):
@@ -178,10 +178,12 @@ def overlap(
         )
         for form, index in looked.items():
             _keep(best, form, index.take(), sizes, number)
+    # 4
     hits = tuple(_hits(best, wanted, header, words, sealed.secret, seen))
     report = _report(header, wanted, best, hits, seen, words, terms, examiner)
     signed = SignedOverlap(report=report, signature=examiner.sign("overlap", report.canonical()))
     told = {"report": report.content_digest, "about": report.about, "verdict": report.verdict}
+    # 5: a report that exists is on record
     OverlapEntry.append(ledger, header, examiner, files=[file.digest for file in report.files], **told)
     write_record(output, signed)
     return signed

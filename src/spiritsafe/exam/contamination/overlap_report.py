@@ -175,14 +175,7 @@ def statements_of_overlap(
 
 
 def check_overlap(data: bytes, path: Path, *, log: PaperLog) -> SignedOverlap:
-    """Check that a report is its examiner's, of this paper, in this ledger, and right in its numbers.
-
-    Args:
-        log: Of the whole ledger.
-
-    Raises:
-        IntegrityError: It is not.
-    """
+    """Check that a report is its examiner's, of this paper, in this ledger, and right in its numbers."""
     signed = parse_record(data, SignedOverlap, f"The overlap report {path}")
     report, header = signed.report, log.header
     findings = _recomputed(report, header)

@@ -73,11 +73,7 @@ class Design:
         return ""
 
     def check_items(self, items: PaperItems) -> str:
-        """Check that the design is made from this record of past sittings; return that in words.
-
-        Raises:
-            IntegrityError: It is not.
-        """
+        """Check that the design is made from this record of past sittings; return that in words."""
         del items
         raise IntegrityError(
             "The whole paper was registered: no record of difficulties belongs to it.",
@@ -143,7 +139,6 @@ class Design:
         """Check that a sitting ended where it had to; return that in words.
 
         Args:
-            result: The sitting's.
             right: Right answers by place.
             is_over: Whether the claim's test is over at the look of this number (from 1).
 

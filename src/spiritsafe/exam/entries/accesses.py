@@ -137,7 +137,6 @@ def enter_access(
         what: What happens to the problems, where they are not asked.
         most: How many such accesses there may be, where that is limited.
         journal: How far the sitting's journal is.
-        guard: See :meth:`PaperEntry.append`.
     """
     kinds = halves(header)
     shown = {half: sorted(place for place in places if kinds[place] == half) for half in HALVES}

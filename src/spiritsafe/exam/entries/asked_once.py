@@ -42,11 +42,7 @@ class Askings:
 
 
 def journal_mark(opening: AccessEntry) -> JournalMark | None:
-    """What an opening says of the journal; None in entries of older versions.
-
-    Raises:
-        IntegrityError: It cannot be read.
-    """
+    """What an opening says of the journal; None in entries of older versions."""
     value = opening.entry.body.get("journal")
     return None if value is None else JournalMark.from_json(value)
 
@@ -78,7 +74,6 @@ def askings(openings: Sequence[AccessEntry], result: ExamResult, num_tries: int)
 
     Args:
         openings: The examiner's, for the result's registration.
-        result: The sitting's own.
         num_tries: Registered tries a problem.
 
     Raises:

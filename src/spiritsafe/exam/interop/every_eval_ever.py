@@ -178,11 +178,7 @@ def _promises(certificate: Certificate) -> dict[str, JSON]:
 
 
 def every_eval_record(certificate: Certificate) -> dict[str, JSON]:
-    """The aggregate record.
-
-    Args:
-        certificate: A verified certificate.
-    """
+    """The aggregate record."""
     result, signed = certificate.result, _epoch(certificate.head.time)
     design = design_of(certificate.registration, certificate.paper)
     halves = {design.asked_name: result.sealed, "public half": result.public, "twins": result.twins}

@@ -94,11 +94,7 @@ def _subject(certificate: Certificate) -> dict[str, JSON]:
 
 
 def in_toto_statement(certificate: Certificate) -> dict[str, JSON]:
-    """The Statement. Its result is FAILED when a test failed, else WARNED when one warned, else PASSED.
-
-    Args:
-        certificate: A verified certificate.
-    """
+    """The Statement. Its result is FAILED when a test failed, else WARNED when one warned, else PASSED."""
     tests, result = exam_tests(certificate), certificate.result
     ends = set(tests.values())
     scores: dict[str, JSON] = {

@@ -89,7 +89,6 @@ def load_paper(path: Path) -> PublicPaper:
         path: ``paper.json`` or its directory.
 
     Raises:
-        SourceError: It cannot be read.
         IntegrityError: It is not the paper that its header commits to.
     """
     paper = read_record(path / PAPER_FILE if path.is_dir() else path, PublicPaper)
@@ -144,11 +143,7 @@ def unsigned(problems: Sequence[PaperProblem], reviewers: Sequence[PublicKey], w
 
 
 def check_split(paper: PublicPaper) -> None:
-    """Check that the public half is the one that the bank's root picks, stratum by stratum.
-
-    Raises:
-        IntegrityError: It is not.
-    """
+    """Check that the public half is the one that the bank's root picks, stratum by stratum."""
     header = paper.header
     if header.strata:
         sizes = [stratum.num_problems for stratum in header.strata]
@@ -163,7 +158,6 @@ def open_sealed(directory: Path, paper: PublicPaper, key: KeyPair) -> SealedHalf
     """Decrypt the sealed half, in memory only, and check it against the paper.
 
     Raises:
-        SourceError: The file cannot be read.
         IntegrityError: It is not the sealed half of this paper, or not sealed to this key.
     """
     box = read_file(directory / SEALED_FILE)
@@ -183,11 +177,7 @@ def open_sealed(directory: Path, paper: PublicPaper, key: KeyPair) -> SealedHalf
 
 
 def paper_entry(ledger: Ledger, paper: PublicPaper) -> LedgerEntry:
-    """The ledger's entry of a paper, signed by its examiner.
-
-    Raises:
-        ProcedureError: There is none.
-    """
+    """The ledger's entry of a paper, signed by its examiner."""
     header = paper.header
     for entry in ledger.find("paper", paper_id=header.paper_id):
         if entry.signature.key == header.examiner.signing and entry.body.get("header") == header.to_json():

@@ -139,8 +139,6 @@ class PrivateTask(Task):
     """The problems of a private file, or only their grading.
 
     Args:
-        name: What the bank is called in public.
-        families: The families of its problems.
         rows: The file's rows; empty where only grading is wanted.
     """
 
@@ -200,7 +198,6 @@ def load_private(path: Path, *, name: str) -> PrivateTask:
     """Read a private file, and check that each gold answer and each worked solution passes its verifier.
 
     Raises:
-        SourceError: It cannot be read.
         TaskError: A line is malformed, stands there twice, or its gold fails; the message names the line only.
     """
     rows = _read_rows(path)
@@ -239,9 +236,7 @@ def sign_off(path: Path, *, name: str, reviewer: KeyPair, output: Path) -> int:
         Problems that now carry it.
 
     Raises:
-        SourceError: The file cannot be read.
         TaskError: It is not in order; see :func:`load_private`.
-        StorageError: It cannot be written.
     """
     task = load_private(path, name=name)
     lines = []

@@ -64,11 +64,7 @@ class TrustPage(Record):
     predicted: bool = omit_default(False)
 
     def of(self, name: str) -> Promise:
-        """The promise of that name.
-
-        Raises:
-            KeyError: There is none.
-        """
+        """The promise of that name."""
         for promise in self.promises:
             if promise.name == name:
                 return promise

@@ -87,10 +87,8 @@ def register(
 
     Args:
         ledger: The ledger that holds the paper.
-        maker: Who made the model and answers for it.
         model_name: For people; at most 80 characters, all of them to be seen.
         model_digest: What the Generator must name (``Generator.describe().digest``).
-        hypothesis: What the maker expects, in words.
         sampling: How tokens will be drawn; None: as the paper's protocol says.
         num_tries: Answers asked for each problem; None: as the protocol says, or one.
         terms: Claim, budget, stop rule, probes, deviations.

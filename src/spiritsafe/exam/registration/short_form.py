@@ -80,8 +80,6 @@ def choose_for(
     """The problems that a registration names.
 
     Args:
-        terms: What is asked for.
-        model_digest: Of the model that will sit.
         promised: What else is promised that only a whole paper can keep: a claim, a stop rule.
 
     Raises:
@@ -118,11 +116,7 @@ def choose_for(
 
 
 def check_on_record(items: PaperItems, log: PaperLog) -> None:
-    """Check that the sittings which difficulties were learned from have results of the examiner in a ledger.
-
-    Raises:
-        ProcedureError: One has none.
-    """
+    """Check that the sittings which difficulties were learned from have results of the examiner in a ledger."""
     results = {result.sitting for result in log.of(ResultEntry)}
     for sitting in items.sittings:
         if sitting.registration not in results:

@@ -71,7 +71,6 @@ def issue_certificate(
     Args:
         result: The sitting's; with an amendment, the amended one.
         host: Signs too, if another.
-        amendment: Of a re-issue.
         original: The sitting's own result, of a re-issue.
 
     Raises:
@@ -132,7 +131,6 @@ def load_certificate(path: Path) -> Certificate:
     """Read a certificate and check its signatures; use :func:`verify` for everything else.
 
     Raises:
-        SourceError: It cannot be read.
         IntegrityError: It is not canonical, or a signature is bad.
     """
     certificate = parse_record(read_file(path), Certificate, str(path))

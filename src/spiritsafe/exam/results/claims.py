@@ -106,7 +106,6 @@ def stops_at(look: int, right: Mapping[int, int], design: Design, reference: Ref
 
     Args:
         right: Right answers by place; those behind the look are not looked at.
-        design: How the sitting is held.
 
     Raises:
         IntegrityError: The reference does not fit the paper.
@@ -130,7 +129,6 @@ def decide(
 
     Args:
         right: Right answers of all problems that were asked, by place.
-        design: The sitting's.
         ending: Why it ended; an exhausted budget decides nothing.
         is_amended: Grades were edited after the sitting: it ended by the grades before, and the rule may say
             otherwise now.

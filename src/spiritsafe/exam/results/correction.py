@@ -45,9 +45,7 @@ def sittings_before(
 
     Args:
         log: The ledger's, or what a certificate shows of it: all accesses to the paper are among that.
-        registration: Whose claim it is.
         registrations: All of its maker's for the paper.
-        reference: What the claim compares with.
     """
     own = registration.content_digest
     entered = next((entry.index for entry in registrations_of(log) if entry.sitting == own), 0)
@@ -87,10 +85,7 @@ def correction_of(
     ones gains nothing.
 
     Args:
-        decision: What its sitting says.
         registrations: All of the maker's for the paper.
-        known_before: See :func:`known_before`.
-        before: See :func:`sittings_before`.
 
     Raises:
         IntegrityError: The list does not hold the registration's own result.

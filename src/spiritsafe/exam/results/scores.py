@@ -164,9 +164,6 @@ def score_outcomes(
 
     Args:
         outcomes: Of all tries that were asked.
-        registration: With its claim and rule.
-        ending: Why the sitting ended.
-        not_asked: Places that were not asked.
         is_amended: The grades are not those by which the sitting ended.
 
     Raises:

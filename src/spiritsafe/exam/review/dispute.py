@@ -71,12 +71,9 @@ def file_dispute(
     Args:
         certificate: Verified; the ledger holds its result.
         author: Anybody.
-        index: The problem's place in the bank.
-        proposed: What the grade should be.
 
     Raises:
         ProcedureError: The certificate has no such try, or that is its grade already.
-        IntegrityError: The ledger is damaged.
     """
     log = PaperLog(ledger.entries(), certificate.paper)
     outcome = _current(certificate, log, (index, sample_index))
@@ -131,12 +128,10 @@ def accept_dispute(
 
     Args:
         certificate: Of the sitting; the first one or a re-issue.
-        dispute: Digest of the dispute.
         status: The new grade; "correct" scores 1, everything else 0.
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, answered already, or nobody can judge the grade yet.
-        IntegrityError: The ledger is damaged.
     """
     header, registration = certificate.paper, certificate.result.registration
     log = PaperLog(ledger.entries(), header)
@@ -176,7 +171,6 @@ def reject_dispute(
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, or answered already.
-        IntegrityError: The ledger is damaged.
     """
 
     def in_order(log: PaperLog) -> None:

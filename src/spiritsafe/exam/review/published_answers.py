@@ -74,7 +74,6 @@ def regrade(opened: OpenedSitting, problems: Sequence[PaperProblem], task: Task)
     """Grade every published answer again.
 
     Args:
-        opened: The answers, checked.
         problems: The whole bank, by place.
 
     Raises:

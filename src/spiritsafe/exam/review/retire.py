@@ -140,7 +140,6 @@ def load_opened(path: Path, *, paper: PublicPaper) -> OpenedPaper:
     """Read an opened paper (``opened/paper.json``, or its directory) and check it against the paper.
 
     Raises:
-        SourceError: It cannot be read.
         IntegrityError: It is not what the paper committed to.
     """
     file = path / OPENED_FILE if path.is_dir() else path
@@ -155,8 +154,6 @@ def publish_answers(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         certificate: Of the sitting; a re-issue will do.
-        journal: The sitting's ``answers.jsonl``.
-        directory: Where the opened paper is.
 
     Raises:
         ProcedureError: The paper is not retired, or not this key's.

@@ -49,15 +49,10 @@ def reveal(
 
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
-        journal: The sitting's ``answers.jsonl``.
-        examiner: Opens the sealed half and signs.
-        index: The problem's place in the bank.
-        output: Where the opening goes.
 
     Raises:
         ProcedureError: The sitting has not ended, or this try was not asked.
         IntegrityError: Paper or journal are damaged, or another key's.
-        StorageError: A file cannot be written.
     """
     public = load_paper(paper)
     if sitting_end(PaperLog(ledger.entries(), public.header), registration) is None:
@@ -87,21 +82,12 @@ def reveal(
 
 
 def load_revealed(path: Path, *, certificate: Certificate, paper: PublicPaper) -> Revealed:
-    """Read an opening and check that it is what paper and certificate committed to.
-
-    Raises:
-        SourceError: It cannot be read.
-        IntegrityError: It is not.
-    """
+    """Read an opening and check that it is what paper and certificate committed to."""
     return check_revealed(read_record(path, Revealed), str(path), certificate=certificate, paper=paper)
 
 
 def check_revealed(revealed: Revealed, what: str, *, certificate: Certificate, paper: PublicPaper) -> Revealed:
-    """Check that an opening is what paper and certificate committed to; ``what`` is how errors call it.
-
-    Raises:
-        IntegrityError: It is not.
-    """
+    """Check that an opening is what paper and certificate committed to; ``what`` is how errors call it."""
     index = revealed.problem.index
     place = (index, revealed.sample_index)
     outcome = next((o for o in original_result(certificate).outcomes if (o.index, o.sample_index) == place), None)

@@ -214,9 +214,7 @@ def ask(
     """Ask the wanted tries, cut each answer to its registered limits, grade it as it comes.
 
     Args:
-        problems: By place.
         registration: Sampling, seed, and whom error messages name.
-        wanted: What to ask, in this order.
         preamble: Messages in front of each problem's own.
         announce: Called with each try before it leaves the host, from any thread; None: nothing is announced.
         release: Called with each announced try that was not asked after all; its answer, an error, comes next.

@@ -39,7 +39,6 @@ class SessionBudget:
 
     Args:
         budget: None: no limits.
-        max_tokens: Most tokens of one answer.
         started: When the sitting first opened the paper; None, or a time to come by a clock that was wrong: now.
     """
 

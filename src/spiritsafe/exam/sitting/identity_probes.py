@@ -38,7 +38,6 @@ def ask_probes(generator: Generator, *, num_answers: int, count: int = len(PROBE
     """Ask the probes once.
 
     Args:
-        num_answers: Answers of the sitting so far.
         count: How many of them, from the first.
 
     Raises:

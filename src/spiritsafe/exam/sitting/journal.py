@@ -102,11 +102,7 @@ class _Reserve:
         self._descriptor: int | None = None
 
     def grow(self, num_tries: int) -> None:
-        """Take room for so many tries, and some more.
-
-        Raises:
-            StorageError: There is none.
-        """
+        """Take room for so many tries, and some more."""
         if num_tries <= self._num_tries:
             return
         wanted = -(-num_tries // _RESERVE_STEP) * _RESERVE_STEP
@@ -145,7 +141,6 @@ class Journal:
     """The journal of one sitting; a context manager.
 
     Args:
-        path: ``answers.jsonl``.
         key: The examiner's, for lines of the first version.
         registration: Digest of the registration; the lines of another one do not open here.
         max_tokens: Of an answer, as registered: so much room is kept for each try that is under way.
@@ -184,20 +179,12 @@ class Journal:
         return self.asked - self.answers.keys()
 
     def make_room(self) -> None:
-        """Take room on the disk for answers, before anything is asked.
-
-        Raises:
-            StorageError: There is none.
-        """
+        """Take room on the disk for answers, before anything is asked."""
         with self._lock:
             self._reserve.grow(1)
 
     def mark(self) -> JournalMark:
-        """What the file holds; the disk has it when this returns.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """What the file holds; the disk has it when this returns."""
         with self._lock:
             if self._lines:
                 self._write(b"")  # also what a process before this one wrote must be on the disk
@@ -224,7 +211,6 @@ class Journal:
 
         Raises:
             ProcedureError: One of them was asked already.
-            StorageError: It cannot be written.
         """
         with self._lock:
             new = list(tries)
@@ -243,7 +229,6 @@ class Journal:
 
         Raises:
             ProcedureError: It was not announced, or has an answer.
-            StorageError: It cannot be written.
         """
         with self._lock:
             if place not in self.asked or place in self.answers:
@@ -257,7 +242,6 @@ class Journal:
 
         Raises:
             ProcedureError: This try has an answer already.
-            StorageError: It cannot be written.
         """
         place = (answer.index, answer.sample_index)
         with self._lock:
@@ -270,11 +254,7 @@ class Journal:
             self._num_under_way -= place in self.asked
 
     def record_round(self, round_: ProbeRound) -> None:
-        """Keep a round of probes.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Keep a round of probes."""
         with self._lock:
             self._put(_Entry(round=round_))
             self.rounds.append(round_)

@@ -99,7 +99,6 @@ def hold_session(
     Raises:
         EndpointError: The Generator is unusable or broke its protocol; answers so far are kept.
         ProcedureError: The budget has no room for one question, or the paper was retired.
-        StorageError: Journal or ledger cannot be written.
     """
     asking = _Asking(plan, journal, generator, task, events)
     for place in sorted(journal.lost):
@@ -281,9 +280,6 @@ class _Asking:
         """What a live endpoint cannot be made to answer counts as its failure, as long as it answers most questions.
 
         One problem alone is never held against the endpoint: nothing might be asked before it that could be answered.
-
-        Raises:
-            EndpointError: It does not.
         """
         journal = self._journal
         errors = [*failed, *(answer for answer in journal.answers.values() if answer.attempt.finish_reason == "error")]

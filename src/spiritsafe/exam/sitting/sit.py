@@ -96,9 +96,7 @@ def sit(
     Args:
         paper: Directory of ``paper.json`` and ``sealed.age``.
         generator: The model; its digest must be the registered one.
-        task: The paper's task, for grading.
         ledger: Holds paper and registration; gets the access and result entries.
-        examiner: Opens the sealed half and signs.
         directory: Where the sitting's files go; one directory a registration.
         host: Who runs the sitting, if not the examiner; signs the certificate too.
         reference: The verified certificate that the registration's claim compares with.
@@ -123,7 +121,7 @@ def sit(
             host=host or examiner,
             directory=directory,
         )
-        task = _check_procedure(sitting, task)
+        task = _check_procedure(sitting, task)  # 1, 2
         compared = reference_scores(sitting.paper.header, registration, reference)
         if (directory / CERTIFICATE_FILE).exists():
             return load_certificate(directory / CERTIFICATE_FILE)
@@ -132,15 +130,17 @@ def sit(
         else:
             if reference is not None:
                 check_reached(reference)
+            # 3: opened last, so that whatever is refused above costs no access
             result = _hold_in_order(
                 sitting, open_sealed(paper, public, examiner), generator, task, events or NullSink(), compared
             )
-        return _certify(sitting, result)
+        return _certify(sitting, result)  # 6: also where an earlier try got as far as the result
 
 
 def _check_procedure(sitting: _Sitting, task: Task) -> Task:
     """Steps 1 and 2; the task, as the paper's own verifier grades."""
     registration, header = sitting.registration, sitting.paper.header
+    # 1
     if registration.paper_id != header.paper_id:
         raise ProcedureError("The registration is for another paper.", hint="Register for this paper first.")
     paper_entry(sitting.ledger, sitting.paper)
@@ -156,6 +156,7 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
             f"{sitting.info.name} has digest {sitting.info.digest}; registered is {registration.model_digest}.",
             hint="Sit with the registered model, or register this one.",
         )
+    # 2: a repeat finds its own result in the ledger, and may finish
     log = sitting.log()
     end = sitting_end(log, registration)
     if end is None:
@@ -216,7 +217,7 @@ def _hold_in_order(
         registration=sitting.digest,
         max_tokens=registration.sampling.max_tokens,
     ) as journal:
-        ended = hold_session(plan, journal, generator, task, events)
+        ended = hold_session(plan, journal, generator, task, events)  # 4, 5
         result = _result(sitting, sealed.secret, plan, journal, ended, reference)
     write_record(sitting.directory / RESULT_FILE, result)
     return result

@@ -137,11 +137,7 @@ class Case:
 
 
 def require(condition: bool, message: str) -> None:
-    """Fail the step unless the condition holds.
-
-    Raises:
-        IntegrityError: It does not.
-    """
+    """Fail the step unless the condition holds."""
     if not condition:
         raise IntegrityError(message, hint=HINT)
 

@@ -49,7 +49,6 @@ def trust_page(
     """Judge every promise.
 
     Args:
-        certificate: The one that was verified.
         steps: What :func:`spiritsafe.exam.verify` found, all of it.
         entries: The ledger's, when it was given to the verification.
         reruns: The re-runs that were given to the verification.

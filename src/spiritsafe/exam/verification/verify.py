@@ -65,23 +65,15 @@ def verify(certificate: Path, *, paper: Path | None, **given: Any) -> list[StepR
     """Check a certificate, step by step; it holds when every step is ``ok``.
 
     Args:
-        certificate: ``certificate.json``.
         paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
         given: What else there is, by the names of :class:`Materials`.
-
-    Raises:
-        SourceError: A file that was named cannot be read.
     """
     return verification_of(Materials(certificate=certificate, paper=paper, **given)).steps
 
 
 @rare_collections()
 def verification_of(materials: Materials) -> Verification:
-    """The same, with the records that were checked. Each file is read exactly once.
-
-    Raises:
-        SourceError: A file that was named cannot be read.
-    """
+    """The same, with the records that were checked. Each file is read exactly once."""
     case = Case(materials)
     steps = _run(case)
     passed = {step.name for step in steps if step.ok and step.checked}
@@ -118,11 +110,7 @@ def _run(case: Case) -> list[StepResult]:
 
 
 def require_verified(steps: list[StepResult]) -> None:
-    """Raise unless every step is ok.
-
-    Raises:
-        IntegrityError: Naming the first step that failed.
-    """
+    """Raise unless every step is ok."""
     for step in steps:
         if not step.ok:
             raise IntegrityError(f"Step {step.number} ({step.name}) failed: {step.detail}", hint=HINT)
@@ -152,11 +140,7 @@ class Verification:
     computed: Sequence[str]
 
     def require(self) -> Certificate:
-        """The certificate, where every step is ok.
-
-        Raises:
-            IntegrityError: Naming the first step that failed.
-        """
+        """The certificate, where every step is ok."""
         require_verified(self.steps)
         if self.certificate is None:
             raise IntegrityError("The certificate file is none.", hint=HINT)

@@ -140,7 +140,6 @@ class ChatFormat:
         note: In what the template's own turns differ from what is asked and learnt here; "" for nothing.
 
     Raises:
-        SourceError: The tokenizer's files are missing or damaged.
         CompatibilityError: There is no chat template, it gives no end token, or an option has no effect on it.
     """
 
@@ -318,11 +317,7 @@ class ChatFormat:
     # ---- files
 
     def save(self, directory: Path) -> None:
-        """Copy the tokenizer's files into an existing directory, with the options and every end token.
-
-        Raises:
-            StorageError: The directory cannot be written.
-        """
+        """Copy the tokenizer's files into an existing directory, with the options and every end token."""
         for name in TOKENIZER_FILES:
             if name != CHAT_OPTIONS and (self.directory / name).is_file():
                 with storage_errors(directory / name):
@@ -409,11 +404,7 @@ class ChatFormat:
 
 
 def require_same_vocabulary(teacher: ChatFormat, student: ChatFormat) -> None:
-    """Refuse a pair whose token ids mean different things.
-
-    Raises:
-        CompatibilityError: The vocabularies differ.
-    """
+    """Refuse a pair whose token ids mean different things."""
     if teacher.vocab_fingerprint == student.vocab_fingerprint:
         return
     raise CompatibilityError(

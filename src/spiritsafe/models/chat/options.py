@@ -78,11 +78,7 @@ class ChatOptions(Record):
             ) from error
 
     def write(self, directory: Path) -> None:
-        """Leave them in a model directory, unless they are the defaults.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Leave them in a model directory, unless they are the defaults."""
         if self != ChatOptions():
             content: dict[str, Any] = self.to_json()
             write_json(directory / CHAT_OPTIONS, content)

@@ -62,7 +62,6 @@ def write_lineage(
 
     Raises:
         SourceError: The directory holds no whole weights.
-        StorageError: It cannot be written.
     """
     table = read_tensor_table(directory)
     checkpoint = Checkpoint(
@@ -91,12 +90,9 @@ def save_checkpoint(
     """Write weights, configuration, tokenizer and lineage; the directory appears when all are there.
 
     Args:
-        directory: Its name; an earlier directory of that name is replaced.
         model: Gives weights and ``config.json``, in the type it holds them in.
         chat: Gives the tokenizer's files.
-        license: SPDX id of the result.
         parents: What it was made from.
-        recipe: Digest of the resolved recipe.
 
     Raises:
         CompatibilityError: The model has adapters: they are saved by ``save_lora``, or merged first.

@@ -78,11 +78,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def weight_files(directory: Path) -> tuple[Path, ...]:
-    """The safetensors files of a model directory: one, or the shards its index names.
-
-    Raises:
-        SourceError: There are none, or the index names a shard that is missing.
-    """
+    """The safetensors files of a model directory: one, or the shards its index names."""
     if (directory / _SINGLE).is_file():
         return (directory / _SINGLE,)
     index = directory / _INDEX
@@ -188,7 +184,6 @@ def write_safetensors(
         Bytes of the tensors.
 
     Raises:
-        StorageError: The file cannot be written.
         ValueError: A produced tensor has another type or shape than announced.
     """
     header: dict[str, JSON] = {"__metadata__": dict(metadata or {"format": "pt"})}

@@ -46,31 +46,9 @@ def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         CompatibilityError: Another architecture; measure a directory instead.
     """
     c = DecoderConfig.from_hf(config)
-    query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
-    linears = {
-        "self_attn.q_proj": (query, c.hidden_size, c.qkv_bias),
-        "self_attn.k_proj": (key_value, c.hidden_size, c.qkv_bias),
-        "self_attn.v_proj": (key_value, c.hidden_size, c.qkv_bias),
-        "self_attn.o_proj": (c.hidden_size, query, c.out_bias),
-        "mlp.gate_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
-        "mlp.up_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
-        "mlp.down_proj": (c.hidden_size, c.intermediate_size, c.mlp_bias),
-    }
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocab_size, c.hidden_size)}
-    for layer in range(c.num_layers):
-        stem = f"model.layers.{layer}."
-        for name, (rows, columns, bias) in linears.items():
-            shapes[f"{stem}{name}.weight"] = (rows, columns)
-            if bias:
-                shapes[f"{stem}{name}.bias"] = (rows,)
-        norms = {"input_layernorm": c.hidden_size, "post_attention_layernorm": c.hidden_size}
-        if c.qk_norm:
-            norms |= {"self_attn.q_norm": c.head_dim, "self_attn.k_norm": c.head_dim}
-        shapes |= {f"{stem}{name}.weight": (size,) for name, size in norms.items()}
-    shapes["model.norm.weight"] = (c.hidden_size,)
-    if not c.tied:
-        shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
-    return shapes
+    layer = c.layer_shapes()
+    in_layers = {f"model.layers.{i}.{name}": shape for i in range(c.num_layers) for name, shape in layer.items()}
+    return c.outer_shapes() | in_layers
 
 
 def weight_bytes(shapes: Mapping[str, tuple[int, ...]], quantisation: Quantisation) -> int:
@@ -135,9 +113,6 @@ def kv_cache_bytes(
         windowed: Whether a window bounds a layer's tokens, as whoever serves a model can have it.
 
     Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
-
-    Raises:
-        CompatibilityError: An unknown type.
     """
     if kv_dtype not in _DTYPE_BYTES:
         raise CompatibilityError(
@@ -194,11 +169,7 @@ def predict_footprint(
 
 
 def measure_bytes(directory: Path) -> int:
-    """Bytes of a directory's tensors as they are on disk.
-
-    Raises:
-        SourceError: No weights, or damaged ones.
-    """
+    """Bytes of a directory's tensors as they are on disk."""
     return sum(info.num_bytes for info in read_tensor_table(directory).values())
 
 
@@ -209,7 +180,6 @@ def layers_within(
 
     Raises:
         BudgetError: Not even one layer fits.
-        CompatibilityError: Another architecture.
     """
     fitting = [
         layers

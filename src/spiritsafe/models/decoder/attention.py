@@ -315,7 +315,6 @@ def attend_after_prefix(
         layout: Of the documents without the prefix.
         prefix_length: P.
         scale: Factor on the products.
-        window: As for :func:`attend`.
 
     Returns:
         ``[N, S, W]``.

@@ -1,168 +1,65 @@
 """The architecture of a dense RoPE decoder, read from and written to Hugging Face's ``config.json``.
 
-In: the dictionary of a ``config.json`` of Llama, Mistral, Qwen2, Qwen3 or Granite. Out: a frozen
-:class:`DecoderConfig`. What the Decoder does not implement is refused. A key that is not known here is looked up in
-transformers' code for the family: read there, it is refused here; read nowhere, it changes nothing, and
-:func:`unread_keys` names it for the user.
+In: the dictionary of a ``config.json`` of one of ``ARCHITECTURES``. Out: a frozen :class:`DecoderConfig`. What the
+Decoder does not implement is refused. A key that is not known here is looked up in transformers' code for the family:
+read there, it is refused here; read nowhere, it changes nothing, and :func:`unread_keys` names it for the user.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Any, final
 
 from pydantic import Field, JsonValue, ValidationError
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
+from spiritsafe.models.decoder.architectures import (
+    ARCHITECTURES,
+    DECODER_HINT,
+    LAYER_TENSORS,
+    OUTER_TENSORS,
+    Architecture,
+    TensorAxis,
+    axis_sizes,
+    shapes_of,
+)
 from spiritsafe.models.decoder.config_keys import keys_read_by
-from spiritsafe.models.decoder.rope import DECODER_HINT, RopeConfig
-
-# What a family's configuration means by a key it leaves out (transformers' class defaults).
-DECODER_FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {"max_position_embeddings": 2048},
-    "mistral": {"max_position_embeddings": 131_072, "num_key_value_heads": 8, "sliding_window": 4096},
-    "qwen2": {"max_position_embeddings": 32_768, "num_key_value_heads": 32, "sliding_window": 4096},
-    "qwen3": {
-        "max_position_embeddings": 32_768,
-        "num_key_value_heads": 32,
-        "sliding_window": 4096,
-        "head_dim": 128,
-    },
-    "granite": {"max_position_embeddings": 2048},
-}
-"""Supported ``model_type`` values, each with the defaults that differ between families."""
-
-_ARCHITECTURES = {
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-    "granite": "GraniteForCausalLM",
-}
+from spiritsafe.models.decoder.rope import RopeConfig
 
 _READ = {
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "max_position_embeddings",
-    "original_max_position_embeddings",
-    "rms_norm_eps",
-    "tie_word_embeddings",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "partial_rotary_factor",
-}
-_READ_BY_FAMILY: dict[str, set[str]] = {
-    "llama": {"attention_bias", "mlp_bias"},
-    "mistral": {"sliding_window"},
-    "qwen2": {"use_sliding_window", "sliding_window", "max_window_layers"},
-    "qwen3": {"use_sliding_window", "sliding_window", "max_window_layers", "attention_bias"},
-    "granite": {
-        "attention_bias",
-        "mlp_bias",
-        "embedding_multiplier",
-        "logits_scaling",
-        "residual_multiplier",
-        "attention_multiplier",
-    },
-}
+    "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "original_max_position_embeddings",
+    "rms_norm_eps", "tie_word_embeddings", "rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor",
+}  # fmt: skip
 
 # Carried along unread: none of these changes the function from tokens to logits. attention_dropout belongs here
 # because it acts in training only and the Decoder trains without dropout.
 _METADATA = {
-    "_model_name_or_path",
-    "_name_or_path",
-    "attention_dropout",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "dtype",
-    "eos_token_id",
-    "finetuning_task",
-    "initializer_range",
-    "is_decoder",
-    "is_llama_config",
-    "output_attentions",
-    "output_hidden_states",
-    "pad_token_id",
-    "pretraining_tp",
-    "problem_type",
-    "return_dict",
-    "sep_token_id",
-    "task_specific_params",
-    "tokenizer_class",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "unk_token_id",
-    "use_cache",
-}
+    "_model_name_or_path", "_name_or_path", "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "dtype",
+    "eos_token_id", "finetuning_task", "initializer_range", "is_decoder", "is_llama_config", "output_attentions",
+    "output_hidden_states", "pad_token_id", "pretraining_tp", "problem_type", "return_dict", "sep_token_id",
+    "task_specific_params", "tokenizer_class", "torch_dtype", "torchscript", "transformers.js_config",
+    "transformers_version", "unk_token_id", "use_cache",
+}  # fmt: skip
 # Bookkeeping that says nothing more of this model, or follows from its family.
 _DROPPED = {
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "architectures",
-    "attn_implementation",
-    "id2label",
+    "_attn_implementation", "_attn_implementation_autoset", "architectures", "attn_implementation", "id2label",
     "label2id",
-}
+}  # fmt: skip
 # What trainers, uploaders and older versions of transformers leave behind: how text is drawn, how the model was
 # trained, tasks that are not language modelling.
 _INERT = {
-    "_commit_hash",
-    "_flash_attn_2_enabled",
-    "auto_map",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "classifier_dropout",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "early_stopping",
-    "embd_pdrop",
-    "encoder_no_repeat_ngram_size",
-    "exponential_decay_length_penalty",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "length_penalty",
-    "max_length",
-    "max_new_tokens",
-    "min_length",
-    "min_new_tokens",
-    "model_max_length",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_labels",
-    "num_return_sequences",
-    "output_scores",
-    "pad_token",
-    "prefix",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "resid_pdrop",
-    "return_dict_in_generate",
-    "suppress_tokens",
-    "temperature",
-    "tf_legacy_loss",
-    "top_k",
-    "top_p",
-    "typical_p",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_return_dict",
-}
+    "_commit_hash", "_flash_attn_2_enabled", "auto_map", "bad_words_ids", "begin_suppress_tokens", "classifier_dropout",
+    "decoder_start_token_id", "diversity_penalty", "do_sample", "early_stopping", "embd_pdrop",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
+    "gradient_checkpointing", "hidden_dropout", "length_penalty", "max_length", "max_new_tokens", "min_length",
+    "min_new_tokens", "model_max_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels",
+    "num_return_sequences", "output_scores", "pad_token", "prefix", "remove_invalid_values", "repetition_penalty",
+    "resid_pdrop", "return_dict_in_generate", "suppress_tokens", "temperature", "tf_legacy_loss", "top_k", "top_p",
+    "typical_p", "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_return_dict",
+}  # fmt: skip
 
 # Switches that other code understands and the Decoder implements in this one position only.
 _FIXED: dict[str, Any] = {
@@ -200,9 +97,9 @@ def unread_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
         CompatibilityError: The Decoder does not implement the family, or a key that transformers reads.
     """
     family = config.get("model_type")
-    if not isinstance(family, str) or family not in DECODER_FAMILIES:
+    if not isinstance(family, str) or family not in ARCHITECTURES:
         raise CompatibilityError(f"The Decoder does not implement model_type {family!r}.", hint=DECODER_HINT)
-    known = _READ | _READ_BY_FAMILY[family] | _METADATA | _DROPPED | _INERT | {"layer_types"}
+    known = _READ | ARCHITECTURES[family].keys | _METADATA | _DROPPED | _INERT | {"layer_types"}
     unread = []
     for key, value in config.items():
         if value is None or key in known or (key in _FIXED and value == _FIXED[key]):
@@ -224,7 +121,8 @@ def _windows(config: Mapping[str, Any], family: str, num_layers: int) -> tuple[i
             f"config.json has an impossible sliding_window: {window!r}.",
             hint="Restore config.json from the model's publisher.",
         )
-    if family in ("qwen2", "qwen3"):
+    is_late = ARCHITECTURES[family].windows == "late"
+    if is_late:
         window = window if config.get("use_sliding_window", False) else None
         first = config.get("max_window_layers", 28)
         sliding = [window is not None and layer >= first for layer in range(num_layers)]
@@ -239,7 +137,7 @@ def _windows(config: Mapping[str, Any], family: str, num_layers: int) -> tuple[i
                 f"layer_types {types!r} is not implemented for {num_layers} layers.", hint=DECODER_HINT
             )
         listed = [named[kind] for kind in types]
-        if (family not in ("qwen2", "qwen3") and listed != sliding) or (window is None and any(listed)):
+        if (not is_late and listed != sliding) or (window is None and any(listed)):
             raise CompatibilityError(
                 f"layer_types {types!r} contradicts the rest of this {family} configuration.", hint=DECODER_HINT
             )
@@ -266,7 +164,7 @@ class DecoderConfig(Record):
         metadata: Keys of ``config.json`` that do not change the function (token ids, version, dtype, …).
     """
 
-    family: Literal["llama", "mistral", "qwen2", "qwen3", "granite"]
+    family: str
     vocab_size: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     intermediate_size: int = Field(ge=1)
@@ -290,6 +188,11 @@ class DecoderConfig(Record):
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property
+    def architecture(self) -> Architecture:
+        """What its family means."""
+        return ARCHITECTURES[self.family]
+
+    @property
     def attention_scale(self) -> float:
         """What query-key products are multiplied by."""
         return self.head_dim**-0.5 if self.attention_multiplier is None else self.attention_multiplier
@@ -297,14 +200,22 @@ class DecoderConfig(Record):
     @property
     def num_parameters(self) -> int:
         """Numbers in the weights; a tied head counts once."""
-        heads, kv_heads, width = self.num_heads, self.num_kv_heads, self.head_dim
-        attention = self.hidden_size * width * (2 * heads + 2 * kv_heads)
-        attention += width * (heads + 2 * kv_heads) * self.qkv_bias + self.hidden_size * self.out_bias
-        attention += 2 * width * self.qk_norm
-        mlp = 3 * self.hidden_size * self.intermediate_size
-        mlp += (2 * self.intermediate_size + self.hidden_size) * self.mlp_bias
-        layers = self.num_layers * (attention + mlp + 2 * self.hidden_size)
-        return layers + self.vocab_size * self.hidden_size * (1 if self.tied else 2) + self.hidden_size
+        in_layer = sum(map(math.prod, self.layer_shapes().values()))
+        return self.num_layers * in_layer + sum(map(math.prod, self.outer_shapes().values()))
+
+    @property
+    def axis_sizes(self) -> dict[TensorAxis, int]:
+        """How long each axis of its tensors is."""
+        heads = (self.num_heads, self.num_kv_heads, self.head_dim)
+        return axis_sizes(self.vocab_size, self.hidden_size, self.intermediate_size, *heads)
+
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name within a layer → shape of every tensor of a layer."""
+        return shapes_of(LAYER_TENSORS, self.axis_sizes, dict(self))
+
+    def outer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape of every tensor that belongs to no layer."""
+        return shapes_of(OUTER_TENSORS, self.axis_sizes, {"untied": not self.tied})
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> DecoderConfig:
@@ -316,16 +227,15 @@ class DecoderConfig(Record):
         """
         unread_keys(config)
         family = str(config["model_type"])
-        given = {**DECODER_FAMILIES[family], **config}
+        architecture = ARCHITECTURES[family]
+        given = {**architecture.defaults, **config}
         heads = _size(given, "num_attention_heads")
         hidden = _size(given, "hidden_size")
         layers = _size(given, "num_hidden_layers")
-        bias = bool(given.get("attention_bias", False))
         if given.get("hidden_act", "silu") not in ("silu", "swish"):
             raise CompatibilityError(
                 f"Activation {given['hidden_act']!r} is not implemented, only 'silu'.", hint=DECODER_HINT
             )
-        granite = family == "granite"
         try:
             result = cls(
                 family=family,
@@ -340,16 +250,10 @@ class DecoderConfig(Record):
                 rms_norm_eps=given.get("rms_norm_eps", 1e-6),
                 rope=RopeConfig.from_hf(given),
                 windows=_windows(given, family, layers),
-                qkv_bias=family == "qwen2" or bias,
-                out_bias=bias,
-                mlp_bias=bool(given.get("mlp_bias", False)),
-                qk_norm=family == "qwen3",
                 tied=bool(given.get("tie_word_embeddings", False)),
-                embedding_multiplier=given.get("embedding_multiplier", 1.0),
-                attention_multiplier=given.get("attention_multiplier", 1.0) if granite else None,
-                residual_multiplier=given.get("residual_multiplier", 1.0),
-                logits_scaling=given.get("logits_scaling", 1.0),
                 metadata={k: v for k, v in config.items() if k in _METADATA},
+                **architecture.pieces(given),
+                **{key: given.get(key, 1.0) for key in architecture.scales},
             )
         except ValidationError as error:
             first = error.errors()[0]
@@ -372,7 +276,7 @@ class DecoderConfig(Record):
         out: dict[str, Any] = {
             **self.metadata,
             "model_type": self.family,
-            "architectures": [_ARCHITECTURES[self.family]],
+            "architectures": [self.architecture.class_name],
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -389,20 +293,13 @@ class DecoderConfig(Record):
             "rope_scaling": scaling,
         }
         window = next((w for w in self.windows if w is not None), None)
-        if self.family == "mistral":
+        if self.architecture.windows == "all":
             out["sliding_window"] = window
-        if self.family in ("qwen2", "qwen3"):
+        elif self.architecture.windows == "late":
             out["use_sliding_window"] = window is not None
             out["sliding_window"] = window
             out["max_window_layers"] = self.windows.index(window) if window is not None else self.num_layers
             out["layer_types"] = ["full_attention" if w is None else "sliding_attention" for w in self.windows]
-        if self.family in ("llama", "qwen3", "granite"):
-            out["attention_bias"] = self.out_bias
-        if self.family in ("llama", "granite"):
-            out["mlp_bias"] = self.mlp_bias
-        if self.family == "granite":
-            out["embedding_multiplier"] = self.embedding_multiplier
-            out["attention_multiplier"] = self.attention_multiplier
-            out["residual_multiplier"] = self.residual_multiplier
-            out["logits_scaling"] = self.logits_scaling
-        return out
+        biases = {"attention_bias": self.out_bias, "mlp_bias": self.mlp_bias}
+        out |= {key: biases[key] for key in self.architecture.biases}
+        return out | {key: getattr(self, key) for key in self.architecture.scales}

@@ -16,15 +16,9 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
+from spiritsafe.models.decoder.architectures import DECODER_HINT
 
 RopeKind = Literal["default", "linear", "dynamic", "llama3", "yarn"]
-
-DECODER_HINT = (
-    "Recipes, sampling and exams run such a model through transformers' own code by themselves. Only what is made of a "
-    "model's parts needs the Decoder (cutting a student, adapters): take a dense Llama, Mistral, Qwen2, Qwen3 or "
-    "Granite there."
-)
-"""What to do about a model that the Decoder does not implement."""
 
 _KEYS: dict[str, frozenset[str]] = {
     "default": frozenset(),

@@ -7,6 +7,8 @@ Each fused matrix is its parts stacked along the output axis, so a part is a vie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +18,28 @@ from torch import Tensor, nn
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import atomic_path, write_json
+from spiritsafe.models.decoder.architectures import LAYER_TENSORS, OUTER_TENSORS
 from spiritsafe.models.decoder.config import DecoderConfig
-
-_LAYER = "model.layers"
 
 
 def make_hf_tensors(module: nn.Module, config: DecoderConfig) -> dict[str, Tensor]:
     """Every Hugging Face tensor as a view of the module's parameters, detached."""
     ours: dict[str, Tensor] = dict(module.named_parameters())
-    out = {"model.embed_tokens.weight": ours["embedding.weight"]}
-    width = config.head_dim
-    qkv_rows = [config.num_heads * width, config.num_kv_heads * width, config.num_kv_heads * width]
-    mlp_rows = [config.intermediate_size, config.intermediate_size]
-    for index in range(config.num_layers):
-        mine, theirs = f"blocks.{index}", f"{_LAYER}.{index}"
-        out[f"{theirs}.input_layernorm.weight"] = ours[f"{mine}.input_norm.weight"]
-        out[f"{theirs}.post_attention_layernorm.weight"] = ours[f"{mine}.mlp_norm.weight"]
-        for kind in ("weight", "bias"):
-            if f"{mine}.qkv.{kind}" in ours:
-                for name, part in zip("qkv", torch.split(ours[f"{mine}.qkv.{kind}"], qkv_rows), strict=True):
-                    out[f"{theirs}.self_attn.{name}_proj.{kind}"] = part
-            if f"{mine}.gate_up.{kind}" in ours:
-                halves = torch.split(ours[f"{mine}.gate_up.{kind}"], mlp_rows)
-                for name, part in zip(("gate", "up"), halves, strict=True):
-                    out[f"{theirs}.mlp.{name}_proj.{kind}"] = part
-            for name, path in (("out", "self_attn.o_proj"), ("down", "mlp.down_proj")):
-                if f"{mine}.{name}.{kind}" in ours:
-                    out[f"{theirs}.{path}.{kind}"] = ours[f"{mine}.{name}.{kind}"]
-        if config.qk_norm:
-            out[f"{theirs}.self_attn.q_norm.weight"] = ours[f"{mine}.q_norm.weight"]
-            out[f"{theirs}.self_attn.k_norm.weight"] = ours[f"{mine}.k_norm.weight"]
-    out["model.norm.weight"] = ours["norm.weight"]
-    if not config.tied:
-        out["lm_head.weight"] = ours["lm_head.weight"]
-    return {name: tensor.detach() for name, tensor in out.items()}
+    sizes = config.axis_sizes
+    places = [(OUTER_TENSORS, "", "")]
+    places += [(LAYER_TENSORS, f"blocks.{index}.", f"model.layers.{index}.") for index in range(config.num_layers)]
+    out: dict[str, Tensor] = {}
+    for tensors, mine, theirs in places:
+        for name, group in groupby(tensors, key=attrgetter("module")):
+            parts = list(group)
+            for kind in ("weight", "bias"):
+                whole = ours.get(f"{mine}{name}.{kind}")
+                if whole is not None:
+                    # an unfused parameter stays itself: a sharded one cannot be split without being gathered
+                    rows = torch.split(whole, [sizes[part.rows] for part in parts]) if parts[1:] else (whole,)
+                    for part, tensor in zip(parts, rows, strict=True):
+                        out[f"{theirs}{part.name}.{kind}"] = tensor.detach()
+    return out
 
 
 def load_hf_tensors(module: nn.Module, config: DecoderConfig, tensors: Mapping[str, Tensor]) -> None:
@@ -86,11 +76,7 @@ def load_hf_tensors(module: nn.Module, config: DecoderConfig, tensors: Mapping[s
 
 
 def save_hf(directory: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write ``model.safetensors``, then ``config.json``, each atomically.
-
-    Raises:
-        StorageError: The directory cannot be written.
-    """
+    """Write ``model.safetensors``, then ``config.json``, each atomically."""
     on_cpu = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_path(directory / "model.safetensors") as temporary:
         save_file(on_cpu, temporary, metadata={"format": "pt"})

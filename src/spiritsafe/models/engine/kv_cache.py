@@ -17,11 +17,7 @@ from spiritsafe.core.errors import BudgetError
 
 @final
 class KVCache:
-    """Room for ``num_slots`` sequences of up to ``num_positions`` tokens.
-
-    Raises:
-        BudgetError: The memory cannot be had.
-    """
+    """Room for ``num_slots`` sequences of up to ``num_positions`` tokens."""
 
     def __init__(
         self,

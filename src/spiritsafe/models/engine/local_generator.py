@@ -81,7 +81,6 @@ class LocalGenerator:
 
     Args:
         loaded: Weights, chat format and lineage; any LanguageModel works, the Decoder works fast.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
 
@@ -119,13 +118,7 @@ class LocalGenerator:
     # ---- generate
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`.
-
-        Raises:
-            NumericalError: The model's logits are not finite.
-            BudgetError: The cache does not fit into memory.
-            ProcedureError: The generator was closed.
-        """
+        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`."""
         self._check_open()
         queue: deque[_Sequence] = deque()
         for prompt in prompts:
@@ -308,8 +301,6 @@ class LocalGenerator:
 
         Raises:
             CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
         """
         rows = self._score_all(conversations, completions, spread=False)
         return [tuple(own for (own,) in row) for row in rows]
@@ -317,13 +308,7 @@ class LocalGenerator:
     def score_spread(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[TokenSpread, ...]]:
-        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
-        """
+        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`."""
         rows = self._score_all(conversations, completions, spread=True)
         return [tuple((own, mean, deviation) for own, mean, deviation in row) for row in rows]
 

@@ -127,7 +127,6 @@ class FallbackGenerator:
 
     Args:
         loaded: A model opened through transformers.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
 
@@ -154,25 +153,13 @@ class FallbackGenerator:
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Natural-log probability, at temperature 1, of each token of each completion.
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
-        """
+        """As :meth:`LocalGenerator.score`."""
         return self._engine.score(conversations, completions)
 
     def score_spread(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[TokenSpread, ...]]:
-        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`.
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
-        """
+        """As :meth:`LocalGenerator.score_spread`."""
         return self._engine.score_spread(conversations, completions)
 
     def close(self) -> None:
@@ -181,12 +168,7 @@ class FallbackGenerator:
         self._engine.close()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
-        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`.
-
-        Raises:
-            NumericalError: The model's logits are not finite.
-            ProcedureError: The generator was closed.
-        """
+        """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`."""
         if self._closed:
             raise ProcedureError("This generator was closed.", hint="Make a new one.")
         wanted: list[_Wanted] = []
@@ -332,7 +314,6 @@ def make_generator(
 
     Args:
         loaded: The model; in training it may change between two calls.
-        max_batch: Most sequences at a time.
         max_context: Longest prompt plus completion; None is the model's own context.
     """
     if isinstance(loaded.model, TransformersModel):
@@ -351,7 +332,6 @@ def open_generator(
     """A local Generator for a model directory: the engine where the Decoder fits, else transformers.
 
     Raises:
-        SourceError: A file is missing or damaged.
         CompatibilityError: The model cannot be run locally.
     """
     loaded = load_model(directory, dtype=dtype, device=device)

@@ -22,6 +22,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.decoder.architectures import LAYER_TENSORS, DecoderTensor
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.lora_layer import AdaptedRows, LoraLayer
 from spiritsafe.models.decoder.module import Block, Decoder, PackableLinear
@@ -30,11 +31,13 @@ from spiritsafe.models.interface import Head, LanguageModel
 LoraTarget = Literal["q", "k", "v", "o", "gate", "up", "down"]
 LORA_TARGETS: tuple[LoraTarget, ...] = get_args(LoraTarget)
 
-_LAYERS: dict[str, tuple[LoraTarget, ...]] = {
-    "qkv": ("q", "k", "v"),
-    "out": ("o",),
-    "gate_up": ("gate", "up"),
-    "down": ("down",),
+_PROJECTIONS: dict[str, DecoderTensor] = {
+    target: next(tensor for tensor in LAYER_TENSORS if tensor.name.endswith(f".{target}_proj"))
+    for target in LORA_TARGETS
+}
+_LAYERS = {
+    projection.module: [target for target in LORA_TARGETS if _PROJECTIONS[target].module == projection.module]
+    for projection in _PROJECTIONS.values()
 }
 """The Decoder's linear layers, and which projections each is made of."""
 
@@ -64,11 +67,7 @@ class LoraConfig(Record):
 
 
 def require_decoder(model: LanguageModel) -> Decoder:
-    """The model, if it is a Decoder.
-
-    Raises:
-        CompatibilityError: It is not.
-    """
+    """The model, if it is a Decoder."""
     if not isinstance(model, Decoder):
         raise CompatibilityError(
             f"{type(model).__name__} cannot carry LoRA adapters: its linear layers are not known.",
@@ -134,18 +133,9 @@ def _rows_of(config: DecoderConfig, names: Sequence[LoraTarget]) -> list[Adapted
     return rows
 
 
-def _shape(config: DecoderConfig, target: LoraTarget) -> tuple[int, int]:
+def _shape(config: DecoderConfig, target: LoraTarget) -> tuple[int, ...]:
     """Output and input width of a projection."""
-    query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    return {
-        "q": (query, config.hidden_size),
-        "k": (key_value, config.hidden_size),
-        "v": (key_value, config.hidden_size),
-        "o": (config.hidden_size, query),
-        "gate": (config.intermediate_size, config.hidden_size),
-        "up": (config.intermediate_size, config.hidden_size),
-        "down": (config.hidden_size, config.intermediate_size),
-    }[target]
+    return config.layer_shapes()[f"{_PROJECTIONS[target].name}.weight"]
 
 
 def _blocks(model: Decoder) -> Iterator[Block]:
@@ -198,7 +188,7 @@ def lora_shapes(config: DecoderConfig, lora: LoraConfig) -> dict[str, tuple[int,
 
 
 def _names(layer: int, target: str) -> tuple[str, str]:
-    path = f"base_model.model.model.layers.{layer}.{'self_attn' if target in 'qkvo' else 'mlp'}.{target}_proj"
+    path = f"base_model.model.model.layers.{layer}.{_PROJECTIONS[target].name}"
     return f"{path}.lora_A.weight", f"{path}.lora_B.weight"
 
 
@@ -276,9 +266,6 @@ class LoraBase(LanguageModel):
 
     Args:
         model: A Decoder with adapters.
-
-    Raises:
-        CompatibilityError: The model has none.
     """
 
     def __init__(self, model: LanguageModel) -> None:

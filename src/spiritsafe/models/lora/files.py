@@ -71,12 +71,9 @@ def save_lora(
     """Write the adapters, in the type the model holds them in; the directory appears when all is there.
 
     Args:
-        directory: Its name; an earlier adapter of that name is replaced.
         model: A Decoder with adapters.
         base: The model that the adapters were trained on; it becomes the first parent, by its weights.
-        license: SPDX id of the adapters.
         parents: What else they were made from.
-        recipe: Digest of the resolved recipe.
 
     Raises:
         CompatibilityError: The model has no adapters.
@@ -143,7 +140,6 @@ def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> Lor
         Rank, scale and targets; further training goes on from the loaded adapters.
 
     Raises:
-        SourceError: A file is missing or damaged.
         IntegrityError: A file was changed since we wrote it.
         CompatibilityError: The adapters belong to another base, do more than the Decoder's can, or the model is no
             Decoder or has adapters already.

@@ -36,6 +36,7 @@ from spiritsafe.models.checkpoints.tensors import (
     write_safetensors,
 )
 from spiritsafe.models.cost.footprint import shallower
+from spiritsafe.models.decoder.architectures import LAYER_TENSORS, TensorAxis
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.pruning.importance import Importance
 from spiritsafe.models.pruning.vocabulary import renumber_config, trim_vocabulary
@@ -111,7 +112,8 @@ def resized(config: Mapping[str, Any], shape: StudentShape, kept_layers: Sequenc
     family = family_of(teacher, shape)
     if family is None:
         raise CompatibilityError(
-            f"A Llama with biases cannot have {shape.hidden_size} channels and {_num_heads(teacher, shape)} heads.",
+            f"A {teacher.architecture.title} with biases cannot have {shape.hidden_size} channels and "
+            f"{_num_heads(teacher, shape)} heads.",
             hint="Choose a hidden width that is a multiple of the number of heads.",
         )
     sizes = {
@@ -133,9 +135,10 @@ def resized(config: Mapping[str, Any], shape: StudentShape, kept_layers: Sequenc
 
 def family_of(teacher: DecoderConfig, shape: StudentShape) -> str | None:
     """The ``model_type`` of a student; None when transformers has none for it (see :func:`resized`)."""
-    if teacher.family != "llama" or shape.hidden_size % _num_heads(teacher, shape) == 0:
+    uneven_as = teacher.architecture.uneven_as
+    if uneven_as is None or shape.hidden_size % _num_heads(teacher, shape) == 0:
         return teacher.family
-    return None if teacher.qkv_bias or teacher.mlp_bias else "mistral"
+    return None if teacher.qkv_bias or teacher.mlp_bias else uneven_as
 
 
 def _num_heads(teacher: DecoderConfig, shape: StudentShape) -> int:
@@ -143,11 +146,7 @@ def _num_heads(teacher: DecoderConfig, shape: StudentShape) -> int:
 
 
 def read_cut_plan(directory: Path) -> CutPlan | None:
-    """The plan that a directory was cut by; None if it was not cut.
-
-    Raises:
-        IntegrityError: The file is damaged.
-    """
+    """The plan that a directory was cut by; None if it was not cut."""
     path = directory / CUT_PLAN
     return CutPlan.from_json(read_json(path)) if path.is_file() else None
 
@@ -183,8 +182,6 @@ def cut(
         BudgetError: The shape is larger than the teacher, or contradicts ``layers`` or ``kept_ids``.
         CompatibilityError: Another architecture, an unknown tensor, scores of another model, or a vocabulary that
             cannot be trimmed.
-        SourceError: The teacher is damaged.
-        StorageError: The student cannot be written.
     """
     config = read_json(source / "config.json")
     teacher = DecoderConfig.from_hf(config)
@@ -310,23 +307,19 @@ class _Piece:
 
 
 def _layer_pieces(teacher: DecoderConfig, plan: CutPlan, index: int) -> dict[str, tuple[tuple[int, ...] | None, ...]]:
-    """Rows and columns of each linear layer of student layer ``index``."""
+    """Rows and columns of each tensor of student layer ``index``."""
     width, heads = teacher.head_dim, teacher.num_heads // teacher.num_kv_heads
-    groups, hidden, neurons = plan.kept_groups[index], plan.kept_channels, plan.kept_neurons[index]
-    keys = tuple(group * width + at for group in groups for at in range(width))
-    queries = tuple(group * heads * width + at for group in groups for at in range(heads * width))
+    groups = plan.kept_groups[index]
+    kept: dict[TensorAxis, tuple[int, ...] | None] = {
+        "hidden": plan.kept_channels,
+        "queries": tuple(group * heads * width + at for group in groups for at in range(heads * width)),
+        "keys": tuple(group * width + at for group in groups for at in range(width)),
+        "neurons": plan.kept_neurons[index],
+        "head": None,
+    }
     return {
-        "self_attn.q_proj": (queries, hidden),
-        "self_attn.k_proj": (keys, hidden),
-        "self_attn.v_proj": (keys, hidden),
-        "self_attn.o_proj": (hidden, queries),
-        "self_attn.q_norm": (None,),
-        "self_attn.k_norm": (None,),
-        "mlp.gate_proj": (neurons, hidden),
-        "mlp.up_proj": (neurons, hidden),
-        "mlp.down_proj": (hidden, neurons),
-        "input_layernorm": (hidden,),
-        "post_attention_layernorm": (hidden,),
+        tensor.name: tuple(kept[axis] for axis in (tensor.rows, tensor.columns) if axis is not None)
+        for tensor in LAYER_TENSORS
     }
 
 

@@ -66,7 +66,7 @@ def candidates(
     """
     teacher = DecoderConfig.from_hf(config)
     whole = StudentShape.of_decoder(teacher)
-    if teacher.family == "llama" and (teacher.qkv_bias or teacher.mlp_bias):  # see family_of
+    if teacher.architecture.uneven_as and (teacher.qkv_bias or teacher.mlp_bias):  # see family_of
         hidden_multiple = math.lcm(hidden_multiple, teacher.num_heads)
     sizes: dict[StudentShape, int] = {}
 

@@ -1,6 +1,6 @@
 """From a GGUF file to a plain Hugging Face directory, with the tokenizer that the file describes.
 
-In: a GGUF file of a dense Llama, Qwen2, Qwen3 or Granite (Mistral is stored as Llama). Out: ``config.json``,
+In: a GGUF file of one of the Decoder's architectures. Out: ``config.json``,
 ``generation_config.json``, ``model.safetensors``, ``tokenizer.json``, ``tokenizer_config.json``. Weights are stored as
 float32: a quantised block means ``d * q + m`` with half-precision d and m, which bfloat16 cannot hold, and the files
 must give exactly the numbers that the GGUF defines. One tensor is in memory at a time.
@@ -22,21 +22,12 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.models.checkpoints.tensors import write_safetensors
+from spiritsafe.models.decoder.architectures import ARCHITECTURES, LAYER_TENSORS, OUTER_TENSORS, axis_sizes, shapes_of
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
 from spiritsafe.models.sources.gguf_reader import GGUFFile
 from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer
 
 _HINT = "Use the model's original repository instead: hf:<organisation>/<name>."
-
-_FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "granite": "granite"}
-_ARCHITECTURES = {
-    "llama": "LlamaForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-    "granite": "GraniteForCausalLM",
-}
-_PERMUTED = {"llama", "granite"}
-"""Families whose query and key rows llama.cpp stores interleaved for its own rotary layout."""
 
 # GGUF key (after the architecture's prefix) -> config.json key.
 _CONFIG_KEYS = {
@@ -50,7 +41,7 @@ _CONFIG_KEYS = {
     "rope.freq_base": "rope_theta",
     "attention.key_length": "head_dim",
 }
-_GRANITE_KEYS = {
+_SCALE_KEYS = {
     "attention.scale": "attention_multiplier",
     "embedding_scale": "embedding_multiplier",
     "residual_scale": "residual_multiplier",
@@ -61,24 +52,8 @@ _INTEGERS |= {"num_attention_heads", "num_key_value_heads"}
 # Keys that say again what the sizes above say; checked in _config. ``expert_count`` may only be 0.
 _CHECKED = {"vocab_size", "rope.dimension_count", "attention.value_length", "expert_count", "rope.scaling.type"}
 
-_TOP = {
-    "token_embd.weight": "model.embed_tokens.weight",
-    "output_norm.weight": "model.norm.weight",
-    "output.weight": "lm_head.weight",
-}
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+_TOP = {f"{tensor.gguf}.weight": f"{tensor.name}.weight" for tensor in OUTER_TENSORS}
+_LAYER = {tensor.gguf: tensor.name for tensor in LAYER_TENSORS}
 _ROPE_FACTORS = "rope_freqs.weight"
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """What all models with such factors are published with; llama.cpp's converter assumes the same."""
@@ -104,11 +79,7 @@ def spdx_license(name: str | None) -> str:
 
 
 def gguf_license(path: Path) -> str:
-    """SPDX id of the licence that a GGUF file states.
-
-    Raises:
-        SourceError: The file is missing, truncated or damaged.
-    """
+    """SPDX id of the licence that a GGUF file states."""
     with GGUFFile(path) as file:
         name = file.metadata.get("general.license")
         return spdx_license(name if isinstance(name, str) else None)
@@ -123,7 +94,6 @@ def convert_gguf(path: Path, directory: Path) -> None:
     Raises:
         SourceError: The file is missing, truncated, corrupt or not GGUF.
         CompatibilityError: An architecture, tokenizer or attribute that is not understood; the message names it.
-        StorageError: The directory cannot be written.
     """
     with GGUFFile(path) as file:
         config = _config(file)
@@ -133,11 +103,12 @@ def convert_gguf(path: Path, directory: Path) -> None:
         special = write_tokenizer(file, directory, max_length=config["max_position_embeddings"])
         write_json(directory / "config.json", {**config, **special})
         write_json(directory / "generation_config.json", special)
+        is_interleaved = ARCHITECTURES[config["model_type"]].gguf_interleaved
         heads = (config["num_attention_heads"], config["num_key_value_heads"])
 
         def produce(name: str) -> Tensor:
             tensor = file.load(names[name])
-            if config["model_type"] in _PERMUTED and (match := re.search(r"self_attn\.([qk])_proj", name)):
+            if is_interleaved and (match := re.search(r"self_attn\.([qk])_proj", name)):
                 return _unpermute(tensor, heads[match[1] == "k"])
             return tensor
 
@@ -151,17 +122,18 @@ def _refused(file: GGUFFile, what: str) -> CompatibilityError:
 
 def _config(file: GGUFFile) -> dict[str, Any]:
     """``config.json`` without token ids."""
-    architecture = file.require("general.architecture", str)
-    if architecture not in _FAMILIES:
-        raise _refused(file, f"GGUF architecture {architecture!r} is not converted here")
-    family = _FAMILIES[architecture]
-    keys = _CONFIG_KEYS | (_GRANITE_KEYS if family == "granite" else {})
-    prefix = f"{architecture}."
+    stored = file.require("general.architecture", str)
+    found = next(((name, known) for name, known in ARCHITECTURES.items() if known.gguf == stored), None)
+    if found is None:
+        raise _refused(file, f"GGUF architecture {stored!r} is not converted here")
+    family, architecture = found
+    keys = _CONFIG_KEYS | {key: scale for key, scale in _SCALE_KEYS.items() if scale in architecture.scales}
+    prefix = f"{stored}."
     given = {k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}
     for key, value in given.items():
         if key not in keys and key not in _CHECKED:
             raise _refused(file, f"{prefix}{key} = {value!r} is not understood")
-    config: dict[str, Any] = {"model_type": family, "architectures": [_ARCHITECTURES[family]], "hidden_act": "silu"}
+    config: dict[str, Any] = {"model_type": family, "architectures": [architecture.class_name], "hidden_act": "silu"}
     config |= {keys[k]: v for k, v in given.items() if k in keys}
     config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
     for key in sorted(_INTEGERS - {"head_dim"}):
@@ -176,10 +148,8 @@ def _config(file: GGUFFile) -> dict[str, Any]:
         "tie_word_embeddings": "output.weight" not in file.tensors,
         "dtype": "float32",
     }
-    if family in ("llama", "granite", "qwen3"):
-        config["attention_bias"] = "blk.0.attn_q.bias" in file.tensors
-    if family in ("llama", "granite"):
-        config["mlp_bias"] = "blk.0.ffn_up.bias" in file.tensors
+    signs = {"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_up.bias"}
+    config |= {key: signs[key] in file.tensors for key in architecture.biases}
     _check_repeated(file, config, given)
     return config
 
@@ -197,7 +167,7 @@ def _rope_scaling(file: GGUFFile, config: Mapping[str, Any]) -> dict[str, Any]:
     scaling = {"rope_type": "llama3", "factor": float(factors_E.max()), **_LLAMA3}
     scaled = RopeConfig(rope_theta=plain.rope_theta, **scaling)
     expected_E = rope_frequencies(plain, width)[0] / rope_frequencies(scaled, width)[0]
-    if config["model_type"] != "llama" or factors_E.shape != expected_E.shape:
+    if not ARCHITECTURES[config["model_type"]].gguf_rope_factors or factors_E.shape != expected_E.shape:
         raise _refused(file, f"tensor {_ROPE_FACTORS!r} is not understood")
     if not torch.allclose(factors_E, expected_E, rtol=1e-4):
         raise _refused(file, f"the factors of {_ROPE_FACTORS!r} are not those of Llama 3.1")
@@ -228,35 +198,14 @@ def _hf_name(file: GGUFFile, name: str) -> str:
 
 def _check_tensors(file: GGUFFile, config: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """Every tensor that the configuration calls for is there, in its shape; no other is."""
-    hidden, width = config["hidden_size"], config["head_dim"]
-    rows_q, rows_kv = config["num_attention_heads"] * width, config["num_key_value_heads"] * width
-    inner = config["intermediate_size"]
-    expected: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (config["vocab_size"], hidden),
-        "model.norm.weight": (hidden,),
-    }
-    if not config["tie_word_embeddings"]:
-        expected["lm_head.weight"] = (config["vocab_size"], hidden)
-    qkv_bias = config["model_type"] == "qwen2" or config.get("attention_bias", False)
-    linears = {
-        "self_attn.q_proj": (rows_q, hidden, qkv_bias),
-        "self_attn.k_proj": (rows_kv, hidden, qkv_bias),
-        "self_attn.v_proj": (rows_kv, hidden, qkv_bias),
-        "self_attn.o_proj": (hidden, rows_q, config.get("attention_bias", False)),
-        "mlp.gate_proj": (inner, hidden, config.get("mlp_bias", False)),
-        "mlp.up_proj": (inner, hidden, config.get("mlp_bias", False)),
-        "mlp.down_proj": (hidden, inner, config.get("mlp_bias", False)),
-    }
-    norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
-    if config["model_type"] == "qwen3":
-        norms |= {"self_attn.q_norm": width, "self_attn.k_norm": width}
+    heads = (config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"])
+    sizes = axis_sizes(config["vocab_size"], config["hidden_size"], config["intermediate_size"], *heads)
+    pieces = ARCHITECTURES[config["model_type"]].pieces(config) | {"untied": not config["tie_word_embeddings"]}
+    expected = shapes_of(OUTER_TENSORS, sizes, pieces)
+    in_layer = shapes_of(LAYER_TENSORS, sizes, pieces)
     for layer in range(config["num_hidden_layers"]):
         stem = f"model.layers.{layer}."
-        expected |= {f"{stem}{name}.weight": (size,) for name, size in norms.items()}
-        for name, (rows, columns, bias) in linears.items():
-            expected[f"{stem}{name}.weight"] = (rows, columns)
-            if bias:
-                expected[f"{stem}{name}.bias"] = (rows,)
+        expected |= {f"{stem}{name}": shape for name, shape in in_layer.items()}
         if f"{stem}self_attn.q_proj.weight" not in names:
             raise file.damaged(f"it has no weights for layer {layer} of {config['num_hidden_layers']}")
     if unexpected := sorted(set(names) - set(expected)):

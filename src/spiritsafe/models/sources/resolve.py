@@ -81,7 +81,6 @@ def resolve_source(
         IntegrityError: A digest does not match.
         CompatibilityError: A GGUF of an architecture or tokenizer that is not converted, or an option that the chat
             template does not read.
-        StorageError: The cache cannot be written.
     """
     cache = default_cache() if cache is None else cache
     return _told(_resolve(spec, cache, events or NullSink()), date, template_kwargs or {}, cache)
@@ -308,12 +307,6 @@ def find_source(
     template_kwargs: Mapping[str, JSON] | None = None,
 ) -> Path | None:
     """The directory that :func:`resolve_source` would return, if no download or conversion is needed; else None.
-
-    Args:
-        spec: As for :func:`resolve_source`.
-        cache: As for :func:`resolve_source`.
-        date: As for :func:`resolve_source`.
-        template_kwargs: As for :func:`resolve_source`.
 
     Raises:
         SourceError: The source is named wrongly, or a local one is incomplete.

@@ -33,9 +33,6 @@ def write_byte_tokenizer(directory: Path, *, max_length: int) -> dict[str, int]:
 
     Returns:
         ``bos_token_id``, ``eos_token_id`` and ``pad_token_id``.
-
-    Raises:
-        StorageError: The directory cannot be written.
     """
     vocabulary = {token: index for index, token in enumerate((*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -67,12 +64,7 @@ def write_tiny(
     num_kv_heads: int = 2,
     max_context: int = 1024,
 ) -> None:
-    """Write the model and its tokenizer into an existing directory.
-
-    Raises:
-        StorageError: The directory cannot be written.
-        CompatibilityError: The sizes do not fit together.
-    """
+    """Write the model and its tokenizer into an existing directory."""
     special = write_byte_tokenizer(directory, max_length=max_context)
     config = DecoderConfig.from_hf(
         {

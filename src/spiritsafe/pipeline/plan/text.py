@@ -35,7 +35,6 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     """The plan as text.
 
     Raises:
-        TaskError: The task cannot be used.
         BudgetError: A student's budget does not hold even one layer.
         RecipeError: A step needs the Decoder, and its model is another.
     """

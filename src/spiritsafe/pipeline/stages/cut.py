@@ -18,6 +18,7 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix, race
 from spiritsafe.models import (
+    DECODER_NAMES,
     Decoder,
     Document,
     Importance,
@@ -77,14 +78,13 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
     """Score the teacher's parts once, choose a shape within the budget, write the smaller model.
 
     Raises:
-        BudgetError: Nothing fits.
         CompatibilityError: The teacher is not of the Decoder's family.
     """
     teacher = load_model(model_directory(context, recipe.teacher), dtype=torch.float32, device=context.device)
     if not isinstance(teacher.model, Decoder):
         raise CompatibilityError(
             f"{teacher.checkpoint.name} is not of the Decoder's family, so nothing can be cut from it.",
-            hint="Take a dense Llama, Mistral, Qwen2, Qwen3 or Granite model as source.",
+            hint=f"Take a dense {DECODER_NAMES} model as source.",
         )
     traces = student_traces(context, recipe.traces, recipe.problems)
     kept = stage.path / "candidates" / "documents.bin"

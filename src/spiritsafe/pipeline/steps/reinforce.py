@@ -8,7 +8,7 @@ Killed, the same call goes on from its last checkpoint and the rounds on disk.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +31,6 @@ from spiritsafe.models import (
     LanguageModel,
     LoadedModel,
     LoraBase,
-    LoraConfig,
     load_model,
     lora_config,
     read_model_config,
@@ -39,7 +38,7 @@ from spiritsafe.models import (
 )
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.plan.memory import Beside, engine_beside, training_peak
+from spiritsafe.pipeline.plan.memory import Beside, engine_beside
 from spiritsafe.pipeline.plan.stage_cost import (
     DocumentSize,
     StageCost,
@@ -51,7 +50,7 @@ from spiritsafe.pipeline.plan.stage_cost import (
 )
 from spiritsafe.pipeline.recipe.graph import Node, stage_of
 from spiritsafe.pipeline.recipe.kinds import register_kind
-from spiritsafe.pipeline.recipe.made import MOST_REPEATS, Needs, Probe, ProbeRecipe, StepEntry
+from spiritsafe.pipeline.recipe.made import Needs, Probe, ProbeRecipe
 from spiritsafe.pipeline.recipe.probes import When, probes_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -64,7 +63,6 @@ from spiritsafe.pipeline.step import (
     Config,
     Forecast,
     StageSpec,
-    Step,
     Talk,
     Talks,
     Words,
@@ -72,7 +70,7 @@ from spiritsafe.pipeline.step import (
     measured_settings,
 )
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
-from spiritsafe.pipeline.steps.tune import kept_config, no_adapters, refuse_seed
+from spiritsafe.pipeline.steps.tune import TrainedStep
 from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Control, ReinforceConfig, RewardedAnswer, reinforce
 from spiritsafe.report import Reinforced, count_text
 from spiritsafe.tasks import GraderPool, Task, load_task
@@ -87,7 +85,7 @@ _TIME_NOTE = (
 
 @final
 @register_kind("steps")
-class ReinforceStep(StepEntry, Step):
+class ReinforceStep(TrainedStep):
     """Reinforcement learning with verifiable rewards.
 
     Attributes:
@@ -110,10 +108,7 @@ class ReinforceStep(StepEntry, Step):
     kind: Literal["reinforce"] = "reinforce"
     problems: int = Field(ge=1)
     config: ReinforceConfig
-    train: TrainConfig
-    lora: LoraConfig | None = None
     controls: tuple[Control, ...] = ()
-    repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     probe: ProbeRecipe = ProbeRecipe()
     graders: int | None = Field(default=None, ge=0)
 
@@ -131,22 +126,13 @@ class ReinforceStep(StepEntry, Step):
             raise ValueError(f'controls stand beside a real reward; this one is "{self.config.reward.kind}"')
         if "rft" in self.controls and self.config.loss.method == "rft":
             raise ValueError('the control "rft" is what this step does itself: leave it out')
-        refuse_seed(self.train, self.lora)
+        self.refuse_seeds()
         return self
-
-    @property
-    def times(self) -> int:
-        """Its repetitions."""
-        return self.repeat
 
     @property
     def needs(self) -> Needs:
         """Its start, and a pool of problems that siblings share."""
         return replace(super().needs, num_problems=self.problems)
-
-    def one_of(self, name: str, one: Callable[[str], str]) -> Self:
-        """With the names of single models."""
-        return self.model_copy(update={"name": name, "repeat": 1, "start": one(self.start)})
 
     def siblings(self) -> Iterable[tuple[Control, Self]]:
         """Its controls."""
@@ -159,10 +145,6 @@ class ReinforceStep(StepEntry, Step):
         if not self.probe.problems:
             return None
         return Probe(stage=stage, model=model, size=self.probe, task=self.task, sampling=self.config.sampling)
-
-    def obstacles(self, name: str, foreign: set[str]) -> list[str]:
-        """Adapters go on a Decoder alone."""
-        return no_adapters(name, self.start, self.lora, foreign)
 
     def words(self, node: Node) -> Words:
         """Loss, reward, rounds; a gain, and of a control that there is little or none."""
@@ -213,7 +195,7 @@ class ReinforceStep(StepEntry, Step):
             costs.append(reading_cost(name, config, num_answers, size, tokens_at_once(train)))
         return joined(name, costs)
 
-    def beside(self, recipe: Recipe, config: Config, device: torch.device, *, teacher: Config | None = None) -> Beside:
+    def beside(self, recipe: Recipe, config: Config, device: torch.device) -> Beside:
         """The engine; a reference where the loss keeps near the model as it was: under adapters it is there already."""
         has_reference = self.config.loss.kl_weight > 0.0 and self.lora is None
         return Beside(
@@ -221,12 +203,6 @@ class ReinforceStep(StepEntry, Step):
             lora=self.lora,
             other_bytes=engine_beside(recipe, config, device, self.train),
         )
-
-    def peak(self, node: Node, forecast: Forecast) -> int:
-        """Training."""
-        config = kept_config(self.start, forecast.configs[node.name])
-        beside = self.beside(forecast.recipe, config, forecast.device)
-        return training_peak(self.train, config, forecast.device, beside)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """Probe, step, probe. Controls are measured by the exam alone."""
@@ -324,7 +300,6 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
     A control draws the same problems from the same seeds as the run that it is a control of.
 
     Raises:
-        BudgetError: It does not fit into this machine's memory.
         RecipeError: A prompt with the longest answer does not fit a micro-batch, or no round earned a reward that told
             one answer from another.
     """

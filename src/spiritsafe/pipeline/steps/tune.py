@@ -6,6 +6,7 @@ answers of each set were used.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -57,31 +58,52 @@ from spiritsafe.training import TracesObjective, TrainConfig, TrainResult
 ON_TRACES = "cross-entropy on traces"
 
 
-def refuse_seed(train: TrainConfig, lora: LoraConfig | None) -> None:
-    """Refuse seeds of a step's own."""
-    for name, part in (("train", train), ("lora", lora)):
-        if part is not None and part.seed != 0:
-            raise ValueError(f"{name}.seed has no effect: the recipe's seed gives each step its own, leave it out")
-
-
-def no_adapters(name: str, start: str, lora: LoraConfig | None, foreign: set[str]) -> list[str]:
-    """Why adapters cannot be put on a model that transformers runs."""
-    return [f"{name} cannot put adapters on {start}"] if lora is not None and start in foreign else []
-
-
 def budget_words(budget: BudgetRecipe | None) -> str:
     """A budget in the plan."""
     return "" if budget is None else f", as many operations as {budget.share:g} of {budget.of}"
 
 
-def kept_config(start: str, config: Config) -> Config:
-    """What a run trains it keeps in float32, whatever the base came in."""
-    return config if start == "base" else {**config, "dtype": "float32"}
+class TrainedStep(StepEntry, Step):
+    """A step that trains the model it starts from, all of it or adapters that are merged then."""
+
+    train: TrainConfig
+    lora: LoraConfig | None = None
+    repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
+
+    def refuse_seeds(self) -> None:
+        """Refuse seeds of its own."""
+        for name, part in (("train", self.train), ("lora", self.lora)):
+            if part is not None and part.seed != 0:
+                raise ValueError(f"{name}.seed has no effect: the recipe's seed gives each step its own, leave it out")
+
+    @property
+    def times(self) -> int:
+        """Its repetitions."""
+        return self.repeat
+
+    def one_of(self, name: str, one: Callable[[str], str]) -> Self:
+        """With the names of single models."""
+        return super().one_of(name, one).model_copy(update={"repeat": 1})
+
+    def obstacles(self, name: str, foreign: set[str]) -> list[str]:
+        """Adapters go on a Decoder alone."""
+        return [f"{name} cannot put adapters on {self.start}"] if self.lora and self.start in foreign else []
+
+    def peak(self, node: Node, forecast: Forecast) -> int:
+        """Training; what a run trains it keeps in float32, whatever the base came in."""
+        config = forecast.configs[node.name]
+        config = config if self.start == "base" else {**config, "dtype": "float32"}
+        beside = self.beside(forecast.recipe, config, forecast.device)
+        return training_peak(self.train, config, forecast.device, beside)
+
+    @abstractmethod
+    def beside(self, recipe: Recipe, config: Config, device: torch.device) -> Beside:
+        """What is in memory beside the model that is trained."""
 
 
 @final
 @register_kind("steps")
-class TuneStep(StepEntry, Step):
+class TuneStep(TrainedStep):
     """Fine-tuning on sets of answers.
 
     Attributes:
@@ -97,19 +119,11 @@ class TuneStep(StepEntry, Step):
     kind: Literal["tune"] = "tune"
     traces: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=1)
     budget: BudgetRecipe | None = None
-    train: TrainConfig
-    lora: LoraConfig | None = None
-    repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:
-        refuse_seed(self.train, self.lora)
+        self.refuse_seeds()
         return self
-
-    @property
-    def times(self) -> int:
-        """Its repetitions."""
-        return self.repeat
 
     @property
     def needs(self) -> Needs:
@@ -121,11 +135,7 @@ class TuneStep(StepEntry, Step):
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""
         budget = None if self.budget is None else self.budget.model_copy(update={"of": one(self.budget.of)})
-        return self.model_copy(update={"name": name, "repeat": 1, "start": one(self.start), "budget": budget})
-
-    def obstacles(self, name: str, foreign: set[str]) -> list[str]:
-        """Adapters go on a Decoder alone."""
-        return no_adapters(name, self.start, self.lora, foreign)
+        return super().one_of(name, one).model_copy(update={"budget": budget})
 
     def words(self, node: Node) -> Words:
         """Documents, and a gain."""
@@ -142,15 +152,9 @@ class TuneStep(StepEntry, Step):
         train = budgeted(self.train, self.budget, own, tuple(self.traces), forecast)
         return [training_cost(node.name, train, sum(self.traces.values()), forecast.size, own)]
 
-    def beside(self, recipe: Recipe, config: Config, device: torch.device, *, teacher: Config | None = None) -> Beside:
+    def beside(self, recipe: Recipe, config: Config, device: torch.device) -> Beside:
         """An engine for dev problems, adapters."""
         return Beside(lora=self.lora, other_bytes=dev_engine_bytes(recipe, config, device, self.train))
-
-    def peak(self, node: Node, forecast: Forecast) -> int:
-        """Training."""
-        config = kept_config(self.start, forecast.configs[node.name])
-        beside = self.beside(forecast.recipe, config, forecast.device)
-        return training_peak(self.train, config, forecast.device, beside)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
@@ -188,7 +192,7 @@ class Teach(TeachRecipe, Step):
         """Training."""
         return [training_cost(node.stage, self.train, self.problems, forecast.size, forecast.configs["base"])]
 
-    def beside(self, recipe: Recipe, config: Config, device: torch.device, *, teacher: Config | None = None) -> Beside:
+    def beside(self, recipe: Recipe, config: Config, device: torch.device) -> Beside:
         """An engine for dev problems; nothing heavy ran before."""
         return Beside(other_bytes=dev_engine_bytes(recipe, config, device, self.train), is_first=True)
 

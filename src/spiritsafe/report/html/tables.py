@@ -25,6 +25,21 @@ class Column:
     wide: bool = False
 
 
+def plain(*titles: str) -> list[Column]:
+    """Columns of short text."""
+    return [Column(title=title) for title in titles]
+
+
+def wide(*titles: str) -> list[Column]:
+    """Columns of text that may be long."""
+    return [Column(title=title, wide=True) for title in titles]
+
+
+def numeric(*titles: str) -> list[Column]:
+    """Columns of numbers."""
+    return [Column(title=title, numeric=True) for title in titles]
+
+
 def stacked(first: object, second: object) -> Html:
     """A cell of two lines: a value, and its interval or detail below."""
     return tag("span", tag("span", first, class_="v"), " ", tag("span", second, class_="r"), class_="pair")

@@ -16,7 +16,7 @@ from spiritsafe.report.charts.compute_curve import AXIS_WORDS, compute_drawing, 
 from spiritsafe.report.charts.svg import FULL, figure
 from spiritsafe.report.html.document import page_head, style_sheet
 from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
-from spiritsafe.report.html.tables import Column, nothing, stacked, table
+from spiritsafe.report.html.tables import nothing, numeric, plain, stacked, table
 from spiritsafe.report.numbers import change_range, change_value, score_range, score_text, score_value, work_text
 from spiritsafe.report.text.compute_curve import METHOD_WORDS, compute_findings, method_at, tokens_text
 from spiritsafe.rollouts import ComputeCurve, CostAxis, EqualCost, ModelCompute
@@ -76,23 +76,13 @@ def _figure(curve: ComputeCurve, axis: CostAxis, anchor: str) -> Html:
 
 
 def _tables(curve: ComputeCurve) -> list[Html]:
-    columns = [
-        Column(title="Model and method"),
-        Column(title="Attempts", numeric=True),
-        Column(title="Tokens a problem", numeric=True),
-        Column(title="Operations a problem", numeric=True),
-        Column(title="Accuracy", numeric=True),
-        Column(title="Against one sample, points", numeric=True),
-    ]
+    columns = plain("Model and method") + numeric(
+        "Attempts", "Tokens a problem", "Operations a problem", "Accuracy", "Against one sample, points"
+    )
     rows = [row for model in curve.models for row in _rows(model)]
     found = [tag("h3", "Every method with all attempts"), table(columns, rows, caption="Every method", narrow="dense")]
     if curve.differences:
-        columns = [
-            Column(title="First − second"),
-            Column(title="How"),
-            Column(title="Both spend, a problem", numeric=True),
-            Column(title="Difference, points", numeric=True),
-        ]
+        columns = plain("First − second", "How") + numeric("Both spend, a problem", "Difference, points")
         found.append(tag("h3", "Two models at the same cost, paired by problem"))
         found.append(table(columns, [_difference(one) for one in curve.differences], caption="At the same cost"))
     return found
@@ -185,7 +175,6 @@ def write_compute(path: Path, curve: ComputeCurve) -> None:
 
     Raises:
         RecipeError: The ending is none of ``.html``, ``.svg``, ``.json``.
-        StorageError: The file cannot be written.
     """
     if path.suffix == ".html":
         write_text(path, build_compute_page(curve))

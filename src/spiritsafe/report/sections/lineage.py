@@ -8,7 +8,7 @@ from __future__ import annotations
 from spiritsafe.report.data.learning import MadeRow
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, paragraph, section, tag
-from spiritsafe.report.html.tables import Column, nothing, stacked, table
+from spiritsafe.report.html.tables import nothing, numeric, plain, stacked, table, wide
 from spiritsafe.report.numbers import change_range, change_value, count_text, score_range, score_value, work_text
 
 
@@ -21,18 +21,19 @@ def staircase_section(data: ReportData) -> Html | None:
         "parameter and token generated or read, 6 for each trained on; “in all” counts everything that a model was "
         "made of as well, back to the base. Gains are against the start on the same sealed problems, in points."
     )
-    columns = [
-        Column(title="Made"),
-        Column(title="From"),
-        Column(title="What went in", wide=True),
-        Column(title="Tokens generated", numeric=True),
-        Column(title="Tokens trained on", numeric=True),
-        Column(title="Tokens read", numeric=True),
-        Column(title="Operations", numeric=True),
-        Column(title="In all", numeric=True),
-        Column(title="Sealed score", numeric=True),
-        Column(title="Gain over start, points", numeric=True),
-    ]
+    columns = (
+        plain("Made", "From")
+        + wide("What went in")
+        + numeric(
+            "Tokens generated",
+            "Tokens trained on",
+            "Tokens read",
+            "Operations",
+            "In all",
+            "Sealed score",
+            "Gain over start, points",
+        )
+    )
     listed = table(columns, [_row(row) for row in data.made], caption="Step by step", narrow="dense")
     return section("steps", "Step by step", paragraph(lead, class_="lead"), listed, _versus(data))
 
@@ -44,17 +45,9 @@ def _versus(data: ReportData) -> Html | None:
         "One against the other, problem by problem, seeds added up. Operations are what was spent on one model since "
         "both had the same weights, the drawing of its answers included; teachers are left out (they stand above)."
     )
-    columns = [
-        Column(title="First"),
-        Column(title="Against"),
-        Column(title="Seeds", numeric=True),
-        Column(title="First, sealed", numeric=True),
-        Column(title="Second, sealed", numeric=True),
-        Column(title="Difference, points", numeric=True),
-        Column(title="p", numeric=True),
-        Column(title="Operations, first", numeric=True),
-        Column(title="Operations, second", numeric=True),
-    ]
+    columns = plain("First", "Against") + numeric(
+        "Seeds", "First, sealed", "Second, sealed", "Difference, points", "p", "Operations, first", "Operations, second"
+    )
     rows: list[list[object]] = [
         [
             tag("span", pair.first, class_="model"),

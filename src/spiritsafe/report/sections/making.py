@@ -9,7 +9,7 @@ from spiritsafe.report.charts.loss_curves import MAX_POINTS, accuracy_drawing, l
 from spiritsafe.report.charts.svg import HALF, figure, share_bar
 from spiritsafe.report.data.run import MEMORY_TOLERANCE, MemoryUse, ReportData, Stage, TraceCounts, TrainingCurve
 from spiritsafe.report.html.markup import Html, paragraph, section, tag
-from spiritsafe.report.html.tables import Column, nothing, table
+from spiritsafe.report.html.tables import nothing, numeric, plain, table, wide
 from spiritsafe.report.numbers import count_text, memory_text, scaled_count, score_text, share_text, time_text
 from spiritsafe.report.text.headline import confidence_text, platform_words
 
@@ -40,14 +40,9 @@ def _facts(facts: list[tuple[str, object]]) -> Html:
 def _sources(data: ReportData) -> Html:
     if not data.inputs.sources:
         return paragraph("No source model was recorded.")
-    columns = [
-        Column(title="Source model"),
-        Column(title="Asked for as"),
-        Column(title="Parameters", numeric=True),
-        Column(title="Weights", numeric=True),
-        Column(title="Licence"),
-        Column(title="Digest", wide=True),
-    ]
+    columns = (
+        plain("Source model", "Asked for as") + numeric("Parameters", "Weights") + plain("Licence") + wide("Digest")
+    )
     rows = [
         [
             tag("span", source.name, class_="model"),
@@ -65,14 +60,7 @@ def _sources(data: ReportData) -> Html:
 def _traces(traces: tuple[TraceCounts, ...]) -> Html:
     if not traces:
         return paragraph("No traces were collected in this run.")
-    columns = [
-        Column(title="Traces from"),
-        Column(title="Asked for", numeric=True),
-        Column(title="Verified", numeric=True),
-        Column(title="Dropped", numeric=True),
-        Column(title="Kept", wide=True),
-        Column(title="Why dropped", wide=True),
-    ]
+    columns = plain("Traces from") + numeric("Asked for", "Verified", "Dropped") + wide("Kept", "Why dropped")
     rows = []
     for counts in traces:
         dropped = counts.num_asked - counts.num_verified
@@ -95,7 +83,7 @@ def stages_section(data: ReportData) -> Html:
     """Where the time went."""
     if not data.stages:
         return section("stages", "Where the time went", paragraph("No stage was recorded."))
-    columns = [Column(title="Stage"), Column(title="Time", numeric=True), Column(title="Share of the time", wide=True)]
+    columns = plain("Stage") + numeric("Time") + wide("Share of the time")
     whole = data.total_s or 1.0
     rows = [
         [_stage_name(stage), time_text(stage.seconds), share_bar([("m-time", stage.seconds / whole)])]
@@ -168,13 +156,11 @@ def memory_section(data: ReportData) -> Html:
     title = "Memory: predicted and measured"
     if not data.memory:
         return section("memory", title, paragraph("No memory was predicted in this run."))
-    columns = [
-        Column(title="What"),
-        Column(title="Predicted", numeric=True),
-        Column(title="Measured", numeric=True),
-        Column(title="Against the prediction", numeric=True),
-        Column(title="Predicted above, measured below", wide=True),
-    ]
+    columns = (
+        plain("What")
+        + numeric("Predicted", "Measured", "Against the prediction")
+        + wide("Predicted above, measured below")
+    )
     rows = [_memory_row(use) for use in data.memory]
     missed = [use.missed for use in data.memory if use.missed]
     if missed:

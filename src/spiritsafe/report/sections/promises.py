@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from spiritsafe.exam.records import Promise, TrustState
 from spiritsafe.report.html.markup import Html, tag
-from spiritsafe.report.html.tables import Column, table
+from spiritsafe.report.html.tables import plain, table, wide
 
 _CLASS: dict[TrustState, str] = {
     "holds": "t-holds",
@@ -21,12 +21,7 @@ _CLASS: dict[TrustState, str] = {
 
 def trust_table(promises: Sequence[Promise], *, caption: str) -> Html:
     """One row a promise."""
-    columns = [
-        Column(title="Promise", wide=True),
-        Column(title="State"),
-        Column(title="Found", wide=True),
-        Column(title="Left to a cheater", wide=True),
-    ]
+    columns = wide("Promise") + plain("State") + wide("Found", "Left to a cheater")
     return table(columns, [_row(promise) for promise in promises], caption=caption)
 
 

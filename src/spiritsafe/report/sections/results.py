@@ -11,7 +11,7 @@ from spiritsafe.report.charts.svg import FULL, figure, share_bar
 from spiritsafe.report.data.exam import Outcomes, Rung
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, paragraph, section, tag
-from spiritsafe.report.html.tables import Column, nothing, stacked, table
+from spiritsafe.report.html.tables import nothing, numeric, plain, stacked, table, wide
 from spiritsafe.report.numbers import (
     change_range,
     change_text,
@@ -122,18 +122,17 @@ def _ladder_chart(data: ReportData) -> Html:
 
 
 def _ladder_table(data: ReportData) -> Html:
-    columns = [
-        Column(title="Model"),
-        Column(title="Parameters", numeric=True),
-        Column(title="Weights", numeric=True),
-        Column(title="Of teacher’s bytes", numeric=True),
-        Column(title="Tokens/s", numeric=True),
-        Column(title="Sealed score", numeric=True),
-        Column(title="Change, points", numeric=True),
-        Column(title="Gain kept", numeric=True),
-        Column(title="Public score", numeric=True),
-        Column(title="Public gap, points", numeric=True),
-    ]
+    columns = plain("Model") + numeric(
+        "Parameters",
+        "Weights",
+        "Of teacher’s bytes",
+        "Tokens/s",
+        "Sealed score",
+        "Change, points",
+        "Gain kept",
+        "Public score",
+        "Public gap, points",
+    )
     teacher = data.rung_of("teacher")
     return table(columns, [_ladder_row(rung, teacher) for rung in data.ladder], caption="The ladder, model by model")
 
@@ -217,13 +216,7 @@ def outcomes_section(data: ReportData) -> Html:
         "counts. “Unparsed”: no answer was found in the text; “truncated”: the model ran out of tokens; “error”: no "
         "answer could be had; “unscored”: the verifier failed."
     )
-    columns = [
-        Column(title="Model"),
-        Column(title="Half"),
-        Column(title="Tries", numeric=True),
-        *(Column(title=name.capitalize(), numeric=True) for name in _STATUSES),
-        Column(title="Shares", wide=True),
-    ]
+    columns = plain("Model", "Half") + numeric("Tries", *map(str.capitalize, _STATUSES)) + wide("Shares")
     rows = [_outcome_row(outcomes) for outcomes in data.outcomes]
     legend = tag(
         "p",

@@ -11,7 +11,7 @@ from spiritsafe.report.charts.svg import FULL, HALF, figure, share_bar, svg_line
 from spiritsafe.report.data.learning import ArmKind, Reinforced, RewardRun
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
-from spiritsafe.report.html.tables import Column, table
+from spiritsafe.report.html.tables import numeric, plain, table, wide
 from spiritsafe.report.numbers import change_range, change_text, change_value, count_text, score_text, time_text
 from spiritsafe.report.text.headline import confidence_text
 from spiritsafe.report.text.rewards import ARM_NAMES, findings, warnings_of
@@ -141,16 +141,11 @@ def _legend(kinds: list[ArmKind]) -> Html:
 
 
 def _runs(step: Reinforced) -> Html:
-    columns = [
-        Column(title="Model"),
-        Column(title="Rounds", numeric=True),
-        Column(title="Tokens drawn", numeric=True),
-        Column(title="Tokens learnt from", numeric=True),
-        Column(title="Drawing", numeric=True),
-        Column(title="Grading", numeric=True),
-        Column(title="Learning", numeric=True),
-        Column(title="Time: drawing, grading, learning", wide=True),
-    ]
+    columns = (
+        plain("Model")
+        + numeric("Rounds", "Tokens drawn", "Tokens learnt from", "Drawing", "Grading", "Learning")
+        + wide("Time: drawing, grading, learning")
+    )
     return table(columns, [_run_row(run) for run in step.runs], caption="Where the time of each run went")
 
 

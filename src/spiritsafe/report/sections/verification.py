@@ -8,7 +8,7 @@ from __future__ import annotations
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
-from spiritsafe.report.html.tables import Column, table
+from spiritsafe.report.html.tables import numeric, plain, table, wide
 from spiritsafe.report.numbers import date_text, memory_text, scaled_count, time_text
 from spiritsafe.report.sections.promises import trust_table
 from spiritsafe.report.text.headline import platform_words, separation_text
@@ -37,7 +37,7 @@ def verify_section(data: ReportData) -> Html:
         [tag("span", entry.model, class_="model"), tag("code", entry.path), tag("code", entry.digest, class_="digest")]
         for entry in checks.certificates
     ]
-    columns = [Column(title="Certificate of"), Column(title="File"), Column(title="Digest", wide=True)]
+    columns = plain("Certificate of", "File") + wide("Digest")
     listed = (
         table(columns, rows, caption="Certificates") if rows else paragraph("No model of this run holds a certificate.")
     )
@@ -78,14 +78,7 @@ def lineage_section(data: ReportData) -> Html:
     title = "Licences and lineage"
     if not data.lineage:
         return section("lineage", title, paragraph("No lineage was recorded for this run."))
-    columns = [
-        Column(title="Model"),
-        Column(title="Licence"),
-        Column(title="Parameters", numeric=True),
-        Column(title="Weights", numeric=True),
-        Column(title="Made from", wide=True),
-        Column(title="Digest", wide=True),
-    ]
+    columns = plain("Model", "Licence") + numeric("Parameters", "Weights") + wide("Made from", "Digest")
     return section("lineage", title, table(columns, [_lineage_row(entry) for entry in data.lineage], caption=title))
 
 

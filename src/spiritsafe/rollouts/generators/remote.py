@@ -182,7 +182,6 @@ class RemoteGenerator:
             StoppedError: :meth:`stop` was called. Attempts that were under way come first.
             CompatibilityError: Logprobs at a temperature at which endpoints do not give them; or a prompt with a
                 ``prefix``, and the configuration does not say that this server continues one.
-            ProcedureError: It is closed.
         """
         return self.generate_announced(prompts, sampling, None)
 
@@ -236,11 +235,7 @@ class RemoteGenerator:
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Not possible: chat endpoints give probabilities of what they drew, not of a given text.
-
-        Raises:
-            CompatibilityError: Always.
-        """
+        """Not possible: chat endpoints give probabilities of what they drew, not of a given text."""
         raise CompatibilityError(
             "A chat endpoint cannot score a given completion.", hint="Use local weights where scores are needed."
         )

@@ -43,7 +43,6 @@ def smallest_leak(
         num_public: Problems in the public half.
         num_sealed: Problems in the sealed half.
         score: Share of right answers without a leak (a guess before the sitting, the sealed score after).
-        trials: Times each problem is asked.
         variance_factor: Variance of a problem's score relative to one coin toss (below 1 with several tries).
         alpha: One-sided level of the test.
         power: Wanted chance to find the leak.
@@ -111,16 +110,12 @@ def public_sealed_gap(
     Args:
         public: Right answers, one count in 0..trials for each public problem.
         sealed: The same for each sealed problem.
-        trials: Times each problem was asked.
         seed: Seed of the Monte Carlo splits; unused when the test is exact.
         confidence: Level of the gap's interval (Newcombe's, from the two halves' Wilson bounds).
         strata: Stratum of each public and each sealed problem, when each stratum was split by itself.
         num_looks: At how many looks the sitting could have ended; the p-value is multiplied by it (Bonferroni), which
             holds whatever the rule looked at.
         intervals: For what several tries at a problem are worth in the interval.
-
-    Raises:
-        NumericalError: The counts are impossible.
     """
     a, b = check_counts(public, trials), check_counts(sealed, trials)
     p_value, used = randomisation_test(a, b, seed=seed, num_draws=num_draws, strata=strata)
@@ -173,15 +168,8 @@ def gain_gap(
     Args:
         public: (model, base) right answers, one count in 0..trials for each public problem.
         sealed: The same for the sealed problems.
-        trials: Times each problem was asked.
         seed: Seed of the Monte Carlo splits.
         confidence: Level of the interval (from the two halves' paired bounds, Zou & Donner 2008).
-        strata: As for :func:`public_sealed_gap`.
-        num_looks: As for :func:`public_sealed_gap`.
-        intervals: As for :func:`public_sealed_gap`.
-
-    Raises:
-        NumericalError: The counts are impossible.
     """
     halves = [
         paired_difference(*half, trials=trials, confidence=confidence, intervals=intervals).difference

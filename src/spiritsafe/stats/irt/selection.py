@@ -75,7 +75,6 @@ def next_problem(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike, *, 
 
     Args:
         right: Right answers so far, one count a problem.
-        asked: Times each problem was asked so far.
         num_fixed: Length of the random paper that is to be matched.
 
     Raises:
@@ -97,11 +96,7 @@ def follows_adaptively(
     Args:
         asked: In the order in which they were asked.
         right: The answers to them, each from 0 to 1.
-        num_fixed: As for :func:`next_problem`.
         is_over: Whether it had nothing more to ask behind the last.
-
-    Raises:
-        NumericalError: As for :func:`next_problem`.
     """
     _check_number(bank, num_fixed)
     right_I, asked_I = np.zeros(len(bank.names)), np.zeros(len(bank.names))
@@ -160,14 +155,6 @@ def follows_greedily(bank: ItemBank, places: Sequence[int], num_fixed: int, *, a
 
     Where two problems tell equally much but for the last bits, either may come first: those bits differ by machine. So
     the last place may be any problem that fills what is missing; all others are fixed.
-
-    Args:
-        places: What is to be checked.
-        num_fixed: As for :func:`shorter_paper`.
-        abilities: As for :func:`shorter_paper`.
-
-    Raises:
-        NumericalError: As for :func:`shorter_paper`.
     """
     _check_number(bank, num_fixed)
     told_QI = information(bank, list(abilities))

@@ -145,10 +145,6 @@ def next_place(chosen: ChosenProblems, right: Mapping[int, int], *, trials: int 
     Args:
         chosen: Adaptive.
         right: Right answers so far, by place.
-        trials: Times each problem is asked.
-
-    Raises:
-        NumericalError: The counts are impossible.
     """
     place = next_problem(chosen.bank, *_counts(chosen, right, trials), num_fixed=chosen.num_fixed)
     return None if place is None else int(chosen.bank.names[place])
@@ -162,7 +158,6 @@ def is_adaptive_choice(
     Args:
         asked: Places in the order in which they were asked.
         right: Right answers by place.
-        trials: Times each problem was asked.
         is_over: Whether it had nothing more to ask behind the last.
     """
     where = chosen.by_name
@@ -181,13 +176,10 @@ def predict_score(chosen: ChosenProblems, right: Mapping[int, int], *, trials: i
     Several tries at a problem count as one answer, their mean: they are no independent ones.
 
     Args:
-        chosen: What was to be asked.
         right: Right answers by place; only of chosen problems, fewer where a budget ended the sitting.
-        trials: Times each was asked.
 
     Raises:
         IntegrityError: A problem was answered that was not chosen.
-        NumericalError: The counts are impossible.
     """
     if not right.keys() <= set(chosen.by_name if chosen.adaptive else chosen.places):
         raise IntegrityError("A problem was answered that was not chosen.", hint="Ask the examiner why it was asked.")

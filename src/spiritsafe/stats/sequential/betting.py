@@ -142,7 +142,6 @@ def bet_on_difference(
         first: Right answers of the first model, one count in 0..trials a problem, in random order.
         second: The same problems, second model.
         margin: In (-1, 1).
-        trials: Times each problem was asked.
         alpha: One-sided level, over all moments together.
         population: Problems of the whole paper, when the claim is about the paper and not about such problems at large.
 
@@ -168,7 +167,6 @@ def bet_on_score(
     Args:
         right: Right answers, one count in 0..trials a problem, in random order.
         threshold: In (0, 1).
-        trials: Times each problem was asked.
         alpha: One-sided level, over all moments together.
         population: Problems of the whole paper, when the claim is about the paper and not about such problems at large.
 

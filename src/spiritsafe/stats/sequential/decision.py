@@ -241,11 +241,9 @@ def decide_difference(
         claim: Fixed before the sitting.
         first: Right answers of the first model, one count in 0..trials a problem, in the committed random order.
         second: The same problems, second model.
-        trials: Times each problem was asked.
         intervals: Which rule of :data:`~spiritsafe.stats.intervals.IntervalRule` was registered.
 
     Raises:
-        NumericalError: The counts are impossible or the lists differ in length.
         ProcedureError: More problems than the rule has.
     """
     if len(first) != len(second):
@@ -285,7 +283,6 @@ def decide_score(
         rule: Fixed before the sitting.
         threshold: In (0, 1), fixed before the sitting.
         right: Right answers, one count in 0..trials a problem, in the committed random order.
-        trials: Times each problem was asked.
         intervals: Which rule of :data:`~spiritsafe.stats.intervals.IntervalRule` was registered.
 
     Raises:

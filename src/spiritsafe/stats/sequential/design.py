@@ -88,12 +88,7 @@ def boundaries(rule: StopRule) -> Boundaries:
 
 
 def detectable_drift(rule: StopRule, *, power: float = 0.8) -> float:
-    """The true distance from the margin, in standard errors of the whole paper, that is shown with this chance.
-
-    Args:
-        rule: The stopping rule.
-        power: Wanted chance.
-    """
+    """The true distance from the margin, in standard errors of the whole paper, that is shown with this chance."""
     found = boundaries(rule)
 
     def excess(drift: float) -> float:

@@ -134,12 +134,7 @@ class ChoiceTask(Task):
 
 
 def build(spec: TaskSpec) -> Task:
-    """The task of a spec.
-
-    Raises:
-        SourceError: The file cannot be read.
-        TaskError: An unknown knob, or data that does not fit.
-    """
+    """The task of a spec."""
     return ChoiceTask(spec.name, resolve_knobs(spec, ChoiceKnobs))
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from transformers import AutoConfig
 
-from spiritsafe.models.decoder.config import DECODER_FAMILIES
+from spiritsafe.models.decoder.architectures import ARCHITECTURES
 from spiritsafe.models.decoder.config_keys import keys_read_by
 
 
-@pytest.mark.parametrize("family", DECODER_FAMILIES)
+@pytest.mark.parametrize("family", ARCHITECTURES)
 def test_every_field_of_a_familys_configuration_is_read(family: str) -> None:
     read = keys_read_by(family)
     assert read is not None
@@ -15,7 +15,7 @@ def test_every_field_of_a_familys_configuration_is_read(family: str) -> None:
     assert unknown <= {"transformers_version"}
 
 
-@pytest.mark.parametrize("family", DECODER_FAMILIES)
+@pytest.mark.parametrize("family", ARCHITECTURES)
 def test_notes_of_trainers_and_other_families_keys_are_not(family: str) -> None:
     read = keys_read_by(family)
     assert read is not None
@@ -24,7 +24,7 @@ def test_notes_of_trainers_and_other_families_keys_are_not(family: str) -> None:
 
 def test_keys_that_shared_code_reads_count_for_every_family() -> None:
     for key in ("sliding_window", "quantization_config", "rope_parameters"):
-        assert all(key in (keys_read_by(family) or ()) for family in DECODER_FAMILIES)
+        assert all(key in (keys_read_by(family) or ()) for family in ARCHITECTURES)
 
 
 @pytest.mark.parametrize("family", ["no_such_family", "../auto", ""])

@@ -238,12 +238,7 @@ class MathTask(Task):
 
 
 def build(spec: TaskSpec) -> Task:
-    """The task of a spec.
-
-    Raises:
-        SourceError: The data cannot be read.
-        TaskError: An unknown knob, or data that does not fit.
-    """
+    """The task of a spec."""
     return MathTask(spec.name, resolve_knobs(spec, MathKnobs))
 
 

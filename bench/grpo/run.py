@@ -1,6 +1,6 @@
 """One step of learning by reward: spiritsafe against TRL's GRPOTrainer, seconds a step.
 
-    python bench/grpo.py MODEL_DIRECTORY --out bench/results/grpo-<machine>.json
+    python bench/grpo/run.py MODEL_DIRECTORY --out bench/results/grpo-<machine>.json
 
 Gates before any timing: the same rollouts (padded, ended, cut, of one token) into both losses give the same
 log-probabilities, loss and gradient, for each kind of loss; and two updates at a rate of 1e-6 change the weights, of
@@ -25,7 +25,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from grpo_peer import INVALID, LEARNING_RATE, PEERS, changed_share, landed_peer, reward_of_text, time_peer
+from peer import INVALID, LEARNING_RATE, PEERS, changed_share, landed_peer, reward_of_text, time_peer
+
+sys.path.append(str(Path(__file__).parent.parent))  # where machine.py is
 from machine import describe_machine
 
 OURS = {"ours": "auto", "ours-float32": "float32"}
@@ -181,7 +183,7 @@ def do_block(args: argparse.Namespace) -> dict[str, Any]:
     what, _, name = args.block.rpartition(":")
     texts = [p.canonical_text for p in make_problems(args.num_prompts * (args.warmup + args.steps + 2))]
     if name == "gate":
-        from grpo_gate import gate
+        from gate import gate
 
         return gate(args, texts)
     if what == "landed":

@@ -1,4 +1,4 @@
-"""The peer's side of ``bench/grpo.py``: TRL's GRPOTrainer on the same prompts, reward and settings."""
+"""The peer's side of ``bench/grpo/run.py``: TRL's GRPOTrainer on the same prompts, reward and settings."""
 
 from __future__ import annotations
 

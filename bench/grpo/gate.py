@@ -1,4 +1,4 @@
-"""The gate of ``bench/grpo.py``: the same rollouts into TRL's loss and into ours, in float32.
+"""The gate of ``bench/grpo/run.py``: the same rollouts into TRL's loss and into ours, in float32.
 
 One thing is set right on the peer's side for the comparison: transformers gives an embedding no gradient for the token
 that the configuration names for padding. SmolLM2's is the end-of-turn token, which every prompt holds, so the peer
@@ -15,9 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from peer import make_trainer, reward_of_text
 from torch import Tensor
-
-from grpo_peer import make_trainer, reward_of_text
 
 __all__ = ["LOSSES", "gate"]
 

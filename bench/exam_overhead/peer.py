@@ -1,6 +1,6 @@
-"""The peers of ``bench/exam_overhead.py``, each run by an interpreter of its own environment; needs no spiritsafe.
+"""The peers of ``bench/exam_overhead/run.py``, each run by an interpreter of its own environment; needs no spiritsafe.
 
-    VENV/bin/python bench/exam_overhead_peer.py inspect|inspect-quiet|lm-eval --samples N --url URL --problems FILE …
+    VENV/bin/python bench/exam_overhead/peer.py inspect|inspect-quiet|lm-eval --samples N --url URL --problems FILE …
 
 Prints one line of JSON: samples, right answers, CPU and wall seconds of the evaluation, memory, log. A small evaluation
 comes first and is left out: imports, and whatever a library does once.

@@ -1,4 +1,4 @@
-"""What both modes of bench/contamination.py do: seal, train, sit, look for leaks."""
+"""What both modes of bench/contamination/run.py do: seal, train, sit, look for leaks."""
 
 from __future__ import annotations
 

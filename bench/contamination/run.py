@@ -4,8 +4,8 @@
 log-probabilities and training files are looked at. ``tiny``: byte-level models with random weights, many clean repeats
 (each with a paper, weights and problems of its own) and some planted ones: how often does each test raise an alarm?
 
-python bench/contamination.py smollm MODEL --out bench/results/contamination-smollm-cpu.json --keep DIRECTORY
-python bench/contamination.py tiny --out bench/results/contamination-tiny-cpu.json --keep DIRECTORY
+python bench/contamination/run.py smollm MODEL --out bench/results/contamination-smollm-cpu.json --keep DIRECTORY
+python bench/contamination/run.py tiny --out bench/results/contamination-tiny-cpu.json --keep DIRECTORY
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from contamination_parts import Room, clean_problems, fine_tune, sealed_problems, write_training_file
-from machine import describe_machine
+from parts import Room, clean_problems, fine_tune, sealed_problems, write_training_file
+
 from spiritsafe.exam import OverlapTerms, overlap
 from spiritsafe.stats.intervals import clopper_pearson_interval
 from spiritsafe.tasks import Task, load_task
 from spiritsafe.training import TrainConfig
+
+sys.path.append(str(Path(__file__).parent.parent))  # where machine.py is
+from machine import describe_machine
 
 LEVEL = 0.05
 

@@ -1,6 +1,6 @@
 """What an exam costs beside the model: CPU time a sample of spiritsafe, Inspect AI and lm-evaluation-harness.
 
-    python bench/exam_overhead.py --out bench/results/exam-overhead.json \
+    python bench/exam_overhead/run.py --out bench/results/exam-overhead.json \
         --inspect-python VENV/bin/python --lm-eval-python VENV/bin/python
 
 All three ask the same one-turn problems of one fake OpenAI-compatible endpoint on 127.0.0.1 (a process of its own, its
@@ -133,7 +133,7 @@ def reply_to(question: str) -> str:
 
 def serve() -> None:
     """The endpoint: prints its address, then serves until it is ended."""
-    sys.path.append(str(HERE.parent / "tests"))
+    sys.path.append(str(HERE.parent.parent / "tests" / "support"))
     from fake_endpoint import FakeEndpoint
 
     endpoint = FakeEndpoint(lambda body: reply_to(str(body["messages"][-1]["content"])), keep_requests=False)
@@ -268,7 +268,7 @@ def run_block(args: argparse.Namespace, name: str, url: str, problems: Path) -> 
         command = [sys.executable, __file__, "--block", *(shared if not problems.exists() else shared[:-2])]
     else:
         python = args.lm_eval_python if name == "lm-eval" else args.inspect_python
-        command = [str(python), str(HERE / "exam_overhead_peer.py"), name, *shared]
+        command = [str(python), str(HERE / "peer.py"), name, *shared]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" or name == "spiritsafe"}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -371,6 +371,7 @@ def main() -> int:
     if load > args.max_load:
         print(f"The load average is {load:.2f}: times would say nothing. Wait, or raise --max-load.", file=sys.stderr)
         return 1
+    sys.path.append(str(HERE.parent))  # where machine.py is
     from machine import describe_machine  # it looks torch's version up: the blocks need none
 
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
