@@ -33,6 +33,7 @@ _CHUNK_BYTES = 1 << 20
 _PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET = b"PAR1"
 _SPACE = re.compile(r"[ \t\n\r]*")
+_JSON_OBJECT = re.compile(rb'\s*\{\s*"')
 _NEVER_TEXT = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ")
 
 
@@ -166,7 +167,7 @@ class RowFile:
                 f"{self.path} is neither JSON lines nor text.",
                 hint="Unpack it, or write it as JSON lines, CSV or Parquet, and try again.",
             )
-        if self._name.endswith((".csv", ".tsv")):
+        if self._name.endswith((".csv", ".tsv")) and not _JSON_OBJECT.match(start):  # JSON lines may have any name
             return "csv"
         first = start.lstrip()[:1]
         if first == b"[" and self._name.endswith(".json"):
@@ -183,9 +184,12 @@ class RowFile:
         except (OSError, ValueError, EOFError) as error:  # pyarrow's are of these kinds; EOFError: a cut-off file
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or "it ends too early"
             shown = "".join(sign if sign.isprintable() else "?" for sign in reason)
+            is_of_system = getattr(error, "errno", None) is not None  # the system's word, none of a library
             raise SourceError(
                 f"{self.path} cannot be read: {shown.rstrip('.')}.",
-                hint="Check the path, and that the file is whole; then try again.",
+                hint="Check that it exists and is yours to read."
+                if is_of_system
+                else "Check the path, and that the file is whole; then try again.",
             ) from error
 
     def _unpack(self, packed: _Stream, packing: str) -> Callable[[int], bytes]:

@@ -19,7 +19,7 @@ from typing import IO, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.process.environment import child_environment
-from spiritsafe.core.process.process_tree import descendants
+from spiritsafe.core.process.process_tree import ProcessFacts, descendants
 
 _TAIL_LINES = 20
 _TAIL_LINE_BYTES = 500
@@ -187,14 +187,16 @@ class ChildProcess:
         self._lines.want_no_more()
         if self._process.stdin is not None:
             self._process.stdin.close()
+        below: list[ProcessFacts] = []  # asked for while it can still be asked
         if self.exit_status(patience_s) is None:
+            below = descendants(self.pid) if self._own_group else []
             self._signal(signal.SIGTERM)
         if self.exit_status(term_wait_s) is None:
-            below = descendants(self.pid)  # while it can still be asked for them
+            below = descendants(self.pid)
             self._signal(signal.SIGKILL)
-            for facts in below:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(facts.pid, signal.SIGKILL)
+        for facts in below:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(facts.pid, signal.SIGKILL)
         if self._own_group:
             self._signal(signal.SIGKILL)  # whatever it started and left behind, too
         self._process.wait()

@@ -82,6 +82,18 @@ def test_csv_is_text_as_it_stands(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", b"a,b\n") == []
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.parquet", "a.jsonl.gz", "a"])
+def test_json_lines_may_have_any_name(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path / name, b'\n{ "a": "1, 2" }\n{"a": "x\\ty"}\n') == [{"a": "1, 2"}, {"a": "x\ty"}]
+    assert read(tmp_path / "b.csv", b"{a},b\n1,2\n") == [{"{a}": "1", "b": "2"}]
+
+
+def test_what_is_not_there_is_no_damaged_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="No such file") as caught:
+        RowFile(tmp_path / "none.jsonl")
+    assert caught.value.hint == "Check that it exists and is yours to read."
+
+
 def test_a_torn_last_line_is_left_out_and_another_is_an_error(tmp_path: Path) -> None:
     assert read(tmp_path / "a.jsonl", b'{"a": 1}\n\n{"a": 2}\n{"a": ') == [{"a": 1}, {"a": 2}]
     with pytest.raises(SourceError, match="line 2 is not valid JSON"):

@@ -89,10 +89,11 @@ def test_without_a_group_of_its_own_it_alone_is_told_to_end() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the table of processes")
-def test_who_must_be_killed_is_killed_with_what_left_its_group() -> None:
-    code = """
+@pytest.mark.parametrize("obeys", [False, True])
+def test_who_must_be_told_to_end_ends_with_what_left_its_group(obeys: bool) -> None:
+    code = f"""
 import signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.{"SIG_DFL" if obeys else "SIG_IGN"})
 far = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print(far.pid, flush=True)
 time.sleep(600)
@@ -100,7 +101,7 @@ time.sleep(600)
     child = python(code)
     line = child.receive(20)
     assert line is not None
-    child.stop(0, term_wait_s=0.05)
+    child.stop(0, term_wait_s=10 if obeys else 0.05)
     deadline = time.monotonic() + 5
     while is_alive(int(line)) and time.monotonic() < deadline:
         time.sleep(0.01)
