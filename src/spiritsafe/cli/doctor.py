@@ -13,10 +13,7 @@ import click
 from spiritsafe import __version__
 from spiritsafe.core.process.limits import usable_cores
 
-_EXTRAS = {
-    "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
-    "gym": ("reasoning-gym",),
-}
+_EXTRAS = {"train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"), "gym": ("reasoning-gym",)}
 
 
 def _version(name: str) -> str | None:

@@ -156,13 +156,7 @@ def _check_request(
 
 
 def _sample(
-    task: Task,
-    problems: Sequence[Problem],
-    source: _Source,
-    sampling: Sampling,
-    num_samples: int,
-    seed: int,
-    out: Path,
+    task: Task, problems: Sequence[Problem], source: _Source, sampling: Sampling, num_samples: int, seed: int, out: Path
 ) -> None:
     """One collection, and what became of it."""
     watcher = TerminalSink()
@@ -226,13 +220,7 @@ def _share(estimate: stats.Estimate) -> str:
 
 
 def _pool(
-    task: Task,
-    problems: Sequence[Problem],
-    source: _Source,
-    sampling: Sampling,
-    num_samples: int,
-    seed: int,
-    out: Path,
+    task: Task, problems: Sequence[Problem], source: _Source, sampling: Sampling, num_samples: int, seed: int, out: Path
 ) -> rollouts.Pool:
     """One model's pool, in a directory named by what the model is, so that models never share one."""
     model = source[0]

@@ -117,8 +117,7 @@ class DistilObjective:
                 continue
             if not bool(left_R[index_S].all()):
                 raise CompatibilityError(
-                    "Two parts of a teacher's signal speak of the same row.",
-                    hint="Give each document one teacher.",
+                    "Two parts of a teacher's signal speak of the same row.", hint="Give each document one teacher."
                 )
             left_R[index_S] = False
             result = self._part_loss(

@@ -142,10 +142,7 @@ def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> N
         context.watcher.end()
         raise
     seconds, peak = time.monotonic() - started, peak_bytes()
-    events.metrics(
-        "stage",
-        {"seconds": round(seconds, 3), "peak_bytes": peak, "summary": result.get("summary")},
-    )
+    events.metrics("stage", {"seconds": round(seconds, 3), "peak_bytes": peak, "summary": result.get("summary")})
     if "source" in context.done:
         for use in memory_uses(context, {spec.name: peak}):
             if use.missed:

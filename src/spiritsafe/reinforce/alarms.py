@@ -15,12 +15,7 @@ from pydantic import Field
 from spiritsafe.core.records import Record
 
 AlarmName = Literal[
-    "entropy_collapse",
-    "length_runaway",
-    "format_hacking",
-    "reward_without_dev_gain",
-    "no_advantage",
-    "pool_spent",
+    "entropy_collapse", "length_runaway", "format_hacking", "reward_without_dev_gain", "no_advantage", "pool_spent"
 ]
 
 CurveRows = Sequence[Mapping[str, Any]]

@@ -26,14 +26,7 @@ from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem
-from spiritsafe.models import (
-    Document,
-    FallbackGenerator,
-    LanguageModel,
-    LoadedModel,
-    LocalGenerator,
-    make_generator,
-)
+from spiritsafe.models import Document, FallbackGenerator, LanguageModel, LoadedModel, LocalGenerator, make_generator
 from spiritsafe.reinforce.checks import check_pool, check_run, check_source
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.old_logprobs import old_logprobs
@@ -164,10 +157,7 @@ class RolloutFeed(RoundFeed[PolicyRound, list[list[Document]]], CollectiveFeed):
         self._last_header = ""
         self.num_steps = config.num_steps
         self.log = RoundLog(
-            self._directory / ROUNDS_FILE,
-            config,
-            dev_score=dev_score or (lambda step: None),
-            events=self._events,
+            self._directory / ROUNDS_FILE, config, dev_score=dev_score or (lambda step: None), events=self._events
         )
         self.end_step = self.log.end_step
 

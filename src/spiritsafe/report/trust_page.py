@@ -35,10 +35,7 @@ def build_trust_page(page: TrustPage) -> str:
         tag(
             "header",
             tag("h1", title),
-            paragraph(
-                f"{verdict}. {_score_words(page)}",
-                class_="support",
-            ),
+            paragraph(f"{verdict}. {_score_words(page)}", class_="support"),
             paragraph("Certificate ", tag("code", page.certificate, class_="digest")),
         ),
         tag("main", section("promises", "Promises", trust_table(page.promises, caption="Promises of the certificate"))),

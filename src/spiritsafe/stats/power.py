@@ -201,13 +201,7 @@ def _drifting(num_problems: int, discordance: float, factor: float, drift: float
 
 
 def smallest_score_gain(
-    num_problems: int,
-    *,
-    threshold: float,
-    trials: int = 1,
-    noise: float = 0.5,
-    alpha: float = 0.05,
-    power: float = 0.8,
+    num_problems: int, *, threshold: float, trials: int = 1, noise: float = 0.5, alpha: float = 0.05, power: float = 0.8
 ) -> Detectable | None:
     """How far above a threshold a score must truly be to be probably found there.
 

@@ -34,16 +34,7 @@ from spiritsafe.cli.model_options import (
     open_any_generator,
     patience_options,
 )
-from spiritsafe.cli.paths import (
-    EXISTING,
-    KEY,
-    NAMES_FILES,
-    PAGE,
-    GuardedCommand,
-    OutputFile,
-    OutputFolder,
-    record_kind,
-)
+from spiritsafe.cli.paths import EXISTING, KEY, NAMES_FILES, PAGE, GuardedCommand, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.stopping import let_arrive
 from spiritsafe.cli.terminal import open_sink, print_note
 from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError

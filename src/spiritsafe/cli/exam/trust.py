@@ -21,11 +21,7 @@ def show_trust(
         output: File for the HTML page.
     """
     page = exam.trust_page(
-        certificate,
-        verified.steps,
-        entries=verified.entries,
-        reruns=verified.reruns,
-        overlaps=verified.overlaps,
+        certificate, verified.steps, entries=verified.entries, reruns=verified.reruns, overlaps=verified.overlaps
     )
     if page.verified:
         score = page.sealed

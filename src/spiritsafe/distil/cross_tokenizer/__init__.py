@@ -15,12 +15,7 @@ from spiritsafe.distil.cross_tokenizer.coverage import CoverageReport, Unmatched
 from spiritsafe.distil.cross_tokenizer.divergence import ChunkDistance, chunk_divergence
 from spiritsafe.distil.cross_tokenizer.head import AcrossMix, AcrossResult, ChunkRows, Debias, OneToOne, across_head
 from spiritsafe.distil.cross_tokenizer.objective import AcrossTokenizersObjective
-from spiritsafe.distil.cross_tokenizer.pairing import (
-    PairedDocument,
-    PairTable,
-    pair_conversations,
-    pair_documents,
-)
+from spiritsafe.distil.cross_tokenizer.pairing import PairedDocument, PairTable, pair_conversations, pair_documents
 from spiritsafe.distil.cross_tokenizer.scores_file import (
     CachedChunkTeacher,
     ScoresHeader,

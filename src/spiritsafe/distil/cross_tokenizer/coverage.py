@@ -111,12 +111,7 @@ def _single_chunks(pair: PairedDocument) -> int:
 
 
 def measure_coverage(
-    table: PairTable,
-    student: TokenBytes,
-    teacher: TokenBytes,
-    common: VocabularyMap,
-    *,
-    num_unmatched: int = 12,
+    table: PairTable, student: TokenBytes, teacher: TokenBytes, common: VocabularyMap, *, num_unmatched: int = 12
 ) -> CoverageReport:
     """Count what the two tokenizers have in common over a table of documents.
 

@@ -38,13 +38,7 @@ from spiritsafe.distil.cross_tokenizer.divergence import ChunkDistance, chunk_di
 from spiritsafe.distil.cross_tokenizer.vocabulary import VocabularyMap
 from spiritsafe.distil.signal import TeacherRows
 from spiritsafe.models import logits_dtype
-from spiritsafe.training import (
-    ChunkedHead,
-    ChunkLogits,
-    check_head_shapes,
-    logits_bytes_per_row,
-    rows_of_chunk,
-)
+from spiritsafe.training import ChunkedHead, ChunkLogits, check_head_shapes, logits_bytes_per_row, rows_of_chunk
 
 Debias = Literal["none", "outcome", "both"]
 

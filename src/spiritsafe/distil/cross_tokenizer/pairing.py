@@ -114,9 +114,7 @@ class StoredPairs(Mapping[str, PairedDocument]):
         ends = np.cumsum([sum(student.supervised), sum(teacher.supervised)])
         chunk_A, chunk_B, bytes_K = np.split(numbers, ends)
         return PairedDocument(
-            student=student,
-            teacher=teacher,
-            alignment=Alignment(chunk_A=chunk_A, chunk_B=chunk_B, bytes_K=bytes_K),
+            student=student, teacher=teacher, alignment=Alignment(chunk_A=chunk_A, chunk_B=chunk_B, bytes_K=bytes_K)
         )
 
 

@@ -280,11 +280,7 @@ def mix_rows(
     gap_CU = log_q_CV[:, :common] - log_p_CU
     rows = Rows(log_q_CV, q_CV, p_CU, gap_CU)
     kl = DIVERGENCES[FORWARD_KL].of_rows(rows, mix)
-    measures = [
-        -(p_CU * log_p_CU).sum(1),
-        (log_q_CV.argmax(1) == log_p_CU.argmax(1)).to(gap_CU.dtype),
-        kl.value_C,
-    ]
+    measures = [-(p_CU * log_p_CU).sum(1), (log_q_CV.argmax(1) == log_p_CU.argmax(1)).to(gap_CU.dtype), kl.value_C]
     slope_CV = kl.slope_CU.mul_(mix.weight(FORWARD_KL))
     slope_CU = slope_CV if common == slope_CV.shape[1] else slope_CV[:, :common]
     if temperature == 1.0:

@@ -31,13 +31,7 @@ from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
 
 
 def reissue(
-    certificate: Path,
-    *,
-    paper: Path,
-    ledger: Ledger,
-    examiner: KeyPair,
-    output: Path,
-    host: KeyPair | None = None,
+    certificate: Path, *, paper: Path, ledger: Ledger, examiner: KeyPair, output: Path, host: KeyPair | None = None
 ) -> Certificate:
     """Make the certificate that counts in all grades edited so far.
 

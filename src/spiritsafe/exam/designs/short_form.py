@@ -22,15 +22,7 @@ from spiritsafe.exam.paper.split import halves, num_places
 from spiritsafe.exam.records.items import PaperItems
 from spiritsafe.exam.records.paper import PaperHeader
 from spiritsafe.exam.records.result import Decision, Ending, ExamResult, HalfResult
-from spiritsafe.stats import (
-    CHOSEN_METHOD,
-    ChosenProblems,
-    Estimate,
-    ItemBank,
-    PredictedScore,
-    is_choice,
-    predict_score,
-)
+from spiritsafe.stats import CHOSEN_METHOD, ChosenProblems, Estimate, ItemBank, PredictedScore, is_choice, predict_score
 
 LEAST_PAST_SITTINGS = 20
 """Fewer teach difficulties too roughly: the prediction's interval, which takes them as known, would be too narrow."""

@@ -87,13 +87,7 @@ def exposures(log: PaperLog) -> tuple[ExposureRecord, ...]:
             found[place, party] = (first, times + 1, had or has)
     records = [
         ExposureRecord(
-            index=place,
-            half=kinds[place],
-            party=party,
-            first=first.time,
-            entry=first.index,
-            times=times,
-            has=has,
+            index=place, half=kinds[place], party=party, first=first.time, entry=first.index, times=times, has=has
         )
         for (place, party), (first, times, has) in found.items()
         if 0 <= place < len(kinds)

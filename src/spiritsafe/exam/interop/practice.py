@@ -156,9 +156,7 @@ def score_practice(run: PracticeRun) -> PracticeScores:
     scores = [answer.verdict.score if answer.verdict else 0.0 for answer in run.answers]
     right = list(_right_by_problem(run).values())
     return PracticeScores(
-        accuracy=score_interval(right, trials=run.header.num_tries),
-        counts=counts,
-        mean_score=sum(scores) / len(scores),
+        accuracy=score_interval(right, trials=run.header.num_tries), counts=counts, mean_score=sum(scores) / len(scores)
     )
 
 
@@ -181,9 +179,7 @@ def compare_practice(first: PracticeRun, second: PracticeRun) -> PairedDifferenc
             raise CompatibilityError(f"Problem {answer.sample} was not the same one in both runs.", hint=hint)
     samples = list(right)
     return paired_difference(
-        [right[sample] for sample in samples],
-        [other[sample] for sample in samples],
-        trials=first.header.num_tries,
+        [right[sample] for sample in samples], [other[sample] for sample in samples], trials=first.header.num_tries
     )
 
 

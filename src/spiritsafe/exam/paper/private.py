@@ -27,15 +27,7 @@ from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.files.record_files import read_file
 from spiritsafe.core.records import Message, Problem, Record, Verdict
 from spiritsafe.ledger import KeyPair, PublicKey, Signature, verify_signature
-from spiritsafe.tasks import (
-    Draft,
-    Task,
-    Verifier,
-    canonical_name,
-    load_verifier,
-    parse_spec,
-    row_graders,
-)
+from spiritsafe.tasks import Draft, Task, Verifier, canonical_name, load_verifier, parse_spec, row_graders
 
 PRIVATE = "private"
 """Family name of private banks' tasks."""
@@ -94,11 +86,7 @@ class PrivateRow(Record):
         grader = row_graders().get(self.family)
         shown = Message(role="user", content=text + (grader[1] if grader else _HINT))
         return Problem(
-            task=task,
-            canonical_text=canonical,
-            messages=self.messages or (shown,),
-            facts=facts,
-            solution=self.solution,
+            task=task, canonical_text=canonical, messages=self.messages or (shown,), facts=facts, solution=self.solution
         )
 
 

@@ -219,11 +219,6 @@ def _strata(bank: Bank) -> tuple[Stratum, ...]:
         return ()
     public = public_sizes([len(stratum.problems) for stratum in bank.strata])
     return tuple(
-        Stratum(
-            name=stratum.name,
-            task=stratum.problems[0].task,
-            num_problems=len(stratum.problems),
-            num_public=size,
-        )
+        Stratum(name=stratum.name, task=stratum.problems[0].task, num_problems=len(stratum.problems), num_public=size)
         for stratum, size in zip(bank.strata, public, strict=True)
     )

@@ -16,12 +16,7 @@ from spiritsafe.core.records import Message, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.names import LONGEST_NAME, is_plain, quoted_name
 from spiritsafe.exam.entries.paper_log import PaperLog
-from spiritsafe.exam.entries.registrations import (
-    RegistrationEntry,
-    WithdrawalEntry,
-    check_open,
-    registration_entry,
-)
+from spiritsafe.exam.entries.registrations import RegistrationEntry, WithdrawalEntry, check_open, registration_entry
 from spiritsafe.exam.entries.retirement import check_in_force
 from spiritsafe.exam.paper.files import paper_entry
 from spiritsafe.exam.records.paper import PaperHeader, PublicPaper

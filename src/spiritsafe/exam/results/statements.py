@@ -26,11 +26,7 @@ _KEYS_ARE_NOT_PEOPLE = (
 
 
 def separation_of(
-    maker: PublicKey,
-    examiner: PublicKey,
-    host: PublicKey,
-    *,
-    by: Callable[[PublicKey, PublicKey], bool] = same_holder,
+    maker: PublicKey, examiner: PublicKey, host: PublicKey, *, by: Callable[[PublicKey, PublicKey], bool] = same_holder
 ) -> Separation:
     """Which parts different keys played; holders of the same name count as one."""
     if by(maker, examiner):

@@ -116,13 +116,7 @@ def _unanswered(log: PaperLog, certificate: Certificate, examiner: KeyPair, disp
 
 
 def accept_dispute(
-    *,
-    certificate: Certificate,
-    ledger: Ledger,
-    examiner: KeyPair,
-    dispute: str,
-    status: OutcomeStatus,
-    reason: str,
+    *, certificate: Certificate, ledger: Ledger, examiner: KeyPair, dispute: str, status: OutcomeStatus, reason: str
 ) -> LedgerEntry:
     """Edit the disputed grade.
 

@@ -156,10 +156,7 @@ def conversation(preamble: Sequence[Message], problem: Problem) -> tuple[Message
 
 
 def _prompts(
-    problems: Mapping[int, PaperProblem],
-    registration: Registration,
-    wanted: Sequence[Try],
-    preamble: Sequence[Message],
+    problems: Mapping[int, PaperProblem], registration: Registration, wanted: Sequence[Try], preamble: Sequence[Message]
 ) -> Iterator[Prompt]:
     """One prompt for each run of neighbouring samples, in the order wanted."""
     runs: list[list[int]] = []  # [index, first sample, samples]

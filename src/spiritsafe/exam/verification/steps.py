@@ -231,11 +231,7 @@ def _correction(case: Case) -> str:
         case.log, certificate.registration, certificate.registrations, certificate.result.reference
     )
     expected = correction_of(
-        certificate.registration,
-        decision,
-        certificate.registrations,
-        known_before=known,
-        before=before if told else (),
+        certificate.registration, decision, certificate.registrations, known_before=known, before=before if told else ()
     )
     require(
         expected == certificate.correction,  # exactly: Holm only multiplies, which is the same everywhere
@@ -305,11 +301,7 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str | Found]], ...] = (
     ),
     ("protocol", "The sitting follows the paper's protocol, or its registration admits in what not.", _protocol),
     ("ledger proofs", "Every entry used is signed and lies under the signed ledger head.", ledger.ledger_proofs),
-    (
-        "procedure",
-        "Sealed, then registered, then opened, then resulted, each by the right key.",
-        ledger.procedure,
-    ),
+    ("procedure", "Sealed, then registered, then opened, then resulted, each by the right key.", ledger.procedure),
     ("every problem counted", "Each try at each committed problem has one outcome, or is not asked.", _complete),
     ("reference", "The claim is held against the registered reference (its certificate, if given).", _reference),
     ("ending", "Paper, rule or budget ended the sitting where they had to; the budget was kept.", _ending),
@@ -341,21 +333,13 @@ STEPS: tuple[tuple[str, str, Callable[[Case], str | Found]], ...] = (
         ledger.memories,
     ),
     ("paper in force", "The paper was not retired before it was sat (if the ledger is given).", life.in_force),
-    (
-        "opened paper",
-        "The opened paper is the whole bank that the paper committed to (if given).",
-        life.opened_paper,
-    ),
+    ("opened paper", "The opened paper is the whole bank that the paper committed to (if given).", life.opened_paper),
     (
         "published answers",
         "Published answers are the committed ones, and the task's verifier grades them alike (if given).",
         life.published_answers,
     ),
-    (
-        "disputes",
-        "No dispute and no edit was left out; later ones are told (if the ledger is given).",
-        edits.disputes,
-    ),
+    ("disputes", "No dispute and no edit was left out; later ones are told (if the ledger is given).", edits.disputes),
     ("re-runs", "Reports of re-runs are signed, complete, and right in their numbers (if given).", life.reruns),
     ("witnessed heads", "The ledger still begins as its witnesses saw it (if given).", ledger.witnessed),
     ("trusted keys", "The examiner's key is one you trust (if you named any).", ledger.trusted),

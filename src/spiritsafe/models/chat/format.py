@@ -76,9 +76,7 @@ def _stated_ends(directory: Path) -> list[int]:
 
 def _document(prompt: Sequence[int], completion: Sequence[int], weight: float) -> Document:
     return Document(
-        token_ids=(*prompt, *completion),
-        supervised=(*[False] * len(prompt), *[True] * len(completion)),
-        weight=weight,
+        token_ids=(*prompt, *completion), supervised=(*[False] * len(prompt), *[True] * len(completion)), weight=weight
     )
 
 

@@ -51,12 +51,7 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 
 def write_lineage(
-    directory: Path,
-    *,
-    name: str,
-    license: str,
-    parents: tuple[Parent, ...] = (),
-    recipe: str | None = None,
+    directory: Path, *, name: str, license: str, parents: tuple[Parent, ...] = (), recipe: str | None = None
 ) -> Checkpoint:
     """Describe a finished model directory in its ``lineage.json``.
 

@@ -223,10 +223,7 @@ def _with_pass(
     kept = size.recomputed_bytes if checkpointing else size.activation_bytes
     if not size.activation_bytes:
         return known
-    added = {
-        "activation_bytes": num_tokens * kept * _size(compute_dtype) // 4,
-        "working_bytes": _LOGITS_BYTES[device],
-    }
+    added = {"activation_bytes": num_tokens * kept * _size(compute_dtype) // 4, "working_bytes": _LOGITS_BYTES[device]}
     return known.model_copy(update={**added, "total_bytes": known.total_bytes + sum(added.values())})
 
 

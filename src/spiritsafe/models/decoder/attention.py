@@ -240,13 +240,7 @@ def attend_uniform(
 
 
 def _rectangle(
-    rotated: Tensor,
-    value: Tensor,
-    shape: tuple[int, int],
-    *,
-    scale: float,
-    window: int | None,
-    prefix: Prefix | None,
+    rotated: Tensor, value: Tensor, shape: tuple[int, int], *, scale: float, window: int | None, prefix: Prefix | None
 ) -> Tensor:
     """Attention of ``[D * L, S + K, W]`` as D documents of L tokens; returns ``[D * L, S, W]``."""
     documents, length = shape
@@ -299,13 +293,7 @@ def attend(
 
 
 def attend_after_prefix(
-    rotated_NRW: Tensor,
-    value_NKW: Tensor,
-    layout: Layout,
-    prefix_length: int,
-    *,
-    scale: float,
-    window: int | None,
+    rotated_NRW: Tensor, value_NKW: Tensor, layout: Layout, prefix_length: int, *, scale: float, window: int | None
 ) -> Tensor:
     """Attention of a batch whose first P tokens are a prefix that all documents continue.
 

@@ -228,11 +228,7 @@ def _renumber_processor(part: Any, new: Mapping[int, int]) -> Any:
 
 
 def _write_companions(
-    source: Path,
-    target: Path,
-    vocab: Mapping[str, int],
-    merges: Sequence[tuple[str, ...]],
-    kept_ids: Sequence[int],
+    source: Path, target: Path, vocab: Mapping[str, int], merges: Sequence[tuple[str, ...]], kept_ids: Sequence[int]
 ) -> None:
     """The other files: renumbered where they hold ids, copied where they hold text."""
     new = {old: index for index, old in enumerate(kept_ids)}

@@ -300,11 +300,7 @@ def _slug(name: str) -> str:
 
 
 def find_source(
-    spec: str,
-    *,
-    cache: Path | None = None,
-    date: str | None = None,
-    template_kwargs: Mapping[str, JSON] | None = None,
+    spec: str, *, cache: Path | None = None, date: str | None = None, template_kwargs: Mapping[str, JSON] | None = None
 ) -> Path | None:
     """The directory that :func:`resolve_source` would return, if no download or conversion is needed; else None.
 

@@ -88,9 +88,7 @@ def typical_document(task: Task, chat: ChatFormat, *, seed: int, max_tokens: int
     prompts = [chat.prompt_ids(problem.messages) for problem in problems]
     shared = next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), 0)
     return DocumentSize(
-        prompt_tokens=fmean(len(prompt) for prompt in prompts),
-        answer_tokens=fmean(answers),
-        shared_tokens=shared,
+        prompt_tokens=fmean(len(prompt) for prompt in prompts), answer_tokens=fmean(answers), shared_tokens=shared
     )
 
 
@@ -143,11 +141,7 @@ def training_cost(
     )
     if teacher is not None:
         work += scoring_work(
-            teacher,
-            num_tokens=computed,
-            num_rows=rows,
-            document_tokens=size.num_tokens,
-            num_passes=num_micro_batches,
+            teacher, num_tokens=computed, num_rows=rows, document_tokens=size.num_tokens, num_passes=num_micro_batches
         )
     return StageCost(name=name, trained_tokens=num_tokens, read_tokens=num_tokens if teacher else 0, work=work)
 

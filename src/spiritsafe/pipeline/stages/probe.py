@@ -153,10 +153,7 @@ def _counted(stage: StageDirectory, problem_ids: Sequence[str], num_samples: int
         formed[attempt.problem_id] += verdict.status in ("correct", "wrong") and attempt.finish_reason == "stop"
         num_unscored += verdict.status == "unscored"
     return PassCounts(
-        num_samples=num_samples,
-        right=tuple(right.values()),
-        formed=tuple(formed.values()),
-        num_unscored=num_unscored,
+        num_samples=num_samples, right=tuple(right.values()), formed=tuple(formed.values()), num_unscored=num_unscored
     )
 
 

@@ -133,8 +133,7 @@ def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: i
             )
         is_cut[place] = True
     return MappedSequence(
-        traces,
-        lambda place, trace: replace(trace, text=_answer_alone(task, trace.problem)) if is_cut[place] else trace,
+        traces, lambda place, trace: replace(trace, text=_answer_alone(task, trace.problem)) if is_cut[place] else trace
     )
 
 

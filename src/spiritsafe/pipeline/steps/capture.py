@@ -47,11 +47,7 @@ class Capture(Step):
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
         wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.needs.cache]
-        settings: dict[str, JSON] = {
-            **common_settings(recipe),
-            "cache": self.config.to_json(),
-            "wanted": wanted,
-        }
+        settings: dict[str, JSON] = {**common_settings(recipe), "cache": self.config.to_json(), "wanted": wanted}
         after = ("teach", "traces") if recipe.sample is None else ("teach", "traces", "sample")
         return [StageSpec(name=node.stage, work=capture_teacher, settings=settings, after=after)]
 

@@ -59,16 +59,7 @@ from spiritsafe.pipeline.stages.probe import counts_of, not_ready, probe_model
 from spiritsafe.pipeline.stages.source import model_directory, parents_of
 from spiritsafe.pipeline.stages.traces import drawn_settings, problems_of
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora
-from spiritsafe.pipeline.step import (
-    Config,
-    Forecast,
-    StageSpec,
-    Talk,
-    Talks,
-    Words,
-    engine_settings,
-    measured_settings,
-)
+from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, engine_settings, measured_settings
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
 from spiritsafe.pipeline.steps.tune import TrainedStep
 from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Control, ReinforceConfig, RewardedAnswer, reinforce

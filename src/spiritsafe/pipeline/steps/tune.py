@@ -258,10 +258,7 @@ def teach(settings: Teach, context: RunContext, stage: StageDirectory, events: E
     if share:
         traces = cut_to_answers(load_task(context.recipe.task.spec), traces, share, seed=context.seed("direct"))
     result, trained = _fine_tune(settings, context, stage, events, traces, name="teacher", start="base")
-    return {
-        **result,
-        "summary": f"{trained.steps} steps on {trained.tokens:,} tokens, loss {trained.final_loss:.3f}",
-    }
+    return {**result, "summary": f"{trained.steps} steps on {trained.tokens:,} tokens, loss {trained.final_loss:.3f}"}
 
 
 def _fine_tune(
@@ -283,12 +280,7 @@ def _fine_tune(
     documents = documents_of(loaded, traces, documents_path(stage))
     audit_stage(stage, loaded, documents, traces, made.train, events)  # 2.
     train = within_budget(
-        context,
-        made.train,
-        budget,
-        made.needs.answers,
-        num_parameters=loaded.num_active,
-        frozen=lora is not None,
+        context, made.train, budget, made.needs.answers, num_parameters=loaded.num_active, frozen=lora is not None
     )
     beside = made.beside(context.recipe, read_model_config(loaded.directory), context.device)
     config = fit_memory(stage, loaded, documents, train, events, device=context.device, beside=beside)

@@ -77,6 +77,5 @@ class RoundLog:
         is_spent = any(alarm.name == "pool_spent" for alarm in raised)
         if is_spent and not any(row["num_kept_groups"] for row in self.rows):
             raise RecipeError(
-                f"None of the {len(self.rows)} rounds so far had a group with an advantage.",
-                hint=spent_hint(self.rows),
+                f"None of the {len(self.rows)} rounds so far had a group with an advantage.", hint=spent_hint(self.rows)
             )

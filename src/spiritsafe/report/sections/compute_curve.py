@@ -46,15 +46,7 @@ def compute_section(curve: ComputeCurve, *, anchor: str = "compute", title: str 
     findings = compute_findings(curve)
     listed = tag("ul", *(tag("li", sentence) for sentence in findings), class_="findings") if findings else None
     notes = [paragraph(f"{model.name}: {note}", class_="note") for model in curve.models for note in model.notes]
-    return section(
-        anchor,
-        title,
-        paragraph(lead, class_="lead"),
-        *figures,
-        listed,
-        *_tables(curve),
-        *notes,
-    )
+    return section(anchor, title, paragraph(lead, class_="lead"), *figures, listed, *_tables(curve), *notes)
 
 
 def _figure(curve: ComputeCurve, axis: CostAxis, anchor: str) -> Html:

@@ -27,15 +27,7 @@ from spiritsafe.report.numbers import (
 )
 from spiritsafe.report.text.headline import best_student, confidence_text, gap_sentence, seeds_of
 
-_STATUSES: tuple[OutcomeStatus, ...] = (
-    "correct",
-    "wrong",
-    "unparsed",
-    "truncated",
-    "refused",
-    "error",
-    "unscored",
-)
+_STATUSES: tuple[OutcomeStatus, ...] = ("correct", "wrong", "unparsed", "truncated", "refused", "error", "unscored")
 
 
 def key_figures(data: ReportData) -> Html | None:

@@ -112,11 +112,7 @@ class PipeGenerator:
         }
         num_asked, limits = len(waiting), {prompt.problem_id: prompt.token_limit(sampling) for prompt in prompts}
         self._ask(
-            {
-                "op": "generate",
-                "prompts": [prompt.to_json() for prompt in prompts],
-                "sampling": sampling.to_json(),
-            }
+            {"op": "generate", "prompts": [prompt.to_json() for prompt in prompts], "sampling": sampling.to_json()}
         )
         turn = self._turn
         while True:

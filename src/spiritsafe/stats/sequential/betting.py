@@ -155,12 +155,7 @@ def bet_on_difference(
 
 
 def bet_on_score(
-    right: Sequence[int],
-    threshold: float,
-    *,
-    trials: int = 1,
-    alpha: float = 0.025,
-    population: int | None = None,
+    right: Sequence[int], threshold: float, *, trials: int = 1, alpha: float = 0.025, population: int | None = None
 ) -> BettingResult:
     """Bet that the score is above a threshold.
 

@@ -265,12 +265,7 @@ def decide_difference(
 
 
 def decide_score(
-    rule: StopRule,
-    threshold: float,
-    right: Sequence[int],
-    *,
-    trials: int = 1,
-    intervals: IntervalRule = INTERVALS,
+    rule: StopRule, threshold: float, right: Sequence[int], *, trials: int = 1, intervals: IntervalRule = INTERVALS
 ) -> SequentialResult:
     """Is the model's score above a threshold, on what has been answered so far?
 

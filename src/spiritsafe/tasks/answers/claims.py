@@ -64,10 +64,7 @@ _ENUMERATES = re.compile(
 _GOES_ON = re.compile(r"\s*(?:[,;|/]|(?:or|and)\b)[\s$(*]*(?:\d|\\|[A-Za-z]\b)", re.IGNORECASE)
 """How the line below an answer offers another one."""
 _HEADING = re.compile(r"^[ \t>*]*####(?!#).*$", re.MULTILINE)
-_VERB = re.compile(
-    r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b",
-    re.IGNORECASE,
-)
+_VERB = re.compile(r"=|\b(?:is|are|has|have|had|makes?|gives?|gets?|leaves?|costs?|total|so|then)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _HAS_MATH = re.compile(r"\\[A-Za-z]+|[\d)}A-Za-z]\s*(?:\^|!)|√|π")
 _FUNCTIONS = {

@@ -61,9 +61,7 @@ class _Unit:
     def beside(self, other: _Unit) -> _Unit:
         """Both in one micro-batch."""
         return _Unit(
-            places=self.places + other.places,
-            total=self.total + other.total,
-            head=_common(self.head, other.head),
+            places=self.places + other.places, total=self.total + other.total, head=_common(self.head, other.head)
         )
 
 

@@ -206,7 +206,5 @@ def build(spec: TaskSpec) -> Task:
 
 
 FAMILY = Family(
-    place=1,
-    source="spiritsafe",
-    describe=lambda: [(name, kind.description, None) for name, kind in _KINDS.items()],
+    place=1, source="spiritsafe", describe=lambda: [(name, kind.description, None) for name, kind in _KINDS.items()]
 )
