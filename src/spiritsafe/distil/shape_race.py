@@ -129,6 +129,7 @@ def race(
     Raises:
         RecipeError: No students, or a held-out document is also learnt from.
         CompatibilityError: A document holds a token that a student's vocabulary lacks.
+        NumericalError: A loss is not finite.
         IntegrityError: The directory holds another race's unfinished training.
     """
     if not students:

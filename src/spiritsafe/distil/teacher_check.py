@@ -94,6 +94,7 @@ def teacher_fit(
     Raises:
         RecipeError: ``topk`` is below 1 or above the size of the vocabulary.
         CompatibilityError: The student could answer no problem, or an answer does not fit the teacher's context.
+        NumericalError: The student's logits are not finite.
     """
     common = min(teacher.vocab_size, student.model.vocab_size)
     if not 1 <= topk <= common:

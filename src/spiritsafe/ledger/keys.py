@@ -88,6 +88,7 @@ class KeyPair:
 
         Raises:
             SourceError: It is missing, or others than its owner can read it.
+            IntegrityError: It is damaged.
         """
         value = read_json(path)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -104,6 +105,7 @@ class KeyPair:
         Raises:
             SourceError: The file is there but unusable.
             RecipeError: A new key cannot carry this name.
+            StorageError: It cannot be written.
         """
         if path.exists():
             return cls.load(path)

@@ -133,6 +133,7 @@ class Ledger:
 
         Raises:
             IntegrityError: An entry is bad, or the file became shorter; the message names the entry.
+            SourceError: The file cannot be read.
         """
         self._refresh()
         return tuple(self._entries)
@@ -194,7 +195,11 @@ class Ledger:
             return entry
 
     def head(self, key: KeyPair) -> SignedHead:
-        """Vouch for the ledger as it is now."""
+        """Vouch for the ledger as it is now.
+
+        Raises:
+            IntegrityError: The ledger is empty or damaged.
+        """
         self._refresh()
         if not self._leaves:
             raise IntegrityError(f"{self.path} is empty.", hint="Append something before signing its head.")

@@ -19,7 +19,11 @@ from spiritsafe.ledger.records import LedgerEntry
 
 
 def origin_of(ledger: Ledger) -> str:
-    """The name of a ledger: of its first entry, which nothing can change."""
+    """The name of a ledger: of its first entry, which nothing can change.
+
+    Raises:
+        IntegrityError: It is empty or damaged.
+    """
     entries = ledger.entries()
     if not entries:
         raise IntegrityError(f"{ledger.path} is empty.", hint="A ledger has a name once it has an entry.")
@@ -27,7 +31,11 @@ def origin_of(ledger: Ledger) -> str:
 
 
 def head_of(ledger: Ledger) -> LogHead:
-    """The ledger's head as it is now, unsigned."""
+    """The ledger's head as it is now, unsigned.
+
+    Raises:
+        IntegrityError: It is empty or damaged.
+    """
     origin = origin_of(ledger)
     size = len(ledger.entries())
     return LogHead(origin, size, ledger.root(size))
@@ -94,6 +102,7 @@ def witness(other: Ledger, *, own: Ledger, key: KeyPair, name: str) -> Note:
 
     Raises:
         IntegrityError: A ledger is damaged, or the other one does not extend what was seen.
+        StorageError: One's own cannot be written.
     """
     head = head_of(other)
 

@@ -26,7 +26,11 @@ from spiritsafe.models.transformers_backend.sizes import measure_size, read_conf
 
 
 def active_parameters(directory: Path, checkpoint: Checkpoint) -> int:
-    """Parameters of a model that one token passes through; all of a dense one, as its lineage counts them."""
+    """Parameters of a model that one token passes through; all of a dense one, as its lineage counts them.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+    """
     size = measure_size(directory)
     return checkpoint.num_parameters - (size.num_parameters - size.num_active)
 
@@ -57,6 +61,7 @@ def load_decoder(directory: Path, *, dtype: torch.dtype, device: torch.device | 
     """The directory's weights in a Decoder.
 
     Raises:
+        SourceError: Configuration or weights are missing or damaged.
         CompatibilityError: The Decoder does not implement this architecture.
     """
     config = DecoderConfig.from_hf(read_config(directory))
@@ -80,6 +85,7 @@ def load_model(
         implementation: "auto" takes the Decoder for what it implements and transformers for the rest.
 
     Raises:
+        SourceError: A file is missing or damaged.
         CompatibilityError: The chosen implementation does not fit, or vocabulary and weights do not belong together.
     """
     checkpoint = read_checkpoint(directory)

@@ -170,7 +170,11 @@ def _begin(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
 
 
 def _worked(context: RunContext, spec: StageSpec, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """What the stage's work returns; where its memory ran out, what the same command will do then."""
+    """What the stage's work returns; where its memory ran out, what the same command will do then.
+
+    Raises:
+        BudgetError: Memory ran out.
+    """
     try:
         return spec.work(context, stage, events)
     except (MemoryError, RuntimeError, OSError) as error:

@@ -135,7 +135,11 @@ class RunDirectory:
         self._resolved = resolved
 
     def create(self, recipe_text: str) -> None:
-        """Make the folder and write what was asked."""
+        """Make the folder and write what was asked.
+
+        Raises:
+            StorageError: The folder cannot be written.
+        """
         ensure_directory(self.path / "stages")
         write_text(self.path / "recipe.toml", recipe_text)
         write_json(self.path / "resolved.json", self._resolved)

@@ -175,6 +175,9 @@ class RolloutFeed(RoundFeed[PolicyRound, list[list[Document]]], CollectiveFeed):
         Raises:
             RecipeError: No round so far had anything to learn from, as often as ``alarms.max_empty_rounds`` allows.
             IntegrityError: A round's file is missing, damaged or another run's.
+            EndpointError: The generator is unusable.
+            NumericalError: The model's logits are not finite.
+            StorageError: The round cannot be written.
         """
         steps, place = self._opened(step, model)
         return steps[place]

@@ -92,7 +92,10 @@ def reinforce(
         RecipeError: Settings do not fit together, or no round had anything to learn from.
         CompatibilityError: A prompt does not fit the model; or as :func:`~spiritsafe.training.loop.train`.
         IntegrityError: The directory holds another run, or a file of it is damaged.
+        EndpointError: The generator is unusable.
+        NumericalError: Logits, a loss or a gradient are not finite.
         ProcedureError: Another process failed; the message is its own.
+        StorageError: The directory cannot be written.
     """
     scores = _DevScores(directory / METRICS_FILE, evaluate)
     # Answers that the weights in training drew, and that are learnt from once, have ratios of 1 by definition.

@@ -67,7 +67,11 @@ def build_report(data: ReportData) -> str:
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page, whole or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
     write_text(path, build_report(data))
 
 

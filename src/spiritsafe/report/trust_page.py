@@ -45,5 +45,9 @@ def build_trust_page(page: TrustPage) -> str:
 
 
 def write_trust_page(path: Path, page: TrustPage) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page, whole or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
     write_text(path, build_trust_page(page))

@@ -102,7 +102,11 @@ def _wilson_bounds(share: float, trials: float, confidence: float) -> tuple[floa
 
 
 def clopper_pearson_interval(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
-    """Exact interval of a share: covers at least ``confidence`` whatever the truth (Clopper & Pearson 1934)."""
+    """Exact interval of a share: covers at least ``confidence`` whatever the truth (Clopper & Pearson 1934).
+
+    Raises:
+        NumericalError: The counts are impossible.
+    """
     _check_binomial(successes, trials, confidence)
     low, high = _beta_bounds(successes, trials, confidence)
     return Estimate(
@@ -111,7 +115,11 @@ def clopper_pearson_interval(successes: int, trials: int, *, confidence: float =
 
 
 def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
-    """Score interval of a share: covers ``confidence`` on average, narrower than the exact one (Wilson 1927)."""
+    """Score interval of a share: covers ``confidence`` on average, narrower than the exact one (Wilson 1927).
+
+    Raises:
+        NumericalError: The counts are impossible.
+    """
     _check_binomial(successes, trials, confidence)
     share = successes / trials
     low, high = _wilson_bounds(share, trials, confidence)
@@ -205,6 +213,9 @@ def korn_graubard_interval(
         right: Right answers, one count a cluster.
         asked: Answers, one count a cluster.
         intervals: For the effective number.
+
+    Raises:
+        NumericalError: The counts are impossible.
     """
     if len(right) != len(asked) or not right:
         raise refuse_counts("clusters without sizes")
@@ -236,6 +247,9 @@ def score_interval(
         right: Right answers, one count in 0..trials a problem.
         clusters: One name a problem, equal for problems that stand or fall together.
         intervals: For several tries or clusters.
+
+    Raises:
+        NumericalError: The counts are impossible.
     """
     counts = check_counts(right, trials)
     if trials == 1 and clusters is None:

@@ -102,6 +102,9 @@ def paired_difference(
         first: Right answers of the first model, one count in 0..trials a problem.
         second: The same problems in the same order, second model.
         clusters: One name a problem, equal for problems that stand or fall together.
+
+    Raises:
+        NumericalError: The counts are impossible or the lists differ in length.
     """
     a, b = check_counts(first, trials), check_counts(second, trials)
     if a.size != b.size:

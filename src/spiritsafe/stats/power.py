@@ -109,6 +109,9 @@ def paired_power(num_problems: int, difference: float, discordance: float, *, al
         difference: True difference of the shares.
         discordance: Share of the problems on which exactly one model is right; at least ``difference``.
         alpha: Two-sided level.
+
+    Raises:
+        NumericalError: Impossible shares.
     """
     if not 0 <= abs(difference) <= discordance <= 1 or num_problems < 1:
         raise NumericalError(
@@ -128,6 +131,9 @@ def score_power(num_problems: int, threshold: float, score: float, *, alpha: flo
     Args:
         num_problems: Asked once each.
         alpha: One minus the interval's confidence.
+
+    Raises:
+        NumericalError: Impossible shares.
     """
     if not (0 < threshold < 1 and 0 <= score <= 1 and num_problems >= 1):
         raise NumericalError(f"No score {score} above {threshold}.", hint="Give shares, the threshold strictly inside.")
@@ -174,6 +180,9 @@ def smallest_paired_difference(
 
     Returns:
         None when even the largest possible difference would be missed too often.
+
+    Raises:
+        NumericalError: Impossible shares or numbers.
     """
     factor = variance_factor(trials, noise)
     if not 0 < discordance <= 1:
@@ -210,6 +219,9 @@ def smallest_score_gain(
 
     Returns:
         None when even a perfect model would be missed too often.
+
+    Raises:
+        NumericalError: Impossible shares or numbers.
     """
     worth = _worth(num_problems, trials, noise, threshold)
     gain = _smallest(lambda d: score_power(worth, threshold, threshold + d, alpha=alpha), 1 - threshold, power)

@@ -61,6 +61,7 @@ def load_task(spec: str) -> Task:
     Raises:
         TaskError: The spec is malformed, its family unknown or refused, a knob unknown or out of range, or an optional
             package missing.
+        SourceError: A data file cannot be read.
     """
     parsed = parse_spec(spec)
     module = family_module(parsed.family)
@@ -114,6 +115,7 @@ def build_task(source: str) -> Task:
 
     Raises:
         TaskError: As :func:`load_task`; or there is no such attribute, or it is no Task.
+        SourceError: A data file cannot be read.
     """
     module_name, _, attribute = source.strip().partition(":")
     if family_module(module_name) is not None or not _FACTORY.fullmatch(source.strip()):

@@ -115,6 +115,7 @@ def train(
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
         BudgetError: Memory ran out; what was saved stays, and a call with fewer ``micro_batch_tokens`` goes on from it.
         IntegrityError: The directory holds another run's checkpoint, or a damaged one.
+        StorageError: The directory cannot be written.
     """
     feed = FixedFeed(documents, config, model) if isinstance(documents, Sequence) else documents
     device = next(model.parameters()).device

@@ -46,6 +46,7 @@ def read_shorter(items: Path | None, as_precise_as: int | None, *, adaptive: boo
 
     Raises:
         RecipeError: One was given without the other.
+        SourceError: The file cannot be read.
         IntegrityError: It holds no difficulties.
     """
     if items is None and as_precise_as is None and not adaptive:

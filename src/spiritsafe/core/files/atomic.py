@@ -129,5 +129,9 @@ def write_json(path: Path, value: JSON) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any."""
+    """Read a JSON file. Infinity and NaN pass, as other programs write them into configurations; no record has any.
+
+    Raises:
+        SourceError: It is missing, unreadable or not JSON.
+    """
     return parse_json(read_bytes(path, is_typed=True), path, finite=False)

@@ -33,6 +33,9 @@ def write_sealed_lines(path: Path, lines: Iterable[bytes]) -> None:
 
     Args:
         lines: Each one JSON value, without a newline in it.
+
+    Raises:
+        StorageError: It cannot be written.
     """
     hasher, first = sha256(), None
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -56,6 +59,7 @@ def read_sealed_lines(path: Path) -> Iterator[bytes]:
 
     Raises:
         IntegrityError: The file is missing, or is not what was written.
+        SourceError: It cannot be read.
     """
     with _opened(path) as file:
         seal, first = file.readline(_MOST_SEAL_BYTES), file.readline()
@@ -80,6 +84,7 @@ def read_first_sealed_line(path: Path) -> bytes:
 
     Raises:
         IntegrityError: The file is missing, or seal and line are not what was written.
+        SourceError: It cannot be read.
     """
     with _opened(path) as file:
         seal, first = file.readline(_MOST_SEAL_BYTES), file.readline().removesuffix(b"\n")
@@ -126,6 +131,10 @@ def put_round(path: Path, row: dict[str, Any]) -> bool:
 
     Returns:
         False when the table has this very row already; then nothing changes.
+
+    Raises:
+        StorageError: The table cannot be written.
+        SourceError: It is damaged.
     """
     known: list[dict[str, Any]] = read_json_lines(path) if path.exists() else []
     if not all(isinstance(old, dict) and isinstance(old.get("round"), int) for old in known):

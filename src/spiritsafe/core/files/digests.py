@@ -15,7 +15,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 def digest_file(path: Path) -> str:
-    """``sha256:<hex>`` of a file's bytes."""
+    """``sha256:<hex>`` of a file's bytes.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
     hasher = hashlib.sha256()
     try:
         with open_to_read(path) as file:

@@ -52,6 +52,7 @@ def read_record(path: Path, kind: type[RecordT]) -> RecordT:
     """A file as a record.
 
     Raises:
+        SourceError: It cannot be read.
         IntegrityError: It is not exactly the canonical form of such a record.
     """
     return parse_record(read_file(path), kind, str(path))
@@ -73,5 +74,6 @@ def write_record(path: Path, record: Record) -> None:
 
     Raises:
         IntegrityError: They would not read back.
+        StorageError: It cannot be written.
     """
     write_bytes(path, record_bytes(record))

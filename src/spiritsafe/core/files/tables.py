@@ -89,14 +89,22 @@ class RowFile:
 
     @property
     def digest(self) -> str:
-        """``sha256:<hex>`` of the file's bytes."""
+        """``sha256:<hex>`` of the file's bytes.
+
+        Raises:
+            SourceError: It was not read to its end.
+        """
         if not self._has_ended:
             raise SourceError(f"{self.path} was not read to its end.", hint="Read all of it first.")
         return f"sha256:{self._hash.hexdigest()}"
 
     @contextmanager
     def opened(self) -> Iterator[io.BufferedReader]:
-        """What it unpacks to, without a byte order mark; what is left unread of it goes into the digest."""
+        """What it unpacks to, without a byte order mark; what is left unread of it goes into the digest.
+
+        Raises:
+            SourceError: It cannot be read on.
+        """
         with self._opened() as (stream, file):
             yield io.BufferedReader(stream, _CHUNK_BYTES)
             self._read_out(file)

@@ -48,7 +48,11 @@ def memory_error(error: BaseException, *, hint: str = LESS_MEMORY) -> BudgetErro
 
 @contextmanager
 def said_as_budget(hint: str = LESS_MEMORY) -> Iterator[None]:
-    """Whatever runs inside and finds no memory ends in a :class:`BudgetError`."""
+    """Whatever runs inside and finds no memory ends in a :class:`BudgetError`.
+
+    Raises:
+        BudgetError: An allocation failed.
+    """
     try:
         yield
     except Exception as error:

@@ -110,7 +110,12 @@ def _hint(wanted: str, *, has_setting: bool) -> str:
 
 
 def read_platforms(directory: Path) -> Platforms:
-    """Those that worked in a folder; none where it says nothing."""
+    """Those that worked in a folder; none where it says nothing.
+
+    Raises:
+        SourceError: The file cannot be read.
+        IntegrityError: It is damaged.
+    """
     path = directory / PLATFORMS_FILE
     if not path.exists():
         return ()

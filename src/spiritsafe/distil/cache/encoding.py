@@ -180,6 +180,9 @@ def decode_rows(data: Bytes, num_rows: int, vocab_size: int) -> RowEstimates:
         data: What :func:`encode_rows` gave, as bytes.
         num_rows: How many rows it holds.
         vocab_size: As given to the encoder.
+
+    Raises:
+        IntegrityError: The block is damaged.
     """
     cursor, universe = _Cursor(data), num_rows * vocab_size
     num_head, num_draws = (int(count) for count in cursor.typed(_COUNT, 2))

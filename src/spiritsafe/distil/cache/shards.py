@@ -115,6 +115,7 @@ class Shard:
         number: Which of the manifest's shards it should be.
 
     Raises:
+        SourceError: It is missing.
         IntegrityError: It is damaged, cut off or belongs to another cache; the message names the file.
     """
 

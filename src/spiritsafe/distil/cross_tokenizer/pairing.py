@@ -225,6 +225,7 @@ def pair_conversations(
 
     Raises:
         CompatibilityError: A vocabulary cannot be read as bytes, or not one conversation could be aligned.
+        StorageError: The directory cannot be written.
     """
     ours = student_bytes or TokenBytes.of_chat(student)
     theirs = teacher_bytes or TokenBytes.of_chat(teacher)

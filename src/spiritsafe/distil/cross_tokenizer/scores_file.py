@@ -84,6 +84,8 @@ def capture_scores(
 
     Raises:
         CompatibilityError: Header and boundary tokens do not belong together.
+        NumericalError: The teacher's log-probabilities are not finite.
+        StorageError: The file cannot be written.
     """
     expected = scores_header(
         teacher=header.teacher,
@@ -142,6 +144,7 @@ def capture_scores_from(
     Raises:
         CompatibilityError: The Generator cannot score, or cuts a completion into another number of tokens than the
             teacher's tokenizer does here.
+        StorageError: The file cannot be written.
     """
     if header.boundaries is not None:
         raise CompatibilityError(
@@ -204,7 +207,12 @@ def _gather(values: NDArray[Any], places: Sequence[slice], device: torch.device)
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
-    """The file's arrays."""
+    """The file's arrays.
+
+    Raises:
+        SourceError: It is missing.
+        IntegrityError: It is damaged.
+    """
     if not path.is_file():
         raise SourceError(f"There is no file {path}.", hint="Capture the teacher's scores first.")
     try:
@@ -225,6 +233,7 @@ class CachedChunkTeacher:
         header: Whose scores it must hold.
 
     Raises:
+        SourceError: The file is missing.
         IntegrityError: It is damaged, or holds the scores of another teacher, tokenizer or set of boundary tokens.
     """
 

@@ -31,6 +31,7 @@ def save_hidden_match(path: Path, match: HiddenMatch) -> None:
 
     Raises:
         CompatibilityError: It has a projection of a kind that this file cannot hold.
+        StorageError: The file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     for number, pair in enumerate(match.pairs):

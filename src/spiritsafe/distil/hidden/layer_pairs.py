@@ -156,6 +156,7 @@ def pairs_by_similarity(
 
     Raises:
         CompatibilityError: The models have too few layers, or no token is supervised.
+        NumericalError: A stream is not finite.
     """
     chosen = spaced_layers(student.num_layers, num_pairs)
     some = documents[:: -(-len(documents) // num_documents)] if documents else documents

@@ -50,6 +50,7 @@ def supervised_streams(model: LanguageModel, batch: PackedBatch, layers: Sequenc
 
     Raises:
         CompatibilityError: A layer is not there.
+        NumericalError: A stream is not finite.
     """
     rows_R = torch.nonzero(batch.targets_N != IGNORED).squeeze(1)
     streams = model.forward_with_layers(batch, layers)[1]

@@ -162,6 +162,8 @@ class OnPolicyFeed(RoundFeed[OwnRound, _OpenRound]):
         Raises:
             RecipeError: No answer can be learnt from, and there are no off-policy documents.
             IntegrityError: The round's file is missing, damaged or another run's.
+            NumericalError: The model's logits are not finite.
+            StorageError: The round cannot be written.
         """
         opened, place = self._opened(step, model)
         mix = opened.steps[place]

@@ -87,6 +87,10 @@ def record_round(directory: Path, round_: OwnRound, *, num_off: int, num_fallbac
 
     Returns:
         The line, or None when the file already has it.
+
+    Raises:
+        StorageError: The file cannot be written.
+        SourceError: It is damaged.
     """
     row = _statistics(round_) | {"num_off_policy": num_off, "num_fallback": num_fallback}
     return row if put_round(directory / ROUNDS_FILE, row) else None

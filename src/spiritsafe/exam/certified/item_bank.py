@@ -40,6 +40,7 @@ def checked_certificates(
         ledger: The ledger, to check that nothing was left out.
 
     Raises:
+        SourceError: A file cannot be read.
         IntegrityError: A certificate does not verify; the message names the file.
     """
     found = []

@@ -77,6 +77,7 @@ def memory(
         CompatibilityError: The model gives no log-probabilities of a given text, or problems would leave the host.
         ProcedureError: The paper is not in the ledger, or the task is another.
         IntegrityError: The paper is damaged, or sealed to another key.
+        StorageError: Ledger or report cannot be written.
     """
     events = events or NullSink()
     info = generator.describe()

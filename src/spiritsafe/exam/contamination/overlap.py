@@ -144,6 +144,7 @@ def overlap(
         ProcedureError: The paper is not in the ledger, the task is another, or it was compared as often as it may be.
         IntegrityError: The paper is damaged, or sealed to another key.
         SourceError: A file cannot be read, or is no text.
+        StorageError: Ledger or report cannot be written.
     """
     terms, events = terms or OverlapTerms(), events or NullSink()
     if not files or len({path.resolve() for path in files}) != len(files) or terms.ngram < 1:

@@ -59,6 +59,7 @@ def read_foreign(path: Path) -> list[ForeignCounts]:
     """Read the rows, the student's first.
 
     Raises:
+        SourceError: The file cannot be read.
         RecipeError: A row is wrong, a name is doubled, or there is not exactly one student.
     """
     found = []

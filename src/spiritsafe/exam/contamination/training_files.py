@@ -69,7 +69,11 @@ class TrainingFile:
 
     @property
     def digest(self) -> str:
-        """``sha256:<hex>`` of the bytes read."""
+        """``sha256:<hex>`` of the bytes read.
+
+        Raises:
+            SourceError: It was not read to its end.
+        """
         return self._file.digest
 
     @property
@@ -78,7 +82,11 @@ class TrainingFile:
         return self._file.num_bytes
 
     def passages(self) -> Iterator[Passage]:
-        """All of its text, in order."""
+        """All of its text, in order.
+
+        Raises:
+            SourceError: It cannot be read on.
+        """
         if self.layout in ("json lines", "text"):
             with self._file.opened() as file:
                 yield from self._json_lines(file) if self.layout == "json lines" else self._text(file)

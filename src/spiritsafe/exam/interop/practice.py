@@ -184,7 +184,11 @@ def compare_practice(first: PracticeRun, second: PracticeRun) -> PairedDifferenc
 
 
 def write_practice(path: Path, run: PracticeRun) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file, whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
     write_bytes(path, b"".join(record.canonical() + b"\n" for record in (run.header, *run.answers)))
 
 
@@ -192,6 +196,7 @@ def load_practice(path: Path) -> PracticeRun:
     """Read a file that :func:`write_practice` wrote.
 
     Raises:
+        SourceError: It cannot be read.
         IntegrityError: It is no such file, or tries are missing.
     """
     hint = "Import the tool's own file again with `spiritsafe exam import`."

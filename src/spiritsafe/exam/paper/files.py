@@ -89,6 +89,7 @@ def load_paper(path: Path) -> PublicPaper:
         path: ``paper.json`` or its directory.
 
     Raises:
+        SourceError: It cannot be read.
         IntegrityError: It is not the paper that its header commits to.
     """
     paper = read_record(path / PAPER_FILE if path.is_dir() else path, PublicPaper)
@@ -158,6 +159,7 @@ def open_sealed(directory: Path, paper: PublicPaper, key: KeyPair) -> SealedHalf
     """Decrypt the sealed half, in memory only, and check it against the paper.
 
     Raises:
+        SourceError: The file cannot be read.
         IntegrityError: It is not the sealed half of this paper, or not sealed to this key.
     """
     box = read_file(directory / SEALED_FILE)

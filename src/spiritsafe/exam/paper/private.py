@@ -186,6 +186,7 @@ def load_private(path: Path, *, name: str) -> PrivateTask:
     """Read a private file, and check that each gold answer and each worked solution passes its verifier.
 
     Raises:
+        SourceError: It cannot be read.
         TaskError: A line is malformed, stands there twice, or its gold fails; the message names the line only.
     """
     rows = _read_rows(path)
@@ -224,7 +225,9 @@ def sign_off(path: Path, *, name: str, reviewer: KeyPair, output: Path) -> int:
         Problems that now carry it.
 
     Raises:
+        SourceError: The file cannot be read.
         TaskError: It is not in order; see :func:`load_private`.
+        StorageError: It cannot be written.
     """
     task = load_private(path, name=name)
     lines = []

@@ -85,6 +85,7 @@ def seal(
     Raises:
         ProcedureError: The directory holds another paper.
         TaskError: The task has too few exam problems, makes no twins, or a sign-off is missing.
+        StorageError: A file cannot be written.
     """
     if count < 2:
         raise TaskError("A paper needs at least 2 problems.", hint="Ask for more; 400 find a large leak.")

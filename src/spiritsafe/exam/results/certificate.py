@@ -131,6 +131,7 @@ def load_certificate(path: Path) -> Certificate:
     """Read a certificate and check its signatures; use :func:`verify` for everything else.
 
     Raises:
+        SourceError: It cannot be read.
         IntegrityError: It is not canonical, or a signature is bad.
     """
     certificate = parse_record(read_file(path), Certificate, str(path))

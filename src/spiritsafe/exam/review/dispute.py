@@ -74,6 +74,7 @@ def file_dispute(
 
     Raises:
         ProcedureError: The certificate has no such try, or that is its grade already.
+        IntegrityError: The ledger is damaged.
     """
     log = PaperLog(ledger.entries(), certificate.paper)
     outcome = _current(certificate, log, (index, sample_index))
@@ -126,6 +127,7 @@ def accept_dispute(
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, answered already, or nobody can judge the grade yet.
+        IntegrityError: The ledger is damaged.
     """
     header, registration = certificate.paper, certificate.result.registration
     log = PaperLog(ledger.entries(), header)
@@ -165,6 +167,7 @@ def reject_dispute(
 
     Raises:
         ProcedureError: Not the examiner, no such dispute, or answered already.
+        IntegrityError: The ledger is damaged.
     """
 
     def in_order(log: PaperLog) -> None:

@@ -140,6 +140,7 @@ def load_opened(path: Path, *, paper: PublicPaper) -> OpenedPaper:
     """Read an opened paper (``opened/paper.json``, or its directory) and check it against the paper.
 
     Raises:
+        SourceError: It cannot be read.
         IntegrityError: It is not what the paper committed to.
     """
     file = path / OPENED_FILE if path.is_dir() else path

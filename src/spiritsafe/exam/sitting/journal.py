@@ -184,7 +184,11 @@ class Journal:
             self._reserve.grow(1)
 
     def mark(self) -> JournalMark:
-        """What the file holds; the disk has it when this returns."""
+        """What the file holds; the disk has it when this returns.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
         with self._lock:
             if self._lines:
                 self._write(b"")  # also what a process before this one wrote must be on the disk
@@ -211,6 +215,7 @@ class Journal:
 
         Raises:
             ProcedureError: One of them was asked already.
+            StorageError: It cannot be written.
         """
         with self._lock:
             new = list(tries)
@@ -229,6 +234,7 @@ class Journal:
 
         Raises:
             ProcedureError: It was not announced, or has an answer.
+            StorageError: It cannot be written.
         """
         with self._lock:
             if place not in self.asked or place in self.answers:
@@ -242,6 +248,7 @@ class Journal:
 
         Raises:
             ProcedureError: This try has an answer already.
+            StorageError: It cannot be written.
         """
         place = (answer.index, answer.sample_index)
         with self._lock:
@@ -254,7 +261,11 @@ class Journal:
             self._num_under_way -= place in self.asked
 
     def record_round(self, round_: ProbeRound) -> None:
-        """Keep a round of probes."""
+        """Keep a round of probes.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
         with self._lock:
             self._put(_Entry(round=round_))
             self.rounds.append(round_)

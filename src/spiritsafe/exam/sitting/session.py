@@ -99,6 +99,7 @@ def hold_session(
     Raises:
         EndpointError: The Generator is unusable or broke its protocol; answers so far are kept.
         ProcedureError: The budget has no room for one question, or the paper was retired.
+        StorageError: Journal or ledger cannot be written.
     """
     asking = _Asking(plan, journal, generator, task, events)
     for place in sorted(journal.lost):

@@ -67,13 +67,20 @@ def verify(certificate: Path, *, paper: Path | None, **given: Any) -> list[StepR
     Args:
         paper: ``paper.json`` or its directory; None: the steps that need it are not checked, and say so.
         given: What else there is, by the names of :class:`Materials`.
+
+    Raises:
+        SourceError: A file that was named cannot be read.
     """
     return verification_of(Materials(certificate=certificate, paper=paper, **given)).steps
 
 
 @rare_collections()
 def verification_of(materials: Materials) -> Verification:
-    """The same, with the records that were checked. Each file is read exactly once."""
+    """The same, with the records that were checked. Each file is read exactly once.
+
+    Raises:
+        SourceError: A file that was named cannot be read.
+    """
     case = Case(materials)
     steps = _run(case)
     passed = {step.name for step in steps if step.ok and step.checked}

@@ -138,6 +138,7 @@ class ChatFormat:
         note: In what the template's own turns differ from what is asked and learnt here; "" for nothing.
 
     Raises:
+        SourceError: The tokenizer's files are missing or damaged.
         CompatibilityError: There is no chat template, it gives no end token, or an option has no effect on it.
     """
 
@@ -315,7 +316,11 @@ class ChatFormat:
     # ---- files
 
     def save(self, directory: Path) -> None:
-        """Copy the tokenizer's files into an existing directory, with the options and every end token."""
+        """Copy the tokenizer's files into an existing directory, with the options and every end token.
+
+        Raises:
+            StorageError: The directory cannot be written.
+        """
         for name in TOKENIZER_FILES:
             if name != CHAT_OPTIONS and (self.directory / name).is_file():
                 with storage_errors(directory / name):

@@ -78,7 +78,11 @@ class ChatOptions(Record):
             ) from error
 
     def write(self, directory: Path) -> None:
-        """Leave them in a model directory, unless they are the defaults."""
+        """Leave them in a model directory, unless they are the defaults.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
         if self != ChatOptions():
             content: dict[str, Any] = self.to_json()
             write_json(directory / CHAT_OPTIONS, content)

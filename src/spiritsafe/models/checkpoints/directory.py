@@ -57,6 +57,7 @@ def write_lineage(
 
     Raises:
         SourceError: The directory holds no whole weights.
+        StorageError: It cannot be written.
     """
     table = read_tensor_table(directory)
     checkpoint = Checkpoint(

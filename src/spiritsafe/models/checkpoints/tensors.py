@@ -78,7 +78,11 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def weight_files(directory: Path) -> tuple[Path, ...]:
-    """The safetensors files of a model directory: one, or the shards its index names."""
+    """The safetensors files of a model directory: one, or the shards its index names.
+
+    Raises:
+        SourceError: There are none, or the index names a shard that is missing.
+    """
     if (directory / _SINGLE).is_file():
         return (directory / _SINGLE,)
     index = directory / _INDEX
@@ -184,6 +188,7 @@ def write_safetensors(
         Bytes of the tensors.
 
     Raises:
+        StorageError: The file cannot be written.
         ValueError: A produced tensor has another type or shape than announced.
     """
     header: dict[str, JSON] = {"__metadata__": dict(metadata or {"format": "pt"})}

@@ -169,7 +169,11 @@ def predict_footprint(
 
 
 def measure_bytes(directory: Path) -> int:
-    """Bytes of a directory's tensors as they are on disk."""
+    """Bytes of a directory's tensors as they are on disk.
+
+    Raises:
+        SourceError: No weights, or damaged ones.
+    """
     return sum(info.num_bytes for info in read_tensor_table(directory).values())
 
 

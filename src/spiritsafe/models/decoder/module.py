@@ -317,6 +317,7 @@ class Decoder(LanguageModel):
 
         Raises:
             CompatibilityError: The model has adapters.
+            StorageError: The directory cannot be written.
         """
         config: dict[str, Any] = {**self.config.to_hf(), "dtype": str(self.dtype).removeprefix("torch.")}
         config.pop("torch_dtype", None)

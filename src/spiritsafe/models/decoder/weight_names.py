@@ -76,7 +76,11 @@ def load_hf_tensors(module: nn.Module, config: DecoderConfig, tensors: Mapping[s
 
 
 def save_hf(directory: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write ``model.safetensors``, then ``config.json``, each atomically."""
+    """Write ``model.safetensors``, then ``config.json``, each atomically.
+
+    Raises:
+        StorageError: The directory cannot be written.
+    """
     on_cpu = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_path(directory / "model.safetensors") as temporary:
         save_file(on_cpu, temporary, metadata={"format": "pt"})

@@ -17,7 +17,11 @@ from spiritsafe.core.errors import BudgetError
 
 @final
 class KVCache:
-    """Room for ``num_slots`` sequences of up to ``num_positions`` tokens."""
+    """Room for ``num_slots`` sequences of up to ``num_positions`` tokens.
+
+    Raises:
+        BudgetError: The memory cannot be had.
+    """
 
     def __init__(
         self,

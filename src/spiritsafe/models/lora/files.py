@@ -140,6 +140,7 @@ def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> Lor
         Rank, scale and targets; further training goes on from the loaded adapters.
 
     Raises:
+        SourceError: A file is missing or damaged.
         IntegrityError: A file was changed since we wrote it.
         CompatibilityError: The adapters belong to another base, do more than the Decoder's can, or the model is no
             Decoder or has adapters already.

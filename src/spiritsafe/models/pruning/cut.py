@@ -146,7 +146,11 @@ def _num_heads(teacher: DecoderConfig, shape: StudentShape) -> int:
 
 
 def read_cut_plan(directory: Path) -> CutPlan | None:
-    """The plan that a directory was cut by; None if it was not cut."""
+    """The plan that a directory was cut by; None if it was not cut.
+
+    Raises:
+        IntegrityError: The file is damaged.
+    """
     path = directory / CUT_PLAN
     return CutPlan.from_json(read_json(path)) if path.is_file() else None
 
@@ -182,6 +186,8 @@ def cut(
         BudgetError: The shape is larger than the teacher, or contradicts ``layers`` or ``kept_ids``.
         CompatibilityError: Another architecture, an unknown tensor, scores of another model, or a vocabulary that
             cannot be trimmed.
+        SourceError: The teacher is damaged.
+        StorageError: The student cannot be written.
     """
     config = read_json(source / "config.json")
     teacher = DecoderConfig.from_hf(config)

@@ -258,6 +258,8 @@ def cut_depth(source: Path, target: Path, keep: Sequence[int], *, name: str, rec
 
     Raises:
         BudgetError: ``keep`` is empty, not ascending or names a layer that is not there.
+        SourceError: The parent is damaged.
+        StorageError: The child cannot be written.
     """
     config = read_json(source / "config.json")
     total = int(config["num_hidden_layers"])

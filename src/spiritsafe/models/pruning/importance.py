@@ -69,7 +69,11 @@ class Importance:
         return {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}
 
     def save(self, path: Path) -> None:
-        """Write one ``.npz``, whole or absent."""
+        """Write one ``.npz``, whole or absent.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {"digest": np.array(self.digest), **self._arrays()}
         np.savez(buffer, **arrays)
@@ -80,6 +84,7 @@ class Importance:
         """Read it back.
 
         Raises:
+            SourceError: The file cannot be read.
             IntegrityError: It is not what was written.
         """
         hint = "Delete it; the calibration pass then runs again."
@@ -173,6 +178,7 @@ def calibrate(
 
     Raises:
         CompatibilityError: There are no documents.
+        NumericalError: A score is not finite.
     """
     if not documents:
         raise CompatibilityError("There are no calibration documents.", hint="Give some hundred of the kind to come.")

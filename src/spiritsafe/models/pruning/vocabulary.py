@@ -188,6 +188,7 @@ def trim_vocabulary(source: Path, target: Path, kept_ids: Sequence[int]) -> None
     Raises:
         CompatibilityError: Another kind of tokenizer, ids that are not closed under merges, or a part of the tokenizer
             that names ids in a way that is not known here.
+        StorageError: The directory cannot be written.
     """
     tokenizer = _ByteBpe(source)
     tokenizer.require_closed(kept_ids)

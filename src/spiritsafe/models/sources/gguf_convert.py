@@ -79,7 +79,11 @@ def spdx_license(name: str | None) -> str:
 
 
 def gguf_license(path: Path) -> str:
-    """SPDX id of the licence that a GGUF file states."""
+    """SPDX id of the licence that a GGUF file states.
+
+    Raises:
+        SourceError: The file is missing, truncated or damaged.
+    """
     with GGUFFile(path) as file:
         name = file.metadata.get("general.license")
         return spdx_license(name if isinstance(name, str) else None)
@@ -94,6 +98,7 @@ def convert_gguf(path: Path, directory: Path) -> None:
     Raises:
         SourceError: The file is missing, truncated, corrupt or not GGUF.
         CompatibilityError: An architecture, tokenizer or attribute that is not understood; the message names it.
+        StorageError: The directory cannot be written.
     """
     with GGUFFile(path) as file:
         config = _config(file)

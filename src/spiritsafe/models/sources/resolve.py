@@ -81,6 +81,7 @@ def resolve_source(
         IntegrityError: A digest does not match.
         CompatibilityError: A GGUF of an architecture or tokenizer that is not converted, or an option that the chat
             template does not read.
+        StorageError: The cache cannot be written.
     """
     cache = default_cache() if cache is None else cache
     return _told(_resolve(spec, cache, events or NullSink()), date, template_kwargs or {}, cache)

@@ -66,7 +66,11 @@ def read_config(directory: Path) -> Mapping[str, Any]:
 
 
 def read_model_config(directory: Path) -> dict[str, Any]:
-    """A directory's ``config.json``; with its measured size where the Decoder does not implement it."""
+    """A directory's ``config.json``; with its measured size where the Decoder does not implement it.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
+    """
     config = dict(read_config(directory))
     if decoder_config(config) is None:
         config[_MEASURED] = measure_size(directory).to_json()
@@ -97,6 +101,9 @@ def measure_size(directory: Path) -> ModelSize:
     """Parameters of a directory's tensors; of routed experts, those that are not chosen are not active.
 
     Layers beyond the configuration's (DeepSeek-V3 stores one that predicts a second token) are not run.
+
+    Raises:
+        SourceError: Configuration or weights are missing or damaged.
     """
     config = _text(read_config(directory))
     return count_parameters(config, read_tensor_table(directory))

@@ -35,6 +35,7 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
     """The plan as text.
 
     Raises:
+        TaskError: The task cannot be used.
         BudgetError: A student's budget does not hold even one layer.
         RecipeError: A step needs the Decoder, and its model is another.
     """

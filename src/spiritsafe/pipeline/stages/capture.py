@@ -72,6 +72,7 @@ def open_cache(context: RunContext, teacher: Checkpoint, chat: ChatFormat) -> Ca
 
     Raises:
         CompatibilityError: It was captured from another teacher.
+        IntegrityError: It is damaged.
     """
     return CachedTeacher(
         context.stage("capture").path / _FOLDER,

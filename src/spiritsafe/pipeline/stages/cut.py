@@ -78,6 +78,7 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
     """Score the teacher's parts once, choose a shape within the budget, write the smaller model.
 
     Raises:
+        BudgetError: Nothing fits.
         CompatibilityError: The teacher is not of the Decoder's family.
     """
     teacher = load_model(model_directory(context, recipe.teacher), dtype=torch.float32, device=context.device)

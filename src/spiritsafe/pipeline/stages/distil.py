@@ -127,6 +127,7 @@ def make_student(
 
     Raises:
         CompatibilityError: Teacher and student do not read the documents alike.
+        BudgetError: It does not fit into this machine's memory.
     """
     parts = _parts(recipe, context, stage, events)  # 1.
     objective: Objective

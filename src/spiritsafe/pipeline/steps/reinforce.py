@@ -291,6 +291,7 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
     A control draws the same problems from the same seeds as the run that it is a control of.
 
     Raises:
+        BudgetError: It does not fit into this machine's memory.
         RecipeError: A prompt with the longest answer does not fit a micro-batch, or no round earned a reward that told
             one answer from another.
     """

@@ -13,7 +13,11 @@ from spiritsafe.pipeline.stages.exam import ledger_path, paper_path
 
 
 def promises_of(context: RunContext, name: str, certificate: Certificate) -> tuple[Promise, ...]:
-    """All promises of the certificate of the model of this name."""
+    """All promises of the certificate of the model of this name.
+
+    Raises:
+        SourceError: A file of the run is missing.
+    """
     paper, ledger = paper_path(context), ledger_path(context)
     file = context.stage("exam").path / f"{name}.certificate.json"
     verified = verification_of(Materials(certificate=file, paper=paper, ledger=ledger, sealed=paper / SEALED_FILE))

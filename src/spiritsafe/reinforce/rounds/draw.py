@@ -113,6 +113,7 @@ class Drawer:
 
         Raises:
             EndpointError: The generator is unusable, or gave other attempts than it was asked for.
+            NumericalError: The model's logits are not finite.
         """
         config = self._config
         started = time.perf_counter()

@@ -31,6 +31,9 @@ class RoundLog:
         path: The table of rows; that of an earlier sitting is read.
         dev_score: For rows, and alarms about them.
         events: Hears of each new row ("reinforce_round") and each of its alarms ("alarm").
+
+    Raises:
+        SourceError: The table is damaged.
     """
 
     def __init__(self, path: Path, config: ReinforceConfig, *, dev_score: DevScore, events: EventSink) -> None:
@@ -58,6 +61,7 @@ class RoundLog:
 
         Raises:
             RecipeError: So many rounds passed without any advantage, and there was none before.
+            StorageError: The table cannot be written.
         """
         index, config = round_.header.round_index, self._config
         dev = self._dev_score(index * config.steps_per_round)

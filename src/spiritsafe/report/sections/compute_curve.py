@@ -167,6 +167,7 @@ def write_compute(path: Path, curve: ComputeCurve) -> None:
 
     Raises:
         RecipeError: The ending is none of ``.html``, ``.svg``, ``.json``.
+        StorageError: The file cannot be written.
     """
     if path.suffix == ".html":
         write_text(path, build_compute_page(curve))

@@ -48,6 +48,7 @@ def read_attempts(directory: Path) -> Iterator[tuple[Attempt, Verdict]]:
 
     Raises:
         SourceError: The directory holds no collection, or an unfinished one.
+        IntegrityError: A file is damaged.
     """
     manifest = read_manifest(directory)
     if manifest is None:
@@ -72,6 +73,7 @@ def verified(
     Raises:
         RecipeError: ``max_per_problem`` or ``rule`` makes no sense.
         SourceError: The directory holds no finished collection.
+        IntegrityError: A file is damaged.
     """
     found = VerifiedAttempts(directory, max_per_problem=max_per_problem, rule=rule)
     return list(found), found.report
@@ -122,6 +124,7 @@ class VerifiedAttempts:
 
         Raises:
             SourceError: The directory holds no finished collection.
+            IntegrityError: A file is damaged.
         """
         dropped: Counter[DropReason] = Counter()
         counts: Counter[str] = Counter()

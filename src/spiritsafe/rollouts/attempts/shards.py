@@ -97,6 +97,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     """The directory's manifest; None when there is none.
 
     Raises:
+        SourceError: It cannot be read.
         IntegrityError: It is not a manifest.
     """
     path = directory / _MANIFEST
@@ -156,7 +157,12 @@ def _open(directory: Path, manifest: Manifest, index: int) -> Any:
 
 
 def read_shard(directory: Path, manifest: Manifest, index: int) -> Iterator[tuple[Attempt, Verdict]]:
-    """The rows of one shard, as they were written."""
+    """The rows of one shard, as they were written.
+
+    Raises:
+        SourceError: It is missing.
+        IntegrityError: It is damaged.
+    """
     samplings: dict[str, Sampling] = {}
     with _open(directory, manifest, index) as file:
         try:
@@ -175,7 +181,12 @@ def read_shard(directory: Path, manifest: Manifest, index: int) -> Iterator[tupl
 
 
 def read_columns(directory: Path, manifest: Manifest, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Some columns of all shards, in order."""
+    """Some columns of all shards, in order.
+
+    Raises:
+        SourceError: A shard is missing.
+        IntegrityError: A shard is damaged.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for index in range(len(manifest.shards)):
         with _open(directory, manifest, index) as file:
@@ -186,7 +197,12 @@ def read_columns(directory: Path, manifest: Manifest, names: Sequence[str]) -> d
 
 
 def rows_digest(directory: Path, manifest: Manifest) -> str:
-    """``sha256:<hex>`` over the rows of all shards without ``seconds``: equal for collections of the same content."""
+    """``sha256:<hex>`` over the rows of all shards without ``seconds``: equal for collections of the same content.
+
+    Raises:
+        SourceError: A shard is missing.
+        IntegrityError: A shard is damaged.
+    """
     hasher = hashlib.sha256(manifest.canonical())
     names = [name for name in SCHEMA.names if name != "seconds"]
     for index in range(len(manifest.shards)):

@@ -182,6 +182,7 @@ class RemoteGenerator:
             StoppedError: :meth:`stop` was called. Attempts that were under way come first.
             CompatibilityError: Logprobs at a temperature at which endpoints do not give them; or a prompt with a
                 ``prefix``, and the configuration does not say that this server continues one.
+            ProcedureError: It is closed.
         """
         return self.generate_announced(prompts, sampling, None)
 

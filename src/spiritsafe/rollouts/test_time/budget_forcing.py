@@ -153,6 +153,7 @@ class BudgetForcedGenerator:
         Raises:
             RecipeError: The cap leaves no token for the answer.
             CompatibilityError: The inner Generator cannot go on after a given beginning.
+            EndpointError: The inner Generator is unusable.
         """
         for prompt in prompts:
             if self._forcing.cap >= (limit := prompt.token_limit(sampling)):

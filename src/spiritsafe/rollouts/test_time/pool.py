@@ -152,6 +152,7 @@ def read_pool(
 
     Raises:
         SourceError: A directory holds no finished collection.
+        IntegrityError: A file is damaged.
         CompatibilityError: The two collections, or the problems given, do not belong together.
     """
     by_id = {problem.id: problem for problem in problems}

@@ -123,6 +123,7 @@ def vote(
     Raises:
         TaskError: No problems, or one of them twice.
         RecipeError: A count is not positive.
+        EndpointError: The Generator is unusable.
     """
     todo = list(problems)
     if num_votes < 1 or batch_size < 1:

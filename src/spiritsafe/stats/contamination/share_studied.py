@@ -54,6 +54,9 @@ def share_studied(
 
     Returns:
         The share, in [0, 1]; None when the sealed half was solved whole: nothing was left to study.
+
+    Raises:
+        NumericalError: The counts are impossible.
     """
     a, b = check_counts(public, trials), check_counts(sealed, trials)
     right_public = share_bounds(*gather(a, None, trials), confidence, intervals)

@@ -101,6 +101,9 @@ def ability_posterior(bank: ItemBank, right: npt.ArrayLike, asked: npt.ArrayLike
     Args:
         right: Right answers, one count a problem.
         asked: Times each problem was asked; 0 for those that were not.
+
+    Raises:
+        NumericalError: The counts are impossible.
     """
     r_I, n_I = _check(right, asked)
     if r_I.shape != (len(bank.names),):
@@ -139,6 +142,9 @@ def fit_items(
         right_SI: Right answers, one row a student, one column a problem.
         asked_SI: Times asked; 0 where a student did not get a problem.
         model: "auto": "2pl" from :data:`LEAST_SITTINGS_2PL` sittings on, else "rasch".
+
+    Raises:
+        NumericalError: The counts are impossible.
     """
     right, asked = _check(right_SI, asked_SI)
     if right.ndim != 2 or (names is not None and len(names) != right.shape[1]):

@@ -244,6 +244,7 @@ def decide_difference(
         intervals: Which rule of :data:`~spiritsafe.stats.intervals.IntervalRule` was registered.
 
     Raises:
+        NumericalError: The counts are impossible or the lists differ in length.
         ProcedureError: More problems than the rule has.
     """
     if len(first) != len(second):

@@ -199,7 +199,11 @@ class PairedEvidence:
         margin: float,
         intervals: IntervalRule = INTERVALS,
     ) -> PairedEvidence:
-        """From right answers, one count in 0..trials a problem, for a claim with this margin."""
+        """From right answers, one count in 0..trials a problem, for a claim with this margin.
+
+        Raises:
+            NumericalError: The counts are impossible or the lists differ in length.
+        """
         a, b = check_counts(first, trials), check_counts(second, trials)
         if a.size != b.size:
             raise refuse_counts(f"{a.size} problems against {b.size}")
@@ -249,7 +253,11 @@ class ScoreEvidence:
 
     @classmethod
     def of(cls, right: Sequence[int], *, trials: int, intervals: IntervalRule = INTERVALS) -> ScoreEvidence:
-        """From right answers, one count in 0..trials a problem."""
+        """From right answers, one count in 0..trials a problem.
+
+        Raises:
+            NumericalError: The counts are impossible.
+        """
         counts = check_counts(right, trials)
         right_c, asked_c = (side.astype(np.float64) for side in gather(counts, None, trials))
         share = float(right_c.sum() / asked_c.sum())

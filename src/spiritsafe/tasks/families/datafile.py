@@ -53,7 +53,11 @@ class DataSource:
         self._digest = sha256
 
     def digest(self) -> str:
-        """The first 32 hex digits of the data's SHA-256; reads the data only when no digest was given."""
+        """The first 32 hex digits of the data's SHA-256; reads the data only when no digest was given.
+
+        Raises:
+            SourceError: The data cannot be read.
+        """
         if not self._digest:
             self.rows()
         return self._digest
@@ -62,6 +66,7 @@ class DataSource:
         """All rows.
 
         Raises:
+            SourceError: The data cannot be read.
             TaskError: It has another digest than the name says, or a row is not an object.
         """
         if self._rows is None:

@@ -199,6 +199,7 @@ def build(spec: TaskSpec) -> Task:
 
     Raises:
         TaskError: It does not read as specs and shares, or a part cannot be built.
+        SourceError: A part's data cannot be read.
     """
     return MixTask([(load_task(part), share) for part, share in split_parts(spec.name)])
 

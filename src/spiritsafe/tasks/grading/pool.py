@@ -104,6 +104,7 @@ class GraderPool:
 
     Raises:
         TaskError: There is no such task, a worker cannot build it, or a limit makes no sense.
+        SourceError: A data file of the task cannot be read.
     """
 
     def __init__(

@@ -171,6 +171,7 @@ def _is_sealed(path: Path) -> bool:
 
     Raises:
         IntegrityError: It is another one's.
+        SourceError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -214,6 +215,7 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
         CompatibilityError: The processes do not see the same file, or it was computed in another number format.
         IntegrityError: The file is damaged, or belongs to a run with another configuration, other documents, another
             objective or another starting model.
+        SourceError: The file cannot be read.
     """
     path = directory / STATE_FILE
     is_there = path.exists()

@@ -136,6 +136,7 @@ class DocumentStore(Sequence[Document]):
         """Map what :func:`write_documents` wrote; nothing but the table is read.
 
         Raises:
+            SourceError: It is missing.
             IntegrityError: It is damaged, or no file of documents.
         """
         if not path.is_file():
@@ -188,7 +189,11 @@ class DocumentStore(Sequence[Document]):
         return DocumentStore(self._words, self._table[places], path=self._path)
 
     def arrays(self, index: int) -> DocumentArrays:
-        """One document as arrays of its own."""
+        """One document as arrays of its own.
+
+        Raises:
+            IntegrityError: It is damaged.
+        """
         start, length = int(self._starts[index]), int(self._lengths[index])
         words = self._words[start : start + length]
         if len(words) != length or zlib.crc32(words.data) != self._crcs[index]:

@@ -88,7 +88,11 @@ class RoundFormat(Generic[R]):
     decided_by: str
 
     def write(self, directory: Path, round_: R) -> None:
-        """Write a round, whole or not at all."""
+        """Write a round, whole or not at all.
+
+        Raises:
+            StorageError: The directory cannot be written.
+        """
         lines = (self.encode(record) for record in (round_.header, *round_.answers))
         write_sealed_lines(round_path(directory, round_.header.round_index), lines)
 
