@@ -181,6 +181,9 @@ def check_words(command: click.Command, values: Mapping[str, Any]) -> None:
 
     Args:
         command: Its parameters say which values are words; names of files may be any bytes.
+
+    Raises:
+        RecipeError: There is one.
     """
     for param in command.params:
         for value in _flat(values.get(param.name or "")):

@@ -132,7 +132,11 @@ def _open(source: _Source, watcher: TerminalSink) -> Generator:
 def _check_request(
     models: Sequence[str], endpoint: str | None, num_samples: int, temperature: float, curves: Sequence[Path]
 ) -> None:
-    """Refuse what cannot be drawn before anything is sampled."""
+    """Refuse what cannot be drawn before anything is sampled.
+
+    Raises:
+        RecipeError: The options do not fit together.
+    """
     if not curves:
         if len(models) > 1:
             raise RecipeError(

@@ -126,7 +126,11 @@ class Note:
 
     @classmethod
     def parse(cls, data: str) -> Self:
-        """Read a signed note."""
+        """Read a signed note.
+
+        Raises:
+            IntegrityError: It is malformed.
+        """
         text, blank, block = data.rpartition("\n\n")
         lines = block.removesuffix("\n").split("\n")
         if not blank or not block.endswith("\n") or len(lines) > _MOST_SIGNATURES:
@@ -146,7 +150,11 @@ class Note:
         return None
 
     def joined(self, other: Note) -> Note:
-        """Both notes' signatures under the same text."""
+        """Both notes' signatures under the same text.
+
+        Raises:
+            IntegrityError: The texts differ.
+        """
         if self.text != other.text:
             raise _bad("the two are of different heads")
         return Note(self.text, tuple(dict.fromkeys((*self.signatures, *other.signatures))))

@@ -88,7 +88,11 @@ def verify_evidence(evidence: Evidence, head: SignedHead) -> bool:
 
 
 def _parse_line(line: bytes, after: LedgerEntry | None, times: Mapping[str, str]) -> LedgerEntry:
-    """One line as an entry that follows ``after``; ``times`` are the keys' last ones."""
+    """One line as an entry that follows ``after``; ``times`` are the keys' last ones.
+
+    Raises:
+        IntegrityError: It does not.
+    """
     hint = "The ledger was altered or damaged: restore it from a good copy, and keep this one as evidence."
     try:
         value = json.loads(line)
@@ -226,7 +230,11 @@ class Ledger:
         return consistency_proof(size, self._leaves)
 
     def root(self, size: int) -> str:
-        """Root over the first ``size`` entries."""
+        """Root over the first ``size`` entries.
+
+        Raises:
+            IntegrityError: There are fewer.
+        """
         self._refresh()
         if size > len(self._leaves):
             raise IntegrityError(

@@ -16,7 +16,11 @@ from spiritsafe.training import TrainConfig, check_answer_length, check_training
 
 
 def check_run(config: ReinforceConfig, train_config: TrainConfig) -> None:
-    """Refuse limits of training that are not those of the rounds."""
+    """Refuse limits of training that are not those of the rounds.
+
+    Raises:
+        RecipeError: They differ.
+    """
     if train_config.max_steps != config.num_steps or train_config.max_epochs or train_config.max_tokens:
         raise RecipeError(
             f"The rounds make {config.num_steps} steps; the training configuration sets other limits.",

@@ -159,6 +159,9 @@ def gain_kept(
 
     Returns:
         The share; None when there is no gain to keep (the teacher's gain is not above 0 in 97.5 % of the redraws).
+
+    Raises:
+        NumericalError: The lists differ in length.
     """
     rows = [np.asarray(values, dtype=np.float64) for values in (student, teacher, base)]
     if len({row.size for row in rows}) != 1 or not rows[0].size:

@@ -95,7 +95,11 @@ def parse_spec(text: str) -> TaskSpec:
 
 
 def check_keys(spec: TaskSpec, known: Iterable[str]) -> None:
-    """Refuse a key that the task does not have."""
+    """Refuse a key that the task does not have.
+
+    Raises:
+        TaskError: Naming the nearest known key.
+    """
     known = sorted(known)
     for key in spec.knobs:
         if key not in known:

@@ -79,7 +79,11 @@ class SupervisedRows:
 
     @classmethod
     def of(cls, batch: PackedBatch, normaliser: float) -> SupervisedRows:
-        """Find them; weights are divided by the normaliser."""
+        """Find them; weights are divided by the normaliser.
+
+        Raises:
+            CompatibilityError: There is none.
+        """
         rows_R = torch.nonzero(batch.targets_N != IGNORED).squeeze(1)
         if not rows_R.numel():
             raise CompatibilityError("A batch supervises no token.", hint="Leave documents without a completion out.")

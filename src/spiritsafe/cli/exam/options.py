@@ -159,5 +159,9 @@ def parse_stop(text: str, header: records.PaperHeader, *, level: float) -> stats
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """A public key file, as ``spiritsafe exam key`` writes it."""
+    """A public key file, as ``spiritsafe exam key`` writes it.
+
+    Raises:
+        IntegrityError: It is none.
+    """
     return PublicKey.from_json(read_json(path))

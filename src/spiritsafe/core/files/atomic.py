@@ -44,7 +44,11 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def ensure_directory(path: Path) -> Path:
-    """Make a directory and its parents; return it."""
+    """Make a directory and its parents; return it.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path

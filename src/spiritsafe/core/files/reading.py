@@ -51,6 +51,7 @@ def open_regular(path: Path, flags: int, mode: int = 0o600, *, follow: bool = Fa
 
     Raises:
         StorageError: It is no regular file; :class:`SourceError` where it was to be read only.
+        OSError: It cannot be opened.
     """
     kind: type[SpiritsafeError] = SourceError if flags & os.O_ACCMODE == os.O_RDONLY else StorageError
     refusal = kind(

@@ -96,6 +96,7 @@ class ChildProcess:
         most_line_bytes: A longer line ends what is read of it.
 
     Raises:
+        OSError: It cannot be started.
         CompatibilityError: This system cannot end what it starts (Windows).
     """
 

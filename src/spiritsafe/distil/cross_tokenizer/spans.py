@@ -114,7 +114,11 @@ class TokenBytes:
         return text[1:] if at_start and self.adds_space and text.startswith(b" ") else text
 
     def check(self, token_ids: Sequence[int]) -> None:
-        """Refuse ids that the vocabulary does not have."""
+        """Refuse ids that the vocabulary does not have.
+
+        Raises:
+            CompatibilityError: There is one.
+        """
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < len(self.spellings):
             raise CompatibilityError(
                 f"A token id between {min(token_ids)} and {max(token_ids)} is not in the vocabulary of "

@@ -212,5 +212,9 @@ def _ask_again(
 
 
 def load_rerun(path: Path, *, certificate: Certificate) -> CounterSignedRerun:
-    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers."""
+    """Read a rerun report and check that it is signed, about this certificate, and right in its numbers.
+
+    Raises:
+        IntegrityError: It is not.
+    """
     return check_rerun(read_record(path, CounterSignedRerun), str(path), certificate=certificate)

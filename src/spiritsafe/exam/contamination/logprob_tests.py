@@ -26,7 +26,11 @@ _LEAST_DEVIATION = 1e-6  # where one token has all the probability, and the devi
 
 
 def lowest_mean(values: Sequence[float], share: float = 0.2) -> float:
-    """Mean of the lowest share of them, one at least: Min-K% of log-probabilities (Shi et al., arXiv 2310.16789)."""
+    """Mean of the lowest share of them, one at least: Min-K% of log-probabilities (Shi et al., arXiv 2310.16789).
+
+    Raises:
+        NumericalError: There are none.
+    """
     if not values:
         raise NumericalError("A text without tokens has no score.", hint="Leave empty answers out.")
     count = max(1, int(len(values) * share))

@@ -45,6 +45,9 @@ def check_examiner_report(
     Args:
         kind: Of report, signature and ledger entry.
         follows: What else must be true, and what is said where it is not.
+
+    Raises:
+        IntegrityError: Something does not fit.
     """
     report, own = signed.report, signed.report.examiner.signing
     is_entered = any(entry.key == own and entry.says(report=report.content_digest) for entry in log.of(kind))

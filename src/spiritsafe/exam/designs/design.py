@@ -73,7 +73,11 @@ class Design:
         return ""
 
     def check_items(self, items: PaperItems) -> str:
-        """Check that the design is made from this record of past sittings; return that in words."""
+        """Check that the design is made from this record of past sittings; return that in words.
+
+        Raises:
+            IntegrityError: It is not.
+        """
         del items
         raise IntegrityError(
             "The whole paper was registered: no record of difficulties belongs to it.",

@@ -42,7 +42,11 @@ class Askings:
 
 
 def journal_mark(opening: AccessEntry) -> JournalMark | None:
-    """What an opening says of the journal; None in entries of older versions."""
+    """What an opening says of the journal; None in entries of older versions.
+
+    Raises:
+        IntegrityError: It cannot be read.
+    """
     value = opening.entry.body.get("journal")
     return None if value is None else JournalMark.from_json(value)
 

@@ -142,7 +142,11 @@ def registration_entry(ledger: Ledger, registration: Registration) -> LedgerEntr
 
 
 def find_registration(ledger: Ledger, digest: str) -> Registration:
-    """A registration by its digest."""
+    """A registration by its digest.
+
+    Raises:
+        ProcedureError: The ledger has none.
+    """
     if found := _entered(ledger, digest):
         return found.registration
     raise ProcedureError(f"The ledger has no registration {digest}.", hint=_REGISTER)
@@ -169,7 +173,11 @@ def sitting_end(log: PaperLog, registration: Registration) -> PaperEntry | None:
 
 
 def check_open(log: PaperLog, registration: Registration) -> None:
-    """Refuse to end what has ended."""
+    """Refuse to end what has ended.
+
+    Raises:
+        ProcedureError: It has.
+    """
     if sitting_end(log, registration) is not None:
         raise ProcedureError("This registration has ended already.", hint="Its end stands in the ledger.")
 

@@ -40,7 +40,11 @@ def retirement_of(log: PaperLog) -> RetirementEntry | None:
 
 
 def check_in_force(log: PaperLog) -> None:
-    """Refuse what a retired paper cannot be used for any more."""
+    """Refuse what a retired paper cannot be used for any more.
+
+    Raises:
+        ProcedureError: It was retired.
+    """
     if retired := retirement_of(log):
         raise ProcedureError(
             f"This paper was retired on {retired.time} (ledger entry {retired.index}): everybody has its problems.",

@@ -144,7 +144,11 @@ def unsigned(problems: Sequence[PaperProblem], reviewers: Sequence[PublicKey], w
 
 
 def check_split(paper: PublicPaper) -> None:
-    """Check that the public half is the one that the bank's root picks, stratum by stratum."""
+    """Check that the public half is the one that the bank's root picks, stratum by stratum.
+
+    Raises:
+        IntegrityError: It is not.
+    """
     header = paper.header
     if header.strata:
         sizes = [stratum.num_problems for stratum in header.strata]
@@ -179,7 +183,11 @@ def open_sealed(directory: Path, paper: PublicPaper, key: KeyPair) -> SealedHalf
 
 
 def paper_entry(ledger: Ledger, paper: PublicPaper) -> LedgerEntry:
-    """The ledger's entry of a paper, signed by its examiner."""
+    """The ledger's entry of a paper, signed by its examiner.
+
+    Raises:
+        ProcedureError: There is none.
+    """
     header = paper.header
     for entry in ledger.find("paper", paper_id=header.paper_id):
         if entry.signature.key == header.examiner.signing and entry.body.get("header") == header.to_json():

@@ -64,7 +64,11 @@ class TrustPage(Record):
     predicted: bool = omit_default(False)
 
     def of(self, name: str) -> Promise:
-        """The promise of that name."""
+        """The promise of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
         for promise in self.promises:
             if promise.name == name:
                 return promise

@@ -116,7 +116,11 @@ def choose_for(
 
 
 def check_on_record(items: PaperItems, log: PaperLog) -> None:
-    """Check that the sittings which difficulties were learned from have results of the examiner in a ledger."""
+    """Check that the sittings which difficulties were learned from have results of the examiner in a ledger.
+
+    Raises:
+        ProcedureError: One has none.
+    """
     results = {result.sitting for result in log.of(ResultEntry)}
     for sitting in items.sittings:
         if sitting.registration not in results:

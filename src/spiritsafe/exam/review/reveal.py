@@ -82,12 +82,20 @@ def reveal(
 
 
 def load_revealed(path: Path, *, certificate: Certificate, paper: PublicPaper) -> Revealed:
-    """Read an opening and check that it is what paper and certificate committed to."""
+    """Read an opening and check that it is what paper and certificate committed to.
+
+    Raises:
+        IntegrityError: It is not.
+    """
     return check_revealed(read_record(path, Revealed), str(path), certificate=certificate, paper=paper)
 
 
 def check_revealed(revealed: Revealed, what: str, *, certificate: Certificate, paper: PublicPaper) -> Revealed:
-    """Check that an opening is what paper and certificate committed to; ``what`` is how errors call it."""
+    """Check that an opening is what paper and certificate committed to; ``what`` is how errors call it.
+
+    Raises:
+        IntegrityError: It is not.
+    """
     index = revealed.problem.index
     place = (index, revealed.sample_index)
     outcome = next((o for o in original_result(certificate).outcomes if (o.index, o.sample_index) == place), None)

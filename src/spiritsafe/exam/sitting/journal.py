@@ -102,7 +102,11 @@ class _Reserve:
         self._descriptor: int | None = None
 
     def grow(self, num_tries: int) -> None:
-        """Take room for so many tries, and some more."""
+        """Take room for so many tries, and some more.
+
+        Raises:
+            StorageError: There is none.
+        """
         if num_tries <= self._num_tries:
             return
         wanted = -(-num_tries // _RESERVE_STEP) * _RESERVE_STEP
@@ -179,7 +183,11 @@ class Journal:
         return self.asked - self.answers.keys()
 
     def make_room(self) -> None:
-        """Take room on the disk for answers, before anything is asked."""
+        """Take room on the disk for answers, before anything is asked.
+
+        Raises:
+            StorageError: There is none.
+        """
         with self._lock:
             self._reserve.grow(1)
 

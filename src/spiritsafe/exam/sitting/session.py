@@ -281,6 +281,9 @@ class _Asking:
         """What a live endpoint cannot be made to answer counts as its failure, as long as it answers most questions.
 
         One problem alone is never held against the endpoint: nothing might be asked before it that could be answered.
+
+        Raises:
+            EndpointError: It does not.
         """
         journal = self._journal
         errors = [*failed, *(answer for answer in journal.answers.values() if answer.attempt.finish_reason == "error")]

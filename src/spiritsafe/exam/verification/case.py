@@ -137,7 +137,11 @@ class Case:
 
 
 def require(condition: bool, message: str) -> None:
-    """Fail the step unless the condition holds."""
+    """Fail the step unless the condition holds.
+
+    Raises:
+        IntegrityError: It does not.
+    """
     if not condition:
         raise IntegrityError(message, hint=HINT)
 

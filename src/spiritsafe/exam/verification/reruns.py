@@ -50,7 +50,11 @@ def rerun_statement(difference: PairedDifference, agrees: bool, same_digest: boo
 
 
 def check_rerun(signed: CounterSignedRerun, what: str, *, certificate: Certificate) -> CounterSignedRerun:
-    """Check that a report is signed, about this certificate, complete, and right in its numbers."""
+    """Check that a report is signed, about this certificate, complete, and right in its numbers.
+
+    Raises:
+        IntegrityError: It is not.
+    """
     report = signed.report
     outcomes = certificate.result.outcomes
     wanted = [(o.index, o.sample_index, o.status) for o in outcomes if o.half in report.halves]

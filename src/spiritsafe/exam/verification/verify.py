@@ -117,7 +117,11 @@ def _run(case: Case) -> list[StepResult]:
 
 
 def require_verified(steps: list[StepResult]) -> None:
-    """Raise unless every step is ok."""
+    """Raise unless every step is ok.
+
+    Raises:
+        IntegrityError: Naming the first step that failed.
+    """
     for step in steps:
         if not step.ok:
             raise IntegrityError(f"Step {step.number} ({step.name}) failed: {step.detail}", hint=HINT)
@@ -147,7 +151,11 @@ class Verification:
     computed: Sequence[str]
 
     def require(self) -> Certificate:
-        """The certificate, where every step is ok."""
+        """The certificate, where every step is ok.
+
+        Raises:
+            IntegrityError: Naming the first step that failed.
+        """
         require_verified(self.steps)
         if self.certificate is None:
             raise IntegrityError("The certificate file is none.", hint=HINT)

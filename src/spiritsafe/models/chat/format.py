@@ -407,7 +407,11 @@ class ChatFormat:
 
 
 def require_same_vocabulary(teacher: ChatFormat, student: ChatFormat) -> None:
-    """Refuse a pair whose token ids mean different things."""
+    """Refuse a pair whose token ids mean different things.
+
+    Raises:
+        CompatibilityError: The vocabularies differ.
+    """
     if teacher.vocab_fingerprint == student.vocab_fingerprint:
         return
     raise CompatibilityError(

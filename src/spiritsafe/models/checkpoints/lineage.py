@@ -16,6 +16,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     """The directory's lineage, as written; :func:`verify_checkpoint` checks that it is true.
 
     Raises:
+        SourceError: There is none.
         IntegrityError: It is not a valid record.
     """
     return Checkpoint.from_json(read_json(directory / LINEAGE))
@@ -25,6 +26,7 @@ def verify_checkpoint(directory: Path) -> Checkpoint:
     """The directory's lineage, after its digest was recomputed over every other file.
 
     Raises:
+        SourceError: There is none.
         IntegrityError: A file was changed, added or removed since it was written.
     """
     checkpoint = read_checkpoint(directory)

@@ -113,6 +113,9 @@ def kv_cache_bytes(
         windowed: Whether a window bounds a layer's tokens, as whoever serves a model can have it.
 
     Of a model that transformers runs it is an estimate, and 0 where its configuration names no heads.
+
+    Raises:
+        CompatibilityError: An unknown type.
     """
     if kv_dtype not in _DTYPE_BYTES:
         raise CompatibilityError(
@@ -184,6 +187,7 @@ def layers_within(
 
     Raises:
         BudgetError: Not even one layer fits.
+        CompatibilityError: Another architecture.
     """
     fitting = [
         layers

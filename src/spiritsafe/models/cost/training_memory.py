@@ -420,6 +420,7 @@ def fit_micro_batch(
 
     Raises:
         BudgetError: Not even one document at a time fits; the message says what would be needed.
+        CompatibilityError: Another architecture.
     """
     limit = int(available_bytes / (1.0 + margin))
 

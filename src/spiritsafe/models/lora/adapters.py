@@ -67,7 +67,11 @@ class LoraConfig(Record):
 
 
 def require_decoder(model: LanguageModel) -> Decoder:
-    """The model, if it is a Decoder."""
+    """The model, if it is a Decoder.
+
+    Raises:
+        CompatibilityError: It is not.
+    """
     if not isinstance(model, Decoder):
         raise CompatibilityError(
             f"{type(model).__name__} cannot carry LoRA adapters: its linear layers are not known.",
@@ -255,6 +259,9 @@ class LoraBase(LanguageModel):
 
     Args:
         model: A Decoder with adapters.
+
+    Raises:
+        CompatibilityError: The model has none.
     """
 
     def __init__(self, model: LanguageModel) -> None:

@@ -31,6 +31,9 @@ def randomise(source: Path, target: Path, seed: int, *, name: str, recipe: str |
         target: The new directory; it appears when it is whole.
         seed: The weights are a function of it and of their shapes.
         recipe: Digest of the recipe that asked for it.
+
+    Raises:
+        CompatibilityError: Another architecture.
     """
     config = DecoderConfig.from_hf(read_json(source / "config.json"))
     dtypes = {info.dtype for info in read_tensor_table(source).values()}

@@ -64,7 +64,11 @@ def write_tiny(
     num_kv_heads: int = 2,
     max_context: int = 1024,
 ) -> None:
-    """Write the model and its tokenizer into an existing directory."""
+    """Write the model and its tokenizer into an existing directory.
+
+    Raises:
+        CompatibilityError: The sizes do not fit together.
+    """
     special = write_byte_tokenizer(directory, max_length=max_context)
     config = DecoderConfig.from_hf(
         {

@@ -142,6 +142,9 @@ class Exchange:
             prompt_bytes: UTF-8 bytes of its messages, for the accounting.
             sampling: What it asks for.
             begun: It asks to go on with a beginning.
+
+        Raises:
+            EndpointError: The endpoint is unusable.
         """
 
         def read(data: bytes) -> ChatReply:
@@ -164,6 +167,9 @@ class Exchange:
         Args:
             body: The JSON request.
             read: Makes a reply of the bytes that came with status 200; raises EndpointError when they are unusable.
+
+        Raises:
+            EndpointError: The endpoint is unusable.
         """
         begun: list[int] = []  # the status, as soon as it is there
         try:

@@ -236,7 +236,11 @@ class RemoteGenerator:
     def score(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Not possible: chat endpoints give probabilities of what they drew, not of a given text."""
+        """Not possible: chat endpoints give probabilities of what they drew, not of a given text.
+
+        Raises:
+            CompatibilityError: Always.
+        """
         raise CompatibilityError(
             "A chat endpoint cannot score a given completion.", hint="Use local weights where scores are needed."
         )

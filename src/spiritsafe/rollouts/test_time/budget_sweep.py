@@ -65,7 +65,11 @@ class BudgetSweep(Record):
 def budgets(
     caps: Sequence[int], waits: Sequence[int] = (0, 1, 2, 4), *, think_end: str = "</think>"
 ) -> tuple[BudgetForcing, ...]:
-    """Every cap without "Wait", and the largest cap with every number of them."""
+    """Every cap without "Wait", and the largest cap with every number of them.
+
+    Raises:
+        RecipeError: No caps.
+    """
     if not caps:
         raise RecipeError("There is no cap to think under.", hint="Give at least one number of tokens.")
     plain = [BudgetForcing(cap=cap, think_end=think_end) for cap in sorted(set(caps))]

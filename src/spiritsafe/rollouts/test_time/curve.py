@@ -61,6 +61,7 @@ def curve_of_pools(
         seed: Of the bootstrap, of orders of the pool, and of votes over more than 256 attempts.
 
     Raises:
+        RecipeError: No pools.
         CompatibilityError: The pools are of other problems, sampling or sizes; or a pool has no scored attempt.
     """
     if not pools:

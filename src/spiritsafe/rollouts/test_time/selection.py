@@ -92,7 +92,11 @@ def best_of(scores: Sequence[float], is_correct: Sequence[bool]) -> Curve:
 
 
 def pass_at(is_correct: Sequence[bool]) -> Curve:
-    """Chance that at least one of k attempts is correct: ``1 - C(n - c, k) / C(n, k)``, the oracle's pick."""
+    """Chance that at least one of k attempts is correct: ``1 - C(n - c, k) / C(n, k)``, the oracle's pick.
+
+    Raises:
+        NumericalError: No attempts.
+    """
     return best_of([float(right) for right in is_correct], is_correct)
 
 

@@ -107,7 +107,11 @@ class _Walk:
 
 
 def check_times(times: Sequence[float]) -> None:
-    """Refuse times that do not rise within (0, 1]."""
+    """Refuse times that do not rise within (0, 1].
+
+    Raises:
+        NumericalError: They do not.
+    """
     if not times or times[0] <= 0 or times[-1] > 1 or any(b <= a for a, b in pairwise(times)):
         raise NumericalError(
             f"No looks at {list(times)}.", hint="Give rising shares of the sample, above 0 and up to 1."

@@ -134,7 +134,11 @@ class ChoiceTask(Task):
 
 
 def build(spec: TaskSpec) -> Task:
-    """The task of a spec."""
+    """The task of a spec.
+
+    Raises:
+        TaskError: An unknown knob, or data that does not fit.
+    """
     return ChoiceTask(spec.name, resolve_knobs(spec, ChoiceKnobs))
 
 

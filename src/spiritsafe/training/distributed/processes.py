@@ -230,7 +230,11 @@ class Parallel:
             _sum_bucket(bucket)
 
     def require_same(self, value: object, *, what: str) -> None:
-        """Refuse to go on when the processes hold different values."""
+        """Refuse to go on when the processes hold different values.
+
+        Raises:
+            CompatibilityError: They do.
+        """
         values = self.gather(value)
         different = [rank for rank, other in enumerate(values) if other != values[0]]
         if different:

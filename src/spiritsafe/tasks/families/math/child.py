@@ -148,6 +148,7 @@ def _value(node: Any, at: dict[Any, Any]) -> Any:
 
     Raises:
         ArithmeticError: It has none, or one too large to write down.
+        ValueError: The same.
     """
     if node in at:
         return at[node]

@@ -238,7 +238,11 @@ class MathTask(Task):
 
 
 def build(spec: TaskSpec) -> Task:
-    """The task of a spec."""
+    """The task of a spec.
+
+    Raises:
+        TaskError: An unknown knob, or data that does not fit.
+    """
     return MathTask(spec.name, resolve_knobs(spec, MathKnobs))
 
 
