@@ -84,6 +84,6 @@ def test_no_loss_pushes_a_token_the_wrong_way_or_beyond_its_bound(
 @given(st.floats(-20, -1e-6), st.floats(-20, -1e-6))
 @settings(max_examples=100, deadline=None)
 def test_the_penalty_is_never_negative_and_pulls_towards_the_reference(now: float, reference: float) -> None:
-    found = reference_penalty(torch.tensor([now]).double(), torch.tensor([reference]).double())
+    found = reference_penalty(torch.tensor([now], dtype=torch.float64), torch.tensor([reference], dtype=torch.float64))
     assert float(found.loss_R) >= 0.0
     assert math.copysign(1.0, float(found.slope_R)) == math.copysign(1.0, now - reference) or now == reference

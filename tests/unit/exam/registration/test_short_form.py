@@ -16,8 +16,6 @@ from spiritsafe.exam import (
     ShorterTerms,
     StepResult,
     compare,
-    every_eval_record,
-    in_toto_statement,
     learn_items,
     load_certificate,
     outlook,
@@ -26,6 +24,8 @@ from spiritsafe.exam import (
     trust_page,
 )
 from spiritsafe.exam.designs.registered import design_of
+from spiritsafe.exam.interop.every_eval_ever import every_eval_record
+from spiritsafe.exam.interop.in_toto import in_toto_statement
 from spiritsafe.exam.paper.split import halves
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.items import PaperItems
