@@ -20,6 +20,7 @@ from spiritsafe.stats.sequential.decision import PairedClaim, decide_difference
 from spiritsafe.stats.sequential.design import StopRule, frequent_looks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "gap", "discordance"), [(8, 0.3, 0.5), (11, 0.0, 0.4), (10, 0.9, 0.9)])
 def test_paired_power_sums_what_the_test_in_use_decides(num, gap, discordance):
     win, loss = (discordance + gap) / 2, (discordance - gap) / 2

@@ -473,6 +473,7 @@ def test_a_stop_string_that_markers_stand_for_is_found(tmp_path: Path) -> None:
     assert chat.stop_finder(("4",)).find(ids, 1, chat.completion_text) == (len(ids), "<think>two</t</think>")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads its compiler
 @pytest.mark.parametrize(
     "backend",

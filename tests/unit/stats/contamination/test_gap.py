@@ -102,6 +102,7 @@ def test_pairing_with_a_base_finds_more_studying_than_the_raw_gap():
     assert np.mean([f.smallest_leak for f in paired]) < np.mean([f.smallest_leak for f in raw])
 
 
+@pytest.mark.slow
 def test_gain_gap_keeps_its_level():
     rng = np.random.default_rng(21)
     base, student = two_models(rng, 120, 1, (0.4, 0.6), 0.5, 0.6, 250)

@@ -68,6 +68,7 @@ def assert_same_training(found: Path, expected: Path, *, half_precision: bool = 
         torch.testing.assert_close(weight, others[name], rtol=0.0, atol=1e-2 if half_precision else 2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 @pytest.mark.parametrize("name", sorted(RUNS))
 def test_two_processes_train_as_one(runs: Path, name: str, mode: str) -> None:
