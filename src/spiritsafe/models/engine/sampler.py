@@ -19,7 +19,6 @@ from spiritsafe.core.records import Sampling
 
 _CHUNK = 256
 _TOP_CANDIDATES = 256
-_MASK_64 = (1 << 64) - 1
 
 
 def _signed(value: int) -> int:
