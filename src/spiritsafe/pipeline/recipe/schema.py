@@ -119,9 +119,7 @@ class Recipe(Record):
         kinds = kind_names()
         return {
             **values,
-            "steps": [
-                kinds[step["kind"]].filled(step, steps) if step.get("kind") in kinds else step for step in steps
-            ],
+            "steps": [kinds[step["kind"]].filled(step, steps) if step.get("kind") in kinds else step for step in steps],
         }
 
     @model_validator(mode="after")

@@ -83,7 +83,7 @@ def _data_sets(data: ReportData) -> Html | None:
             nothing("none") if entry.verifier is None else _verifier(entry),
             nothing("not counted") if entry.num_problems is None else count_text(entry.num_problems),
             nothing(None) if entry.num_solutions is None else count_text(entry.num_solutions),
-            count_text(entry.num_duplicates),
+            nothing("not counted") if entry.num_duplicates is None else count_text(entry.num_duplicates),
         ]
         for entry in data.inputs.data
     ]
@@ -97,7 +97,7 @@ def _verifier(entry: DataInfo) -> str:
 def _traces(traces: tuple[TraceCounts, ...]) -> Html:
     if not traces:
         return paragraph("No traces were collected in this run.")
-    columns = plain("Traces from") + numeric("Asked for", "Verified", "Dropped") + wide("Kept", "Why dropped")
+    columns = plain("Traces from") + numeric("Asked for", "Kept", "Dropped") + wide("Share kept", "Why dropped")
     rows = []
     for counts in traces:
         dropped = counts.num_asked - counts.num_verified
@@ -113,7 +113,7 @@ def _traces(traces: tuple[TraceCounts, ...]) -> Html:
                 reasons or "none dropped",
             ]
         )
-    return table(columns, rows, caption="Traces: asked for, verified, dropped", narrow="dense")
+    return table(columns, rows, caption="Traces: asked for, kept, dropped", narrow="dense")
 
 
 def stages_section(data: ReportData) -> Html:
