@@ -30,7 +30,7 @@ from spiritsafe.models.sources.cache import default_cache
 from spiritsafe.models.sources.download import PinnedWheel, has_wheel
 from spiritsafe.models.sources.gguf_convert import gguf_license, write_gguf_config
 from spiritsafe.models.sources.hub import fetch_small_files, remote_tensors
-from spiritsafe.models.sources.resolve import require_whole_model, find_source, find_whole_repository, options_of
+from spiritsafe.models.sources.resolve import find_source, find_whole_repository, options_of, require_whole_model
 from spiritsafe.models.sources.spec import (
     card_license,
     gguf_file,
