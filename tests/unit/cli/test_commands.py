@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from called import call
 from click.testing import CliRunner
 from rich.console import Console
 from stranger_models import write_mixtral
 
-from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
+from spiritsafe.cli import doctor, models, sample, tasks
 from spiritsafe.cli.model_options import Patience, open_any_generator
 from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import RecipeError, TaskError
@@ -20,20 +21,10 @@ from spiritsafe.rollouts import RemoteGenerator
 from spiritsafe.rollouts.test_time.records import ComputeCurve
 
 
-def call(command: Any, *arguments: str) -> str:
-    done = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return str(done.output)
-
-
 def test_doctor_names_the_extras() -> None:
     text = call(doctor.command)
     assert "spiritsafe" in text
     assert "extra 'train': torch" in text
-
-
-def test_plan_prints_the_stages() -> None:
-    assert "student   student" in call(plan.command, "tiny")
 
 
 def test_tasks_list_show_and_audit() -> None:
@@ -64,18 +55,6 @@ def test_models_show_what_runs_a_model(tmp_path: Path) -> None:
     assert "active" in text
     assert "transformers' own code" in text
     assert "note" not in call(models.command, "show", "tiny:0")
-
-
-def test_report_rebuilds_the_page(tiny_run: Path) -> None:
-    assert "report.html" in call(report.command, str(tiny_run))
-
-
-def test_run_says_when_there_is_nothing_to_do(tiny_run: Path) -> None:
-    from finished_run import SMALLER
-
-    settings = [part for override in SMALLER for part in ("--set", override)]
-    text = call(run.command, "tiny", "--root", str(tiny_run.parent), *settings)
-    assert "Nothing to do: all 20 stages" in text
 
 
 def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path: Path) -> None:
