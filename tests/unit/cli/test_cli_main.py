@@ -72,7 +72,7 @@ COMMANDS = {
     },
     "tasks audit": {"--count", "--seed", "--json"},
     "tasks list": {"--refused"},
-    "tasks show": {"--count", "--seed"},
+    "tasks show": {"--count", "--seed", "--model"},
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from spiritsafe.core.errors import EndpointError, RecipeError, SpiritsafeError, 
 from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.lengths import estimate_tokens
+from spiritsafe.core.text.tool_calls import as_openai
 from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig, Trouble
 from spiritsafe.rollouts.generators.patience import Breaker, Waiting
 from spiritsafe.rollouts.generators.rate_limits import RateLimiter
@@ -243,16 +244,18 @@ class ChatEndpoint:
             )
         options |= self._config.extra_body
         for prompt in prompts:
-            messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+            messages = [as_openai(message) for message in prompt.messages]
+            tools = [json.loads(tool) for message in prompt.messages for tool in message.tools]
             limit = prompt.token_limit(sampling)
             asked = sampling if limit == sampling.max_tokens else sampling.model_copy(update={"max_tokens": limit})
             own: dict[str, Any] = {self._config.max_tokens_field: asked.max_tokens}
+            own |= {"tools": tools} if tools else {}
             if prompt.prefix:
                 messages.append({"role": "assistant", "content": prompt.prefix})
                 own |= {"continue_final_message": True, "add_generation_prompt": False}
             body = _json({"model": self._model, "messages": messages, **own, **options})
             body_start = body[:-1] + b',"seed":'
-            prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in messages)
+            prompt_bytes = sum(len((message["content"] or "").encode("utf-8")) for message in messages)
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
                 yield _Job(
                     prompt=prompt,
