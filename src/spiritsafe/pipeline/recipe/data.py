@@ -10,8 +10,8 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from spiritsafe import tasks
 from spiritsafe.pipeline.recipe.made import Made, Makes, changed
+from spiritsafe.tasks import data_spec
 
 
 class DataRecipe(Made):
@@ -60,6 +60,6 @@ class DataRecipe(Made):
         """
         if self.task is not None:
             return self.task
-        return tasks.data_spec(
+        return data_spec(
             self.files, self.hub, format=self.format, fields=self.fields, split=self.split, dedupe=self.dedupe
         )

@@ -146,10 +146,18 @@ def _solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -
     for problem in problems:
         if problem.solution is None:
             dropped["no worked solution"] += 1
-        elif not task.verifies or (verdict := task.grade(problem, problem.solution)).status == "correct":
-            yield Trace(problem=problem, text=problem.solution)
+            continue
+        verdict = task.grade(problem, problem.solution)
+        if verdict.status == "correct" or not task.verifies:
+            yield Trace(problem=problem, text=problem.solution, turns=turns_of(problem))
         else:
             dropped[verdict.status] += 1
+
+
+def turns_of(problem: Problem) -> tuple[int, ...]:
+    """Places of earlier assistant turns that are learnt from as well."""
+    turns = problem.facts.get("turns") or ()
+    return tuple(place for place in turns if isinstance(place, int)) if isinstance(turns, list | tuple) else ()
 
 
 def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: int) -> Sequence[Trace]:
