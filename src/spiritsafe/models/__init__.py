@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.cost.step_time import (
         ERROR_FACTOR,
         Work,
+        MachineRates,
         measure_machine,
         sampling_work,
         scoring_work,
@@ -103,7 +104,7 @@ __all__ = [
     "block_influence", "calibrate", "candidates", "choose_code", "choose_layers", "choose_vocabulary", "cut",
     "cut_depth", "decoder_config", "default_cache", "find_source", "fit_micro_batch", "head_logits", "head_product",
     "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config",
-    "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora",
+    "lora_state", "make_generator", "mean_loss", "measure_bytes", "MachineRates", "measure_machine", "merge_lora",
     "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",
     "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
     "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",

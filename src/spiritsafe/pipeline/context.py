@@ -45,10 +45,6 @@ class RunWatcher(EventSink, Protocol):
         ...
 
 
-EXACT_STAGES = frozenset({"source", "seal", "traces", "report"})
-"""Stages that come to the same on every machine; the others compute with a model."""
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
@@ -56,6 +52,7 @@ class RunContext:
 
     Attributes:
         done: Stages finished so far, by name.
+        exact: Names of stages that come to the same on every machine; the others compute with a model.
     """
 
     recipe: Recipe
@@ -63,10 +60,11 @@ class RunContext:
     watcher: RunWatcher
     cache: Path
     done: dict[str, StageDirectory]
+    exact: frozenset[str] = frozenset()
 
     def platforms(self) -> dict[str, Platforms]:
         """What computed each finished stage that computes."""
-        return {name: stage.platforms() for name, stage in self.done.items() if name not in EXACT_STAGES}
+        return {name: stage.platforms() for name, stage in self.done.items() if name not in self.exact}
 
     def seed(self, *names: str) -> int:
         """A seed for a named purpose."""
@@ -101,12 +99,14 @@ class Trace:
     Attributes:
         token_ids: The very tokens that a model drew; empty for text that none did.
         vocabulary: Fingerprint of the vocabulary that they are of.
+        turns: Places, in the problem's messages, of earlier assistant turns that are learnt from as well.
     """
 
     problem: Problem
     text: str
     token_ids: tuple[int, ...] = ()
     vocabulary: str = ""
+    turns: tuple[int, ...] = ()
 
 
 @final
@@ -139,9 +139,16 @@ class _TraceFile:
             problem, text, ids, vocabulary = (value[key] for key in ("problem", "text", "token_ids", "vocabulary"))
             if not (isinstance(text, str) and isinstance(vocabulary, str) and isinstance(ids, list)):
                 raise TypeError(f"a trace holds something else than its text and tokens: {str(value)[:80]}")
-            if not all(type(one) is int for one in ids):
+            turns = value.get("turns", [])
+            if not all(type(one) is int for one in (*ids, *turns)):
                 raise TypeError("a token is a whole number")
-            return Trace(problem=Problem.from_json(problem), text=text, token_ids=tuple(ids), vocabulary=vocabulary)
+            return Trace(
+                problem=Problem.from_json(problem),
+                text=text,
+                token_ids=tuple(ids),
+                vocabulary=vocabulary,
+                turns=tuple(turns),
+            )
         except (ValueError, KeyError, TypeError, RecursionError, IntegrityError) as error:
             raise self._refusal(error) from error
 
@@ -218,6 +225,8 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
                 "vocabulary": trace.vocabulary,
             }
             # a server's answer may hold half a surrogate pair; json reads such bytes back
+            if trace.turns:
+                value["turns"] = trace.turns
             file.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     return count
 

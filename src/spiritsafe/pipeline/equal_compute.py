@@ -12,32 +12,25 @@ from collections.abc import Iterable
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe.graph import history_of, stage_of, start_of
-from spiritsafe.pipeline.recipe.made import WORKED, BudgetRecipe
+from spiritsafe.pipeline.recipe.graph import history_of, weights_of
+from spiritsafe.pipeline.recipe.made import BudgetRecipe
 from spiritsafe.training import TrainConfig
 
 
 def own(context: RunContext, name: str) -> Compute:
-    """What the stage of a model or of a set of answers took."""
-    return Compute() if name in ("base", WORKED) else Compute.of(context.stage(stage_of(name)).result())
+    """What the stage of a model, set or signal took."""
+    return Compute.of(context.stage(name).result())
 
 
 def spent_on(context: RunContext, name: str) -> Compute:
-    """What was spent on one model: its stage, and the sets of answers that were drawn for it."""
-    node = next((node for node in context.recipe.nodes if node.name == name), None)
-    drawn = node.recipe.needs.answers if node is not None else ()
-    captured = [own(context, "capture")] if node is not None and node.recipe.needs.cache else []
-    return Compute.total([own(context, name), *(own(context, material) for material in drawn), *captured])
+    """What was spent on one model: its stage, and the answers and signals that were drawn for it."""
+    needs = context.recipe.node(name).recipe.needs
+    return Compute.total(own(context, one) for one in (name, *needs.sets, *needs.signals))
 
 
 def history(context: RunContext, name: str) -> Compute:
-    """What a model took with everything that it was made of, back to the base."""
-    nodes = context.recipe.nodes
-    names = history_of(nodes, name)
-    parts = [own(context, material) for material in names]
-    if any(node.recipe.needs.cache for node in nodes if node.name in names):
-        parts.append(own(context, "capture"))
-    return Compute.total(parts)
+    """What a model took with everything that it was made of, back to what was given."""
+    return Compute.total(own(context, material) for material in history_of(context.recipe.nodes, name))
 
 
 def spent_since(context: RunContext, name: str, other: str) -> Compute:
@@ -45,21 +38,10 @@ def spent_since(context: RunContext, name: str, other: str) -> Compute:
 
     That is equal compute's measure: what both went on from, and teachers, are left out.
     """
-    origins = set(_weights(context, other))
-    chain = _weights(context, name)
+    origins = set(weights_of(context.recipe.nodes, other))
+    chain = weights_of(context.recipe.nodes, name)
     own_part = chain[: next((place for place, link in enumerate(chain) if link in origins), len(chain))]
     return Compute.total(spent_on(context, link) for link in own_part)
-
-
-def _weights(context: RunContext, name: str) -> list[str]:
-    """A model and those whose weights it went on from, the newest first."""
-    starts = {"teacher": "base"} | {node.name: start_of(node) for node in context.recipe.nodes}
-    chain: list[str] = []
-    link: str | None = name
-    while link is not None:
-        chain.append(link)
-        link = starts.get(link)
-    return chain
 
 
 def within_budget(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -20,16 +21,15 @@ from spiritsafe.core.files.lock import locked
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.process.platforms import in_a_row, other_text
 from spiritsafe.models import preferred_dtype, this_platform
-from spiritsafe.pipeline.context import EXACT_STAGES, RunContext, RunWatcher
+from spiritsafe.pipeline.context import RunContext, RunWatcher
+from spiritsafe.pipeline.plan.known import check_run
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.pipeline.stages.checks import ease_memory
 from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
-from spiritsafe.pipeline.stages.source import fetch_source
-from spiritsafe.pipeline.stages.traces import problem_parts, write_worked_traces
-from spiritsafe.pipeline.step import StageSpec, common_settings, step_of
+from spiritsafe.pipeline.step import StageSpec, step_of
 from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
 from spiritsafe.training import give_back_memory, is_torchrun
 
@@ -50,41 +50,43 @@ class RunOutcome:
 
 
 def stages_of(recipe: Recipe) -> list[StageSpec]:
-    """The stages of a recipe, in order."""
+    """The stages of a recipe, in order: what is given, a look at all of it, papers, what is made, exams, the report."""
+    given = [spec for node in recipe.nodes if node not in recipe.made for spec in step_of(node).stages(node, recipe)]
     whole = recipe.to_json()
-    stages = [
-        StageSpec(name="source", work=fetch_source, settings={"source": whole["source"]}),
-        # The paper is sealed before anything is trained, so that nobody can say it was drawn to fit a model.
-        StageSpec(name="seal", work=seal_paper, settings={"task": whole["task"], "exam": whole["exam"]}),
+    look = StageSpec(
+        name="check",
+        work=check_run,
+        settings={"recipe": whole},
+        after=tuple(spec.name for spec in given),
+        is_exact=True,
+    )
+    # A paper is sealed before anything is trained, so that nobody can say it was drawn to fit a model.
+    seals = [
         StageSpec(
-            name="traces",
-            work=write_worked_traces,
-            settings={
-                **common_settings(recipe),
-                "parts": {
-                    name: [part.first, part.count]
-                    for name, part in problem_parts(recipe).items()
-                    if name in ("teach", "students")
-                },
-            },
-        ),
+            name=exam.seal_stage,
+            work=partial(seal_paper, exam),
+            settings={"task": exam.task, "problems": exam.problems},
+            is_exact=True,
+        )
+        for exam in recipe.exams
     ]
+    stages = [*given, look, *seals]
     for node in recipe.made:
         made = {stage.name for stage in stages}
         stages += [stage for stage in step_of(node).stages(node, recipe) if stage.name not in made]
-    models = ("source", "teach", *(node.name for node in recipe.models))
-    stages.append(
+    stages += [
         StageSpec(
-            name="exam",
-            work=sit_exam,
-            settings={"exam": whole["exam"], "engine": whole["engine"]},
-            after=("seal", *models),
+            name=exam.stage,
+            work=partial(sit_exam, exam),
+            settings={"exam": exam.to_json(), "engine": whole["engine"]},
+            after=(exam.seal_stage, *recipe.examinees(exam)),
             scratch=("sittings",),
         )
-    )
+        for exam in recipe.exams
+    ]
     before = tuple(stage.name for stage in stages)
-    stages.append(StageSpec(name="report", work=write_summary, settings={"recipe": whole}, after=before))
-    return stages
+    report = StageSpec(name="report", work=write_summary, settings={"recipe": whole}, after=before, is_exact=True)
+    return [*stages, report]
 
 
 def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, watcher: RunWatcher) -> RunOutcome:
@@ -110,9 +112,11 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
     ensure_directory(root)
     run.create(recipe_text)
     with locked(run.path / ".lock"):
-        context = RunContext(recipe=recipe, run=run, watcher=watcher, cache=cache, done={})
+        stages = stages_of(recipe)
+        exact = frozenset(spec.name for spec in stages if spec.is_exact)
+        context = RunContext(recipe=recipe, run=run, watcher=watcher, cache=cache, done={}, exact=exact)
         num_run = 0
-        for number, spec in enumerate(stages_of(recipe), start=1):
+        for number, spec in enumerate(stages, start=1):
             inputs: dict[str, JSON] = {
                 "spiritsafe": __version__,
                 "settings": spec.settings,
@@ -143,7 +147,7 @@ def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> N
         raise
     seconds, peak = time.monotonic() - started, peak_bytes()
     events.metrics("stage", {"seconds": round(seconds, 3), "peak_bytes": peak, "summary": result.get("summary")})
-    if "source" in context.done:
+    if "check" in context.done:
         for use in memory_uses(context, {spec.name: peak}):
             if use.missed:
                 events.metrics("memory_missed", {"text": use.missed})
@@ -157,7 +161,7 @@ def _begin(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
     Raises:
         CompatibilityError: They were in another number format: what models sample in, and what "auto" comes to.
     """
-    if spec.name in EXACT_STAGES:
+    if spec.is_exact:
         stage.begin()
         return
     device = planned_device(context.recipe)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
@@ -18,14 +19,12 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import FinishReason, Problem, Verdict
 from spiritsafe.exam.records import Certificate
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost
+from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost, mean_size
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.made import Made
+from spiritsafe.pipeline.recipe.made import Learns, Made, wanted_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.report import Reinforced, Role
-
-_NO_DOCUMENTS = DocumentSize(prompt_tokens=0, answer_tokens=0)
 
 StageWork = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
 Config = Mapping[str, Any]
@@ -43,6 +42,7 @@ class StageSpec:
         settings: The part of the recipe it reads.
         after: Stages whose outputs it reads.
         scratch: Files it leaves that are no outputs.
+        is_exact: Whether it comes to the same on every machine; the others compute with a model.
     """
 
     name: str
@@ -50,6 +50,27 @@ class StageSpec:
     settings: dict[str, JSON]
     after: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
+    is_exact: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What is known of a data set, or expected of a set of answers.
+
+    Attributes:
+        task: The name of the task that its problems are of.
+        num_problems: That it has for training.
+        num_documents: Solutions or answers that can be learnt from.
+        verifies: Whether its task can tell right from wrong.
+        size: Of a typical document; None where there is no tokenizer yet to measure it with.
+    """
+
+    task: str
+    num_problems: int
+    num_documents: int
+    verifies: bool = True
+    size: DocumentSize | None = None
 
 
 @final
@@ -58,19 +79,34 @@ class Forecast:
     """What is known of a run before it.
 
     Attributes:
-        configs: Of every model, as far as it can be told beforehand.
+        configs: Of every model, as far as it can be told beforehand: not of an endpoint's.
         device: Where it would run.
-        size: Of a typical document of the recipe's task.
-        sizes: Of other tasks that steps name.
+        places: Directories of given models that are here.
+        sets: What is known of data and of sets of answers.
         before: Costs of earlier stages.
     """
 
     recipe: Recipe
     configs: Mapping[str, Config]
     device: torch.device
-    size: DocumentSize = _NO_DOCUMENTS
-    sizes: Mapping[str, DocumentSize] = field(default_factory=dict)
+    places: Mapping[str, Path] = field(default_factory=dict)
+    sets: Mapping[str, DataFacts] = field(default_factory=dict)
     before: Sequence[StageCost] = ()
+
+    def size_of(self, names: Iterable[str]) -> DocumentSize:
+        """Of a typical document of some sets."""
+        found = [self.sets[name] for name in names if name in self.sets]
+        return mean_size([(facts.num_documents or facts.num_problems, facts.size) for facts in found])
+
+    def num_documents(self, learns: Learns) -> int:
+        """That can be learnt from."""
+        wanted = wanted_of(learns)
+        counts = {name: self.sets[name].num_documents for name in wanted if name in self.sets}
+        return sum(min(count, wanted[name] or count) for name, count in counts.items())
+
+    def epoch_tokens(self, learns: Learns) -> float:
+        """Of one pass over some sets."""
+        return self.num_documents(learns) * self.size_of(wanted_of(learns)).num_tokens
 
 
 class Talks(NamedTuple):
@@ -87,7 +123,7 @@ class Words:
     """What is said of a thing.
 
     Attributes:
-        line: In the plan.
+        line: In the plan, behind its kind.
         role: Of a model, in the report.
         hypothesis: That is registered of a model before it sits the exam.
         loss: What its training loss is; None: there is no curve of it worth reading.
@@ -113,25 +149,29 @@ class Step(Made):
     copies_on_disk: ClassVar[int] = 1
     """How often the model is kept."""
 
-    def config_of(self, configs: Mapping[str, Config], sources: Mapping[str, Config]) -> Config:
-        """``config.json`` of the model that comes out, given those of earlier ones and of own sources."""
-        return configs[str(self.needs.weights)]
+    def config_of(self, configs: Mapping[str, Config]) -> Config | None:
+        """``config.json`` of the model that comes out, given those of earlier ones; None: not known."""
+        return configs.get(str(self.needs.weights))
 
-    def obstacles(self, name: str, foreign: set[str]) -> list[str]:
-        """What cannot be done since transformers runs some models."""
+    def facts_of(self, node: Node, forecast: Forecast) -> DataFacts | None:
+        """What to expect of the set of answers that comes out."""
+        return None
+
+    def faults(self, node: Node, forecast: Forecast) -> list[str]:
+        """What cannot work, as far as it is known before anything heavy is done or sealed."""
         return []
 
     @abstractmethod
     def words(self, node: Node) -> Words:
         """What is said of it in the plan, the exam and the report."""
 
-    @abstractmethod
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """What its stages will cost; a stage that others share may be named by each of them."""
+        return []
 
-    @abstractmethod
     def peak(self, node: Node, forecast: Forecast) -> int | None:
-        """Predicted peak bytes; None where nothing heavy happens."""
+        """Predicted peak bytes; None where nothing heavy happens or nothing is known."""
+        return None
 
     @abstractmethod
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
@@ -163,21 +203,6 @@ def step_of(node: Node) -> Step:
     return node.recipe
 
 
-def common_settings(recipe: Recipe) -> dict[str, JSON]:
-    """What every stage depends on."""
-    return {"seed": recipe.seed, "task": recipe.task.to_json()}
-
-
-def engine_settings(recipe: Recipe) -> dict[str, JSON]:
-    """What every stage that computes with a model depends on."""
-    return {**common_settings(recipe), "engine": recipe.engine.to_json()}
-
-
 def made_settings(node: Node, recipe: Recipe) -> dict[str, JSON]:
-    """The same, and how the node is made."""
-    return {**engine_settings(recipe), "made": node.recipe.to_json()}
-
-
-def measured_settings(recipe: Recipe) -> dict[str, JSON]:
-    """What a curve of dev accuracy depends on."""
-    return {"dev": recipe.teach.dev_problems, "sampling": recipe.exam.sampling.to_json()}
+    """What every stage that computes with a model depends on, and how the node is made."""
+    return {"seed": recipe.seed, "engine": recipe.engine.to_json(), "made": node.recipe.to_json()}

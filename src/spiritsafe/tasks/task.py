@@ -16,7 +16,7 @@ from typing import Literal, Self, final
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.core.text.thoughts import split
-from spiritsafe.tasks.splits import SPLIT_BUCKETS, bucket_of_text
+from spiritsafe.tasks.splits import SPLIT_BUCKETS, Split, bucket_of_text
 
 _MAX_REASON = 300
 _MAX_ANSWER = 500
@@ -84,21 +84,23 @@ class Verifier(ABC):
         )
 
 
-def _draw(task: Task, buckets: range, *, seed: int, count: int, label: str, exam: bool) -> Iterator[Problem]:
+def _draw(task: Task, buckets: range, *, seed: int, count: int | None, label: str, exam: bool) -> Iterator[Problem]:
     """Distinct problems whose bucket is in ``buckets``. Shared with ``exam_bucket.py`` and with nobody else."""
-    if count < 0 or seed < 0:
+    if (count or 0) < 0 or seed < 0:
         raise TaskError(f"seed={seed} and count={count} must not be negative.", hint="Use 0 or more.")
+    if count is None:
+        _check_finite(task)
 
     def drawn() -> Iterator[Problem]:
         seen: set[tuple[str, str]] = set()
         misses = 0
-        if not count:
+        if count == 0:
             return
         for draft in task._candidates(seed, exam=exam):
             owner, text = draft.task or task.name, draft.canonical_text
             if (owner, text) in seen or bucket_of_text(owner, text) not in buckets:
                 misses += 1
-                if misses >= task.patience:
+                if misses >= task.patience and not task.finite:
                     break
                 continue
             seen.add((owner, text))
@@ -106,12 +108,19 @@ def _draw(task: Task, buckets: range, *, seed: int, count: int, label: str, exam
             yield draft.build()
             if len(seen) == count:
                 return
+        if count is None:
+            return
         raise TaskError(
             f"{task.name} has only {len(seen)} problems for {label}; {count} were asked for.",
             hint="Ask for fewer, or widen the task's knobs.",
         )
 
     return drawn()
+
+
+def _check_finite(task: Task) -> None:
+    if not task.finite:
+        raise TaskError(f"{task.name} makes problems without end.", hint="Say how many you want.")
 
 
 class Task(ABC):
@@ -122,9 +131,13 @@ class Task(ABC):
         version: Version of the generator and its data; raised when the same seed would give other problems.
         verifier: The only grader of these problems.
         patience: Candidates in a row without a new problem before the family counts as dry.
+        finite: Its candidates are those of a data set and come to an end.
+        verifies: Its verifier can tell right from wrong; where it cannot, each grade is "unscored".
     """
 
     patience = 20_000
+    finite = False
+    verifies = True
 
     def __init__(self, *, name: str, version: str, verifier: Verifier) -> None:
         self.name = name
@@ -148,11 +161,17 @@ class Task(ABC):
         return iter(())
 
     @final
-    def problems(self, split: Literal["train", "dev"], *, seed: int, count: int) -> Iterator[Problem]:
+    def problems(self, split: Literal["train", "dev"], *, seed: int, count: int | None) -> Iterator[Problem]:
         """``count`` problems of a split, distinct by id; a longer count extends a shorter one.
 
+        Args:
+            split: Which.
+            seed: Sets the order.
+            count: How many; None: all that a data set has.
+
         Raises:
-            TaskError: The split is neither "train" nor "dev"; or, after the last problem, the family ran dry.
+            TaskError: The split is neither "train" nor "dev"; all are asked for of a task that makes them without end;
+                or, after the last problem, the family ran dry.
         """
         if split not in ("train", "dev"):
             raise TaskError(
@@ -160,6 +179,26 @@ class Task(ABC):
                 hint='Use "train" or "dev"; exam problems come only from an exam.',
             )
         return _draw(self, SPLIT_BUCKETS[split], seed=seed, count=count, label=split, exam=False)
+
+    @final
+    def sizes(self) -> dict[Split, int]:
+        """How many distinct problems a data set has in each split, those of exams counted and not made.
+
+        Raises:
+            TaskError: The task makes problems without end, or its data do not fit.
+            SourceError: The data cannot be read.
+        """
+        _check_finite(self)
+        found: dict[Split, int] = {}
+        for name, buckets in SPLIT_BUCKETS.items():
+            drafts = self._candidates(0, exam=name == "exam")
+            texts = {(draft.task or self.name, draft.canonical_text) for draft in drafts}
+            found[name] = sum(bucket_of_text(*text) in buckets for text in texts)
+        return found
+
+    def about(self) -> dict[str, str]:
+        """What there is to say of the task's data beside its problems, by heading."""
+        return {}
 
     @final
     def grade(self, problem: Problem, text: str) -> Verdict:

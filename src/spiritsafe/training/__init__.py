@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         logits_bytes_per_row,
         rows_of_chunk,
     )
-    from spiritsafe.training.config import SITTING_FIELDS, ComputeDtype, TrainConfig, learning_rate_at
+    from spiritsafe.training.config import SITTING_FIELDS, ComputeDtype, TrainConfig, TrainSettings, learning_rate_at
     from spiritsafe.training.data.answer_pool import check_answer_length, check_training_pool
     from spiritsafe.training.data.documents import (
         DocumentArrays,
@@ -55,7 +55,7 @@ __all__ = [
     "METRICS_FILE", "ROUNDS_FILE", "SITTING_FIELDS", "ChunkLogits", "ChunkedHead", "CollectiveFeed", "ComputeDtype",
     "DocumentArrays", "DocumentStore", "Evaluate", "Feed", "FixedFeed", "LossResult", "Objective", "Parallel", "Round",
     "RoundFeed", "RoundFormat", "RoundHeader", "RowLoss", "SupervisedRows", "TracesObjective", "TrainConfig",
-    "TrainResult", "check_answer_length", "check_documents", "check_head_shapes", "check_training_pool", "choose_dtype",
+    "TrainResult", "TrainSettings", "check_answer_length", "check_documents", "check_head_shapes", "check_training_pool", "choose_dtype",
     "cross_entropy_head", "current_parallel", "describe_documents", "discard_state", "document_arrays",
     "document_digests", "document_lengths", "document_writer", "even_slices", "give_back_memory", "gradient_buffer",
     "is_torchrun", "learning_rate_at", "logits_budget", "logits_bytes_per_row", "num_supervised", "pack_micro_batch",

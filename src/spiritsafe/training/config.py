@@ -20,15 +20,10 @@ SITTING_FIELDS = frozenset({"checkpoint_every_steps", "checkpoint_every_s", "che
 """What may change between sittings of one run: it says when to write or look, and changes nothing that is computed."""
 
 
-class TrainConfig(Record):
-    """How to train. Times, batches and limits are in tokens and steps.
+class TrainSettings(Record):
+    """What has a default that suits every model.
 
     Attributes:
-        learning_rate: At its peak, after warm-up.
-        tokens_per_step: Tokens (prompts included) that one update aims at; steps of an epoch are made even, so that
-            none is a small remainder.
-        micro_batch_tokens: Most tokens in memory at once; a step is as many micro-batches as it needs. The update does
-            not depend on it, beyond rounding.
         max_steps: Stop after so many updates.
         max_epochs: Stop after so many passes over the documents.
         max_tokens: Stop with the step that reaches so many tokens. The nearest of the three limits holds.
@@ -49,9 +44,6 @@ class TrainConfig(Record):
             each holds its rows of the blocks; "auto": ddp under torchrun. It changes nothing but rounding.
     """
 
-    learning_rate: float = Field(gt=0.0)
-    tokens_per_step: int = Field(ge=1)
-    micro_batch_tokens: int = Field(ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     max_epochs: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -71,13 +63,38 @@ class TrainConfig(Record):
     parallel: ParallelMode = "auto"
 
     @model_validator(mode="after")
-    def _options_can_take_effect(self) -> Self:
-        if self.max_steps is None and self.max_epochs is None and self.max_tokens is None:
-            raise ValueError("give max_steps, max_epochs or max_tokens: a run must know where it ends")
+    def _settings_fit(self) -> Self:
         if self.warmup_steps is not None and self.warmup_share != type(self).model_fields["warmup_share"].default:
             raise ValueError("give warmup_steps or warmup_share, not both")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas must be in [0, 1), not {self.betas}")
+        return self
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it says where a run ends."""
+        return not (self.max_steps is None and self.max_epochs is None and self.max_tokens is None)
+
+
+class TrainConfig(TrainSettings):
+    """How to train. Times, batches and limits are in tokens and steps.
+
+    Attributes:
+        learning_rate: At its peak, after warm-up.
+        tokens_per_step: Tokens (prompts included) that one update aims at; steps of an epoch are made even, so that
+            none is a small remainder.
+        micro_batch_tokens: Most tokens in memory at once; a step is as many micro-batches as it needs. The update does
+            not depend on it, beyond rounding.
+    """
+
+    learning_rate: float = Field(gt=0.0)
+    tokens_per_step: int = Field(ge=1)
+    micro_batch_tokens: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _knows_its_end(self) -> Self:
+        if not self.is_limited:
+            raise ValueError("give max_steps, max_epochs or max_tokens: a run must know where it ends")
         return self
 
 

@@ -105,7 +105,8 @@ class Beside:
     """What is in memory beside the model in training, and which of its weights learn.
 
     Attributes:
-        teacher: ``config.json`` of a live teacher or reference, held in float32.
+        teacher: ``config.json`` of a live teacher or reference.
+        teacher_dtype: How it is held.
         matched_layers: Pairs of layers whose hidden states are matched.
         cached_entries: Entries a row of a cached signal.
         lora: Adapters that learn in place of the weights.
@@ -116,6 +117,7 @@ class Beside:
     """
 
     teacher: Mapping[str, Any] | None = None
+    teacher_dtype: Literal["fp32", "bf16"] = "fp32"
     matched_layers: int = 0
     cached_entries: int = 0
     lora: LoraConfig | None = None
@@ -130,7 +132,7 @@ class Beside:
             "compute_dtype": compute_dtype(train.compute_dtype, device),
             "device": kind_of(device),
             "teacher": self.teacher,
-            "teacher_dtype": "fp32",
+            "teacher_dtype": self.teacher_dtype,
             "matched_layers": self.matched_layers,
             "cached_entries": self.cached_entries,
             "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
@@ -230,11 +232,6 @@ def reading_peak(config: Mapping[str, Any], num_tokens: int, device: torch.devic
 def engine_beside(recipe: Recipe, config: Mapping[str, Any], device: torch.device, train: TrainConfig) -> int:
     """What an engine takes beside a model in training."""
     return engine_bytes(recipe, config, device, compute_dtype(train.compute_dtype, device))
-
-
-def dev_engine_bytes(recipe: Recipe, config: Mapping[str, Any], device: torch.device, train: TrainConfig) -> int:
-    """The same where it is there for dev problems alone."""
-    return engine_beside(recipe, config, device, train) if recipe.teach.dev_problems else 0
 
 
 def engine_bytes(

@@ -7,13 +7,11 @@ Which stages a recipe has is :mod:`spiritsafe.pipeline.plan.costs`'s business.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, final
 
-from spiritsafe.core.records import Record
-from spiritsafe.core.seeds import derive_seed
+from spiritsafe.core.records import Problem, Record
 from spiritsafe.models import (
     ChatFormat,
     Work,
@@ -24,12 +22,9 @@ from spiritsafe.models import (
     shallower,
     training_work,
 )
+from spiritsafe.pipeline.recipe.cut import CutSettings
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.students import CutRecipe
-from spiritsafe.tasks import Task
 from spiritsafe.training import TrainConfig
-
-_PROBLEMS_MEASURED = 24
 
 
 @final
@@ -52,6 +47,19 @@ class DocumentSize(Record):
         return self.prompt_tokens + self.answer_tokens
 
 
+def mean_size(parts: Sequence[tuple[int, DocumentSize | None]]) -> DocumentSize:
+    """Of a typical document of several sets, by how many each has; nothing where none is known."""
+    known = [(max(1, count), size) for count, size in parts if size is not None]
+    total = sum(count for count, _ in known)
+    if not total:
+        return DocumentSize(prompt_tokens=0.0, answer_tokens=0.0)
+    return DocumentSize(
+        prompt_tokens=sum(count * size.prompt_tokens for count, size in known) / total,
+        answer_tokens=sum(count * size.answer_tokens for count, size in known) / total,
+        shared_tokens=min(size.shared_tokens for _, size in known),
+    )
+
+
 @final
 class StageCost(Record):
     """What one stage does.
@@ -70,21 +78,20 @@ class StageCost(Record):
     work: Work
 
 
-def typical_document(task: Task, chat: ChatFormat, *, seed: int, max_tokens: int) -> DocumentSize:
-    """Mean size over a few problems of the train bucket; an answer without a worked solution counts in full.
+def document_size(problems: Sequence[Problem], chat: ChatFormat | None, *, max_tokens: int) -> DocumentSize | None:
+    """Mean size over some problems; an answer without a solution counts in full.
 
     Args:
-        task: What is taught.
-        chat: The model's chat format.
+        problems: Of one set.
+        chat: A model's chat format; None: four characters are taken for a token.
         max_tokens: Most tokens of an answer.
     """
-    problems = list(
-        islice(task.problems("train", seed=derive_seed(seed, "plan"), count=_PROBLEMS_MEASURED), _PROBLEMS_MEASURED)
-    )
-    answers = [
-        max_tokens if problem.solution is None else len(chat.completion_ids(problem.solution)) + 1
-        for problem in problems
-    ]
+    if not problems:
+        return None
+    answers = [max_tokens if p.solution is None else _num_tokens_of(p.solution, chat) + 1 for p in problems]
+    if chat is None:
+        lengths = [sum(len(message.content) for message in p.messages) / _CHARACTERS for p in problems]
+        return DocumentSize(prompt_tokens=fmean(lengths), answer_tokens=fmean(answers))
     prompts = [chat.prompt_ids(problem.messages) for problem in problems]
     shared = next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), 0)
     return DocumentSize(
@@ -92,7 +99,15 @@ def typical_document(task: Task, chat: ChatFormat, *, seed: int, max_tokens: int
     )
 
 
-def student_config(config: Mapping[str, Any], cut: CutRecipe) -> dict[str, Any]:
+_CHARACTERS = 4
+"""Of a token, about."""
+
+
+def _num_tokens_of(text: str, chat: ChatFormat | None) -> int:
+    return len(text) // _CHARACTERS if chat is None else len(chat.completion_ids(text))
+
+
+def student_config(config: Mapping[str, Any], cut: CutSettings) -> dict[str, Any]:
     """The ``config.json`` of a student cut in depth; the stand-in for a cut of another shape with the same budget.
 
     Raises:
@@ -125,6 +140,8 @@ def training_cost(
     teacher: Mapping[str, Any] | None = None,
 ) -> StageCost:
     """Training on so many documents, with a live teacher that reads along if there is one."""
+    if not (size.num_tokens and num_documents):
+        return StageCost(name=name, work=Work())
     num_tokens = _num_tokens(train, num_documents, size)
     num_steps = max(1, round(num_tokens / train.tokens_per_step))
     num_micro_batches = max(num_steps, math.ceil(num_tokens / tokens_at_once(train)))

@@ -1,82 +1,106 @@
 """The plan: what a recipe will do, before anything heavy.
 
-In: a recipe. Out: text with stages, tokens, memory, time, disk and licence duties. Needs the base model's
-``config.json`` and tokenizer only; for a model that is not fetched yet it says what to fetch.
+In: a recipe. Out: text with stages, tokens, memory, time, disk and licence duties, and everything that cannot work.
+Needs of a model no more than its ``config.json`` and tokenizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spiritsafe.core.errors import BudgetError, SpiritsafeError
-from spiritsafe.models import (
-    ERROR_FACTOR,
-    ChatFormat,
-    find_source,
-    measure_machine,
-    predict_footprint,
-    read_checkpoint,
-    read_model_config,
-)
-from spiritsafe.pipeline.plan.costs import model_configs, stage_costs
+from spiritsafe.core.canonical import JSON
+from spiritsafe.models import ERROR_FACTOR, MachineRates, measure_machine, predict_footprint
+from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory, stage_costs
+from spiritsafe.pipeline.plan.known import GivenFacts, forecast_of
 from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS, compute_dtype, kind_of, planned_device
 from spiritsafe.pipeline.plan.peak_memory import available_bytes
-from spiritsafe.pipeline.plan.peaks import partly_predicted, predicted_memory
-from spiritsafe.pipeline.plan.stage_cost import typical_document
-from spiritsafe.pipeline.plan.suitability import check_models, own_sources
+from spiritsafe.pipeline.plan.stage_cost import StageCost
+from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
+from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.made import StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.step import step_of
-from spiritsafe.tasks import load_task
+from spiritsafe.pipeline.step import Forecast, step_of
+
+_KNOWN_DUTIES = ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause")
 
 
-def plan_recipe(recipe: Recipe, *, cache: Path) -> str:
-    """The plan as text.
+def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], list[str]]:
+    """The plan.
 
-    Raises:
-        TaskError: The task cannot be used.
-        BudgetError: A student's budget does not hold even one layer.
-        RecipeError: A step needs the Decoder, and its model is another.
+    Returns:
+        As text; as JSON; and what cannot work.
     """
-    task = load_task(recipe.task.spec)
-    lines = [f"{recipe.name}: {recipe.summary}".rstrip(": "), "", f"task      {task.name}"]
-    found = find_source(recipe.source.model, cache=cache, **recipe.source.told)
-    if found is None:
-        lines.append(f"source    {recipe.source.model}: not fetched yet (memory, time and disk are planned once it is)")
-        return "\n".join([*lines, "", *_steps(recipe), "", "Fetch it first: " + _fetch(recipe)])
-    checkpoint = read_checkpoint(found)
-    lines.append(
-        f"source    {checkpoint.name}: {checkpoint.num_parameters / 1e6:,.1f} M parameters, {checkpoint.license}"
-    )
-    lines += [f"note      {note}" for note in check_models(recipe, found, cache=cache)]
-    lines += ["", *_steps(recipe), ""]
-    try:
-        config = read_model_config(found)
-        sources = _sources(recipe, cache)
-        lines += [*_memory_lines(recipe, config, sources), "", *_time_lines(recipe, config, found, sources)]
-        lines += ["", f"disk      {_disk(recipe, config, sources) / 1e9:.1f} GB for models and resume points"]
-    except BudgetError:
-        raise
-    except SpiritsafeError as error:
-        lines.append(f"memory    not predicted: {error.diagnostics()}")
-    return "\n".join([*lines, "", f"licence   {_duties(checkpoint.license)}"])
+    forecast, given, faults = forecast_of(recipe, cache=cache)
+    lines = [f"{recipe.name}: {recipe.summary}".rstrip(": "), ""]
+    lines += [_row(kind, said) for kind, said in _rows(recipe, forecast, given)]
+    told: dict[str, JSON] = {"recipe": recipe.to_json(), "faults": list(faults)}
+    if not faults:
+        peaks, partial = predicted_memory(forecast), partly_predicted(forecast)
+        rates, costs = _rates(recipe), stage_costs(forecast)
+        if peaks:
+            lines += ["", *_memory_lines(recipe, peaks, partial)]
+        if any(cost.work.flops for cost in costs):
+            lines += ["", *_time_lines(recipe, costs, rates)]
+        disk = _disk(forecast)
+        if disk:
+            lines += ["", _row("disk", f"{disk / 1e9:.1f} GB for models and resume points")]
+        told |= {
+            "memory_bytes": dict(peaks),
+            "stages": [{"name": cost.name, "seconds": rates.seconds(cost.work), **_tokens(cost)} for cost in costs],
+            "disk_bytes": disk,
+        }
+    lines += ["", *_duties(recipe, given)]
+    if faults:
+        lines += ["", f"cannot run: {len(faults)} fault{'s' * (len(faults) > 1)}", *(f"  {fault}" for fault in faults)]
+    return "\n".join(lines), told, faults
 
 
-_Configs = Mapping[str, Mapping[str, Any]]
+def _row(kind: str, said: str) -> str:
+    return f"{kind:<10}{said}"
 
 
-def _sources(recipe: Recipe, cache: Path) -> _Configs:
-    """``config.json`` of students' own sources, where they are at hand."""
-    places = {spec: find_source(spec, cache=cache, **told) for spec, told in own_sources(recipe).items()}
-    return {spec: read_model_config(place) for spec, place in places.items() if place is not None}
+def _rows(recipe: Recipe, forecast: Forecast, given: dict[str, GivenFacts]) -> list[tuple[str, str]]:
+    """One line for each thing of the recipe, in its own words."""
+    rows = []
+    for node in recipe.nodes:
+        said = step_of(node).words(node).line
+        if node.entry in recipe.models:
+            facts = given[node.name]
+            size = f": {facts.num_parameters / 1e6:,.1f} M parameters, {facts.licence}" if facts.num_parameters else ""
+            rows += [("model", said + size), *(("note", f"{node.name}: {note}") for note in facts.notes)]
+        elif node.entry in recipe.data:
+            rows.append(("data", f"{said}{_counted(forecast, node.name)}"))
+        else:
+            rows.append((_kind(node), said))
+    for exam in recipe.exams:
+        names = recipe.examinees(exam)
+        most = len(names) * exam.problems * exam.sampling.max_tokens
+        rows.append(("seal", f"{exam.problems} problems of {exam.task}, half public, half sealed"))
+        rows.append(
+            (
+                exam.name[:9],
+                f"{', '.join(names)}: {len(names)} models × {exam.problems} problems, at most {most:,} tokens",
+            )
+        )
+    return rows
 
 
-def _memory_lines(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) -> list[str]:
-    peaks = predicted_memory(recipe, config, sources=sources)
+def _counted(forecast: Forecast, name: str) -> str:
+    facts = forecast.sets.get(name)
+    if facts is None:
+        return ""
+    verifier = "" if facts.verifies else ", no verifier"
+    return f" ({facts.num_problems:,} to train on, {facts.num_documents:,} with a solution{verifier})"
+
+
+def _kind(node: Node) -> str:
+    return str(getattr(node.recipe, "kind", "")) if isinstance(node.recipe, StepEntry) else ""
+
+
+def _memory_lines(recipe: Recipe, peaks: dict[str, int], partial: set[str]) -> list[str]:
     width = max(12, *(len(name) + 2 for name in peaks))
     available = available_bytes(planned_device(recipe))
-    partial = partly_predicted(recipe, config, sources)
     lines = ["memory (predicted peak)"]
     for name, size in peaks.items():
         said = f", {WITHOUT_ACTIVATIONS}" if name in partial else ""
@@ -86,30 +110,35 @@ def _memory_lines(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) 
         said = (
             ("enough as far as it is predicted" if partial else "enough")
             if largest <= available
-            else "too little: micro-batches will be made smaller, or the run refused"
+            else "too little: micro-batches will be made smaller, or the run refused; "
+            "`lora = { rank = 16 }` in a step trains a fraction of the weights"
         )
         lines.append(f"  {'available':<{width}}{available / 1e9:6.2f} GB, {said}")
     return lines
 
 
-def _time_lines(recipe: Recipe, config: Mapping[str, Any], directory: Path, sources: _Configs) -> list[str]:
-    chat, most = ChatFormat(directory), recipe.exam.sampling.max_tokens
-    size = typical_document(load_task(recipe.task.spec), chat, seed=recipe.seed, max_tokens=most)
-    sizes = {
-        step.task: typical_document(load_task(step.task), chat, seed=recipe.seed, max_tokens=most)
-        for step in recipe.steps
-        if step.task is not None
-    }
+def _rates(recipe: Recipe) -> MachineRates:
     device = planned_device(recipe)
-    rates = measure_machine(kind_of(device), compute_dtype(recipe.teach.train.compute_dtype, device))
-    costs = stage_costs(recipe, config, size, sizes=sizes, sources=sources)
+    return measure_machine(kind_of(device), compute_dtype("auto", device))
+
+
+def _tokens(cost: StageCost) -> dict[str, JSON]:
+    counts = {"trained": cost.trained_tokens, "read": cost.read_tokens, "sampled": cost.sampled_tokens}
+    return {f"{what}_tokens": count for what, count in counts.items() if count}
+
+
+def _time_lines(recipe: Recipe, costs: list[StageCost], rates: MachineRates) -> list[str]:
     width = max(12, *(len(cost.name) + 2 for cost in costs))
     lines = [
         f"time (within a factor of {ERROR_FACTOR:g}: this machine makes {rates.flops_per_s / 1e9:,.0f} GFLOP/s "
         f"and moves {rates.bytes_per_s / 1e9:,.0f} GB/s)"
     ]
     for cost in costs:
-        counts = {"trained": cost.trained_tokens, "read": cost.read_tokens, "sampled": cost.sampled_tokens}
+        counts: dict[str, Any] = {
+            "trained": cost.trained_tokens,
+            "read": cost.read_tokens,
+            "sampled": cost.sampled_tokens,
+        }
         said = ", ".join(f"{count:,} tokens {what}" for what, count in counts.items() if count)
         lines.append(f"  {cost.name:<{width}}{_duration(rates.seconds(cost.work)):>9}  {said}")
     total = sum(rates.seconds(cost.work) for cost in costs)
@@ -124,30 +153,23 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _fetch(recipe: Recipe) -> str:
-    return f"spiritsafe models fetch {recipe.source.model}"
+def _disk(forecast: Forecast) -> int:
+    made = {node.name for node in forecast.recipe.made}
+    sizes = [
+        predict_footprint(config, "fp32").weight_bytes for name, config in forecast.configs.items() if name in made
+    ]
+    return sum(sizes) + 3 * max(sizes, default=0)  # one resume point holds weights and two moments
 
 
-def _steps(recipe: Recipe) -> list[str]:
-    rows = [f"seal      {recipe.exam.problems} exam problems, half public, half sealed"]
-    rows += [step_of(node).words(node).line for node in recipe.made]
-    models = 2 + len(recipe.models)
-    most = models * recipe.exam.problems * recipe.exam.sampling.max_tokens
-    rows.append(f"exam      {models} models × {recipe.exam.problems} problems, at most {most:,} tokens")
+def _duties(recipe: Recipe, given: dict[str, GivenFacts]) -> list[str]:
+    rows = []
+    for name, table in recipe.models.items():
+        facts = given[name]
+        if facts.licence in _KNOWN_DUTIES:
+            said = f"{facts.licence}: ship the licence text and copyright notice with every student"
+        elif facts.licence == UNKNOWN_LICENCE and isinstance(table, GivenRecipe):
+            said = f'not known: say it ([models.{name}] licence = "MIT")'
+        else:
+            said = f"{facts.licence}: read its terms before you publish a student; this version knows no duties for it"
+        rows.append(_row("licence", f"{name}: {said}."))
     return rows
-
-
-def _disk(recipe: Recipe, config: Mapping[str, Any], sources: _Configs) -> int:
-    sizes = {
-        name: predict_footprint(own, "fp32").weight_bytes
-        for name, own in model_configs(recipe, config, sources).items()
-        if name != "base"
-    }
-    again = sum(sizes[node.name] * (step_of(node).copies_on_disk - 1) for node in recipe.models)
-    return sum(sizes.values()) + again + 3 * max(sizes.values())  # one resume point holds weights and two moments
-
-
-def _duties(license_id: str) -> str:
-    if license_id in ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause"):
-        return f"{license_id}: ship the licence text and copyright notice with every student."
-    return f"{license_id}: read its terms before you publish a student; this version knows no duties for it."

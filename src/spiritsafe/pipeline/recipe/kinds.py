@@ -45,6 +45,11 @@ def kinds_of(table: str) -> list[type[Made]]:
     return sorted((kind for kind, of in KINDS.items() if of == table), key=lambda kind: kind.__name__)
 
 
+def kind_names() -> dict[str, type[Made]]:
+    """The kinds of steps by the name that a recipe gives them."""
+    return {str(kind.model_fields["kind"].default): kind for kind in kinds_of("steps")}
+
+
 @final
 @dataclass(frozen=True)
 class AnyOf:

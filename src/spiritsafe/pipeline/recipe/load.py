@@ -7,15 +7,17 @@ import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.reading import read_bytes
 from spiritsafe.core.records import Record
-from spiritsafe.pipeline.recipe.kinds import AnyOf, kinds_of
-from spiritsafe.pipeline.recipe.schema import _MOST_BYTES, Recipe
+from spiritsafe.pipeline.recipe.graph import RecipeFaults
+from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names, kinds_of
+from spiritsafe.pipeline.recipe.schema import MOST_BYTES, Recipe
 
 
 def packaged_recipes() -> dict[str, str]:
@@ -31,21 +33,60 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[Rec
     Args:
         name_or_path: A TOML file, or the name of a packaged recipe.
         overrides: ``a.b=value`` settings; the key must exist in the recipe's schema. Values are TOML
-            (``0.85``, ``true``, ``"text"``); a bare word is text.
+            (``0.85``, ``true``, ``"text"``); a bare word is text. Steps and exams are named:
+            ``steps.student.ce_share=0.5``.
 
     Returns:
         The recipe, and the text it was read from.
 
     Raises:
-        RecipeError: Not found, not TOML, an unknown key or a wrong value.
+        RecipeError: Not found, not TOML, an unknown key or a wrong value; the message tells all that is wrong.
     """
     text, values = _read(name_or_path, chain=())
     for override in overrides:
         _apply(values, override)
+    return recipe_of(values), text
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """The recipe that a TOML file's values say.
+
+    Raises:
+        RecipeError: An unknown key or a wrong value; the message tells all that is wrong.
+    """
     try:
-        return Recipe.model_validate(values), text
+        return Recipe.model_validate(_with_defaults(values))
     except ValidationError as error:
-        raise _recipe_error(error) from error
+        raise recipe_error(error) from error
+
+
+def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """``[defaults.<kind>]`` laid under each step of that kind.
+
+    Raises:
+        RecipeError: There is no such kind.
+    """
+    values = dict(values)
+    defaults, steps = values.pop("defaults", None), values.get("steps")
+    if defaults is None:
+        return values
+    known = kind_names()
+    tables = defaults if isinstance(defaults, dict) else {}
+    strange = [kind for kind in tables if kind not in known] or ([] if isinstance(defaults, dict) else ["defaults"])
+    if strange:
+        raise RecipeError(
+            f"[defaults.{strange[0]}]: there is no step of this kind.", hint=f"Kinds: {', '.join(sorted(known))}."
+        )
+    if isinstance(steps, list):
+        values["steps"] = [
+            _merged(tables[step["kind"]], step)
+            if isinstance(step, dict)
+            and isinstance(step.get("kind"), str)
+            and isinstance(tables.get(step["kind"]), dict)
+            else step
+            for step in steps
+        ]
+    return values
 
 
 def _read(name_or_path: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -57,7 +98,7 @@ def _read(name_or_path: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any
     path = Path(name_or_path)
     try:
         if path.suffix == ".toml":
-            text = read_bytes(path, most_bytes=_MOST_BYTES).decode("utf-8")
+            text = read_bytes(path, most_bytes=MOST_BYTES).decode("utf-8")
         else:
             text = (resources.files("spiritsafe.pipeline") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -90,27 +131,50 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, raw = override.partition("=")
     if not equals or not key:
         raise RecipeError(
-            f"--set {override} has no value.", hint="Write --set a.b=value, e.g. --set exam.problems=400."
+            f"--set {override} has no value.", hint="Write --set a.b=value, e.g. --set exams.exam.problems=400."
         )
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
         value = raw
-    target: Any = values
     *parents, last = key.split(".")
+    target: Any = values
     for part in parents:
-        if isinstance(target, list) and part.isdigit() and int(part) < len(target):
-            target = target[int(part)]
-        elif isinstance(target, dict):
-            target = target.setdefault(part, {})
-        else:
-            raise RecipeError(f"--set {key}: there is no {part!r} there.", hint="See the recipe's keys with `plan`.")
-    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = value
+        target = _within(target, part, key)
+    place = _place_in(target, last)
+    if isinstance(target, list) and place is not None:
+        target[place] = value
     elif isinstance(target, dict):
         target[last] = value
     else:
-        raise RecipeError(f"--set {key}: there is no {last!r} there.", hint="See the recipe's keys with `plan`.")
+        raise _nowhere(key, last)
+
+
+def _within(target: Any, part: str, key: str) -> Any:
+    place = _place_in(target, part)
+    if isinstance(target, list) and place is not None:
+        return target[place]
+    if isinstance(target, dict):
+        return target.setdefault(part, {})
+    raise _nowhere(key, part)
+
+
+def _place_in(target: Any, part: str) -> int | None:
+    """Where an entry of a list stands, by its number or its name; an exam without a name is called so."""
+    if not isinstance(target, list):
+        return None
+    if part.isdigit():
+        return int(part) if int(part) < len(target) else None
+    named = [entry.get("name", "exam") if isinstance(entry, dict) else None for entry in target]
+    return named.index(part) if part in named else None
+
+
+def _nowhere(key: str, part: str) -> RecipeError:
+    return RecipeError(
+        f"--set {key}: there is no {part!r} there.",
+        hint="Write --set data.lessons.problems=400 or --set steps.student.ce_share=0.5; `spiritsafe recipes show` "
+        "prints a recipe.",
+    )
 
 
 def _records_in(annotation: Any) -> Iterator[type[Record]]:
@@ -137,39 +201,56 @@ def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tup
     """
     found: list[type[Record]] = [Recipe]
     written: list[int | str] = []
+    is_name = False  # the tables of [models] and [data] are told apart by a name
     for part in location[:-1]:
         of_kind = [model for model in found if len(found) > 1 and model.model_fields["kind"].default == part]
         if of_kind:
             found = of_kind
             continue
         written.append(part)
-        if isinstance(part, str):
-            found = list(_records_in(_known_keys(found[0]).get(part)))
+        if isinstance(part, str) and not is_name:
+            annotation = _known_keys(found[0]).get(part)
+            found, is_name = list(_records_in(annotation)), get_origin(annotation) is dict
             if not found:
                 return None, location
-    return found[0], (*written, location[-1])
+        else:
+            is_name = False
+    return (None if is_name else found[0]), (*written, location[-1])
 
 
-def _recipe_error(error: ValidationError) -> RecipeError:
-    first = error.errors()[0]
-    model, location = _model_at(first["loc"]) if first["loc"] else (None, ())
+def recipe_error(error: ValidationError) -> RecipeError:
+    """One error that tells all faults."""
+    found = [fault for one in error.errors() for fault in _faults(one)]
+    if len(found) == 1:
+        said, hint = found[0]
+        return RecipeError(said, hint=hint)
+    lines = "\n".join(f"  {said} {hint}".rstrip() for said, hint in found)
+    return RecipeError(f"{len(found)} faults in the recipe:\n{lines}\n", hint="Mend them in the recipe or with --set.")
+
+
+_MEND = "Mend it in the recipe or with --set."
+
+
+def _faults(error: ErrorDetails) -> list[tuple[str, str]]:
+    """What is wrong, and what to do."""
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, RecipeFaults):
+        return [(f"{fault}.", "") for fault in raised.faults]
+    model, location = _model_at(error["loc"]) if error["loc"] else (None, ())
     where = ".".join(str(part) for part in location) or "the recipe"
-    if first["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         known = sorted(_known_keys(model)) if model else []
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
-        return RecipeError(
-            f"Unknown key {where!r}.",
-            hint=f"Did you mean {near[0]!r}? Known here: {', '.join(known)}." if near else "Remove it.",
-        )
-    if first["type"] == "missing":
-        return RecipeError(
-            f"The key {where!r} is missing.", hint="Add it; `spiritsafe plan quickstart` shows an example."
-        )
-    if first["type"] == "union_tag_invalid":
-        return RecipeError(f"{where}: there is no step of this kind.", hint=f"{first['msg']}.")
-    return RecipeError(
-        f"{where}: {first['msg']} (got {_shown(first.get('input'))}).", hint="Mend it in the recipe or with --set."
-    )
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
+        return [(f"Unknown key {where!r}.", f"{guess}Known here: {', '.join(known)}." if known else "Remove it.")]
+    if error["type"] == "missing":
+        return [(f"The key {where!r} is missing.", "Add it; `spiritsafe recipes show quickstart` prints an example.")]
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return [(f"{where}: there is no step of this kind.", f"Kinds: {', '.join(sorted(kind_names()))}.")]
+    said = error["msg"].removeprefix("Value error, ")
+    if raised is not None:  # ours: a sentence that says all
+        return [(f"{where}: {said}.", _MEND)]
+    return [(f"{where}: {said} (got {_shown(error.get('input'))}).", _MEND)]
 
 
 def _shown(value: object) -> str:

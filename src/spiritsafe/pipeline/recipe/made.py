@@ -7,9 +7,9 @@ that has nothing to say there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -17,16 +17,39 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.reinforce import Control
 
-Makes = Literal["model", "answers", "signal"]
+Makes = Literal["model", "problems", "answers", "signal", "numbers"]
 """What comes out."""
 
-WORKED = "worked"
-"""The worked solutions that come with a task."""
+MAKES_WORDS: dict[Makes, str] = {
+    "model": "model",
+    "problems": "data set",
+    "answers": "set of answers",
+    "signal": "captured signal",
+    "numbers": "measurement",
+}
 
 MOST_REPEATS = 100
 """Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
 
-_NAME = r"^[a-z0-9][a-z0-9._-]*$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+Learns = tuple[Name, ...] | dict[Name, Annotated[int, Field(ge=1)]]
+"""Sets to learn from: all of each, or of each at most so many."""
+
+
+def wanted_of(learns: Learns) -> dict[str, int | None]:
+    """Sets, and the most documents taken of each; None: all."""
+    return dict(learns) if isinstance(learns, dict) else dict.fromkeys(learns)
+
+
+def changed(record: Record, names: set[str]) -> list[str]:
+    """Fields that are not at their default: a setting written out as its default asks for nothing."""
+    fields = type(record).model_fields
+    return sorted(
+        name for name in names if getattr(record, name) != fields[name].get_default(call_default_factory=True)
+    )
 
 
 class ProbeRecipe(Record):
@@ -50,19 +73,19 @@ class Probe:
         stage: That makes it.
         model: That is measured.
         size: Problems and tries.
-        task: Whose problems; None: the recipe's task.
+        on: Data sets whose dev problems are tried.
         sampling: How the tries are drawn.
     """
 
     stage: str
     model: str
     size: ProbeRecipe
-    task: str | None
+    on: tuple[str, ...]
     sampling: Sampling
 
     def settings(self) -> dict[str, JSON]:
         """What it depends on, besides the run."""
-        return {"probe": self.size.to_json(), "of": self.task, "sampling": self.sampling.to_json()}
+        return {"probe": self.size.to_json(), "on": list(self.on), "sampling": self.sampling.to_json()}
 
 
 class BudgetRecipe(Record):
@@ -76,7 +99,7 @@ class BudgetRecipe(Record):
         share: Of its operations.
     """
 
-    of: str
+    of: Name
     share: float = Field(default=1.0, gt=0.0)
 
 
@@ -87,35 +110,41 @@ class Needs:
 
     Attributes:
         models: Models of the run.
-        answers: Sets of answers.
-        waits_for: Models that are no part of it: whose cost is its budget, whose chat format it is held against.
+        sets: Sets that it learns from: data with solutions, or answers.
+        problems: Data whose problems it asks.
+        signals: Captured signals.
+        waits_for: Models that are no part of it, but whose cost is its budget.
         weights: The model whose weights it goes on from.
-        code: The model whose architecture and vocabulary it has; None: one that is not known before it is made.
         reads: Models that work in its stage.
-        source: A model of the run or one of its own, and what the latter's chat template is told.
-        same_tokens_as: The model whose probabilities it follows token by token, though it was not made from it.
-        cache: Whether it learns from the teacher's captured signal.
-        num_problems: Problems of the train bucket that are its alone.
-        num_worked: Worked solutions that it shares with others.
+        follows: Models whose probabilities it follows token by token.
+        asks: Models that only answer: an endpoint may be one.
     """
 
     models: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
     waits_for: tuple[str, ...] = ()
     weights: str | None = None
-    code: str | None = None
     reads: tuple[str, ...] = ()
-    source: tuple[str, dict[str, Any]] | None = None
-    same_tokens_as: str | None = None
-    cache: bool = False
-    num_problems: int = 0
-    num_worked: int = 0
+    follows: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """Everything that goes in."""
+        return tuple(dict.fromkeys((*self.models, *self.sets, *self.problems, *self.signals)))
 
 
 class Made(Record):
-    """One table of a recipe that asks for something to be made."""
+    """One table of a recipe that asks for something to be made, or says what is given."""
 
     makes: ClassVar[Makes] = "model"
+
+    @classmethod
+    def filled(cls, table: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A step's table with what it leaves to the other steps of the recipe."""
+        return table
 
     @property
     def needs(self) -> Needs:
@@ -128,8 +157,8 @@ class Made(Record):
         return 1
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
-        """One of its repetitions: ``one`` says which single model a name means there."""
-        return self.model_copy(update={"name": name})
+        """One of its repetitions: ``one`` says which single thing a name means there."""
+        return self
 
     def siblings(self) -> Iterable[tuple[Control, Self]]:
         """What is made beside it to hold it against."""
@@ -139,30 +168,49 @@ class Made(Record):
         """How a model is measured before and after."""
         return None
 
+    def sits_by_default(self, *, is_gone_on_from: bool) -> bool:
+        """Whether a model sits an exam that does not say who does.
 
-class Entry(Made):
-    """One table of several: it has a name."""
+        Args:
+            is_gone_on_from: Whether another model starts from its weights.
+        """
+        return True
 
-    name: str = Field(pattern=_NAME)
+    def faults_among(self, nodes: Sequence[Any]) -> list[str]:
+        """What is wrong with it beside the other nodes, as far as the recipe alone tells."""
+        return []
 
 
-class StepEntry(Entry):
-    """One table of ``[[steps]]``. ``from`` is a word of Python, so the attribute is ``start``."""
+class StepEntry(Made):
+    """One table of ``[[steps]]``.
 
-    start: str = Field(alias="from")
-    task: str | None = None
+    Attributes:
+        name: Of what it makes.
+    """
+
+    name: Name
+
+    def one_of(self, name: str, one: Callable[[str], str]) -> Self:
+        """Under its own name."""
+        return self.model_copy(update={"name": name})
+
+
+class FromEntry(StepEntry):
+    """A step that begins with one model. ``from`` is a word of Python, so the attribute is ``origin``."""
+
+    origin: Name = Field(alias="from")
 
     @model_serializer(mode="wrap")
     def _under_its_own_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A resolved recipe is a recipe: the key is written as it is read."""
-        return {"from" if key == "start" else key: value for key, value in handler(self).items()}
+        return {"from" if key == "origin" else key: value for key, value in handler(self).items()}
 
     @property
     def needs(self) -> Needs:
-        """What it starts from."""
-        start, weights = (self.start,), self.start if self.makes == "model" else None
-        return Needs(models=start, reads=start, weights=weights, code=weights)
+        """What it begins with."""
+        start, weights = (self.origin,), self.origin if self.makes == "model" else None
+        return Needs(models=start, reads=start, weights=weights)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""
-        return self.model_copy(update={"name": name, "start": one(self.start)})
+        return self.model_copy(update={"name": name, "origin": one(self.origin)})

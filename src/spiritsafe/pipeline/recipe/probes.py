@@ -1,4 +1,4 @@
-"""Which models a recipe lets answer training problems, and when."""
+"""Which models a recipe lets try dev problems, and when."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def probes_of(recipe: Recipe) -> dict[tuple[str, When], Probe]:
     """
     probes: dict[tuple[str, When], Probe] = {}
     made: dict[str, Probe] = {}
-    for node in recipe.nodes:
+    for node in recipe.made:
         models: tuple[tuple[When, str | None], ...] = (("before", node.recipe.needs.weights), ("after", node.name))
-        for when, model in models if node.control is None else ():
+        for when, model in models if node.control is None and node.makes_model else ():
             probe = node.recipe.probe_of(str(model), f"{when}-{node.name}")
             if probe is not None:
                 key = digest({"model": probe.model, **probe.settings()})

@@ -1,6 +1,6 @@
-"""Stages "cut-…": a smaller model out of a student's teacher, within a byte budget; students of one cut share it.
+"""Stages that cut: a smaller model out of a larger one, within a byte budget.
 
-Calibrated on traces that students will learn from: train bucket only. Leaves ``model`` with ``cut.json`` beside its
+Calibrated on answers that are there to learn from: train bucket only. Leaves ``model`` with ``cut.json`` beside its
 weights, which says what it is made of, and ``report.json``.
 """
 
@@ -10,14 +10,14 @@ import shutil
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix, race
 from spiritsafe.models import (
+    CUT_PLAN,
     DECODER_NAMES,
     Decoder,
     Document,
@@ -30,64 +30,48 @@ from spiritsafe.models import (
     choose_vocabulary,
     cut,
     layers_within,
-    load_model,
     predict_footprint,
+    randomise,
     resized,
 )
-from spiritsafe.pipeline.context import RunContext, in_vocabulary
+from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
 from spiritsafe.pipeline.plan.memory import Beside
-from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.students import CutRecipe, StudentRecipe
+from spiritsafe.pipeline.recipe.cut import CutRecipe, CutSettings
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_race
-from spiritsafe.pipeline.stages.source import model_directory
-from spiritsafe.pipeline.stages.traces import student_traces
+from spiritsafe.pipeline.stages.sets import chosen_traces
+from spiritsafe.pipeline.stages.source import load_learner
 from spiritsafe.pipeline.stages.training import documents_of
-from spiritsafe.training import TrainConfig, document_arrays
+from spiritsafe.training import TrainConfig, document_arrays, document_lengths
 
 
-def cut_stage(recipe: StudentRecipe, nodes: Sequence[Node]) -> str:
-    """Name of the stage that makes a student's cut: after the first student that has the same one.
-
-    Args:
-        nodes: All that the run makes.
-    """
-    keys = {(node.name, node.entry): _cut_key(node.recipe) for node in nodes if isinstance(node.recipe, StudentRecipe)}
-    name, entry = next(names for names, key in keys.items() if key == _cut_key(recipe))
-    is_shared = len({key for (_, other), key in keys.items() if other == entry}) == 1
-    return f"cut-{entry if is_shared else name}"
+def byte_budget(settings: CutSettings, config: dict[str, JSON]) -> int:
+    """Most bytes of weights and cache that a cut may have, given the whole model's ``config.json``."""
+    if settings.max_bytes is not None:
+        return settings.max_bytes
+    whole = predict_footprint(config, settings.quantisation, context=settings.context)
+    return int((settings.share or 1.0) * whole.total_bytes)
 
 
-def _cut_key(recipe: StudentRecipe) -> tuple[object, ...]:
-    """What decides a cut: whose, its settings, the traces it is measured on, and for a race the way to heal."""
-    on_all = recipe.vocabulary == "seen" or recipe.shape == "race"
-    num_traces = recipe.problems if on_all else min(recipe.problems, recipe.calibration)
-    training = recipe.train if recipe.shape == "race" else None
-    return (recipe.teacher, recipe.cut, recipe.traces, num_traces, training)
-
-
-def byte_budget(recipe: CutRecipe, config: dict[str, JSON]) -> int:
-    """Most bytes of weights and cache that a student may have, given the teacher's ``config.json``."""
-    if recipe.max_bytes is not None:
-        return recipe.max_bytes
-    whole = predict_footprint(config, recipe.quantisation, context=recipe.context)
-    return int((recipe.share or 1.0) * whole.total_bytes)
-
-
-def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """Score the teacher's parts once, choose a shape within the budget, write the smaller model.
+def make_cut(recipe: CutRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Score the model's parts once, choose a shape within the budget, write the smaller model.
 
     Raises:
         BudgetError: Nothing fits.
-        CompatibilityError: The teacher is not of the Decoder's family.
+        CompatibilityError: The model is not of the Decoder's family.
     """
-    teacher = load_model(model_directory(context, recipe.teacher), dtype=torch.float32, device=context.device)
+    teacher = load_learner(context, recipe.origin)
     if not isinstance(teacher.model, Decoder):
         raise CompatibilityError(
             f"{teacher.checkpoint.name} is not of the Decoder's family, so nothing can be cut from it.",
             hint=f"Take a dense {DECODER_NAMES} model as source.",
         )
-    traces = student_traces(context, recipe.traces, recipe.problems)
+    traces = Traces.joined(list(chosen_traces(context, recipe.calibrate).values())).shuffled(context.seed("mix"))
+    if not traces:
+        raise RecipeError(
+            f"There is nothing to calibrate {recipe.name} on: {', '.join(recipe.calibrate)} hold no answers.",
+            hint="Name data with solutions, or a set of answers.",
+        )
     kept = stage.path / "candidates" / "documents.bin"
     documents = documents_of(teacher, in_vocabulary(traces, teacher.chat.vocab_fingerprint), kept)
     held_out = max(1, min(len(documents) // 4, recipe.calibration)) if recipe.shape == "race" else 0
@@ -100,9 +84,22 @@ def make_cut(recipe: StudentRecipe, context: RunContext, stage: StageDirectory, 
     else:
         report = _race(recipe, context, stage, teacher, importance, config, documents, held_out, kept_ids, events)
     kept.unlink(missing_ok=True)
+    if recipe.start == "random":
+        _draw_weights(recipe, context, stage)
     write_json(stage.path / "report.json", report)
     shape = StudentShape.of(read_json(stage.path / "model" / "config.json"))
     return {"cut": report, "summary": _described(shape)}
+
+
+def _draw_weights(recipe: CutRecipe, context: RunContext, stage: StageDirectory) -> None:
+    """Put random weights in the place of those that were kept."""
+    target = stage.path / "start"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copyfile(stage.path / "model" / CUT_PLAN, stage.path / CUT_PLAN)  # what its vocabulary is a part of
+    seed = context.seed("random weights", recipe.name)
+    randomise(stage.path / "model", target, seed, name=f"{context.recipe.name}-{recipe.name}", recipe=context.run.hash)
+    shutil.rmtree(stage.path / "model")
+    target.rename(stage.path / "model")
 
 
 def _importance(
@@ -135,7 +132,7 @@ def _whole_shape(config: dict[str, JSON], kept_ids: Sequence[int] | None) -> Stu
 
 
 def _cut_depth(
-    recipe: StudentRecipe,
+    recipe: CutRecipe,
     context: RunContext,
     stage: StageDirectory,
     teacher: LoadedModel,
@@ -177,7 +174,7 @@ def _decoder(teacher: LoadedModel) -> Decoder:
 
 
 def _race(
-    recipe: StudentRecipe,
+    recipe: CutRecipe,
     context: RunContext,
     stage: StageDirectory,
     teacher: LoadedModel,
@@ -218,7 +215,7 @@ def _race(
     race_config = fit_race(
         list(students.values()),
         documents,
-        _race_config(recipe, context, stage),
+        _race_config(recipe, context, stage, teacher.num_active, int(document_lengths(documents).sum())),
         device=context.device,
         beside=Beside(teacher=config),
     )
@@ -240,7 +237,10 @@ def _race(
     return {"shape": "race", "ranking": rows}
 
 
-def _race_config(recipe: StudentRecipe, context: RunContext, stage: StageDirectory) -> TrainConfig:
-    """The student's own way to train, for a few steps."""
-    limits = {"max_steps": recipe.race_steps, "max_epochs": None, "max_tokens": None, "eval_every": None}
-    return recipe.train.model_copy(update={**limits, "seed": context.seed("race", stage.path.name)})
+def _race_config(
+    recipe: CutRecipe, context: RunContext, stage: StageDirectory, num_parameters: int, num_tokens: int
+) -> TrainConfig:
+    """How the step trains, for a few steps."""
+    train = recipe.train.config(num_parameters, epoch_tokens=num_tokens, max_steps=recipe.race_steps)
+    limits = {"max_epochs": None, "max_tokens": None, "eval_every": None}
+    return train.model_copy(update={**limits, "seed": context.seed("race", stage.path.name)})

@@ -20,8 +20,9 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.exam.records import Certificate, PublicPaper
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.schema import ExamRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.stages.source import given_of, model_directory
 from spiritsafe.pipeline.step import step_of
 
 _VERIFIERS = 2
@@ -38,18 +39,18 @@ def ledger_path(context: RunContext) -> Path:
     return context.run.path / "ledger.jsonl"
 
 
-def paper_path(context: RunContext) -> Path:
+def paper_path(context: RunContext, exam: ExamRecipe) -> Path:
     """Folder of the sealed paper."""
-    return context.stage("seal").path / "paper"
+    return context.stage(exam.seal_stage).path / "paper"
 
 
-def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+def seal_paper(exam: ExamRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Draw, commit, split and encrypt the paper, before anything is trained."""
     folder = stage.path / "paper"
     call_exam(["key", str(key_path(context))], events=events)
     call_exam(
         [
-            *("seal", context.recipe.task.spec, "--count", str(context.recipe.exam.problems)),
+            *("seal", exam.task, "--count", str(exam.problems)),
             *("--out", str(folder), "--ledger", str(ledger_path(context)), "--key", str(key_path(context))),
         ],
         events=events,
@@ -61,50 +62,53 @@ def seal_paper(context: RunContext, stage: StageDirectory, events: EventSink) ->
     }
 
 
-def examinees(context: RunContext) -> list[tuple[str, Path]]:
-    """Name and directory of every model that sits: base, teacher, and all that steps and students make."""
-    names = ("base", "teacher", *(node.name for node in context.recipe.models))
-    return [(name, model_directory(context, name)) for name in names]
-
-
-def sit_exam(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+def sit_exam(exam: ExamRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Register every model, let each sit, and verify each certificate as a stranger would."""
-    sampling = context.recipe.exam.sampling
     shared = ["--ledger", str(ledger_path(context)), "--key", str(key_path(context))]
-    paper = paper_path(context)
+    paper = paper_path(context, exam)
     accuracies: dict[str, list[float]] = {}
-    models = examinees(context)
-    for name, directory in models:  # all are registered before the first one sits: nobody can look and then choose
+    names = context.recipe.examinees(exam)
+    for name in names:  # all are registered before the first one sits: nobody can look and then choose
         call_exam(
             [
-                *("register", str(paper), "--model", str(directory), "--name", name, *shared),
-                *("--temperature", str(sampling.temperature), "--max-tokens", str(sampling.max_tokens)),
+                *("register", str(paper), *_who(context, name), "--name", name, *shared),
+                *("--temperature", str(exam.sampling.temperature), "--max-tokens", str(exam.sampling.max_tokens)),
                 *("--hypothesis", _hypothesis(context, name), "--out", str(stage.path / f"{name}.registration.json")),
             ],
             events=events,
         )
-    for name, directory in models:
+    for name in names:
         certificate = stage.path / f"{name}.certificate.json"
+        batch = [] if "--endpoint" in _who(context, name) else ["--max-batch", str(context.recipe.engine.max_batch)]
         call_exam(
             [
                 *("sit", str(paper), "--registration", str(stage.path / f"{name}.registration.json")),
-                *("--model", str(directory), *shared, "--work", str(stage.path / "sittings" / name)),
-                *("--max-batch", str(context.recipe.engine.max_batch), "--out", str(certificate)),
+                *(*_who(context, name), *shared, "--work", str(stage.path / "sittings" / name)),
+                *(*batch, "--out", str(certificate)),
             ],
             events=events,
         )
         sealed = certificate_of(stage, name).result.sealed.accuracy
         accuracies[name] = [sealed.value, sealed.low, sealed.high]
     with ThreadPoolExecutor(max_workers=_VERIFIERS) as pool:  # nothing is appended to the ledger any more
-        checks = [pool.submit(_verify, context, stage.path / f"{name}.certificate.json") for name, _ in models]
+        checks = [pool.submit(_verify, exam, context, stage.path / f"{name}.certificate.json") for name in names]
         for check in checks:
             check.result()
     summary = ", ".join(f"{name} {value:.0%}" for name, (value, _, _) in accuracies.items())
     return {"accuracies": dict(accuracies), "summary": summary}
 
 
-def _verify(context: RunContext, certificate: Path) -> None:
-    paper = paper_path(context) / "paper.json"
+def _who(context: RunContext, name: str) -> list[str]:
+    """An examinee, as the exam's commands are told of it."""
+    given = given_of(context, name)
+    if given is None or given.endpoint is None or given.source is not None:
+        return ["--model", str(model_directory(context, name))]
+    key = [] if given.api_key_env is None else ["--api-key-env", given.api_key_env]
+    return ["--endpoint", given.endpoint, "--endpoint-model", str(given.model), *key]
+
+
+def _verify(exam: ExamRecipe, context: RunContext, certificate: Path) -> None:
+    paper = paper_path(context, exam) / "paper.json"
     call_exam(
         ["verify", str(certificate), "--paper", str(paper), "--ledger", str(ledger_path(context))], events=NullSink()
     )
@@ -116,8 +120,8 @@ def certificate_of(stage: StageDirectory, name: str) -> Certificate:
 
 
 def _hypothesis(context: RunContext, name: str) -> str:
-    node = next((node for node in context.recipe.made if node.name == name), None)
-    return "The base model, as published: the control." if node is None else step_of(node).words(node).hypothesis
+    node = context.recipe.node(name)
+    return step_of(node).words(node).hypothesis
 
 
 def call_exam(arguments: list[str], *, events: EventSink) -> None:

@@ -18,15 +18,13 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Record
-from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
-from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.made import Probe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.stages.answerer import drawing_compute, open_answerer
+from spiritsafe.pipeline.stages.sets import task_of
 from spiritsafe.rollouts import collect, pass_at, read_attempts
 from spiritsafe.stats import ClusterBootstrap, Estimate, korn_graubard_interval
-from spiritsafe.tasks import load_task
 
 Table = npt.NDArray[np.float64]
 
@@ -104,17 +102,9 @@ def pass_points(
 
 def probe_model(probe: Probe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Let a model try dev problems as the step draws its attempts, and count."""
-    task = load_task(probe.task or context.recipe.task.spec)
+    task = task_of(context, probe.on)
     problems = list(task.problems("dev", seed=context.seed("probe"), count=probe.size.problems))
-    directory = model_directory(context, probe.model)
-    engine = context.recipe.engine
-    generator = open_generator(
-        directory,
-        max_batch=engine.max_batch,
-        max_context=engine.max_context,
-        device=context.device,
-        dtype=preferred_dtype(context.device),
-    )
+    generator = open_answerer(context, probe.model, events)
     try:
         report = collect(
             task,
@@ -133,9 +123,7 @@ def probe_model(probe: Probe, context: RunContext, stage: StageDirectory, events
     shown = [f"pass@{k} {counts.at(k).value:.0%}" for k in dict.fromkeys((1, tries(counts.num_samples)[-1]))]
     return {
         "rows": report.rows_digest,
-        "compute": Compute.generating(
-            report.num_tokens, active_parameters(directory, read_checkpoint(directory))
-        ).to_json(),
+        "compute": drawing_compute(context, probe.model, report.num_tokens).to_json(),
         "summary": ", ".join((*shown, f"format {counts.format_rate().value:.0%}")),
     }
 

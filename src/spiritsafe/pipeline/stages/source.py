@@ -1,33 +1,44 @@
-"""Stage "source": the base model as a plain Hugging Face directory, with its digest; and where each model lies."""
+"""Models that are given: fetched as plain Hugging Face directories, or reached behind an endpoint; and where each lies.
+
+In: a ``[models.<name>]`` table. Out: a stage with ``lineage.json``, whose result says where the model's directory is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
+
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.atomic import write_json
+from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Checkpoint, Parent
-from spiritsafe.models import parent_of, read_checkpoint, resolve_source
+from spiritsafe.models import LoadedModel, choose_code, load_model, parent_of, read_checkpoint, resolve_source
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.plan.suitability import check_models
-from spiritsafe.pipeline.recipe.graph import stage_of
+from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 
+LINEAGE_FILE = "lineage.json"
 
-def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """Resolve the recipe's source into the cache; note where it lies and what it is; refuse what it cannot do.
 
-    Raises:
-        RecipeError: A step needs the Decoder, and its model is another.
+def fetch_model(given: GivenRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Resolve a source into the cache; note where it lies, what it is and which code runs it.
+
+    A model that is only served has no directory: what it is known by is its address and its name there.
     """
-    source = context.recipe.source
-    directory = resolve_source(source.model, cache=context.cache, events=events, **source.told)
-    for note in check_models(context.recipe, directory, cache=context.cache):
-        events.metrics("warning", {"message": note})
+    if given.source is None:
+        checkpoint = given.served_checkpoint()
+        write_json(stage.path / LINEAGE_FILE, checkpoint.to_json())
+        return {"digest": checkpoint.digest, "summary": f"{given.model} at {given.endpoint}"}
+    directory = resolve_source(given.source, cache=context.cache, events=events, **given.told)
+    for note in choose_code(directory).notes:
+        events.metrics("warning", {"message": f"{stage.path.name.partition('-')[2]}: {note}"})
     checkpoint = read_checkpoint(directory)
-    write_json(stage.path / "lineage.json", checkpoint.to_json())
+    if given.licence is not None:
+        checkpoint = checkpoint.model_copy(update={"license": given.licence})
+    write_json(stage.path / LINEAGE_FILE, checkpoint.to_json())
     return {
         "directory": str(directory),
         "digest": checkpoint.digest,
@@ -35,21 +46,60 @@ def fetch_source(context: RunContext, stage: StageDirectory, events: EventSink) 
     }
 
 
-def base_directory(context: RunContext) -> Path:
-    """Where the base model lies."""
-    return Path(str(context.stage("source").result()["directory"]))
+def given_of(context: RunContext, name: str) -> GivenRecipe | None:
+    """What the recipe says of a given model; None for one that is made."""
+    recipe = context.recipe.node(name).recipe
+    return recipe if isinstance(recipe, GivenRecipe) else None
 
 
 def model_directory(context: RunContext, name: str) -> Path:
-    """Where a model of this run lies: "base", "teacher", a student's or a step's."""
-    return base_directory(context) if name == "base" else context.stage(stage_of(name)).path / "model"
+    """Where a model of this run lies.
+
+    Raises:
+        RecipeError: It is behind an endpoint alone.
+    """
+    if given_of(context, name) is None:
+        return context.stage(name).path / "model"
+    place = context.stage(name).result().get("directory")
+    if place is None:
+        raise RecipeError(
+            f"{name} is behind an endpoint, and its weights or tokenizer are needed here.",
+            hint=f"Add source to [models.{name}]: the same model where it can be read.",
+        )
+    return Path(str(place))
 
 
-def answerers(context: RunContext, traces: Iterable[str]) -> list[Checkpoint]:
-    """The models that wrote some sets of answers; worked solutions come with the task."""
-    writers = {node.name: node.recipe.needs.models for node in context.recipe.made}
-    names = [writer for name in traces for writer in writers.get(name, ())]
-    return [read_checkpoint(model_directory(context, name)) for name in names]
+def checkpoint_of(context: RunContext, name: str) -> Checkpoint:
+    """What a model is and came from; of a given one with the licence that the recipe says."""
+    if given_of(context, name) is None:
+        return read_checkpoint(model_directory(context, name))
+    return Checkpoint.from_json(read_json(context.stage(name).path / LINEAGE_FILE))
+
+
+def reading_dtype(context: RunContext, name: str) -> torch.dtype:
+    """The number format of a model that is only read: as its table says; else float32, bfloat16 on a GPU."""
+    given = given_of(context, name)
+    wish = "auto" if given is None else given.dtype
+    if wish == "auto":
+        return torch.bfloat16 if context.device.type == "cuda" else torch.float32
+    return torch.bfloat16 if wish == "bfloat16" else torch.float32
+
+
+def load_reader(context: RunContext, name: str) -> LoadedModel:
+    """A model that is only read: a teacher, a reference."""
+    dtype = reading_dtype(context, name)
+    return load_model(model_directory(context, name), dtype=dtype, device=context.device)
+
+
+def load_learner(context: RunContext, name: str) -> LoadedModel:
+    """A model that will be trained, in float32."""
+    return load_model(model_directory(context, name), dtype=torch.float32, device=context.device)
+
+
+def answerers(context: RunContext, sets: Iterable[str]) -> list[Checkpoint]:
+    """The models that wrote some sets of answers; solutions come with the data."""
+    writers = [writer for name in sets for writer in context.recipe.node(name).recipe.needs.models]
+    return [checkpoint_of(context, name) for name in dict.fromkeys(writers)]
 
 
 def parents_of(uses: Iterable[tuple[Checkpoint, Sequence[str]]]) -> tuple[Parent, ...]:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Prompt
 from spiritsafe.models import (
+    ChatFormat,
     Document,
     LanguageModel,
     LoadedModel,
@@ -25,8 +27,10 @@ from spiritsafe.models import (
     save_lora,
 )
 from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.recipe.training import TrainedRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.tasks import load_task
+from spiritsafe.pipeline.stages.sets import task_of
 from spiritsafe.training import (
     DocumentStore,
     Evaluate,
@@ -77,18 +81,18 @@ def end_lora(
         merge_lora(loaded.model)
 
 
-def make_documents(loaded: LoadedModel, traces: Iterable[Trace]) -> Iterator[Document]:
+def make_documents(chat: ChatFormat, traces: Iterable[Trace]) -> Iterator[Document]:
     """Training documents in the model's chat format; a model's own attempts keep their very tokens."""
     for trace in traces:
         if trace.token_ids:
-            yield loaded.chat.document_from_tokens(trace.problem.messages, trace.token_ids)
+            yield chat.document_from_tokens(trace.problem.messages, trace.token_ids)
         else:
-            yield loaded.chat.document(trace.problem.messages, trace.text)
+            yield chat.document(trace.problem.messages, trace.text)
 
 
 def documents_of(loaded: LoadedModel, traces: Iterable[Trace], path: Path | None = None) -> DocumentStore:
     """The same, kept: in a file, where they may be many, or in memory."""
-    documents = make_documents(loaded, traces)
+    documents = make_documents(loaded.chat, traces)
     return DocumentStore.of(documents) if path is None else write_documents(path, documents)
 
 
@@ -104,19 +108,37 @@ def discard_training(stage: StageDirectory) -> None:
     discard_state(stage.path / "training")
 
 
-def dev_evaluation(context: RunContext, loaded: LoadedModel, *, task_spec: str | None = None) -> Evaluate | None:
-    """A function that scores the model, as it is at that moment, on problems of the dev bucket.
+def dev_set(step: TrainedRecipe, recipe: Recipe) -> str:
+    """The data set whose dev problems are asked: named, or the first that the step asks or learns from."""
+    if step.dev is not None and step.dev.on is not None:
+        return step.dev.on
+    name = (*step.needs.problems, *step.needs.sets)[0]
+    while name not in recipe.data:  # answers are of the data that were asked
+        name = recipe.node(name).recipe.needs.problems[0]
+    return name
+
+
+def dev_evaluation(context: RunContext, loaded: LoadedModel, step: TrainedRecipe) -> Evaluate | None:
+    """A function that scores the model, as it is at that moment, on problems of the dev bucket; None: not wanted.
 
     Args:
-        context: The run; its recipe says how many problems.
+        context: The run.
         loaded: How the model's chats are written.
-        task_spec: Whose problems; None: the recipe's task.
+        step: Says how many problems, and of which data.
+
+    Raises:
+        RecipeError: There is nothing that could tell right from wrong.
     """
-    count = context.recipe.teach.dev_problems
-    if not count:
+    dev = step.dev
+    if dev is None:
         return None
-    task = load_task(task_spec or context.recipe.task.spec)
-    problems = {p.id: p for p in task.problems("dev", seed=context.seed("dev"), count=count)}
+    task = task_of(context, (dev_set(step, context.recipe),))
+    if not task.verifies:
+        raise RecipeError(
+            f"{task.name} has no verifier, so it gives no points of accuracy.",
+            hint="Leave dev out; `measure` steps tell the loss on what was held out.",
+        )
+    problems = {p.id: p for p in task.problems("dev", seed=context.seed("dev"), count=dev.problems)}
     prompts = [Prompt(problem_id=p.id, messages=p.messages) for p in problems.values()]
     engine = context.recipe.engine
     generator = make_generator(loaded, max_batch=engine.max_batch, max_context=engine.max_context)
@@ -124,9 +146,9 @@ def dev_evaluation(context: RunContext, loaded: LoadedModel, *, task_spec: str |
     def evaluate(model: LanguageModel, step: int) -> dict[str, float]:
         right = sum(
             task.grade(problems[attempt.problem_id], attempt.text).status == "correct"
-            for attempt in generator.generate(prompts, context.recipe.exam.sampling)
+            for attempt in generator.generate(prompts, dev.sampling)
         )
-        return {"dev_right": float(right), "dev_problems": float(count)}
+        return {"dev_right": float(right), "dev_problems": float(len(problems))}
 
     return evaluate
 
@@ -140,9 +162,9 @@ def train_model(
     config: TrainConfig,
     events: EventSink,
     *,
-    task_spec: str | None = None,
+    evaluate: Evaluate | None,
 ) -> TrainResult:
-    """Train, with the run's evaluation (on another task if one is given), and write the curve beside other files."""
+    """Train, with an evaluation if there is one, and write the curve beside other files."""
     result = train(
         loaded.model,
         documents,
@@ -150,7 +172,7 @@ def train_model(
         config.model_copy(update={"seed": context.seed("train", stage.path.name)}),
         directory=stage.path / "training",
         events=events,
-        evaluate=dev_evaluation(context, loaded, task_spec=task_spec),
+        evaluate=evaluate,
     )
     write_json(stage.path / "curve.json", [{**point} for point in result.curve])
     return result

@@ -1,56 +1,80 @@
-"""The capture: what the taught teacher says of every document that a student with a cached signal reads."""
+"""Steps that capture: what a teacher says of documents, once for all students that read it."""
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar, Literal, Self, final
 
-from spiritsafe.core.canonical import JSON
+from pydantic import Field, model_validator
+
 from spiritsafe.distil import CaptureConfig
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import reading_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, reading_cost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
-from spiritsafe.pipeline.recipe.made import Makes, Needs
+from spiritsafe.pipeline.recipe.made import FromEntry, Learns, Makes, Needs, wanted_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.capture import capture_teacher
-from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, common_settings
+from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, made_settings
+from spiritsafe.pipeline.steps.tune import learns_faults, learns_words
 
 
 @final
-@register_kind("cache")
-class Capture(Step):
-    """One for all students that read it."""
+@register_kind("steps")
+class CaptureStep(FromEntry, Step):
+    """A teacher's signal, kept.
+
+    Attributes:
+        name: Of the signal.
+        from: The teacher.
+        learns: Data sets (their solutions) and sets of answers that students of the signal learn from.
+        config: How much of each distribution is kept.
+    """
 
     makes: ClassVar[Makes] = "signal"
-    config: CaptureConfig
+    kind: Literal["capture"] = "capture"
+    learns: Learns = Field(min_length=1)
+    config: CaptureConfig = CaptureConfig()
+
+    @model_validator(mode="after")
+    def _no_seed(self) -> Self:
+        if self.config.seed != 0:
+            raise ValueError("config.seed has no effect: it follows from the recipe's seed, leave it out")
+        return self
 
     @property
     def needs(self) -> Needs:
-        """Whose signal it is."""
-        return Needs(models=("teacher",), reads=("teacher",))
+        """Whose signal it is, of what."""
+        return replace(super().needs, sets=tuple(wanted_of(self.learns)))
 
     def words(self, node: Node) -> Words:
-        """That there is one."""
-        return Words(line="capture   the teacher's view of the documents, once for all students that read it")
+        """Of what."""
+        return Words(line=f"{node.name}: {self.origin}'s view of {learns_words(self.learns)}")
+
+    def faults(self, node: Node, forecast: Forecast) -> list[str]:
+        """Nothing to read."""
+        return learns_faults(node.name, self.learns, forecast)
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Reading each document once."""
-        num_documents = max(student.problems for student in forecast.recipe.students if student.needs.cache)
-        config = forecast.configs["base"]
-        return [reading_cost(node.stage, config, num_documents, forecast.size, self.config.micro_batch_tokens)]
+        config, size = forecast.configs.get(self.origin), forecast.size_of(wanted_of(self.learns))
+        if config is None:
+            return []
+        count = forecast.num_documents(self.learns)
+        return [reading_cost(node.name, config, count, size, self.config.micro_batch_tokens)]
 
-    def peak(self, node: Node, forecast: Forecast) -> int:
+    def peak(self, node: Node, forecast: Forecast) -> int | None:
         """Of reading."""
-        return reading_peak(forecast.configs["base"], self.config.micro_batch_tokens, forecast.device)
+        config = forecast.configs.get(self.origin)
+        return None if config is None else reading_peak(config, self.config.micro_batch_tokens, forecast.device)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
-        wanted: list[JSON] = [[list(s.traces), s.problems] for s in recipe.students if s.needs.cache]
-        settings: dict[str, JSON] = {**common_settings(recipe), "cache": self.config.to_json(), "wanted": wanted}
-        after = ("teach", "traces") if recipe.sample is None else ("teach", "traces", "sample")
-        return [StageSpec(name=node.stage, work=capture_teacher, settings=settings, after=after)]
+        work = partial(capture_teacher, self.name, self.origin, self.learns, self.config)
+        return [StageSpec(name=node.name, work=work, settings=made_settings(node, recipe), after=node.needs)]
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """The teacher's distributions, so many rows of them."""
-        return "captured", str(context.stage(node.stage).result()["summary"])
+        return "captured", str(context.stage(node.name).result()["summary"])

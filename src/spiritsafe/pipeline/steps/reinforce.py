@@ -35,6 +35,7 @@ from spiritsafe.models import (
     lora_config,
     read_model_config,
     save_checkpoint,
+    size_of,
 )
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
@@ -48,23 +49,24 @@ from spiritsafe.pipeline.plan.stage_cost import (
     tokens_at_once,
     training_cost,
 )
-from spiritsafe.pipeline.recipe.graph import Node, stage_of
+from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
-from spiritsafe.pipeline.recipe.made import Needs, Probe, ProbeRecipe
+from spiritsafe.pipeline.recipe.made import Name, Needs, Probe, ProbeRecipe
 from spiritsafe.pipeline.recipe.probes import When, probes_of
 from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.recipe.training import Way
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_memory
 from spiritsafe.pipeline.stages.probe import counts_of, not_ready, probe_model
-from spiritsafe.pipeline.stages.source import model_directory, parents_of
-from spiritsafe.pipeline.stages.traces import drawn_settings, problems_of
+from spiritsafe.pipeline.stages.sets import problems_of, task_of
+from spiritsafe.pipeline.stages.source import checkpoint_of, load_learner, parents_of
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora
-from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, engine_settings, measured_settings
+from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, made_settings
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
-from spiritsafe.pipeline.steps.tune import TrainedStep
+from spiritsafe.pipeline.steps.trained import TrainedStep
 from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Control, ReinforceConfig, RewardedAnswer, reinforce
 from spiritsafe.report import Reinforced, count_text
-from spiritsafe.tasks import GraderPool, Task, load_task
+from spiritsafe.tasks import GraderPool, Task
 from spiritsafe.training import TrainConfig, discard_state
 
 _TRAINING = "training"
@@ -82,22 +84,22 @@ class ReinforceStep(TrainedStep):
     Attributes:
         name: Of the model that it makes.
         from: The model that it goes on from: "base", "teacher", a student, a step.
-        task: What it is rewarded for; None: the recipe's task.
-        problems: Size of the pool of training problems.
+        on: Data sets whose problems it answers, and whose verifiers reward it.
         config: Rounds, groups, loss, reward, alarms.
-        train: How to train; ``max_steps`` is rounds times steps a round.
+        train: How to train; its steps are rounds times steps a round.
         lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
         controls: Siblings trained alike but for one thing: "random": a coin is the reward; "format": any answer that
             can be read is rewarded; "rft": right answers are learnt by fine-tuning, wrong ones not at all (rejection
             sampling), on as many drawn answers.
         repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
         probe: How pass@k is measured before and after.
+        dev: Points of accuracy on the learning curve.
         graders: Worker processes that grade; 0: this process does. None: this process for verifiers whose time is
             bounded by the text, as many workers as there are cores for others.
     """
 
     kind: Literal["reinforce"] = "reinforce"
-    problems: int = Field(ge=1)
+    on: tuple[Name, ...] = Field(min_length=1)
     config: ReinforceConfig
     controls: tuple[Control, ...] = ()
     probe: ProbeRecipe = ProbeRecipe()
@@ -105,10 +107,8 @@ class ReinforceStep(TrainedStep):
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:
-        if self.train.max_steps != self.config.num_steps:
-            raise ValueError(f"set train.max_steps to {self.config.num_steps}: rounds × steps_per_round of config")
-        if self.train.max_epochs is not None or self.train.max_tokens is not None:
-            raise ValueError("max_epochs and max_tokens have no effect on a step that is rounds long")
+        if self.train.is_limited:
+            raise ValueError("max_steps, max_epochs, max_tokens have no effect on a step that is rounds long")
         if self.config.seed != 0:
             raise ValueError("config.seed has no effect: the recipe's seed gives each step its own, leave it out")
         if len(set(self.controls)) < len(self.controls):
@@ -123,7 +123,12 @@ class ReinforceStep(TrainedStep):
     @property
     def needs(self) -> Needs:
         """Its start, and a pool of problems that siblings share."""
-        return replace(super().needs, num_problems=self.problems)
+        return replace(super().needs, problems=self.on)
+
+    @property
+    def way(self) -> Way:
+        """Rewards move a model by small steps."""
+        return "reward"
 
     def siblings(self) -> Iterable[tuple[Control, Self]]:
         """Its controls."""
@@ -135,31 +140,56 @@ class ReinforceStep(TrainedStep):
         """Tries, drawn as it draws its attempts."""
         if not self.probe.problems:
             return None
-        return Probe(stage=stage, model=model, size=self.probe, task=self.task, sampling=self.config.sampling)
+        return Probe(stage=stage, model=model, size=self.probe, on=self.on, sampling=self.config.sampling)
 
     def words(self, node: Node) -> Words:
         """Loss, reward, rounds; a gain, and of a control that there is little or none."""
         rounds = self.config
-        kind = "control" if node.control else "reinforce"
+        kind = "a control, " if node.control else ""
         reward = "" if rounds.reward.kind == "verifier" else f", {rounds.reward.kind} reward"
         size = f"{rounds.num_rounds} rounds × {rounds.prompts_per_round} problems × {rounds.group_size} answers"
         most = f", at most {1 + rounds.refills} times that" if rounds.refills else ""
         hypothesis = {
-            None: f"Reinforcement raised the score over {self.start}'s.",
-            "random": f"A control: a random reward raises nothing over {self.start}'s score.",
-            "format": f"A control: a reward for form alone raises little over {self.start}'s score.",
-            "rft": f"A control: rejection-sampled fine-tuning raises {self.start}'s score less than {node.twin}'s.",
+            None: f"Reinforcement raised the score over {self.origin}'s.",
+            "random": f"A control: a random reward raises nothing over {self.origin}'s score.",
+            "format": f"A control: a reward for form alone raises little over {self.origin}'s score.",
+            "rft": f"A control: rejection-sampled fine-tuning raises {self.origin}'s score less than {node.twin}'s.",
         }[node.control]
         return Words(
-            line=f"{kind:<10}{node.name}: from {self.start}, {rounds.loss.method}{reward}, {size}{most}",
+            line=f"{node.name}: from {self.origin}, {kind}{rounds.loss.method}{reward}, {size}{most}",
             role="reinforced",
             hypothesis=hypothesis,
             time_note=_TIME_NOTE,
         )
 
+    def faults(self, node: Node, forecast: Forecast) -> list[str]:
+        """Nothing could be rewarded."""
+        found = super().faults(node, forecast)
+        facts = {name: forecast.sets[name] for name in self.on if name in forecast.sets}
+        unfit = [name for name, one in facts.items() if not one.verifies]
+        return [*found, *(f"{node.name}: {name} has no verifier, so nothing of it can be rewarded" for name in unfit)]
+
+    def planned_train(self, forecast: Forecast, config: Config) -> TrainConfig:
+        """By the model's size; a step is as long as its answers."""
+        rounds = self.config
+        num_answers = rounds.prompts_per_round * rounds.group_size / rounds.steps_per_round
+        tokens = num_answers * forecast.size_of(self.on).num_tokens
+        return self.train_config(size_of(config).num_active, step_tokens=tokens)
+
+    def train_config(self, num_parameters: int, *, step_tokens: float = 0.0) -> TrainConfig:
+        """How it trains; steps are counted in answers, and ``tokens_per_step`` bounds nothing."""
+        train = (
+            self.train
+            if self.train.tokens_per_step
+            else self.train.model_copy(update={"tokens_per_step": max(1, math.ceil(step_tokens))})
+        )
+        return train.config(num_parameters, epoch_tokens=0, way=self.way, max_steps=self.config.num_steps)
+
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """What the start model can do, the step itself, what it can do then."""
-        size = forecast.sizes.get(self.task or "", forecast.size)
+        if forecast.configs.get(node.name) is None:
+            return []
+        size = forecast.size_of(self.on)
         probes = probes_of(forecast.recipe)
 
         def probed(when: When) -> list[StageCost]:
@@ -176,8 +206,8 @@ class ReinforceStep(TrainedStep):
         """Every answer is drawn once and learnt from; groups that are asked again or left out are not foreseen."""
         rounds, config = self.config, forecast.configs[name]
         num_answers = rounds.num_rounds * rounds.prompts_per_round * rounds.group_size
-        step_tokens = math.ceil(num_answers * size.num_tokens / rounds.num_steps)
-        train = self.train.model_copy(update={"tokens_per_step": step_tokens})
+        step_tokens = max(1, math.ceil(num_answers * size.num_tokens / rounds.num_steps))
+        train = self.planned_train(forecast, config).model_copy(update={"tokens_per_step": step_tokens})
         costs = [
             training_cost(name, train, num_answers, size, config),
             sampling_cost(name, config, num_answers, size, rounds.sampling.max_tokens, forecast.recipe),
@@ -186,25 +216,29 @@ class ReinforceStep(TrainedStep):
             costs.append(reading_cost(name, config, num_answers, size, tokens_at_once(train)))
         return joined(name, costs)
 
-    def beside(self, recipe: Recipe, config: Config, device: torch.device) -> Beside:
+    def beside(self, forecast: Forecast, config: Config) -> Beside:
         """The engine; a reference where the loss keeps near the model as it was: under adapters it is there already."""
+        return self.beside_of(forecast.recipe, config, forecast.device, self.planned_train(forecast, config))
+
+    def beside_of(self, recipe: Recipe, config: Config, device: torch.device, train: TrainConfig) -> Beside:
+        """The same, knowing how it trains."""
         has_reference = self.config.loss.kl_weight > 0.0 and self.lora is None
         return Beside(
             teacher=config if has_reference else None,
+            teacher_dtype="bf16" if device.type == "cuda" else "fp32",
             lora=self.lora,
-            other_bytes=engine_beside(recipe, config, device, self.train),
+            other_bytes=engine_beside(recipe, config, device, train),
         )
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """Probe, step, probe. Controls are measured by the exam alone."""
         probes = probes_of(recipe)
         before, then = (probes.get((node.name, when)) for when in ("before", "after"))
-        settings, after = drawn_settings(node, recipe)
         made = StageSpec(
             name=node.name,
             work=partial(reinforce_model, node),
-            settings={**settings, **measured_settings(recipe)},
-            after=after if before is None else (*after, before.stage),
+            settings=made_settings(node, recipe),
+            after=node.needs if before is None else (*node.needs, before.stage),
             scratch=("training",),
         )
         return [
@@ -226,21 +260,21 @@ class ReinforceStep(TrainedStep):
         if node.control is not None:
             return None
         rounds = context.stage(node.name).path / _TRAINING / ROUNDS_DIRECTORY
-        return Talks(node.name, problems_of(context, node.entry), _last_round(rounds))
+        return Talks(node.name, problems_of(context, self.on), _last_round(rounds))
 
     def by_reward(
         self, context: RunContext, nodes: Sequence[Node], certificates: Mapping[str, Certificate]
     ) -> Reinforced:
         """The step with its repetitions and controls."""
-        return reinforced(context, nodes, certificates, self.config, self.task or context.recipe.task.spec)
+        return reinforced(context, nodes, certificates, self.config, task_of(context, self.on).name)
 
 
 def _probe_stage(probe: Probe, recipe: Recipe) -> StageSpec:
     return StageSpec(
         name=probe.stage,
         work=partial(probe_model, probe),
-        settings={**engine_settings(recipe), **probe.settings()},
-        after=(stage_of(probe.model),),
+        settings={"seed": recipe.seed, "engine": recipe.engine.to_json(), **probe.settings()},
+        after=(probe.model, *probe.on),
         scratch=("attempts",),
     )
 
@@ -299,29 +333,31 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
     if not isinstance(step, ReinforceStep):
         raise TypeError(f"{node.name} is no step that reinforces")
     seed_name = node.twin or node.name
-    problems = problems_of(context, node.entry)  # 1.
-    loaded = load_model(model_directory(context, step.start), dtype=torch.float32, device=context.device)
+    problems = problems_of(context, step.on)  # 1.
+    loaded = load_learner(context, step.origin)
     warnings = _warn(node, context, events)
+    wish = step.train_config(loaded.num_active).model_copy(update={"seed": context.seed("train", seed_name)})
     train_config = fit_memory(  # 2.
         stage,
         loaded,
         (),
-        step.train.model_copy(update={"seed": context.seed("train", seed_name)}),
+        wish,
         events,
         device=context.device,
-        beside=_beside(step, context, loaded, problems),
+        beside=_beside(step, context, loaded, problems, wish),
     )
     config = step.config.model_copy(update={"seed": context.seed("reinforce", seed_name)})
     begin_lora(step.lora, context, loaded, name=seed_name)
     course = _learn(node, step, context, stage, events, loaded, problems, config, train_config)  # 3.
     end_lora(step.lora, context, stage, loaded, name=node.name)
+    start = checkpoint_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
         loaded.model,
         loaded.chat,
         name=f"{context.recipe.name}-{node.name}",
-        license=loaded.checkpoint.license,
-        parents=parents_of([(loaded.checkpoint, ("weights",))]),
+        license=start.license,
+        parents=parents_of([(start, ("weights",))]),
         recipe=context.run.hash,
     )
     for name, rows in (("curve", course.curve), ("rounds", course.rounds), ("alarms", course.alarms)):
@@ -352,7 +388,7 @@ def _learn(
 ) -> _Course:
     """Train ``loaded`` in place. A control that has nothing to learn stays as it is: that is its result."""
     directory = stage.path / _TRAINING
-    task = load_task(step.task or context.recipe.task.spec)
+    task = task_of(context, step.on)
     try:
         with _graders(step, task) as graders:
             result = reinforce(
@@ -365,7 +401,7 @@ def _learn(
                 reference=_reference(config, loaded, context),
                 graders=graders,
                 events=events,
-                evaluate=dev_evaluation(context, loaded, task_spec=step.task),
+                evaluate=dev_evaluation(context, loaded, step),
                 max_batch=context.recipe.engine.max_batch,
             )
     except RecipeError as error:
@@ -394,7 +430,8 @@ def _reference(config: ReinforceConfig, loaded: LoadedModel, context: RunContext
         return None
     if lora_config(loaded.model) is not None:
         return LoraBase(loaded.model)
-    return load_model(loaded.directory, dtype=torch.float32, device=context.device).model
+    dtype = torch.bfloat16 if context.device.type == "cuda" else torch.float32
+    return load_model(loaded.directory, dtype=dtype, device=context.device).model
 
 
 def _warn(node: Node, context: RunContext, events: EventSink) -> list[str]:
@@ -406,12 +443,14 @@ def _warn(node: Node, context: RunContext, events: EventSink) -> list[str]:
     return warnings
 
 
-def _beside(step: ReinforceStep, context: RunContext, loaded: LoadedModel, problems: Sequence[Problem]) -> Beside:
+def _beside(
+    step: ReinforceStep, context: RunContext, loaded: LoadedModel, problems: Sequence[Problem], train: TrainConfig
+) -> Beside:
     """What is in memory beside the model: the engine, and documents as long as a prompt with its longest answer."""
     longest = max(len(loaded.chat.prompt_ids(problem.messages)) for problem in problems)
     documents = math.ceil(step.config.prompts_per_round / step.config.steps_per_round) * step.config.group_size
     return replace(
-        step.beside(context.recipe, read_model_config(loaded.directory), context.device),
+        step.beside_of(context.recipe, read_model_config(loaded.directory), context.device, train),
         longest_answer=longest + step.config.sampling.max_tokens,
         documents_per_step=documents,
     )

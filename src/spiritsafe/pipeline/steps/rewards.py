@@ -49,7 +49,7 @@ def reinforced(
         runs=tuple(_run(context, node) for node in nodes),
         passes=_passes(context, nodes),
         well_formed=wells,
-        arms=_arms(nodes, certificates, confidence=context.recipe.exam.confidence),
+        arms=_arms(nodes, certificates, confidence=context.recipe.confidence),
     )
 
 
@@ -104,7 +104,7 @@ def _dev_score(context: RunContext, update: dict[str, Any]) -> Estimate | None:
     if not found:
         return None
     right, count = int(found["dev_right"]), int(found["dev_problems"])
-    return clopper_pearson_interval(right, count, confidence=context.recipe.exam.confidence)
+    return clopper_pearson_interval(right, count, confidence=context.recipe.confidence)
 
 
 def _point(row: dict[str, Any], updates: Sequence[dict[str, Any]], drawn: int, dev: Estimate | None) -> RoundPoint:
@@ -137,7 +137,7 @@ def _passes(context: RunContext, nodes: Sequence[Node]) -> tuple[PassPoint, ...]
     before, after = (_counts(context, nodes, when) for when in _WHENS)
     if not before:
         return ()
-    points = pass_points(before, after, confidence=context.recipe.exam.confidence)
+    points = pass_points(before, after, confidence=context.recipe.confidence)
     return tuple(PassPoint(k=k, before=first, after=then, gain=gain) for k, first, then, gain in points)
 
 
@@ -156,13 +156,17 @@ def _arms(nodes: Sequence[Node], certificates: Certificates, *, confidence: floa
     real: list[int] = []
     for kind in _KINDS:
         mine = [node for node in nodes if _kind(node) == kind]
-        if not mine:
-            continue
+        if not mine or not all({node.name, str(node.recipe.needs.weights)} <= certificates.keys() for node in mine):
+            continue  # none, or not all of them sat
         count, right = len(mine), added_answers(certificates, [node.name for node in mine])
         start = added_answers(certificates, [str(node.recipe.needs.weights) for node in mine])
         gain = paired_difference(right, start, trials=count, confidence=confidence)
-        real = real or right
-        behind = None if kind == "reinforced" else paired_difference(real, right, trials=count, confidence=confidence)
+        real = right if kind == "reinforced" else real
+        behind = (
+            None
+            if kind == "reinforced" or not real
+            else paired_difference(real, right, trials=count, confidence=confidence)
+        )
         arms.append(
             Arm(
                 kind=kind,

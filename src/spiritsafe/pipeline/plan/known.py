@@ -1,0 +1,244 @@
+"""What is known of a run before it: sizes of models, rows of data; and what of it cannot work.
+
+In: a recipe, and a cache or the stages that are done. Out: a :class:`~spiritsafe.pipeline.step.Forecast`, whose
+faults are told all at once. A plan and a run ask the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, final
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError, SpiritsafeError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.records import Problem
+from spiritsafe.core.seeds import derive_seed
+from spiritsafe.models import ChatFormat, choose_code, find_source, read_checkpoint, read_model_config
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.plan.memory import planned_device
+from spiritsafe.pipeline.plan.stage_cost import document_size
+from spiritsafe.pipeline.recipe.data import DataRecipe
+from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.pipeline.stages.sets import fresh_problems, read_problems, text_key
+from spiritsafe.pipeline.step import Config, DataFacts, Forecast, step_of
+from spiritsafe.tasks import Task, build_task
+
+_COUNTED = 5_000
+"""Problems of a task without an end that are really drawn for a plan; of more it is taken for granted."""
+
+_MEASURED = 24
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class GivenFacts:
+    """A given model, as far as it is known without fetching it.
+
+    Attributes:
+        config: Its ``config.json``.
+        place: Where it lies, if it is here.
+        num_parameters: 0: not known.
+        notes: What a user should know.
+    """
+
+    config: Config | None = None
+    place: Path | None = None
+    name: str = ""
+    licence: str = UNKNOWN_LICENCE
+    num_parameters: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def given_facts(given: GivenRecipe, *, cache: Path) -> GivenFacts:
+    """What is known of a given model.
+
+    Raises:
+        SourceError: Its source is none.
+    """
+    if given.source is None:
+        return GivenFacts(name=str(given.model), licence=given.licence or UNKNOWN_LICENCE)
+    place = find_source(given.source, cache=cache, **given.told)
+    if place is None:
+        return GivenFacts(name=given.source, licence=given.licence or UNKNOWN_LICENCE, notes=("not fetched yet",))
+    checkpoint = read_checkpoint(place)
+    return GivenFacts(
+        config=read_model_config(place),
+        place=place,
+        name=checkpoint.name,
+        licence=given.licence or checkpoint.license,
+        num_parameters=checkpoint.num_parameters,
+        notes=choose_code(place).notes,
+    )
+
+
+def data_facts(
+    data: DataRecipe, taken: set[bytes], chat: ChatFormat | None, *, seed: int, max_tokens: int
+) -> tuple[DataFacts, set[bytes]]:
+    """What a set will hold, and what tells its problems from those of later sets.
+
+    Raises:
+        TaskError: It holds fewer problems than were asked for.
+        SourceError: A file cannot be read.
+    """
+    task = build_task(data.spec())
+    is_counted = data.problems is None or data.problems <= _COUNTED or task.finite
+    drawn = fresh_problems(
+        task, data if is_counted else data.model_copy(update={"problems": _COUNTED}), taken, seed=seed
+    )
+    problems = list(drawn)
+    count = len(problems) if is_counted else int(data.problems or 0)
+    share = _accepted(task, problems)
+    facts = DataFacts(
+        task=task.name,
+        num_problems=count,
+        num_documents=round(share * count),
+        verifies=task.verifies,
+        size=document_size(problems[:_MEASURED], chat, max_tokens=max_tokens),
+    )
+    return facts, {text_key(problem) for problem in problems}
+
+
+def _accepted(task: Task, problems: Sequence[Problem]) -> float:
+    """Share of problems with a solution, as far as the first of these are accepted."""
+    if not problems:
+        return 0.0
+    solved = [problem for problem in problems if problem.solution is not None]
+    first = solved[:_MEASURED]
+    right = [not task.verifies or task.grade(p, str(p.solution)).status == "correct" for p in first]
+    return len(solved) / len(problems) * (sum(right) / len(right) if right else 0.0)
+
+
+def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, GivenFacts], list[str]]:
+    """What is known before a run.
+
+    Returns:
+        The forecast, what is known of given models, and faults.
+    """
+    faults: list[str] = []
+    given: dict[str, GivenFacts] = {}
+    for name, table in recipe.models.items():
+        if isinstance(table, GivenRecipe):
+            try:
+                given[name] = given_facts(table, cache=cache)
+            except SpiritsafeError as error:
+                faults.append(f"{name}: {error.diagnostics()}")
+                given[name] = GivenFacts()
+    chat = _chat({name: facts.place for name, facts in given.items() if facts.place is not None})
+    sets: dict[str, DataFacts] = {}
+    taken: set[bytes] = set()
+    for name, data in recipe.data.items():
+        if isinstance(data, DataRecipe):
+            try:
+                most = longest_answer(recipe, name)
+                sets[name], more = data_facts(
+                    data, taken, chat, seed=derive_seed(recipe.seed, "train"), max_tokens=most
+                )
+                taken |= more
+            except SpiritsafeError as error:
+                faults.append(f"{name}: {error.diagnostics()}")
+    configs = {name: facts.config for name, facts in given.items() if facts.config is not None}
+    places = {name: facts.place for name, facts in given.items() if facts.place is not None}
+    forecast = _completed(recipe, configs, places, sets)
+    return forecast, given, faults + faults_of(forecast)
+
+
+def forecast_of_run(context: RunContext) -> Forecast:
+    """The same, where models are fetched and data are drawn."""
+    recipe = context.recipe
+    places = {
+        name: Path(str(place))
+        for name in recipe.models
+        if (place := context.stage(name).result().get("directory")) is not None
+    }
+    chat = _chat(places)
+    sets = {}
+    for name in recipe.data:
+        result: dict[str, Any] = context.stage(name).result()
+        problems = list(islice(read_problems(context, name), _MEASURED))
+        sets[name] = DataFacts(
+            task=result["task"],
+            num_problems=result["problems"],
+            num_documents=result["verified"],
+            verifies=result["verifies"],
+            size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
+        )
+    configs = {name: read_model_config(place) for name, place in places.items()}
+    return _completed(recipe, configs, places, sets)
+
+
+def _completed(
+    recipe: Recipe, configs: Mapping[str, Config], places: Mapping[str, Path], sets: Mapping[str, DataFacts]
+) -> Forecast:
+    """With what is made of what is given."""
+    all_configs, all_sets = dict(configs), dict(sets)
+    forecast = Forecast(recipe=recipe, configs=all_configs, device=planned_device(recipe), places=places, sets=all_sets)
+    for node in recipe.made:
+        step = step_of(node)
+        if node.makes_model and (config := step.config_of(all_configs)) is not None:
+            all_configs[node.name] = config
+        if (facts := step.facts_of(node, forecast)) is not None:
+            all_sets[node.name] = facts
+    return forecast
+
+
+def faults_of(forecast: Forecast) -> list[str]:
+    """Everything that cannot work, as far as it is known."""
+    recipe = forecast.recipe
+    found = [fault for node in recipe.nodes for fault in step_of(node).faults(node, forecast)]
+    for exam in recipe.exams:
+        try:
+            task = build_task(exam.task)
+        except SpiritsafeError as error:
+            found.append(f"exam {exam.name!r}: {error.diagnostics()}")
+            continue
+        if not task.verifies:
+            found.append(
+                f'exam {exam.name!r}: {task.name} has no verifier; measure what was held out (kind = "measure")'
+            )
+    return list(dict.fromkeys(found))
+
+
+def require(faults: Sequence[str]) -> None:
+    """Refuse what cannot work.
+
+    Raises:
+        RecipeError: There is a fault; the message tells all.
+    """
+    if len(faults) == 1:
+        raise RecipeError(f"{faults[0].rstrip('.')}.", hint="Nothing was sealed or trained.")
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise RecipeError(f"{len(faults)} things cannot work:\n{lines}\n", hint="Nothing was sealed or trained.")
+
+
+def check_run(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+    """Refuse what cannot work before anything is sealed or trained.
+
+    Raises:
+        RecipeError: There is a fault; the message tells all.
+    """
+    require(faults_of(forecast_of_run(context)))
+    return {"summary": "nothing stands in the way"}
+
+
+def longest_answer(recipe: Recipe, data: str) -> int:
+    """Most tokens of an answer to a problem of a data set."""
+    asked = [node.recipe for node in recipe.made if data in node.recipe.needs.problems]
+    found = [sampling.max_tokens for one in asked if (sampling := getattr(one, "sampling", None)) is not None]
+    return max(found, default=256)
+
+
+def _chat(places: Mapping[str, Path]) -> ChatFormat | None:
+    """A tokenizer to count with: the first that is here."""
+    for place in places.values():
+        try:
+            return ChatFormat(place)
+        except SpiritsafeError:
+            continue
+    return None

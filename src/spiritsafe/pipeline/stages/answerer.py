@@ -1,0 +1,49 @@
+"""Whoever answers in a stage: weights in this process, or an endpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.generator import Generator
+from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
+from spiritsafe.pipeline.compute import Compute
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.stages.source import model_directory
+
+
+def is_served(recipe: Recipe, name: str) -> bool:
+    """Whether an endpoint answers for a model."""
+    given = recipe.models.get(name)
+    return isinstance(given, GivenRecipe) and given.endpoint is not None
+
+
+def open_answerer(context: RunContext, name: str, events: EventSink, *, attempts: Path | None = None) -> Generator:
+    """A model that answers.
+
+    Args:
+        attempts: What was answered before, which counts into an endpoint's budget.
+
+    Raises:
+        RecipeError: The variable that holds the endpoint's key is not set.
+    """
+    given = context.recipe.models.get(name)
+    if isinstance(given, GivenRecipe) and given.endpoint is not None:
+        return open_endpoint(given.endpoint_config(), events=events, attempts=attempts)
+    return open_generator(
+        model_directory(context, name),
+        max_batch=context.recipe.engine.max_batch,
+        max_context=context.recipe.engine.max_context,
+        device=context.device,
+        dtype=preferred_dtype(context.device),
+    )
+
+
+def drawing_compute(context: RunContext, name: str, num_tokens: int) -> Compute:
+    """What drawing took; of an endpoint's model only the tokens are known."""
+    if is_served(context.recipe, name):
+        return Compute.generating(num_tokens, 0)
+    directory = model_directory(context, name)
+    return Compute.generating(num_tokens, active_parameters(directory, read_checkpoint(directory)))

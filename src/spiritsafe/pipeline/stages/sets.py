@@ -1,0 +1,191 @@
+"""Data sets drawn, and the sets of answers and solutions that models learn from.
+
+In: a ``[data.<name>]`` table. Out: ``problems.jsonl`` and, where rows have them, ``traces.jsonl``: solutions that the
+verifier accepted, or all where there is none. Only the train bucket is read, and no problem is in two sets.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.atomic import atomic_path
+from spiritsafe.core.mapped import MappedSequence
+from spiritsafe.core.records import Problem
+from spiritsafe.pipeline.context import RunContext, Trace, Traces, read_traces, write_traces
+from spiritsafe.pipeline.recipe.data import DataRecipe
+from spiritsafe.pipeline.recipe.made import Learns, wanted_of
+from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.tasks import Task, build_task
+
+PROBLEMS_FILE = "problems.jsonl"
+TRACES_FILE = "traces.jsonl"
+
+
+def draw_data(
+    data: DataRecipe, name: str, context: RunContext, stage: StageDirectory, events: EventSink
+) -> dict[str, JSON]:
+    """Draw a set's problems, none that a set before it has, and keep its solutions.
+
+    Raises:
+        TaskError: There are fewer than were asked for.
+    """
+    task = build_task(data.spec())
+    names = list(context.recipe.data)
+    taken = {text_key(problem) for other in names[: names.index(name)] for problem in read_problems(context, other)}
+    problems = list(fresh_problems(task, data, taken, seed=context.seed("train")))
+    _write_problems(stage.path / PROBLEMS_FILE, problems)
+    dropped: Counter[str] = Counter()
+    solutions = stage.path / TRACES_FILE
+    num_kept = write_traces(solutions, _solutions(task, problems, dropped))
+    if data.direct_share:
+        cut = cut_to_answers(task, read_traces(solutions), data.direct_share, seed=context.seed("direct", name))
+        write_traces(solutions, cut)
+    events.progress(len(problems), len(problems), "problems")
+    num_solutions = len(problems) - dropped["no worked solution"]
+    summary = f"{len(problems):,} problems, {num_kept:,} of {num_solutions:,} solutions "
+    return {
+        "task": task.name,
+        "problems": len(problems),
+        "verifies": task.verifies,
+        "asked": len(problems),
+        "verified": num_kept,
+        "dropped": dict(dropped),
+        "summary": summary + ("verified" if task.verifies else "kept"),
+    }
+
+
+def fresh_problems(task: Task, data: DataRecipe, taken: set[bytes], *, seed: int) -> Iterator[Problem]:
+    """The problems of a set: the first of its task's train bucket that no earlier set has.
+
+    Raises:
+        TaskError: There are fewer than were asked for, or the task has no end and no number was given.
+    """
+    if data.problems is None:
+        yield from (
+            problem for problem in task.problems("train", seed=seed, count=None) if text_key(problem) not in taken
+        )
+        return
+    drawn = task.problems("train", seed=seed, count=data.problems + len(taken))
+    fresh = (problem for problem in drawn if text_key(problem) not in taken)
+    found = 0
+    try:
+        for problem in islice(fresh, data.problems):
+            found += 1
+            yield problem
+    except TaskError as error:  # it ran dry: what was asked for counts, not what was skipped
+        raise TaskError(
+            f"{task.name} has only {found} problems to train on that no other set of the recipe has; "
+            f"{data.problems} were asked for.",
+            hint="Set `problems` to fewer, or leave it out for all that there are.",
+        ) from error
+
+
+def text_key(problem: Problem) -> bytes:
+    """What tells problems apart, whatever their task is called."""
+    return sha256(problem.canonical_text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for problem in problems:
+            file.write(json.dumps(problem.to_json()).encode("ascii") + b"\n")  # half a surrogate pair survives so
+
+
+def read_problems(context: RunContext, name: str) -> Iterator[Problem]:
+    """The problems of a data set.
+
+    Raises:
+        SourceError: The stage's file is damaged.
+    """
+    path = context.stage(name).path / PROBLEMS_FILE
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield Problem.from_json(json.loads(line))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read.", hint="Delete the stage's folder and run again.") from error
+
+
+def problems_of(context: RunContext, names: Sequence[str]) -> list[Problem]:
+    """The problems of some data sets."""
+    return [problem for name in names for problem in read_problems(context, name)]
+
+
+def task_of(context: RunContext, names: Sequence[str]) -> Task:
+    """The task that grades the problems of some data sets: theirs, or a mix of theirs."""
+    return joint_task([str(context.stage(name).result()["task"]) for name in names])
+
+
+def joint_task(specs: Sequence[str]) -> Task:
+    """One task that grades the problems of several.
+
+    Raises:
+        TaskError: One of them cannot be a part of a mix.
+    """
+    parts = list(dict.fromkeys(part for spec in specs for part in _parts(spec)))
+    return build_task(parts[0] if len(parts) == 1 else f"mix:{'|'.join(parts)}")
+
+
+def _parts(spec: str) -> list[str]:
+    return spec.removeprefix("mix:").split("|") if spec.startswith("mix:") else [spec]
+
+
+def _solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:
+    for problem in problems:
+        if problem.solution is None:
+            dropped["no worked solution"] += 1
+        elif not task.verifies or (verdict := task.grade(problem, problem.solution)).status == "correct":
+            yield Trace(problem=problem, text=problem.solution)
+        else:
+            dropped[verdict.status] += 1
+
+
+def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: int) -> Sequence[Trace]:
+    """Cut a share of the solutions to their answer alone, in the form that tasks ask for.
+
+    Raises:
+        TaskError: The verifier does not accept such an answer.
+    """
+    is_cut = np.zeros(len(traces), dtype=np.bool_)
+    for place in random.Random(seed).sample(range(len(traces)), round(share * len(traces))):
+        problem = traces[place].problem
+        if task.grade(problem, _answer_alone(task, problem)).status != "correct":
+            raise TaskError(
+                f"{task.name} does not accept an answer without its working.", hint="Leave direct_share out."
+            )
+        is_cut[place] = True
+    return MappedSequence(
+        traces, lambda place, trace: replace(trace, text=_answer_alone(task, trace.problem)) if is_cut[place] else trace
+    )
+
+
+def _answer_alone(task: Task, problem: Problem) -> str:
+    return f"#### {task.gold(problem)}"
+
+
+def set_traces(context: RunContext, name: str) -> Traces:
+    """The solutions of a data set, or a set of answers."""
+    return read_traces(context.stage(name).path / TRACES_FILE)
+
+
+def chosen_traces(context: RunContext, learns: Learns) -> dict[str, Traces]:
+    """So many of each set, in an order that all who learn from it share; fewer where a set has fewer.
+
+    Who wants fewer gets a part of what another one gets, so one capture of a teacher's signal serves all.
+    """
+    return {
+        name: set_traces(context, name).shuffled(context.seed("mix", name))[:count]
+        for name, count in wanted_of(learns).items()
+    }

@@ -1,0 +1,48 @@
+"""Given models: fetched, or reached behind an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import final
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.kinds import register_kind
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.stages.source import fetch_model
+from spiritsafe.pipeline.step import Config, StageSpec, Step, Words
+
+
+@final
+@register_kind("models")
+class GivenModel(GivenRecipe, Step):
+    """One table of ``[models]``."""
+
+    def config_of(self, configs: Mapping[str, Config]) -> Config | None:
+        """Known where the plan found it."""
+        return None
+
+    def sits_by_default(self, *, is_gone_on_from: bool) -> bool:
+        """An endpoint keeps what it is asked: it sits only where it is named."""
+        return self.source is not None
+
+    def words(self, node: Node) -> Words:
+        """Where it is."""
+        served = f", served by {self.endpoint}" if self.endpoint is not None and self.source is not None else ""
+        return Words(
+            line=f"{node.name}: {self.source or f'{self.model} at {self.endpoint}'}{served}",
+            role="base",
+            hypothesis="The base model, as published: the control.",
+        )
+
+    def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
+        """One."""
+        settings: dict[str, JSON] = {"given": self.to_json()}
+        return [StageSpec(name=node.name, work=partial(fetch_model, self), settings=settings, is_exact=True)]
+
+    def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
+        """Given."""
+        return "given", ""

@@ -1,0 +1,100 @@
+"""What steps that train a model have in common: how they train, adapters, repetitions, dev points, a budget."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spiritsafe.models import decoder_config, size_of
+from spiritsafe.pipeline.compute import Compute, affordable_tokens
+from spiritsafe.pipeline.plan.memory import Beside, training_peak
+from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.training import BudgetedRecipe, TrainedRecipe
+from spiritsafe.pipeline.stages.training import dev_set
+from spiritsafe.pipeline.step import Config, Forecast, Step
+from spiritsafe.training import TrainConfig
+
+ON_TRACES = "cross-entropy on traces"
+
+
+class TrainedStep(TrainedRecipe, Step):
+    """A step that trains the model it starts from, all of it or adapters that are merged then."""
+
+    def faults(self, node: Node, forecast: Forecast) -> list[str]:
+        """Adapters go on a Decoder alone; dev problems need a verifier."""
+        found = []
+        config = forecast.configs.get(self.origin)
+        if self.lora is not None and config is not None and decoder_config(config) is None:
+            found.append(f"{node.name} cannot put adapters on {self.origin}: {_FOREIGN}")
+        if self.dev is not None:
+            facts = forecast.sets.get(dev_set(self, forecast.recipe))
+            if facts is not None and not facts.verifies:
+                found.append(f"{node.name}: dev asks for accuracy on data without a verifier; leave it out")
+        return found
+
+    def peak(self, node: Node, forecast: Forecast) -> int | None:
+        """Training; what a run trains it keeps in float32, whatever a given model came in."""
+        config = forecast.configs.get(node.name)
+        if config is None:
+            return None
+        if self.origin not in forecast.recipe.models:
+            config = {**config, "dtype": "float32"}
+        beside = self.beside(forecast, config)
+        return training_peak(self.planned_train(forecast, config), config, forecast.device, beside)
+
+    @abstractmethod
+    def planned_train(self, forecast: Forecast, config: Config) -> TrainConfig:
+        """How it will train, as far as it is known beforehand."""
+
+    @abstractmethod
+    def beside(self, forecast: Forecast, config: Config) -> Beside:
+        """What is in memory beside the model that is trained."""
+
+
+class BudgetedStep(BudgetedRecipe, TrainedStep):
+    """One that may train for as many operations as another model took."""
+
+    def budgeted(
+        self,
+        train: TrainConfig,
+        own: Config,
+        answers: Sequence[str],
+        forecast: Forecast,
+        *,
+        teacher_parameters: int = 0,
+    ) -> TrainConfig:
+        """How to train with the tokens that the budget will allow, by what the other model is expected to take.
+
+        Args:
+            train: How to train without it.
+            own: ``config.json`` of the model that learns.
+            answers: Sets whose drawing counts.
+            forecast: Of the run, with the costs of earlier stages.
+            teacher_parameters: Active ones of a teacher that reads along; 0: none.
+        """
+        other = None if self.budget is None else forecast.configs.get(self.budget.of)
+        if self.budget is None or other is None:
+            return train
+        by_name = {cost.name: cost for cost in forecast.before}
+        spent = by_name.get(self.budget.of)
+        allowed = 0.0
+        if spent is not None:
+            active = _active(other)
+            took = Compute.generating(spent.sampled_tokens, active) + Compute.training(spent.trained_tokens, active)
+            allowed = self.budget.share * took.flops
+        drawn = 0
+        for name in answers:
+            writers = forecast.recipe.node(name).recipe.needs.models
+            writer = forecast.configs.get(writers[0]) if writers else None
+            if name in by_name and writer is not None:
+                drawn += Compute.generating(by_name[name].sampled_tokens, _active(writer)).flops
+        tokens = max(1, affordable_tokens(int(allowed - drawn), _active(own), teacher_parameters=teacher_parameters))
+        return train.model_copy(update={"max_tokens": min(tokens, train.max_tokens or tokens)})
+
+
+_FOREIGN = "transformers runs it, and adapters and cuts are for the dense decoders that run here"
+
+
+def _active(config: Mapping[str, Any]) -> int:
+    return size_of(config).num_active
