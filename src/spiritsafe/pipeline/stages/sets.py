@@ -48,7 +48,7 @@ def draw_data(
     _write_problems(stage.path / PROBLEMS_FILE, problems)
     dropped: Counter[str] = Counter()
     solutions = stage.path / TRACES_FILE
-    num_kept = write_traces(solutions, _solutions(task, problems, dropped))
+    num_kept = write_traces(solutions, worked_solutions(task, problems, dropped))
     if data.direct_share:
         cut = cut_to_answers(task, read_traces(solutions), data.direct_share, seed=context.seed("direct", name))
         write_traces(solutions, cut)
@@ -142,7 +142,8 @@ def _parts(spec: str) -> list[str]:
     return spec.removeprefix("mix:").split("|") if spec.startswith("mix:") else [spec]
 
 
-def _solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:
+def worked_solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:
+    """Solutions that the verifier accepts, or all where there is none; why others were not taken is counted."""
     for problem in problems:
         if problem.solution is None:
             dropped["no worked solution"] += 1
