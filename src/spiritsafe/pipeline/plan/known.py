@@ -18,14 +18,13 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import Problem
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models import ChatFormat, choose_code, find_source, read_model_config, source_config
-from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.context import RunContext, read_problems
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.stage_cost import document_size
-from spiritsafe.pipeline.recipe.data import DataRecipe
+from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
 from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.sets import fresh_problems, read_problems, text_key
 from spiritsafe.pipeline.step import Config, DataFacts, Forecast, step_of
 from spiritsafe.tasks import Task, build_task
 
