@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 
 import click
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from spiritsafe import tasks
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.core.errors import TaskError
 
 _MOST = 1_000_000
@@ -25,11 +25,16 @@ def command() -> None:
 @click.argument("spec", type=NAMES_FILES)
 @click.option("--count", type=click.IntRange(0, _MOST), default=3, show_default=True, help="Problems to show.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-def show(spec: str, count: int, seed: int) -> None:
+@json_option
+def show(spec: str, count: int, seed: int, as_json: bool) -> None:
     """Show problems of the task SPEC, from the train bucket."""
     task = tasks.load_task(spec)
+    problems = islice(task.problems("train", seed=seed, count=count), count)
+    if as_json:
+        print_json({**problem.to_json(), "gold": task.gold(problem)} for problem in problems)
+        return
     click.echo(f"{task.name} (version {task.version})\n")
-    for problem in islice(task.problems("train", seed=seed, count=count), count):
+    for problem in problems:
         for message in problem.messages:
             click.echo(f"{message.role}: {message.content}")
         click.echo(f"gold: {task.gold(problem)}")
@@ -42,7 +47,7 @@ def show(spec: str, count: int, seed: int) -> None:
 @click.argument("specs", nargs=-1, required=True, type=NAMES_FILES)
 @click.option("--count", type=click.IntRange(1, _MOST), default=200, show_default=True, help="Problems to look at.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON lines.")
+@json_option
 def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
     """Audit tasks: gold accepted, junk rejected, hostile text survived, floor of trivial answers."""
     failed = []
@@ -51,7 +56,7 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
         if not report.passed:
             failed.append(spec)
         if as_json:
-            click.echo(json.dumps(report.to_json(), sort_keys=True))
+            print_json([report])
             continue
         worst = max(report.junk_accepted.values(), default=0.0)
         click.echo(f"{'passed' if report.passed else 'FAILED'}  {report.task}")
@@ -69,10 +74,14 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
 
 @command.command(name="list")
 @click.option("--refused", is_flag=True, help="Show the families that failed the audit, with the reason.")
-def list_(refused: bool) -> None:
+@json_option
+def list_(refused: bool, as_json: bool) -> None:
     """List the families of tasks."""
+    families = [family for family in tasks.list_families() if (family.refused is not None) == refused]
+    if as_json:
+        print_json(families)
+        return
     table = Table("task", "what it asks" if not refused else "why it is refused", box=None, pad_edge=False)
-    for family in tasks.list_families():
-        if (family.refused is not None) == refused:
-            table.add_row(family.spec, family.refused if refused else family.description)
+    for family in families:
+        table.add_row(family.spec, family.refused if refused else family.description)
     Console().print(table)
