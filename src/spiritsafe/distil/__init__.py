@@ -13,8 +13,8 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.distil.audit import AuditExample, DocumentAudit, audit_documents
-    from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture, self_test
-    from spiritsafe.distil.cache.served import capture_served
+    from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, CaptureReport, capture, self_test
+    from spiritsafe.distil.cache.served import capture_served, served_identity
     from spiritsafe.distil.cross_tokenizer import (
         AcrossMix,
         AcrossTokenizersObjective,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from spiritsafe.distil.objective import DistilObjective
     from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
     from spiritsafe.distil.on_policy.feed import OnPolicyFeed
+    from spiritsafe.distil.served_answers import CapturedAnswers, capture_answers
     from spiritsafe.distil.shape_race import RaceResult, race
     from spiritsafe.distil.signal import (
         LiveTeacher,
@@ -52,10 +53,11 @@ else:
 
 __all__ = [
     "DIVERGENCES", "ROUNDS_FILE", "AcrossMix", "AcrossTokenizersObjective", "AuditExample", "CachedTeacher",
-    "CaptureConfig", "DistilObjective", "DistilResult", "DocumentAudit", "HiddenMatch", "LiveChunkTeacher",
-    "LiveTeacher", "LossMix", "OnPolicyConfig", "OnPolicyFeed", "RaceResult", "SampledRows", "Signal", "SignalPart",
-    "TeacherFit", "TeacherRows", "TeacherSignal", "TeachersByDocument", "TokenBytes", "TracesObjective",
-    "VerdictWeights", "audit_documents", "capture", "capture_served", "distil_head", "document_key",
-    "load_hidden_match", "make_hidden_match", "map_vocabularies", "measure_coverage", "pair_conversations", "race",
-    "sampled_head", "save_hidden_match", "self_test", "teacher_fit",
+    "CaptureConfig", "CaptureReport", "CapturedAnswers", "DistilObjective", "DistilResult", "DocumentAudit",
+    "HiddenMatch", "LiveChunkTeacher", "LiveTeacher", "LossMix", "OnPolicyConfig", "OnPolicyFeed", "RaceResult",
+    "SampledRows", "Signal", "SignalPart", "TeacherFit", "TeacherRows", "TeacherSignal", "TeachersByDocument",
+    "TokenBytes", "TracesObjective", "VerdictWeights", "audit_documents", "capture", "capture_answers",
+    "capture_served", "distil_head", "document_key", "load_hidden_match", "make_hidden_match", "map_vocabularies",
+    "measure_coverage", "pair_conversations", "race", "sampled_head", "save_hidden_match", "self_test",
+    "served_identity", "teacher_fit",
 ]  # fmt: skip
