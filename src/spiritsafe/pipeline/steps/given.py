@@ -19,7 +19,7 @@ from spiritsafe.pipeline.step import Config, StageSpec, Step, Words
 @final
 @register_kind("models")
 class GivenModel(GivenRecipe, Step):
-    """One table of ``[models]``."""
+    """A model that is given: where its weights are, or who serves it."""
 
     def config_of(self, configs: Mapping[str, Config]) -> Config | None:
         """Known where the plan found it."""
