@@ -6,7 +6,9 @@ exit code; ``--verbose`` adds the traceback.
 
 from __future__ import annotations
 
+import difflib
 import errno
+import importlib
 import importlib.util
 import io
 import json
@@ -16,12 +18,12 @@ import re
 import sys
 import traceback
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from spiritsafe import __version__
-from spiritsafe.core.errors import RecipeError, StorageError
+from spiritsafe.core.errors import CompatibilityError, RecipeError, StorageError
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.text.safe_text import one_line, visible
@@ -48,6 +50,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             hint = "Free some space, or send the output elsewhere, and run the same command again."
             error = StorageError(f"Nothing more can be written: {error.strerror}.", hint=hint)
+        if isinstance(error, ModuleNotFoundError):
+            error = _missing_part(error) or error
         if is_out_of_memory(error):
             error = memory_error(error)
         diagnostics = getattr(error, "diagnostics", None)
@@ -79,29 +83,87 @@ class _Commands(click.Group):
     """The files that begin with their name and a line of help: each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_lines_of_help())
+        return sorted(_found())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _lines_of_help():
+        if cmd_name not in _found():
             return None
         with rare_collections():  # what is loaded stays
-            command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+            command: click.Command = importlib.import_module(_found()[cmd_name].module).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and args and args[0][:1].isalpha() and args[0] not in _found():
+            ctx.fail(f"No such command {args[0]!r}.{_meant(args[0])}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(_lines_of_help().items()))
+            formatter.write_dl([(name, one.help) for name, one in sorted(_found().items())])
+
+
+class _Found(NamedTuple):
+    """A command that was not imported yet: where it is, and its line of help."""
+
+    module: str
+    help: str
 
 
 @cache
-def _lines_of_help() -> dict[str, str]:
-    """By the commands' names; read from their sources, wherever these lie, so that ``--help`` stays quick."""
-    found = []
-    for file in pkgutil.iter_modules(__path__, f"{__name__}."):
+def _found() -> dict[str, _Found]:
+    """By the commands' names; read from their sources, wherever these lie, so that ``--help`` stays quick.
+
+    A folder that is no command holds some.
+    """
+    found = {}
+    files = list(pkgutil.iter_modules(__path__, f"{__name__}."))
+    for file in files:
         spec = importlib.util.find_spec(file.name)
         loader: Any = spec.loader if spec is not None else None
-        found.append(_HELP.match(loader.get_source(file.name)))
-    return {one[1]: one[2] for one in found if one}
+        if says := _HELP.match(loader.get_source(file.name)):
+            found[says[1]] = _Found(file.name, says[2])
+        elif spec is not None and file.ispkg:
+            files += pkgutil.iter_modules(spec.submodule_search_locations, f"{file.name}.")
+    return found
+
+
+_ELSEWHERE = {
+    "new": ("init", "create", "config", "cp"),
+    "run": ("train", "sft", "tune", "distil", "distill", "distillation", "grpo", "resume", "start"),
+    "plan": ("validate", "check", "estimate", "dry-run"),
+    "recipes": ("recipe", "ls", "list", "examples"),
+    "sample": ("generate", "chat", "infer", "answer"),
+    "exam": ("eval", "evaluate", "test", "bench", "score"),
+    "tasks": ("task", "data", "dataset", "datasets", "preprocess"),
+    "models": ("model", "fetch", "download", "pull"),
+    "doctor": ("env", "info", "version"),
+    "report": ("summary", "results", "view"),
+}
+"""What other tools call what our commands do."""
+
+
+def _meant(word: str) -> str:
+    """A sentence that names the command that was probably meant; nothing where none is near."""
+    known = _found()
+    meant = [ours for ours, theirs in _ELSEWHERE.items() if word.lower() in theirs and ours in known]
+    meant = meant or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.7)
+    return f" Did you mean {meant[0]!r}?" if meant else ""
+
+
+_TRAIN = {"gguf", "huggingface_hub", "jinja2", "safetensors", "tokenizers", "torch", "transformers"}
+
+
+def _missing_part(error: ModuleNotFoundError) -> CompatibilityError | None:
+    """The error of a command that needs more than the light install; None: it is another module that is missing."""
+    name = (error.name or "").partition(".")[0]
+    if name not in _TRAIN:
+        return None
+    return CompatibilityError(
+        f"This command needs {name}, which the light install leaves out.",
+        hint="Install it with: pip install 'spiritsafe[train]'",
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

