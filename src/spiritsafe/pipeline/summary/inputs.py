@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from spiritsafe.pipeline.context import RunContext
+from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.pipeline.context import RunContext, read_problems
 from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.stages.sets import read_problems, task_of
+from spiritsafe.pipeline.stages.sets import task_of
 from spiritsafe.pipeline.stages.source import checkpoint_of
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.report import DataInfo, Inputs, Source, TraceCounts
+from spiritsafe.tasks import Task
 
 UNSOLVED = "no worked solution"
 """Why nothing can be learnt from a row alone."""
@@ -48,18 +50,26 @@ def _source(context: RunContext, name: str, given: GivenRecipe) -> Source:
 
 def _data(context: RunContext, name: str, data: DataRecipe) -> DataInfo:
     result: dict[str, Any] = context.stage(name).result()
-    task, first = task_of(context, [name]), next(read_problems(context, name), None)
+    first, task = next(read_problems(context, name), None), _task(context, name)
     is_solved = result["dropped"].get(UNSOLVED, 0) < result["problems"]
     return DataInfo(
         name=name,
-        origin=data.hub or ", ".join(data.files) or task.name,
-        verifier=task.verifier.name if task.verifies else None,
-        version=task.verifier.version if task.verifies else None,
+        origin=data.hub or ", ".join(data.files) or result["task"],
+        verifier=None if not result["verifies"] else "not readable now" if task is None else task.verifier.name,
+        version=task.verifier.version if task is not None and task.verifies else None,
         num_problems=result["problems"],
         num_solutions=result["verified"] if is_solved else None,
-        num_duplicates=result.get("duplicates"),
+        about={} if task is None else task.about(),
         example=None if first is None else first.messages[-1].content,
     )
+
+
+def _task(context: RunContext, name: str) -> Task | None:
+    """The task of a set; None where its files were moved or changed since: a report does not fail for that."""
+    try:
+        return task_of(context, [name])
+    except (SourceError, TaskError):
+        return None
 
 
 def _traces(context: RunContext, node: Node) -> TraceCounts | None:

@@ -70,24 +70,23 @@ def _asked_for(source: Source) -> Html:
 def _data_sets(data: ReportData) -> Html | None:
     if not data.inputs.data:
         return None
-    columns = (
-        plain("Data")
-        + wide("Made of")
-        + plain("Verifier")
-        + numeric("Problems", "Worked solutions", "Duplicates left out")
-    )
+    columns = plain("Data") + wide("Made of") + plain("Verifier") + numeric("Problems", "Worked solutions")
     rows = [
         [
             tag("span", entry.name, class_="model"),
-            tag("code", entry.origin),
+            _made_of(entry),
             nothing("none") if entry.verifier is None else _verifier(entry),
             nothing("not counted") if entry.num_problems is None else count_text(entry.num_problems),
             nothing(None) if entry.num_solutions is None else count_text(entry.num_solutions),
-            nothing("not counted") if entry.num_duplicates is None else count_text(entry.num_duplicates),
         ]
         for entry in data.inputs.data
     ]
     return table(columns, rows, caption="Data sets")
+
+
+def _made_of(entry: DataInfo) -> Html:
+    said = "; ".join(f"{heading}: {words}" for heading, words in entry.about.items())
+    return join([tag("code", entry.origin), tag("span", said, class_="role") if said else None])
 
 
 def _verifier(entry: DataInfo) -> str:
