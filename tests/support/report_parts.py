@@ -14,10 +14,14 @@ from spiritsafe.report import (
     Arm,
     ArmKind,
     CertificateReference,
-    ExamInfo,
+    DataInfo,
+    ExamPart,
+    ExamScore,
     Inputs,
     LossPoint,
     MadeRow,
+    Measured,
+    MeasuredCurve,
     MemoryUse,
     Outcomes,
     PassPoint,
@@ -30,7 +34,6 @@ from spiritsafe.report import (
     RunInfo,
     Source,
     Stage,
-    TaskInfo,
     TraceCounts,
     TrainingCurve,
     Transcript,
@@ -38,6 +41,7 @@ from spiritsafe.report import (
     VerificationSummary,
     Versus,
 )
+from spiritsafe.rollouts import ComputeCurve
 from spiritsafe.stats.contamination.gap import GapTest
 from spiritsafe.stats.intervals import Estimate
 
@@ -83,25 +87,31 @@ def _curve(stage: str, loss_name: str, num_steps: int, start: float, end: float,
     return TrainingCurve(stage=stage, loss_name=loss_name, losses=losses, accuracies=accuracies)
 
 
+BASE, TEACHER, STUDENT = "SmolLM2-135M-Instruct", "SmolLM2-135M-sums", "SmolLM2-135M-sums-24L"
+
+
 def _ladder() -> tuple[Rung, ...]:
     return (
-        Rung(
-            name="SmolLM2-135M-Instruct",
-            role="base",
-            num_parameters=134_515_008,
-            weight_bytes=269_060_552,
+        Rung(name=BASE, role="base", num_parameters=134_515_008, weight_bytes=269_060_552),
+        Rung(name=TEACHER, role="teacher", num_parameters=134_515_008, weight_bytes=269_060_552),
+        Rung(name=STUDENT, role="student", num_parameters=113_263_488, weight_bytes=226_540_000),
+    )
+
+
+def _scores() -> tuple[ExamScore, ...]:
+    return (
+        ExamScore(
+            model=BASE,
             tokens_per_s=187.2,
             sealed=estimate(0.035, 0.02),
             public=_public(0.045, 0.01, 0.41, spread=0.022),
         ),
-        Rung(
-            name="SmolLM2-135M-sums",
-            role="teacher",
-            num_parameters=134_515_008,
-            weight_bytes=269_060_552,
+        ExamScore(
+            model=TEACHER,
             tokens_per_s=186.4,
             sealed=estimate(0.64, 0.068),
             change=estimate(0.605, 0.066),
+            against=BASE,
             public=_public(
                 0.665,
                 0.025,
@@ -110,14 +120,12 @@ def _ladder() -> tuple[Rung, ...]:
                 "problems would have been found with 80 % power.",
             ),
         ),
-        Rung(
-            name="SmolLM2-135M-sums-24L",
-            role="student",
-            num_parameters=113_263_488,
-            weight_bytes=226_540_000,
+        ExamScore(
+            model=STUDENT,
             tokens_per_s=229.8,
             sealed=estimate(0.545, 0.069),
             change=estimate(0.51, 0.068),
+            against=BASE,
             gain_kept=estimate(0.843, 0.084),
             public=_public(0.525, -0.02, 0.688),
         ),
@@ -290,7 +298,19 @@ def example_data() -> ReportData:
                     weight_bytes=269_060_552,
                 ),
             ),
-            task=TaskInfo(name=TASK, verifier="arith", version="1", example=PROMPT, floor=estimate(0.01, 0.008)),
+            data=(
+                DataInfo(
+                    name="lessons",
+                    origin=TASK,
+                    verifier="arith",
+                    version="1",
+                    num_problems=4000,
+                    num_solutions=4000,
+                    num_duplicates=17,
+                    example=PROMPT,
+                    floor=estimate(0.01, 0.008),
+                ),
+            ),
             traces=(
                 TraceCounts(origin="worked solutions", num_asked=4000, num_verified=4000),
                 TraceCounts(
@@ -317,8 +337,18 @@ def example_data() -> ReportData:
             _curve("distil", "forward KL to the teacher", 180, 1.7, 0.12, 0.55),
         ),
         ladder=_ladder(),
-        exam=ExamInfo(paper="sha256:" + 16 * "71f0", num_sealed=200, num_public=200),
-        outcomes=_outcomes(),
+        exams=(
+            ExamPart(
+                name="exam",
+                task=TASK,
+                paper="sha256:" + 16 * "71f0",
+                num_sealed=200,
+                num_public=200,
+                scores=_scores(),
+                outcomes=_outcomes(),
+                verification=_verification(),
+            ),
+        ),
         transcripts=_transcripts(),
         memory=(
             MemoryUse(what="teach, peak of the process", predicted_bytes=3_410_000_000, measured_bytes=3_287_000_000),
@@ -329,7 +359,6 @@ def example_data() -> ReportData:
             ),
             MemoryUse(what="student, Q8_0, context of 512", predicted_bytes=132_100_000),
         ),
-        verification=_verification(),
         lineage=_lineage(),
     )
 
@@ -429,8 +458,6 @@ def example_made() -> tuple[MadeRow, ...]:
             trained_tokens=331_200,
             flops=267_000_000_000_000,
             total_flops=267_000_000_000_000,
-            sealed=estimate(0.64, 0.068),
-            gain=estimate(0.605, 0.066),
         ),
         MadeRow(
             name="rl",
@@ -441,8 +468,6 @@ def example_made() -> tuple[MadeRow, ...]:
             trained_tokens=1_250_000,
             flops=1_280_000_000_000_000,
             total_flops=1_547_000_000_000_000,
-            sealed=estimate(0.81, 0.05),
-            gain=estimate(0.17, 0.05),
         ),
         MadeRow(name="harvest", made_by="sampled", start="rl", counts="1812 of 4096 verified", generated_tokens=90_000),
     )
@@ -451,29 +476,121 @@ def example_made() -> tuple[MadeRow, ...]:
 def example_with_steps() -> ReportData:
     """The same run with steps, controls and their models in the ladder."""
     data = example_data()
-    taught = data.ladder[1]
     made = [("rl", "reinforced", 0.81), ("rl-random", "control", 0.645), ("tuned", "tuned", 0.78)]
-    rungs = tuple(
-        taught.model_copy(update={"name": name, "role": role, "sealed": estimate(score, 0.05)})
-        for name, role, score in made
+    rungs = tuple(data.ladder[1].model_copy(update={"name": name, "role": role}) for name, role, _ in made)
+    (exam,) = data.exams
+    base, teacher, student = exam.scores
+    new = tuple(teacher.model_copy(update={"model": name, "sealed": estimate(score, 0.05)}) for name, _, score in made)
+    gained = new[0].model_copy(update={"gain": estimate(0.17, 0.05)})
+    taught = teacher.model_copy(update={"gain": estimate(0.605, 0.066)})
+    pair = Versus(
+        first="rl",
+        second="tuned",
+        num_seeds=3,
+        first_sealed=estimate(0.81, 0.05),
+        second_sealed=estimate(0.78, 0.05),
+        difference=estimate(0.03, 0.05),
+        p_value=0.21,
+        first_flops=1_280_000_000_000_000,
+        second_flops=980_000_000_000_000,
     )
+    sat = exam.model_copy(update={"scores": (base, taught, gained, *new[1:], student), "versus": (pair,)})
     return data.model_copy(
         update={
             "ladder": (*data.ladder[:2], *rungs, data.ladder[2]),
             "made": example_made(),
             "reinforced": (example_reinforced(),),
-            "versus": (
-                Versus(
-                    first="rl",
-                    second="tuned",
-                    num_seeds=3,
-                    first_sealed=estimate(0.81, 0.05),
-                    second_sealed=estimate(0.78, 0.05),
-                    difference=estimate(0.03, 0.05),
-                    p_value=0.21,
-                    first_flops=1_280_000_000_000_000,
-                    second_flops=980_000_000_000_000,
-                ),
+            "exams": (sat,),
+        }
+    )
+
+
+def served_source() -> Source:
+    return Source(
+        name="deepseek",
+        endpoint="https://ada:secret@gpu-box:8000/v1?key=secret",
+        served_as="deepseek-r1",
+        license="MIT",
+    )
+
+
+def _measured() -> tuple[Measured, ...]:
+    nll = {"step": "held-out", "data": "chats", "what": "nll", "unit": "nats a token", "count": 81_234}
+    share = {"step": "held-out", "data": "maths", "what": "accuracy", "unit": "share", "count": 128}
+    kl = {**nll, "what": "kl:deepseek", "model": "llama-r1"}
+    change = {"against": "llama", "difference": estimate(-0.312, 0.03)}
+    rows = [
+        {**nll, "model": "llama", "value": estimate(1.412, 0.04), "counted": "tokens"},
+        {**nll, "model": "llama-r1", "value": estimate(1.1, 0.04), "counted": "tokens", **change},
+        {**kl, "value": estimate(0.08, 0.01), "counted": "tokens"},
+        {**share, "model": "llama", "value": estimate(0.25, 0.07), "counted": "problems"},
+    ]
+    return tuple(Measured.model_validate(row) for row in rows)
+
+
+def example_without_exam(curve: ComputeCurve | None = None) -> ReportData:
+    """A served teacher, a given student, chats without a verifier, a measure, and no exam."""
+    data = example_data()
+    chats = DataInfo(name="chats", origin="chats.jsonl", num_problems=50, num_duplicates=3, example="Hello?")
+    talk = data.transcripts[0].model_copy(update={"model": "llama-r1", "split": "train", "verdict": None})
+    return data.model_copy(
+        update={
+            "inputs": Inputs(sources=(served_source(), data.inputs.sources[0]), data=(*data.inputs.data, chats)),
+            "ladder": (
+                Rung(name="deepseek", role="teacher"),
+                Rung(name="llama", role="base", num_parameters=1_235_814_400, weight_bytes=2_471_645_608),
+                Rung(name="llama-cut", role="cut", num_parameters=935_814_400, weight_bytes=1_871_645_608),
+                Rung(name="llama-r1", role="tuned", num_parameters=1_235_814_400, weight_bytes=2_471_645_608),
             ),
+            "made": (
+                MadeRow(name="traces", made_by="sampled", start="deepseek", counts="40 of 50 kept"),
+                MadeRow(name="llama-cut", made_by="cut", start="llama"),
+                MadeRow(name="llama-r1", made_by="fine-tuned", start="llama", trained_tokens=40_000, flops=10**15),
+            ),
+            "measured": _measured(),
+            "compute": (MeasuredCurve(step="ways", data="maths", curve=curve),) if curve else (),
+            "exams": (),
+            "transcripts": (talk,),
+        }
+    )
+
+
+def example_two_exams() -> ReportData:
+    """Two exams: all sat "maths"; "code" was sat by models of two roots, and one model sat none."""
+    data = example_with_steps()
+    (maths,) = data.exams
+    other = Rung(name="qwen", role="base", num_parameters=596_049_920, weight_bytes=1_192_099_840)
+    grown = Rung(name="qwen-sums", role="tuned", num_parameters=596_049_920, weight_bytes=1_192_099_840)
+    idle = Rung(name="qwen-cut", role="cut", num_parameters=300_000_000, weight_bytes=600_000_000)
+    sat = (
+        maths.scores[0].model_copy(update={"public": None}),
+        ExamScore(model=STUDENT, sealed=estimate(0.3, 0.06), change=estimate(0.2, 0.05), against=BASE),
+        ExamScore(model="qwen", sealed=estimate(0.2, 0.05)),
+        ExamScore(
+            model="qwen-sums",
+            sealed=estimate(0.5, 0.06),
+            change=estimate(0.3, 0.05),
+            against="qwen",
+            gain=estimate(0.3, 0.05),
+        ),
+    )
+    arm = data.reinforced[0].arms[0]
+    arms = tuple(one.model_copy(update={"exam": "maths"}) for one in data.reinforced[0].arms)
+    lost = arm.model_copy(update={"exam": "code", "gain": estimate(-0.2, 0.05), "num_seeds": 1})
+    code = ExamPart(
+        name="code",
+        task="code:solve",
+        paper="sha256:" + 16 * "9b1e",
+        num_sealed=150,
+        scores=sat,
+        outcomes=(Outcomes(model="qwen", half="sealed", counts={"correct": 30, "wrong": 120}),),
+        versus=maths.versus,
+        verification=maths.verification,
+    )
+    return data.model_copy(
+        update={
+            "ladder": (*data.ladder, other, grown, idle),
+            "reinforced": (data.reinforced[0].model_copy(update={"arms": (*arms, lost)}),),
+            "exams": (maths.model_copy(update={"name": "maths"}), code),
         }
     )

@@ -7,6 +7,7 @@ exit code; ``--verbose`` adds the traceback.
 from __future__ import annotations
 
 import errno
+import importlib
 import importlib.util
 import io
 import json
@@ -16,7 +17,7 @@ import re
 import sys
 import traceback
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -79,29 +80,43 @@ class _Commands(click.Group):
     """The files that begin with their name and a line of help: each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_lines_of_help())
+        return sorted(_found())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _lines_of_help():
+        if cmd_name not in _found():
             return None
         with rare_collections():  # what is loaded stays
-            command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+            command: click.Command = importlib.import_module(_found()[cmd_name].module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(_lines_of_help().items()))
+            formatter.write_dl([(name, one.help) for name, one in sorted(_found().items())])
+
+
+class _Found(NamedTuple):
+    """A command that was not imported yet: where it is, and its line of help."""
+
+    module: str
+    help: str
 
 
 @cache
-def _lines_of_help() -> dict[str, str]:
-    """By the commands' names; read from their sources, wherever these lie, so that ``--help`` stays quick."""
-    found = []
-    for file in pkgutil.iter_modules(__path__, f"{__name__}."):
+def _found() -> dict[str, _Found]:
+    """By the commands' names; read from their sources, wherever these lie, so that ``--help`` stays quick.
+
+    A folder that is no command holds some.
+    """
+    found = {}
+    files = list(pkgutil.iter_modules(__path__, f"{__name__}."))
+    for file in files:
         spec = importlib.util.find_spec(file.name)
         loader: Any = spec.loader if spec is not None else None
-        found.append(_HELP.match(loader.get_source(file.name)))
-    return {one[1]: one[2] for one in found if one}
+        if says := _HELP.match(loader.get_source(file.name)):
+            found[says[1]] = _Found(file.name, says[2])
+        elif spec is not None and file.ispkg:
+            files += pkgutil.iter_modules(spec.submodule_search_locations, f"{file.name}.")
+    return found
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,7 @@ from typing import Any, final
 import click
 
 from spiritsafe import rollouts
-from spiritsafe.cli.paths import MODEL
+from spiritsafe.cli.paths import EXISTING, MODEL
 from spiritsafe.cli.terminal import JsonSink
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
@@ -59,12 +59,17 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @final
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """What was given of ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``."""
+    """What was given of ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, or all of it in a file.
+
+    Attributes:
+        endpoint: What the file of ``--endpoint-config`` says.
+    """
 
     timeout_s: float | None = None
     max_tries: int | None = None
     concurrency: int | None = None
     thinks: bool = False
+    endpoint: rollouts.EndpointConfig | None = None
 
     def config(self, num_questions: int | None) -> rollouts.RemoteConfig:
         """How an endpoint is spoken to.
@@ -75,6 +80,10 @@ class Patience:
         """
         most = rollouts.RemoteConfig().concurrency
         few = most if num_questions is None else min(most, max(1, num_questions // 20))
+        if self.endpoint is not None:
+            says_so = "max_concurrency" in self.endpoint.model_fields_set
+            remote = self.endpoint.remote()
+            return remote if says_so else remote.model_copy(update={"concurrency": few})
         given = {
             "timeout_s": self.timeout_s,
             "max_tries": self.max_tries,
@@ -84,8 +93,29 @@ class Patience:
         return rollouts.RemoteConfig(**{name: value for name, value in given.items() if value is not None})
 
 
+_OF_EXAMS = ("extra_body", "reasoning", "top_logprobs", "budget")
+
+
+def _refuse_in_exams(config: rollouts.EndpointConfig) -> None:
+    """What changes answers and stands in no registration has no place in an exam.
+
+    Raises:
+        RecipeError: The configuration says such a thing.
+    """
+    plain = rollouts.EndpointConfig(endpoint=config.endpoint, model=config.model)
+    if said := [name for name in _OF_EXAMS if getattr(config, name) != getattr(plain, name)]:
+        raise RecipeError(
+            f"An exam's endpoint cannot have {said[0]}: no registration holds it, so nobody could ask again alike.",
+            hint="Leave it out of --endpoint-config. Let the server set it and serve it under a name of its own; an "
+            "exam's budget is `exam register --budget`.",
+        )
+
+
 def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, given on as ``patience``."""
+    """Add ``--timeout``, ``--request-tries``, ``--concurrency`` and ``--thinks``, given on as ``patience``.
+
+    And ``--endpoint-config``, a file that says all of these and which endpoint it is.
+    """
 
     @wraps(function)
     def with_patience(
@@ -94,12 +124,28 @@ def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
         request_tries: int | None,
         concurrency: int | None,
         thinks: bool,
+        endpoint_config: Path | None,
         **options: Any,
     ) -> Any:
-        return function(*args, patience=Patience(timeout, request_tries, concurrency, thinks), **options)
+        patience = Patience(timeout, request_tries, concurrency, thinks)
+        if endpoint_config is not None:
+            if patience != Patience() or any(options[name] for name in ("endpoint", "endpoint_model", "api_key_env")):
+                raise RecipeError(
+                    "Both --endpoint-config and another option speak of the endpoint.",
+                    hint=f"Say everything in {endpoint_config}, or leave it out.",
+                )
+            config = rollouts.read_endpoint_config(endpoint_config)
+            patience = Patience(endpoint=config)
+            options |= {"endpoint": config.endpoint, "endpoint_model": config.model, "api_key_env": config.api_key_env}
+        return function(*args, patience=patience, **options)
 
     wrapped: Callable[..., Any] = with_patience
     for option in (
+        click.option(
+            "--endpoint-config",
+            type=EXISTING,
+            help="A TOML file that says which endpoint, and how it is asked: rates, budget, extra_body, reasoning.",
+        ),
         click.option(
             "--thinks",
             is_flag=True,
@@ -168,6 +214,8 @@ def open_any_generator(
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
 
+    if registered is not None and patience.endpoint is not None:
+        _refuse_in_exams(patience.endpoint)
     config = patience.config(num_questions)
     return rollouts.RemoteGenerator(
         endpoint, endpoint_model, api_key_env=api_key_env, config=config, registered=registered, tell=tell

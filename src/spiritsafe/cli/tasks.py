@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
+import os
+import sys
+from itertools import groupby, islice
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from spiritsafe import tasks
+from spiritsafe import models, tasks
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
+from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Problem
+from spiritsafe.core.text.safe_text import visible
+from spiritsafe.core.text.tool_calls import with_calls
 
 _MOST = 1_000_000
 
@@ -25,17 +32,53 @@ def command() -> None:
 @click.argument("spec", type=NAMES_FILES)
 @click.option("--count", type=click.IntRange(0, _MOST), default=3, show_default=True, help="Problems to show.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-def show(spec: str, count: int, seed: int) -> None:
-    """Show problems of the task SPEC, from the train bucket."""
+@click.option("--model", type=NAMES_FILES, help="Show what this model would learn: hf:org/name, a directory.")
+def show(spec: str, count: int, seed: int, model: str | None) -> None:
+    """Show what the task SPEC is made of, and problems of it from the train bucket."""
     task = tasks.load_task(spec)
     click.echo(f"{task.name} (version {task.version})\n")
-    for problem in islice(task.problems("train", seed=seed, count=count), count):
-        for message in problem.messages:
-            click.echo(f"{message.role}: {message.content}")
-        click.echo(f"gold: {task.gold(problem)}")
-        if problem.solution is not None:
-            click.echo(f"worked solution: {problem.solution}")
+    told = task.about()
+    if task.finite:
+        sizes = task.sizes()
+        told["problems"] = ", ".join(f"{sizes[split]:,} {split}" for split in sizes)
+        count = min(count, sizes["train"])
+    for heading, text in told.items():
+        click.echo(f"{heading:<10}{visible(text)}")
+    if told:
         click.echo("")
+    chat = None if model is None else models.ChatFormat(models.resolve_source(model, events=TerminalSink()))
+    for problem in islice(task.problems("train", seed=seed, count=count), count):
+        if chat is None or problem.solution is None:
+            _show_problem(task, problem)
+        else:
+            turns: Any = problem.facts.get("turns", ())
+            _show_document(chat, chat.document(problem.messages, problem.solution, turns=turns))
+        click.echo("")
+
+
+def _show_problem(task: tasks.Task, problem: Problem) -> None:
+    for tool in problem.messages[0].tools if problem.messages else ():
+        click.echo(f"tool: {visible(tool)}")
+    for message in problem.messages:
+        click.echo(f"{message.role}: {visible(with_calls(message.content, message.tool_calls))}")
+    if task.verifies:
+        click.echo(f"gold: {task.gold(problem)}")
+    if problem.solution is not None:
+        click.echo(f"{'worked solution' if task.verifies else 'reply'}: {visible(problem.solution)}")
+
+
+def _show_document(chat: models.ChatFormat, document: models.Document) -> None:
+    """A document as the model reads it; what it learns is coloured, or between « and » where there are no colours."""
+    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    pairs = zip(document.token_ids, document.supervised, strict=True)
+    for is_learnt, part in groupby(pairs, key=lambda pair: pair[1]):
+        text = visible(chat.spell([token for token, _ in part]))
+        if not is_learnt:
+            click.echo(text, nl=False)
+        else:
+            click.echo(click.style(text, fg="green", bold=True) if in_colour else f"«{text}»", nl=False)
+    num_learnt = sum(document.supervised)
+    click.echo(f"\n({num_learnt:,} of {len(document.token_ids):,} tokens are learnt)")
 
 
 @command.command()

@@ -7,7 +7,7 @@
     ├── TaskError          (ValueError)       a task or its data cannot be used
     ├── SourceError        (OSError)          a model or data set cannot be found or read
     ├── CompatibilityError (ValueError)       two things do not fit together (teacher and student, model and engine)
-    ├── BudgetError        (MemoryError)      a plan does not fit the memory or byte budget
+    ├── BudgetError        (MemoryError)      a plan does not fit the memory or byte budget, or one is used up
     ├── NumericalError     (ArithmeticError)  NaN or infinity where a number is needed
     ├── StorageError       (OSError)          a file cannot be written (disk full, no permission)
     ├── EndpointError      (ConnectionError)  a remote model failed, timed out or answered nonsense
@@ -70,7 +70,7 @@ class CompatibilityError(SpiritsafeError, ValueError):
 
 
 class BudgetError(SpiritsafeError, MemoryError):
-    """A plan does not fit the memory or byte budget."""
+    """A plan does not fit the memory or byte budget, or what an endpoint may be asked is used up."""
 
     exit_code = 5
 

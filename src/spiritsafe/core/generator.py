@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from spiritsafe.core.canonical import JSON
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
 
@@ -83,6 +84,30 @@ class Announcing(Protocol):
         Calls ``not_asked`` of one that was given up before a byte of an answer came (refused, or never reached), before
         its failed attempt is handed over; where the whole source is unusable, there may be no such attempt. The calls
         may come from another thread than the caller's; what they raise ends the generation.
+        """
+        ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A Generator that is told, with an answer's tokens, which others would have been likely (top-k)."""
+
+    def take_listing(self, problem_id: str, sample_index: int) -> JSON:
+        """The listing of an answer that was handed over; None where there is none. It is forgotten with this call."""
+        ...
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A Generator that may use so much and no more."""
+
+    def count_earlier(self, what: str, num_prompt_tokens: int, num_tokens: int) -> None:
+        """What a piece of work had used before this Generator took it up; told of each piece once, later ones are idle.
+
+        Args:
+            what: Which piece.
+            num_prompt_tokens: Tokens of prompts.
+            num_tokens: Tokens of completions.
         """
         ...
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -92,11 +93,53 @@ class Record(BaseModel):
             ) from error
 
 
-class Message(Record):
-    """One chat turn."""
+def _json_object(text: str) -> str:
+    """JSON is kept as text, so that the order of its keys, which a model reads and learns, outlives every file."""
+    try:
+        if isinstance(json.loads(text), dict):
+            return text
+    except (ValueError, RecursionError):
+        pass
+    raise ValueError("this is no JSON object")
 
-    role: Literal["system", "user", "assistant"]
+
+JsonObject = Annotated[str, AfterValidator(_json_object)]
+"""The JSON text of an object."""
+
+
+class ToolCall(Record):
+    """A tool that an assistant calls.
+
+    Attributes:
+        name: Of the tool.
+        arguments: What it is given.
+        id: What the tool's answer refers to, where the conversation has such names.
+    """
+
+    name: str
+    arguments: JsonObject = "{}"
+    id: str | None = omit_default(None)
+
+
+class Message(Record):
+    """One chat turn.
+
+    Attributes:
+        role: Who speaks; "tool": what a called tool gave back.
+        content: The text; an assistant's thought in front of it as :mod:`spiritsafe.core.text.thoughts` spells it.
+        name: Of the speaker, or of the tool that answers.
+        tool_calls: The tools that an assistant calls behind its text.
+        tool_call_id: Which call a tool answers.
+        tools: Definitions of the tools that may be called, as OpenAI's interface has them. In the first message only,
+            so that whoever has a conversation has its tools too.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    name: str | None = omit_default(None)
+    tool_calls: tuple[ToolCall, ...] = omit_default(())
+    tool_call_id: str | None = omit_default(None)
+    tools: tuple[JsonObject, ...] = omit_default(())
 
 
 class Problem(Record):

@@ -13,8 +13,8 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.distil.audit import AuditExample, DocumentAudit, audit_documents
-    from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture, self_test
-    from spiritsafe.distil.cache.served import capture_served
+    from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, CaptureReport, capture, self_test
+    from spiritsafe.distil.cache.served import capture_served, served_identity
     from spiritsafe.distil.cross_tokenizer import (
         AcrossMix,
         AcrossTokenizersObjective,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         held_out_estimates,
     )
     from spiritsafe.distil.evaluation.held_out import held_out, supervised_bytes
+    from spiritsafe.distil.evaluation.teacher_check import TeacherFit, teacher_fit
     from spiritsafe.distil.hidden.file import load_hidden_match, save_hidden_match
     from spiritsafe.distil.hidden.match import HiddenMatch
     from spiritsafe.distil.hidden.setup import make_hidden_match
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from spiritsafe.distil.objective import DistilObjective
     from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
     from spiritsafe.distil.on_policy.feed import OnPolicyFeed
+    from spiritsafe.distil.served_answers import CapturedAnswers, capture_answers
     from spiritsafe.distil.shape_race import RaceResult, race
     from spiritsafe.distil.signal import (
         LiveTeacher,
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
         TeacherSignal,
         document_key,
     )
-    from spiritsafe.distil.teacher_check import TeacherFit, teacher_fit
     from spiritsafe.distil.teachers_by_document import TeachersByDocument
     from spiritsafe.training.data.rounds import ROUNDS_FILE
     from spiritsafe.training.objective import TracesObjective
@@ -61,11 +62,12 @@ else:
 
 __all__ = [
     "DIVERGENCES", "HELD_OUT_STATEMENT", "ROUNDS_FILE", "AcrossMix", "AcrossTokenizersObjective", "AuditExample",
-    "CachedTeacher", "CaptureConfig", "DistilObjective", "DistilResult", "DocumentAudit", "HeldOut",
-    "HeldOutDifference", "HeldOutEstimates", "HiddenMatch", "LiveChunkTeacher", "LiveTeacher", "LossMix",
-    "OnPolicyConfig", "OnPolicyFeed", "RaceResult", "SampledRows", "Signal", "SignalPart", "TeacherFit", "TeacherRows",
-    "TeacherSignal", "TeachersByDocument", "TokenBytes", "TracesObjective", "VerdictWeights", "audit_documents",
-    "capture", "capture_served", "distil_head", "document_key", "held_out", "held_out_difference", "held_out_estimates",
-    "load_hidden_match", "make_hidden_match", "map_vocabularies", "measure_coverage", "pair_conversations", "race",
-    "sampled_head", "save_hidden_match", "self_test", "supervised_bytes", "teacher_fit",
+    "CachedTeacher", "CaptureConfig", "CaptureReport", "CapturedAnswers", "DistilObjective", "DistilResult",
+    "DocumentAudit", "HeldOut", "HeldOutDifference", "HeldOutEstimates", "HiddenMatch", "LiveChunkTeacher",
+    "LiveTeacher", "LossMix", "OnPolicyConfig", "OnPolicyFeed", "RaceResult", "SampledRows", "Signal", "SignalPart",
+    "TeacherFit", "TeacherRows", "TeacherSignal", "TeachersByDocument", "TokenBytes", "TracesObjective",
+    "VerdictWeights", "audit_documents", "capture", "capture_answers", "capture_served", "distil_head", "document_key",
+    "held_out", "held_out_difference", "held_out_estimates", "load_hidden_match", "make_hidden_match",
+    "map_vocabularies", "measure_coverage", "pair_conversations", "race", "sampled_head", "save_hidden_match",
+    "self_test", "served_identity", "supervised_bytes", "teacher_fit",
 ]  # fmt: skip

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     )
     from spiritsafe.models.cost.step_time import (
         ERROR_FACTOR,
-        Work,
         MachineRates,
+        Work,
         measure_machine,
         sampling_work,
         scoring_work,
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         with_vocabulary,
     )
     from spiritsafe.models.sources.cache import default_cache
+    from spiritsafe.models.sources.config import SourceConfig, source_config
     from spiritsafe.models.sources.resolve import find_source, resolve_source
     from spiritsafe.models.sources.tiny import write_tiny
     from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
@@ -99,16 +100,16 @@ __all__ = [
     "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "PACK_LIMIT_BYTES", "ChatFormat",
     "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
     "DrawnCompletion", "FallbackGenerator", "Footprint", "Head", "Importance", "LanguageModel", "LoadedModel",
-    "LocalGenerator", "LoraBase", "LoraConfig", "MemoryFit", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation",
-    "StudentShape", "TrainingMemory", "TransformersModel", "Use", "Work", "active_parameters", "add_lora",
-    "block_influence", "calibrate", "candidates", "choose_code", "choose_layers", "choose_vocabulary", "cut",
-    "cut_depth", "decoder_config", "default_cache", "find_source", "fit_micro_batch", "head_logits", "head_product",
-    "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config",
-    "lora_state", "make_generator", "mean_loss", "measure_bytes", "MachineRates", "measure_machine", "merge_lora",
-    "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",
-    "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
-    "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
+    "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "ModelSize", "PackedBatch", "PackedDrawn",
+    "Quantisation", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "Use", "Work",
+    "active_parameters", "add_lora", "block_influence", "calibrate", "candidates", "choose_code", "choose_layers",
+    "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "find_source", "fit_micro_batch",
+    "head_logits", "head_product", "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model",
+    "logits_dtype", "lora_config", "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_machine",
+    "merge_lora", "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of",
+    "predict_footprint", "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan",
+    "read_model_config", "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
     "sampling_work", "save_checkpoint", "save_lora", "scoring_work", "shallower", "shared_prefix", "size_of",
-    "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint", "weight_bytes", "with_activations",
-    "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint", "weight_bytes",
+    "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
 ]  # fmt: skip

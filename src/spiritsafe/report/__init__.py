@@ -13,14 +13,14 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.report.data.exam import (
         CertificateReference,
-        ExamInfo,
+        ExamPart,
+        ExamScore,
         Outcomes,
         PublicHalf,
-        Role,
-        Rung,
         VerificationStep,
         VerificationSummary,
     )
+    from spiritsafe.report.data.inputs import DataInfo, Inputs, TraceCounts
     from spiritsafe.report.data.learning import (
         Arm,
         ArmKind,
@@ -31,17 +31,15 @@ if TYPE_CHECKING:
         RoundPoint,
         Versus,
     )
+    from spiritsafe.report.data.measured import Measured, MeasuredCurve, MeasuredUnit
+    from spiritsafe.report.data.models import Role, Rung, Source
     from spiritsafe.report.data.run import (
         AccuracyPoint,
-        Inputs,
         LossPoint,
         MemoryUse,
         ReportData,
         RunInfo,
-        Source,
         Stage,
-        TaskInfo,
-        TraceCounts,
         TrainingCurve,
         Transcript,
     )
@@ -61,10 +59,10 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CURVE_SUFFIXES", "AccuracyPoint", "Arm", "ArmKind", "CertificateReference", "ExamInfo", "Inputs", "LossPoint",
-    "MadeRow", "MemoryUse", "Outcomes", "PassPoint", "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role",
-    "RoundPoint", "RunInfo", "Rung", "Source", "Stage", "TaskInfo", "TraceCounts", "TrainingCurve", "Transcript",
-    "VerificationStep", "VerificationSummary", "Versus", "build_compute_page", "build_compute_svg", "build_report",
-    "build_trust_page", "compute_section", "compute_table", "count_text", "terminal_summary", "write_compute",
-    "write_report", "write_trust_page",
+    "CURVE_SUFFIXES", "AccuracyPoint", "Arm", "ArmKind", "CertificateReference", "DataInfo", "ExamPart", "ExamScore",
+    "Inputs", "LossPoint", "MadeRow", "Measured", "MeasuredCurve", "MeasuredUnit", "MemoryUse", "Outcomes", "PassPoint",
+    "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo", "Rung", "Source", "Stage",
+    "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep", "VerificationSummary", "Versus",
+    "build_compute_page", "build_compute_svg", "build_report", "build_trust_page", "compute_section", "compute_table",
+    "count_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
 ]  # fmt: skip

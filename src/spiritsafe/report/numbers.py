@@ -65,6 +65,26 @@ def change_text(change: Estimate, digits: int = 1) -> str:
     return f"{change_value(change, digits)}{_NBSP}points ({change_range(change, digits)})"
 
 
+def nats_value(loss: Estimate) -> str:
+    """``1.234``."""
+    return _fixed(loss.value, 3)
+
+
+def nats_range(loss: Estimate) -> str:
+    """``1.201 to 1.266``."""
+    return f"{_fixed(loss.low, 3)} to {_fixed(loss.high, 3)}"
+
+
+def nats_change_value(change: Estimate) -> str:
+    """``−0.312``."""
+    return _signed(change.value, 3)
+
+
+def nats_change_range(change: Estimate) -> str:
+    """``−0.350 to −0.274``."""
+    return f"{_signed(change.low, 3)} to {_signed(change.high, 3)}"
+
+
 def share_text(part: float, whole: float) -> str:
     """``79 %``; one decimal below ten."""
     share = 100 * part / whole

@@ -14,18 +14,21 @@ from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.document import page_head
 from spiritsafe.report.html.markup import Html, paragraph, tag
 from spiritsafe.report.numbers import date_text, time_text
+from spiritsafe.report.sections.ladder import key_figures, ladder_section
 from spiritsafe.report.sections.lineage import staircase_section
 from spiritsafe.report.sections.making import curves_section, inputs_section, memory_section, stages_section
-from spiritsafe.report.sections.results import key_figures, ladder_section, outcomes_section, public_section
+from spiritsafe.report.sections.measured import measured_sections
+from spiritsafe.report.sections.results import outcomes_section, public_section
 from spiritsafe.report.sections.rewards import rewards_section
 from spiritsafe.report.sections.transcripts import transcripts_section
 from spiritsafe.report.sections.verification import lineage_section, run_section, verify_section
-from spiritsafe.report.text.headline import headline, headline_support
+from spiritsafe.report.text.headline import further_headlines, headline, headline_support, separations_of
 
 _CONTENTS = (
     ("ladder", "Ladder"),
     ("steps", "Step by step"),
     ("rewards", "Learning by reward"),
+    ("measured", "Measured"),
     ("public", "Public and sealed"),
     ("outcomes", "Every problem"),
     ("inputs", "What went in"),
@@ -50,6 +53,7 @@ def build_report(data: ReportData) -> str:
             ladder_section(data),
             staircase_section(data),
             rewards_section(data),
+            *measured_sections(data),
             public_section(data),
             outcomes_section(data),
             inputs_section(data),
@@ -78,13 +82,14 @@ def write_report(path: Path, data: ReportData) -> None:
 def _header(data: ReportData) -> Html:
     run = data.run
     stamp = [run.name, date_text(run.finished), *([time_text(data.total_s)] if data.stages else []), run.machine]
-    separation = data.verification.separation if data.verification else "no certificate"
+    separation = ", ".join(separations_of(data)) or "no certificate"
     return tag(
         "header",
         tag(
             "p", _mark(), tag("span", "spiritsafe", class_="word"), tag("span", "report", class_="kind"), class_="brand"
         ),
         tag("h1", headline(data)),
+        *(paragraph(tag("strong", words), class_="support") for words in further_headlines(data)),
         paragraph(headline_support(data), class_="support"),
         key_figures(data),
         tag(
@@ -103,8 +108,15 @@ def _header(data: ReportData) -> Html:
 
 
 def _contents(data: ReportData) -> list[tuple[str, str]]:
-    """The parts of this page: two of them only runs with steps have."""
-    absent = {name for name, there in (("steps", data.made), ("rewards", data.reinforced)) if not there}
+    """The parts of this page: runs without steps, measures or exams have fewer."""
+    there = {
+        "steps": data.made or any(exam.versus for exam in data.exams),
+        "rewards": data.reinforced,
+        "measured": data.measured or data.compute,
+        "public": data.exams,
+        "outcomes": data.exams,
+    }
+    absent = {name for name, found in there.items() if not found}
     return [(anchor, title) for anchor, title in _CONTENTS if anchor not in absent]
 
 

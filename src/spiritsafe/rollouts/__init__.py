@@ -12,6 +12,8 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.rollouts.attempts.collect import CollectReport, Grader, collect, grade_attempt
     from spiritsafe.rollouts.attempts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
+    from spiritsafe.rollouts.attempts.top_logprobs import ReadTopLogprobs
+    from spiritsafe.rollouts.generators.config import EndpointConfig, open_endpoint, read_endpoint_config
     from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig
     from spiritsafe.rollouts.generators.fake import FakeGenerator, FakeReply
     from spiritsafe.rollouts.generators.pipe import PipeGenerator
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from spiritsafe.rollouts.generators.remote import RemoteGenerator, api_root, read_api_key
     from spiritsafe.rollouts.generators.reply import printable
     from spiritsafe.rollouts.generators.tries import ask_until_answered
-    from spiritsafe.rollouts.generators.usage import UsageReport
+    from spiritsafe.rollouts.generators.usage import EndpointBudget, UsageReport
     from spiritsafe.rollouts.test_time.budget_forcing import BudgetForcedGenerator, BudgetForcing
     from spiritsafe.rollouts.test_time.budget_sweep import BudgetPoint, BudgetSweep, budgets, sweep_budgets
     from spiritsafe.rollouts.test_time.curve import curve_of_pools
@@ -42,10 +44,11 @@ else:
 
 __all__ = [
     "METHODS", "BudgetForcedGenerator", "BudgetForcing", "BudgetPoint", "BudgetSweep", "Candidate", "CollectReport",
-    "ComputeCurve", "ComputeLine", "ComputePoint", "CostAxis", "EqualCost", "Exchange", "FakeGenerator", "FakeReply",
-    "Grader", "ModelCompute", "PipeGenerator", "Pool", "ProblemVote", "RateLimiter", "RemoteConfig", "RemoteGenerator",
-    "SelectionMethod", "SelfChecker", "TokensToReach", "UsageReport", "VerifiedAttempts", "VerifiedReport",
-    "VoteReport", "VoteStop", "api_root", "ask_until_answered", "budgets", "collect", "curve_of_pools", "draw_pool",
-    "grade_attempt", "pass_at", "printable", "read_api_key", "read_attempts", "read_pool", "sweep_budgets", "verified",
-    "vote", "votes_needed",
+    "ComputeCurve", "ComputeLine", "ComputePoint", "CostAxis", "EndpointBudget", "EndpointConfig", "EqualCost",
+    "Exchange", "FakeGenerator", "FakeReply", "Grader", "ModelCompute", "PipeGenerator", "Pool", "ProblemVote",
+    "RateLimiter", "ReadTopLogprobs", "RemoteConfig", "RemoteGenerator", "SelectionMethod", "SelfChecker",
+    "TokensToReach", "UsageReport", "VerifiedAttempts", "VerifiedReport", "VoteReport", "VoteStop", "api_root",
+    "ask_until_answered", "budgets", "collect", "curve_of_pools", "draw_pool", "grade_attempt", "open_endpoint",
+    "pass_at", "printable", "read_api_key", "read_attempts", "read_endpoint_config", "read_pool", "sweep_budgets",
+    "verified", "vote", "votes_needed",
 ]  # fmt: skip

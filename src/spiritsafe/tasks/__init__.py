@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.families.choice import LetterVerifier
     from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier
     from spiritsafe.tasks.families.mix import MixTask
+    from spiritsafe.tasks.families.own_data import data_spec
     from spiritsafe.tasks.grading.pool import GraderPool
     from spiritsafe.tasks.registry import (
         QUICKSTART_SPECS,
@@ -36,6 +37,6 @@ else:
 __all__ = [
     "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "AuditReport", "Draft", "Extracted", "FamilyInfo", "GraderPool",
     "LetterVerifier", "MathVerifier", "MixTask", "Split", "Task", "ValueVerifier", "Verifier", "audit_task",
-    "bucket_of", "build_task", "canonical_name", "extract_answer", "list_families", "load_named", "load_task",
+    "bucket_of", "build_task", "canonical_name", "data_spec", "extract_answer", "list_families", "load_named", "load_task",
     "load_verifier", "normalise", "parse_number", "parse_spec", "row_graders", "split_of",
 ]  # fmt: skip

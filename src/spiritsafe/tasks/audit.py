@@ -203,8 +203,13 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     """Audit a task on ``count`` train problems.
 
     Raises:
-        TaskError: The task cannot make a single problem.
+        TaskError: The task cannot make a single problem, or has no verifier.
     """
+    if not task.verifies:
+        raise TaskError(
+            f"{task.name} has no verifier, so there is nothing to audit.",
+            hint="Look at its problems with `spiritsafe tasks show`.",
+        )
     problems: list[Problem] = []
     reasons: list[str] = []
     try:

@@ -5,7 +5,8 @@ train, 80-89 dev, 90-99 exam, whatever the seed, so that no seed can leak an exa
 
 The hash is taken over the task's name **without its knobs**: ``arith:sums?terms=2-3`` and ``arith:sums?terms=2-4``
 share problems, so they must share their splits. For data files (``Family.has_data``) it is taken over the family
-alone: the same question in two files, or in one file under two paths, is in one bucket.
+alone: the same question in two files, or in one file under two paths, is in one bucket. Of a family that keeps several
+answers to one prompt, what tells them apart (``Family.variant_mark``) is not hashed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def bucket_of_text(task_name: str, canonical_text: str) -> int:
     module = family_module(family)
     if module is not None and module.FAMILY.has_data:
         scope = family
+        if module.FAMILY.variant_mark:
+            canonical_text = canonical_text.partition(module.FAMILY.variant_mark)[0]
     raw = hashlib.sha256(f"{scope}\0{canonical_text}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(raw, "big") % NUM_BUCKETS
 

@@ -38,7 +38,7 @@ COMMANDS = {
     "exam rerun": {
         "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
-        "--thinks",
+        "--thinks", "--endpoint-config",
     },
     "exam reveal": {
         "--registration", "--ledger", "--key", "--journal", "--problem", "--try", "--reason", "--out",
@@ -51,7 +51,7 @@ COMMANDS = {
     "exam sit": {
         "--registration", "--ledger", "--key", "--host-key", "--work", "--max-batch", "--reference", "--out",
         "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout", "--request-tries", "--concurrency",
-        "--thinks",
+        "--thinks", "--endpoint-config",
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
@@ -68,11 +68,11 @@ COMMANDS = {
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
-        "--request-tries", "--concurrency", "--thinks",
+        "--request-tries", "--concurrency", "--thinks", "--endpoint-config",
     },
     "tasks audit": {"--count", "--seed", "--json"},
     "tasks list": {"--refused"},
-    "tasks show": {"--count", "--seed"},
+    "tasks show": {"--count", "--seed", "--model"},
 }  # fmt: skip
 
 

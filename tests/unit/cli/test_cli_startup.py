@@ -105,11 +105,14 @@ def test_each_command_of_the_top_is_the_file_that_says_so() -> None:
     here = Path(cli.__file__).parent
     context = click.Context(cli.cli)
     for name in cli.cli.list_commands(context):
-        assert (here / f"{name}.py").exists() or (here / name / "__init__.py").exists()
+        assert (here / name / "__init__.py").exists() or len(
+            [*here.glob(f"{name}.py"), *here.glob(f"*/{name}.py")]
+        ) == 1
         command = cli.cli.get_command(context, name)
         assert command is not None
         assert command.name == name
     assert cli.cli.get_command(context, "terminal") is None
+    assert cli.cli.get_command(context, "recipe") is None
     assert cli.cli.get_command(context, "nosuch") is None
 
 
@@ -128,7 +131,7 @@ def test_the_commands_are_found_in_an_archive(tmp_path: Path) -> None:
 
 
 def test_a_file_beside_the_commands_that_is_no_module_is_no_command(tmp_path: Path) -> None:
-    room = tmp_path / "spiritsafe" / "cli"
+    room = tmp_path / "spiritsafe" / "cli" / "recipe"
     shutil.copytree(Path(cli.__file__).parents[1], tmp_path / "spiritsafe")
     (room / "._run.py").write_bytes(b"\x00\x05\x16\x07\xb0")  # what some file systems keep a file's attributes in
     (room / ".#run.py").symlink_to("nobody@nowhere")  # an editor's mark

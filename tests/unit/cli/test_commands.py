@@ -7,33 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from called import call
 from click.testing import CliRunner
 from rich.console import Console
 from stranger_models import write_mixtral
 
-from spiritsafe.cli import doctor, models, plan, report, run, sample, tasks
+from spiritsafe.cli import doctor, models, sample, tasks
 from spiritsafe.cli.model_options import Patience, open_any_generator
 from spiritsafe.cli.terminal import TerminalSink
-from spiritsafe.core.errors import RecipeError, TaskError
+from spiritsafe.core.errors import BudgetError, RecipeError, TaskError
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.rollouts import RemoteGenerator
+from spiritsafe.rollouts import RemoteGenerator, read_endpoint_config
 from spiritsafe.rollouts.test_time.records import ComputeCurve
-
-
-def call(command: Any, *arguments: str) -> str:
-    done = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return str(done.output)
 
 
 def test_doctor_names_the_extras() -> None:
     text = call(doctor.command)
     assert "spiritsafe" in text
     assert "extra 'train': torch" in text
-
-
-def test_plan_prints_the_stages() -> None:
-    assert "student   student" in call(plan.command, "tiny")
 
 
 def test_tasks_list_show_and_audit() -> None:
@@ -64,18 +55,6 @@ def test_models_show_what_runs_a_model(tmp_path: Path) -> None:
     assert "active" in text
     assert "transformers' own code" in text
     assert "note" not in call(models.command, "show", "tiny:0")
-
-
-def test_report_rebuilds_the_page(tiny_run: Path) -> None:
-    assert "report.html" in call(report.command, str(tiny_run))
-
-
-def test_run_says_when_there_is_nothing_to_do(tiny_run: Path) -> None:
-    from finished_run import SMALLER
-
-    settings = [part for override in SMALLER for part in ("--set", override)]
-    text = call(run.command, "tiny", "--root", str(tiny_run.parent), *settings)
-    assert "Nothing to do: all 20 stages" in text
 
 
 def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path: Path) -> None:
@@ -204,6 +183,64 @@ def test_what_is_given_of_patience_is_used() -> None:
     assert (config.timeout_s, config.max_tries, config.concurrency) == (7.0, 2, 3)
     usual = Patience().config(None)
     assert (usual.timeout_s, usual.max_tries) == (300.0, 6)
+
+
+def _config(tmp_path: Path, url: str, more: str = "") -> str:
+    path = tmp_path / "teacher.toml"
+    path.write_text(f'endpoint = "{url}"\nmodel = "m"\n{more}')
+    return str(path)
+
+
+def test_an_endpoint_may_be_said_in_a_file(tmp_path: Path, fake_endpoint: Any) -> None:
+    endpoint = fake_endpoint(lambda body: "#### 4")
+    more = "extra_body = { priority = 3 }\nmax_tries = 2\nbudget = { tokens = 900_000 }\n"
+    config = _config(tmp_path, endpoint.url, more)
+    asked = (
+        "arith:sums?terms=2&digits=1",
+        "--problems",
+        "3",
+        "--out",
+        str(tmp_path / "a"),
+        "--endpoint-config",
+        config,
+    )
+    assert "3 attempts at 3 problems" in call(sample.command, *asked)
+    assert [(seen.body["model"], seen.body["priority"]) for seen in endpoint.requests] == [("m", 3)] * 3
+    for option in (["--endpoint", endpoint.url], ["--endpoint-model", "m"], ["--concurrency", "3"], ["--thinks"]):
+        with pytest.raises(RecipeError, match="Both --endpoint-config and another option"):
+            call(sample.command, *asked, *option)
+    with pytest.raises(RecipeError, match="No single model"):
+        call(sample.command, *asked, "--model", "m")
+
+
+def test_a_budget_that_is_used_up_says_how_to_go_on(tmp_path: Path, fake_endpoint: Any) -> None:
+    endpoint = fake_endpoint(lambda body: "#### 4")
+    asked = ("arith:sums?terms=2&digits=1", "--problems", "9", "--out", str(tmp_path / "a"), "--max-tokens", "16")
+    config = _config(tmp_path, endpoint.url, "max_concurrency = 1\nbudget = { tokens = 150 }")
+    done = CliRunner().invoke(sample.command, [*asked, "--endpoint-config", config])
+    assert isinstance(done.exception, BudgetError)
+    num_answers = len(endpoint.requests)
+    assert 0 < num_answers < 9
+    config = _config(tmp_path, endpoint.url, "max_concurrency = 1\nbudget = { tokens = 15000 }")
+    assert "9 attempts at 9 problems" in call(sample.command, *asked, "--endpoint-config", config)
+    assert len(endpoint.requests) == 9
+
+
+@pytest.mark.parametrize(
+    "said", ["extra_body = { a = 1 }", 'reasoning = "drop"', "budget = { tokens = 5 }", "top_logprobs = 3"]
+)
+def test_an_exam_takes_nothing_that_its_registration_does_not_hold(tmp_path: Path, said: str) -> None:
+    config = read_endpoint_config(Path(_config(tmp_path, "http://127.0.0.1:9", said)))
+    given = {"endpoint": config.endpoint, "endpoint_model": config.model, "api_key_env": None}
+    patience = Patience(endpoint=config)
+    with pytest.raises(RecipeError, match=f"An exam's endpoint cannot have {said.split()[0]}"):
+        open_any_generator(None, **given, patience=patience, registered="sha256:x")
+    open_any_generator(None, **given, patience=patience).close()
+    plain = read_endpoint_config(Path(_config(tmp_path, "http://127.0.0.1:9", "timeout_s = 9.0\nthinks = true")))
+    generator = open_any_generator(None, **given, patience=Patience(endpoint=plain), registered="x", num_questions=40)
+    assert isinstance(generator, RemoteGenerator)
+    assert (generator._config.timeout_s, generator._config.concurrency, generator._config.thinks) == (9.0, 2, True)
+    assert generator.describe().digest == plain.digest
 
 
 def test_waiting_for_an_endpoint_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 
-from spiritsafe.cli import run
 from spiritsafe.cli.exam import command
+from spiritsafe.cli.recipe import run
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.exam.records.certificate import Certificate
 

@@ -70,7 +70,7 @@ def test_every_record_is_frozen_strict_and_comes_back(record: Record) -> None:
             type(record).from_json({k: v for k, v in record.to_json().items() if k != required})
 
 
-@pytest.mark.parametrize("value", [None, 3, "x", [], {"role": "tool", "content": ""}, {"role": "user", "content": 3}])
+@pytest.mark.parametrize("value", [None, 3, "x", [], {"role": "robot", "content": ""}, {"role": "user", "content": 3}])
 def test_what_is_no_record_is_named(value: Any) -> None:
     with pytest.raises(IntegrityError, match="Not a valid Message"):
         Message.from_json(value)

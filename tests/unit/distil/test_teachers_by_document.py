@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from cache_parts import open_cache, tiny_documents, tiny_teacher
 from tiny_training import VOCAB, counting_documents, one_thread, tiny_decoder
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, RecipeError
+from spiritsafe.distil.cache import CaptureConfig, capture
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.objective import DistilObjective
 from spiritsafe.distil.signal import (
@@ -224,3 +227,32 @@ def test_teachers_that_do_not_fit_together_are_refused() -> None:
         packed(DOCUMENTS), rows_of(packed(DOCUMENTS)), layers=(0,)
     )
     assert alone.layers_RG[0].shape[0] == rows_of(packed(DOCUMENTS)).numel()
+
+
+def test_two_teachers_kept_on_disk_get_exactly_their_documents(tmp_path: Path) -> None:
+    """Each cache holds its own data set only: a document that came to the wrong one would be refused by it."""
+    loaded = tiny_teacher()
+    documents = tiny_documents(6)
+    of_set = {"maths": documents[:4], "chats": documents[4:]}
+    config = CaptureConfig(num_head=260, num_draws=1)  # all of a row, so that it can be compared
+    for name, own in of_set.items():
+        capture(loaded, own, config, tmp_path / name)
+    caches = {name: open_cache(tmp_path / name) for name in of_set}
+    owners = {document_key(d.token_ids): name for name, own in of_set.items() for d in own}
+    batch = packed(documents[::-1])
+    rows_R = rows_of(batch)
+    signal = TeachersByDocument(caches, owners).read(batch, rows_R)
+    head = loaded.model.head()
+    with torch.no_grad():
+        exact = torch.softmax(loaded.model(batch)[rows_R] @ head.weight_VH.T * head.scale, 1)
+    assert sorted(row for part in signal.parts for row in (part.index_S if part.index_S is not None else ())) == list(
+        range(len(rows_R))
+    )
+    for part in signal.parts:
+        assert isinstance(part.rows, SampledRows)
+        assert part.index_S is not None
+        dense = torch.zeros(len(part.index_S), 260).scatter_add_(1, part.rows.ids_RK, part.rows.probs_RK)
+        assert float((dense - exact[part.index_S]).abs().sum(1).max()) < 0.03
+    swapped = {key: "maths" if name == "chats" else "chats" for key, name in owners.items()}
+    with pytest.raises(CompatibilityError, match="is not in the teacher cache"):
+        TeachersByDocument(caches, swapped).read(batch, rows_R)

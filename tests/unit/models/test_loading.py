@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.loading import load_decoder, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
@@ -34,6 +37,26 @@ def test_what_the_decoder_does_not_implement_goes_to_transformers(tiny_directory
     assert isinstance(load_model(target, dtype=torch.float32).model, TransformersModel)
     with pytest.raises(CompatibilityError, match="gelu"):
         load_model(target, dtype=torch.float32, implementation="decoder")
+
+
+@pytest.mark.parametrize("implementation", ["decoder", "transformers"])
+def test_a_teacher_in_half_precision_is_the_same_model_rounded(
+    implementation: Literal["decoder", "transformers"], tiny_directory: Path
+) -> None:
+    full = load_model(tiny_directory, dtype=torch.float32, implementation=implementation).model
+    half = load_model(tiny_directory, dtype=torch.bfloat16, implementation=implementation).model
+    rounded = {name: tensor.to(torch.bfloat16) for name, tensor in full.state_dict().items()}
+    assert {name for name, tensor in half.state_dict().items() if not tensor.equal(rounded[name])} == set()
+    batch = pack_documents(
+        [Document(token_ids=tuple(range(20, 60 + n)), supervised=(True,) * (40 + n)) for n in range(3)]
+    )
+    with torch.inference_mode():  # as teachers and references are asked
+        for exact, near in zip(full(batch), half(batch), strict=True):
+            cosine = torch.nn.functional.cosine_similarity(exact, near.float(), dim=0)
+            assert float(cosine) > 0.999
+        logits = head_logits(half.head(), half(batch))
+    assert logits.dtype == torch.float32
+    assert all(parameter.grad is None for parameter in half.parameters())
 
 
 def test_missing_parts_are_named(tiny_directory: Path, tmp_path: Path) -> None:

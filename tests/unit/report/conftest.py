@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from report_parts import example_data, example_with_steps
+from compute_parts import example_curve
+from report_parts import example_data, example_two_exams, example_with_steps, example_without_exam
 
 from spiritsafe.report import ReportData, build_report
 
@@ -17,6 +18,17 @@ def data() -> ReportData:
 def steps(data: ReportData) -> ReportData:
     """The same with steps and what learning by reward did."""
     return example_with_steps()
+
+
+@pytest.fixture(scope="session")
+def two_exams() -> ReportData:
+    return example_two_exams()
+
+
+@pytest.fixture(scope="session")
+def no_exam() -> ReportData:
+    """With a served teacher, and with what measure steps found."""
+    return example_without_exam(example_curve())
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,16 @@ def test_changes_carry_sign_and_interval() -> None:
     assert numbers.change_value(estimate(-0.0001, 0.1)) == "0.0"
 
 
+def test_losses_are_in_nats_with_three_decimals() -> None:
+    assert (numbers.nats_value(estimate(1.4123, 0.04)), numbers.nats_range(estimate(1.4123, 0.04))) == (
+        "1.412",
+        "1.372 to 1.456",
+    )
+    change = estimate(-0.0312, 0.04)
+    assert (numbers.nats_change_value(change), numbers.nats_change_range(change)) == ("−0.031", "−0.071 to +0.013")
+    assert numbers.nats_change_value(estimate(-0.0001, 0.1)) == "0.000"
+
+
 def test_a_range_with_a_minus_is_not_written_with_a_dash() -> None:
     assert plain(numbers.score_range(estimate(0.01, 0.05))) == "−4.0 to 6.5 %"
 

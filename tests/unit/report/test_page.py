@@ -8,7 +8,7 @@ from page_checker import PageChecker
 
 import spiritsafe.report as room
 from spiritsafe.core.errors import StorageError
-from spiritsafe.report import LossPoint, ReportData, build_report, write_report
+from spiritsafe.report import Inputs, LossPoint, ReportData, build_report, write_report
 from spiritsafe.report.charts.loss_curves import MAX_POINTS
 
 
@@ -77,9 +77,58 @@ def test_all_parts_are_there_and_reachable(page: str) -> None:
 
 
 def test_a_run_without_anything_still_makes_a_page(data: ReportData) -> None:
-    checker = PageChecker(build_report(ReportData(run=data.run, inputs=data.inputs)))
+    checker = PageChecker(build_report(ReportData(run=data.run, inputs=Inputs())))
     assert checker.problems == []
-    assert "This run made no model." in checker.text
+    assert "This run made no model; no exam in this recipe" in checker.text
+
+
+def test_a_page_without_an_exam_keeps_all_promises(no_exam: ReportData) -> None:
+    page = build_report(no_exam)
+    checker = PageChecker(page)
+    assert checker.problems == []
+    assert _without_interval(PageChecker(build_report(no_exam.model_copy(update={"compute": ()}))).text) == []
+    assert not {"script", "img", "iframe", "object", "embed", "base", "form"} & set(checker.tags)
+    links = [value for _, key, value in checker.attributes if key == "href"]
+    assert {"#ladder", "#measured", "#steps", "#curves", "#transcripts", "#memory", "#lineage"} <= set(links)
+    assert not {"#public", "#outcomes"} & set(links)
+    for shown in (
+        "nothing here is certified",
+        "Practice, never a certificate",
+        "llama-r1",
+        "rests on the maker’s word",
+        "no certificate",
+        "not graded",
+        "ways: accuracy against compute, maths",
+        "Learning curves",
+    ):
+        assert shown in checker.text, shown
+    assert "sealed exam" not in checker.text.lower()
+    assert "secret" not in page
+
+
+def test_a_page_of_two_exams_keeps_all_promises(two_exams: ReportData) -> None:
+    page = build_report(two_exams)
+    checker = PageChecker(page)
+    assert checker.problems == []
+    assert _without_interval(checker.text) == []
+    assert "qwen-sums gained 30 points" in checker.text
+    attack = "'\"></svg></title><script src=//x></script>"
+    text = two_exams.model_dump_json()
+    for name in ("maths", "code", "qwen", "code:solve"):
+        text = text.replace(f'"{name}"', '"' + name + attack.replace('"', '\\"') + '"')
+    hostile = PageChecker(build_report(ReportData.model_validate_json(text)))
+    assert hostile.problems == []
+    assert "script" not in hostile.tags
+
+
+def test_names_in_measures_and_data_change_no_structure(no_exam: ReportData) -> None:
+    attack = "'\"></title></style><script src=//x></script>\u202e"
+    text = no_exam.model_dump_json()
+    for name in ("chats", "chats.jsonl", "held-out", "deepseek-r1", "llama", "ways", "Hello?"):
+        text = text.replace(f'"{name}"', '"' + attack.replace('"', '\\"') + f'{name}"')
+    hostile = PageChecker(build_report(ReportData.model_validate_json(text)))
+    assert hostile.problems == []
+    assert "script" not in hostile.tags
 
 
 def test_the_size_stays_bounded(data: ReportData) -> None:

@@ -17,6 +17,8 @@ from spiritsafe.core.files.reading import open_regular, parse_json, read_bytes
 MOST_LINES_BYTES = 16 << 30
 """Of a file of lines: a whole data set may be one."""
 
+_BLOCK_BYTES = 1 << 16
+
 
 def _open_to_append(path: Path) -> int:
     return open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -55,6 +57,28 @@ def parse_json_lines(data: bytes, path: Path) -> list[Any]:
             if number < len(lines):  # else: no newline behind it, the writer was killed in the middle
                 raise
     return values
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off what a killed writer left of a last line, so that the next one does not continue it.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    if not path.exists():
+        return
+    with storage_errors(path), open(open_regular(path, os.O_RDWR), "r+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK_BYTES)
+            file.seek(start)
+            at = file.read(end - start).rfind(b"\n")
+            if at >= 0:
+                end = start + at + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
 
 
 def set_aside(path: Path, data: bytes) -> None:

@@ -79,7 +79,7 @@ class TeacherIdentity(Record):
     """Whose probabilities, over which tokens, made how.
 
     Attributes:
-        teacher: Digest of the model directory, or of address and name of a served model.
+        teacher: Digest of the model directory, or ``EndpointConfig.digest`` of a served model.
         tokenizer: ``ChatFormat.vocab_fingerprint``: what token ids mean.
         chat_template: ``ChatFormat.template_fingerprint``.
         compute_dtype: Of the forward pass; "served" where nobody outside can know.
@@ -102,6 +102,11 @@ class Fingerprint(Record):
     estimator: EstimatorName
     parameters: dict[str, float]
     seed: int
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether the expectation of a row over its draws is the teacher's distribution."""
+        return self.estimator != "served_top_k"
 
     def fields(self) -> dict[str, JSON]:
         """Name and value of each field, those of the teacher among them."""

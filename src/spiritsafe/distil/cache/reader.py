@@ -174,5 +174,5 @@ class CachedTeacher:
             ids_RK=torch.from_numpy(ids_RW[index_R]).to(device),
             probs_RK=torch.from_numpy(probs_RW[index_R].astype(np.float32)).to(device),
             entropy_R=torch.from_numpy(estimates.entropy_R[index_R].astype(np.float32)).to(device),
-            unbiased=self.manifest.fingerprint.estimator != "served_top_k",
+            unbiased=self.manifest.fingerprint.unbiased,
         )

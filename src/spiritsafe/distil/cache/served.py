@@ -12,7 +12,8 @@ request; its reply is checked row by row before anything of it is kept.
    the KL that training reports is too small by the same amount for every student. It is still far better than
    renormalising the head, which claims that all other ids are impossible.
 
-Shapes: R supervised rows of a document, V vocabulary.
+Servers that know nothing of given texts, but list the likeliest tokens of what they write themselves:
+:mod:`spiritsafe.distil.served_answers`. Shapes: R supervised rows of a document, V vocabulary.
 """
 
 from __future__ import annotations
@@ -28,16 +29,17 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from spiritsafe.core.canonical import digest
-from spiritsafe.core.errors import EndpointError, RecipeError
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import BudgetError, EndpointError, RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.distil.cache.config import CaptureConfig, Fingerprint, TeacherIdentity
 from spiritsafe.distil.cache.estimate import Ints, RowEstimates
 from spiritsafe.distil.cache.estimator import draw_offsets, estimate_chunk, num_roundings
-from spiritsafe.distil.cache.writer import CaptureReport, capture_from, supervised_positions
+from spiritsafe.distil.cache.writer import CaptureReport, capture_from, merge_documents, supervised_positions
 from spiritsafe.distil.signal import document_key
-from spiritsafe.models import Document
+from spiritsafe.models import ChatFormat, Document
 from spiritsafe.rollouts import (
+    EndpointConfig,
     Exchange,
     RateLimiter,
     RemoteConfig,
@@ -48,12 +50,18 @@ from spiritsafe.rollouts import (
 )
 from spiritsafe.stats import Floats
 
-_HINT = "Check that the server gives prompt_logprobs for token-id prompts, and serves the tokenizer of the documents."
+_HINT = (
+    "Check that the server gives prompt_logprobs for token-id prompts (vLLM does), and serves the tokenizer of the "
+    "documents. Others: sample its answers with top_logprobs, and capture those."
+)
 _MASS_SLACK = 2e-3
 """Sums of rounded probabilities may be above 1 by so much."""
 
 _FULL_ROWS = 64
 """Rows of a full vocabulary that are estimated at a time."""
+
+_BYTES_AN_ID = 256
+"""More than a reply takes to list one id."""
 
 
 def _lie(what: str) -> EndpointError:
@@ -160,6 +168,7 @@ class _ServedSource:
         api_key: str | None,
         full_vocabulary: bool,
     ) -> None:
+        self._extra: dict[str, JSON] = dict(remote.extra_body)
         self._url = f"{root}/completions"
         self._model = model
         self._identity = identity
@@ -215,6 +224,7 @@ class _ServedSource:
             "prompt_logprobs": -1 if num_head is None else num_head,
             "max_tokens": 1,
             "temperature": 1.0,
+            **self._extra,
         }
         body = json.dumps(request, separators=(",", ":")).encode("ascii")
 
@@ -257,61 +267,83 @@ class _ServedSource:
         return RowEstimates.joined(parts)
 
 
+def served_identity(endpoint: EndpointConfig, chat: ChatFormat, *, vocab_size: int | None = None) -> TeacherIdentity:
+    """What a cache of a served model must say of itself.
+
+    Args:
+        chat: Of a local copy of its tokenizer and chat template.
+        vocab_size: Of the served model; None: the tokenizer's.
+    """
+    return TeacherIdentity(
+        teacher=endpoint.digest,
+        tokenizer=chat.vocab_fingerprint,
+        chat_template=chat.template_fingerprint,
+        compute_dtype="served",
+        vocab_size=chat.vocab_size if vocab_size is None else vocab_size,
+    )
+
+
+def require_sizes(config: CaptureConfig) -> tuple[int, int]:
+    """``num_head`` and ``num_draws`` of a configuration for a server that lists the likeliest ids only.
+
+    Raises:
+        RecipeError: It says a threshold instead.
+    """
+    if config.num_head is None or config.num_draws is None:
+        raise RecipeError(
+            "A threshold needs every id's probability, which this server is not asked for.",
+            hint="Give num_head and num_draws, or set full_vocabulary where the server allows it.",
+        )
+    return config.num_head, config.num_draws
+
+
 def capture_served(
-    base_url: str,
-    model: str,
     documents: Sequence[Document],
     config: CaptureConfig,
     directory: Path,
     *,
-    vocab_size: int,
-    tokenizer: str,
-    chat_template: str,
+    endpoint: EndpointConfig,
+    chat: ChatFormat,
+    vocab_size: int | None = None,
     full_vocabulary: bool = False,
-    remote: RemoteConfig | None = None,
-    api_key_env: str | None = None,
     events: EventSink | None = None,
 ) -> CaptureReport:
     """Write what a served model says of the supervised tokens of some documents; go on where it was stopped.
 
     Args:
-        base_url: With or without ``/v1``.
-        model: The server's name of the model.
         documents: In its tokens.
         config: What to keep; without ``full_vocabulary`` it must give ``num_head`` and ``num_draws``.
-        vocab_size: Of the served model.
-        tokenizer: ``ChatFormat.vocab_fingerprint`` of the tokens.
-        chat_template: ``ChatFormat.template_fingerprint`` of the prompts.
-        full_vocabulary: Ask for every id; a reply then takes some 60 bytes an id (``remote.max_reply_bytes``).
-        remote: Connections, limits, patience.
-        api_key_env: Name of the environment variable that holds the key; None: no key is sent.
+        endpoint: The server, and how it is spoken to.
+        chat: Of a local copy of the model's tokenizer and chat template: what documents are made with.
+        vocab_size: Of the served model; None: the tokenizer's.
+        full_vocabulary: Ask for every id; a reply then takes some 60 bytes an id and token.
         events: Hears of progress, in rows.
 
     Raises:
-        RecipeError: The URL, the key or the configuration makes no sense.
+        RecipeError: The key or the configuration makes no sense.
+        BudgetError: The endpoint's budget is too small for these documents; nothing was asked.
         CompatibilityError: The directory holds another capture.
         EndpointError: The server is unusable, or what it says cannot be true; the message says why.
     """
-    if not full_vocabulary and config.num_head is None:
-        raise RecipeError(
-            "A threshold needs every id's probability, which this server is not asked for.",
-            hint="Give num_head and num_draws, or set full_vocabulary where the server allows it.",
+    if not full_vocabulary:
+        require_sizes(config)
+    identity = served_identity(endpoint, chat, vocab_size=vocab_size)
+    lengths = [len(document.token_ids) for document in merge_documents(documents)]
+    if endpoint.budget is not None and not endpoint.budget.allows(sum(lengths), len(lengths)):
+        raise BudgetError(
+            f"Reading {len(lengths)} documents takes {endpoint.budget.words(sum(lengths), len(lengths))}.",
+            hint="Raise the endpoint's budget, or capture fewer documents. Nothing was asked.",
         )
-    root = api_root(base_url)
-    identity = TeacherIdentity(
-        teacher=digest({"url": root, "model": model}),
-        tokenizer=tokenizer,
-        chat_template=chat_template,
-        compute_dtype="served",
-        vocab_size=vocab_size,
-    )
+    remote = endpoint.remote()
+    num_listed = identity.vocab_size if full_vocabulary else require_sizes(config)[0] + 1
+    most_bytes = _BYTES_AN_ID * num_listed * max(lengths, default=1)
     source = _ServedSource(
-        root=root,
-        model=model,
+        root=api_root(endpoint.endpoint),
+        model=endpoint.model,
         identity=identity,
         config=config,
-        remote=remote or RemoteConfig(),
-        api_key=read_api_key(api_key_env),
+        remote=remote.model_copy(update={"max_reply_bytes": max(remote.max_reply_bytes, most_bytes)}),
+        api_key=read_api_key(endpoint.api_key_env),
         full_vocabulary=full_vocabulary,
     )
     return capture_from(source, documents, directory, config=config, events=events)

@@ -38,7 +38,7 @@ from spiritsafe.distil.cache.config import (
 )
 from spiritsafe.distil.cache.estimate import Ints, RowEstimates
 from spiritsafe.distil.cache.estimator import draw_offsets, estimate_chunk, num_roundings, rounding_uniforms
-from spiritsafe.distil.cache.shards import MANIFEST, encode_document, is_whole, write_cache_shard
+from spiritsafe.distil.cache.shards import MANIFEST, Shard, encode_document, is_whole, write_cache_shard
 from spiritsafe.distil.signal import document_key
 from spiritsafe.models import IGNORED, Document, LanguageModel, LoadedModel, this_platform
 from spiritsafe.training import (
@@ -151,12 +151,31 @@ def capture(
 
 @final
 class CaptureReport(Record):
-    """What a finished capture takes on disk, every file counted."""
+    """What a finished capture takes on disk, every file counted, and how far it can be from its teacher.
+
+    Attributes:
+        unbiased: Whether the expectation of a row over its draws is the teacher's distribution.
+        rest_mass: Of a biased one: the mean probability of all ids of which only the sum is known.
+        most_kl: Of a biased one: the mean KL(teacher ‖ cache), in nats a row, is at most this, rounding aside.
+    """
 
     num_documents: int
     num_rows: int
     num_bytes: int
     bytes_per_row: float
+    unbiased: bool = True
+    rest_mass: float = 0.0
+    most_kl: float = 0.0
+
+    @property
+    def bias(self) -> str:
+        """For print."""
+        if self.unbiased:
+            return "unbiased: the mean of a row over its draws is the teacher's distribution"
+        return (
+            f"biased: beyond the listed tokens only the sum of the probabilities is known ({self.rest_mass:.2%} on "
+            f"average); it is laid evenly, which is at most {self.most_kl:.3g} nats a token from the teacher"
+        )
 
 
 def capture_from(
@@ -263,12 +282,35 @@ def _start(directory: Path, manifest: CacheManifest) -> None:
 def _report(directory: Path, manifest: CacheManifest) -> CaptureReport:
     files = [directory / MANIFEST, *(directory / shard.file for shard in manifest.shards)]
     num_bytes = sum(path.stat().st_size for path in files)
+    unbiased = manifest.fingerprint.unbiased
+    rest_mass, most_kl = (0.0, 0.0) if unbiased else _distance(directory, manifest)
     return CaptureReport(
+        unbiased=unbiased,
+        rest_mass=rest_mass,
+        most_kl=most_kl,
         num_documents=manifest.num_documents,
         num_rows=manifest.num_rows,
         num_bytes=num_bytes,
         bytes_per_row=num_bytes / manifest.num_rows,
     )
+
+
+def _distance(directory: Path, manifest: CacheManifest) -> tuple[float, float]:
+    """Means over all rows: m, what lies beyond the listed ids, and a bound of the KL that laying it evenly costs.
+
+    With n other ids, KL(p ‖ even) = Σ p_i log(p_i n / m) over them = m (log n - H), H the entropy of their shares; it
+    is largest where one of them holds it all: m log n.
+    """
+    mass = most = 0.0
+    for number, plan in enumerate(manifest.shards):
+        shard = Shard(directory / plan.file, manifest, number)
+        for place in range(plan.num_documents):
+            _, rows = shard.document(place)
+            mass_R = np.where(rows.num_draws_R > 0, np.exp(rows.log_tail_mass_R), 0.0)
+            others_R = np.maximum(manifest.fingerprint.identity.vocab_size - rows.num_head_R, 1)
+            mass += float(mass_R.sum())
+            most += float((mass_R * np.log(others_R)).sum())
+    return mass / manifest.num_rows, most / manifest.num_rows
 
 
 def logits_chunks(

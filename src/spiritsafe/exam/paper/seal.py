@@ -84,7 +84,7 @@ def seal(
 
     Raises:
         ProcedureError: The directory holds another paper.
-        TaskError: The task has too few exam problems, makes no twins, or a sign-off is missing.
+        TaskError: The task has no verifier or too few exam problems, makes no twins, or a sign-off is missing.
         StorageError: A file cannot be written.
     """
     if count < 2:
@@ -92,6 +92,11 @@ def seal(
     if count > MOST_PROBLEMS:
         raise TaskError(
             f"A paper has at most {MOST_PROBLEMS:,} problems.", hint="Ask for fewer; 400 find a large leak."
+        )
+    if not task.verifies:
+        raise TaskError(
+            f"{task.name} has no verifier: nobody can grade answers to it.",
+            hint="Seal a task that grades; measure conversations by their loss instead.",
         )
     if secret is not None and len(secret) != _SECRET_BYTES:
         raise TaskError(f"A paper's secret has {_SECRET_BYTES} bytes.", hint="Leave it out to draw one at random.")

@@ -151,7 +151,7 @@ def conversation(preamble: Sequence[Message], problem: Problem) -> tuple[Message
         return (*preamble, *own)
     if preamble[0].role != "system":
         return (own[0], *preamble, *own[1:])
-    system = Message(role="system", content=f"{preamble[0].content}\n\n{own[0].content}")
+    system = own[0].model_copy(update={"content": f"{preamble[0].content}\n\n{own[0].content}"})
     return (system, *preamble[1:], *own[1:])
 
 

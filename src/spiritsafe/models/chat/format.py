@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -21,14 +22,17 @@ from spiritsafe.core.canonical import digest, digest_bytes
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
+from spiritsafe.core.text.tool_calls import has_tools, split_calls
 from spiritsafe.models.batch import Document
 from spiritsafe.models.chat.harmony import Harmony
-from spiritsafe.models.chat.markers import Marked, Markers, encode
+from spiritsafe.models.chat.markers import Marked, Markers, encode, words_in
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use
+from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use, split_thought
+from spiritsafe.models.chat.tools import ToolWays, tools_of
+from spiritsafe.models.chat.turns import TurnFinder
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -184,20 +188,45 @@ class ChatFormat:
         return self._rendered(messages, generation=generation).plain
 
     def _rendered(self, messages: Sequence[Message], *, generation: bool = True) -> Marked:
-        turns = [
-            {"role": message.role, **self._thoughts.fields(message.content)}
-            if message.role == "assistant"
-            else {"role": message.role, "content": message.content}
-            for message in messages
-        ]
-        covered, stand_ins = self._markers.cover(turns, beside=self._template.source)
-        marked = Marked(self._template.render(covered, generation=generation), stand_ins)
-        if stand_ins and not any(self._markers.has_name(one.content) for one in messages if one.role != "assistant"):
+        tools = tools_of(messages)
+        if has_tools(messages):
+            self._tool_ways.check(messages, self.directory)
+        turns = [self._turn(message) for message in messages]
+        (*covered, covered_tools), stand_ins = self._markers.cover(
+            [*turns, {"role": "system", "tools": tools}], beside=self._template.source
+        )
+        text = self._template.render(covered, generation=generation, tools=covered_tools["tools"])
+        marked = Marked(text, stand_ins)
+        words = [*words_in(tools), *(word for turn in turns if turn["role"] != "assistant" for word in words_in(turn))]
+        words += [word for turn in turns for word in words_in(turn.get("tool_calls"))]
+        if stand_ins and not any(map(self._markers.has_name, words)):
             # A template that looks into contents (for "<tool_response>") may not know them again behind stand-ins.
-            text = self._template.render(turns, generation=generation)
+            text = self._template.render(turns, generation=generation, tools=tools)
             if text != marked.plain and self._markers.written(text) == self._markers.written(marked.text):
                 return Marked(text, {})
         return marked
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        """A message as the template reads it."""
+        if message.role == "assistant":
+            fields: dict[str, Any] = self._thoughts.fields(message.content)
+            if message.tool_calls:
+                fields |= self._tool_ways.fields(message.tool_calls, fields["content"])
+            return {"role": message.role, **fields}
+        named = {"name": message.name, "tool_call_id": message.tool_call_id} if message.role == "tool" else {}
+        given = {key: value for key, value in named.items() if value is not None}
+        return {"role": message.role, "content": message.content, **given}
+
+    @cached_property
+    def _tool_ways(self) -> ToolWays:
+        return ToolWays.of(self._template)
+
+    @cached_property
+    def _turns(self) -> TurnFinder:
+        def render(messages: Sequence[Message], generation: bool) -> Marked:
+            return self._rendered(messages, generation=generation)
+
+        return TurnFinder(render, self._markers.enders, self._thoughts.inner, self.directory)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of the conversation with the header of the assistant's turn.
@@ -232,16 +261,39 @@ class ChatFormat:
         one stands behind the header that the template gives an answer.
 
         Args:
-            completion: Its thought, if it has one, as ``<think>…</think>``.
+            completion: Its thought, if it has one, as ``<think>…</think>``; where the conversation has tools, the calls
+                at its end as :mod:`spiritsafe.core.text.tool_calls` spells them.
             use: What for; see :data:`spiritsafe.models.chat.thoughts.Use`.
 
         Raises:
             CompatibilityError: The template refuses the conversation, or leaves no room for the completion's thought.
         """
+        prompt, own, _ = self._placed_turn(messages, completion, use)
+        return self._markers.encode(prompt), own
+
+    def _placed_turn(self, messages: Sequence[Message], completion: str, use: Use) -> tuple[Marked, list[int], int]:
+        """The text before a completion, the tokens of the completion, and the end token behind it."""
+        said, calls = split_calls(completion) if use == "learn" and has_tools(messages) else (completion, ())
+        if calls:
+            return self._calling_turn(messages, Message(role="assistant", content=said, tool_calls=calls))
         placed = self._thoughts.place(completion, use)
         rendered = self._rendered(messages)
         text = rendered.text[: len(rendered.text) - placed.num_dropped] + placed.header
-        return self._markers.encode(Marked(text, rendered.stand_ins)), self._own_ids(placed)
+        return Marked(text, rendered.stand_ins), self._own_ids(placed), self.end_id
+
+    def _calling_turn(self, messages: Sequence[Message], turn: Message) -> tuple[Marked, list[int], int]:
+        """The same of a turn that calls tools, which the template alone can spell."""
+        whole = self._rendered([*messages, turn], generation=False)
+        (span,) = self._turns.spans([*messages, turn], [len(messages)], whole, generation=False)
+        shown = whole.plain[span.start : span.stop]
+        thought, answer = split_thought(turn.content)
+        if lost := [part for part in (thought or "", answer) if part.strip() and part.strip() not in shown]:
+            raise CompatibilityError(
+                f"The chat template of {self.directory} leaves out what is said beside a call: {lost[0].strip()[:60]!r}.",
+                hint="Leave such turns out of the data, or take the text in front of the calls away.",
+            )
+        own = self._markers.encode(whole.part(span.start, span.stop), goes_on=True)
+        return whole.part(0, span.start), own, self._added.get(span.end, self.end_id)
 
     def _own_ids(self, placed: Placed) -> list[int]:
         return self._markers.encode_own(placed.pieces)
@@ -259,25 +311,85 @@ class ChatFormat:
         return self._own_ids(self._thoughts.place(completion, use))
 
     def document(
-        self, messages: Sequence[Message], completion: str, *, weight: float = 1.0, use: Use = "learn"
+        self,
+        messages: Sequence[Message],
+        completion: str,
+        *,
+        weight: float = 1.0,
+        use: Use = "learn",
+        turns: Collection[int] = (),
     ) -> Document:
         """A training document: prompt unsupervised; completion and one end token supervised.
 
+        Args:
+            completion: As :meth:`turn_ids` takes it.
+            turns: Places in ``messages`` of earlier turns of the assistant that are supervised too: what the template
+                shows of them, and the end token behind, where it is one that ends a completion.
+
         Raises:
-            CompatibilityError: As :meth:`turn_ids`.
+            CompatibilityError: As :meth:`turn_ids`; or a turn cannot be told from what the template writes around it,
+                or is to be learnt across tokenizers.
         """
-        prompt, own = self.turn_ids(messages, completion, use=use)
-        return _document(prompt, [*own, self.end_id], weight)
+        if turns and use != "learn":
+            raise CompatibilityError(
+                "Earlier turns cannot be learnt across tokenizers.", hint="Learn from the last turns only."
+            )
+        prompt, own, end = self._placed_turn(messages, completion, use)
+        return self._with_prompt(messages, prompt, turns, [*own, end], weight)
 
     def document_from_tokens(
-        self, messages: Sequence[Message], token_ids: Sequence[int], *, weight: float = 1.0
+        self,
+        messages: Sequence[Message],
+        token_ids: Sequence[int],
+        *,
+        weight: float = 1.0,
+        turns: Collection[int] = (),
     ) -> Document:
         """A training document from tokens that a model drew, all supervised; no end token is added.
 
+        Args:
+            turns: As in :meth:`document`.
+
         Raises:
-            CompatibilityError: As :meth:`prompt_ids`.
+            CompatibilityError: As :meth:`prompt_ids`, or a turn cannot be told from what is around it.
         """
-        return _document(self.prompt_ids(messages), token_ids, weight)
+        return self._with_prompt(messages, self._rendered(messages), turns, token_ids, weight)
+
+    def _with_prompt(
+        self,
+        messages: Sequence[Message],
+        prompt: Marked,
+        turns: Collection[int],
+        completion: Sequence[int],
+        weight: float,
+    ) -> Document:
+        if not turns:
+            return _document(self._markers.encode(prompt), completion, weight)
+        whole = self._rendered(messages)
+        spans = self._turns.spans(messages, turns, whole, generation=True)
+        if not prompt.plain.startswith(whole.plain[: spans[-1].behind]):
+            raise CompatibilityError(
+                f"The chat template of {self.directory} shows earlier turns otherwise where the last one calls a tool.",
+                hint="Learn from the last turns only.",
+            )
+        ids: list[int] = []
+        supervised: list[bool] = []
+
+        def add(start: int, end: int | None, is_learnt: bool) -> None:
+            more = self._markers.encode(prompt.part(start, end), goes_on=start > 0)
+            ids.extend(more)
+            supervised.extend([is_learnt] * len(more))
+
+        place = 0
+        for span in spans:
+            stop = span.behind if self._added.get(span.end) in self.eos_ids else span.stop
+            add(place, span.start, False)
+            add(span.start, stop, True)
+            place = stop
+        add(place, None, False)
+        return Document(
+            token_ids=(*ids, *completion), supervised=(*supervised, *[True] * len(completion)), weight=weight
+        )
 
     def completion_text(self, token_ids: Sequence[int], *, prefix: str = "") -> str:
         """The text of a drawn completion.

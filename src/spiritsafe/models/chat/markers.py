@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, final
@@ -47,7 +47,7 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 @final
 @dataclass(frozen=True)
 class Marked:
-    """A rendered text that knows which names in it are the template's.
+    """A rendered text that knows which names in it are the template's; a part of it knows the same.
 
     Attributes:
         text: With stand-ins in what people wrote.
@@ -62,10 +62,27 @@ class Marked:
         """The text as it reads."""
         return self.text.translate(self.stand_ins)
 
+    def part(self, start: int, end: int | None = None) -> Marked:
+        """What stands between two places."""
+        return Marked(self.text[start:end], self.stand_ins)
+
 
 def _added(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     tokens: list[dict[str, Any]] = content["added_tokens"]
     return tokens
+
+
+def words_in(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, names of its fields included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from value.keys()
+        for part in value.values():
+            yield from words_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from words_in(part)
 
 
 @final
@@ -86,7 +103,7 @@ class _Aliased:
         self._forbidden = {int(token["id"]) for token in _added(content) if token["content"] in self.of}
         self._forbidden -= self._ids.keys()
         self._newline = self._ids_of("\n")
-        self._adds_prefix = self._ids_of("\na") != self._newline + self._ids_of("a")
+        self.adds_prefix = self._ids_of("\na") != self._newline + self._ids_of("a")
         self._names = re.compile("|".join(map(re.escape, names)) or "(?!)")
 
     def _ids_of(self, text: str) -> list[int]:
@@ -113,7 +130,7 @@ class _Aliased:
         return [self._ids.get(token, token) for token in found]
 
     def _piece(self, text: str, *, goes_on: bool) -> list[int]:
-        if not (goes_on and self._adds_prefix):
+        if not (goes_on and self.adds_prefix):
             return self._ids_of(text)
         return self._ids_of("\n" + text)[len(self._newline) :]
 
@@ -151,23 +168,28 @@ class Markers:
         self._words = _matcher([name for name, begin in begins.items() if not begin])
         self._aliased = _Aliased(content, self._names, _ALIASES)
 
+    @property
+    def enders(self) -> list[str]:
+        """Markers that may end a turn: those that an assistant does not write itself."""
+        return [name for name in self._names if name not in self._inner]
+
     def has_name(self, text: str) -> bool:
         """Whether a marker's name stands in a text."""
         return self._find.search(text) is not None
 
     # ---- before rendering
 
-    def cover(self, turns: Sequence[Mapping[str, str]], *, beside: str) -> tuple[list[dict[str, str]], dict[int, str]]:
+    def cover(self, turns: Sequence[Mapping[str, Any]], *, beside: str) -> tuple[list[dict[str, Any]], dict[int, str]]:
         """Turns with stand-ins in place of the characters that begin markers.
 
         Args:
-            turns: Messages as a template reads them; every field but the role is somebody's words.
+            turns: Messages as a template reads them; every field but the role is somebody's words, or JSON of such.
             beside: More text that the stand-ins must not occur in.
 
         Returns:
             The turns, and what each stand-in stands for.
         """
-        texts = [text for turn in turns for key, text in turn.items() if key != "role"]
+        texts = [text for turn in turns for key, value in turn.items() if key != "role" for text in words_in(value)]
         if not any(begin in text for begin in self._begins for text in texts) and not any(
             map(self._words.search, texts)
         ):
@@ -181,13 +203,28 @@ class Markers:
             text = self._words.sub(lambda match: stand_in[match[0][0]] + match[0][1:], text)
             return text.translate(table)
 
+        def covered_json(value: Any) -> Any:
+            """Of JSON only the signs: templates look for its words."""
+            if isinstance(value, dict):
+                return {covered_json(name): covered_json(part) for name, part in value.items()}
+            if isinstance(value, list):
+                return [covered_json(part) for part in value]
+            return value.translate(table) if isinstance(value, str) else value
+
         out = []
         for turn in turns:
-            fields = {key: text if key == "role" else self._outside(turn, text, covered) for key, text in turn.items()}
+            fields = {
+                key: value
+                if key == "role"
+                else self._outside(turn, value, covered)
+                if isinstance(value, str)
+                else covered_json(value)
+                for key, value in turn.items()
+            }
             out.append(fields)
         return out, dict(zip(numbers, letters, strict=True))
 
-    def _outside(self, turn: Mapping[str, str], text: str, covered: Any) -> str:
+    def _outside(self, turn: Mapping[str, Any], text: str, covered: Any) -> str:
         """Cover a text; an assistant's own markers are left as they are."""
         if turn["role"] != "assistant" or not self._inner:
             return str(covered(text))
@@ -203,14 +240,19 @@ class Markers:
 
     # ---- after
 
-    def encode(self, marked: Marked) -> list[int]:
-        """Ids of a rendered text: the template's markers are tokens, names in contents are words."""
+    def encode(self, marked: Marked, *, goes_on: bool = False) -> list[int]:
+        """Ids of a rendered text: the template's markers are tokens, names in contents are words.
+
+        Args:
+            goes_on: It stands behind other text.
+        """
         plain = marked.plain
-        if not marked.stand_ins or self._places(plain) == self._places(marked.text):
+        is_plain = not marked.stand_ins or self._places(plain) == self._places(marked.text)
+        if is_plain and not (goes_on and self._aliased.adds_prefix):
             return encode(self._fast, plain)
         aliased = self._renamed([marked.text, plain])
         text = self._find.sub(lambda match: aliased.of[match[0]], marked.text).translate(marked.stand_ins)
-        return aliased.encode(text, goes_on=False)
+        return aliased.encode(text, goes_on=goes_on)
 
     def encode_own(self, pieces: Sequence[Piece]) -> list[int]:
         """Ids of what an assistant wrote, behind a prompt."""

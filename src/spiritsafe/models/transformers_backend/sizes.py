@@ -71,10 +71,15 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     Raises:
         SourceError: Configuration or weights are missing or damaged.
     """
-    config = dict(read_config(directory))
-    if decoder_config(config) is None:
-        config[_MEASURED] = measure_size(directory).to_json()
-    return config
+    config = read_config(directory)
+    return dict(config) if decoder_config(config) is not None else measured_config(config, read_tensor_table(directory))
+
+
+def measured_config(config: Mapping[str, Any], table: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """As :func:`read_model_config`, of a configuration and a tensor table that lie elsewhere."""
+    if decoder_config(config) is not None:
+        return dict(config)
+    return {**config, _MEASURED: count_parameters(_text(config), table).to_json()}
 
 
 def with_activations(config: Mapping[str, Any], kept: int, recomputed: int) -> dict[str, Any]:

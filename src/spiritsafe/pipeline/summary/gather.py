@@ -38,12 +38,14 @@ from spiritsafe.pipeline.stages.exam import certificate_of, examinees, ledger_pa
 from spiritsafe.pipeline.stages.source import base_directory
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.pipeline.summary.promises import promises_of
-from spiritsafe.pipeline.summary.steps import comparisons, made_rows, reinforced_steps
+from spiritsafe.pipeline.summary.steps import comparisons, made_rows, reinforced_steps, start_words
 from spiritsafe.pipeline.summary.transcripts import transcripts
 from spiritsafe.report import (
     AccuracyPoint,
     CertificateReference,
-    ExamInfo,
+    DataInfo,
+    ExamPart,
+    ExamScore,
     Inputs,
     LossPoint,
     MemoryUse,
@@ -55,7 +57,6 @@ from spiritsafe.report import (
     RunInfo,
     Source,
     Stage,
-    TaskInfo,
     TraceCounts,
     TrainingCurve,
     VerificationStep,
@@ -124,20 +125,29 @@ def _gather(context: RunContext) -> ReportData:
         ),
         inputs=Inputs(
             sources=(_source(recipe.source.model, checkpoints["base"]), *_own_sources(context)),
-            task=_task_info(context),
+            data=(_data_info(context),),
             traces=_trace_counts(context),
         ),
         stages=_stages(context),
         curves=tuple(_curves(context)),
-        ladder=tuple(_rung(name, recipe, certificates, checkpoints[name]) for name, _ in models),
-        made=made_rows(context, certificates),
+        ladder=tuple(_rung(name, recipe, checkpoints[name]) for name, _ in models),
+        made=made_rows(context),
         reinforced=reinforced_steps(context, certificates),
-        versus=comparisons(context, certificates),
-        exam=ExamInfo(paper=header.paper_id, num_sealed=header.num_sealed, num_public=header.num_public),
-        outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
+        exams=(
+            ExamPart(
+                name="exam",
+                task=header.task,
+                paper=header.paper_id,
+                num_sealed=header.num_sealed,
+                num_public=header.num_public,
+                scores=tuple(_score(name, recipe, certificates) for name, _ in models),
+                outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
+                versus=comparisons(context, certificates),
+                verification=_verification(context, certificates),
+            ),
+        ),
         transcripts=transcripts(context),
         memory=tuple(memory_uses(context, _numbers(context, "stage", "peak_bytes"))),
-        verification=_verification(context, certificates),
         lineage=tuple(checkpoints.values()),
     )
 
@@ -186,11 +196,15 @@ def _own_sources(context: RunContext) -> list[Source]:
     return found
 
 
-def _task_info(context: RunContext) -> TaskInfo:
+def _data_info(context: RunContext) -> DataInfo:
     task = load_task(context.recipe.task.spec)
     example = next(islice(task.problems("train", seed=context.seed("train"), count=1), 1))
-    return TaskInfo(
-        name=task.name, verifier=task.verifier.name, version=task.verifier.version, example=example.messages[-1].content
+    return DataInfo(
+        name="task",
+        origin=task.name,
+        verifier=task.verifier.name,
+        version=task.verifier.version,
+        example=example.messages[-1].content,
     )
 
 
@@ -259,10 +273,23 @@ def _role(node: Node | None) -> Role:
     return step_of(node).words(node).role if node.control is None else "control"
 
 
-def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], checkpoint: Checkpoint) -> Rung:
-    node = next((node for node in recipe.made if node.name == name), None)
-    role = _role(node)
+def _node(name: str, recipe: Recipe) -> Node | None:
+    return next((node for node in recipe.made if node.name == name), None)
+
+
+def _rung(name: str, recipe: Recipe, checkpoint: Checkpoint) -> Rung:
+    return Rung(
+        name=name,
+        role=_role(_node(name, recipe)),
+        num_parameters=checkpoint.num_parameters,
+        weight_bytes=checkpoint.weight_bytes,
+    )
+
+
+def _score(name: str, recipe: Recipe, certificates: dict[str, Certificate]) -> ExamScore:
+    node = _node(name, recipe)
     mine, base = certificates[name], certificates["base"]
+    start = certificates.get(start_words(node) or "") if node else None
     result = mine.result
     comparison = None if name == "base" else compare(mine, base)
     kept = None
@@ -271,14 +298,13 @@ def _rung(name: str, recipe: Recipe, certificates: dict[str, Certificate], check
         teacher = certificates[kept_of]
         right = [right_answers(certificate.result.outcomes, "sealed") for certificate in (mine, teacher, base)]
         kept = gain_kept(*right, confidence=result.sealed.accuracy.confidence)
-    return Rung(
-        name=name,
-        role=role,
-        num_parameters=checkpoint.num_parameters,
-        weight_bytes=checkpoint.weight_bytes,
+    return ExamScore(
+        model=name,
         tokens_per_s=_speed(result),
         sealed=result.sealed.accuracy,
         change=None if comparison is None else comparison.sealed.difference,
+        against=None if comparison is None else "base",
+        gain=None if start is None else compare(mine, start).sealed.difference,
         gain_kept=kept,
         public=PublicHalf(
             score=result.public.accuracy,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from spiritsafe.exam import compare
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.equal_compute import history, own, spent_since
 from spiritsafe.pipeline.recipe.graph import Node, models_of, start_of
@@ -17,31 +16,32 @@ from spiritsafe.report import MadeRow, Reinforced, Versus
 from spiritsafe.stats import paired_difference, score_interval
 
 
-def made_rows(context: RunContext, certificates: Certificates) -> tuple[MadeRow, ...]:
+def made_rows(context: RunContext) -> tuple[MadeRow, ...]:
     """Teacher, its verified attempts, steps and students in the order of making; controls stand elsewhere."""
     shown = [node for node in context.recipe.made if node.control is None and node.recipe.makes != "signal"]
-    return tuple(_row(context, node, certificates) for node in shown)
+    return tuple(_row(context, node) for node in shown)
 
 
-def _row(context: RunContext, node: Node, certificates: Certificates) -> MadeRow:
-    step, start = step_of(node), start_of(node)
-    start = step.words(node).start if start is None else start
+def start_words(node: Node) -> str | None:
+    """What a thing was made from."""
+    start = start_of(node)
+    return step_of(node).words(node).start if start is None else start
+
+
+def _row(context: RunContext, node: Node) -> MadeRow:
+    step = step_of(node)
     made_by, counts = step.made_by(context, node)
     spent = own(context, node.name)
-    mine, before = certificates.get(node.name), certificates.get(start or "")
-    gain = compare(mine, before).sealed.difference if mine is not None and before is not None else None
     return MadeRow(
         name=node.name,
         made_by=made_by,
-        start=start,
+        start=start_words(node),
         counts=counts,
         generated_tokens=spent.generated_tokens,
         trained_tokens=spent.trained_tokens,
         read_tokens=spent.read_tokens,
         flops=spent.flops,
         total_flops=history(context, node.name).flops,
-        sealed=None if mine is None else mine.result.sealed.accuracy,
-        gain=gain,
     )
 
 

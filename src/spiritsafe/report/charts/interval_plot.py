@@ -12,7 +12,7 @@ from typing import final
 
 from spiritsafe.report.charts.axes import Axis, linear_axis
 from spiritsafe.report.charts.svg import Drawing, marker, svg_line, svg_text
-from spiritsafe.report.data.exam import Role
+from spiritsafe.report.data.models import Role
 from spiritsafe.report.html.markup import Html, join, shorten, tag
 from spiritsafe.stats import Estimate
 

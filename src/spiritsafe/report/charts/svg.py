@@ -73,14 +73,14 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
     """A mark whose shape tells the role too, for those who do not tell the colours apart.
 
     Args:
-        shape: "base" is a square, "teacher" a diamond, "student" a circle, "reinforced" and "tuned" are triangles,
-            a "control" is a cross.
+        shape: "base" and "given" are squares, "teacher" is a diamond, "student" a circle, "reinforced" and "tuned" are
+            triangles, a "control" is a cross, "cut" a circle whose upper half is gone.
         x: Centre.
         y: Centre.
         hollow: Drawn as an outline.
     """
     class_ = f"m-{shape} hollow" if hollow else f"m-{shape}"
-    if shape == "base":
+    if shape in ("base", "given"):
         return tag("rect", x=x - 5.0, y=y - 5.0, width="10", height="10", class_=class_)
     if shape == "teacher":
         corners = ((x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y))
@@ -91,6 +91,8 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
         return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in triangle), class_=class_)
     if shape == "control":
         return tag("path", d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m-10 0l10 -10", class_=f"{class_} cross")
+    if shape == "cut":
+        return tag("path", d=f"M{x - 6.5:.1f} {y - 2:.1f}h13a6.5 6.5 0 0 1 -13 0z", class_=class_)
     return tag("circle", cx=float(x), cy=float(y), r="5.5", class_=class_)
 
 

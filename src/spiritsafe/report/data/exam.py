@@ -1,21 +1,20 @@
-"""What a report shows of the exam: ladder, outcomes, certificates.
+"""What a report shows of an exam: paper, scores, outcomes, comparisons, certificates.
 
 In: results and certificates, read by the pipeline. Out: the parts of :class:`~spiritsafe.report.data.run.ReportData`
-that carry scores.
+that carry scores. A run has no exam, one or several.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self, final
+from collections.abc import Iterator
+from typing import Self, final
 
 from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record
 from spiritsafe.exam.records import Half, OutcomeStatus, Promise, Separation
+from spiritsafe.report.data.learning import Versus
 from spiritsafe.stats import Estimate, GapTest
-
-Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control"]
-"""What a model is in its run: steps make "reinforced" and "tuned" ones; a "control" stands beside one of them."""
 
 
 @final
@@ -35,32 +34,40 @@ class PublicHalf(Record):
 
 
 @final
-class Rung(Record):
-    """One model of the ladder.
+class ExamScore(Record):
+    """What one model scored in one exam.
 
     Attributes:
+        model: As in the ladder.
         tokens_per_s: Tokens generated a second while sitting; None when not measured.
-        sealed: Score on the sealed half; None when it did not sit.
-        change: Against the base on the same problems, paired.
+        sealed: Score on the sealed half.
+        change: Against the given model that its weights come from, on the same problems, paired.
+        against: That model; None where there is no change to state.
+        gain: Against what it was made from, on the same problems, paired.
         gain_kept: Share of the teacher's gain over the base that a student kept.
         public: None when the paper had no public half.
     """
 
-    name: str
-    role: Role
-    num_parameters: int = Field(ge=0)
-    weight_bytes: int = Field(ge=1)
+    model: str
     tokens_per_s: float | None = Field(default=None, ge=0.0)
-    sealed: Estimate | None = None
+    sealed: Estimate
     change: Estimate | None = None
+    against: str | None = None
+    gain: Estimate | None = None
     gain_kept: Estimate | None = None
     public: PublicHalf | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.sealed is None and (self.change or self.gain_kept or self.public):
-            raise ValueError(f"{self.name} has comparisons but no sealed score")
+    def _says_against_what(self) -> Self:
+        if (self.change is None) != (self.against is None):
+            raise ValueError(f"{self.model}: a change names the model that it is against, and nothing else does")
         return self
+
+    def estimates(self) -> Iterator[Estimate]:
+        """Every estimate that is shown."""
+        yield from (found for found in (self.sealed, self.change, self.gain, self.gain_kept) if found)
+        if self.public:
+            yield from (self.public.score, self.public.gap.gap)
 
 
 @final
@@ -75,15 +82,6 @@ class Outcomes(Record):
     def num_tries(self) -> int:
         """The denominator."""
         return sum(self.counts.values())
-
-
-@final
-class ExamInfo(Record):
-    """The paper all models sat."""
-
-    paper: str
-    num_sealed: int = Field(ge=0)
-    num_public: int = Field(default=0, ge=0)
 
 
 @final
@@ -126,3 +124,38 @@ class VerificationSummary(Record):
     steps: tuple[VerificationStep, ...]
     certificates: tuple[CertificateReference, ...]
     ledger_head: str | None = None
+
+
+@final
+class ExamPart(Record):
+    """One exam: its paper, who sat it, and what came out.
+
+    Attributes:
+        name: In the recipe.
+        task: Canonical spec of what was asked.
+        paper: Digest.
+        scores: Of the models that sat, in the ladder's order.
+        versus: Pairs of models that the recipe asked to compare.
+        verification: None when no certificate was issued.
+    """
+
+    name: str
+    task: str
+    paper: str
+    num_sealed: int = Field(ge=0)
+    num_public: int = Field(default=0, ge=0)
+    scores: tuple[ExamScore, ...] = ()
+    outcomes: tuple[Outcomes, ...] = ()
+    versus: tuple[Versus, ...] = ()
+    verification: VerificationSummary | None = None
+
+    def score_of(self, model: str) -> ExamScore | None:
+        """What a model scored; None when it did not sit."""
+        return next((score for score in self.scores if score.model == model), None)
+
+    def estimates(self) -> Iterator[Estimate]:
+        """Every estimate that is shown."""
+        for score in self.scores:
+            yield from score.estimates()
+        for pair in self.versus:
+            yield from (pair.first_sealed, pair.second_sealed, pair.difference)

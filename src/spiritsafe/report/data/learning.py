@@ -24,15 +24,13 @@ class MadeRow(Record):
     Attributes:
         name: As in the ladder, for a model.
         made_by: How ("fine-tuned", "reinforced", "sampled", "distilled").
-        start: What it went on from; None for the base model.
+        start: What it went on from; None for a model that was given.
         counts: How much of what went in, in words ("512 of 2048 attempts kept").
         generated_tokens: Drawn for it.
         trained_tokens: That it learnt from, prompts included.
         read_tokens: Read by a live teacher.
         flops: Operations of its own stage.
-        total_flops: Of all that it was made of, back to the base model.
-        sealed: Score on the sealed exam; None for a set of answers.
-        gain: Against its start on the same problems, paired.
+        total_flops: Of all that it was made of, back to the models that were given.
     """
 
     name: str
@@ -44,8 +42,6 @@ class MadeRow(Record):
     read_tokens: int = Field(default=0, ge=0)
     flops: int = Field(default=0, ge=0)
     total_flops: int = Field(default=0, ge=0)
-    sealed: Estimate | None = None
-    gain: Estimate | None = None
 
 
 @final
@@ -143,6 +139,7 @@ class Arm(Record):
     """All models taught in one way, over their seeds.
 
     Attributes:
+        exam: Which one's problems.
         num_seeds: Models that were pooled.
         sealed: Share of right answers to the sealed problems.
         gain: Against the start, paired by problem.
@@ -156,6 +153,7 @@ class Arm(Record):
     gain: Estimate
     behind: Estimate | None = None
     p_value: float | None = None
+    exam: str = "exam"
 
 
 @final
@@ -170,7 +168,7 @@ class Reinforced(Record):
         runs: One a model, the real ones first.
         passes: pass@k before and after, pooled over seeds; empty when it was not measured.
         well_formed: Share of dev answers that could be read, before and after.
-        arms: The real reward first, then its controls.
+        arms: The real reward first, then its controls; of every exam that they sat.
     """
 
     name: str
@@ -182,6 +180,10 @@ class Reinforced(Record):
     passes: tuple[PassPoint, ...] = ()
     well_formed: tuple[Estimate, Estimate] | None = None
     arms: tuple[Arm, ...] = ()
+
+    def arms_of(self, exam: str) -> tuple[Arm, ...]:
+        """Those that sat one exam."""
+        return tuple(arm for arm in self.arms if arm.exam == exam)
 
     def estimates(self) -> Iterator[Estimate]:
         """Every estimate that is shown."""

@@ -13,8 +13,12 @@ from typing import Literal, Self, final
 from pydantic import AwareDatetime, Field, model_validator
 
 from spiritsafe.core.records import Checkpoint, FinishReason, Message, Record, Verdict, omit_default
-from spiritsafe.report.data.exam import ExamInfo, Outcomes, Role, Rung, VerificationSummary
-from spiritsafe.report.data.learning import MadeRow, Reinforced, Versus
+from spiritsafe.report.data.earlier import is_earlier, lifted
+from spiritsafe.report.data.exam import ExamPart, ExamScore
+from spiritsafe.report.data.inputs import Inputs
+from spiritsafe.report.data.learning import MadeRow, Reinforced
+from spiritsafe.report.data.measured import Measured, MeasuredCurve
+from spiritsafe.report.data.models import Rung
 from spiritsafe.report.numbers import memory_text
 from spiritsafe.stats import Estimate
 
@@ -44,64 +48,6 @@ class RunInfo(Record):
     command: str
     platforms: tuple[str, ...] = omit_default(())
     mixed_stages: tuple[str, ...] = omit_default(())
-
-
-@final
-class Source(Record):
-    """A model that went in: ``spec`` is what the recipe said (``hf:org/name``), the digest what was used."""
-
-    name: str
-    spec: str
-    digest: str
-    license: str
-    num_parameters: int = Field(ge=0)
-    weight_bytes: int = Field(ge=0)
-
-
-@final
-class TaskInfo(Record):
-    """What was taught and examined.
-
-    Attributes:
-        name: Canonical task spec with its parameters.
-        floor: What the best trivial answer scores, where the task was audited.
-    """
-
-    name: str
-    verifier: str
-    version: str
-    example: str | None = None
-    floor: Estimate | None = None
-
-
-@final
-class TraceCounts(Record):
-    """How many traces were asked for, how many the verifier let through, and why the rest were dropped.
-
-    Attributes:
-        origin: Where they came from ("worked solutions", "teacher's attempts").
-        dropped: Reason to count; with ``num_verified`` it adds up to ``num_asked``.
-    """
-
-    origin: str
-    num_asked: int = Field(ge=0)
-    num_verified: int = Field(ge=0)
-    dropped: dict[str, int] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        if self.num_verified + sum(self.dropped.values()) != self.num_asked:
-            raise ValueError("verified and dropped traces do not add up to those asked for")
-        return self
-
-
-@final
-class Inputs(Record):
-    """What went in."""
-
-    sources: tuple[Source, ...]
-    task: TaskInfo
-    traces: tuple[TraceCounts, ...] = ()
 
 
 @final
@@ -147,14 +93,18 @@ class TrainingCurve(Record):
 
 @final
 class Transcript(Record):
-    """One answer to one train or dev problem. Exam problems have no place in a report."""
+    """One answer to one train or dev problem. Exam problems have no place in a report.
+
+    Attributes:
+        verdict: None where nothing here can grade the answer.
+    """
 
     model: str
     split: Literal["train", "dev"]
     messages: tuple[Message, ...]
     text: str
     finish_reason: FinishReason
-    verdict: Verdict
+    verdict: Verdict | None = None
 
 
 @final
@@ -191,11 +141,12 @@ class ReportData(Record):
 
     Attributes:
         stages: In the order they ran.
-        ladder: Base and teacher first, then what steps and students made; the report keeps the order given.
-        exam: None when no exam was sat.
+        ladder: Every model: those that were given first, then what steps made; the report keeps the order given.
         made: The staircase: every model and set of answers in the order of making, with what it took.
         reinforced: What learning by reward did, one a step.
-        versus: Pairs of models that the recipe asked to compare.
+        measured: What ``measure`` steps found.
+        compute: Accuracy against compute, of ``measure`` steps.
+        exams: Empty where the recipe has none: then nothing is certified.
         lineage: Every model of the run with its parents and licences.
     """
 
@@ -206,25 +157,49 @@ class ReportData(Record):
     ladder: tuple[Rung, ...] = ()
     made: tuple[MadeRow, ...] = ()
     reinforced: tuple[Reinforced, ...] = ()
-    versus: tuple[Versus, ...] = ()
-    exam: ExamInfo | None = None
-    outcomes: tuple[Outcomes, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    compute: tuple[MeasuredCurve, ...] = ()
+    exams: tuple[ExamPart, ...] = ()
     transcripts: tuple[Transcript, ...] = ()
     memory: tuple[MemoryUse, ...] = ()
-    verification: VerificationSummary | None = None
     lineage: tuple[Checkpoint, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, value: object) -> object:
+        return lifted(value) if is_earlier(value) else value
+
     @model_validator(mode="after")
-    def _one_base_one_teacher(self) -> Self:
-        roles = [rung.role for rung in self.ladder]
-        for role in ("base", "teacher"):
-            if roles.count(role) > 1:
-                raise ValueError(f"a ladder has one {role}, this one has {roles.count(role)}")
+    def _names_agree(self) -> Self:
+        models, exams = [rung.name for rung in self.ladder], [exam.name for exam in self.exams]
+        for names in (models, exams):
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise ValueError(f"{twice[0]} stands there twice")
+        for exam in self.exams:
+            if strangers := [score.model for score in exam.scores if score.model not in models]:
+                raise ValueError(f"{strangers[0]} sat {exam.name} and is no model of the run")
         return self
 
-    def rung_of(self, role: Role) -> Rung | None:
-        """The first model with that role."""
-        return next((rung for rung in self.ladder if rung.role == role), None)
+    @property
+    def teacher(self) -> Rung | None:
+        """The one teacher whose size is known: what sizes are shares of."""
+        teachers = [rung for rung in self.ladder if rung.role == "teacher"]
+        return teachers[0] if len(teachers) == 1 and teachers[0].weight_bytes else None
+
+    def is_given(self, rung: Rung) -> bool:
+        """Whether a model was made elsewhere."""
+        return rung.role in ("base", "given") or any(source.name == rung.name for source in self.inputs.sources)
+
+    @property
+    def unsat(self) -> tuple[Rung, ...]:
+        """Models that sat no exam."""
+        sat = {score.model for exam in self.exams for score in exam.scores}
+        return tuple(rung for rung in self.ladder if rung.name not in sat)
+
+    def sat(self, exam: ExamPart) -> list[tuple[Rung, ExamScore]]:
+        """Who sat an exam, with the scores, in the ladder's order."""
+        found = [(rung, exam.score_of(rung.name)) for rung in self.ladder]
+        return [(rung, score) for rung, score in found if score is not None]
 
     @property
     def total_s(self) -> float:
@@ -232,17 +207,13 @@ class ReportData(Record):
         return sum(stage.seconds for stage in self.stages)
 
     def estimates(self) -> Iterator[Estimate]:
-        """Every estimate that the report shows."""
-        if self.inputs.task.floor:
-            yield self.inputs.task.floor
-        for rung in self.ladder:
-            yield from (estimate for estimate in (rung.sealed, rung.change, rung.gain_kept) if estimate)
-            if rung.public:
-                yield from (rung.public.score, rung.public.gap.gap)
-        yield from (row.gain for row in self.made if row.gain)
-        for pair in self.versus:
-            yield from (pair.first_sealed, pair.second_sealed, pair.difference)
+        """Every estimate that the report shows, but for curves of accuracy against compute, which say their own."""
+        yield from (entry.floor for entry in self.inputs.data if entry.floor)
+        for exam in self.exams:
+            yield from exam.estimates()
         for step in self.reinforced:
             yield from step.estimates()
+        for one in self.measured:
+            yield from (found for found in (one.value, one.difference) if found)
         for curve in self.curves:
             yield from (point.score for point in curve.accuracies)

@@ -1,10 +1,12 @@
 """The staircase: every model and set of answers in the order of making, what it was made of, took and gained.
 
 In: :class:`~spiritsafe.report.data.run.ReportData`. Out: a section, or nothing where the run recorded no cost.
+Scores stand here where there is one exam to speak of.
 """
 
 from __future__ import annotations
 
+from spiritsafe.report.data.exam import ExamPart
 from spiritsafe.report.data.learning import MadeRow
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, paragraph, section, tag
@@ -13,34 +15,29 @@ from spiritsafe.report.numbers import change_range, change_value, count_text, sc
 
 
 def staircase_section(data: ReportData) -> Html | None:
-    """The table; None for runs that recorded nothing."""
+    """The table and the comparisons; None for runs that recorded nothing."""
+    pairs = [_versus(data, exam) for exam in data.exams if exam.versus]
     if not data.made:
-        return None
+        return section("steps", "Step by step", paragraph("This run made nothing."), *pairs) if pairs else None
     lead = (
         "Each row goes on from the one it names. Operations are those of the weights’ matrix products, 2 for each "
         "parameter and token generated or read, 6 for each trained on; “in all” counts everything that a model was "
-        "made of as well, back to the base. Gains are against the start on the same sealed problems, in points."
+        "made of as well, back to the models that were given."
     )
     columns = (
         plain("Made", "From")
         + wide("What went in")
-        + numeric(
-            "Tokens generated",
-            "Tokens trained on",
-            "Tokens read",
-            "Operations",
-            "In all",
-            "Sealed score",
-            "Gain over start, points",
-        )
+        + numeric("Tokens generated", "Tokens trained on", "Tokens read", "Operations", "In all")
     )
-    listed = table(columns, [_row(row) for row in data.made], caption="Step by step", narrow="dense")
-    return section("steps", "Step by step", paragraph(lead, class_="lead"), listed, _versus(data))
+    exam = data.exams[0] if len(data.exams) == 1 else None
+    if exam:
+        lead += " Gains are against the start on the same sealed problems, in points."
+        columns += numeric("Sealed score", "Gain over start, points")
+    listed = table(columns, [_row(row, exam) for row in data.made], caption="Step by step", narrow="dense")
+    return section("steps", "Step by step", paragraph(lead, class_="lead"), listed, *pairs)
 
 
-def _versus(data: ReportData) -> Html | None:
-    if not data.versus:
-        return None
+def _versus(data: ReportData, exam: ExamPart) -> Html:
     words = (
         "One against the other, problem by problem, seeds added up. Operations are what was spent on one model since "
         "both had the same weights, the drawing of its answers included; teachers are left out (they stand above)."
@@ -60,14 +57,15 @@ def _versus(data: ReportData) -> Html | None:
             work_text(pair.first_flops),
             work_text(pair.second_flops),
         ]
-        for pair in data.versus
+        for pair in exam.versus
     ]
-    listed = table(columns, rows, caption="One against another", narrow="dense")
-    return tag("div", tag("h3", "One against another"), paragraph(words), listed)
+    title = f"One against another in {exam.name}" if len(data.exams) > 1 else "One against another"
+    listed = table(columns, rows, caption=title, narrow="dense")
+    return tag("div", tag("h3", title), paragraph(words), listed)
 
 
-def _row(row: MadeRow) -> list[object]:
-    return [
+def _row(row: MadeRow, exam: ExamPart | None) -> list[object]:
+    cells = [
         tag("span", tag("span", row.name, class_="model"), tag("span", row.made_by, class_="role")),
         row.start or nothing(None),
         row.counts or nothing(None),
@@ -76,8 +74,15 @@ def _row(row: MadeRow) -> list[object]:
         _tokens(row.read_tokens),
         work_text(row.flops) if row.flops else nothing(None),
         work_text(row.total_flops) if row.total_flops else nothing(None),
-        stacked(score_value(row.sealed), score_range(row.sealed)) if row.sealed else nothing(None),
-        stacked(change_value(row.gain), change_range(row.gain)) if row.gain else nothing(None),
+    ]
+    if exam is None:
+        return cells
+    score = exam.score_of(row.name)
+    gain = score.gain if score else None
+    return [
+        *cells,
+        stacked(score_value(score.sealed), score_range(score.sealed)) if score else nothing(None),
+        stacked(change_value(gain), change_range(gain)) if gain else nothing(None),
     ]
 
 

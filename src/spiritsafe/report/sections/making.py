@@ -7,30 +7,33 @@ from __future__ import annotations
 
 from spiritsafe.report.charts.loss_curves import MAX_POINTS, accuracy_drawing, loss_drawing
 from spiritsafe.report.charts.svg import HALF, figure, share_bar
-from spiritsafe.report.data.run import MEMORY_TOLERANCE, MemoryUse, ReportData, Stage, TraceCounts, TrainingCurve
-from spiritsafe.report.html.markup import Html, paragraph, section, tag
+from spiritsafe.report.data.inputs import DataInfo, TraceCounts
+from spiritsafe.report.data.models import Source
+from spiritsafe.report.data.run import MEMORY_TOLERANCE, MemoryUse, ReportData, Stage, TrainingCurve
+from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
 from spiritsafe.report.html.tables import nothing, numeric, plain, table, wide
 from spiritsafe.report.numbers import count_text, memory_text, scaled_count, score_text, share_text, time_text
 from spiritsafe.report.text.headline import confidence_text, platform_words
 
 
 def inputs_section(data: ReportData) -> Html:
-    """Source models, task and traces."""
-    task = data.inputs.task
-    facts: list[tuple[str, object]] = [
-        ("Task", tag("code", task.name)),
-        ("Verifier", f"{task.verifier}, version {task.version}"),
-    ]
-    if task.example is not None:
-        facts.append(("Example", task.example))
-    if task.floor:
-        facts.append(("Best trivial answer", f"{score_text(task.floor)}, without reading the problem"))
+    """Given models, data sets, traces, papers."""
+    facts: list[tuple[str, object]] = []
+    for entry in data.inputs.data:
+        named = f" of {entry.name}" if len(data.inputs.data) > 1 else ""
+        if entry.example is not None:
+            facts.append((f"Example{named}", entry.example))
+        if entry.floor:
+            facts.append((f"Best trivial answer{named}", f"{score_text(entry.floor)}, without reading the problem"))
     trained = [stage.num_tokens_trained for stage in data.stages if stage.num_tokens_trained is not None]
     facts.append(("Tokens trained on", count_text(sum(trained)) if trained else "none"))
-    if data.exam:
-        size = f"{count_text(data.exam.num_sealed)} sealed and {count_text(data.exam.num_public)} public problems"
-        facts.append(("Paper", f"{size} from the exam bucket"))
-    return section("inputs", "What went in", _facts(facts), _sources(data), _traces(data.inputs.traces))
+    for exam in data.exams:
+        named = f" of {exam.name}" if len(data.exams) > 1 else ""
+        size = f"{count_text(exam.num_sealed)} sealed and {count_text(exam.num_public)} public problems"
+        facts.append((f"Paper{named}", join([f"{size} from the exam bucket of ", tag("code", exam.task)])))
+    return section(
+        "inputs", "What went in", _sources(data), _data_sets(data), _facts(facts), _traces(data.inputs.traces)
+    )
 
 
 def _facts(facts: list[tuple[str, object]]) -> Html:
@@ -46,15 +49,49 @@ def _sources(data: ReportData) -> Html:
     rows = [
         [
             tag("span", source.name, class_="model"),
-            tag("code", source.spec),
-            scaled_count(source.num_parameters),
-            memory_text(source.weight_bytes),
+            _asked_for(source),
+            nothing("not known") if source.num_parameters is None else scaled_count(source.num_parameters),
+            memory_text(source.weight_bytes) if source.weight_bytes else nothing("served"),
             tag("span", source.license, class_="licence"),
-            tag("code", source.digest, class_="digest"),
+            tag("code", source.digest, class_="digest") if source.digest else nothing("weights not seen"),
         ]
         for source in data.inputs.sources
     ]
     return table(columns, rows, caption="Source models")
+
+
+def _asked_for(source: Source) -> Html:
+    spec = tag("code", source.spec) if source.spec is not None else None
+    served = tag("code", source.served_as) if source.served_as is not None else None
+    place = tag("code", source.endpoint) if source.endpoint is not None else None
+    return join([part for part in (spec, served and join([served, " at"]), place) if part is not None], " ")
+
+
+def _data_sets(data: ReportData) -> Html | None:
+    if not data.inputs.data:
+        return None
+    columns = (
+        plain("Data")
+        + wide("Made of")
+        + plain("Verifier")
+        + numeric("Problems", "Worked solutions", "Duplicates left out")
+    )
+    rows = [
+        [
+            tag("span", entry.name, class_="model"),
+            tag("code", entry.origin),
+            nothing("none") if entry.verifier is None else _verifier(entry),
+            nothing("not counted") if entry.num_problems is None else count_text(entry.num_problems),
+            nothing(None) if entry.num_solutions is None else count_text(entry.num_solutions),
+            count_text(entry.num_duplicates),
+        ]
+        for entry in data.inputs.data
+    ]
+    return table(columns, rows, caption="Data sets")
+
+
+def _verifier(entry: DataInfo) -> str:
+    return f"{entry.verifier}, version {entry.version}" if entry.version else str(entry.verifier)
 
 
 def _traces(traces: tuple[TraceCounts, ...]) -> Html:
@@ -108,7 +145,8 @@ def curves_section(data: ReportData) -> Html:
     if not data.curves:
         return section("curves", title, paragraph("Nothing was trained in this run, so there are no learning curves."))
     lead = (
-        f"Dev accuracy is measured on the dev bucket, never on the exam; bars span {confidence_text(data)} intervals."
+        "Dev accuracy is measured on the dev bucket, never on the exam; bars span "
+        f"{confidence_text(point.score for curve in data.curves for point in curve.accuracies)} intervals."
     )
     parts = [_curve(f"curve-{number}", curve) for number, curve in enumerate(data.curves, start=1)]
     return section("curves", title, paragraph(lead, class_="lead"), *parts)

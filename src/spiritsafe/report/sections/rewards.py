@@ -8,12 +8,14 @@ from __future__ import annotations
 from spiritsafe.report.charts.interval_plot import Mark, Row, row_chart
 from spiritsafe.report.charts.reward_curves import Value, has_values, pass_drawing, round_drawing
 from spiritsafe.report.charts.svg import FULL, HALF, figure, share_bar, svg_line
+from spiritsafe.report.data.exam import ExamPart
 from spiritsafe.report.data.learning import ArmKind, Reinforced, RewardRun
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
 from spiritsafe.report.html.tables import numeric, plain, table, wide
 from spiritsafe.report.numbers import change_range, change_text, change_value, count_text, score_text, time_text
-from spiritsafe.report.text.headline import confidence_text
+from spiritsafe.report.sections.exams import exam_anchor
+from spiritsafe.report.text.headline import confidence_text, exam_words
 from spiritsafe.report.text.rewards import ARM_NAMES, findings, warnings_of
 from spiritsafe.stats import Estimate
 
@@ -36,11 +38,15 @@ def rewards_section(data: ReportData) -> Html | None:
     """Every reinforcing step with its repetitions and controls; None without any."""
     if not data.reinforced:
         return None
+    gains = (
+        f"Gains are on the sealed exam, paired problem by problem, with {confidence_text(data.estimates())} intervals; "
+        if data.exams
+        else "No exam in this recipe: no gain is certified; "
+    )
     lead = (
         "A control is trained alike but for one thing: a coin for a reward, a reward for any answer that can be read, "
-        "or fine-tuning on right answers alone. What a control gains is not the reward’s doing. Gains are on the "
-        f"sealed exam, paired problem by problem, with {confidence_text(data)} intervals; curves show the course of "
-        "training, on problems that were due, and are no scores."
+        f"or fine-tuning on right answers alone. What a control gains is not the reward’s doing. {gains}curves show "
+        "the course of training, on problems that were due, and are no scores."
     )
     parts = [_step(f"reward-{number}", step, data) for number, step in enumerate(data.reinforced, start=1)]
     return section("rewards", "What learning by reward did", paragraph(lead, class_="lead"), *parts)
@@ -48,7 +54,11 @@ def rewards_section(data: ReportData) -> Html | None:
 
 def _step(anchor: str, step: Reinforced, data: ReportData) -> Html:
     facts = f"From {step.start}, rewarded on {step.task}; {step.method}, {step.k} answers to a problem."
-    said = tag("ul", *(tag("li", text) for text in (*findings(step), *warnings_of(step))), class_="findings")
+    said = tag(
+        "ul",
+        *(tag("li", text) for text in (*findings(step, [exam.name for exam in data.exams]), *warnings_of(step))),
+        class_="findings",
+    )
     kinds: list[ArmKind] = list(dict.fromkeys(run.kind for run in step.runs))
     shown = [_curve(anchor, step, *curve) for curve in _CURVES if has_values(step.runs, curve[2])]
     folded = [_curve(anchor, step, *curve) for curve in _FOLDED if has_values(step.runs, curve[2])]
@@ -58,7 +68,7 @@ def _step(anchor: str, step: Reinforced, data: ReportData) -> Html:
         tag("h3", step.name),
         paragraph(facts),
         said,
-        _arms(anchor, step, data) if step.arms else None,
+        *(_arms(anchor, step, data, exam) for exam in data.exams if step.arms_of(exam.name)),
         _passes(anchor, step, data) if step.passes else None,
         _legend(kinds),
         tag("div", *shown, class_="pairs"),
@@ -68,7 +78,8 @@ def _step(anchor: str, step: Reinforced, data: ReportData) -> Html:
     )
 
 
-def _arms(anchor: str, step: Reinforced, data: ReportData) -> Html:
+def _arms(anchor: str, step: Reinforced, data: ReportData, exam: ExamPart) -> Html:
+    arms = step.arms_of(exam.name)
     rows = [
         Row(
             label=ARM_NAMES[arm.kind],
@@ -77,16 +88,15 @@ def _arms(anchor: str, step: Reinforced, data: ReportData) -> Html:
             marks=(Mark(score=arm.gain, spoken=f"{ARM_NAMES[arm.kind]}: {change_text(arm.gain)}"),),
             note=(f"{change_value(arm.gain)} points", f"({change_range(arm.gain)})"),
         )
-        for arm in step.arms
+        for arm in arms
     ]
     spoken = "; ".join(
-        f"{ARM_NAMES[arm.kind]}: {score_text(arm.sealed)}, {change_text(arm.gain)} over {step.start}"
-        for arm in step.arms
+        f"{ARM_NAMES[arm.kind]}: {score_text(arm.sealed)}, {change_text(arm.gain)} over {step.start}" for arm in arms
     )
     return figure(
-        f"{anchor}-arms",
-        title=f"Gain over {step.start} on the sealed exam",
-        description=f"One row a way to learn, with {confidence_text(data)} intervals. {spoken}.",
+        exam_anchor(f"{anchor}-arms", data, exam),
+        title=f"Gain over {step.start} on {exam_words(data, exam)}",
+        description=f"One row a way to learn, with {confidence_text(data.estimates())} intervals. {spoken}.",
         draw=row_chart(rows, axis_title=f"points over {step.start}", reference=(0.0, step.start)),
         layouts=FULL,
     )
@@ -103,7 +113,7 @@ def _passes(anchor: str, step: Reinforced, data: ReportData) -> Html:
     return figure(
         f"{anchor}-passes",
         title="Dev problems solved in k tries, %",
-        description=f"Before and after, with {confidence_text(data)} intervals. {spoken}.",
+        description=f"Before and after, with {confidence_text(data.estimates())} intervals. {spoken}.",
         draw=pass_drawing(step.passes),
         layouts=HALF,
         note=note,

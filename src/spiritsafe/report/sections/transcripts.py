@@ -55,11 +55,12 @@ def _transcript(group: list[Transcript]) -> Html:
 
 def _answer(transcript: Transcript) -> Html:
     verdict = transcript.verdict
-    badge = tag("span", verdict.status, class_=f"badge b-{verdict.status}")
+    status = verdict.status if verdict else "not graded"
+    badge = tag("span", status, class_=f"badge b-{status}" if verdict else "badge")
     details = []
-    if verdict.answer is not None:
+    if verdict and verdict.answer is not None:
         details.append(tag("span", "read as ", tag("q", _cut(verdict.answer, 200))))
-    if verdict.reason:
+    if verdict and verdict.reason:
         details.append(tag("span", _cut(verdict.reason, 300)))
     if transcript.finish_reason != "stop":
         ends = {"length": "ran out of tokens", "refused": "refused", "error": "failed"}

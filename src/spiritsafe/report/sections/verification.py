@@ -6,10 +6,12 @@ In: :class:`ReportData`. Out: sections.
 from __future__ import annotations
 
 from spiritsafe.core.records import Checkpoint
+from spiritsafe.report.data.exam import ExamPart, VerificationSummary
 from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.markup import Html, join, paragraph, section, tag
-from spiritsafe.report.html.tables import numeric, plain, table, wide
+from spiritsafe.report.html.tables import nothing, numeric, plain, table, wide
 from spiritsafe.report.numbers import date_text, memory_text, scaled_count, time_text
+from spiritsafe.report.sections.exams import exam_title
 from spiritsafe.report.sections.promises import trust_table
 from spiritsafe.report.text.headline import platform_words, separation_text
 
@@ -21,13 +23,15 @@ def _command(text: str) -> Html:
 
 
 def verify_section(data: ReportData) -> Html:
-    """Numbered steps for a stranger, certificates, and who held the keys."""
+    """Numbered steps for a stranger, certificates, and who held the keys; each exam has its part."""
     title = "How to verify"
-    checks = data.verification
-    if checks is None:
-        return section(
-            "verify", title, paragraph("This run issued no certificate, so its numbers rest on the maker’s word alone.")
-        )
+    parts = [part for exam in data.exams if exam.verification for part in _verify(data, exam, exam.verification)]
+    if not parts:
+        parts = [paragraph("This run issued no certificate, so its numbers rest on the maker’s word alone.")]
+    return section("verify", title, *parts)
+
+
+def _verify(data: ReportData, exam: ExamPart, checks: VerificationSummary) -> list[Html | None]:
     steps = tag(
         "ol",
         *(tag("li", paragraph(step.text), _command(step.command) if step.command else None) for step in checks.steps),
@@ -41,9 +45,7 @@ def verify_section(data: ReportData) -> Html:
     listed = (
         table(columns, rows, caption="Certificates") if rows else paragraph("No model of this run holds a certificate.")
     )
-    marks: list[tuple[str, str]] = []
-    if data.exam:
-        marks.append(("Paper", data.exam.paper))
+    marks = [("Paper", exam.paper)]
     if checks.ledger_head:
         marks.append(("Ledger head", checks.ledger_head))
     facts = tag(
@@ -70,7 +72,7 @@ def verify_section(data: ReportData) -> Html:
         if entry.promises
     ]
     separation = paragraph(separation_text(checks), class_="separation")
-    return section("verify", title, separation, steps, listed, *said, *relied, facts if marks else None)
+    return [exam_title(data, exam), separation, steps, listed, *said, *relied, facts]
 
 
 def lineage_section(data: ReportData) -> Html:
@@ -90,8 +92,8 @@ def _lineage_row(entry: Checkpoint) -> list[object]:
     return [
         tag("span", entry.name, class_="model"),
         tag("span", entry.license, class_="licence"),
-        scaled_count(entry.num_parameters),
-        memory_text(entry.weight_bytes),
+        scaled_count(entry.num_parameters) if entry.num_parameters else nothing("not known"),
+        memory_text(entry.weight_bytes) if entry.weight_bytes else nothing("served"),
         join(parents) if parents else "made elsewhere",
         tag("code", entry.digest, class_="digest"),
     ]

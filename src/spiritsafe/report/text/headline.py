@@ -5,13 +5,21 @@ In: :class:`ReportData`. Out: plain text. A sentence never claims more than its 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from spiritsafe.exam.records import Separation
-from spiritsafe.report.data.exam import Role, Rung, VerificationSummary
+from spiritsafe.report.data.exam import ExamPart, ExamScore, VerificationSummary
 from spiritsafe.report.data.learning import Arm, Reinforced
+from spiritsafe.report.data.models import Role, Rung
 from spiritsafe.report.data.run import ReportData, RunInfo
 from spiritsafe.report.html.markup import shorten
 from spiritsafe.report.numbers import change_range, change_text, change_value, score_text, share_text
 from spiritsafe.stats import Estimate
+
+NO_EXAM = "no exam in this recipe: nothing here is certified"
+
+_PRODUCTS: tuple[Role, ...] = ("student", "reinforced", "tuned")
+_MOST_NAMES = 3
 
 _SEPARATION_WORDS: dict[Separation, str] = {
     "self-examined": "Self-examined: one person held all keys, the maker’s and the examiner’s. The records show that "
@@ -41,26 +49,47 @@ def separation_text(checks: VerificationSummary) -> str:
     return words
 
 
-def confidence_text(data: ReportData) -> str:
+def separations_of(data: ReportData) -> list[Separation]:
+    """Which parts different keys played, each kind once."""
+    return list(dict.fromkeys(exam.verification.separation for exam in data.exams if exam.verification))
+
+
+def confidence_text(estimates: Iterable[Estimate]) -> str:
     """``95 %``, or the range where intervals of several levels are shown."""
-    levels = sorted({estimate.confidence for estimate in data.estimates()})
+    levels = sorted({estimate.confidence for estimate in estimates})
     return " to ".join(f"{100 * level:g}\u00a0%" for level in dict.fromkeys((levels[0], levels[-1]))) if levels else ""
 
 
-def best_student(data: ReportData) -> Rung | None:
-    """What was made with the highest sealed score, the smaller one on a tie; any such model when none sat.
+def exam_words(data: ReportData, exam: ExamPart) -> str:
+    """``the sealed exam``, with its name where the run has several."""
+    return f"the sealed exam {shorten(exam.name, 60)}" if len(data.exams) > 1 else "the sealed exam"
 
-    That is a student, or a model that a step made; controls are none.
+
+def base_name(data: ReportData, name: str | None) -> str:
+    """``the base`` where a run has one; its name where several models are the root of others."""
+    bases = [rung.name for rung in data.ladder if rung.role == "base"]
+    return "the base" if name is None or bases == [name] else shorten(name, 60)
+
+
+def bases_of(exam: ExamPart) -> list[str]:
+    """The given models that changes of an exam are against."""
+    return list(dict.fromkeys(score.against for score in exam.scores if score.against))
+
+
+def best_student(data: ReportData, exam: ExamPart) -> tuple[Rung, ExamScore] | None:
+    """What was made with the highest score of an exam, the smaller one on a tie; None when none sat it.
+
+    That is a student, or a model that a step made; controls and models that were only cut are none.
     """
-    students = [rung for rung in data.ladder if rung.role in ("student", "reinforced", "tuned")]
-    sat = [rung for rung in students if rung.sealed is not None]
-    if sat:
-        return max(sat, key=lambda rung: (rung.sealed.value if rung.sealed else 0.0, -rung.weight_bytes))
-    return students[0] if students else None
+    sat = [(rung, score) for rung, score in data.sat(exam) if rung.role in _PRODUCTS]
+    return max(sat, key=lambda one: (one[1].sealed.value, -(one[0].weight_bytes or 0)), default=None)
 
 
-def _subject(data: ReportData) -> Rung | None:
-    return best_student(data) or data.rung_of("teacher") or data.rung_of("base")
+def _subject(data: ReportData, exam: ExamPart) -> tuple[Rung, ExamScore] | None:
+    """Whom an exam's sentence is about, where anything that was made sat it."""
+    made = [one for one in data.sat(exam) if not data.is_given(one[0])]
+    others = [one for role in ("teacher", "cut") for one in made if one[0].role == role]
+    return best_student(data, exam) or next(iter(others), None)
 
 
 def _digits(value: float) -> int:
@@ -69,32 +98,63 @@ def _digits(value: float) -> int:
 
 
 def headline(data: ReportData) -> str:
-    """One sentence: what was gained, with its interval."""
-    rung = _subject(data)
-    if rung is None:
-        return "This run made no model."
+    """One sentence: what was gained in the first exam, with its interval; without an exam, what was made."""
+    if data.exams:
+        return _exam_headline(data, data.exams[0])
+    names = [shorten(rung.name, 60) for rung in data.ladder if rung.role != "control" and not data.is_given(rung)]
+    return f"This run made {_listed(names)}; {NO_EXAM}." if names else f"This run made no model; {NO_EXAM}."
+
+
+def further_headlines(data: ReportData) -> list[str]:
+    """The same sentence of every exam after the first."""
+    return [_exam_headline(data, exam) for exam in data.exams[1:]]
+
+
+def _exam_headline(data: ReportData, exam: ExamPart) -> str:
+    found, where = _subject(data, exam), f"on {exam_words(data, exam)}"
+    if found is None:
+        return _given_headline(data, exam, where)
+    rung, score = found
     name = shorten(rung.name, 60)
-    if rung.sealed is None:
-        return f"{name} sat no sealed exam, so this run shows no gain."
-    if rung.role == "base":
-        return f"The base model scored {score_text(rung.sealed)} on the sealed exam; nothing was trained."
-    if rung.change is None:
-        scored = score_text(rung.sealed)
-        return f"{name} scored {scored} on the sealed exam; without a base there is no gain to state."
-    seeds = seeds_of(data, rung)
+    if score.change is None:
+        return f"{name} scored {score_text(score.sealed)} {where}; without a base there is no gain to state."
+    seeds = seeds_of(data, exam, rung)
     if seeds is not None:
         step, arm = seeds
-        where = f"over {shorten(step.start, 60)} on the sealed exam, {arm.num_seeds} seeds together"
-        return _gained(shorten(step.name, 60), arm.gain, where)
-    if rung.change.low > 0:
-        return _gained(name, rung.change, f"on the sealed exam{_size_words(data, rung)}")
-    return _gained(name, rung.change, "on the sealed exam")
+        over = f"over {shorten(step.start, 60)} {where}, {arm.num_seeds} seeds together"
+        return _gained(shorten(step.name, 60), arm.gain, over)
+    base = base_name(data, score.against)
+    over = "" if base == "the base" else f"over {base} "
+    size = _size_words(data, rung) if score.change.low > 0 else ""
+    return _gained(name, score.change, f"{over}{where}{size}")
 
 
-def seeds_of(data: ReportData, rung: Rung) -> tuple[Reinforced, Arm] | None:
+def _given_headline(data: ReportData, exam: ExamPart, where: str) -> str:
+    """Of an exam that nothing sat that the run made."""
+    made = any(not data.is_given(rung) for rung in data.ladder)
+    sat = [(rung, score) for rung, score in data.sat(exam) if data.is_given(rung)]
+    if not sat:
+        return f"No model of this run sat {exam_words(data, exam)}, so this run shows no gain."
+    named = [
+        f"{'The base model' if rung.role == 'base' else shorten(rung.name, 60)} scored {score_text(score.sealed)}"
+        for rung, score in sat
+    ]
+    end = "nothing that was made sat it" if made else "nothing was trained"
+    return f"{_listed(named)} {where}; {end}."
+
+
+def _listed(names: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b, c and 4 more``."""
+    shown, left = names[:_MOST_NAMES], len(names) - _MOST_NAMES
+    if left > 0:
+        return f"{', '.join(shown)} and {left} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def seeds_of(data: ReportData, exam: ExamPart, rung: Rung) -> tuple[Reinforced, Arm] | None:
     """The step that a model is one of several seeds of, and all of them together: the best of some is no finding."""
     for step in data.reinforced:
-        arm = next((arm for arm in step.arms if arm.kind == "reinforced"), None)
+        arm = next((arm for arm in step.arms_of(exam.name) if arm.kind == "reinforced"), None)
         if arm is not None and arm.num_seeds > 1 and any(run.name == rung.name for run in step.runs):
             return step, arm
     return None
@@ -111,37 +171,45 @@ def _gained(name: str, gain: Estimate, where: str) -> str:
 
 
 def _size_words(data: ReportData, rung: Rung) -> str:
-    teacher = data.rung_of("teacher")
-    if rung.role != "student" or teacher is None:
+    teacher = data.teacher
+    if rung.role != "student" or teacher is None or not teacher.weight_bytes or not rung.weight_bytes:
         return ""
     return f", in {share_text(rung.weight_bytes, teacher.weight_bytes)} of the teacher’s bytes"
 
 
 def headline_support(data: ReportData) -> str:
     """The second sentence: what the comparison rests on."""
-    missing: dict[Role, str] = {
-        "teacher": "No teacher was trained in this run.",
-        "base": "The base model did not sit, so changes cannot be stated.",
-    }
-    sentences = ["No student was made in this run."] if data.ladder and best_student(data) is None else []
-    sentences += [text for role, text in missing.items() if data.ladder and data.rung_of(role) is None]
-    if data.exam is None:
-        sentences.append("No exam was sat.")
-    else:
-        who = "Every model" if all(rung.sealed for rung in data.ladder) else "Every model that sat"
+    if not data.exams:
+        practice = " What was measured is practice and rests on the maker’s word." if data.measured else ""
+        return f"Whoever wants a score that a stranger can check adds [[exams]] to the recipe.{practice}"
+    sentences = []
+    for exam in data.exams:
+        who = "Every model" if len(exam.scores) == len(data.ladder) else "Every model that sat"
+        named = f" of {shorten(exam.name, 60)}" if len(data.exams) > 1 else ""
         sentences.append(
-            f"{who} answered the same {data.exam.num_sealed} sealed problems, from a bucket that training never "
-            f"draws on. Brackets hold {confidence_text(data)} intervals; comparisons are paired, problem by problem."
+            f"{who} answered the same {exam.num_sealed} sealed problems{named}, from a bucket that training never "
+            "draws on."
         )
+        rootless = [rung.name for rung, score in data.sat(exam) if not data.is_given(rung) and score.change is None]
+        if rootless:
+            sentences.append(
+                f"Of {_listed([shorten(name, 60) for name in rootless])} no change can be stated: "
+                "the given model that it comes from did not sit."
+            )
+    sentences.append(
+        f"Brackets hold {confidence_text(data.estimates())} intervals; comparisons are paired, problem by problem."
+    )
     return " ".join(sentences)
 
 
-def gap_sentence(rung: Rung) -> str:
-    """What the public-against-sealed test says about one model."""
-    if rung.sealed is None:
-        return "did not sit."
-    if rung.public is None:
+def gap_sentence(score: ExamScore, base: str) -> str:
+    """What the public-against-sealed test says about one model.
+
+    Args:
+        base: What its gain is over.
+    """
+    if score.public is None:
         return "sat no public half, so the test cannot be made."
-    public = rung.public
+    public = score.public
     words = f"public minus sealed is {change_text(public.gap.gap)}. {public.statement}"
-    return f"{words} On the gain over the base: {public.gain_statement}" if public.gain_statement else words
+    return f"{words} On the gain over {base}: {public.gain_statement}" if public.gain_statement else words

@@ -6,6 +6,8 @@ page and terminal. A sentence never claims more than its interval does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spiritsafe.report.data.learning import Arm, ArmKind, PassPoint, Reinforced, Versus
 from spiritsafe.report.numbers import change_text, work_text
 
@@ -23,11 +25,17 @@ _CONTROLS: dict[ArmKind, str] = {
 }
 
 
-def findings(step: Reinforced) -> list[str]:
-    """The gain, each control, pass@k."""
-    real = next((arm for arm in step.arms if arm.kind == "reinforced"), None)
-    said = [] if real is None else [_gain(step, real)]
-    said += [_control(arm) for arm in step.arms if arm.behind is not None]
+def findings(step: Reinforced, exams: Sequence[str]) -> list[str]:
+    """The gain and each control in each exam, pass@k.
+
+    Args:
+        exams: Names of the run's exams.
+    """
+    said = []
+    for name in exams:
+        arms, before = step.arms_of(name), f"{name}: " if len(exams) > 1 else ""
+        said += [f"{before}{_gain(step, arm)}" for arm in arms if arm.kind == "reinforced"]
+        said += [f"{before}{_control(arm)}" for arm in arms if arm.behind is not None]
     if step.passes:
         said.append(_passes(step.passes))
     return said

@@ -5,13 +5,18 @@ In: a task, problems, a Generator, how to sample. Out: Parquet shards of attempt
 a killed and repeated collection ends in the same files as an unbroken one (but for the seconds that things took); one
 that goes on on another platform says so, in ``platforms.json`` too.
 Attempts are graded while later ones are still being drawn.
+
+What an endpoint answers costs money, so it is kept as it comes, also of a shard that is not whole yet; a repeated
+collection asks for the rest. What failed there ("error": no connection, no usable answer after all tries) is asked
+again by a repeated collection; what its operator refused ("refused") is an answer and stays.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol, final
 
@@ -22,7 +27,7 @@ from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeErro
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory, storage_errors
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
-from spiritsafe.core.generator import Generator, Located
+from spiritsafe.core.generator import Budgeted, Generator, Listing, Located
 from spiritsafe.core.process.platforms import continue_in
 from spiritsafe.core.records import Attempt, Problem, Prompt, Record, Sampling, Verdict
 from spiritsafe.rollouts.attempts.shards import (
@@ -31,10 +36,13 @@ from spiritsafe.rollouts.attempts.shards import (
     is_finished,
     read_columns,
     read_manifest,
+    read_shard,
     rows_digest,
     write_manifest,
     write_shard,
 )
+from spiritsafe.rollouts.attempts.top_logprobs import TopLogprobs
+from spiritsafe.rollouts.attempts.unfinished import UnfinishedShard
 
 _PROGRESS_EVERY_S = 0.1
 
@@ -136,20 +144,23 @@ def collect(
 ) -> CollectReport:
     """Draw and grade ``num_samples`` attempts at each problem; keep them in ``directory``.
 
-    Repeat the call to go on after an interruption. Attempts that failed ("error") are kept as they are, not retried.
+    Repeat the call to go on after an interruption. Attempts that failed ("error") are kept as they are by this call; a
+    repeated one asks an endpoint again for them, and for nothing that it answered or refused.
 
     Args:
         problems: What to attempt; read to the end before the first attempt.
         seed: Root of the samples' seeds.
         directory: Where the shards go; made if missing.
-        shard_size: Problems a shard: the most work that an interruption can lose.
+        shard_size: Problems a shard: the most work that an interruption can lose, where no endpoint is asked.
         events: Hears of progress, and of each finished shard.
 
     Raises:
         TaskError: No problems, or one of them twice.
         RecipeError: A count is not positive.
         CompatibilityError: The directory holds a collection of other inputs, or one begun in another number format.
-        EndpointError: The Generator is unusable; finished shards stay.
+        EndpointError: The Generator is unusable; finished shards stay, and all that an endpoint answered.
+        BudgetError: An endpoint's budget is used up; the same stays.
+        IntegrityError: Answers that were kept are damaged.
         StorageError: The directory cannot be written; finished shards stay.
     """
     todo = list(problems)
@@ -165,6 +176,10 @@ def collect(
         _claim(directory, manifest)
         progress = _Progress(events or NullSink(), len(todo) * num_samples)
         finished = [is_finished(directory, manifest, index) for index in range(len(manifest.shards))]
+        is_remote = generator.describe().kind == "remote"
+        if is_remote:
+            finished = [done and not _failures(directory, manifest, index) for index, done in enumerate(finished)]
+        _count_earlier(directory, manifest, generator)
         num_skipped = sum(finished)
         if num_skipped < len(finished) and isinstance(generator, Located) and (platform := generator.platform()):
             what = f"The collection in {directory}"
@@ -174,8 +189,12 @@ def collect(
             if is_done:
                 progress.skip(len(shard) * num_samples)
                 continue
-            rows = _draw(task, shard, generator, manifest, progress)
+            kept = _kept(directory, manifest, index) if is_remote else []
+            unfinished = UnfinishedShard(directory, manifest, index) if is_remote else None
+            rows = _draw(task, shard, generator, manifest, progress, kept, unfinished, TopLogprobs(directory))
             write_shard(directory, manifest, index, rows)
+            if unfinished is not None:
+                unfinished.remove()
             progress.shard(index, rows)
         progress.show()
         return _report(directory, manifest, num_problems=len(todo), num_skipped=num_skipped)
@@ -236,18 +255,71 @@ def _claim(directory: Path, manifest: Manifest) -> None:
             left_behind.unlink()
 
 
+def _failures(directory: Path, manifest: Manifest, index: int) -> bool:
+    """Whether a finished shard holds attempts that failed."""
+    return "error" in read_columns(directory, manifest, ("finish_reason",), shards=[index])["finish_reason"]
+
+
+def _kept(directory: Path, manifest: Manifest, index: int) -> list[tuple[Attempt, Verdict]]:
+    """What an endpoint answered before in a shard: in the shard itself, and what was kept since."""
+    before = read_shard(directory, manifest, index) if is_finished(directory, manifest, index) else ()
+    rows = [*before, *UnfinishedShard(directory, manifest, index).read()]
+    return [(attempt, verdict) for attempt, verdict in rows if attempt.finish_reason != "error"]
+
+
+def _count_earlier(directory: Path, manifest: Manifest, generator: Generator) -> None:
+    """A budget counts over all days: what the answers on disk took is used."""
+    if not isinstance(generator, Budgeted):
+        return
+    finished = [index for index in range(len(manifest.shards)) if is_finished(directory, manifest, index)]
+    columns = read_columns(directory, manifest, ("num_prompt_tokens", "num_tokens"), shards=finished)
+    num_prompt_tokens, num_tokens = sum(columns["num_prompt_tokens"]), sum(columns["num_tokens"])
+    for index in range(len(manifest.shards)):
+        for attempt, _ in UnfinishedShard(directory, manifest, index).read():
+            num_prompt_tokens += attempt.num_prompt_tokens
+            num_tokens += attempt.num_tokens
+    generator.count_earlier(str(directory.resolve()), num_prompt_tokens, num_tokens)
+
+
+def _prompts(
+    shard: Sequence[Problem], manifest: Manifest, graded: Mapping[tuple[str, int], object]
+) -> Iterator[Prompt]:
+    """What is to be asked: each run of samples of a problem that is not there."""
+    for problem in shard:
+        missing = [index for index in range(manifest.num_samples) if (problem.id, index) not in graded]
+        for _, run in groupby(enumerate(missing), key=lambda pair: pair[1] - pair[0]):
+            indices = [index for _, index in run]
+            yield Prompt(
+                problem_id=problem.id,
+                messages=problem.messages,
+                num_samples=len(indices),
+                first_sample=indices[0],
+                seed=manifest.seed,
+            )
+
+
 def _draw(
-    task: Grader, shard: Sequence[Problem], generator: Generator, manifest: Manifest, progress: _Progress
+    task: Grader,
+    shard: Sequence[Problem],
+    generator: Generator,
+    manifest: Manifest,
+    progress: _Progress,
+    kept: Sequence[tuple[Attempt, Verdict]],
+    unfinished: UnfinishedShard | None,
+    top_logprobs: TopLogprobs,
 ) -> list[tuple[Attempt, Verdict]]:
-    """One shard's attempts, graded, in order of problem and sample."""
+    """One shard's attempts, graded, in order of problem and sample; those that are kept are not drawn."""
     by_id = {problem.id: problem for problem in shard}
     waiting = {(problem.id, index) for problem in shard for index in range(manifest.num_samples)}
     graded: dict[tuple[str, int], tuple[Attempt, Verdict]] = {}
-    prompts = [
-        Prompt(problem_id=p.id, messages=p.messages, num_samples=manifest.num_samples, seed=manifest.seed)
-        for p in shard
-    ]
-    for attempt in generator.generate(prompts, manifest.sampling):
+    for attempt, verdict in kept:
+        key = (attempt.problem_id, attempt.sample_index)
+        if key in waiting:
+            graded[key] = (attempt, verdict)
+    waiting -= graded.keys()
+    progress.skip(len(graded))
+    prompts = list(_prompts(shard, manifest, graded))
+    for attempt in generator.generate(prompts, manifest.sampling) if prompts else ():
         key = (attempt.problem_id, attempt.sample_index)
         if key not in waiting:
             raise EndpointError(
@@ -257,6 +329,10 @@ def _draw(
         waiting.remove(key)
         verdict = grade_attempt(task, by_id[attempt.problem_id], attempt)
         graded[key] = (attempt, verdict)
+        if isinstance(generator, Listing) and (tokens := generator.take_listing(*key)) is not None:
+            top_logprobs.add(attempt, tokens)
+        if unfinished is not None and attempt.finish_reason != "error":
+            unfinished.add(attempt, verdict)
         progress.add(correct=verdict.status == "correct")
     if waiting:
         raise EndpointError(
@@ -278,8 +354,9 @@ class _Progress:
         self._last = -_PROGRESS_EVERY_S
 
     def skip(self, count: int) -> None:
-        self._done += count
-        self.show()
+        if count:
+            self._done += count
+            self.show()
 
     def add(self, *, correct: bool) -> None:
         self._done += 1

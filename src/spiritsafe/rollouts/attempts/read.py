@@ -7,7 +7,7 @@ order; or the verified ones, each with the reason counted why the others were dr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, final
@@ -15,11 +15,13 @@ from typing import Literal, final
 from pydantic import Field
 
 from spiritsafe.core.errors import RecipeError, SourceError
-from spiritsafe.core.records import Attempt, Record, Verdict
+from spiritsafe.core.records import Attempt, Record, Verdict, omit_default
+from spiritsafe.core.text.thoughts import split
 from spiritsafe.rollouts.attempts.shards import read_manifest, read_shard
 
-DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "duplicate", "surplus"]
-"""Why an attempt was not kept. The first that applies counts; "surplus": its problem had enough better ones."""
+DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "empty", "duplicate", "surplus"]
+"""Why an attempt was not kept. The first that applies counts; "empty": nothing stands behind its thoughts (asked where
+there is no verifier); "surplus": its problem had enough better ones."""
 
 KeepRule = Literal["shortest", "first"]
 """Which correct attempts of a problem go first: those with the fewest tokens, or those drawn first."""
@@ -32,6 +34,7 @@ class VerifiedReport(Record):
     Attributes:
         num_correct: Attempts graded correct, kept or not.
         num_problems_kept: Those of them with an attempt kept.
+        num_unverified: Attempts kept of problems that have no verifier.
         dropped: Count of each reason that occurred.
     """
 
@@ -41,6 +44,7 @@ class VerifiedReport(Record):
     num_problems: int = Field(ge=0)
     num_problems_kept: int = Field(ge=0)
     dropped: dict[DropReason, int]
+    num_unverified: int = omit_default(0, ge=0)
 
 
 def read_attempts(directory: Path) -> Iterator[tuple[Attempt, Verdict]]:
@@ -79,14 +83,16 @@ def verified(
     return list(found), found.report
 
 
-def _why_not(attempt: Attempt, verdict: Verdict) -> DropReason | None:
+def _why_not(attempt: Attempt, verdict: Verdict, *, is_judged: bool) -> DropReason | None:
     if attempt.finish_reason == "error":
         return "error"
-    if verdict.status != "correct":
+    if is_judged and verdict.status != "correct":
         return verdict.status
     if attempt.finish_reason == "refused":
         return "refused"
-    return "truncated" if attempt.finish_reason == "length" else None
+    if attempt.finish_reason == "length":
+        return "truncated"
+    return None if is_judged or split(attempt.text).answer.strip() else "empty"
 
 
 @final
@@ -97,12 +103,21 @@ class VerifiedAttempts:
         directory: A finished collection.
         max_per_problem: Keep at most so many of each problem; None: all.
         rule: Which of them go first.
+        without_verifier: Ids of problems whose answers nobody can judge (``Task.verifies`` is False): of these every
+            attempt is kept that ended by itself and says something. Left out, they are "unscored" and dropped.
 
     Raises:
         RecipeError: ``max_per_problem`` or ``rule`` makes no sense.
     """
 
-    def __init__(self, directory: Path, *, max_per_problem: int | None = None, rule: KeepRule = "shortest") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_per_problem: int | None = None,
+        rule: KeepRule = "shortest",
+        without_verifier: Container[str] = frozenset(),
+    ) -> None:
         if rule not in ("shortest", "first"):
             raise RecipeError(f"There is no rule {rule!r}.", hint='Use "shortest" or "first".')
         if max_per_problem is not None and max_per_problem < 1:
@@ -110,6 +125,7 @@ class VerifiedAttempts:
         self._directory = directory
         self._most = max_per_problem
         self._rule = rule
+        self._without_verifier = without_verifier
         self._report: VerifiedReport | None = None
 
     @property
@@ -131,10 +147,11 @@ class VerifiedAttempts:
         # the rows of a problem stand together
         for problem_id, rows in groupby(read_attempts(self._directory), key=lambda row: row[0].problem_id):
             attempts: list[Attempt] = []
+            is_judged = problem_id not in self._without_verifier
             for attempt, verdict in rows:
                 counts["asked"] += 1
                 counts["correct"] += verdict.status == "correct"
-                if reason := _why_not(attempt, verdict):
+                if reason := _why_not(attempt, verdict, is_judged=is_judged):
                     dropped[reason] += 1
                 else:
                     attempts.append(attempt)
@@ -142,6 +159,7 @@ class VerifiedAttempts:
             counts["problems"] += 1
             counts["problems kept"] += bool(chosen)
             counts["kept"] += len(chosen)
+            counts["unverified"] += 0 if is_judged else len(chosen)
             yield from ((problem_id, attempt) for attempt in chosen)
         self._report = VerifiedReport(
             num_asked=counts["asked"],
@@ -149,6 +167,7 @@ class VerifiedAttempts:
             num_kept=counts["kept"],
             num_problems=counts["problems"],
             num_problems_kept=counts["problems kept"],
+            num_unverified=counts["unverified"],
             dropped={reason: count for reason, count in sorted(dropped.items()) if count},
         )
 

@@ -180,15 +180,17 @@ def read_shard(directory: Path, manifest: Manifest, index: int) -> Iterator[tupl
             ) from error
 
 
-def read_columns(directory: Path, manifest: Manifest, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Some columns of all shards, in order.
+def read_columns(
+    directory: Path, manifest: Manifest, names: Sequence[str], *, shards: Sequence[int] | None = None
+) -> dict[str, list[Any]]:
+    """Some columns of some shards, in order; None: of all.
 
     Raises:
         SourceError: A shard is missing.
         IntegrityError: A shard is damaged.
     """
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    for index in range(len(manifest.shards)):
+    for index in range(len(manifest.shards)) if shards is None else shards:
         with _open(directory, manifest, index) as file:
             table = file.read(columns=list(names))
         for name in names:

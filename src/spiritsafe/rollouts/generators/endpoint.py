@@ -18,16 +18,18 @@ from typing import Any, final
 
 import orjson
 
-from spiritsafe.core.errors import EndpointError, SpiritsafeError, StoppedError
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import EndpointError, RecipeError, SpiritsafeError, StoppedError
 from spiritsafe.core.records import Attempt, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.core.text.lengths import estimate_tokens
+from spiritsafe.core.text.tool_calls import as_openai
 from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig, Trouble
 from spiritsafe.rollouts.generators.patience import Breaker, Waiting
 from spiritsafe.rollouts.generators.rate_limits import RateLimiter
 from spiritsafe.rollouts.generators.reply import ChatReply
 from spiritsafe.rollouts.generators.tries import ask_until_answered
-from spiritsafe.rollouts.generators.usage import UsageAccount
+from spiritsafe.rollouts.generators.usage import EndpointSpending, UsageAccount
 
 _AGAIN = "When it answers again, run the same command again: what was answered is kept."
 _ROOM_EVERY_S = 0.005
@@ -35,6 +37,9 @@ _LOOK_EVERY_S = 1.0
 
 _Place = Callable[[str, int], None]
 """Called with problem id and sample index."""
+
+Listings = dict[tuple[str, int], list[dict[str, JSON]]]
+"""By problem id and sample index: what the endpoint listed of each token of an answer."""
 
 
 def request_seed(prompt: Prompt, sample_index: int) -> int:
@@ -69,6 +74,11 @@ class _Job:
     asked: Sampling
     body_start: bytes
     prompt_bytes: int
+
+    @property
+    def most_tokens(self) -> tuple[int, int]:
+        """Of prompt (estimated) and completion."""
+        return estimate_tokens(self.prompt_bytes), self.asked.max_tokens
 
 
 @final
@@ -113,6 +123,8 @@ class ChatEndpoint:
         api_key: Sent as a bearer token; never part of any message.
         config: How to speak to it.
         account: Where requests and tokens are counted.
+        spending: What of a budget is used; None: there is none.
+        listings: Where the likeliest tokens of answers go, before an attempt is emitted.
         tell: Hears who is waited for, and why.
     """
 
@@ -125,8 +137,12 @@ class ChatEndpoint:
         api_key: str | None,
         config: RemoteConfig,
         account: UsageAccount,
+        spending: EndpointSpending | None = None,
+        listings: Listings | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._spending = EndpointSpending(None) if spending is None else spending
+        self._listings: Listings = {} if listings is None else listings
         self._model = model
         self._digest = model_digest
         self._config = config
@@ -165,6 +181,7 @@ class ChatEndpoint:
 
         Raises:
             EndpointError: The endpoint is unusable, or answers no more.
+            BudgetError: What it may use is used up.
             StoppedError: It was stopped.
         """
         if self._is_stopped:
@@ -218,19 +235,27 @@ class ChatEndpoint:
             **({"top_k": sampling.top_k} if sampling.top_k else {}),
             **({"min_p": sampling.min_p} if sampling.min_p else {}),
             **({"stop": list(sampling.stop)} if sampling.stop else {}),
-            **({"logprobs": True} if self._config.logprobs else {}),
+            **({"logprobs": True} if self._config.logprobs or self._config.top_logprobs else {}),
+            **({"top_logprobs": self._config.top_logprobs} if self._config.top_logprobs else {}),
         }
+        if twice := sorted(options.keys() & self._config.extra_body.keys()):
+            raise RecipeError(
+                f"Both the sampling and extra_body say {twice[0]!r}.", hint=f"Leave {twice[0]} out of extra_body."
+            )
+        options |= self._config.extra_body
         for prompt in prompts:
-            messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+            messages = [as_openai(message) for message in prompt.messages]
+            tools = [json.loads(tool) for message in prompt.messages for tool in message.tools]
             limit = prompt.token_limit(sampling)
             asked = sampling if limit == sampling.max_tokens else sampling.model_copy(update={"max_tokens": limit})
             own: dict[str, Any] = {self._config.max_tokens_field: asked.max_tokens}
+            own |= {"tools": tools} if tools else {}
             if prompt.prefix:
                 messages.append({"role": "assistant", "content": prompt.prefix})
                 own |= {"continue_final_message": True, "add_generation_prompt": False}
             body = _json({"model": self._model, "messages": messages, **own, **options})
             body_start = body[:-1] + b',"seed":'
-            prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in messages)
+            prompt_bytes = sum(len((message["content"] or "").encode("utf-8")) for message in messages)
             for index in range(prompt.first_sample, prompt.first_sample + prompt.num_samples):
                 yield _Job(
                     prompt=prompt,
@@ -245,7 +270,7 @@ class ChatEndpoint:
         """All tries of one sample."""
         place = job.prompt.problem_id, job.sample_index
         body = b"%s%d}" % (job.body_start, request_seed(job.prompt, job.sample_index))
-        booked = estimate_tokens(job.prompt_bytes) + job.asked.max_tokens
+        booked = sum(job.most_tokens)
         begun, num_sent, seconds = False, 0, 0.0
 
         async def send() -> ChatReply | Trouble:
@@ -270,7 +295,7 @@ class ChatEndpoint:
                 send,
                 config=self._config,
                 limiter=self._limiter,
-                turn=lambda: self._turn(booked, run),
+                turn=lambda: self._turn(job, booked, run),
                 rest=lambda seconds: run.unless_ended(asyncio.sleep(seconds)),
                 seed_parts=(job.prompt.seed, *place),
                 judge=judge,
@@ -293,15 +318,18 @@ class ChatEndpoint:
         self._account.num_requests += 1
         self._account.num_retries += is_again
         started = time.perf_counter()
-        outcome = await self._exchange.send(
-            body, prompt_bytes=job.prompt_bytes, sampling=job.asked, begun=bool(job.prompt.prefix)
-        )
-        used = 0
-        if isinstance(outcome, ChatReply):
-            used = outcome.usage.num_prompt_tokens + outcome.usage.num_tokens
-            self._account.add(outcome.usage)
-            self._account.num_unstopped += outcome.went_on
-        self._limiter.refund(booked - used)
+        used = (0, 0)
+        try:
+            outcome = await self._exchange.send(
+                body, prompt_bytes=job.prompt_bytes, sampling=job.asked, begun=bool(job.prompt.prefix)
+            )
+            if isinstance(outcome, ChatReply):
+                used = outcome.usage.num_prompt_tokens, outcome.usage.num_tokens
+                self._account.add(outcome.usage)
+                self._account.num_unstopped += outcome.went_on
+        finally:
+            self._spending.settle(job.most_tokens, used)
+        self._limiter.refund(booked - sum(used))
         return outcome, time.perf_counter() - started
 
     def _judge(self, job: _Job, trouble: Trouble, run: _Run, *, is_last: bool) -> None:
@@ -328,13 +356,21 @@ class ChatEndpoint:
         questions = "a question" if num == 1 else f"{num} questions in a row"
         return EndpointError(f"{self._url} does not answer: {questions} failed ({run.last_trouble}).", hint=_AGAIN)
 
-    async def _turn(self, booked: int, run: _Run) -> bool:
-        """Wait for one's turn to send; False: everything ended first."""
+    async def _turn(self, job: _Job, booked: int, run: _Run) -> bool:
+        """Wait for one's turn to send; False: everything ended first.
+
+        Raises:
+            BudgetError: There is nothing left to send it with.
+        """
         if run.error is None and not self._limiter.take(booked):
             await run.unless_ended(self._limiter.acquire(booked))
+        while run.error is None and not self._spending.reserve(*job.most_tokens):
+            await run.unless_ended(asyncio.sleep(_ROOM_EVERY_S))
         return run.error is None
 
     def _completed(self, job: _Job, reply: ChatReply, seconds: float) -> Attempt:
+        if reply.listing:
+            self._listings[job.prompt.problem_id, job.sample_index] = list(reply.listing)
         return Attempt(
             problem_id=job.prompt.problem_id,
             sample_index=job.sample_index,

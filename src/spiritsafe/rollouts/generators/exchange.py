@@ -16,20 +16,30 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, final
+from typing import Literal, Self, TypeVar, final
 
 import aiohttp
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.rollouts.generators.rate_limits import retry_after_s
 from spiritsafe.rollouts.generators.reply import ChatReply, parse_complaint, parse_reply, printable
+from spiritsafe.rollouts.generators.usage import EndpointBudget
 
 _Reply = TypeVar("_Reply")
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _USED_UP = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+
+OWN_KEYS = frozenset(
+    {
+        "add_generation_prompt", "continue_final_message", "logprobs", "max_completion_tokens", "max_tokens",
+        "messages", "model", "n", "prompt", "prompt_logprobs", "seed", "stop", "stream", "temperature", "top_logprobs",
+        "top_p",
+    }
+)  # fmt: skip
+"""Keys of a request that are set here and by nobody else."""
 
 
 @final
@@ -53,6 +63,10 @@ class RemoteConfig(Record):
             SGLang); without it a prompt with a ``prefix`` is refused, because other servers would start a new turn.
         thinks: The model thinks first, its prompt opens the thought, and the server shows neither reasoning nor the
             opening: a reply without any mark is then a thought that was cut off, and no answer.
+        reasoning: "keep" writes what the model thought as ``<think>…</think>`` before the answer; "drop" leaves it out.
+        top_logprobs: So many of the likeliest tokens are asked for with each token of an answer; 0: none.
+        extra_body: Put into each request as it is (``chat_template_kwargs``, an operator's own options).
+        budget: What may be used at most; None: no limit.
     """
 
     concurrency: int = Field(default=32, ge=1, le=4096)
@@ -69,6 +83,20 @@ class RemoteConfig(Record):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     continues: bool = False
     thinks: bool = False
+    reasoning: Literal["keep", "drop"] = "keep"
+    top_logprobs: int = Field(default=0, ge=0, le=10_000)
+    extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    budget: EndpointBudget | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if own := sorted(OWN_KEYS & self.extra_body.keys()):
+            raise ValueError(
+                f"extra_body holds {own[0]!r}, which is set by the sampling, not here; leave it out of extra_body"
+            )
+        if self.reasoning == "drop" and (self.logprobs or self.top_logprobs):
+            raise ValueError('reasoning = "drop" cannot go with logprobs: they are listed of the thoughts too')
+        return self
 
 
 @final
@@ -154,8 +182,10 @@ class Exchange:
                 max_tokens=sampling.max_tokens,
                 stop=sampling.stop,
                 logprobs=self._config.logprobs,
+                top_logprobs=self._config.top_logprobs,
                 begun=begun,
                 thinks=self._config.thinks,
+                reasoning=self._config.reasoning,
                 secret=self._api_key,
             )
 

@@ -21,14 +21,14 @@ from queue import SimpleQueue
 from typing import Any, Self, final
 from urllib.parse import urlsplit
 
-from spiritsafe.core.canonical import digest
+from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import CompatibilityError, ProcedureError, RecipeError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts.generators.addresses import canonical_address
-from spiritsafe.rollouts.generators.endpoint import ChatEndpoint
+from spiritsafe.rollouts.generators.endpoint import ChatEndpoint, Listings
 from spiritsafe.rollouts.generators.exchange import RemoteConfig
-from spiritsafe.rollouts.generators.usage import UsageAccount, UsageReport
+from spiritsafe.rollouts.generators.usage import EndpointSpending, UsageAccount, UsageReport
 
 _VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*(/|$)")
 
@@ -76,6 +76,15 @@ def read_api_key(variable: str | None) -> str | None:
             hint="Copy the key again.",
         )
     return key
+
+
+def served_digest(root: str, model: str, config: RemoteConfig) -> str:
+    """What a served model is known by: address and name, and what else changes its answers where it is set."""
+    more: dict[str, JSON] = {
+        **({"extra_body": config.extra_body} if config.extra_body else {}),
+        **({"reasoning": config.reasoning} if config.reasoning != "keep" else {}),
+    }
+    return digest({"url": root, "model": model, **more})
 
 
 @final
@@ -146,11 +155,13 @@ class RemoteGenerator:
         named = root if as_spelled else canonical_address(root)
         self._info = GeneratorInfo(
             name=f"{model} at {named}",
-            digest=digest({"url": named, "model": model}),
+            digest=served_digest(named, model, self._config),
             kind="remote",
             has_logprobs=self._config.logprobs,
         )
         self._account = UsageAccount()
+        self._spending = EndpointSpending(self._config.budget)
+        self._listings: Listings = {}
         self._endpoint = ChatEndpoint(
             url=f"{root}/chat/completions",
             model=model,
@@ -158,6 +169,8 @@ class RemoteGenerator:
             api_key=read_api_key(api_key_env),
             config=self._config,
             account=self._account,
+            spending=self._spending,
+            listings=self._listings,
             tell=tell,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -173,13 +186,23 @@ class RemoteGenerator:
         """What was sent and used so far."""
         return self._account.report()
 
+    def take_listing(self, problem_id: str, sample_index: int) -> JSON:
+        """What the endpoint listed of each token of an answer (``top_logprobs``); None where it did not."""
+        return self._listings.pop((problem_id, sample_index), None)
+
+    def count_earlier(self, what: str, num_prompt_tokens: int, num_tokens: int) -> None:
+        """Tokens that a piece of work used before; they count for the budget, once."""
+        self._spending.count_earlier(what, num_prompt_tokens, num_tokens)
+
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
         """Draw every sample; attempts come as they finish, failed ones with the reason.
 
         Raises:
             EndpointError: The endpoint is unusable: wrong key, unknown model or host, a redirect; or it answers
                 nothing. Attempts that were under way come first.
+            BudgetError: What may be used is used up. Attempts that were under way come first.
             StoppedError: :meth:`stop` was called. Attempts that were under way come first.
+            RecipeError: The sampling sets what ``extra_body`` sets.
             CompatibilityError: Logprobs at a temperature at which endpoints do not give them; or a prompt with a
                 ``prefix``, and the configuration does not say that this server continues one.
             ProcedureError: It is closed.
@@ -200,7 +223,7 @@ class RemoteGenerator:
         Then no more is asked than the caller comes after with: what a kill would lose is at most what is under way and
         as much again.
         """
-        if self._config.logprobs and sampling.temperature not in (0.0, 1.0):
+        if (self._config.logprobs or self._config.top_logprobs) and sampling.temperature not in (0.0, 1.0):
             raise CompatibilityError(
                 f"Endpoints give logprobs at temperature 1, not at {sampling.temperature:g}.",
                 hint="Sample at temperature 1 (or 0), or leave logprobs out.",

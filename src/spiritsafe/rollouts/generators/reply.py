@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 import orjson
 
+from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.records import FinishReason
 from spiritsafe.core.text.lengths import is_too_long, kept_text
-from spiritsafe.core.text.thoughts import CLOSE, completed, has_marks, unfinished, wrap
+from spiritsafe.core.text.thoughts import CLOSE, completed, has_marks, split, unfinished, wrap
 from spiritsafe.rollouts.generators.usage import TokenUsage, believe_usage
 
 _HINT = "Check that the endpoint speaks the OpenAI chat completions protocol."
@@ -33,6 +35,8 @@ _FINISH: dict[str, FinishReason] = {
 }
 _REFUSAL_CODES = frozenset({"content_filter", "content_policy_violation"})
 _MOST_SHOWN = 200
+_NAMED_ID = re.compile(r"token_id:(\d{1,9})")  # vLLM's return_tokens_as_token_ids
+_LOST = "\ufffd"  # stands in a token's text for bytes that are no whole character
 
 
 @final
@@ -42,6 +46,8 @@ class ChatReply:
 
     Attributes:
         went_on: It went on behind a stop string.
+        listing: For each token of it the entry of itself, with the likeliest ones at its place under "top"; an entry
+            has "logprob", and what the server says of the token: "id", and "bytes" as hex digits, or null.
     """
 
     text: str
@@ -49,6 +55,7 @@ class ChatReply:
     logprobs: tuple[float, ...]
     usage: TokenUsage
     went_on: bool = False
+    listing: tuple[dict[str, JSON], ...] = ()
 
 
 @final
@@ -110,16 +117,54 @@ def _text(value: Any, where: str) -> str:
     return text
 
 
-def _logprobs(choice: dict[str, Any]) -> tuple[float, ...]:
-    """Natural-log probabilities of the tokens, as listed."""
+def _logprob(entry: dict[str, Any]) -> float:
+    value = entry.get("logprob")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value <= 1e-3:
+        raise _garbage(f"a logprob is {printable(repr(value))}")
+    return min(float(value), 0.0)  # rounding may push a certain token a little above zero
+
+
+def _listed(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said of the tokens, one by one."""
     listed = _typed(choice.get("logprobs"), dict, "logprobs").get("content")
-    values: list[float] = []
-    for entry in _typed(listed, list, "logprobs.content"):
-        value = _typed(entry, dict, "an entry of logprobs.content").get("logprob")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value <= 1e-3:
-            raise _garbage(f"a logprob is {printable(repr(value))}")
-        values.append(min(float(value), 0.0))  # rounding may push a certain token a little above zero
-    return tuple(values)
+    return [_typed(entry, dict, "an entry of logprobs.content") for entry in _typed(listed, list, "logprobs.content")]
+
+
+def _listed_token(entry: dict[str, Any]) -> dict[str, JSON]:
+    """One token that a server names: by id (llama.cpp), bytes (OpenAI), or its text."""
+    name, given, number = _text(entry.get("token"), "a token"), entry.get("bytes"), entry.get("id")
+    if found := _NAMED_ID.fullmatch(name):
+        number, given = int(found[1]), None
+    elif given is None:
+        given = list(name.encode("utf-8"))
+    if number is not None and (type(number) is not int or not 0 <= number < 2**31):
+        raise _garbage(f"a token has the id {printable(repr(number))}")
+    spelled: bytes | None = None
+    if given is not None:
+        try:
+            spelled = bytes(_typed(given, list, "bytes"))
+        except (TypeError, ValueError):
+            raise _garbage("bytes of a token are none") from None
+        if _LOST in name and spelled == name.encode("utf-8"):
+            spelled = None  # a part of a character, of which only a stand-in was sent
+    return {"id": number, "bytes": None if spelled is None else spelled.hex(), "logprob": _logprob(entry)}
+
+
+def _listing(entries: list[dict[str, Any]], top_logprobs: int) -> tuple[dict[str, JSON], ...]:
+    found: list[dict[str, JSON]] = []
+    for entry in entries:
+        top = _typed(entry.get("top_logprobs"), list, "top_logprobs")
+        if not top:
+            raise _garbage("a token's top_logprobs are empty")
+        if len(top) > top_logprobs + 1:
+            raise _garbage(f"{len(top)} top_logprobs where {top_logprobs} were asked for")
+        found.append(
+            {
+                **_listed_token(entry),
+                "top": [_listed_token(_typed(other, dict, "an entry of top_logprobs")) for other in top],
+            }
+        )
+    return tuple(found)
 
 
 def _joined(value: Any, where: str) -> str:
@@ -162,8 +207,10 @@ def parse_reply(
     max_tokens: int,
     stop: Sequence[str] = (),
     logprobs: bool = False,
+    top_logprobs: int = 0,
     begun: bool = False,
     thinks: bool = False,
+    reasoning: Literal["keep", "drop"] = "keep",
     secret: str | None = None,
 ) -> ChatReply:
     """Check and read one reply.
@@ -173,8 +220,10 @@ def parse_reply(
         max_tokens: What was asked for; see :mod:`spiritsafe.core.text.lengths` for what becomes of a longer text.
         stop: Stop strings that were asked for; a text that still holds one is cut there.
         logprobs: Whether logprobs were asked for; then they must be there.
+        top_logprobs: How many of the likeliest tokens were asked for; then they must be there.
         begun: The reply goes on with a given beginning, so it is put behind that as it is.
         thinks: Every reply begins inside a thought, which the server does not mark.
+        reasoning: Whether thoughts stay in the text.
         secret: What must not appear in an error message.
 
     Raises:
@@ -196,17 +245,28 @@ def parse_reply(
     visible = len(thought.encode("utf-8")) + len(text.encode("utf-8"))
     went_on = any(string and (string in text or string in thought) for string in stop)
     text = _whole(thought, text, begun=begun, thinks=thinks)
-    values = _logprobs(choice) if logprobs and finish != "refused" else ()
+    lists = (logprobs or top_logprobs > 0) and finish != "refused"
+    entries = _listed(choice) if lists else []
+    values = tuple(_logprob(entry) for entry in entries)
     usage = believe_usage(
         body.get("usage"),
         prompt_bytes=prompt_bytes,
         completion_bytes=visible,
         max_tokens=max_tokens,
-        num_listed=len(values) if logprobs and finish != "refused" else None,
+        num_listed=len(values) if lists else None,
         is_too_long=is_too_long(text, max_tokens),
     )
+    if reasoning == "drop" and not begun:
+        text = split(text).answer
     text, finish = kept_text(text, finish, max_tokens=max_tokens, stop=stop)
-    return ChatReply(text=text, finish_reason=finish, logprobs=values[:max_tokens], usage=usage, went_on=went_on)
+    return ChatReply(
+        text=text,
+        finish_reason=finish,
+        logprobs=values[:max_tokens] if logprobs else (),
+        usage=usage,
+        went_on=went_on,
+        listing=_listing(entries, top_logprobs) if top_logprobs else (),
+    )
 
 
 def parse_complaint(data: bytes, *, secret: str | None = None) -> EndpointComplaint:

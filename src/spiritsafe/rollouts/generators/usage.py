@@ -3,15 +3,17 @@
 In: a reply's ``usage`` object and the texts that were exchanged. Out: token counts that are believed, and a
 :class:`UsageReport` of everything sent so far. Nobody outside can count an endpoint's tokens exactly, but no token is
 shorter than a byte, so a claim can be refuted; a refuted or missing claim is replaced by our estimate and counted.
+Also what an endpoint may use at most, and whether there is room for one more request.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Self, final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
 from spiritsafe.core.text.lengths import MOST_BYTES_A_TOKEN, estimate_tokens
 
@@ -160,3 +162,108 @@ class UsageAccount:
             num_overlong=self._overlong,
             num_unstopped=self.num_unstopped,
         )
+
+
+_MILLION = 1_000_000
+
+
+@final
+class EndpointBudget(Record):
+    """The most that an endpoint may use: ``{ tokens = 2_000_000 }``, or money with the operator's prices.
+
+    Attributes:
+        tokens: Of prompts and completions together.
+        money: In the currency of the prices.
+        input_price: For a million tokens of prompts.
+        output_price: For a million tokens of completions, thoughts included.
+    """
+
+    tokens: int | None = Field(default=None, ge=1)
+    money: float | None = Field(default=None, gt=0.0)
+    input_price: float | None = Field(default=None, ge=0.0)
+    output_price: float | None = Field(default=None, ge=0.0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.tokens is None and self.money is None:
+            raise ValueError("a budget needs tokens, or money with input_price and output_price")
+        if len({self.money is None, self.input_price is None, self.output_price is None}) > 1:
+            raise ValueError("money needs input_price and output_price (for a million tokens), and prices need money")
+        return self
+
+    def cost(self, num_prompt_tokens: int, num_tokens: int) -> float:
+        """Money for so many tokens; 0 without prices."""
+        return (num_prompt_tokens * (self.input_price or 0.0) + num_tokens * (self.output_price or 0.0)) / _MILLION
+
+    def allows(self, num_prompt_tokens: int, num_tokens: int) -> bool:
+        """Whether so many tokens stay within it."""
+        return (self.tokens is None or num_prompt_tokens + num_tokens <= self.tokens) and (
+            self.money is None or self.cost(num_prompt_tokens, num_tokens) <= self.money
+        )
+
+    def words(self, num_prompt_tokens: int, num_tokens: int) -> str:
+        """How much of it so many tokens are, for print."""
+        parts = [f"{num_prompt_tokens + num_tokens} of {self.tokens} tokens"] if self.tokens is not None else []
+        if self.money is not None:
+            parts.append(f"{self.cost(num_prompt_tokens, num_tokens):.4g} of {self.money:.4g} in money")
+        return " and ".join(parts)
+
+
+@final
+class EndpointSpending:
+    """What of a budget is used, and what requests under way may still use.
+
+    Room is kept for the whole of each request under way, so that a budget is not passed: by the longest answer that was
+    asked for, and by the prompt's estimate with the most that an operator was seen to put before one.
+    """
+
+    def __init__(self, budget: EndpointBudget | None) -> None:
+        self._budget = budget
+        self._earlier: dict[str, tuple[int, int]] = {}
+        self._used = [0, 0]
+        self._open = [0, 0]
+        self._num_open = 0
+        self._most_beyond = 0
+
+    def count_earlier(self, what: str, num_prompt_tokens: int, num_tokens: int) -> None:
+        """As :class:`spiritsafe.core.generator.Budgeted` says."""
+        if what not in self._earlier:
+            self._earlier[what] = (num_prompt_tokens, num_tokens)
+            self._add(self._used, num_prompt_tokens, num_tokens)
+
+    def reserve(self, num_prompt_tokens: int, most_tokens: int) -> bool:
+        """Keep room for a request; False where others must end first.
+
+        Raises:
+            BudgetError: There is no room, and nothing under way could make some.
+        """
+        budget = self._budget
+        if budget is None:
+            return True
+        prompt, completion = (used + held for used, held in zip(self._used, self._open, strict=True))
+        beyond = self._most_beyond * (self._num_open + 1)
+        if budget.allows(prompt + num_prompt_tokens + beyond, completion + most_tokens):
+            self._add(self._open, num_prompt_tokens, most_tokens)
+            self._num_open += 1
+            return True
+        if self._num_open:
+            return False
+        raise BudgetError(
+            f"The endpoint's budget is used up: {budget.words(*self._used)} are used, and the next answer may take "
+            f"{num_prompt_tokens + beyond + most_tokens} tokens.",
+            hint="All answers so far are kept. Raise the budget (or lower max_tokens) and run the same command again: "
+            "it goes on from there.",
+        )
+
+    def settle(self, reserved: tuple[int, int], used: tuple[int, int]) -> None:
+        """A request has ended: what was kept for it, and what it used."""
+        if self._budget is not None:
+            self._num_open -= 1
+            self._most_beyond = max(self._most_beyond, used[0] - reserved[0])
+            self._add(self._open, -reserved[0], -reserved[1])
+            self._add(self._used, *used)
+
+    @staticmethod
+    def _add(total: list[int], num_prompt_tokens: int, num_tokens: int) -> None:
+        total[0] += num_prompt_tokens
+        total[1] += num_tokens

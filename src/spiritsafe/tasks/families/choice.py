@@ -68,6 +68,8 @@ class LetterVerifier(Verifier):
 class ChoiceTask(Task):
     """Problems of one file, with the file's digest in their name."""
 
+    finite = True
+
     def __init__(self, location: str, knobs: ChoiceKnobs) -> None:
         self._knobs = knobs
         self._study = DataSource(location, sha256=knobs.sha256)
@@ -95,7 +97,7 @@ class ChoiceTask(Task):
         question, choices, answer = (
             row.get(key) for key in (self._knobs.question, self._knobs.choices, self._knobs.answer)
         )
-        where = f"{source.location}, row {index + 1}"
+        where = source.place(index)
         if question is None or not isinstance(choices, list) or not 2 <= len(choices) <= len(_LETTERS):
             raise TaskError(
                 f"{where} needs a question and a list of 2 to 26 choices.",

@@ -18,6 +18,7 @@ from typing import Any, final
 from spiritsafe.core.canonical import canonical_json, digest_bytes
 from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.files.tables import ENDINGS, RowFile
+from spiritsafe.tasks.families.locations import files_of
 
 _DIGEST_CHARACTERS = 32
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -37,8 +38,8 @@ class DataSource:
     """Where rows come from; reads them once, when first needed.
 
     Args:
-        location: Path of a file as :mod:`spiritsafe.core.files.tables` reads it, or ``org/name`` of a Hugging Face data
-            set.
+        location: Of files (:mod:`spiritsafe.tasks.families.locations`) as :mod:`spiritsafe.core.files.tables` reads
+            them, or ``org/name`` of a Hugging Face data set.
         sha256: The first 32 hex digits of the digest that the data must have; empty to accept what is there.
         config: Configuration of a Hugging Face data set; empty for its default.
         split: Split of a Hugging Face data set.
@@ -50,6 +51,7 @@ class DataSource:
         self._config = config
         self._split = split
         self._rows: list[Mapping[str, Any]] | None = None
+        self._tables: list[tuple[str, int]] = []  # the names of files and where in the rows theirs begin
         self._digest = sha256
 
     def digest(self) -> str:
@@ -76,23 +78,48 @@ class DataSource:
                     f"{self.location} is not the data that the task names: digest {found}, not {self._expected}.",
                     hint="Use the original file, or take sha256 out of the spec to name the new data.",
                 )
-            for number, row in enumerate(rows, start=1):
+            for index, row in enumerate(rows):
                 if not isinstance(row, Mapping):
                     raise TaskError(
-                        f"{self.location}, row {number}: not an object.", hint='Each line must be like {"question": …}.'
+                        f"{self.place(index)}: not an object.", hint='Each line must be like {"question": …}.'
                     )
             self._rows, self._digest = rows, found
         return self._rows
 
+    def tables(self) -> list[tuple[str, range]]:
+        """The names of the files and which of :meth:`rows` are theirs.
+
+        Raises:
+            SourceError: As :meth:`rows`.
+            TaskError: As :meth:`rows`.
+        """
+        num_rows = len(self.rows())
+        ends = [*(start for _, start in self._tables[1:]), num_rows]
+        return [(name, range(start, end)) for (name, start), end in zip(self._tables, ends, strict=True)]
+
+    def place(self, index: int) -> str:
+        """Where a row stands, for errors: its file and its number there."""
+        name, start = next(table for table in reversed(self._tables) if table[1] <= index)
+        return f"{name}, row {index - start + 1}"
+
     def _load(self) -> tuple[list[Any], str]:
+        self._tables = [(self.location, 0)]
         if is_hub_name(self.location):
             rows = self._load_hub()
             return rows, _short(
                 digest_bytes(b"\n".join(canonical_json(json.loads(json.dumps(row, default=str))) for row in rows))
             )
-        file = RowFile(Path(self.location))
-        rows = list(file.rows())
-        return rows, _short(file.digest)
+        paths = files_of(self.location)
+        if len(paths) == 1:
+            file = RowFile(paths[0])
+            return list(file.rows()), _short(file.digest)
+        rows, digests, self._tables = [], [], []
+        for path in paths:
+            file = RowFile(path)
+            self._tables.append((str(path), len(rows)))
+            rows += file.rows()
+            digests.append(file.digest)
+        return rows, _short(digest_bytes("\n".join(digests).encode()))
 
     def _load_hub(self) -> list[Any]:
         ways = {"datasets": self._by_datasets, "huggingface_hub": self._by_hub}

@@ -165,6 +165,7 @@ class MixTask(Task):
             version="1:" + ",".join(task.version for task in tasks),
             verifier=MixVerifier(tasks),
         )
+        self.verifies = all(task.verifies for task in tasks)
         self.patience = 1 + max(task.patience for task in tasks)  # a part that runs dry is named before that
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:

@@ -5,7 +5,7 @@ import pytest
 from full_disk import limited
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.core.files.json_lines import append_line, read_json_lines, set_aside
+from spiritsafe.core.files.json_lines import append_line, cut_torn_line, read_json_lines, set_aside
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
@@ -68,3 +68,14 @@ def test_what_is_set_aside_gets_a_new_file_each_time(tmp_path: Path) -> None:
     assert sorted(path.read_bytes() for path in found) == [b"one\n", b"two\n"]
     assert {path.stat().st_mode & 0o777 for path in found} == {0o600}
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kept", [b"", b'{"a":1}\n', b"1\n" * 100_000])
+@pytest.mark.parametrize("torn", [b"", b"{", b"x" * 200_000])
+def test_what_a_killed_writer_left_of_a_line_is_cut_off(tmp_path: Path, kept: bytes, torn: bytes) -> None:
+    path = tmp_path / "file"
+    cut_torn_line(path)
+    assert not path.exists()
+    path.write_bytes(kept + torn)
+    cut_torn_line(path)
+    assert path.read_bytes() == kept

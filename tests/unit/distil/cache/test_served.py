@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,24 @@ import torch
 from cache_parts import tiny_documents, tiny_teacher
 from fake_endpoint import FakeEndpoint, HttpReply, error_body
 
-from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeError
-from spiritsafe.distil.cache import CachedTeacher, CaptureConfig
+from spiritsafe.core.errors import BudgetError, CompatibilityError, EndpointError, RecipeError
+from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, CaptureReport
 from spiritsafe.distil.cache.estimate import padded_entries
-from spiritsafe.distil.cache.served import capture_served, parse_prompt_logprobs, top_k_estimates
+from spiritsafe.distil.cache.served import capture_served, parse_prompt_logprobs, served_identity, top_k_estimates
 from spiritsafe.distil.signal import SampledRows, document_key
 from spiritsafe.models.batch import IGNORED, Document, pack_documents
-from spiritsafe.rollouts import RemoteConfig
+from spiritsafe.rollouts import EndpointConfig
+from spiritsafe.rollouts.generators import tries
 
 Start = Callable[[Callable[[dict[str, Any]], Any]], FakeEndpoint]
 TOP = CaptureConfig(num_head=6, num_draws=4)
-REMOTE = RemoteConfig(backoff_base_s=0.0, max_tries=3, concurrency=3)
+CHAT: Any = SimpleNamespace(vocab_fingerprint="tok", template_fingerprint="chat", vocab_size=258)
+"""What a capture needs of a chat format; the served model's vocabulary is padded."""
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tries, "backoff_s", lambda *_, **__: 0.0)
 
 
 def _log_probs(tokens: list[int]) -> torch.Tensor:
@@ -46,18 +54,29 @@ def _reply(rows: Any) -> HttpReply:
     return HttpReply(body=json.dumps({"choices": [{"index": 0, "text": "x", "prompt_logprobs": rows}]}).encode())
 
 
-def _capture(url: str, documents: list[Document], directory: Path, config: CaptureConfig = TOP, **more: Any) -> Any:
+def _endpoint(url: str, **more: Any) -> EndpointConfig:
+    return EndpointConfig.model_validate(
+        {"endpoint": url, "model": "big", "max_tries": 3, "max_concurrency": 3, **more}
+    )
+
+
+def _capture(
+    url: str,
+    documents: list[Document],
+    directory: Path,
+    config: CaptureConfig = TOP,
+    *,
+    full_vocabulary: bool = False,
+    **more: Any,
+) -> CaptureReport:
     return capture_served(
-        url,
-        "big",
         documents,
         config,
         directory,
+        endpoint=_endpoint(url, **more),
+        chat=CHAT,
         vocab_size=260,
-        tokenizer="tok",
-        chat_template="chat",
-        remote=REMOTE,
-        **more,
+        full_vocabulary=full_vocabulary,
     )
 
 
@@ -203,3 +222,53 @@ def test_a_served_cache_is_not_taken_for_another_servers(fake_endpoint: Start, t
     with pytest.raises(CompatibilityError, match="teacher: expected sha256"):
         _capture(fake_endpoint(lambda body: _reply(vllm(body))).url, documents, tmp_path)
     assert document_key(documents[0].token_ids) in CachedTeacher(tmp_path, tokenizer="tok")
+
+
+def test_a_report_says_how_far_the_cache_can_be_from_its_teacher(fake_endpoint: Start, tmp_path: Path) -> None:
+    endpoint, documents = fake_endpoint(lambda body: _reply(vllm(body))), tiny_documents(4)
+    report = _capture(endpoint.url, documents, tmp_path / "top")
+    masses, distances = [], []
+    for document in documents:
+        p = _exact(document)
+        own = torch.tensor([t for t, flag in zip(document.token_ids, document.supervised, strict=True) if flag])
+        listed = torch.zeros_like(p, dtype=torch.bool).scatter_(1, p.topk(6, 1).indices, True)
+        listed.scatter_(1, own[:, None], True)
+        mass = p.masked_fill(listed, 0.0).sum(1)
+        even = torch.where(listed, p, (mass / (~listed).sum(1))[:, None])
+        masses += mass.tolist()
+        distances += (p * (p / even).log()).sum(1).tolist()
+    assert not report.unbiased
+    assert report.rest_mass == pytest.approx(sum(masses) / len(masses), rel=0.02)
+    assert 0.0 < sum(distances) / len(distances) < report.most_kl
+    assert f"{report.rest_mass:.2%} on average" in report.bias
+    full = _capture(
+        endpoint.url, documents, tmp_path / "all", CaptureConfig(num_head=20, num_draws=2), full_vocabulary=True
+    )
+    assert (full.unbiased, full.rest_mass, full.most_kl) == (True, 0.0, 0.0)
+    assert full.bias.startswith("unbiased")
+
+
+def test_a_cache_names_the_endpoint_as_a_recipe_does(fake_endpoint: Start, tmp_path: Path) -> None:
+    endpoint, documents = fake_endpoint(lambda body: _reply(vllm(body))), tiny_documents(2)
+    more = {"extra_body": {"priority": 3}, "requests_per_minute": 1e9}
+    _capture(endpoint.url, documents, tmp_path, **more)
+    assert endpoint.requests[0].body["priority"] == 3
+    config = _endpoint(endpoint.url, **more)
+    identity = served_identity(config, CHAT, vocab_size=260)
+    assert (identity.teacher, identity.compute_dtype, identity.vocab_size) == (config.digest, "served", 260)
+    assert served_identity(config, CHAT).vocab_size == 258
+    cache = CachedTeacher(
+        tmp_path, tokenizer="tok", teacher=config.digest, chat_template="chat", compute_dtype="served"
+    )
+    assert cache.manifest.fingerprint.identity == identity
+    with pytest.raises(CompatibilityError, match="teacher: expected"):
+        CachedTeacher(tmp_path, tokenizer="tok", teacher=_endpoint(endpoint.url).digest)
+
+
+def test_documents_that_a_budget_does_not_allow_are_not_begun(fake_endpoint: Start, tmp_path: Path) -> None:
+    endpoint, documents = fake_endpoint(lambda body: _reply(vllm(body))), tiny_documents(5)
+    num_tokens = sum(len(document.token_ids) + 1 for document in documents)
+    with pytest.raises(BudgetError, match=f"takes {num_tokens} of {num_tokens - 1} tokens"):
+        _capture(endpoint.url, documents, tmp_path, budget={"tokens": num_tokens - 1})
+    assert not endpoint.requests
+    _capture(endpoint.url, documents, tmp_path, budget={"tokens": num_tokens})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -98,6 +99,22 @@ def test_bfloat16_stays_near_the_exact_gradient_and_accumulates_in_float32(name:
         assert float(result.loss) == pytest.approx(float(loss), rel=1e-2)
         assert float((result.grad_hidden_RH.double() - grad_hidden).norm() / grad_hidden.norm()) < 0.03
         assert float((buffer.double() - grad_weight).norm() / grad_weight.norm()) < 0.03
+
+
+@pytest.mark.parametrize("name", ["forward", "all"])
+def test_a_teacher_in_half_precision_beside_a_student_in_float32_is_only_rounded(name: str) -> None:
+    case, mix = problem(torch.float32), LossMix(**MIXES[name])
+    given = case.teacher
+    near = TeacherRows(hidden_RG=given.hidden_RG.bfloat16(), weight_UG=given.weight_UG.bfloat16(), scale=given.scale)
+    wide = TeacherRows(hidden_RG=near.hidden_RG.float(), weight_UG=near.weight_UG.float(), scale=given.scale)
+    results, buffers = [], []
+    for teacher in (near, wide):  # the same numbers, held in two types
+        buffers.append(torch.zeros(V, H))
+        results.append(run(dataclasses.replace(case, teacher=teacher), mix, buffers[-1]))
+    assert results[0].grad_hidden_RH.dtype == torch.float32
+    torch.testing.assert_close(results[0].loss, results[1].loss, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(results[0].grad_hidden_RH, results[1].grad_hidden_RH, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(buffers[0], buffers[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

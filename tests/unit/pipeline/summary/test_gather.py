@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import click
@@ -29,10 +30,13 @@ def test_the_report_agrees_with_the_certificates(tiny_run: Path) -> None:
     }
     made = ["rl", "rl-random", "rl-format", "rl-rft", "tuned", "student", "on-policy"]
     assert [rung["name"] for rung in data["ladder"]] == ["base", "teacher", *made]  # type: ignore[attr-defined, index, union-attr]
-    for rung in data["ladder"]:  # type: ignore[attr-defined]
-        assert rung["sealed"] == certificates[rung["name"]]["result"]["sealed"]["accuracy"]
-        assert rung["public"]["statement"] == certificates[rung["name"]]["result"]["gap_statement"]
-    for row in data["outcomes"]:  # type: ignore[attr-defined]
+    (exam,) = data["exams"]  # type: ignore[misc]
+    assert [score["model"] for score in exam["scores"]] == ["base", "teacher", *made]
+    for score in exam["scores"]:
+        assert score["sealed"] == certificates[score["model"]]["result"]["sealed"]["accuracy"]
+        assert score["public"]["statement"] == certificates[score["model"]]["result"]["gap_statement"]
+        assert (score["against"] is None) == (score["model"] == "base")
+    for row in exam["outcomes"]:
         assert sum(row["counts"].values()) == 6
 
 
@@ -86,13 +90,21 @@ def test_the_page_can_be_built_again(tiny_run: Path) -> None:
     assert "student" in terminal_summary_of(tiny_run)
 
 
+def test_a_run_that_an_earlier_version_finished_is_shown_as_before(tmp_path: Path) -> None:
+    stage = tmp_path / "stages" / "9f2c-report"
+    stage.mkdir(parents=True)
+    shutil.copy(ROOT / "experiments" / "quickstart-zen4" / "report.json", stage / "report.json")
+    assert "student gained 37 points (+25 to +48) on the sealed exam" in rebuild_report(tmp_path).read_text("utf-8")
+    assert "40.8\u00a0% [32.0–50.2]" in terminal_summary_of(tmp_path)
+
+
 def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no report yet"):
         terminal_summary_of(tmp_path)
 
 
 def test_the_commands_it_shows_can_be_called(tiny_run: Path) -> None:
-    steps = [step["command"].split() for step in data_of(tiny_run)["verification"]["steps"]]  # type: ignore[index]
+    steps = [step["command"].split() for step in data_of(tiny_run)["exams"][0]["verification"]["steps"]]  # type: ignore[index]
     context = click.Context(cli)
     for program, name, *rest in steps:
         command = cli.get_command(context, name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def test_the_report_says_of_each_certificate_what_may_be_relied_on(tiny_run: Path) -> None:
     data = json.loads(next(tiny_run.glob("stages/*-report/report.json")).read_text("utf-8"))
-    listed = data["verification"]["certificates"]
+    listed = data["exams"][0]["verification"]["certificates"]
     assert len(listed) == len(list(tiny_run.glob("stages/*-exam/*.certificate.json")))
     for entry in listed:
         states = {promise["name"]: promise["state"] for promise in entry["promises"]}

@@ -16,11 +16,16 @@ def test_every_estimate_is_counted(data: ReportData, steps: ReportData) -> None:
     assert num_dev == 5
     in_steps = 3 * len(step.passes) + 2 + num_dev + 2 * len(step.arms) + 2
     assert len(list(step.estimates())) == in_steps
-    num_gains = sum(row.gain is not None for row in steps.made)
-    in_ladder = sum(bool(e) for rung in steps.ladder for e in (rung.sealed, rung.change, rung.gain_kept))
-    in_ladder -= sum(bool(e) for rung in data.ladder for e in (rung.sealed, rung.change, rung.gain_kept))
-    public = 2 * (sum(r.public is not None for r in steps.ladder) - sum(r.public is not None for r in data.ladder))
-    assert len(list(steps.estimates())) == len(list(data.estimates())) + in_steps + num_gains + in_ladder + public + 3
+    in_exams = sum(len(list(exam.estimates())) for exam in steps.exams)
+    before = sum(len(list(exam.estimates())) for exam in data.exams)
+    assert len(list(steps.estimates())) == len(list(data.estimates())) + in_steps + in_exams - before
+
+
+def test_arms_belong_to_an_exam(two_exams: ReportData) -> None:
+    (step,) = two_exams.reinforced
+    assert [arm.kind for arm in step.arms_of("maths")] == ["reinforced", "random", "rft"]
+    assert [arm.kind for arm in step.arms_of("code")] == ["reinforced"]
+    assert step.arms_of("exam") == ()
 
 
 def test_what_cannot_be_is_refused(steps: ReportData) -> None:

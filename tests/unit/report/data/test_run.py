@@ -4,13 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from spiritsafe.core.records import Message, Verdict
-from spiritsafe.report import LossPoint, ReportData, TraceCounts, Transcript
+from spiritsafe.report import LossPoint, ReportData, Transcript
 
 VERDICT = Verdict(status="correct", score=1.0, verifier="arith", version="1")
 
 
-def test_the_record_survives_json(data: ReportData) -> None:
-    assert ReportData.from_json(data.to_json()) == data
+def test_the_record_survives_json(data: ReportData, two_exams: ReportData, no_exam: ReportData) -> None:
+    for run in (data, two_exams, no_exam):
+        assert ReportData.from_json(run.to_json()) == run
 
 
 def test_exam_problems_cannot_be_shown() -> None:
@@ -25,15 +26,14 @@ def test_exam_problems_cannot_be_shown() -> None:
         )
 
 
-def test_a_ladder_has_one_base_and_one_teacher(data: ReportData) -> None:
-    with pytest.raises(ValidationError, match="one teacher"):
+def test_names_are_told_apart_and_who_sat_is_a_model_of_the_run(data: ReportData) -> None:
+    (exam,) = data.exams
+    with pytest.raises(ValidationError, match="stands there twice"):
         ReportData(run=data.run, inputs=data.inputs, ladder=(*data.ladder, data.ladder[1]))
-
-
-def test_traces_add_up() -> None:
-    TraceCounts(origin="x", num_asked=10, num_verified=7, dropped={"wrong": 3})
-    with pytest.raises(ValidationError, match="add up"):
-        TraceCounts(origin="x", num_asked=10, num_verified=7, dropped={"wrong": 2})
+    with pytest.raises(ValidationError, match="exam stands there twice"):
+        ReportData(run=data.run, inputs=data.inputs, ladder=data.ladder, exams=(exam, exam))
+    with pytest.raises(ValidationError, match="sums-24L sat exam and is no model of the run"):
+        ReportData(run=data.run, inputs=data.inputs, ladder=data.ladder[:2], exams=(exam,))
 
 
 def test_no_nan_reaches_a_chart() -> None:
@@ -47,6 +47,20 @@ def test_sums(data: ReportData) -> None:
     assert len(list(data.estimates())) == 1 + 3 * 3 + 2 + 1 + num_accuracies
 
 
-def test_roles(data: ReportData) -> None:
-    assert data.rung_of("student") == data.ladder[2]
-    assert data.model_copy(update={"ladder": ()}).rung_of("base") is None
+def test_sizes_are_shares_of_the_one_teacher_whose_size_is_known(data: ReportData, no_exam: ReportData) -> None:
+    assert data.teacher == data.ladder[1]
+    second = data.ladder[0].model_copy(update={"role": "teacher"})
+    assert data.model_copy(update={"ladder": (second, *data.ladder[1:])}).teacher is None
+    assert data.model_copy(update={"ladder": ()}).teacher is None
+    assert no_exam.teacher is None  # served
+
+
+def test_who_sat_and_who_did_not(two_exams: ReportData, no_exam: ReportData) -> None:
+    assert [rung.name for rung in two_exams.unsat] == ["qwen-cut"]
+    assert no_exam.unsat == no_exam.ladder
+    code = two_exams.exams[1]
+    assert [rung.name for rung, _ in two_exams.sat(code)] == [score.model for score in code.scores]
+
+
+def test_what_was_given(no_exam: ReportData) -> None:
+    assert [no_exam.is_given(rung) for rung in no_exam.ladder] == [True, True, False, False]

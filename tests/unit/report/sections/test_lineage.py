@@ -20,8 +20,29 @@ def test_each_row_tells_what_went_in_and_what_came_out(steps: ReportData) -> Non
         assert shown in words, shown
     versus = "rl tuned 3 81.0 % 76.0–86.5 % 78.0 % 73.0–83.5 % +3.0 −2.0 to +8.5 0.21 1.28 PFLOP 980 TFLOP"
     assert versus in words
-    alone = staircase_section(steps.model_copy(update={"versus": ()}))
+    exam = steps.exams[0].model_copy(update={"versus": ()})
+    alone = staircase_section(steps.model_copy(update={"exams": (exam,)}))
     assert "One against another" not in str(alone)
+
+
+def test_scores_stand_here_where_there_is_one_exam(two_exams: ReportData, no_exam: ReportData) -> None:
+    section = staircase_section(two_exams)
+    assert section is not None
+    words = PageChecker(section).text
+    assert "Sealed score" not in words
+    assert "One against another in code" in words
+    section = staircase_section(no_exam)
+    assert section is not None
+    page = PageChecker(section)
+    assert page.problems == []
+    assert "Gain" not in page.text
+    assert "llama-r1 fine-tuned llama" in page.text
+
+
+def test_given_models_alone_can_be_compared(steps: ReportData) -> None:
+    section = staircase_section(steps.model_copy(update={"made": ()}))
+    assert section is not None
+    assert "This run made nothing. One against another" in PageChecker(section).text
 
 
 def test_runs_that_recorded_nothing_have_no_staircase(data: ReportData) -> None:

@@ -25,14 +25,31 @@ def test_what_went_in(data: ReportData) -> None:
         "4012 wrong, 380 unparsed, 187 ran out of tokens",
         "none dropped",
         "1.0 % (0.2–1.9 %), without reading the problem",
+        "lessons arith:sums?terms=2-3&digits=1-2 arith, version 1 4000 4000 17",
     ):
         assert shown in words
 
 
+def test_a_served_model_and_data_without_a_verifier(no_exam: ReportData) -> None:
+    words = text(inputs_section(no_exam))
+    assert "deepseek deepseek-r1 at https://gpu-box:8000/v1 not known served MIT weights not seen" in words
+    assert "secret" not in words
+    assert "chats chats.jsonl none 50 – 3" in words
+    assert "Example of chats Hello?" in words
+    assert "Paper" not in words
+
+
+def test_each_exam_has_its_paper(two_exams: ReportData) -> None:
+    words = text(inputs_section(two_exams))
+    assert "Paper of maths 200 sealed and 200 public problems from the exam bucket of arith:sums" in words
+    assert "Paper of code 150 sealed and 0 public problems from the exam bucket of code:solve" in words
+
+
 def test_a_bare_run_says_what_is_missing(data: ReportData) -> None:
-    task = data.inputs.task.model_copy(update={"example": None, "floor": None})
-    bare = ReportData(run=data.run, inputs=Inputs(sources=(), task=task))
-    assert "No source model was recorded. No traces were collected" in text(inputs_section(bare))
+    bare = ReportData(run=data.run, inputs=Inputs())
+    words = text(inputs_section(bare))
+    assert "No source model was recorded." in words
+    assert "No traces were collected" in words
     assert "No stage was recorded" in text(stages_section(bare))
     assert "no learning curves" in text(curves_section(bare))
     assert "No memory was predicted" in text(memory_section(bare))

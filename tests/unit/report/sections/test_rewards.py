@@ -47,3 +47,18 @@ def test_what_was_not_measured_is_not_drawn(steps: ReportData) -> None:
     assert "k tries" not in words
     assert "Gain over" not in words
     assert "Reward, mean" in words
+
+
+def test_each_exam_has_its_gains(two_exams: ReportData) -> None:
+    words = text(two_exams)
+    assert "Gain over SmolLM2-135M-sums on the sealed exam maths" in words
+    assert "Gain over SmolLM2-135M-sums on the sealed exam code" in words
+    assert "maths: It gained +17.0 points" in words
+    assert "code: It lost against SmolLM2-135M-sums" in words
+
+
+def test_without_an_exam_no_gain_is_claimed(steps: ReportData) -> None:
+    words = text(steps.model_copy(update={"exams": ()}))
+    assert "no gain is certified" in words
+    assert "sealed" not in words
+    assert "Reward, mean" in words

@@ -38,6 +38,7 @@ def test_hostile_answers_stay_text(data: ReportData) -> None:
     reference = show(data, data.transcripts[0])
     for attack in attacks:
         first = data.transcripts[0]
+        assert first.verdict is not None
         verdict = first.verdict.model_copy(update={"answer": attack, "reason": attack})
         page = show(data, first.model_copy(update={"text": attack, "model": attack, "verdict": verdict}))
         assert set(page.tags) - {"q"} == set(reference.tags)

@@ -6,6 +6,8 @@ from report_parts import estimate
 from spiritsafe.report import PassPoint, Reinforced, ReportData
 from spiritsafe.report.text.rewards import findings, versus_sentence, warnings_of
 
+EXAMS = ["exam"]
+
 
 def plain(sentences: list[str]) -> str:
     return " ".join(sentences).replace("\u00a0", " ")
@@ -38,16 +40,18 @@ def with_passes(step: Reinforced, first: float, last: float) -> Reinforced:
     ],
 )
 def test_a_gain_is_claimed_only_outside_its_interval(step: Reinforced, low: float, high: float, words: str) -> None:
-    assert words in plain(findings(with_gain(step, low, high)))
+    assert words in plain(findings(with_gain(step, low, high), EXAMS))
 
 
 def test_each_control_is_held_against_it(step: Reinforced) -> None:
-    said = plain(findings(step))
+    said = plain(findings(step, EXAMS))
     assert "Against a random reward it is ahead by +16.5 points" in said
     assert "That it beats fine-tuning on right answers alone is not shown: +2.0 points" in said
     assert "over 3 seeds" in said
     worse = step.arms[1].model_copy(update={"behind": estimate(-0.2, 0.05)})
-    assert "It is behind a random reward" in plain(findings(step.model_copy(update={"arms": (step.arms[0], worse)})))
+    assert "It is behind a random reward" in plain(
+        findings(step.model_copy(update={"arms": (step.arms[0], worse)}), EXAMS)
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ def test_each_control_is_held_against_it(step: Reinforced) -> None:
     ],
 )
 def test_taught_or_elicited(step: Reinforced, first: float, last: float, words: str) -> None:
-    assert words in plain(findings(with_passes(step, first, last)))
+    assert words in plain(findings(with_passes(step, first, last), EXAMS))
 
 
 def test_warnings_and_alarms_are_told(step: Reinforced) -> None:
@@ -74,7 +78,7 @@ def test_warnings_and_alarms_are_told(step: Reinforced) -> None:
     ("value", "words"), [(0.2, "is ahead of"), (-0.2, "is behind"), (0.01, "differ over 3 seeds is not shown")]
 )
 def test_one_against_another(steps: ReportData, value: float, words: str) -> None:
-    pair = steps.versus[0].model_copy(update={"difference": estimate(value, 0.05)})
+    pair = steps.exams[0].versus[0].model_copy(update={"difference": estimate(value, 0.05)})
     said = plain([versus_sentence(pair)])
     assert words in said
     assert said.endswith("at 1.28 PFLOP against 980 TFLOP.")

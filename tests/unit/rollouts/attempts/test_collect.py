@@ -14,13 +14,22 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fake_endpoint import Answer, FakeEndpoint, HttpReply
+from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body
 
-from spiritsafe.core.errors import CompatibilityError, EndpointError, RecipeError, StorageError, TaskError
+from spiritsafe.core.errors import BudgetError, CompatibilityError, EndpointError, RecipeError, StorageError, TaskError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.process.platforms import Platform, read_platforms
 from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Sampling, Verdict
-from spiritsafe.rollouts import CollectReport, FakeGenerator, FakeReply, RemoteConfig, RemoteGenerator, collect
+from spiritsafe.rollouts import (
+    CollectReport,
+    FakeGenerator,
+    FakeReply,
+    ReadTopLogprobs,
+    RemoteConfig,
+    RemoteGenerator,
+    collect,
+    read_attempts,
+)
 from spiritsafe.rollouts.attempts.collect import grade_attempt
 
 TASK_CODE = """
@@ -466,3 +475,122 @@ def test_a_collection_that_goes_on_elsewhere_says_so_and_no_two_number_formats_a
     interrupt(old)
     (said,) = warnings(half, old)
     assert "was not recorded" in said
+
+
+def served(url: str, **changes: Any) -> RemoteGenerator:
+    return RemoteGenerator(url, "m", config=RemoteConfig(concurrency=1, backoff_base_s=0.0, **changes))
+
+
+def asked(endpoint: FakeEndpoint) -> list[tuple[str, int]]:
+    return [(seen.body["messages"][0]["content"], seen.body["seed"]) for seen in endpoint.requests]
+
+
+def test_what_an_endpoint_answered_is_never_asked_again(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    """It goes away in the middle of the second shard of three; of that one, only the rest is asked again."""
+    left = iter(range(17))
+    endpoint = fake_endpoint(lambda _: "1" if next(left, None) is not None else HttpReply(status=401))
+    with served(endpoint.url) as generator, pytest.raises(EndpointError, match="401"):
+        run(tmp_path / "a", generator=generator)
+    assert len((tmp_path / "a" / "answered-00001.jsonl").read_text().splitlines()) == 5
+    with (tmp_path / "a" / "answered-00001.jsonl").open("ab") as file:
+        file.write(b'{"attempt": {"problem')  # killed in the middle of a line
+
+    second = fake_endpoint(lambda _: "1")
+    with served(endpoint.url) as generator:
+        left = iter(range(1000))
+        report = run(tmp_path / "a", generator=generator)
+    everything = asked(endpoint)
+    assert len(everything) == 30 + 1  # the one that was answered with 401 twice
+    assert len(set(everything)) == 30
+    with served(second.url) as generator:
+        run(tmp_path / "b", generator=generator)
+    assert [{**row, "seconds": 0, "model": ""} for row in rows(tmp_path / "a")] == [
+        {**row, "seconds": 0, "model": ""} for row in rows(tmp_path / "b")
+    ]
+    assert (report.num_attempts, report.num_skipped_shards) == (30, 1)
+    assert not list((tmp_path / "a").glob("answered-*"))
+
+
+def test_what_failed_is_asked_again_on_another_day_and_what_was_refused_is_not(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    bad_day = True
+
+    def answer(body: dict[str, Any]) -> str | HttpReply:
+        question = body["messages"][0]["content"]
+        if question == "2+1?":
+            return HttpReply(status=400, body=b'{"error": {"code": "content_filter", "message": "no"}}')
+        return HttpReply(reset=True) if bad_day and question in ("1+1?", "9+1?") else "1"
+
+    endpoint = fake_endpoint(answer)
+    with served(endpoint.url, max_tries=2) as generator:
+        first = run(tmp_path, generator=generator)
+        assert (first.num_errors, first.num_refused) == (6, 3)
+        bad_day = False
+        num_before = len(endpoint.requests)
+        second = run(tmp_path, generator=generator)
+        assert [question for question, _ in asked(endpoint)[num_before:]] == ["1+1?"] * 3 + ["9+1?"] * 3
+        assert (second.num_errors, second.num_refused, second.num_skipped_shards) == (0, 3, 1)
+        assert second.num_attempts == first.num_attempts == 30
+        num_before = len(endpoint.requests)
+        third = run(tmp_path, generator=generator)
+    assert third == second.model_copy(update={"num_skipped_shards": 3})
+    assert len(endpoint.requests) == num_before
+
+
+def test_a_bad_second_day_loses_nothing_of_the_first(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    endpoint = fake_endpoint(lambda body: HttpReply(reset=True) if body["messages"][0]["content"] == "1+1?" else "1")
+    with served(endpoint.url, max_tries=1) as generator:
+        first = run(tmp_path, generator=generator)
+    before = rows(tmp_path)
+    endpoint._answer = lambda _: HttpReply(status=401)
+    with served(endpoint.url, max_tries=1) as generator, pytest.raises(EndpointError, match="401"):
+        run(tmp_path, generator=generator)
+    assert rows(tmp_path) == before
+    assert first.num_errors == 3
+
+
+def test_a_budget_counts_over_all_days_and_goes_on_when_it_is_raised(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    """Each answer may take 20 + 8 tokens, once it is known what stands before a prompt, and takes 20 + 2.
+
+    The first answer of a day is booked with 1 + 8: the estimate of its prompt is all that is known by then.
+    """
+    endpoint = fake_endpoint(lambda _: "1")
+    sampling = Sampling(max_tokens=8)
+    for tokens, num_answers in ((100, 4), (96, 4), (330, 14), (4000, 30)):
+        with served(endpoint.url, budget={"tokens": tokens}) as generator:
+            if num_answers < 30:
+                with pytest.raises(BudgetError, match=f"{22 * num_answers} of {tokens} tokens"):
+                    run(tmp_path, generator=generator, sampling=sampling)
+            else:
+                assert run(tmp_path, generator=generator, sampling=sampling).num_attempts == 30
+        assert len(endpoint.requests) == num_answers
+    assert len(set(asked(endpoint))) == 30
+
+
+def test_likeliest_tokens_lie_beside_the_attempts(
+    tmp_path: Path, fake_endpoint: Callable[[Answer], FakeEndpoint]
+) -> None:
+    def answer(body: dict[str, Any]) -> HttpReply:
+        entry = {"token": "1", "bytes": [49], "logprob": -0.5, "top_logprobs": [{"token": "1", "logprob": -0.5}]}
+        assert body["top_logprobs"] == 1
+        return HttpReply(body=chat_body("1", logprobs={"content": [entry]}))
+
+    with served(fake_endpoint(answer).url, top_logprobs=1) as generator:
+        report = run(tmp_path / "with", generator=generator)
+        assert generator.take_listing(problems(1)[0].id, 0) is None  # nothing is held
+    listed = ReadTopLogprobs(tmp_path / "with")
+    attempts = [attempt for attempt, _ in read_attempts(tmp_path / "with")]
+    found = [listed.of(attempt) for attempt in attempts]
+    one = {"id": None, "bytes": "31", "logprob": -0.5}
+    assert found == [[{**one, "top": [one]}]] * 30
+    with served(fake_endpoint(lambda _: "1").url) as generator:
+        run(tmp_path / "without", generator=generator)
+    assert not (tmp_path / "without" / "top-logprobs.jsonl").exists()
+    assert report.num_attempts == 30

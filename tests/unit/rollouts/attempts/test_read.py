@@ -6,7 +6,15 @@ import pytest
 
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError
 from spiritsafe.core.records import Attempt, Message, Problem, Sampling, Verdict
-from spiritsafe.rollouts import FakeGenerator, FakeReply, VerifiedAttempts, collect, read_attempts, verified
+from spiritsafe.rollouts import (
+    FakeGenerator,
+    FakeReply,
+    VerifiedAttempts,
+    VerifiedReport,
+    collect,
+    read_attempts,
+    verified,
+)
 from spiritsafe.rollouts.attempts import read as read_module
 
 PROBLEMS = [
@@ -142,3 +150,41 @@ def test_no_collection_an_unfinished_one_a_damaged_one(tmp_path: Path, directory
     shard.unlink()
     with pytest.raises(SourceError, match="unfinished"):
         verified(path)
+
+
+def test_where_there_is_no_verifier_every_answer_that_says_something_is_kept(directory: Callable[..., Path]) -> None:
+    """Problem A is judged, B is not: of it everything counts that ended by itself."""
+    replies: dict[str, list[str | FakeReply]] = {
+        A: ["4", "5", "4", "no", "hm", "4!", "", "", ""],
+        B: [
+            "hang",
+            FakeReply(finish_reason="error", error="fire"),
+            FakeReply(text="44", finish_reason="refused"),
+            FakeReply(text="cut o", finish_reason="length"),
+            " \n",
+            "<think>\nhm",
+            "<think>\nhm\n</think>\n\n",
+            "no",
+            "no",
+        ],
+    }
+    found = directory(replies)
+    attempts = VerifiedAttempts(found, without_verifier={B}, rule="first")
+    assert [(problem, attempt.text) for problem, attempt in attempts] == [(A, "4"), (A, "4!"), (B, "hang"), (B, "no")]
+    report = attempts.report
+    assert (report.num_kept, report.num_unverified, report.num_problems_kept, report.num_correct) == (4, 2, 2, 4)
+    assert report.dropped == {
+        "duplicate": 2,
+        "empty": 3,
+        "error": 1,
+        "refused": 1,
+        "truncated": 1,
+        "wrong": 6,
+    }
+    assert report.num_asked == report.num_kept + sum(report.dropped.values())
+    most = VerifiedAttempts(found, without_verifier={B}, max_per_problem=1)
+    assert [attempt.text for _, attempt in most] == ["4", "no"]
+    assert VerifiedReport.from_json(report.to_json()) == report
+    only_judged = VerifiedAttempts(found)
+    assert [problem for problem, _ in only_judged] == [A, A]
+    assert "num_unverified" not in only_judged.report.to_json()  # reports of before read and hash as they did

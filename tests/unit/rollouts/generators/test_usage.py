@@ -2,8 +2,16 @@ from typing import Any
 
 import pytest
 
+from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.text.lengths import estimate_tokens
-from spiritsafe.rollouts.generators.usage import TokenUsage, UsageAccount, UsageReport, believe_usage
+from spiritsafe.rollouts.generators.usage import (
+    EndpointBudget,
+    EndpointSpending,
+    TokenUsage,
+    UsageAccount,
+    UsageReport,
+    believe_usage,
+)
 
 
 def believe(claimed: Any, **changes: Any) -> TokenUsage:
@@ -82,3 +90,27 @@ def test_account_adds_up() -> None:
         usage_suspect=1,
         usage_missing=1,
     )
+
+
+def test_a_budget_keeps_room_for_what_is_under_way() -> None:
+    spending = EndpointSpending(EndpointBudget(tokens=100))
+    assert spending.reserve(10, 50)
+    assert not spending.reserve(10, 50)  # the first may still take it all
+    spending.settle((10, 50), (10, 5))
+    assert spending.reserve(10, 50)
+    spending.settle((10, 50), (25, 5))  # an operator puts 15 tokens before a prompt
+    spending.count_earlier("a", 1, 1)
+    spending.count_earlier("a", 1, 1)
+    with pytest.raises(BudgetError, match="47 of 100 tokens are used, and the next answer may take 54"):
+        spending.reserve(10, 29)
+    assert spending.reserve(10, 28)
+    assert EndpointSpending(None).reserve(10**9, 10**9)
+
+
+def test_a_budget_of_both_ends_at_either() -> None:
+    budget = EndpointBudget(tokens=100, money=1e-4, input_price=1.0, output_price=4.0)
+    assert budget.cost(20, 20) == pytest.approx(1e-4)
+    assert budget.allows(20, 19)
+    assert not budget.allows(20, 21)
+    assert not budget.allows(101, 0)
+    assert budget.words(20, 20) == "40 of 100 tokens and 0.0001 of 0.0001 in money"

@@ -181,6 +181,8 @@ class ValueVerifier(Verifier):
 class MathTask(Task):
     """Problems of one data set, with the data's digest in their name."""
 
+    finite = True
+
     def __init__(self, location: str, knobs: MathKnobs, *, pool: ChildPool | None = None) -> None:
         hub = is_hub_name(location)
         if (knobs.config or knobs.split) and not hub:
@@ -218,7 +220,7 @@ class MathTask(Task):
         value = row.get(key)
         if value is None or isinstance(value, (dict, list)):
             raise TaskError(
-                f'{source.location}, row {index + 1} has no text in the field "{key}".',
+                f'{source.place(index)} has no text in the field "{key}".',
                 hint=f"Name the fields: question=…&answer=…; this row has {', '.join(sorted(map(str, row)))}.",
             )
         return str(value)

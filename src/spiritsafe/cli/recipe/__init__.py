@@ -1,0 +1,1 @@
+"""What is done with recipes and with their runs: commands of the top, one file each."""

@@ -1,0 +1,1 @@
+"""Conversations of your own, without a verifier."""
