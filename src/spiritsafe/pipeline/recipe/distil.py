@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from spiritsafe.core.records import Record
@@ -74,7 +74,9 @@ class DistilSettings(Record):
     teacher: Name | dict[Name, Name] | None = None
     learns: Learns = Field(min_length=1)
     signal: Name | None = None
-    objective: Annotated[str, BeforeValidator(_known_objective)] = "forward_kl"
+    objective: Annotated[
+        str, BeforeValidator(_known_objective), WithJsonSchema({"type": "string", "enum": [*objectives()]})
+    ] = "forward_kl"
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     ce_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     temperature: float = Field(default=1.0, gt=0.0)

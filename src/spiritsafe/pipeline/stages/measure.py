@@ -29,10 +29,11 @@ from spiritsafe.distil import (
     held_out_estimates,
 )
 from spiritsafe.models import active_parameters, read_checkpoint
-from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.context import RunContext, Trace, read_problems
+from spiritsafe.pipeline.recipe.data import text_key
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import is_served, open_answerer
-from spiritsafe.pipeline.stages.sets import read_problems, task_of, text_key, worked_solutions
+from spiritsafe.pipeline.stages.sets import task_of, worked_solutions
 from spiritsafe.pipeline.stages.source import load_reader, model_directory
 from spiritsafe.pipeline.stages.training import make_documents
 from spiritsafe.report import Measured, MeasuredCurve, MeasuredUnit

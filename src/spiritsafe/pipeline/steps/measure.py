@@ -15,7 +15,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from spiritsafe.core.errors import CompatibilityError, SpiritsafeError, TaskError
 from spiritsafe.core.records import Sampling
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import ChatFormat, predict_footprint, require_same_vocabulary
+from spiritsafe.models import predict_footprint, require_same_vocabulary
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import reading_peak, sampling_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, joined, reading_cost, sampling_cost
@@ -161,14 +161,14 @@ class MeasureStep(StepEntry, Step):
         theirs = _tokens_from(nodes, teacher)
         for name in self.origins:
             ours = _tokens_from(nodes, name)
-            places = [forecast.places.get(root) for root in (theirs, ours)]
+            chats = [forecast.chats.get(root) for root in (theirs, ours)]
             is_cut = any(root not in forecast.recipe.models for root in (theirs, ours))
-            if theirs == ours or (None in places and not is_cut):
+            if theirs == ours or (None in chats and not is_cut):
                 continue
             try:
                 if is_cut:
                     raise CompatibilityError("a cut dropped some of them", hint="")
-                require_same_vocabulary(*(ChatFormat(place) for place in places if place is not None))
+                require_same_vocabulary(*(chat for chat in chats if chat is not None))
             except CompatibilityError as error:
                 yield (
                     f"{teacher} and {name} have other tokens ({error.message.rstrip('.')}): "
