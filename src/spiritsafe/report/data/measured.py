@@ -14,7 +14,7 @@ from spiritsafe.core.records import Record
 from spiritsafe.rollouts import ComputeCurve
 from spiritsafe.stats import Estimate
 
-MeasuredUnit = Literal["share", "nats a token", "nats a byte"]
+MeasuredUnit = Literal["share", "nats a token", "bits a byte"]
 
 
 @final

@@ -1,4 +1,4 @@
-"""What ``measure`` steps found, in words and units: a share in percent, a loss in nats.
+"""What ``measure`` steps found, in words and units: a share in percent, a loss in nats or bits.
 
 In: a :class:`~spiritsafe.report.data.measured.Measured`. Out: plain text for page and terminal.
 """
