@@ -35,7 +35,7 @@ class CaptureStep(FromEntry, Step):
 
     makes: ClassVar[Makes] = "signal"
     kind: Literal["capture"] = "capture"
-    learns: Learns = Field(min_length=1)
+    learns: Learns
     config: CaptureConfig = CaptureConfig()
 
     @model_validator(mode="after")

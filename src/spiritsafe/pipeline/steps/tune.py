@@ -81,7 +81,7 @@ class TuneStep(BudgetedStep):
     """
 
     kind: Literal["tune"] = "tune"
-    learns: Learns = Field(min_length=1)
+    learns: Learns
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:
