@@ -98,7 +98,9 @@ class CutRecipe(CutSettings, FromEntry):
         if table.get("calibrate"):
             return table
         goes_on = [step.get("learns") for step in steps if step.get("from") == table.get("name")]
-        learns = [name for names in goes_on if isinstance(names, list | dict) for name in names if isinstance(name, str)]
+        learns = [
+            name for names in goes_on if isinstance(names, list | dict) for name in names if isinstance(name, str)
+        ]
         return {**table, "calibrate": list(dict.fromkeys(learns))} if learns else table
 
     @model_validator(mode="after")

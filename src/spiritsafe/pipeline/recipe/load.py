@@ -88,7 +88,9 @@ def _require_defaults(defaults: Any) -> None:
         raise RecipeError("defaults is no table.", hint="Write [defaults.tune] and below it keys of such steps.")
     kinds = kind_names()
     found = [
-        _unknown_key(f"defaults.{kind}", kind, sorted(kinds), "Kinds of steps") for kind in defaults if kind not in kinds
+        _unknown_key(f"defaults.{kind}", kind, sorted(kinds), "Kinds of steps")
+        for kind in defaults
+        if kind not in kinds
     ]
     for kind, table in defaults.items():
         if not isinstance(table, dict):

@@ -143,7 +143,8 @@ def test_a_random_start_is_drawn_anew_for_each_repetition() -> None:
     nodes = {
         node.name: node
         for node in graph(
-            step("cut", "noise", "base", start="random", repeat=2), step("distil", "s", "noise", teacher="base", repeat=2)
+            step("cut", "noise", "base", start="random", repeat=2),
+            step("distil", "s", "noise", teacher="base", repeat=2),
         )
     }
     assert [nodes[f"s-{n}"].recipe.needs.weights for n in (1, 2)] == ["noise-1", "noise-2"]
@@ -191,7 +192,10 @@ def test_comparisons_name_as_many_models_on_either_side() -> None:
         ([step("sample", "s", "base"), step("reinforce", "rl", "s")], "'s', which is a set of answers: a model"),
         ([step("tune", "t", "base", learns=["base"])], "'base', which is a model: a data set or set of answers"),
         ([step("sample", "s", "base", on=["base"])], "'base', which is a model: a data set is wanted"),
-        ([step("sample", "a", "base"), step("sample", "s", "base", on=["a"])], "'a', which is a set of answers: a data"),
+        (
+            [step("sample", "a", "base"), step("sample", "s", "base", on=["a"])],
+            "'a', which is a set of answers: a data",
+        ),
         ([step("reinforce", "rl", "base", on=["poool"])], "did you mean 'pool'"),
         ([step("distil", "s", "base", signal="lessons")], "'lessons', which is a data set: a captured signal"),
         ([step("distil", "s", "base", signal="none")], "'none', which nothing is called. Known: nothing"),
