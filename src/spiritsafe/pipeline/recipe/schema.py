@@ -44,7 +44,7 @@ class ExamRecipe(Record):
         name: Where there are several.
         task: Whose problems.
         problems: Size of the bank; half becomes public, half stays sealed.
-        sits: Who sits it; left out: every model of the recipe whose weights are here, but for cuts that others go on from.
+        sits: Who sits it; None: every model of the recipe whose weights are here, but for cuts that others go on from.
             An endpoint sits where it is named, and has seen the problems then.
         sampling: How the examinees' tokens are drawn.
         confidence: Of every interval.
@@ -119,9 +119,7 @@ class Recipe(Record):
         kinds = kind_names()
         return {
             **values,
-            "steps": [
-                kinds[step["kind"]].filled(step, steps) if step.get("kind") in kinds else step for step in steps
-            ],
+            "steps": [kinds[step["kind"]].filled(step, steps) if step.get("kind") in kinds else step for step in steps],
         }
 
     @model_validator(mode="after")

@@ -138,9 +138,7 @@ def _walk(schema: dict[str, Any], records: dict[str, Any], owner: str, found: di
         if "properties" not in inside:
             continue
         if name not in found:
-            found[name] = _Inner(
-                schema=inside, records=records, said=inside.get("description", ""), held=[]
-            )
+            found[name] = _Inner(schema=inside, records=records, said=inside.get("description", ""), held=[])
         if (owner, key) not in found[name].held:
             found[name].held.append((owner, key))
             _walk(inside, records, key, found)
