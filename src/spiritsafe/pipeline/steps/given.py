@@ -40,7 +40,7 @@ class GivenModel(GivenRecipe, Step):
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
-        settings: dict[str, JSON] = {"given": self.to_json()}
+        settings: dict[str, JSON] = {"given": self.identity()}
         return [StageSpec(name=node.name, work=partial(fetch_model, self), settings=settings, is_exact=True)]
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
