@@ -185,9 +185,9 @@ class Step(Made):
         """What its models wrote on training problems."""
         return None
 
-    def measured(self, context: RunContext, node: Node) -> Sequence[Measured | MeasuredCurve]:
-        """Numbers and curves that it found; practice, never a certificate."""
-        return ()
+    def measured(self, context: RunContext, node: Node) -> tuple[list[Measured], list[MeasuredCurve]]:
+        """Numbers and curves that it measured of models."""
+        return [], []
 
     def by_reward(
         self, context: RunContext, nodes: Sequence[Node], certificates: Mapping[str, Certificate]

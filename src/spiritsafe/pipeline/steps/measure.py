@@ -30,14 +30,12 @@ from spiritsafe.pipeline.stages.answerer import is_served
 from spiritsafe.pipeline.stages.measure import (
     LEAST_HELD_OUT,
     Asked,
-    Measure,
     held_out_problems,
     measure_models,
     measures_of,
 )
 from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, made_settings
-from spiritsafe.report import Measured, MeasuredCurve, MeasuredUnit
-from spiritsafe.stats import Estimate
+from spiritsafe.report import Measured, MeasuredCurve
 from spiritsafe.tasks import build_task
 
 _KL = "kl:"
@@ -222,38 +220,9 @@ class MeasureStep(StepEntry, Step):
         """What was found."""
         return "measured", str(context.stage(node.name).result()["summary"])
 
-    def measured(self, context: RunContext, node: Node) -> list[Measured | MeasuredCurve]:
-        """Every number that was asked for, and the curves."""
-        found = measures_of(context.stage(node.name))
-        rows = [one for row in found.rows for one in self._told(row)]
-        return [*rows, *(MeasuredCurve(step=self.name, data=name, curve=curve) for name, curve in found.curves.items())]
-
-    def _told(self, row: Measure) -> Iterator[Measured]:
-        """One row as the report tells it, a number at a time."""
-        found, change, teacher = row.held_out, row.held_out_change, self.asked.teacher
-        numbers: list[tuple[str, MeasuredUnit, Estimate | None, Estimate | None]] = []
-        if found is not None and self.asked.likelihood:
-            numbers.append(("nll", "nats a token", found.nats_per_token, change and change.nats_per_token))
-            numbers.append(("nll", "bits a byte", found.bits_per_byte, change and change.bits_per_byte))
-        if found is not None and teacher is not None:
-            numbers.append((f"kl:{teacher}", "nats a token", found.kl_per_token, change and change.kl_per_token))
-            numbers.append((f"agreement:{teacher}", "share", found.agreement, None))
-        ahead = None if row.accuracy_change is None else row.accuracy_change.difference
-        numbers.append(("accuracy", "share", row.accuracy, ahead))
-        for what, unit, value, difference in numbers:
-            if value is not None:
-                yield Measured(
-                    step=self.name,
-                    model=row.model,
-                    data=row.data,
-                    what=what,
-                    value=value,
-                    unit=unit,
-                    count=row.num_problems if found is None or what == "accuracy" else found.num_tokens,
-                    counted="problems" if what == "accuracy" else "tokens",
-                    against=row.against,
-                    difference=difference,
-                )
+    def measured(self, context: RunContext, node: Node) -> tuple[list[Measured], list[MeasuredCurve]]:
+        """Every number, and curves."""
+        return measures_of(context.stage(node.name)).reported(node.name)
 
 
 def _is_only_served(recipe: Recipe, name: str) -> bool:

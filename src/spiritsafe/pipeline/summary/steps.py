@@ -93,6 +93,6 @@ def measured_by(context: RunContext) -> tuple[tuple[Measured, ...], tuple[Measur
     """Numbers and curves that steps found; practice, all of it."""
     found = [step_of(node).measured(context, node) for node in context.recipe.made if node.recipe.makes == "numbers"]
     return (
-        tuple(one for part in found for one in part if isinstance(one, Measured)),
-        tuple(one for part in found for one in part if isinstance(one, MeasuredCurve)),
+        tuple(row for rows, _ in found for row in rows),
+        tuple(curve for _, curves in found for curve in curves),
     )
