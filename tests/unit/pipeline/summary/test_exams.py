@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pipeline_parts import context_after
+from pipeline_parts import context_after, recipe_with
 from places import ROOT
 from stranger_parts import IMPOSSIBLE
 from told_certificates import certificates_of as told
@@ -11,8 +11,8 @@ from told_certificates import right_of
 
 from spiritsafe.exam import load_certificate
 from spiritsafe.pipeline.recipe.schema import ExamRecipe
-from spiritsafe.pipeline.summary.exams import certificates_of, exam_part, exam_score, speed_of
-from spiritsafe.stats import gain_kept, paired_difference
+from spiritsafe.pipeline.summary.exams import certificates_of, exam_part, exam_score, seeds_together, speed_of
+from spiritsafe.stats import gain_kept, paired_difference, score_interval
 
 
 def test_scores_are_held_against_the_root_the_start_and_the_teacher(tiny_run: Path, tmp_path: Path) -> None:
@@ -37,6 +37,20 @@ def test_scores_are_held_against_the_root_the_start_and_the_teacher(tiny_run: Pa
         assert score.gain_kept == kept, name
         assert score.public is not None
         assert (score.public.gain_statement is None) == (root is None)
+
+
+def test_seeds_of_a_step_are_added_up_and_need_all_of_them(tiny_run: Path, tmp_path: Path) -> None:
+    issued = told(tiny_run)
+    recipe = recipe_with(tuned={"repeat": 2}, student={"repeat": 2})
+    (exam,) = recipe.exams
+    sat = {"base": issued["base"], "tuned-1": issued["tuned"], "tuned-2": issued["rl"], "student-1": issued["student"]}
+    (group,) = seeds_together(recipe, exam, sat)  # one of the students did not sit
+    mine = [sum(counts) for counts in zip(right_of(issued["tuned"]), right_of(issued["rl"]), strict=True)]
+    base = [2 * count for count in right_of(issued["base"])]
+    assert (group.step, group.models, group.against) == ("tuned", ("tuned-1", "tuned-2"), "base")
+    assert group.sealed == score_interval(mine, trials=2)
+    assert group.change == paired_difference(mine, base, trials=2).difference
+    assert seeds_together(recipe, exam, {name: one for name, one in sat.items() if name != "base"}) == ()
 
 
 def test_without_the_root_no_change_is_stated(tiny_run: Path, tmp_path: Path) -> None:
