@@ -1,4 +1,4 @@
-"""Writes the pages and parts of pages that say what the code says: commands, public names, rooms.
+"""Writes the pages and parts of pages that say what the code says: commands, public names, keys of recipes, rooms.
 
 ``python docs/generate.py`` writes them (``just fix`` does), ``python docs/generate.py --check`` names those that differ
 (``just docs`` does). Nothing here depends on the width of a terminal, and sources are read without being imported, so
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 
+from spiritsafe import pipeline
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SpiritsafeError
 
@@ -32,6 +33,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs" / "reference" / "cli.md": "\n".join(_cli()) + "\n",
         ROOT / "docs" / "reference" / "api.md": "\n".join(_api()) + "\n",
+        ROOT / "docs" / "reference" / "recipes.md": "\n".join(_recipes()) + "\n",
         ROOT / "docs" / "architecture.md": _with_part(ROOT / "docs" / "architecture.md", "rooms", _rooms()),
         ROOT / "CONTRIBUTING.md": _with_part(ROOT / "CONTRIBUTING.md", "map", _map()),
     }
@@ -193,6 +195,37 @@ def _said_of(name: str, path: Path) -> str:
         if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
             return _said_of(name, SOURCE.parent / f"{(node.module or '').replace('.', '/')}.py")
     return ""
+
+
+# --- keys of recipes --------------------------------------------------------------------------------------------------
+
+
+def _recipes() -> Iterator[str]:
+    """Every table and key; what kinds there are is asked of the program, so it is imported here alone."""
+    yield f"# Keys of recipes\n\n{NOTE}\n"
+    yield (
+        "Every key that a recipe may have. The column *default* says what holds where a key is left out; empty: nothing, or "
+        "what the last column says. [Recipes](../recipes.md) explains how the tables belong together; `spiritsafe recipes "
+        "schema` prints all this as JSON Schema for editors."
+    )
+    part = ""
+    for table in pipeline.recipe_tables():
+        title = f"`{table.title}`" if table.title[0].islower() or table.title[0] == "[" else table.title
+        if table.is_step or table.is_inside:
+            name = "Steps" if table.is_step else "Tables inside tables"
+            if name != part:
+                yield f"\n## {name}"
+            part = name
+        yield f"\n{'###' if table.is_step or table.is_inside else '##'} {title}\n\n{table.said}\n"
+        yield "| key | value | default | what it says |\n|---|---|---|---|"
+        yield from (_key(key) for key in table.keys)
+
+
+def _key(key: pipeline.RecipeKey) -> str:
+    default = key.default if key.default in ("", "required") else f"`{key.default}`"
+    anchor = re.sub(r"[^\w -]", "", key.table).replace(" ", "-")
+    value = f"[table](#{anchor})" if key.table else _cell(key.value)
+    return f"| `{key.name}` | {value} | {default} | {_cell(key.said)} |"
 
 
 # --- rooms ------------------------------------------------------------------------------------------------------------

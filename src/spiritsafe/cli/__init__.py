@@ -6,6 +6,7 @@ exit code; ``--verbose`` adds the traceback.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import importlib.util
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import click
 
 from spiritsafe import __version__
-from spiritsafe.core.errors import RecipeError, StorageError
+from spiritsafe.core.errors import CompatibilityError, RecipeError, StorageError
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.text.safe_text import one_line, visible
@@ -49,6 +50,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             hint = "Free some space, or send the output elsewhere, and run the same command again."
             error = StorageError(f"Nothing more can be written: {error.strerror}.", hint=hint)
+        if isinstance(error, ModuleNotFoundError):
+            error = _missing_part(error) or error
         if is_out_of_memory(error):
             error = memory_error(error)
         diagnostics = getattr(error, "diagnostics", None)
@@ -89,6 +92,13 @@ class _Commands(click.Group):
             command: click.Command = importlib.import_module(_found()[cmd_name].module).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and args and args[0][:1].isalpha() and args[0] not in _found():
+            ctx.fail(f"No such command {args[0]!r}.{_meant(args[0])}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.help) for name, one in sorted(_found().items())])
@@ -117,6 +127,43 @@ def _found() -> dict[str, _Found]:
         elif spec is not None and file.ispkg:
             files += pkgutil.iter_modules(spec.submodule_search_locations, f"{file.name}.")
     return found
+
+
+_ELSEWHERE = {
+    "new": ("init", "create", "config", "cp"),
+    "run": ("train", "sft", "tune", "distil", "distill", "distillation", "grpo", "resume", "start"),
+    "plan": ("validate", "check", "estimate", "dry-run"),
+    "recipes": ("recipe", "ls", "list", "examples"),
+    "sample": ("generate", "chat", "infer", "answer"),
+    "exam": ("eval", "evaluate", "test", "bench", "score"),
+    "tasks": ("task", "data", "dataset", "datasets", "preprocess"),
+    "models": ("model", "fetch", "download", "pull"),
+    "doctor": ("env", "info", "version"),
+    "report": ("summary", "results", "view"),
+}
+"""What other tools call what our commands do."""
+
+
+def _meant(word: str) -> str:
+    """A sentence that names the command that was probably meant; nothing where none is near."""
+    known = _found()
+    meant = [ours for ours, theirs in _ELSEWHERE.items() if word.lower() in theirs and ours in known]
+    meant = meant or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.7)
+    return f" Did you mean {meant[0]!r}?" if meant else ""
+
+
+_TRAIN = {"gguf", "huggingface_hub", "jinja2", "safetensors", "tokenizers", "torch", "transformers"}
+
+
+def _missing_part(error: ModuleNotFoundError) -> CompatibilityError | None:
+    """The error of a command that needs more than the light install; None: it is another module that is missing."""
+    name = (error.name or "").partition(".")[0]
+    if name not in _TRAIN:
+        return None
+    return CompatibilityError(
+        f"This command needs {name}, which the light install leaves out.",
+        hint="Install it with: pip install 'spiritsafe[train]'",
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

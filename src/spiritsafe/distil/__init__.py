@@ -24,6 +24,15 @@ if TYPE_CHECKING:
         measure_coverage,
         pair_conversations,
     )
+    from spiritsafe.distil.evaluation.estimates import (
+        HELD_OUT_STATEMENT,
+        HeldOut,
+        HeldOutDifference,
+        HeldOutEstimates,
+        held_out_difference,
+        held_out_estimates,
+    )
+    from spiritsafe.distil.evaluation.held_out import held_out, supervised_bytes
     from spiritsafe.distil.hidden.file import load_hidden_match, save_hidden_match
     from spiritsafe.distil.hidden.match import HiddenMatch
     from spiritsafe.distil.hidden.setup import make_hidden_match
@@ -52,12 +61,13 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "DIVERGENCES", "ROUNDS_FILE", "AcrossMix", "AcrossTokenizersObjective", "AuditExample", "CachedTeacher",
-    "CaptureConfig", "CaptureReport", "CapturedAnswers", "DistilObjective", "DistilResult", "DocumentAudit",
-    "HiddenMatch", "LiveChunkTeacher", "LiveTeacher", "LossMix", "OnPolicyConfig", "OnPolicyFeed", "RaceResult",
-    "SampledRows", "Signal", "SignalPart", "TeacherFit", "TeacherRows", "TeacherSignal", "TeachersByDocument",
-    "TokenBytes", "TracesObjective", "VerdictWeights", "audit_documents", "capture", "capture_answers",
-    "capture_served", "distil_head", "document_key", "load_hidden_match", "make_hidden_match", "map_vocabularies",
-    "measure_coverage", "pair_conversations", "race", "sampled_head", "save_hidden_match", "self_test",
-    "served_identity", "teacher_fit",
+    "DIVERGENCES", "HELD_OUT_STATEMENT", "ROUNDS_FILE", "AcrossMix", "AcrossTokenizersObjective", "AuditExample",
+    "CachedTeacher", "CaptureConfig", "CaptureReport", "CapturedAnswers", "DistilObjective", "DistilResult",
+    "DocumentAudit", "HeldOut", "HeldOutDifference", "HeldOutEstimates", "HiddenMatch", "LiveChunkTeacher",
+    "LiveTeacher", "LossMix", "OnPolicyConfig", "OnPolicyFeed", "RaceResult", "SampledRows", "Signal", "SignalPart",
+    "TeacherFit", "TeacherRows", "TeacherSignal", "TeachersByDocument", "TokenBytes", "TracesObjective",
+    "VerdictWeights", "audit_documents", "capture", "capture_answers", "capture_served", "distil_head", "document_key",
+    "held_out", "held_out_difference", "held_out_estimates", "load_hidden_match", "make_hidden_match",
+    "map_vocabularies", "measure_coverage", "pair_conversations", "race", "sampled_head", "save_hidden_match",
+    "self_test", "served_identity", "supervised_bytes", "teacher_fit",
 ]  # fmt: skip

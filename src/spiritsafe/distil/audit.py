@@ -33,11 +33,13 @@ class AuditExample:
     Attributes:
         completion: What the student shall learn to say; None when ``token_ids`` are what a model drew.
         token_ids: The drawn tokens, taken over as they are.
+        turns: Places of earlier turns of the assistant that are learnt as well.
     """
 
     messages: Sequence[Message]
     completion: str | None = None
     token_ids: tuple[int, ...] = ()
+    turns: tuple[int, ...] = ()
 
 
 @final
@@ -347,6 +349,9 @@ def _check_size(
 
 def _check_border(index: int, document: Document, example: AuditExample, chat: ChatFormat, findings: _Findings) -> None:
     """Where the prompt ends and the completion begins: labels there, and the tokens on both sides."""
+    if example.turns:
+        _check_turns(index, document, example, chat, findings)
+        return
     prompt, wanted = _wanted(document, example, chat)
     ids = document.token_ids
     if len(ids) < len(prompt) and prompt[: len(ids)] == ids:
@@ -367,6 +372,24 @@ def _check_border(index: int, document: Document, example: AuditExample, chat: C
             _check_completion(index, prompt, completion, wanted, example, example.completion, chat, findings)
         elif completion != tuple(example.token_ids):
             _changed(index, "tokens that were drawn", findings)
+
+
+def _check_turns(index: int, document: Document, example: AuditExample, chat: ChatFormat, findings: _Findings) -> None:
+    """A document that learns earlier turns as well must be what the chat format makes of the conversation."""
+    if example.completion is None:
+        made = chat.document_from_tokens(example.messages, example.token_ids, turns=example.turns)
+    else:
+        made = chat.document(example.messages, example.completion, turns=example.turns)
+    if document.token_ids != made.token_ids:
+        _changed(index, "conversation with its earlier turns", findings)
+    elif document.supervised != made.supervised:
+        wrong = sum(ours != theirs for ours, theirs in zip(document.supervised, made.supervised, strict=True))
+        findings.add(
+            "stop",
+            "turns-not-supervised",
+            f"Document {index} has {wrong} labels that are not those of the turns to be learnt.",
+            "Build documents with ChatFormat.document(…, turns=…).",
+        )
 
 
 def _wanted(

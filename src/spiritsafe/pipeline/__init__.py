@@ -8,7 +8,9 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.pipeline.plan.text import plan_recipe
-    from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
+    from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipe, packaged_recipes
+    from spiritsafe.pipeline.recipe.reference.json_schema import recipe_schema
+    from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
     from spiritsafe.pipeline.recipe.schema import Recipe
     from spiritsafe.pipeline.run import RunOutcome, run_recipe, stages_of
     from spiritsafe.pipeline.summary.gather import rebuild_report, terminal_summary_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, final, overload
@@ -239,3 +239,22 @@ def read_traces(path: Path) -> Traces:
     """
     file = _TraceFile(path)
     return Traces([file], np.arange(len(file)))
+
+
+PROBLEMS_FILE = "problems.jsonl"
+"""Where the stage of a data set keeps its problems."""
+
+
+def read_problems(context: RunContext, name: str) -> Iterator[Problem]:
+    """The problems of a data set.
+
+    Raises:
+        SourceError: The stage's file is damaged.
+    """
+    path = context.stage(name).path / PROBLEMS_FILE
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield Problem.from_json(json.loads(line))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read.", hint="Delete the stage's folder and run again.") from error

@@ -52,7 +52,7 @@ class RunOutcome:
 def stages_of(recipe: Recipe) -> list[StageSpec]:
     """The stages of a recipe, in order: what is given, a look at all of it, papers, what is made, exams, the report."""
     given = [spec for node in recipe.nodes if node not in recipe.made for spec in step_of(node).stages(node, recipe)]
-    whole = recipe.to_json()
+    whole = recipe.identity()
     look = StageSpec(
         name="check",
         work=check_run,

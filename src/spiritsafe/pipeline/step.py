@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
@@ -18,6 +17,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import FinishReason, Problem, Verdict
 from spiritsafe.exam.records import Certificate
+from spiritsafe.models import ChatFormat
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost, mean_size
 from spiritsafe.pipeline.recipe.graph import Node
@@ -81,7 +81,7 @@ class Forecast:
     Attributes:
         configs: Of every model, as far as it can be told beforehand: not of an endpoint's.
         device: Where it would run.
-        places: Directories of given models that are here.
+        chats: How the chats of given models become tokens, where that is known.
         sets: What is known of data and of sets of answers.
         before: Costs of earlier stages.
     """
@@ -89,7 +89,7 @@ class Forecast:
     recipe: Recipe
     configs: Mapping[str, Config]
     device: torch.device
-    places: Mapping[str, Path] = field(default_factory=dict)
+    chats: Mapping[str, ChatFormat] = field(default_factory=dict)
     sets: Mapping[str, DataFacts] = field(default_factory=dict)
     before: Sequence[StageCost] = ()
 

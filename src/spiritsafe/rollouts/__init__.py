@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from spiritsafe.rollouts.attempts.collect import CollectReport, Grader, collect, grade_attempt
     from spiritsafe.rollouts.attempts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
     from spiritsafe.rollouts.attempts.top_logprobs import ReadTopLogprobs
-    from spiritsafe.rollouts.generators.config import EndpointConfig, open_endpoint, read_endpoint_config
+    from spiritsafe.rollouts.generators.config import (
+        OPERATING_FIELDS,
+        EndpointConfig,
+        EndpointSettings,
+        open_endpoint,
+        read_endpoint_config,
+    )
     from spiritsafe.rollouts.generators.exchange import Exchange, RemoteConfig
     from spiritsafe.rollouts.generators.fake import FakeGenerator, FakeReply
     from spiritsafe.rollouts.generators.pipe import PipeGenerator
@@ -43,12 +49,12 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "METHODS", "BudgetForcedGenerator", "BudgetForcing", "BudgetPoint", "BudgetSweep", "Candidate", "CollectReport",
-    "ComputeCurve", "ComputeLine", "ComputePoint", "CostAxis", "EndpointBudget", "EndpointConfig", "EqualCost",
-    "Exchange", "FakeGenerator", "FakeReply", "Grader", "ModelCompute", "PipeGenerator", "Pool", "ProblemVote",
-    "RateLimiter", "ReadTopLogprobs", "RemoteConfig", "RemoteGenerator", "SelectionMethod", "SelfChecker",
-    "TokensToReach", "UsageReport", "VerifiedAttempts", "VerifiedReport", "VoteReport", "VoteStop", "api_root",
-    "ask_until_answered", "budgets", "collect", "curve_of_pools", "draw_pool", "grade_attempt", "open_endpoint",
-    "pass_at", "printable", "read_api_key", "read_attempts", "read_endpoint_config", "read_pool", "sweep_budgets",
-    "verified", "vote", "votes_needed",
+    "METHODS", "OPERATING_FIELDS", "BudgetForcedGenerator", "BudgetForcing", "BudgetPoint", "BudgetSweep", "Candidate",
+    "CollectReport", "ComputeCurve", "ComputeLine", "ComputePoint", "CostAxis", "EndpointBudget", "EndpointConfig",
+    "EndpointSettings", "EqualCost", "Exchange", "FakeGenerator", "FakeReply", "Grader", "ModelCompute",
+    "PipeGenerator", "Pool", "ProblemVote", "RateLimiter", "ReadTopLogprobs", "RemoteConfig", "RemoteGenerator",
+    "SelectionMethod", "SelfChecker", "TokensToReach", "UsageReport", "VerifiedAttempts", "VerifiedReport",
+    "VoteReport", "VoteStop", "api_root", "ask_until_answered", "budgets", "collect", "curve_of_pools", "draw_pool",
+    "grade_attempt", "open_endpoint", "pass_at", "printable", "read_api_key", "read_attempts", "read_endpoint_config",
+    "read_pool", "sweep_budgets", "verified", "vote", "votes_needed",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spiritsafe.stats.paired import PairedDifference, gain_kept, paired_difference
     from spiritsafe.stats.permutation import Labels, randomisation_test
     from spiritsafe.stats.power import smallest_paired_difference, smallest_score_gain
+    from spiritsafe.stats.ratio import ratio_interval
     from spiritsafe.stats.sequential.betting import bet_on_difference, bet_on_score
     from spiritsafe.stats.sequential.decision import PairedClaim, decide_difference, decide_score
     from spiritsafe.stats.sequential.design import BettingRule, StopRule, frequent_looks
@@ -50,6 +51,6 @@ __all__ = [
     "choose_problems", "clopper_pearson_interval", "decide_difference", "decide_score", "edge_of", "estimate_ability",
     "fit_items", "foreign_gap", "frequent_looks", "gain_gap", "gain_kept", "holm", "is_adaptive_choice", "is_choice",
     "korn_graubard_interval", "next_place", "paired_difference", "predict_score", "public_sealed_gap",
-    "randomisation_test", "score_interval", "share_studied", "smallest_leak", "smallest_paired_difference",
-    "smallest_score_gain", "studied_statement", "watch_saturation",
+    "randomisation_test", "ratio_interval", "score_interval", "share_studied", "smallest_leak",
+    "smallest_paired_difference", "smallest_score_gain", "studied_statement", "watch_saturation",
 ]  # fmt: skip

@@ -80,7 +80,7 @@ class ClusterBootstrap:
             unlike = 1 - tail ** (1 / known.size)
             low, high, method = mean + unlike * (least - mean), mean + unlike * (most - mean), _NO_SPREAD
         else:
-            low, high = self._bca(known, mean, self.means(array), tail)
+            low, high = bca_bounds(known, mean, self.means(array), tail)
             method = BOOTSTRAP
         return Estimate(
             value=mean,
@@ -91,26 +91,35 @@ class ClusterBootstrap:
             method=method,
         )
 
-    def _bca(self, known: Floats, mean: float, means: Floats, tail: float) -> tuple[float, float]:
-        means = means[~np.isnan(means)]
-        n = known.size
-        tie = 1e-9 * float(known.max() - known.min())  # sums in another order differ in the last bits
-        below = float((means < mean - tie).mean()) + 0.5 * float((np.abs(means - mean) <= tie).mean())
-        bias = float(special.ndtri(min(max(below, 0.5 / means.size), 1 - 0.5 / means.size)))
-        # The jackknife mean without problem i is mean - deviation_i / (n - 1), so its skewness is the values' own.
-        deviation = known - mean
-        acceleration = float((deviation**3).sum()) / (6 * float((deviation**2).sum()) ** 1.5)
-        wide = math.sqrt(n / (n - 1)) * float(special.stdtrit(n - 1, 1 - tail))
-        levels = []
-        for z in (-wide, wide):
-            shifted = bias + z
-            scale = 1 - acceleration * shifted
-            levels.append(float(special.ndtr(bias + shifted / scale)) if scale > 0 else float(z > 0))
-        low, high = np.quantile(means, levels)
-        return float(low), float(high)
-
     def _checked(self, values: npt.ArrayLike) -> Floats:
         array = np.asarray(values, dtype=np.float64)
         if array.ndim == 0 or array.shape[0] != self._weights.shape[1]:
             raise refuse_counts(f"values of shape {array.shape} for {self._weights.shape[1]} clusters")
         return array
+
+
+def bca_bounds(values: Floats, mean: float, redrawn: Floats, tail: float) -> tuple[float, float]:
+    """Bounds of a statistic by BCa, their levels widened as :meth:`ClusterBootstrap.interval` says.
+
+    Args:
+        values: One a cluster, whose mean is the statistic, or is so to first order.
+        mean: The statistic.
+        redrawn: The statistic of each redraw; NaN where one has none.
+        tail: Probability beyond each bound.
+    """
+    redrawn = redrawn[~np.isnan(redrawn)]
+    n = values.size
+    tie = 1e-9 * float(values.max() - values.min())  # sums in another order differ in the last bits
+    below = float((redrawn < mean - tie).mean()) + 0.5 * float((np.abs(redrawn - mean) <= tie).mean())
+    bias = float(special.ndtri(min(max(below, 0.5 / redrawn.size), 1 - 0.5 / redrawn.size)))
+    # The jackknife mean without problem i is mean - deviation_i / (n - 1), so its skewness is the values' own.
+    deviation = values - mean
+    acceleration = float((deviation**3).sum()) / (6 * float((deviation**2).sum()) ** 1.5)
+    wide = math.sqrt(n / (n - 1)) * float(special.stdtrit(n - 1, 1 - tail))
+    levels = []
+    for z in (-wide, wide):
+        shifted = bias + z
+        scale = 1 - acceleration * shifted
+        levels.append(float(special.ndtr(bias + shifted / scale)) if scale > 0 else float(z > 0))
+    low, high = np.quantile(redrawn, levels)
+    return float(low), float(high)

@@ -31,12 +31,15 @@ class TrainSettings(Record):
         warmup_steps: The same as a number of steps; give one of the two.
         floor_share: Where the cosine ends, as a share of ``learning_rate``; 1 keeps the rate constant.
         weight_decay: Decoupled (AdamW, arXiv 1711.05101), on matrices only.
-        max_grad_norm: The gradient is scaled down to this norm; None never scales.
+        betas: Of AdamW: how much of the running mean of gradients, and of their squares, a step keeps.
+        eps: Of AdamW: added to the root of the second.
+        max_grad_norm: The gradient is scaled down to this norm; where a program says None, never.
+        seed: Of the order of documents.
         compute_dtype: Of weights and activations. "auto": bfloat16 where the processor multiplies it fast, else
             float32. Master weights, gradients and optimiser state are float32 always.
         checkpoint_every_steps: Write a checkpoint after each so many steps.
         checkpoint_every_s: Write one when the last is at least so many seconds old. It changes where a killed run
-            resumes, not what it computes. With both None no checkpoint is written.
+            resumes, not what it computes. A program that says None twice has no checkpoints.
         checkpoint_max_share: Most of the time that writing by the clock may take, measured by the last one: where a
             checkpoint takes 100 s, the next is begun 2,000 s after it. Training goes on meanwhile.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.

@@ -8,6 +8,7 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from spiritsafe import cli
 from spiritsafe import cli as cli_module
@@ -17,12 +18,12 @@ COMMANDS = {
     "exam checkpoint": {"--key", "--out"},
     "exam dispute": {"--ledger", "--key", "--problem", "--try", "--propose", "--reason"},
     "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
-    "exam exposure": {"--ledger", "--problem"},
+    "exam exposure": {"--ledger", "--problem", "--json"},
     "exam export": {"--format", "--key", "--out"},
     "exam file": {"--paper", "--rerun", "--ledger", "--key"},
-    "exam foreign": {"--out"},
-    "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against"},
-    "exam items": {"--paper", "--ledger", "--shorter", "--out"},
+    "exam foreign": {"--out", "--json"},
+    "exam import": {"--out", "--scorer", "--results", "--metric", "--filter", "--against", "--json"},
+    "exam items": {"--paper", "--ledger", "--shorter", "--out", "--json"},
     "exam key": {"--holder", "--out"},
     "exam lapse": {"--registration", "--ledger", "--key", "--after", "--reason"},
     "exam memory": {"--ledger", "--key", "--out", "--model", "--endpoint", "--endpoint-model", "--api-key-env"},
@@ -33,7 +34,7 @@ COMMANDS = {
         "--claim", "--level", "--stop", "--budget", "--probes", "--deviate", "--shorter", "--as-precise-as",
         "--adaptive", "--model", "--endpoint", "--endpoint-model", "--api-key-env",
     },
-    "exam registrations": {"--ledger"},
+    "exam registrations": {"--ledger", "--json"},
     "exam reissue": {"--paper", "--ledger", "--key", "--host-key", "--out"},
     "exam rerun": {
         "--paper", "--ledger", "--sealed-key", "--opened", "--key", "--out",
@@ -55,24 +56,24 @@ COMMANDS = {
     },
     "exam verify": {
         "--paper", "--ledger", "--sealed", "--reference", "--revealed", "--overlap", "--memory", "--witness",
-        "--witness-key", "--trust", "--rerun", "--long", "--trust-page", "--opened", "--items",
+        "--witness-key", "--trust", "--rerun", "--long", "--trust-page", "--opened", "--items", "--json",
     },
     "exam withdraw": {"--registration", "--ledger", "--key", "--reason"},
     "exam witness": {"--ledger", "--key", "--name", "--out"},
     "models fetch": set(),
-    "models list": set(),
-    "models show": set(),
+    "models list": {"--json"},
+    "models show": {"--json"},
     "plan": {"--set"},
     "report": set(),
     "run": {"--set", "--root"},
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
-        "--request-tries", "--concurrency", "--thinks", "--endpoint-config",
+        "--request-tries", "--concurrency", "--thinks", "--endpoint-config", "--json",
     },
     "tasks audit": {"--count", "--seed", "--json"},
-    "tasks list": {"--refused"},
-    "tasks show": {"--count", "--seed", "--model"},
+    "tasks list": {"--refused", "--json"},
+    "tasks show": {"--count", "--seed", "--model", "--json"},
 }  # fmt: skip
 
 
@@ -92,6 +93,40 @@ def test_commands_and_options_are_frozen() -> None:
         else:
             found[name] = options_of(command)
     assert found == COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("distill", " Did you mean 'run'?"),
+        ("validate", " Did you mean 'plan'?"),
+        ("eval", " Did you mean 'exam'?"),
+        ("reprot", " Did you mean 'report'?"),
+        ("xyzzy", ""),
+        ("terminal", ""),
+    ],
+)
+def test_a_command_of_other_tools_leads_to_ours(word: str, meant: str) -> None:
+    done = CliRunner().invoke(cli.cli, [word, "--model", "x"])
+    assert done.exit_code == 2
+    assert f"Error: No such command '{word}'.{meant}\n" in done.output
+
+
+def test_what_the_light_install_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for name, code, words in (
+        ("torch.nn", 4, "pip install 'spiritsafe[train]'"),
+        ("nosuch", 70, "This is a defect in spiritsafe"),
+    ):
+        monkeypatch.setattr(cli_module.cli, "main", lambda name=name, **_: missing(name))
+        with pytest.raises(SystemExit) as ended:
+            cli_module.main()
+        assert ended.value.code == code
+        assert words in capsys.readouterr().err
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

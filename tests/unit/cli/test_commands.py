@@ -11,12 +11,15 @@ from called import call
 from click.testing import CliRunner
 from rich.console import Console
 from stranger_models import write_mixtral
+from tiny_gguf import write_gguf
 
 from spiritsafe.cli import doctor, models, sample, tasks
 from spiritsafe.cli.model_options import Patience, open_any_generator
 from spiritsafe.cli.terminal import TerminalSink
-from spiritsafe.core.errors import BudgetError, RecipeError, TaskError
+from spiritsafe.core.canonical import canonical_json
+from spiritsafe.core.errors import BudgetError, RecipeError, SourceError, TaskError
 from spiritsafe.core.records import Checkpoint
+from spiritsafe.models import write_tiny
 from spiritsafe.rollouts import RemoteGenerator, read_endpoint_config
 from spiritsafe.rollouts.test_time.records import ComputeCurve
 
@@ -50,6 +53,34 @@ def test_models_fetch_list_and_show() -> None:
     assert "Apache-2.0" in call(models.command, "show", "tiny:0")
 
 
+def records_of(command: Any, *arguments: str) -> list[dict[str, Any]]:
+    """What a command prints as JSON, and that it is canonical and nothing else."""
+    lines = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [canonical_json(each).decode() for each in found] == lines
+    return found
+
+
+def test_tables_are_to_be_had_as_json(tmp_path: Path) -> None:
+    (shown,) = records_of(models.command, "show", "tiny:0")
+    assert shown in [
+        {**each, "num_active": shown["num_active"], "notes": []} for each in records_of(models.command, "list")
+    ]
+    assert Checkpoint.from_json({name: shown[name] for name in Checkpoint.model_fields}).name == "tiny-0"
+    assert {each["spec"] for each in records_of(tasks.command, "list")} >= {"arith:sums"}
+    assert all(each["refused"] for each in records_of(tasks.command, "list", "--refused"))
+    problems = records_of(tasks.command, "show", "arith:sums", "--count", "2")
+    assert [set(each) >= {"messages", "gold"} for each in problems] == [True, True]
+    (audit,) = records_of(tasks.command, "audit", "arith:products", "--count", "12")
+    assert audit["passed"]
+    (drawn,) = records_of(
+        sample.command, "arith:sums", "--model", "tiny:0", "--out", str(tmp_path / "a"), "--problems", "2",
+        "--max-tokens", "2",
+    )  # fmt: skip
+    assert (drawn["num_attempts"], drawn["directory"]) == (2, str(tmp_path / "a"))
+    assert drawn["accuracy"]["low"] <= drawn["accuracy"]["value"] <= drawn["accuracy"]["high"]
+
+
 def test_models_show_what_runs_a_model(tmp_path: Path) -> None:
     text = call(models.command, "show", str(write_mixtral(tmp_path)))
     assert "active" in text
@@ -65,6 +96,28 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
     assert "3 attempts at 3 problems" in text
     assert "accuracy" in text
     assert "[" in text.split("accuracy")[1]
+
+
+@pytest.mark.parametrize("kind", ["directory", "tiny", "gguf"])
+def test_sample_takes_every_reference_to_a_model(kind: str, tmp_path: Path) -> None:
+    (plain := tmp_path / "plain").mkdir()
+    write_tiny(plain, seed=1)
+    write_gguf(tmp_path / "x.gguf")
+    model = {"directory": str(plain), "tiny": "tiny:0?context=512", "gguf": f"gguf:{tmp_path / 'x.gguf'}"}[kind]
+    text = call(
+        sample.command, "arith:sums", "--model", model, "--out", str(tmp_path / "attempts"), "--problems", "2",
+        "--max-tokens", "4",
+    )  # fmt: skip
+    assert "2 attempts at 2 problems" in text
+    assert sorted(path.name for path in plain.iterdir()) == [
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+
+
+def test_a_model_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no seed"):
+        call(sample.command, "arith:sums", "--model", "tiny:x", "--out", str(tmp_path / "attempts"))
+    assert not (tmp_path / "attempts").exists()
 
 
 def test_sample_says_what_thinking_longer_is_worth(tmp_path: Path) -> None:
@@ -150,16 +203,16 @@ def test_several_models_need_a_curve_and_a_curve_needs_a_model(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("model", "endpoint", "name"),
-    [(None, None, None), ("m", "http://127.0.0.1:1", "x"), (None, "http://127.0.0.1:1", None)],
+    [(None, None, None), (Path("m"), "http://127.0.0.1:1", "x"), (None, "http://127.0.0.1:1", None)],
 )
-def test_exactly_one_model_must_be_named(model: str | None, endpoint: str | None, name: str | None) -> None:
+def test_exactly_one_model_must_be_named(model: Path | None, endpoint: str | None, name: str | None) -> None:
     with pytest.raises(RecipeError):
         open_any_generator(model, endpoint, name, None)
 
 
 def test_patience_is_for_endpoints() -> None:
     with pytest.raises(RecipeError, match="for endpoints"):
-        open_any_generator("m", None, None, None, patience=Patience(timeout_s=5.0))
+        open_any_generator(Path("m"), None, None, None, patience=Patience(timeout_s=5.0))
     with pytest.raises(RecipeError, match="for endpoints"):
         call(sample.command, "arith:sums", "--model", "m", "--out", "x", "--problems", "1", "--concurrency", "3")
 

@@ -80,7 +80,7 @@ class Desk:
         """Something for a parameter that is required."""
         if param.type is paths.KEY:
             return str(self.make_key(f"{param.name}.key"))
-        if param.type is paths.FOLDER or (isinstance(param.type, NamesFiles) and param.type._folder):
+        if param.type is paths.FOLDER or (isinstance(param.type, NamesFiles) and param.type._model):
             return str(self.folder)
         if isinstance(param.type, paths._Input | NamesFiles):
             path = self.root / f"{param.name}.json"
@@ -136,7 +136,7 @@ def names_of(target: Path, root: Path) -> list[Path]:
 @pytest.mark.parametrize(("name", "out", "read"), BOTH)
 def test_no_output_is_an_input(name: str, out: click.Parameter, read: click.Parameter, desk: Desk) -> None:
     folder = isinstance(out.type, OutputFolder)
-    is_folder = read.type is paths.FOLDER or (isinstance(read.type, NamesFiles) and read.type._folder)
+    is_folder = read.type is paths.FOLDER or (isinstance(read.type, NamesFiles) and read.type._model)
     target = Path(desk.value(read))
     said = {str(read.name): f"score {target} x" if "--claim" in read.opts else str(target)}
     if folder and not is_folder:  # it would be a file in the folder, if the folder's files are known
@@ -264,8 +264,9 @@ def test_the_words_of_a_text_count_where_they_are_files(desk: Desk) -> None:
         assert [path.resolve() for path in NamesFiles().paths(text)] == [file], text
     assert NamesFiles().paths("score >= 0.6 \0") == []
     assert NamesFiles().paths("arith:folder") == []
-    assert NamesFiles(folder=True).paths("folder") == [Path("folder")]
-    assert NamesFiles(folder=True).paths("file.json") == []
+    assert NamesFiles(model=True).paths("folder") == [Path("folder")]
+    assert NamesFiles(model=True).paths("gguf:file.json") == [Path("file.json")]
+    assert NamesFiles(model=True).paths("hf:org/name") == []
 
 
 @pytest.mark.parametrize(("name", "out"), [pytest.param(n, p, id=f"{n} {p.opts[0]}") for n, p in WRITES])

@@ -8,8 +8,9 @@ import click
 
 from spiritsafe import exam, stats
 from spiritsafe.cli.exam.options import key_option, ledger_option
-from spiritsafe.cli.model_options import checkpoint_of, generator_options, open_any_generator
+from spiritsafe.cli.model_options import generator_options, model_directory, open_any_generator
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import open_sink, print_note, print_result
 from spiritsafe.core.files.record_files import write_record
 from spiritsafe.exam import records
@@ -82,9 +83,9 @@ def memory_(
     out: Path,
 ) -> None:
     """Look for memory of PAPER in a local model's log-probabilities. Supporting evidence only."""
-    if model is not None:
-        checkpoint_of(Path(model))
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    sink = open_sink()
+    directory = model_directory(model, endpoint, sink)
+    generator = open_any_generator(directory, endpoint, endpoint_model, api_key_env)
     try:
         signed = exam.memory(
             paper=paper,
@@ -93,7 +94,7 @@ def memory_(
             examiner=KeyPair.load(key),
             ledger=Ledger(ledger),
             output=out,
-            events=open_sink(),
+            events=sink,
         )
     finally:
         generator.close()
@@ -104,11 +105,14 @@ def memory_(
 @click.command(cls=GuardedCommand, name="foreign")
 @click.argument("file", type=EXISTING)
 @click.option("--out", type=_FOREIGN, help="File for the test's record.")
-def foreign_(file: Path, out: Path | None) -> None:
+@json_option
+def foreign_(file: Path, out: Path | None, as_json: bool) -> None:
     """Did a student study a foreign benchmark? FILE has its counts and those of reference models, as JSON."""
     rows = exam.read_foreign(file)
     test = exam.foreign_test(rows)
+    if as_json:
+        print_json([test])
     for line in exam.foreign_lines(rows, test):
-        print_result(line)
+        (print_note if as_json else print_result)(line)
     if out is not None:
         write_record(out, test)

@@ -11,6 +11,7 @@ import click
 
 from spiritsafe import exam
 from spiritsafe.cli.paths import EXISTING, KEY, GuardedCommand, Kind, OutputFile
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import print_note, print_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import write_json
@@ -59,6 +60,7 @@ def _read(
 @click.option("--metric", help="lm-evaluation-harness: what says that an answer is right.")
 @click.option("--filter", "filter_name", help="lm-evaluation-harness: whose answers count.")
 @click.option("--against", type=EXISTING, help="Another practice run of the task, to compare with.")
+@json_option
 def import_(
     file: Path,
     out: Path,
@@ -67,6 +69,7 @@ def import_(
     metric: str | None,
     filter_name: str | None,
     against: Path | None,
+    as_json: bool,
 ) -> None:
     """Read another tool's log as practice: FILE is .eval, .json (Inspect AI) or samples_….jsonl (lm-eval)."""
     run = _read(file, results, scorer, metric, filter_name)
@@ -74,6 +77,9 @@ def import_(
     difference = exam.compare_practice(run, other) if other is not None else None
     exam.write_practice(out, run)
     header, scores = run.header, exam.score_practice(run)
+    if as_json:
+        print_json([{"header": header, "scores": scores, "against": difference}])
+        return
     accuracy, tries = scores.accuracy, f" × {header.num_tries} tries" if header.num_tries > 1 else ""
     print_result(
         f"{header.model} on {header.task}: {header.num_problems} problems{tries}, {header.tool}, {header.scorer}"

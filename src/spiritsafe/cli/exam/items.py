@@ -8,7 +8,8 @@ import click
 
 from spiritsafe import exam
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
-from spiritsafe.cli.terminal import print_result
+from spiritsafe.cli.tables import json_option, print_json
+from spiritsafe.cli.terminal import print_note, print_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.record_files import read_record, write_record
 from spiritsafe.exam import records
@@ -27,16 +28,25 @@ _ITEMS = OutputFile(record_kind("a record of difficulties", lambda: records.Pape
     help="Say how few chosen problems are as precise as N at random.",
 )
 @click.option("--out", type=_ITEMS, help="File for what was learned; `exam register --shorter` reads it.")
+@json_option
 def items_(
-    certificates: tuple[Path, ...], paper: Path | None, ledger: Path | None, shorter: int | None, out: Path | None
+    certificates: tuple[Path, ...],
+    paper: Path | None,
+    ledger: Path | None,
+    shorter: int | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Learn from CERTIFICATES of one paper how hard its problems are, and whether it is worn out."""
     loaded = exam.checked_certificates(certificates, paper=paper, ledger=ledger)
     items = exam.learn_items(loaded, checked=_checked(paper, ledger))
+    say = print_note if as_json else print_result
     for sentence in (*exam.one_a_model(loaded)[1], *exam.items_lines(items, loaded[0].paper)):
-        print_result(sentence)
+        say(sentence)
     if shorter is not None:
-        print_result(exam.shorter_statement(items, loaded[0].paper, shorter))
+        say(exam.shorter_statement(items, loaded[0].paper, shorter))
+    if as_json:
+        print_json([items])
     if out is not None:
         write_record(out, items)
 

@@ -20,6 +20,7 @@ from spiritsafe.cli.exam.options import (
     try_option,
 )
 from spiritsafe.cli.paths import EXISTING, LEDGER, NEW_KEY, GuardedCommand, Kind, OutputFile, record_kind
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import print_note, print_result
 from spiritsafe.core.files.atomic import read_json, write_bytes, write_text
 from spiritsafe.core.files.reading import parse_json, read_bytes
@@ -116,12 +117,18 @@ def lapse_(paper: Path, registration: Path, ledger: Path, key: Path, days: int, 
 @click.command(cls=GuardedCommand, name="registrations")
 @click.argument("paper", type=EXISTING)
 @ledger_option
-def registrations_(paper: Path, ledger: Path) -> None:
+@json_option
+def registrations_(paper: Path, ledger: Path, as_json: bool) -> None:
     """List all registrations for PAPER and how each ended; open ones are still owed a result."""
     header = exam.load_paper(paper).header
     log = exam.PaperLog(Ledger(ledger).entries(), header)
-    for maker in dict.fromkeys(entry.key for entry in exam.registrations_of(log)):
-        for state in exam.registration_states(log, maker_key=maker):
+    makers = dict.fromkeys(entry.key for entry in exam.registrations_of(log))
+    states = {maker: exam.registration_states(log, maker_key=maker) for maker in makers}
+    if as_json:
+        print_json({"maker": maker, **state.to_json()} for maker, found in states.items() for state in found)
+        return
+    for found in states.values():
+        for state in found:
             score = f" sealed {state.sealed_accuracy:.1%}" if state.sealed_accuracy is not None else ""
             if state.predicted_score is not None:
                 score = f" sealed {state.predicted_score:.1%} predicted from chosen problems"
@@ -136,11 +143,15 @@ def registrations_(paper: Path, ledger: Path) -> None:
 @click.argument("paper", type=EXISTING)
 @ledger_option
 @click.option("--problem", type=click.IntRange(min=0), help="Only this place of the bank, in full.")
-def exposure_(paper: Path, ledger: Path, problem: int | None) -> None:
+@json_option
+def exposure_(paper: Path, ledger: Path, problem: int | None, as_json: bool) -> None:
     """Say who saw which problems of PAPER when, and who has them now."""
     header = exam.load_paper(paper).header
     log = exam.PaperLog(Ledger(ledger).entries(), header)
     seen = exam.exposures(log)
+    if as_json:
+        print_json(exam.summarise(seen) if problem is None else [each for each in seen if each.index == problem])
+        return
     if problem is None:
         for party in exam.summarise(seen):
             counts = ", ".join(f"{count} {half}" for half, count in sorted(party.counts.items()))

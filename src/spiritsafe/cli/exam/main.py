@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from spiritsafe import exam
+from spiritsafe import exam, report
 from spiritsafe.cli.exam.items import read_shorter
 from spiritsafe.cli.exam.options import (
     host_key_option,
@@ -26,16 +26,18 @@ from spiritsafe.cli.exam.options import (
     read_public_key,
     registration_option,
 )
-from spiritsafe.cli.exam.trust import show_trust
+from spiritsafe.cli.exam.trust import show_trust, trust_of
 from spiritsafe.cli.model_options import (
     Patience,
     checkpoint_of,
     generator_options,
+    model_directory,
     open_any_generator,
     patience_options,
 )
 from spiritsafe.cli.paths import EXISTING, KEY, NAMES_FILES, PAGE, GuardedCommand, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.stopping import let_arrive
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import open_sink, print_note
 from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.files.atomic import read_json, write_bytes
@@ -124,8 +126,8 @@ def seal_(
     print_note(f"{header.num_public} problems public, {header.num_sealed} sealed{twin_text}, in {out}")
 
 
-def _describe(model: str | None, generator: Generator) -> str:
-    return checkpoint_of(Path(model)).digest if model is not None else generator.describe().digest
+def _digest(directory: Path | None, generator: Generator) -> str:
+    return checkpoint_of(directory).digest if directory is not None else generator.describe().digest
 
 
 @click.command(cls=GuardedCommand, name="register")
@@ -195,9 +197,10 @@ def register_(
         deviate=deviate,
         shorter=read_shorter(shorter, as_precise_as, adaptive=adaptive),
     )
-    generator = open_any_generator(model, endpoint, endpoint_model, api_key_env)
+    directory = model_directory(model, endpoint, open_sink(), check=False)
+    generator = open_any_generator(directory, endpoint, endpoint_model, api_key_env)
     try:
-        model_digest = _describe(model, generator)
+        model_digest = _digest(directory, generator)
     finally:
         generator.close()
     registration = exam.register(
@@ -264,12 +267,10 @@ def sit_(
     """Hold a registered sitting and write the certificate. Killed, the same command goes on."""
     book = Ledger(ledger)
     registered = exam.find_registration(book, records.Registration.from_json(read_json(registration)).content_digest)
-    if model is not None:
-        checkpoint_of(Path(model))
     loaded = exam.load_paper(paper)
     sink = open_sink()
     generator = open_any_generator(
-        model,
+        model_directory(model, endpoint, sink, patience=patience),
         endpoint,
         endpoint_model,
         api_key_env,
@@ -354,16 +355,26 @@ def _print_decision(certificate: records.Certificate) -> None:
 )
 @click.option("--long", is_flag=True, help="Say of each promise what was found, and what is left to a cheater.")
 @click.option("--trust-page", type=OutputFile(PAGE), help="Write the promises as one HTML page to this file.")
-def verify_(long: bool, trust_page: Path | None, **given: Any) -> None:
+@json_option
+def verify_(long: bool, trust_page: Path | None, as_json: bool, **given: Any) -> None:
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
     verified = exam.verification_of(exam.Materials(**given))
     for step in verified.steps:
         print_note(_step_line(step))
-    if verified.certificate is not None:
-        show_trust(verified, verified.certificate, long=long, output=trust_page)
+    page = None if verified.certificate is None else trust_of(verified, verified.certificate)
+    if page is not None and verified.certificate is not None:
+        show_trust(page, verified, verified.certificate, long=long)
+        if trust_page is not None:
+            report.write_trust_page(trust_page, page)
+    if as_json:
+        steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in verified.steps]
+        print_json([{"steps": steps, "trust": page, "computed": verified.computed}])
     record = verified.require()
     if given["reruns"]:
         print_note(f"Separation: {exam.separation_words(record, [signed.report for signed in verified.reruns])}.")
+
+
+_STEP_FIELDS = ("number", "name", "ok", "checked", "detail")
 
 
 def _step_line(step: exam.StepResult) -> str:
@@ -400,7 +411,13 @@ def rerun_(
     registered = exam.load_certificate(certificate).registration.model_digest
     sink = open_sink()
     generator = open_any_generator(
-        model, endpoint, endpoint_model, api_key_env, registered=registered, patience=patience, events=sink
+        model_directory(model, endpoint, sink, patience=patience),
+        endpoint,
+        endpoint_model,
+        api_key_env,
+        registered=registered,
+        patience=patience,
+        events=sink,
     )
     try:
         signed: Any = exam.rerun(

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from spiritsafe import exam, report
+from spiritsafe import exam
 from spiritsafe.cli.terminal import print_note
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import records
 
 
-def show_trust(
-    verified: exam.Verification, certificate: records.Certificate, *, long: bool, output: Path | None
-) -> None:
-    """Print what may be relied on, and write the page where one is wanted.
-
-    Args:
-        verified: The verification; what is printed are the records that it looked at.
-        long: All of each promise instead of a line.
-        output: File for the HTML page.
-    """
-    page = exam.trust_page(
+def trust_of(verified: exam.Verification, certificate: records.Certificate) -> records.TrustPage:
+    """The promises and what became of them, by the records that the verification looked at."""
+    return exam.trust_page(
         certificate, verified.steps, entries=verified.entries, reruns=verified.reruns, overlaps=verified.overlaps
     )
+
+
+def show_trust(
+    page: records.TrustPage, verified: exam.Verification, certificate: records.Certificate, *, long: bool
+) -> None:
+    """Print what may be relied on.
+
+    Args:
+        verified: Says what was computed.
+        long: All of each promise instead of a line.
+    """
     if page.verified:
         score = page.sealed
         print_note("")
@@ -42,5 +43,3 @@ def show_trust(
     print_note("What may be relied on:")
     for line in exam.trust_lines(page, long=long):
         print_note(line)
-    if output is not None:
-        report.write_trust_page(output, page)

@@ -58,7 +58,7 @@ def _check_rows(hidden_RH: Tensor, teacher: SampledRows) -> None:
         )
 
 
-def _within_vocabulary(teacher: SampledRows, vocab: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def within_vocabulary(teacher: SampledRows, vocab: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Ids and probabilities; what lies beyond the student's vocabulary names no token and is renormalised away."""
     probs_RK = teacher.probs_RK.to(dtype)
     beyond_RK = teacher.ids_RK >= vocab
@@ -99,7 +99,7 @@ def sampled_head(
     _check_rows(hidden_RH, teacher)
     kl_weight = mix.weight(FORWARD_KL)
     dtype, num_rows = logits_dtype(hidden_RH), hidden_RH.shape[0]
-    ids_RK, probs_RK = _within_vocabulary(teacher, weight_VH.shape[0], dtype)
+    ids_RK, probs_RK = within_vocabulary(teacher, weight_VH.shape[0], dtype)
     row_weight_R = weights_R.to(dtype)
 
     def loss(rows: slice, logits_CV: Tensor, grad_CV: Tensor) -> tuple[Tensor, ...]:

@@ -30,6 +30,10 @@ class VerdictWeights(Record):
     alignment with the ideal on incorrect rollouts than on correct ones".
 
     Attributes:
+        correct: Of answers that the verifier accepts.
+        wrong: Of answers that it does not.
+        unparsed: Of answers in which it finds no claim.
+        unscored: Of answers that it could not judge.
         truncated: Of answers that ran into the cap or ``max_tokens``, whatever their verdict: half an answer is
             neither right nor wrong, and learning from prefixes is what a cap is for.
     """

@@ -17,15 +17,14 @@ from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import Problem
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import ChatFormat, choose_code, find_source, read_checkpoint, read_model_config
-from spiritsafe.pipeline.context import RunContext
+from spiritsafe.models import ChatFormat, choose_code, find_source, read_model_config, source_config
+from spiritsafe.pipeline.context import RunContext, read_problems
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.stage_cost import document_size
-from spiritsafe.pipeline.recipe.data import DataRecipe
+from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
 from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.sets import fresh_problems, read_problems, text_key
 from spiritsafe.pipeline.step import Config, DataFacts, Forecast, step_of
 from spiritsafe.tasks import Task, build_task
 
@@ -42,13 +41,13 @@ class GivenFacts:
 
     Attributes:
         config: Its ``config.json``.
-        place: Where it lies, if it is here.
+        chat: How its chats become tokens.
         num_parameters: 0: not known.
         notes: What a user should know.
     """
 
     config: Config | None = None
-    place: Path | None = None
+    chat: ChatFormat | None = None
     name: str = ""
     licence: str = UNKNOWN_LICENCE
     num_parameters: int = 0
@@ -59,21 +58,26 @@ def given_facts(given: GivenRecipe, *, cache: Path) -> GivenFacts:
     """What is known of a given model.
 
     Raises:
-        SourceError: Its source is none.
+        SourceError: Its source is none, or out of reach.
+        CompatibilityError: Its chat template refuses what it is told, or its adapters do not fit.
     """
     if given.source is None:
         return GivenFacts(name=str(given.model), licence=given.licence or UNKNOWN_LICENCE)
+    known = source_config(given.source, cache=cache, **given.told)
     place = find_source(given.source, cache=cache, **given.told)
-    if place is None:
-        return GivenFacts(name=given.source, licence=given.licence or UNKNOWN_LICENCE, notes=("not fetched yet",))
-    checkpoint = read_checkpoint(place)
+    notes = () if place is None else choose_code(place).notes
+    if known.download_bytes:
+        notes = (
+            *notes,
+            f"{known.download_bytes / 1e9:.1f} GB are to be fetched: spiritsafe models fetch {given.source}",
+        )
     return GivenFacts(
-        config=read_model_config(place),
-        place=place,
-        name=checkpoint.name,
-        licence=given.licence or checkpoint.license,
-        num_parameters=checkpoint.num_parameters,
-        notes=choose_code(place).notes,
+        config=known.config,
+        chat=None if known.directory is None else known.chat_format(),
+        name=known.name,
+        licence=given.licence or known.license,
+        num_parameters=known.num_parameters,
+        notes=notes,
     )
 
 
@@ -129,7 +133,8 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
             except SpiritsafeError as error:
                 faults.append(f"{name}: {error.diagnostics()}")
                 given[name] = GivenFacts()
-    chat = _chat({name: facts.place for name, facts in given.items() if facts.place is not None})
+    chats = {name: facts.chat for name, facts in given.items() if facts.chat is not None}
+    chat = next(iter(chats.values()), None)  # to count tokens with
     sets: dict[str, DataFacts] = {}
     taken: set[bytes] = set()
     for name, data in recipe.data.items():
@@ -143,8 +148,7 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
             except SpiritsafeError as error:
                 faults.append(f"{name}: {error.diagnostics()}")
     configs = {name: facts.config for name, facts in given.items() if facts.config is not None}
-    places = {name: facts.place for name, facts in given.items() if facts.place is not None}
-    forecast = _completed(recipe, configs, places, sets)
+    forecast = _completed(recipe, configs, chats, sets)
     return forecast, given, faults + faults_of(forecast)
 
 
@@ -156,7 +160,8 @@ def forecast_of_run(context: RunContext) -> Forecast:
         for name in recipe.models
         if (place := context.stage(name).result().get("directory")) is not None
     }
-    chat = _chat(places)
+    chats = {name: ChatFormat(place) for name, place in places.items()}
+    chat = next(iter(chats.values()), None)
     sets = {}
     for name in recipe.data:
         result: dict[str, Any] = context.stage(name).result()
@@ -169,15 +174,15 @@ def forecast_of_run(context: RunContext) -> Forecast:
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
     configs = {name: read_model_config(place) for name, place in places.items()}
-    return _completed(recipe, configs, places, sets)
+    return _completed(recipe, configs, chats, sets)
 
 
 def _completed(
-    recipe: Recipe, configs: Mapping[str, Config], places: Mapping[str, Path], sets: Mapping[str, DataFacts]
+    recipe: Recipe, configs: Mapping[str, Config], chats: Mapping[str, ChatFormat], sets: Mapping[str, DataFacts]
 ) -> Forecast:
     """With what is made of what is given."""
     all_configs, all_sets = dict(configs), dict(sets)
-    forecast = Forecast(recipe=recipe, configs=all_configs, device=planned_device(recipe), places=places, sets=all_sets)
+    forecast = Forecast(recipe=recipe, configs=all_configs, device=planned_device(recipe), chats=chats, sets=all_sets)
     for node in recipe.made:
         step = step_of(node)
         if node.makes_model and (config := step.config_of(all_configs)) is not None:
@@ -244,13 +249,3 @@ def longest_answer(recipe: Recipe, data: str) -> int:
     asked = [node.recipe for node in recipe.made if data in node.recipe.needs.problems]
     found = [sampling.max_tokens for one in asked if (sampling := getattr(one, "sampling", None)) is not None]
     return max(found, default=256)
-
-
-def _chat(places: Mapping[str, Path]) -> ChatFormat | None:
-    """A tokenizer to count with: the first that is here."""
-    for place in places.values():
-        try:
-            return ChatFormat(place)
-        except SpiritsafeError:
-            continue
-    return None

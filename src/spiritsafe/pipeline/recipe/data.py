@@ -6,12 +6,17 @@ follows from its rows: problems always, a verifier where the task has one, solut
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import islice
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from spiritsafe import tasks
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Problem
 from spiritsafe.pipeline.recipe.made import Made, Makes, changed
+from spiritsafe.tasks import Task, data_spec
 
 
 class DataRecipe(Made):
@@ -60,6 +65,37 @@ class DataRecipe(Made):
         """
         if self.task is not None:
             return self.task
-        return tasks.data_spec(
+        return data_spec(
             self.files, self.hub, format=self.format, fields=self.fields, split=self.split, dedupe=self.dedupe
         )
+
+
+def fresh_problems(task: Task, data: DataRecipe, taken: set[bytes], *, seed: int) -> Iterator[Problem]:
+    """The problems of a set: the first of its task's train bucket that no earlier set has.
+
+    Raises:
+        TaskError: There are fewer than were asked for, or the task has no end and no number was given.
+    """
+    if data.problems is None:
+        yield from (
+            problem for problem in task.problems("train", seed=seed, count=None) if text_key(problem) not in taken
+        )
+        return
+    drawn = task.problems("train", seed=seed, count=data.problems + len(taken))
+    fresh = (problem for problem in drawn if text_key(problem) not in taken)
+    found = 0
+    try:
+        for problem in islice(fresh, data.problems):
+            found += 1
+            yield problem
+    except TaskError as error:  # it ran dry: what was asked for counts, not what was skipped
+        raise TaskError(
+            f"{task.name} has only {found} problems to train on that no other set of the recipe has; "
+            f"{data.problems} were asked for.",
+            hint="Set `problems` to fewer, or leave it out for all that there are.",
+        ) from error
+
+
+def text_key(problem: Problem) -> bytes:
+    """What tells problems apart, whatever their task is called."""
+    return sha256(problem.canonical_text.encode("utf-8", "surrogatepass")).digest()[:16]

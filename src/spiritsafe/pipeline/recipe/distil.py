@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from spiritsafe.core.records import Record
@@ -81,7 +81,9 @@ class DistilSettings(Record):
     teacher: Teacher | None = None
     learns: Learns
     signal: Name | None = None
-    objective: Annotated[str, BeforeValidator(_known_objective)] = "forward_kl"
+    objective: Annotated[
+        str, BeforeValidator(_known_objective), WithJsonSchema({"type": "string", "enum": [*objectives()]})
+    ] = "forward_kl"
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     ce_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     temperature: float = Field(default=1.0, gt=0.0)

@@ -6,19 +6,21 @@ In: a table of ``[models.<name>]``. Out: a frozen record. A model may be both: a
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from spiritsafe.core.canonical import digest
+from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.pipeline.recipe.made import Made
+from spiritsafe.pipeline.recipe.made import Made, changed
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
+from spiritsafe.rollouts import OPERATING_FIELDS, EndpointConfig, EndpointSettings
 
 UNKNOWN_LICENCE = "LicenseRef-unknown"
 
 
-class GivenRecipe(TemplateRecipe, Made):
+class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
     """A model that is given.
 
     Attributes:
@@ -28,8 +30,7 @@ class GivenRecipe(TemplateRecipe, Made):
         model: The endpoint's name of it.
         licence: SPDX id, where it cannot be read from the source, or is another.
         dtype: Number format where the model is only read (teacher, reference); "auto": float32, bfloat16 on a GPU.
-        date: The day that the model's chat template takes for today, as "2026-11-28".
-        template_kwargs: Options of the model's chat template, such as ``{ enable_thinking = false }``.
+        adapter: Directory of a low-rank adapter in peft's layout, merged into the source.
     """
 
     source: str | None = None
@@ -37,6 +38,7 @@ class GivenRecipe(TemplateRecipe, Made):
     model: str | None = None
     licence: str | None = Field(default=None, min_length=1)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    adapter: str | None = None
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> Self:
@@ -44,15 +46,38 @@ class GivenRecipe(TemplateRecipe, Made):
             raise ValueError("give source, or endpoint and model: where the model is")
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("endpoint and model belong together: give both")
-        if self.source is None and self.tells_template:
-            raise ValueError("date, template_kwargs: for a source; an endpoint renders its own template (extra_body)")
+        if self.source is None and (self.tells_template or self.adapter is not None):
+            raise ValueError(
+                "date, template_kwargs, adapter: for a source; an endpoint renders its own template (extra_body)"
+            )
+        if self.source is None and self.dtype != "auto":
+            raise ValueError("dtype: for a source; an endpoint has its own")
+        useless = changed(self, set(EndpointSettings.model_fields)) if self.endpoint is None else []
+        if useless:
+            raise ValueError(f"{', '.join(useless)}: for an endpoint, leave it out")
+        if self.endpoint is not None:
+            _ = self.endpoint_config()
         return self
+
+    def endpoint_config(self) -> EndpointConfig:
+        """How its endpoint is spoken to."""
+        settings = {name: getattr(self, name) for name in EndpointSettings.model_fields}
+        return EndpointConfig(endpoint=str(self.endpoint), model=str(self.model), **settings)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Arguments for ``resolve_source`` and ``find_source``."""
+        return {**super().told, "adapter": None if self.adapter is None else Path(self.adapter)}
+
+    def identity(self) -> dict[str, JSON]:
+        """What names a run: how fast an endpoint is asked, and how much it may use, does not."""
+        return {name: value for name, value in self.to_json().items() if name not in OPERATING_FIELDS}
 
     def served_checkpoint(self) -> Checkpoint:
         """What stands for a model that is only served: its address and name; its weights are not known."""
         return Checkpoint(
             name=str(self.model),
-            digest=digest({"endpoint": self.endpoint, "model": self.model}),
+            digest=self.endpoint_config().digest,
             license=self.licence or UNKNOWN_LICENCE,
             num_parameters=0,
             weight_bytes=0,

@@ -189,6 +189,10 @@ class Made(Record):
         """How a model is measured before and after."""
         return None
 
+    def identity(self) -> dict[str, JSON]:
+        """What of it names a run."""
+        return self.to_json()
+
     def sits_by_default(self, *, is_gone_on_from: bool) -> bool:
         """Whether a model sits an exam that does not say who does.
 

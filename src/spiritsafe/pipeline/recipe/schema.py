@@ -44,7 +44,7 @@ class ExamRecipe(Record):
         name: Where there are several.
         task: Whose problems.
         problems: Size of the bank; half becomes public, half stays sealed.
-        sits: Who sits it; None: every model of the recipe whose weights are here, but for cuts that others go on from.
+        sits: Who sits it; left out: every model of the recipe whose weights are here, but for cuts that others go on from.
             An endpoint sits where it is named, and has seen the problems then.
         sampling: How the examinees' tokens are drawn.
         confidence: Of every interval.
@@ -189,6 +189,10 @@ class Recipe(Record):
         used = {node.recipe.needs.weights for node in self.all_models}
         return [node.name for node in self.all_models if node.recipe.sits_by_default(is_gone_on_from=node.name in used)]
 
+    def identity(self) -> dict[str, JSON]:
+        """Every setting that something depends on."""
+        return {**self.to_json(), "models": {name: model.identity() for name, model in self.models.items()}}
+
     def resolved(self) -> dict[str, JSON]:
-        """The JSON value that names the run: every setting, and the version of this program."""
-        return {"recipe": self.to_json(), "spiritsafe": __version__}
+        """The JSON value that names the run: every setting that counts, and the version of this program."""
+        return {"recipe": self.identity(), "spiritsafe": __version__}

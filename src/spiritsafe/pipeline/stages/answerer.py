@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator
 from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
@@ -12,6 +10,7 @@ from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.rollouts import open_endpoint
 
 
 def is_served(recipe: Recipe, name: str) -> bool:
@@ -20,18 +19,15 @@ def is_served(recipe: Recipe, name: str) -> bool:
     return isinstance(given, GivenRecipe) and given.endpoint is not None
 
 
-def open_answerer(context: RunContext, name: str, events: EventSink, *, attempts: Path | None = None) -> Generator:
+def open_answerer(context: RunContext, name: str, events: EventSink) -> Generator:
     """A model that answers.
-
-    Args:
-        attempts: What was answered before, which counts into an endpoint's budget.
 
     Raises:
         RecipeError: The variable that holds the endpoint's key is not set.
     """
     given = context.recipe.models.get(name)
     if isinstance(given, GivenRecipe) and given.endpoint is not None:
-        return open_endpoint(given.endpoint_config(), events=events, attempts=attempts)
+        return open_endpoint(given.endpoint_config(), events)
     return open_generator(
         model_directory(context, name),
         max_batch=context.recipe.engine.max_batch,

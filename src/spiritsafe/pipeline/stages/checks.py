@@ -76,7 +76,10 @@ def audit_stage(
 
 def _example(trace: Trace) -> AuditExample:
     return AuditExample(
-        messages=trace.problem.messages, completion=None if trace.token_ids else trace.text, token_ids=trace.token_ids
+        messages=trace.problem.messages,
+        completion=None if trace.token_ids else trace.text,
+        token_ids=trace.token_ids,
+        turns=trace.turns,
     )
 
 

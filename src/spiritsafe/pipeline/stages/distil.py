@@ -61,7 +61,7 @@ from spiritsafe.pipeline.recipe.distil import DistilRecipe, HiddenRecipe
 from spiritsafe.pipeline.recipe.graph import weights_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.capture import open_signal, teacher_of_signal
+from spiritsafe.pipeline.stages.capture import open_signal, signal_traces, teacher_of_signal
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.sets import chosen_traces, task_of
 from spiritsafe.pipeline.stages.source import (
@@ -71,6 +71,7 @@ from spiritsafe.pipeline.stages.source import (
     load_reader,
     model_directory,
     parents_of,
+    speaker_of,
 )
 from spiritsafe.pipeline.stages.training import (
     begin_lora,
@@ -330,7 +331,7 @@ def _audited(step: DistilRecipe, parts: _Parts) -> Sequence[Trace]:
             parts.traces, lambda _, trace: replace(trace, token_ids=tuple(new[token] for token in trace.token_ids))
         )
     if step.objective == "across":  # not every trace could be paired
-        traces = MappedSequence(parts.traces, lambda _, trace: as_text(trace))
+        traces = MappedSequence(parts.traces, lambda _, trace: replace(as_text(trace), turns=()))
         texts = (chat.document(trace.problem.messages, trace.text, use="align") for trace in traces)
         places = {bytes(name): place for place, name in enumerate(document_digests(texts))}
         wanted = [places[bytes(name)] for name in document_digests(parts.documents)]
@@ -339,7 +340,7 @@ def _audited(step: DistilRecipe, parts: _Parts) -> Sequence[Trace]:
 
 
 def _parts(step: DistilRecipe, context: RunContext, stage: StageDirectory) -> _Parts:
-    sets = chosen_traces(context, step.learns)
+    sets = _sets(step, context)
     if not any(sets.values()):
         raise RecipeError(
             f"There is no answer to distil {step.name} on: {', '.join(sets)} hold none.",
@@ -377,11 +378,18 @@ def _parts(step: DistilRecipe, context: RunContext, stage: StageDirectory) -> _P
     )
 
 
+def _sets(step: DistilRecipe, context: RunContext) -> dict[str, Traces]:
+    """What it learns from; of a signal of answers, these in the tokens that were captured."""
+    sets = chosen_traces(context, step.learns)
+    answers = None if step.signal is None else signal_traces(context, step.signal)
+    return sets if answers is None else {name: answers[: len(traces)] for name, traces in sets.items()}
+
+
 def _teachers(step: DistilRecipe, context: RunContext) -> list[_Teacher]:
     if step.signal is not None:
         name = teacher_of_signal(context, step.signal)
         chat = ChatFormat(model_directory(context, name))
-        return [_Teacher(name=name, chat=chat, checkpoint=checkpoint_of(context, name), loaded=None)]
+        return [_Teacher(name=name, chat=chat, checkpoint=speaker_of(context, name), loaded=None)]
     found = []
     for name in step.teachers:
         loaded = load_reader(context, name)

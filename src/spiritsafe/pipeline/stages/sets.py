@@ -11,25 +11,30 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.core.errors import TaskError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import atomic_path
 from spiritsafe.core.mapped import MappedSequence
 from spiritsafe.core.records import Problem
-from spiritsafe.pipeline.context import RunContext, Trace, Traces, read_traces, write_traces
-from spiritsafe.pipeline.recipe.data import DataRecipe
+from spiritsafe.pipeline.context import (
+    PROBLEMS_FILE,
+    RunContext,
+    Trace,
+    Traces,
+    read_problems,
+    read_traces,
+    write_traces,
+)
+from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
 from spiritsafe.pipeline.recipe.made import Learns, wanted_of
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.tasks import MixTask, Task, build_task, list_families
 
-PROBLEMS_FILE = "problems.jsonl"
 TRACES_FILE = "traces.jsonl"
 
 
@@ -48,7 +53,7 @@ def draw_data(
     _write_problems(stage.path / PROBLEMS_FILE, problems)
     dropped: Counter[str] = Counter()
     solutions = stage.path / TRACES_FILE
-    num_kept = write_traces(solutions, _solutions(task, problems, dropped))
+    num_kept = write_traces(solutions, worked_solutions(task, problems, dropped))
     if data.direct_share:
         cut = cut_to_answers(task, read_traces(solutions), data.direct_share, seed=context.seed("direct", name))
         write_traces(solutions, cut)
@@ -73,56 +78,10 @@ def _source(task: Task, spec: str) -> str:
     return task.name if spec.strip().partition(":")[0] in families else spec
 
 
-def fresh_problems(task: Task, data: DataRecipe, taken: set[bytes], *, seed: int) -> Iterator[Problem]:
-    """The problems of a set: the first of its task's train bucket that no earlier set has.
-
-    Raises:
-        TaskError: There are fewer than were asked for, or the task has no end and no number was given.
-    """
-    if data.problems is None:
-        yield from (
-            problem for problem in task.problems("train", seed=seed, count=None) if text_key(problem) not in taken
-        )
-        return
-    drawn = task.problems("train", seed=seed, count=data.problems + len(taken))
-    fresh = (problem for problem in drawn if text_key(problem) not in taken)
-    found = 0
-    try:
-        for problem in islice(fresh, data.problems):
-            found += 1
-            yield problem
-    except TaskError as error:  # it ran dry: what was asked for counts, not what was skipped
-        raise TaskError(
-            f"{task.name} has only {found} problems to train on that no other set of the recipe has; "
-            f"{data.problems} were asked for.",
-            hint="Set `problems` to fewer, or leave it out for all that there are.",
-        ) from error
-
-
-def text_key(problem: Problem) -> bytes:
-    """What tells problems apart, whatever their task is called."""
-    return sha256(problem.canonical_text.encode("utf-8", "surrogatepass")).digest()[:16]
-
-
 def _write_problems(path: Path, problems: Iterable[Problem]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         for problem in problems:
             file.write(json.dumps(problem.to_json()).encode("ascii") + b"\n")  # half a surrogate pair survives so
-
-
-def read_problems(context: RunContext, name: str) -> Iterator[Problem]:
-    """The problems of a data set.
-
-    Raises:
-        SourceError: The stage's file is damaged.
-    """
-    path = context.stage(name).path / PROBLEMS_FILE
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                yield Problem.from_json(json.loads(line))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read.", hint="Delete the stage's folder and run again.") from error
 
 
 def problems_of(context: RunContext, names: Sequence[str]) -> list[Problem]:
@@ -152,14 +111,23 @@ def _parts(mix: MixTask) -> list[Task]:
     return [part.task for part in mix.parts]
 
 
-def _solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:
+def worked_solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:
+    """Solutions that the verifier accepts, or all where there is none; why others were not taken is counted."""
     for problem in problems:
         if problem.solution is None:
             dropped["no worked solution"] += 1
-        elif not task.verifies or (verdict := task.grade(problem, problem.solution)).status == "correct":
-            yield Trace(problem=problem, text=problem.solution)
+            continue
+        verdict = task.grade(problem, problem.solution)
+        if verdict.status == "correct" or not task.verifies:
+            yield Trace(problem=problem, text=problem.solution, turns=turns_of(problem))
         else:
             dropped[verdict.status] += 1
+
+
+def turns_of(problem: Problem) -> tuple[int, ...]:
+    """Places of earlier assistant turns that are learnt from as well."""
+    turns = problem.facts.get("turns") or ()
+    return tuple(place for place in turns if isinstance(place, int)) if isinstance(turns, list | tuple) else ()
 
 
 def cut_to_answers(task: Task, traces: Sequence[Trace], share: float, *, seed: int) -> Sequence[Trace]:

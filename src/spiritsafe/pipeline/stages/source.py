@@ -76,6 +76,14 @@ def checkpoint_of(context: RunContext, name: str) -> Checkpoint:
     return Checkpoint.from_json(read_json(context.stage(name).path / LINEAGE_FILE))
 
 
+def speaker_of(context: RunContext, name: str) -> Checkpoint:
+    """Who wrote a model's answers: its endpoint where it has one, whatever is here under its name."""
+    given = given_of(context, name)
+    if given is None or given.endpoint is None:
+        return checkpoint_of(context, name)
+    return given.served_checkpoint().model_copy(update={"license": checkpoint_of(context, name).license})
+
+
 def reading_dtype(context: RunContext, name: str) -> torch.dtype:
     """The number format of a model that is only read: as its table says; else float32, bfloat16 on a GPU."""
     given = given_of(context, name)
@@ -99,7 +107,7 @@ def load_learner(context: RunContext, name: str) -> LoadedModel:
 def answerers(context: RunContext, sets: Iterable[str]) -> list[Checkpoint]:
     """The models that wrote some sets of answers; solutions come with the data."""
     writers = [writer for name in sets for writer in context.recipe.node(name).recipe.needs.models]
-    return [checkpoint_of(context, name) for name in dict.fromkeys(writers)]
+    return [speaker_of(context, name) for name in dict.fromkeys(writers)]
 
 
 def parents_of(uses: Iterable[tuple[Checkpoint, Sequence[str]]]) -> tuple[Parent, ...]:

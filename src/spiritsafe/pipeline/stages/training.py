@@ -87,7 +87,7 @@ def make_documents(chat: ChatFormat, traces: Iterable[Trace]) -> Iterator[Docume
         if trace.token_ids:
             yield chat.document_from_tokens(trace.problem.messages, trace.token_ids)
         else:
-            yield chat.document(trace.problem.messages, trace.text)
+            yield chat.document(trace.problem.messages, trace.text, turns=trace.turns)
 
 
 def documents_of(loaded: LoadedModel, traces: Iterable[Trace], path: Path | None = None) -> DocumentStore:

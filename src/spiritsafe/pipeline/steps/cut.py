@@ -52,7 +52,7 @@ class CutStep(CutRecipe, Step):
         random = ", random weights" if self.start == "random" else ""
         return Words(
             line=f"{node.name}: from {self.origin}, {size}{random}",
-            role="student",
+            role="cut",
             hypothesis=f"A cut that was not healed scores less than {self.origin}.",
             start=self.origin,
         )

@@ -20,7 +20,7 @@ from spiritsafe.tasks import build_task
 @final
 @register_kind("data")
 class Data(DataRecipe, Step):
-    """One table of ``[data]``."""
+    """Problems, or conversations, with solutions where there are some."""
 
     def words(self, node: Node) -> Words:
         """What and how much."""

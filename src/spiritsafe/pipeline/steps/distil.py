@@ -10,7 +10,7 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.models import ChatFormat, require_same_vocabulary, size_of
+from spiritsafe.models import require_same_vocabulary, size_of
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import Beside
 from spiritsafe.pipeline.plan.stage_cost import StageCost, joined, sampling_cost, training_cost
@@ -75,10 +75,9 @@ class DistilStep(DistilRecipe, BudgetedStep):
         recipe = forecast.recipe
         for teacher in self.needs.follows or self._captured(recipe):
             roots = [weights_of(recipe.nodes, name)[-1] for name in (teacher, self.origin)]
-            places = [forecast.places.get(root) for root in roots]
-            if self.objective == "across" or roots[0] == roots[1] or None in places:
+            theirs, ours = (forecast.chats.get(root) for root in roots)
+            if self.objective == "across" or roots[0] == roots[1] or theirs is None or ours is None:
                 continue
-            theirs, ours = (ChatFormat(place) for place in places if place is not None)
             try:
                 require_same_vocabulary(theirs, ours)
             except CompatibilityError as error:

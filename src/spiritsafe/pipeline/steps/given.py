@@ -19,7 +19,7 @@ from spiritsafe.pipeline.step import Config, StageSpec, Step, Words
 @final
 @register_kind("models")
 class GivenModel(GivenRecipe, Step):
-    """One table of ``[models]``."""
+    """A model that is given: where its weights are, or who serves it."""
 
     def config_of(self, configs: Mapping[str, Config]) -> Config | None:
         """Known where the plan found it."""
@@ -40,7 +40,7 @@ class GivenModel(GivenRecipe, Step):
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
-        settings: dict[str, JSON] = {"given": self.to_json()}
+        settings: dict[str, JSON] = {"given": self.identity()}
         return [StageSpec(name=node.name, work=partial(fetch_model, self), settings=settings, is_exact=True)]
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:

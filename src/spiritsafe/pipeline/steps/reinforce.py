@@ -83,7 +83,7 @@ class ReinforceStep(TrainedStep):
 
     Attributes:
         name: Of the model that it makes.
-        from: The model that it goes on from: "base", "teacher", a student, a step.
+        from: The model that it goes on from.
         on: Data sets whose problems it answers, and whose verifiers reward it.
         config: Rounds, groups, loss, reward, alarms.
         train: How to train; its steps are rounds times steps a round.

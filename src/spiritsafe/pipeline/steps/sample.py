@@ -143,7 +143,7 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
         BudgetError: What the endpoint may cost is spent.
     """
     task, problems = task_of(context, step.on), problems_of(context, step.on)
-    generator = open_answerer(context, step.origin, events, attempts=stage.path / "attempts")
+    generator = open_answerer(context, step.origin, events)
     try:
         report = collect(
             task,
@@ -162,7 +162,7 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
         name for name in step.on if not context.stage(name).result()["verifies"] or step.keep == "all"
     )
     free = {problem.id for name in unverified for problem in problems_of(context, (name,))}
-    kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=step.max_per_problem)
+    kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=step.max_per_problem, without_verifier=free)
     by_id = {problem.id: problem for problem in problems}
     vocabulary = "" if is_served(context.recipe, step.origin) else _vocabulary(context, step.origin)
     write_traces(

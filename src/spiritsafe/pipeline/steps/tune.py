@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, final
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError

@@ -30,12 +30,10 @@ from spiritsafe.rollouts.generators.usage import EndpointBudget
 _MOST_BYTES = 1 << 20
 
 
-class EndpointConfig(Record):
-    """A model behind an OpenAI-compatible endpoint, and how it is spoken to.
+class EndpointSettings(Record):
+    """How a model behind an endpoint is spoken to, and what it may use.
 
     Attributes:
-        endpoint: Base URL, with or without ``/v1``.
-        model: The endpoint's name of the model.
         api_key_env: Name of the environment variable that holds the key; None: no key is sent.
         max_concurrency: Questions under way at once.
         requests_per_minute: Rate limit, tries after a failure included; None: none.
@@ -50,8 +48,6 @@ class EndpointConfig(Record):
         budget: The most that it may use; None: no limit.
     """
 
-    endpoint: str
-    model: str = Field(min_length=1)
     api_key_env: str | None = None
     max_concurrency: int = Field(default=32, ge=1, le=4096)
     requests_per_minute: float | None = Field(default=None, gt=0.0)
@@ -64,6 +60,24 @@ class EndpointConfig(Record):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     top_logprobs: int = Field(default=0, ge=0, le=10_000)
     budget: EndpointBudget | None = None
+
+
+OPERATING_FIELDS = frozenset(
+    {"max_concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s", "max_tries", "budget"}
+)
+"""What says how fast and how much is asked, and changes no answer: a run goes on when it is changed."""
+
+
+class EndpointConfig(EndpointSettings):
+    """A model behind an OpenAI-compatible endpoint, and how it is spoken to.
+
+    Attributes:
+        endpoint: Base URL, with or without ``/v1``.
+        model: The endpoint's name of the model.
+    """
+
+    endpoint: str
+    model: str = Field(min_length=1)
 
     @model_validator(mode="after")
     def _speakable(self) -> Self:

@@ -16,7 +16,9 @@ import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint
 
+from spiritsafe.cli import models
 from spiritsafe.cli.exam import command
+from spiritsafe.models import write_tiny
 
 
 def exam(*arguments: str) -> Any:
@@ -99,7 +101,42 @@ def test_an_exam_against_an_endpoint_and_its_rerun(
     assert any(entry["exposed"] for entry in record["access"])
     signed = json.loads(Path(report).read_text("utf-8"))
     assert signed["report"]["agrees"]
+    verified = exam("verify", certificate, "--paper", f"{paper}/paper.json", "--ledger", ledger, "--json")
+    (found,) = map(json.loads, verified.stdout.splitlines())
+    assert all(step["ok"] for step in found["steps"])
+    assert found["trust"]["model_name"] == "adder"
+    (state,) = map(json.loads, exam("registrations", paper, "--ledger", ledger, "--json").stdout.splitlines())
+    assert (state["model_name"], state["state"]) == ("adder", "result")
+    seen = [json.loads(line) for line in exam("exposure", paper, "--ledger", ledger, "--json").stdout.splitlines()]
+    assert seen
+    assert all(each["counts"] for each in seen)
     assert signed["report"]["halves"] == ["public"]
+
+
+def test_any_reference_to_a_model_is_registered_as_models_show_it(tmp_path: Path) -> None:
+    (plain := tmp_path / "plain").mkdir()
+    write_tiny(plain, seed=1)
+    ledger, key, paper = (str(tmp_path / name) for name in ("ledger.jsonl", "me.json", "paper"))
+    exam("key", key)
+    exam("seal", "arith:sums?terms=2&digits=1-2", "--count", "4", "--out", paper, "--ledger", ledger, "--key", key)
+    for number, model in enumerate((str(plain), "tiny:3")):
+        registration = tmp_path / f"registration-{number}.json"
+        done = exam(
+            "register", paper, "--model", model, "--name", f"m{number}", "--ledger", ledger, "--key", key,
+            "--max-tokens", "2", "--hypothesis", "x", "--out", str(registration),
+        )  # fmt: skip
+        assert done.exit_code == 0, (done.output, done.exception)
+        shown = json.loads(CliRunner().invoke(models.command, ["show", model, "--json"]).stdout)
+        assert json.loads(registration.read_text())["model_digest"] == shown["digest"]
+    work, certificate = str(tmp_path / "work"), str(tmp_path / "certificate.json")
+    sat = exam(
+        "sit", paper, "--registration", str(tmp_path / "registration-0.json"), "--model", str(plain), "--ledger",
+        ledger, "--key", key, "--work", work, "--out", certificate,
+    )  # fmt: skip
+    assert sat.exit_code == 0, (sat.output, sat.exception)
+    both = exam("register", paper, "--model", "tiny:0", "--endpoint", "http://127.0.0.1:9", "--name", "x", "--ledger",
+                ledger, "--key", key, "--hypothesis", "x", "--out", str(tmp_path / "r.json"))  # fmt: skip
+    assert "No single model" in str(both.exception)
 
 
 def test_a_rerun_that_disagrees_says_so(tiny_run: Path, tmp_path: Path, fake_endpoint: Any) -> None:

@@ -1,0 +1,1 @@
+"""What a recipe may say, told to people and to editors."""
