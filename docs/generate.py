@@ -204,9 +204,9 @@ def _recipes() -> Iterator[str]:
     """Every table and key; what kinds there are is asked of the program, so it is imported here alone."""
     yield f"# Keys of recipes\n\n{NOTE}\n"
     yield (
-        "Every key that a recipe may have. The column *default* says what holds where a key is left out; empty: nothing, or "
-        "what the last column says. [Recipes](../recipes.md) explains how the tables belong together; `spiritsafe recipes "
-        "schema` prints all this as JSON Schema for editors."
+        "Every key that a recipe may have. *Default* is what holds where a key is left out; where it is empty, nothing "
+        "or what the last column says. [Recipes](../recipes.md) explains how the tables belong together; `spiritsafe "
+        "recipes schema` prints all this as JSON Schema for editors."
     )
     part = ""
     for table in pipeline.recipe_tables():

@@ -8,7 +8,7 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.pipeline.plan.text import plan_recipe
-    from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipe, packaged_recipes
+    from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
     from spiritsafe.pipeline.recipe.reference.json_schema import recipe_schema
     from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
     from spiritsafe.pipeline.recipe.schema import Recipe
@@ -18,6 +18,6 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Recipe", "RunOutcome", "load_recipe", "packaged_recipes", "plan_recipe", "rebuild_report", "run_recipe",
-    "stages_of", "terminal_summary_of",
+    "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "load_recipe", "packaged_recipes", "plan_recipe",
+    "rebuild_report", "recipe_schema", "recipe_tables", "run_recipe", "stages_of", "terminal_summary_of",
 ]  # fmt: skip

@@ -44,7 +44,7 @@ class ExamRecipe(Record):
         name: Where there are several.
         task: Whose problems.
         problems: Size of the bank; half becomes public, half stays sealed.
-        sits: Who sits it; left out: every model of the recipe whose weights are here, but for cuts that others go on from.
+        sits: Who sits it; None: every model of the recipe whose weights are here, but for cuts that others go on from.
             An endpoint sits where it is named, and has seen the problems then.
         sampling: How the examinees' tokens are drawn.
         confidence: Of every interval.

@@ -8,23 +8,26 @@ before and after.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from spiritsafe.core.canonical import JSON
+from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Record
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.made import Probe
+from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import drawing_compute, open_answerer
 from spiritsafe.pipeline.stages.sets import task_of
 from spiritsafe.rollouts import collect, pass_at, read_attempts
 from spiritsafe.stats import ClusterBootstrap, Estimate, korn_graubard_interval
+
+When = Literal["before", "after"]
 
 Table = npt.NDArray[np.float64]
 
@@ -43,6 +46,23 @@ def tries(num_samples: int) -> list[int]:
 
 LEAST_PASS_AT_8 = 0.3
 """Below this share of problems solved in eight tries most groups are all wrong, and say nothing."""
+
+
+def probes_of(recipe: Recipe) -> dict[tuple[str, When], Probe]:
+    """The measurements of each model that wants them, before and after; those that are the same are made once.
+
+    Controls have none: what they share with the real run is its start.
+    """
+    probes: dict[tuple[str, When], Probe] = {}
+    made: dict[str, Probe] = {}
+    for node in recipe.made:
+        models: tuple[tuple[When, str | None], ...] = (("before", node.recipe.needs.weights), ("after", node.name))
+        for when, model in models if node.control is None and node.makes_model else ():
+            probe = node.recipe.probe_of(str(model), f"{when}-{node.name}")
+            if probe is not None:
+                key = digest({"model": probe.model, **probe.settings()})
+                probes[node.name, when] = made.setdefault(key, probe)
+    return probes
 
 
 @final

@@ -52,12 +52,11 @@ from spiritsafe.pipeline.plan.stage_cost import (
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import Name, Needs, Probe, ProbeRecipe
-from spiritsafe.pipeline.recipe.probes import When, probes_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import Way
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_memory
-from spiritsafe.pipeline.stages.probe import counts_of, not_ready, probe_model
+from spiritsafe.pipeline.stages.probe import When, counts_of, not_ready, probe_model, probes_of
 from spiritsafe.pipeline.stages.sets import problems_of, task_of
 from spiritsafe.pipeline.stages.source import checkpoint_of, load_learner, parents_of
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora

@@ -14,8 +14,7 @@ from spiritsafe.exam import right_answers
 from spiritsafe.exam.records import Certificate
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.recipe.probes import When, probes_of
-from spiritsafe.pipeline.stages.probe import PassCounts, counts_of, pass_points
+from spiritsafe.pipeline.stages.probe import PassCounts, When, counts_of, pass_points, probes_of
 from spiritsafe.reinforce import ReinforceConfig
 from spiritsafe.report import Arm, ArmKind, PassPoint, Reinforced, RewardRun, RoundPoint
 from spiritsafe.stats import Estimate, clopper_pearson_interval, paired_difference, score_interval
@@ -49,7 +48,7 @@ def reinforced(
         runs=tuple(_run(context, node) for node in nodes),
         passes=_passes(context, nodes),
         well_formed=wells,
-        arms=_arms(nodes, certificates, confidence=context.recipe.confidence),
+        arms=_arms(nodes, certificates),
     )
 
 
@@ -150,7 +149,7 @@ def _formed(context: RunContext, nodes: Sequence[Node]) -> Any:
     return tuple(side[0].format_rate() for side in sides) if sides[0] else None
 
 
-def _arms(nodes: Sequence[Node], certificates: Certificates, *, confidence: float) -> tuple[Arm, ...]:
+def _arms(nodes: Sequence[Node], certificates: Certificates) -> tuple[Arm, ...]:
     """Each way to learn, its seeds added up problem by problem."""
     arms: list[Arm] = []
     real: list[int] = []
@@ -158,6 +157,7 @@ def _arms(nodes: Sequence[Node], certificates: Certificates, *, confidence: floa
         mine = [node for node in nodes if _kind(node) == kind]
         if not mine or not all({node.name, str(node.recipe.needs.weights)} <= certificates.keys() for node in mine):
             continue  # none, or not all of them sat
+        confidence = certificates[mine[0].name].result.sealed.accuracy.confidence
         count, right = len(mine), added_answers(certificates, [node.name for node in mine])
         start = added_answers(certificates, [str(node.recipe.needs.weights) for node in mine])
         gain = paired_difference(right, start, trials=count, confidence=confidence)

@@ -8,7 +8,7 @@ import pytest
 from pipeline_parts import context_after, stage_at
 
 from spiritsafe.core.events import NullSink
-from spiritsafe.pipeline.recipe.probes import probes_of
+from spiritsafe.pipeline.stages.probe import probes_of
 from spiritsafe.pipeline.stages.probe import PassCounts, counts_of, not_ready, pass_points, probe_model, tries
 
 

@@ -12,7 +12,6 @@ import re
 from copy import deepcopy
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -59,16 +58,18 @@ def record_schema(record: type[Record]) -> dict[str, Any]:
     return _as_toml(schema, schema.get("$defs", {}))
 
 
-def purpose_of(record: type[BaseModel]) -> str:
+def purpose_of(record: type[Record]) -> str:
     """The first paragraph of a class's docstring, or of the nearest base that has one."""
     text = inspect.getdoc(record) or ""
     return _plain(text.partition("\n\n")[0])
 
 
-def sentences_of(record: type[BaseModel]) -> dict[str, str]:
+def sentences_of(record: type[Record]) -> dict[str, str]:
     """What docstrings say of a class's keys: its own first, then those of its bases."""
     found: dict[str, str] = {}
     for base in record.__mro__:
+        if not issubclass(base, Record):
+            break
         for name, said in _attributes(base.__dict__.get("__doc__") or "").items():
             found.setdefault(name, said)
     return found
@@ -151,7 +152,8 @@ def _under(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    return schema.get("oneOf", [schema])
+    found: list[dict[str, Any]] = schema.get("oneOf", [schema])
+    return found
 
 
 def _name_of(schema: dict[str, Any]) -> str:
