@@ -7,7 +7,7 @@ import pytest
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
+from spiritsafe.pipeline import load_recipe, packaged_recipes
 
 
 def test_packaged_recipes_load_and_are_named_like_their_files() -> None:

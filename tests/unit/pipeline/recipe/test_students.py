@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.distil import DIVERGENCES
 from spiritsafe.pipeline.recipe.graph import nodes_of
-from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
+from spiritsafe.pipeline import load_recipe, packaged_recipes
 from spiritsafe.pipeline.recipe.students import StudentRecipe, objectives
 
 TRAIN = {"learning_rate": 1e-3, "tokens_per_step": 64, "micro_batch_tokens": 64, "max_epochs": 1}
