@@ -47,6 +47,7 @@ from spiritsafe.stats.intervals import Estimate
 
 TASK = "arith:sums?terms=2-3&digits=1-2"
 PROMPT = "What is 47 + 8 − 19? Think step by step, then write the answer after 'Answer:'."
+ABOUT = {"format": "messages", "left out": "3 with a prompt that was there before, 0 broken"}
 DIGESTS = {name: "sha256:" + 16 * code for name, code in (("base", "4f1a"), ("teacher", "b07c"), ("student", "93de"))}
 
 
@@ -306,7 +307,6 @@ def example_data() -> ReportData:
                     version="1",
                     num_problems=4000,
                     num_solutions=4000,
-                    num_duplicates=17,
                     example=PROMPT,
                     floor=estimate(0.01, 0.008),
                 ),
@@ -531,7 +531,7 @@ def _measured() -> tuple[Measured, ...]:
 def example_without_exam(curve: ComputeCurve | None = None) -> ReportData:
     """A served teacher, a given student, chats without a verifier, a measure, and no exam."""
     data = example_data()
-    chats = DataInfo(name="chats", origin="chats.jsonl", num_problems=50, num_duplicates=3, example="Hello?")
+    chats = DataInfo(name="chats", origin="chats.jsonl", num_problems=50, about=ABOUT, example="Hello?")
     talk = data.transcripts[0].model_copy(update={"model": "llama-r1", "split": "train", "verdict": None})
     return data.model_copy(
         update={

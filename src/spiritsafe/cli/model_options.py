@@ -47,7 +47,7 @@ def checkpoint_of(directory: Path) -> Checkpoint:
     return checkpoint
 
 
-def model_directory(
+def local_model(
     model: str | None,
     endpoint: str | None,
     sink: TerminalSink | JsonSink,

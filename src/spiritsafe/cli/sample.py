@@ -13,7 +13,7 @@ from spiritsafe.cli.model_options import (
     MODEL_HELP,
     Patience,
     endpoint_options,
-    model_directory,
+    local_model,
     open_any_generator,
     patience_options,
 )
@@ -114,7 +114,7 @@ def command(
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
     watcher = TerminalSink()
     if not curves:
-        directory = model_directory(models[0] if models else None, endpoint, watcher, patience=patience, check=False)
+        directory = local_model(models[0] if models else None, endpoint, watcher, patience=patience, check=False)
         source = (directory, endpoint, endpoint_model, api_key_env, patience)
         if caps:
             settings = rollouts.budgets(caps, think_end=think_end)
@@ -122,7 +122,7 @@ def command(
         else:
             _sample(loaded, problems, source, sampling, num_samples, seed, out, as_json)
         return
-    directories = [model_directory(model, None, watcher, check=False) for model in models]
+    directories = [local_model(model, None, watcher, check=False) for model in models]
     sources: list[_Source] = [(each, None, None, None, Patience() if endpoint else patience) for each in directories]
     if endpoint is not None:
         sources.append((None, endpoint, endpoint_model, api_key_env, patience))

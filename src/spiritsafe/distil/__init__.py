@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         held_out_estimates,
     )
     from spiritsafe.distil.evaluation.held_out import held_out, supervised_bytes
+    from spiritsafe.distil.evaluation.teacher_check import TeacherFit, teacher_fit
     from spiritsafe.distil.hidden.file import load_hidden_match, save_hidden_match
     from spiritsafe.distil.hidden.match import HiddenMatch
     from spiritsafe.distil.hidden.setup import make_hidden_match
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         TeacherSignal,
         document_key,
     )
-    from spiritsafe.distil.teacher_check import TeacherFit, teacher_fit
     from spiritsafe.distil.teachers_by_document import TeachersByDocument
     from spiritsafe.training.data.rounds import ROUNDS_FILE
     from spiritsafe.training.objective import TracesObjective

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from spiritsafe.exam.registration.outlook import outlook
     from spiritsafe.exam.registration.register import RegistrationTerms, register, withdraw
     from spiritsafe.exam.registration.short_form import ShorterTerms, shorter_statement
-    from spiritsafe.exam.results.certificate import load_certificate
+    from spiritsafe.exam.results.certificate import host_software, load_certificate
     from spiritsafe.exam.results.claims import check_reached
     from spiritsafe.exam.results.labels import full_labels
     from spiritsafe.exam.results.reach import Reach
@@ -81,11 +81,11 @@ __all__ = [
     "RegistrationTerms", "ShorterTerms", "StepResult", "Verification", "VerifyStep", "accept_dispute", "check_reached",
     "checked_certificates", "compare", "compare_practice", "count_overlaps", "counter_signers", "disputes_of",
     "edits_told", "export_certificate", "exposures", "file_dispute", "file_rerun", "find_registration", "foreign_lines",
-    "foreign_test", "full_labels", "items_lines", "lapse", "learn_items", "load_certificate", "load_opened",
-    "load_paper", "load_practice", "load_private", "load_rerun", "load_revealed", "memory", "one_a_model", "open_paper",
-    "outlook", "overlap", "publish_answers", "read_foreign", "read_inspect_log", "read_lm_eval_samples", "register",
-    "registration_states", "registrations_of", "reissue", "reject_dispute", "require_verified", "rerun", "reveal",
-    "right_answers", "score_practice", "seal", "separation_words", "shorter_statement", "sign_off", "sit", "summarise",
-    "task_of_paper", "trust_lines", "trust_page", "unconfirmed", "verification_of", "verify", "withdraw",
-    "write_practice",
+    "foreign_test", "full_labels", "host_software", "items_lines", "lapse", "learn_items", "load_certificate",
+    "load_opened", "load_paper", "load_practice", "load_private", "load_rerun", "load_revealed", "memory",
+    "one_a_model", "open_paper", "outlook", "overlap", "publish_answers", "read_foreign", "read_inspect_log",
+    "read_lm_eval_samples", "register", "registration_states", "registrations_of", "reissue", "reject_dispute",
+    "require_verified", "rerun", "reveal", "right_answers", "score_practice", "seal", "separation_words",
+    "shorter_statement", "sign_off", "sit", "summarise", "task_of_paper", "trust_lines", "trust_page", "unconfirmed",
+    "verification_of", "verify", "withdraw", "write_practice",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import Learns, Made, wanted_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.report import Reinforced, Role
+from spiritsafe.report import Measured, MeasuredCurve, Reinforced, Role
 
 StageWork = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
 Config = Mapping[str, Any]
@@ -184,6 +184,10 @@ class Step(Made):
     def talks(self, context: RunContext, node: Node) -> Talks | None:
         """What its models wrote on training problems."""
         return None
+
+    def measured(self, context: RunContext, node: Node) -> tuple[list[Measured], list[MeasuredCurve]]:
+        """Numbers and curves that it measured of models."""
+        return [], []
 
     def by_reward(
         self, context: RunContext, nodes: Sequence[Node], certificates: Mapping[str, Certificate]

@@ -8,7 +8,7 @@ import click
 
 from spiritsafe import exam, stats
 from spiritsafe.cli.exam.options import key_option, ledger_option
-from spiritsafe.cli.model_options import generator_options, model_directory, open_any_generator
+from spiritsafe.cli.model_options import generator_options, local_model, open_any_generator
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFile, record_kind
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import open_sink, print_note, print_result
@@ -84,7 +84,7 @@ def memory_(
 ) -> None:
     """Look for memory of PAPER in a local model's log-probabilities. Supporting evidence only."""
     sink = open_sink()
-    directory = model_directory(model, endpoint, sink)
+    directory = local_model(model, endpoint, sink)
     generator = open_any_generator(directory, endpoint, endpoint_model, api_key_env)
     try:
         signed = exam.memory(

@@ -31,7 +31,7 @@ from spiritsafe.cli.model_options import (
     Patience,
     checkpoint_of,
     generator_options,
-    model_directory,
+    local_model,
     open_any_generator,
     patience_options,
 )
@@ -197,7 +197,7 @@ def register_(
         deviate=deviate,
         shorter=read_shorter(shorter, as_precise_as, adaptive=adaptive),
     )
-    directory = model_directory(model, endpoint, open_sink(), check=False)
+    directory = local_model(model, endpoint, open_sink(), check=False)
     generator = open_any_generator(directory, endpoint, endpoint_model, api_key_env)
     try:
         model_digest = _digest(directory, generator)
@@ -270,7 +270,7 @@ def sit_(
     loaded = exam.load_paper(paper)
     sink = open_sink()
     generator = open_any_generator(
-        model_directory(model, endpoint, sink, patience=patience),
+        local_model(model, endpoint, sink, patience=patience),
         endpoint,
         endpoint_model,
         api_key_env,
@@ -411,7 +411,7 @@ def rerun_(
     registered = exam.load_certificate(certificate).registration.model_digest
     sink = open_sink()
     generator = open_any_generator(
-        model_directory(model, endpoint, sink, patience=patience),
+        local_model(model, endpoint, sink, patience=patience),
         endpoint,
         endpoint_model,
         api_key_env,

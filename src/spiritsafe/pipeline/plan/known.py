@@ -196,6 +196,13 @@ def faults_of(forecast: Forecast) -> list[str]:
     """Everything that cannot work, as far as it is known."""
     recipe = forecast.recipe
     found = [fault for node in recipe.nodes for fault in step_of(node).faults(node, forecast)]
+    found += [
+        f"{node.name} needs {name} itself, which is behind an endpoint alone: add source to [models.{name}], or learn "
+        'from its answers (kind = "sample")'
+        for node in recipe.made
+        for name in dict.fromkeys(node.recipe.needs.reads)
+        if name not in node.recipe.needs.asks and _is_only_served(recipe, name)
+    ]
     for exam in recipe.exams:
         try:
             task = build_task(exam.task)
@@ -207,6 +214,11 @@ def faults_of(forecast: Forecast) -> list[str]:
                 f'exam {exam.name!r}: {task.name} has no verifier; measure what was held out (kind = "measure")'
             )
     return list(dict.fromkeys(found))
+
+
+def _is_only_served(recipe: Recipe, name: str) -> bool:
+    given = recipe.models.get(name)
+    return isinstance(given, GivenRecipe) and given.source is None
 
 
 def require(faults: Sequence[str]) -> None:

@@ -97,7 +97,10 @@ class CutRecipe(CutSettings, FromEntry):
         """Calibrated on what those learn that go on from it, where it does not say on what."""
         if table.get("calibrate"):
             return table
-        learns = [name for step in steps if step.get("from") == table.get("name") for name in step.get("learns") or ()]
+        goes_on = [step.get("learns") for step in steps if step.get("from") == table.get("name")]
+        learns = [
+            name for names in goes_on if isinstance(names, list | dict) for name in names if isinstance(name, str)
+        ]
         return {**table, "calibrate": list(dict.fromkeys(learns))} if learns else table
 
     @model_validator(mode="after")

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from spiritsafe.core.records import Record
 from spiritsafe.distil import DIVERGENCES, LossMix, OnPolicyConfig
-from spiritsafe.pipeline.recipe.made import Learns, Name, Needs, changed, wanted_of
+from spiritsafe.pipeline.recipe.made import OTHER_OR_TABLE, Learns, Name, Needs, changed, wanted_of
 from spiritsafe.pipeline.recipe.training import BudgetedRecipe
 
 
@@ -54,6 +54,13 @@ class HiddenRecipe(Record):
     calibration: int = Field(default=32, ge=1)
 
 
+Teacher = Annotated[
+    Annotated[Name, Tag("[other]")] | Annotated[dict[Name, Name], Tag("[table]")],
+    OTHER_OR_TABLE,
+]
+"""Who is followed: one model, or one for each set."""
+
+
 class DistilSettings(Record):
     """From whom and how.
 
@@ -71,8 +78,8 @@ class DistilSettings(Record):
         on_policy: Let the student write what it learns from; ``train`` then says how, and this how much.
     """
 
-    teacher: Name | dict[Name, Name] | None = None
-    learns: Learns = Field(min_length=1)
+    teacher: Teacher | None = None
+    learns: Learns
     signal: Name | None = None
     objective: Annotated[
         str, BeforeValidator(_known_objective), WithJsonSchema({"type": "string", "enum": [*objectives()]})

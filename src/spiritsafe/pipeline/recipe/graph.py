@@ -121,7 +121,7 @@ def comparison_faults(nodes: Sequence[Node], pairs: Iterable[tuple[str, str]]) -
     found = []
     entries = {node.entry: node.recipe.makes for node in nodes}
     for first, second in pairs:
-        wrong = [said for name in (first, second) if (said := _wrong(name, entries, ("model",)))]
+        wrong = [said for name in (first, second) if (said := misfit(name, entries, ("model",)))]
         found += [f"compare names {said}" for said in wrong]
         counts = [len(models_of(nodes, name)) for name in (first, second)]
         if not wrong and counts[0] != counts[1] and 1 not in counts:
@@ -152,12 +152,13 @@ def _name_faults(names: Sequence[str]) -> list[str]:
 def _expanded(entries: Sequence[tuple[str, Made]]) -> tuple[list[Node], list[str]]:
     """One node a repetition, each followed by its controls."""
     repeats = {name: made.times for name, made in entries}
+    can_repeat = {name for name, made in entries if "repeat" in type(made).model_fields}
     nodes: list[Node] = []
     faults: list[str] = []
     for entry, made in entries:
         for number in range(1, made.times + 1):
             name = entry if made.times == 1 else f"{entry}-{number}"
-            one = _choice(entry, number, repeats, faults)
+            one = _choice(entry, number, repeats, faults, can_repeat=entry in can_repeat)
             recipe = made.one_of(name, one)
             nodes.append(Node(name=name, entry=entry, recipe=recipe))
             nodes += [
@@ -167,7 +168,9 @@ def _expanded(entries: Sequence[tuple[str, Made]]) -> tuple[list[Node], list[str
     return nodes, faults
 
 
-def _choice(entry: str, number: int, repeats: Mapping[str, int], faults: list[str]) -> Callable[[str], str]:
+def _choice(
+    entry: str, number: int, repeats: Mapping[str, int], faults: list[str], *, can_repeat: bool
+) -> Callable[[str], str]:
     """For one repetition: a name that stands for as many things means the one of this number."""
 
     def one(reference: str) -> str:
@@ -177,8 +180,9 @@ def _choice(entry: str, number: int, repeats: Mapping[str, int], faults: list[st
         if times != repeats[entry]:
             faults.append(
                 f"{entry!r} names {reference!r}, which stands for {times} models: "
-                f"name one of them ({reference}-1), or set repeat = {times}"
+                f"name one of them ({reference}-1)" + (f", or set repeat = {times}" if can_repeat else "")
             )
+            return f"{reference}-1"  # so that nothing else is told of it
         return f"{reference}-{number}"
 
     return one
@@ -199,12 +203,12 @@ def _reference_faults(nodes: Sequence[Node]) -> list[str]:
             f"{node.entry!r} names {said}"
             for names, kinds in wanted
             for name in dict.fromkeys(names)
-            if (said := _wrong(name, makes, kinds))
+            if (said := misfit(name, makes, kinds))
         ]
     return found
 
 
-def _wrong(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> str:
+def misfit(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> str:
     """What is wrong with a name where these kinds of things are wanted; "" where nothing is."""
     if name not in makes:
         return unknown(name, (known for known, kind in makes.items() if kind in kinds))
@@ -219,12 +223,22 @@ def _sorted(nodes: Sequence[Node]) -> list[Node]:
     while left:
         ready = next((node for node in left if done.issuperset(node.needs)), None)
         if ready is None:
-            circle = ", ".join(node.name for node in left if set(node.needs) - done)
-            raise RecipeFaults([f"{circle}: each is made of another one of these"])
+            raise RecipeFaults([f"{' needs '.join(_circle(left))}: that is a circle"])
         left.remove(ready)
         done.add(ready.name)
         order.append(ready)
     return order
+
+
+def _circle(left: Sequence[Node]) -> list[str]:
+    """Names along one, its first again at the end; every node needs another one of these."""
+    needs = {node.name: node.needs for node in left}
+    path = [left[0].name]
+    while True:
+        following = next(name for name in needs[path[-1]] if name in needs)
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
 
 
 def siblings_of(nodes: Iterable[Node]) -> Iterator[list[Node]]:

@@ -55,29 +55,42 @@ def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
     """``[defaults.<kind>]`` laid under each step of that kind.
 
     Raises:
-        RecipeError: There is no such kind.
+        RecipeError: There is no such kind, or it has no such key.
     """
     values = dict(values)
     defaults, steps = values.pop("defaults", None), values.get("steps")
     if defaults is None:
         return values
-    known = kind_names()
-    tables = defaults if isinstance(defaults, dict) else {}
-    strange = [kind for kind in tables if kind not in known] or ([] if isinstance(defaults, dict) else ["defaults"])
-    if strange:
-        raise RecipeError(
-            f"[defaults.{strange[0]}]: there is no step of this kind.", hint=f"Kinds: {', '.join(sorted(known))}."
-        )
+    _require_defaults(defaults)
     if isinstance(steps, list):
         values["steps"] = [
-            _merged(tables[step["kind"]], step)
-            if isinstance(step, dict)
-            and isinstance(step.get("kind"), str)
-            and isinstance(tables.get(step["kind"]), dict)
-            else step
-            for step in steps
+            _merged(defaults.get(str(step.get("kind")), {}), step) if isinstance(step, dict) else step for step in steps
         ]
     return values
+
+
+def _require_defaults(defaults: Any) -> None:
+    """Refuse what could be the default of nothing.
+
+    Raises:
+        RecipeError: It is no table of tables, there is no such kind of step, or it has no such key.
+    """
+    if not isinstance(defaults, dict):
+        raise RecipeError("defaults is no table.", hint="Write [defaults.tune] and below it keys of such steps.")
+    kinds = kind_names()
+    found = [
+        _unknown_key(f"defaults.{kind}", kind, sorted(kinds), "Kinds of steps")
+        for kind in defaults
+        if kind not in kinds
+    ]
+    for kind, table in defaults.items():
+        if not isinstance(table, dict):
+            found.append((f"defaults.{kind} is no table.", f"Write [defaults.{kind}] and keys of such steps."))
+        elif kind in kinds:
+            known = sorted(_known_keys(kinds[kind]))
+            found += [_unknown_key(f"defaults.{kind}.{key}", key, known) for key in table if key not in known]
+    if found:
+        raise _told(found)
 
 
 def _read(name_or_path: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -144,7 +157,7 @@ def _place_in(target: Any, part: str) -> int | None:
     """Where an entry of a list stands, by its number or its name; an exam without a name is called so."""
     if not isinstance(target, list):
         return None
-    if part.isdigit():
+    if part.isdecimal():
         return int(part) if int(part) < len(target) else None
     named = [entry.get("name", "exam") if isinstance(entry, dict) else None for entry in target]
     return named.index(part) if part in named else None
@@ -183,7 +196,7 @@ def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tup
     found: list[type[Record]] = [Recipe]
     written: list[int | str] = []
     is_name = False  # the tables of [models] and [data] are told apart by a name
-    for part in location[:-1]:
+    for place, part in enumerate(location[:-1]):
         of_kind = [model for model in found if len(found) > 1 and model.model_fields["kind"].default == part]
         if of_kind:
             found = of_kind
@@ -193,7 +206,7 @@ def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tup
             annotation = _known_keys(found[0]).get(part)
             found, is_name = list(_records_in(annotation)), get_origin(annotation) is dict
             if not found:
-                return None, location
+                return None, (*written, *location[place + 1 :])
         else:
             is_name = False
     return (None if is_name else found[0]), (*written, location[-1])
@@ -201,7 +214,10 @@ def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tup
 
 def recipe_error(error: ValidationError) -> RecipeError:
     """One error that tells all faults."""
-    found = [fault for one in error.errors() for fault in _faults(one)]
+    return _told([fault for one in error.errors() for fault in _faults(one)])
+
+
+def _told(found: list[tuple[str, str]]) -> RecipeError:
     if len(found) == 1:
         said, hint = found[0]
         return RecipeError(said, hint=hint)
@@ -216,22 +232,31 @@ def _faults(error: ErrorDetails) -> list[tuple[str, str]]:
     """What is wrong, and what to do."""
     raised = error.get("ctx", {}).get("error")
     if isinstance(raised, RecipeFaults):
-        return [(f"{fault}.", "") for fault in raised.faults]
-    model, location = _model_at(error["loc"]) if error["loc"] else (None, ())
+        return [(f"{fault}.", _MEND if len(raised.faults) == 1 else "") for fault in raised.faults]
+    told = tuple(part for part in error["loc"] if not str(part).startswith("["))  # not which form a value has
+    model, location = _model_at(told) if told else (None, ())
     where = ".".join(str(part) for part in location) or "the recipe"
     if error["type"] == "extra_forbidden":
-        known = sorted(_known_keys(model)) if model else []
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        guess = f"Did you mean {near[0]!r}? " if near else ""
-        return [(f"Unknown key {where!r}.", f"{guess}Known here: {', '.join(known)}." if known else "Remove it.")]
+        return [_unknown_key(where, str(location[-1]), sorted(_known_keys(model)) if model else [])]
     if error["type"] == "missing":
         return [(f"The key {where!r} is missing.", "Add it; `spiritsafe recipes show quickstart` prints an example.")]
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return [(f"{where}: there is no step of this kind.", f"Kinds: {', '.join(sorted(kind_names()))}.")]
+        given = error.get("input")
+        kind = str(given.get("kind", "")) if isinstance(given, dict) else ""
+        near = difflib.get_close_matches(kind, kind_names(), n=1, cutoff=0.5)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
+        said = f"{where}: there is no step of this kind{f', {_shown(kind)}' if kind else ''}."
+        return [(said, f"{guess}Kinds: {', '.join(sorted(kind_names()))}.")]
     said = error["msg"].removeprefix("Value error, ")
     if raised is not None:  # ours: a sentence that says all
         return [(f"{where}: {said}.", _MEND)]
     return [(f"{where}: {said} (got {_shown(error.get('input'))}).", _MEND)]
+
+
+def _unknown_key(where: str, key: str, known: list[str], what: str = "Known here") -> tuple[str, str]:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    return f"Unknown key {where!r}.", f"{guess}{what}: {', '.join(known)}." if known else "Remove it."
 
 
 def _shown(value: object) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, final
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, final
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
@@ -35,7 +35,28 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
-Learns = tuple[Name, ...] | dict[Name, Annotated[int, Field(ge=1)]]
+
+SetsT = TypeVar("SetsT", tuple[str, ...], dict[str, int])
+
+
+def _form(value: object) -> str:
+    return "[table]" if isinstance(value, dict) else "[other]"
+
+
+def _require_some(learns: SetsT) -> SetsT:
+    if not learns:
+        raise ValueError("name at least one set to learn from")
+    return learns
+
+
+OTHER_OR_TABLE = Discriminator(_form)
+"""Tells a table from what else a key may hold, so that a fault is told of that one alone."""
+
+Learns = Annotated[
+    Annotated[tuple[Name, ...], Tag("[other]")] | Annotated[dict[Name, Annotated[int, Field(ge=1)]], Tag("[table]")],
+    OTHER_OR_TABLE,
+    AfterValidator(_require_some),
+]
 """Sets to learn from: all of each, or of each at most so many."""
 
 
@@ -181,7 +202,7 @@ class Made(Record):
         return True
 
     def faults_among(self, nodes: Sequence[Any]) -> list[str]:
-        """What is wrong with it beside the other nodes, as far as the recipe alone tells."""
+        """What is wrong with it beside all nodes of the recipe, as far as that alone tells."""
         return []
 
 

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, model_validator
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
-from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faults, models_of, nodes_of, unknown
+from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faults, misfit, models_of, nodes_of
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Made, Name, StepEntry
 
@@ -116,7 +116,9 @@ class Recipe(Record):
         kinds = kind_names()
         return {
             **values,
-            "steps": [kinds[step["kind"]].filled(step, steps) if step.get("kind") in kinds else step for step in steps],
+            "steps": [
+                kinds[step["kind"]].filled(step, steps) if str(step.get("kind")) in kinds else step for step in steps
+            ],
         }
 
     @model_validator(mode="after")
@@ -129,17 +131,16 @@ class Recipe(Record):
             faults.append("compare holds models against each other by an exam: add [[exams]]")
         names = [exam.name for exam in self.exams]
         faults += [
-            f"{name!r} is the name of several exams: each needs its own"
+            f"{name!r} is the name of several exams: each needs a name of its own"
             for name in sorted(set(names))
             if names.count(name) > 1
         ]
-        known = {node.entry for node in nodes if node.makes_model} | {node.name for node in nodes if node.makes_model}
+        makes = {name: node.recipe.makes for node in nodes for name in (node.entry, node.name)}
         for exam in self.exams:
-            faults += [
-                f"exam {exam.name!r}: sits names {unknown(name, known)}"
-                for name in exam.sits or ()
-                if name not in known
-            ]
+            wrong = [misfit(name, makes, ("model",)) for name in exam.sits or ()]
+            faults += [f"exam {exam.name!r}: sits names {said}" for said in wrong if said]
+            if not any(wrong) and not self.examinees(exam):
+                faults.append(f"exam {exam.name!r}: nobody sits it: name a model in sits")
         faults += [fault for node in nodes for fault in node.recipe.faults_among(nodes)]
         if faults:
             raise RecipeFaults(list(dict.fromkeys(faults)))

@@ -9,14 +9,15 @@ made with (arXiv 2501.12948v2: 1e-4 at 1.5 B, 8e-5 at 7 B, 5e-5 at 8 B, 6e-5 at 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.models import LoraConfig
+from spiritsafe.pipeline.recipe.graph import misfit
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, BudgetRecipe, FromEntry, Name, Needs
 from spiritsafe.training import TrainConfig, TrainSettings
 
@@ -121,6 +122,13 @@ class TrainedRecipe(FromEntry):
         """Its repetitions."""
         return self.repeat
 
+    def faults_among(self, nodes: Sequence[Any]) -> list[str]:
+        """Points of accuracy are on a data set."""
+        if self.dev is None or self.dev.on is None:
+            return []
+        said = misfit(self.dev.on, {node.name: node.recipe.makes for node in nodes}, ("problems",))
+        return [f"{self.name!r}: dev.on names {said}"] if said else []
+
     @property
     def way(self) -> Way:
         """What the default learning rate depends on."""
@@ -145,6 +153,14 @@ class BudgetedRecipe(TrainedRecipe):
         """Its start, and the model whose cost is its budget."""
         budget = () if self.budget is None else (self.budget.of,)
         return replace(super().needs, waits_for=budget)
+
+    def faults_among(self, nodes: Sequence[Any]) -> list[str]:
+        """A budget is of a model that something was spent on."""
+        found = super().faults_among(nodes)
+        given = [node.name for node in nodes if node.makes_model and not node.made_of]
+        if self.budget is not None and self.budget.of in given:
+            found.append(f"{self.name!r}: budget.of names {self.budget.of!r}, which is given: nothing was spent on it")
+        return found
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

@@ -36,6 +36,7 @@ from spiritsafe.pipeline.stages.answerer import is_served, open_answerer
 from spiritsafe.pipeline.stages.sets import task_of, worked_solutions
 from spiritsafe.pipeline.stages.source import load_reader, model_directory
 from spiritsafe.pipeline.stages.training import make_documents
+from spiritsafe.report import Measured, MeasuredCurve, MeasuredUnit
 from spiritsafe.rollouts import ComputeCurve, Pool, collect, curve_of_pools, draw_pool, read_attempts
 from spiritsafe.stats import Estimate, PairedDifference, paired_difference, score_interval
 from spiritsafe.tasks import Task
@@ -86,6 +87,7 @@ class Measure(Record):
 
     Attributes:
         against: The model that differences are taken from: the first. None for itself.
+        teacher: Whose distributions its own are held against; None: nobody's.
         held_out: What it makes of held-out documents.
         held_out_change: This model minus the first, document by document; below 0 is better.
         accuracy: Share of right answers.
@@ -97,11 +99,39 @@ class Measure(Record):
     data: str
     num_problems: int
     against: str | None = None
+    teacher: str | None = None
     held_out: HeldOutEstimates | None = None
     held_out_change: HeldOutDifference | None = None
     accuracy: Estimate | None = None
     accuracy_change: PairedDifference | None = None
     num_unscored: int = 0
+
+    def numbers(self, step: str) -> list[Measured]:
+        """As the report shows them."""
+        found, changes = self.held_out, self.held_out_change
+        told: list[Measured] = []
+
+        def tell(
+            what: str, unit: MeasuredUnit, count: int, value: Estimate | None, difference: Estimate | None
+        ) -> None:
+            if value is not None:
+                counted: Literal["problems", "tokens"] = "problems" if what == "accuracy" else "tokens"
+                told.append(
+                    Measured(
+                        step=step, model=self.model, data=self.data, what=what, value=value, unit=unit, count=count,
+                        counted=counted, against=None if difference is None else self.against, difference=difference,
+                    )
+                )  # fmt: skip
+
+        if found is not None:
+            tokens = found.num_tokens
+            tell("nll", "nats a token", tokens, found.nats_per_token, changes and changes.nats_per_token)
+            tell("nll", "bits a byte", tokens, found.bits_per_byte, changes and changes.bits_per_byte)
+            kl = f"kl:{self.teacher}"
+            tell(kl, "nats a token", tokens, found.kl_per_token, changes and changes.kl_per_token)
+        ahead = None if self.accuracy_change is None else self.accuracy_change.difference
+        tell("accuracy", "share", self.num_problems, self.accuracy, ahead)
+        return told
 
     def line(self, *, by_token: bool) -> str:
         """What was asked for in few words, with the change against the first model.
@@ -109,24 +139,17 @@ class Measure(Record):
         Args:
             by_token: Likelihoods are given by the token, else by the byte.
         """
-        parts = []
-        found, changes = self.held_out, self.held_out_change
-        if found is not None:
-            value = found.nats_per_token if by_token else found.bits_per_byte
-            change = changes and (changes.nats_per_token if by_token else changes.bits_per_byte)
-            parts.append(_said(value, change, "nats a token" if by_token else "bits a byte"))
-            parts.append(_said(found.kl_per_token, changes and changes.kl_per_token, "nats from the teacher"))
-        ahead = None if self.accuracy_change is None else self.accuracy_change.difference
-        parts.append(_said(self.accuracy, ahead, "right"))
-        said = ", ".join(part for part in parts if part)
-        return f"{self.model} {said}" if said else ""
+        unused = "bits a byte" if by_token else "nats a token"
+        said = [f"{_said(one)}" for one in self.numbers("") if not (one.what == "nll" and one.unit == unused)]
+        return f"{self.model} {', '.join(said)}" if said else ""
 
 
-def _said(value: Estimate | None, change: Estimate | None, unit: str) -> str:
-    if value is None:
-        return ""
+def _said(one: Measured) -> str:
+    units = {"accuracy": "right", "nll": one.unit}
+    unit = units.get(one.what, f"nats from {one.what.removeprefix('kl:')}")
+    change = one.difference
     against = "" if change is None else f" ({change.value:+.3g} [{change.low:+.3g}, {change.high:+.3g}])"
-    return f"{value.value:.3g}{against} {unit}"
+    return f"{one.value.value:.3g}{against} {unit}"
 
 
 @final
@@ -144,6 +167,11 @@ class Measures(Record):
     rows: tuple[Measure, ...]
     num_trained_on: dict[str, int]
     curves: dict[str, ComputeCurve] = Field(default_factory=dict)
+
+    def reported(self, step: str) -> tuple[list[Measured], list[MeasuredCurve]]:
+        """As the report shows them."""
+        curves = [MeasuredCurve(step=step, data=data, curve=curve) for data, curve in self.curves.items()]
+        return [number for row in self.rows for number in row.numbers(step)], curves
 
     def line(self) -> str:
         """All rows in one."""
@@ -351,6 +379,7 @@ def _row(
         data=name,
         num_problems=num_problems,
         against=None if is_first else first,
+        teacher=asked.teacher,
         held_out=None if sums is None else held_out_estimates(sums, confidence=confidence),
         held_out_change=None
         if is_first or sums is None or base is None

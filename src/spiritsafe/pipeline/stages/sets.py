@@ -33,7 +33,7 @@ from spiritsafe.pipeline.context import (
 from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
 from spiritsafe.pipeline.recipe.made import Learns, wanted_of
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.tasks import Task, build_task
+from spiritsafe.tasks import MixTask, Task, build_task, list_families
 
 TRACES_FILE = "traces.jsonl"
 
@@ -62,6 +62,7 @@ def draw_data(
     summary = f"{len(problems):,} problems, {num_kept:,} of {num_solutions:,} solutions "
     return {
         "task": task.name,
+        "source": _source(task, data.spec()),
         "problems": len(problems),
         "verifies": task.verifies,
         "asked": len(problems),
@@ -69,6 +70,12 @@ def draw_data(
         "dropped": dict(dropped),
         "summary": summary + ("verified" if task.verifies else "kept"),
     }
+
+
+def _source(task: Task, spec: str) -> str:
+    """What makes a task again: its name, which carries the digest of its data; of a task of one's own where it is."""
+    families = {info.spec.partition(":")[0] for info in list_families()}
+    return task.name if spec.strip().partition(":")[0] in families else spec
 
 
 def _write_problems(path: Path, problems: Iterable[Problem]) -> None:
@@ -84,7 +91,7 @@ def problems_of(context: RunContext, names: Sequence[str]) -> list[Problem]:
 
 def task_of(context: RunContext, names: Sequence[str]) -> Task:
     """The task that grades the problems of some data sets: theirs, or a mix of theirs."""
-    return joint_task([str(context.stage(name).result()["task"]) for name in names])
+    return joint_task([str(context.stage(name).result()["source"]) for name in names])
 
 
 def joint_task(specs: Sequence[str]) -> Task:
@@ -93,12 +100,15 @@ def joint_task(specs: Sequence[str]) -> Task:
     Raises:
         TaskError: One of them cannot be a part of a mix.
     """
-    parts = list(dict.fromkeys(part for spec in specs for part in _parts(spec)))
-    return build_task(parts[0] if len(parts) == 1 else f"mix:{'|'.join(parts)}")
+    tasks = list({task.name: task for task in map(build_task, dict.fromkeys(specs))}.values())
+    if len(tasks) == 1:
+        return tasks[0]
+    parts = [one for task in tasks for one in (_parts(task) if isinstance(task, MixTask) else [task])]
+    return MixTask([(part, 1) for part in {part.name: part for part in parts}.values()])
 
 
-def _parts(spec: str) -> list[str]:
-    return spec.removeprefix("mix:").split("|") if spec.startswith("mix:") else [spec]
+def _parts(mix: MixTask) -> list[Task]:
+    return [part.task for part in mix.parts]
 
 
 def worked_solutions(task: Task, problems: Iterable[Problem], dropped: Counter[str]) -> Iterator[Trace]:

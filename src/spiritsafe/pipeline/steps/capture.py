@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal, Self, final
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from spiritsafe.distil import CaptureConfig
 from spiritsafe.pipeline.context import RunContext
@@ -38,7 +38,7 @@ class CaptureStep(FromEntry, Step):
 
     makes: ClassVar[Makes] = "signal"
     kind: Literal["capture"] = "capture"
-    learns: Learns = Field(min_length=1)
+    learns: Learns
     config: CaptureConfig = CaptureConfig()
     full_vocabulary: bool = False
 

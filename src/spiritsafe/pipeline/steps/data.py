@@ -31,7 +31,11 @@ class Data(DataRecipe, Step):
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One, after the sets before it: it leaves out what they hold. A task's name carries the digest of its data."""
         names = list(recipe.data)
-        settings: dict[str, JSON] = {"seed": recipe.seed, "data": self.to_json(), "task": build_task(self.spec()).name}
+        task = build_task(self.spec())
+        versions: dict[str, JSON] = {"task": task.version, "verifier": task.verifier.version}
+        settings: dict[str, JSON] = {
+            "seed": recipe.seed, "data": self.to_json(), "task": task.name, "versions": versions,
+        }  # fmt: skip
         before = tuple(names[: names.index(node.name)])
         work = partial(draw_data, self, node.name)
         return [StageSpec(name=node.name, work=work, settings=settings, after=before, is_exact=True)]

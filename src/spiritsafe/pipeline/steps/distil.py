@@ -55,20 +55,19 @@ class DistilStep(DistilRecipe, BudgetedStep):
 
     def faults_among(self, nodes: Sequence[Any]) -> list[str]:
         """A signal must hold what is learnt from."""
+        found = super().faults_among(nodes)
         captures = {node.name: node.recipe for node in nodes if isinstance(node.recipe, CaptureStep)}
         capture = captures.get(self.signal or "")
         if capture is None:
-            return []
+            return found
         has, wanted = wanted_of(capture.learns), wanted_of(self.learns)
         missing = [name for name, count in wanted.items() if not _holds(has, name, count)]
-        return (
-            [
-                f"{self.name!r} learns from {', '.join(missing)}, of which {self.signal!r} captures "
-                "less: name it in its learns as well"
-            ]
-            if missing
-            else []
-        )
+        if missing:
+            found.append(
+                f"{self.name!r} learns from {', '.join(missing)}, of which {self.signal!r} captures less: "
+                f"let {self.signal!r} learn it as well"
+            )
+        return found
 
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
         """Teacher and student must have the same tokens, but for "across"."""
@@ -86,10 +85,6 @@ class DistilStep(DistilRecipe, BudgetedStep):
                     f"{node.name}: {teacher} and {self.origin} have other tokens ({error.message}); set objective = "
                     '"across", or learn from answers alone (kind = "tune")'
                 )
-        served = [name for name in self.teachers if _is_served(recipe, name)]
-        found += [
-            f"{node.name}: {name} is behind an endpoint and cannot read along: capture its signal" for name in served
-        ]
         return found
 
     def _captured(self, recipe: Recipe) -> tuple[str, ...]:
@@ -158,8 +153,3 @@ def _holds(has: dict[str, int | None], name: str, count: int | None) -> bool:
         return False
     most = has[name]
     return most is None or (count is not None and count <= most)
-
-
-def _is_served(recipe: Recipe, name: str) -> bool:
-    given = recipe.models.get(name)
-    return given is not None and not given.sits_by_default(is_gone_on_from=False)

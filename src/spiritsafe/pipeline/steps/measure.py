@@ -27,8 +27,15 @@ from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Makes, Name, Needs, StepEntry, changed
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.answerer import is_served
-from spiritsafe.pipeline.stages.measure import LEAST_HELD_OUT, Asked, held_out_problems, measure_models
+from spiritsafe.pipeline.stages.measure import (
+    LEAST_HELD_OUT,
+    Asked,
+    held_out_problems,
+    measure_models,
+    measures_of,
+)
 from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, made_settings
+from spiritsafe.report import Measured, MeasuredCurve
 from spiritsafe.tasks import build_task
 
 _KL = "kl:"
@@ -212,6 +219,10 @@ class MeasureStep(StepEntry, Step):
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """What was found."""
         return "measured", str(context.stage(node.name).result()["summary"])
+
+    def measured(self, context: RunContext, node: Node) -> tuple[list[Measured], list[MeasuredCurve]]:
+        """Every number, and curves."""
+        return measures_of(context.stage(node.name)).reported(node.name)
 
 
 def _is_only_served(recipe: Recipe, name: str) -> bool:

@@ -48,7 +48,7 @@ def reinforced(
         runs=tuple(_run(context, node) for node in nodes),
         passes=_passes(context, nodes),
         well_formed=wells,
-        arms=_arms(nodes, certificates, confidence=context.recipe.confidence),
+        arms=_arms(nodes, certificates),
     )
 
 
@@ -149,7 +149,7 @@ def _formed(context: RunContext, nodes: Sequence[Node]) -> Any:
     return tuple(side[0].format_rate() for side in sides) if sides[0] else None
 
 
-def _arms(nodes: Sequence[Node], certificates: Certificates, *, confidence: float) -> tuple[Arm, ...]:
+def _arms(nodes: Sequence[Node], certificates: Certificates) -> tuple[Arm, ...]:
     """Each way to learn, its seeds added up problem by problem."""
     arms: list[Arm] = []
     real: list[int] = []
@@ -157,6 +157,7 @@ def _arms(nodes: Sequence[Node], certificates: Certificates, *, confidence: floa
         mine = [node for node in nodes if _kind(node) == kind]
         if not mine or not all({node.name, str(node.recipe.needs.weights)} <= certificates.keys() for node in mine):
             continue  # none, or not all of them sat
+        confidence = certificates[mine[0].name].result.sealed.accuracy.confidence
         count, right = len(mine), added_answers(certificates, [node.name for node in mine])
         start = added_answers(certificates, [str(node.recipe.needs.weights) for node in mine])
         gain = paired_difference(right, start, trials=count, confidence=confidence)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, final
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
@@ -81,7 +81,7 @@ class TuneStep(BudgetedStep):
     """
 
     kind: Literal["tune"] = "tune"
-    learns: Learns = Field(min_length=1)
+    learns: Learns
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:

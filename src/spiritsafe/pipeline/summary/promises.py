@@ -9,16 +9,17 @@ from __future__ import annotations
 from spiritsafe.exam import SEALED_FILE, Materials, trust_page, verification_of
 from spiritsafe.exam.records import Certificate, Promise
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.schema import ExamRecipe
 from spiritsafe.pipeline.stages.exam import ledger_path, paper_path
 
 
-def promises_of(context: RunContext, name: str, certificate: Certificate) -> tuple[Promise, ...]:
-    """All promises of the certificate of the model of this name.
+def promises_of(context: RunContext, exam: ExamRecipe, name: str, certificate: Certificate) -> tuple[Promise, ...]:
+    """All promises of the certificate that the model of this name has of an exam.
 
     Raises:
         SourceError: A file of the run is missing.
     """
-    paper, ledger = paper_path(context), ledger_path(context)
-    file = context.stage("exam").path / f"{name}.certificate.json"
+    paper, ledger = paper_path(context, exam), ledger_path(context)
+    file = context.stage(exam.stage).path / f"{name}.certificate.json"
     verified = verification_of(Materials(certificate=file, paper=paper, ledger=ledger, sealed=paper / SEALED_FILE))
     return trust_page(verified.certificate or certificate, verified.steps, entries=verified.entries).promises

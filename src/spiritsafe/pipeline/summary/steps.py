@@ -1,41 +1,36 @@
-"""The report's view of what was made of what: the staircase with its costs, comparisons, learning by reward.
+"""The report's view of what was made of what: the staircase, comparisons, learning by reward, measurements.
 
 In: the finished stages of a run and its certificates. Out: records of :mod:`spiritsafe.report`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.equal_compute import history, own, spent_since
-from spiritsafe.pipeline.recipe.graph import Node, models_of, start_of
+from spiritsafe.pipeline.recipe.graph import Node, models_of, siblings_of
+from spiritsafe.pipeline.recipe.schema import ExamRecipe
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.pipeline.steps.rewards import Certificates, added_answers
-from spiritsafe.report import MadeRow, Reinforced, Versus
+from spiritsafe.pipeline.summary.ladder import start_of
+from spiritsafe.report import Arm, MadeRow, Measured, MeasuredCurve, Reinforced, Versus
 from spiritsafe.stats import paired_difference, score_interval
 
 
 def made_rows(context: RunContext) -> tuple[MadeRow, ...]:
-    """Teacher, its verified attempts, steps and students in the order of making; controls stand elsewhere."""
-    shown = [node for node in context.recipe.made if node.control is None and node.recipe.makes != "signal"]
+    """Models and sets of answers in the order of making; controls stand elsewhere."""
+    shown = [node for node in context.recipe.made if node.control is None and node.recipe.makes in ("model", "answers")]
     return tuple(_row(context, node) for node in shown)
 
 
-def start_words(node: Node) -> str | None:
-    """What a thing was made from."""
-    start = start_of(node)
-    return step_of(node).words(node).start if start is None else start
-
-
 def _row(context: RunContext, node: Node) -> MadeRow:
-    step = step_of(node)
-    made_by, counts = step.made_by(context, node)
+    made_by, counts = step_of(node).made_by(context, node)
     spent = own(context, node.name)
     return MadeRow(
         name=node.name,
         made_by=made_by,
-        start=start_words(node),
+        start=start_of(node),
         counts=counts,
         generated_tokens=spent.generated_tokens,
         trained_tokens=spent.trained_tokens,
@@ -45,12 +40,14 @@ def _row(context: RunContext, node: Node) -> MadeRow:
     )
 
 
-def comparisons(context: RunContext, certificates: Certificates) -> tuple[Versus, ...]:
-    """The pairs that the recipe asks for, paired problem by problem, their seeds added up."""
-    confidence = context.recipe.exam.confidence
+def comparisons(context: RunContext, exam: ExamRecipe, certificates: Certificates) -> tuple[Versus, ...]:
+    """The pairs that the recipe asks for and that sat an exam, paired problem by problem, their seeds added up."""
+    confidence = exam.confidence
     rows = []
     for pair in context.recipe.compare:
         sides = [models_of(context.recipe.nodes, name) for name in (pair.first, pair.second)]
+        if not {*sides[0], *sides[1]} <= certificates.keys():
+            continue  # they are compared in an exam that both sat
         count = max(map(len, sides))
         first, second = (side * (count // len(side)) for side in sides)
         right, other = added_answers(certificates, first), added_answers(certificates, second)
@@ -72,10 +69,30 @@ def comparisons(context: RunContext, certificates: Certificates) -> tuple[Versus
     return tuple(rows)
 
 
-def reinforced_steps(context: RunContext, certificates: Certificates) -> tuple[Reinforced, ...]:
-    """One record for each table of the recipe that teaches by reward, with its repetitions and controls."""
-    groups: dict[str, list[Node]] = defaultdict(list)
-    for node in context.recipe.nodes:
-        groups[node.entry].append(node)
-    found = [step_of(nodes[0]).by_reward(context, nodes, certificates) for nodes in groups.values()]
-    return tuple(record for record in found if record is not None)
+def reinforced_steps(context: RunContext, certificates: Mapping[str, Certificates]) -> tuple[Reinforced, ...]:
+    """One record for each table of the recipe that teaches by reward, with its repetitions and controls.
+
+    Args:
+        certificates: Of each exam, by its name.
+    """
+    found = []
+    for nodes in siblings_of(context.recipe.made):
+        step = step_of(nodes[0])
+        record = step.by_reward(context, nodes, {})
+        if record is None:
+            continue
+        arms: list[Arm] = []
+        for name, issued in certificates.items():
+            sat = step.by_reward(context, nodes, issued)
+            arms += [arm.model_copy(update={"exam": name}) for arm in (sat.arms if sat else ())]
+        found.append(record.model_copy(update={"arms": tuple(arms)}))
+    return tuple(found)
+
+
+def measured_by(context: RunContext) -> tuple[tuple[Measured, ...], tuple[MeasuredCurve, ...]]:
+    """Numbers and curves that steps found; practice, all of it."""
+    found = [step_of(node).measured(context, node) for node in context.recipe.made if node.recipe.makes == "numbers"]
+    return (
+        tuple(row for rows, _ in found for row in rows),
+        tuple(curve for _, curves in found for curve in curves),
+    )

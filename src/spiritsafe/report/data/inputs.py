@@ -26,7 +26,7 @@ class DataInfo(Record):
         version: Of the verifier.
         num_problems: That were drawn or read; None where it was not counted.
         num_solutions: Worked solutions that were accepted; None where there are none.
-        num_duplicates: Rows that were left out because they stood there before.
+        about: What else there is to say of it, by heading ("format", "rows", "left out": duplicates and broken rows).
         example: A problem, as a model is asked it.
         floor: What the best trivial answer scores, where the task was audited.
     """
@@ -37,7 +37,7 @@ class DataInfo(Record):
     version: str | None = None
     num_problems: int | None = Field(default=None, ge=0)
     num_solutions: int | None = Field(default=None, ge=0)
-    num_duplicates: int = Field(default=0, ge=0)
+    about: dict[str, str] = Field(default_factory=dict)
     example: str | None = None
     floor: Estimate | None = None
 

@@ -14,7 +14,7 @@ from spiritsafe.core.records import Record
 from spiritsafe.rollouts import ComputeCurve
 from spiritsafe.stats import Estimate
 
-MeasuredUnit = Literal["share", "nats a token", "nats a byte"]
+MeasuredUnit = Literal["share", "nats a token", "bits a byte"]
 
 
 @final
@@ -23,7 +23,8 @@ class Measured(Record):
 
     Attributes:
         step: The step's name.
-        what: "accuracy", "nll" or "kl:" and the teacher's name.
+        what: "accuracy", "nll", or "kl:" or "agreement:" and the teacher's name; agreement is the share of tokens in
+            whose place both find the same one likeliest.
         count: What the value was taken over.
         counted: What was counted.
         against: The first model of the step, where this is another one.
@@ -33,7 +34,7 @@ class Measured(Record):
     step: str
     model: str
     data: str
-    what: Annotated[str, StringConstraints(pattern=r"^(accuracy|nll|kl:.+)$")]
+    what: Annotated[str, StringConstraints(pattern=r"^(accuracy|nll|(kl|agreement):.+)$")]
     value: Estimate
     unit: MeasuredUnit
     count: int = Field(ge=0)

@@ -70,24 +70,23 @@ def _asked_for(source: Source) -> Html:
 def _data_sets(data: ReportData) -> Html | None:
     if not data.inputs.data:
         return None
-    columns = (
-        plain("Data")
-        + wide("Made of")
-        + plain("Verifier")
-        + numeric("Problems", "Worked solutions", "Duplicates left out")
-    )
+    columns = plain("Data") + wide("Made of") + plain("Verifier") + numeric("Problems", "Worked solutions")
     rows = [
         [
             tag("span", entry.name, class_="model"),
-            tag("code", entry.origin),
+            _made_of(entry),
             nothing("none") if entry.verifier is None else _verifier(entry),
             nothing("not counted") if entry.num_problems is None else count_text(entry.num_problems),
             nothing(None) if entry.num_solutions is None else count_text(entry.num_solutions),
-            count_text(entry.num_duplicates),
         ]
         for entry in data.inputs.data
     ]
     return table(columns, rows, caption="Data sets")
+
+
+def _made_of(entry: DataInfo) -> Html:
+    said = "; ".join(f"{heading}: {words}" for heading, words in entry.about.items())
+    return join([tag("code", entry.origin), tag("span", said, class_="role") if said else None])
 
 
 def _verifier(entry: DataInfo) -> str:
@@ -97,7 +96,7 @@ def _verifier(entry: DataInfo) -> str:
 def _traces(traces: tuple[TraceCounts, ...]) -> Html:
     if not traces:
         return paragraph("No traces were collected in this run.")
-    columns = plain("Traces from") + numeric("Asked for", "Verified", "Dropped") + wide("Kept", "Why dropped")
+    columns = plain("Traces from") + numeric("Asked for", "Kept", "Dropped") + wide("Share kept", "Why dropped")
     rows = []
     for counts in traces:
         dropped = counts.num_asked - counts.num_verified
@@ -113,7 +112,7 @@ def _traces(traces: tuple[TraceCounts, ...]) -> Html:
                 reasons or "none dropped",
             ]
         )
-    return table(columns, rows, caption="Traces: asked for, verified, dropped", narrow="dense")
+    return table(columns, rows, caption="Traces: asked for, kept, dropped", narrow="dense")
 
 
 def stages_section(data: ReportData) -> Html:

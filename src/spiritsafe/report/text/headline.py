@@ -121,12 +121,12 @@ def _exam_headline(data: ReportData, exam: ExamPart) -> str:
     seeds = seeds_of(data, exam, rung)
     if seeds is not None:
         step, arm = seeds
-        over = f"over {shorten(step.start, 60)} {where}, {arm.num_seeds} seeds together"
-        return _gained(shorten(step.name, 60), arm.gain, over)
+        return _gained(
+            shorten(step.name, 60), arm.gain, shorten(step.start, 60), f"{where}, {arm.num_seeds} seeds together"
+        )
     base = base_name(data, score.against)
-    over = "" if base == "the base" else f"over {base} "
     size = _size_words(data, rung) if score.change.low > 0 else ""
-    return _gained(name, score.change, f"{over}{where}{size}")
+    return _gained(name, score.change, "" if base == "the base" else base, f"{where}{size}")
 
 
 def _given_headline(data: ReportData, exam: ExamPart, where: str) -> str:
@@ -160,14 +160,16 @@ def seeds_of(data: ReportData, exam: ExamPart, rung: Rung) -> tuple[Reinforced, 
     return None
 
 
-def _gained(name: str, gain: Estimate, where: str) -> str:
+def _gained(name: str, gain: Estimate, base: str, where: str) -> str:
+    """A sentence that claims no more than the interval; ``base`` is "" where it goes without saying."""
     digits = _digits(gain.value)
     interval, points = f"({change_range(gain, digits)})", change_value(gain, digits).lstrip("+−")
     if gain.low > 0:
-        return f"{name} gained {points} points {interval} {where}."
+        return f"{name} gained {points} points {interval} {f'over {base} ' if base else ''}{where}."
+    against = f"against {base} " if base else ""
     if gain.high < 0:
-        return f"{name} lost {points} points {interval} {where}."
-    return f"No gain shown: {name} changed by {change_value(gain, digits)} points {interval} {where}."
+        return f"{name} lost {points} points {interval} {against}{where}."
+    return f"No gain shown: {name} changed by {change_value(gain, digits)} points {interval} {against}{where}."
 
 
 def _size_words(data: ReportData, rung: Rung) -> str:

@@ -1,4 +1,4 @@
-"""What ``measure`` steps found, in words and units: a share in percent, a loss in nats.
+"""What ``measure`` steps found, in words and units: a share in percent, a loss in nats or bits.
 
 In: a :class:`~spiritsafe.report.data.measured.Measured`. Out: plain text for page and terminal.
 """
@@ -28,7 +28,8 @@ def what_words(one: Measured) -> str:
         return "accuracy, % of problems"
     if one.what == "nll":
         return f"negative log-likelihood, {one.unit}"
-    return f"KL to {one.what.removeprefix('kl:')}, {one.unit}"
+    kind, _, teacher = one.what.partition(":")
+    return f"KL to {teacher}, {one.unit}" if kind == "kl" else f"same choice as {teacher}, % of tokens"
 
 
 def measured_value(one: Measured) -> tuple[str, str]:

@@ -32,7 +32,7 @@ class UnfinishedShard:
 
     def __init__(self, directory: Path, manifest: Manifest, index: int) -> None:
         self._path = directory / f"answered-{index:05d}.jsonl"
-        self._manifest = manifest
+        self._inputs = manifest.content_digest
 
     def read(self) -> Iterator[tuple[Attempt, Verdict]]:
         """The graded attempts that are kept.
@@ -44,15 +44,10 @@ class UnfinishedShard:
         if not self._path.exists():
             return
         hint = f"Delete {self._path} and run the same command again: what it holds is asked again."
-        manifest = self._manifest
         try:
             for line in read_json_lines(self._path):
                 attempt, verdict = Attempt.from_json(line["attempt"]), Verdict.from_json(line["verdict"])
-                if (attempt.model, attempt.sampling, attempt.seed) != (
-                    manifest.model,
-                    manifest.sampling,
-                    manifest.seed,
-                ):
+                if line["inputs"] != self._inputs:
                     raise IntegrityError("it holds an answer of another collection.", hint=hint)
                 yield attempt, verdict
         except (IntegrityError, SourceError, KeyError, TypeError) as error:
@@ -64,7 +59,7 @@ class UnfinishedShard:
         Raises:
             StorageError: The disk is full.
         """
-        append_line(self._path, {"attempt": attempt.to_json(), "verdict": verdict.to_json()})
+        append_line(self._path, {"inputs": self._inputs, "attempt": attempt.to_json(), "verdict": verdict.to_json()})
 
     def remove(self) -> None:
         """The shard is written: nothing is kept here any more."""

@@ -32,6 +32,8 @@ _Reply = TypeVar("_Reply")
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _USED_UP = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
+_BYTES_A_LISTED_TOKEN = 256  # more than a reply takes to name one
+
 OWN_KEYS = frozenset(
     {
         "add_generation_prompt", "continue_final_message", "logprobs", "max_completion_tokens", "max_tokens",
@@ -189,21 +191,28 @@ class Exchange:
                 secret=self._api_key,
             )
 
-        return await self.ask(body, read)
+        most_bytes = self._config.max_reply_bytes
+        if self._config.top_logprobs:  # a long answer's list is much longer than the answer
+            most_bytes += _BYTES_A_LISTED_TOKEN * (self._config.top_logprobs + 1) * sampling.max_tokens
+        return await self.ask(body, read, most_bytes=most_bytes)
 
-    async def ask(self, body: bytes, read: Callable[[bytes], _Reply]) -> _Reply | Trouble:
+    async def ask(
+        self, body: bytes, read: Callable[[bytes], _Reply], *, most_bytes: int | None = None
+    ) -> _Reply | Trouble:
         """One request of any route.
 
         Args:
             body: The JSON request.
             read: Makes a reply of the bytes that came with status 200; raises EndpointError when they are unusable.
+            most_bytes: A reply beyond it is not read to its end; None: ``max_reply_bytes``.
 
         Raises:
             EndpointError: The endpoint is unusable.
         """
         begun: list[int] = []  # the status, as soon as it is there
         try:
-            status, headers, data = await self.post(body, begun.append)
+            most_bytes = self._config.max_reply_bytes if most_bytes is None else most_bytes
+            status, headers, data = await self.post(body, begun.append, most_bytes)
         except TimeoutError:
             reason = f"timeout: no complete answer within {self._config.timeout_s:g} s"
             return Trouble(reason=reason, again=True, begun=begun == [200], timed_out=True)
@@ -226,7 +235,7 @@ class Exchange:
         if status != 200:
             return self._judge_status(status, headers, data or b"")
         if data is None:
-            return Trouble(reason=f"garbage reply: longer than {self._config.max_reply_bytes} bytes", answered=True)
+            return Trouble(reason=f"garbage reply: longer than {most_bytes} bytes", answered=True)
         try:
             return read(data)
         except EndpointError as error:
@@ -236,7 +245,7 @@ class Exchange:
             return Trouble(reason=reason, answered=True)
 
     async def post(
-        self, body: bytes, on_status: Callable[[int], None] = lambda _: None
+        self, body: bytes, on_status: Callable[[int], None] = lambda _: None, most_bytes: int | None = None
     ) -> tuple[int, Mapping[str, str], bytes | None]:
         """Status, headers and body of one exchange, unjudged; body None when it is beyond the byte limit.
 
@@ -255,7 +264,7 @@ class Exchange:
         # Redirects are not followed: they would take prompts and key to an address that nobody chose.
         async with self._session.post(self._url, data=body, allow_redirects=False) as response:
             on_status(response.status)
-            limit = self._config.max_reply_bytes
+            limit = self._config.max_reply_bytes if most_bytes is None else most_bytes
             if response.content_length is not None and response.content_length <= limit:
                 return response.status, response.headers, await response.read()
             parts: list[bytes] = []

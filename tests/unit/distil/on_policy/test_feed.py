@@ -21,6 +21,7 @@ from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeErr
 from spiritsafe.core.process.platforms import read_platforms
 from spiritsafe.core.records import Problem, Prompt, Sampling, Verdict
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.distil.evaluation.teacher_check import teacher_fit
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.objective import DistilObjective
 from spiritsafe.distil.on_policy import feed as onpolicy
@@ -28,7 +29,6 @@ from spiritsafe.distil.on_policy.config import OnPolicyConfig, VerdictWeights
 from spiritsafe.distil.on_policy.feed import OnPolicyFeed
 from spiritsafe.distil.on_policy.rounds import OWN_ROUNDS, OwnAnswer
 from spiritsafe.distil.signal import LiveTeacher, document_key
-from spiritsafe.distil.teacher_check import teacher_fit
 from spiritsafe.distil.teachers_by_document import TeachersByDocument
 from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.engine.local_generator import LocalGenerator

@@ -7,15 +7,15 @@ import pytest
 
 from spiritsafe.pipeline import steps
 from spiritsafe.pipeline.recipe import kinds
-from spiritsafe.pipeline.recipe.kinds import kinds_of, register_kind
+from spiritsafe.pipeline.recipe.kinds import kind_names, kinds_of, register_kind
 from spiritsafe.pipeline.recipe.made import StepEntry
 
 
 def test_each_table_has_its_kinds_and_each_kind_a_file() -> None:
-    tables = {table: [kind.__name__ for kind in kinds_of(table)] for table in ("teach", "sample", "cache", "students")}
-    assert tables == {"teach": ["Teach"], "sample": ["Sample"], "cache": ["Capture"], "students": ["Student"]}
-    named = [str(kind.model_fields["kind"].default) for kind in kinds_of("steps")]
-    assert {"reinforce", "sample", "tune"} <= set(named)
+    tables = {table: [kind.__name__ for kind in kinds_of(table)] for table in ("models", "data")}
+    assert tables == {"models": ["GivenModel"], "data": ["Data"]}
+    named = list(kind_names())
+    assert {"capture", "cut", "distil", "reinforce", "sample", "tune"} <= set(named)
     assert named == sorted(named)
     files = {path.stem for path in Path(str(steps.__file__)).parent.glob("*.py")}
     assert set(named) <= files
@@ -30,4 +30,5 @@ def test_a_kind_from_elsewhere_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
     class Copy(StepEntry):
         kind: Literal["copy"] = "copy"
 
-    assert kinds_of("steps")[0] is Copy
+    assert Copy in kinds_of("steps")
+    assert kind_names()["copy"] is Copy

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from spiritsafe.pipeline.stages import measure
 from spiritsafe.pipeline.stages.measure import Measures, held_out_problems, measures_of
 from spiritsafe.pipeline.stages.sets import read_problems, text_key
 from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.step import step_of
 from spiritsafe.rollouts import read_attempts
 from spiritsafe.stats import paired_difference, score_interval
 from spiritsafe.tasks import load_task, split_of
@@ -60,6 +62,7 @@ def test_sums_are_of_the_held_out_replies_and_differences_are_paired(tmp_path: P
     assert first.held_out is not None
     assert first.held_out.kl_per_token is not None
     assert first.held_out.kl_per_token.value == 0.0
+    assert second.teacher == "first"
     assert found.num_trained_on == {"chats": 0}
     assert "not a certificate" in found.statement
 
@@ -103,6 +106,43 @@ def test_the_line_tells_the_change_by_the_token_or_where_tokens_differ_by_the_by
     across = Measures(rows=(first, second.model_copy(update={"held_out_change": other})), num_trained_on={})
     assert "bits a byte" in across.line()
     assert "nats a token" not in across.line()
+
+
+def test_the_report_gets_every_number_with_its_unit_and_what_it_is_held_against(tmp_path: Path) -> None:
+    context = run_steps(recipe(what=["nll", "kl:first", "accuracy"], on=["sums"], problems=5), tmp_path)
+    node = context.recipe.node("found")
+    numbers, curves = step_of(node).measured(context, node)
+    assert curves == []
+    assert [(one.model, one.what, one.unit, one.counted, one.against) for one in numbers] == [
+        ("first", "nll", "nats a token", "tokens", None),
+        ("first", "nll", "bits a byte", "tokens", None),
+        ("first", "kl:first", "nats a token", "tokens", None),
+        ("first", "accuracy", "share", "problems", None),
+        ("second", "nll", "nats a token", "tokens", "first"),
+        ("second", "nll", "bits a byte", "tokens", "first"),
+        ("second", "kl:first", "nats a token", "tokens", "first"),
+        ("second", "accuracy", "share", "problems", "first"),
+    ]
+    assert {(one.step, one.data) for one in numbers} == {("found", "sums")}
+    assert all((one.difference is None) == (one.model == "first") for one in numbers)
+    assert {one.count for one in numbers if one.what == "accuracy"} == {5}
+    assert step_of(context.recipe.node("first")).measured(context, context.recipe.node("first")) == ([], [])
+
+
+def test_a_users_own_chats_are_held_out_by_prompt(tmp_path: Path) -> None:
+    rows = [{"prompt": f"What is the {n}th word?", "completion": f"The {n}th word is “straße”."} for n in range(80)]
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    wanted = recipe(on=["own"])
+    wanted["data"]["own"] = {"files": [str(tmp_path / "chats.jsonl")]}
+    context = run_steps(wanted, tmp_path / "run")
+    (first, second) = measures_of(context.stage("found")).rows
+    trained_on = [problem.messages[-1].content for problem in read_problems(context, "own")]
+    assert first.held_out is not None
+    assert second.held_out_change is not None
+    held = {row["prompt"]: row["completion"] for row in rows if row["prompt"] not in trained_on}
+    assert 2 <= first.num_problems < len(held)  # exams' rows are neither
+    assert second.held_out_change.num_documents == first.num_problems
+    assert first.held_out.num_bytes < sum(len(text.encode()) for text in held.values())
 
 
 def test_a_killed_measurement_goes_on_and_ends_in_the_same_bytes(

@@ -14,6 +14,6 @@ def test_traces_add_up() -> None:
 
 def test_data_may_have_no_verifier_and_no_count() -> None:
     entry = DataInfo(name="chats", origin="chats.jsonl")
-    assert (entry.verifier, entry.num_problems, entry.num_solutions, entry.num_duplicates) == (None, None, None, 0)
-    with pytest.raises(ValidationError, match="num_duplicates"):
-        DataInfo(name="chats", origin="chats.jsonl", num_duplicates=-1)
+    assert (entry.verifier, entry.num_problems, entry.num_solutions, entry.about) == (None, None, None, {})
+    with pytest.raises(ValidationError, match="num_problems"):
+        DataInfo(name="chats", origin="chats.jsonl", num_problems=-1)

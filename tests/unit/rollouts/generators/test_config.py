@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tiny_gguf import write_gguf
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError, RecipeError
+from spiritsafe.core.generator import Budgeted, Listing
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts import EndpointBudget, EndpointConfig, RemoteGenerator, open_endpoint, read_endpoint_config
 
@@ -209,6 +210,26 @@ def test_likeliest_tokens_are_handed_over_once(fake_endpoint: Start) -> None:
     assert (endpoint.requests[0].body["logprobs"], endpoint.requests[0].body["top_logprobs"]) == (True, 2)
     with pytest.raises(CompatibilityError, match="logprobs at temperature 1"):
         draw(config, sampling=Sampling(temperature=0.6))
+
+
+def test_the_list_of_a_long_answer_may_be_long_and_no_longer(fake_endpoint: Start) -> None:
+    """9 MB for 2,000 tokens with 20 others each, and the same for one."""
+    other = {"token": "a", "bytes": [97], "logprob": -3.0, "padding": "x" * 160}
+    body = chat_body("a" * 2000, usage=None, logprobs={"content": [{**other, "top_logprobs": [other] * 20}] * 2000})
+    assert len(body) > 9e6
+    endpoint = fake_endpoint(lambda _: HttpReply(body=body))
+    config = EndpointConfig(endpoint=endpoint.url, model="m", top_logprobs=20)
+    (attempt,) = draw(config, sampling=Sampling(max_tokens=2000))
+    assert (attempt.finish_reason, attempt.num_tokens) == ("stop", 2000)
+    (attempt,) = draw(config, sampling=Sampling(max_tokens=1))
+    assert (attempt.error or "").startswith("garbage reply: longer than")
+
+
+def test_collections_know_what_a_served_model_offers() -> None:
+    with open_endpoint(EndpointConfig(endpoint="http://a", model="m")) as generator:
+        assert isinstance(generator, Listing)
+        assert isinstance(generator, Budgeted)
+        assert generator.describe().kind == "remote"
 
 
 @pytest.mark.parametrize(

@@ -163,8 +163,8 @@ def _reference(value: dict[str, Any]) -> str:
 
 def _words(schema: dict[str, Any]) -> str:
     """What a value looks like."""
-    if "anyOf" in schema:
-        return " or ".join(_words(one) for one in schema["anyOf"])
+    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(map(_words, alternatives))
     if "const" in schema or "enum" in schema:
         choices = schema.get("enum", [schema.get("const")])
         return ", ".join(json.dumps(one) for one in choices)

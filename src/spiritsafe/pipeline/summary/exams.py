@@ -1,0 +1,144 @@
+"""The exams of a run, for its report: scores, changes, outcomes, comparisons, and how a stranger checks them.
+
+In: certificates and the public files of the run. Out: one :class:`~spiritsafe.report.ExamPart` an exam of the recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.records import instant
+from spiritsafe.exam import compare, right_answers
+from spiritsafe.exam.records import Certificate, ExamResult, Half, PublicPaper
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
+from spiritsafe.pipeline.stages.exam import certificate_of, ledger_path, paper_path
+from spiritsafe.pipeline.summary.ladder import role_of, root_of, start_of, teachers_of
+from spiritsafe.pipeline.summary.promises import promises_of
+from spiritsafe.pipeline.summary.steps import comparisons
+from spiritsafe.report import (
+    CertificateReference,
+    ExamPart,
+    ExamScore,
+    Outcomes,
+    PublicHalf,
+    VerificationStep,
+    VerificationSummary,
+)
+from spiritsafe.stats import Estimate, gain_kept
+
+Certificates = dict[str, Certificate]
+
+_HALVES: tuple[Half, ...] = ("sealed", "public")
+
+
+def certificates_of(context: RunContext, exam: ExamRecipe) -> Certificates:
+    """Of every model that sat."""
+    return {name: certificate_of(context.stage(exam.stage), name) for name in context.recipe.examinees(exam)}
+
+
+def exam_part(context: RunContext, exam: ExamRecipe, certificates: Certificates) -> ExamPart:
+    """Everything about one exam."""
+    header = PublicPaper.from_json(read_json(paper_path(context, exam) / "paper.json")).header
+    recipe = context.recipe
+    return ExamPart(
+        name=exam.name,
+        task=header.task,
+        paper=header.paper_id,
+        num_sealed=header.num_sealed,
+        num_public=header.num_public,
+        scores=tuple(exam_score(recipe, recipe.node(name), certificates) for name in certificates),
+        outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
+        versus=comparisons(context, exam, certificates),
+        verification=_verification(context, exam, certificates) if certificates else None,
+    )
+
+
+def exam_score(recipe: Recipe, node: Node, certificates: Certificates) -> ExamScore:
+    """What a model scored, against the given model that it comes from and against what it was made from."""
+    mine, root, start = certificates[node.name], root_of(recipe, node.name), start_of(node)
+    base, before = certificates.get(root or ""), certificates.get(start or "")
+    comparison = None if base is None else compare(mine, base)
+    result = mine.result
+    return ExamScore(
+        model=node.name,
+        tokens_per_s=speed_of(result),
+        sealed=result.sealed.accuracy,
+        change=None if comparison is None else comparison.sealed.difference,
+        against=None if comparison is None else root,
+        gain=None if before is None else compare(mine, before).sealed.difference,
+        gain_kept=_kept(recipe, node, certificates),
+        public=PublicHalf(
+            score=result.public.accuracy,
+            gap=result.gap,
+            statement=result.gap_statement,
+            gain_statement=None if comparison is None else comparison.statement,
+        ),
+    )
+
+
+def _kept(recipe: Recipe, node: Node, certificates: Certificates) -> Estimate | None:
+    """The share of its one teacher's gain that a student kept: over the given model that both come from."""
+    teachers = teachers_of(recipe, node)
+    if role_of(recipe, node) != "student" or len(teachers) != 1:
+        return None
+    root = root_of(recipe, node.name)
+    if root is None or root != root_of(recipe, teachers[0]) or not {root, *teachers} <= certificates.keys():
+        return None
+    mine = certificates[node.name]
+    answers = [
+        right_answers(certificate.result.outcomes, "sealed")
+        for certificate in (mine, certificates[teachers[0]], certificates[root])
+    ]
+    return gain_kept(*answers, confidence=mine.result.sealed.accuracy.confidence)
+
+
+def speed_of(result: ExamResult) -> float | None:
+    """Tokens a second over the whole sitting, grading included; None when it was interrupted, or its clock wrong."""
+    started, finished = instant(result.started), instant(result.finished)
+    seconds = (finished - started).total_seconds() if started and finished else 0.0
+    return result.num_tokens / seconds if seconds > 0 and result.openings == 1 else None
+
+
+def _outcomes(name: str, certificate: Certificate, half: Half) -> Outcomes:
+    result = certificate.result.sealed if half == "sealed" else certificate.result.public
+    return Outcomes(model=name, half=half, counts=dict(result.counts))
+
+
+def _verification(context: RunContext, exam: ExamRecipe, certificates: Certificates) -> VerificationSummary:
+    def relative(path: Path) -> str:
+        return path.relative_to(context.run.path).as_posix()
+
+    files = {name: relative(context.stage(exam.stage).path / f"{name}.certificate.json") for name in certificates}
+    *_, last = files.values()
+    paper = relative(paper_path(context, exam) / "paper.json")
+    steps = [
+        VerificationStep(
+            text="Check a certificate: each hash, signature, count and interval is recomputed; no network, no model.",
+            command=f"spiritsafe exam verify {last} --paper {paper} --ledger {relative(ledger_path(context))}",
+        ),
+        VerificationStep(
+            text="Repeat the public half with the same model behind any OpenAI-compatible server.",
+            command=f"spiritsafe exam rerun {last} --paper {paper} "
+            "--endpoint http://127.0.0.1:8000 --endpoint-model NAME --key me.json --out rerun.json",
+        ),
+        VerificationStep(text="Repeat the whole run.", command=f"spiritsafe run {context.recipe.name}"),
+    ]
+    *_, newest = certificates.values()
+    return VerificationSummary(
+        separation=newest.separation,
+        steps=tuple(steps),
+        certificates=tuple(
+            CertificateReference(
+                model=name,
+                digest=certificate.content_digest,
+                path=files[name],
+                statements=certificate.statements,
+                promises=promises_of(context, exam, name, certificate),
+            )
+            for name, certificate in certificates.items()
+        ),
+        ledger_head=newest.head.root,
+    )
