@@ -15,6 +15,7 @@ from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
 from spiritsafe.pipeline.stages.exam import certificate_of, ledger_path, paper_path
+from spiritsafe.pipeline.steps.rewards import Certificates
 from spiritsafe.pipeline.summary.ladder import role_of, root_of, start_of, teachers_of
 from spiritsafe.pipeline.summary.promises import promises_of
 from spiritsafe.pipeline.summary.steps import comparisons
@@ -28,8 +29,6 @@ from spiritsafe.report import (
     VerificationSummary,
 )
 from spiritsafe.stats import Estimate, gain_kept
-
-Certificates = dict[str, Certificate]
 
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 

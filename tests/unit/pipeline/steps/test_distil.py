@@ -48,9 +48,7 @@ def test_teacher_and_student_read_the_same_tokens_but_across_tokenizers(tmp_path
     }
     own = {name: step | {"from": "other", "learns": ["review", "sampled"]} for name, step in steps.items()}
     recipe = recipe_with(f'models.other.source="{other}"', **own)
-    forecast = Forecast(
-        recipe=recipe, configs={}, device=torch.device("cpu"), places={"base": base, "other": other}
-    )
+    forecast = Forecast(recipe=recipe, configs={}, device=torch.device("cpu"), places={"base": base, "other": other})
     found = faults_of(forecast)
     assert [fault.split(":")[0] for fault in found] == ["kl", "signal-kl", "mixed", "mixed"]
     for fault in found:
