@@ -13,7 +13,7 @@ from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.stages.sets import task_of
-from spiritsafe.pipeline.stages.source import checkpoint_of
+from spiritsafe.pipeline.stages.source import lineage_of
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.report import DataInfo, Inputs, Source, TraceCounts
 
@@ -34,7 +34,7 @@ def inputs_of(context: RunContext) -> Inputs:
 
 
 def _source(context: RunContext, name: str, given: GivenRecipe) -> Source:
-    checkpoint = checkpoint_of(context, name)
+    checkpoint = lineage_of(context, name)
     return Source(
         name=name,
         spec=given.source,
