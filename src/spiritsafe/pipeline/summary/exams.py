@@ -35,7 +35,7 @@ from spiritsafe.stats import Estimate, gain_kept, paired_difference, score_inter
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 
 
-def certificates_of(context: RunContext, exam: ExamRecipe) -> Certificates:
+def certificates_of(context: RunContext, exam: ExamRecipe) -> dict[str, Certificate]:
     """Of every model that sat."""
     return {name: certificate_of(context.stage(exam.stage), name) for name in context.recipe.examinees(exam)}
 
