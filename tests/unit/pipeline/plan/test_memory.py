@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from spiritsafe.pipeline.plan.peaks import predicted_memory
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.models import LoraConfig
 from spiritsafe.pipeline.plan import memory
 from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, check_memory, engine_bytes
-from spiritsafe.pipeline.plan.peaks import predicted_memory
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.training import TrainConfig
 

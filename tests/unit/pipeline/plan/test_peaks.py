@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from spiritsafe.models import read_model_config, resolve_source
 from spiritsafe.pipeline.plan.peaks import partly_predicted, predicted_memory
+
+from spiritsafe.models import read_model_config, resolve_source
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run import stages_of

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from pipeline_parts import context_after, stage_at
+from spiritsafe.pipeline.recipe.students import CutRecipe, StudentRecipe
+from spiritsafe.pipeline.stages.traces import student_traces
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models import load_model, measure_bytes, predict_footprint, read_cut_plan
 from spiritsafe.pipeline.recipe.graph import nodes_of
-from spiritsafe.pipeline.recipe.students import CutRecipe, StudentRecipe
 from spiritsafe.pipeline.stages.cut import byte_budget, cut_stage, make_cut
-from spiritsafe.pipeline.stages.traces import student_traces
 from spiritsafe.pipeline.stages.training import documents_of
 
 

@@ -8,8 +8,15 @@ import pytest
 from pipeline_parts import context_after, stage_at
 
 from spiritsafe.core.events import NullSink
-from spiritsafe.pipeline.stages.probe import probes_of
-from spiritsafe.pipeline.stages.probe import PassCounts, counts_of, not_ready, pass_points, probe_model, tries
+from spiritsafe.pipeline.stages.probe import (
+    PassCounts,
+    counts_of,
+    not_ready,
+    pass_points,
+    probe_model,
+    probes_of,
+    tries,
+)
 
 
 def counts(*right: int, num_samples: int = 4, formed: int = 4) -> PassCounts:

@@ -22,6 +22,8 @@ def test_a_given_model_says_where_it_is() -> None:
 
 
 def test_a_fetched_model_is_the_same_on_every_machine() -> None:
-    recipe = recipe_of({"name": "r", "models": {"m": {"source": "tiny:0"}}, "exams": [{"task": "arith:sums", "problems": 4}]})
+    recipe = recipe_of(
+        {"name": "r", "models": {"m": {"source": "tiny:0"}}, "exams": [{"task": "arith:sums", "problems": 4}]}
+    )
     (stage,) = step_of(recipe.node("m")).stages(recipe.node("m"), recipe)
     assert (stage.is_exact, stage.after) == (True, ())

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from told_certificates import certificates_of, right_of
 
-from spiritsafe.pipeline.recipe.graph import nodes_of
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.steps.rewards import _arms
 from spiritsafe.stats.intervals import score_interval
@@ -14,8 +13,8 @@ from spiritsafe.stats.paired import paired_difference
 def test_seeds_are_added_up_problem_by_problem(tiny_run: Path, tmp_path: Path) -> None:
     """Two seeds of one way: the real run and its rft control play the second seed."""
     certificates = certificates_of(tiny_run)
-    recipe, _ = load_recipe("tiny", ("steps.0.repeat=2", 'steps.0.controls=["random"]', 'steps.1.from="rl-1"'))
-    nodes = [node for node in nodes_of((), recipe.steps) if node.entry == "rl"]
+    recipe, _ = load_recipe("tiny", ("steps.rl.repeat=2", 'steps.rl.controls=["random"]', 'steps.harvest.from="rl-1"'))
+    nodes = [node for node in recipe.nodes if node.entry == "rl"]
     played = {"rl-1": "rl", "rl-2": "teacher", "rl-1-random": "rl-random", "rl-2-random": "rl-format"}
     pool = {name: certificates[other] for name, other in played.items()} | {"teacher": certificates["teacher"]}
     real, random = _arms(nodes, pool, confidence=0.9)
