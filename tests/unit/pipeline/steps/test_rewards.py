@@ -17,7 +17,7 @@ def test_seeds_are_added_up_problem_by_problem(tiny_run: Path, tmp_path: Path) -
     nodes = [node for node in recipe.nodes if node.entry == "rl"]
     played = {"rl-1": "rl", "rl-2": "teacher", "rl-1-random": "rl-random", "rl-2-random": "rl-format"}
     pool = {name: certificates[other] for name, other in played.items()} | {"teacher": certificates["teacher"]}
-    real, random = _arms(nodes, pool, confidence=0.9)
+    real, random = _arms(nodes, pool)
 
     def added(first: str, second: str) -> list[int]:
         return [a + b for a, b in zip(right_of(certificates[first]), right_of(certificates[second]), strict=True)]
@@ -26,6 +26,6 @@ def test_seeds_are_added_up_problem_by_problem(tiny_run: Path, tmp_path: Path) -
     assert len({tuple(both), tuple(coins), tuple(added("rl", "rl"))}) == 3
     twice = [2 * right for right in right_of(certificates["teacher"])]
     assert real.num_seeds == random.num_seeds == 2
-    assert real.sealed == score_interval(both, trials=2, confidence=0.9)
-    assert real.gain == paired_difference(both, twice, trials=2, confidence=0.9).difference
-    assert random.behind == paired_difference(both, coins, trials=2, confidence=0.9).difference
+    assert real.sealed == score_interval(both, trials=2, confidence=0.95)
+    assert real.gain == paired_difference(both, twice, trials=2, confidence=0.95).difference
+    assert random.behind == paired_difference(both, coins, trials=2, confidence=0.95).difference
