@@ -45,7 +45,8 @@ def test_its_lineage_says_how_the_teacher_was_used(tiny_run: Path) -> None:
         lineage = read_json(stage_of(tiny_run, name) / "model" / "lineage.json")
         return [parent["used_as"] for parent in lineage["parents"]]
 
-    assert used("student") == [["weights", "logits", "outputs"]]
+    assert used("small") == [["weights"]]
+    assert used("student") == [["weights"], ["logits", "outputs"]]
     assert used("on-policy") == [["weights", "logits", "hidden_states", "outputs"]]
 
 
@@ -146,7 +147,7 @@ def test_each_set_is_read_by_the_teacher_that_is_named_for_it(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same as following each teacher alone, document by document."""
-    teachers = {"review": "teacher", "sampled": "rl"}
+    teachers = {"review": "teacher", "sampled": "tuned"}
     changes = {"signal": None, "teacher": teachers, "objective": "reverse_kl", "ce_share": 0.0}
     context = context_after(tiny_run, tmp_path, small={"calibrate": ["review"]}, student=changes)
     owners: dict[str, str] = {}
@@ -162,10 +163,10 @@ def test_each_set_is_read_by_the_teacher_that_is_named_for_it(
     counts = {name: len(set_traces(context, name)) for name in teachers}
     assert result["documents"] == counts
     assert list(owners.values()).count("teacher") == counts["review"]
-    assert list(owners.values()).count("rl") == counts["sampled"]
+    assert list(owners.values()).count("tuned") == counts["sampled"]
     lineage = read_json(stage.path / "model" / "lineage.json")
     used = {parent["name"]: parent["used_as"] for parent in lineage["parents"]}
-    assert used["tiny-rl"] == ["logits"]
+    assert used["tiny-tuned"] == ["logits"]
     assert "logits" in used["tiny-teacher"]
 
 
