@@ -221,7 +221,7 @@ def _is_only_served(recipe: Recipe, name: str) -> bool:
     return isinstance(given, GivenRecipe) and given.source is None
 
 
-def require(faults: Sequence[str]) -> None:
+def refuse(faults: Sequence[str]) -> None:
     """Refuse what cannot work.
 
     Raises:
@@ -234,13 +234,13 @@ def require(faults: Sequence[str]) -> None:
         raise RecipeError(f"{len(faults)} things cannot work:\n{lines}\n", hint="Nothing was sealed or trained.")
 
 
-def check_run(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+def check_recipe(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Refuse what cannot work before anything is sealed or trained.
 
     Raises:
         RecipeError: There is a fault; the message tells all.
     """
-    require(faults_of(forecast_of_run(context)))
+    refuse(faults_of(forecast_of_run(context)))
     return {"summary": "nothing stands in the way"}
 
 

@@ -29,7 +29,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import answerers, checkpoint_of, load_learner, parents_of
+from spiritsafe.pipeline.stages.source import answerers, lineage_of, load_learner, parents_of
 from spiritsafe.pipeline.stages.training import (
     begin_lora,
     dev_evaluation,
@@ -172,7 +172,7 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
     evaluate = dev_evaluation(context, loaded, step)
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, evaluate=evaluate)
     end_lora(step.lora, context, stage, loaded, name=step.name)
-    start = checkpoint_of(context, step.origin)
+    start = lineage_of(context, step.origin)
     writers = answerers(context, chosen)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",

@@ -10,7 +10,8 @@ import pytest
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes, recipe_of
+from spiritsafe.pipeline import load_recipe, packaged_recipes
+from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 
 LEAST: dict[str, Any] = {
