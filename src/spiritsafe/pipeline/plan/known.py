@@ -148,7 +148,7 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
             except SpiritsafeError as error:
                 faults.append(f"{name}: {error.diagnostics()}")
     configs = {name: facts.config for name, facts in given.items() if facts.config is not None}
-    forecast = _completed(recipe, configs, chats, sets)
+    forecast = completed(recipe, configs, chats, sets)
     return forecast, given, faults + faults_of(forecast)
 
 
@@ -174,10 +174,10 @@ def forecast_of_run(context: RunContext) -> Forecast:
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
     configs = {name: read_model_config(place) for name, place in places.items()}
-    return _completed(recipe, configs, chats, sets)
+    return completed(recipe, configs, chats, sets)
 
 
-def _completed(
+def completed(
     recipe: Recipe, configs: Mapping[str, Config], chats: Mapping[str, ChatFormat], sets: Mapping[str, DataFacts]
 ) -> Forecast:
     """With what is made of what is given."""

@@ -40,7 +40,7 @@ from spiritsafe.pipeline.stages.training import (
     train_model,
 )
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Words, made_settings
-from spiritsafe.pipeline.steps.trained import ON_TRACES, BudgetedStep
+from spiritsafe.pipeline.steps.trained import ON_TRACES, BudgetedStep, is_first
 from spiritsafe.report import count_text
 from spiritsafe.training import TracesObjective, TrainConfig
 
@@ -166,6 +166,7 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
     is_frozen = step.lora is not None
     train = within_budget(context, wish, step.budget, tuple(chosen), num_parameters=loaded.num_active, frozen=is_frozen)
     beside = step._beside(context.recipe, read_model_config(loaded.directory), context.device, train)
+    beside = replace(beside, is_first=is_first(context.recipe, step.name))
     config = fit_memory(stage, loaded, documents, train, events, device=context.device, beside=beside)
     begin_lora(step.lora, context, loaded, name=step.name)  # 3.
     evaluate = dev_evaluation(context, loaded, step)

@@ -8,7 +8,7 @@ import templates_parts
 import torch
 from pipeline_parts import recipe_with
 
-from spiritsafe.models import default_cache, resolve_source
+from spiritsafe.models import ChatFormat, default_cache, resolve_source
 from spiritsafe.pipeline.plan.known import faults_of
 from spiritsafe.pipeline.step import Forecast, step_of
 
@@ -48,10 +48,12 @@ def test_teacher_and_student_read_the_same_tokens_but_across_tokenizers(tmp_path
     }
     own = {name: step | {"from": "other", "learns": ["review", "sampled"]} for name, step in steps.items()}
     recipe = recipe_with(f'models.other.source="{other}"', **own)
-    forecast = Forecast(recipe=recipe, configs={}, device=torch.device("cpu"), places={"base": base, "other": other})
-    found = faults_of(forecast)
+    chats = {"base": ChatFormat(base), "other": ChatFormat(other)}
+    found = faults_of(Forecast(recipe=recipe, configs={}, device=torch.device("cpu"), chats=chats))
     assert [fault.split(":")[0] for fault in found] == ["kl", "signal-kl", "mixed", "mixed"]
     for fault in found:
         assert "and other have other tokens" in fault
         assert '"across"' in fault
-    assert faults_of(Forecast(recipe=recipe, configs={}, device=torch.device("cpu"), places={"base": base})) == []
+    assert (
+        faults_of(Forecast(recipe=recipe, configs={}, device=torch.device("cpu"), chats={"base": chats["base"]})) == []
+    )
