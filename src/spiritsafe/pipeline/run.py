@@ -22,7 +22,7 @@ from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.process.platforms import in_a_row, other_text
 from spiritsafe.models import preferred_dtype, this_platform
 from spiritsafe.pipeline.context import RunContext, RunWatcher
-from spiritsafe.pipeline.plan.known import check_run
+from spiritsafe.pipeline.plan.known import check_recipe
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -58,7 +58,7 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
     whole = recipe.identity()
     look = StageSpec(
         name="check",
-        work=check_run,
+        work=check_recipe,
         settings={"recipe": whole},
         after=tuple(spec.name for spec in given),
         is_exact=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.reading import read_bytes
 
-MOST_BYTES = 1 << 20
+MOST_RECIPE_BYTES = 1 << 20
 """Of a recipe file."""
 
 
@@ -35,7 +35,7 @@ def recipe_text(name_or_path: str) -> str:
     path = Path(name_or_path)
     try:
         if path.suffix == ".toml":
-            return read_bytes(path, most_bytes=MOST_BYTES).decode("utf-8")
+            return read_bytes(path, most_bytes=MOST_RECIPE_BYTES).decode("utf-8")
         return (resources.files("spiritsafe.pipeline") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
     except (OSError, ValueError) as error:
         known = ", ".join(packaged_recipes())
