@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from spiritsafe.models import decoder_config, size_of
+from spiritsafe.core.errors import BudgetError
+from spiritsafe.models import LoraConfig, decoder_config, size_of
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
-from spiritsafe.pipeline.plan.memory import Beside, training_peak
+from spiritsafe.pipeline.plan.memory import Beside, check_memory, training_peak
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import BudgetedRecipe, TrainedRecipe
@@ -38,15 +40,37 @@ class TrainedStep(TrainedRecipe, Step):
             facts = forecast.sets.get(dev_set(self, forecast.recipe))
             if facts is not None and not facts.verifies:
                 found.append(f"{node.name}: dev asks for accuracy on data without a verifier; leave it out")
-        return found
+        return [*found, *self._memory_faults(node, forecast)]
+
+    def _memory_faults(self, node: Node, forecast: Forecast) -> list[str]:
+        """Not even one document at a time fits this machine, with activations recomputed."""
+        config = self._own_config(node, forecast)
+        if config is None or decoder_config(config) is None:
+            return []
+        train, device = self.planned_train(forecast, config), forecast.device
+        beside = self.beside(forecast, config)
+        length = max(1, math.ceil(forecast.size_of((*self.needs.problems, *self.needs.sets)).num_tokens))
+        try:
+            check_memory(config, train, [length], device=device, beside=beside)
+        except BudgetError as error:
+            said = f"{node.name}: {error.message}"
+            if self.lora is None:
+                least = train.model_copy(update={"micro_batch_tokens": length, "tokens_per_step": length})
+                size = training_peak(least, config, device, replace(beside, lora=LoraConfig(rank=16)))
+                said += f" `lora = {{ rank = 16 }}` would take {size / 1e9:.1f} GB"
+            return [said.rstrip(".")]
+        return []
+
+    def _own_config(self, node: Node, forecast: Forecast) -> Config | None:
+        """Of the model that is trained; what a run trains it keeps in float32, whatever a given model came in."""
+        config = forecast.configs.get(node.name)
+        return config if config is None or self.origin in forecast.recipe.models else {**config, "dtype": "float32"}
 
     def peak(self, node: Node, forecast: Forecast) -> int | None:
-        """Training; what a run trains it keeps in float32, whatever a given model came in."""
-        config = forecast.configs.get(node.name)
+        """Training."""
+        config = self._own_config(node, forecast)
         if config is None:
             return None
-        if self.origin not in forecast.recipe.models:
-            config = {**config, "dtype": "float32"}
         beside = replace(self.beside(forecast, config), is_first=is_first(forecast.recipe, node.name))
         return training_peak(self.planned_train(forecast, config), config, forecast.device, beside)
 
