@@ -17,7 +17,7 @@ from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import Problem
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import ChatFormat, choose_code, find_source, read_model_config, source_config
+from spiritsafe.models import ChatFormat, choose_code, read_model_config, source_config
 from spiritsafe.pipeline.context import RunContext, read_problems
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.stage_cost import document_size
@@ -64,8 +64,7 @@ def given_facts(given: GivenRecipe, *, cache: Path) -> GivenFacts:
     if given.source is None:
         return GivenFacts(name=str(given.model), licence=given.licence or UNKNOWN_LICENCE)
     known = source_config(given.source, cache=cache, **given.told)
-    place = find_source(given.source, cache=cache, **given.told)
-    notes = () if place is None else choose_code(place).notes
+    notes = () if known.directory is None else choose_code(known.directory).notes
     if known.download_bytes:
         notes = (
             *notes,
