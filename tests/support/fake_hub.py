@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import huggingface_hub.constants
+import huggingface_hub.utils._http
 import pytest
 
 LARGE = (".parquet",)
@@ -25,7 +27,7 @@ class FakeHub:
     Attributes:
         sets: By ``org/name`` and revision, the files.
         asked: Paths, in order, with their methods.
-        fault: None, or what becomes of every request: "drop" the connection, "gate" it, "500", or "lie" in a file.
+        fault: None, or what becomes of every request: "drop" the connection, "gate" it, or "500".
     """
 
     def __init__(self, url: str = "") -> None:
@@ -116,8 +118,6 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self._say(404, b"", {"X-Error-Code": kind})
                 return
             tag = hashlib.sha256(data).hexdigest()
-            if hub.fault == "lie":
-                data = data[:-9] + b"\0" + data[-8:]
             self._say(200, data, {"ETag": f'"{tag}"', "X-Repo-Commit": hub.commit(name, revision)})
 
     return Handler
@@ -136,6 +136,7 @@ def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache / "hub"))
+    monkeypatch.setattr(huggingface_hub.utils._http, "time", SimpleNamespace(sleep=lambda _: None))  # no backoff
     monkeypatch.setenv("SPIRITSAFE_CACHE", str(cache / "own"))
     try:
         yield hub

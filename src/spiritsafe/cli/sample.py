@@ -16,7 +16,7 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.models import read_checkpoint
-from spiritsafe.tasks import Task, load_task
+from spiritsafe.tasks import Task, build_task
 
 _MOST = 1_000_000
 _CURVE_KINDS = {
@@ -100,7 +100,7 @@ def command(
     _check_request(models, endpoint, num_samples, temperature, curves)
     if caps and curves:
         raise RecipeError("Both --curve and --budgets were given.", hint="Draw them one after the other.")
-    loaded = load_task(task)
+    loaded = build_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
     if not curves:
         source = (models[0] if models else None, endpoint, endpoint_model, api_key_env, patience)

@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 def show(spec: str, count: int, seed: int) -> None:
     """Show problems of the task SPEC, from the train bucket."""
-    task = tasks.load_task(spec)
+    task = tasks.build_task(spec)
     click.echo(f"{task.name} (version {task.version})\n")
     for problem in islice(task.problems("train", seed=seed, count=count), count):
         for message in problem.messages:
@@ -47,17 +47,20 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
     """Audit tasks: gold accepted, junk rejected, hostile text survived, floor of trivial answers."""
     failed = []
     for spec in specs:
-        report = tasks.audit_task(tasks.load_task(spec), count=count, seed=seed)
+        report = tasks.audit_task(tasks.build_task(spec), count=count, seed=seed)
         if not report.passed:
             failed.append(spec)
         if as_json:
             click.echo(json.dumps(report.to_json(), sort_keys=True))
             continue
+        what = f"{report.num_problems} distinct"
+        if report.num_problems < report.num_asked:
+            what = f"all {report.num_problems} that there are ({report.num_asked} were asked for)"
         worst = max(report.junk_accepted.values(), default=0.0)
         click.echo(f"{'passed' if report.passed else 'FAILED'}  {report.task}")
         click.echo(
             f"        gold {report.gold_accepted:.0%}, worst junk {worst:.1%}, floor {report.floor_score:.1%}, "
-            f"{report.num_problems} distinct ({report.share_new:.0%} of draws new), {report.grade_ms:.2f} ms a grade"
+            f"{what} ({report.share_new:.0%} of draws new), {report.grade_ms:.2f} ms a grade"
         )
         for reason in report.reasons:
             click.echo(f"        - {reason}")

@@ -76,7 +76,8 @@ def hub_errors(
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         said = f": {_said(error.__cause__)}" if error.__cause__ else ""
         raise SourceError(
-            f"{name} is not on this machine and the Hugging Face hub cannot be reached{said}.", hint=_AGAIN
+            f"{name} is not on this machine and the Hugging Face hub cannot be reached{said}.",
+            hint=f"{_AGAIN} Or give the path of a copy.",
         ) from error
     except (OSError, ValueError, RuntimeError, of_http, *transfer) as error:
         if isinstance(error, OSError) and error.errno in _OF_DISK:

@@ -189,15 +189,19 @@ def _glob(pattern: str, folder: str) -> re.Pattern[str]:
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", whole)
     signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     translated = "".join(
-        signs.get(part) or (f"[{_set(part[1:-1])}]" if part[:1] == "[" and part[-1:] == "]" else re.escape(part))
+        signs.get(part) or (_set(part[1:-1]) if part[:1] == "[" and part[-1:] == "]" else re.escape(part))
         for part in parts
     )
     return re.compile(translated)
 
 
 def _set(inside: str) -> str:
-    kept = inside.replace("\\", "\\\\").replace("[", "\\[").replace("&&", "&\\&")
-    return "^" + kept[1:] if kept[:1] == "!" else kept.replace("^", "\\^")
+    """One sign of a set, ``[ax-z]``, or none of it, ``[!ax-z]``."""
+    ranges = re.findall(r".-.|.", inside.removeprefix("!"), re.DOTALL)
+    signs = "".join(
+        "-".join(map(re.escape, (r[0], r[-1]))) if len(r) == 3 else re.escape(r) for r in ranges if r[0] <= r[-1]
+    )
+    return f"[{'^' if inside[:1] == '!' else ''}{signs}]" if signs else "(?!)"
 
 
 def _of_names(names: Sequence[str], config: str) -> dict[str, _Splits]:

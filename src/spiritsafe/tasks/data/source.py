@@ -84,11 +84,13 @@ class DataSource:
         given = [knob for knob, value in (("config", config), ("split", split), ("revision", revision)) if value]
         if given and (location.endswith(ENDINGS) or Path(location).is_file()):
             raise TaskError(
-                f"{location} is a file, so {' and '.join(f'{knob}=' for knob in given)} mean nothing.",
+                f"{location} is a file, so {', '.join(f'{knob}=' for knob in given)} cannot take effect.",
                 hint="Take them out of the spec, or give a folder or a set of the hub.",
             )
         if revision and Path(location).is_dir():
-            raise TaskError(f"{location} is a folder, so revision= means nothing.", hint="Take it out of the spec.")
+            raise TaskError(
+                f"{location} is a folder, so revision= cannot take effect.", hint="Take it out of the spec."
+            )
 
     def digest(self) -> str:
         """The first 32 hex digits of the data's SHA-256; looks at the data only when no digest was given.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any, final
+from typing import Any, Literal, final
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import TaskError
@@ -35,6 +35,7 @@ class ChoiceKnobs(DataKnobs):
         answer: Field of the answer: index from 0, letter, label, or wording.
         wrong: Field of the wrong answers, or a field for each; ``choices`` is not read then, and the answer is the
             right one's wording.
+        faulty: "skip" to leave out rows whose answer is none of the choices or stands there twice; left out: an error.
         hint: Tell the model how to mark its answer.
     """
 
@@ -42,6 +43,7 @@ class ChoiceKnobs(DataKnobs):
     choices: str = "choices"
     answer: str = "answer"
     wrong: str = ""
+    faulty: Literal["", "skip"] = ""
     hint: bool = True
 
 
@@ -65,6 +67,11 @@ class LetterVerifier(Verifier):
 
 
 @final
+class _FaultyRowError(TaskError):
+    """A row of the right fields that cannot be asked."""
+
+
+@final
 class ChoiceTask(Task):
     """Problems of one file, with the file's digest in their name."""
 
@@ -75,7 +82,12 @@ class ChoiceTask(Task):
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
         for place, row in self._data.shuffled(seed, exam=exam):
-            question, choices, letter = self._read(row, place)
+            try:
+                question, choices, letter = self._read(row, place)
+            except _FaultyRowError:
+                if self._knobs.faulty == "skip":
+                    continue
+                raise
             # the order of the choices is a trivial variant, so it is not part of what the problem is
             canonical = " ".join(normalise(question).split()) + "\n" + "\n".join(sorted(normalise(c) for c in choices))
             yield Draft(
@@ -94,15 +106,15 @@ class ChoiceTask(Task):
         options = [str(choice).strip() for choice in choices]
         position = 0 if self._knobs.wrong else _position(answer, options, labels)
         if position is None:
-            raise TaskError(
+            raise _FaultyRowError(
                 f"{place}: the answer {answer!r} is none of its {len(options)} choices.",
-                hint="Give an index from 0, a letter, or the wording of a choice.",
+                hint="Give an index from 0, a letter, or the wording of a choice; faulty=skip leaves such rows out.",
             )
         folded = [" ".join(normalise(option).casefold().split()) for option in options]
         if folded.count(folded[position]) > 1:
-            raise TaskError(
+            raise _FaultyRowError(
                 f"{place}: two of its choices have the wording of the answer, so two letters are right.",
-                hint="Change one of the two, or leave the row out.",
+                hint="Change one of the two; faulty=skip leaves such rows out.",
             )
         if self._knobs.wrong:
             order = list(range(len(options)))

@@ -1,50 +1,28 @@
-"""Data files: digests, refusals, and Hugging Face data sets through a stand-in."""
+"""Families whose problems stand in data: the task's name says which data, and a commit alone deals nothing anew."""
 
-import hashlib
-import importlib.util
-import json
-import sys
-import types
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
-from table_parts import write_rows
+from fake_hub import fake_hub
+from table_parts import packed_rows, write_rows
 
 from spiritsafe.core.errors import SourceError, TaskError
-from spiritsafe.tasks.families.datafile import DataSource, is_hub_name
-from spiritsafe.tasks.registry import load_task
+from spiritsafe.tasks.exam_bucket import exam_problems
+from spiritsafe.tasks.families.datafile import DataKnobs, DataSources
+from spiritsafe.tasks.registry import load_named, load_task
 from spiritsafe.tasks.splits import bucket_of
 
-
-def write(path: Path, rows: list[object]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return str(path)
-
-
-def test_digest_names_the_data(tmp_path: Path) -> None:
-    location = write(tmp_path / "a.jsonl", [{"q": 1}])
-    digest = DataSource(location).digest()
-    assert len(digest) == 32
-    assert DataSource(location, sha256=digest).rows() == [{"q": 1}]
-    write(tmp_path / "a.jsonl", [{"q": 2}])
-    with pytest.raises(TaskError, match="is not the data that the task names"):
-        DataSource(location, sha256=digest).rows()
-
-
-def test_the_digest_of_a_file_of_lines_is_what_it_always_was(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b'{"question": "1+1?", "answer": "2"}\n\n{"question": "2+2?", "answer": 4.0}')
-    source = DataSource(str(tmp_path / "a.jsonl"))
-    assert source.digest() == "72a5eb2615af81de924f8f1c40e0bfbb"
-    assert source.rows() == [{"question": "1+1?", "answer": "2"}, {"question": "2+2?", "answer": 4.0}]
+ROWS = [{"question": f"What is {n} + {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(60)]
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.tsv.gz", "a.json", "a.jsonl.zst"])
 def test_rows_of_every_layout(tmp_path: Path, name: str) -> None:
     """A task made of them has the same problems in the same buckets; only its name tells the files apart."""
-    rows = [{"question": f"What is {n} + {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(60)]
-    write_rows(tmp_path / name, rows)
-    write_rows(tmp_path / "plain.jsonl", rows)
-    assert DataSource(str(tmp_path / name)).rows() == rows
+    write_rows(tmp_path / name, ROWS)
+    write_rows(tmp_path / "plain.jsonl", ROWS)
+    assert DataSources("math", str(tmp_path / name), DataKnobs()).study.rows() == ROWS
     task, plain = (load_task(f"math:{tmp_path / file}") for file in (name, "plain.jsonl"))
     seen = {problem.canonical_text: bucket_of(problem) for problem in plain.problems("train", seed=0, count=30)}
     drawn = {problem.canonical_text: bucket_of(problem) for problem in task.problems("train", seed=0, count=30)}
@@ -54,80 +32,49 @@ def test_rows_of_every_layout(tmp_path: Path, name: str) -> None:
     damaged = (tmp_path / name).read_bytes()[:-30]
     (tmp_path / name).write_bytes(damaged.replace(b"#", b"\xff") if name == "a.csv" else damaged)
     with pytest.raises(SourceError):
-        DataSource(str(tmp_path / name)).rows()
+        list(load_task(f"math:{tmp_path / name}").problems("train", seed=0, count=30))
 
 
-def test_a_given_digest_needs_no_file() -> None:
-    assert DataSource("gone.jsonl", sha256="ab").digest() == "ab"
-    with pytest.raises(SourceError):
-        DataSource("gone.jsonl", sha256="ab").rows()
+def test_a_set_of_the_hub_and_its_exam_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"train.jsonl": packed_rows("a.jsonl", ROWS), "test.jsonl": packed_rows("a.jsonl", ROWS[:40])}
+    with fake_hub(tmp_path, monkeypatch) as hub:
+        first = hub.put("org/sums", files)
+        task = load_task("math:org/sums?exam=test")
+        assert f"revision={first}&" in task.name
+        assert "split=train" in task.name
+        drawn = list(task.problems("train", seed=3, count=20))
+        second = hub.put("org/sums", {**files, "README.md": b"A word more."}, revision="v2")
+        newer = load_task("math:org/sums?exam=test&revision=v2")
+        assert f"revision={second}" in newer.name
+        texts = [problem.canonical_text for problem in newer.problems("train", seed=3, count=20)]
+        assert texts == [problem.canonical_text for problem in drawn]  # the rows are the same, so is their order
+        hub.fault = "drop"
+        hub.asked.clear()
+        named = load_named(task.name)  # somebody else's name of it: nothing is opened
+        assert named.grade(drawn[0], named.gold(drawn[0])).status == "correct"
+        assert hub.asked == []
+        assert list(exam_problems(named, seed=0, count=1)) == list(exam_problems(task, seed=0, count=1))
 
 
-def test_rows_must_be_objects(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="row 2: not an object"):
-        DataSource(write(tmp_path / "a.jsonl", [{"q": 1}, 3])).rows()
+def test_a_folder_and_where_its_exam_comes_from(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_rows(folder / "train.jsonl", ROWS)
+    write_rows(folder / "test.csv", [{"question": f"Test: {n} + 1?", "answer": str(n + 1)} for n in range(40)])
+    write_rows(tmp_path / "own.jsonl", [{"question": f"Own: {n} + 1?", "answer": str(n + 1)} for n in range(40)])
+    by_split = load_task(f"math:{folder}?exam=train&split=train")
+    assert "exam_sha256" in by_split.name
+    by_file = load_task(f"math:{folder}?exam={tmp_path / 'own.jsonl'}")
+    assert next(exam_problems(by_file, seed=0, count=1)).canonical_text.startswith("Own: ")
+    with pytest.raises(TaskError, match="no split 'dev'") as caught:
+        load_task(f"math:{folder}?exam=dev")
+    assert "train" in caught.value.hint
 
 
-def test_hub_names(tmp_path: Path) -> None:
-    assert is_hub_name("openai/gsm8k")
-    assert not is_hub_name("data/train.jsonl")
-    assert not is_hub_name("data/train.parquet")
-    assert not is_hub_name(str(tmp_path))
-    assert not is_hub_name("a/b/c")
-
-
-def test_hub_without_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TaskError, match="needs the package datasets") as caught:
-        DataSource("openai/gsm8k").rows()
-    assert "pip install datasets" in caught.value.hint
-
-
-def test_hub_with_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, str]]:
-        asked.append((name, config, split))
-        if name.startswith("no/"):
-            raise ValueError("no such data set")
-        return [{"question": "1+1?", "answer": "2"}]
-
-    stand_in = types.ModuleType("datasets")
-    stand_in.load_dataset = load_dataset  # type: ignore[attr-defined]  # a stand-in module
-    monkeypatch.setitem(sys.modules, "datasets", stand_in)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    source = DataSource("openai/gsm8k", config="main", split="test")
-    assert source.rows() == [{"question": "1+1?", "answer": "2"}]
-    assert len(source.digest()) == 32
-    assert asked == [("openai/gsm8k", "main", "test")]
-    with pytest.raises(SourceError, match="no such data set"):
-        DataSource("no/thing").rows()
-
-
-def test_hub_by_the_files_that_it_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    held = {f"main/train/000{n}.parquet": [{"question": f"{n}+1?", "answer": "2"}] for n in range(2)}
-    held |= {"main/test/0000.parquet": [{"question": "t", "answer": "1"}]}
-
-    def list_repo_files(name: str, *, repo_type: str, revision: str) -> list[str]:
-        assert (name, repo_type, revision) == ("openai/gsm8k", "dataset", "refs/convert/parquet")
-        return [*held, "README.md"]
-
-    def hf_hub_download(name: str, file: str, *, repo_type: str, revision: str) -> str:
-        path = tmp_path / file.replace("/", "-")
-        write_rows(path, held[file])
-        return str(path)
-
-    stand_in = types.ModuleType("huggingface_hub")
-    stand_in.list_repo_files = list_repo_files  # type: ignore[attr-defined]  # a stand-in module
-    stand_in.hf_hub_download = hf_hub_download  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "huggingface_hub" else None)
-    assert [row["question"] for row in DataSource("openai/gsm8k").rows()] == ["0+1?", "1+1?"]
-    test = DataSource("openai/gsm8k", config="main", split="test")
-    lines = b'{"answer":"1","question":"t"}'
-    assert test.digest() == hashlib.sha256(lines).hexdigest()[:32]  # as the package datasets gives it
-    with pytest.raises(SourceError, match="it has no main/dev; there is main/test, main/train"):
-        DataSource("openai/gsm8k", split="dev").rows()
-    held |= {"other/train/0000.parquet": []}
-    with pytest.raises(SourceError, match="it has no single configuration/train; there is main/test"):
-        DataSource("openai/gsm8k").rows()
+def test_changed_data_are_not_those_of_the_name(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", ROWS)
+    name = load_task(f"math:{tmp_path}").name
+    write_rows(tmp_path / "train.jsonl", ROWS[1:])
+    with pytest.raises(TaskError, match="is not the data that the task names"):
+        list(load_task(name).problems("train", seed=0, count=1))
+    assert load_task(f"math:{tmp_path}").name != name
