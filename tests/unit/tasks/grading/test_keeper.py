@@ -20,7 +20,7 @@ def keeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keeper]:
     monkeypatch.setattr(grader_keeper, "_GRACE_S", 0.4)
     monkeypatch.setattr(grader_keeper, "_PARTING_S", 2.0)
     keeper = Keeper("hostile_task:HostileTask", LIMITS)
-    assert keeper.first()["ready"][0] == "hostile:task"
+    assert keeper.first()["ready"][0].startswith("hostile_task:HostileTask?sha256=")
     yield keeper
     keeper.close()
     assert not os.path.exists(keeper._scratch)

@@ -24,7 +24,8 @@ def talk(source: str, *texts: str, **limits: float) -> list[dict[str, Any]]:
 
 def test_ready_then_one_reply_a_request() -> None:
     ready, *replies = talk("hostile_task:HostileTask", "ok", "die", "raise", "no", "die later", "ok")
-    assert ready["ready"] == ["hostile:task", "1", "hostile", "1"]
+    assert ready["ready"][0].startswith("hostile_task:HostileTask?sha256=")
+    assert ready["ready"][1:] == ["1", "hostile", "1"]
     assert 1 << 20 < ready["address_bytes"] < 1 << 32
     assert [reply.get("unscored") or reply["verdict"]["status"] for reply in replies] == [
         "correct",
