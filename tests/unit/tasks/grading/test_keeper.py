@@ -58,5 +58,5 @@ def test_one_that_hangs_is_lost(keeper: Keeper) -> None:
 
 def test_a_task_that_cannot_be_built_is_said() -> None:
     keeper = Keeper("hostile_task:unbuildable", LIMITS)
-    assert keeper.first() == {"failed": "RuntimeError: not in a child"}
+    assert "RuntimeError: not in a child" in keeper.first()["failed"]
     keeper.close()

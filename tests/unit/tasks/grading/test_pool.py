@@ -225,11 +225,11 @@ def test_temporary_files_go_with_the_worker() -> None:
         ("hostile_task:unbuildable", "RuntimeError: not in a child"),
         ("hostile_task:never_the_same", "it built"),
         ("hostile_task:NO_TASK", "made a dict, not a Task"),
-        ("hostile_task:nothing", "neither the spec of a known family nor something to import"),
-        ("arit:sums", "neither the spec of a known family nor something to import"),
+        ("hostile_task:nothing", "hostile_task.py has no nothing"),
+        ("arit:sums", "neither a task family nor a module"),
         ("arith:sum", 'no kind "sum"'),
         ("__main__:task", "its module is the program itself"),
-        (hostile_task.A_TASK, "neither the spec of a known family nor something to import"),
+        (hostile_task.A_TASK, "neither a task family nor a module"),
     ],
 )
 def test_what_cannot_be_graded_elsewhere_fails_at_once(source: object, message: str) -> None:
