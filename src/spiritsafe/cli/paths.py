@@ -110,7 +110,7 @@ class NamesFiles(click.types.StringParamType):
 
     def paths(self, text: str) -> list[Path]:
         """The files that are named in it, or the folder."""
-        words = [text] if self._folder else [text, *re.split(r"[\s:;?&=|*]+", text)]
+        words = [text] if self._folder else [text, *re.split(r"[\s:?&=|*]+", text)]
         found = {Path(name) for word in words for name in (word, unquote(word)) if name and "\0" not in name}
         return [path for path in found if (os.path.isdir(path) if self._folder else os.path.isfile(path))]
 

@@ -19,7 +19,7 @@ from spiritsafe.core.files.tables import ENDINGS
 
 _PACKED = (".gz", ".zst")
 _KINDS = ((".parquet",), (".jsonl", ".ndjson", ".json"), (".csv", ".tsv"))
-"""Where a set holds the same rows in several kinds of files, the first of these is read."""
+"""Of ``train.parquet``, ``train.jsonl`` and ``train.csv`` the first is read: they hold the same rows."""
 _NO_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _SHARD = re.compile(r"(?:.*/)?([^/]+)-\d{5}-of-\d{5}[^/]*")
 _CONVERTED = re.compile(r"([^/]+)/([^/]+)/\d{4}\.parquet")
@@ -104,10 +104,21 @@ def has_configs(card: str) -> bool:
 
 
 def _kind(name: str) -> int | None:
-    plain = name.lower()
-    for ending in _PACKED:
-        plain = plain.removesuffix(ending)
+    plain = _unpacked(name).lower()
     return next((place for place, endings in enumerate(_KINDS) if plain.endswith(endings)), None)
+
+
+def _unpacked(name: str) -> str:
+    """A file's name without what says how it is packed."""
+    return name.rpartition(".")[0] if name.lower().endswith(_PACKED) else name
+
+
+def _each_once(names: Sequence[str]) -> list[str]:
+    """Of files that are called alike but for their endings, the kind that comes first in ``_KINDS``."""
+    best: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (_kind(name), name)):
+        best.setdefault(_unpacked(name).rpartition(".")[0], name)
+    return sorted(best.values())
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -218,8 +229,7 @@ def _of_names(names: Sequence[str], config: str) -> dict[str, _Splits]:
 
 def _by_words(names: Sequence[str], *, inside: str = "") -> _Splits:
     """By split: shards say it before their number; else a word of the path does; else all are ``train``."""
-    best = min((kind for name in names if (kind := _kind(name)) is not None), default=0)
-    names = [name for name in names if _kind(name) == best]
+    names = _each_once(names)
     found: _Splits = {}
     for name in names:
         if shard := _SHARD.fullmatch(name):

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -25,10 +26,10 @@ from spiritsafe.core.files.reading import read_bytes
 from spiritsafe.core.files.tables import ENDINGS, RowFile
 from spiritsafe.tasks.data.hub import CONVERTED, HubSet
 from spiritsafe.tasks.data.layout import Chosen, choose_files, has_configs, is_data_file
+from spiritsafe.tasks.data.locations import files_of
 
 _DIGEST_CHARACTERS = 32
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_SEPARATOR = ";"
 _MOST_CARD_BYTES = 4 << 20
 _MOST_FOLDERS = 100_000
 _CARD = "README.md"
@@ -62,9 +63,9 @@ class DataSource:
     """Where rows come from; nothing is opened before it is needed.
 
     Args:
-        location: Path of a file as :mod:`spiritsafe.core.files.tables` reads it; several of them, ``;`` between; a
-            folder; or ``org/name`` of a set of the Hugging Face hub. Folder and set are read by
-            :mod:`spiritsafe.tasks.data.layout`.
+        location: A file as :mod:`spiritsafe.core.files.tables` reads it, or several
+            (:mod:`spiritsafe.tasks.data.locations`); a folder; or ``org/name`` of a set of the Hugging Face hub. Which
+            files of folder and set are read says :mod:`spiritsafe.tasks.data.layout`.
         sha256: The first 32 hex digits of the digest that the data must have; empty to accept what is there.
         config: Configuration of a set; empty for the only or default one.
         split: Split of a set; empty for ``train``, or the only one.
@@ -141,6 +142,17 @@ class DataSource:
             self._rows, self._ends, self._digest = rows, ends, found
         return self._rows
 
+    def tables(self) -> list[tuple[str, range]]:
+        """What errors call each file, and which of :meth:`rows` are its.
+
+        Raises:
+            SourceError: As :meth:`rows`.
+            TaskError: As :meth:`rows`.
+        """
+        self.rows()
+        starts = [0, *self._ends]
+        return [(p.place, range(*ends)) for p, ends in zip(self._files(), pairwise(starts), strict=True)]
+
     def place(self, index: int) -> str:
         """What errors call a row of :meth:`rows`, by its index."""
         part = bisect.bisect_right(self._ends, index)
@@ -178,8 +190,7 @@ class DataSource:
             elif path.is_dir():
                 self._parts = self._of_folder(path)
             else:
-                paths = [self.location] if path.exists() else self.location.split(_SEPARATOR)
-                self._parts = [_Part(place=path, path=partial(Path, path)) for path in paths]
+                self._parts = [_Part(place=str(one), path=partial(Path, one)) for one in files_of(self.location)]
         return self._parts
 
     def _of_folder(self, folder: Path) -> list[_Part]:

@@ -84,26 +84,27 @@ def test_hub_names(tmp_path: Path) -> None:
     assert is_hub_name("openai/gsm8k")
     assert is_set("openai/gsm8k")
     assert is_set(str(tmp_path))
-    for name in ("data/train.jsonl", "data/train.parquet", str(tmp_path), "a/b/c", "a.jsonl;b/c"):
+    for name in ("data/train.jsonl", "data/train.parquet", str(tmp_path), "a/b/c", "a.jsonl|b/c"):
         assert not is_hub_name(name)
 
 
 def test_several_files_are_read_in_their_order(tmp_path: Path) -> None:
     left, right = write(tmp_path / "b.jsonl", [{"n": 1}, {"n": 2}]), str(tmp_path / "a.csv")
     write_rows(Path(right), [{"n": 3}])
-    source = DataSource(f"{left};{right}")
+    source = DataSource(f"{left}|{right}")
     assert [(place, row["n"]) for place, row in source.stream()] == [
         (f"{left}, row 1", 1),
         (f"{left}, row 2", 2),
         (f"{right}, row 1", "3"),
     ]
     assert [row["n"] for row in source.rows()] == [1, 2, "3"]
+    assert source.tables() == [(left, range(2)), (right, range(2, 3))]
     assert [source.place(index) for index in (0, 1, 2)] == [place for place, _ in source.stream()]
     digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (left, right)]
     whole = hashlib.sha256("\n".join(f"sha256:{digest}" for digest in digests).encode()).hexdigest()
     assert source.digest() == whole[:32]
-    assert DataSource(f"{right};{left}").digest() != source.digest()
-    odd = write(tmp_path / "a;b.jsonl", [{"n": 4}])  # a file's name may hold the separator
+    assert DataSource(f"{right}|{left}").digest() != source.digest()
+    odd = write(tmp_path / "a|b.jsonl", [{"n": 4}])  # a file's name may hold the separator
     assert DataSource(odd).rows() == [{"n": 4}]
 
 
