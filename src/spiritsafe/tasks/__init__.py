@@ -37,6 +37,6 @@ else:
 __all__ = [
     "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "AuditReport", "Draft", "Extracted", "FamilyInfo", "GraderPool",
     "LetterVerifier", "MathVerifier", "MixTask", "Split", "Task", "ValueVerifier", "Verifier", "audit_task",
-    "bucket_of", "build_task", "canonical_name", "data_spec", "extract_answer", "list_families", "load_named", "load_task",
-    "load_verifier", "normalise", "parse_number", "parse_spec", "row_graders", "split_of",
+    "bucket_of", "build_task", "canonical_name", "data_spec", "extract_answer", "list_families", "load_named",
+    "load_task", "load_verifier", "normalise", "parse_number", "parse_spec", "row_graders", "split_of",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Where the files of a data set lie, as a spec says it: one file, a folder, a pattern, or several of these.
 
 In: a location. Out: paths, in an order that does not hang on the machine. ``a.jsonl``; ``folder``: every file of rows
-in it, at any depth; ``data/*.parquet``; several, separated by ``|``. Among several, ``%7C`` stands for a ``|`` of a name
-and ``%25`` for a ``%``.
+in it, at any depth; ``data/*.parquet``; several, separated by ``|``. Among several, ``%7C`` stands for a ``|`` of a
+name and ``%25`` for a ``%``.
 """
 
 from __future__ import annotations

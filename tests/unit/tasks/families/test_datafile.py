@@ -57,6 +57,23 @@ def test_rows_of_every_layout(tmp_path: Path, name: str) -> None:
         DataSource(str(tmp_path / name)).rows()
 
 
+def test_several_files_have_one_digest_and_errors_name_the_file(tmp_path: Path) -> None:
+    left, right = (write(tmp_path / name, [{"q": n}, {"q": n + 1}]) for n, name in enumerate(("a.jsonl", "b.jsonl")))
+    source = DataSource(f"{left}|{right}")
+    assert [row["q"] for row in source.rows()] == [0, 1, 1, 2]
+    assert source.tables() == [(left, range(2)), (right, range(2, 4))]
+    assert [source.place(index) for index in (1, 2)] == [f"{left}, row 2", f"{right}, row 1"]
+    assert len({source.digest(), DataSource(f"{right}|{left}").digest(), DataSource(left).digest()}) == 3
+    task = load_task(f"math:{left}|{right}?question=q&answer=nothing")
+    write(tmp_path / "b.jsonl", [{"q": 1}, 3])
+    with pytest.raises(TaskError, match=r"b\.jsonl, row 2: not an object"):
+        DataSource(f"{left}|{right}").rows()
+    (tmp_path / "b.jsonl").unlink()
+    with pytest.raises(SourceError, match=r"b\.jsonl"):
+        load_task(f"math:{left}|{right}?question=q")
+    assert task.finite
+
+
 def test_a_given_digest_needs_no_file() -> None:
     assert DataSource("gone.jsonl", sha256="ab").digest() == "ab"
     with pytest.raises(SourceError):
