@@ -33,7 +33,7 @@ _GRADABLE_SHARE = 0.9
 _MAX_FORMULA = 60
 _CHOICE = "choice"
 _RENAMED = ("question", "answer", "solution", "choices", "messages", "system", "tools", "input")
-_OF_FAMILY = {"math": {"question", "answer", "solution"}, "choice": {"question", "answer", "choices"}}
+_OF_QUESTIONS = {"question", "answer", "solution"}
 
 
 def data_spec(
@@ -113,7 +113,8 @@ def _family(
     named = {what: name for what, name in given.items() if name}
     if format == _CHOICE or (format is None and ("choices" in named or (has_choices(fields) and _is_plain(fields)))):
         return "choice", _choice_fields(fields, named, where)
-    if format in (None, "question-answer") and not named.keys() - _OF_FAMILY["math"]:
+    has_turns = format is None and any(fields.has_turns(name) for name in fields.values)
+    if format in (None, "question-answer") and not has_turns and not named.keys() - _OF_QUESTIONS:
         found = _questions(fields, rows, named)
         if found is not None:
             return "math", found

@@ -1,9 +1,9 @@
 """The ``chat`` family: conversations of your own, to be learnt from and to be asked. Nobody can grade them.
 
 In: ``chat:chats.jsonl``, ``chat:folder/**``, ``chat:data/*.parquet``, ``chat:a.jsonl|b.jsonl``, or ``chat:org/name`` of
-a set of the Hugging Face hub; rows as OpenAI, ShareGPT, Alpaca and others write them, found by their fields. Out: a Task without
-a verifier. A problem's messages are the conversation up to the last reply, which is its solution; ``facts["turns"]`` are
-the places among the messages of earlier replies that are to be learnt too. Definitions of tools stand in the first
+the Hugging Face hub; rows as OpenAI, ShareGPT, Alpaca and others write them, found by their fields. Out: a Task that
+cannot grade. A problem's messages are the conversation up to the last reply, which is its solution; ``facts["turns"]``
+are the places among the messages of earlier replies that are to be learnt too. Definitions of tools stand in the first
 message. ``docs/own-data.md`` has the formats.
 
 A problem is its prompt, what system and user said: the same prompt with another reply is the same problem, and whatever
