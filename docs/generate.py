@@ -210,7 +210,7 @@ def _recipes() -> Iterator[str]:
     )
     part = ""
     for table in pipeline.recipe_tables():
-        title = f"`{table.title}`" if table.title[0].islower() or table.title[0] == "[" else table.title
+        title = table.title if table.title[0].isupper() else re.sub(r"^(kind = .*|\S+?)(?=,? |$)", r"`\1`", table.title)
         if table.is_step or table.is_inside:
             name = "Steps" if table.is_step else "Tables inside tables"
             if name != part:

@@ -18,6 +18,7 @@ PAGES = {
     for pattern in ("*.md", "docs/**/*.md", "bench/*.md", "experiments/**/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
+PAGES = {page: re.sub(r"```toml\n.*?```", "", text, flags=re.S) for page, text in PAGES.items()}  # tables, not rooms
 PAGES["CHANGELOG.md"] = PAGES["CHANGELOG.md"].split("\n## ")[1]  # what is released is history
 DOTTED = re.compile(rf"(?<![\w./-])(?:spiritsafe\.)?(?:{'|'.join(sorted(ROOMS))})(?:\.\w+)+(?![\w/-])")
 FILES = re.compile(

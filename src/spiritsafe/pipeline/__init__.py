@@ -8,7 +8,8 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.pipeline.plan.text import plan_recipe
-    from spiritsafe.pipeline.recipe.load import load_recipe, packaged_recipes
+    from spiritsafe.pipeline.recipe.load import load_recipe
+    from spiritsafe.pipeline.recipe.reference.files import packaged_recipes, recipe_text
     from spiritsafe.pipeline.recipe.reference.json_schema import recipe_schema
     from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
     from spiritsafe.pipeline.recipe.schema import Recipe
@@ -19,5 +20,6 @@ else:
 
 __all__ = [
     "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "load_recipe", "packaged_recipes", "plan_recipe",
-    "rebuild_report", "recipe_schema", "recipe_tables", "run_recipe", "stages_of", "terminal_summary_of",
+    "rebuild_report", "recipe_schema", "recipe_tables", "recipe_text", "run_recipe", "stages_of",
+    "terminal_summary_of",
 ]  # fmt: skip

@@ -22,13 +22,14 @@ from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.process.platforms import in_a_row, other_text
 from spiritsafe.models import preferred_dtype, this_platform
 from spiritsafe.pipeline.context import RunContext, RunWatcher
-from spiritsafe.pipeline.plan.known import check_run
+from spiritsafe.pipeline.plan.known import check_recipe
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.pipeline.stages.checks import ease_memory
 from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
+from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.pipeline.step import StageSpec, step_of
 from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
 from spiritsafe.training import give_back_memory, is_torchrun
@@ -41,12 +42,14 @@ class RunOutcome:
 
     Attributes:
         num_run: Stages that had work to do; 0 when everything was done before.
+        models: Where the models lie that steps made, controls left out.
     """
 
     directory: Path
     num_run: int
     num_skipped: int
     report: Path
+    models: dict[str, Path]
 
 
 def stages_of(recipe: Recipe) -> list[StageSpec]:
@@ -55,7 +58,7 @@ def stages_of(recipe: Recipe) -> list[StageSpec]:
     whole = recipe.identity()
     look = StageSpec(
         name="check",
-        work=check_run,
+        work=check_recipe,
         settings={"recipe": whole},
         after=tuple(spec.name for spec in given),
         is_exact=True,
@@ -130,7 +133,14 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
                 num_run += 1
             context.done[spec.name] = stage
         report = run.path / "report.html"
-        return RunOutcome(directory=run.path, num_run=num_run, num_skipped=len(context.done) - num_run, report=report)
+        made = {node.name: node for node in recipe.made if node.makes_model and node.control is None}
+        return RunOutcome(
+            directory=run.path,
+            num_run=num_run,
+            num_skipped=len(context.done) - num_run,
+            report=report,
+            models={name: model_directory(context, name) for name in made},
+        )
 
 
 def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:

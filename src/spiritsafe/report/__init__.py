@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ExamScore,
         Outcomes,
         PublicHalf,
+        SeedsTogether,
         VerificationStep,
         VerificationSummary,
     )
@@ -61,8 +62,8 @@ else:
 __all__ = [
     "CURVE_SUFFIXES", "AccuracyPoint", "Arm", "ArmKind", "CertificateReference", "DataInfo", "ExamPart", "ExamScore",
     "Inputs", "LossPoint", "MadeRow", "Measured", "MeasuredCurve", "MeasuredUnit", "MemoryUse", "Outcomes", "PassPoint",
-    "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo", "Rung", "Source", "Stage",
-    "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep", "VerificationSummary", "Versus",
-    "build_compute_page", "build_compute_svg", "build_report", "build_trust_page", "compute_section", "compute_table",
-    "count_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
+    "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo", "Rung", "SeedsTogether",
+    "Source", "Stage", "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep", "VerificationSummary",
+    "Versus", "build_compute_page", "build_compute_svg", "build_report", "build_trust_page", "compute_section",
+    "compute_table", "count_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
 ]  # fmt: skip

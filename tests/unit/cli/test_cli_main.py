@@ -63,7 +63,10 @@ COMMANDS = {
     "models fetch": set(),
     "models list": {"--json"},
     "models show": {"--json"},
-    "plan": {"--set"},
+    "plan": {"--set", "--json"},
+    "recipes list": {"--json"},
+    "recipes schema": set(),
+    "recipes show": {"--resolved", "--set"},
     "report": set(),
     "run": {"--set", "--root"},
     "sample": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,4 +145,4 @@ def test_a_file_beside_the_commands_that_is_no_module_is_no_command(tmp_path: Pa
         timeout=120,
         check=True,
     )
-    assert "  run     Run a recipe, or go on with it." in done.stdout
+    assert re.search(r"^  run +Run a recipe, or go on with it\.$", done.stdout, flags=re.M)

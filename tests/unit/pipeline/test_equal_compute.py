@@ -12,12 +12,15 @@ from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.equal_compute import history, own, spent_on, within_budget
 from spiritsafe.pipeline.recipe.made import BudgetRecipe
 from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.training import TrainConfig
+
+TRAIN = TrainConfig(learning_rate=1e-3, tokens_per_step=64, micro_batch_tokens=2048, max_epochs=10_000)
 
 
 def test_stages_record_what_they_took(tiny_run: Path, tmp_path: Path) -> None:
     context = context_after(tiny_run, tmp_path)
     size = read_checkpoint(model_directory(context, "teacher")).num_parameters
-    curve = read_json(context.stage("teach").path / "curve.json")
+    curve = read_json(context.stage("teacher").path / "curve.json")
     assert own(context, "teacher") == Compute.training(sum(row["tokens"] for row in curve), size)
     rounds = read_json(context.stage("rl-random").path / "rounds.json")
     updates = read_json(context.stage("rl-random").path / "curve.json")
@@ -25,7 +28,7 @@ def test_stages_record_what_they_took(tiny_run: Path, tmp_path: Path) -> None:
     assert drawn > 0
     assert learnt > drawn  # prompts are read again and again
     assert own(context, "rl-random") == Compute.generating(drawn, size) + Compute.training(learnt, size)
-    assert own(context, "base") == own(context, "worked") == Compute()
+    assert own(context, "base") == own(context, "lessons") == Compute()
     student = own(context, "on-policy")
     assert student.read_tokens == student.trained_tokens > 0  # a live teacher reads along
     assert student.generated_tokens > 0
@@ -39,18 +42,18 @@ def test_what_was_spent_on_a_model_includes_its_answers_and_its_history_everythi
     parts = ("teacher", "rl", "harvest", "tuned")
     assert history(context, "tuned") == Compute.total(own(context, name) for name in parts)
     assert spent_on(context, "student") == Compute.total(
-        own(context, name) for name in ("student", "sampled", "capture")
+        own(context, name) for name in ("student", "sampled", "signal")
     )
-    assert own(context, "capture").read_tokens > 0
+    assert own(context, "signal").read_tokens > 0
     assert history(context, "rl-rft") == own(context, "teacher") + own(context, "rl-rft")
 
 
 def test_a_budget_sets_the_tokens_and_nearer_limits_hold(tiny_run: Path, tmp_path: Path) -> None:
     context = context_after(tiny_run, tmp_path)
-    train = context.recipe.teach.train.model_copy(update={"tokens_per_step": 64, "max_epochs": 10_000})
+    train = TRAIN
     budget = BudgetRecipe(of="rl-random", share=0.5)
     size = read_checkpoint(model_directory(context, "teacher")).num_parameters
-    found = within_budget(context, train, budget, ("worked",), num_parameters=size)
+    found = within_budget(context, train, budget, ("lessons",), num_parameters=size)
     spent = spent_on(context, "rl-random").flops
     assert found.max_tokens == spent // 2 // (6 * size)
     with_teacher = within_budget(context, train, budget, (), num_parameters=size, teacher_parameters=size)
@@ -67,7 +70,7 @@ def test_a_budget_that_is_spent_before_training_is_refused(tiny_run: Path, tmp_p
     with pytest.raises(BudgetError, match="not one step"):
         within_budget(
             context,
-            context.recipe.teach.train,
+            TRAIN,
             BudgetRecipe(of="rl", share=1e-3),
             ("harvest",),
             num_parameters=10**6,

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,10 +20,12 @@ from pipeline_parts import context_after
 from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import BudgetError, CompatibilityError, RecipeError, SpiritsafeError, StorageError
 from spiritsafe.core.process.platforms import in_a_row
+from spiritsafe.core.records import Problem
+from spiritsafe.models import default_cache
 from spiritsafe.pipeline import run
 from spiritsafe.pipeline import run as running
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe.load import load_recipe
+from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
 from spiritsafe.pipeline.run import StageSpec, stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.training import loop
@@ -30,7 +33,8 @@ from spiritsafe.training import loop
 
 def test_the_paper_is_sealed_before_anything_is_trained() -> None:
     names = [stage.name for stage in stages_of(load_recipe("tiny")[0])]
-    assert names.index("seal") < names.index("teach") < names.index("student") < names.index("exam")
+    wanted = ["base", "lessons", "check", "seal", "teacher", "student", "exam", "report"]
+    assert [name for name in names if name in wanted] == wanted
 
 
 def test_every_stage_leaves_its_proof(tiny_run: Path) -> None:
@@ -64,8 +68,12 @@ def test_no_exam_problem_lies_in_plain_text(tiny_run: Path) -> None:
     from spiritsafe.pipeline.context import read_traces
     from spiritsafe.tasks import split_of
 
-    studied = [t.problem for path in tiny_run.rglob("*.jsonl") if path.parent.name[3:] in ("traces", "sample")
-               for t in read_traces(path)]  # fmt: skip
+    studied = [trace.problem for path in tiny_run.rglob("traces.jsonl") for trace in read_traces(path)]
+    studied += [
+        Problem.from_json(json.loads(line))
+        for path in tiny_run.rglob("problems.jsonl")
+        for line in path.read_text("utf-8").splitlines()
+    ]
     assert studied
     assert {split_of(problem) for problem in studied} == {"train"}
     assert not list(tiny_run.rglob("*sealed*.json"))
@@ -78,8 +86,8 @@ def fork_of(tiny_run: Path, root: Path) -> Path:
     for name in ("recipe.toml", "resolved.json"):
         shutil.copy(tiny_run / name, copy / name)
     shutil.copytree(tiny_run / "keys", copy / "keys")
-    for stage in ("01-source", "02-seal"):
-        shutil.copytree(tiny_run / "stages" / stage, copy / "stages" / stage)
+    for stage in (path for path in (tiny_run / "stages").iterdir() if path.name < "09"):
+        shutil.copytree(stage, copy / "stages" / stage.name)
     first = (tiny_run / "ledger.jsonl").read_bytes().split(b"\n")[0]
     (copy / "ledger.jsonl").write_bytes(first + b"\n")
     return copy
@@ -115,21 +123,23 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
         command += ["--set", override]
     stages = copy / "stages"
     # one kill in the middle of each of these stages: as soon as it has begun, and a moment later
+    shutil.rmtree(stages / "05-pool")
     for stage, pause in (
-        ("04-teach", 0.3),
-        ("05-sample", 0.1),
-        ("06-capture", 0.05),
-        ("07-before-rl", 0.1),
-        ("08-rl", 0.15),
-        ("10-rl-random", 0.1),
-        ("10-rl-random", 0.3),
-        ("13-harvest", 0.1),
-        ("14-tuned", 0.1),
-        ("15-cut-student", 0.1),
-        ("16-student", 0.2),
-        ("18-on-policy", 0.3),
-        ("19-exam", 1.0),
-        ("19-exam", 4.0),
+        ("05-pool", 0.0),
+        ("09-teacher", 0.3),
+        ("10-sampled", 0.1),
+        ("11-before-rl", 0.1),
+        ("12-rl", 0.15),
+        ("14-rl-random", 0.1),
+        ("14-rl-random", 0.3),
+        ("17-harvest", 0.1),
+        ("18-tuned", 0.1),
+        ("19-signal", 0.05),
+        ("20-small", 0.1),
+        ("21-student", 0.2),
+        ("22-on-policy", 0.3),
+        ("23-exam", 1.0),
+        ("23-exam", 4.0),
     ):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
@@ -278,8 +288,8 @@ def test_a_stage_without_memory_says_what_the_same_command_will_do(
         return original(model, documents, objective, config, **more)
 
     monkeypatch.setattr("spiritsafe.pipeline.stages.training.train", hungry)
-    spec = next(spec for spec in stages_of(context.recipe) if spec.name == "teach")
-    stage = context.run.stage(4, "teach", {})
+    spec = next(spec for spec in stages_of(context.recipe) if spec.name == "teacher")
+    stage = context.run.stage(9, "teacher", {})
     with pytest.raises(BudgetError, match="Memory ran out: a further 23 MB") as raised:
         running._run_stage(context, spec, stage)
     assert "Run the same command again" in raised.value.hint
@@ -312,3 +322,114 @@ def test_a_missed_prediction_is_an_event(tiny_run: Path, tmp_path: Path, monkeyp
     )
     kinds = {one["kind"]: one for one in map(json.loads, context.run.events.read_text("utf-8").splitlines())}
     assert "too low" in kinds["memory_missed"]["text"]
+
+
+TASK = "arith:sums?terms=2&digits=1-2"
+TRAIN = {"learning_rate": 3e-3, "tokens_per_step": 2048, "micro_batch_tokens": 2048, "max_steps": 2}
+TUNE: dict[str, Any] = {"kind": "tune", "name": "t", "from": "base", "learns": ["lessons"], "train": TRAIN}
+BASE: dict[str, Any] = {
+    "name": "small",
+    "models": {"base": {"source": "tiny:0"}},
+    "data": {"lessons": {"task": TASK, "problems": 16}},
+}
+
+
+def small(root: Path, watcher: SilentWatcher | None = None, **tables: Any) -> running.RunOutcome:
+    """A run over the tiny model and some sums."""
+    recipe = recipe_of({**BASE, **tables})
+    return running.run_recipe(recipe, "", root=root, cache=default_cache(), watcher=watcher or SilentWatcher())
+
+
+@pytest.mark.slow
+def test_one_step_and_no_exam_is_a_whole_run(tmp_path: Path) -> None:
+    watcher = SilentWatcher()
+    outcome = small(tmp_path, watcher, steps=[TUNE])
+    assert watcher.began == ["base", "lessons", "check", "t", "report"]
+    assert outcome.report.is_file()
+    assert not (outcome.directory / "keys").exists()
+    assert small(tmp_path, steps=[TUNE]).num_run == 0
+
+
+@pytest.mark.slow
+def test_given_models_sit_several_exams_and_nothing_is_made(tmp_path: Path) -> None:
+    watcher = SilentWatcher()
+    exams = [
+        {"task": TASK, "problems": 4, "sampling": {"max_tokens": 4}},
+        {"name": "long", "task": "arith:sums?terms=3", "problems": 4, "sits": ["other"], "sampling": {"max_tokens": 4}},
+    ]
+    models = {"base": {"source": "tiny:0"}, "other": {"source": "tiny:1"}}
+    outcome = small(tmp_path, watcher, models=models, data={}, exams=exams)
+    assert watcher.began == ["base", "other", "check", "seal", "seal-long", "exam", "exam-long", "report"]
+    certificates = outcome.directory.glob("stages/*/*.certificate.json")
+    assert sorted((path.parent.name[3:], path.name.partition(".")[0]) for path in certificates) == [
+        ("exam", "base"),
+        ("exam", "other"),
+        ("exam-long", "other"),
+    ]
+    assert outcome.report.is_file()
+
+
+SERVED = {"base": {"source": "tiny:0"}, "far": {"endpoint": "http://127.0.0.1:1/v1", "model": "m"}}
+EXAM = {"task": TASK, "problems": 4}
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"steps": [TUNE], "exams": [{"task": "arith:nosuch", "problems": 4}]}, ['no kind "nosuch"']),
+        (
+            {
+                "models": SERVED,
+                "steps": [
+                    {**TUNE, "from": "far"},
+                    {"kind": "distil", "name": "d", "from": "base", "teacher": "far", "learns": ["lessons"]},
+                    {"kind": "sample", "name": "s", "from": "far", "on": ["lessons"], "max_per_problem": 2},
+                ],
+                "exams": [EXAM],
+            },
+            ["t needs far itself", "d needs far itself", "s: max_per_problem is 2"],
+        ),
+        (
+            {
+                "steps": [{"kind": "cut", "name": "c", "from": "base", "max_bytes": 10, "calibrate": ["lessons"]}],
+                "exams": [EXAM],
+            },
+            ["c: "],
+        ),
+    ],
+    ids=["no such task", "weights behind an endpoint", "no layer fits"],
+)
+def test_what_cannot_work_is_told_at_once_and_before_anything_is_sealed(
+    tmp_path: Path, tables: dict[str, Any], said: list[str]
+) -> None:
+    watcher = SilentWatcher()
+    with pytest.raises(RecipeError) as caught:
+        small(tmp_path, watcher, **tables)
+    assert watcher.began[-1] == "check"
+    for one in said:
+        assert one in caught.value.message
+    (run,) = tmp_path.iterdir()
+    assert not list(run.glob("stages/*-seal*"))
+    assert not (run / "ledger.jsonl").exists()
+    assert not (run / "keys").exists()
+
+
+@pytest.mark.slow
+def test_edited_data_is_drawn_again_and_what_learnt_from_it_is_made_again(tmp_path: Path) -> None:
+    def write(first: int) -> None:
+        numbers = range(first, first + 24)
+        turns = [
+            ({"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"It is {n}."}) for n in numbers
+        ]
+        lines = [json.dumps({"messages": turn}) for turn in turns]
+        (tmp_path / "chats.jsonl").write_text("\n".join(lines) + "\n")
+
+    data = {**BASE["data"], "chats": {"files": [str(tmp_path / "chats.jsonl")]}}
+    steps = [TUNE, {**TUNE, "name": "u", "learns": ["chats"]}]
+    write(0)
+    small(tmp_path / "runs", data=data, steps=steps)
+    assert small(tmp_path / "runs", data=data, steps=steps).num_run == 0
+    write(100)
+    watcher = SilentWatcher()
+    small(tmp_path / "runs", watcher, data=data, steps=steps)
+    assert (watcher.began, watcher.skipped) == (["chats", "check", "u", "report"], ["base", "lessons", "t"])

@@ -25,4 +25,6 @@ def command(recipe: str, overrides: tuple[str, ...], root: Path) -> None:
     if outcome.num_run == 0:
         click.echo(f"Nothing to do: all {outcome.num_skipped} stages of this run are done and unchanged.")
     click.echo(pipeline.terminal_summary_of(outcome.directory))
+    for name, place in outcome.models.items():
+        click.echo(f"Model {name}: {place}")
     click.echo(f"Report: {outcome.report}")

@@ -148,7 +148,7 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
             except SpiritsafeError as error:
                 faults.append(f"{name}: {error.diagnostics()}")
     configs = {name: facts.config for name, facts in given.items() if facts.config is not None}
-    forecast = _completed(recipe, configs, chats, sets)
+    forecast = completed(recipe, configs, chats, sets)
     return forecast, given, faults + faults_of(forecast)
 
 
@@ -174,10 +174,10 @@ def forecast_of_run(context: RunContext) -> Forecast:
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
     configs = {name: read_model_config(place) for name, place in places.items()}
-    return _completed(recipe, configs, chats, sets)
+    return completed(recipe, configs, chats, sets)
 
 
-def _completed(
+def completed(
     recipe: Recipe, configs: Mapping[str, Config], chats: Mapping[str, ChatFormat], sets: Mapping[str, DataFacts]
 ) -> Forecast:
     """With what is made of what is given."""
@@ -221,7 +221,7 @@ def _is_only_served(recipe: Recipe, name: str) -> bool:
     return isinstance(given, GivenRecipe) and given.source is None
 
 
-def require(faults: Sequence[str]) -> None:
+def refuse(faults: Sequence[str]) -> None:
     """Refuse what cannot work.
 
     Raises:
@@ -234,13 +234,13 @@ def require(faults: Sequence[str]) -> None:
         raise RecipeError(f"{len(faults)} things cannot work:\n{lines}\n", hint="Nothing was sealed or trained.")
 
 
-def check_run(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
+def check_recipe(context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Refuse what cannot work before anything is sealed or trained.
 
     Raises:
         RecipeError: There is a fault; the message tells all.
     """
-    require(faults_of(forecast_of_run(context)))
+    refuse(faults_of(forecast_of_run(context)))
     return {"summary": "nothing stands in the way"}
 
 

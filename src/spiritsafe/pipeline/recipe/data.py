@@ -89,9 +89,16 @@ def fresh_problems(task: Task, data: DataRecipe, taken: set[bytes], *, seed: int
         TaskError: There are fewer than were asked for, or the task has no end and no number was given.
     """
     if data.problems is None:
-        yield from (
-            problem for problem in task.problems("train", seed=seed, count=None) if text_key(problem) not in taken
-        )
+        every = task.problems("train", seed=seed, count=None)
+        fresh = (problem for problem in every if text_key(problem) not in taken)
+        first = next(fresh, None)
+        if first is None:
+            raise TaskError(
+                f"{task.name} has no problem to train on that no other set of the recipe has.",
+                hint="Leave this set out, or set `problems` of the others to fewer.",
+            )
+        yield first
+        yield from fresh
         return
     drawn = task.problems("train", seed=seed, count=data.problems + len(taken))
     fresh = (problem for problem in drawn if text_key(problem) not in taken)

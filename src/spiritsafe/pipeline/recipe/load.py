@@ -5,26 +5,17 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.core.files.reading import read_bytes
 from spiritsafe.core.records import Record
 from spiritsafe.pipeline.recipe.graph import RecipeFaults
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names, kinds_of
-from spiritsafe.pipeline.recipe.schema import MOST_BYTES, Recipe
-
-
-def packaged_recipes() -> dict[str, str]:
-    """Name and summary of each recipe that comes with the program."""
-    folder = resources.files("spiritsafe.pipeline") / "recipes"
-    texts = {p.name.removesuffix(".toml"): p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".toml")}
-    return {name: str(tomllib.loads(text).get("summary", "")) for name, text in sorted(texts.items())}
+from spiritsafe.pipeline.recipe.reference.files import recipe_text
+from spiritsafe.pipeline.recipe.schema import Recipe
 
 
 def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[Recipe, str]:
@@ -108,17 +99,7 @@ def _read(name_or_path: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any
             f"Recipes extend each other in a circle: {' -> '.join((*chain, name_or_path))}.",
             hint="Remove one `extends`.",
         )
-    path = Path(name_or_path)
-    try:
-        if path.suffix == ".toml":
-            text = read_bytes(path, most_bytes=MOST_BYTES).decode("utf-8")
-        else:
-            text = (resources.files("spiritsafe.pipeline") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
-    except (OSError, ValueError) as error:
-        known = ", ".join(packaged_recipes())
-        raise RecipeError(
-            f"There is no recipe {name_or_path!r}.", hint=f"Give the path of a .toml file, or one of: {known}."
-        ) from error
+    text = recipe_text(name_or_path)
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

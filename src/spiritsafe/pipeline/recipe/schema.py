@@ -21,9 +21,6 @@ from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faul
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Made, Name, StepEntry
 
-MOST_BYTES = 1 << 20
-"""Of a recipe file."""
-
 
 class CompareRecipe(Record):
     """Two ways to a model, side by side in the report: problem by problem, their seeds added up.

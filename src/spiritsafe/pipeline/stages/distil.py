@@ -66,7 +66,7 @@ from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.sets import chosen_traces, task_of
 from spiritsafe.pipeline.stages.source import (
     answerers,
-    checkpoint_of,
+    lineage_of,
     load_learner,
     load_reader,
     model_directory,
@@ -218,7 +218,7 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
     learnt = feed or parts.documents
     result = train_model(context, stage, parts.student, learnt, objective, config, events, evaluate=evaluate)
     end_lora(step.lora, context, stage, parts.student, name=step.name)
-    start = checkpoint_of(context, step.origin)
+    start = lineage_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
         parts.student.model,
@@ -393,7 +393,7 @@ def _teachers(step: DistilRecipe, context: RunContext) -> list[_Teacher]:
     found = []
     for name in step.teachers:
         loaded = load_reader(context, name)
-        found.append(_Teacher(name=name, chat=loaded.chat, checkpoint=checkpoint_of(context, name), loaded=loaded))
+        found.append(_Teacher(name=name, chat=loaded.chat, checkpoint=lineage_of(context, name), loaded=loaded))
     return found
 
 

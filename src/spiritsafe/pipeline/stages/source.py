@@ -69,7 +69,7 @@ def model_directory(context: RunContext, name: str) -> Path:
     return Path(str(place))
 
 
-def checkpoint_of(context: RunContext, name: str) -> Checkpoint:
+def lineage_of(context: RunContext, name: str) -> Checkpoint:
     """What a model is and came from; of a given one with the licence that the recipe says."""
     if given_of(context, name) is None:
         return read_checkpoint(model_directory(context, name))
@@ -80,8 +80,8 @@ def speaker_of(context: RunContext, name: str) -> Checkpoint:
     """Who wrote a model's answers: its endpoint where it has one, whatever is here under its name."""
     given = given_of(context, name)
     if given is None or given.endpoint is None:
-        return checkpoint_of(context, name)
-    return given.served_checkpoint().model_copy(update={"license": checkpoint_of(context, name).license})
+        return lineage_of(context, name)
+    return given.served_checkpoint().model_copy(update={"license": lineage_of(context, name).license})
 
 
 def reading_dtype(context: RunContext, name: str) -> torch.dtype:

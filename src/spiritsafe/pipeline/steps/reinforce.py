@@ -58,7 +58,7 @@ from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_memory
 from spiritsafe.pipeline.stages.probe import When, counts_of, not_ready, probe_model, probes_of
 from spiritsafe.pipeline.stages.sets import problems_of, task_of
-from spiritsafe.pipeline.stages.source import checkpoint_of, load_learner, parents_of
+from spiritsafe.pipeline.stages.source import lineage_of, load_learner, parents_of
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, made_settings
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
@@ -349,7 +349,7 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
     begin_lora(step.lora, context, loaded, name=seed_name)
     course = _learn(node, step, context, stage, events, loaded, problems, config, train_config)  # 3.
     end_lora(step.lora, context, stage, loaded, name=node.name)
-    start = checkpoint_of(context, step.origin)
+    start = lineage_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
         loaded.model,

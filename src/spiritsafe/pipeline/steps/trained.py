@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from spiritsafe.models import decoder_config, size_of
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.plan.memory import Beside, training_peak
 from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import BudgetedRecipe, TrainedRecipe
 from spiritsafe.pipeline.stages.training import dev_set
 from spiritsafe.pipeline.step import Config, Forecast, Step
 from spiritsafe.training import TrainConfig
 
 ON_TRACES = "cross-entropy on traces"
+
+
+def is_first(recipe: Recipe, name: str) -> bool:
+    """Whether nothing heavy runs before the stage that makes it."""
+    return recipe.made[0].name == name
 
 
 class TrainedStep(TrainedRecipe, Step):
@@ -40,7 +47,7 @@ class TrainedStep(TrainedRecipe, Step):
             return None
         if self.origin not in forecast.recipe.models:
             config = {**config, "dtype": "float32"}
-        beside = self.beside(forecast, config)
+        beside = replace(self.beside(forecast, config), is_first=is_first(forecast.recipe, node.name))
         return training_peak(self.planned_train(forecast, config), config, forecast.device, beside)
 
     @abstractmethod

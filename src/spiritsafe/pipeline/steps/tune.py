@@ -29,7 +29,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import answerers, checkpoint_of, load_learner, parents_of
+from spiritsafe.pipeline.stages.source import answerers, lineage_of, load_learner, parents_of
 from spiritsafe.pipeline.stages.training import (
     begin_lora,
     dev_evaluation,
@@ -40,7 +40,7 @@ from spiritsafe.pipeline.stages.training import (
     train_model,
 )
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Words, made_settings
-from spiritsafe.pipeline.steps.trained import ON_TRACES, BudgetedStep
+from spiritsafe.pipeline.steps.trained import ON_TRACES, BudgetedStep, is_first
 from spiritsafe.report import count_text
 from spiritsafe.training import TracesObjective, TrainConfig
 
@@ -166,12 +166,13 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
     is_frozen = step.lora is not None
     train = within_budget(context, wish, step.budget, tuple(chosen), num_parameters=loaded.num_active, frozen=is_frozen)
     beside = step._beside(context.recipe, read_model_config(loaded.directory), context.device, train)
+    beside = replace(beside, is_first=is_first(context.recipe, step.name))
     config = fit_memory(stage, loaded, documents, train, events, device=context.device, beside=beside)
     begin_lora(step.lora, context, loaded, name=step.name)  # 3.
     evaluate = dev_evaluation(context, loaded, step)
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, evaluate=evaluate)
     end_lora(step.lora, context, stage, loaded, name=step.name)
-    start = checkpoint_of(context, step.origin)
+    start = lineage_of(context, step.origin)
     writers = answerers(context, chosen)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",

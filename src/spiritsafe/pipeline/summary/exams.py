@@ -12,9 +12,11 @@ from spiritsafe.core.records import instant
 from spiritsafe.exam import compare, right_answers
 from spiritsafe.exam.records import Certificate, ExamResult, Half, PublicPaper
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.graph import Node, models_of, siblings_of
 from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
 from spiritsafe.pipeline.stages.exam import certificate_of, ledger_path, paper_path
+from spiritsafe.pipeline.step import step_of
+from spiritsafe.pipeline.steps.rewards import Certificates, added_answers
 from spiritsafe.pipeline.summary.ladder import role_of, root_of, start_of, teachers_of
 from spiritsafe.pipeline.summary.promises import promises_of
 from spiritsafe.pipeline.summary.steps import comparisons
@@ -24,17 +26,16 @@ from spiritsafe.report import (
     ExamScore,
     Outcomes,
     PublicHalf,
+    SeedsTogether,
     VerificationStep,
     VerificationSummary,
 )
-from spiritsafe.stats import Estimate, gain_kept
-
-Certificates = dict[str, Certificate]
+from spiritsafe.stats import Estimate, gain_kept, paired_difference, score_interval
 
 _HALVES: tuple[Half, ...] = ("sealed", "public")
 
 
-def certificates_of(context: RunContext, exam: ExamRecipe) -> Certificates:
+def certificates_of(context: RunContext, exam: ExamRecipe) -> dict[str, Certificate]:
     """Of every model that sat."""
     return {name: certificate_of(context.stage(exam.stage), name) for name in context.recipe.examinees(exam)}
 
@@ -51,6 +52,7 @@ def exam_part(context: RunContext, exam: ExamRecipe, certificates: Certificates)
         num_public=header.num_public,
         scores=tuple(exam_score(recipe, recipe.node(name), certificates) for name in certificates),
         outcomes=tuple(_outcomes(name, c, half) for name, c in certificates.items() for half in _HALVES),
+        seeds=seeds_together(recipe, exam, certificates),
         versus=comparisons(context, exam, certificates),
         verification=_verification(context, exam, certificates) if certificates else None,
     )
@@ -77,6 +79,36 @@ def exam_score(recipe: Recipe, node: Node, certificates: Certificates) -> ExamSc
             gain_statement=None if comparison is None else comparison.statement,
         ),
     )
+
+
+def seeds_together(recipe: Recipe, exam: ExamRecipe, certificates: Certificates) -> tuple[SeedsTogether, ...]:
+    """Models of each step that the recipe repeats, added up problem by problem; what learns by reward has arms."""
+    found = []
+    for nodes in siblings_of(recipe.made):
+        names = models_of(nodes, nodes[0].entry)
+        roots = {root_of(recipe, name) for name in names}
+        root = next(iter(roots), None)
+        is_by_reward = step_of(nodes[0]).words(nodes[0]).role == "reinforced"
+        if (
+            len(names) < 2
+            or len(roots) > 1
+            or root is None
+            or is_by_reward
+            or not {root, *names} <= certificates.keys()
+        ):
+            continue
+        right, before = added_answers(certificates, names), added_answers(certificates, [root] * len(names))
+        count, confidence = len(names), exam.confidence
+        found.append(
+            SeedsTogether(
+                step=nodes[0].entry,
+                models=tuple(names),
+                sealed=score_interval(right, trials=count, confidence=confidence),
+                change=paired_difference(right, before, trials=count, confidence=confidence).difference,
+                against=root,
+            )
+        )
+    return tuple(found)
 
 
 def _kept(recipe: Recipe, node: Node, certificates: Certificates) -> Estimate | None:

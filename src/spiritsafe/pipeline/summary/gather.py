@@ -26,7 +26,7 @@ from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory
 from spiritsafe.pipeline.plan.known import forecast_of_run
 from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.source import checkpoint_of
+from spiritsafe.pipeline.stages.source import lineage_of
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.pipeline.summary.exams import certificates_of, exam_part
 from spiritsafe.pipeline.summary.inputs import inputs_of
@@ -110,7 +110,7 @@ def _gather(context: RunContext) -> ReportData:
         exams=tuple(exam_part(context, exam, certificates[exam.name]) for exam in recipe.exams),
         transcripts=transcripts(context),
         memory=tuple(memory_uses(context, _numbers(context, "stage", "peak_bytes"))),
-        lineage=tuple(checkpoint_of(context, node.name) for node in recipe.all_models),
+        lineage=tuple(lineage_of(context, node.name) for node in recipe.all_models),
     )
 
 

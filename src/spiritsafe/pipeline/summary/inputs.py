@@ -13,10 +13,9 @@ from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.stages.sets import task_of
-from spiritsafe.pipeline.stages.source import checkpoint_of
+from spiritsafe.pipeline.stages.source import lineage_of
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.report import DataInfo, Inputs, Source, TraceCounts
-from spiritsafe.tasks import Task
 
 UNSOLVED = "no worked solution"
 """Why nothing can be learnt from a row alone."""
@@ -35,7 +34,7 @@ def inputs_of(context: RunContext) -> Inputs:
 
 
 def _source(context: RunContext, name: str, given: GivenRecipe) -> Source:
-    checkpoint = checkpoint_of(context, name)
+    checkpoint = lineage_of(context, name)
     return Source(
         name=name,
         spec=given.source,
@@ -50,26 +49,27 @@ def _source(context: RunContext, name: str, given: GivenRecipe) -> Source:
 
 def _data(context: RunContext, name: str, data: DataRecipe) -> DataInfo:
     result: dict[str, Any] = context.stage(name).result()
-    first, task = next(read_problems(context, name), None), _task(context, name)
+    first, (verifier, version, about) = next(read_problems(context, name), None), _task_words(context, name)
     is_solved = result["dropped"].get(UNSOLVED, 0) < result["problems"]
     return DataInfo(
         name=name,
         origin=data.hub or ", ".join(data.files) or result["task"],
-        verifier=None if not result["verifies"] else "not readable now" if task is None else task.verifier.name,
-        version=task.verifier.version if task is not None and task.verifies else None,
+        verifier=verifier if result["verifies"] else None,
+        version=version if result["verifies"] else None,
         num_problems=result["problems"],
         num_solutions=result["verified"] if is_solved else None,
-        about={} if task is None else task.about(),
+        about=about,
         example=None if first is None else first.messages[-1].content,
     )
 
 
-def _task(context: RunContext, name: str) -> Task | None:
-    """The task of a set; None where its files were moved or changed since: a report does not fail for that."""
+def _task_words(context: RunContext, name: str) -> tuple[str, str | None, dict[str, str]]:
+    """Verifier, its version, and what there is to say of a set; a report does not fail for files that are gone."""
     try:
-        return task_of(context, [name])
+        task = task_of(context, [name])
+        return task.verifier.name, task.verifier.version, task.about()
     except (SourceError, TaskError):
-        return None
+        return "not readable any more", None, {}
 
 
 def _traces(context: RunContext, node: Node) -> TraceCounts | None:

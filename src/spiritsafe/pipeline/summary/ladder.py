@@ -8,7 +8,7 @@ from __future__ import annotations
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.stages.source import checkpoint_of
+from spiritsafe.pipeline.stages.source import lineage_of
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.report import Role, Rung
 
@@ -19,7 +19,7 @@ def rungs(context: RunContext) -> tuple[Rung, ...]:
 
 
 def _rung(context: RunContext, node: Node) -> Rung:
-    checkpoint = checkpoint_of(context, node.name)
+    checkpoint = lineage_of(context, node.name)
     return Rung(
         name=node.name,
         role=role_of(context.recipe, node),

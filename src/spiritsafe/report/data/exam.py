@@ -71,6 +71,24 @@ class ExamScore(Record):
 
 
 @final
+class SeedsTogether(Record):
+    """Models of one step that are alike but for the seed, added up: the best of some is no finding.
+
+    Attributes:
+        step: That made them.
+        sealed: Share of right answers to the sealed problems.
+        change: Against the given model that their weights come from, paired by problem.
+        against: That model.
+    """
+
+    step: str
+    models: tuple[str, ...] = Field(min_length=2)
+    sealed: Estimate
+    change: Estimate
+    against: str
+
+
+@final
 class Outcomes(Record):
     """Every try of one sitting's half, each counted once under how it ended."""
 
@@ -135,6 +153,7 @@ class ExamPart(Record):
         task: Canonical spec of what was asked.
         paper: Digest.
         scores: Of the models that sat, in the ladder's order.
+        seeds: Of steps that the recipe repeats and that learn by no reward (these have arms of their own).
         versus: Pairs of models that the recipe asked to compare.
         verification: None when no certificate was issued.
     """
@@ -146,6 +165,7 @@ class ExamPart(Record):
     num_public: int = Field(default=0, ge=0)
     scores: tuple[ExamScore, ...] = ()
     outcomes: tuple[Outcomes, ...] = ()
+    seeds: tuple[SeedsTogether, ...] = ()
     versus: tuple[Versus, ...] = ()
     verification: VerificationSummary | None = None
 
@@ -157,5 +177,7 @@ class ExamPart(Record):
         """Every estimate that is shown."""
         for score in self.scores:
             yield from score.estimates()
+        for group in self.seeds:
+            yield from (group.sealed, group.change)
         for pair in self.versus:
             yield from (pair.first_sealed, pair.second_sealed, pair.difference)

@@ -23,8 +23,7 @@ class Measured(Record):
 
     Attributes:
         step: The step's name.
-        what: "accuracy", "nll", or "kl:" or "agreement:" and the teacher's name; agreement is the share of tokens in
-            whose place both find the same one likeliest.
+        what: "accuracy", "nll" or "kl:" and the teacher's name.
         count: What the value was taken over.
         counted: What was counted.
         against: The first model of the step, where this is another one.
@@ -34,7 +33,7 @@ class Measured(Record):
     step: str
     model: str
     data: str
-    what: Annotated[str, StringConstraints(pattern=r"^(accuracy|nll|(kl|agreement):.+)$")]
+    what: Annotated[str, StringConstraints(pattern=r"^(accuracy|nll|kl:.+)$")]
     value: Estimate
     unit: MeasuredUnit
     count: int = Field(ge=0)

@@ -38,10 +38,9 @@ def key_figures(data: ReportData) -> Html | None:
     student, score = best
     seeds = seeds_of(data, exam, student)
     if seeds is not None:
-        step, arm = seeds
         figures = [
-            (f"Sealed exam score, {arm.num_seeds} seeds", score_value(arm.sealed), score_range(arm.sealed)),
-            (f"Gain over {step.start}", f"{change_value(arm.gain)} points", change_range(arm.gain)),
+            (f"Sealed exam score, {seeds.num_seeds} seeds", score_value(seeds.sealed), score_range(seeds.sealed)),
+            (f"Gain over {seeds.over}", f"{change_value(seeds.gain)} points", change_range(seeds.gain)),
         ]
     else:
         figures = [("Sealed exam score", score_value(score.sealed), score_range(score.sealed))]

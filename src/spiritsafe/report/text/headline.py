@@ -6,10 +6,10 @@ In: :class:`ReportData`. Out: plain text. A sentence never claims more than its 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from spiritsafe.exam.records import Separation
 from spiritsafe.report.data.exam import ExamPart, ExamScore, VerificationSummary
-from spiritsafe.report.data.learning import Arm, Reinforced
 from spiritsafe.report.data.models import Role, Rung
 from spiritsafe.report.data.run import ReportData, RunInfo
 from spiritsafe.report.html.markup import shorten
@@ -120,10 +120,8 @@ def _exam_headline(data: ReportData, exam: ExamPart) -> str:
         return f"{name} scored {score_text(score.sealed)} {where}; without a base there is no gain to state."
     seeds = seeds_of(data, exam, rung)
     if seeds is not None:
-        step, arm = seeds
-        return _gained(
-            shorten(step.name, 60), arm.gain, shorten(step.start, 60), f"{where}, {arm.num_seeds} seeds together"
-        )
+        together = f"{where}, {seeds.num_seeds} seeds together"
+        return _gained(shorten(seeds.step, 60), seeds.gain, "" if seeds.over == "the base" else seeds.over, together)
     base = base_name(data, score.against)
     size = _size_words(data, rung) if score.change.low > 0 else ""
     return _gained(name, score.change, "" if base == "the base" else base, f"{where}{size}")
@@ -151,12 +149,26 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
-def seeds_of(data: ReportData, exam: ExamPart, rung: Rung) -> tuple[Reinforced, Arm] | None:
-    """The step that a model is one of several seeds of, and all of them together: the best of some is no finding."""
+class Together(NamedTuple):
+    """All seeds of a step: what they scored, and what they gained over what."""
+
+    step: str
+    num_seeds: int
+    sealed: Estimate
+    gain: Estimate
+    over: str
+
+
+def seeds_of(data: ReportData, exam: ExamPart, rung: Rung) -> Together | None:
+    """All models of a step that one is one of several seeds of: the best of some is no finding."""
     for step in data.reinforced:
         arm = next((arm for arm in step.arms_of(exam.name) if arm.kind == "reinforced"), None)
         if arm is not None and arm.num_seeds > 1 and any(run.name == rung.name for run in step.runs):
-            return step, arm
+            return Together(step.name, arm.num_seeds, arm.sealed, arm.gain, shorten(step.start, 60))
+    for group in exam.seeds:
+        if rung.name in group.models:
+            base = base_name(data, group.against)
+            return Together(group.step, len(group.models), group.sealed, group.change, base)
     return None
 
 

@@ -28,8 +28,7 @@ def what_words(one: Measured) -> str:
         return "accuracy, % of problems"
     if one.what == "nll":
         return f"negative log-likelihood, {one.unit}"
-    kind, _, teacher = one.what.partition(":")
-    return f"KL to {teacher}, {one.unit}" if kind == "kl" else f"same choice as {teacher}, % of tokens"
+    return f"KL to {one.what.removeprefix('kl:')}, {one.unit}"
 
 
 def measured_value(one: Measured) -> tuple[str, str]:

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pipeline_parts import recipe_with
 
-from spiritsafe.pipeline.plan.costs import model_configs, stage_costs
-from spiritsafe.pipeline.plan.stage_cost import DocumentSize
+from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory, stage_costs
+from spiritsafe.pipeline.plan.known import completed
+from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost
+from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.run import stages_of
+from spiritsafe.pipeline.step import DataFacts, Forecast
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -26,58 +32,64 @@ CONFIG: dict[str, Any] = {
 SIZE = DocumentSize(prompt_tokens=40, answer_tokens=10, shared_tokens=30)
 
 
-def quickstart(*overrides: str) -> Recipe:
-    return load_recipe("quickstart", overrides)[0]
+def forecast(recipe: Recipe, size: DocumentSize = SIZE, **configs: dict[str, Any]) -> Forecast:
+    """What is known where each problem has a solution of this size."""
+    sets = {}
+    for name, data in recipe.data.items():
+        assert isinstance(data, DataRecipe)
+        count = data.problems or 0
+        sets[name] = DataFacts(task=data.spec(), num_problems=count, num_documents=count, size=size)
+    return completed(recipe, {"base": CONFIG, **configs}, {}, sets)
 
 
-def costs(*overrides: str, size: DocumentSize = SIZE) -> dict[str, Any]:
-    return {cost.name: cost for cost in stage_costs(quickstart(*overrides), CONFIG, size)}
+def quickstart(*overrides: str, size: DocumentSize = SIZE) -> dict[str, StageCost]:
+    return {cost.name: cost for cost in stage_costs(forecast(load_recipe("quickstart", overrides)[0], size))}
+
+
+def tiny(*overrides: str, **changes: dict[str, Any]) -> dict[str, StageCost]:
+    return {cost.name: cost for cost in stage_costs(forecast(recipe_with(*overrides, **changes)))}
 
 
 def test_each_stage_counts_its_tokens() -> None:
-    found = costs()
-    assert list(found) == ["teach", "sample", "student", "exam"]
-    assert found["teach"].trained_tokens == 800 * 50
-    assert found["sample"].sampled_tokens == 128 * 10
-    assert found["student"].trained_tokens == 400 * 50
-    assert found["student"].read_tokens > 400 * 50  # the teacher reads them all, and the cut is calibrated
+    found = quickstart()
+    assert list(found) == ["teacher", "answers", "small", "student", "exam"]
+    assert found["teacher"].trained_tokens == 800 * 50
+    assert found["answers"].sampled_tokens == 128 * 10
+    assert found["student"].trained_tokens == found["student"].read_tokens == (288 + 128) * 50
+    assert found["small"].read_tokens > 8 * 50  # it is calibrated
     assert found["exam"].sampled_tokens == 240 * (28 + 10 + 10)
 
 
 def test_the_nearest_limit_of_a_run_holds() -> None:
-    assert costs("teach.train.max_steps=2")["teach"].trained_tokens == 2 * 400
-    assert costs("teach.train.max_tokens=777")["teach"].trained_tokens == 777
+    assert quickstart("steps.teacher.train.max_steps=2")["teacher"].trained_tokens == 2 * 400
+    assert quickstart("steps.teacher.train.max_tokens=777")["teacher"].trained_tokens == 777
 
 
 def test_work_follows_what_is_done() -> None:
-    usual = costs()
-    assert costs("teach.problems=400")["teach"].work.flops < usual["teach"].work.flops
-    assert costs("students.0.share=0.5", "students.0.criterion=influence")["student"].work.flops < (
-        usual["student"].work.flops
-    )
-    assert costs(size=SIZE.model_copy(update={"shared_tokens": 0}))["teach"].work.flops > usual["teach"].work.flops
-    assert costs("sample.num_samples=2")["sample"].work.flops == pytest.approx(2 * usual["sample"].work.flops)
+    usual = quickstart()
+    assert quickstart("data.lessons.problems=400")["teacher"].work.flops < usual["teacher"].work.flops
+    smaller = quickstart("steps.small.share=0.5", "steps.small.criterion=influence")
+    assert smaller["student"].work.flops < usual["student"].work.flops
+    assert smaller["small"].work.flops < usual["small"].work.flops
+    repeated = quickstart(size=SIZE.model_copy(update={"shared_tokens": 0}))
+    assert repeated["teacher"].work.flops > usual["teacher"].work.flops
+    twice = quickstart("steps.answers.num_samples=2")
+    assert twice["answers"].work.flops == pytest.approx(2 * usual["answers"].work.flops)
 
 
 def test_only_a_live_teacher_reads_along() -> None:
-    recipe = quickstart("students.0.criterion=influence")
-    student = recipe.students[0]
-    alone = recipe.model_copy(update={"students": (student.model_copy(update={"objective": "traces"}),)})
-    with_teacher, without = (stage_costs(r, CONFIG, SIZE)[2] for r in (recipe, alone))
-    assert with_teacher.read_tokens - without.read_tokens == with_teacher.trained_tokens
-    assert with_teacher.work.flops > without.work.flops
-
-
-def tiny(*overrides: str, **more: Any) -> dict[str, Any]:
-    recipe, _ = load_recipe("tiny", overrides)
-    return {cost.name: cost for cost in stage_costs(recipe, CONFIG, SIZE, **more)}
+    captured, live = tiny(), tiny(student={"signal": None, "teacher": "teacher"})
+    assert captured["student"].read_tokens == 0
+    assert live["student"].read_tokens == live["student"].trained_tokens == captured["student"].trained_tokens
+    assert live["student"].work.flops > captured["student"].work.flops
+    assert captured["signal"].read_tokens == (24 + 8) * 50
 
 
 def test_steps_count_what_they_draw_and_learn_from() -> None:
-    found = tiny()
+    found = {cost.name: cost for cost in stage_costs(forecast(load_recipe("tiny")[0]))}
     assert list(found) == [
-        *("teach", "sample", "capture", "before-rl", "rl", "after-rl", "rl-random", "rl-format", "rl-rft"),
-        *("harvest", "tuned", "student", "on-policy", "exam"),
+        *("teacher", "sampled", "before-rl", "rl", "after-rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned"),
+        *("signal", "small", "student", "on-policy", "exam"),
     ]
     answers = 2 * 16 * 8
     assert found["rl"].sampled_tokens == answers * 10
@@ -89,44 +101,56 @@ def test_steps_count_what_they_draw_and_learn_from() -> None:
     assert found["exam"].sampled_tokens == 40 * (24 + 8 * 10)
 
 
-def test_a_step_on_another_task_has_documents_of_its_size() -> None:
-    long = DocumentSize(prompt_tokens=100, answer_tokens=24)
-    found = tiny('steps.0.task="arith:words"', sizes={"arith:words": long})
+def test_each_set_has_documents_of_its_size() -> None:
+    known = forecast(load_recipe("tiny")[0])
+    long = replace(known.sets["pool"], size=DocumentSize(prompt_tokens=100, answer_tokens=24))
+    found = {cost.name: cost for cost in stage_costs(replace(known, sets={**known.sets, "pool": long}))}
     assert found["rl"].trained_tokens == 2 * 16 * 8 * 124
     assert found["rl"].sampled_tokens == 2 * 16 * 8 * 24
     assert found["harvest"].sampled_tokens == 48 * 8 * 10
 
 
 def test_equal_compute_is_planned_from_what_the_other_is_expected_to_take() -> None:
-    recipe, _ = load_recipe("tiny")
-    size = DocumentSize(prompt_tokens=40, answer_tokens=10)
-    value = recipe.to_json()
-    value["steps"][2] |= {"budget": {"of": "rl", "share": 2.0}, "traces": {"worked": 48}}
-    value["steps"][2]["train"] |= {"max_epochs": 1000}
-    costs = {c.name: c for c in stage_costs(Recipe.from_json(value), CONFIG, size)}
+    train = {"learning_rate": 1e-3, "tokens_per_step": 64, "max_epochs": 10_000}
+    changed = {"budget": {"of": "rl", "share": 2.0}, "learns": {"review": 24}, "train": train}
+    costs = tiny(tuned=changed)
     spent = 2 * costs["rl"].sampled_tokens + 6 * costs["rl"].trained_tokens
     assert costs["tuned"].trained_tokens == pytest.approx(2.0 * spent / 6, abs=1)
-    value["steps"][2]["traces"] = {"harvest": 24}
-    with_drawing = {c.name: c for c in stage_costs(Recipe.from_json(value), CONFIG, size)}["tuned"].trained_tokens
-    drawn = 2 * costs["harvest"].sampled_tokens
-    assert with_drawing == pytest.approx((2.0 * spent - drawn) / 6, abs=1)
+    with_drawing = tiny(tuned=changed | {"learns": {"harvest": 8}})
+    drawn = 2 * with_drawing["harvest"].sampled_tokens
+    assert with_drawing["tuned"].trained_tokens == pytest.approx((2.0 * spent - drawn) / 6, abs=1)
 
 
 def test_every_model_has_the_shape_of_what_it_goes_on_from() -> None:
-    value = load_recipe("tiny")[0].to_json()
-    value["students"][0] |= {"share": 0.5, "teacher": "tuned", "signal": "live"}
-    value["students"][1] |= {
-        "source": "tiny:1",
-        "share": None,
-        "objective": "traces",
-        "hidden": None,
-        "on_policy": None,
-    }
-    value["students"][1]["train"] |= {"max_steps": 4}
-    value["cache"] = None
-    value["steps"].append(value["steps"][0] | {"name": "more", "from": "on-policy", "controls": []})
+    more = {"kind": "tune", "from": "own", "learns": ["review"]}
     other = CONFIG | {"num_hidden_layers": 2}
-    configs = model_configs(Recipe.from_json(value), CONFIG, {"tiny:1": other})
-    assert configs["rl"] == configs["tuned"] == configs["rl-format"] == CONFIG
+    recipe = recipe_with('models.own.source="tiny:1"', more=more, small={"share": 0.5})
+    configs = forecast(recipe, own=other).configs
+    assert configs["rl"] == configs["tuned"] == configs["rl-format"] == configs["on-policy"] == CONFIG
+    assert configs["student"] == configs["small"]
     assert configs["student"]["num_hidden_layers"] < 15
-    assert configs["on-policy"] == configs["more"] == other
+    assert configs["more"] == configs["own"] == other
+
+
+def test_every_peak_is_one_of_a_stage_and_what_computes_nothing_has_none() -> None:
+    recipe, _ = load_recipe("distil-vs-rl")
+    peaks = predicted_memory(forecast(recipe, little=CONFIG))
+    assert set(peaks) <= {stage.name for stage in stages_of(recipe)}
+    assert not {*recipe.data, *recipe.models} & set(peaks)
+    assert {node.name for node in recipe.made if node.makes_model} <= set(peaks)
+    assert all(peak > 0 for peak in peaks.values())
+
+
+def test_what_transformers_runs_is_predicted_in_part() -> None:
+    recipe = load_recipe("rl-cpu")[0]
+    assert partly_predicted(forecast(recipe)) == set()
+    mamba = {**CONFIG, "model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+    assert partly_predicted(forecast(recipe, base=mamba)) == {node.name for node in recipe.made}
+
+
+def test_an_endpoint_costs_this_machine_nothing() -> None:
+    answers = {"kind": "sample", "from": "far", "on": ["practice"]}
+    served = ('models.far.endpoint="http://127.0.0.1:1/v1"', 'models.far.model="m"')
+    costs = tiny(*served, answers=answers)
+    assert "answers" not in costs
+    assert "answers" not in predicted_memory(forecast(recipe_with(*served, answers=answers)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,18 @@ import torch
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.models import LoraConfig
 from spiritsafe.pipeline.plan import memory
+from spiritsafe.pipeline.plan.costs import predicted_memory
+from spiritsafe.pipeline.plan.known import completed
 from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, check_memory, engine_bytes
-from spiritsafe.pipeline.plan.peaks import predicted_memory
+from spiritsafe.pipeline.plan.stage_cost import DocumentSize
 from spiritsafe.pipeline.recipe.load import load_recipe
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.step import DataFacts, Forecast
+from spiritsafe.pipeline.steps.distil import DistilStep
+from spiritsafe.pipeline.steps.reinforce import ReinforceStep
 from spiritsafe.training import TrainConfig
 
+CPU = torch.device("cpu")
 CONFIG = {
     "model_type": "llama",
     "hidden_size": 576,
@@ -29,16 +37,27 @@ CONFIG = {
 }
 
 
+SIZE = DocumentSize(prompt_tokens=40, answer_tokens=10)
+
+
+def forecast(recipe: Recipe, **configs: dict[str, Any]) -> Forecast:
+    """What is known before a run on a CPU."""
+    sets = {name: DataFacts(task="t", num_problems=400, num_documents=400, size=SIZE) for name in recipe.data}
+    return replace(completed(recipe, {"base": CONFIG, **configs}, {}, sets), device=CPU)
+
+
+def peaks(name: str, *overrides: str) -> dict[str, int]:
+    return predicted_memory(forecast(load_recipe(name, overrides)[0]))
+
+
 def test_memory_grows_with_the_micro_batch_and_shrinks_with_the_student() -> None:
-    small = predicted_memory(load_recipe("quickstart")[0], CONFIG)
-    large = predicted_memory(
-        load_recipe("quickstart", ("teach.train.micro_batch_tokens=9999", "teach.train.tokens_per_step=9999"))[0],
-        CONFIG,
+    small, cut = peaks("quickstart"), peaks("quickstart", "steps.small.share=0.5")
+    large = peaks(
+        "quickstart", "steps.teacher.train.micro_batch_tokens=9999", "steps.teacher.train.tokens_per_step=9999"
     )
-    cut = predicted_memory(load_recipe("quickstart", ("students.0.share=0.5",))[0], CONFIG)
-    assert large["teach"] > small["teach"]
+    assert large["teacher"] > small["teacher"]
     assert cut["student"] < small["student"]
-    assert 2e9 < small["teach"] < 6e9
+    assert 2e9 < small["teacher"] < 6e9
 
 
 def computing_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,25 +68,24 @@ def computing_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_published_quickstart_peaks_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     computing_in(torch.float32, monkeypatch)
-    peaks = predicted_memory(load_recipe("quickstart")[0], CONFIG)
+    found = peaks("quickstart")
     # the kernel's high-water marks of the committed run on two cores of an AMD EPYC without bfloat16
-    assert peaks["teach"] == pytest.approx(3_405_778_944, rel=0.05)
-    assert peaks["sample"] == pytest.approx(1_949_642_752, rel=0.12)
-    assert peaks["student"] == pytest.approx(3_694_034_944, rel=0.05)
+    assert found["teacher"] == pytest.approx(3_405_778_944, rel=0.05)
+    assert found["answers"] == pytest.approx(1_949_642_752, rel=0.12)
+    assert found["student"] == pytest.approx(3_694_034_944, rel=0.05)
 
 
 def test_the_peaks_of_half_precision_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     computing_in(torch.bfloat16, monkeypatch)
-    peaks = predicted_memory(load_recipe("quickstart")[0], CONFIG)
+    found = peaks("quickstart")
     # of quickstart with 500 and 250 problems, where 3.36 and 3.48 GB had been predicted
-    assert peaks["teach"] == pytest.approx(3_597_000_000, rel=0.05)
-    assert peaks["student"] == pytest.approx(3_814_436_864, rel=0.05)
+    assert found["teacher"] == pytest.approx(3_597_000_000, rel=0.05)
+    assert found["student"] == pytest.approx(3_814_436_864, rel=0.05)
 
 
 TRAIN = TrainConfig(
     learning_rate=1e-4, tokens_per_step=4096, micro_batch_tokens=4096, max_epochs=1, compute_dtype="float32"
 )
-CPU = torch.device("cpu")
 
 
 def check(available: int, **more: Any) -> Any:
@@ -106,37 +124,28 @@ def test_a_foreign_architecture_is_not_guessed() -> None:
 
 
 def test_steps_take_what_they_train_and_hold() -> None:
-    recipe, _ = load_recipe("tiny")
-    plain = predicted_memory(recipe, CONFIG)
+    plain = peaks("tiny")
     assert {"rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned"} <= set(plain)
-    assert plain["harvest"] == plain["sample"]
-    kept_near, _ = load_recipe("tiny", ("steps.0.config.loss.kl_weight=0.01",))
+    assert plain["harvest"] == plain["sampled"]
     weights = 4 * 134_515_008
-    grown = predicted_memory(kept_near, CONFIG)["rl"] - plain["rl"]
+    grown = peaks("tiny", "steps.rl.config.loss.kl_weight=0.01")["rl"] - plain["rl"]
     assert weights <= grown < 1.5 * weights
-    small = predicted_memory(recipe, CONFIG, sources={"tiny:1": CONFIG | {"num_hidden_layers": 2}})
-    assert small == plain  # nothing of this recipe has a source of its own
 
 
-def test_a_source_of_its_own_is_as_large_as_it_is() -> None:
-    student = {"share": None, "source": "tiny:1", "objective": "traces", "signal": "live", "ce_share": 0.0}
-    recipe, _ = load_recipe("tiny")
-    changed = recipe.students[0].to_json() | student
-    recipe = type(recipe).model_validate({**recipe.model_dump(exclude={"students", "cache"}), "students": [changed]})
-    assumed = predicted_memory(recipe, CONFIG)["student"]
-    known = predicted_memory(recipe, CONFIG, sources={"tiny:1": CONFIG | {"num_hidden_layers": 2}})["student"]
-    assert known < assumed / 2
+def test_a_model_of_its_own_is_as_large_as_it_is_and_not_guessed() -> None:
+    own = ('models.own.source="tiny:1"', 'steps.tuned.from="own"')
+    recipe, _ = load_recipe("tiny", own)
+    assert "tuned" not in predicted_memory(forecast(recipe))
+    known = predicted_memory(forecast(recipe, own=CONFIG | {"num_hidden_layers": 2}))["tuned"]
+    assert known < peaks("tiny")["tuned"] / 2
 
 
 def test_adapters_take_less_than_the_whole_model() -> None:
-    recipe, _ = load_recipe("tiny")
-    plain = predicted_memory(recipe, CONFIG)
-    adapters, _ = load_recipe("tiny", ("steps.0.lora={ rank = 8 }",))
-    found = predicted_memory(adapters, CONFIG)
+    plain, found = peaks("tiny"), peaks("tiny", "steps.rl.lora={ rank = 8 }")
     assert plain["rl"] - found["rl"] > 2 * 4 * 134_515_008  # gradients and two moments, less a copy in float32
     assert found["tuned"] == plain["tuned"]
-    kept_near, _ = load_recipe("tiny", ("steps.0.lora={ rank = 8 }", "steps.0.config.loss.kl_weight=0.01"))
-    assert predicted_memory(kept_near, CONFIG)["rl"] == found["rl"]  # the frozen weights are the reference
+    kept_near = peaks("tiny", "steps.rl.lora={ rank = 8 }", "steps.rl.config.loss.kl_weight=0.01")
+    assert kept_near["rl"] == found["rl"]  # the frozen weights are the reference
 
 
 LLAMA_8B = {
@@ -167,26 +176,31 @@ def test_adapters_of_a_large_model_are_let_onto_a_card_that_holds_them(monkeypat
     assert found.predicted_bytes < 32 * 10**9
 
 
-@pytest.mark.parametrize("lora", ["", "steps.0.lora={ rank = 8 }"])
-@pytest.mark.parametrize("kl", ["", "steps.0.config.loss.kl_weight=0.01"])
+@pytest.mark.parametrize("lora", ["", "steps.rl.lora={ rank = 8 }"])
+@pytest.mark.parametrize("kl", ["", "steps.rl.config.loss.kl_weight=0.01"])
 def test_a_stage_is_told_what_the_plan_says(lora: str, kl: str) -> None:
     recipe, _ = load_recipe("tiny", tuple(key for key in (lora, kl) if key))
-    node = next(node for node in recipe.nodes if node.name == "rl")
-    train = node.recipe.train.model_copy(update={"tokens_per_step": 512, "micro_batch_tokens": 512})
-    changed = node.recipe.model_copy(update={"train": train})
+    step = recipe.node("rl").recipe
+    assert isinstance(step, ReinforceStep)
     config = {**CONFIG, "dtype": "float32"}
-    beside = changed.beside(recipe, config, CPU)
+    planned = forecast(recipe)
+    train = step.planned_train(planned, config)
+    train = train.model_copy(update={"tokens_per_step": 512, "micro_batch_tokens": 512})
+    beside = step.beside_of(recipe, config, CPU, train)
+    assert beside == step.beside(planned, config)
     stage = check_memory(config, train, [512], device=CPU, beside=beside, available=10**12)
     assert stage.predicted_bytes == memory.training_peak(train, config, CPU, beside)
 
 
 def test_what_draws_or_is_scored_has_an_engine_beside_it() -> None:
-    recipe, _ = load_recipe("tiny", ("teach.dev_problems=0",))
-    scored, _ = load_recipe("tiny", ("teach.dev_problems=4",))
-    for student in recipe.students:
-        without = student.beside(recipe, CONFIG, CPU, teacher=CONFIG)
-        assert (without.other_bytes > 0) == (student.on_policy is not None)
-        assert student.beside(scored, CONFIG, CPU, teacher=CONFIG).other_bytes > 0
+    plain = forecast(load_recipe("tiny")[0])
+    scored = forecast(load_recipe("tiny", ("steps.student.dev={}", "steps.on-policy.dev={}"))[0])
+    for name in ("student", "on-policy"):
+        one, other = (known.recipe.node(name).recipe for known in (plain, scored))
+        assert isinstance(one, DistilStep)
+        assert isinstance(other, DistilStep)
+        assert (one.beside(plain, CONFIG).other_bytes > 0) == (one.on_policy is not None)
+        assert other.beside(scored, CONFIG).other_bytes > 0
 
 
 def test_the_engine_keeps_windowed_layers_whole_and_a_gpu_its_own_format() -> None:

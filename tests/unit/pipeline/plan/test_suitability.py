@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import templates_parts
 from finished_run import SMALLER, SilentWatcher
+from spiritsafe.pipeline.plan.suitability import check_models, foreign_models
 from stranger_models import write_mixtral, write_stray_llama
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.models import default_cache, resolve_source
 from spiritsafe.pipeline import load_recipe, plan_recipe, run_recipe
-from spiritsafe.pipeline.plan.suitability import check_models, foreign_models
 from spiritsafe.pipeline.recipe.schema import Recipe
 
 TRAIN = {"learning_rate": 1e-3, "tokens_per_step": 2048, "micro_batch_tokens": 2048, "max_epochs": 1}

@@ -39,7 +39,7 @@ def test_it_is_written_in_toml_and_on_the_command_line() -> None:
     told = TemplateRecipe(date="2026-11-28", template_kwargs={"enable_thinking": False})
     base = load_recipe("tiny", said)[0].models["base"]
     assert isinstance(base, TemplateRecipe)
-    assert base.told == told.told
+    assert base.told.items() >= told.told.items()
     assert base.to_json().items() >= told.to_json().items()
     with pytest.raises(RecipeError, match=r"models\.base\.date"):
         load_recipe("tiny", ("models.base.date=tomorrow",))

@@ -27,12 +27,13 @@ from spiritsafe.models import (
     size_of,
     write_tiny,
 )
-from spiritsafe.pipeline.context import Trace, in_vocabulary, read_traces, write_traces
+from spiritsafe.pipeline.context import RunContext, Trace, in_vocabulary, read_traces, write_traces
 from spiritsafe.pipeline.plan import memory
 from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck
+from spiritsafe.pipeline.recipe.training import TrainedRecipe
 from spiritsafe.pipeline.stages import checks as before
 from spiritsafe.pipeline.stages.checks import audit_stage, ease_memory, fit_memory
-from spiritsafe.pipeline.stages.traces import worked_traces
+from spiritsafe.pipeline.stages.sets import set_traces
 from spiritsafe.pipeline.stages.training import documents_of, documents_path
 from spiritsafe.training import TrainConfig
 from spiritsafe.training.data.feed import FixedFeed
@@ -40,12 +41,18 @@ from spiritsafe.training.data.feed import FixedFeed
 
 @pytest.fixture
 def teacher(tiny_run: Path) -> LoadedModel:
-    return load_model(next(tiny_run.glob("stages/*-teach/model")), dtype=torch.float32, device="cpu")
+    return load_model(next(tiny_run.glob("stages/*-teacher/model")), dtype=torch.float32, device="cpu")
+
+
+def how_to_train(context: RunContext) -> TrainConfig:
+    step = context.recipe.node("teacher").recipe
+    assert isinstance(step, TrainedRecipe)
+    return step.train.config(10**6, epoch_tokens=10**4)
 
 
 def test_every_training_stage_leaves_its_audit(tiny_run: Path) -> None:
     found = {path.parent.name[3:]: read_json(path) for path in tiny_run.glob("stages/*/audit.json")}
-    assert set(found) == {"teach", "tuned", "student", "on-policy"}
+    assert set(found) == {"teacher", "tuned", "student", "on-policy"}
     for report in found.values():
         assert report["ends_supervised"] == report["num_documents"] > 0
     assert found["student"]["prompt"]["same_tokens"] is True
@@ -53,13 +60,13 @@ def test_every_training_stage_leaves_its_audit(tiny_run: Path) -> None:
 
 def test_a_document_without_its_end_stops_the_stage(tiny_run: Path, tmp_path: Path, teacher: LoadedModel) -> None:
     context = context_after(tiny_run, tmp_path)
-    traces = worked_traces(context, "teach")
+    traces = set_traces(context, "lessons")
     documents = [
         Document(token_ids=d.token_ids, supervised=(*d.supervised[:-1], False)) for d in documents_of(teacher, traces)
     ]
-    stage = stage_at(tmp_path / "04-teach")
+    stage = stage_at(tmp_path / "09-teacher")
     with pytest.raises(CompatibilityError, match="end"):
-        audit_stage(stage, teacher, documents, traces, context.recipe.teach.train, NullSink())
+        audit_stage(stage, teacher, documents, traces, how_to_train(context), NullSink())
     assert read_json(stage.path / "audit.json")["findings"]
 
 
@@ -101,15 +108,15 @@ def test_from_traces_to_the_first_step_no_token_is_held(tmp_path: Path) -> None:
 def test_finished_stages_leave_no_documents(tiny_run: Path) -> None:
     assert list(tiny_run.glob("stages/*/training/*.bin")) == []
     assert list(tiny_run.glob("stages/**/documents.bin")) == []
-    assert not next(tiny_run.glob("stages/*-capture/training"), None)
+    assert not next(tiny_run.glob("stages/*-signal/training"), None)
 
 
 def test_what_does_not_fit_is_planned_again_and_stays_so(
     tiny_run: Path, tmp_path: Path, teacher: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = context_after(tiny_run, tmp_path)
-    documents = documents_of(teacher, worked_traces(context, "teach"))
-    config = context.recipe.teach.train
+    documents = documents_of(teacher, set_traces(context, "lessons"))
+    config = how_to_train(context)
     wish = [512, 700]
 
     def check(*args: object, **kwargs: object) -> MemoryCheck:
@@ -118,7 +125,7 @@ def test_what_does_not_fit_is_planned_again_and_stays_so(
         )
 
     monkeypatch.setattr(before, "check_memory", check)
-    stage = stage_at(tmp_path / "04-teach")
+    stage = stage_at(tmp_path / "09-teacher")
     for _ in range(2):  # the second call is a resumed run's
         found = fit_memory(stage, teacher, documents, config, NullSink(), device=torch.device("cpu"), beside=Beside())
         assert found == config.model_copy(update={"micro_batch_tokens": 512})
@@ -127,13 +134,13 @@ def test_what_does_not_fit_is_planned_again_and_stays_so(
 
 def test_what_can_never_fit_is_refused_before_it_starts(tiny_run: Path, tmp_path: Path, teacher: LoadedModel) -> None:
     context = context_after(tiny_run, tmp_path)
-    documents = documents_of(teacher, worked_traces(context, "teach"))
+    documents = documents_of(teacher, set_traces(context, "lessons"))
     with pytest.raises(BudgetError, match="available"):
         fit_memory(
-            stage_at(tmp_path / "04-teach"),
+            stage_at(tmp_path / "09-teacher"),
             teacher,
             documents,
-            context.recipe.teach.train,
+            how_to_train(context),
             NullSink(),
             device=torch.device("cpu"),
             beside=Beside(other_bytes=1 << 50),
@@ -175,9 +182,9 @@ def test_after_memory_ran_out_the_same_stage_goes_on_with_less(
     tiny_run: Path, tmp_path: Path, teacher: LoadedModel
 ) -> None:
     context = context_after(tiny_run, tmp_path)
-    documents = documents_of(teacher, worked_traces(context, "teach"))
-    config = context.recipe.teach.train
-    stage = stage_at(tmp_path / "04-teach")
+    documents = documents_of(teacher, set_traces(context, "lessons"))
+    config = how_to_train(context)
+    stage = stage_at(tmp_path / "09-teacher")
     assert ease_memory(stage) is None  # nothing was chosen yet
     device = torch.device("cpu")
     first = fit_memory(stage, teacher, documents, config, NullSink(), device=device, beside=Beside())

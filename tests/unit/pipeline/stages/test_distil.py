@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,16 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.models import ChatFormat, verify_checkpoint
 from spiritsafe.models.sources.tiny import TINY_CHAT_TEMPLATE
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.cut import CutRecipe
+from spiritsafe.pipeline.recipe.distil import DistilRecipe
+from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages import distil as student_module
 from spiritsafe.pipeline.stages.cut import make_cut
-from spiritsafe.pipeline.stages.distil import make_student
+from spiritsafe.pipeline.stages.distil import distil_model
+from spiritsafe.pipeline.stages.sets import set_traces
+from spiritsafe.pipeline.stages.source import fetch_model
 
 
 def stage_of(run: Path, name: str) -> Path:
@@ -26,7 +34,7 @@ def stage_of(run: Path, name: str) -> Path:
 
 def test_the_student_is_within_its_budget_and_loads_in_transformers(tiny_run: Path) -> None:
     student = read_json(stage_of(tiny_run, "student") / "model" / "lineage.json")
-    teacher = read_json(stage_of(tiny_run, "teach") / "model" / "lineage.json")
+    teacher = read_json(stage_of(tiny_run, "teacher") / "model" / "lineage.json")
     assert student["weight_bytes"] <= 0.85 * teacher["weight_bytes"]
     model = AutoModelForCausalLM.from_pretrained(stage_of(tiny_run, "student") / "model")
     assert model.num_parameters() == student["num_parameters"]
@@ -37,18 +45,19 @@ def test_its_lineage_says_how_the_teacher_was_used(tiny_run: Path) -> None:
         lineage = read_json(stage_of(tiny_run, name) / "model" / "lineage.json")
         return [parent["used_as"] for parent in lineage["parents"]]
 
-    assert used("student") == [["weights", "logits", "outputs"]]
+    assert used("small") == [["weights"]]
+    assert used("student") == [["weights"], ["logits", "outputs"]]
     assert used("on-policy") == [["weights", "logits", "hidden_states", "outputs"]]
 
 
 def test_the_cut_is_on_record(tiny_run: Path) -> None:
-    report = json.loads((stage_of(tiny_run, "cut-student") / "report.json").read_text("utf-8"))
+    report = json.loads((stage_of(tiny_run, "small") / "report.json").read_text("utf-8"))
     assert sorted([*report["keep"], *report["removed"]]) == [0, 1]
 
 
 def test_hidden_states_leave_no_trace_in_the_released_student(tiny_run: Path) -> None:
     released = load_file(stage_of(tiny_run, "on-policy") / "model" / "model.safetensors")
-    cut = load_file(stage_of(tiny_run, "cut-on-policy") / "model" / "model.safetensors")
+    cut = load_file(stage_of(tiny_run, "teacher") / "model" / "model.safetensors")
     assert {name: tensor.shape for name, tensor in released.items()} == {n: t.shape for n, t in cut.items()}
     assert any(not torch.equal(released[name], cut[name]) for name in cut)
     curve = read_json(stage_of(tiny_run, "on-policy") / "curve.json")
@@ -63,61 +72,102 @@ def test_on_policy_documents_are_the_students_own(tiny_run: Path) -> None:
     assert all(row["num_answers"] == 4 for row in rounds)
 
 
+LIVE: dict[str, Any] = {"signal": None, "teacher": "teacher"}
+
+
+def distilled(context: RunContext, stage: StageDirectory, name: str = "student") -> dict[str, Any]:
+    step = context.recipe.node(name).recipe
+    assert isinstance(step, DistilRecipe)
+    return dict(distil_model(step, context, stage, NullSink()))
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("cut_changes", "changes"),
     [
-        {"start": "random", "objective": "reverse_kl"},
-        {"vocabulary": "seen", "objective": "skew_forward_kl", "ce_share": 0.2},
-        {"objective": "traces", "ce_share": 0.0},
-        {"objective": "jsd", "beta": 0.3, "temperature": 2.0, "hidden": {"pairs": 1}, "share": 1.0},
+        ({"start": "random"}, LIVE | {"objective": "reverse_kl"}),
+        ({"vocabulary": "seen"}, LIVE | {"objective": "skew_forward_kl", "ce_share": 0.2}),
+        ({"share": 1.0}, LIVE | {"objective": "jsd", "beta": 0.3, "temperature": 2.0, "hidden": {"pairs": 1}}),
+        ({}, LIVE | {"lora": {"rank": 4}}),
     ],
-    ids=["random start", "seen vocabulary", "traces", "jsd and hidden states"],
+    ids=["random start", "seen vocabulary", "jsd and hidden states", "adapters"],
 )
-def test_every_kind_of_student_can_be_made(tiny_run: Path, tmp_path: Path, changes: dict[str, object]) -> None:
-    context = context_after(tiny_run, tmp_path, student={"problems": 24} | changes)
-    recipe = context.recipe.students[0]
-    cut = stage_at(tmp_path / "05-cut-student")
+def test_every_kind_of_student_can_be_made(
+    tiny_run: Path, tmp_path: Path, cut_changes: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    context = context_after(tiny_run, tmp_path, small=cut_changes, student=changes)
+    recipe = context.recipe.node("small").recipe
+    assert isinstance(recipe, CutRecipe)
+    cut = stage_at(tmp_path / "20-small")
     make_cut(recipe, context, cut, NullSink())
     cut.finish({})
-    context.done["cut-student"] = cut
-    stage = stage_at(tmp_path / "06-student")
-    result = make_student(recipe, context, stage, NullSink())
+    context.done["small"] = cut
+    stage = stage_at(tmp_path / "21-student")
+    result = distilled(context, stage)
     assert verify_checkpoint(stage.path / "model").digest == result["digest"]
-    start = stage.path / "start" if recipe.start == "random" else cut.path / "model"
-    before, after = (load_file(path / "model.safetensors") for path in (start, stage.path / "model"))
+    before, after = (load_file(path / "model" / "model.safetensors") for path in (cut.path, stage.path))
     assert before.keys() == after.keys()
     assert all(bool(torch.isfinite(tensor).all()) for tensor in after.values())
     lineage = read_json(stage.path / "model" / "lineage.json")
-    assert ("weights" in lineage["parents"][0]["used_as"]) == (recipe.start == "teacher")
+    assert ("weights" in lineage["parents"][0]["used_as"]) == (recipe.start == "weights")
     if recipe.vocabulary == "seen":
         AutoModelForCausalLM.from_pretrained(stage.path / "model")
 
 
+ROUNDS: dict[str, Any] = {"prompts_per_round": 4, "steps_per_round": 1, "num_rounds": 2, "sampling": {"max_tokens": 8}}
+
+
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"signal": "cached", "objective": "forward_kl"},
-        {
-            "objective": "reverse_kl",
-            "on_policy": {"prompts_per_round": 4, "steps_per_round": 1, "num_rounds": 2, "sampling": {"max_tokens": 8}},
-            "train": {"learning_rate": 1e-3, "tokens_per_step": 2048, "micro_batch_tokens": 2048, "max_steps": 2},
-        },
-    ],
-    ids=["cached", "on-policy"],
+    [{}, LIVE | {"objective": "reverse_kl", "on_policy": ROUNDS, "train": None}],
+    ids=["captured", "on-policy"],
 )
 def test_a_model_of_its_own_follows_the_teacher_as_a_cut_does(
-    tiny_run: Path, tmp_path: Path, changes: dict[str, object]
+    tiny_run: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     """Where both read the same tokens, it matters to no signal whose weights the student began with."""
-    own = {"share": None, "source": "tiny:1", "ce_share": 0.0} | changes
-    context = context_after(tiny_run, tmp_path, student=own)
-    stage = stage_at(tmp_path / "06-student")
-    result = make_student(context.recipe.students[0], context, stage, NullSink())
+    own = {"from": "own", "ce_share": 0.0} | changes
+    small = {"calibrate": ["review", "sampled"]}
+    context = context_after(tiny_run, tmp_path, 'models.own.source="tiny:1"', small=small, student=own)
+    given = stage_at(tmp_path / "02-own")
+    fetched = fetch_model(GivenRecipe(source="tiny:1"), context, given, NullSink())
+    given.finish(fetched)
+    context.done["own"] = given
+    stage = stage_at(tmp_path / "21-student")
+    result = distilled(context, stage)
     assert verify_checkpoint(stage.path / "model").digest == result["digest"]
     lineage = read_json(stage.path / "model" / "lineage.json")
-    assert lineage["parents"][-1]["used_as"] == ["weights"]
-    assert lineage["parents"][0]["used_as"][0] == "logits"
+    assert [(parent["name"], parent["used_as"][0]) for parent in lineage["parents"]] == [
+        ("tiny-1", "weights"),
+        ("tiny-teacher", "logits"),
+    ]
     assert (stage.path / "rounds").exists() == ("on_policy" in changes)
+
+
+def test_each_set_is_read_by_the_teacher_that_is_named_for_it(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as following each teacher alone, document by document."""
+    teachers = {"review": "teacher", "sampled": "tuned"}
+    changes = {"signal": None, "teacher": teachers, "objective": "reverse_kl", "ce_share": 0.0}
+    context = context_after(tiny_run, tmp_path, small={"calibrate": ["review"]}, student=changes)
+    owners: dict[str, str] = {}
+    original = student_module.TeachersByDocument
+
+    def watched(signals: Any, named: dict[str, str], **more: Any) -> Any:
+        owners.update(named)
+        return original(signals, named, **more)
+
+    monkeypatch.setattr(student_module, "TeachersByDocument", watched)
+    stage = stage_at(tmp_path / "21-student")
+    result = distilled(context, stage)
+    counts = {name: len(set_traces(context, name)) for name in teachers}
+    assert result["documents"] == counts
+    assert list(owners.values()).count("teacher") == counts["review"]
+    assert list(owners.values()).count("tuned") == counts["sampled"]
+    lineage = read_json(stage.path / "model" / "lineage.json")
+    used = {parent["name"]: parent["used_as"] for parent in lineage["parents"]}
+    assert used["tiny-tuned"] == ["logits"]
+    assert "logits" in used["tiny-teacher"]
 
 
 def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
@@ -127,20 +177,18 @@ def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
     context = context_after(tiny_run, tmp_path)
     trained: list[object] = []
     monkeypatch.setattr(student_module, "train_model", lambda *args: trained.append(args))
-    real = student_module.load_model
+    real = student_module.load_learner
     (other := tmp_path / "other").mkdir()
 
-    def other_template(directory: Path, **options: object) -> object:
-        loaded = real(directory, **options)  # type: ignore[arg-type]
-        if "cut-student" in str(directory):
-            loaded.chat.save(other)
-            settings = read_json(other / "tokenizer_config.json")
-            template = TINY_CHAT_TEMPLATE.replace("\\n", ": \\n", 1)
-            write_json(other / "tokenizer_config.json", {**settings, "chat_template": template})
-            loaded = replace(loaded, chat=ChatFormat(other))
-        return loaded
+    def other_template(context: RunContext, name: str) -> object:
+        loaded = real(context, name)
+        loaded.chat.save(other)
+        settings = read_json(other / "tokenizer_config.json")
+        template = TINY_CHAT_TEMPLATE.replace("\\n", ": \\n", 1)
+        write_json(other / "tokenizer_config.json", {**settings, "chat_template": template})
+        return replace(loaded, chat=ChatFormat(other))
 
-    monkeypatch.setattr(student_module, "load_model", other_template)
+    monkeypatch.setattr(student_module, "load_learner", other_template)
     with pytest.raises(CompatibilityError, match="prompt"):
-        make_student(context.recipe.students[0], context, stage_at(tmp_path / "06-student"), NullSink())
+        distilled(context, stage_at(tmp_path / "21-student"))
     assert trained == []

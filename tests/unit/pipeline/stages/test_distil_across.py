@@ -9,8 +9,10 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models import Decoder, DecoderConfig
 from spiritsafe.models.checkpoints.directory import write_lineage
-from spiritsafe.pipeline.stages.distil import make_student
-from spiritsafe.pipeline.summary.gather import _own_sources
+from spiritsafe.pipeline.recipe.distil import DistilRecipe
+from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.stages.distil import distil_model
+from spiritsafe.pipeline.stages.source import fetch_model
 
 
 def foreign_model(directory: Path) -> Path:
@@ -39,18 +41,24 @@ def foreign_model(directory: Path) -> Path:
 
 def test_a_student_of_another_family_learns_in_its_own_tokens(tiny_run: Path, tmp_path: Path) -> None:
     source = foreign_model(tmp_path / "foreign")
-    changes = {"share": None, "source": str(source), "objective": "across", "problems": 24, "ce_share": 0.5}
-    context = context_after(tiny_run, tmp_path, student=changes)
-    stage = stage_at(tmp_path / "05-student")
-    result = make_student(context.recipe.students[0], context, stage, NullSink())
-    assert result["steps"] >= 1
+    changes = {"from": "foreign", "signal": None, "teacher": "teacher", "objective": "across", "ce_share": 0.5}
+    context = context_after(
+        tiny_run, tmp_path, f'models.foreign.source="{source}"', small={"calibrate": ["review"]}, student=changes
+    )
+    given, step = context.recipe.models["foreign"], context.recipe.node("student").recipe
+    assert isinstance(given, GivenRecipe)
+    assert isinstance(step, DistilRecipe)
+    fetched = stage_at(tmp_path / "02-foreign")
+    fetched.finish(fetch_model(given, context, fetched, NullSink()))
+    context.done["foreign"] = fetched
+    stage = stage_at(tmp_path / "21-student")
+    result = distil_model(step, context, stage, NullSink())
+    assert int(str(result["steps"])) >= 1
     coverage = read_json(stage.path / "coverage.json")
     assert coverage["covered_share"] == 1.0
     assert coverage["num_refused"] == 0
     lineage = read_json(stage.path / "model" / "lineage.json")
     assert lineage["license"] == "MIT"
-    assert [parent["used_as"] for parent in lineage["parents"]] == [["logits", "outputs"], ["weights"]]
+    assert [parent["used_as"] for parent in lineage["parents"]] == [["weights"], ["logits", "outputs"]]
     curve = read_json(stage.path / "curve.json")
     assert any(name.startswith("chunk") for name in curve[0])
-    (own,) = _own_sources(context)  # the report names it among what went in
-    assert (own.name, own.spec, own.license) == ("foreign", str(source), "MIT")

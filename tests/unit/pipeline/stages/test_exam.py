@@ -19,7 +19,7 @@ def test_certificates_say_that_one_person_held_all_keys(tiny_run: Path) -> None:
 
 
 def test_the_models_that_sat_are_the_models_on_disk(tiny_run: Path) -> None:
-    for name, stage in (("teacher", "teach"), ("rl", "rl"), ("rl-rft", "rl-rft"), ("tuned", "tuned"),
+    for name, stage in (("teacher", "teacher"), ("rl", "rl"), ("rl-rft", "rl-rft"), ("tuned", "tuned"),
                         ("student", "student"), ("on-policy", "on-policy")):  # fmt: skip
         certificate = json.loads(next(tiny_run.glob(f"stages/*-exam/{name}.certificate.json")).read_text("utf-8"))
         path = next(tiny_run.glob(f"stages/[0-9][0-9]-{stage}/model/lineage.json"))

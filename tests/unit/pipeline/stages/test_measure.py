@@ -13,9 +13,10 @@ from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distil import HeldOut, held_out, held_out_difference, held_out_estimates
 from spiritsafe.models import load_model
+from spiritsafe.pipeline.recipe.data import text_key
 from spiritsafe.pipeline.stages import measure
 from spiritsafe.pipeline.stages.measure import Measures, held_out_problems, measures_of
-from spiritsafe.pipeline.stages.sets import read_problems, text_key
+from spiritsafe.pipeline.stages.sets import read_problems
 from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.rollouts import read_attempts

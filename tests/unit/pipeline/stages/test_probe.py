@@ -8,8 +8,16 @@ import pytest
 from pipeline_parts import context_after, stage_at
 
 from spiritsafe.core.events import NullSink
-from spiritsafe.pipeline.stages.probe import probes_of
-from spiritsafe.pipeline.stages.probe import PassCounts, counts_of, not_ready, pass_points, probe_model, tries
+from spiritsafe.pipeline.stages.probe import (
+    PassCounts,
+    counts_of,
+    not_ready,
+    pass_points,
+    probe_model,
+    probes_of,
+    tries,
+)
+from spiritsafe.pipeline.stages.sets import task_of
 
 
 def counts(*right: int, num_samples: int = 4, formed: int = 4) -> PassCounts:
@@ -54,7 +62,7 @@ def test_a_model_is_ready_when_it_solves_some_and_writes_well() -> None:
 
 def test_counts_are_those_of_the_attempts_on_dev_problems(tiny_run: Path, tmp_path: Path) -> None:
     from spiritsafe.rollouts import read_attempts
-    from spiritsafe.tasks import load_task, split_of
+    from spiritsafe.tasks import split_of
 
     context = context_after(tiny_run, tmp_path)
     probe = probes_of(context.recipe)["rl", "before"]
@@ -65,7 +73,7 @@ def test_counts_are_those_of_the_attempts_on_dev_problems(tiny_run: Path, tmp_pa
     size = probe.size
     assert (len(found.right), found.num_samples) == (size.problems, size.num_samples)
     assert len(pairs) == size.problems * size.num_samples
-    task = load_task(context.recipe.task.spec)
+    task = task_of(context, probe.on)
     problems = {p.id: p for p in task.problems("dev", seed=context.seed("probe"), count=size.problems)}
     assert {split_of(problem) for problem in problems.values()} == {"dev"}
     verdicts = [task.grade(problems[attempt.problem_id], attempt.text).status for attempt, _ in pairs]

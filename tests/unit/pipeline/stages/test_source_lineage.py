@@ -25,5 +25,5 @@ def test_each_model_is_a_parent_once_with_all_that_was_used() -> None:
 
 def test_answers_come_from_the_models_that_wrote_them(tiny_run: Path, tmp_path: Path) -> None:
     context = context_after(tiny_run, tmp_path)
-    assert [c.name for c in answerers(context, ("worked", "sampled"))] == ["tiny-teacher"]
+    assert [c.name for c in answerers(context, ("lessons", "sampled"))] == ["tiny-teacher"]
     assert [c.name for c in answerers(context, ("harvest",))] == ["tiny-rl"]

@@ -8,7 +8,7 @@ import torch
 from bpe_parts import write_bpe_model
 
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.models import read_model_config, resolve_source
+from spiritsafe.models import ChatFormat, read_model_config, resolve_source
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -36,7 +36,8 @@ def recipe(models: dict[str, Any] | None = None, steps: tuple[dict[str, Any], ..
 
 def faults(wanted: Recipe, places: dict[str, Path] | None = None) -> list[str]:
     node = wanted.node("found")
-    forecast = Forecast(recipe=wanted, configs={}, device=torch.device("cpu"), places=places or {})
+    chats = {name: ChatFormat(place) for name, place in (places or {}).items()}
+    forecast = Forecast(recipe=wanted, configs={}, device=torch.device("cpu"), chats=chats)
     return step_of(node).faults(node, forecast)
 
 

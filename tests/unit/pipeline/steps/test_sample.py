@@ -1,42 +1,59 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from finished_run import make_context
-from pipeline_parts import context_after, stage_at
+import pytest
+import torch
+from pipeline_parts import context_after, recipe_with
 
-from spiritsafe.core.events import NullSink
-from spiritsafe.pipeline.context import read_traces
-from spiritsafe.pipeline.recipe.load import load_recipe
-from spiritsafe.pipeline.step import step_of
-from spiritsafe.pipeline.steps.sample import SampleStep, sample_for
+from spiritsafe.pipeline.plan.known import faults_of
+from spiritsafe.pipeline.step import DataFacts, Forecast, step_of
 
 
-def test_a_step_cuts_its_share_of_worked_solutions(tmp_path: Path) -> None:
-    step = SampleStep.model_validate({"name": "starts", "from": "worked", "problems": 10, "direct_share": 0.6})
-    plain = make_context(tmp_path)
-    context = replace(plain, recipe=plain.recipe.model_copy(update={"steps": (step,)}))
-    stage = stage_at(tmp_path / "stage")
-    sample_for(step, context, stage, NullSink())
-    lengths = [len(trace.text.splitlines()) for trace in read_traces(stage.path / "traces.jsonl")]
-    assert (len(lengths), lengths.count(1)) == (10, 6)
+def forecast(*, verifies: bool = True, **harvest: Any) -> Forecast:
+    sets = {"field": DataFacts(task="t", num_problems=8, num_documents=0, verifies=verifies)}
+    return Forecast(recipe=recipe_with(harvest=harvest), configs={}, device=torch.device("cpu"), sets=sets)
+
+
+@pytest.mark.parametrize(
+    ("verifies", "changes", "said"),
+    [
+        (True, {}, ""),
+        (False, {"keep": "all"}, ""),
+        (False, {}, 'harvest: keep = "verified", and none of field has a verifier: set "all"'),
+        (True, {"max_per_problem": 3}, "harvest: max_per_problem is 3, num_samples 2"),
+    ],
+)
+def test_what_could_keep_nothing_is_told_before_it_is_drawn(verifies: bool, changes: dict[str, Any], said: str) -> None:
+    found = [fault for fault in faults_of(forecast(verifies=verifies, **changes)) if fault.startswith("harvest")]
+    assert found == ([said] if said else [])
+
+
+def test_as_many_answers_are_expected_as_can_be_kept() -> None:
+    for changes, count in (({"num_samples": 4}, 8), ({"num_samples": 4, "max_per_problem": 3}, 24)):
+        known = forecast(**changes)
+        node = known.recipe.node("harvest")
+        facts = step_of(node).facts_of(node, known)
+        assert facts is not None
+        assert (facts.num_problems, facts.num_documents) == (8, count)
 
 
 def test_a_set_of_answers_says_whose_they_are() -> None:
-    recipe, _ = load_recipe("tiny")
+    recipe = recipe_with()
     origins = {node.name: step_of(node).words(node).origin for node in recipe.made if not node.makes_model}
-    assert origins == {"sampled": "teacher's attempts", "capture": None, "harvest": "rl’s attempts (harvest)"}
+    assert origins == {
+        "sampled": "teacher’s attempts (sampled)",
+        "signal": None,
+        "harvest": "rl’s attempts (harvest)",
+    }
 
 
-def test_what_a_model_wrote_can_be_quoted_and_worked_solutions_cannot(tiny_run: Path, tmp_path: Path) -> None:
+def test_what_a_model_wrote_can_be_quoted(tiny_run: Path, tmp_path: Path) -> None:
     context = context_after(tiny_run, tmp_path)
-    nodes = {node.name: node for node in context.recipe.made}
     for name, model in (("sampled", "teacher"), ("harvest", "rl")):
-        talks = step_of(nodes[name]).talks(context, nodes[name])
+        node = context.recipe.node(name)
+        talks = step_of(node).talks(context, node)
         assert talks is not None
         assert talks.model == model
         assert {talk[0] for talk in talks.talks} <= {problem.id for problem in talks.problems}
-    worked = SampleStep.model_validate({"name": "w", "from": "worked", "problems": 4})
-    assert worked.talks(context, nodes["harvest"]) is None
-    assert worked.needs.models == ()

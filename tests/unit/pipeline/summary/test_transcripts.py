@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline_parts import context_after
 
 from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.pipeline.stages.sets import problems_of
 from spiritsafe.pipeline.summary.transcripts import transcripts
 from spiritsafe.tasks import load_task, split_of
 
@@ -17,11 +18,12 @@ def test_each_model_that_answered_is_quoted_on_training_problems(tiny_run: Path,
     assert {talk.model for talk in talks} == {"teacher", "rl"}
     for model in ("teacher", "rl"):
         assert 1 <= sum(talk.model == model for talk in talks) <= 12  # rl also wrote the harvest
-    task = load_task(context.recipe.task.spec)
-    problems = {p.messages: p for p in task.problems("train", seed=context.seed("train"), count=200)}
+    task = load_task(str(context.stage("practice").result()["task"]))
+    problems = {p.messages: p for p in problems_of(context, list(context.recipe.data))}
     for talk in talks:
         problem = problems[talk.messages]
         assert split_of(problem) == "train"
+        assert talk.verdict is not None
         assert task.grade(problem, talk.text).status == talk.verdict.status
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from report_parts import estimate
+from report_parts import BASE, estimate
 
-from spiritsafe.report import ReportData, build_report, terminal_summary
+from spiritsafe.report import ReportData, SeedsTogether, build_report, terminal_summary
 from spiritsafe.report.text.headline import (
     best_student,
     confidence_text,
@@ -176,6 +176,19 @@ def test_of_several_seeds_all_are_told_of_and_not_the_best(steps: ReportData) ->
     assert best[0] == steps.ladder[2]
     controls = steps.model_copy(update={"ladder": (*steps.ladder[:2], steps.ladder[3])})
     assert best_student(controls, steps.exams[0]) is None  # a control is nobody's product
+
+
+def test_seeds_of_any_step_are_told_of_together(data: ReportData) -> None:
+    (exam,) = data.exams
+    name = data.ladder[2].name
+    group = SeedsTogether(
+        step="student", models=(name, "other"), sealed=estimate(0.5, 0.05), change=estimate(0.4, 0.05), against=BASE
+    )
+    together = data.model_copy(update={"exams": (exam.model_copy(update={"seeds": (group,)}),)})
+    assert headline(together) == "student gained 40 points (+35 to +46) on the sealed exam, 2 seeds together."
+    others = group.model_copy(update={"models": ("other", "another")})
+    apart = data.model_copy(update={"exams": (exam.model_copy(update={"seeds": (others,)}),)})
+    assert headline(apart) == headline(data)
 
 
 def test_a_run_on_two_platforms_says_so(data: ReportData) -> None:

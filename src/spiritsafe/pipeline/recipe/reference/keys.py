@@ -7,6 +7,7 @@ Out: :class:`RecipeTable` after :class:`RecipeTable`, which the page of docs and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
@@ -127,7 +128,7 @@ def _inner(tops: list[tuple[str, type[Record]]]) -> dict[str, _Inner]:
     found: dict[str, _Inner] = {}
     for title, record in tops[1:]:
         schema = record_schema(record)
-        _walk(schema, schema.get("$defs", {}), title.removeprefix("kind = ").strip('"[]'), found)
+        _walk(schema, schema.get("$defs", {}), re.sub(r'kind = |\.<name>|["\[\]]', "", title), found)
     return found
 
 
@@ -150,8 +151,8 @@ def _titles(inner: dict[str, _Inner]) -> dict[str, str]:
     titles = {}
     for name, one in inner.items():
         is_shared = any(key in others for other, others in keys.items() if other != name for key in keys[name])
-        held = [f"{owner}.{key}" for owner, key in one.held] if is_shared else list(keys[name])
-        titles[name] = ", ".join(held)
+        owners = ", ".join(dict.fromkeys(owner for owner, _ in one.held))
+        titles[name] = ", ".join(keys[name]) + (f" of {owners}" if is_shared else "")
     return titles
 
 
@@ -162,8 +163,8 @@ def _reference(value: dict[str, Any]) -> str:
 
 def _words(schema: dict[str, Any]) -> str:
     """What a value looks like."""
-    if "anyOf" in schema:
-        return " or ".join(_words(one) for one in schema["anyOf"])
+    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(map(_words, alternatives))
     if "const" in schema or "enum" in schema:
         choices = schema.get("enum", [schema.get("const")])
         return ", ".join(json.dumps(one) for one in choices)

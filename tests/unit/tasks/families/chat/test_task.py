@@ -161,7 +161,8 @@ def test_a_file_without_conversations_is_refused(content: bytes, tmp_path: Path)
 def test_what_cannot_take_effect_is_refused(tmp_path: Path) -> None:
     spec = write(tmp_path / "a.jsonl", ROWS)
     for knob, words in (
-        ("split=train", "mean nothing"),
+        ("split=train", "cannot take effect"),
+        ("exam=other.jsonl", 'no knob "exam"'),
         ("format=parrot", "knob"),
         ("answer=nothing", "no row|No row"),
     ):

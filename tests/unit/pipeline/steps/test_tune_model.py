@@ -23,8 +23,8 @@ def test_worked_traces_end_with_the_end_token_and_drawn_ones_keep_their_tokens()
 
 
 def test_the_teacher_descends_from_the_base(tiny_run: Path) -> None:
-    base = json.loads((tiny_run / "stages" / "01-source" / "lineage.json").read_text("utf-8"))
-    teacher = json.loads((tiny_run / "stages" / "04-teach" / "model" / "lineage.json").read_text("utf-8"))
+    base = json.loads((tiny_run / "stages" / "01-base" / "lineage.json").read_text("utf-8"))
+    teacher = json.loads((tiny_run / "stages" / "09-teacher" / "model" / "lineage.json").read_text("utf-8"))
     assert [(p["digest"], p["used_as"]) for p in teacher["parents"]] == [(base["digest"], ["weights"])]
     assert teacher["recipe"] == json_hash(tiny_run)
 
@@ -36,6 +36,6 @@ def json_hash(run: Path) -> str:
 
 
 def test_the_curve_holds_dev_accuracy(tiny_run: Path) -> None:
-    curve = json.loads((tiny_run / "stages" / "04-teach" / "curve.json").read_text("utf-8"))
+    curve = json.loads((tiny_run / "stages" / "09-teacher" / "curve.json").read_text("utf-8"))
     assert curve[-1]["evaluation"]["dev_problems"] == 8
     assert all(point["changed_share"] > 0.9 for point in curve)
