@@ -51,9 +51,7 @@ class HubSet:
         self.name = name
         self._hint = hint
         self._revision = revision
-        self._kept = (
-            default_cache() / "data" / name.replace("/", "--") / f"{quote(revision, safe='') or 'default'}.json"
-        )
+        self._kept = self._place(revision)
         self.commit, self.digests = self._read_kept() or self._ask()
 
     def names(self) -> list[str]:
@@ -75,6 +73,10 @@ class HubSet:
                     f"{self.name} has no commit {self.commit} any more.",
                     hint=f"Name another by revision=, or delete {self._kept} to take the newest.",
                 ) from error
+
+    def _place(self, revision: str) -> Path:
+        """Where it is kept what the hub said of a revision."""
+        return default_cache() / "data" / self.name.replace("/", "--") / f"{quote(revision, safe='') or 'default'}.json"
 
     def _read_kept(self) -> tuple[str, dict[str, str]] | None:
         if not self._kept.is_file():
@@ -106,7 +108,8 @@ class HubSet:
             raise SourceError(
                 f"What the hub says of {self.name} makes no sense.", hint="Check HF_ENDPOINT, and try again later."
             )
-        write_json(self._kept, {"commit": commit, "files": dict(files)})
+        for place in (self._kept, self._place(commit)):  # a task's name has the commit, and needs no hub a second time
+            write_json(place, {"commit": commit, "files": dict(files)})
         return commit, files
 
 

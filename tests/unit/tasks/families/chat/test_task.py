@@ -169,8 +169,10 @@ def test_what_cannot_take_effect_is_refused(tmp_path: Path) -> None:
         with pytest.raises(TaskError, match=words):
             everything(load_task(f"{spec}?{knob}"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="no data files in the folder"):
+    with pytest.raises(TaskError, match="has no data files"):
         load_task(f"chat:{tmp_path}/empty")
+    with pytest.raises(SourceError, match="no data files in the folder"):
+        load_task(f"chat:{tmp_path}/empty/**")
 
 
 def test_a_name_needs_no_file_until_problems_are_drawn(tmp_path: Path) -> None:
