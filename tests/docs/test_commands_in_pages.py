@@ -20,6 +20,7 @@ def commands_in(text: str) -> list[list[str]]:
     for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
+            words = words[: words.index(">")] if ">" in words else words  # where its output goes
             if words[:1] == ["spiritsafe"]:
                 found.append(words[1:])
     return found

@@ -48,7 +48,7 @@ WORDS = (
     ),
     *("arith:sums?terms=999999999", "tokens=abc", "tokens=1e999,cost=nan", "cost=1,prices=./.", "looks:0"),
     *("looks:999999999999", "betting:٣", "betting:0", "http://[::1", "file:///etc/passwd", "%s%n{0}"),
-    *("sha256:" + "0" * 64, "exam.problems=1e400"),
+    *("sha256:" + "0" * 64, "exams.exam.problems=1e400"),
 )
 
 
@@ -334,6 +334,9 @@ VALUES: tuple[Any, ...] = (
 )
 
 
+_KEYS = ("repeat", "seed", "steps", "name", "zzz", "kind", "problems", "learns", "defaults", "sits")
+
+
 def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
@@ -363,7 +366,9 @@ def bad_recipe(rng: random.Random, *, wild: bool) -> tuple[str, str]:
         value = target[last]
         kind = rng.random()
         if wild and kind < 0.2 and isinstance(target, dict):
-            target[rng.choice(["repeat", "seed", "steps", "name", "zzz", "kind", "problems"])] = rng.choice(VALUES)
+            target[
+                rng.choice(["repeat", "seed", "steps", "name", "zzz", "kind", "problems", "learns", "defaults", "sits"])
+            ] = rng.choice(VALUES)
         elif wild and kind < 0.3:
             del target[last]
         elif wild and kind < 0.4 and isinstance(target, list):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
+    from spiritsafe.pipeline.plan.draft.write import draft_recipe
     from spiritsafe.pipeline.plan.text import plan_recipe
-    from spiritsafe.pipeline.recipe.load import load_recipe
+    from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
     from spiritsafe.pipeline.recipe.reference.files import packaged_recipes, recipe_text
     from spiritsafe.pipeline.recipe.reference.json_schema import recipe_schema
     from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
@@ -19,7 +20,7 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "load_recipe", "packaged_recipes", "plan_recipe",
-    "rebuild_report", "recipe_schema", "recipe_tables", "recipe_text", "run_recipe", "stages_of",
-    "terminal_summary_of",
+    "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "draft_recipe", "load_recipe", "packaged_recipes",
+    "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables", "recipe_text", "run_recipe",
+    "stages_of", "terminal_summary_of",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spiritsafe.rollouts.generators.fake import FakeGenerator, FakeReply
     from spiritsafe.rollouts.generators.pipe import PipeGenerator
     from spiritsafe.rollouts.generators.rate_limits import RateLimiter
-    from spiritsafe.rollouts.generators.remote import RemoteGenerator, api_root, read_api_key
+    from spiritsafe.rollouts.generators.remote import RemoteGenerator, api_root, read_api_key, served_models
     from spiritsafe.rollouts.generators.reply import printable
     from spiritsafe.rollouts.generators.tries import ask_until_answered
     from spiritsafe.rollouts.generators.usage import EndpointBudget, UsageReport
@@ -56,5 +56,5 @@ __all__ = [
     "SelectionMethod", "SelfChecker", "TokensToReach", "UsageReport", "VerifiedAttempts", "VerifiedReport",
     "VoteReport", "VoteStop", "api_root", "ask_until_answered", "budgets", "collect", "curve_of_pools", "draw_pool",
     "grade_attempt", "open_endpoint", "pass_at", "printable", "read_api_key", "read_attempts", "read_endpoint_config",
-    "read_pool", "sweep_budgets", "verified", "vote", "votes_needed",
+    "read_pool", "served_models", "sweep_budgets", "verified", "vote", "votes_needed",
 ]  # fmt: skip

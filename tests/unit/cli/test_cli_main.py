@@ -63,6 +63,7 @@ COMMANDS = {
     "models fetch": set(),
     "models list": {"--json"},
     "models show": {"--json"},
+    "new": {"--teacher", "--teacher-model", "--api-key-env", "--student", "--out"},
     "plan": {"--set", "--json"},
     "recipes list": {"--json"},
     "recipes schema": set(),
@@ -156,9 +157,9 @@ finally:
     ("arguments", "code", "words"),
     [
         (("plan", "nosuch"), 2, ("no recipe", "quickstart")),
-        (("plan", "tiny", "--set", "exam.problms=3"), 2, ("exam.problms", "'problems'")),
+        (("plan", "tiny", "--set", "exams.exam.problms=3"), 2, ("exams.0.problms", "'problems'")),
         (("tasks", "show", "arith:nosuch"), 2, ("nosuch",)),
-        (("run", "tiny", "--set", 'source.model="/no/such/model"'), 3, ("/no/such/model",)),
+        (("run", "tiny", "--set", 'models.base.source="/no/such/model"'), 3, ("/no/such/model",)),
     ],
 )
 def test_an_error_is_one_paragraph_with_its_exit_code(

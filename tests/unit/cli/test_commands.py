@@ -111,7 +111,7 @@ def test_models_show_what_runs_a_model(tmp_path: Path) -> None:
 
 def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path: Path) -> None:
     text = call(
-        sample.command, "arith:sums", "--model", str(tiny_run / "stages" / "04-teach" / "model"),
+        sample.command, "arith:sums", "--model", str(tiny_run / "stages" / "09-teacher" / "model"),
         "--out", str(tmp_path / "attempts"), "--problems", "3", "--max-tokens", "8",
     )  # fmt: skip
     assert "3 attempts at 3 problems" in text

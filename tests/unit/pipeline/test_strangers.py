@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import templates_parts
@@ -17,40 +18,26 @@ from spiritsafe.core.records import Message
 from spiritsafe.models import ChatFormat, default_cache
 from spiritsafe.pipeline import RunOutcome, load_recipe, run_recipe
 from spiritsafe.pipeline.context import read_traces
+from spiritsafe.pipeline.recipe.load import recipe_of
 
-# Nothing is cut out of a mixture of experts: its students are small dense models that read the same tokens.
-_DENSE_STUDENTS = """
-extends = "tiny"
-
-[[students]]
-name = "student"
-source = "tiny:1"
-problems = 32
-objective = "forward_kl"
-ce_share = 0.5
-signal = "cached"
-train = { learning_rate = 3e-3, tokens_per_step = 2048, micro_batch_tokens = 2048, max_epochs = 1 }
-
-[[students]]
-name = "on-policy"
-source = "tiny:1"
-problems = 32
-objective = "jsd"
-hidden = { pairs = 1 }
-on_policy = { prompts_per_round = 4, steps_per_round = 1, num_rounds = 2, sampling = { max_tokens = 24 } }
-train = { learning_rate = 3e-3, tokens_per_step = 2048, micro_batch_tokens = 2048, max_steps = 2 }
-"""
+# Nothing is cut out of a mixture of experts: its student is a small dense model that reads the same tokens.
+_DENSE: dict[str, Any] = {
+    "kind": "tune",
+    "name": "small",
+    "from": "own",
+    "learns": ["review"],
+    "train": {"max_steps": 1},
+}
 
 
-def run_over(root: Path, source: Path, *, students: str = "") -> RunOutcome:
-    """The whole recipe over a model; with these students, if the recipe's own cannot be."""
-    if students:
-        (recipe_file := root / "recipe.toml").write_text(students, "utf-8")
-        changes = tuple(change for change in SMALLER if not change.startswith("students."))
-    else:
-        recipe_file, changes = Path("tiny"), SMALLER
-    recipe, text = load_recipe(str(recipe_file), (*changes, f"source.model={json.dumps(str(source))}"))
-    return run_recipe(recipe, text, root=root / "runs", cache=default_cache(), watcher=SilentWatcher())
+def run_over(root: Path, source: Path, *, dense: bool = False) -> RunOutcome:
+    """The whole recipe over a model; with a dense student, if nothing can be cut from the model itself."""
+    recipe, _ = load_recipe("tiny", (*SMALLER, f"models.base.source={json.dumps(str(source))}"))
+    value: dict[str, Any] = recipe.to_json()
+    if dense:
+        value["models"]["own"] = {"source": "tiny:1"}
+        value["steps"] = [_DENSE if step["name"] == "small" else step for step in value["steps"]]
+    return run_recipe(recipe_of(value), "", root=root / "runs", cache=default_cache(), watcher=SilentWatcher())
 
 
 def stage_of(run: Path, name: str) -> Path:
@@ -63,23 +50,23 @@ def model_of(run: Path, name: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("write", "students"),
+    ("write", "dense"),
     [
-        (write_mixtral, _DENSE_STUDENTS),
-        (write_stray_llama, ""),
-        (templates_parts.dated, ""),
-        (templates_parts.r1, ""),
-        (templates_parts.harmony, ""),
-        (templates_parts.base_eos, ""),
+        (write_mixtral, True),
+        (write_stray_llama, False),
+        (templates_parts.dated, False),
+        (templates_parts.r1, False),
+        (templates_parts.harmony, False),
+        (templates_parts.base_eos, False),
     ],
     ids=["mixture of experts", "stray key", "dated", "thought opened by the prompt", "channels", "base model's end"],
 )
-def test_the_whole_recipe_runs_over_a_stranger(tmp_path: Path, write: Callable[..., Path], students: str) -> None:
+def test_the_whole_recipe_runs_over_a_stranger(tmp_path: Path, write: Callable[..., Path], dense: bool) -> None:
     source = write(tmp_path / "source")
-    outcome = run_over(tmp_path, source, students=students)
+    outcome = run_over(tmp_path, source, dense=dense)
     run = outcome.directory
     assert (run / "report.html").is_file()
-    made = ["teach", "rl", "tuned", "student", "on-policy"]
+    made = ["teacher", "rl", "tuned", "student", "on-policy"]
     assert len(list(stage_of(run, "exam").glob("*.certificate.json"))) >= len(made)
     chat = ChatFormat(source)
     for name in made:
@@ -88,9 +75,9 @@ def test_the_whole_recipe_runs_over_a_stranger(tmp_path: Path, write: Callable[.
         AutoModelForCausalLM.from_pretrained(model)  # other tools read it
         stops = read_json(model / "generation_config.json")["eos_token_id"]
         assert set(reloaded.eos_ids) == set(stops if isinstance(stops, list) else [stops])
-        if not students:
+        if not dense:
             assert (reloaded.template_fingerprint, reloaded.eos_ids) == (chat.template_fingerprint, chat.eos_ids)
-    for trace in list(read_traces(stage_of(run, "traces") / "students.jsonl"))[:4]:
+    for trace in list(read_traces(stage_of(run, "review") / "traces.jsonl"))[:4]:
         answer = Message(role="assistant", content=trace.text)
         learnt = chat.spell(chat.document(trace.problem.messages, trace.text).token_ids)
         assert chat.render((*trace.problem.messages, answer), generation=False).startswith(learnt)

@@ -28,7 +28,7 @@ from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.step import Config, DataFacts, Forecast, step_of
 from spiritsafe.tasks import Task, build_task
 
-_COUNTED = 5_000
+_COUNTED = 128
 """Problems of a task without an end that are really drawn for a plan; of more it is taken for granted."""
 
 _MEASURED = 24

