@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.stats.intervals import score_interval
 from spiritsafe.stats.paired import paired_difference
 

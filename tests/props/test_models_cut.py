@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.cache import default_cache
 from spiritsafe.models.cost.footprint import Quantisation, measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.loading import load_decoder
@@ -25,7 +26,6 @@ from spiritsafe.models.pruning.cut import StudentShape, cut, family_of, resized
 from spiritsafe.models.pruning.importance import Importance, calibrate
 from spiritsafe.models.pruning.shapes import candidates
 from spiritsafe.models.pruning.vocabulary import choose_vocabulary, trim_vocabulary
-from spiritsafe.models.sources.cache import default_cache
 from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
 from spiritsafe.models.sources.gguf_reader import GGUFFile
 from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer

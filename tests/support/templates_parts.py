@@ -14,6 +14,8 @@ the family's structure, into a directory that it makes; it returns the directory
 ``harmony``         channels made of special tokens; another end for the last turn than for earlier ones; prints a
                     date and reads ``reasoning_effort`` (gpt-oss)
 ``sentencepiece``   Metaspace and byte fallback, no generation prompt, spaces around turns (Llama-2, Mistral)
+``hermes``          tools in the system's turn, calls and results between tags; marks what the assistant wrote (Qwen2.5)
+``calls_as_text``   arguments as JSON text only, no content beside a call; calls have their own end (R1, Llama-3)
 ``base_eos``        ChatML whose tokenizer and generation_config end texts with ``<|endoftext|>`` (Qwen2.5 base)
 ==================  =================================================================================================
 """
@@ -34,16 +36,20 @@ from spiritsafe.models.sources.tiny import TINY_CHAT_TEMPLATE, write_byte_tokeni
 
 __all__ = [
     "ALL",
+    "CALLS_AS_TEXT",
     "DATED",
     "HARMONY",
+    "HERMES",
     "LLAMA2",
     "QWEN3",
     "QWQ",
     "R1",
     "base_eos",
+    "calls_as_text",
     "chatml",
     "dated",
     "harmony",
+    "hermes",
     "qwen3",
     "qwq",
     "r1",
@@ -126,6 +132,37 @@ LLAMA2 = (
 )
 
 
+HERMES = (
+    "{%- if tools %}{{- '<|im_start|>system\\n' }}{%- if messages[0].role == 'system' %}"
+    "{{- messages[0].content + '\\n\\n' }}{%- endif %}{{- '<tools>' }}"
+    "{%- for tool in tools %}{{- '\\n' + (tool | tojson) }}{%- endfor %}{{- '\\n</tools><|im_end|>\\n' }}"
+    "{%- elif messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}"
+    "{%- endif %}{%- for m in messages %}{%- if m.role == 'user' or (m.role == 'system' and not loop.first) %}"
+    "{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- elif m.role == 'assistant' %}"
+    "{{- '<|im_start|>assistant\\n' }}{%- generation %}{%- if m.content %}{{- m.content }}{%- endif %}"
+    "{%- for call in m.tool_calls %}{%- if m.content or not loop.first %}{{- '\\n' }}{%- endif %}"
+    '{{- \'<tool_call>\\n{"name": "\' + call.function.name + \'", "arguments": \' }}'
+    "{{- call.function.arguments | tojson }}{{- '}\\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>' }}"
+    "{%- endgeneration %}{{- '\\n' }}{%- elif m.role == 'tool' %}"
+    "{%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{%- endif %}"
+    "{{- '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}"
+    "{%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\\n' }}{%- endif %}"
+    "{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+
+CALLS_AS_TEXT = (
+    "{%- for tool in tools or [] %}{{- '<T>' + tool.function.name + ': ' + tool.function.description }}{%- endfor %}"
+    "{%- set ns = namespace(waits=false) %}{%- for m in messages %}"
+    "{%- if ns.waits and m.role != 'tool' %}{{- raise_exception('A call has no result.') }}{%- endif %}"
+    "{%- set ns.waits = false %}{%- if m.role == 'assistant' and m.content is none %}"
+    "{%- set ns.waits = true %}{%- for call in m.tool_calls %}"
+    "{{- '<A>' + call['function']['name'] + ' ' + call['function']['arguments'] + '<C>' }}{%- endfor %}"
+    "{%- elif m.role == 'assistant' %}{{- '<A>' + m.content + '<|im_end|>' }}"
+    "{%- elif m.role == 'tool' %}{{- '<R>' + m.content }}{%- else %}{{- '<U>' + m.content }}{%- endif %}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<A>' }}{%- endif %}"
+)
+
+
 def chatml(directory: Path, *, seed: int = 0) -> Path:
     """A model without a trap."""
     return _byte_model(directory, TINY_CHAT_TEMPLATE, seed=seed)
@@ -157,6 +194,21 @@ def harmony(directory: Path, *, seed: int = 0) -> Path:
     """A model that speaks on channels."""
     markers = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>")
     return _byte_model(directory, HARMONY, seed=seed, special=markers, bos=None, eos="<|return|>")
+
+
+def hermes(directory: Path, *, seed: int = 0) -> Path:
+    """A model that calls tools between tags."""
+    ordinary = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+    return _byte_model(directory, HERMES, seed=seed, ordinary=ordinary)
+
+
+def calls_as_text(directory: Path, *, seed: int = 0) -> Path:
+    """A model whose calls end otherwise than its answers."""
+    directory = _byte_model(directory, CALLS_AS_TEXT, seed=seed, special=("<A>", "<U>", "<R>", "<T>", "<C>"))
+    settings = read_json(directory / "generation_config.json")
+    ends = [settings["eos_token_id"], Tokenizer.from_file(str(directory / "tokenizer.json")).token_to_id("<C>")]
+    write_json(directory / "generation_config.json", {**settings, "eos_token_id": ends})
+    return directory
 
 
 def base_eos(directory: Path, *, seed: int = 0) -> Path:
@@ -263,5 +315,7 @@ ALL: dict[str, Callable[..., Path]] = {
     "harmony": harmony,
     "sentencepiece": sentencepiece,
     "base_eos": base_eos,
+    "hermes": hermes,
+    "calls_as_text": calls_as_text,
 }
 """Every kind by its name."""

@@ -24,7 +24,7 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.models import read_checkpoint
-from spiritsafe.tasks import Task, load_task
+from spiritsafe.tasks import Task, build_task
 
 _MOST = 1_000_000
 _CURVE_KINDS = {
@@ -110,7 +110,7 @@ def command(
     _check_request(models, endpoint, num_samples, temperature, curves)
     if caps and curves:
         raise RecipeError("Both --curve and --budgets were given.", hint="Draw them one after the other.")
-    loaded = load_task(task)
+    loaded = build_task(task)
     problems = list(loaded.problems("train" if split == "train" else "dev", seed=seed, count=num_problems))
     watcher = TerminalSink()
     if not curves:

@@ -36,7 +36,7 @@ def command() -> None:
 @json_option
 def show(spec: str, count: int, seed: int, model: str | None, as_json: bool) -> None:
     """Show what the task SPEC is made of, and problems of it from the train bucket."""
-    task = tasks.load_task(spec)
+    task = tasks.build_task(spec)
     if task.finite:
         count = min(count, task.sizes()["train"])
     problems = list(islice(task.problems("train", seed=seed, count=count), count))
@@ -97,17 +97,20 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
     """Audit tasks: gold accepted, junk rejected, hostile text survived, floor of trivial answers."""
     failed = []
     for spec in specs:
-        report = tasks.audit_task(tasks.load_task(spec), count=count, seed=seed)
+        report = tasks.audit_task(tasks.build_task(spec), count=count, seed=seed)
         if not report.passed:
             failed.append(spec)
         if as_json:
             print_json([report])
             continue
+        what = f"{report.num_problems} distinct"
+        if report.num_problems < report.num_asked:
+            what = f"all {report.num_problems} that there are ({report.num_asked} were asked for)"
         worst = max(report.junk_accepted.values(), default=0.0)
         click.echo(f"{'passed' if report.passed else 'FAILED'}  {report.task}")
         click.echo(
             f"        gold {report.gold_accepted:.0%}, worst junk {worst:.1%}, floor {report.floor_score:.1%}, "
-            f"{report.num_problems} distinct ({report.share_new:.0%} of draws new), {report.grade_ms:.2f} ms a grade"
+            f"{what} ({report.share_new:.0%} of draws new), {report.grade_ms:.2f} ms a grade"
         )
         for reason in report.reasons:
             click.echo(f"        - {reason}")

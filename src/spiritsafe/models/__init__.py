@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
+    from spiritsafe.core.files.cache import default_cache
     from spiritsafe.models.batch import (
         IGNORED,
         Document,
@@ -80,7 +81,6 @@ if TYPE_CHECKING:
         trim_vocabulary,
         with_vocabulary,
     )
-    from spiritsafe.models.sources.cache import default_cache
     from spiritsafe.models.sources.config import SourceConfig, source_config
     from spiritsafe.models.sources.resolve import find_source, resolve_source
     from spiritsafe.models.sources.tiny import write_tiny

@@ -12,8 +12,10 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.tasks.answers.extract import Extracted, extract_answer, normalise, parse_number
     from spiritsafe.tasks.audit import AuditReport, audit_task
+    from spiritsafe.tasks.data.benchmarks import BENCHMARKS
+    from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
     from spiritsafe.tasks.families.choice import LetterVerifier
-    from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier
+    from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier, gold_and_solution
     from spiritsafe.tasks.families.mix import MixTask
     from spiritsafe.tasks.families.own_data import data_spec
     from spiritsafe.tasks.grading.pool import GraderPool
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
     )
     from spiritsafe.tasks.spec import canonical_name, parse_spec
     from spiritsafe.tasks.splits import NUM_BUCKETS, Split, bucket_of, split_of
-    from spiritsafe.tasks.task import Draft, Task, Verifier
+    from spiritsafe.tasks.task import Draft, NoMoreProblemsError, Task, Verifier
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "AuditReport", "Draft", "Extracted", "FamilyInfo", "GraderPool",
-    "LetterVerifier", "MathVerifier", "MixTask", "Split", "Task", "ValueVerifier", "Verifier", "audit_task",
-    "bucket_of", "build_task", "canonical_name", "data_spec", "extract_answer", "list_families", "load_named", "load_task",
+    "BENCHMARKS", "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "AuditReport", "DataSource", "Draft", "Extracted",
+    "FamilyInfo", "GraderPool", "LetterVerifier", "MathVerifier", "MixTask", "NoMoreProblemsError", "Split", "Task",
+    "ValueVerifier", "Verifier", "audit_task", "bucket_of", "build_task", "canonical_name", "data_spec",
+    "extract_answer", "gold_and_solution", "is_hub_name", "is_set", "list_families", "load_named", "load_task",
     "load_verifier", "normalise", "parse_number", "parse_spec", "row_graders", "split_of",
 ]  # fmt: skip

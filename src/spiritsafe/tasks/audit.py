@@ -21,12 +21,14 @@ from spiritsafe.core.records import Problem, Record, Verdict
 from spiritsafe.tasks.answers.extract import parse_number
 from spiritsafe.tasks.sandbox.child_pool import ChildPool
 from spiritsafe.tasks.sandbox.faults import Fault, FaultyVerifier
-from spiritsafe.tasks.task import Task
+from spiritsafe.tasks.task import NoMoreProblemsError, Task
 
 _MAX_CHANCE = 0.05
 """Share of echoed questions and near misses that may be right: some problems have several answers."""
 _MAX_FLOOR = 0.9
 """A constant answer that scores more makes the task meaningless."""
+_FEWEST = 10
+"""Of fewer problems a constant answer may be right by chance; its score is told, and not held against the task."""
 _MAX_HOSTILE_S = 20.0
 _CONSTANTS = ("0", "1", "2", "-1", "yes", "no", "Yes", "No", "True", "False", "A", "B", "None", "[]", "I don't know")
 _WIDE_DIGITS = str.maketrans("0123456789-", "０１２３４５６７８９−")
@@ -40,6 +42,7 @@ class AuditReport(Record):
         task: The audited task's name.
         verifier: Its verifier and version.
         num_problems: Problems that were looked at; all distinct.
+        num_asked: Problems that were asked for; more than were looked at where the task has no more to study.
         share_new: Of the candidates drawn for them, the share that was new; small means a small space of problems.
         gold_accepted: Gold answers graded correct.
         solution_accepted: Worked solutions graded correct.
@@ -61,6 +64,7 @@ class AuditReport(Record):
     version: str
     verifier: str
     num_problems: int
+    num_asked: int
     share_new: float
     gold_accepted: float
     solution_accepted: float | None
@@ -200,24 +204,17 @@ def _share_new(task: Task, seed: int, wanted: int) -> float:
 
 
 def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
-    """Audit a task on ``count`` train problems.
+    """Audit a task on ``count`` train problems, or on all there are.
 
     Raises:
-        TaskError: The task cannot make a single problem, or has no verifier.
+        TaskError: The task cannot make a single problem, has no verifier, or its data has a row that is none.
     """
     if not task.verifies:
         raise TaskError(
             f"{task.name} has no verifier, so there is nothing to audit.",
             hint="Look at its problems with `spiritsafe tasks show`.",
         )
-    problems: list[Problem] = []
-    reasons: list[str] = []
-    try:
-        problems.extend(task.problems("train", seed=seed, count=count))
-    except TaskError as error:
-        # what was drawn before the family ran dry can still be audited
-        problems = _drawn_before_dry(task, seed, count)
-        reasons.append(error.message)
+    problems, reasons = _drawn(task, seed, count)
     if not problems:
         raise TaskError(
             f"{task.name} makes no problems: {'; '.join(reasons)}", hint="Check its parameters or its data."
@@ -251,7 +248,7 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     reasons += [f"{kind} accepted in {s[0]:.0%} of cases" for kind, s in shares.items() if s[0] > limits.get(kind, 0.0)]
     reasons += [f"the verifier broke on {kind} in {s[1]:.0%} of cases" for kind, s in shares.items() if s[1] > 0]
     checks = {
-        f"a trivial answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR,
+        f"a trivial answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR or len(problems) < _FEWEST,
         "an injected fault was not contained": faults,
         "a hostile text was accepted or took too long": hostile,
         "the same seed gave other problems the second time": again == problems[: len(again)],
@@ -262,6 +259,7 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         version=task.version,
         verifier=f"{task.verifier.name} {task.verifier.version}",
         num_problems=len(problems),
+        num_asked=count,
         share_new=_share_new(task, seed, count),
         gold_accepted=accepted["gold"],
         solution_accepted=accepted.get("worked solution"),
@@ -280,11 +278,12 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     )
 
 
-def _drawn_before_dry(task: Task, seed: int, count: int) -> list[Problem]:
+def _drawn(task: Task, seed: int, count: int) -> tuple[list[Problem], list[str]]:
+    """Train problems, and why there are no more, unless there simply are none: a small data set is audited as it is."""
     problems: list[Problem] = []
     try:
         for problem in task.problems("train", seed=seed, count=count):
             problems.append(problem)
-    except TaskError:
-        return problems
-    return problems
+    except NoMoreProblemsError as error:
+        return problems, [] if problems else [error.message]
+    return problems, []

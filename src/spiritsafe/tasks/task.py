@@ -23,6 +23,11 @@ _MAX_ANSWER = 500
 
 
 @final
+class NoMoreProblemsError(TaskError):
+    """A task has fewer problems than were asked for."""
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A problem before it is known to be wanted: its canonical text decides its bucket, ``build`` makes the rest.
@@ -105,12 +110,17 @@ def _draw(task: Task, buckets: range, *, seed: int, count: int | None, label: st
                 continue
             seen.add((owner, text))
             misses = 0
-            yield draft.build()
+            problem = draft.build()
+            if problem.task != owner:
+                raise TaskError(
+                    f'{task.name} made a problem of "{problem.task}".', hint="Make its problems with task=self.name."
+                )
+            yield problem
             if len(seen) == count:
                 return
         if count is None:
             return
-        raise TaskError(
+        raise NoMoreProblemsError(
             f"{task.name} has only {len(seen)} problems for {label}; {count} were asked for.",
             hint="Ask for fewer, or widen the task's knobs.",
         )

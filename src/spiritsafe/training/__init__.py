@@ -53,12 +53,12 @@ else:
 
 __all__ = [
     "METRICS_FILE", "ROUNDS_FILE", "SITTING_FIELDS", "ChunkLogits", "ChunkedHead", "CollectiveFeed", "ComputeDtype",
-    "DocumentArrays", "DocumentStore", "Evaluate", "Feed", "FixedFeed", "LossResult", "Objective", "Parallel", "Round",
-    "RoundFeed", "RoundFormat", "RoundHeader", "RowLoss", "SupervisedRows", "TracesObjective", "TrainConfig",
-    "TrainResult", "TrainSettings", "check_answer_length", "check_documents", "check_head_shapes", "check_training_pool", "choose_dtype",
-    "cross_entropy_head", "current_parallel", "describe_documents", "discard_state", "document_arrays",
-    "document_digests", "document_lengths", "document_writer", "even_slices", "give_back_memory", "gradient_buffer",
-    "is_torchrun", "learning_rate_at", "logits_budget", "logits_bytes_per_row", "num_supervised", "pack_micro_batch",
-    "round_path", "rows_of_chunk", "split_micro_batches", "split_step", "supervised_counts", "train",
-    "weights_fingerprint", "write_documents",
+    "DocumentArrays", "DocumentStore", "Evaluate", "Feed", "FixedFeed", "LossResult", "Objective", "Parallel",
+    "Round", "RoundFeed", "RoundFormat", "RoundHeader", "RowLoss", "SupervisedRows", "TracesObjective",
+    "TrainConfig", "TrainResult", "TrainSettings", "check_answer_length", "check_documents", "check_head_shapes",
+    "check_training_pool", "choose_dtype", "cross_entropy_head", "current_parallel", "describe_documents",
+    "discard_state", "document_arrays", "document_digests", "document_lengths", "document_writer", "even_slices",
+    "give_back_memory", "gradient_buffer", "is_torchrun", "learning_rate_at", "logits_budget",
+    "logits_bytes_per_row", "num_supervised", "pack_micro_batch", "round_path", "rows_of_chunk",
+    "split_micro_batches", "split_step", "supervised_counts", "train", "weights_fingerprint", "write_documents",
 ]  # fmt: skip

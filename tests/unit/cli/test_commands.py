@@ -39,6 +39,27 @@ def test_tasks_list_show_and_audit() -> None:
     assert call(tasks.command, "audit", "arith:products", "--count", "12").startswith("passed")
 
 
+def test_tasks_show_tells_what_was_found_and_what_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [("user", "Hi {}"), ("assistant", "Hello."), ("user", "And?\u202e"), ("assistant", "Bye.")]
+    rows = [{"messages": [{"role": role, "content": text.format(n)} for role, text in said]} for n in range(40)]
+    data = tmp_path / "chats.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+    text = call(tasks.command, "show", f"chat:{data}", "--count", "1")
+    assert "format    messages\n" in text
+    assert "rows      41 in 1 file\n" in text
+    assert "left out  1 with a prompt that was there before, 0 broken\n" in text
+    assert " train, " in text
+    assert "user: And?⟨U+202E⟩\nreply: Bye.\n" in text
+    shown = call(tasks.command, "show", f"chat:{data}", "--count", "1", "--model", "tiny:0")
+    assert "<|im_start|>assistant\n«Hello.<|im_end|>»\n<|im_start|>user\nAnd?⟨U+202E⟩<|im_end|>\n" in shown
+    assert "«Bye.<|im_end|>»\n(12 of " in shown
+    few = call(tasks.command, "show", f"chat:{data}", "--count", "1000")
+    assert few.count("reply: Bye.") < 41
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt\n" + "".join(f"What is {n}?\n" for n in range(20)))
+    assert "user: What is " in call(tasks.command, "show", f"chat:{prompts}", "--model", "tiny:0")
+
+
 def test_a_failed_audit_is_an_error(tmp_path: Path) -> None:
     data = tmp_path / "constant.jsonl"
     data.write_text("".join(f'{{"question": "Question {n}?", "answer": "0"}}\n' for n in range(60)))

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.cache import default_cache
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.batch import pack_documents
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
@@ -23,7 +24,6 @@ from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.pruning.depth import choose_layers, cut_depth
-from spiritsafe.models.sources.cache import default_cache
 from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
 from spiritsafe.models.sources.gguf_reader import GGUFFile
 from spiritsafe.models.sources.resolve import resolve_source

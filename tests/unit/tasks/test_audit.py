@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from table_parts import write_rows
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Verdict
@@ -107,9 +109,27 @@ def test_a_task_with_one_answer_has_no_meaning() -> None:
     assert any("a trivial answer scores 100%" in reason for reason in report.reasons)
 
 
-def test_a_dry_family_is_audited_on_what_it_has() -> None:
-    report = audit_task(FlawedTask("none", size=20), count=100)
-    assert 10 <= report.num_problems <= 20
-    assert any("were asked for" in reason for reason in report.reasons)
+def test_a_small_task_is_audited_on_what_it_has() -> None:
+    """Thirty-eight rows are a small data set, not a bad one."""
+    report = audit_task(FlawedTask("none", size=50), count=100)
+    assert report.passed, report.reasons
+    assert 30 <= report.num_problems <= 50
+    assert report.num_asked == 100
+    flawed = audit_task(FlawedTask("generous", size=50), count=100)
+    assert not flawed.passed
     with pytest.raises(TaskError, match="makes no problems"):
         audit_task(FlawedTask("none", size=0))
+
+
+def test_of_a_handful_a_constant_answer_says_nothing() -> None:
+    assert audit_task(FlawedTask("none", answers=1, size=8), count=100).passed
+    assert not audit_task(FlawedTask("none", answers=1, size=50), count=100).passed
+
+
+def test_a_bad_row_is_no_end_of_the_data(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(60)]
+    write_rows(tmp_path / "good.jsonl", rows)
+    write_rows(tmp_path / "bad.jsonl", [*rows, {"prompt": "What is this?"}])
+    assert audit_task(load_task(f"math:{tmp_path / 'good.jsonl'}"), count=200).passed
+    with pytest.raises(TaskError, match='row 61 has no text in the field "question"'):
+        audit_task(load_task(f"math:{tmp_path / 'bad.jsonl'}"), count=200)

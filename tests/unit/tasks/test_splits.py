@@ -51,3 +51,10 @@ def test_split_of_follows_the_bucket_and_shares_are_right() -> None:
 
 def test_ranges_cover_every_bucket_once() -> None:
     assert sorted(b for buckets in SPLIT_BUCKETS.values() for b in buckets) == list(range(100))
+
+
+def test_which_of_several_answers_moves_no_conversation_to_another_split() -> None:
+    for n in range(50):
+        alone = bucket_of_text("chat:a.jsonl?dedupe=false", f"What is {n}?")
+        assert bucket_of_text("chat:b.jsonl?sha256=0", f"What is {n}?\x1freply {n}") == alone
+    assert bucket_of_text("math:a", "x\x1fy") != bucket_of_text("math:a", "x")  # only where a family says so

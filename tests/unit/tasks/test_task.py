@@ -1,7 +1,9 @@
 """The Task contract: deterministic, distinct, extendable, disjoint, and a grade that never raises."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,3 +242,30 @@ def test_a_mix_goes_back_as_a_whole() -> None:
     problem = next(p for p in mixed.problems("train", seed=0, count=9) if p.task.startswith("arith:sums"))
     thought = f"<think>{LONG}{mixed.gold(problem)}"
     assert (then.grade(problem, thought).status, mixed.grade(problem, thought).status) == ("correct", "unparsed")
+
+
+def test_all_problems_are_asked_of_data_only(tmp_path: Path) -> None:
+    for spec in (SPEC, f"mix:{SPEC}|arith:products"):
+        with pytest.raises(TaskError, match="without end") as caught:
+            load_task(spec).problems("train", seed=0, count=None)
+        assert "how many" in caught.value.hint
+        with pytest.raises(TaskError, match="without end"):
+            load_task(spec).sizes()
+    rows = [{"question": f"What is {n % 50} + 1?", "answer": str(n % 50 + 1)} for n in range(70)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_task(f"math:{tmp_path}/a.jsonl")
+    sizes = task.sizes()
+    assert sum(sizes.values()) == 50
+    for split in ("train", "dev"):
+        found = list(task.problems(split, seed=1, count=None))
+        assert len(found) == sizes[split]
+        assert found == list(task.problems(split, seed=1, count=sizes[split]))
+    assert len(list(exam_problems(task, seed=0, count=sizes["exam"]))) == sizes["exam"]
+
+
+def test_duplicates_without_end_do_not_end_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"question": f"What is {n // 300} + 1?", "answer": "1"} for n in range(3000)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_task(f"math:{tmp_path}/a.jsonl")
+    monkeypatch.setattr(task, "patience", 1)
+    assert len(list(task.problems("train", seed=0, count=None))) == task.sizes()["train"]

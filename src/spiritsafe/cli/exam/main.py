@@ -46,7 +46,7 @@ from spiritsafe.core.records import Sampling
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import records
 from spiritsafe.ledger import KeyPair, Ledger
-from spiritsafe.tasks import Task, load_task
+from spiritsafe.tasks import Task, build_task
 
 _MOST_TRIES = 10_000
 _REGISTRATION = OutputFile(record_kind("a registration", lambda: records.Registration))
@@ -63,7 +63,7 @@ def _task(spec: str, file: Path | None) -> Task:
         raise RecipeError(
             "A private bank needs a name and a file.", hint="Write `spiritsafe exam seal private:NAME --file FILE …`."
         )
-    return load_task(spec) if file is None else exam.load_private(file, name=name)
+    return build_task(spec) if file is None else exam.load_private(file, name=name)
 
 
 @click.command(cls=GuardedCommand, name="seal")

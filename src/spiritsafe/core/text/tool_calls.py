@@ -1,7 +1,8 @@
 r"""Calls of tools in an answer that is a text: one spelling, whatever the model's own is.
 
-In: text and calls. Out: a text; or the same taken apart; or a turn as it goes over the wire. The spelling is that of Hermes and Qwen, each call as
-``<tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>`` behind the text; a call's id stands beside the two.
+In: text and calls. Out: a text; or the same taken apart; or a turn as it goes over the wire. The spelling is that of
+Hermes and Qwen, each call as ``<tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>`` behind the text; a call's id
+stands beside the two.
 """
 
 from __future__ import annotations

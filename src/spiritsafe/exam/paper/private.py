@@ -8,6 +8,9 @@ Task whose problems each keep the verifier of their family, and signatures of re
     {"family": "math", "question": "What is 6 times 7?", "answer": "42", "stratum": "products"}
     {"family": "choice", "question": "Which is a prime?", "choices": ["4", "7"], "answer": "B"}
     {"family": "arith:countdown", "messages": [...], "facts": {"target": 9, "numbers": [4, 5]}, "answer": "4 + 5"}
+
+A row without a family is a question with its answer, or with its choices, as ``math`` and ``choice`` read them from a
+data set; what else such a row holds is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self, final
+from typing import Any, Self, final
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -27,7 +30,16 @@ from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.files.record_files import read_file
 from spiritsafe.core.records import Message, Problem, Record, Verdict
 from spiritsafe.ledger import KeyPair, PublicKey, Signature, verify_signature
-from spiritsafe.tasks import Draft, Task, Verifier, canonical_name, load_verifier, parse_spec, row_graders
+from spiritsafe.tasks import (
+    Draft,
+    Task,
+    Verifier,
+    canonical_name,
+    gold_and_solution,
+    load_verifier,
+    parse_spec,
+    row_graders,
+)
 
 PRIVATE = "private"
 """Family name of private banks' tasks."""
@@ -130,6 +142,8 @@ class PrivateTask(Task):
         rows: The file's rows; empty where only grading is wanted.
     """
 
+    finite = True
+
     def __init__(self, name: str, families: Sequence[str], rows: Sequence[PrivateRow] = ()) -> None:
         self.rows = tuple(rows)
         self._tasks = {family: canonical_name(PRIVATE, name, {"family": family}) for family in sorted(set(families))}
@@ -166,13 +180,29 @@ class PrivateTask(Task):
         raise TaskError("A private bank is not for study.", hint="Its problems are drawn by `spiritsafe exam seal`.")
 
 
+def _with_family(row: Any) -> Any:
+    """A row of a data set as a private one; any other as it is."""
+    if not isinstance(row, dict) or "family" in row or not {"question", "answer"} <= row.keys():
+        return row
+    row = {name: value for name, value in row.items() if name in PrivateRow.model_fields}
+    answer, choices = row["answer"], row.get("choices")
+    if isinstance(choices, list):
+        if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < min(len(choices), len(_LETTERS)):
+            answer = _LETTERS[answer]
+        elif isinstance(answer, str) and choices.count(answer) == 1 and answer not in _LETTERS[: len(choices)]:
+            answer = _LETTERS[choices.index(answer)]
+        return {**row, "family": "choice", "answer": answer}
+    gold, solution = gold_and_solution(str(answer))
+    return {"solution": solution, **row, "family": "math", "answer": gold}
+
+
 def _read_rows(path: Path) -> list[PrivateRow]:
     rows: list[PrivateRow] = []
     for number, line in enumerate(read_file(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            rows.append(PrivateRow.from_json(parse_json(line, path)))
+            rows.append(PrivateRow.from_json(_with_family(parse_json(line, path))))
         except IntegrityError as error:  # it names the field, not what stands there
             raise TaskError(f"{path}, line {number}: {error.message}", hint="Mend the line.") from None
         except SourceError:

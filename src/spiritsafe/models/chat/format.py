@@ -285,12 +285,11 @@ class ChatFormat:
         """The same of a turn that calls tools, which the template alone can spell."""
         whole = self._rendered([*messages, turn], generation=False)
         (span,) = self._turns.spans([*messages, turn], [len(messages)], whole, generation=False)
-        shown = whole.plain[span.start : span.stop]
-        thought, answer = split_thought(turn.content)
-        if lost := [part for part in (thought or "", answer) if part.strip() and part.strip() not in shown]:
+        thought = (split_thought(turn.content)[0] or "").strip()
+        if thought not in whole.plain[span.start : span.stop]:
             raise CompatibilityError(
-                f"The chat template of {self.directory} leaves out what is said beside a call: {lost[0].strip()[:60]!r}.",
-                hint="Leave such turns out of the data, or take the text in front of the calls away.",
+                f"The chat template of {self.directory} leaves out the thought of a turn that calls a tool.",
+                hint="Learn from turns without thoughts, or leave such conversations out of the data.",
             )
         own = self._markers.encode(whole.part(span.start, span.stop), goes_on=True)
         return whole.part(0, span.start), own, self._added.get(span.end, self.end_id)

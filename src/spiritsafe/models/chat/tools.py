@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, final
 
@@ -16,7 +16,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message, ToolCall
 from spiritsafe.models.chat.template import ChatTemplate
 
-_NAME, _VALUE, _RESULT = "spiritsafe_probe", "spiritsafe value", "spiritsafe result"
+_NAME, _VALUE, _RESULT, _WORDS = "spiritsafe_probe", "spiritsafe value", "spiritsafe result", "spiritsafe words"
 _ID = "spirit123"  # nine letters and digits: Mistral's templates take no other
 _TOOL = {
     "type": "function",
@@ -36,6 +36,7 @@ class ToolWays:
     Attributes:
         shows_tools: It prints their definitions.
         shows_calls: It prints calls.
+        shows_both: It prints text and calls of one turn.
         shows_results: It prints what tools gave back.
         as_text: It takes arguments as JSON text, not as objects.
         without_content: Where an assistant only calls, the content is None, not empty.
@@ -43,6 +44,7 @@ class ToolWays:
 
     shows_tools: bool
     shows_calls: bool = False
+    shows_both: bool = False
     shows_results: bool = False
     as_text: bool = False
     without_content: bool = False
@@ -53,18 +55,22 @@ class ToolWays:
         tried = []
         for as_text, without_content in product((False, True), (False, True)):
             ways = cls(shows_tools=False, as_text=as_text, without_content=without_content)
-            calls = ways.fields([ToolCall(name=_NAME, arguments=json.dumps({"spot": _VALUE}), id=_ID)], "")
-            text = _shown(template, [{"role": "assistant", **calls}, _result()], [])
-            shows_calls = _NAME in text and _VALUE in text and '\\"spot' not in text
-            tried.append((shows_calls, _RESULT in text, as_text, without_content))
-        shows_calls, shows_results, as_text, without_content = max(tried, key=lambda one: one[:2])
-        return cls(
+            alone, both = (ways._shown(template, content) for content in ("", _WORDS))
+            tried.append((_is_called(alone), _RESULT in alone, _is_called(both) and _WORDS in both, ways))
+        shows_calls, shows_results, shows_both, ways = max(tried, key=lambda one: one[:3])
+        return replace(
+            ways,
             shows_tools=_NAME in _shown(template, [], [_TOOL]),
             shows_calls=shows_calls,
+            shows_both=shows_both,
             shows_results=shows_results,
-            as_text=as_text,
-            without_content=without_content,
         )
+
+    def _shown(self, template: ChatTemplate, content: str) -> str:
+        """A call and its result."""
+        call = ToolCall(name=_NAME, arguments=json.dumps({"spot": _VALUE}), id=_ID)
+        result = {"role": "tool", "name": _NAME, "tool_call_id": _ID, "content": _RESULT}
+        return _shown(template, [{"role": "assistant", **self.fields([call], content)}, result], [])
 
     def fields(self, calls: Sequence[ToolCall], content: str) -> dict[str, Any]:
         """The fields of a turn that calls tools."""
@@ -87,6 +93,8 @@ class ToolWays:
         wanted = {
             "definitions of tools": self.shows_tools or not any(message.tools for message in messages),
             "calls of tools": self.shows_calls or not any(message.tool_calls for message in messages),
+            "text beside calls": self.shows_both
+            or not any(message.tool_calls and message.content.strip() for message in messages),
             "what tools give back": self.shows_results or all(message.role != "tool" for message in messages),
         }
         if lost := [what for what, is_shown in wanted.items() if not is_shown]:
@@ -109,8 +117,8 @@ def tools_of(messages: Sequence[Message]) -> list[Any]:
     return [json.loads(tool) for tool in messages[0].tools] if messages else []
 
 
-def _result() -> dict[str, Any]:
-    return {"role": "tool", "name": _NAME, "tool_call_id": _ID, "content": _RESULT}
+def _is_called(text: str) -> bool:
+    return _NAME in text and _VALUE in text and '\\"spot' not in text
 
 
 def _shown(template: ChatTemplate, turns: Sequence[dict[str, Any]], tools: Sequence[Any]) -> str:

@@ -129,10 +129,9 @@ class TurnFinder:
     def _start(self, before: str, whole: str, asked: str | None) -> int | None:
         """Where a turn begins that is shown behind ``before`` where it is one word."""
         header = self._no_thought.sub("", before)
-        if asked is not None and self._asked_to_think.search(asked):
-            # The model is asked behind a mark of thoughts, so that an empty thought is nothing it writes.
-            if header != before and whole.startswith(before):
-                return len(before)
+        thinks = asked is not None and self._asked_to_think.search(asked) is not None
+        if thinks and header != before and whole.startswith(before):
+            return len(before)  # it is asked behind a mark of thoughts, so an empty thought is nothing that it writes
         if asked is not None and whole.startswith(asked) and (before.startswith(asked) or asked.startswith(header)):
             return len(asked)
         return len(header) if whole.startswith(header) else None

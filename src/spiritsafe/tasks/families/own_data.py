@@ -1,6 +1,6 @@
 """The spec of data that somebody brings: which family it is for, found by its first rows.
 
-In: files or folders, or the name of a Hugging Face data set; what their user says of them. Out: a task spec. Questions
+In: files or folders, or a set of the Hugging Face hub; what their user says of them. Out: a task spec. Questions
 are for ``math:`` only where their answers end in something short that it can grade; everything that is written as
 instruction, chat or completion is for ``chat:``, whatever its replies look like.
 """
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.errors import SourceError, TaskError
-from spiritsafe.core.files.tables import RowFile
 from spiritsafe.tasks.answers.claims import read_value
 from spiritsafe.tasks.answers.extract import marked_spans
 from spiritsafe.tasks.answers.formulas import one_formula
 from spiritsafe.tasks.answers.numerals import tidy
+from spiritsafe.tasks.data.locations import location_of
+from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
 from spiritsafe.tasks.families.chat.layouts import (
     CHAT_FORMATS,
     Fields,
@@ -26,8 +26,6 @@ from spiritsafe.tasks.families.chat.layouts import (
     has_choices,
     questions_with_answers,
 )
-from spiritsafe.tasks.families.datafile import DataSource, is_hub_name
-from spiritsafe.tasks.families.locations import files_of, location_of
 from spiritsafe.tasks.spec import canonical_name, nearest
 
 _LOOKED_AT = 200
@@ -35,7 +33,7 @@ _GRADABLE_SHARE = 0.9
 _MAX_FORMULA = 60
 _CHOICE = "choice"
 _RENAMED = ("question", "answer", "solution", "choices", "messages", "system", "tools", "input")
-_OF_FAMILY = {"math": {"question", "answer", "solution"}, "choice": {"question", "answer", "choices"}}
+_OF_QUESTIONS = {"question", "answer", "solution"}
 
 
 def data_spec(
@@ -44,17 +42,21 @@ def data_spec(
     *,
     format: str | None = None,
     fields: Mapping[str, str] = {},
+    config: str | None = None,
     split: str | None = None,
+    revision: str | None = None,
     dedupe: bool = True,
 ) -> str:
     """The task spec of somebody's data.
 
     Args:
-        files: Files of rows, folders of such, or patterns (``data/*.parquet``).
-        hub: ``org/name`` of a Hugging Face data set instead.
+        files: Files of rows, folders of such, or patterns (``data/*.parquet``): all of them are read.
+        hub: ``org/name`` of a set of the Hugging Face hub instead, or a folder that is laid out like one.
         format: Of the rows: one of ``chat:``'s, or "choice"; found by their fields when left out.
         fields: Which field holds what: ``{"question": "prompt", "answer": "reply"}``.
-        split: Of a Hugging Face data set.
+        config: Configuration of a set; the only or default one when left out.
+        split: Split of a set; "train", or the only one, when left out.
+        revision: Branch, tag or commit of a set of the hub; the default branch when left out.
         dedupe: Keep one reply to each prompt, the first. Where answers are graded, it is always so.
 
     Raises:
@@ -63,8 +65,12 @@ def data_spec(
     """
     if bool(files) == (hub is not None):
         raise TaskError("Data are either files or a Hugging Face data set.", hint="Give files=… or hub=…, one of them.")
-    if split and hub is None:
-        raise TaskError("Files have no splits, so split= means nothing.", hint="Name the files of that split.")
+    chosen = {"config": config or "", "split": split or "", "revision": revision or ""}
+    if hub is None and (useless := [what for what, name in chosen.items() if name]):
+        raise TaskError(
+            f"Files have no {' and no '.join(useless)}.",
+            hint="Name the files that are meant; or give the set as hub=….",
+        )
     formats = (*CHAT_FORMATS, _CHOICE)
     if format and format not in formats:
         raise TaskError(
@@ -76,9 +82,9 @@ def data_spec(
                 f'No format has a field called "{what}".',
                 hint=f"{nearest(what, _RENAMED)}Name some of: {', '.join(_RENAMED)}.",
             )
-    if hub is not None and not is_hub_name(hub):
+    if hub is not None and not is_set(hub):
         raise TaskError(
-            f'"{hub}" is no name of a Hugging Face data set.',
+            f'"{hub}" is no name of a Hugging Face data set, and no folder.',
             hint="Write org/name; or name files and folders as files.",
         )
     location = hub if hub is not None else location_of(files)
@@ -87,26 +93,17 @@ def data_spec(
             f"There is no file {location}.",
             hint="Check the path; a Hugging Face data set is named as hub, not as file.",
         )
-    rows = _first_rows(location, split)
-    family, knobs = _family(Fields(rows), rows, format, fields, location)
-    if family == "chat":
-        knobs = {**knobs, "format": format or "", **({} if dedupe else {"dedupe": False})}
-    spec = canonical_name(family, location, {**knobs, "split": split or ""})
-    return f"{spec[:-1]}%20" if spec.endswith(" ") else spec  # blanks around a spec are not part of it
-
-
-def _first_rows(location: str, split: str | None) -> list[Mapping[str, Any]]:
-    if is_hub_name(location):
-        rows: list[Any] = DataSource(location, split=split or "train").rows()[:_LOOKED_AT]
-    else:
-        rows = [row for path in files_of(location) for row in islice(RowFile(path).rows(), _LOOKED_AT)]
-    found = [row for row in rows if isinstance(row, Mapping)]
-    if not found:
+    rows = DataSource(location, **chosen).heads(_LOOKED_AT)
+    if not rows:
         raise TaskError(
             f"{location} holds no rows.",
             hint='Write one JSON object a line, such as {"messages": […]}; or CSV with a line of names, or Parquet.',
         )
-    return found
+    family, knobs = _family(Fields(rows), rows, format, fields, location)
+    if family == "chat":
+        knobs = {**knobs, "format": format or "", **({} if dedupe else {"dedupe": False})}
+    spec = canonical_name(family, location, {**knobs, **chosen})
+    return f"{spec[:-1]}%20" if spec.endswith(" ") else spec  # blanks around a spec are not part of it
 
 
 def _family(
@@ -116,7 +113,8 @@ def _family(
     named = {what: name for what, name in given.items() if name}
     if format == _CHOICE or (format is None and ("choices" in named or (has_choices(fields) and _is_plain(fields)))):
         return "choice", _choice_fields(fields, named, where)
-    if format in (None, "question-answer") and not named.keys() - _OF_FAMILY["math"]:
+    has_turns = format is None and any(fields.has_turns(name) for name in fields.values)
+    if format in (None, "question-answer") and not has_turns and not named.keys() - _OF_QUESTIONS:
         found = _questions(fields, rows, named)
         if found is not None:
             return "math", found

@@ -103,6 +103,30 @@ def test_bad_lines_are_named_and_not_shown(tmp_path, row, message):
     assert SECRET_WORDS not in shown or caught.value.__suppress_context__
 
 
+def test_rows_of_a_data_set_are_taken_as_they_are(tmp_path):
+    """As ``math`` and ``choice`` read them: GSM8K's, MMLU's; what they hold besides is left out."""
+    rows = [
+        {"question": "Ann has 3 jars and buys 2?", "answer": "3 + 2 = <<3+2=5>>5\n#### 5", "id": "x-1"},
+        {"question": "What is half of 7?", "answer": 3.5, "level": 2},
+        {"question": "Which is a prime?", "choices": ["4", "7"], "answer": 1, "subject": "maths"},
+        {"question": "Which is an animal?", "choices": ["rock", "frog"], "answer": "frog", "stratum": "easy"},
+        {"question": "Which is a letter?", "choices": ["B", "1"], "answer": "A"},
+    ]
+    task = load_private(write(tmp_path / "rows.jsonl", rows), name="office")
+    assert [(row.family, row.answer) for row in task.rows] == [
+        ("math", "5"), ("math", "3.5"), ("choice", "B"), ("choice", "B"), ("choice", "A"),
+    ]  # fmt: skip
+    assert task.rows[0].solution == "3 + 2 = 5\n#### 5"
+    assert task.stratum(task.rows[3]) == "easy/choice"
+    signed = tmp_path / "signed.jsonl"
+    assert sign_off(tmp_path / "rows.jsonl", name="office", reviewer=KeyPair.generate("Ada"), output=signed) == 5
+    assert [row.family for row in load_private(signed, name="office").rows] == [row.family for row in task.rows]
+    with pytest.raises(TaskError, match="line 1"):
+        load_private(write(tmp_path / "no.jsonl", [{"question": "q", "choices": ["a", "b"], "answer": 2}]), name="x")
+    with pytest.raises(TaskError, match="line 1"):
+        load_private(write(tmp_path / "no.jsonl", [{"question": "q", "choices": ["a", "b"], "answer": True}]), name="x")
+
+
 def test_bad_files(tmp_path):
     with pytest.raises(SourceError):
         load_private(tmp_path / "none.jsonl", name="office")

@@ -48,6 +48,14 @@ def test_tasks_that_make_no_twins_are_refused(tmp_path):
         make_stage(tmp_path, count=4, terms=PaperTerms(twins=True))
 
 
+def test_what_nobody_can_grade_is_refused(tmp_path):
+    rows = [{"prompt": f"What is {n}?", "completion": "Nothing."} for n in range(100)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for spec in (f"chat:{tmp_path}/a.jsonl", f"mix:arith:sums|chat:{tmp_path}/a.jsonl"):
+        with pytest.raises(TaskError, match="has no verifier"):
+            make_stage(tmp_path / "stage", count=4, task=load_task(spec))
+
+
 def test_a_mix_is_cut_within_its_parts(tmp_path):
     stage = make_stage(tmp_path, count=21, task=load_task("mix:arith:sums*2|arith:products"))
     header = stage.paper.header

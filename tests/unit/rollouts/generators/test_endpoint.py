@@ -10,7 +10,7 @@ import pytest
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 
 from spiritsafe.core.errors import EndpointError
-from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
+from spiritsafe.core.records import Attempt, Message, Prompt, Sampling, ToolCall
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.rollouts.generators.endpoint import ChatEndpoint, request_seed
 from spiritsafe.rollouts.generators.exchange import RemoteConfig
@@ -87,6 +87,30 @@ def test_the_request_says_what_was_asked_and_nothing_else(fake_endpoint: Start) 
     }
     assert attempt.logprobs == (-0.5,)
     assert attempt.sampling == sampling
+
+
+def test_tools_and_their_calls_go_along(fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(lambda _: "wet")
+    tool = '{"type": "function", "function": {"name": "weather"}}'
+    call = ToolCall(name="weather", arguments='{"city": "Ayr"}', id="c1")
+    messages = (
+        Message(role="user", content="weather?", tools=(tool,)),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="tool", content="rain", tool_call_id="c1"),
+    )
+    run(endpoint.url, [Prompt(problem_id="p", messages=messages)])
+    body = endpoint.requests[0].body
+    assert body["tools"] == [json.loads(tool)]
+    assert body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Ayr"}'}}
+            ],
+        },
+        {"role": "tool", "content": "rain", "tool_call_id": "c1"},
+    ]
 
 
 def test_errors_that_pass_are_retried_with_the_same_seed(fake_endpoint: Start) -> None:

@@ -51,8 +51,43 @@ def test_order_of_choices_is_not_part_of_the_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "knobs", "gold"),
+    [
+        ({"question": "q", "choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}, "answer": "1"}, "", "A"),
+        ({"question": "q", "choices": {"text": ["x", "y", "z"], "label": ["B", "C", "A"]}, "answer": "A"}, "", "C"),
+        ({"question": "q", "choices": ["x", "y", "z"], "answer": "2"}, "", "C"),  # an index, as CSV has it
+        ({"question": "q", "choices": ["2", "1", "0"], "answer": "2"}, "", "A"),  # a wording before an index
+        ({"question": "q", "choices": ["b", "a", "c"], "answer": "a"}, "", "B"),  # a wording before a small letter
+        ({"q": "q", "options": ["x", "y"], "key": "B"}, "question=q&choices=options&answer=key", "B"),
+        ({"question": "q", "A": "x", "B": "y", "C": "z", "answer": "C"}, "choices=A,B,C", "C"),
+        ({"question": "q", "choices": ["x", "y", "z"], "answer": 0}, "", "A"),
+    ],
+)
+def test_every_form_of_choices_and_answers(tmp_path: Path, row: dict[str, object], knobs: str, gold: str) -> None:
+    rows = [{key: f"{n}?" if value == "q" else value for key, value in row.items()} for n in range(20)]
+    task = load_task(f"choice:{write(tmp_path / 'a.jsonl', rows)}{'?' if knobs else ''}{knobs}")
+    assert {task.gold(problem) for problem in task.problems("train", seed=0, count=8)} == {gold}
+
+
+def test_right_and_wrong_answers_apart(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "right": "r", "wrong": ["x", "y", "z"]} for n in range(40)]
+    task = load_task(f"choice:{write(tmp_path / 'a.jsonl', rows)}?answer=right&wrong=wrong")
+    problems = list(task.problems("train", seed=0, count=25))
+    assert all(p.facts["choices"]["ABCD".index(str(p.facts["answer"]))] == "r" for p in problems)  # type: ignore[index, call-overload]  # a list
+    assert len({p.facts["answer"] for p in problems}) == 4
+    bad = [{"question": "q", "right": "x", "wrong": ["X ", "y"]}]
+    with pytest.raises(TaskError, match="two letters are right"):
+        list(load_task(f"choice:{write(tmp_path / 'b.jsonl', bad)}?answer=right&wrong=wrong").problems(
+            "train", seed=0, count=1))  # fmt: skip
+
+
+@pytest.mark.parametrize(
     "row",
     [
+        {"question": "q", "choices": {"text": ["a", "b"], "label": ["A"]}, "answer": "A"},
+        {"question": "q", "choices": [["a"], ["b"]], "answer": 0},
+        {"question": "q", "choices": ["a", "b"], "answer": "²"},
+        {"question": "q", "choices": ["a", "b"], "answer": 1.0},
         {"choices": ["a", "b"], "answer": 0},
         {"question": "q", "choices": ["a"], "answer": 0},
         {"question": "q", "choices": ["a", "b"], "answer": 2},

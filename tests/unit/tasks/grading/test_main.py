@@ -24,7 +24,8 @@ def talk(source: str, *texts: str, **limits: float) -> list[dict[str, Any]]:
 
 def test_ready_then_one_reply_a_request() -> None:
     ready, *replies = talk("hostile_task:HostileTask", "ok", "die", "raise", "no", "die later", "ok")
-    assert ready["ready"] == ["hostile:task", "1", "hostile", "1"]
+    assert ready["ready"][0].startswith("hostile_task:HostileTask?sha256=")
+    assert ready["ready"][1:] == ["1", "hostile", "1"]
     assert 1 << 20 < ready["address_bytes"] < 1 << 32
     assert [reply.get("unscored") or reply["verdict"]["status"] for reply in replies] == [
         "correct",
@@ -38,7 +39,7 @@ def test_ready_then_one_reply_a_request() -> None:
 
 def test_a_task_that_cannot_be_built() -> None:
     (only,) = talk("hostile_task:nothing", "ok")
-    assert "neither the spec of a known family" in only["failed"]
+    assert "hostile_task.py has no" in only["failed"]
 
 
 def test_memory_that_ran_out_in_a_used_worker_is_tried_again_in_a_fresh_one() -> None:

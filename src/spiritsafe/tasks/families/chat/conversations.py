@@ -1,7 +1,7 @@
 """Conversations out of rows, whatever their layout: the one place that knows how others write turns.
 
-In: a row and its :class:`~spiritsafe.tasks.families.chat.layouts.RowLayout`. Out: messages, and which of the assistant's
-turns are to be learnt. Nothing is left out without a word: what cannot be brought over is a :class:`RowFault`.
+In: a row and its :class:`~spiritsafe.tasks.families.chat.layouts.RowLayout`. Out: messages, and which of the turns of
+the assistant are to be learnt. Nothing is left out without a word: what cannot be brought over is a :class:`RowFault`.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ def _asked(row: Mapping[str, Any], layout: RowLayout) -> tuple[list[Message], se
         raise RowFault(f'its field "{layout.input}" is no text')
     parts = [_plain(row, layout.question), about or ""]
     question = _message("user", "\n\n".join(part for part in parts if part.strip()))
+    if not question.content:
+        raise RowFault(f'its field "{layout.question}" is empty')
     history = (row.get(layout.history) if layout.history else None) or []
     messages = []
     for pair in history if isinstance(history, list) else [history]:

@@ -1,9 +1,9 @@
 """The ``chat`` family: conversations of your own, to be learnt from and to be asked. Nobody can grade them.
 
-In: ``chat:chats.jsonl``, ``chat:folder``, ``chat:data/*.parquet``, ``chat:a.jsonl|b.jsonl``, or ``chat:org/name`` of a
-Hugging Face data set; rows as OpenAI, ShareGPT, Alpaca and others write them, found by their fields. Out: a Task without
-a verifier. A problem's messages are the conversation up to the last reply, which is its solution; ``facts["turns"]`` are
-the places among the messages of earlier replies that are to be learnt too. Definitions of tools stand in the first
+In: ``chat:chats.jsonl``, ``chat:folder/**``, ``chat:data/*.parquet``, ``chat:a.jsonl|b.jsonl``, or ``chat:org/name`` of
+the Hugging Face hub; rows as OpenAI, ShareGPT, Alpaca and others write them, found by their fields. Out: a Task that
+cannot grade. A problem's messages are the conversation up to the last reply, which is its solution; ``facts["turns"]``
+are the places among the messages of earlier replies that are to be learnt too. Definitions of tools stand in the first
 message. ``docs/own-data.md`` has the formats.
 
 A problem is its prompt, what system and user said: the same prompt with another reply is the same problem, and whatever
@@ -15,23 +15,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from random import Random
 from typing import Literal, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Verdict
-from spiritsafe.core.seeds import derive_seed
+from spiritsafe.tasks.data.knobs import DataKnobs, DataSources
 from spiritsafe.tasks.families.chat.conversations import Example, RowFault, read_example
 from spiritsafe.tasks.families.chat.layouts import Fields, Format, RowLayout, find_layout
-from spiritsafe.tasks.families.datafile import DataSource, is_hub_name
 from spiritsafe.tasks.family import Family
-from spiritsafe.tasks.spec import Knobs, TaskSpec, canonical_name, resolve_knobs
+from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
 _VARIANT = "\x1f"  # white space, so no prompt in its normal form holds it
 
 
-class ChatKnobs(Knobs):
+class ChatKnobs(DataKnobs):
     """Knobs of ``chat``.
 
     Attributes:
@@ -44,9 +42,6 @@ class ChatKnobs(Knobs):
         tools: Field of the definitions of tools.
         dedupe: Keep one reply to each prompt, the first; else all of them.
         broken: What to do about rows that cannot be used: "refuse" the file, or "skip" them.
-        config: Configuration of a Hugging Face data set.
-        split: Split of a Hugging Face data set; "train" when left out.
-        sha256: Digest of the data; filled in when left out, checked when given.
     """
 
     format: Literal["", "messages", "sharegpt", "alpaca", "prompt-completion", "question-answer", "prompts"] = ""
@@ -58,9 +53,6 @@ class ChatKnobs(Knobs):
     tools: str = ""
     dedupe: bool = True
     broken: Literal["refuse", "skip"] = "refuse"
-    config: str = ""
-    split: str = ""
-    sha256: str = ""
 
 
 @final
@@ -84,32 +76,24 @@ class ChatTask(Task):
     verifies = False
 
     def __init__(self, location: str, knobs: ChatKnobs) -> None:
-        hub = is_hub_name(location)
-        if (knobs.config or knobs.split) and not hub:
-            raise TaskError(
-                f"chat:{location} is no Hugging Face data set, so config= and split= mean nothing.",
-                hint="Take them out of the spec.",
-            )
-        knobs = knobs.model_copy(update={"split": knobs.split or ("train" if hub else "")})
         self._knobs = knobs
-        self._source = DataSource(location, sha256=knobs.sha256, config=knobs.config, split=knobs.split)
-        values = {**knobs.model_dump(), "sha256": self._source.digest()}
-        super().__init__(name=canonical_name("chat", location, values), version="1", verifier=NoVerifier())
+        self._data = DataSources("chat", location, knobs)
+        super().__init__(name=self._data.name, version="1", verifier=NoVerifier())
 
     @cached_property
     def _layouts(self) -> list[tuple[str, range, RowLayout]]:
         """The files, which rows are theirs, and how they are laid out."""
-        rows, given = self._source.rows(), self._knobs.model_dump()
+        rows, given = self._data.study.rows(), self._knobs.model_dump()
         return [
             (name, places, find_layout(Fields(rows[places.start : places.stop]), given, name))
-            for name, places in self._source.tables()
+            for name, places in self._data.study.tables()
             if places
         ]
 
     @cached_property
     def _read(self) -> tuple[dict[str, tuple[int, RowLayout]], int, int]:
         """By canonical texts the rows that are used; and how many were left out as duplicates and as broken."""
-        rows = self._source.rows()
+        rows = self._data.study.rows()
         used: dict[str, tuple[int, RowLayout]] = {}
         seen: Counter[str] = Counter()
         faults: list[str] = []
@@ -118,7 +102,7 @@ class ChatTask(Task):
                 try:
                     prompt = _identity(read_example(rows[index], layout))
                 except RowFault as fault:
-                    faults.append(f"{self._source.place(index)}: {fault}")
+                    faults.append(f"{self._data.study.place(index)}: {fault}")
                     continue
                 seen[prompt] += 1
                 if seen[prompt] == 1:
@@ -134,14 +118,14 @@ class ChatTask(Task):
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
         used, _, _ = self._read
-        order = list(used)
-        Random(derive_seed(seed, self.name)).shuffle(order)
-        for text in order:
+        texts = list(used)
+        for place in self._data.order(seed, len(texts)):
+            text = texts[place]
             yield Draft(text, lambda text=text: self._problem(text))  # type: ignore[misc]  # mypy cannot type a lambda's default
 
     def _problem(self, text: str) -> Problem:
         index, layout = self._read[0][text]
-        example: Example = read_example(self._source.rows()[index], layout)
+        example: Example = read_example(self._data.study.rows()[index], layout)
         return Problem(
             task=self.name,
             canonical_text=text,
@@ -166,7 +150,7 @@ class ChatTask(Task):
         layouts = list(dict.fromkeys(layout for _, _, layout in self._layouts))
         fields = [f"{what} = {name}" for layout in layouts for what, name in _fields(layout) if name]
         told["fields"] = ", ".join(dict.fromkeys(fields))
-        told["rows"] = f"{len(self._source.rows()):,} in {len(self._layouts)} file{'s' * (len(self._layouts) > 1)}"
+        told["rows"] = f"{len(self._data.study.rows()):,} in {len(self._layouts)} file{'s' * (len(self._layouts) > 1)}"
         told["left out"] = f"{num_duplicates:,} with a prompt that was there before, {num_broken:,} broken"
         return told
 

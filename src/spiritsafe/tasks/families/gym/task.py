@@ -242,7 +242,7 @@ def build(spec: TaskSpec) -> Task:
 
 
 FAMILY = Family(
-    place=5,
+    place=6,
     source="reasoning-gym",
     describe=lambda: [(name, text, REFUSED.get(name)) for name, text in sorted(GYM_FAMILIES.items())],
 )

@@ -1,8 +1,8 @@
-r"""The ``math`` family: questions with answers from a JSON-lines file or a Hugging Face data set.
+r"""The ``math`` family: questions with answers from a file or a Hugging Face data set.
 
-In: ``math:path/to/file.jsonl`` or ``math:org/name?config=main&split=train``. Out: a Task graded as values. GSM8K's
-``#### N`` and MATH's ``\boxed{…}`` are understood: what stands there is the gold, the text around it the worked
-solution.
+In: ``math:path/to/file.jsonl``, ``math:path/of/folder`` or ``math:org/name?config=main&split=train``. Out: a Task
+graded as values. GSM8K's ``#### N`` and MATH's ``\boxed{…}`` are understood: what stands there is the gold, the text
+around it the worked solution.
 
 A text is judged by the one thing that it claims. Where the gold is a value and the text claims a value, they are
 compared exactly, inline, and nothing else is asked. One formula goes to math-verify in a child process, because its own
@@ -13,22 +13,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from random import Random
 from typing import Annotated, Any, Literal, final
 
 from pydantic import BeforeValidator
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Status, Verdict
-from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.answers.claims import AnswerClaim, claimed_text, claimed_value, read_value, same_value
 from spiritsafe.tasks.answers.extract import marked_spans, normalise
 from spiritsafe.tasks.answers.formulas import equal_parts, one_formula
 from spiritsafe.tasks.answers.numerals import Decimal, tidy
-from spiritsafe.tasks.families.datafile import DataSource, is_hub_name
+from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler, shared_pool
-from spiritsafe.tasks.spec import Knobs, TaskSpec, canonical_name, resolve_knobs
+from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
@@ -43,32 +41,22 @@ _NO_VALUE = {
 }
 
 
-class MathKnobs(Knobs):
+class MathKnobs(ExamDataKnobs):
     """Knobs of ``math``.
 
     Attributes:
         question: Field of the question.
         answer: Field of the answer, or of the worked solution that ends in it.
         solution: Field of a worked solution, when it stands apart from the answer.
-        exam: Another file (or split name, for a Hugging Face data set) that exam problems come from.
-        config: Configuration of a Hugging Face data set.
-        split: Split of a Hugging Face data set; "train" when left out.
         decimal: "comma" where gold and answers are written as 1.234,5; "point", or left out, for 1,234.5.
         hint: Tell the model how to mark its answer.
-        sha256: Digest of the data; filled in when left out, checked when given.
-        exam_sha256: The same for the exam file.
     """
 
     question: str = "question"
     answer: str = "answer"
     solution: str = ""
-    exam: str = ""
-    config: str = ""
-    split: str = ""
     decimal: Annotated[Literal["", "comma"], BeforeValidator(lambda value: "" if value == "point" else value)] = ""
     hint: bool = True
-    sha256: str = ""
-    exam_sha256: str = ""
 
 
 def gold_and_solution(answer: str) -> tuple[str, str | None]:
@@ -184,51 +172,32 @@ class MathTask(Task):
     finite = True
 
     def __init__(self, location: str, knobs: MathKnobs, *, pool: ChildPool | None = None) -> None:
-        hub = is_hub_name(location)
-        if (knobs.config or knobs.split) and not hub:
-            raise TaskError(
-                f"math:{location} is a file, so config= and split= mean nothing.", hint="Take them out of the spec."
-            )
-        self._knobs = knobs = knobs.model_copy(update={"split": knobs.split or ("train" if hub else "")})
-        self._study = DataSource(location, sha256=knobs.sha256, config=knobs.config, split=knobs.split)
-        self._exam = self._study
-        values = {**knobs.model_dump(), "sha256": self._study.digest()}
-        if knobs.exam:
-            self._exam = (
-                DataSource(location, sha256=knobs.exam_sha256, config=knobs.config, split=knobs.exam)
-                if hub
-                else DataSource(knobs.exam, sha256=knobs.exam_sha256)
-            )
-            values["exam_sha256"] = self._exam.digest()
+        self._knobs = knobs
+        self._data = DataSources("math", location, knobs)
         verifier = MathVerifier(pool, decimal=knobs.decimal or "point")
-        super().__init__(name=canonical_name("math", location, values), version="1", verifier=verifier)
+        super().__init__(name=self._data.name, version="1", verifier=verifier)
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
-        source = self._exam if exam else self._study
-        rows = source.rows()
-        order = list(range(len(rows)))
-        Random(derive_seed(seed, self.name)).shuffle(order)
-        for index in order:
-            row = rows[index]
-            question = self._field(row, self._knobs.question, source, index)
+        for place, row in self._data.shuffled(seed, exam=exam):
+            question = self._field(row, self._knobs.question, place)
             yield Draft(
                 " ".join(normalise(question).split()),
-                lambda row=row, index=index, question=question: self._problem(row, index, question, source),  # type: ignore[misc]  # mypy cannot type a lambda's defaults
+                lambda row=row, place=place, question=question: self._problem(row, place, question),  # type: ignore[misc]  # mypy cannot type a lambda's defaults
             )
 
-    def _field(self, row: Mapping[str, Any], key: str, source: DataSource, index: int) -> str:
+    def _field(self, row: Mapping[str, Any], key: str, place: str) -> str:
         value = row.get(key)
         if value is None or isinstance(value, (dict, list)):
             raise TaskError(
-                f'{source.place(index)} has no text in the field "{key}".',
+                f'{place} has no text in the field "{key}".',
                 hint=f"Name the fields: question=…&answer=…; this row has {', '.join(sorted(map(str, row)))}.",
             )
         return str(value)
 
-    def _problem(self, row: Mapping[str, Any], index: int, question: str, source: DataSource) -> Problem:
-        gold, solution = gold_and_solution(self._field(row, self._knobs.answer, source, index))
+    def _problem(self, row: Mapping[str, Any], place: str, question: str) -> Problem:
+        gold, solution = gold_and_solution(self._field(row, self._knobs.answer, place))
         if self._knobs.solution:
-            worked = _CALCULATOR.sub("", self._field(row, self._knobs.solution, source, index)).strip()
+            worked = _CALCULATOR.sub("", self._field(row, self._knobs.solution, place)).strip()
             solution = f"{worked}\n#### {gold}"
         return Problem(
             task=self.name,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.models.sources.cache import default_cache
+from spiritsafe.core.files.cache import default_cache
 from spiritsafe.models.sources.resolve import resolve_source
 
 

@@ -1,4 +1,4 @@
-"""Where converted models lie."""
+"""Where this program keeps what can be fetched or made again: converted models, what the hub said of a data set."""
 
 from __future__ import annotations
 
