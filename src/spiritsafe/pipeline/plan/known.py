@@ -147,7 +147,7 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
             except SpiritsafeError as error:
                 faults.append(f"{name}: {error.diagnostics()}")
     configs = {name: facts.config for name, facts in given.items() if facts.config is not None}
-    forecast = completed(recipe, configs, chats, sets)
+    forecast = forecast_with(recipe, configs, chats, sets)
     return forecast, given, faults + faults_of(forecast)
 
 
@@ -173,10 +173,10 @@ def forecast_of_run(context: RunContext) -> Forecast:
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
     configs = {name: read_model_config(place) for name, place in places.items()}
-    return completed(recipe, configs, chats, sets)
+    return forecast_with(recipe, configs, chats, sets)
 
 
-def completed(
+def forecast_with(
     recipe: Recipe, configs: Mapping[str, Config], chats: Mapping[str, ChatFormat], sets: Mapping[str, DataFacts]
 ) -> Forecast:
     """With what is made of what is given."""

@@ -7,7 +7,7 @@ import pytest
 from pipeline_parts import recipe_with
 
 from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory, stage_costs
-from spiritsafe.pipeline.plan.known import completed
+from spiritsafe.pipeline.plan.known import forecast_with
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost
 from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.load import load_recipe
@@ -39,7 +39,7 @@ def forecast(recipe: Recipe, size: DocumentSize = SIZE, **configs: dict[str, Any
         assert isinstance(data, DataRecipe)
         count = data.problems or 0
         sets[name] = DataFacts(task=data.spec(), num_problems=count, num_documents=count, size=size)
-    return completed(recipe, {"base": CONFIG, **configs}, {}, sets)
+    return forecast_with(recipe, {"base": CONFIG, **configs}, {}, sets)
 
 
 def quickstart(*overrides: str, size: DocumentSize = SIZE) -> dict[str, StageCost]:

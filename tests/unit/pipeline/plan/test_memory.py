@@ -10,7 +10,7 @@ from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.models import LoraConfig
 from spiritsafe.pipeline.plan import memory
 from spiritsafe.pipeline.plan.costs import predicted_memory
-from spiritsafe.pipeline.plan.known import completed
+from spiritsafe.pipeline.plan.known import forecast_with
 from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, check_memory, engine_bytes
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize
 from spiritsafe.pipeline.recipe.load import load_recipe
@@ -43,7 +43,7 @@ SIZE = DocumentSize(prompt_tokens=40, answer_tokens=10)
 def forecast(recipe: Recipe, **configs: dict[str, Any]) -> Forecast:
     """What is known before a run on a CPU."""
     sets = {name: DataFacts(task="t", num_problems=400, num_documents=400, size=SIZE) for name in recipe.data}
-    return replace(completed(recipe, {"base": CONFIG, **configs}, {}, sets), device=CPU)
+    return replace(forecast_with(recipe, {"base": CONFIG, **configs}, {}, sets), device=CPU)
 
 
 def peaks(name: str, *overrides: str) -> dict[str, int]:
