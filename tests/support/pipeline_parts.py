@@ -8,7 +8,7 @@ from typing import Any
 from finished_run import SMALLER, SilentWatcher
 
 from spiritsafe.models import default_cache
-from spiritsafe.pipeline import load_recipe
+from spiritsafe.pipeline import load_recipe, stages_of
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -42,7 +42,8 @@ def context_after(tiny_run: Path, root: Path, *overrides: str, **changes: dict[s
     recipe = recipe_with(*overrides, **changes)
     done = {path.name.partition("-")[2]: StageDirectory(path, {}) for path in sorted((tiny_run / "stages").iterdir())}
     run = RunDirectory(root, recipe.name, recipe.resolved())
-    return RunContext(recipe=recipe, run=run, watcher=SilentWatcher(), cache=default_cache(), done=done)
+    exact = frozenset(spec.name for spec in stages_of(recipe) if spec.is_exact)
+    return RunContext(recipe=recipe, run=run, watcher=SilentWatcher(), cache=default_cache(), done=done, exact=exact)
 
 
 def stage_at(path: Path) -> StageDirectory:

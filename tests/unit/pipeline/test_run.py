@@ -207,7 +207,7 @@ class Warned(SilentWatcher):
 
 def one_stage(context: RunContext, watcher: Warned, root: Path, name: str = "later") -> StageDirectory:
     """Run one more stage, which does nothing."""
-    spec = StageSpec(name=name, work=lambda *_: {"summary": "done"}, settings={})
+    spec = StageSpec(name=name, work=lambda *_: {"summary": "done"}, settings={}, is_exact=name == "report")
     stage = StageDirectory(root / name, {})
     root.mkdir(exist_ok=True)
     run._run_stage(replace(context, watcher=watcher, run=RunDirectory(root, "run", {})), spec, stage)
@@ -318,7 +318,7 @@ def test_a_missed_prediction_is_an_event(tiny_run: Path, tmp_path: Path, monkeyp
     context = context_after(tiny_run, tmp_path / "runs")
     context.run.create("")
     running._run_stage(
-        context, StageSpec(name="sample", work=lambda *args: {}, settings={}), context.run.stage(5, "sample", {})
+        context, StageSpec(name="sampled", work=lambda *args: {}, settings={}), context.run.stage(10, "sampled", {})
     )
     kinds = {one["kind"]: one for one in map(json.loads, context.run.events.read_text("utf-8").splitlines())}
     assert "too low" in kinds["memory_missed"]["text"]
