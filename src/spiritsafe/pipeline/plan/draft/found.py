@@ -64,6 +64,14 @@ class FoundData:
         """Of the longest answer, about; 0: there are none."""
         return max((_num_answer_tokens(one, chat) for one in self.longest), default=0)
 
+    def characters_per_token(self, chat: ChatFormat | None) -> float:
+        """Of what the rows say, about."""
+        texts = [message.content for one in self.longest for message in one.messages]
+        texts += [one.solution for one in self.longest if one.solution is not None]
+        if chat is None or not any(texts):
+            return float(_CHARACTERS)
+        return sum(map(len, texts)) / sum(len(chat.text_ids(text)) for text in texts)
+
 
 def find_data(given: str) -> FoundData:
     """Look at data.

@@ -37,6 +37,10 @@ _MOST_HELD_OUT, _LEAST_HELD_OUT = 256, 5
 _SERVED_TOKENS, _LOCAL_TOKENS = 1024, 512
 """Of an answer where the data have none to go by."""
 _LEAST_TOKENS = 64
+_TURN_TOKENS = 16
+"""Of a turn's marks."""
+_MOST_CHARACTERS = 5
+"""Of a teacher's token: what it says in so many of its tokens may be more of the student's."""
 _STEP = 64
 
 
@@ -140,13 +144,26 @@ class _Draft:
         count = _MOST_HELD_OUT if self.data.sizes is None else min(_MOST_HELD_OUT, self.data.sizes["dev"])
         return count if count >= _LEAST_HELD_OUT else 0
 
-    def _max_tokens(self) -> int:
-        """Of an answer: half as much again as the longest of the data, within the student's context."""
+    def _own_tokens(self) -> int:
+        """Of an answer of the student: half as much again as the longest of the data, within its context."""
+        return self._within(self._wanted(), self._room())
+
+    def _teacher_tokens(self) -> int:
+        """Of an answer of the teacher, in its tokens: the student must be able to read it."""
+        if share_vocabulary(self.teacher, self.student):
+            return self._own_tokens()
+        room = self._room() * self.data.characters_per_token(self.student.chat) / _MOST_CHARACTERS
+        return self._within(self._wanted(), int(room))
+
+    def _wanted(self) -> int:
         longest = self.data.answer_tokens(self.student.chat)
         wanted = _rounded(1.5 * longest) if longest else _LOCAL_TOKENS
-        if self._is_served:
-            wanted = max(wanted, _SERVED_TOKENS)
-        room = self._context() - self.data.prompt_tokens(self.student.chat) - 16
+        return max(wanted, _SERVED_TOKENS) if self._is_served else wanted
+
+    def _room(self) -> int:
+        return self._context() - self.data.prompt_tokens(self.student.chat) - _TURN_TOKENS
+
+    def _within(self, wanted: int, room: int) -> int:
         return max(_LEAST_TOKENS, min(wanted, room // _STEP * _STEP))
 
     def _context(self) -> int:
@@ -162,7 +179,7 @@ class _Draft:
         yield f"summary = {toml_text(summary)}"
         yield _line("seed = 0", "of everything random; another seed is another run")
         if self._num_exam or (self._teacher_answers and not self._is_served):
-            needed = self.data.prompt_tokens(self.student.chat) + self._max_tokens()
+            needed = self.data.prompt_tokens(self.student.chat) + max(self._own_tokens(), self._teacher_tokens())
             context = min(_rounded(needed), max(self._context(), _LEAST_TOKENS))
             yield _line(f"engine = {{ max_context = {context} }}", "the longest prompt with an answer")
 
@@ -205,7 +222,7 @@ class _Draft:
         else:
             yield _line('keep = "all"', "every answer that came to its end: nothing here can grade them")
         said = "more for a teacher that thinks long" if self._is_served else "most of an answer"
-        yield _line(f"sampling = {{ temperature = 0.7, max_tokens = {self._max_tokens()} }}", said)
+        yield _line(f"sampling = {{ temperature = 0.7, max_tokens = {self._teacher_tokens()} }}", said)
 
     def _learn(self, lora: str, memory: str) -> Iterator[str]:
         if self._is_served:
@@ -271,7 +288,7 @@ class _Draft:
         yield f"task = {toml_text(self.data.spec)}"
         yield _line(f"problems = {self._num_exam}", "half public, half sealed")
         yield 'sits = ["base", "student"]'
-        yield f"sampling = {{ temperature = 0.0, max_tokens = {self._max_tokens()} }}"
+        yield f"sampling = {{ temperature = 0.0, max_tokens = {self._own_tokens()} }}"
 
 
 def _line(said: str, comment: str) -> str:

@@ -58,6 +58,13 @@ def test_a_served_teacher_answers_chats(tmp_path: Path) -> None:
     assert "exams" not in values
 
 
+def test_a_teacher_says_no_more_than_its_student_can_read(tmp_path: Path) -> None:
+    sampling = drafted(tmp_path, rows(tmp_path, "chats"), SERVED)["steps"][0]["sampling"]
+    assert 64 <= sampling["max_tokens"] <= 1024 / 5, "tiny:1 reads bytes, and 1,024 of them"
+    sampling = drafted(tmp_path, rows(tmp_path, "chats"), SERVED, "tiny:1?context=8192")["steps"][0]["sampling"]
+    assert sampling["max_tokens"] == 1024
+
+
 def test_where_answers_can_be_graded_the_right_ones_are_kept_and_an_exam_is_held(tmp_path: Path) -> None:
     values = drafted(tmp_path, rows(tmp_path, "maths", 400), SERVED)
     assert kinds(values) == ["sample", "tune"], "no worked solutions: there is nothing to read"
