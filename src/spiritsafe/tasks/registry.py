@@ -132,7 +132,7 @@ def build_task(source: str) -> Task:
             f'"{source}" is neither the spec of a known family nor something to import: {error}.',
             hint=_known(module_name),
         ) from error
-    task = made if isinstance(made, Task) else made()
+    task = made() if callable(made) and not isinstance(made, Task) else made
     if not isinstance(task, Task):
         raise TaskError(f'"{source}" made a {type(task).__name__}, not a Task.', hint="Return a spiritsafe.tasks.Task.")
     return task
