@@ -60,7 +60,7 @@ def within_budget(
         context: The run; the model that the budget is of is made.
         train: Limits that are nearer hold.
         budget: None changes nothing.
-        traces: Sets of answers that will be learnt from.
+        traces: Sets of answers, and signals, that will be learnt from.
         num_parameters: Of the model that learns.
         teacher_parameters: Of a teacher that reads along; 0: none.
         frozen: Whether only a low-rank correction learns.

@@ -37,6 +37,11 @@ class StageDirectory:
         self.inputs = inputs
 
     @property
+    def name(self) -> str:
+        """Of the stage, whatever its place in the run: seeds are made of it."""
+        return self.path.name.partition("-")[2]
+
+    @property
     def _done(self) -> Path:
         return self.path / "done.json"
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Record
 from spiritsafe.models import Quantisation
-from spiritsafe.pipeline.recipe.made import MOST_REPEATS, FromEntry, Name, Needs, changed
+from spiritsafe.pipeline.recipe.made import MOST_REPEATS, FromEntry, Needs, Sets, changed
 from spiritsafe.pipeline.recipe.training import TrainRecipe
 
 
@@ -87,7 +87,7 @@ class CutRecipe(CutSettings, FromEntry):
     """
 
     kind: Literal["cut"] = "cut"
-    calibrate: tuple[Name, ...] = Field(min_length=1)
+    calibrate: Sets
     start: Literal["weights", "random"] = "weights"
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     train: TrainRecipe = TrainRecipe()

@@ -33,7 +33,7 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
         adapter: Directory of a low-rank adapter in peft's layout, merged into the source.
     """
 
-    source: str | None = None
+    source: str | None = Field(default=None, min_length=1)
     endpoint: str | None = None
     model: str | None = None
     licence: str | None = Field(default=None, min_length=1)

@@ -197,8 +197,7 @@ def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tup
     written: list[int | str] = []
     is_name = False  # the tables of [models] and [data] are told apart by a name
     for place, part in enumerate(location[:-1]):
-        of_kind = [model for model in found if len(found) > 1 and model.model_fields["kind"].default == part]
-        if of_kind:
+        if of_kind := _of_kind(found, part):
             found = of_kind
             continue
         written.append(part)
@@ -209,12 +208,23 @@ def _model_at(location: tuple[int | str, ...]) -> tuple[type[Record] | None, tup
                 return None, (*written, *location[place + 1 :])
         else:
             is_name = False
+    if _of_kind(found, location[-1]):  # the whole table
+        return None, tuple(written)
     return (None if is_name else found[0]), (*written, location[-1])
+
+
+def _of_kind(found: list[type[Record]], part: int | str) -> list[type[Record]]:
+    """Of the kinds that a table may be of, the one that a location names."""
+    return [model for model in found if len(found) > 1 and model.model_fields["kind"].default == part]
 
 
 def recipe_error(error: ValidationError) -> RecipeError:
     """One error that tells all faults."""
-    return _told([fault for one in error.errors() for fault in _faults(one)])
+    errors = error.errors()
+    inner = {one["loc"][:end] for one in errors for end in range(len(one["loc"]))}
+    # a list whose entries are wrong is told to be too short as well
+    errors = [one for one in errors if one["type"] != "too_short" or one["loc"] not in inner]
+    return _told([fault for one in errors for fault in _faults(one)])
 
 
 def _told(found: list[tuple[str, str]]) -> RecipeError:
@@ -247,10 +257,17 @@ def _faults(error: ErrorDetails) -> list[tuple[str, str]]:
         guess = f"Did you mean {near[0]!r}? " if near else ""
         said = f"{where}: there is no step of this kind{f', {_shown(kind)}' if kind else ''}."
         return [(said, f"{guess}Kinds: {', '.join(sorted(kind_names()))}.")]
-    said = error["msg"].removeprefix("Value error, ")
+    said = _TOML_WORDS.get(error["type"], error["msg"].removeprefix("Value error, ").rstrip("."))
     if raised is not None:  # ours: a sentence that says all
         return [(f"{where}: {said}.", _MEND)]
     return [(f"{where}: {said} (got {_shown(error.get('input'))}).", _MEND)]
+
+
+_TOML_WORDS = {
+    "tuple_type": "Input should be a valid list",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "Input should be a valid table"),
+}
+"""What pydantic calls by Python's names."""
 
 
 def _unknown_key(where: str, key: str, known: list[str], what: str = "Known here") -> tuple[str, str]:

@@ -31,7 +31,7 @@ MAKES_WORDS: dict[Makes, str] = {
 MOST_REPEATS = 100
 """Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"  # folders are called so
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
@@ -46,7 +46,15 @@ def _form(value: object) -> str:
 def _require_some(learns: SetsT) -> SetsT:
     if not learns:
         raise ValueError("name at least one set to learn from")
-    return learns
+    return each_once(learns)
+
+
+def each_once(names: SetsT) -> SetsT:
+    """Refuse a set that is named twice: it would be taken once, or its problems asked twice."""
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)}: named twice, leave one out")
+    return names
 
 
 OTHER_OR_TABLE = Discriminator(_form)
@@ -58,6 +66,10 @@ Learns = Annotated[
     AfterValidator(_require_some),
 ]
 """Sets to learn from: all of each, or of each at most so many."""
+
+
+Sets = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(each_once)]
+"""Sets, each once."""
 
 
 def wanted_of(learns: Learns) -> dict[str, int | None]:

@@ -153,7 +153,7 @@ def _cut_depth(
         stage.path / "model",
         whole.model_copy(update={"num_layers": num_keep}),
         importance,
-        name=stage.path.name.partition("-")[2],
+        name=stage.name,
         layers=plan.keep,
         kept_ids=kept_ids,
         recipe=context.run.hash,
@@ -243,4 +243,4 @@ def _race_config(
     """How the step trains, for a few steps."""
     train = recipe.train.config(num_parameters, epoch_tokens=num_tokens, max_steps=recipe.race_steps)
     limits = {"max_epochs": None, "max_tokens": None, "eval_every": None}
-    return train.model_copy(update={**limits, "seed": context.seed("race", stage.path.name)})
+    return train.model_copy(update={**limits, "seed": context.seed("race", stage.name)})

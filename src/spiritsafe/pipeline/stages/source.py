@@ -34,7 +34,7 @@ def fetch_model(given: GivenRecipe, context: RunContext, stage: StageDirectory, 
         return {"digest": checkpoint.digest, "summary": f"{given.model} at {given.endpoint}"}
     directory = resolve_source(given.source, cache=context.cache, events=events, **given.told)
     for note in choose_code(directory).notes:
-        events.metrics("warning", {"message": f"{stage.path.name.partition('-')[2]}: {note}"})
+        events.metrics("warning", {"message": f"{stage.name}: {note}"})
     checkpoint = read_checkpoint(directory)
     if given.licence is not None:
         checkpoint = checkpoint.model_copy(update={"license": given.licence})

@@ -169,7 +169,7 @@ def train_model(
         loaded.model,
         documents,
         objective,
-        config.model_copy(update={"seed": context.seed("train", stage.path.name)}),
+        config.model_copy(update={"seed": context.seed("train", stage.name)}),
         directory=stage.path / "training",
         events=events,
         evaluate=evaluate,

@@ -72,6 +72,13 @@ class DistilStep(DistilRecipe, BudgetedStep):
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
         """Teacher and student must have the same tokens, but for "across"."""
         found = [*super().faults(node, forecast), *learns_faults(node.name, self.learns, forecast)]
+        if self.hidden is not None:  # the last layer is left to the logits
+            names = (self.origin, *self.teachers)
+            flat = [name for name in names if forecast.configs.get(name, {}).get("num_hidden_layers") == 1]
+            found += [
+                f"{node.name}: {name} has one layer alone, so no hidden state is matched: leave hidden out"
+                for name in flat
+            ]
         recipe = forecast.recipe
         for teacher in self.needs.follows or self._captured(recipe):
             roots = [weights_of(recipe.nodes, name)[-1] for name in (teacher, self.origin)]

@@ -51,7 +51,7 @@ from spiritsafe.pipeline.plan.stage_cost import (
 )
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
-from spiritsafe.pipeline.recipe.made import Name, Needs, Probe, ProbeRecipe
+from spiritsafe.pipeline.recipe.made import Needs, Probe, ProbeRecipe, Sets
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import Way
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -98,7 +98,7 @@ class ReinforceStep(TrainedStep):
     """
 
     kind: Literal["reinforce"] = "reinforce"
-    on: tuple[Name, ...] = Field(min_length=1)
+    on: Sets
     config: ReinforceConfig
     controls: tuple[Control, ...] = ()
     probe: ProbeRecipe = ProbeRecipe()

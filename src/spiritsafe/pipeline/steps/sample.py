@@ -24,7 +24,7 @@ from spiritsafe.pipeline.plan.memory import sampling_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, sampling_cost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
-from spiritsafe.pipeline.recipe.made import FromEntry, Makes, Name, Needs
+from spiritsafe.pipeline.recipe.made import FromEntry, Makes, Needs, Sets
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import drawing_compute, is_served, open_answerer
@@ -59,7 +59,7 @@ class SampleStep(FromEntry, Step):
 
     makes: ClassVar[Makes] = "answers"
     kind: Literal["sample"] = "sample"
-    on: tuple[Name, ...] = Field(min_length=1)
+    on: Sets
     num_samples: int = Field(default=1, ge=1)
     keep: Literal["verified", "all"] = "verified"
     max_per_problem: int = Field(default=1, ge=1)

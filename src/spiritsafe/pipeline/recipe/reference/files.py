@@ -35,8 +35,10 @@ def recipe_text(name_or_path: str) -> str:
     path = Path(name_or_path)
     try:
         if path.suffix == ".toml":
-            return read_bytes(path, most_bytes=MOST_RECIPE_BYTES).decode("utf-8")
+            return read_bytes(path, most_bytes=MOST_RECIPE_BYTES).decode("utf-8-sig")  # editors of Windows write a mark
         return (resources.files("spiritsafe.pipeline") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{name_or_path} is not UTF-8: {error.reason}.", hint="Save it as UTF-8.") from error
     except (OSError, ValueError) as error:
         known = ", ".join(packaged_recipes())
         raise RecipeError(
