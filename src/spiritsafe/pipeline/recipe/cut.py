@@ -67,20 +67,6 @@ class CutRecipe(CutSettings, FromEntry):
         from: The model that it is cut from.
         calibrate: Sets that layers are chosen on, and that a race heals on; left out: what those learn that go on
             from it.
-        share: Most of its bytes that are left, at the same quantisation and context.
-        max_bytes: The same as a number of bytes; give one of the two.
-        quantisation: How weights are stored when bytes are counted.
-        context: Tokens of key-value cache that count as well.
-        shape: "depth" removes whole layers; "race" draws candidates of several shapes under the budget, heals each a
-            little and keeps the best.
-        candidates: Shapes in a race.
-        race_steps: Updates that each of them gets.
-        cut_kv_heads: Whether a race may offer shapes with fewer key-value heads (and their query heads).
-        criterion: How layers are chosen for removal: "loss" (the removal that raises the loss least, one after the
-            other) or "influence" (block influence, arXiv 2403.03853).
-        calibration: Documents that the choice is measured on.
-        vocabulary: "full", or "seen": only tokens that the sets of ``calibrate`` use, and those these are made of. What
-            is left is smaller and knows nothing else.
         start: "weights" keeps the model's own in what is left; "random" draws new ones of the same shape, as a control.
         repeat: With "random": make so many, alike but for the seed.
         train: How a race heals its candidates.

@@ -145,22 +145,6 @@ class DistilRecipe(DistilSettings, BudgetedRecipe):
     Attributes:
         name: Of the model that it makes.
         from: The model that it goes on from: a cut of the teacher, or a small model of its own.
-        teacher: A model; or several, each for the sets that it is named for: ``{ python = "py", fortran = "f90" }``.
-            Left out where ``signal`` says it.
-        learns: Data sets (their solutions) and sets of answers; with a number, at most so many of each.
-        signal: A captured signal of the teacher (``kind = "capture"``); left out: the teacher reads along.
-        objective: A divergence from the teacher's whole distribution, or "across": chunk likelihoods between different
-            tokenizers.
-        beta: Of the generalised Jensen-Shannon divergence "jsd".
-        ce_share: Share of the cross-entropy in the loss; the rest is the divergence.
-        temperature: Of both distributions in the divergence.
-        hidden: Match hidden states as well.
-        on_policy: Let the student write what it learns from; ``train`` then says how, and this how much.
-        budget: Train for as many operations as another model took.
-        train: How to train.
-        lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
-        repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
-        dev: Points of accuracy on the learning curve.
     """
 
     kind: Literal["distil"] = "distil"

@@ -86,13 +86,10 @@ class ReinforceStep(TrainedStep):
         on: Data sets whose problems it answers, and whose verifiers reward it.
         config: Rounds, groups, loss, reward, alarms.
         train: How to train; its steps are rounds times steps a round.
-        lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
         controls: Siblings trained alike but for one thing: "random": a coin is the reward; "format": any answer that
             can be read is rewarded; "rft": right answers are learnt by fine-tuning, wrong ones not at all (rejection
             sampling), on as many drawn answers.
-        repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
         probe: How pass@k is measured before and after.
-        dev: Points of accuracy on the learning curve.
         graders: Worker processes that grade; 0: this process does. None: this process for verifiers whose time is
             bounded by the text, as many workers as there are cores for others.
     """

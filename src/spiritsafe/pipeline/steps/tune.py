@@ -73,11 +73,6 @@ class TuneStep(BudgetedStep):
         name: Of the model that it makes.
         from: The model that it goes on from.
         learns: Data sets (their solutions) and sets of answers; with a number, at most so many of each.
-        budget: Train for as many operations as another model took.
-        train: How to train.
-        lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
-        repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
-        dev: Points of accuracy on the learning curve.
     """
 
     kind: Literal["tune"] = "tune"
