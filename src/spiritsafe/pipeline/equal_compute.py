@@ -75,7 +75,7 @@ def within_budget(
     tokens = affordable_tokens(allowed - drawn, num_parameters, teacher_parameters=teacher_parameters, frozen=frozen)
     if tokens < train.tokens_per_step:
         raise BudgetError(
-            f"Of {allowed:,} operations ({budget.share:g} of what {budget.of} took), drawing the answers took "
+            f"Of {allowed:,} operations ({budget.share:g} of what {budget.of} took), drawing answers and signals took "
             f"{drawn:,}: not one step is left.",
             hint="Sample fewer problems, raise budget.share, or let the other model train longer.",
         )

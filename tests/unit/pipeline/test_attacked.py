@@ -12,6 +12,7 @@ from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import RecipeError, TaskError
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models import default_cache
+from spiritsafe.pipeline.plan.costs import stage_costs
 from spiritsafe.pipeline.plan.known import forecast_of
 from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
 from spiritsafe.pipeline.run import run_recipe
@@ -129,3 +130,27 @@ def test_nothing_of_a_recipe_hangs_on_how_its_tables_are_ordered() -> None:
     assert digest(recipe_of({**turned, "steps": [TUNE]}).identity()) == digest(
         recipe_of({**LEAST, "steps": [TUNE]}).identity()
     )
+
+
+def test_a_plan_takes_what_a_signal_costs_from_a_budget() -> None:
+    """As the run does: equal compute counts the teacher's reading, whoever reads and whenever."""
+    capture = {"kind": "capture", "name": "sig", "from": "base", "learns": ["sums"]}
+    rival = {**TUNE, "name": "rival", "train": {"max_epochs": 4}}
+    train = {"max_epochs": 1000}
+    live = {**DISTIL, "name": "live", "budget": {"of": "rival"}, "train": train}
+    cached = {**live, "name": "cached", "signal": "sig", "teacher": None}
+    forecast, _, faults = forecast_of(
+        recipe_of({**LEAST, "steps": [capture, rival, live, cached]}), cache=default_cache()
+    )
+    assert not faults
+    tokens = {cost.name: cost.trained_tokens for cost in stage_costs(forecast)}
+    # 4 epochs at 6 operations a parameter and token: 8 with a teacher that reads along, 6 after one reading of 2
+    epoch = tokens["rival"] / 4
+    assert tokens["live"] == pytest.approx(24 / 8 * epoch, rel=0.02)
+    assert tokens["cached"] == pytest.approx((24 - 2) / 6 * epoch, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["tiny", "r1-tiny", "r1-distil", "rl-cpu", "distil-vs-rl"])
+def test_a_packaged_recipe_that_needs_nothing_from_elsewhere_has_no_fault(name: str) -> None:
+    *_, faults = forecast_of(load_recipe(name)[0], cache=default_cache())
+    assert faults == []

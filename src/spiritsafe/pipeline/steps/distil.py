@@ -105,7 +105,8 @@ class DistilStep(DistilRecipe, BudgetedStep):
         tokens = forecast.epoch_tokens(self.learns)
         train = self.train.config(size_of(config).num_active, epoch_tokens=tokens, way=self.way, max_steps=rounds)
         reading = max((size_of(c).num_active for c in self._live(forecast)), default=0)
-        return self.budgeted(train, config, tuple(wanted_of(self.learns)), forecast, teacher_parameters=reading)
+        drawn = (*wanted_of(self.learns), *self.needs.signals)
+        return self.budgeted(train, config, drawn, forecast, teacher_parameters=reading)
 
     def _live(self, forecast: Forecast) -> list[Config]:
         return [config for name in self.teachers if (config := forecast.configs.get(name)) is not None]

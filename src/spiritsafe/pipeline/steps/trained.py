@@ -100,7 +100,7 @@ class BudgetedStep(BudgetedRecipe, TrainedStep):
         Args:
             train: How to train without it.
             own: ``config.json`` of the model that learns.
-            answers: Sets whose drawing counts.
+            answers: Sets and signals whose drawing counts.
             forecast: Of the run, with the costs of earlier stages.
             teacher_parameters: Active ones of a teacher that reads along; 0: none.
         """
@@ -119,7 +119,9 @@ class BudgetedStep(BudgetedRecipe, TrainedStep):
             writers = forecast.recipe.node(name).recipe.needs.models
             writer = forecast.configs.get(writers[0]) if writers else None
             if name in by_name and writer is not None:
-                drawn += Compute.generating(by_name[name].sampled_tokens, _active(writer)).flops
+                cost, active = by_name[name], _active(writer)
+                took = Compute.generating(cost.sampled_tokens, active) + Compute.reading(cost.read_tokens, active)
+                drawn += took.flops
         tokens = max(1, affordable_tokens(int(allowed - drawn), _active(own), teacher_parameters=teacher_parameters))
         return train.model_copy(update={"max_tokens": min(tokens, train.max_tokens or tokens)})
 
