@@ -39,12 +39,12 @@ class ReinforceConfig(Record):
         seed: Root of all draws.
     """
 
-    prompts_per_round: int = Field(ge=1)
-    group_size: int = Field(ge=1)
+    prompts_per_round: int = Field(default=32, ge=1)
+    group_size: int = Field(default=8, ge=1)
     steps_per_round: int = Field(default=1, ge=1)
-    num_rounds: int = Field(ge=1)
+    num_rounds: int = Field(default=50, ge=1)
     sampling: Sampling = Field(default_factory=Sampling)
-    loss: PolicyLoss
+    loss: PolicyLoss = PolicyLoss(method="dapo")
     reward: RewardConfig = Field(default_factory=RewardConfig)
     refills: int = Field(default=3, ge=0)
     pool: PoolConfig = Field(default_factory=PoolConfig)

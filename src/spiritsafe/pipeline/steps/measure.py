@@ -123,6 +123,9 @@ class MeasureStep(StepEntry, Step):
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
         """Too little held out, nothing to read or to verify with, weights that are not here, other tokens."""
         found = [f"{node.name}: {fault}" for name in self.on for fault in self._set_faults(name, forecast.recipe)]
+        tasks = [forecast.sets[name].task for name in self.on if name in forecast.sets]
+        if len(set(tasks)) < len(tasks):
+            found.append(f"{node.name}: two of {', '.join(self.on)} are of one task, so the same is held out: name one")
         if not self.asked.reads:
             return found
         served = [name for name in self.needs.models if _is_only_served(forecast.recipe, name)]

@@ -96,7 +96,7 @@ class ReinforceStep(TrainedStep):
 
     kind: Literal["reinforce"] = "reinforce"
     on: Sets
-    config: ReinforceConfig
+    config: ReinforceConfig = ReinforceConfig()
     controls: tuple[Control, ...] = ()
     probe: ProbeRecipe = ProbeRecipe()
     graders: int | None = Field(default=None, ge=0)
