@@ -33,7 +33,7 @@ from spiritsafe.pipeline.context import (
 from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
 from spiritsafe.pipeline.recipe.made import Learns, wanted_of
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.tasks import MixTask, Task, build_task, list_families
+from spiritsafe.tasks import MixTask, Task, build_task
 
 TRACES_FILE = "traces.jsonl"
 
@@ -62,7 +62,6 @@ def draw_data(
     summary = f"{len(problems):,} problems, {num_kept:,} of {num_solutions:,} solutions "
     return {
         "task": task.name,
-        "source": _source(task, data.spec()),
         "problems": len(problems),
         "verifies": task.verifies,
         "asked": len(problems),
@@ -70,12 +69,6 @@ def draw_data(
         "dropped": dict(dropped),
         "summary": summary + ("verified" if task.verifies else "kept"),
     }
-
-
-def _source(task: Task, spec: str) -> str:
-    """What makes a task again: its name, which carries the digest of its data; of a task of one's own where it is."""
-    families = {info.spec.partition(":")[0] for info in list_families()}
-    return task.name if spec.strip().partition(":")[0] in families else spec
 
 
 def _write_problems(path: Path, problems: Iterable[Problem]) -> None:
@@ -91,7 +84,7 @@ def problems_of(context: RunContext, names: Sequence[str]) -> list[Problem]:
 
 def task_of(context: RunContext, names: Sequence[str]) -> Task:
     """The task that grades the problems of some data sets: theirs, or a mix of theirs."""
-    return joint_task([str(context.stage(name).result()["source"]) for name in names])
+    return joint_task([str(context.stage(name).result()["task"]) for name in names])
 
 
 def joint_task(specs: Sequence[str]) -> Task:
