@@ -133,6 +133,10 @@ def names_of(target: Path, root: Path) -> list[Path]:
     return others
 
 
+def _label(param: click.Parameter) -> str:
+    return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name.upper()
+
+
 @pytest.mark.parametrize(("name", "out", "read"), BOTH)
 def test_no_output_is_an_input(name: str, out: click.Parameter, read: click.Parameter, desk: Desk) -> None:
     folder = isinstance(out.type, OutputFolder)
@@ -159,8 +163,8 @@ def test_no_output_is_an_input(name: str, out: click.Parameter, read: click.Para
     before = desk.contents()
     for other in others:
         done = call(name, desk.arguments(COMMANDS[name], {**said, str(out.name): str(other)}))
-        label = max(read.opts, key=len) if isinstance(read, click.Option) else read.human_readable_name.upper()
-        assert f"would replace what {label} names" in refused(done)
+        alike = [read, *(one for one in COMMANDS[name].params if one is not read and one.type is read.type)]
+        assert any(f"would replace what {_label(one)} names" in refused(done) for one in alike)
         assert before.items() <= desk.contents().items()
 
 
@@ -265,6 +269,7 @@ def test_the_words_of_a_text_count_where_they_are_files(desk: Desk) -> None:
     assert NamesFiles().paths("score >= 0.6 \0") == []
     assert NamesFiles().paths("arith:folder") == []
     assert NamesFiles(model=True).paths("folder") == [Path("folder")]
+    (desk.root / "file.json").touch()
     assert NamesFiles(model=True).paths("gguf:file.json") == [Path("file.json")]
     assert NamesFiles(model=True).paths("hf:org/name") == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from spiritsafe import models, pipeline
-from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, Kind, NamesFiles, OutputFile
+from spiritsafe.cli.paths import MODEL, NAMES_FILES, GuardedCommand, Kind, OutputFile
 from spiritsafe.cli.terminal import print_note
 from spiritsafe.core.files.atomic import write_text
 
@@ -17,10 +17,10 @@ _NOTHING_YET = Kind("an empty file", lambda _: False)
 
 @click.command(name="new", cls=GuardedCommand)
 @click.argument("data", type=NAMES_FILES)
-@click.option("--teacher", type=NamesFiles(model=True), required=True, help="A server's URL, or any model.")
+@click.option("--teacher", type=MODEL, required=True, help="A server's URL, or any model.")
 @click.option("--teacher-model", help="The server's name of the teacher; it is asked when left out.")
 @click.option("--api-key-env", help="Name of the environment variable that holds the server's key.")
-@click.option("--student", type=NamesFiles(model=True), required=True, help="Any model: hf:org/name, a directory.")
+@click.option("--student", type=MODEL, required=True, help="Any model: hf:org/name, a directory.")
 @click.option("--out", type=OutputFile(_NOTHING_YET), help="File to write; standard output when left out.")
 def command(
     data: str,
