@@ -181,6 +181,10 @@ class Traces(Sequence[Trace]):
         random.Random(seed).shuffle(order)
         return Traces(self._files, self._places[np.array(order, dtype=np.int64)])
 
+    def where(self, keep: Sequence[bool]) -> Traces:
+        """Those that are to be kept, in their order."""
+        return Traces(self._files, self._places[np.array(keep, dtype=np.bool_)])
+
     def __len__(self) -> int:
         return len(self._places)
 

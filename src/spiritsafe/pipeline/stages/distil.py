@@ -82,6 +82,7 @@ from spiritsafe.pipeline.stages.training import (
     end_lora,
     make_documents,
     train_model,
+    within_context,
 )
 from spiritsafe.training import (
     DocumentStore,
@@ -162,7 +163,7 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         CompatibilityError: Teacher and student do not read the documents alike.
         BudgetError: It does not fit into this machine's memory.
     """
-    parts = _parts(step, context, stage)  # 1.
+    parts = _parts(step, context, stage, events)  # 1.
     objective: Objective
     if step.objective == "across":
         documents, objective = across_objective(
@@ -339,7 +340,7 @@ def _audited(step: DistilRecipe, parts: _Parts) -> Sequence[Trace]:
     return in_vocabulary(parts.traces, chat.vocab_fingerprint)
 
 
-def _parts(step: DistilRecipe, context: RunContext, stage: StageDirectory) -> _Parts:
+def _parts(step: DistilRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> _Parts:
     sets = _sets(step, context)
     if not any(sets.values()):
         raise RecipeError(
@@ -350,6 +351,15 @@ def _parts(step: DistilRecipe, context: RunContext, stage: StageDirectory) -> _P
     teacher = teachers[0]
     student = load_learner(context, step.origin)
     plan = _cut_plan(context, step.origin, teacher)
+    is_part = plan is not None and plan.kept_ids is not None
+    live = [one.loaded.model.max_context for one in teachers if one.loaded is not None and step.objective != "across"]
+    most = min([student.model.max_context, *live])
+    sets = within_context(teacher.chat if is_part else student.chat, most, sets, events, name=step.name)
+    if not any(sets.values()):
+        raise RecipeError(
+            f"Every answer is longer than the {most} tokens that {step.origin} and its teacher read.",
+            hint="Lower max_tokens of the step that samples, or take models with a longer context.",
+        )
     traces: Sequence[Trace] = Traces.joined(list(sets.values()))
     speaker = None if teacher.loaded is None else teacher.loaded.model
     if plan is not None and plan.kept_ids is not None:

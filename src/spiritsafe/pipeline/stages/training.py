@@ -6,7 +6,7 @@ What goes on and sits the exam is a plain model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from spiritsafe.models import (
     merge_lora,
     save_lora,
 )
-from spiritsafe.pipeline.context import RunContext, Trace
+from spiritsafe.pipeline.context import RunContext, Trace, Traces, in_vocabulary
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import TrainedRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -94,6 +94,27 @@ def documents_of(loaded: LoadedModel, traces: Iterable[Trace], path: Path | None
     """The same, kept: in a file, where they may be many, or in memory."""
     documents = make_documents(loaded.chat, traces)
     return DocumentStore.of(documents) if path is None else write_documents(path, documents)
+
+
+def within_context(
+    chat: ChatFormat, most: int, sets: Mapping[str, Traces], events: EventSink, *, name: str
+) -> dict[str, Traces]:
+    """Sets without the traces that a model could not read to their end; these are counted and told.
+
+    Args:
+        chat: In whose tokens documents are made.
+        most: Tokens that the model's context holds.
+        name: Of the model that would learn them.
+    """
+    kept = {}
+    for one, traces in sets.items():
+        documents = make_documents(chat, in_vocabulary(traces, chat.vocab_fingerprint))
+        kept[one] = traces.where([len(document.token_ids) <= most for document in documents])
+        num_long = len(traces) - len(kept[one])
+        if num_long:
+            said = f"{num_long} of {len(traces)} answers of {one} are longer than the {most} tokens that {name} reads"
+            events.metrics("warning", {"message": f"{said}: they are left out."})
+    return kept
 
 
 def documents_path(stage: StageDirectory) -> Path:

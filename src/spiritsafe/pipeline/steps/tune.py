@@ -38,6 +38,7 @@ from spiritsafe.pipeline.stages.training import (
     documents_path,
     end_lora,
     train_model,
+    within_context,
 )
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Words, made_settings
 from spiritsafe.pipeline.steps.trained import ON_TRACES, BudgetedStep, is_first
@@ -154,6 +155,12 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
             hint="Add data with solutions, or let the model that samples learn longer.",
         )
     loaded = load_learner(context, step.origin)
+    chosen = within_context(loaded.chat, loaded.model.max_context, chosen, events, name=step.name)
+    if not any(chosen.values()):
+        raise RecipeError(
+            f"Every answer is longer than the {loaded.model.max_context} tokens that {step.origin} reads.",
+            hint="Lower max_tokens of the step that samples, or take a model with a longer context.",
+        )
     traces = in_vocabulary(Traces.joined(list(chosen.values())), loaded.chat.vocab_fingerprint)
     documents = documents_of(loaded, traces, documents_path(stage))
     wish = step.train.config(loaded.num_active, epoch_tokens=documents.num_tokens, way=step.way)

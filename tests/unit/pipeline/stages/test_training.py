@@ -4,9 +4,12 @@ from pathlib import Path
 
 import torch
 from finished_run import make_context
+from heard import Heard
 from pipeline_parts import stage_at
 
+from spiritsafe.core.records import Message, Problem
 from spiritsafe.models import (
+    ChatFormat,
     LoraConfig,
     load_lora,
     load_model,
@@ -16,7 +19,8 @@ from spiritsafe.models import (
     num_trainable,
     resolve_source,
 )
-from spiritsafe.pipeline.stages.training import begin_lora, end_lora
+from spiritsafe.pipeline.context import Trace, read_traces, write_traces
+from spiritsafe.pipeline.stages.training import begin_lora, end_lora, within_context
 
 
 def test_adapters_come_and_go_and_leave_what_they_learnt(tmp_path: Path) -> None:
@@ -57,3 +61,17 @@ def test_adapters_begin_by_name_and_none_are_none(tmp_path: Path) -> None:
     end_lora(None, context, stage_at(tmp_path / "01-rl"), loaded, name="rl")
     assert not (tmp_path / "01-rl" / "adapter").exists()
     assert lora_config(loaded.model) is None
+
+
+def test_answers_longer_than_the_context_are_left_out_and_told(tmp_path: Path) -> None:
+    chat = ChatFormat(resolve_source("tiny:0", cache=tmp_path / "cache"))
+    problem = Problem(task="chat", canonical_text="x", messages=(Message(role="user", content="x"),))
+    texts = ("short", "long " * 60, "fits")
+    path = tmp_path / "traces.jsonl"
+    write_traces(path, [Trace(problem=problem, text=text) for text in texts])
+    heard = Heard()
+    kept = within_context(chat, 100, {"answers": read_traces(path)}, heard, name="student")
+    assert [trace.text for trace in kept["answers"]] == ["short", "fits"]
+    assert heard.warnings == [
+        "1 of 3 answers of answers are longer than the 100 tokens that student reads: they are left out."
+    ]
