@@ -144,7 +144,7 @@ class DistilStep(DistilRecipe, BudgetedStep):
                 name=node.name,
                 work=partial(distil_model, self),
                 settings=made_settings(node, recipe),
-                after=node.needs,
+                after=self.stages_before(node, recipe),
                 scratch=("training", "rounds"),
             )
         ]

@@ -234,7 +234,9 @@ class ReinforceStep(TrainedStep):
             name=node.name,
             work=partial(reinforce_model, node),
             settings=made_settings(node, recipe),
-            after=node.needs if before is None else (*node.needs, before.stage),
+            after=self.stages_before(node, recipe)
+            if before is None
+            else (*self.stages_before(node, recipe), before.stage),
             scratch=("training",),
         )
         return [

@@ -61,6 +61,11 @@ class TrainedStep(TrainedRecipe, Step):
             return [said.rstrip(".")]
         return []
 
+    def stages_before(self, node: Node, recipe: Recipe) -> tuple[str, ...]:
+        """What it is made of, and the data set that dev problems are of."""
+        dev = () if self.dev is None else (dev_set(self, recipe),)
+        return tuple(dict.fromkeys((*node.needs, *dev)))
+
     def _own_config(self, node: Node, forecast: Forecast) -> Config | None:
         """Of the model that is trained; what a run trains it keeps in float32, whatever a given model came in."""
         config = forecast.configs.get(node.name)

@@ -130,7 +130,7 @@ class TuneStep(BudgetedStep):
                 name=node.name,
                 work=partial(tune_model, self),
                 settings=made_settings(node, recipe),
-                after=node.needs,
+                after=self.stages_before(node, recipe),
                 scratch=("training",),
             )
         ]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from pipeline_parts import recipe_with
 
-from spiritsafe.pipeline.plan.known import faults_of
+from spiritsafe.pipeline.plan.known import faults_of, forecast_of
+from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.step import DataFacts, Forecast
 
 MAMBA: dict[str, Any] = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
@@ -27,3 +30,22 @@ def test_points_of_accuracy_need_a_verifier() -> None:
     assert "teacher: dev asks for accuracy on data without a verifier; leave it out" in found
     assert "rl: pool has no verifier, so nothing of it can be rewarded" in found
     assert len(found) == 5  # the three controls as well
+
+
+def test_a_model_too_large_to_be_trained_here_is_told_with_what_adapters_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spiritsafe.pipeline.plan.memory.available_bytes", lambda device: 24_000_000_000)
+    large = "tiny:0?layers=32&hidden=4096&heads=32&kv_heads=8"  # of 6 B weights, none of which is made
+    data = {"d": {"task": "arith:sums?terms=2&digits=1-2", "problems": 20}}
+
+    def faults(**step: object) -> list[str]:
+        table = {"kind": "tune", "name": "s", "from": "m", "learns": ["d"], **step}
+        recipe = recipe_of({"name": "r", "models": {"m": {"source": large}}, "data": data, "steps": [table]})
+        return forecast_of(recipe, cache=tmp_path)[2]
+
+    (fault,) = faults()
+    assert fault.startswith("s: Training takes at least 1")
+    assert "24.00 GB are available" in fault
+    assert "`lora = { rank = 16 }` would take" in fault
+    assert "lora" not in "".join(faults(lora={"rank": 16}))
