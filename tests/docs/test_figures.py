@@ -12,7 +12,7 @@ TABLES = [ROOT / "experiments" / "README.md", ROOT / "bench" / "README.md"]
 
 
 def rows() -> list[list[str]]:
-    part = README.split("\n## Four figures\n")[1].split("\n## ")[0]
+    part = README.split("\n## Five figures\n")[1].split("\n## ")[0]
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("| ")
     ]
@@ -20,7 +20,7 @@ def rows() -> list[list[str]]:
 
 def test_each_figure_stands_in_a_row_about_the_same_file() -> None:
     found = rows()[1:]
-    assert len(found) == 4
+    assert len(found) == 5
     lines = [line for table in TABLES for line in table.read_text("utf-8").splitlines()]
     for _, figure, source in found:
         target = re.search(r"\]\((\S+?)\)", source)
