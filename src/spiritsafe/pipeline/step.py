@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 
@@ -145,9 +145,6 @@ class Words:
 
 class Step(Made):
     """A kind of made thing. What a kind does not say has the default of a thing that has nothing to say there."""
-
-    copies_on_disk: ClassVar[int] = 1
-    """How often the model is kept."""
 
     def config_of(self, configs: Mapping[str, Config]) -> Config | None:
         """``config.json`` of the model that comes out, given those of earlier ones; None: not known."""

@@ -6,18 +6,13 @@ person on one machine holds all keys here, and the certificates say so: "self-ex
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from spiritsafe.core import errors
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.own_command import call_command
 from spiritsafe.exam.records import Certificate, PublicPaper
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.schema import ExamRecipe
@@ -130,44 +125,4 @@ def call_exam(arguments: list[str], *, events: EventSink) -> None:
     Raises:
         SpiritsafeError: It failed; the class and the text are those of the process's own error.
     """
-    failure: dict[str, str] | None = None
-    process = ChildProcess(
-        [sys.executable, "-m", "spiritsafe", "exam", *arguments],
-        env={**os.environ, "SPIRITSAFE_PROGRESS": "json"},
-        own_group=False,  # Ctrl-C is for both: a sitting then lets arrive what is under way
-    )
-    try:
-        while (line := process.receive(None)) is not None:
-            failure = _forward(line, events) or failure
-        code = process.exit_status(None)
-    finally:
-        process.stop(0.0, term_wait_s=None)  # interrupted: the child must not go on alone
-    if code:
-        raise _error_of(failure, code, arguments[0], process.stderr_tail())
-
-
-def _forward(line: bytes, events: EventSink) -> dict[str, str] | None:
-    """Pass one line on; an error record is returned."""
-    try:
-        value = json.loads(line)
-        kind = value["kind"]
-    except (ValueError, TypeError, KeyError):
-        return None  # something a library printed
-    if kind == "progress":
-        events.progress(value["done"], value["total"], value["unit"], value["note"])
-    elif kind == "error":
-        return {str(key): str(text) for key, text in value.items()}
-    else:
-        events.metrics(kind, value["values"])
-    return None
-
-
-def _error_of(failure: dict[str, str] | None, code: int, what: str, tail: str) -> SpiritsafeError:
-    if failure is not None:
-        kind = getattr(errors, failure["type"], ProcedureError)
-        if isinstance(kind, type) and issubclass(kind, SpiritsafeError):
-            return kind(failure["message"], hint=failure["hint"])
-    return ProcedureError(
-        f"The process `spiritsafe exam {what}` ended with exit code {code}: {tail.strip()[-800:]}",
-        hint="Run the same command again; the sitting goes on where it stopped.",
-    )
+    call_command(["exam", *arguments], events=events)

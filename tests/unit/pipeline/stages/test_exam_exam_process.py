@@ -7,7 +7,7 @@ import pytest
 from finished_run import SilentWatcher
 
 from spiritsafe.core.errors import ProcedureError, SourceError, SpiritsafeError, TaskError
-from spiritsafe.pipeline.stages import exam as exam_process
+from spiritsafe.core.process import own_command as exam_process
 from spiritsafe.pipeline.stages.exam import call_exam
 
 
