@@ -19,6 +19,7 @@ PAGES = {
     for path in sorted(ROOT.glob(pattern))
 }
 PAGES = {page: re.sub(r"```toml\n.*?```", "", text, flags=re.S) for page, text in PAGES.items()}  # tables, not rooms
+PAGES = {page: re.sub(r"--set \S+?=", "", text) for page, text in PAGES.items()}  # keys of recipes, not rooms
 PAGES["CHANGELOG.md"] = PAGES["CHANGELOG.md"].split("\n## ")[1]  # what is released is history
 DOTTED = re.compile(rf"(?<![\w./-])(?:spiritsafe\.)?(?:{'|'.join(sorted(ROOMS))})(?:\.\w+)+(?![\w/-])")
 FILES = re.compile(

@@ -65,6 +65,7 @@ def test_every_command_is_tried(bench: Bench) -> None:
     assert set(bench._lines) == set(commands())
     assert {case.name for case in bench.cases()} == {name for name, each in commands().items() if each.params} - {
         "models list",
+        "recipes list",
         "tasks list",
     }  # flags only: nothing can be put wrongly
 

@@ -15,7 +15,7 @@ from spiritsafe.core.process.environment import child_environment
 
 SOURCE = Path(spiritsafe.__file__).parent
 OUR_OWN = {  # these run a program that is itself given keys or a network by its user: the exam's commands, and pip
-    "pipeline/stages/exam.py",
+    "core/process/own_command.py",
     "models/sources/download.py",
 }
 

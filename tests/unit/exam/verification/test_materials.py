@@ -28,5 +28,5 @@ def test_the_command_gives_nothing_that_is_no_material() -> None:
     names = {field.name for field in fields(Materials)}
     options = {parameter.name for parameter in command.commands["verify"].params}
     own = set(inspect.signature(inspect.unwrap(command.commands["verify"].callback)).parameters) - {"given"}  # type: ignore[arg-type]
-    assert own == {"long", "trust_page"}
+    assert own == {"long", "as_json", "trust_page"}
     assert options - own == names - {"result", "task"}
