@@ -7,10 +7,12 @@ import importlib.util
 import platform
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 
 from spiritsafe import __version__
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.core.process.limits import usable_cores
 
 _EXTRAS = {"train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"), "gym": ("reasoning-gym",)}
@@ -23,22 +25,39 @@ def _version(name: str) -> str | None:
         return None
 
 
-@click.command(name="doctor")
-def command() -> None:
-    """Show what this machine offers and what is missing."""
-    click.echo(
-        f"spiritsafe {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    )
-    free = shutil.disk_usage(Path.cwd()).free
-    click.echo(f"{usable_cores()} cores, {free / 1e9:.1f} GB free here")
-    for extra, names in _EXTRAS.items():
-        found = {name: _version(name) for name in names}
-        missing = [name for name, version in found.items() if version is None]
-        if missing:
-            click.echo(f"extra {extra!r}: missing {', '.join(missing)}; install with pip install 'spiritsafe[{extra}]'")
-        else:
-            click.echo(f"extra {extra!r}: " + ", ".join(f"{name} {version}" for name, version in found.items()))
+def _machine() -> dict[str, Any]:
+    """All of it; a version is None where something is missing, ``gpus`` where torch is."""
+    gpus = None
     if importlib.util.find_spec("torch") is not None:
         torch = importlib.import_module("torch")
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        click.echo(f"GPUs: {', '.join(gpus) if gpus else 'none; models run on the CPU'}")
+    return {
+        "spiritsafe": __version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": usable_cores(),
+        "free_bytes": shutil.disk_usage(Path.cwd()).free,
+        "extras": {extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
+        "gpus": gpus,
+    }
+
+
+@click.command(name="doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Show what this machine offers and what is missing."""
+    found = _machine()
+    if as_json:
+        print_json([found])
+        return
+    click.echo(f"spiritsafe {found['spiritsafe']}, Python {found['python']}, {found['system']} {found['machine']}")
+    click.echo(f"{found['cores']} cores, {found['free_bytes'] / 1e9:.1f} GB free here")
+    for extra, versions in found["extras"].items():
+        missing = [name for name, version in versions.items() if version is None]
+        if missing:
+            click.echo(f"extra {extra!r}: missing {', '.join(missing)}; install with pip install 'spiritsafe[{extra}]'")
+        else:
+            click.echo(f"extra {extra!r}: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    if found["gpus"] is not None:
+        click.echo(f"GPUs: {', '.join(found['gpus']) or 'none; models run on the CPU'}")

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
     from spiritsafe.pipeline.recipe.schema import Recipe
     from spiritsafe.pipeline.run import RunOutcome, run_recipe, stages_of
-    from spiritsafe.pipeline.summary.gather import rebuild_report, terminal_summary_of
+    from spiritsafe.pipeline.summary.gather import rebuild_report, report_data
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "draft_recipe", "load_recipe", "packaged_recipes",
-    "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables", "recipe_text", "run_recipe",
-    "stages_of", "terminal_summary_of",
+    "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables", "recipe_text", "report_data",
+    "run_recipe", "stages_of",
 ]  # fmt: skip

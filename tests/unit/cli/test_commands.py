@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from called import call
+from called import call, records_of
 from click.testing import CliRunner
 from rich.console import Console
 from stranger_models import write_mixtral
@@ -16,7 +16,6 @@ from tiny_gguf import write_gguf
 from spiritsafe.cli import doctor, models, sample, tasks
 from spiritsafe.cli.model_options import Patience, open_any_generator
 from spiritsafe.cli.terminal import TerminalSink
-from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import BudgetError, RecipeError, SourceError, TaskError
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models import write_tiny
@@ -67,19 +66,18 @@ def test_a_failed_audit_is_an_error(tmp_path: Path) -> None:
         call(tasks.command, "audit", f"math:{data}", "--count", "12")
 
 
+def test_doctor_tells_the_same_as_json() -> None:
+    (told,) = records_of(doctor.command)
+    assert told["extras"]["train"]["torch"]
+    assert told["cores"] >= 1
+    assert isinstance(told["gpus"], list)
+
+
 def test_models_fetch_list_and_show() -> None:
     directory = call(models.command, "fetch", "tiny:0").strip().splitlines()[-1]
     assert (Path(directory) / "lineage.json").is_file()
     assert "tiny-0" in call(models.command, "list")
     assert "Apache-2.0" in call(models.command, "show", "tiny:0")
-
-
-def records_of(command: Any, *arguments: str) -> list[dict[str, Any]]:
-    """What a command prints as JSON, and that it is canonical and nothing else."""
-    lines = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout.splitlines()
-    found = [json.loads(line) for line in lines]
-    assert [canonical_json(each).decode() for each in found] == lines
-    return found
 
 
 def test_tables_are_to_be_had_as_json(tmp_path: Path) -> None:

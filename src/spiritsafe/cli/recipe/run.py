@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from spiritsafe import models, pipeline
+from spiritsafe import models, pipeline, report
 from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, OutputFolder
 from spiritsafe.cli.stopping import term_as_interrupt
+from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink
 
 
@@ -16,15 +17,20 @@ from spiritsafe.cli.terminal import TerminalSink
 @click.argument("recipe", type=NAMES_FILES)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
 @click.option("--root", type=OutputFolder(), default=Path("runs"), show_default=True, help="Runs go here.")
-def command(recipe: str, overrides: tuple[str, ...], root: Path) -> None:
+@json_option
+def command(recipe: str, overrides: tuple[str, ...], root: Path, as_json: bool) -> None:
     """Run RECIPE (a .toml file or a packaged name), or go on with it."""
     loaded, text = pipeline.load_recipe(recipe, overrides)
     watcher = TerminalSink()
     with term_as_interrupt():
         outcome = pipeline.run_recipe(loaded, text, root=root, cache=models.default_cache(), watcher=watcher)
+    data = pipeline.report_data(outcome.directory)
+    if as_json:
+        print_json([{"run": outcome, "report": data.to_json()}])
+        return
     if outcome.num_run == 0:
         click.echo(f"Nothing to do: all {outcome.num_skipped} stages of this run are done and unchanged.")
-    click.echo(pipeline.terminal_summary_of(outcome.directory))
+    click.echo(report.terminal_summary(data))
     for name, place in outcome.models.items():
         click.echo(f"Model {name}: {place}")
     click.echo(f"Report: {outcome.report}")

@@ -19,7 +19,7 @@ from spiritsafe.pipeline.recipe.graph import Node, weights_of
 from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import FromEntry, wanted_of
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.stages.distil import distil_model, student_beside
+from spiritsafe.pipeline.stages.distil.stage import distil_model, student_beside
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Words, made_settings
 from spiritsafe.pipeline.steps.capture import CaptureStep
 from spiritsafe.pipeline.steps.trained import BudgetedStep

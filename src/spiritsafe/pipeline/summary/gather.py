@@ -41,7 +41,6 @@ from spiritsafe.report import (
     RunInfo,
     Stage,
     TrainingCurve,
-    terminal_summary,
     write_report,
 )
 from spiritsafe.stats import clopper_pearson_interval
@@ -58,7 +57,12 @@ def write_summary(context: RunContext, stage: StageDirectory, events: EventSink)
     return {"summary": REPORT_FILE}
 
 
-def _data_of(run: Path) -> ReportData:
+def report_data(run: Path) -> ReportData:
+    """What a finished run's report says.
+
+    Raises:
+        SourceError: The run is not finished.
+    """
     found = sorted(run.glob(f"stages/*-report/{_DATA_FILE}"))
     if not found:
         raise SourceError(f"{run} has no report yet.", hint="Finish the run first: spiritsafe run RECIPE.")
@@ -71,17 +75,8 @@ def rebuild_report(run: Path) -> Path:
     Raises:
         SourceError: The run is not finished.
     """
-    write_report(run / REPORT_FILE, _data_of(run))
+    write_report(run / REPORT_FILE, report_data(run))
     return run / REPORT_FILE
-
-
-def terminal_summary_of(run: Path) -> str:
-    """A finished run's ladder as plain text.
-
-    Raises:
-        SourceError: The run is not finished.
-    """
-    return terminal_summary(_data_of(run))
 
 
 def _gather(context: RunContext) -> ReportData:

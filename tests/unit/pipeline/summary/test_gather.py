@@ -19,8 +19,8 @@ from spiritsafe.pipeline import load_recipe, run_recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.measure import measures_of
 from spiritsafe.pipeline.summary import gather as summary
-from spiritsafe.pipeline.summary.gather import rebuild_report, terminal_summary_of
-from spiritsafe.report import ReportData
+from spiritsafe.pipeline.summary.gather import rebuild_report, report_data
+from spiritsafe.report import ReportData, terminal_summary
 
 
 def data_of(run: Path) -> dict[str, object]:
@@ -93,7 +93,7 @@ def test_a_checkpoint_that_was_copied_is_no_miss_of_the_plan(tiny_run: Path, tmp
 def test_the_page_can_be_built_again(tiny_run: Path) -> None:
     before = (tiny_run / "report.html").read_text("utf-8")
     assert rebuild_report(tiny_run).read_text("utf-8") == before
-    assert "student" in terminal_summary_of(tiny_run)
+    assert "student" in terminal_summary(report_data(tiny_run))
 
 
 def test_a_run_that_an_earlier_version_finished_is_shown_as_before(tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ def test_a_run_that_an_earlier_version_finished_is_shown_as_before(tmp_path: Pat
     stage.mkdir(parents=True)
     shutil.copy(ROOT / "experiments" / "quickstart-zen4" / "report.json", stage / "report.json")
     assert "student gained 37 points (+25 to +48) on the sealed exam" in rebuild_report(tmp_path).read_text("utf-8")
-    assert "40.8\u00a0% [32.0–50.2]" in terminal_summary_of(tmp_path)
+    assert "40.8\u00a0% [32.0–50.2]" in terminal_summary(report_data(tmp_path))
 
 
 def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no report yet"):
-        terminal_summary_of(tmp_path)
+        report_data(tmp_path)
 
 
 def test_the_commands_it_shows_can_be_called(tiny_run: Path) -> None:

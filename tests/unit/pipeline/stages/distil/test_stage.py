@@ -21,10 +21,10 @@ from spiritsafe.pipeline.recipe.cut import CutRecipe
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages import distil as student_module
 from spiritsafe.pipeline.stages.cut import make_cut
-from spiritsafe.pipeline.stages.distil import distil_model
-from spiritsafe.pipeline.stages.sets import set_traces
+from spiritsafe.pipeline.stages.distil import parts as parts_module
+from spiritsafe.pipeline.stages.distil import stage as stage_module
+from spiritsafe.pipeline.stages.distil.stage import distil_model
 from spiritsafe.pipeline.stages.source import fetch_model
 
 
@@ -143,41 +143,14 @@ def test_a_model_of_its_own_follows_the_teacher_as_a_cut_does(
     assert (stage.path / "rounds").exists() == ("on_policy" in changes)
 
 
-def test_each_set_is_read_by_the_teacher_that_is_named_for_it(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same as following each teacher alone, document by document."""
-    teachers = {"review": "teacher", "sampled": "tuned"}
-    changes = {"signal": None, "teacher": teachers, "objective": "reverse_kl", "ce_share": 0.0}
-    context = context_after(tiny_run, tmp_path, small={"calibrate": ["review"]}, student=changes)
-    owners: dict[str, str] = {}
-    original = student_module.TeachersByDocument
-
-    def watched(signals: Any, named: dict[str, str], **more: Any) -> Any:
-        owners.update(named)
-        return original(signals, named, **more)
-
-    monkeypatch.setattr(student_module, "TeachersByDocument", watched)
-    stage = stage_at(tmp_path / "21-student")
-    result = distilled(context, stage)
-    counts = {name: len(set_traces(context, name)) for name in teachers}
-    assert result["documents"] == counts
-    assert list(owners.values()).count("teacher") == counts["review"]
-    assert list(owners.values()).count("tuned") == counts["sampled"]
-    lineage = read_json(stage.path / "model" / "lineage.json")
-    used = {parent["name"]: parent["used_as"] for parent in lineage["parents"]}
-    assert used["tiny-tuned"] == ["logits"]
-    assert "logits" in used["tiny-teacher"]
-
-
 def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The audit stands before the training: another chat template stops the stage."""
     context = context_after(tiny_run, tmp_path)
     trained: list[object] = []
-    monkeypatch.setattr(student_module, "train_model", lambda *args: trained.append(args))
-    real = student_module.load_learner
+    monkeypatch.setattr(stage_module, "train_model", lambda *args: trained.append(args))
+    real = parts_module.load_learner
     (other := tmp_path / "other").mkdir()
 
     def other_template(context: RunContext, name: str) -> object:
@@ -188,7 +161,7 @@ def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
         write_json(other / "tokenizer_config.json", {**settings, "chat_template": template})
         return replace(loaded, chat=ChatFormat(other))
 
-    monkeypatch.setattr(student_module, "load_learner", other_template)
+    monkeypatch.setattr(parts_module, "load_learner", other_template)
     with pytest.raises(CompatibilityError, match="prompt"):
         distilled(context, stage_at(tmp_path / "21-student"))
     assert trained == []

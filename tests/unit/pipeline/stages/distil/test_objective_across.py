@@ -11,7 +11,7 @@ from spiritsafe.models import Decoder, DecoderConfig
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
-from spiritsafe.pipeline.stages.distil import distil_model
+from spiritsafe.pipeline.stages.distil.stage import distil_model
 from spiritsafe.pipeline.stages.source import fetch_model
 
 

@@ -1,0 +1,1 @@
+"""Distillation: what goes in, what is followed, and the stage that does it."""
