@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from spiritsafe import __version__
+from spiritsafe.cli.paths import GuardedCommand
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.core.process.limits import usable_cores
 
@@ -43,7 +44,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-@click.command(name="doctor")
+@click.command(name="doctor", cls=GuardedCommand)
 @json_option
 def command(as_json: bool) -> None:
     """Show what this machine offers and what is missing."""

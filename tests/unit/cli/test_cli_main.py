@@ -14,7 +14,7 @@ from spiritsafe import cli
 from spiritsafe import cli as cli_module
 
 COMMANDS = {
-    "doctor": set(),
+    "doctor": {"--json"},
     "exam checkpoint": {"--key", "--out"},
     "exam dispute": {"--ledger", "--key", "--problem", "--try", "--propose", "--reason"},
     "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},
@@ -68,8 +68,8 @@ COMMANDS = {
     "recipes list": {"--json"},
     "recipes schema": set(),
     "recipes show": {"--resolved", "--set"},
-    "report": set(),
-    "run": {"--set", "--root"},
+    "report": {"--json"},
+    "run": {"--set", "--root", "--json"},
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",

@@ -36,13 +36,13 @@ from spiritsafe.pipeline.recipe.cut import CutRecipe
 from spiritsafe.pipeline.recipe.distil import DistilRecipe, HiddenRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.capture import open_signal
-from spiritsafe.pipeline.stages.distil.parts import Parts
+from spiritsafe.pipeline.stages.distil.parts import DistilParts
 from spiritsafe.training import (
     Objective,
 )
 
 
-def distil_objective(step: DistilRecipe, context: RunContext, stage: StageDirectory, parts: Parts) -> Objective:
+def distil_objective(step: DistilRecipe, context: RunContext, stage: StageDirectory, parts: DistilParts) -> Objective:
     """What is followed where both read the same tokens; across tokenizers, see :func:`across_objective`.
 
     Raises:
@@ -59,7 +59,7 @@ def distil_objective(step: DistilRecipe, context: RunContext, stage: StageDirect
     return DistilObjective(signal, step.mix, same_tokenizer=True, hidden=hidden)
 
 
-def _by_set(step: DistilRecipe, parts: Parts) -> TeacherSignal:
+def _by_set(step: DistilRecipe, parts: DistilParts) -> TeacherSignal:
     """Each document is read by the teacher of its set."""
     owners = dict(step.teacher) if isinstance(step.teacher, dict) else {}
     named = [owners[name] for name, traces in parts.sets.items() for _ in range(len(traces))]
@@ -71,7 +71,7 @@ def _by_set(step: DistilRecipe, parts: Parts) -> TeacherSignal:
 
 
 def _hidden(
-    step: DistilRecipe, hidden: HiddenRecipe, context: RunContext, stage: StageDirectory, parts: Parts
+    step: DistilRecipe, hidden: HiddenRecipe, context: RunContext, stage: StageDirectory, parts: DistilParts
 ) -> HiddenMatch:
     """The match, fitted once: a resumed run reads it, for a fit on another machine may differ in its last bits."""
     path = stage.path / "training" / "hidden.safetensors"

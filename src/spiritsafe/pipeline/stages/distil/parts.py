@@ -71,7 +71,7 @@ class ReadTeacher:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class DistilParts:
     """What a student's training is put together from.
 
     Attributes:
@@ -108,7 +108,7 @@ class Parts:
         return self.plan is not None and self.plan.kept_ids is not None
 
 
-def gather_parts(step: DistilRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> Parts:
+def gather_parts(step: DistilRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> DistilParts:
     """Load teachers and student, and write the documents; across tokenizers these are made later, in pairs.
 
     Raises:
@@ -151,7 +151,7 @@ def gather_parts(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         for one in teachers:
             require_same_vocabulary(one.chat, student.chat)
         documents = documents_of(student, in_vocabulary(traces, student.chat.vocab_fingerprint), documents_path(stage))
-    return Parts(
+    return DistilParts(
         teachers=teachers,
         student=student,
         plan=plan,

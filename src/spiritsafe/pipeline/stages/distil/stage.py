@@ -33,7 +33,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.distil.objective import across_objective, distil_objective
-from spiritsafe.pipeline.stages.distil.parts import Parts, gather_parts
+from spiritsafe.pipeline.stages.distil.parts import DistilParts, gather_parts
 from spiritsafe.pipeline.stages.sets import task_of
 from spiritsafe.pipeline.stages.source import (
     answerers,
@@ -145,7 +145,7 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
     }
 
 
-def _beside(step: DistilRecipe, context: RunContext, parts: Parts, train: TrainConfig) -> Beside:
+def _beside(step: DistilRecipe, context: RunContext, parts: DistilParts, train: TrainConfig) -> Beside:
     """What is in memory beside the student."""
     live = [read_model_config(teacher.loaded.directory) for teacher in parts.teachers if teacher.loaded is not None]
     student = read_model_config(parts.student.directory)
@@ -161,7 +161,7 @@ def _beside(step: DistilRecipe, context: RunContext, parts: Parts, train: TrainC
     )
 
 
-def _dtype(parts: Parts) -> Literal["fp32", "bf16"]:
+def _dtype(parts: DistilParts) -> Literal["fp32", "bf16"]:
     """How a live teacher is held."""
     model = None if parts.teacher.loaded is None else parts.teacher.loaded.model
     return "fp32" if model is None or next(model.parameters()).dtype == torch.float32 else "bf16"
@@ -196,7 +196,7 @@ def student_beside(
     )
 
 
-def _parents(step: DistilRecipe, context: RunContext, parts: Parts, start: Checkpoint) -> tuple[Parent, ...]:
+def _parents(step: DistilRecipe, context: RunContext, parts: DistilParts, start: Checkpoint) -> tuple[Parent, ...]:
     used = ["logits"] + (["hidden_states"] if step.hidden is not None else [])
     return parents_of(
         [
@@ -213,7 +213,7 @@ def _is_random(context: RunContext, name: str) -> bool:
     return isinstance(recipe, CutRecipe) and recipe.start == "random"
 
 
-def _compute(step: DistilRecipe, stage: StageDirectory, parts: Parts, num_tokens: int) -> Compute:
+def _compute(step: DistilRecipe, stage: StageDirectory, parts: DistilParts, num_tokens: int) -> Compute:
     """What was trained on, what a live teacher read of it, and what the student wrote itself."""
     size = parts.student.num_active
     compute = Compute.training(num_tokens, size, frozen=step.lora is not None)
@@ -224,7 +224,7 @@ def _compute(step: DistilRecipe, stage: StageDirectory, parts: Parts, num_tokens
     return compute + Compute.generating(round(sum(row["num_answers"] * row["mean_tokens"] for row in drawn)), size)
 
 
-def _audited(step: DistilRecipe, parts: Parts) -> Sequence[Trace]:
+def _audited(step: DistilRecipe, parts: DistilParts) -> Sequence[Trace]:
     """What each document was made of, in the student's tokens."""
     chat = parts.student.chat
     if parts.plan is not None and parts.plan.kept_ids is not None:
@@ -245,7 +245,7 @@ def _feed(
     step: DistilRecipe,
     context: RunContext,
     stage: StageDirectory,
-    parts: Parts,
+    parts: DistilParts,
     config: TrainConfig,
     events: EventSink,
 ) -> Feed | None:

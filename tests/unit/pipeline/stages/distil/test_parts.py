@@ -11,12 +11,12 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.models import ChatFormat
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.stages.distil import parts as parts_module
-from spiritsafe.pipeline.stages.distil.parts import Parts, gather_parts
+from spiritsafe.pipeline.stages.distil.parts import DistilParts, gather_parts
 
 LIVE: dict[str, Any] = {"signal": None, "teacher": "teacher"}
 
 
-def gathered(run: Path, place: Path, changes: dict[str, Any]) -> Parts:
+def gathered(run: Path, place: Path, changes: dict[str, Any]) -> DistilParts:
     context = context_after(run, place, student=changes)
     step = context.recipe.node("student").recipe
     assert isinstance(step, DistilRecipe)
@@ -29,8 +29,9 @@ def test_documents_stand_as_the_traces_do(
 ) -> None:
     parts = gathered(tiny_run, tmp_path, changes)
     assert sum(map(len, parts.sets.values())) == len(parts.traces) == len(parts.documents) > 0
-    for trace, document in zip(parts.traces, parts.documents, strict=True):
-        assert tuple(document.token_ids[-len(trace.token_ids) :]) == tuple(trace.token_ids)
+    drawn = [(t.token_ids, d.token_ids) for t, d in zip(parts.traces, parts.documents, strict=True) if t.token_ids]
+    assert len(drawn) == len(parts.sets["sampled"])
+    assert all(tuple(document[-len(answer) :]) == tuple(answer) for answer, document in drawn)
     assert (parts.teacher.loaded is not None) == is_live == (parts.num_reading > 0)
     assert not parts.is_renumbered
     if not is_live:
