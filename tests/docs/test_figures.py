@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import pytest
 from places import ROOT
+
+from spiritsafe.report import ReportData, terminal_summary
 
 NUMBER = re.compile(r"[+−]?\d+(?:\.\d+)?")
 README = (ROOT / "README.md").read_text("utf-8")
@@ -37,3 +41,14 @@ def test_every_row_of_the_tables_says_where_it_was_measured() -> None:
             for target in re.findall(r"\]\(([^)]+)\)", line):
                 assert (table.parent / target).exists(), line
             assert "](" in line or "the same" in line.rsplit("|", 2)[1], line
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_what_you_will_see_is_what_a_published_run_said(page: str) -> None:
+    """The table that a page shows is the head of the one that the report it names gives today."""
+    text = (ROOT / page).read_text("utf-8")
+    shown = re.search(r"^student gained .*?(?=\n+```)", text, flags=re.M | re.S)
+    assert shown is not None
+    assert "experiments/quickstart-avx2" in text
+    report = ReportData.from_json(json.loads((ROOT / "experiments/quickstart-avx2/report.json").read_text("utf-8")))
+    assert terminal_summary(report).replace("\u00a0", " ").startswith(shown[0])
