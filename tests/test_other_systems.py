@@ -47,6 +47,7 @@ def elsewhere(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_light_module_is_imported() -> None:
     body = """
+sys.modules["reasoning_gym"] = None  # an extra, like torch
 failed = {}
 for room in json.loads(sys.argv[1]):
     package = importlib.import_module(f"spiritsafe.{room}")
