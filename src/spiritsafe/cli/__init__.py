@@ -26,6 +26,7 @@ from spiritsafe import __version__
 from spiritsafe.core.errors import CompatibilityError, RecipeError, StorageError
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
+from spiritsafe.core.process.waiting_threads import wait_asleep
 from spiritsafe.core.text.safe_text import one_line, visible
 
 __all__ = ["main"]
@@ -33,6 +34,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point: run the command, turn errors into one paragraph and an exit code."""
+    wait_asleep()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
     try:
