@@ -1,9 +1,9 @@
 r"""The 25 kinds of instructions of IFEval (arXiv 2311.07911), and whether a text follows one.
 
 In: an instruction's name and arguments, and a text. Out: yes or no. What counts is what the published evaluation
-counts, so that figures can stand beside others': ``***`` separates paragraphs, a star or a hyphen begins a bullet,
-``**a**`` is two highlights, and words are runs of ``\w``. Three things differ: a keyword is a word and not a pattern;
-a letter may be any sign (in place of ``#`` or ``!`` the reference draws a random letter); and the time a check takes is
+counts, so that figures can stand beside others': ``***`` separates paragraphs, a star or a hyphen begins a bullet (a
+line ``---`` is one), and words are runs of ``\w``. Three things differ: a keyword is a word and not a pattern; a letter
+may be any sign (in place of ``#`` or ``!`` the reference draws a random letter); and the time that a check takes is
 bounded by the length of the text.
 """
 

@@ -23,7 +23,8 @@ from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler
 from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 
-_MOST_CHARACTERS = 1_000_000
+_MOST_CHARACTERS = 100_000
+"""Of an answer; telling languages and sentences of that many takes seconds at most."""
 _LIBRARIES = ("langdetect", "punkt")
 
 
@@ -126,7 +127,7 @@ class IfevalTask(Task):
         if not isinstance(prompt, str) or not prompt.strip() or not lists:
             raise TaskError(
                 f"{place} needs a prompt, and as many instructions as arguments.",
-                hint=f"Name the fields: prompt=…&instructions=…&arguments=…; it has {', '.join(sorted(map(str, row)))}.",
+                hint=f"Name its fields: prompt=…&instructions=…&arguments=… of {', '.join(sorted(map(str, row)))}.",
             )
         found = []
         for name, arguments in zip(names or (), given or (), strict=True):

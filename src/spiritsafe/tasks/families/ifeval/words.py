@@ -28,7 +28,8 @@ def num_words(text: str) -> int:
 
 def num_capital_words(text: str) -> int:
     """Tokens with a capital letter and without a small one; hyphenated words are one."""
-    return sum(part.isupper() for piece in _APART.split(text) if piece for part in _tokens(piece))
+    pieces = (piece for piece in _APART.split(text) if piece and piece != piece.lower())
+    return sum(part.isupper() for piece in pieces for part in _tokens(piece))
 
 
 def _tokens(piece: str) -> list[str]:
