@@ -89,13 +89,11 @@ class DataSources:
         Raises:
             SourceError: The data cannot be read.
         """
-        sources = {"data": self.study, "exam data": self.exam}
         told = {}
-        for heading, source in sources.items():
+        for heading, source in {"exam data": self.exam, "data": self.study}.items():
             known = source.published()
-            if known and (heading == "data" or source is not self.study):
-                told[heading] = f"{known[0][0]}, as published: {', '.join(file for _, file in known)}"
-                told["licence"] = PUBLISHED[known[0][0]].licence
+            if known is not None and (source is self.study) == (heading == "data"):
+                told |= {heading: f"{known[0]}, as published: {known[1]}", "licence": PUBLISHED[known[0]].licence}
         return told
 
     def order(self, seed: int, count: int) -> list[int]:

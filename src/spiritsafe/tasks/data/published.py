@@ -172,11 +172,14 @@ def published_file(name: str, commit: str, file: str) -> PublishedFile | None:
     return found.files.get(file) if found is not None and found.revision == commit else None
 
 
-def published_as(sha256: str) -> tuple[str, str] | None:
-    """The set, ``org/name``, and the file of it or the original elsewhere that has a digest; None if it is unknown."""
+def published_as(digest: str) -> tuple[str, str] | None:
+    """The set, ``org/name``, and the file of it or the original elsewhere that has a digest; None if it is unknown.
+
+    Args:
+        digest: Its first 32 hex digits, as tasks' names have them.
+    """
     for name, published in PUBLISHED.items():
-        for files in (published.files, published.originals):
-            for file, known in files.items():
-                if known.sha256 and known.sha256 == sha256:
-                    return name, file
+        for file, known in (*published.files.items(), *published.originals.items()):
+            if digest and known.sha256[:32] == digest:
+                return name, file
     return None

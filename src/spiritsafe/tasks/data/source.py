@@ -173,14 +173,13 @@ class DataSource:
             self._rows, self._ends, self._digest = rows, ends, found
         return self._rows
 
-    def published(self) -> list[tuple[str, str]]:
-        """Of its files, in order, the set and the name of each by which it is published; none where one is unknown.
+    def published(self) -> tuple[str, str] | None:
+        """The set, and the file of it, that the data are, digest for digest; None if they are not on record.
 
         Raises:
-            SourceError: The data cannot be read.
+            SourceError: No digest was given, and the data cannot be read.
         """
-        found = [published_as(part.digest().removeprefix("sha256:")) for part in self._files()]
-        return [known for known in found if known is not None] if None not in found else []
+        return published_as(self.digest())
 
     def place(self, index: int) -> str:
         """What errors call a row of :meth:`rows`, by its index."""
