@@ -89,7 +89,7 @@ class DataSources:
         Raises:
             SourceError: The data cannot be read.
         """
-        told = {}
+        told: dict[str, str] = {}
         for heading, source in {"exam data": self.exam, "data": self.study}.items():
             known = source.published()
             if known is not None and (source is self.study) == (heading == "data"):

@@ -285,8 +285,8 @@ def followed(instructions: list[Any], text: str, reading: Reading, *, loose: boo
         instructions: Each ``{"id": …, "arguments": {…}}``.
         text: What was answered.
         reading: The libraries.
-        loose: Without the first line, the last, or both, and without stars, a text may follow, too (section 4.2 of the
-            paper).
+        loose: Without the first line, the last, or both, and without stars, a text may follow, too: the paper's loose
+            accuracy.
     """
     texts = [one for one in (_loosely(text) if loose else [text]) if one.strip()]
     return [

@@ -2,7 +2,7 @@
 
 In: ``ifeval:path/to/file.jsonl`` or ``ifeval:google/IFEval?split=train``, rows with ``prompt``,
 ``instruction_id_list`` and ``kwargs``. Out: a Task that is right where a text follows all instructions of its prompt,
-strictly or, with ``loose=true``, as the paper's section 4.2 has it. The score is the share of instructions followed.
+strictly or, with ``loose=true``, as the paper's loose accuracy has it. The score is the share of instructions followed.
 
 Form is all that is judged: a text without sense can be right. The published prompts are asked as they are.
 """
