@@ -131,5 +131,6 @@ def list_(refused: bool, as_json: bool) -> None:
         return
     table = Table("task", "what it asks" if not refused else "why it is refused", box=None, pad_edge=False)
     for family in families:
-        table.add_row(family.spec, family.refused if refused else family.description)
+        licence = f"; licence: {family.licence}" if family.licence else ""
+        table.add_row(family.spec, family.refused if refused else f"{family.description}{licence}")
     Console().print(table)

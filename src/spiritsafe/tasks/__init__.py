@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.data.benchmarks import BENCHMARKS
     from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
     from spiritsafe.tasks.families.choice import LetterVerifier
+    from spiritsafe.tasks.families.ifeval.task import InstructionRates, InstructionVerifier, instruction_rates
     from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier, gold_and_solution
     from spiritsafe.tasks.families.mix import MixTask
     from spiritsafe.tasks.families.own_data import data_spec
@@ -38,8 +39,9 @@ else:
 
 __all__ = [
     "BENCHMARKS", "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "AuditReport", "DataSource", "Draft", "Extracted",
-    "FamilyInfo", "GraderPool", "LetterVerifier", "MathVerifier", "MixTask", "NoMoreProblemsError", "Split", "Task",
-    "ValueVerifier", "Verifier", "audit_task", "bucket_of", "build_task", "canonical_name", "data_spec",
-    "extract_answer", "gold_and_solution", "is_hub_name", "is_set", "list_families", "load_named", "load_task",
-    "load_verifier", "normalise", "parse_number", "parse_spec", "row_graders", "split_of",
+    "FamilyInfo", "GraderPool", "InstructionRates", "InstructionVerifier", "LetterVerifier", "MathVerifier", "MixTask",
+    "NoMoreProblemsError", "Split", "Task", "ValueVerifier", "Verifier", "audit_task", "bucket_of", "build_task",
+    "canonical_name", "data_spec", "extract_answer", "gold_and_solution", "instruction_rates", "is_hub_name", "is_set",
+    "list_families", "load_named", "load_task", "load_verifier", "normalise", "parse_number", "parse_spec",
+    "row_graders", "split_of",
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 In: a task, how many problems, a seed. Out: an :class:`AuditReport`. A task passes when its verifier accepts its own
 gold and worked solutions however they are spaced and spelled, rejects junk and near misses, survives faults and
-hostile texts, and gives the same problems twice. The score of the best constant answer is published, so that every
-curve can be drawn above its floor.
+hostile texts, and gives the same problems twice. Where it judges the form of a text
+(:attr:`~spiritsafe.tasks.task.Task.judges_form`), junk of that form is right, and counts as part of the floor. The
+score of the best constant answer is published, so that every curve can be drawn above its floor.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _MAX_FLOOR = 0.9
 """A constant answer that scores more makes the task meaningless."""
 _FEWEST = 10
 """Of fewer problems a constant answer may be right by chance; its score is told, and not held against the task."""
+_MOST_UNSOLVED = 0.05
+"""Share of problems without an answer that a task of forms may have: published ones contradict themselves at times."""
 _MAX_HOSTILE_S = 20.0
 _CONSTANTS = ("0", "1", "2", "-1", "yes", "no", "Yes", "No", "True", "False", "A", "B", "None", "[]", "I don't know")
 _WIDE_DIGITS = str.maketrans("0123456789-", "０１２３４５６７８９−")
@@ -68,8 +71,8 @@ class AuditReport(Record):
     share_new: float
     gold_accepted: float
     solution_accepted: float | None
-    marked_accepted: float
-    spelled_accepted: float
+    marked_accepted: float | None
+    spelled_accepted: float | None
     junk_accepted: dict[str, float]
     junk_unscored: dict[str, float]
     floor: dict[str, float]
@@ -176,6 +179,7 @@ def _hostile_survived(task: Task, problems: Sequence[Problem]) -> bool:
     started = time.perf_counter()
     accepted = [text for text in _HOSTILE if task.grade(problems[0], text).status == "correct"]
     seconds = time.perf_counter() - started
+    accepted = [] if task.judges_form else accepted
     twice = [text for text in accepted if other and task.grade(other, text).status == "correct"]
     return not twice and seconds < _MAX_HOSTILE_S * (6 if task.verifier.isolated else 1)
 
@@ -221,11 +225,8 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         )
     grader = _Grader(task)
     golds = [task.gold(problem) for problem in problems]
-    accepted = {
-        "gold": grader.shares(problems, lambda p: [task.gold(p)])[0],
-        "marked gold": grader.shares(problems, lambda p: [f"Let me think.\n#### {task.gold(p)}"])[0],
-        "respelled gold": grader.shares(problems, lambda p: _spellings(task.gold(p)))[0],
-    }
+    unsolved = sum(task.judges_form and not gold for gold in golds) / len(golds)
+    accepted = _accepted(grader, [p for p, gold in zip(problems, golds, strict=True) if gold or not task.judges_form])
     solved = [problem for problem in problems if problem.solution is not None]
     if solved:
         accepted["worked solution"] = grader.shares(solved, lambda p: [p.solution or ""])[0]
@@ -234,7 +235,7 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         # only where the gold is another number: for a yes-or-no answer "0" may be a fair spelling
         "zero": lambda p: ["0"] if parse_number(task.gold(p)) else [],
         "echo": lambda p: _echo(p, task.gold(p)),
-        "near miss": lambda p: _near_misses(task.gold(p)),
+        "near miss": lambda p: [] if task.judges_form else _near_misses(task.gold(p)),
         "word salad": lambda _p: ["lorem ipsum dolor sit amet", "#### maybe", "\\boxed{}", "####"],
     }
     shares = {kind: grader.shares(problems, texts) for kind, texts in junk.items()}
@@ -244,10 +245,13 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     floor_score = max(floor.values())
     # where few answers are possible, an echo is right as often as a constant answer is
     limits = {"echo": _MAX_CHANCE + floor_score, "near miss": _MAX_CHANCE}
+    if task.judges_form:
+        limits |= {"zero": _MAX_FLOOR, "echo": _MAX_FLOOR, "word salad": _MAX_FLOOR}
     reasons += [f"{kind} accepted in {share:.0%} of cases only" for kind, share in accepted.items() if share < 1]
     reasons += [f"{kind} accepted in {s[0]:.0%} of cases" for kind, s in shares.items() if s[0] > limits.get(kind, 0.0)]
     reasons += [f"the verifier broke on {kind} in {s[1]:.0%} of cases" for kind, s in shares.items() if s[1] > 0]
     checks = {
+        f"no answer was found for {unsolved:.0%} of its problems": unsolved <= _MOST_UNSOLVED,
         f"a trivial answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR or len(problems) < _FEWEST,
         "an injected fault was not contained": faults,
         "a hostile text was accepted or took too long": hostile,
@@ -263,8 +267,8 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         share_new=_share_new(task, seed, count),
         gold_accepted=accepted["gold"],
         solution_accepted=accepted.get("worked solution"),
-        marked_accepted=accepted["marked gold"],
-        spelled_accepted=accepted["respelled gold"],
+        marked_accepted=accepted.get("marked gold"),
+        spelled_accepted=accepted.get("respelled gold"),
         junk_accepted={kind: share[0] for kind, share in shares.items()},
         junk_unscored={kind: share[1] for kind, share in shares.items()},
         floor=floor,
@@ -276,6 +280,16 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         passed=not reasons,
         reasons=tuple(reasons),
     )
+
+
+def _accepted(grader: _Grader, problems: Sequence[Problem]) -> dict[str, float]:
+    """By kind of answer that must be accepted, the share that is."""
+    gold = grader.task.gold
+    accepted = {"gold": grader.shares(problems, lambda p: [gold(p)])[0]}
+    if not grader.task.judges_form:
+        accepted["marked gold"] = grader.shares(problems, lambda p: [f"Let me think.\n#### {gold(p)}"])[0]
+        accepted["respelled gold"] = grader.shares(problems, lambda p: _spellings(gold(p)))[0]
+    return accepted
 
 
 def _drawn(task: Task, seed: int, count: int) -> tuple[list[Problem], list[str]]:

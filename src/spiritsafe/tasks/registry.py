@@ -54,12 +54,16 @@ class FamilyInfo(Record):
         description: What its problems are.
         source: Where its problems come from.
         refused: Why it cannot be used; None when it can.
+        licence: Of a benchmark, as its publisher states it; None for families.
+        gated: The hub gives it only to those who accepted its terms.
     """
 
     spec: str
     description: str
     source: str
     refused: str | None = None
+    licence: str | None = None
+    gated: bool = False
 
 
 _DATA_DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -250,7 +254,13 @@ def _known(name: str) -> str:
 def list_families() -> list[FamilyInfo]:
     """Every family, usable or refused, and every benchmark that goes by a name; imports no optional package."""
     named = [
-        FamilyInfo(spec=name, description=f"benchmark: {benchmark.about}", source=benchmark.hub)
+        FamilyInfo(
+            spec=name,
+            description=f"benchmark: {benchmark.about}{' (gated)' if benchmark.published.gated else ''}",
+            source=benchmark.hub,
+            licence=benchmark.published.licence,
+            gated=benchmark.published.gated,
+        )
         for name, benchmark in BENCHMARKS.items()
     ]
     return named + [

@@ -143,11 +143,14 @@ class Task(ABC):
         patience: Candidates in a row without a new problem before the family counts as dry.
         finite: Its candidates are those of a data set and come to an end.
         verifies: Its verifier can tell right from wrong; where it cannot, each grade is "unscored".
+        judges_form: It asks for a form of the whole text: nothing may stand around a right answer, a text without sense
+            can be right, and there may be problems that no text solves, whose gold is "".
     """
 
     patience = 20_000
     finite = False
     verifies = True
+    judges_form = False
 
     def __init__(self, *, name: str, version: str, verifier: Verifier) -> None:
         self.name = name

@@ -78,7 +78,7 @@ def test_a_private_row_may_name_its_grader() -> None:
 
 
 def test_the_families_are_listed_as_they_always_were() -> None:
-    assert list(family.families()) == ["arith", "math", "choice", "mix", "chat", "gym"]
+    assert list(family.families()) == ["arith", "math", "choice", "mix", "chat", "gym", "ifeval"]
     assert family.family_module("datafile") is None
     assert family.family_module("nosuch") is None
-    assert len({one.place for one in family.families().values()}) == 6
+    assert len({one.place for one in family.families().values()}) == 7

@@ -1,9 +1,10 @@
 """Benchmarks that go by a name: which set of the hub each is, at which commit, and what its fields are called.
 
 In: ``gsm8k``, or ``gsm8k?file=DIRECTORY``. Out: the family, the location and the knobs that stand for it. Commits are
-those that other evaluations of the same sets pin. Where a benchmark has an official test split, exams are drawn from
-it; its other split is for study. Rows that cannot be asked (two choices with the wording of the answer, no answer) are
-left out where a published set is known to have some.
+those that other evaluations of the same sets pin; :mod:`spiritsafe.tasks.data.published` has them, and what the files
+are there. Where a benchmark has an official test split, exams are drawn from it; its other split is for study. Rows
+that cannot be asked (two choices with the wording of the answer, no answer) are left out where a published set is known
+to have some.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
+
+from spiritsafe.tasks.data.published import PUBLISHED, PublishedSet
 
 
 @final
@@ -22,28 +25,36 @@ class Benchmark:
     Attributes:
         family: Family of its task.
         hub: ``org/name``.
-        revision: Commit.
         about: What it asks.
         knobs: Of the family: configuration, splits, fields.
     """
 
     family: str
     hub: str
-    revision: str
     about: str
     knobs: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def published(self) -> PublishedSet:
+        """The set at its commit, with its licence."""
+        return PUBLISHED[self.hub]
 
-def _choice(hub: str, revision: str, about: str, **knobs: str) -> Benchmark:
-    return Benchmark(family="choice", hub=hub, revision=revision, about=about, knobs=knobs)
+    @property
+    def revision(self) -> str:
+        """The commit."""
+        return self.published.revision
 
 
-def _math(hub: str, revision: str, about: str, **knobs: str) -> Benchmark:
-    return Benchmark(family="math", hub=hub, revision=revision, about=about, knobs=knobs)
+def _choice(hub: str, about: str, **knobs: str) -> Benchmark:
+    return Benchmark(family="choice", hub=hub, about=about, knobs=knobs)
 
 
-_ARC = ("allenai/ai2_arc", "210d026faf9955653af8916fad021475a3f00453")
-_GPQA = ("Idavidrein/gpqa", "633f5ee89ab8ad4522a9f850766b73f62147ffdd")
+def _math(hub: str, about: str, **knobs: str) -> Benchmark:
+    return Benchmark(family="math", hub=hub, about=about, knobs=knobs)
+
+
+_ARC = "allenai/ai2_arc"
+_GPQA = "Idavidrein/gpqa"
 _OF_GPQA = {
     "split": "train",
     "question": "Question",
@@ -53,50 +64,54 @@ _OF_GPQA = {
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "gsm8k": _math(
-        "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "grade-school word problems",
+        "openai/gsm8k", "grade-school word problems",
         config="main", split="train", exam="test",
     ),
     "math500": _math(
-        "HuggingFaceH4/MATH-500", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", "500 problems of MATH's test set",
+        "HuggingFaceH4/MATH-500", "500 problems of MATH's test set",
         split="test", question="problem", answer="answer", solution="solution",
     ),
     "aime24": _math(
-        "HuggingFaceH4/aime_2024", "2fe88a2f1091d5048c0f36abc874fb997b3dd99a", "30 problems of AIME 2024",
+        "HuggingFaceH4/aime_2024", "30 problems of AIME 2024",
         split="train", question="problem", answer="answer", solution="solution",
     ),
     "aime25": _math(
-        "math-ai/aime25", "563bb8404243c5f09de6ec262f2db674fe5bce9b", "30 problems of AIME 2025",
+        "math-ai/aime25", "30 problems of AIME 2025",
         split="test", question="problem", answer="answer",
     ),
-    "gpqa": _choice(*_GPQA, "graduate questions, the diamond subset (gated)", config="gpqa_diamond", **_OF_GPQA),
-    "gpqa-main": _choice(*_GPQA, "graduate questions, the main subset (gated)", config="gpqa_main", **_OF_GPQA),
+    "gpqa": _choice(_GPQA, "graduate questions, the diamond subset", config="gpqa_diamond", **_OF_GPQA),
+    "gpqa-main": _choice(_GPQA, "graduate questions, the main subset", config="gpqa_main", **_OF_GPQA),
     "mmlu": _choice(
-        "cais/mmlu", "c30699e8356da336a370243923dbaf21066bb9fe", "57 subjects, 4 choices",
+        "cais/mmlu", "57 subjects, 4 choices",
         config="all", split="validation", exam="test", faulty="skip",
     ),
     "mmlu-pro": _choice(
-        "TIGER-Lab/MMLU-Pro", "527feea0afed1de15a8c115abf7be4c912123315", "harder questions, up to 10 choices",
+        "TIGER-Lab/MMLU-Pro", "harder questions, up to 10 choices",
         split="validation", exam="test", choices="options", faulty="skip",
     ),
     "arc": _choice(
-        *_ARC, "grade-school science, the challenge set",
+        _ARC, "grade-school science, the challenge set",
         config="ARC-Challenge", split="train", exam="test", answer="answerKey", faulty="skip",
     ),
     "arc-easy": _choice(
-        *_ARC, "grade-school science, the easy set",
+        _ARC, "grade-school science, the easy set",
         config="ARC-Easy", split="train", exam="test", answer="answerKey", faulty="skip",
     ),
     "hellaswag": _choice(
-        "Rowan/hellaswag", "218ec52e09a7e7462a5400043bb9a69a41d06b76", "how a text goes on",
+        "Rowan/hellaswag", "how a text goes on",
         split="train", exam="validation", question="ctx", choices="endings", answer="label", faulty="skip",
     ),
     "commonsenseqa": _choice(
-        "tau/commonsense_qa", "94630fe30dad47192a8546eb75f094926d47e155", "everyday knowledge, 5 choices",
+        "tau/commonsense_qa", "everyday knowledge, 5 choices",
         split="train", exam="validation", answer="answerKey", faulty="skip",
     ),
     "openbookqa": _choice(
-        "allenai/openbookqa", "388097ea7776314e93a529163e0fea805b8a6454", "elementary science, 4 choices",
+        "allenai/openbookqa", "elementary science, 4 choices",
         config="main", split="train", exam="test", question="question_stem", answer="answerKey", faulty="skip",
+    ),
+    "ifeval": Benchmark(
+        family="ifeval", hub="google/IFEval", about="541 prompts with instructions that a program checks",
+        knobs={"split": "train"},
     ),
 }  # fmt: skip
 """By name, every benchmark there is."""

@@ -3,6 +3,9 @@
 In: ``org/name`` and a revision. Out: a :class:`HubSet`. What the hub said of a revision is kept in the cache, so that a
 second run asks nobody and reads the same data, whatever was published since; files are kept where the hub's client
 keeps them. A newer state is had by naming its commit, or by deleting the file that errors name.
+
+A file's digest is the one on record for its commit (:mod:`spiritsafe.tasks.data.published`); else the hub's; else, the
+hub keeping none of small files, the one that this machine saw when it first read it. Each later read is held to it.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ from pathlib import Path
 from typing import Any, final
 from urllib.parse import quote
 
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.files.cache import default_cache
 from spiritsafe.core.files.hub import hub_client, hub_errors
 from spiritsafe.core.files.reading import parse_json, read_bytes
 from spiritsafe.tasks.data.layout import is_data_file
+from spiritsafe.tasks.data.published import published_file
 
 CONVERTED = "refs/convert/parquet"
 """The branch on which the hub itself keeps every public set as Parquet, ``CONFIG/SPLIT/0000.parquet``."""
@@ -38,12 +42,13 @@ class HubSet:
 
     Attributes:
         commit: The revision's, 40 hex digits.
-        digests: By its name, ``sha256:<hex>`` of each file that may hold rows or tell of them; "" where the hub does
-            not say it, which it does of large ones.
+        digests: By its name, ``sha256:<hex>`` of each file that may hold rows or tell of them; "" where it is neither
+            on record nor the hub says it, which it does of large ones, nor was the file read before.
 
     Raises:
         SourceError: There is no such set or revision, the hub cannot be reached and nothing is kept of it, or the
             package huggingface-hub is missing.
+        IntegrityError: The hub has another file than the one on record for this commit.
         StorageError: The cache cannot be written.
     """
 
@@ -53,10 +58,48 @@ class HubSet:
         self._revision = revision
         self._kept = self._place(revision)
         self.commit, self.digests = self._read_kept() or self._ask()
+        for file, said in self.digests.items():
+            known = published_file(name, self.commit, file)
+            if known is None or not known.sha256:
+                continue
+            if said not in ("", f"sha256:{known.sha256}"):
+                raise IntegrityError(
+                    f"{name}/{file} is on record as sha256:{known.sha256} at commit {self.commit}, and the hub says "
+                    f"{said}.",
+                    hint=f"Check HF_ENDPOINT, delete {self._kept} and try again; a commit's files cannot change.",
+                )
+            self.digests[file] = f"sha256:{known.sha256}"
 
     def names(self) -> list[str]:
         """Of all its files."""
         return list(self.digests)
+
+    def hold(self, name: str, digest: str, path: Path) -> None:
+        """Hold a file to its digest; the first one that is seen of it is kept where none is known.
+
+        Args:
+            name: The file's.
+            digest: ``sha256:<hex>`` of what was read.
+            path: Where it was read from.
+
+        Raises:
+            IntegrityError: It is another file.
+            StorageError: The cache cannot be written.
+        """
+        known = self.digests[name]
+        if known and digest != known:
+            raise IntegrityError(
+                f"{self.name}/{name} has digest {digest}; {known} is on record, the hub says, or an earlier run saw.",
+                hint=f"Delete {path} and run the same command again.",
+            )
+        if not known:
+            self.digests[name] = digest
+            self._keep(self._place(self.commit), self._kept)
+
+    def _keep(self, *places: Path) -> None:
+        """Write down what is known, under the commit too: a task's name has it, and needs no hub a second time."""
+        for place in places:
+            write_json(place, {"commit": self.commit, "files": dict(self.digests)})
 
     def path(self, name: str) -> Path:
         """One of its files, fetched if it is not here.
@@ -108,8 +151,8 @@ class HubSet:
             raise SourceError(
                 f"What the hub says of {self.name} makes no sense.", hint="Check HF_ENDPOINT, and try again later."
             )
-        for place in (self._kept, self._place(commit)):  # a task's name has the commit, and needs no hub a second time
-            write_json(place, {"commit": commit, "files": dict(files)})
+        self.commit, self.digests = commit, files
+        self._keep(self._kept, self._place(commit))
         return commit, files
 
 

@@ -13,6 +13,7 @@ from typing import Any, final
 
 from spiritsafe.core.files.tables import ENDINGS
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.tasks.data.published import PUBLISHED
 from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
 from spiritsafe.tasks.spec import Knobs, canonical_name
 
@@ -81,6 +82,19 @@ class DataSources:
         self.name = canonical_name(family, location, values)
         # a commit that leaves the rows alone must not deal them anew
         self._order = canonical_name(family, location, {**values, "revision": ""})
+
+    def about(self) -> dict[str, str]:
+        """Which published files the data are, digest for digest, and their licence; nothing where they are unknown.
+
+        Raises:
+            SourceError: The data cannot be read.
+        """
+        told: dict[str, str] = {}
+        for heading, source in {"exam data": self.exam, "data": self.study}.items():
+            known = source.published()
+            if known is not None and (source is self.study) == (heading == "data"):
+                told |= {heading: f"{known[0]}, as published: {known[1]}", "licence": PUBLISHED[known[0]].licence}
+        return told
 
     def order(self, seed: int, count: int) -> list[int]:
         """The places of so many things, in an order set by ``seed`` and by the data."""

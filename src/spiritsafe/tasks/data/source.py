@@ -25,6 +25,7 @@ from spiritsafe.core.files.tables import ENDINGS, RowFile
 from spiritsafe.tasks.data.hub import CONVERTED, HubSet
 from spiritsafe.tasks.data.layout import Chosen, choose_files, has_configs, is_data_file, loose_files
 from spiritsafe.tasks.data.locations import files_of, names_in, names_several
+from spiritsafe.tasks.data.published import published_as, published_file
 
 _DIGEST_CHARACTERS = 32
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -45,14 +46,34 @@ def is_set(location: str) -> bool:
 @final
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One file: what errors call it, what fetches it and says where it is, and its digest if the hub says it."""
+    """One file: what errors call it, what fetches it and says where it is; its name in which set, if it is of one."""
 
     place: str
     path: Callable[[], Path]
-    known: str = ""
+    name: str = ""
+    hub: HubSet | None = None
 
     def digest(self) -> str:
-        return self.known or digest_file(self.path())
+        known = self.hub.digests[self.name] if self.hub is not None else ""
+        if known:
+            return known
+        found = digest_file(self.path())
+        self.hold(found)
+        return found
+
+    def hold(self, digest: str) -> None:
+        """Hold a file of the hub to what is known of it."""
+        if self.hub is not None:
+            self.hub.hold(self.name, digest, self.path())
+
+    def check_rows(self, num_rows: int) -> None:
+        """Hold the number of its rows to what is on record."""
+        known = published_file(self.hub.name, self.hub.commit, self.name) if self.hub is not None else None
+        if known is not None and num_rows != known.rows:
+            raise IntegrityError(
+                f"{self.place} has {num_rows:,} rows; on record are {known.rows:,}.",
+                hint=f"Delete {self.path()} and run the same command again.",
+            )
 
 
 @final
@@ -112,7 +133,7 @@ class DataSource:
 
         Raises:
             SourceError: The data cannot be read.
-            IntegrityError: A file is not the one that the hub has.
+            IntegrityError: A file of the hub is not the one on record.
             TaskError: The data has another digest than was asked for, or a row is not an object.
         """
         if self._expected:
@@ -137,7 +158,7 @@ class DataSource:
 
         Raises:
             SourceError: The data cannot be read.
-            IntegrityError: A file is not the one that the hub has.
+            IntegrityError: A file of the hub is not the one on record.
             TaskError: It has another digest than the name says, or a row is not an object.
         """
         if self._rows is None:
@@ -151,6 +172,14 @@ class DataSource:
             self._check(found)
             self._rows, self._ends, self._digest = rows, ends, found
         return self._rows
+
+    def published(self) -> tuple[str, str] | None:
+        """The set, and the file of it, that the data are, digest for digest; None if they are not on record.
+
+        Raises:
+            SourceError: No digest was given, and the data cannot be read.
+        """
+        return published_as(self.digest())
 
     def place(self, index: int) -> str:
         """What errors call a row of :meth:`rows`, by its index."""
@@ -177,18 +206,15 @@ class DataSource:
 
     def _read(self, part: _Part, digests: list[str] | None = None) -> Iterator[Mapping[str, Any]]:
         """A file's rows; at its end, its digest is put into ``digests``."""
-        file = RowFile(part.path())
+        file, number = RowFile(part.path()), 0
         for number, row in enumerate(file.rows(), start=1):
             if not isinstance(row, Mapping):
                 raise TaskError(
                     f"{part.place}, row {number}: not an object.", hint='Each line must be like {"question": …}.'
                 )
             yield row
-        if part.known and file.digest != part.known:
-            raise IntegrityError(
-                f"{part.place} has digest {file.digest}, and the hub says {part.known}.",
-                hint=f"Delete {file.path} and run the same command again.",
-            )
+        part.hold(file.digest)
+        part.check_rows(number)
         if digests is not None:
             digests.append(file.digest)
 
@@ -226,7 +252,7 @@ class DataSource:
         chosen = self._choose(names, card)
         self.revision = revision
         return [
-            _Part(place=f"{self.location}/{name}", path=partial(hub.path, name), known=hub.digests[name])
+            _Part(place=f"{self.location}/{name}", path=partial(hub.path, name), name=name, hub=hub)
             for name in chosen.files
         ]
 

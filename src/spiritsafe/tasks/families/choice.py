@@ -97,6 +97,10 @@ class ChoiceTask(Task):
                 lambda c=canonical, q=question, o=choices, a=letter: self._problem(c, q, o, a),  # type: ignore[misc]  # mypy cannot type a lambda's defaults
             )
 
+    def about(self) -> dict[str, str]:
+        """Which published files the data are."""
+        return self._data.about()
+
     def _read(self, row: Mapping[str, Any], place: str) -> tuple[str, list[str], str]:
         question, answer = row.get(self._knobs.question), row.get(self._knobs.answer)
         choices, labels = self._choices(row)

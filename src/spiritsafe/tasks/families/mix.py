@@ -166,6 +166,7 @@ class MixTask(Task):
             verifier=MixVerifier(tasks),
         )
         self.verifies = all(task.verifies for task in tasks)
+        self.judges_form = any(task.judges_form for task in tasks)
         self.patience = 1 + max(task.patience for task in tasks)  # a part that runs dry is named before that
 
     def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 from fake_hub import FakeHub, fake_hub
+from ifeval_rows import ROWS
 from table_parts import packed_rows, write_rows
 
-from spiritsafe.core.errors import TaskError
+from spiritsafe.core.errors import IntegrityError, TaskError
+from spiritsafe.tasks.data import published
 from spiritsafe.tasks.data.benchmarks import BENCHMARKS, Benchmark
+from spiritsafe.tasks.data.published import PublishedFile
 from spiritsafe.tasks.exam_bucket import exam_problems
 from spiritsafe.tasks.registry import load_task
 
@@ -59,6 +65,11 @@ def gpqa(n: int) -> dict[str, Any]:
     return {"Record ID": f"rec{n}", "Question": f"What energy, in eV, is {n}?", "Correct Answer": f"{n} eV", **wrong}
 
 
+def ifeval(n: int) -> dict[str, Any]:
+    row = ROWS[n % len(ROWS)]
+    return {**row, "key": n, "prompt": f"{row['prompt']} {n}"}
+
+
 def hellaswag(n: int) -> dict[str, Any]:
     return {
         "ind": n,
@@ -85,6 +96,7 @@ SHAPES: dict[str, tuple[Any, str, Sequence[str]]] = {
     "arc-easy": (arc, "ARC-Easy/{}-00000-of-00001.parquet", ["train", "test"]),
     "hellaswag": (hellaswag, "data/{}-00000-of-00001.parquet", ["train", "validation"]),
     "commonsenseqa": (lambda n: arc(2 * n), "data/{}-00000-of-00001.parquet", ["train", "validation"]),
+    "ifeval": (ifeval, "ifeval_input_data.jsonl", ["train"]),
     "openbookqa": (openbookqa, "main/{}-00000-of-00001.parquet", ["train", "test"]),
 }
 
@@ -114,12 +126,32 @@ def test_every_benchmark_has_a_shape_here() -> None:
         assert re.fullmatch(r"[0-9a-f]{40}", benchmark.revision)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_a_benchmark_by_its_name(hub: FakeHub, name: str) -> None:
+def put(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str, files: Mapping[str, bytes], rows: int = COUNT
+) -> None:
+    """Serve files at the pinned commit, beside others that are newer, and have them on record."""
     benchmark = BENCHMARKS[name]
-    files = files_of(name, benchmark)
     hub.put(benchmark.hub, {"junk.jsonl": b""})
-    hub.sets[benchmark.hub, benchmark.revision] = files  # what is at the pinned commit, not what is newest
+    hub.sets[benchmark.hub, benchmark.revision] = files
+    known = {file: PublishedFile(rows, hashlib.sha256(data).hexdigest()) for file, data in files.items()}
+    record(monkeypatch, name, known)
+
+
+def record(monkeypatch: pytest.MonkeyPatch, name: str, known: Mapping[str, PublishedFile]) -> None:
+    hub = BENCHMARKS[name].hub
+    known = {file: one for file, one in known.items() if file != "README.md"}
+    monkeypatch.setattr(
+        published, "PUBLISHED", {**published.PUBLISHED, hub: replace(published.PUBLISHED[hub], files=known)}
+    )
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_by_its_name(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    put(hub, monkeypatch, name, files_of(name, benchmark))
+    if name == "ifeval":
+        pytest.importorskip("punkt", reason="the extra ifeval is not installed")
+        pytest.importorskip("langdetect", reason="the extra ifeval is not installed")
     task = load_task(name)
     assert f"revision={benchmark.revision}" in task.name
     problems = list(task.problems("train", seed=0, count=30))
@@ -134,6 +166,62 @@ def test_a_benchmark_by_its_name(hub: FakeHub, name: str) -> None:
     assert not examined & {problem.canonical_text for problem in problems}
     if "exam" in benchmark.knobs:
         assert all(re.search(r"\b[12]\d\d\d\b", text) for text in examined)  # of the official test split
+
+
+def test_each_file_that_is_read_is_on_record() -> None:
+    for name, benchmark in BENCHMARKS.items():
+        _, pattern, splits = SHAPES[name]
+        for split in splits:
+            assert benchmark.published.files[pattern.format(split)].rows > 0, name
+    assert {name for name, one in BENCHMARKS.items() if one.published.gated} == {"gpqa", "gpqa-main"}
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "math500", "gpqa"])  # digests by the hub, of two kinds of small files
+def test_other_files_than_those_on_record(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    hub.sets[BENCHMARKS[name].hub, BENCHMARKS[name].revision] = files_of(name, BENCHMARKS[name])
+    with pytest.raises(IntegrityError, match="on record") as caught:
+        list(load_task(name).problems("train", seed=0, count=5))
+    assert "try again" in caught.value.hint or "Delete" in caught.value.hint
+
+
+def test_fewer_rows_than_those_on_record(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = files_of("mmlu-pro", BENCHMARKS["mmlu-pro"])
+    put(hub, monkeypatch, "mmlu-pro", files)
+    record(monkeypatch, "mmlu-pro", {file: PublishedFile(COUNT + 1) for file in files})
+    with pytest.raises(IntegrityError, match=r"has 60 rows; on record are 61"):
+        list(load_task("mmlu-pro").problems("train", seed=0, count=5))
+
+
+def test_what_was_seen_first_is_held_to(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says the digest of a small file, so the first that is seen counts, in this run and in later ones."""
+    files = files_of("gpqa-main", BENCHMARKS["gpqa-main"])
+    put(hub, monkeypatch, "gpqa-main", files)
+    record(monkeypatch, "gpqa-main", {"gpqa_main.csv": PublishedFile(COUNT)})
+    task = load_task("gpqa-main")
+    assert len(list(task.problems("train", seed=0, count=20))) == 20
+    kept = next(iter(Path(huggingface_hub.constants.HF_HUB_CACHE).rglob("gpqa_main.csv")))
+    kept.resolve().write_bytes(files["gpqa_main.csv"].replace(b" eV", b" keV"))
+    with pytest.raises(IntegrityError, match="an earlier run saw") as caught:
+        list(load_task(task.name).problems("train", seed=0, count=20))
+    assert str(kept) in caught.value.hint
+
+
+def test_a_local_copy_says_whether_it_is_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path / "train.jsonl", [gsm8k(n) for n in range(COUNT)])
+    write_rows(tmp_path / "test.jsonl", [gsm8k(1000 + n) for n in range(COUNT)])
+    assert load_task(f"gsm8k?file={tmp_path}").about() == {}
+    known = {
+        f"main/{split}.parquet": PublishedFile(
+            COUNT, hashlib.sha256((tmp_path / f"{split}.jsonl").read_bytes()).hexdigest()
+        )
+        for split in ("train", "test")
+    }
+    record(monkeypatch, "gsm8k", known)
+    assert load_task(f"gsm8k?file={tmp_path}").about() == {
+        "data": "openai/gsm8k, as published: main/train.parquet",
+        "licence": "MIT",
+        "exam data": "openai/gsm8k, as published: main/test.parquet",
+    }
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "mmlu", "arc", "gpqa", "math500"])

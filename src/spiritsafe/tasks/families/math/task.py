@@ -194,6 +194,10 @@ class MathTask(Task):
             )
         return str(value)
 
+    def about(self) -> dict[str, str]:
+        """Which published files the data are."""
+        return self._data.about()
+
     def _problem(self, row: Mapping[str, Any], place: str, question: str) -> Problem:
         gold, solution = gold_and_solution(self._field(row, self._knobs.answer, place))
         if self._knobs.solution:
