@@ -140,6 +140,7 @@ _ELSEWHERE = {
     "models": ("model", "fetch", "download", "pull"),
     "doctor": ("env", "info", "version"),
     "report": ("summary", "results", "view"),
+    "compare": ("diff", "versus"),
 }
 """What other tools call what our commands do."""
 
