@@ -118,10 +118,9 @@ def _print_scores(scores: exam.PairedScores) -> None:
         f"B did better at {scores.num_b_better:,} problems, A at {scores.num_a_better:,}; both were right at "
         f"{scores.num_both:,}, neither at {scores.num_neither:,}"
     )
-    if scores.exact_p_value < _LEVEL:
-        print_result(f"Two equally good runs would differ as much in fewer than {_LEVEL:.0%} of such comparisons.")
-    else:
-        print_result(f"Two equally good runs can differ as much in {_LEVEL:.0%} of such comparisons: not told apart.")
+    p_value, verdict = scores.exact_p_value, "" if scores.exact_p_value < _LEVEL else ": they are not told apart"
+    often = f"{p_value:.0%}" if p_value >= 0.01 else "fewer than 1%"
+    print_result(f"Two equally good runs would differ as much in {often} of such comparisons{verdict}.")
 
 
 def _print_other_way(compared: exam.PairedRuns, failed: str) -> None:

@@ -27,8 +27,20 @@ def test_two_folders_of_the_harness_as_it_wrote_them(tmp_path: Path) -> None:
     done = compare(FOREIGN / "lm-eval-a", FOREIGN / "lm-eval-b", "--filter", "strict", "--out", table)
     assert done.exit_code == 0, done.output
     lines = [line for line in done.output.splitlines() if not line.startswith(("- ", "This is practice"))]
-    assert lines == snapshot(['A  samples_sums_2026-11-27T10-06-09.636654.jsonl: a on sums (lm-eval 0.4.13, exact_match,strict)', 'B  samples_sums_2026-11-27T10-06-25.499673.jsonl: b on sums (lm-eval 0.4.13, exact_match,strict)', '7 problems paired (7 by id), 0 left over', 'A: 2 correct, 4 unparsed, 1 wrong', 'B: 5 correct, 2 wrong', 'A answers 28.6% [3.7%, 71.0%] right, B 71.4% [29.0%, 96.3%]', 'B answers 42.9 points more [-37.1, +92.8]; exact p = 0.38', 'B did better at 4 problems, A at 1; both were right at 1, neither at 1', 'Two equally good runs can differ as much in 5% of such comparisons: not told apart.'])
-    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert lines == snapshot(
+        [
+            "A  samples_sums_2026-11-27T10-06-09.636654.jsonl: a on sums (lm-eval 0.4.13, exact_match,strict)",
+            "B  samples_sums_2026-11-27T10-06-25.499673.jsonl: b on sums (lm-eval 0.4.13, exact_match,strict)",
+            "7 problems paired (7 by id), 0 left over",
+            "A: 2 correct, 4 unparsed, 1 wrong",
+            "B: 5 correct, 2 wrong",
+            "A answers 28.6% [3.7%, 71.0%] right, B 71.4% [29.0%, 96.3%]",
+            "B answers 42.9 points more [-37.1, +92.8]; exact p = 0.38",
+            "B did better at 4 problems, A at 1; both were right at 1, neither at 1",
+            "Two equally good runs would differ as much in 38% of such comparisons: they are not told apart.",
+        ]
+    )
+    rows = list(csv.DictReader(table.read_text("utf-8").splitlines()))
     assert [(row["right_a"], row["right_b"]) for row in rows] == [
         ("1", "1"), ("1", "0"), ("0", "0"), ("0", "1"), ("0", "1"), ("0", "1"), ("0", "1"),
     ]  # fmt: skip

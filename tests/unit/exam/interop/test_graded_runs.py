@@ -14,7 +14,8 @@ from spiritsafe.core.errors import CompatibilityError, RecipeError, SourceError
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.exam import load_certificate, read_inspect_log, right_answers, write_practice
 from spiritsafe.exam.interop.graded_runs import GradedRun, read_run
-from spiritsafe.rollouts import FakeGenerator, FakeReply, collect
+from spiritsafe.exam.interop.practice import text_digest
+from spiritsafe.rollouts import FakeGenerator, collect
 from spiritsafe.tasks import load_task
 
 FOREIGN = TESTS / "golden" / "foreign"
@@ -22,20 +23,13 @@ CERTIFICATES = ROOT / "experiments" / "quickstart"
 SUMS = "arith:sums?terms=2&digits=1"
 
 
-def attempts(
-    folder: Path, *, right: Sequence[int], num_samples: int = 1, spec: str = SUMS, count: int = 6
-) -> GradedRun:
+def attempts(folder: Path, *, right: Sequence[int], spec: str = SUMS, count: int = 6) -> GradedRun:
     """A pool as ``sample`` makes it, in which only some of the dev problems are answered right."""
     task = load_task(spec)
     problems = list(task.problems("dev", seed=4, count=None if task.finite else count))
-
-    def reply(prompt, index: int) -> FakeReply:
-        place = [problem.id for problem in problems].index(prompt.problem_id)
-        return FakeReply(f"#### {task.gold(problems[place])}" if place in right else "#### 777777")
-
-    collect(
-        task, problems, FakeGenerator(reply), Sampling(), num_samples=num_samples, seed=4, directory=folder
-    )  # fmt: skip
+    replies = {problems[place].id: f"#### {task.gold(problems[place])}" for place in right}
+    generator = FakeGenerator.from_table(replies, default="#### 777777")
+    collect(task, problems, generator, Sampling(), num_samples=1, seed=4, directory=folder)
     return read_run(folder)
 
 
@@ -100,8 +94,6 @@ def test_the_questions_text_is_one_in_every_tool(tmp_path: Path) -> None:
     assert set(texts) == set(pool.tries)
     task = load_task(f"math:{data}")
     problems: dict[str, Problem] = {problem.id: problem for problem in task.problems("dev", seed=0, count=None)}
-    from spiritsafe.exam.interop.practice import text_digest
-
     assert all(text_digest(problems[name].canonical_text) in found for name, found in texts.items())
     data.unlink()
     assert read_run(tmp_path / "pool").texts() == {}  # the data are gone: its ids still pair
