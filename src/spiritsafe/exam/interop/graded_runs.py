@@ -17,7 +17,7 @@ from spiritsafe.core.files.record_files import read_file
 from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.interop.inspect_log import read_inspect_log
 from spiritsafe.exam.interop.lm_eval_log import read_lm_eval_samples
-from spiritsafe.exam.interop.practice import PracticeRun, last_question, load_practice, text_digest
+from spiritsafe.exam.interop.practice import PracticeRun, last_question, load_practice, question_digest
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.results.certificate import load_certificate
@@ -175,7 +175,7 @@ def _texts_of_split(task: Task, is_train: bool, seed: int, wanted: set[str]) -> 
         for problem in task.problems("train" if is_train else "dev", seed=seed, count=count):
             if problem.id in wanted:
                 texts = (problem.canonical_text, last_question([message.to_json() for message in problem.messages]))
-                found[problem.id] = tuple(text_digest(text) for text in dict.fromkeys(texts) if text)
+                found[problem.id] = tuple(question_digest(text) for text in dict.fromkeys(texts) if text)
     return found
 
 

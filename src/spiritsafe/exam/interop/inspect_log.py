@@ -29,8 +29,8 @@ from spiritsafe.exam.interop.practice import (
     check_whole,
     last_question,
     not_run,
+    question_digest,
     reading,
-    text_digest,
     text_of,
     verdict_of_value,
 )
@@ -199,7 +199,7 @@ def _texts(sample: Mapping[str, Any]) -> tuple[str, ...]:
     asked = sample.get("input")
     text = last_question(asked) if isinstance(asked, list) else str(asked or "")
     text = _attached(sample, text)
-    return (text_digest(text),) if text else ()
+    return (question_digest(text),) if text else ()
 
 
 def _answer(sample: Mapping[str, Any], blank: Attempt, scorer: str, version: str) -> PracticeAnswer:

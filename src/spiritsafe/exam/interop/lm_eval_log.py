@@ -27,8 +27,8 @@ from spiritsafe.exam.interop.practice import (
     check_whole,
     last_question,
     not_run,
+    question_digest,
     reading,
-    text_digest,
     verdict_of_value,
 )
 
@@ -112,7 +112,7 @@ def _texts(row: Mapping[str, Any]) -> tuple[str, ...]:
     values = document.values() if isinstance(document, dict) else ()
     inside = [value for value in values if isinstance(value, str) and value.strip() and value in prompt]
     found = [text for text in (prompt, max(inside, key=len, default="")) if text]
-    return tuple(dict.fromkeys(text_digest(text) for text in found))
+    return tuple(dict.fromkeys(question_digest(text) for text in found))
 
 
 def _answer(row: Mapping[str, Any], blank: Attempt, kind: str, metric: str, version: str) -> PracticeAnswer:

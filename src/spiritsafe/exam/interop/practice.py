@@ -73,7 +73,7 @@ class PracticeAnswer(Record):
         sample: The tool's id of the problem.
         asked: Digest of what was asked and wanted; None where the tool has no record of the try.
         verdict: What the tool's scorer said; None where there was nothing to grade.
-        texts: Digests of what the question may be called by (:func:`text_digest`): the same in every tool.
+        texts: Digests of what the question may be called by (:func:`question_digest`): the same in every tool.
     """
 
     sample: str
@@ -275,7 +275,7 @@ def text_of(value: Any) -> str:
     return ""
 
 
-def text_digest(text: str) -> Digest:
+def question_digest(text: str) -> Digest:
     """What a question is known by across tools: its text in one spelling, whatever its white space."""
     return digest({"text": " ".join(normalise(text).split())})
 

@@ -14,7 +14,8 @@ from spiritsafe.core.errors import CompatibilityError, RecipeError, SourceError
 from spiritsafe.core.records import Problem, Sampling
 from spiritsafe.exam import load_certificate, read_inspect_log, right_answers, write_practice
 from spiritsafe.exam.interop.graded_runs import GradedRun, read_run
-from spiritsafe.exam.interop.practice import text_digest
+from spiritsafe.exam.interop.paired_runs import compare_runs
+from spiritsafe.exam.interop.practice import question_digest
 from spiritsafe.rollouts import FakeGenerator, collect
 from spiritsafe.tasks import load_task
 
@@ -94,6 +95,14 @@ def test_the_questions_text_is_one_in_every_tool(tmp_path: Path) -> None:
     assert set(texts) == set(pool.tries)
     task = load_task(f"math:{data}")
     problems: dict[str, Problem] = {problem.id: problem for problem in task.problems("dev", seed=0, count=None)}
-    assert all(text_digest(problems[name].canonical_text) in found for name, found in texts.items())
+    assert all(question_digest(problems[name].canonical_text) in found for name, found in texts.items())
     data.unlink()
     assert read_run(tmp_path / "pool").texts() == {}  # the data are gone: its ids still pair
+
+
+def test_two_pools_pair_by_the_ids_of_their_problems(tmp_path: Path) -> None:
+    one, other = attempts(tmp_path / "a", right=[0, 1]), attempts(tmp_path / "b", right=[1, 2, 3], count=8)
+    found, _ = compare_runs(one, other)
+    assert found.paired_by == {"id": 6}
+    assert (found.a.num_left_over, found.b.num_left_over) == (0, 2)
+    assert (found.counted_wrong.num_b_better, found.counted_wrong.num_a_better) == (2, 1)
