@@ -7,7 +7,9 @@ to exams, is refused and not graded. No torch, and none of the trainers is impor
 
 from __future__ import annotations
 
+import os
 import re
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, final
@@ -78,6 +80,7 @@ class RowGrader:
         self._task = task_to_learn(source)
         self._limits = (num_workers, wall_s)
         self._pool = GraderPool(self._task, num_workers=num_workers, wall_s=wall_s)
+        weakref.finalize(self, _end, self._pool, os.getpid())  # trainers do not close their rewards
         self._names = {self._task.name}
         if isinstance(self._task, MixTask):
             self._names |= {part.task.name for part in self._task.parts}
@@ -126,6 +129,12 @@ class RowGrader:
                 hint='Draw the rows from the bucket "train" or "dev".',
             )
         return problem
+
+
+def _end(pool: GraderPool, pid: int) -> None:
+    """End a pool's workers; in a process that was forked from theirs they are another's."""
+    if os.getpid() == pid:
+        pool.close()
 
 
 def _copy_of(source: str, num_workers: int | None, wall_s: float) -> RowGrader:
