@@ -59,7 +59,8 @@ def _results(path: Path, results: Path | None) -> tuple[str, Mapping[str, Any]]:
     if not beside.exists():
         raise SourceError(
             f"{beside.name} is not beside {path.name}.",
-            hint="It names the model and how many problems were planned: put it there, or give it with --results.",
+            hint="It names the model and how many problems were planned: put it there, or name it with --results of "
+            "`spiritsafe exam import`.",
         )
     data = read_file(beside)
     try:
