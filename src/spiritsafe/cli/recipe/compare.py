@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,10 +15,12 @@ from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import print_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import write_bytes
-from spiritsafe.stats import Estimate
+
+if TYPE_CHECKING:  # the help needs no statistics
+    from spiritsafe.stats import Estimate
 
 _TABLE = OutputFile(
-    Kind("a table of two compared runs", lambda data: data.startswith(",".join(exam.PAIRED_COLUMNS).encode()))
+    Kind("a table of two compared runs", lambda data: data.startswith(",".join(exam.PAIRED_COLUMNS).encode("ascii")))
 )
 _LEVEL = 0.05
 
