@@ -239,6 +239,7 @@ class Bench:
             "exam file": {**certificate, **paper, **ledger, **sam, "rerun": "rerun.json"},
             "exam import": {"file": str(FOREIGN / "sums-a.json"), "out": "practice.jsonl"},
             "exam export": {**certificate, "kind": "in-toto", **eve, "out": "export.json"},
+            "compare": {"a": str(FOREIGN / "sums-a.json"), "b": str(FOREIGN / "sums-b.json"), "out": "compared.csv"},
             "new": {"data": "training.jsonl", "teacher": url, "teacher_model": "m", "student": "none",
                     "out": "new.toml"},
             "recipes list": {},

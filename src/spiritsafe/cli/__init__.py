@@ -142,6 +142,7 @@ _ELSEWHERE = {
     "models": ("model", "fetch", "download", "pull"),
     "doctor": ("env", "info", "version"),
     "report": ("summary", "results", "view"),
+    "compare": ("diff", "versus"),
 }
 """What other tools call what our commands do."""
 

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
         registrations_of,
     )
     from spiritsafe.exam.interop.export import EXPORT_FORMATS, export_certificate
+    from spiritsafe.exam.interop.graded_runs import GradedRun, read_run
     from spiritsafe.exam.interop.inspect_log import read_inspect_log
     from spiritsafe.exam.interop.lm_eval_log import read_lm_eval_samples
+    from spiritsafe.exam.interop.paired_runs import PAIRED_COLUMNS, PairedRuns, PairedScores, compare_runs, paired_rows
     from spiritsafe.exam.interop.practice import (
         PRACTICE_STATEMENT,
         PracticeRun,
@@ -75,17 +77,18 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "ANSWERS_FILE", "CERTIFICATE_FILE", "EXPORT_FORMATS", "OPENED_FILE", "PAPER_FILE", "PRACTICE_STATEMENT",
-    "RESULT_FILE", "SEALED_FILE", "VERIFY_STEPS", "ForeignCounts", "Ignored", "Materials", "OverlapTerms", "PaperLog",
-    "PaperTerms", "PartyExposure", "PracticeRun", "PrivateRow", "PrivateTask", "Reach", "RegistrationEntry",
-    "RegistrationTerms", "ShorterTerms", "StepResult", "Verification", "VerifyStep", "accept_dispute", "check_reached",
-    "checked_certificates", "compare", "compare_practice", "count_overlaps", "counter_signers", "disputes_of",
-    "edits_told", "export_certificate", "exposures", "file_dispute", "file_rerun", "find_registration", "foreign_lines",
+    "ANSWERS_FILE", "CERTIFICATE_FILE", "EXPORT_FORMATS", "OPENED_FILE", "PAIRED_COLUMNS", "PAPER_FILE",
+    "PRACTICE_STATEMENT", "RESULT_FILE", "SEALED_FILE", "VERIFY_STEPS", "ForeignCounts", "GradedRun", "Ignored",
+    "Materials", "OverlapTerms", "PairedRuns", "PairedScores", "PaperLog", "PaperTerms", "PartyExposure", "PracticeRun",
+    "PrivateRow", "PrivateTask", "Reach", "RegistrationEntry", "RegistrationTerms", "ShorterTerms", "StepResult",
+    "Verification", "VerifyStep", "accept_dispute", "check_reached", "checked_certificates", "compare",
+    "compare_practice", "compare_runs", "count_overlaps", "counter_signers", "disputes_of", "edits_told",
+    "export_certificate", "exposures", "file_dispute", "file_rerun", "find_registration", "foreign_lines",
     "foreign_test", "full_labels", "host_software", "items_lines", "lapse", "learn_items", "load_certificate",
     "load_opened", "load_paper", "load_practice", "load_private", "load_rerun", "load_revealed", "memory",
-    "one_a_model", "open_paper", "outlook", "overlap", "publish_answers", "read_foreign", "read_inspect_log",
-    "read_lm_eval_samples", "register", "registration_states", "registrations_of", "reissue", "reject_dispute",
-    "require_verified", "rerun", "reveal", "right_answers", "score_practice", "seal", "separation_words",
-    "shorter_statement", "sign_off", "sit", "summarise", "task_of_paper", "trust_lines", "trust_page", "unconfirmed",
-    "verification_of", "verify", "withdraw", "write_practice",
+    "one_a_model", "open_paper", "outlook", "overlap", "paired_rows", "publish_answers", "read_foreign",
+    "read_inspect_log", "read_lm_eval_samples", "read_run", "register", "registration_states", "registrations_of",
+    "reissue", "reject_dispute", "require_verified", "rerun", "reveal", "right_answers", "score_practice", "seal",
+    "separation_words", "shorter_statement", "sign_off", "sit", "summarise", "task_of_paper", "trust_lines",
+    "trust_page", "unconfirmed", "verification_of", "verify", "withdraw", "write_practice",
 ]  # fmt: skip

@@ -11,7 +11,13 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.rollouts.attempts.collect import CollectReport, Grader, collect, grade_attempt
-    from spiritsafe.rollouts.attempts.read import VerifiedAttempts, VerifiedReport, read_attempts, verified
+    from spiritsafe.rollouts.attempts.read import (
+        VerifiedAttempts,
+        VerifiedReport,
+        read_attempts,
+        read_endings,
+        verified,
+    )
     from spiritsafe.rollouts.attempts.top_logprobs import ReadTopLogprobs
     from spiritsafe.rollouts.generators.config import (
         OPERATING_FIELDS,
@@ -55,6 +61,6 @@ __all__ = [
     "PipeGenerator", "Pool", "ProblemVote", "RateLimiter", "ReadTopLogprobs", "RemoteConfig", "RemoteGenerator",
     "SelectionMethod", "SelfChecker", "TokensToReach", "UsageReport", "VerifiedAttempts", "VerifiedReport",
     "VoteReport", "VoteStop", "api_root", "ask_until_answered", "budgets", "collect", "curve_of_pools", "draw_pool",
-    "grade_attempt", "open_endpoint", "pass_at", "printable", "read_api_key", "read_attempts", "read_endpoint_config",
-    "read_pool", "served_models", "sweep_budgets", "verified", "vote", "votes_needed",
+    "grade_attempt", "open_endpoint", "pass_at", "printable", "read_api_key", "read_attempts", "read_endings",
+    "read_endpoint_config", "read_pool", "served_models", "sweep_budgets", "verified", "vote", "votes_needed",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         predict_score,
     )
     from spiritsafe.stats.multiple_testing import holm
-    from spiritsafe.stats.paired import PairedDifference, gain_kept, paired_difference
+    from spiritsafe.stats.paired import PairedDifference, exchange_p_value, gain_kept, paired_difference
     from spiritsafe.stats.permutation import Labels, randomisation_test
     from spiritsafe.stats.power import smallest_paired_difference, smallest_score_gain
     from spiritsafe.stats.ratio import ratio_interval
@@ -49,8 +49,8 @@ __all__ = [
     "Estimate", "Floats", "ForeignScores", "ForeignTest", "GapTest", "IntervalRule", "ItemBank", "Labels",
     "PairedClaim", "PairedDifference", "PredictedScore", "Saturation", "StopRule", "bet_on_difference", "bet_on_score",
     "choose_problems", "clopper_pearson_interval", "decide_difference", "decide_score", "edge_of", "estimate_ability",
-    "fit_items", "foreign_gap", "frequent_looks", "gain_gap", "gain_kept", "holm", "is_adaptive_choice", "is_choice",
-    "korn_graubard_interval", "next_place", "paired_difference", "predict_score", "public_sealed_gap",
-    "randomisation_test", "ratio_interval", "score_interval", "share_studied", "smallest_leak",
+    "exchange_p_value", "fit_items", "foreign_gap", "frequent_looks", "gain_gap", "gain_kept", "holm",
+    "is_adaptive_choice", "is_choice", "korn_graubard_interval", "next_place", "paired_difference", "predict_score",
+    "public_sealed_gap", "randomisation_test", "ratio_interval", "score_interval", "share_studied", "smallest_leak",
     "smallest_paired_difference", "smallest_score_gain", "studied_statement", "watch_saturation",
 ]  # fmt: skip

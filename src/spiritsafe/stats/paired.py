@@ -61,8 +61,13 @@ def _correlation(first_c: Counts, second_c: Counts, asked_c: Counts) -> float:
     return product / scale
 
 
-def _exchange_test(differences: Counts) -> float:
-    """Two-sided mid-p: each difference could as well have had the other sign. Exact, by convolution."""
+def _exchange_test(differences: Counts, *, share_of_seen: float = 0.5) -> float:
+    """Two-sided p of what was seen: each difference could as well have had the other sign. Exact, by convolution.
+
+    Args:
+        differences: One a problem.
+        share_of_seen: Of the chance of exactly what was seen that counts: a half for the mid-p, 1 for the exact p.
+    """
     sizes = np.abs(differences[differences != 0])
     reach = int(sizes.sum())
     if reach == 0:
@@ -77,8 +82,26 @@ def _exchange_test(differences: Counts) -> float:
         distribution[reach - done + size : reach + done + size + 1] += 0.5 * inner
         done += size
     observed = reach + abs(int(differences.sum()))
-    upper = float(distribution[observed + 1 :].sum()) + 0.5 * float(distribution[observed])
+    upper = float(distribution[observed + 1 :].sum()) + share_of_seen * float(distribution[observed])
     return min(1.0, 2 * upper)
+
+
+def exchange_p_value(first: Sequence[int], second: Sequence[int], *, trials: int = 1) -> float:
+    """Exact two-sided p of the exchange test, without mid-p: errs in no more cases than its level says, in any sample.
+
+    With one answer a problem this is McNemar's exact test: the binomial one of the discordant problems.
+
+    Args:
+        first: Right answers of the first model, one count in 0..trials a problem.
+        second: The same problems in the same order, second model.
+
+    Raises:
+        NumericalError: The counts are impossible or the lists differ in length.
+    """
+    a, b = check_counts(first, trials), check_counts(second, trials)
+    if a.size != b.size:
+        raise refuse_counts(f"{a.size} problems against {b.size}")
+    return _exchange_test(a - b, share_of_seen=1.0)
 
 
 def paired_difference(

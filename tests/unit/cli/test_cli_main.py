@@ -14,6 +14,7 @@ from spiritsafe import cli
 from spiritsafe import cli as cli_module
 
 COMMANDS = {
+    "compare": {"--failed", "--scorer", "--metric", "--filter", "--out", "--json"},
     "doctor": {"--json"},
     "exam checkpoint": {"--key", "--out"},
     "exam dispute": {"--ledger", "--key", "--problem", "--try", "--propose", "--reason"},

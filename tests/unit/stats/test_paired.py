@@ -11,7 +11,7 @@ from two_models import two_models
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.stats.contamination.gap import public_sealed_gap
 from spiritsafe.stats.intervals import score_interval, wilson_interval
-from spiritsafe.stats.paired import gain_kept, paired_difference
+from spiritsafe.stats.paired import exchange_p_value, gain_kept, paired_difference
 
 
 def test_paired_interval_is_newcombes_method_10():
@@ -82,6 +82,16 @@ def test_exchange_test_equals_enumeration(differences):
     observed = abs(sum(differences))
     tail = np.mean([s > observed for s in sums]) + 0.5 * np.mean([s == observed for s in sums])
     assert paired_difference(first, second, trials=trials).p_value == pytest.approx(min(1.0, 2 * tail))
+    two_sided = np.mean([abs(s) >= observed for s in sums])
+    assert exchange_p_value(first, second, trials=trials) == pytest.approx(two_sided)
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (7, 7), (12, 3), (90, 140)])
+def test_the_exact_p_is_mcnemars(only_first, only_second):
+    first, second = [1] * only_first + [0] * only_second + [1] * 50, [0] * only_first + [1] * only_second + [1] * 50
+    total = only_first + only_second
+    expected = reference.binomtest(only_first, total).pvalue if total else 1.0
+    assert exchange_p_value(first, second) == pytest.approx(expected)
 
 
 def test_clusters_widen_the_paired_interval():
@@ -96,6 +106,7 @@ def test_clusters_widen_the_paired_interval():
     "call",
     [
         lambda: paired_difference([1], [1, 0]),
+        lambda: exchange_p_value([1], [1, 0]),
         lambda: public_sealed_gap([1], []),
     ],
 )

@@ -1,1 +1,1 @@
-"""What is done with recipes and with their runs: commands of the top, one file each."""
+"""What is done with recipes and with runs: commands of the top, one file each."""

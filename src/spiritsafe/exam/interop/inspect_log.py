@@ -27,7 +27,9 @@ from spiritsafe.exam.interop.practice import (
     as_source_error,
     check_planned,
     check_whole,
+    last_question,
     not_run,
+    question_digest,
     reading,
     text_of,
     verdict_of_value,
@@ -185,12 +187,26 @@ def _asked(sample: Mapping[str, Any]) -> str:
     return digest({"input": asked, "target": sample.get("target"), "choices": sample.get("choices")})
 
 
+def _attached(sample: Mapping[str, Any], text: str) -> str:
+    """The text, or the long one that the log keeps apart in its place."""
+    if not text.startswith(_ATTACHMENT):
+        return text
+    return str((sample.get("attachments") or {}).get(text.removeprefix(_ATTACHMENT), text))
+
+
+def _texts(sample: Mapping[str, Any]) -> tuple[str, ...]:
+    """Digest of the question alone."""
+    asked = sample.get("input")
+    text = last_question(asked) if isinstance(asked, list) else str(asked or "")
+    text = _attached(sample, text)
+    return (question_digest(text),) if text else ()
+
+
 def _answer(sample: Mapping[str, Any], blank: Attempt, scorer: str, version: str) -> PracticeAnswer:
     output = sample.get("output") or {}
     choice = (output.get("choices") or [{}])[0]
     text = text_of((choice.get("message") or {}).get("content") or output.get("completion") or "")
-    if text.startswith(_ATTACHMENT):
-        text = str((sample.get("attachments") or {}).get(text.removeprefix(_ATTACHMENT), text))
+    text = _attached(sample, text)
     usage, finish = output.get("usage") or {}, _finish(sample, choice, scorer)
     failure = sample.get("error") or {"message": output.get("error")}
     attempt = Attempt.from_json(
@@ -209,6 +225,7 @@ def _answer(sample: Mapping[str, Any], blank: Attempt, scorer: str, version: str
         asked=_asked(sample),
         attempt=attempt,
         verdict=None if finish == "error" else _verdict(sample, scorer, version),
+        texts=_texts(sample),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from spiritsafe.exam.interop.practice import (
     as_source_error,
     check_planned,
     check_whole,
+    last_question,
     not_run,
+    question_digest,
     reading,
     verdict_of_value,
 )
@@ -56,7 +59,8 @@ def _results(path: Path, results: Path | None) -> tuple[str, Mapping[str, Any]]:
     if not beside.exists():
         raise SourceError(
             f"{beside.name} is not beside {path.name}.",
-            hint="It names the model and how many problems were planned: put it there, or give it with --results.",
+            hint="It names the model and how many problems were planned: put it there, or name it with --results of "
+            "`spiritsafe exam import`.",
         )
     data = read_file(beside)
     try:
@@ -98,6 +102,20 @@ def _text(row: Mapping[str, Any], kind: str) -> str:
     return str(arguments[best].get("arg_1", "")) if best < len(arguments) else ""
 
 
+def _texts(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Digests of the prompt, and of the longest text of the document that stands in it: the question, most often."""
+    arguments = next(iter((row.get("arguments") or {}).values()), None)
+    prompt = _first(arguments.get("arg_0")) if isinstance(arguments, dict) else ""
+    if prompt.startswith("[{"):  # a chat, as text
+        with suppress(SourceError):
+            prompt = last_question(parse_json(prompt, "it")) or prompt
+    document = row.get("doc")
+    values = document.values() if isinstance(document, dict) else ()
+    inside = [value for value in values if isinstance(value, str) and value.strip() and value in prompt]
+    found = [text for text in (prompt, max(inside, key=len, default="")) if text]
+    return tuple(dict.fromkeys(question_digest(text) for text in found))
+
+
 def _answer(row: Mapping[str, Any], blank: Attempt, kind: str, metric: str, version: str) -> PracticeAnswer:
     value = row.get(metric)
     if not isinstance(value, bool | int | float):
@@ -115,6 +133,7 @@ def _answer(row: Mapping[str, Any], blank: Attempt, kind: str, metric: str, vers
             answer=filtered[0][:500] if filtered else None,
             grader=(f"lm-eval:{metric}", version),
         ),
+        texts=_texts(row),
     )
 
 

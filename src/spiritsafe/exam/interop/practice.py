@@ -16,14 +16,16 @@ from typing import Any, Literal, final, get_args
 
 from pydantic import Field
 
+from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError, SpiritsafeError
 from spiritsafe.core.files.atomic import write_bytes
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.files.record_files import read_file
-from spiritsafe.core.records import Attempt, Digest, Record, Verdict
+from spiritsafe.core.records import Attempt, Digest, Record, Verdict, omit_default
 from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.sitting.answers import how_it_ended
 from spiritsafe.stats import Estimate, PairedDifference, paired_difference, score_interval
+from spiritsafe.tasks import normalise
 
 PRACTICE_STATEMENT = (
     "This is practice: nothing was sealed and nothing was registered before it ran, so nothing says that the problems "
@@ -71,17 +73,19 @@ class PracticeAnswer(Record):
         sample: The tool's id of the problem.
         asked: Digest of what was asked and wanted; None where the tool has no record of the try.
         verdict: What the tool's scorer said; None where there was nothing to grade.
+        texts: Digests of what the question may be called by (:func:`question_digest`): the same in every tool.
     """
 
     sample: str
     asked: Digest | None
     attempt: Attempt
     verdict: Verdict | None
+    texts: tuple[Digest, ...] = omit_default(())
 
     @property
     def status(self) -> OutcomeStatus:
         """How it ended, by an exam's own rules."""
-        return how_it_ended(self.attempt, self.verdict)
+        return how_it_ended(self.attempt.finish_reason, self.verdict)
 
 
 @final
@@ -269,3 +273,16 @@ def text_of(value: Any) -> str:
     if isinstance(value, Sequence):
         return "".join(str(part.get("text", "")) for part in value if isinstance(part, dict))
     return ""
+
+
+def question_digest(text: str) -> Digest:
+    """What a question is known by across tools: its text in one spelling, whatever its white space."""
+    return digest({"text": " ".join(normalise(text).split())})
+
+
+def last_question(messages: Sequence[Any]) -> str:
+    """The text of the last user's message; "" where there is none."""
+    asked = [
+        message.get("content") for message in messages if isinstance(message, dict) and message.get("role") == "user"
+    ]
+    return text_of(asked[-1]) if asked else ""

@@ -12,7 +12,17 @@ from itertools import islice
 from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.generator import Announcing, Generator
-from spiritsafe.core.records import Attempt, Message, Problem, Prompt, Record, Sampling, Verdict, omit_default
+from spiritsafe.core.records import (
+    Attempt,
+    FinishReason,
+    Message,
+    Problem,
+    Prompt,
+    Record,
+    Sampling,
+    Verdict,
+    omit_default,
+)
 from spiritsafe.core.text.lengths import within_limits
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam.paper.files import keyed_salt
@@ -51,20 +61,20 @@ class Answer(Record):
     __str__ = __repr__
 
 
-def how_it_ended(attempt: Attempt, verdict: Verdict | None) -> OutcomeStatus:
+def how_it_ended(finish_reason: FinishReason, verdict: Verdict | None) -> OutcomeStatus:
     """How a try ended; a cut-off try counts as truncated unless it was right all the same."""
-    if attempt.finish_reason == "error":
+    if finish_reason == "error":
         return "error"
-    if attempt.finish_reason == "refused" or verdict is None:
+    if finish_reason == "refused" or verdict is None:
         return "refused"
-    if attempt.finish_reason == "length" and verdict.status in ("wrong", "unparsed"):
+    if finish_reason == "length" and verdict.status in ("wrong", "unparsed"):
         return "truncated"
     return verdict.status
 
 
 def status_of(answer: Answer) -> OutcomeStatus:
     """How a try ended."""
-    return how_it_ended(answer.attempt, answer.verdict)
+    return how_it_ended(answer.attempt.finish_reason, answer.verdict)
 
 
 def lost_answer(place: Try, problem: PaperProblem, registration: Registration) -> Answer:

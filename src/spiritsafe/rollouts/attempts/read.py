@@ -15,9 +15,9 @@ from typing import Literal, final
 from pydantic import Field
 
 from spiritsafe.core.errors import RecipeError, SourceError
-from spiritsafe.core.records import Attempt, Record, Verdict, omit_default
+from spiritsafe.core.records import Attempt, FinishReason, Record, Verdict, omit_default
 from spiritsafe.core.text.thoughts import split
-from spiritsafe.rollouts.attempts.shards import read_manifest, read_shard
+from spiritsafe.rollouts.attempts.shards import Manifest, read_columns, read_manifest, read_shard
 
 DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "empty", "duplicate", "surplus"]
 """Why an attempt was not kept. The first that applies counts; "empty": nothing stands behind its thoughts (asked where
@@ -54,11 +54,36 @@ def read_attempts(directory: Path) -> Iterator[tuple[Attempt, Verdict]]:
         SourceError: The directory holds no collection, or an unfinished one.
         IntegrityError: A file is damaged.
     """
+    manifest = _manifest(directory)
+    for index in range(len(manifest.shards)):
+        yield from read_shard(directory, manifest, index)
+
+
+def read_endings(directory: Path) -> tuple[Manifest, dict[str, list[tuple[FinishReason, Verdict]]]]:
+    """How the attempts at each problem ended, without their texts: in order of problem, then sample.
+
+    Returns:
+        What was collected; by problem id, why each attempt ended and its verdict.
+
+    Raises:
+        SourceError: The directory holds no collection, or an unfinished one.
+        IntegrityError: A file is damaged.
+    """
+    manifest = _manifest(directory)
+    names = [f"verdict_{name}" for name in Verdict.model_fields]
+    columns = read_columns(directory, manifest, ["problem_id", "finish_reason", *names])
+    found: dict[str, list[tuple[FinishReason, Verdict]]] = {}
+    for problem, finish, *values in zip(*columns.values(), strict=True):
+        verdict = Verdict.from_json(dict(zip(Verdict.model_fields, values, strict=True)))
+        found.setdefault(problem, []).append((finish, verdict))
+    return manifest, found
+
+
+def _manifest(directory: Path) -> Manifest:
     manifest = read_manifest(directory)
     if manifest is None:
         raise SourceError(f"{directory} holds no collected attempts.", hint="Check the path, or collect first.")
-    for index in range(len(manifest.shards)):
-        yield from read_shard(directory, manifest, index)
+    return manifest
 
 
 def verified(

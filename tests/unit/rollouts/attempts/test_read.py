@@ -13,6 +13,7 @@ from spiritsafe.rollouts import (
     VerifiedReport,
     collect,
     read_attempts,
+    read_endings,
     verified,
 )
 from spiritsafe.rollouts.attempts import read as read_module
@@ -77,6 +78,17 @@ def test_all_attempts_in_order(directory: Callable[..., Path]) -> None:
     assert [v.status for a, v in pairs if a.problem_id == B] == ["unscored", "unscored", "correct", *["wrong"] * 3]
     right = [sum(v.status == "correct" for a, v in pairs if a.problem_id == problem_id) for problem_id in (A, B, C)]
     assert right == [5, 1, 5]
+
+
+def test_endings_are_those_of_the_attempts(directory: Callable[..., Path]) -> None:
+    path = directory(REPLIES)
+    manifest, endings = read_endings(path)
+    assert (manifest.task, manifest.num_samples) == ("t", 6)
+    assert list(endings) == [A, B, C]
+    pairs = [(a.finish_reason, v) for a, v in read_attempts(path)]
+    assert [ending for found in endings.values() for ending in found] == pairs
+    with pytest.raises(SourceError):
+        read_endings(path / "nowhere")
 
 
 def test_verified_keeps_the_shortest_and_counts_the_rest(directory: Callable[..., Path]) -> None:

@@ -1,0 +1,1 @@
+"""Rewards and rows for trainers of others: our verifiers inside TRL and verl."""
