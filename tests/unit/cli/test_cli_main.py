@@ -69,7 +69,7 @@ COMMANDS = {
     "recipes schema": set(),
     "recipes show": {"--resolved", "--set"},
     "report": {"--json"},
-    "run": {"--set", "--root", "--json"},
+    "run": {"--set", "--root", "--track", "--json"},
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
@@ -159,6 +159,7 @@ finally:
         (("plan", "nosuch"), 2, ("no recipe", "quickstart")),
         (("plan", "tiny", "--set", "exams.exam.problms=3"), 2, ("exams.0.problms", "'problems'")),
         (("tasks", "show", "arith:nosuch"), 2, ("nosuch",)),
+        (("run", "tiny", "--track", "tensorbord"), 2, ("no tracker 'tensorbord'", "tensorboard")),
         (("run", "tiny", "--set", 'models.base.source="/no/such/model"'), 3, ("/no/such/model",)),
     ],
 )

@@ -1,0 +1,1 @@
+"""Experiment trackers of others: one file a tracker."""
