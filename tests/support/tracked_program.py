@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spiritsafe.core.events import EventLog, NullSink
-from spiritsafe.pipeline.trackers.registry import TrackedRun
-from spiritsafe.pipeline.trackers.tracking import Tracking
+from spiritsafe.tracking.registry import TrackedRun
+from spiritsafe.tracking.run import Tracking
 
 HASH = "0123456789abcdef" * 4
 RUN = "some-run-0123456789ab"
@@ -43,6 +44,7 @@ def main(name: str, folder: Path) -> None:
     warnings = EventLog(log, stage="run")
     for sitting in SITTINGS:
         with Tracking([name], run, log=warnings, watcher=NullSink(), close_s=900) as tracking:
+            time.sleep(1.1)  # wandb names a folder by the second
             for stage, kind, values in sitting:
                 EventLog(log, stage=stage, forward=tracking.heard(stage, NullSink())).metrics(kind, values)
     sys.stdout.write(json.dumps(sorted(READERS[name](folder))))

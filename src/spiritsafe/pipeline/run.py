@@ -32,8 +32,7 @@ from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
 from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.pipeline.step import StageSpec, step_of
 from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
-from spiritsafe.pipeline.trackers.registry import TrackedRun
-from spiritsafe.pipeline.trackers.tracking import Tracking
+from spiritsafe.tracking import TrackedRun, Tracking
 from spiritsafe.training import give_back_memory, is_torchrun
 
 

@@ -20,7 +20,7 @@ from spiritsafe.core.records import Record, Sampling
 from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faults, misfit, models_of, nodes_of
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Made, Name, StepEntry
-from spiritsafe.pipeline.trackers.registry import tracker_names
+from spiritsafe.tracking import tracker_names
 
 
 class CompareRecipe(Record):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, final
 
-from spiritsafe.pipeline.trackers.registry import Points, TrackedRun, Tracker, register_tracker
+from spiritsafe.tracking.registry import Points, TrackedRun, Tracker, register_tracker
 
 _TAG = "spiritsafe.run"
 _MOST_AT_ONCE = 1000

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, final
 
-from spiritsafe.pipeline.trackers.registry import Points, TrackedRun, Tracker, register_tracker
+from spiritsafe.tracking.registry import Points, TrackedRun, Tracker, register_tracker
 
 _ID_LENGTH = 32
 _TIMEOUT_S = 10.0

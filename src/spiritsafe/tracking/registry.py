@@ -17,7 +17,7 @@ from typing import TypeVar, final
 
 from spiritsafe.core.errors import CompatibilityError
 
-_FILES = "spiritsafe.pipeline.trackers"
+_FILES = "spiritsafe.tracking"
 
 
 @final

@@ -17,9 +17,9 @@ from spiritsafe.pipeline import load_recipe, run, run_recipe
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.step import StageSpec
-from spiritsafe.pipeline.trackers import registry
-from spiritsafe.pipeline.trackers.registry import Points, TrackedRun, Tracker, register_tracker, tracker_names
-from spiritsafe.pipeline.trackers.tracking import Tracking
+from spiritsafe.tracking import registry
+from spiritsafe.tracking.registry import Points, TrackedRun, Tracker, register_tracker, tracker_names
+from spiritsafe.tracking.run import Tracking
 
 
 class OwnTracker(Tracker):
@@ -132,7 +132,7 @@ def test_a_tracker_that_never_returns_holds_nobody_up(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_falls_far_behind_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.pipeline.trackers.tracking._MOST_WAITING", 1)
+    monkeypatch.setattr("spiritsafe.tracking.run._MOST_WAITING", 1)
     log = a_run(tmp_path, Watcher(), "stuck", close_s=0.01)
     assert ["too slow" in said for said in warnings_of(log)] == [True]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any, final
 
-from spiritsafe.pipeline.trackers.registry import Points, TrackedRun, Tracker, register_tracker
+from spiritsafe.tracking.registry import Points, TrackedRun, Tracker, register_tracker
 
 
 @final

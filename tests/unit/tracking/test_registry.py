@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.pipeline.trackers import registry
-from spiritsafe.pipeline.trackers.registry import Tracker, register_tracker, tracker_names, tracker_of
+from spiritsafe.tracking import registry
+from spiritsafe.tracking.registry import Tracker, register_tracker, tracker_names, tracker_of
 
 
 def test_each_file_is_a_tracker() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from spiritsafe.pipeline.trackers.registry import Points, TrackedRun, Tracker, register_tracker
+from spiritsafe.tracking.registry import Points, TrackedRun, Tracker, register_tracker
 
 
 @final

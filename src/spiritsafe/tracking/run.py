@@ -19,7 +19,7 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.core.text.safe_text import one_line
-from spiritsafe.pipeline.trackers.registry import Points, TrackedRun, Tracker, tracker_of
+from spiritsafe.tracking.registry import Points, TrackedRun, Tracker, tracker_of
 
 _AXES = {"train_step": ("step", ""), "reinforce_round": ("round", "/round"), "on_policy_round": ("round", "/round")}
 """Kinds of events that are points of curves: the key that counts them, and what is put behind the stage's name."""

@@ -1,1 +1,0 @@
-"""Experiment trackers of others: one file a tracker."""
