@@ -526,5 +526,5 @@ def test_a_mixture_of_experts_trains_with_its_balancing_loss_and_another_weight_
     for row in run(tmp_path / "one", 0.5).curve:
         assert row["loss"] == pytest.approx(row["ce"] + 0.5 * row["balance_loss"], rel=1e-5)
         assert row["balance_loss"] > 1.9  # two of four experts: 2 where all are used alike
-    with pytest.raises(IntegrityError, match="another run|different"):
+    with pytest.raises(IntegrityError, match="another run"):
         run(tmp_path / "other", 0.25)
