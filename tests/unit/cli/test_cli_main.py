@@ -64,7 +64,7 @@ COMMANDS = {
     "models list": {"--json"},
     "models show": {"--json"},
     "new": {"--teacher", "--teacher-model", "--api-key-env", "--student", "--out"},
-    "plan": {"--set", "--json"},
+    "plan": {"--set", "--model", "--tokens", "--teacher", "--lora", "--memory", "--json"},
     "recipes list": {"--json"},
     "recipes schema": set(),
     "recipes show": {"--resolved", "--set"},
@@ -158,6 +158,9 @@ finally:
     [
         (("plan", "nosuch"), 2, ("no recipe", "quickstart")),
         (("plan", "tiny", "--set", "exams.exam.problms=3"), 2, ("exams.0.problms", "'problems'")),
+        (("plan",), 2, ("recipe or --model",)),
+        (("plan", "tiny", "--tokens", "9"), 2, ("--tokens", "--model")),
+        (("plan", "--model", "/no/such/model"), 3, ("/no/such/model",)),
         (("tasks", "show", "arith:nosuch"), 2, ("nosuch",)),
         (("run", "tiny", "--track", "tensorbord"), 2, ("no tracker 'tensorbord'", "tensorboard")),
         (("run", "tiny", "--set", 'models.base.source="/no/such/model"'), 3, ("/no/such/model",)),
