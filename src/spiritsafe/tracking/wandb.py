@@ -37,9 +37,11 @@ class WandbTracker(Tracker):
             host="",  # None would be the machine's name
             x_save_requirements=False,
             init_timeout=_TIMEOUT_S,
-            login_timeout=1.0,  # nobody sits in this thread who could answer a prompt
             finish_timeout=_TIMEOUT_S,
         )
+        # asked here, because init would put its question to the terminal and nobody looks for one
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False, verify=False):
+            raise PermissionError("no login: run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline.")
         self._run: Any = wandb.init(
             project=run.project,
             name=run.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
 
 import click
 
@@ -18,14 +17,11 @@ _MEMORIES = ("24GB", "48GB", "80GB")
 _OF_MODEL = ("--tokens", "--teacher", "--lora", "--memory")
 
 
-class _Bytes(click.ParamType):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?([MGT]i?B)", value) if isinstance(value, str) else None
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no size of memory: write 24GB or 22.5GiB.", param, ctx)
-        return round(float(found[1]) * _UNITS[found[2]])
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?([MGT]i?B)", text)
+    if found is None or not float(found[1]):
+        raise RecipeError(f"--memory: {text!r} is no size of memory.", hint="Write 24GB or 22.5GiB.")
+    return round(float(found[1]) * _UNITS[found[2]])
 
 
 @click.command(name="plan", cls=GuardedCommand)
@@ -40,7 +36,11 @@ class _Bytes(click.ParamType):
 @click.option("--teacher", type=MODEL, help="Of --model: a live teacher on the same GPU.")
 @click.option("--lora", "lora_rank", type=click.IntRange(1, 4096), help="Of --model: rank of adapters.  [16]")
 @click.option(
-    "--memory", "memories", type=_Bytes(), multiple=True, help="Of --model: a GPU's memory.  [24GB, 48GB, 80GB]"
+    "--memory",
+    "memories",
+    multiple=True,
+    metavar="SIZE",
+    help="Of --model: a GPU's memory.  [24GB, 48GB, 80GB]",
 )
 @json_option
 def command(
@@ -50,7 +50,7 @@ def command(
     tokens: int | None,
     teacher: str | None,
     lora_rank: int | None,
-    memories: tuple[int, ...],
+    memories: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what RECIPE will do: stages, memory, disk, tokens and licence duties. Runs nothing.
@@ -64,10 +64,9 @@ def command(
     if model is not None:
         if overrides:
             raise RecipeError("--set is for a recipe.", hint="Leave it out, or give a recipe in place of --model.")
-        convert = _Bytes().convert
         found = pipeline.plan_model(
             model,
-            memories or [convert(one, None, None) for one in _MEMORIES],
+            [_bytes(one) for one in memories or _MEMORIES],
             longest_tokens=tokens or 4096,
             teacher=teacher,
             lora_rank=lora_rank or 16,
