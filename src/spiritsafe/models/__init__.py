@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         trim_vocabulary,
         with_vocabulary,
     )
+    from spiritsafe.models.sources.architecture import architecture_config
     from spiritsafe.models.sources.config import SourceConfig, source_config
     from spiritsafe.models.sources.resolve import find_source, resolve_source
     from spiritsafe.models.sources.tiny import write_tiny
@@ -102,14 +103,14 @@ __all__ = [
     "DrawnCompletion", "FallbackGenerator", "Footprint", "Head", "Importance", "LanguageModel", "LoadedModel",
     "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "ModelSize", "PackedBatch", "PackedDrawn",
     "Quantisation", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "Use", "Work",
-    "active_parameters", "add_lora", "block_influence", "calibrate", "candidates", "choose_code", "choose_layers",
-    "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "find_source", "fit_micro_batch",
-    "head_logits", "head_product", "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model",
-    "logits_dtype", "lora_config", "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_machine",
-    "merge_lora", "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of",
-    "predict_footprint", "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan",
-    "read_model_config", "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
-    "sampling_work", "save_checkpoint", "save_lora", "scoring_work", "shallower", "shared_prefix", "size_of",
-    "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint", "weight_bytes",
-    "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "active_parameters", "add_lora", "architecture_config", "block_influence", "calibrate", "candidates", "choose_code",
+    "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "find_source",
+    "fit_micro_batch", "head_logits", "head_product", "kv_cache_bytes", "layers_within", "load_decoder", "load_lora",
+    "load_model", "logits_dtype", "lora_config", "lora_state", "make_generator", "mean_loss", "measure_bytes",
+    "measure_machine", "merge_lora", "num_lora_parameters", "num_trainable", "open_generator", "pack_documents",
+    "parent_of", "predict_footprint", "predict_training", "preferred_dtype", "randomise", "read_checkpoint",
+    "read_cut_plan", "read_model_config", "renumber_documents", "renumbered", "require_same_vocabulary", "resized",
+    "resolve_source", "sampling_work", "save_checkpoint", "save_lora", "scoring_work", "shallower", "shared_prefix",
+    "size_of", "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint",
+    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
 ]  # fmt: skip

@@ -7,11 +7,13 @@ width, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from spiritsafe.models.batch import PackedBatch
@@ -31,13 +33,69 @@ class Head:
     scale: float
 
 
+@final
+class ExpertBalance:
+    """The load-balancing loss of a mixture of experts, which the model adds to a training pass by itself.
+
+    A pass with gradients inside :meth:`weighted` carries it: whoever sends a gradient back through its hidden states
+    sends this loss's gradient back as well.
+
+    Attributes:
+        coefficient: Its weight beside the other loss, by the model's configuration.
+    """
+
+    def __init__(self, coefficient: float) -> None:
+        self.coefficient = coefficient
+        self._weight = 0.0
+        self._seen: list[Tensor] = []
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the pass that comes shall carry it."""
+        return bool(self._weight) and torch.is_grad_enabled()
+
+    @contextmanager
+    def weighted(self, weight: float) -> Iterator[list[Tensor]]:
+        """Passes inside carry the loss times coefficient and weight; yields the losses of these passes, without both.
+
+        Args:
+            weight: 0 for passes that shall not carry it.
+        """
+        self._weight, self._seen = weight, []
+        try:
+            yield self._seen
+        finally:
+            self._weight = 0.0
+
+    def carried(self, hidden_NH: Tensor, loss: Tensor) -> Tensor:
+        """The same hidden states, with the loss behind them."""
+        self._seen.append(loss.detach())
+        carried: Tensor = _Carried.apply(hidden_NH, loss * (self.coefficient * self._weight))  # type: ignore[no-untyped-call]
+        return carried
+
+
+class _Carried(torch.autograd.Function):
+    """The first tensor as it is; backward, the second is a term of what is minimised."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_NH: Tensor, loss: Tensor) -> Tensor:
+        ctx.loss_like = loss.detach()
+        return hidden_NH.view_as(hidden_NH)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients[0], torch.ones_like(ctx.loss_like)
+
+
 class LanguageModel(nn.Module, ABC):
     """A causal language model seen through its hidden states.
 
     Attributes:
+        balance: The load-balancing loss of its experts; None: it has no experts, or none that is known.
         shares_prefixes: Whether :meth:`forward` takes batches with a shared prefix.
     """
 
+    balance: ExpertBalance | None = None
     shares_prefixes: bool = False
     vocab_size: int
     hidden_size: int

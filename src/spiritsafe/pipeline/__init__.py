@@ -8,6 +8,7 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.pipeline.plan.draft.write import draft_recipe
+    from spiritsafe.pipeline.plan.model_plan import ModelPlan, plan_model
     from spiritsafe.pipeline.plan.text import plan_recipe
     from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
     from spiritsafe.pipeline.recipe.reference.files import packaged_recipes, recipe_text
@@ -20,7 +21,7 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "draft_recipe", "load_recipe", "packaged_recipes",
-    "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables", "recipe_text", "report_data",
-    "run_recipe", "stages_of",
+    "ModelPlan", "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "draft_recipe", "load_recipe", "packaged_recipes",
+    "plan_model", "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables", "recipe_text",
+    "report_data", "run_recipe", "stages_of",
 ]  # fmt: skip

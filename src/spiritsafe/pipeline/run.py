@@ -32,6 +32,7 @@ from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
 from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.pipeline.step import StageSpec, step_of
 from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
+from spiritsafe.tracking import TrackedRun, Tracking
 from spiritsafe.training import give_back_memory, is_torchrun
 
 
@@ -103,7 +104,8 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
 
     Raises:
         RecipeError: Called under torchrun.
-        CompatibilityError: It was begun where models sample in another number format than here.
+        CompatibilityError: It was begun where models sample in another number format than here, or the library of a
+            tracker is not installed.
         SpiritsafeError: A stage failed; what was finished stays, and the same call goes on from there.
     """
     if is_torchrun():
@@ -112,9 +114,10 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
             hint="Run it without torchrun; `spiritsafe.training.train` in a program of your own runs under torchrun.",
         )
     run = RunDirectory(root, recipe.name, recipe.resolved())
+    tracking = _tracking(recipe, run, watcher)
     ensure_directory(root)
     run.create(recipe_text)
-    with locked(run.path / ".lock"):
+    with locked(run.path / ".lock"), tracking:
         stages = stages_of(recipe)
         exact = frozenset(spec.name for spec in stages if spec.is_exact)
         context = RunContext(recipe=recipe, run=run, watcher=watcher, cache=cache, done={}, exact=exact)
@@ -129,7 +132,7 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
             if stage.is_done():
                 watcher.skip(spec.name, str(stage.result().get("summary", "")))
             else:
-                _run_stage(context, spec, stage)
+                _run_stage(context, spec, stage, tracking)
                 num_run += 1
             context.done[spec.name] = stage
         report = run.path / "report.html"
@@ -143,13 +146,20 @@ def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, wat
         )
 
 
-def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
+def _tracking(recipe: Recipe, run: RunDirectory, watcher: RunWatcher) -> Tracking:
+    told = TrackedRun(
+        name=run.path.name, id=run.hash.partition(":")[2], project=recipe.track.project, directory=run.path
+    )
+    return Tracking(recipe.track.trackers, told, log=EventLog(run.events, stage="run"), watcher=watcher)
+
+
+def _run_stage(context: RunContext, spec: StageSpec, stage: StageDirectory, tracking: Tracking) -> None:
     _begin(context, spec, stage)
     context.watcher.begin(spec.name)
     give_back_memory()
     reset_peak()
     started = time.monotonic()
-    events = EventLog(context.run.events, stage=spec.name, forward=context.watcher)
+    events = EventLog(context.run.events, stage=spec.name, forward=tracking.heard(spec.name, context.watcher))
     try:
         result = _worked(context, spec, stage, events)
     except BaseException:

@@ -8,7 +8,8 @@ one that is resumed on another platform says so, and is refused where that would
 Under ``torchrun`` the processes share each step's documents; all call :func:`train` with the same arguments, the main
 one writes. Losses and gradients of the processes add up, so the curve is one process's, but for rounding. An objective
 whose batches may go to any process must be a sum over documents, linear in their weights, as all of ours are but one:
-hidden states that are matched on a share of the tokens only are matched on other tokens by other processes.
+hidden states that are matched on a share of the tokens only are matched on other tokens by other processes. The balance
+of experts is of each micro-batch, so it depends on which documents share one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from spiritsafe.training.data.packing import num_supervised, pack_micro_batch, s
 from spiritsafe.training.device import choose_dtype, kept_memory
 from spiritsafe.training.distributed.fsdp import ShardedModel
 from spiritsafe.training.distributed.processes import Fate, Parallel, choose_mode, current_parallel
-from spiritsafe.training.objective import Objective
+from spiritsafe.training.objective import Objective, learn_micro_batch
 from spiritsafe.training.optimiser import AdamW, UpdateEffect
 
 METRICS_FILE = "metrics.jsonl"
@@ -165,6 +166,8 @@ def _identity(
     # Who computes, and how much at once, changes nothing but rounding: it may change between sittings. Which number
     # format was chosen is held against the platform's.
     parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
+    if model.balance is not None:
+        parts["balance"] = model.balance.coefficient
     settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
     unsealed = digest({"config": settings, **parts})
     del settings["compute_dtype"], settings["micro_batch_tokens"]
@@ -393,7 +396,7 @@ class _Run:
         micros, most = self._micro_batches(chosen)
         for micro in micros:
             batch = pack_micro_batch(micro, share_prefix=self._shares_prefixes).to(self._device)
-            result = self._objective(self._model, batch, normaliser)
+            result = learn_micro_batch(self._objective, self._model, batch, normaliser)
             losses.append(result.loss)
             for name, (total, count) in result.means.items():
                 before = sums.get(name)

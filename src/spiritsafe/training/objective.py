@@ -64,6 +64,28 @@ class Objective(Protocol):
         ...
 
 
+def learn_micro_batch(objective: Objective, model: LanguageModel, batch: PackedBatch, normaliser: float) -> LossResult:
+    """A micro-batch through an objective; of a mixture of experts, with its load-balancing loss added.
+
+    That loss is taken over all tokens of the micro-batch and weighs, times the model's own coefficient, what the
+    micro-batch has of the step's supervised tokens, so that the weights of a step add up to 1. The metric
+    ``balance_loss`` is the step's mean without the coefficient; at even use it is the number of experts a token passes.
+    """
+    if model.balance is None:
+        return objective(model, batch, normaliser)
+    num_learnt = int(((batch.targets_N != IGNORED) & (batch.weights_N != 0.0)).sum())
+    share = num_learnt / normaliser
+    with model.balance.weighted(share) as losses:
+        result = objective(model, batch, normaliser)
+    if not losses:
+        return result
+    loss = torch.stack(losses).sum().float()
+    return LossResult(
+        loss=result.loss + model.balance.coefficient * share * loss,
+        means={**result.means, "balance_loss": (loss * num_learnt, num_learnt)},
+    )
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class SupervisedRows:

@@ -65,12 +65,12 @@ COMMANDS = {
     "models list": {"--json"},
     "models show": {"--json"},
     "new": {"--teacher", "--teacher-model", "--api-key-env", "--student", "--out"},
-    "plan": {"--set", "--json"},
+    "plan": {"--set", "--model", "--tokens", "--teacher", "--lora", "--memory", "--json"},
     "recipes list": {"--json"},
     "recipes schema": set(),
     "recipes show": {"--resolved", "--set"},
     "report": {"--json"},
-    "run": {"--set", "--root", "--json"},
+    "run": {"--set", "--root", "--track", "--json"},
     "sample": {
         "--out", "--problems", "--samples", "--split", "--temperature", "--max-tokens", "--seed", "--curve",
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
@@ -159,7 +159,11 @@ finally:
     [
         (("plan", "nosuch"), 2, ("no recipe", "quickstart")),
         (("plan", "tiny", "--set", "exams.exam.problms=3"), 2, ("exams.0.problms", "'problems'")),
+        (("plan",), 2, ("recipe or --model",)),
+        (("plan", "tiny", "--tokens", "9"), 2, ("--tokens", "--model")),
+        (("plan", "--model", "/no/such/model"), 3, ("/no/such/model",)),
         (("tasks", "show", "arith:nosuch"), 2, ("nosuch",)),
+        (("run", "tiny", "--track", "tensorbord"), 2, ("no tracker 'tensorbord'", "tensorboard")),
         (("run", "tiny", "--set", 'models.base.source="/no/such/model"'), 3, ("/no/such/model",)),
     ],
 )

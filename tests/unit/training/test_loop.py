@@ -14,6 +14,7 @@ import pytest
 import torch
 from heard import Heard
 from places import SUPPORT
+from stranger_models import write_mixtral
 from tiny_training import counting_documents, one_thread, tiny_decoder
 
 from spiritsafe.core.canonical import JSON
@@ -29,6 +30,7 @@ from spiritsafe.models.batch import Document, DrawnCompletion, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, loop, train
 from spiritsafe.training.checkpoints import writer as checkpoint_writer
 from spiritsafe.training.checkpoints.state import STATE_FILE
@@ -512,3 +514,17 @@ def test_metrics_are_on_disk_before_the_checkpoint_that_needs_them(
     config = CONFIG.model_copy(update={"max_steps": 5, "checkpoint_every_steps": 2})
     train(tiny_decoder(), DOCUMENTS, TracesObjective(), config, directory=tmp_path)
     assert synced == [(1, False), (2, True), (3, False), (4, True), (5, True)]
+
+
+def test_a_mixture_of_experts_trains_with_its_balancing_loss_and_another_weight_is_another_run(tmp_path: Path) -> None:
+    def run(directory: Path, coefficient: float) -> TrainResult:
+        path = write_mixtral(directory / "model", router_aux_loss_coef=coefficient)
+        model = TransformersModel(path, dtype=torch.float32, device="cpu")
+        config = CONFIG.model_copy(update={"max_epochs": None, "max_steps": 2, "checkpoint_every_steps": 1})
+        return train(model, counting_documents(6), TracesObjective(), config, directory=tmp_path / "training")
+
+    for row in run(tmp_path / "one", 0.5).curve:
+        assert row["loss"] == pytest.approx(row["ce"] + 0.5 * row["balance_loss"], rel=1e-5)
+        assert row["balance_loss"] > 1.9  # two of four experts: 2 where all are used alike
+    with pytest.raises(IntegrityError, match="another run"):
+        run(tmp_path / "other", 0.25)

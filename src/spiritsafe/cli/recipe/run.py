@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -17,9 +18,18 @@ from spiritsafe.cli.terminal import TerminalSink
 @click.argument("recipe", type=NAMES_FILES)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
 @click.option("--root", type=OutputFolder(), default=Path("runs"), show_default=True, help="Runs go here.")
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Show the curves to a tracker: trackio, wandb, mlflow, tensorboard. In place of the recipe's own.",
+)
 @json_option
-def command(recipe: str, overrides: tuple[str, ...], root: Path, as_json: bool) -> None:
+def command(recipe: str, overrides: tuple[str, ...], root: Path, trackers: tuple[str, ...], as_json: bool) -> None:
     """Run RECIPE (a .toml file or a packaged name), or go on with it."""
+    if trackers:
+        overrides = (*overrides, f"track.trackers={json.dumps(trackers)}")
     loaded, text = pipeline.load_recipe(recipe, overrides)
     watcher = TerminalSink()
     with term_as_interrupt():

@@ -103,6 +103,15 @@ def fetch_small_files(name: str, revision: str | None) -> Path:
     return _fetch(name, revision, _SMALL, NullSink())
 
 
+def fetch_config(name: str, revision: str | None) -> Path:
+    """A folder with the repository's ``config.json``; nothing else of it is fetched.
+
+    Raises:
+        SourceError: As :func:`fetch_repository`.
+    """
+    return _fetch(name, revision, ["config.json"], NullSink())
+
+
 def _fetch(name: str, revision: str | None, patterns: list[str], events: EventSink) -> Path:
     with _named(name, revision):
         return Path(

@@ -12,6 +12,7 @@ from typing import final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.config import DecoderConfig, unread_keys
+from spiritsafe.models.transformers_backend.balance import router_loss_of
 from spiritsafe.models.transformers_backend.model import check_foreign
 from spiritsafe.models.transformers_backend.sizes import read_config
 
@@ -46,8 +47,8 @@ def choose_code(directory: Path) -> CodeChoice:
     try:
         decoder = DecoderConfig.from_hf(config)
     except CompatibilityError as error:
-        check_foreign(directory)
-        return CodeChoice(decoder=None, notes=(f"{error.message} {_SLOWER}",))
+        _, balance = router_loss_of(check_foreign(directory))
+        return CodeChoice(decoder=None, notes=(f"{error.message} {_SLOWER}", *filter(None, [balance])))
     notes = []
     if unread := unread_keys(config):
         notes.append(

@@ -22,7 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.attention import group_lengths
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface import ExpertBalance, Head, LanguageModel
+from spiritsafe.models.transformers_backend.balance import router_loss_of
 
 _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 """Largest difference, relative to the largest logit, between hidden states times head and the model's own logits."""
@@ -131,7 +132,9 @@ class TransformersModel(LanguageModel):
 
     def __init__(self, directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> None:
         super().__init__()
-        check_foreign(directory)
+        self._router_loss, _ = router_loss_of(check_foreign(directory))
+        if self._router_loss is not None:
+            self.balance = ExpertBalance(self._router_loss.coefficient)
         disable_progress_bar()  # transformers draws one for each file it reads or writes
         with _named(directory):
             model = AutoModelForCausalLM.from_pretrained(
@@ -192,7 +195,7 @@ class TransformersModel(LanguageModel):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), torch.enable_grad():
             with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                hidden_NH, _ = self._rectangle(ids, [length], ())
+                hidden_NH, _ = self._rectangle(ids, [length], (), [])
             del hidden_NH
         self.model.train(training)
         self.activation_checkpointing = was
@@ -282,13 +285,23 @@ class TransformersModel(LanguageModel):
         return self._forward(batch, layers)
 
     def _forward(self, batch: PackedBatch, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        routed: list[Sequence[Tensor]] = []
+        hidden_NH, streams = self._grouped(batch, layers, routed)
+        if not routed or self._router_loss is None or self.balance is None:
+            return hidden_NH, streams
+        loss = self._router_loss(tuple(torch.cat(parts) for parts in zip(*routed, strict=True)))
+        return self.balance.carried(hidden_NH, loss), streams
+
+    def _grouped(
+        self, batch: PackedBatch, layers: Sequence[int], routed: list[Sequence[Tensor]]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         groups = _groups(batch.lengths, self.rope_boundary)
         if len(groups) == 1:
-            return self._rectangle(batch.token_ids_N, batch.lengths, layers)
+            return self._rectangle(batch.token_ids_N, batch.lengths, layers, routed)
         tokens = torch.split(torch.arange(len(batch.token_ids_N), device=self.device), list(batch.lengths))
         places = [torch.cat([tokens[document] for document in group]) for group in groups]
         parts = [
-            self._rectangle(batch.token_ids_N[place], [batch.lengths[document] for document in group], layers)
+            self._rectangle(batch.token_ids_N[place], [batch.lengths[document] for document in group], layers, routed)
             for group, place in zip(groups, places, strict=True)
         ]
         back_N = torch.argsort(torch.cat(places))
@@ -297,16 +310,21 @@ class TransformersModel(LanguageModel):
         return hidden_NH, tuple(streams)
 
     def _rectangle(
-        self, token_ids_N: Tensor, lengths: Sequence[int], layers: Sequence[int]
+        self, token_ids_N: Tensor, lengths: Sequence[int], layers: Sequence[int], routed: list[Sequence[Tensor]]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Documents padded to the longest of them."""
+        """Documents padded to the longest of them; in ``routed`` go their routers' logits, where they are wanted."""
         lengths_D = torch.tensor(lengths, device=token_ids_N.device)
         mask_DT = torch.arange(max(lengths), device=lengths_D.device) < lengths_D[:, None]
         ids_DT = torch.zeros(mask_DT.shape, dtype=torch.int64, device=lengths_D.device)
         ids_DT[mask_DT] = token_ids_N
-        # The mask matters to experts' load balancing and to non-attention layers; causality alone hides padding.
+        # The mask matters to layers without attention; causality alone hides padding.
+        is_balanced = self.balance is not None and self.balance.is_wanted
+        more = {"output_router_logits": True} if is_balanced else {}
         with self._kept_layers(layers) as kept:
-            output = self.model.get_decoder()(input_ids=ids_DT, attention_mask=mask_DT.long(), use_cache=False)
+            output = self.model.get_decoder()(input_ids=ids_DT, attention_mask=mask_DT.long(), use_cache=False, **more)
+        if is_balanced:
+            mask_P = mask_DT.flatten()  # P places, padding included
+            routed.append([logits.reshape(len(mask_P), -1)[mask_P] for logits in output.router_logits])
         hidden_NH: Tensor = output.last_hidden_state[mask_DT]
         return hidden_NH, tuple(kept[layer][mask_DT] for layer in layers)
 

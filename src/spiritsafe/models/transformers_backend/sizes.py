@@ -130,6 +130,11 @@ def count_parameters(config: Mapping[str, Any], table: Mapping[str, TensorInfo])
     return ModelSize(num_parameters=total, num_active=round(active))
 
 
+def num_experts_of(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Routed experts of a layer and how many of them a token passes through; 0 where the configuration names none."""
+    return _first(config, _EXPERTS), _first(config, _ACTIVE)
+
+
 def cached_numbers(config: Mapping[str, Any], context: int) -> int:
     """Numbers of one sequence's keys and values, by the keys that most configurations share; 0 where there are none.
 

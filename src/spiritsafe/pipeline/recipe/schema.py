@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from spiritsafe import __version__
 from spiritsafe.core.canonical import JSON
@@ -20,6 +20,7 @@ from spiritsafe.core.records import Record, Sampling
 from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faults, misfit, models_of, nodes_of
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Made, Name, StepEntry
+from spiritsafe.tracking import tracker_names
 
 
 class CompareRecipe(Record):
@@ -79,6 +80,31 @@ class EngineRecipe(Record):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+def _known_tracker(name: str) -> str:
+    if name not in (known := tracker_names()):
+        raise ValueError(f"there is no tracker {name!r}: {', '.join(known)}")
+    return name
+
+
+class TrackRecipe(Record):
+    """Who is shown the curves of a run while it runs. Nothing depends on it: it is no part of what names a run.
+
+    Attributes:
+        trackers: ``trackio``, ``wandb``, ``mlflow``, ``tensorboard``, or one that was registered; where each writes to
+            is its own environment's affair.
+        project: Under which they file the run.
+    """
+
+    trackers: tuple[Annotated[str, AfterValidator(_known_tracker)], ...] = ()
+    project: str = Field(default="spiritsafe", pattern=NAME_PATTERN)
+
+    @model_validator(mode="after")
+    def _once_each(self) -> TrackRecipe:
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ValueError("trackers names one twice")
+        return self
+
+
 class Recipe(Record):
     """Everything a run depends on.
 
@@ -92,6 +118,7 @@ class Recipe(Record):
         exams: Who sits what.
         compare: Pairs of models that the report holds against each other.
         engine: How the local engine works.
+        track: Who is shown the curves.
     """
 
     model_config = ConfigDict(defer_build=True)  # the kinds of steps are known when the first recipe is read
@@ -105,6 +132,7 @@ class Recipe(Record):
     exams: tuple[ExamRecipe, ...] = ()
     compare: tuple[CompareRecipe, ...] = ()
     engine: EngineRecipe = EngineRecipe()
+    track: TrackRecipe = Field(default=TrackRecipe(), exclude=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from called import call
 from click.testing import CliRunner
+from published_configs import PUBLISHED
 
 from spiritsafe.cli.recipe import plan
 
@@ -35,3 +37,19 @@ def test_what_cannot_work_is_told_whole_and_is_an_exit_code(tmp_path: Path) -> N
     done = CliRunner().invoke(plan.command, [str(path), "--json"])
     assert done.exit_code == 2
     assert len(json.loads(done.output)["faults"]) >= 2
+
+
+def test_a_model_is_planned_without_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(PUBLISHED["Qwen2.5-7B"]))
+    given = ("--model", str(tmp_path), "--tokens", "100", "--memory", "24GB", "--memory", "22.5 GiB")
+    told = json.loads(call(plan.command, *given, "--json"))
+    assert told["longest_tokens"] == 100
+    assert [one["memory_bytes"] for one in told["ways"][0]["offers"]] == [24_000_000_000, 24_159_191_040]
+    assert call(plan.command, *given).splitlines()[0].startswith(f"{tmp_path.name}: 7.62 B parameters")
+
+
+@pytest.mark.parametrize("words", [("--memory", "24"), ("--memory", "0GB"), ("--set", "a=1")])
+def test_what_means_nothing_beside_a_model_is_refused(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(plan.command, ["--model", "tiny:0", *words])
+    assert done.exit_code != 0
+    assert "way" not in done.output

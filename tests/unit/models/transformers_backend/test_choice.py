@@ -28,7 +28,8 @@ def test_a_plain_model_needs_no_word(tiny_directory: Path) -> None:
 def test_another_family_is_told_with_what_it_means(tmp_path: Path) -> None:
     choice = choose_code(write_mixtral(tmp_path))
     assert choice.decoder is None
-    (note,) = choice.notes
+    note, balance = choice.notes
+    assert "load-balancing loss (router_aux_loss_coef" in balance
     for word in ("mixtral", "transformers' own code", "longer", "cut", "adapters"):
         assert word in note
 

@@ -16,12 +16,12 @@ from spiritsafe.core.records import Record
 from spiritsafe.pipeline.recipe.kinds import kinds_of
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN
 from spiritsafe.pipeline.recipe.reference.json_schema import purpose_of, record_schema
-from spiritsafe.pipeline.recipe.schema import CompareRecipe, EngineRecipe, ExamRecipe, Recipe
+from spiritsafe.pipeline.recipe.schema import CompareRecipe, EngineRecipe, ExamRecipe, Recipe, TrackRecipe
 
 REQUIRED = "required"
 _BEYOND = 2**50
 """A bound that nobody meets: of numbers that JSON holds."""
-_TOLD_ELSEWHERE = ("models", "data", "steps", "exams", "compare", "engine")
+_TOLD_ELSEWHERE = ("models", "data", "steps", "exams", "compare", "engine", "track")
 
 
 @final
@@ -65,12 +65,13 @@ class RecipeTable:
 
 
 def recipe_tables() -> list[RecipeTable]:
-    """Every table: the recipe's own keys, the five tables with each kind of step, then the tables inside these."""
+    """Every table: the recipe's own keys, the six tables with each kind of step, then the tables inside these."""
     tops: list[tuple[str, type[Record]]] = [("The recipe", Recipe)]
     tops += [("[models.<name>]", kind) for kind in kinds_of("models")]
     tops += [("[data.<name>]", kind) for kind in kinds_of("data")]
     tops += [(f'kind = "{kind.model_fields["kind"].default}"', kind) for kind in kinds_of("steps")]
     tops += [("[[exams]]", ExamRecipe), ("[[compare]]", CompareRecipe), ("[engine]", EngineRecipe)]
+    tops += [("[track]", TrackRecipe)]
     inner = _inner(tops)
     titles = _titles(inner)
     found = [

@@ -24,7 +24,8 @@ def test_the_tables_stand_in_the_order_of_a_recipe() -> None:
     found = recipe_tables()
     tops = [one.title for one in found if not one.is_inside]
     steps = [f'kind = "{name}"' for name in sorted(kind_names())]
-    assert tops == ["The recipe", "[models.<name>]", "[data.<name>]", *steps, "[[exams]]", "[[compare]]", "[engine]"]
+    others = ["[[exams]]", "[[compare]]", "[engine]", "[track]"]
+    assert tops == ["The recipe", "[models.<name>]", "[data.<name>]", *steps, *others]
     assert [one.title for one in found if one.is_step] == steps
     assert len({one.title for one in found}) == len(found)
     assert found == sorted(found, key=lambda one: one.is_inside)
