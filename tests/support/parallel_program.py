@@ -221,7 +221,7 @@ def pairs(root: Path) -> None:
         current_parallel().barrier()
         run(target, "tied-traces", plain, parallel=mode)
     nothing_but_numbers(root)
-    whole_models_only(root)
+    evaluated(root)
     rows()
 
 
@@ -267,24 +267,25 @@ def nothing_but_numbers(root: Path) -> None:
             torch.save(dict(model.named_parameters()), root / f"nan-{mode}" / "weights.pt")
 
 
-def whole_models_only(root: Path) -> None:
-    """A spread model is neither evaluated nor asked for documents; a whole one is, by the main process."""
-    config = CONFIG.model_copy(update={"parallel": "fsdp"})
-    with pytest.raises(CompatibilityError, match="whole model"):
-        train(tiny_decoder(), DOCUMENTS, Wrapped(), config, directory=root / "r", evaluate=lambda model, step: {})
-    with pytest.raises(CompatibilityError, match="whole model"):
-        train(tiny_decoder(), DrawnFeed(), Wrapped(), config, directory=root / "r")
-    calls: list[int] = []
-    evaluated = train(
-        tiny_decoder(),
-        DOCUMENTS,
-        Wrapped(),
-        CONFIG,
-        directory=root / "evaluated",
-        evaluate=lambda model, step: calls.append(step) or {"score": 7.0},
-    )
-    assert evaluated.curve[-1]["evaluation"] == {"score": 7.0}
-    assert calls == ([6] if current_parallel().is_main else [])
+def evaluated(root: Path) -> None:
+    """The main process evaluates, and has the whole model for it, also where it is spread over both."""
+    for mode in ("ddp", "fsdp"):
+        calls: list[int] = []
+
+        def evaluate(model: LanguageModel, step: int) -> dict[str, float]:
+            calls.append(step)  # noqa: B023  it is called in this turn
+            return {"numbers": float(sum(p.numel() for p in model.parameters()))}
+
+        done = train(
+            tiny_decoder(),
+            DOCUMENTS,
+            Wrapped(),
+            CONFIG.model_copy(update={"parallel": mode}),
+            directory=root / f"evaluated-{mode}",
+            evaluate=evaluate,
+        )
+        assert done.curve[-1]["evaluation"] == {"numbers": float(sum(p.numel() for p in tiny_decoder().parameters()))}
+        assert calls == ([6] if current_parallel().is_main else [])
 
 
 class DrawnFeed:
