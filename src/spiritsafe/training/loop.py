@@ -35,6 +35,7 @@ from spiritsafe.core.process.platforms import Platform
 from spiritsafe.models import Document, LanguageModel, this_platform
 from spiritsafe.training.checkpoints.state import STATE_FILE, RunIdentity, load_state, weights_fingerprint
 from spiritsafe.training.checkpoints.writer import Cadence, CheckpointWriter
+from spiritsafe.training.compiled import StepCompiler, fast_products
 from spiritsafe.training.config import SITTING_FIELDS, TrainConfig, learning_rate_at
 from spiritsafe.training.data.feed import CollectiveFeed, Feed, FixedFeed
 from spiritsafe.training.data.packing import num_supervised, pack_micro_batch, split_step
@@ -161,7 +162,7 @@ def _identity(
     # Who computes, and how much at once, changes nothing but rounding: it may change between sittings. Which number
     # format was chosen is held against the platform's.
     parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
-    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
+    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel", "compile"})
     unsealed = digest({"config": settings, **parts})
     del settings["compute_dtype"], settings["micro_batch_tokens"]
     return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)
@@ -217,9 +218,10 @@ class _Run:
         self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
         self._model = model if self._sharded is None else self._sharded.module
         self._optimiser = AdamW(self._model, config, dtype, self._parallel)
+        self._compiler = StepCompiler(self._model, config.compile, is_sharded=place.is_sharded, warn=self._warn)
         resumed = load_state(directory, self._optimiser, identity)
         if resumed.note is not None:
-            self._events.metrics("warning", {"message": resumed.note})
+            self._warn(resumed.note)
         self._step = resumed.step
         self._curve = self._parallel.on_main(self._read_curve)
         self._cadence = Cadence(config.checkpoint_every_s, config.checkpoint_max_share, time.monotonic)
@@ -228,6 +230,9 @@ class _Run:
         )
         self._saved_step = self._step
         self._is_due = False
+
+    def _warn(self, message: str) -> None:
+        self._events.metrics("warning", {"message": message})
 
     @property
     def _metrics_path(self) -> Path:
@@ -372,7 +377,8 @@ class _Run:
         """1. gradients of all micro-batches, 2. check, 3. update."""
         self._optimiser.zero_gradients()
         self._objective.at_step(self._step, self._feed.num_steps)
-        losses, sums = self._accumulate(chosen, num_learnt)  # 1.
+        with fast_products(self._config.compute_dtype, self._device), self._compiler.in_place():
+            losses, sums = self._accumulate(chosen, num_learnt)  # 1.
         loss, norm, means = self._settle(losses, sums)
         if not (math.isfinite(loss) and math.isfinite(norm)):  # 2.
             self._refuse(chosen, losses, norm)

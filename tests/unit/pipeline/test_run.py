@@ -155,14 +155,6 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
     assert len(results_of(copy)) == 9
 
 
-def test_torchrun_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    with pytest.raises(RecipeError) as caught:
-        run_again(tmp_path / "new")
-    assert "spiritsafe.training.train" in caught.value.hint
-    assert not (tmp_path / "new").exists()
-
-
 def test_an_unwritable_root_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
