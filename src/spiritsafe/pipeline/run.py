@@ -233,9 +233,17 @@ def _worked(context: RunContext, spec: StageSpec, stage: StageDirectory, events:
 
     Raises:
         BudgetError: Memory ran out.
+        CompatibilityError: The work needs float64, and the device has none.
     """
     try:
         return spec.work(context, stage, events)
+    except TypeError as error:
+        if context.device.type != "mps" or "float64" not in str(error):
+            raise
+        raise CompatibilityError(
+            f"{spec.name} computes in float64, which this GPU does not have: {error}.",
+            hint='Set engine.device to "cpu" for this recipe.',
+        ) from error
     except (MemoryError, RuntimeError, OSError) as error:
         cause = error.__cause__ if isinstance(error, BudgetError) and error.__cause__ is not None else error
         if not is_out_of_memory(cause):

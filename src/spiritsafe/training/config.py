@@ -45,7 +45,8 @@ class TrainSettings(Record):
             checkpoint takes 100 s, the next is begun 2,000 s after it. Training goes on meanwhile.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
         parallel: How the processes that torchrun started share the work. "ddp": each holds the whole model; "fsdp":
-            each holds its rows of the blocks; "auto": ddp under torchrun. It changes nothing but rounding.
+            each holds its rows of the blocks; "auto": ddp under torchrun, and in a recipe fsdp where one device cannot
+            hold all. It changes nothing but rounding.
         compile: Whether ``torch.compile`` fuses the layers of a model that runs here. "auto": on a GPU, where its
             compiler works. It changes nothing but rounding.
     """

@@ -31,6 +31,11 @@ def is_follower() -> bool:
     return is_under_torchrun() and os.environ.get("RANK", "0") != "0"
 
 
+def num_processes_here() -> int:
+    """How many processes of torchrun share this machine; 1 where there is no torchrun."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if is_under_torchrun() else 1
+
+
 def without_torchrun(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment for a child that is no part of torchrun's group."""
     return {name: value for name, value in environment.items() if name not in _NAMES and not name.startswith(_PREFIX)}

@@ -115,7 +115,13 @@ def fit_memory(
         events.progress(0, None, "steps", str(chosen["note"]))
     if isinstance(loaded.model, Decoder | TransformersModel):
         loaded.model.activation_checkpointing = bool(chosen["checkpointing"])
-    return config.model_copy(update={"micro_batch_tokens": int(chosen["micro_batch_tokens"])})
+    is_spread = bool(chosen.get("is_spread")) and current_parallel().size > 1  # alone, it will be seen whether it fits
+    return config.model_copy(
+        update={
+            "micro_batch_tokens": int(chosen["micro_batch_tokens"]),
+            **({"parallel": "fsdp"} if is_spread else {}),
+        }
+    )
 
 
 def ease_memory(stage: StageDirectory) -> MemoryCheck | None:

@@ -350,7 +350,7 @@ def choose_mode(wish: ParallelMode, parallel: Parallel, device: torch.device) ->
 
     Raises:
         RecipeError: Several processes were asked for, but torchrun did not start this one.
-        CompatibilityError: Models on GPUs, but not a GPU for each process.
+        CompatibilityError: Models on GPUs, but not a GPU for each process, or GPUs that cannot speak to each other.
     """
     if parallel.size == 1:
         if wish != "auto" and not (is_torchrun() or dist.is_initialized()):
@@ -359,6 +359,10 @@ def choose_mode(wish: ParallelMode, parallel: Parallel, device: torch.device) ->
                 hint='Start it with `torchrun --nproc-per-node N`, or leave parallel at "auto".',
             )
         return "auto"
+    if device.type == "mps":
+        raise CompatibilityError(
+            "Several processes cannot share an Apple GPU.", hint='Start one process, or set engine.device to "cpu".'
+        )
     if device.type == "cuda" and "nccl" not in dist.get_backend_config():
         raise CompatibilityError(
             f"{parallel.size} processes train on CUDA, but this machine has {torch.cuda.device_count()} GPUs.",
