@@ -30,13 +30,14 @@ from torch.distributed import TCPStore
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import CompatibilityError, NumericalError, SpiritsafeError, StorageError
+from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError, SpiritsafeError, StorageError
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.reinforce import PolicyLoss, PolicyObjective
 from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.data.feed import CollectiveFeed
 from spiritsafe.training.distributed.fsdp import ShardedModel
 from spiritsafe.training.distributed.processes import current_parallel, is_torchrun
 from spiritsafe.training.loop import TrainResult, train
@@ -304,6 +305,18 @@ class DrawnFeed:
         return DOCUMENTS[3 * step : 3 * step + 3]
 
 
+class RefusedFeed(DrawnFeed, CollectiveFeed):
+    """The main process finds nothing to learn from, and all of them say so."""
+
+    end_step = 2
+
+    def documents_of(self, step: int, model: LanguageModel) -> list[Document]:
+        def nothing() -> list[Document]:
+            raise RecipeError("nothing to learn from", hint="Ask other problems.")
+
+        return current_parallel().on_main(nothing, refusals=(RecipeError,))
+
+
 def unable(model: LanguageModel, step: int) -> dict[str, float]:
     time.sleep(0.3)  # longer than the other process looks without pausing
     raise StorageError("the answers cannot be kept", hint="Make room.")
@@ -322,6 +335,17 @@ def attempt(root: Path, *, what: str) -> None:
                 train(tiny_decoder(), DOCUMENTS, Wrapped(), CONFIG, directory=root / what, evaluate=unable)
             case "different":
                 train(tiny_decoder(seed=int(rank)), DOCUMENTS, TracesObjective(), CONFIG, directory=root / what)
+            case "refused":
+                config, model = CONFIG.model_copy(update={"parallel": "fsdp"}), tiny_decoder()
+                with pytest.raises(RecipeError, match="nothing to learn from"):
+                    train(model, RefusedFeed(), TracesObjective(), config, directory=root / f"{what}-first")
+                # the model is whole again, and the processes are still together
+                assert all(
+                    torch.equal(p, q) for p, q in zip(model.parameters(), tiny_decoder().parameters(), strict=True)
+                )
+                result = train(model, DOCUMENTS, TracesObjective(), config, directory=root / what)
+                (root / f"{what}.{rank}").write_text(str(result.steps))
+                return
             case "drawn":
                 result = train(tiny_decoder(), DrawnFeed(), TracesObjective(), CONFIG, directory=root / what)
                 (root / f"{what}.{rank}").write_text(str(result.tokens))
@@ -357,7 +381,17 @@ def exit_code(process: int) -> int:
 
 def accidents(root: Path) -> None:
     """Pairs of processes without a launcher, which would end the survivor before it can say what it saw."""
-    for what in ("failing-ddp", "failing-fsdp", "evaluating", "different", "drawn", "killed", "resumed", "unbroken"):
+    for what in (
+        "failing-ddp",
+        "failing-fsdp",
+        "evaluating",
+        "different",
+        "drawn",
+        "refused",
+        "killed",
+        "resumed",
+        "unbroken",
+    ):
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         shared = {
             "WORLD_SIZE": "2",
