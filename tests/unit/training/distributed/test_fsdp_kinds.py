@@ -27,6 +27,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def drawn(place: Path) -> list[list[int]]:
+    """The tokens of every answer."""
+    lines = [line for path in sorted(place.glob("rounds/round-*.jsonl")) for line in path.read_text().splitlines()]
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    return [record["token_ids"] for record in records if "token_ids" in record]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +51,8 @@ def test_two_processes_train_every_kind_as_one(runs: Path, name: str, mode: str)
         for key in other.keys() - TIMES - {"evaluation"}:
             assert row[key] == pytest.approx(other[key], rel=1e-4, abs=2e-6), key
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-5, abs=1e-6)
+    assert drawn(found) == drawn(expected)
+    assert bool(drawn(expected)) == name.startswith(("on-policy", "reinforce"))
     weights, others = (torch.load(place / "weights.pt") for place in (found, expected))
     start: dict[str, Any] = torch.load(runs / "start.pt")
     assert weights.keys() == others.keys()
