@@ -37,6 +37,11 @@ def test_the_paper_is_sealed_before_anything_is_trained() -> None:
     assert [name for name in names if name in wanted] == wanted
 
 
+def test_what_trains_is_worked_on_by_all_processes_and_nothing_else() -> None:
+    together = {stage.name for stage in stages_of(load_recipe("tiny")[0]) if stage.is_collective}
+    assert together == {"teacher", "rl", "rl-random", "rl-format", "rl-rft", "tuned", "student", "on-policy"}
+
+
 def test_every_stage_leaves_its_proof(tiny_run: Path) -> None:
     stages = sorted(path.name for path in (tiny_run / "stages").iterdir())
     assert [name[3:] for name in stages] == [s.name for s in stages_of(load_recipe("tiny", SMALLER)[0])]

@@ -309,6 +309,10 @@ class Parallel:
         deadline = time.monotonic() + _GRACE_S
         while time.monotonic() < deadline:
             reason = _SESSION.failure()
+            if reason is not None and reason["error"] == "KeyboardInterrupt":
+                return ProcedureError(
+                    f"Process {reason['rank']} was told to stop.", hint="Run the same torchrun command again to go on."
+                )
             if reason is not None:
                 return ProcedureError(
                     f"Process {reason['rank']} stopped this run: {reason['error']}: {reason['message']}",

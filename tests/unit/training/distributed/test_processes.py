@@ -206,6 +206,17 @@ def test_a_connections_own_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         raise module.dist.DistBackendError("NCCL error: Duplicate GPU detected\nmore")
 
 
+def test_a_process_that_was_told_to_stop_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = module._Session()
+    monkeypatch.setattr(module, "_SESSION", session)
+    monkeypatch.setattr(
+        session, "failure", lambda: {"rank": 1, "error": "KeyboardInterrupt", "message": "", "hint": ""}
+    )
+    with pytest.raises(ProcedureError, match="Process 1 was told to stop") as caught, Parallel(size=2).shared_fate():
+        raise module.dist.DistNetworkError("closed")
+    assert "again" in caught.value.hint
+
+
 @pytest.mark.parametrize("bucket_bytes", [1, 40, 1 << 20])
 def test_gradients_are_summed_whatever_travels_together(monkeypatch: pytest.MonkeyPatch, bucket_bytes: int) -> None:
     calls: list[int] = []
