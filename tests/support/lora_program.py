@@ -1,6 +1,6 @@
 """What tests of adapters run in processes of their own.
 
-``pair DIRECTORY``: two processes train adapters together, then try to spread the model over themselves.
+``pair DIRECTORY``: two processes train adapters together, beside whole models and beside one that they share.
 ``killed DIRECTORY``: one trains, checkpoints after each second step and is killed in its sixth.
 """
 
@@ -19,7 +19,6 @@ import torch.distributed as dist
 from tiny_training import counting_documents, tiny_decoder
 from torch import multiprocessing
 
-from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface import LanguageModel
@@ -71,13 +70,10 @@ def both(rank: int, root: Path) -> None:
     """One of two processes."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.FileStore(str(root / "store"), 2), rank=rank, world_size=2)
-    model, _ = run(root / "pair", parallel="ddp")
-    if rank == 0:
-        torch.save(dict(model.named_parameters()), root / "pair.pt")
-    try:
-        run(root / "spread", parallel="fsdp")
-    except CompatibilityError as error:
-        (root / f"refusal.{rank}").write_text(error.diagnostics())
+    for mode in ("ddp", "fsdp"):
+        model, _ = run(root / mode, parallel=mode)
+        if rank == 0:
+            torch.save(dict(model.named_parameters()), root / f"{mode}.pt")
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ from torch.distributed import TCPStore
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import CompatibilityError, NumericalError, SpiritsafeError, StorageError
+from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError, SpiritsafeError, StorageError
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.reinforce import PolicyLoss, PolicyObjective
 from spiritsafe.training.config import TrainConfig
+from spiritsafe.training.data.feed import CollectiveFeed
 from spiritsafe.training.distributed.fsdp import ShardedModel
 from spiritsafe.training.distributed.processes import current_parallel, is_torchrun
 from spiritsafe.training.loop import TrainResult, train
@@ -221,7 +222,7 @@ def pairs(root: Path) -> None:
         current_parallel().barrier()
         run(target, "tied-traces", plain, parallel=mode)
     nothing_but_numbers(root)
-    whole_models_only(root)
+    evaluated(root)
     rows()
 
 
@@ -267,24 +268,25 @@ def nothing_but_numbers(root: Path) -> None:
             torch.save(dict(model.named_parameters()), root / f"nan-{mode}" / "weights.pt")
 
 
-def whole_models_only(root: Path) -> None:
-    """A spread model is neither evaluated nor asked for documents; a whole one is, by the main process."""
-    config = CONFIG.model_copy(update={"parallel": "fsdp"})
-    with pytest.raises(CompatibilityError, match="whole model"):
-        train(tiny_decoder(), DOCUMENTS, Wrapped(), config, directory=root / "r", evaluate=lambda model, step: {})
-    with pytest.raises(CompatibilityError, match="whole model"):
-        train(tiny_decoder(), DrawnFeed(), Wrapped(), config, directory=root / "r")
-    calls: list[int] = []
-    evaluated = train(
-        tiny_decoder(),
-        DOCUMENTS,
-        Wrapped(),
-        CONFIG,
-        directory=root / "evaluated",
-        evaluate=lambda model, step: calls.append(step) or {"score": 7.0},
-    )
-    assert evaluated.curve[-1]["evaluation"] == {"score": 7.0}
-    assert calls == ([6] if current_parallel().is_main else [])
+def evaluated(root: Path) -> None:
+    """The main process evaluates, and has the whole model for it, also where it is spread over both."""
+    for mode in ("ddp", "fsdp"):
+        calls: list[int] = []
+
+        def evaluate(model: LanguageModel, step: int) -> dict[str, float]:
+            calls.append(step)  # noqa: B023  it is called in this turn
+            return {"numbers": float(sum(p.numel() for p in model.parameters()))}
+
+        done = train(
+            tiny_decoder(),
+            DOCUMENTS,
+            Wrapped(),
+            CONFIG.model_copy(update={"parallel": mode}),
+            directory=root / f"evaluated-{mode}",
+            evaluate=evaluate,
+        )
+        assert done.curve[-1]["evaluation"] == {"numbers": float(sum(p.numel() for p in tiny_decoder().parameters()))}
+        assert calls == ([6] if current_parallel().is_main else [])
 
 
 class DrawnFeed:
@@ -301,6 +303,18 @@ class DrawnFeed:
     def documents_of(self, step: int, model: LanguageModel) -> list[Document]:
         assert current_parallel().is_main
         return DOCUMENTS[3 * step : 3 * step + 3]
+
+
+class RefusedFeed(DrawnFeed, CollectiveFeed):
+    """The main process finds nothing to learn from, and all of them say so."""
+
+    end_step = 2
+
+    def documents_of(self, step: int, model: LanguageModel) -> list[Document]:
+        def nothing() -> list[Document]:
+            raise RecipeError("nothing to learn from", hint="Ask other problems.")
+
+        return current_parallel().on_main(nothing, refusals=(RecipeError,))
 
 
 def unable(model: LanguageModel, step: int) -> dict[str, float]:
@@ -321,6 +335,17 @@ def attempt(root: Path, *, what: str) -> None:
                 train(tiny_decoder(), DOCUMENTS, Wrapped(), CONFIG, directory=root / what, evaluate=unable)
             case "different":
                 train(tiny_decoder(seed=int(rank)), DOCUMENTS, TracesObjective(), CONFIG, directory=root / what)
+            case "refused":
+                config, model = CONFIG.model_copy(update={"parallel": "fsdp"}), tiny_decoder()
+                with pytest.raises(RecipeError, match="nothing to learn from"):
+                    train(model, RefusedFeed(), TracesObjective(), config, directory=root / f"{what}-first")
+                # the model is whole again, and the processes are still together
+                assert all(
+                    torch.equal(p, q) for p, q in zip(model.parameters(), tiny_decoder().parameters(), strict=True)
+                )
+                result = train(model, DOCUMENTS, TracesObjective(), config, directory=root / what)
+                (root / f"{what}.{rank}").write_text(str(result.steps))
+                return
             case "drawn":
                 result = train(tiny_decoder(), DrawnFeed(), TracesObjective(), CONFIG, directory=root / what)
                 (root / f"{what}.{rank}").write_text(str(result.tokens))
@@ -356,7 +381,17 @@ def exit_code(process: int) -> int:
 
 def accidents(root: Path) -> None:
     """Pairs of processes without a launcher, which would end the survivor before it can say what it saw."""
-    for what in ("failing-ddp", "failing-fsdp", "evaluating", "different", "drawn", "killed", "resumed", "unbroken"):
+    for what in (
+        "failing-ddp",
+        "failing-fsdp",
+        "evaluating",
+        "different",
+        "drawn",
+        "refused",
+        "killed",
+        "resumed",
+        "unbroken",
+    ):
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         shared = {
             "WORLD_SIZE": "2",

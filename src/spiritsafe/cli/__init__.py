@@ -26,6 +26,7 @@ from spiritsafe import __version__
 from spiritsafe.core.errors import CompatibilityError, RecipeError, StorageError
 from spiritsafe.core.process.gc_pause import rare_collections
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
+from spiritsafe.core.process.torchrun import is_follower, linger
 from spiritsafe.core.process.waiting_threads import wait_asleep
 from spiritsafe.core.text.safe_text import one_line, visible
 
@@ -35,6 +36,32 @@ __all__ = ["main"]
 def main() -> None:
     """Entry point: run the command, turn errors into one paragraph and an exit code."""
     wait_asleep()
+    if is_follower():
+        _follow()
+    else:
+        _lead()
+
+
+def _follow() -> None:
+    """Run it beside torchrun's first process, which speaks for all; ``--verbose`` shows what goes wrong in this one."""
+    is_verbose = "--verbose" in sys.argv
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        if not is_verbose:
+            sys.stdout = sys.stderr = nowhere
+        try:
+            cli.main(standalone_mode=False)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(130)
+        except Exception as error:  # noqa: BLE001  as in the first process
+            if is_verbose:
+                traceback.print_exc()
+            linger()
+            sys.exit(getattr(error, "exit_code", 70))
+        finally:
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+
+def _lead() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
     try:

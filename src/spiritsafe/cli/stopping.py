@@ -10,10 +10,16 @@ from types import FrameType
 
 from spiritsafe import rollouts
 from spiritsafe.core.generator import Generator
+from spiritsafe.core.process.torchrun import is_under_torchrun
 
 _WORDS = (
     "\nStopping: no new question is sent; waiting for the answers that are under way. Ctrl-C again ends at once and "
     "loses them.\n"
+)
+
+_BY_TORCHRUN = (
+    "torchrun has stopped this run: it was told to, or another process of it ended before the others (torchrun says "
+    "below which one, and how)."
 )
 
 
@@ -59,7 +65,7 @@ def term_as_interrupt() -> Iterator[None]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(_BY_TORCHRUN if is_under_torchrun() else "")
 
     before = signal.signal(signal.SIGTERM, on_signal)
     try:

@@ -32,6 +32,26 @@ def _whatever_becomes_of_the_screen() -> Iterator[None]:
 
 
 @final
+class SilentSink:
+    """A watcher that says nothing, for a process beside the one that speaks."""
+
+    def begin(self, label: str) -> None:
+        """A step starts."""
+
+    def end(self, summary: str | None = None) -> None:
+        """The step is over."""
+
+    def skip(self, label: str, summary: str) -> None:
+        """A step that was done before."""
+
+    def progress(self, done: float, total: float | None, unit: str, note: str = "") -> None:
+        """How far it is."""
+
+    def metrics(self, kind: str, values: dict[str, JSON]) -> None:
+        """What was measured."""
+
+
+@final
 class TerminalSink:
     """An EventSink that draws. Work goes on when nobody looks any more: nothing is raised."""
 

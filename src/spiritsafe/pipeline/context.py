@@ -79,12 +79,14 @@ class RunContext:
         """Where models live.
 
         Raises:
-            CompatibilityError: The recipe asks for CUDA and there is none.
+            CompatibilityError: The recipe asks for a GPU and there is none of its kind.
         """
         wish = self.recipe.engine.device
-        if wish == "cuda" and not torch.cuda.is_available():
+        is_missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+        if is_missing.get(wish, False):
             raise CompatibilityError(
-                "The recipe asks for a CUDA device and there is none.", hint='Set engine.device to "auto" or "cpu".'
+                f"The recipe asks for a device of the kind {wish!r} and there is none.",
+                hint='Set engine.device to "auto" or "cpu".',
             )
         if wish == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")

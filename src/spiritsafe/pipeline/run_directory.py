@@ -26,20 +26,35 @@ from spiritsafe.core.process.platforms import PLATFORMS_FILE, Platform, Platform
 
 @final
 class StageDirectory:
-    """One stage's folder.
+    """One stage's folder, as one process sees it.
 
     Args:
         inputs: Everything the stage depends on (configuration, digests of earlier outputs, code version).
+        own: Where this process writes, if another one writes the stage.
+
+    Attributes:
+        path: Where this process writes: the stage's folder, or its own.
+        shared: The stage's folder.
     """
 
-    def __init__(self, path: Path, inputs: dict[str, JSON]) -> None:
-        self.path = path
+    def __init__(self, path: Path, inputs: dict[str, JSON], *, own: Path | None = None) -> None:
+        self.path = own or path
+        self.shared = path
         self.inputs = inputs
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the stage; another one only trains along."""
+        return self.path == self.shared
+
+    def beside(self, own: Path) -> StageDirectory:
+        """The stage as a process sees it that trains along; what it writes for itself goes into a folder of its own."""
+        return StageDirectory(self.shared, self.inputs, own=own)
 
     @property
     def name(self) -> str:
         """Of the stage, whatever its place in the run: seeds are made of it."""
-        return self.path.name.partition("-")[2]
+        return self.shared.name.partition("-")[2]
 
     @property
     def _done(self) -> Path:
@@ -106,6 +121,10 @@ class StageDirectory:
             and name.split("/")[0] not in scratch
         }
         write_json(self._done, {"inputs": digest(self.inputs), "outputs": outputs, "result": result})
+
+    def is_seen(self) -> bool:
+        """Whether this process sees that the stage finished."""
+        return self._done.exists()
 
     def result(self) -> dict[str, JSON]:
         """What :meth:`finish` recorded.

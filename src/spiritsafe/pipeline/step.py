@@ -43,6 +43,8 @@ class StageSpec:
         after: Stages whose outputs it reads.
         scratch: Files it leaves that are no outputs.
         is_exact: Whether it comes to the same on every machine; the others compute with a model.
+        is_collective: Whether all processes of torchrun do its work together; of other stages the main one does it.
+            Its work returns early where ``stage.is_main`` is false, when there is nothing more to do together.
     """
 
     name: str
@@ -51,6 +53,7 @@ class StageSpec:
     after: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     is_exact: bool = False
+    is_collective: bool = False
 
 
 @final

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar, final
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Problem
@@ -199,7 +199,9 @@ class RolloutFeed(RoundFeed[PolicyRound, list[list[Document]]], CollectiveFeed):
 
     def _prepare(self, round_: PolicyRound) -> list[list[Document]]:
         self._learn(round_.header)
-        self.end_step = self._on_main(lambda: self.log.enter(round_, self._pool.shares()))
+        self.end_step = current_parallel().on_main(
+            lambda: self.log.enter(round_, self._pool.shares()), refusals=(RecipeError,)
+        )
         return documents_of_steps(round_, self._config, self._prompt_ids)
 
     def _replay(self, index: int) -> None:

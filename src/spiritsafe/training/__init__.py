@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from spiritsafe.training.data.rounds import ROUNDS_FILE, Round, RoundFeed, RoundFormat, RoundHeader, round_path
     from spiritsafe.training.device import choose_dtype, give_back_memory
-    from spiritsafe.training.distributed.processes import Parallel, current_parallel, is_torchrun
+    from spiritsafe.training.distributed.processes import Parallel, choose_mode, current_parallel, is_torchrun
     from spiritsafe.training.head import cross_entropy_head
     from spiritsafe.training.loop import METRICS_FILE, Evaluate, TrainResult, train
     from spiritsafe.training.objective import LossResult, Objective, SupervisedRows, TracesObjective
@@ -56,9 +56,9 @@ __all__ = [
     "DocumentArrays", "DocumentStore", "Evaluate", "Feed", "FixedFeed", "LossResult", "Objective", "Parallel",
     "Round", "RoundFeed", "RoundFormat", "RoundHeader", "RowLoss", "SupervisedRows", "TracesObjective",
     "TrainConfig", "TrainResult", "TrainSettings", "check_answer_length", "check_documents", "check_head_shapes",
-    "check_training_pool", "choose_dtype", "cross_entropy_head", "current_parallel", "describe_documents",
-    "discard_state", "document_arrays", "document_digests", "document_lengths", "document_writer", "even_slices",
-    "give_back_memory", "gradient_buffer", "is_torchrun", "learning_rate_at", "logits_budget",
-    "logits_bytes_per_row", "num_supervised", "pack_micro_batch", "round_path", "rows_of_chunk",
+    "check_training_pool", "choose_dtype", "choose_mode", "cross_entropy_head", "current_parallel",
+    "describe_documents", "discard_state", "document_arrays", "document_digests", "document_lengths",
+    "document_writer", "even_slices", "give_back_memory", "gradient_buffer", "is_torchrun", "learning_rate_at",
+    "logits_budget", "logits_bytes_per_row", "num_supervised", "pack_micro_batch", "round_path", "rows_of_chunk",
     "split_micro_batches", "split_step", "supervised_counts", "train", "weights_fingerprint", "write_documents",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from spiritsafe.core.records import Record, omit_default
 
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 ParallelMode = Literal["auto", "ddp", "fsdp"]
+CompileWish = Literal["auto"] | bool
 
 SITTING_FIELDS = frozenset({"checkpoint_every_steps", "checkpoint_every_s", "checkpoint_max_share", "eval_every"})
 """What may change between sittings of one run: it says when to write or look, and changes nothing that is computed."""
@@ -44,7 +45,10 @@ class TrainSettings(Record):
             checkpoint takes 100 s, the next is begun 2,000 s after it. Training goes on meanwhile.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
         parallel: How the processes that torchrun started share the work. "ddp": each holds the whole model; "fsdp":
-            each holds its rows of the blocks; "auto": ddp under torchrun. It changes nothing but rounding.
+            each holds its rows of the blocks; "auto": ddp under torchrun, and in a recipe fsdp where one device cannot
+            hold all. It changes nothing but rounding.
+        compile: Whether ``torch.compile`` fuses the layers of a model that runs here. "auto": on a GPU, where its
+            compiler works. It changes nothing but rounding.
     """
 
     max_steps: int | None = Field(default=None, ge=1)
@@ -64,6 +68,7 @@ class TrainSettings(Record):
     checkpoint_max_share: float = omit_default(0.05, gt=0.0, le=1.0)
     eval_every: int | None = Field(default=None, ge=1)
     parallel: ParallelMode = "auto"
+    compile: CompileWish = omit_default("auto")
 
     @model_validator(mode="after")
     def _settings_fit(self) -> Self:

@@ -57,14 +57,19 @@ def choose_dtype(wish: ComputeDtype, device: torch.device) -> torch.dtype:
     """The format of weights and activations.
 
     Raises:
-        CompatibilityError: bfloat16 was asked of a GPU that does not have it, or the device is neither CPU nor CUDA.
+        CompatibilityError: bfloat16 was asked of a GPU that does not have it, or is not used by us (mps); or the
+            device is of another kind.
     """
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda", "mps"):
         raise CompatibilityError(
-            f"Training on {device.type!r} is not supported.", hint="Move the model to the CPU or to a CUDA device."
+            f"Training on {device.type!r} is not supported.", hint="Move the model to the CPU, CUDA or mps."
         )
-    if wish == "float32":
+    if wish == "float32" or (wish == "auto" and device.type == "mps"):
         return torch.float32
+    if device.type == "mps":
+        raise CompatibilityError(
+            "Training on an Apple GPU is in float32.", hint='Set compute_dtype to "float32" or "auto".'
+        )
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         if wish == "auto":
             return torch.float32

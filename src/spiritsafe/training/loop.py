@@ -18,7 +18,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON, digest
-from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError
+from spiritsafe.core.errors import IntegrityError, NumericalError, SpiritsafeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory, write_json, write_text
 from spiritsafe.core.files.json_lines import append_line, read_json_lines
@@ -36,9 +36,11 @@ from spiritsafe.core.process.platforms import Platform
 from spiritsafe.models import Document, LanguageModel, this_platform
 from spiritsafe.training.checkpoints.state import STATE_FILE, RunIdentity, load_state, weights_fingerprint
 from spiritsafe.training.checkpoints.writer import Cadence, CheckpointWriter
+from spiritsafe.training.compiled import StepCompiler, fast_products
 from spiritsafe.training.config import SITTING_FIELDS, TrainConfig, learning_rate_at
 from spiritsafe.training.data.feed import CollectiveFeed, Feed, FixedFeed
 from spiritsafe.training.data.packing import num_supervised, pack_micro_batch, split_step
+from spiritsafe.training.data.rounds import RoundFeed
 from spiritsafe.training.device import choose_dtype, kept_memory
 from spiritsafe.training.distributed.fsdp import ShardedModel
 from spiritsafe.training.distributed.processes import Fate, Parallel, choose_mode, current_parallel
@@ -101,7 +103,7 @@ def train(
     Args:
         model: The starting model, the same in each call. It computes in the compute dtype and ends in float32, frozen
             weights as they were (beside ones that came in the compute dtype: in it). With ``fsdp`` it is
-            without blocks until the call returns or raises NumericalError, then whole again on every process.
+            without blocks, but for draws and evaluations, until the call ends as it ends on every process.
         documents: What to learn from: a list, each used once an epoch, or a feed that gives each step its own.
         directory: For metrics and checkpoints; every process must see it.
         events: Hears progress and each step's metrics, in the main process.
@@ -111,7 +113,7 @@ def train(
         RecipeError: A document supervises nothing or is longer than a micro-batch, or several processes were asked for
             and torchrun did not start this one.
         CompatibilityError: Documents, objective or device do not fit the model, processes do not fit each other, or
-            an evaluation or a feed that draws needs the whole model and ``fsdp`` spreads it.
+            ``fsdp`` cannot spread this model.
         ProcedureError: Another process failed; the message is its own.
         NumericalError: A loss or gradient is not finite; the batch is saved, the model keeps its last good weights.
         BudgetError: Memory ran out; what was saved stays, and a call with fewer ``micro_batch_tokens`` goes on from it.
@@ -123,11 +125,6 @@ def train(
     parallel = current_parallel()
     mode = choose_mode(config.parallel, parallel, device)
     parallel.require_own_gpu(device)
-    if mode == "fsdp" and (evaluate is not None or not isinstance(feed, FixedFeed)):
-        raise CompatibilityError(
-            "An evaluation, or a feed whose documents the model draws, needs the whole model on one process.",
-            hint='Set parallel to "ddp", or train without them and evaluate the finished model.',
-        )
     ensure_directory(directory)
     with kept_memory() if device.type == "cpu" else nullcontext(), parallel.shared_fate() as fate:
         place = _Place(parallel=parallel, fate=fate, is_sharded=mode == "fsdp")
@@ -168,7 +165,7 @@ def _identity(
     parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
     if model.balance is not None:
         parts["balance"] = model.balance.coefficient
-    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel"})
+    settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel", "compile"})
     unsealed = digest({"config": settings, **parts})
     del settings["compute_dtype"], settings["micro_batch_tokens"]
     return RunIdentity(fingerprint=digest({"config": settings, **parts}), unsealed=unsealed, platform=platform)
@@ -224,9 +221,10 @@ class _Run:
         self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
         self._model = model if self._sharded is None else self._sharded.module
         self._optimiser = AdamW(self._model, config, dtype, self._parallel)
+        self._compiler = StepCompiler(self._model, config.compile, is_sharded=place.is_sharded, warn=self._warn)
         resumed = load_state(directory, self._optimiser, identity)
         if resumed.note is not None:
-            self._events.metrics("warning", {"message": resumed.note})
+            self._warn(resumed.note)
         self._step = resumed.step
         self._curve = self._parallel.on_main(self._read_curve)
         self._cadence = Cadence(config.checkpoint_every_s, config.checkpoint_max_share, time.monotonic)
@@ -235,6 +233,9 @@ class _Run:
         )
         self._saved_step = self._step
         self._is_due = False
+
+    def _warn(self, message: str) -> None:
+        self._events.metrics("warning", {"message": message})
 
     @property
     def _metrics_path(self) -> Path:
@@ -263,10 +264,18 @@ class _Run:
 
     def finish(self) -> TrainResult:
         """Run what is left."""
-        result = self._finish()
+        try:
+            result = self._finish()
+        except SpiritsafeError as error:
+            if self._fate.is_shared(error):  # else nobody is left to gather a model from
+                self._restore()
+            raise
+        self._restore()
+        return result
+
+    def _restore(self) -> None:
         if self._sharded is not None:
             self._sharded.restore(self._optimiser.final_dtype)
-        return result
 
     def _finish(self) -> TrainResult:
         self._model.train()
@@ -299,9 +308,14 @@ class _Run:
         return self._feed.end_step if isinstance(self._feed, CollectiveFeed) else self._feed.num_steps
 
     def _evaluated(self, evaluate: Evaluate) -> dict[str, float]:
-        values = self._parallel.on_main(lambda: dict(evaluate(self._model, self._step)))
+        with self._whole(everywhere=False) as model:
+            values = self._parallel.on_main(lambda: dict(evaluate(model, self._step)))
         self._model.train()
         return values
+
+    def _whole(self, *, everywhere: bool) -> AbstractContextManager[LanguageModel]:
+        """The model with all its blocks, on the main process at least."""
+        return nullcontext(self._model) if self._sharded is None else self._sharded.whole(everywhere=everywhere)
 
     def _is_evaluated(self) -> bool:
         every = self._config.eval_every
@@ -366,17 +380,24 @@ class _Run:
         """1. gradients of all micro-batches, 2. check, 3. update."""
         self._optimiser.zero_gradients()
         self._objective.at_step(self._step, self._feed.num_steps)
-        losses, sums = self._accumulate(chosen, num_learnt)  # 1.
+        with fast_products(self._config.compute_dtype, self._device), self._compiler.in_place():
+            losses, sums = self._accumulate(chosen, num_learnt)  # 1.
         loss, norm, means = self._settle(losses, sums)
         if not (math.isfinite(loss) and math.isfinite(norm)):  # 2.
             self._refuse(chosen, losses, norm)
         return loss, norm, self._optimiser.update(rate, norm), means  # 3.
 
     def _documents(self) -> Sequence[Document]:
-        if isinstance(self._feed, FixedFeed | CollectiveFeed):
-            return self._feed.documents_of(self._step, self._model)
-        # Any other feed that lets the model answer does so once, and keeps the answers on one process's disk.
-        return self._parallel.on_main(lambda: self._feed.documents_of(self._step, self._model))
+        feed, step = self._feed, self._step
+        if isinstance(feed, FixedFeed) or (isinstance(feed, RoundFeed) and not feed.draws_at(step)):
+            asked: AbstractContextManager[LanguageModel] = nullcontext(self._model)
+        else:
+            asked = self._whole(everywhere=isinstance(feed, CollectiveFeed))
+        with asked as model:
+            if isinstance(feed, FixedFeed | CollectiveFeed):
+                return feed.documents_of(step, model)
+            # Any other feed that lets the model answer does so once, and keeps the answers on one process's disk.
+            return self._parallel.on_main(lambda: feed.documents_of(step, model))
 
     def _micro_batches(self, chosen: Sequence[Document]) -> tuple[list[list[Document]], int]:
         """This process's micro-batches, and the number of micro-batches of the process that has most."""
@@ -452,8 +473,6 @@ class _Run:
         if self._keeps_checkpoints and self._saved_step != self._step:
             self._save()
         self._writer.finish()
-        if self._sharded is not None:
-            self._sharded.restore(self._optimiser.final_dtype)
         self._fate.is_agreed = True
         raise NumericalError(
             f"Step {self._step + 1}: the loss or its gradient is not a finite number.",

@@ -204,6 +204,9 @@ class AdamW:
         divisor = None
         if limit is not None and gradient_norm > limit:
             divisor = torch.tensor(gradient_norm / limit, dtype=torch.float32, device=self.masters[0].device)
+            if divisor.device.type == "mps":  # its fused update is not known to divide
+                torch._foreach_div_(self.gradients, divisor)
+                divisor = None
         for indices, weight_decay in self._groups:
             if not indices:
                 continue

@@ -18,8 +18,10 @@ import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 
+from spiritsafe import cli
 from spiritsafe.cli.exam import command
 from spiritsafe.cli.recipe import run
+from spiritsafe.cli.stopping import term_as_interrupt
 from spiritsafe.core.errors import EndpointError
 from spiritsafe.exam.records.certificate import Certificate
 
@@ -185,3 +187,41 @@ def test_a_run_that_is_told_to_end_finishes_what_it_writes(monkeypatch: pytest.M
     assert isinstance(result.exception, SystemExit | KeyboardInterrupt)
     assert seen == ["finished"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_that_torchrun_ends_says_that_it_was_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for run_id, said in (("", ""), ("none", "torchrun has stopped this run")):
+        if run_id:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", run_id)
+        with pytest.raises(KeyboardInterrupt) as caught, term_as_interrupt():
+            signal.raise_signal(signal.SIGTERM)
+        assert str(caught.value).startswith(said)
+        assert bool(str(caught.value)) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lingers"),
+    [(EndpointError("x", hint="y"), 8, 1), (KeyError("x"), 70, 1), (KeyboardInterrupt(), 130, 0)],
+)
+def test_a_process_beside_the_first_one_is_silent(
+    error: BaseException, code: int, lingers: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: Any) -> None:
+        sys.stdout.write("progress\n")
+        raise error
+
+    waits: list[None] = []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(cli, "linger", lambda: waits.append(None))
+    monkeypatch.setattr(cli.cli, "main", fail)
+    monkeypatch.setattr(sys, "argv", ["spiritsafe", "run", "tiny"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    assert len(waits) == lingers
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(sys, "argv", ["spiritsafe", "--verbose", "run", "tiny"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert ("Traceback" in capfd.readouterr().err) == bool(lingers)

@@ -13,6 +13,7 @@ from finished_run import make_context
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Message, Problem
 from spiritsafe.pipeline.context import Trace, Traces, as_text, in_vocabulary, read_traces, write_traces
+from spiritsafe.pipeline.plan.memory import planned_device
 
 
 def test_seeds_are_named(tmp_path: Path) -> None:
@@ -104,6 +105,19 @@ def test_damaged_traces_are_named(tmp_path: Path) -> None:
 def test_asking_for_cuda_without_a_gpu_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CompatibilityError):
         _ = make_context(tmp_path, 'engine.device="cuda"').device
+
+
+def test_an_apple_gpu_is_taken_where_it_is_named_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for is_there, expected in ((False, "cpu"), (True, "mps")):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda is_there=is_there: is_there)
+        named = make_context(tmp_path, 'engine.device="mps"')
+        assert planned_device(named.recipe).type == expected
+        assert make_context(tmp_path, 'engine.device="auto"').device.type == "cpu"
+    assert named.device.type == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(CompatibilityError, match="mps"):
+        _ = named.device
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ def test_the_paper_is_sealed_before_anything_is_trained() -> None:
     assert [name for name in names if name in wanted] == wanted
 
 
+def test_what_trains_is_worked_on_by_all_processes_and_nothing_else() -> None:
+    together = {stage.name for stage in stages_of(load_recipe("tiny")[0]) if stage.is_collective}
+    assert together == {"teacher", "rl", "rl-random", "rl-format", "rl-rft", "tuned", "student", "on-policy"}
+
+
 def test_every_stage_leaves_its_proof(tiny_run: Path) -> None:
     stages = sorted(path.name for path in (tiny_run / "stages").iterdir())
     assert [name[3:] for name in stages] == [s.name for s in stages_of(load_recipe("tiny", SMALLER)[0])]
@@ -153,14 +158,6 @@ def test_killed_at_any_stage_it_ends_in_the_same_certificates(tiny_run: Path, tm
     assert done.returncode == 0, done.stderr
     assert results_of(copy) == results_of(tiny_run)
     assert len(results_of(copy)) == 9
-
-
-def test_torchrun_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    with pytest.raises(RecipeError) as caught:
-        run_again(tmp_path / "new")
-    assert "spiritsafe.training.train" in caught.value.hint
-    assert not (tmp_path / "new").exists()
 
 
 def test_an_unwritable_root_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,3 +159,14 @@ def test_a_stage_says_on_what_it_was_computed(tmp_path: Path) -> None:
     # one that an earlier version began
     plain.begin(here)
     assert plain.platforms() == (None, here)
+
+
+def test_a_process_beside_the_main_one_writes_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    stage = StageDirectory(tmp_path / "stages" / "03-tuned", {"a": 1})
+    beside = stage.beside(tmp_path / "own")
+    assert (stage.is_main, beside.is_main) == (True, False)
+    assert (beside.path, beside.shared, beside.name) == (tmp_path / "own", stage.path, "tuned")
+    assert not stage.is_seen()
+    stage.begin()
+    stage.finish({})
+    assert stage.is_seen()

@@ -31,6 +31,13 @@ def test_a_gpu_without_bfloat16_falls_back_or_refuses(monkeypatch: pytest.Monkey
     assert choose_dtype("auto", CUDA) == torch.bfloat16
 
 
+def test_an_apple_gpu_trains_in_float32() -> None:
+    mps = torch.device("mps")
+    assert choose_dtype("auto", mps) == choose_dtype("float32", mps) == torch.float32
+    with pytest.raises(CompatibilityError, match="in float32"):
+        choose_dtype("bfloat16", mps)
+
+
 def test_other_devices_are_refused() -> None:
     with pytest.raises(CompatibilityError, match="meta"):
         choose_dtype("auto", torch.device("meta"))

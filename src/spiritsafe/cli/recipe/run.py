@@ -11,7 +11,8 @@ from spiritsafe import models, pipeline, report
 from spiritsafe.cli.paths import NAMES_FILES, GuardedCommand, OutputFolder
 from spiritsafe.cli.stopping import term_as_interrupt
 from spiritsafe.cli.tables import json_option, print_json
-from spiritsafe.cli.terminal import TerminalSink
+from spiritsafe.cli.terminal import SilentSink, TerminalSink
+from spiritsafe.core.process.torchrun import is_follower
 
 
 @click.command(name="run", cls=GuardedCommand)
@@ -27,13 +28,15 @@ from spiritsafe.cli.terminal import TerminalSink
 )
 @json_option
 def command(recipe: str, overrides: tuple[str, ...], root: Path, trackers: tuple[str, ...], as_json: bool) -> None:
-    """Run RECIPE (a .toml file or a packaged name), or go on with it."""
+    """Run RECIPE (a .toml file or a packaged name), or go on with it; under torchrun, by several processes."""
     if trackers:
         overrides = (*overrides, f"track.trackers={json.dumps(trackers)}")
     loaded, text = pipeline.load_recipe(recipe, overrides)
-    watcher = TerminalSink()
+    watcher = SilentSink() if is_follower() else TerminalSink()
     with term_as_interrupt():
         outcome = pipeline.run_recipe(loaded, text, root=root, cache=models.default_cache(), watcher=watcher)
+    if is_follower():
+        return
     data = pipeline.report_data(outcome.directory)
     if as_json:
         print_json([{"run": outcome, "report": data.to_json()}])

@@ -16,6 +16,7 @@ from spiritsafe.core import errors
 from spiritsafe.core.errors import ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.torchrun import without_torchrun
 
 _PROGRAM = ("-m", "spiritsafe")
 
@@ -33,7 +34,7 @@ def call_command(arguments: Sequence[str], *, events: EventSink) -> list[str]:
     said: list[str] = []
     process = ChildProcess(
         [sys.executable, *_PROGRAM, *arguments],
-        env={**os.environ, "SPIRITSAFE_PROGRESS": "json"},
+        env={**without_torchrun(os.environ), "SPIRITSAFE_PROGRESS": "json"},
         own_group=False,  # Ctrl-C is for both
     )
     try:

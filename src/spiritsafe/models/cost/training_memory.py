@@ -135,6 +135,7 @@ def predict_training(
     cached_entries: int = 0,
     process_bytes: int = 0,
     lora: LoraConfig | None = None,
+    num_shards: int = 1,
 ) -> TrainingMemory:
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
 
@@ -156,6 +157,7 @@ def predict_training(
         cached_entries: Entries a row of a cached signal.
         process_bytes: Interpreter and libraries, to be counted in.
         lora: Adapters that learn in place of the weights.
+        num_shards: Processes over which the blocks are spread (FSDP); each is predicted alike.
 
     Raises:
         CompatibilityError: Another architecture that was not measured.
@@ -198,7 +200,32 @@ def predict_training(
         "slack_bytes": slack,
         "kernel_bytes": _KERNEL_BYTES[_are_alike(lengths)] if is_half and device == "cpu" else 0,
     }
+    if num_shards > 1:
+        parts = _spread(parts, c, formats, num_shards, is_whole=lora is None)
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
+
+
+def _spread(
+    parts: Mapping[str, int], c: DecoderConfig, formats: _Formats, num_shards: int, *, is_whole: bool
+) -> dict[str, int]:
+    """The same where a process holds its rows of the blocks, and two blocks at a time as they compute.
+
+    Not less than loading takes: the model is on every device in float32 before it is spread.
+    """
+    blocks = c.num_parameters - (1 if c.tied else 2) * c.vocab_size * c.hidden_size
+    kept, gone = blocks // num_shards, blocks - blocks // num_shards
+    spread = dict(parts)
+    if is_whole:  # blocks compute by what is gathered; their rows are float32 masters
+        computing = 0 if not parts["compute_bytes"] else blocks * formats.narrow
+        spread["compute_bytes"] -= computing
+        for name, size in (("master_bytes", 4), ("gradient_bytes", 4), ("optimiser_bytes", 8)):
+            spread[name] -= gone * size
+    else:  # adapters stay whole, the base's rows in the format that it came in
+        spread["compute_bytes"] += kept * 4 - blocks * formats.narrow
+    spread["working_bytes"] += blocks // c.num_layers * (2 * formats.narrow + 4)
+    loading = parts["process_bytes"] + parts["teacher_bytes"] + 4 * c.num_parameters
+    spread["working_bytes"] += max(0, loading - sum(spread.values()))
+    return spread
 
 
 def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_bytes: int) -> TrainingMemory:

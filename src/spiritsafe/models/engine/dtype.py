@@ -40,6 +40,11 @@ def _is_used() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def has_float64(device: torch.device | str) -> bool:
+    """Whether a device computes in float64; Apple's GPUs do not."""
+    return torch.device(device).type != "mps"
+
+
 def preferred_dtype(device: torch.device | str) -> torch.dtype:
     """The format in which sampling is fastest on a device: bfloat16, or float32 on CPUs without it.
 

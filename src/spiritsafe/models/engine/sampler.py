@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spiritsafe.core.records import Sampling
+from spiritsafe.models.engine.dtype import has_float64
 
 _CHUNK = 256
 _TOP_CANDIDATES = 256
@@ -168,6 +169,10 @@ def draw(logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, sampling: Sampling
         steps_B: int64, how many tokens it has drawn before.
         sampling: Temperature 0 takes the likeliest token (the first of equals).
     """
+    if not has_float64(logits_BV.device):  # its memory is the CPU's, and a copy is small beside a layer
+        drawn = draw(logits_BV.cpu(), seeds_B.cpu(), steps_B.cpu(), sampling)
+        device = logits_BV.device
+        return DrawnTokens(drawn.token_ids_B.to(device), drawn.logprobs_B.to(device), drawn.broken_B.to(device))
     padding = -logits_BV.shape[1] % _CHUNK
     if padding:
         logits_BV = functional.pad(logits_BV, (0, padding), value=float("-inf"))

@@ -180,6 +180,13 @@ def lora_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def lora_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """What adapters are made of; empty for a model without."""
+    if not isinstance(model, Decoder):
+        return set()
+    return {parameter for _, _, layer in _projections(model) for parameter in layer.parameters()}
+
+
 def lora_shapes(config: DecoderConfig, lora: LoraConfig) -> dict[str, tuple[int, int]]:
     """What :func:`lora_state` of such a model with such adapters holds: peft's names, and sizes."""
     shapes = {}

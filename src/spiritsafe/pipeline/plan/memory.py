@@ -13,10 +13,12 @@ from typing import Any, Literal, final
 
 import torch
 
-from spiritsafe.core.records import Record
+from spiritsafe.core.errors import BudgetError
+from spiritsafe.core.records import Record, omit_default
 from spiritsafe.models import (
     PACK_LIMIT_BYTES,
     LoraConfig,
+    MemoryFit,
     decoder_config,
     fit_micro_batch,
     kv_cache_bytes,
@@ -27,7 +29,7 @@ from spiritsafe.models import (
 from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, available_bytes
 from spiritsafe.pipeline.plan.stage_cost import tokens_at_once
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.training import ComputeDtype, TrainConfig, choose_dtype
+from spiritsafe.training import ComputeDtype, TrainConfig, choose_dtype, current_parallel
 
 CACHED_ENTRIES = 64
 """Entries a row of a cached signal, about: a few bytes a row beside megabytes of logits."""
@@ -56,6 +58,7 @@ class MemoryCheck(Record):
         note: What was changed and why; empty when nothing was.
         tokens_at_once: Of a micro-batch, where a step has fewer tokens than it may hold.
         longest: Tokens of the longest document: no micro-batch can be smaller.
+        is_spread: Whether several processes must spread the blocks over themselves, for one cannot hold all.
     """
 
     micro_batch_tokens: int
@@ -65,6 +68,7 @@ class MemoryCheck(Record):
     note: str = ""
     tokens_at_once: int = 0
     longest: int = 0
+    is_spread: bool = omit_default(False)
 
     def eased(self) -> MemoryCheck | None:
         """What to go on with after memory ran out all the same: half as much at once, then activations recomputed.
@@ -89,7 +93,7 @@ def compute_dtype(wish: ComputeDtype, device: torch.device) -> Literal["fp32", "
 
 def _process_bytes(config: Mapping[str, Any], device: torch.device, *, is_first: bool = False) -> int:
     """What the process takes beside weights and what is made of them."""
-    if device.type != "cpu":
+    if device.type == "cuda":
         return 0
     return PROCESS_BYTES + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
 
@@ -137,6 +141,7 @@ class Beside:
             "cached_entries": self.cached_entries,
             "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
             "lora": self.lora,
+            "num_shards": current_parallel().size if train.parallel == "fsdp" else 1,
         }
 
 
@@ -171,17 +176,27 @@ def check_memory(
     num_steps = max(1, round(sum(lengths) / train.tokens_per_step))
     step_tokens = math.ceil(sum(lengths) / num_steps) + max(lengths)
     wanted = min(train.micro_batch_tokens, step_tokens, sum(lengths))
-    fit = fit_micro_batch(
-        config,
-        2**62 if found is None else found,
-        wanted_tokens=max(wanted, max(lengths)),
-        lengths=lengths,
-        supervised_share=supervised_share,
-        **(beside or Beside(is_first=True)).settings(config, train, device),
-    )
-    fits_as_wished = fit.micro_batch_tokens >= wanted and not fit.checkpointing
+
+    def fit_of(train: TrainConfig) -> MemoryFit:
+        return fit_micro_batch(
+            config,
+            2**62 if found is None else found,
+            wanted_tokens=max(wanted, max(lengths)),
+            lengths=lengths,
+            supervised_share=supervised_share,
+            **(beside or Beside(is_first=True)).settings(config, train, device),
+        )
+
+    is_spread = False
+    try:
+        fit = fit_of(train)
+    except BudgetError:
+        if train.parallel != "auto" or current_parallel().size == 1:
+            raise
+        fit, is_spread = fit_of(train.model_copy(update={"parallel": "fsdp"})), True
+    fits_as_wished = fit.micro_batch_tokens >= wanted and not fit.checkpointing and not is_spread
     micro = train.micro_batch_tokens if fit.micro_batch_tokens >= wanted else fit.micro_batch_tokens
-    note = "" if fits_as_wished else _replanned(train, micro, fit.checkpointing, fit.memory.total_bytes, found or 0)
+    note = "" if fits_as_wished else _replanned(train, micro, fit, found or 0, is_spread=is_spread)
     return MemoryCheck(
         micro_batch_tokens=micro,
         checkpointing=fit.checkpointing,
@@ -190,24 +205,28 @@ def check_memory(
         note=note,
         tokens_at_once=min(micro, wanted),
         longest=max(lengths),
+        is_spread=is_spread,
     )
 
 
-def _replanned(train: TrainConfig, micro: int, checkpointing: bool, predicted: int, available: int) -> str:
-    changes = []
+def _replanned(train: TrainConfig, micro: int, fit: MemoryFit, available: int, *, is_spread: bool) -> str:
+    changes = ['the model spread over the processes (parallel "fsdp")'] if is_spread else []
     if micro != train.micro_batch_tokens:
         changes.append(f"micro_batch_tokens {micro} instead of {train.micro_batch_tokens}")
-    if checkpointing:
+    if fit.checkpointing:
         changes.append("activations recomputed (about a third slower)")
     return (
-        f"{available / 1e9:.2f} GB of memory: {' and '.join(changes)}, predicted peak {predicted / 1e9:.2f} GB; "
-        "the updates stay the same."
+        f"{available / 1e9:.2f} GB of memory: {' and '.join(changes)}, "
+        f"predicted peak {fit.memory.total_bytes / 1e9:.2f} GB; the updates stay the same."
     )
 
 
 def planned_device(recipe: Recipe) -> torch.device:
     """Where the recipe would run on this machine."""
-    return torch.device("cuda" if recipe.engine.device != "cpu" and torch.cuda.is_available() else "cpu")
+    wish = recipe.engine.device
+    if wish == "mps":
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def training_peak(train: TrainConfig, config: Mapping[str, Any], device: torch.device, beside: Beside) -> int:

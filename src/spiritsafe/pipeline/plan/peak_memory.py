@@ -1,7 +1,8 @@
 """What this process takes of the machine's memory: now, at most since a reset, and how much it could take.
 
 In: nothing. Out: bytes. On a CPU the resident set, as the kernel counts it, bounded by free memory and by the control
-group that the process runs in; on CUDA the device's free memory and what torch already holds of it.
+group that the process runs in, what is free shared with torchrun's other processes; on CUDA the device's free memory
+and what torch already holds of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 
 from spiritsafe.core.process.free_memory import PROC, free_bytes, proc_kilobytes, resident_bytes
 from spiritsafe.core.process.limits import most_resident_bytes
+from spiritsafe.core.process.torchrun import num_processes_here
 
 PROCESS_BYTES = 450_000_000
 """Interpreter, torch, transformers and the kernels that a step loads, before any weight (torch 2.13 on Linux, CPU)."""
@@ -38,4 +40,4 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device)
-    return free_bytes() + resident_bytes()
+    return free_bytes() // num_processes_here() + resident_bytes()

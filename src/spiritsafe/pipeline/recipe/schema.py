@@ -72,12 +72,13 @@ class EngineRecipe(Record):
     Attributes:
         max_batch: Sequences decoded together.
         max_context: Most tokens of one prompt with its answer.
-        device: "auto" is CUDA where there is a GPU, else the CPU.
+        device: "auto" is CUDA where there is a GPU, else the CPU. "mps" is an Apple GPU, in float32; only where it is
+            named.
     """
 
     max_batch: int = Field(default=32, ge=1)
     max_context: int = Field(default=2048, ge=16)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
 def _known_tracker(name: str) -> str:

@@ -30,7 +30,7 @@ from spiritsafe.models import (
 from spiritsafe.pipeline.context import Trace
 from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, check_memory
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.training import TrainConfig, document_lengths, supervised_counts
+from spiritsafe.training import TrainConfig, current_parallel, document_lengths, supervised_counts
 
 _CHOSEN = "memory.json"
 
@@ -100,25 +100,33 @@ def fit_memory(
     Raises:
         BudgetError: Not even one document at a time fits.
     """
-    path = ensure_directory(stage.path / "training") / _CHOSEN
-    chosen = (
-        read_json(path)
-        if path.is_file()
-        else _choose(_measured(loaded), documents, config, device=device, beside=beside)
-    )
-    if not path.is_file():
+
+    def choose() -> dict[str, Any]:
+        path = ensure_directory(stage.shared / "training") / _CHOSEN
+        if path.is_file():
+            return dict(read_json(path))
+        chosen = _choose(_measured(loaded), documents, config, device=device, beside=beside)
         write_json(path, chosen)
+        return chosen
+
+    chosen = current_parallel().on_main(choose)
     if chosen["note"]:
         events.metrics("memory", dict(chosen))
         events.progress(0, None, "steps", str(chosen["note"]))
     if isinstance(loaded.model, Decoder | TransformersModel):
         loaded.model.activation_checkpointing = bool(chosen["checkpointing"])
-    return config.model_copy(update={"micro_batch_tokens": int(chosen["micro_batch_tokens"])})
+    is_spread = bool(chosen.get("is_spread")) and current_parallel().size > 1  # alone, it will be seen whether it fits
+    return config.model_copy(
+        update={
+            "micro_batch_tokens": int(chosen["micro_batch_tokens"]),
+            **({"parallel": "fsdp"} if is_spread else {}),
+        }
+    )
 
 
 def ease_memory(stage: StageDirectory) -> MemoryCheck | None:
     """After memory ran out: how the stage goes on when it is run again; None where nothing smaller is left to try."""
-    path = stage.path / "training" / _CHOSEN
+    path = stage.shared / "training" / _CHOSEN
     if not path.is_file():
         return None
     eased = MemoryCheck.from_json(read_json(path)).eased()

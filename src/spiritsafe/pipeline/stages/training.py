@@ -191,7 +191,7 @@ def train_model(
         documents,
         objective,
         config.model_copy(update={"seed": context.seed("train", stage.name)}),
-        directory=stage.path / "training",
+        directory=stage.shared / "training",
         events=events,
         evaluate=evaluate,
     )

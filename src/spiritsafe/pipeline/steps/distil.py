@@ -146,6 +146,7 @@ class DistilStep(DistilRecipe, BudgetedStep):
                 settings=made_settings(node, recipe),
                 after=self.stages_before(node, recipe),
                 scratch=("training", "rounds"),
+                is_collective=True,
             )
         ]
 

@@ -8,6 +8,7 @@ Killed, the same call goes on from its last checkpoint and the rounds on disk.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -66,7 +67,7 @@ from spiritsafe.pipeline.steps.trained import TrainedStep
 from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Control, ReinforceConfig, RewardedAnswer, reinforce
 from spiritsafe.report import Reinforced, count_text
 from spiritsafe.tasks import GraderPool, Task
-from spiritsafe.training import TrainConfig, discard_state
+from spiritsafe.training import TrainConfig, current_parallel, discard_state
 
 _TRAINING = "training"
 _TIME_NOTE = (
@@ -238,6 +239,7 @@ class ReinforceStep(TrainedStep):
             if before is None
             else (*self.stages_before(node, recipe), before.stage),
             scratch=("training",),
+            is_collective=True,
         )
         return [
             *([] if before is None else [_probe_stage(before, recipe)]),
@@ -347,6 +349,8 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
     config = step.config.model_copy(update={"seed": context.seed("reinforce", seed_name)})
     begin_lora(step.lora, context, loaded, name=seed_name)
     course = _learn(node, step, context, stage, events, loaded, problems, config, train_config)  # 3.
+    if not stage.is_main:
+        return {}
     end_lora(step.lora, context, stage, loaded, name=node.name)
     start = lineage_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
@@ -385,7 +389,7 @@ def _learn(
     train_config: TrainConfig,
 ) -> _Course:
     """Train ``loaded`` in place. A control that has nothing to learn stays as it is: that is its result."""
-    directory = stage.path / _TRAINING
+    directory = stage.shared / _TRAINING
     task = task_of(context, step.on)
     try:
         with _graders(step, task) as graders:
@@ -419,6 +423,8 @@ def _learn(
 def _graders(step: ReinforceStep, task: Task) -> AbstractContextManager[GraderPool | None]:
     """Worker processes for verifiers that might hang or be slow."""
     wanted = step.graders if step.graders is not None else (None if task.verifier.isolated else 0)
+    if wanted is None and current_parallel().size > 1:  # each process has workers of its own
+        wanted = max(1, (os.cpu_count() or 1) // current_parallel().size)
     return nullcontext() if wanted == 0 else GraderPool(task, num_workers=wanted)
 
 

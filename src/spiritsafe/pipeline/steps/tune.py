@@ -132,6 +132,7 @@ class TuneStep(BudgetedStep):
                 settings=made_settings(node, recipe),
                 after=self.stages_before(node, recipe),
                 scratch=("training",),
+                is_collective=True,
             )
         ]
 
@@ -173,6 +174,8 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
     begin_lora(step.lora, context, loaded, name=step.name)  # 3.
     evaluate = dev_evaluation(context, loaded, step)
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, evaluate=evaluate)
+    if not stage.is_main:
+        return {}
     end_lora(step.lora, context, stage, loaded, name=step.name)
     start = lineage_of(context, step.origin)
     writers = answerers(context, chosen)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.models import LanguageModel, PackedBatch
+from spiritsafe.models import LanguageModel, LoraBase, PackedBatch
 from spiritsafe.reinforce.loss.policy_head import PolicyResult, PolicyRows, policy_head, token_logprobs
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss, reference_penalty
 from spiritsafe.training import LossResult, SupervisedRows, gradient_buffer, weights_fingerprint
@@ -132,7 +132,7 @@ class PolicyObjective:
         index_R = supervised.rows_R
         return replace(rows, drawn_R=batch.drawn.old_N[index_R], is_known_R=batch.drawn.has_old_N[index_R])
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what FSDP gathers in it could not be trained with afterwards
     def _reference_logprobs(
         self, model: LanguageModel, batch: PackedBatch, supervised: SupervisedRows
     ) -> Tensor | None:
@@ -144,9 +144,11 @@ class PolicyObjective:
                 f"{self._reference.vocab_size}.",
                 hint="The reference should be the model as it was before.",
             )
-        head = self._reference.head()
+        # a model that is spread over processes is another object than the one that its adapters were put on
+        reference = LoraBase(model) if isinstance(self._reference, LoraBase) else self._reference
+        head = reference.head()
         return token_logprobs(
-            self._reference(batch)[supervised.rows_R],
+            reference(batch)[supervised.rows_R],
             head.weight_VH,
             supervised.targets_R,
             scale=head.scale / self._loss.temperature,

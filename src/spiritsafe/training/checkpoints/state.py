@@ -66,7 +66,7 @@ def weights_fingerprint(model: nn.Module) -> str:
     adapters = lora_config(model)
     if adapters is not None:
         text += f";{adapters.alpha}"  # their scale is in no tensor
-    values = torch.cat([p.detach().reshape(-1)[::stride].to(torch.float64).cpu() for _, p in parameters])
+    values = torch.cat([p.detach().reshape(-1)[::stride].cpu().to(torch.float64) for _, p in parameters])
     return digest_bytes(text.encode("utf-8") + values.numpy().tobytes())
 
 

@@ -167,6 +167,10 @@ class RoundFeed(ABC, Generic[R, T]):
         """The round that a step belongs to."""
         return step // self._steps_per_round
 
+    def draws_at(self, step: int) -> bool:
+        """Whether the model may be asked before a step: at the start of a round."""
+        return step % self._steps_per_round == 0
+
     def _opened(self, step: int, model: LanguageModel) -> tuple[T, int]:
         """What the step's round serves, and the step's place in it; at the start of a round the model answers first."""
         index, place = divmod(step, self._steps_per_round)

@@ -1,16 +1,21 @@
 """A model whose blocks are spread over the processes (FSDP2), for models that one device cannot train whole.
 
-In: a Decoder, whole on every process. Out: a :class:`ShardedModel`, of which each process holds its rows of every
-block matrix: master weights, gradients and moments are those rows. A block's weights are gathered, in the compute
-dtype, when it runs, and its gradients are summed and scattered when it has run backward.
+In: a model, whole on every process. Out: a :class:`ShardedModel`, of which each process holds its rows of every block
+matrix: master weights, gradients and moments are those rows. A block's weights are gathered, in the compute dtype, when
+it runs, and its gradients are summed and scattered when it has run backward. Who needs the whole model (a draw, an
+evaluation) gets it for as long as that takes.
 
-Embedding, head and final norm stay whole on every process, and their gradients are summed once a step. The head's
-gradient is made by hand, into a buffer that must be as large as the head (training/chunked_head.py), and with tied
-weights the embedding's lands in the same buffer: neither passes through the hooks by which FSDP2 learns of a gradient.
+Embedding, head, final norm and adapters stay whole on every process, and their gradients are summed once a step. The
+head's gradient is made by hand, into a buffer that must be as large as the head (training/chunked_head.py), and with
+tied weights the embedding's lands in the same buffer: neither passes through the hooks by which FSDP2 learns of a
+gradient. Adapters are small, and what is sharded has a message for each of its parameters.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
@@ -20,7 +25,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models import Decoder, LanguageModel
+from spiritsafe.models import LanguageModel, lora_parameters
 from spiritsafe.training.distributed.processes import Parallel
 
 
@@ -61,60 +66,98 @@ def _sum_gradients(module: FSDPModule) -> None:
     module.set_force_sum_reduction_for_comms(True)
 
 
+def _blocks_of(model: LanguageModel) -> nn.ModuleList:
+    """The model's layers: the outermost list of as many modules as it has layers.
+
+    Raises:
+        CompatibilityError: There is no such list, or its layers are compiled.
+    """
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
+    blocks = next((one for one in lists if len(one) == model.num_layers), None)
+    if blocks is None:
+        raise CompatibilityError(
+            f"{type(model).__name__} cannot be spread over processes: its layers are not known.",
+            hint='Set parallel to "ddp", or take a model whose layers are a plain list.',
+        )
+    if any("project" in vars(block) for block in blocks):
+        raise CompatibilityError(
+            "A model with compiled blocks cannot be spread over processes.",
+            hint='Set parallel to "ddp", or leave the model uncompiled.',
+        )
+    return blocks
+
+
 @final
 class ShardedModel:
-    """A Decoder in training over several processes. While it exists, the model it was made from has no blocks.
+    """A model in training over several processes. While it exists, the model it was made from has no blocks.
+
+    What learns is kept as float32 rows; what is frozen, as rows in its own format. Numbers that are no floats (a
+    quantised base) stay whole.
 
     Args:
         model: Whole, the same on every process.
-        compute_dtype: In which blocks run; their rows are kept in float32.
+        compute_dtype: In which blocks run.
         parallel: The processes, more than one.
 
     Attributes:
-        module: What to train: a Decoder that shares embedding, head and final norm with ``model``.
+        module: What to train: a copy of the model that shares all but the blocks' own parameters with it.
 
     Raises:
-        CompatibilityError: The model is no Decoder, or has adapters or compiled blocks.
+        CompatibilityError: The model's layers are not known, or compiled.
     """
 
     def __init__(self, model: LanguageModel, compute_dtype: torch.dtype, parallel: Parallel) -> None:
-        if not isinstance(model, Decoder):
-            raise CompatibilityError(
-                f"{type(model).__name__} cannot be spread over processes: its layers are not known.",
-                hint='Set parallel to "ddp", or take a model of the Decoder\'s family.',
-            )
-        self.module = Decoder(model.config, device="meta", seed=None)
-        expected = [name for name, _ in self.module.named_parameters()]
-        if [name for name, _ in model.named_parameters()] != expected or any(
-            "project" in vars(b) for b in model.blocks
-        ):
-            raise CompatibilityError(
-                "A model with adapters or compiled blocks cannot be spread over processes.",
-                hint='Set parallel to "ddp" (adapters need little memory), or take the plain model.',
-            )
+        blocks, adapters = _blocks_of(model), lora_parameters(model)
+        self._parallel = parallel
         self._model = model
-        self.module.activation_checkpointing = model.activation_checkpointing
-        whole = {p for name, p in model.named_parameters() if not name.startswith("blocks.")}
-        for name, parameter in model.named_parameters():
-            path, _, last = name.rpartition(".")
-            if parameter not in whole:
-                data = parameter.detach().to(torch.float32)
-                parameter.data = parameter.data.new_empty(0)
-                parameter = nn.Parameter(data, requires_grad=parameter.requires_grad)
-            setattr(self.module.get_submodule(path), last, parameter)
+        self._compute_dtype = compute_dtype
+        inside = {p for p in blocks.parameters() if p.is_floating_point()} - adapters
+        self._names = [name for name, p in model.named_parameters() if p in inside]
+        shared: dict[int, Any] = {id(part): part for part in (*model.parameters(), *model.buffers())}
+        for parameter in inside:
+            dtype = torch.float32 if parameter.requires_grad else parameter.dtype
+            rows = nn.Parameter(parameter.detach().to(dtype), requires_grad=parameter.requires_grad)
+            shared[id(parameter)] = rows
+            parameter.data = parameter.data.new_empty(0)
+        self.module: LanguageModel = copy.deepcopy(model, shared)
+        whole = {p for p in model.parameters() if p not in inside}
         policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        mesh = init_device_mesh(model.device.type, (parallel.size,))
-        options: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": True}
-        for block in self.module.blocks:
+        mesh = init_device_mesh(next(model.parameters()).device.type, (parallel.size,))
+        options: dict[str, Any] = {
+            "mesh": mesh,
+            "mp_policy": policy,
+            "reshard_after_forward": True,
+            "ignored_params": whole,
+        }
+        for block in _blocks_of(self.module):
             _sum_gradients(fully_shard(block, **options))
-        fully_shard(self.module, ignored_params=whole, **options)
+        fully_shard(self.module, **options)
         register_fsdp_forward_method(self.module, "forward_with_layers")
 
-    @torch.no_grad()
+    @contextmanager
+    def whole(self, *, everywhere: bool) -> Iterator[LanguageModel]:
+        """The model it was made from, with blocks in the compute dtype while the context lasts; all must enter it.
+
+        Args:
+            everywhere: On every process; else on the main one, and on the others still without blocks.
+        """
+        self._gather(self._compute_dtype, keep=everywhere or self._parallel.is_main)
+        try:
+            yield self._model
+        finally:
+            for name in self._names:
+                parameter = self._model.get_parameter(name)
+                parameter.data = parameter.data.new_empty(0)
+
     def restore(self, dtype: torch.dtype) -> None:
         """Give the model its blocks back, whole on every process, in ``dtype``; all processes must call it."""
+        self._gather(dtype, keep=True)
+
+    @torch.no_grad()
+    def _gather(self, dtype: torch.dtype, *, keep: bool) -> None:
         sharded = dict(self.module.named_parameters())
-        for name, parameter in self._model.named_parameters():
-            if parameter is not sharded[name]:
-                rows = sharded[name].detach()
-                parameter.data = gather_rows(local_rows(rows), rows).to(dtype)
+        for name in self._names:
+            rows = sharded[name]
+            whole = gather_rows(local_rows(rows).to(dtype), rows)
+            if keep:
+                self._model.get_parameter(name).data = whole

@@ -54,6 +54,10 @@ class Fate:
     def __init__(self) -> None:
         self.is_agreed = False
 
+    def is_shared(self, error: BaseException) -> bool:
+        """Whether every process raises this error at the same place."""
+        return self.is_agreed or error is _SESSION.refusal
+
 
 def _is_broken_connection(error: BaseException) -> bool:
     """Whether a call failed because the other side is gone; gloo has no error type of its own."""
@@ -75,6 +79,7 @@ class _Session:
         self._board: Store | None = None
         self._num_works = 0
         self._is_over = False
+        self.refusal: BaseException | None = None
 
     def join(self) -> None:
         """Join torchrun's group, once.
@@ -126,7 +131,11 @@ class _Session:
         """Leave the reason of a failure; the first one stays."""
         if self._board is None:
             return
-        hint = error.hint if isinstance(error, SpiritsafeError) else "See that process's own output."
+        hint = (
+            error.hint
+            if isinstance(error, SpiritsafeError)
+            else "That process's own output says more (`spiritsafe --verbose` shows it)."
+        )
         record = {"rank": rank, "error": type(error).__name__, "message": str(error), "hint": hint}
         self._board.compare_set(_FAILURE, "", json.dumps(record))
 
@@ -192,17 +201,29 @@ class Parallel:
         dist.broadcast_object_list(values, src=0)
         return values[0]  # type: ignore[return-value]  # the main process's value has replaced None
 
-    def on_main(self, work: Callable[[], _T]) -> _T:
-        """Let the main process alone do something, however long; everybody gets what it returned."""
+    def on_main(self, work: Callable[[], _T], *, refusals: tuple[type[SpiritsafeError], ...] = ()) -> _T:
+        """Let the main process alone do something, however long; everybody gets what it returned.
+
+        Args:
+            refusals: Errors that, raised by it, every process raises: they stay together, and may go on after it.
+        """
         if self.size == 1:
             return work()
-        value = None
+        value, refusal = None, None
         if self.is_main:
-            value = work()
+            try:
+                value = work()
+            except refusals as error:
+                refusal = (type(error), error.message, error.hint)
             _SESSION.announce()
         else:
             _SESSION.await_main()
-        return self.broadcast(value)  # type: ignore[return-value]  # as in broadcast
+        value, refusal = self.broadcast((value, refusal))
+        if refusal is not None:
+            kind, message, hint = refusal
+            _SESSION.refusal = kind(message, hint=hint)
+            raise _SESSION.refusal
+        return value  # type: ignore[return-value]  # as in broadcast
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, in place."""
@@ -274,7 +295,7 @@ class Parallel:
         try:
             yield fate
         except BaseException as error:
-            if fate.is_agreed:
+            if fate.is_shared(error):
                 raise
             if not _is_broken_connection(error):
                 _SESSION.publish(self.rank, error)
@@ -288,6 +309,10 @@ class Parallel:
         deadline = time.monotonic() + _GRACE_S
         while time.monotonic() < deadline:
             reason = _SESSION.failure()
+            if reason is not None and reason["error"] == "KeyboardInterrupt":
+                return ProcedureError(
+                    f"Process {reason['rank']} was told to stop.", hint="Run the same torchrun command again to go on."
+                )
             if reason is not None:
                 return ProcedureError(
                     f"Process {reason['rank']} stopped this run: {reason['error']}: {reason['message']}",
@@ -329,7 +354,7 @@ def choose_mode(wish: ParallelMode, parallel: Parallel, device: torch.device) ->
 
     Raises:
         RecipeError: Several processes were asked for, but torchrun did not start this one.
-        CompatibilityError: Models on GPUs, but not a GPU for each process.
+        CompatibilityError: Models on GPUs, but not a GPU for each process, or GPUs that cannot speak to each other.
     """
     if parallel.size == 1:
         if wish != "auto" and not (is_torchrun() or dist.is_initialized()):
@@ -338,6 +363,10 @@ def choose_mode(wish: ParallelMode, parallel: Parallel, device: torch.device) ->
                 hint='Start it with `torchrun --nproc-per-node N`, or leave parallel at "auto".',
             )
         return "auto"
+    if device.type == "mps":
+        raise CompatibilityError(
+            "Several processes cannot share an Apple GPU.", hint='Start one process, or set engine.device to "cpu".'
+        )
     if device.type == "cuda" and "nccl" not in dist.get_backend_config():
         raise CompatibilityError(
             f"{parallel.size} processes train on CUDA, but this machine has {torch.cuda.device_count()} GPUs.",

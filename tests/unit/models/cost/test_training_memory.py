@@ -54,6 +54,21 @@ def test_adapters_alone_have_masters_gradients_and_moments() -> None:
     assert half.compute_bytes == 2 * (134_515_008 + num_adapted)
 
 
+def test_spread_over_processes_each_holds_its_share_of_the_blocks() -> None:
+    embedding = 49152 * 576
+    blocks = 134_515_008 - embedding
+    alone, spread = (predict_training(SMOLLM2, num_tokens=4096, num_shards=n) for n in (1, 4))
+    assert spread.master_bytes == spread.gradient_bytes == 4 * (embedding + blocks // 4)
+    assert spread.compute_bytes == 2 * embedding  # blocks compute by what is gathered
+    assert spread.activation_bytes == alone.activation_bytes
+    assert spread.total_bytes < alone.total_bytes
+    # it is loaded whole in float32 before it is spread
+    least = predict_training(SMOLLM2, num_tokens=1, num_shards=1000, checkpointing=True)
+    assert least.total_bytes >= 4 * 134_515_008
+    adapted = predict_training(SMOLLM2, num_tokens=64, num_shards=2, lora=LoraConfig())
+    assert adapted.master_bytes == predict_training(SMOLLM2, num_tokens=64, lora=LoraConfig()).master_bytes
+
+
 def test_the_peak_grows_and_shrinks_as_it_must() -> None:
     def total(config: dict[str, Any] = SMOLLM2, **more: Any) -> int:
         return predict_training(config, **({"num_tokens": 1024, "compute_dtype": "fp32"} | more)).total_bytes

@@ -7,7 +7,7 @@ import torch
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.models.engine import dtype as engine_dtype
-from spiritsafe.models.engine.dtype import cpu_has_bfloat16, preferred_dtype
+from spiritsafe.models.engine.dtype import cpu_has_bfloat16, has_float64, preferred_dtype
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,10 @@ def test_a_user_may_say_it_for_a_cpu(monkeypatch: pytest.MonkeyPatch, has: bool)
     monkeypatch.setenv("SPIRITSAFE_BF16", "yes")
     with pytest.raises(RecipeError, match="SPIRITSAFE_BF16 is 'yes'"):
         preferred_dtype("cpu")
+
+
+def test_an_apple_gpu_has_no_float64_and_computes_in_float32() -> None:
+    assert not has_float64("mps")
+    assert has_float64("cpu")
+    assert has_float64(torch.device("cuda", 1))
+    assert preferred_dtype("mps") == torch.float32

@@ -10,6 +10,7 @@ from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from spiritsafe.core.records import Sampling
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.models.engine import sampler
 from spiritsafe.models.engine.sampler import (
     _nucleus_threshold_by_bisection,
     _nucleus_threshold_by_sorting,
@@ -168,3 +169,15 @@ def test_broken_logits_are_flagged(bad: float, sampling: Sampling) -> None:
     assert drawn.broken_B.tolist() == [False, True, False]
     assert drawn.token_ids_B.min() >= 0
     assert drawn.token_ids_B.max() < 512
+
+
+def test_where_there_is_no_float64_the_cpu_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an Apple GPU, whose first answer is no and whose CPU's is yes."""
+    logits, seeds, steps = torch.randn(5, 700), torch.arange(5), torch.zeros(5, dtype=torch.int64)
+    expected = draw(logits.clone(), seeds, steps, Sampling(top_p=0.9))
+    answers = iter([False, True])
+    monkeypatch.setattr(sampler, "has_float64", lambda device: next(answers))
+    found = draw(logits.clone(), seeds, steps, Sampling(top_p=0.9))
+    assert next(answers, None) is None
+    for name in ("token_ids_B", "logprobs_B", "broken_B"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))

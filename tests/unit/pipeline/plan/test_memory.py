@@ -18,7 +18,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.step import DataFacts, Forecast
 from spiritsafe.pipeline.steps.distil import DistilStep
 from spiritsafe.pipeline.steps.reinforce import ReinforceStep
-from spiritsafe.training import TrainConfig
+from spiritsafe.training import Parallel, TrainConfig
 
 CPU = torch.device("cpu")
 CONFIG = {
@@ -111,6 +111,17 @@ def test_a_stage_that_does_not_fit_is_planned_anew_and_says_so() -> None:
 def test_a_stage_that_cannot_fit_is_refused() -> None:
     with pytest.raises(BudgetError, match="one document of 200 tokens"):
         check(2 * 10**9)
+
+
+def test_several_processes_spread_what_one_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "current_parallel", lambda: Parallel(rank=0, size=8))
+    found = check(2 * 10**9 + 5 * 10**8)
+    assert found.is_spread
+    assert "spread over the processes" in found.note
+    assert not check(10**11).is_spread
+    with pytest.raises(BudgetError):  # ddp was asked for by name
+        check_memory(CONFIG, TRAIN.model_copy(update={"parallel": "ddp"}), [200] * 100, device=CPU, available=2 * 10**9)
+    assert "is_spread" not in check(10**11).to_json()
 
 
 def test_few_documents_need_no_whole_micro_batch() -> None:

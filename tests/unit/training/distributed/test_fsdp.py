@@ -1,19 +1,19 @@
-"""One process that shards over itself; tests/unit/training/distributed/test_processes.py has two."""
+"""One process that shards over itself; test_processes.py and test_fsdp_kinds.py have two."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from copy import deepcopy
 
 import pytest
 import torch
 import torch.distributed as dist
 from tiny_training import counting_documents, tiny_decoder
+from torch.distributed.tensor import DTensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.batch import pack_documents
-from spiritsafe.models.sources.tiny import write_tiny
-from spiritsafe.models.transformers_backend.model import TransformersModel
+from spiritsafe.models.lora.adapters import LoraConfig, add_lora, lora_parameters
 from spiritsafe.training.distributed.fsdp import ShardedModel, attach_gradient, gather_rows, local_rows, own_rows
 from spiritsafe.training.distributed.processes import Parallel
 
@@ -66,16 +66,48 @@ def test_a_sharded_model_computes_the_same_and_gives_the_blocks_back() -> None:
         assert torch.equal(mine, theirs)
 
 
-def test_models_whose_parts_are_not_known_are_refused(tmp_path: Path) -> None:
-    write_tiny(tmp_path, seed=0, hidden_size=16)
+@pytest.mark.usefixtures("_group")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_whole_model_is_there_for_as_long_as_it_is_needed(dtype: torch.dtype) -> None:
+    model = tiny_decoder()
+    add_lora(model, LoraConfig(rank=2))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    sharded = ShardedModel(model, dtype, ALONE)
+    names = [name for name, _ in sharded.module.named_parameters()]
+    assert names == list(before)
+    # adapters stay whole and shared, and the frozen weights beside them keep their format
+    assert lora_parameters(sharded.module) == lora_parameters(model)
+    qkv = sharded.module.get_parameter("blocks.0.qkv.weight")
+    assert isinstance(qkv, DTensor)
+    assert not qkv.requires_grad
+    with sharded.whole(everywhere=True) as whole:
+        assert whole is model
+        assert torch.equal(model.blocks[0].qkv.weight, before["blocks.0.qkv.weight"].to(dtype))
+        assert model.blocks[0].qkv.weight.dtype == dtype
+    assert model.blocks[0].qkv.weight.numel() == 0
+    sharded.restore(torch.float32)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_on_another_process_than_the_main_one_no_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_decoder()
+    sharded = object.__new__(ShardedModel)
+    sharded._model, sharded.module, sharded._names = model, deepcopy(model), ["blocks.0.qkv.weight"]
+    sharded._compute_dtype, sharded._parallel = torch.float32, Parallel(rank=1, size=2)
+    model.blocks[0].qkv.weight.data = torch.empty(0)
+    with sharded.whole(everywhere=False):
+        assert model.blocks[0].qkv.weight.numel() == 0
+    with sharded.whole(everywhere=True):
+        assert model.blocks[0].qkv.weight.numel()
+
+
+def test_models_whose_parts_are_not_known_are_refused() -> None:
+    strange = tiny_decoder()
+    strange.num_layers = 3
     with pytest.raises(CompatibilityError, match="layers are not known"):
-        ShardedModel(TransformersModel(tmp_path, dtype=torch.float32, device="cpu"), torch.float32, ALONE)
+        ShardedModel(strange, torch.float32, ALONE)
     compiled = tiny_decoder()
     compiled.compile_blocks(backend="eager")
     with pytest.raises(CompatibilityError, match="compiled blocks"):
         ShardedModel(compiled, torch.float32, ALONE)
-    with_adapter = tiny_decoder()
-    with_adapter.blocks[0].out.register_parameter("adapter", torch.nn.Parameter(torch.zeros(2)))
-    with pytest.raises(CompatibilityError, match="adapters"):
-        ShardedModel(with_adapter, torch.float32, ALONE)
-    assert all(p.numel() for p in with_adapter.parameters())
+    assert all(p.numel() for p in (*strange.parameters(), *compiled.parameters()))

@@ -148,6 +148,10 @@ def test_documents_that_the_model_draws_come_from_the_main_process(runs: Path) -
     assert [(runs / f"drawn.{rank}").read_text() for rank in (0, 1)] == [str(expected)] * 2
 
 
+def test_processes_that_all_refuse_stay_together(runs: Path) -> None:
+    assert [(runs / f"refused.{rank}").read_text() for rank in (0, 1)] == ["6", "6"]
+
+
 def test_alone_everything_is_free() -> None:
     alone = current_parallel()
     assert alone == Parallel()
@@ -174,6 +178,8 @@ def test_a_mode_that_cannot_take_effect_is_refused(monkeypatch: pytest.MonkeyPat
     assert choose_mode("fsdp", Parallel(), cpu) == "auto"
     assert (choose_mode("auto", two, cpu), choose_mode("fsdp", two, cpu)) == ("ddp", "fsdp")
     monkeypatch.setattr(module.dist, "get_backend_config", lambda: "cpu:gloo,cuda:gloo")
+    with pytest.raises(CompatibilityError, match="share an Apple GPU"):
+        choose_mode("auto", two, torch.device("mps"))
     with pytest.raises(CompatibilityError, match="2 processes train on CUDA"):
         choose_mode("auto", two, cuda)
 
@@ -198,6 +204,17 @@ def test_a_connections_own_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "_SESSION", module._Session())
     with pytest.raises(ProcedureError, match="Duplicate GPU detected"), Parallel(rank=0, size=2).shared_fate():
         raise module.dist.DistBackendError("NCCL error: Duplicate GPU detected\nmore")
+
+
+def test_a_process_that_was_told_to_stop_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = module._Session()
+    monkeypatch.setattr(module, "_SESSION", session)
+    monkeypatch.setattr(
+        session, "failure", lambda: {"rank": 1, "error": "KeyboardInterrupt", "message": "", "hint": ""}
+    )
+    with pytest.raises(ProcedureError, match="Process 1 was told to stop") as caught, Parallel(size=2).shared_fate():
+        raise module.dist.DistNetworkError("closed")
+    assert "again" in caught.value.hint
 
 
 @pytest.mark.parametrize("bucket_bytes", [1, 40, 1 << 20])

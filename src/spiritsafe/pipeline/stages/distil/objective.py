@@ -37,9 +37,7 @@ from spiritsafe.pipeline.recipe.distil import DistilRecipe, HiddenRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.capture import open_signal
 from spiritsafe.pipeline.stages.distil.parts import DistilParts
-from spiritsafe.training import (
-    Objective,
-)
+from spiritsafe.training import Objective, current_parallel
 
 
 def distil_objective(step: DistilRecipe, context: RunContext, stage: StageDirectory, parts: DistilParts) -> Objective:
@@ -73,10 +71,13 @@ def _by_set(step: DistilRecipe, parts: DistilParts) -> TeacherSignal:
 def _hidden(
     step: DistilRecipe, hidden: HiddenRecipe, context: RunContext, stage: StageDirectory, parts: DistilParts
 ) -> HiddenMatch:
-    """The match, fitted once: a resumed run reads it, for a fit on another machine may differ in its last bits."""
-    path = stage.path / "training" / "hidden.safetensors"
-    if path.is_file():
-        return load_hidden_match(path, device=context.device)
+    """The match, fitted once: another process and a resumed run read it, for their fit may differ in its last bits."""
+    path = stage.shared / "training" / "hidden.safetensors"
+    current_parallel().on_main(lambda: None if path.is_file() else _fit_hidden(step, hidden, context, path, parts))
+    return load_hidden_match(path, device=context.device)
+
+
+def _fit_hidden(step: DistilRecipe, hidden: HiddenRecipe, context: RunContext, path: Path, parts: DistilParts) -> None:
     # A random model shares no layer and no channel with the teacher, whatever its shape; nor does another's cut.
     start = context.recipe.node(step.origin).recipe
     is_own_cut = isinstance(start, CutRecipe) and start.start == "weights" and start.origin == parts.teacher.name
@@ -101,7 +102,6 @@ def _hidden(
     )
     ensure_directory(path.parent)
     save_hidden_match(path, match)
-    return match
 
 
 _LEAST_COVERAGE = 0.5

@@ -119,6 +119,8 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
     evaluate = dev_evaluation(context, parts.student, step)
     learnt = feed or parts.documents
     result = train_model(context, stage, parts.student, learnt, objective, config, events, evaluate=evaluate)
+    if not stage.is_main:
+        return {}
     end_lora(step.lora, context, stage, parts.student, name=step.name)
     start = lineage_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
@@ -259,7 +261,7 @@ def _feed(
         problems,
         own,
         config,
-        directory=stage.path / "rounds",
+        directory=stage.shared / "rounds",
         off_policy=parts.documents if own.share < 1.0 else (),
         task=task_of(context, _data_of(context, tuple(parts.sets))),
         events=events,
