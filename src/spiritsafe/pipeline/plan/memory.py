@@ -17,14 +17,17 @@ from spiritsafe.core.records import Record
 from spiritsafe.models import (
     PACK_LIMIT_BYTES,
     LoraConfig,
+    WeightFormat,
     decoder_config,
     fit_micro_batch,
+    held_bytes,
     kv_cache_bytes,
     predict_footprint,
     predict_training,
     preferred_dtype,
 )
 from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, available_bytes
+from spiritsafe.pipeline.plan.reading import Reading, reading_of
 from spiritsafe.pipeline.plan.stage_cost import tokens_at_once
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.training import ComputeDtype, TrainConfig, choose_dtype
@@ -106,10 +109,11 @@ class Beside:
 
     Attributes:
         teacher: ``config.json`` of a live teacher or reference.
-        teacher_dtype: How it is held.
+        reading: How it is held; None: in float32.
         matched_layers: Pairs of layers whose hidden states are matched.
         cached_entries: Entries a row of a cached signal.
         lora: Adapters that learn in place of the weights.
+        base: How the weights below them are held; None: as is computed.
         other_bytes: What else the stage holds: an engine, a teacher of another family.
         longest_answer: Tokens of the longest document that the student may write itself.
         documents_per_step: Documents of a step of such answers and traces.
@@ -117,10 +121,11 @@ class Beside:
     """
 
     teacher: Mapping[str, Any] | None = None
-    teacher_dtype: Literal["fp32", "bf16"] = "fp32"
+    reading: Reading | None = None
     matched_layers: int = 0
     cached_entries: int = 0
     lora: LoraConfig | None = None
+    base: WeightFormat | None = None
     other_bytes: int = 0
     longest_answer: int = 0
     documents_per_step: int = 0
@@ -132,11 +137,13 @@ class Beside:
             "compute_dtype": compute_dtype(train.compute_dtype, device),
             "device": kind_of(device),
             "teacher": self.teacher,
-            "teacher_dtype": self.teacher_dtype,
+            "teacher_dtype": "fp32" if self.reading is None else self.reading.size,
+            "teacher_weights": None if self.reading is None else self.reading.weights,
             "matched_layers": self.matched_layers,
             "cached_entries": self.cached_entries,
             "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
             "lora": self.lora,
+            "base": self.base,
         }
 
 
@@ -216,16 +223,16 @@ def training_peak(train: TrainConfig, config: Mapping[str, Any], device: torch.d
     return predict_training(config, num_tokens=tokens_at_once(train), **settings).total_bytes
 
 
-def sampling_peak(recipe: Recipe, config: Mapping[str, Any], device: torch.device) -> int:
+def sampling_peak(recipe: Recipe, name: str, config: Mapping[str, Any], device: torch.device) -> int:
     """Predicted peak bytes of a stage in which a model answers."""
     dtype = _DTYPES[preferred_dtype(device)]
-    weights = predict_footprint(config, dtype).weight_bytes
+    weights = held_bytes(config, dtype, reading_of(recipe, name, device).weights)
     return weights + engine_bytes(recipe, config, device, dtype) + _process_bytes(config, device)
 
 
-def reading_peak(config: Mapping[str, Any], num_tokens: int, device: torch.device) -> int:
+def reading_peak(recipe: Recipe, name: str, config: Mapping[str, Any], num_tokens: int, device: torch.device) -> int:
     """Predicted peak bytes of a stage in which a model reads so many tokens at once."""
-    weights = predict_footprint(config, "fp32").weight_bytes
+    weights = reading_of(recipe, name, device).num_bytes(config)
     return weights + _reading_bytes(config, num_tokens) + _process_bytes(config, device)
 
 
