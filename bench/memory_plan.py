@@ -85,7 +85,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     from spiritsafe.distil import DistilObjective, LossMix
     from spiritsafe.distil.signal import LiveTeacher
     from spiritsafe.models import Document, LoraConfig, add_lora, predict_training
-    from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, peak_bytes, reset_peak
+    from spiritsafe.pipeline.plan.peak_memory import BITSANDBYTES_BYTES, PROCESS_BYTES, peak_bytes, reset_peak
     from spiritsafe.training import Objective, TracesObjective, TrainConfig, train
 
     config = SHAPE | {"num_hidden_layers": case["layers"]}
@@ -103,7 +103,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         compute_dtype=case["dtype"],
         teacher=teacher_config,
         teacher_dtype="fp32",
-        process_bytes=PROCESS_BYTES,
+        process_bytes=PROCESS_BYTES + (BITSANDBYTES_BYTES if case["base"] or case["teacher_weights"] else 0),
         lora=lora,
         base=case["base"],
         teacher_weights=case["teacher_weights"],

@@ -26,7 +26,7 @@ from spiritsafe.models import (
     predict_training,
     preferred_dtype,
 )
-from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, available_bytes
+from spiritsafe.pipeline.plan.peak_memory import BITSANDBYTES_BYTES, PROCESS_BYTES, available_bytes
 from spiritsafe.pipeline.plan.reading import Reading, reading_of
 from spiritsafe.pipeline.plan.stage_cost import tokens_at_once
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -90,11 +90,14 @@ def compute_dtype(wish: ComputeDtype, device: torch.device) -> Literal["fp32", "
     return _DTYPES[choose_dtype(wish, device)]
 
 
-def _process_bytes(config: Mapping[str, Any], device: torch.device, *, is_first: bool = False) -> int:
+def _process_bytes(
+    config: Mapping[str, Any], device: torch.device, *, is_first: bool = False, is_quantised: bool = False
+) -> int:
     """What the process takes beside weights and what is made of them."""
     if device.type != "cpu":
         return 0
-    return PROCESS_BYTES + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
+    libraries = PROCESS_BYTES + (BITSANDBYTES_BYTES if is_quantised else 0)
+    return libraries + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
 
 
 def kind_of(device: torch.device) -> Literal["cpu", "cuda"]:
@@ -133,6 +136,8 @@ class Beside:
 
     def settings(self, config: Mapping[str, Any], train: TrainConfig, device: torch.device) -> dict[str, Any]:
         """Arguments of :func:`~spiritsafe.models.predict_training`, the same for a plan and for a stage."""
+        is_quantised = self.base is not None or (self.reading is not None and self.reading.weights is not None)
+        process = _process_bytes(config, device, is_first=self.is_first, is_quantised=is_quantised)
         return {
             "compute_dtype": compute_dtype(train.compute_dtype, device),
             "device": kind_of(device),
@@ -141,7 +146,7 @@ class Beside:
             "teacher_weights": None if self.reading is None else self.reading.weights,
             "matched_layers": self.matched_layers,
             "cached_entries": self.cached_entries,
-            "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
+            "process_bytes": process + self.other_bytes,
             "lora": self.lora,
             "base": self.base,
         }
@@ -226,14 +231,16 @@ def training_peak(train: TrainConfig, config: Mapping[str, Any], device: torch.d
 def sampling_peak(recipe: Recipe, name: str, config: Mapping[str, Any], device: torch.device) -> int:
     """Predicted peak bytes of a stage in which a model answers."""
     dtype = _DTYPES[preferred_dtype(device)]
-    weights = held_bytes(config, dtype, reading_of(recipe, name, device).weights)
-    return weights + engine_bytes(recipe, config, device, dtype) + _process_bytes(config, device)
+    held = reading_of(recipe, name, device).weights
+    process = _process_bytes(config, device, is_quantised=held is not None)
+    return held_bytes(config, dtype, held) + engine_bytes(recipe, config, device, dtype) + process
 
 
 def reading_peak(recipe: Recipe, name: str, config: Mapping[str, Any], num_tokens: int, device: torch.device) -> int:
     """Predicted peak bytes of a stage in which a model reads so many tokens at once."""
-    weights = reading_of(recipe, name, device).num_bytes(config)
-    return weights + _reading_bytes(config, num_tokens) + _process_bytes(config, device)
+    reading = reading_of(recipe, name, device)
+    process = _process_bytes(config, device, is_quantised=reading.weights is not None)
+    return reading.num_bytes(config) + _reading_bytes(config, num_tokens) + process
 
 
 def engine_beside(recipe: Recipe, config: Mapping[str, Any], device: torch.device, train: TrainConfig) -> int:

@@ -128,8 +128,7 @@ class _StoppedInStepSix(TracesObjective):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("weights", ["4bit", "8bit"])
+@pytest.mark.parametrize(("weights", "compute_dtype"), [("4bit", "bfloat16"), ("8bit", "float32")])
 def test_a_stopped_run_goes_on_to_the_unbroken_ones_adapters(
     ragged: Path, tmp_path: Path, weights: WeightFormat, compute_dtype: str
 ) -> None:
