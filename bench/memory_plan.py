@@ -5,9 +5,11 @@
 Random weights of SmolLM2-135M's shape (memory does not depend on their values), random documents, a few steps each, in
 float32 and bfloat16 (which needs a processor that multiplies it to be as fast as it should). What is predicted is what
 a run checks before it trains; what is measured is the kernel's high-water mark of the resident set. A case with a
-teacher distils from a live one, held in float32, by forward KL; one with adapters trains rank 16 on all projections, of
-a base that bfloat16 holds exactly or not; one with windows has 256 tokens of window and one document of all tokens;
-"varied" steps are all of other lengths, as a run's are.
+teacher distils from a live one, held in float32 or in 4 bits, by forward KL; one with adapters trains rank 16 on all
+projections, of a base that bfloat16 holds exactly or not, or that is held in 4 or 8 bits; one with windows has 256
+tokens of window and one document of all tokens; "varied" steps are all of other lengths, as a run's are. ``--only
+quantised`` runs the cases with quantised weights, and the adapters that they are compared with. ``step_s`` is the
+fastest step, and means something on an idle machine only.
 """
 
 from __future__ import annotations
@@ -55,6 +57,26 @@ def make_lengths(kind: str, total: int) -> list[int]:
         lengths.append(length)
 
 
+def random_decoder(config: dict[str, Any], seed: int, weights: Any) -> Any:
+    """A Decoder of random weights; quantised ones are random codes, so that no whole matrix was ever there."""
+    import torch
+
+    from spiritsafe.models import Decoder, DecoderConfig, QuantisedWeight
+
+    if weights is None:
+        return Decoder(DecoderConfig.from_hf(config), seed=seed)
+    model = Decoder(DecoderConfig.from_hf(config), seed=None, weights=weights)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.02) if parameter.dim() > 1 else parameter.fill_(1.0)
+        for module in model.modules():
+            if isinstance(module, QuantisedWeight):
+                module.codes.random_(0, 256)
+                module.scale_bytes.view(torch.float32).fill_(0.04)
+    return model
+
+
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in this process."""
     import torch
@@ -62,15 +84,15 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     from spiritsafe.core.events import NullSink
     from spiritsafe.distil import DistilObjective, LossMix
     from spiritsafe.distil.signal import LiveTeacher
-    from spiritsafe.models import Decoder, DecoderConfig, Document, LoraConfig, add_lora, predict_training
-    from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, peak_bytes, reset_peak
+    from spiritsafe.models import Document, LoraConfig, add_lora, predict_training
+    from spiritsafe.pipeline.plan.peak_memory import BITSANDBYTES_BYTES, PROCESS_BYTES, peak_bytes, reset_peak
     from spiritsafe.training import Objective, TracesObjective, TrainConfig, train
 
     config = SHAPE | {"num_hidden_layers": case["layers"]}
     if case["window"]:
         config |= {"model_type": "mistral", "sliding_window": WINDOW}
     config |= {"dtype": "bfloat16" if case["adapters"] == "exact" else "float32"}
-    teacher_config = SHAPE | {"num_hidden_layers": TEACHER_LAYERS} if case["teacher"] else None
+    teacher_config = SHAPE | {"num_hidden_layers": case["teacher_layers"]} if case["teacher"] else None
     lengths = make_lengths(case["lengths"], case["micro_batch_tokens"])
     lora = None if case["adapters"] == "none" else LoraConfig(rank=16)
     predicted = predict_training(
@@ -81,8 +103,10 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         compute_dtype=case["dtype"],
         teacher=teacher_config,
         teacher_dtype="fp32",
-        process_bytes=PROCESS_BYTES,
+        process_bytes=PROCESS_BYTES + (BITSANDBYTES_BYTES if case["base"] or case["teacher_weights"] else 0),
         lora=lora,
+        base=case["base"],
+        teacher_weights=case["teacher_weights"],
     )
     rng = random.Random(1)
     # in a varied run each step has documents of its own, up to a tenth shorter
@@ -96,7 +120,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         for share in shares
         for length in (round(share * longest) for longest in lengths)
     ]
-    model = Decoder(DecoderConfig.from_hf(config))
+    model = random_decoder(config, 0, case["base"])
     if case["adapters"] == "exact":
         with torch.no_grad():
             for parameter in model.parameters():
@@ -105,7 +129,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         add_lora(model, lora)
     objective: Objective = TracesObjective()
     if teacher_config is not None:
-        teacher = Decoder(DecoderConfig.from_hf(teacher_config), seed=1).requires_grad_(False)
+        teacher = random_decoder(teacher_config, 1, case["teacher_weights"]).requires_grad_(False)
         objective = DistilObjective(LiveTeacher(teacher), LossMix(forward_kl=1.0))
     reset_peak()
     settings = TrainConfig(
@@ -117,12 +141,13 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         checkpoint_every_s=None,
     )
     with tempfile.TemporaryDirectory() as directory:
-        train(model, documents, objective, settings, directory=Path(directory), events=NullSink())
+        result = train(model, documents, objective, settings, directory=Path(directory), events=NullSink())
     measured = peak_bytes()
     return {
         "predicted_bytes": predicted.total_bytes,
         "measured_bytes": measured,
         "error": round(predicted.total_bytes / measured - 1.0, 4),
+        "step_s": round(min(float(row["seconds"]) for row in result.curve), 3),
         "parts": {name: size for name, size in predicted.to_json().items() if name != "total_bytes"},
         "torch": torch.__version__,
     }
@@ -151,6 +176,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher", nargs="+", choices=["none", "live"], default=["none", "live"])
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--varied-steps", type=int, default=12)
+    parser.add_argument("--only", choices=["all", "quantised"], default="all")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -161,7 +187,7 @@ def cases_of(args: argparse.Namespace) -> list[dict[str, Any]]:
     for dtype in args.dtype:
         plain = {"dtype": dtype, "teacher": False, "adapters": "none", "window": False, "varied": False}
         plain |= {"layers": args.layers[0], "micro_batch_tokens": args.micro_batch_tokens[0], "lengths": "mixed"}
-        plain |= {"steps": args.steps}
+        plain |= {"steps": args.steps, "base": None, "teacher_weights": None, "teacher_layers": TEACHER_LAYERS}
         for layers in args.layers:
             for teacher in args.teacher:
                 for tokens in args.micro_batch_tokens:
@@ -169,9 +195,13 @@ def cases_of(args: argparse.Namespace) -> list[dict[str, Any]]:
                         grid = {"layers": layers, "teacher": teacher == "live", "micro_batch_tokens": tokens}
                         cases.append(plain | grid | {"lengths": lengths})
         cases += [plain | {"adapters": adapters} for adapters in ("exact", "inexact")]
+        cases += [plain | {"adapters": "exact", "base": base} for base in ("4bit", "8bit")]
+        cases.append(plain | {"teacher": True, "teacher_weights": "4bit", "teacher_layers": plain["layers"]})
         cases.append(plain | {"window": True, "lengths": "one", "micro_batch_tokens": max(args.micro_batch_tokens)})
         varied = {"varied": True, "steps": args.varied_steps}
         cases += [plain | varied, plain | varied | {"layers": args.layers[-1], "teacher": "live" in args.teacher}]
+    if args.only == "quantised":
+        cases = [one for one in cases if one["adapters"] == "exact" or one["teacher_weights"] is not None]
     return cases
 
 

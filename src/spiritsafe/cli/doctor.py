@@ -16,7 +16,11 @@ from spiritsafe.cli.paths import GuardedCommand
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.core.process.limits import usable_cores
 
-_EXTRAS = {"train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"), "gym": ("reasoning-gym",)}
+_EXTRAS = {
+    "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
+    "quant": ("bitsandbytes", "accelerate"),
+    "gym": ("reasoning-gym",),
+}
 
 
 def _version(name: str) -> str | None:

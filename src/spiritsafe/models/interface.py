@@ -114,6 +114,11 @@ class LanguageModel(nn.Module, ABC):
             CompatibilityError: A layer is not there, or the model is not of a family whose layers can be read.
         """
 
+    @property
+    def number_format(self) -> str:
+        """What the weights are held and computed in: ``float32``, ``bfloat16``; ``4bit+bfloat16`` of quantised ones."""
+        return str(self.head().weight_VH.dtype).removeprefix("torch.")
+
     @abstractmethod
     def head(self) -> Head:
         """The head, sharing storage with the parameters."""

@@ -19,6 +19,7 @@ from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.checkpoints.tensors import iterate_tensors
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.transformers_backend.choice import choose_code
 from spiritsafe.models.transformers_backend.model import TransformersModel
@@ -57,15 +58,26 @@ class LoadedModel:
         return active_parameters(self.directory, self.checkpoint)
 
 
-def load_decoder(directory: Path, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
+def load_decoder(
+    directory: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    weights: WeightFormat | None = None,
+) -> Decoder:
     """The directory's weights in a Decoder.
+
+    Args:
+        weights: As of :func:`load_model`.
 
     Raises:
         SourceError: Configuration or weights are missing or damaged.
         CompatibilityError: The Decoder does not implement this architecture.
     """
     config = DecoderConfig.from_hf(read_config(directory))
-    model = Decoder(config, dtype=dtype, device=device, seed=None)
+    if weights is not None:
+        bitsandbytes_functions()  # before anything is allocated
+    model = Decoder(config, dtype=dtype, device=device, seed=None, weights=weights)
     model.load_state_dict_hf(dict(iterate_tensors(directory)))
     return model
 
@@ -76,25 +88,30 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device | str = "cpu",
     implementation: Literal["auto", "decoder", "transformers"] = "auto",
+    weights: WeightFormat | None = None,
 ) -> LoadedModel:
     """Open a model directory.
 
     Args:
         directory: Configuration, weights, tokenizer and ``lineage.json``.
-        dtype: Of the weights in memory.
+        dtype: Of the weights in memory, and of what is computed.
         implementation: "auto" takes the Decoder for what it implements and transformers for the rest.
+        weights: Hold the layers' matrices in "8bit" or "4bit", frozen; embedding, head and norms stay in ``dtype``.
+            They are quantised one at a time. In the Decoder both formats are bitsandbytes' blocks of 64; of a model
+            that transformers runs 8 bits are its LLM.int8.
 
     Raises:
         SourceError: A file is missing or damaged.
-        CompatibilityError: The chosen implementation does not fit, or vocabulary and weights do not belong together.
+        CompatibilityError: The chosen implementation does not fit, vocabulary and weights do not belong together, or
+            ``weights`` needs bitsandbytes and it is not there.
     """
     checkpoint = read_checkpoint(directory)
     chat = ChatFormat(directory)
     model: LanguageModel
     if implementation == "transformers" or (implementation == "auto" and choose_code(directory).decoder is None):
-        model = TransformersModel(directory, dtype=dtype, device=device)
+        model = TransformersModel(directory, dtype=dtype, device=device, weights=weights)
     else:
-        model = load_decoder(directory, dtype=dtype, device=device)
+        model = load_decoder(directory, dtype=dtype, device=device, weights=weights)
     if chat.vocab_size > model.vocab_size:
         raise CompatibilityError(
             f"{directory}: the tokenizer knows {chat.vocab_size} tokens, the weights only {model.vocab_size}.",

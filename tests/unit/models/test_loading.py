@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
+from quantised_peers import logits_of, nf4_in_transformers
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.models.batch import Document, pack_documents
@@ -81,3 +82,25 @@ def test_loading_copies_weights_once(tiny_directory: Path) -> None:
     with torch.no_grad():
         one.head().weight_VH.zero_()
     assert float(two.head().weight_VH.detach().abs().sum()) > 0  # no storage shared with the file or between loads
+
+
+@pytest.mark.parametrize("weights", ["4bit", "8bit"])
+def test_models_that_transformers_runs_are_quantised_by_transformers(
+    tiny_directory: Path, weights: Literal["4bit", "8bit"]
+) -> None:
+    loaded = load_model(tiny_directory, dtype=torch.float32, implementation="transformers", weights=weights)
+    ids = tuple(range(5, 40))
+    batch = pack_documents([Document(token_ids=ids, supervised=(True,) * len(ids))])
+    with torch.no_grad():
+        found = head_logits(loaded.model.head(), loaded.model(batch))
+    assert loaded.model.number_format == f"{weights}+float32"
+    if weights == "4bit":
+        expected = logits_of(nf4_in_transformers(tiny_directory), ids)
+        ours = load_model(tiny_directory, dtype=torch.float32, weights=weights).model
+        with torch.no_grad():
+            torch.testing.assert_close(head_logits(ours.head(), ours(batch)), expected, rtol=0, atol=1e-4)
+    else:
+        plain = load_decoder(tiny_directory, dtype=torch.float32)
+        with torch.no_grad():
+            expected = head_logits(plain.head(), plain(batch))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 if weights == "4bit" else 0.1)

@@ -76,7 +76,7 @@ def teacher_identity(teacher: LoadedModel) -> TeacherIdentity:
         teacher=teacher.checkpoint.digest,
         tokenizer=teacher.chat.vocab_fingerprint,
         chat_template=teacher.chat.template_fingerprint,
-        compute_dtype=str(teacher.model.head().weight_VH.dtype).removeprefix("torch."),
+        compute_dtype=teacher.model.number_format,
         vocab_size=teacher.model.vocab_size,
     )
 

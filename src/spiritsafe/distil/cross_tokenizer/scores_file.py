@@ -91,7 +91,7 @@ def capture_scores(
         teacher=header.teacher,
         vocabulary=header.vocabulary,
         boundary_ids=boundary_ids,
-        compute_dtype=str(model.head().weight_VH.dtype).removeprefix("torch."),
+        compute_dtype=model.number_format,
     )
     if header != expected:
         raise CompatibilityError(

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, new_beside, storage_errors, write_json
@@ -19,7 +20,6 @@ from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
-from spiritsafe.models.interface import LanguageModel
 
 
 @contextmanager
@@ -73,9 +73,17 @@ def write_lineage(
     return checkpoint
 
 
+class HasWeights(Protocol):
+    """A model, or what stands for one that is never whole in memory."""
+
+    def save_weights(self, directory: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``."""
+        ...
+
+
 def save_checkpoint(
     directory: Path,
-    model: LanguageModel,
+    model: HasWeights,
     chat: ChatFormat,
     *,
     name: str,

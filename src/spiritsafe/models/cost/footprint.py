@@ -18,6 +18,7 @@ from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.quantised import WeightFormat, quantised_bytes
 from spiritsafe.models.transformers_backend.sizes import cached_numbers, decoder_config, size_of
 
 Quantisation = Literal["fp32", "bf16", "f16", "q8_0", "q4_1", "q4_0", "q4_k_m"]
@@ -169,6 +170,32 @@ def predict_footprint(
         weight_bytes=weights,
         kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),
     )
+
+
+def held_bytes(config: Mapping[str, Any], dtype: Literal["fp32", "bf16"], weights: WeightFormat | None = None) -> int:
+    """Bytes of a model's weights in this process's memory.
+
+    Args:
+        config: ``config.json``; of a model that transformers runs, as ``read_model_config`` gives it.
+        dtype: What it computes in.
+        weights: How its layers' matrices are held; None: as all other weights. Of a model that transformers runs all
+            but embedding and head are counted as such matrices.
+
+    Raises:
+        CompatibilityError: Another architecture that was not measured.
+    """
+    whole = predict_footprint(config, dtype).weight_bytes
+    if weights is None:
+        return whole
+    c, itemsize = decoder_config(config), int(_DTYPE_BYTES[dtype])
+    if c is None:
+        text = config.get("text_config") or config
+        outer = 2 * int(text.get("vocab_size") or 0) * int(text.get("hidden_size") or 0)
+        inner = max(0, size_of(config).num_parameters - outer)
+        return outer * itemsize + quantised_bytes(1, inner, weights)
+    matrices = [shape for shape in c.layer_shapes().values() if len(shape) == 2]
+    codes = sum(quantised_bytes(rows, columns, weights) for rows, columns in matrices)
+    return whole + c.num_layers * (codes - itemsize * sum(math.prod(shape) for shape in matrices))
 
 
 def measure_bytes(directory: Path) -> int:

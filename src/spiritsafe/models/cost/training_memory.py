@@ -32,9 +32,11 @@ from pydantic import model_validator
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
+from spiritsafe.models.cost.footprint import held_bytes
 from spiritsafe.models.decoder.attention import band_blocks, group_lengths
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import SIZE_STEP, fills_batches
+from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, num_lora_parameters
 from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, size_of
 
@@ -135,6 +137,8 @@ def predict_training(
     cached_entries: int = 0,
     process_bytes: int = 0,
     lora: LoraConfig | None = None,
+    base: WeightFormat | None = None,
+    teacher_weights: WeightFormat | None = None,
     num_shards: int = 1,
 ) -> TrainingMemory:
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
@@ -157,6 +161,8 @@ def predict_training(
         cached_entries: Entries a row of a cached signal.
         process_bytes: Interpreter and libraries, to be counted in.
         lora: Adapters that learn in place of the weights.
+        base: How the weights below adapters are held; None: as the passes compute.
+        teacher_weights: How a live teacher's layers are held; None: in ``teacher_dtype``.
         num_shards: Processes over which the blocks are spread (FSDP); each is predicted alike.
 
     Raises:
@@ -165,7 +171,7 @@ def predict_training(
     c = decoder_config(config)
     t = None if teacher is None else decoder_config(teacher)
     teacher_size = _size(teacher_dtype or compute_dtype)
-    teacher_bytes = 0 if teacher is None else size_of(teacher).num_parameters * teacher_size
+    teacher_bytes = 0 if teacher is None else held_bytes(teacher, teacher_dtype or compute_dtype, teacher_weights)
     if c is None:
         known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
@@ -176,22 +182,24 @@ def predict_training(
     bands = _band_bytes(c, num_tokens, lengths, formats)
     activations = _activations(c, num_tokens, _padded(lengths), formats, lora, bands, checkpointing=checkpointing)
     head, block = _head_bytes(c, t, rows, budget, formats)
-    working = max(head + 3 * rows * c.hidden_size * formats.narrow, _backward_temporaries(c, num_tokens, formats, lora))
+    temporaries = _backward_temporaries(c, num_tokens, formats, lora) + _dequantised(c, base, formats.narrow)
+    working = max(head + 3 * rows * c.hidden_size * formats.narrow, temporaries)
     if t is not None:
-        working = max(working, _teacher_forward(t, num_tokens, teacher_size, matched_layers) - activations)
+        reading = _teacher_forward(t, num_tokens, teacher_size, matched_layers)
+        working = max(working, reading + _dequantised(t, teacher_weights, teacher_size) - activations)
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
     num_frozen = 0 if lora is None else c.num_parameters
+    num_rounded = num_frozen - (_num_quantised(c) if base is not None else 0)
     num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
     is_half = compute_dtype == "bf16"
-    num_computing = num_frozen + (num_learning if is_half else 0)
     keeps_frozen = is_half and device == "cpu" and not _is_half_checkpoint(config)
     parts = {
         "process_bytes": process_bytes,
-        "compute_bytes": num_computing * formats.narrow,
+        "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0) + 2 * is_half * num_learning,
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
         "optimiser_bytes": 8 * num_learning,
-        "frozen_bytes": 4 * num_frozen if keeps_frozen else 0,
+        "frozen_bytes": 4 * num_rounded if keeps_frozen else 0,
         "teacher_bytes": teacher_bytes,
         "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
         "activation_bytes": activations,
@@ -386,6 +394,16 @@ def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats, 
     """Gradients inside one feed-forward, and of its largest weight (if it learns) before it is added to the buffer."""
     rows = num_tokens * (2 * c.hidden_size + 5 * c.intermediate_size) * formats.narrow
     return rows + (2 * c.hidden_size * c.intermediate_size * formats.narrow if lora is None else 0)
+
+
+def _num_quantised(c: DecoderConfig) -> int:
+    """Numbers of the layers' matrices."""
+    return c.num_layers * sum(math.prod(shape) for shape in c.layer_shapes().values() if len(shape) == 2)
+
+
+def _dequantised(c: DecoderConfig, weights: WeightFormat | None, size: int) -> int:
+    """The largest matrix that is made of codes for one product, gate and up side by side."""
+    return 0 if weights is None else 2 * c.hidden_size * c.intermediate_size * size
 
 
 def _teacher_forward(t: DecoderConfig, num_tokens: int, size: int, matched_layers: int) -> int:

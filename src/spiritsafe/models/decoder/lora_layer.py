@@ -1,8 +1,9 @@
 """A low-rank adapter of one linear layer, whose output may be several projections side by side.
 
-In: rows and the layer's own weight. Out: ``rows @ (W + s·B·A).T`` without building that matrix. LoRA: arXiv 2106.09685
-§4.1, h = W₀x + BAx, with s = alpha / rank. The layer's projections (query, key and value, say) have an adapter each:
-their A's are stacked, so that one product serves all, and each B adds to its own columns of the output.
+In: rows and the layer's own weight, a matrix or quantised. Out: ``rows @ (W + s·B·A).T`` without building that matrix.
+LoRA: arXiv 2106.09685 §4.1, h = W₀x + BAx, with s = alpha / rank. The layer's projections (query, key and value, say)
+have an adapter each: their A's are stacked, so that one product serves all, and each B adds to its own columns of the
+output.
 
 Shapes: N rows, I input width, O output width, R rank, Q the ranks of all adapted projections together, P their output
 widths together.
@@ -17,6 +18,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from spiritsafe.models.decoder.quantised import QuantisedWeight, dense
 
 _Spans = tuple[tuple[slice, slice, slice], ...]
 """For each projection its columns of the output, its columns of the stacked low-rank rows, its rows of B."""
@@ -50,24 +53,27 @@ class _AdaptedLinear(torch.autograd.Function):
     def forward(
         ctx: Any,
         rows_NI: Tensor,
-        weight_OI: Tensor,
+        weight_OI: Tensor | QuantisedWeight,
         bias_O: Tensor | None,
         a_QI: Tensor,
         b_PR: Tensor,
         spans: _Spans,
         scale: float,
     ) -> Tensor:
-        out_NO = functional.linear(rows_NI, weight_OI, bias_O)
+        out_NO = functional.linear(rows_NI, dense(weight_OI, rows_NI.dtype), bias_O)
         low_NQ = functional.linear(rows_NI, a_QI)
         _add_low_rank_(out_NO, low_NQ, b_PR, spans, scale)
-        ctx.save_for_backward(rows_NI, weight_OI, low_NQ, a_QI, b_PR)
+        # of quantised weights the codes are kept alone; what they stand for is made again
+        ctx.quantised = weight_OI if isinstance(weight_OI, QuantisedWeight) else None
+        kept_OI = None if isinstance(weight_OI, QuantisedWeight) else weight_OI
+        ctx.save_for_backward(rows_NI, kept_OI, low_NQ, a_QI, b_PR)
         ctx.spans, ctx.scale = spans, scale
         return out_NO
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad_NO,) = gradients
-        rows_NI, weight_OI, low_NQ, a_QI, b_PR = ctx.saved_tensors
+        rows_NI, kept_OI, low_NQ, a_QI, b_PR = ctx.saved_tensors
         grad_low_NQ, grad_b_PR = torch.empty_like(low_NQ), torch.empty_like(b_PR)
         for columns, low, rows in ctx.spans:
             grad_low_NQ[:, low] = grad_NO[:, columns] @ b_PR[rows]
@@ -75,7 +81,11 @@ class _AdaptedLinear(torch.autograd.Function):
         grad_low_NQ *= ctx.scale
         grad_b_PR *= ctx.scale
         wants_rows, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        grad_rows_NI = (grad_NO @ weight_OI).addmm_(grad_low_NQ, a_QI) if wants_rows else None
+        grad_rows_NI = None
+        if wants_rows:
+            weight_OI = dense(kept_OI if ctx.quantised is None else ctx.quantised, grad_NO.dtype)
+            grad_rows_NI = (grad_NO @ weight_OI).addmm_(grad_low_NQ, a_QI)
+            del weight_OI
         grad_weight_OI = grad_NO.t() @ rows_NI if wants_weight else None
         grad_bias_O = grad_NO.sum(0) if wants_bias else None
         return grad_rows_NI, grad_weight_OI, grad_bias_O, grad_low_NQ.t() @ rows_NI, grad_b_PR, None, None
@@ -123,7 +133,7 @@ class LoraLayer(nn.Module):
             yield part, self.a_QI[index * self.rank : (index + 1) * self.rank], self.b_PR[start:stop]
             start = stop
 
-    def forward(self, rows_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    def forward(self, rows_NI: Tensor, weight_OI: Tensor | QuantisedWeight, bias_O: Tensor | None) -> Tensor:
         """``rows @ (W + s·B·A).T + bias``."""
         maps = (self.a_QI, self.b_PR, self._spans(), self.scale)
         out_NO: Tensor = _AdaptedLinear.apply(rows_NI, weight_OI, bias_O, *maps)  # type: ignore[no-untyped-call]  # torch

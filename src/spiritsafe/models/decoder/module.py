@@ -7,7 +7,7 @@ H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -22,8 +22,9 @@ from spiritsafe.models.decoder.attention import Layout, attend, attend_after_pre
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
+from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
-from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf
+from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf, stacked_rows
 from spiritsafe.models.interface import Head, LanguageModel
 
 SIZE_STEP = 16
@@ -60,28 +61,53 @@ class PackableLinear(nn.Linear):
 
     Attributes:
         lora: Adapters, if :func:`spiritsafe.models.add_lora` gave it any.
+        quantised: The weight, if :meth:`quantise` was called; ``weight`` is None then.
     """
 
     packed: PackedLinear | None = None
     lora: LoraLayer | None
+    quantised: QuantisedWeight | None
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self.register_module("lora", None)
+        self.register_module("quantised", None)
+
+    def quantise(self, num_rows: Sequence[int], weights: WeightFormat) -> None:
+        """Hold codes in place of the weight, unset so far, of matrices of so many rows each."""
+        self.quantised = QuantisedWeight(num_rows, self.in_features, weights)
+        self.register_parameter("weight", None)
+
+    @torch.no_grad()
+    def dequantise(self, dtype: torch.dtype) -> None:
+        """Hold the numbers that the codes stand for; nothing happens where there are none."""
+        if self.quantised is not None:
+            self.weight = nn.Parameter(self.quantised.dequantised(dtype), requires_grad=False)
+            self.quantised = None
+
+    def dense(self, dtype: torch.dtype) -> Tensor:
+        """The weight; of codes what they stand for, in this format."""
+        return dense(self.weight.detach() if self.quantised is None else self.quantised, dtype)
 
     def forward(self, rows: Tensor) -> Tensor:
         """``rows @ weight.T + bias``, and what adapters add."""
         # A compiler must not see the copy: it is no tensor with memory of its own.
         if not torch.compiler.is_compiling() and self.packed is not None and torch.is_inference_mode_enabled():
             return self.packed(rows)
-        if self.lora is None:
-            return functional.linear(rows, self.weight, self.bias)
-        adapted: Tensor = self.lora(rows, self.weight, self.bias)
-        return adapted
+        if self.lora is not None:
+            adapted: Tensor = self.lora(rows, self.weight if self.quantised is None else self.quantised, self.bias)
+            return adapted
+        if self.quantised is not None:
+            return quantised_linear(rows, self.quantised, self.bias)
+        return functional.linear(rows, self.weight, self.bias)
 
-    def pack(self) -> None:
-        """Make the second copy, of weights and adapters as they are now; it does not follow their changes."""
-        weight, low_rank = self.weight.detach(), None
+    def pack(self, dtype: torch.dtype) -> None:
+        """Make the second copy, of weights and adapters as they are now; it does not follow their changes.
+
+        Args:
+            dtype: In which the model computes.
+        """
+        weight, low_rank = self.dense(dtype), None
         if self.lora is not None and weight.dtype == torch.float32:
             weight = self.lora.merged(weight)
         elif self.lora is not None:
@@ -154,6 +180,8 @@ class Decoder(LanguageModel):
     Args:
         seed: Weights are drawn from it (normal, ``initializer_range`` of the config's metadata); None leaves them
             unset, for a caller that loads them next.
+        weights: Hold the blocks' linear layers in so many bits, frozen; they are unset until they are loaded. None:
+            as all other weights.
     """
 
     shares_prefixes = True
@@ -165,8 +193,11 @@ class Decoder(LanguageModel):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         seed: int | None = 0,
+        weights: WeightFormat | None = None,
     ) -> None:
         super().__init__()
+        if weights is not None and seed is not None:
+            raise ValueError("quantised weights are loaded, not drawn: give seed=None")
         self.config = config
         self.vocab_size, self.hidden_size = config.vocab_size, config.hidden_size
         self.num_layers, self.max_context = config.num_layers, config.max_context
@@ -176,6 +207,10 @@ class Decoder(LanguageModel):
             self.blocks = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
             self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
             self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            if weights is not None:
+                stacked = stacked_rows(config)
+                for projection, name in self._projections():
+                    projection.quantise(stacked[name], weights)
         self.to(dtype)
         self.to_empty(device=device)
         self._rope = RopeTable(config.rope, config.head_dim)
@@ -195,10 +230,33 @@ class Decoder(LanguageModel):
                 else:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
 
+    def _projections(self) -> Iterator[tuple[PackableLinear, str]]:
+        """All blocks' linear layers, with their names in the block."""
+        for block in self.blocks:
+            for name, module in block.named_children():
+                if isinstance(module, PackableLinear):
+                    yield module, name
+
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
+        """Number format of the weights; where the blocks' are quantised, of the others and of what is computed."""
         return self.embedding.weight.dtype
+
+    @property
+    def weight_format(self) -> WeightFormat | None:
+        """How many bits the blocks' weights are held in; None: they are as the others."""
+        first = next(self._projections())[0].quantised
+        return None if first is None else first.weights
+
+    @property
+    def number_format(self) -> str:
+        """``bfloat16``, or ``4bit+bfloat16``."""
+        return format_name(self.dtype, self.weight_format)
+
+    def dequantise(self) -> None:
+        """Hold the numbers that quantised weights stand for in their place, in the format of the other weights."""
+        for projection, _ in self._projections():
+            projection.dequantise(self.dtype)
 
     @property
     def device(self) -> torch.device:
@@ -292,7 +350,7 @@ class Decoder(LanguageModel):
             block.finish = torch.compile(block.finish, backend=backend)  # type: ignore[method-assign]
 
     def load_state_dict_hf(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy weights in under Hugging Face's names, cast to this model's dtype.
+        """Copy weights in under Hugging Face's names, cast to this model's dtype; quantised, where it is, one by one.
 
         Raises:
             CompatibilityError: A tensor is missing, unknown or of another shape.
@@ -303,8 +361,13 @@ class Decoder(LanguageModel):
         """Weights under Hugging Face's names: views of the parameters, so bit-exact; no head when tied.
 
         Raises:
-            CompatibilityError: The model has adapters, which such weights leave out.
+            CompatibilityError: The model has adapters, which such weights leave out, or its weights are quantised.
         """
+        if self.weight_format is not None:
+            raise CompatibilityError(
+                f"The model holds its weights in {self.weight_format} codes, which are not written as weights.",
+                hint="Write the model that it was loaded from, or what its codes stand for (model.dequantise() first).",
+            )
         if any(isinstance(module, LoraLayer) for module in self.modules()):
             raise CompatibilityError(
                 "The model's adapters are not part of its weights.",

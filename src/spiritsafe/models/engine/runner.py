@@ -290,14 +290,14 @@ class CachedRunner(Runner):
     def _pack(self) -> None:
         """Copy the weights, as they are now, into the layout that a CPU multiplies a few rows with fastest."""
         head = self._model.head().weight_VH
-        size = sum(parameter.numel() for parameter in self._model.parameters()) * head.itemsize
+        size = self._model.config.num_parameters * head.itemsize
         if size > PACK_LIMIT_BYTES or not can_pack(head):
             return
         if head.dtype == torch.float32:  # a packed product of half precision would come in half precision
             self._packed_head = pack_weight(head)
         for block in self._blocks:
             for projection in block.projections():
-                projection.pack()
+                projection.pack(head.dtype)
 
     def admit(self, admissions: Sequence[Admission]) -> None:
         """Fill slots: each distinct prompt is computed once and copied to its other samples."""

@@ -27,6 +27,7 @@ from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Samp
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_product, logits_dtype
+from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.sampler import draw
 from spiritsafe.models.loading import LoadedModel, load_model
@@ -328,11 +329,15 @@ def open_generator(
     device: torch.device | str = "cpu",
     max_batch: int = 64,
     max_context: int | None = None,
+    weights: WeightFormat | None = None,
 ) -> Generator:
     """A local Generator for a model directory: the engine where the Decoder fits, else transformers.
+
+    Args:
+        weights: As of :func:`~spiritsafe.models.load_model`.
 
     Raises:
         CompatibilityError: The model cannot be run locally.
     """
-    loaded = load_model(directory, dtype=dtype, device=device)
+    loaded = load_model(directory, dtype=dtype, device=device, weights=weights)
     return make_generator(loaded, max_batch=max_batch, max_context=max_context)

@@ -95,7 +95,7 @@ def add_lora(model: LanguageModel, config: LoraConfig) -> None:
     for index, block in enumerate(_blocks(decoder)):
         for name, names in _LAYERS.items():
             projection: PackableLinear = getattr(block, name)
-            layer = _make_layer(projection, _rows_of(decoder.config, names), config)
+            layer = _make_layer(decoder, projection, _rows_of(decoder.config, names), config)
             if layer is None:
                 continue
             projection.lora = layer
@@ -105,18 +105,19 @@ def add_lora(model: LanguageModel, config: LoraConfig) -> None:
                     a_RI.copy_(_draw(tuple(a_RI.shape), derive_seed(config.seed, "lora", index, part.name)))
 
 
-def _make_layer(projection: PackableLinear, rows: Sequence[AdaptedRows], config: LoraConfig) -> LoraLayer | None:
+def _make_layer(
+    model: Decoder, projection: PackableLinear, rows: Sequence[AdaptedRows], config: LoraConfig
+) -> LoraLayer | None:
     parts = [part for part in rows if part.name in config.targets]
     if not parts:
         return None
-    weight = projection.weight
     return LoraLayer(
         parts,
-        in_features=weight.shape[1],
+        in_features=projection.in_features,
         rank=config.rank,
         alpha=config.alpha,
-        dtype=weight.dtype,
-        device=weight.device,
+        dtype=model.dtype,
+        device=model.device,
     )
 
 
@@ -217,17 +218,20 @@ def num_trainable(model: nn.Module) -> int:
 def merge_lora(model: LanguageModel) -> None:
     """Fold the adapters into the weights, W ← W + s·B·A, and drop them; all weights are trainable afterwards.
 
+    Of a quantised base W is what its codes stand for, which is what the adapters were trained on; the whole model is
+    in memory in its own format then. :class:`~spiritsafe.models.MergedLora` writes the same without that.
+
     Raises:
         CompatibilityError: The model has no adapters, or its weights are not float32: in half precision a weight
             swallows every change below 1/500 of its size, and what the adapters learnt would be lost.
     """
-    adapted = _adapted(model)
-    dtypes = {projection.weight.dtype for _, projection, _ in adapted}
-    if not dtypes <= {torch.float32, torch.float64}:
+    adapted, decoder = _adapted(model), require_decoder(model)
+    if decoder.dtype not in (torch.float32, torch.float64):
         raise CompatibilityError(
-            f"Weights in {str(dtypes.pop()).removeprefix('torch.')} cannot take up what small adapters add to them.",
+            f"Weights in {str(decoder.dtype).removeprefix('torch.')} cannot take up what small adapters add to them.",
             hint="Convert the model first: model.to(torch.float32); or load base and adapter in float32.",
         )
+    decoder.dequantise()
     for _, projection, layer in adapted:
         projection.weight.copy_(layer.merged(projection.weight))
         projection.lora = None

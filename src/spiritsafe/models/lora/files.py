@@ -19,12 +19,13 @@ from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.core.files.atomic import atomic_path, read_json, write_json
+from spiritsafe.core.files.atomic import atomic_path, read_json, write_json, write_text
 from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
 from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.interface import LanguageModel
 from spiritsafe.models.lora.adapters import (
     LoraConfig,
@@ -38,6 +39,7 @@ from spiritsafe.models.lora.adapters import (
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+README = "README.md"
 
 _TARGETS: dict[str, LoraTarget] = {f"{target}_proj": target for target in get_args(LoraTarget)}
 _ELSEWHERE = "Merge it into its base with peft (`merge_and_unload`) and load the merged model."
@@ -71,6 +73,8 @@ def save_lora(
 ) -> Checkpoint:
     """Write the adapters, in the type the model holds them in; the directory appears when all is there.
 
+    Beside those of a quantised base lies a ``README.md`` that says how it was held.
+
     Args:
         model: A Decoder with adapters.
         base: The model that the adapters were trained on; it becomes the first parent, by its weights.
@@ -95,6 +99,8 @@ def save_lora(
         with atomic_path(temporary / ADAPTER_WEIGHTS) as path:
             save_file(state, path, metadata={"format": "pt"})
         write_json(temporary / ADAPTER_CONFIG, _to_peft(config, base.name))
+        if (weights := require_decoder(model).weight_format) is not None:
+            write_text(temporary / README, _readme(name, base, weights))
         checkpoint = Checkpoint(
             name=name,
             digest=digest_directory(temporary, exclude=[LINEAGE]),
@@ -108,13 +114,39 @@ def save_lora(
     return checkpoint
 
 
+_HELD = {
+    "4bit": """\
+The following `bitsandbytes` quantization config was used during training:
+- quant_method: bitsandbytes
+- load_in_4bit: True
+- bnb_4bit_quant_type: nf4
+- bnb_4bit_use_double_quant: False
+
+Load the base with it (`BitsAndBytesConfig`) for the model that was trained.""",
+    "8bit": """\
+The base was held in 8 bits by bitsandbytes' `quantize_blockwise` (blocks of 64) during training. `load_in_8bit` rounds
+in another way, about as finely.""",
+}
+"""What peft's users look for in a model card; peft's configuration has no place for it."""
+
+
+def _readme(name: str, base: Checkpoint, weights: WeightFormat) -> str:
+    hub = _hub_name(base.name)
+    return f"---\nbase_model: {hub}\nlibrary_name: peft\n---\n\n# {name}\n\n## Training procedure\n\n{_HELD[weights]}\n"
+
+
+def _hub_name(name: str) -> str:
+    """Hubs know no org/name@revision."""
+    return name.partition("@")[0] if "/" in name else name
+
+
 def _to_peft(config: LoraConfig, base: str) -> dict[str, JSON]:
     """Only what differs from peft's defaults or decides the function, so that old and new versions read it."""
     alpha: JSON = int(config.alpha) if config.alpha.is_integer() else config.alpha
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base.partition("@")[0] if "/" in base else base,  # hubs know no org/name@revision
+        "base_model_name_or_path": _hub_name(base),
         "inference_mode": True,
         "r": config.rank,
         "lora_alpha": alpha,

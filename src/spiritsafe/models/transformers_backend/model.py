@@ -16,12 +16,14 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.utils import is_accelerate_available
 from transformers.utils.logging import disable_progress_bar
 
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.attention import group_lengths
+from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions, format_name
 from spiritsafe.models.interface import ExpertBalance, Head, LanguageModel
 from spiritsafe.models.transformers_backend.balance import router_loss_of
 
@@ -118,29 +120,60 @@ def _groups(lengths: Sequence[int], boundary: int | None) -> list[list[int]]:
     return [[side[i] for i in group] for side in sides if side for group in group_lengths([lengths[d] for d in side])]
 
 
+def _quantisation(weights: WeightFormat, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
+    """How transformers is told to quantise while it loads, each tensor on the device where it will be.
+
+    Raises:
+        CompatibilityError: bitsandbytes or accelerate is not installed.
+    """
+    bitsandbytes_functions()
+    if not is_accelerate_available():
+        raise CompatibilityError(
+            "transformers places quantised weights by accelerate, which is not installed.",
+            hint="Run `pip install 'spiritsafe[quant]'`.",
+        )
+    config = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if weights == "8bit"
+        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
 @final
 class TransformersModel(LanguageModel):
     """A causal language model of the transformers library.
 
     Args:
         directory: A Hugging Face directory.
+        weights: Hold the linear layers, the head excepted, in 4 bits (NF4) or 8 (LLM.int8), frozen.
 
     Raises:
         SourceError: transformers cannot load it.
-        CompatibilityError: Its logits are not a linear map of its hidden states (soft caps, biases, extra layers).
+        CompatibilityError: Its logits are not a linear map of its hidden states (soft caps, biases, extra layers), or
+            ``weights`` needs bitsandbytes and it is not there.
     """
 
-    def __init__(self, directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        weights: WeightFormat | None = None,
+    ) -> None:
         super().__init__()
+        self.weight_format = weights
         self._router_loss, _ = router_loss_of(check_foreign(directory))
         if self._router_loss is not None:
             self.balance = ExpertBalance(self._router_loss.coefficient)
         disable_progress_bar()  # transformers draws one for each file it reads or writes
+        told = {} if weights is None else _quantisation(weights, dtype, device)
         with _named(directory):
             model = AutoModelForCausalLM.from_pretrained(
-                directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+                directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **told
             )
-            self.model: Any = model.to(device)
+            self.model: Any = model if weights is not None else model.to(device)
         self._checkpointing = False
         with _named(directory):
             config = self.model.config.get_text_config()
@@ -212,6 +245,11 @@ class TransformersModel(LanguageModel):
     def dtype(self) -> torch.dtype:
         """Number format of the weights."""
         return self._weight().dtype
+
+    @property
+    def number_format(self) -> str:
+        """``bfloat16``, or ``4bit+bfloat16``."""
+        return format_name(self.dtype, self.weight_format)
 
     def _weight(self) -> nn.Parameter:
         embeddings = self.model.get_output_embeddings()

@@ -19,14 +19,17 @@ from spiritsafe.models import (
     PACK_LIMIT_BYTES,
     LoraConfig,
     MemoryFit,
+    WeightFormat,
     decoder_config,
     fit_micro_batch,
+    held_bytes,
     kv_cache_bytes,
     predict_footprint,
     predict_training,
     preferred_dtype,
 )
-from spiritsafe.pipeline.plan.peak_memory import PROCESS_BYTES, available_bytes
+from spiritsafe.pipeline.plan.peak_memory import BITSANDBYTES_BYTES, PROCESS_BYTES, available_bytes
+from spiritsafe.pipeline.plan.reading import Reading, reading_of
 from spiritsafe.pipeline.plan.stage_cost import tokens_at_once
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.training import ComputeDtype, TrainConfig, choose_dtype, current_parallel
@@ -91,11 +94,14 @@ def compute_dtype(wish: ComputeDtype, device: torch.device) -> Literal["fp32", "
     return _DTYPES[choose_dtype(wish, device)]
 
 
-def _process_bytes(config: Mapping[str, Any], device: torch.device, *, is_first: bool = False) -> int:
+def _process_bytes(
+    config: Mapping[str, Any], device: torch.device, *, is_first: bool = False, is_quantised: bool = False
+) -> int:
     """What the process takes beside weights and what is made of them."""
     if device.type == "cuda":
         return 0
-    return PROCESS_BYTES + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
+    libraries = PROCESS_BYTES + (BITSANDBYTES_BYTES if is_quantised else 0)
+    return libraries + _TOKENIZER_BYTES * int(config.get("vocab_size") or 0) + (0 if is_first else _EARLIER_BYTES)
 
 
 def kind_of(device: torch.device) -> Literal["cpu", "cuda"]:
@@ -110,10 +116,11 @@ class Beside:
 
     Attributes:
         teacher: ``config.json`` of a live teacher or reference.
-        teacher_dtype: How it is held.
+        reading: How it is held; None: in float32.
         matched_layers: Pairs of layers whose hidden states are matched.
         cached_entries: Entries a row of a cached signal.
         lora: Adapters that learn in place of the weights.
+        base: How the weights below them are held; None: as is computed.
         other_bytes: What else the stage holds: an engine, a teacher of another family.
         longest_answer: Tokens of the longest document that the student may write itself.
         documents_per_step: Documents of a step of such answers and traces.
@@ -121,10 +128,11 @@ class Beside:
     """
 
     teacher: Mapping[str, Any] | None = None
-    teacher_dtype: Literal["fp32", "bf16"] = "fp32"
+    reading: Reading | None = None
     matched_layers: int = 0
     cached_entries: int = 0
     lora: LoraConfig | None = None
+    base: WeightFormat | None = None
     other_bytes: int = 0
     longest_answer: int = 0
     documents_per_step: int = 0
@@ -132,16 +140,20 @@ class Beside:
 
     def settings(self, config: Mapping[str, Any], train: TrainConfig, device: torch.device) -> dict[str, Any]:
         """Arguments of :func:`~spiritsafe.models.predict_training`, the same for a plan and for a stage."""
+        is_quantised = self.base is not None or (self.reading is not None and self.reading.weights is not None)
+        process = _process_bytes(config, device, is_first=self.is_first, is_quantised=is_quantised)
         return {
             "compute_dtype": compute_dtype(train.compute_dtype, device),
             "device": kind_of(device),
             "teacher": self.teacher,
-            "teacher_dtype": self.teacher_dtype,
+            "teacher_dtype": "fp32" if self.reading is None else self.reading.size,
+            "teacher_weights": None if self.reading is None else self.reading.weights,
             "matched_layers": self.matched_layers,
             "cached_entries": self.cached_entries,
-            "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
+            "process_bytes": process + self.other_bytes,
             "lora": self.lora,
             "num_shards": current_parallel().size if train.parallel == "fsdp" else 1,
+            "base": self.base,
         }
 
 
@@ -235,17 +247,19 @@ def training_peak(train: TrainConfig, config: Mapping[str, Any], device: torch.d
     return predict_training(config, num_tokens=tokens_at_once(train), **settings).total_bytes
 
 
-def sampling_peak(recipe: Recipe, config: Mapping[str, Any], device: torch.device) -> int:
+def sampling_peak(recipe: Recipe, name: str, config: Mapping[str, Any], device: torch.device) -> int:
     """Predicted peak bytes of a stage in which a model answers."""
     dtype = _DTYPES[preferred_dtype(device)]
-    weights = predict_footprint(config, dtype).weight_bytes
-    return weights + engine_bytes(recipe, config, device, dtype) + _process_bytes(config, device)
+    held = reading_of(recipe, name, device).weights
+    process = _process_bytes(config, device, is_quantised=held is not None)
+    return held_bytes(config, dtype, held) + engine_bytes(recipe, config, device, dtype) + process
 
 
-def reading_peak(config: Mapping[str, Any], num_tokens: int, device: torch.device) -> int:
+def reading_peak(recipe: Recipe, name: str, config: Mapping[str, Any], num_tokens: int, device: torch.device) -> int:
     """Predicted peak bytes of a stage in which a model reads so many tokens at once."""
-    weights = predict_footprint(config, "fp32").weight_bytes
-    return weights + _reading_bytes(config, num_tokens) + _process_bytes(config, device)
+    reading = reading_of(recipe, name, device)
+    process = _process_bytes(config, device, is_quantised=reading.weights is not None)
+    return reading.num_bytes(config) + _reading_bytes(config, num_tokens) + process
 
 
 def engine_beside(recipe: Recipe, config: Mapping[str, Any], device: torch.device, train: TrainConfig) -> int:

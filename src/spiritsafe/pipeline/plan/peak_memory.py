@@ -16,6 +16,9 @@ from spiritsafe.core.process.torchrun import num_processes_here
 PROCESS_BYTES = 450_000_000
 """Interpreter, torch, transformers and the kernels that a step loads, before any weight (torch 2.13 on Linux, CPU)."""
 
+BITSANDBYTES_BYTES = 45_000_000
+"""What loading bitsandbytes adds to that (0.50 on Linux, CPU)."""
+
 _CLEAR = PROC / "self/clear_refs"
 _STATUS = PROC / "self/status"
 

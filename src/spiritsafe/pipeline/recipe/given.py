@@ -29,7 +29,9 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
         endpoint: URL of an OpenAI-compatible server that answers in its place.
         model: The endpoint's name of it.
         licence: SPDX id, where it cannot be read from the source, or is another.
-        dtype: Number format where the model is only read (teacher, reference); "auto": float32, bfloat16 on a GPU.
+        dtype: Number format where the model is only read (teacher, reference, capture); "auto": what the device
+            computes in (bfloat16 on a GPU and on processors that have it, else float32). "8bit" and "4bit" hold the
+            layers' matrices in codes, where it answers as well; they need ``pip install 'spiritsafe[quant]'``.
         adapter: Directory of a low-rank adapter in peft's layout, merged into the source.
     """
 
@@ -37,7 +39,7 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
     endpoint: str | None = None
     model: str | None = None
     licence: str | None = Field(default=None, min_length=1)
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "8bit", "4bit"] = "auto"
     adapter: str | None = None
 
     @model_validator(mode="after")

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from spiritsafe.core.records import Record, Sampling
-from spiritsafe.models import LoraConfig
+from spiritsafe.core.records import Record, Sampling, omit_default
+from spiritsafe.models import LoraConfig, WeightFormat
 from spiritsafe.pipeline.recipe.graph import misfit
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, BudgetRecipe, FromEntry, Name, Needs
 from spiritsafe.training import TrainConfig, TrainSettings
@@ -102,14 +102,24 @@ class TrainedRecipe(FromEntry):
     Attributes:
         train: How to train.
         lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
+        base: With ``lora``: hold the weights below it in "8bit" or "4bit" while it learns (QLoRA). What is made is
+            those weights, as the codes have them, with the correction merged in. Needs
+            ``pip install 'spiritsafe[quant]'``.
         repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
         dev: Points of accuracy on the learning curve.
     """
 
     train: TrainRecipe = TrainRecipe()
     lora: LoraConfig | None = None
+    base: WeightFormat | None = omit_default(None)
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     dev: DevRecipe | None = None
+
+    @model_validator(mode="after")
+    def _base_is_below_adapters(self) -> Self:
+        if self.base is not None and self.lora is None:
+            raise ValueError(f'base = "{self.base}" holds frozen weights: add lora, which learns in their place')
+        return self
 
     def refuse_seeds(self) -> None:
         """Refuse seeds of its own."""

@@ -7,6 +7,7 @@ from spiritsafe.core.generator import Generator
 from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.source import model_directory
@@ -34,6 +35,7 @@ def open_answerer(context: RunContext, name: str, events: EventSink) -> Generato
         max_context=context.recipe.engine.max_context,
         device=context.device,
         dtype=preferred_dtype(context.device),
+        weights=reading_of(context.recipe, name, context.device).weights,
     )
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 
-import torch
-
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
@@ -28,17 +26,17 @@ from spiritsafe.distil import (
 from spiritsafe.models import ChatFormat, Document
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, Traces, in_vocabulary, read_traces, write_traces
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.made import FromEntry, Learns
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import is_served
 from spiritsafe.pipeline.stages.sets import TRACES_FILE, chosen_traces
-from spiritsafe.pipeline.stages.source import given_of, load_reader, model_directory, reading_dtype
+from spiritsafe.pipeline.stages.source import given_of, load_reader, model_directory
 from spiritsafe.pipeline.stages.training import documents_path, make_documents
 from spiritsafe.rollouts import EndpointConfig, read_attempts
 from spiritsafe.training import write_documents
 
 _FOLDER = "cache"
-_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 def capture_teacher(
@@ -203,5 +201,5 @@ def open_signal(context: RunContext, signal: str, teacher: Checkpoint, chat: Cha
         tokenizer=chat.vocab_fingerprint,
         teacher=teacher.digest,
         chat_template=chat.template_fingerprint,
-        compute_dtype=_DTYPES[reading_dtype(context, name)] if is_here else "served",
+        compute_dtype=reading_of(context.recipe, name, context.device).name if is_here else "served",
     )

@@ -15,8 +15,17 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Checkpoint, Parent
-from spiritsafe.models import LoadedModel, choose_code, load_model, parent_of, read_checkpoint, resolve_source
+from spiritsafe.models import (
+    LoadedModel,
+    WeightFormat,
+    choose_code,
+    load_model,
+    parent_of,
+    read_checkpoint,
+    resolve_source,
+)
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 
@@ -84,24 +93,21 @@ def speaker_of(context: RunContext, name: str) -> Checkpoint:
     return given.served_checkpoint().model_copy(update={"license": lineage_of(context, name).license})
 
 
-def reading_dtype(context: RunContext, name: str) -> torch.dtype:
-    """The number format of a model that is only read: as its table says; else float32, bfloat16 on a GPU."""
-    given = given_of(context, name)
-    wish = "auto" if given is None else given.dtype
-    if wish == "auto":
-        return torch.bfloat16 if context.device.type == "cuda" else torch.float32
-    return torch.bfloat16 if wish == "bfloat16" else torch.float32
-
-
 def load_reader(context: RunContext, name: str) -> LoadedModel:
     """A model that is only read: a teacher, a reference."""
-    dtype = reading_dtype(context, name)
-    return load_model(model_directory(context, name), dtype=dtype, device=context.device)
+    reading = reading_of(context.recipe, name, context.device)
+    directory = model_directory(context, name)
+    return load_model(directory, dtype=reading.dtype, device=context.device, weights=reading.weights)
 
 
-def load_learner(context: RunContext, name: str) -> LoadedModel:
-    """A model that will be trained, in float32."""
-    return load_model(model_directory(context, name), dtype=torch.float32, device=context.device)
+def load_learner(context: RunContext, name: str, base: WeightFormat | None = None) -> LoadedModel:
+    """A model that will be trained, in float32.
+
+    Args:
+        base: How its layers' matrices are held below adapters; None: in float32 as well.
+    """
+    directory = model_directory(context, name)
+    return load_model(directory, dtype=torch.float32, device=context.device, weights=base)
 
 
 def answerers(context: RunContext, sets: Iterable[str]) -> list[Checkpoint]:

@@ -17,10 +17,13 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Prompt
 from spiritsafe.models import (
     ChatFormat,
+    Decoder,
     Document,
+    HasWeights,
     LanguageModel,
     LoadedModel,
     LoraConfig,
+    MergedLora,
     add_lora,
     make_generator,
     merge_lora,
@@ -60,25 +63,34 @@ def begin_lora(config: LoraConfig | None, context: RunContext, loaded: LoadedMod
 
 def end_lora(
     config: LoraConfig | None, context: RunContext, stage: StageDirectory, loaded: LoadedModel, *, name: str
-) -> None:
+) -> HasWeights:
     """Keep the adapters, and fold them into float32 weights: half precision would swallow what they learnt.
+
+    A quantised base is not made whole for it: its weights are folded one by one while they are written.
 
     Args:
         config: None: there are none.
         stage: Where they are kept.
         loaded: What was trained.
+
+    Returns:
+        What the step's checkpoint is written of.
     """
-    if config is not None:
-        save_lora(
-            stage.path / "adapter",
-            loaded.model,
-            base=loaded.checkpoint,
-            name=f"{context.recipe.name}-{name}-adapter",
-            license=loaded.checkpoint.license,
-            recipe=context.run.hash,
-        )
-        loaded.model.to(torch.float32)
-        merge_lora(loaded.model)
+    if config is None:
+        return loaded.model
+    save_lora(
+        stage.path / "adapter",
+        loaded.model,
+        base=loaded.checkpoint,
+        name=f"{context.recipe.name}-{name}-adapter",
+        license=loaded.checkpoint.license,
+        recipe=context.run.hash,
+    )
+    if isinstance(loaded.model, Decoder) and loaded.model.weight_format is not None:
+        return MergedLora(loaded.model)
+    loaded.model.to(torch.float32)
+    merge_lora(loaded.model)
+    return loaded.model
 
 
 def make_documents(chat: ChatFormat, traces: Iterable[Trace]) -> Iterator[Document]:

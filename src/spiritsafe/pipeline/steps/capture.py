@@ -96,7 +96,7 @@ class CaptureStep(FromEntry, Step):
         config = forecast.configs.get(self.origin)
         if config is None or is_served(forecast.recipe, self.origin):
             return None
-        return reading_peak(config, self.config.micro_batch_tokens, forecast.device)
+        return reading_peak(forecast.recipe, self.origin, config, self.config.micro_batch_tokens, forecast.device)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""

@@ -104,12 +104,12 @@ class DistilStep(DistilRecipe, BudgetedStep):
         rounds = None if self.on_policy is None else self.on_policy.num_steps
         tokens = forecast.epoch_tokens(self.learns)
         train = self.train.config(size_of(config).num_active, epoch_tokens=tokens, way=self.way, max_steps=rounds)
-        reading = max((size_of(c).num_active for c in self._live(forecast)), default=0)
+        reading = max((size_of(c).num_active for c in self._live(forecast).values()), default=0)
         drawn = (*wanted_of(self.learns), *self.needs.signals)
         return self.budgeted(train, config, drawn, forecast, teacher_parameters=reading)
 
-    def _live(self, forecast: Forecast) -> list[Config]:
-        return [config for name in self.teachers if (config := forecast.configs.get(name)) is not None]
+    def _live(self, forecast: Forecast) -> dict[str, Config]:
+        return {name: config for name in self.teachers if (config := forecast.configs.get(name)) is not None}
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Training, a live teacher's reading, its own answers."""
@@ -125,17 +125,15 @@ class DistilStep(DistilRecipe, BudgetedStep):
             train = train.model_copy(update={"tokens_per_step": step_tokens})
             most = policy.sampling.max_tokens
             parts.append(sampling_cost(node.name, config, num_answers, size, most, forecast.recipe))
-        live = self._live(forecast)
-        parts.insert(0, training_cost(node.name, train, count, size, config, live[0] if live else None))
+        live = next(iter(self._live(forecast).values()), None)
+        parts.insert(0, training_cost(node.name, train, count, size, config, live))
         return [joined(node.name, parts)]
 
     def beside(self, forecast: Forecast, config: Config) -> Beside:
         """A live teacher or its captured signal, matched layers, an engine where it answers itself."""
         train = self.planned_train(forecast, config)
-        return student_beside(
-            self, forecast.recipe, config, forecast.device, train, teachers=self._live(forecast),
-            dtype="bf16" if forecast.device.type == "cuda" else "fp32",
-        )  # fmt: skip
+        live = self._live(forecast)
+        return student_beside(self, forecast.recipe, config, forecast.device, train, teachers=live)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""

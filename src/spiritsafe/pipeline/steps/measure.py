@@ -15,9 +15,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from spiritsafe.core.errors import CompatibilityError, SpiritsafeError, TaskError
 from spiritsafe.core.records import Sampling
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import predict_footprint, require_same_vocabulary
+from spiritsafe.models import require_same_vocabulary
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import reading_peak, sampling_peak
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.plan.stage_cost import StageCost, joined, reading_cost, sampling_cost
 from spiritsafe.pipeline.recipe.cut import CutSettings
 from spiritsafe.pipeline.recipe.data import DataRecipe
@@ -198,11 +199,17 @@ class MeasureStep(StepEntry, Step):
 
     def peak(self, node: Node, forecast: Forecast) -> int | None:
         """Of the largest model that reads, with the teacher's weights beside it, or that answers."""
-        teacher = forecast.configs.get(self.asked.teacher or "")
-        beside = 0 if teacher is None else predict_footprint(teacher, "fp32").weight_bytes
-        configs = [config for name in self.origins if (config := forecast.configs.get(name)) is not None]
-        peaks = [reading_peak(one, _READ_AT_ONCE, forecast.device) + beside for one in configs if self.asked.reads]
-        peaks += [sampling_peak(forecast.recipe, one, forecast.device) for one in configs if self.asked.answers]
+        recipe, device, teacher = forecast.recipe, forecast.device, forecast.configs.get(self.asked.teacher or "")
+        beside = 0
+        if self.asked.teacher is not None and teacher is not None:
+            beside = reading_of(recipe, self.asked.teacher, device).num_bytes(teacher)
+        configs = {name: config for name in self.origins if (config := forecast.configs.get(name)) is not None}
+        peaks = []
+        for name, config in configs.items():
+            if self.asked.reads:
+                peaks.append(reading_peak(recipe, name, config, _READ_AT_ONCE, device) + beside)
+            if self.asked.answers:
+                peaks.append(sampling_peak(recipe, name, config, device))
         return max(peaks, default=None)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:

@@ -32,7 +32,6 @@ from spiritsafe.models import (
     LanguageModel,
     LoadedModel,
     LoraBase,
-    load_model,
     lora_config,
     read_model_config,
     save_checkpoint,
@@ -41,6 +40,7 @@ from spiritsafe.models import (
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import Beside, engine_beside
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.plan.stage_cost import (
     DocumentSize,
     StageCost,
@@ -59,7 +59,7 @@ from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_memory
 from spiritsafe.pipeline.stages.probe import When, counts_of, not_ready, probe_model, probes_of
 from spiritsafe.pipeline.stages.sets import problems_of, task_of
-from spiritsafe.pipeline.stages.source import lineage_of, load_learner, parents_of
+from spiritsafe.pipeline.stages.source import lineage_of, load_learner, load_reader, parents_of
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, made_settings
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
@@ -222,8 +222,9 @@ class ReinforceStep(TrainedStep):
         has_reference = self.config.loss.kl_weight > 0.0 and self.lora is None
         return Beside(
             teacher=config if has_reference else None,
-            teacher_dtype="bf16" if device.type == "cuda" else "fp32",
+            reading=reading_of(recipe, self.origin, device),
             lora=self.lora,
+            base=self.base,
             other_bytes=engine_beside(recipe, config, device, train),
         )
 
@@ -334,7 +335,7 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
         raise TypeError(f"{node.name} is no step that reinforces")
     seed_name = node.twin or node.name
     problems = problems_of(context, step.on)  # 1.
-    loaded = load_learner(context, step.origin)
+    loaded = load_learner(context, step.origin, step.base)
     warnings = _warn(node, context, events)
     wish = step.train_config(loaded.num_active).model_copy(update={"seed": context.seed("train", seed_name)})
     train_config = fit_memory(  # 2.
@@ -351,11 +352,11 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
     course = _learn(node, step, context, stage, events, loaded, problems, config, train_config)  # 3.
     if not stage.is_main:
         return {}
-    end_lora(step.lora, context, stage, loaded, name=node.name)
+    made = end_lora(step.lora, context, stage, loaded, name=node.name)
     start = lineage_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
-        loaded.model,
+        made,
         loaded.chat,
         name=f"{context.recipe.name}-{node.name}",
         license=start.license,
@@ -400,7 +401,7 @@ def _learn(
                 config,
                 train_config,
                 directory=directory,
-                reference=_reference(config, loaded, context),
+                reference=_reference(step, config, loaded, context),
                 graders=graders,
                 events=events,
                 evaluate=dev_evaluation(context, loaded, step),
@@ -428,14 +429,15 @@ def _graders(step: ReinforceStep, task: Task) -> AbstractContextManager[GraderPo
     return nullcontext() if wanted == 0 else GraderPool(task, num_workers=wanted)
 
 
-def _reference(config: ReinforceConfig, loaded: LoadedModel, context: RunContext) -> LanguageModel | None:
+def _reference(
+    step: ReinforceStep, config: ReinforceConfig, loaded: LoadedModel, context: RunContext
+) -> LanguageModel | None:
     """The model as it was before, where the loss keeps it near; under adapters it is there already."""
     if not config.loss.kl_weight:
         return None
     if lora_config(loaded.model) is not None:
         return LoraBase(loaded.model)
-    dtype = torch.bfloat16 if context.device.type == "cuda" else torch.float32
-    return load_model(loaded.directory, dtype=dtype, device=context.device).model
+    return load_reader(context, step.origin).model
 
 
 def _warn(node: Node, context: RunContext, events: EventSink) -> list[str]:

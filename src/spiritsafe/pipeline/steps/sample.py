@@ -116,7 +116,7 @@ class SampleStep(FromEntry, Step):
         config = forecast.configs.get(self.origin)
         if config is None or is_served(forecast.recipe, self.origin):
             return None
-        return sampling_peak(forecast.recipe, config, forecast.device)
+        return sampling_peak(forecast.recipe, self.origin, config, forecast.device)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One; its attempts hold seconds, which differ each time: their digest without them is in the result."""

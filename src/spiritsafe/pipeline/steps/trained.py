@@ -56,8 +56,12 @@ class TrainedStep(TrainedRecipe, Step):
             said = f"{node.name}: {error.message}"
             if self.lora is None:
                 least = train.model_copy(update={"micro_batch_tokens": length, "tokens_per_step": length})
-                size = training_peak(least, config, device, replace(beside, lora=LoraConfig(rank=16)))
-                said += f" `lora = {{ rank = 16 }}` would take {size / 1e9:.1f} GB"
+                lighter = replace(beside, lora=LoraConfig(rank=16))
+                sizes = [training_peak(least, config, device, replace(lighter, base=base)) for base in (None, "4bit")]
+                said += (
+                    f" `lora = {{ rank = 16 }}` would take {sizes[0] / 1e9:.1f} GB, "
+                    f'with `base = "4bit"` {sizes[1] / 1e9:.1f} GB'
+                )
             return [said.rstrip(".")]
         return []
 

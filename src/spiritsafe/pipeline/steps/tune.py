@@ -121,7 +121,7 @@ class TuneStep(BudgetedStep):
 
     def _beside(self, recipe: Recipe, config: Mapping[str, Any], device: Any, train: TrainConfig) -> Beside:
         engine = 0 if self.dev is None else engine_beside(recipe, config, device, train)
-        return Beside(lora=self.lora, other_bytes=engine)
+        return Beside(lora=self.lora, base=self.base, other_bytes=engine)
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One."""
@@ -155,7 +155,7 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
             f"There is no answer to tune {step.name} on: {', '.join(chosen)} hold none.",
             hint="Add data with solutions, or let the model that samples learn longer.",
         )
-    loaded = load_learner(context, step.origin)
+    loaded = load_learner(context, step.origin, step.base)
     chosen = within_context(loaded.chat, loaded.model.max_context, chosen, events, name=step.name)
     if not any(chosen.values()):
         raise RecipeError(
@@ -176,12 +176,12 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
     result = train_model(context, stage, loaded, documents, TracesObjective(), config, events, evaluate=evaluate)
     if not stage.is_main:
         return {}
-    end_lora(step.lora, context, stage, loaded, name=step.name)
+    made = end_lora(step.lora, context, stage, loaded, name=step.name)
     start = lineage_of(context, step.origin)
     writers = answerers(context, chosen)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
-        loaded.model,
+        made,
         loaded.chat,
         name=f"{context.recipe.name}-{step.name}",
         license=start.license,

@@ -25,7 +25,7 @@ from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
 from spiritsafe.core.files.atomic import atomic_path, sweep
 from spiritsafe.core.process.out_of_memory import is_out_of_memory
 from spiritsafe.core.process.platforms import Platform, Platforms, continued, other_text
-from spiritsafe.models import lora_config
+from spiritsafe.models import QuantisedWeight, lora_config
 from spiritsafe.training.optimiser import STATE_KINDS, AdamW
 
 STATE_FILE = "state.pt"
@@ -67,7 +67,12 @@ def weights_fingerprint(model: nn.Module) -> str:
     if adapters is not None:
         text += f";{adapters.alpha}"  # their scale is in no tensor
     values = torch.cat([p.detach().reshape(-1)[::stride].cpu().to(torch.float64) for _, p in parameters])
-    return digest_bytes(text.encode("utf-8") + values.numpy().tobytes())
+    codes = b""
+    for name, one in model.named_modules():
+        if isinstance(one, QuantisedWeight):
+            text += f";{name}:{one.weights}"
+            codes += one.codes[::stride].cpu().numpy().tobytes()
+    return digest_bytes(text.encode("utf-8") + values.numpy().tobytes() + codes)
 
 
 @final

@@ -12,6 +12,7 @@ from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.cost.footprint import (
+    held_bytes,
     kv_cache_bytes,
     layers_within,
     measure_bytes,
@@ -143,3 +144,24 @@ def test_shallower_configurations_keep_each_layers_own_kind() -> None:
     assert (cut["num_hidden_layers"], cut["max_window_layers"]) == (2, 1)
     assert DecoderConfig.from_hf(cut).windows == (None, 32)
     assert config["num_hidden_layers"] == 4
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("weights", ["4bit", "8bit", None])
+def test_held_bytes_are_those_that_a_loaded_model_takes(dtype: str, weights: str | None) -> None:
+    config = {**SMOLLM2, "num_hidden_layers": 2, "hidden_size": 90, "intermediate_size": 77, "vocab_size": 64}
+    made = Decoder(
+        DecoderConfig.from_hf(config),
+        dtype=torch.float32 if dtype == "fp32" else torch.bfloat16,
+        seed=None,
+        weights=weights,  # type: ignore[arg-type]  # of a list of names
+    )
+    tensors = [*made.parameters(), *made.buffers()]
+    assert held_bytes(config, dtype, weights) == sum(tensor.nbytes for tensor in tensors)  # type: ignore[arg-type]
+
+
+def test_four_bits_are_four_and_a_half() -> None:
+    outer = 49152 * 576 + 61 * 576
+    inner = 134_515_008 - outer
+    assert held_bytes(SMOLLM2, "bf16", "4bit") == 2 * outer + inner * 4.5 / 8
+    assert held_bytes(SMOLLM2, "bf16", "8bit") == 2 * outer + inner * 8.5 / 8

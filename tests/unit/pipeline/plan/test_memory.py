@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pipeline_parts import recipe_with
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.models import LoraConfig
@@ -12,6 +13,7 @@ from spiritsafe.pipeline.plan import memory
 from spiritsafe.pipeline.plan.costs import predicted_memory
 from spiritsafe.pipeline.plan.known import forecast_with
 from spiritsafe.pipeline.plan.memory import Beside, MemoryCheck, check_memory, engine_bytes
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -242,3 +244,28 @@ def test_after_memory_ran_out_less_is_tried_until_nothing_is_left() -> None:
         assert "Memory ran out before" in eased.note
         check = eased
     assert seen == [(500, False), (300, False), (300, True)]
+
+
+def test_a_quantised_base_lets_a_large_model_onto_a_small_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    computing_in(torch.bfloat16, monkeypatch)
+    cuda, lengths = torch.device("cuda"), [1024] * 8
+    train = TRAIN.model_copy(update={"micro_batch_tokens": 1024})
+    plain = Beside(lora=LoraConfig(rank=16))
+    with pytest.raises(BudgetError):
+        check_memory(LLAMA_8B, train, lengths, device=cuda, available=15 * 10**9, beside=plain)
+    found = check_memory(
+        LLAMA_8B, train, lengths, device=cuda, available=15 * 10**9, beside=replace(plain, base="4bit")
+    )
+    assert found.micro_batch_tokens == 1024
+
+
+def test_a_teacher_is_counted_as_it_is_held() -> None:
+    found, held = {}, {}
+    for said in ("float32", "bfloat16", "8bit", "4bit"):
+        recipe = recipe_with(f'models.base.dtype="{said}"', student={"signal": None, "teacher": "base"})
+        found[said] = predicted_memory(forecast(recipe))["student"]
+        held[said] = reading_of(recipe, "base", CPU).num_bytes(CONFIG)
+    assert found["float32"] - found["bfloat16"] == pytest.approx(held["float32"] - held["bfloat16"], rel=0.05)
+    assert found["8bit"] - found["4bit"] == held["8bit"] - held["4bit"]
+    # less bitsandbytes itself, and one matrix
+    assert found["float32"] - found["4bit"] == pytest.approx(held["float32"] - held["4bit"], abs=60e6)

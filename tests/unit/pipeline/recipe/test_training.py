@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.pipeline.recipe.load import recipe_of
@@ -80,3 +81,11 @@ def test_a_step_has_no_seed_of_its_own() -> None:
     for part in ({"train": {"seed": 5}}, {"lora": {"seed": 5}}):
         with pytest.raises(ValueError, match="seed has no effect"):
             TuneStep.model_validate(given | part)
+
+
+def test_a_base_is_below_adapters_and_no_older_recipe_knows_it() -> None:
+    common = {"kind": "tune", "name": "x", "from": "base", "learns": ["lessons"]}
+    with pytest.raises(ValidationError, match="add lora"):
+        TuneStep.model_validate({**common, "base": "4bit"})
+    assert "base" not in TuneStep.model_validate({**common, "lora": {"rank": 4}}).to_json()
+    assert TuneStep.model_validate({**common, "lora": {"rank": 4}, "base": "8bit"}).to_json()["base"] == "8bit"

@@ -123,7 +123,7 @@ def gather_parts(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         )
     teachers = _teachers(step, context)
     teacher = teachers[0]
-    student = load_learner(context, step.origin)
+    student = load_learner(context, step.origin, step.base)
     plan = _cut_plan(context, step.origin, teacher)
     is_part = plan is not None and plan.kept_ids is not None
     live = [one.loaded.model.max_context for one in teachers if one.loaded is not None and step.objective != "across"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -19,7 +19,6 @@ from spiritsafe.distil import (
     OnPolicyFeed,
 )
 from spiritsafe.models import (
-    predict_footprint,
     read_model_config,
     save_checkpoint,
 )
@@ -27,6 +26,7 @@ from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext, Trace, as_text, in_vocabulary
 from spiritsafe.pipeline.equal_compute import within_budget
 from spiritsafe.pipeline.plan.memory import CACHED_ENTRIES, Beside, engine_beside
+from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.cut import CutRecipe
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -121,11 +121,11 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
     result = train_model(context, stage, parts.student, learnt, objective, config, events, evaluate=evaluate)
     if not stage.is_main:
         return {}
-    end_lora(step.lora, context, stage, parts.student, name=step.name)
+    made = end_lora(step.lora, context, stage, parts.student, name=step.name)
     start = lineage_of(context, step.origin)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
-        parts.student.model,
+        made,
         parts.student.chat,
         name=f"{context.recipe.name}-{step.name}",
         license=start.license,
@@ -149,9 +149,13 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
 
 def _beside(step: DistilRecipe, context: RunContext, parts: DistilParts, train: TrainConfig) -> Beside:
     """What is in memory beside the student."""
-    live = [read_model_config(teacher.loaded.directory) for teacher in parts.teachers if teacher.loaded is not None]
+    live = {
+        teacher.name: read_model_config(teacher.loaded.directory)
+        for teacher in parts.teachers
+        if teacher.loaded is not None
+    }
     student = read_model_config(parts.student.directory)
-    beside = student_beside(step, context.recipe, student, context.device, train, teachers=live, dtype=_dtype(parts))
+    beside = student_beside(step, context.recipe, student, context.device, train, teachers=live)
     if step.on_policy is None:
         return beside
     policy = step.on_policy
@@ -163,12 +167,6 @@ def _beside(step: DistilRecipe, context: RunContext, parts: DistilParts, train: 
     )
 
 
-def _dtype(parts: DistilParts) -> Literal["fp32", "bf16"]:
-    """How a live teacher is held."""
-    model = None if parts.teacher.loaded is None else parts.teacher.loaded.model
-    return "fp32" if model is None or next(model.parameters()).dtype == torch.float32 else "bf16"
-
-
 def student_beside(
     step: DistilRecipe,
     recipe: Recipe,
@@ -176,25 +174,25 @@ def student_beside(
     device: torch.device,
     train: TrainConfig,
     *,
-    teachers: Sequence[Mapping[str, Any]],
-    dtype: Literal["fp32", "bf16"] = "fp32",
+    teachers: Mapping[str, Mapping[str, Any]],
 ) -> Beside:
     """What stands in memory beside a student in training, as the recipe says: a plan and its stage both ask this.
 
     Args:
         config: ``config.json`` of the student.
-        teachers: The same of live teachers.
-        dtype: How these are held.
+        teachers: The same of live teachers, by name.
     """
     engine = 0 if step.on_policy is None and step.dev is None else engine_beside(recipe, config, device, train)
-    others = sum(predict_footprint(other, dtype).weight_bytes for other in teachers[1:])
+    readings = {name: reading_of(recipe, name, device) for name in teachers}
+    sizes = [readings[name].num_bytes(other) for name, other in teachers.items()]
     return Beside(
-        teacher=teachers[0] if teachers else None,
-        teacher_dtype=dtype,
+        teacher=next(iter(teachers.values()), None),
+        reading=next(iter(readings.values()), None),
         matched_layers=0 if step.hidden is None else step.hidden.pairs,
         cached_entries=CACHED_ENTRIES if step.signal is not None else 0,
         lora=step.lora,
-        other_bytes=engine + others,
+        base=step.base,
+        other_bytes=engine + sum(sizes[1:]),
     )
 
 

@@ -1,0 +1,73 @@
+"""A base with its adapters folded in, written without ever being whole in memory.
+
+In: a Decoder with adapters, its base quantised or not. Out: a model's weights in float32, one tensor at a time, the
+same numbers as :func:`~spiritsafe.models.merge_lora` gives: W + s·B·A, where W is what a quantised base's codes stand
+for, because that is the base that the adapters were trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.atomic import write_json
+from spiritsafe.models.checkpoints.tensors import write_safetensors
+from spiritsafe.models.decoder.weight_names import make_hf_tensors, quantised_hf_parts
+from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.lora.adapters import lora_config, lora_state, require_decoder, without_lora
+
+
+@final
+class MergedLora:
+    """What :func:`~spiritsafe.models.save_checkpoint` writes of a model with adapters.
+
+    Args:
+        model: A Decoder with adapters; it is not changed.
+
+    Raises:
+        CompatibilityError: The model is no Decoder or has no adapters.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = require_decoder(model)
+        config = lora_config(model)
+        if config is None:
+            raise CompatibilityError("The model has no adapters.", hint="Call add_lora or load_lora first.")
+        self._scale = config.alpha / config.rank
+        with without_lora(model):
+            self._plain = make_hf_tensors(self._model, self._model.config)
+        self._quantised = quantised_hf_parts(self._model, self._model.config)
+        self._adapters = lora_state(model)
+
+    def save_weights(self, directory: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
+
+        Raises:
+            StorageError: The directory cannot be written.
+        """
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._plain.items()}
+        shapes |= {
+            name: (weight.num_rows_of(part), weight.num_columns) for name, (weight, part) in self._quantised.items()
+        }
+        layout = [(name, torch.float32, shapes[name]) for name in sorted(shapes)]
+        write_safetensors(directory / "model.safetensors", layout, self._merged)
+        config: dict[str, Any] = {**self._model.config.to_hf(), "dtype": "float32"}
+        config.pop("torch_dtype", None)
+        write_json(directory / "config.json", config)
+
+    @torch.no_grad()
+    def _merged(self, name: str) -> Tensor:
+        if name in self._quantised:
+            weight, part = self._quantised[name]
+            whole = weight.part(part, torch.float32)
+        else:
+            whole = self._plain[name].to(torch.float32, copy=True)
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        if (first := self._adapters.get(f"{stem}.lora_A.weight")) is not None:
+            second = self._adapters[f"{stem}.lora_B.weight"]
+            whole.addmm_(second.to(torch.float32), first.to(torch.float32), alpha=self._scale)
+        return whole
