@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.chat.thoughts import Use
     from spiritsafe.models.checkpoints.directory import save_checkpoint, write_lineage
     from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
+    from spiritsafe.models.checkpoints.tensors import saved_dtype
     from spiritsafe.models.cost.footprint import (
         Footprint,
         Quantisation,
@@ -109,7 +110,7 @@ __all__ = [
     "merge_lora", "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of",
     "predict_footprint", "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan",
     "read_model_config", "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
-    "sampling_work", "save_checkpoint", "save_lora", "scoring_work", "shallower", "shared_prefix", "size_of",
-    "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint", "weight_bytes",
-    "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix",
+    "size_of", "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint",
+    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
 ]  # fmt: skip

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.checkpoints.tensors import SHARD_BYTES
 
 
 @final
@@ -61,5 +63,12 @@ class LanguageModel(nn.Module, ABC):
         """The head, sharing storage with the parameters."""
 
     @abstractmethod
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` in Hugging Face's names and layout."""
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights in Hugging Face's names and layout.
+
+        Args:
+            dtype: Of the weights in the files, rounded to nearest, ties to even; None: as they are in memory.
+            shard_bytes: Most bytes of weights in one file; more are shards with an index.
+        """

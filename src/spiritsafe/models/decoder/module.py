@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.batch import PackedBatch, with_filler
+from spiritsafe.models.checkpoints.tensors import SHARD_BYTES
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
@@ -312,13 +313,15 @@ class Decoder(LanguageModel):
             )
         return make_hf_tensors(self, self.config)
 
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights so that transformers loads them.
 
         Raises:
             CompatibilityError: The model has adapters.
             StorageError: The directory cannot be written.
         """
-        config: dict[str, Any] = {**self.config.to_hf(), "dtype": str(self.dtype).removeprefix("torch.")}
+        config = self.config.to_hf()
         config.pop("torch_dtype", None)
-        save_hf(directory, config, self.hf_state_dict())
+        save_hf(directory, config, self.hf_state_dict(), dtype=dtype or self.dtype, shard_bytes=shard_bytes)

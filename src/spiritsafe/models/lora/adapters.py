@@ -22,6 +22,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.checkpoints.tensors import SHARD_BYTES
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, DecoderTensor
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.lora_layer import AdaptedRows, LoraLayer
@@ -293,7 +294,9 @@ class LoraBase(LanguageModel):
         """The model's own head, which has no adapter."""
         return self._models[0].head()
 
-    def save_weights(self, directory: Path) -> None:
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
         """Write the base's weights."""
         with without_lora(self._models[0]):
-            self._models[0].save_weights(directory)
+            self._models[0].save_weights(directory, dtype=dtype, shard_bytes=shard_bytes)

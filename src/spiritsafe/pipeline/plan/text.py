@@ -7,10 +7,12 @@ Needs of a model no more than its ``config.json`` and tokenizer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.models import ERROR_FACTOR, MachineRates, measure_machine, predict_footprint
+from spiritsafe.models import ERROR_FACTOR, MachineRates, measure_machine, predict_footprint, saved_dtype
 from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory, stage_costs
 from spiritsafe.pipeline.plan.known import GivenFacts, forecast_of
 from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS, compute_dtype, kind_of, planned_device
@@ -20,7 +22,7 @@ from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.step import Forecast, step_of
+from spiritsafe.pipeline.step import Config, Forecast, step_of
 
 _KNOWN_DUTIES = ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause")
 
@@ -155,10 +157,14 @@ def _duration(seconds: float) -> str:
 
 def _disk(forecast: Forecast) -> int:
     made = {node.name for node in forecast.recipe.made}
-    sizes = [
-        predict_footprint(config, "fp32").weight_bytes for name, config in forecast.configs.items() if name in made
-    ]
-    return sum(sizes) + 3 * max(sizes, default=0)  # one resume point holds weights and two moments
+    configs = {name: config for name, config in forecast.configs.items() if name in made}
+    saved = [predict_footprint(config, _stored(config)).weight_bytes for config in configs.values()]
+    masters = [predict_footprint(config, "fp32").weight_bytes for config in configs.values()]
+    return sum(saved) + 3 * max(masters, default=0)  # one resume point holds weights and two moments
+
+
+def _stored(config: Config) -> Literal["fp32", "bf16"]:
+    return "bf16" if saved_dtype("auto", config) == torch.bfloat16 else "fp32"
 
 
 def _duties(recipe: Recipe, given: dict[str, GivenFacts]) -> list[str]:

@@ -15,11 +15,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from spiritsafe.core.records import Record, Sampling
+from spiritsafe.core.records import Record, Sampling, omit_default
 from spiritsafe.models import LoraConfig
 from spiritsafe.pipeline.recipe.graph import misfit
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, BudgetRecipe, FromEntry, Name, Needs
 from spiritsafe.training import TrainConfig, TrainSettings
+
+SaveDtype = Literal["auto", "float32", "bfloat16"]
+"""In which number format a model is written: rounded to nearest, ties to even, once, when all is learnt."""
 
 Way = Literal["full", "adapters", "reward"]
 """What sets the size of a step: all weights learn, a low-rank correction does, or a reward is the teacher."""
@@ -104,12 +107,15 @@ class TrainedRecipe(FromEntry):
         lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
         repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
         dev: Points of accuracy on the learning curve.
+        save_dtype: Number format of the model that is made: "float32", "bfloat16", or "auto": bfloat16 where the model
+            it starts from is stored in 16 bits, else float32. Training computes with float32 masters all the same.
     """
 
     train: TrainRecipe = TrainRecipe()
     lora: LoraConfig | None = None
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     dev: DevRecipe | None = None
+    save_dtype: SaveDtype = omit_default("auto")
 
     def refuse_seeds(self) -> None:
         """Refuse seeds of its own."""

@@ -15,9 +15,19 @@ from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Checkpoint, Parent
-from spiritsafe.models import LoadedModel, choose_code, load_model, parent_of, read_checkpoint, resolve_source
+from spiritsafe.models import (
+    LoadedModel,
+    choose_code,
+    load_model,
+    parent_of,
+    read_checkpoint,
+    read_model_config,
+    resolve_source,
+    saved_dtype,
+)
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.recipe.training import SaveDtype
 from spiritsafe.pipeline.run_directory import StageDirectory
 
 LINEAGE_FILE = "lineage.json"
@@ -102,6 +112,12 @@ def load_reader(context: RunContext, name: str) -> LoadedModel:
 def load_learner(context: RunContext, name: str) -> LoadedModel:
     """A model that will be trained, in float32."""
     return load_model(model_directory(context, name), dtype=torch.float32, device=context.device)
+
+
+def type_to_save(context: RunContext, origin: str, wish: SaveDtype) -> torch.dtype:
+    """The number format in which a model is written that was trained from another one of the run."""
+    directory = model_directory(context, origin)
+    return saved_dtype(wish, read_model_config(directory), directory)
 
 
 def answerers(context: RunContext, sets: Iterable[str]) -> list[Checkpoint]:

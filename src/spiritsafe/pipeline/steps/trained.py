@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from spiritsafe.core.errors import BudgetError
-from spiritsafe.models import LoraConfig, decoder_config, size_of
+from spiritsafe.models import LoraConfig, decoder_config, saved_dtype, size_of
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.plan.memory import Beside, check_memory, training_peak
 from spiritsafe.pipeline.recipe.graph import Node
@@ -29,6 +29,13 @@ def is_first(recipe: Recipe, name: str) -> bool:
 
 class TrainedStep(TrainedRecipe, Step):
     """A step that trains the model it starts from, all of it or adapters that are merged then."""
+
+    def config_of(self, configs: Mapping[str, Config]) -> Config | None:
+        """Of the model that it starts from, in the number format that it is saved in."""
+        config = super().config_of(configs)
+        if config is None:
+            return None
+        return {**config, "dtype": str(saved_dtype(self.save_dtype, config)).removeprefix("torch.")}
 
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
         """Adapters go on a Decoder alone; dev problems need a verifier."""
@@ -67,9 +74,11 @@ class TrainedStep(TrainedRecipe, Step):
         return tuple(dict.fromkeys((*node.needs, *dev)))
 
     def _own_config(self, node: Node, forecast: Forecast) -> Config | None:
-        """Of the model that is trained; what a run trains it keeps in float32, whatever a given model came in."""
-        config = forecast.configs.get(node.name)
-        return config if config is None or self.origin in forecast.recipe.models else {**config, "dtype": "float32"}
+        """Of the model that is trained, in the number format that it comes in."""
+        config, start = forecast.configs.get(node.name), forecast.configs.get(self.origin)
+        if config is None or start is None:
+            return config
+        return {**config, "dtype": start.get("dtype") or start.get("torch_dtype")}
 
     def peak(self, node: Node, forecast: Forecast) -> int | None:
         """Training."""
