@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from spiritsafe.models.batch import PackedBatch
-from spiritsafe.models.checkpoints.tensors import SHARD_BYTES
+
+SHARD_BYTES = 5_000_000_000
+"""Most bytes of weights in one file of a model that is written, as the Hub's own tools have it."""
 
 
 @final

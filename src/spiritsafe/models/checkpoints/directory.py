@@ -20,8 +20,8 @@ from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE
-from spiritsafe.models.checkpoints.tensors import SHARD_BYTES, read_tensor_table
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.interface import SHARD_BYTES, LanguageModel
 
 
 @contextmanager

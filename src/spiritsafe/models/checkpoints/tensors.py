@@ -23,6 +23,7 @@ from torch import Tensor
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, storage_errors, write_json
+from spiritsafe.models.interface import SHARD_BYTES
 
 _DTYPES = {
     "F64": torch.float64,
@@ -43,9 +44,6 @@ _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _PATTERN = "model{suffix}.safetensors"
-
-SHARD_BYTES = 5_000_000_000
-"""Most bytes of tensors in one file of a model that is written, as the Hub's own tools have it."""
 
 
 @final

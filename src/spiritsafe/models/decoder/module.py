@@ -18,14 +18,13 @@ from torch.utils.checkpoint import checkpoint
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.batch import PackedBatch, with_filler
-from spiritsafe.models.checkpoints.tensors import SHARD_BYTES
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.rope import RopeTable, rotate
 from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
 
 SIZE_STEP = 16
 

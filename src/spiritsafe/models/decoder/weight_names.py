@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json
-from spiritsafe.models.checkpoints.tensors import SHARD_BYTES, write_weights
+from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, OUTER_TENSORS
 from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.interface import SHARD_BYTES
 
 
 def make_hf_tensors(module: nn.Module, config: DecoderConfig) -> dict[str, Tensor]:

@@ -22,12 +22,11 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.batch import PackedBatch
-from spiritsafe.models.checkpoints.tensors import SHARD_BYTES
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, DecoderTensor
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.lora_layer import AdaptedRows, LoraLayer
 from spiritsafe.models.decoder.module import Block, Decoder, PackableLinear
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
 
 LoraTarget = Literal["q", "k", "v", "o", "gate", "up", "down"]
 LORA_TARGETS: tuple[LoraTarget, ...] = get_args(LoraTarget)

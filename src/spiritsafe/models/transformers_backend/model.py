@@ -24,9 +24,9 @@ from transformers.utils.logging import disable_progress_bar
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.models.batch import PackedBatch
-from spiritsafe.models.checkpoints.tensors import SHARD_BYTES, convert_weights
+from spiritsafe.models.checkpoints.tensors import convert_weights
 from spiritsafe.models.decoder.attention import group_lengths
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
 
 _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 """Largest difference, relative to the largest logit, between hidden states times head and the model's own logits."""
