@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         shallower,
         weight_bytes,
     )
+    from spiritsafe.models.cost.moments import MOMENT_BLOCK, takes_8_bits
     from spiritsafe.models.cost.step_time import (
         ERROR_FACTOR,
         MachineRates,
@@ -98,8 +99,8 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "PACK_LIMIT_BYTES", "ChatFormat",
-    "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
+    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK", "PACK_LIMIT_BYTES",
+    "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
     "DrawnCompletion", "FallbackGenerator", "Footprint", "Head", "Importance", "LanguageModel", "LoadedModel",
     "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "ModelSize", "PackedBatch", "PackedDrawn",
     "Quantisation", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "Use", "Work",
@@ -111,6 +112,7 @@ __all__ = [
     "predict_footprint", "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan",
     "read_model_config", "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source",
     "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix",
-    "size_of", "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint",
-    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "size_of", "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary",
+    "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage",
+    "write_tiny",
 ]  # fmt: skip

@@ -32,10 +32,12 @@ from pydantic import model_validator
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
+from spiritsafe.models.cost.footprint import tensor_shapes
+from spiritsafe.models.cost.moments import MOMENT_BLOCK, moment_bytes
 from spiritsafe.models.decoder.attention import band_blocks, group_lengths
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import SIZE_STEP, fills_batches
-from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, num_lora_parameters
+from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, lora_shapes
 from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, size_of
 
 _LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
@@ -56,7 +58,7 @@ class TrainingMemory(Record):
             and frozen ones.
         master_bytes: fp32 weights that learn.
         gradient_bytes: One fp32 gradient for each of them.
-        optimiser_bytes: Adam's two fp32 moments.
+        optimiser_bytes: Adam's two moments.
         frozen_bytes: The own numbers of frozen weights that the compute dtype cannot hold (CPU; beside a GPU they lie
             in main memory, which is not counted).
         teacher_bytes: A live teacher's weights.
@@ -135,6 +137,7 @@ def predict_training(
     cached_entries: int = 0,
     process_bytes: int = 0,
     lora: LoraConfig | None = None,
+    moments: Literal["float32", "8bit"] = "float32",
 ) -> TrainingMemory:
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
 
@@ -156,6 +159,7 @@ def predict_training(
         cached_entries: Entries a row of a cached signal.
         process_bytes: Interpreter and libraries, to be counted in.
         lora: Adapters that learn in place of the weights.
+        moments: How AdamW's are kept; of a model that transformers runs all are counted as large matrices.
 
     Raises:
         CompatibilityError: Another architecture that was not measured.
@@ -165,7 +169,7 @@ def predict_training(
     teacher_size = _size(teacher_dtype or compute_dtype)
     teacher_bytes = 0 if teacher is None else size_of(teacher).num_parameters * teacher_size
     if c is None:
-        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
+        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes, moments)
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
     formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
@@ -179,7 +183,8 @@ def predict_training(
         working = max(working, _teacher_forward(t, num_tokens, teacher_size, matched_layers) - activations)
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
     num_frozen = 0 if lora is None else c.num_parameters
-    num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
+    learning = list((tensor_shapes(config) if lora is None else lora_shapes(c, lora)).values())
+    num_learning = sum(map(math.prod, learning))
     is_half = compute_dtype == "bf16"
     num_computing = num_frozen + (num_learning if is_half else 0)
     keeps_frozen = is_half and device == "cpu" and not _is_half_checkpoint(config)
@@ -188,7 +193,7 @@ def predict_training(
         "compute_bytes": num_computing * formats.narrow,
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
-        "optimiser_bytes": 8 * num_learning,
+        "optimiser_bytes": moment_bytes(learning, moments),
         "frozen_bytes": 4 * num_frozen if keeps_frozen else 0,
         "teacher_bytes": teacher_bytes,
         "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
@@ -201,7 +206,13 @@ def predict_training(
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
 
 
-def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_bytes: int) -> TrainingMemory:
+def _fixed(
+    num_parameters: int,
+    compute_dtype: str,
+    process_bytes: int,
+    teacher_bytes: int,
+    moments: Literal["float32", "8bit"],
+) -> TrainingMemory:
     """What is known of a model that transformers runs: everything but what a pass keeps and takes."""
     parts = {
         "process_bytes": process_bytes,
@@ -209,7 +220,7 @@ def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_
         "compute_bytes": 2 * num_parameters if compute_dtype == "bf16" else 0,
         "master_bytes": 4 * num_parameters,
         "gradient_bytes": 4 * num_parameters,
-        "optimiser_bytes": 8 * num_parameters,
+        "optimiser_bytes": moment_bytes([(-(-num_parameters // MOMENT_BLOCK), MOMENT_BLOCK)], moments),
         "activation_bytes": 0,
         "working_bytes": 0,
     }

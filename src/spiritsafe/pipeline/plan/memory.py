@@ -137,6 +137,7 @@ class Beside:
             "cached_entries": self.cached_entries,
             "process_bytes": _process_bytes(config, device, is_first=self.is_first) + self.other_bytes,
             "lora": self.lora,
+            "moments": train.moments,
         }
 
 
