@@ -17,7 +17,9 @@ ComputeDtype = Literal["auto", "float32", "bfloat16"]
 ParallelMode = Literal["auto", "ddp", "fsdp"]
 MomentsFormat = Literal["float32", "8bit"]
 
-SITTING_FIELDS = frozenset({"checkpoint_every_steps", "checkpoint_every_s", "checkpoint_max_share", "eval_every"})
+SITTING_FIELDS = frozenset(
+    {"checkpoint_every_steps", "checkpoint_every_s", "checkpoint_max_share", "checkpoint_file_bytes", "eval_every"}
+)
 """What may change between sittings of one run: it says when to write or look, and changes nothing that is computed."""
 
 
@@ -45,6 +47,8 @@ class TrainSettings(Record):
             resumes, not what it computes. A program that says None twice has no checkpoints.
         checkpoint_max_share: Most of the time that writing by the clock may take, measured by the last one: where a
             checkpoint takes 100 s, the next is begun 2,000 s after it. Training goes on meanwhile.
+        checkpoint_file_bytes: A state of up to so many bytes is one file, ``state.pt``; a larger one, and one that
+            ``fsdp`` spreads, is a folder to which each process writes its own.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
         parallel: How the processes that torchrun started share the work. "ddp": each holds the whole model; "fsdp":
             each holds its rows of the blocks; "auto": ddp under torchrun. It changes nothing but rounding.
@@ -66,6 +70,7 @@ class TrainSettings(Record):
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     checkpoint_every_s: float | None = Field(default=60.0, gt=0.0)
     checkpoint_max_share: float = omit_default(0.05, gt=0.0, le=1.0)
+    checkpoint_file_bytes: int = omit_default(4_000_000_000, ge=0)
     eval_every: int | None = Field(default=None, ge=1)
     parallel: ParallelMode = "auto"
 

@@ -27,7 +27,7 @@ from torch.optim.adamw import adamw
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models import takes_8_bits
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.distributed.fsdp import attach_gradient, gather_rows, local_rows, own_rows
+from spiritsafe.training.distributed.fsdp import attach_gradient, first_row, local_rows, own_rows
 from spiritsafe.training.distributed.processes import Parallel
 from spiritsafe.training.moments import load_quantiser, num_blocks, update_by_slabs
 
@@ -69,6 +69,24 @@ def _norm(tensors: list[Tensor]) -> Tensor:
         norms = torch.cat([torch.linalg.vector_norm(t.view(-1, t.shape[-1]), dim=1) for t in tensors])
     norm: Tensor = torch.linalg.vector_norm(norms)
     return norm
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """Rows of a tensor of a checkpoint that one process holds.
+
+    Attributes:
+        name: Of the tensor.
+        rows: They.
+        first: The number of the first of them.
+        shape: Of the whole tensor.
+    """
+
+    name: str
+    rows: Tensor
+    first: int
+    shape: tuple[int, ...]
 
 
 @final
@@ -200,7 +218,7 @@ class AdamW:
     def gradient_norm(self) -> Tensor:
         """Norm of the whole gradient, a scalar on the parameters' device; NaN or infinite when any entry is."""
         whole = self._whole(self.gradients)
-        if not any(self._is_sharded):
+        if not self.is_sharded:
             return _norm(whole)
         rows = self._sharded(self.gradients)
         nothing = self.gradients[0].new_zeros(())  # all may be sharded, and a process may have no row
@@ -266,7 +284,7 @@ class AdamW:
 
     def _parts(self) -> list[list[Tensor]]:
         """Masters that every process holds; then, if there are any, this process's rows of the others."""
-        return [self._whole(self.masters), *([self._sharded(self.masters)] if any(self._is_sharded) else [])]
+        return [self._whole(self.masters), *([self._sharded(self.masters)] if self.is_sharded else [])]
 
     def _effect(self, before: list[Tensor], after: list[Tensor]) -> UpdateEffect:
         if len(before) == 1:
@@ -293,34 +311,59 @@ class AdamW:
             copies = [self._parameters[index].detach() for index in self._copies]
             torch._foreach_copy_(copies, [self.masters[index] for index in self._copies])
 
-    @torch.no_grad()
-    def gather_state(self, kind: StateKind, *, copied: bool = False) -> list[Tensor]:
-        """Whole tensors of one kind, for a checkpoint, on the main process; empty on the others.
+    @property
+    def is_sharded(self) -> bool:
+        """Whether processes hold rows of their own."""
+        return any(self._is_sharded)
 
-        All processes must call it. What was sharded comes on the CPU, one tensor at a time.
+    @torch.no_grad()
+    def whole_state(self, kind: StateKind, *, copied: bool = False) -> list[Tensor]:
+        """Tensors of one kind, for a checkpoint of a model that no process holds rows of alone.
 
         Args:
             copied: In memory of their own, on the CPU, so that later updates do not reach them.
         """
-        gathered = []
-        for tensor, p, sharded in zip(getattr(self, kind), self._parameters, self._is_sharded, strict=True):
-            whole = gather_rows(tensor, p).cpu() if sharded else tensor
-            if self.parallel.is_main:
-                gathered.append(whole.to("cpu", copy=True) if copied and not sharded else whole)
-        return gathered
+        return [tensor.to("cpu", copy=True) if copied else tensor for tensor in getattr(self, kind)]
+
+    @torch.no_grad()
+    def pieces(self, *, shared: bool = False, copied: bool = False) -> list[Piece]:
+        """The rows that this process holds of all that a checkpoint does.
+
+        Args:
+            shared: Of what every process holds whole only this one's share, so that all of them together write it once.
+            copied: In memory of their own, on the CPU, so that later updates do not reach them.
+        """
+        found = []
+        for kind in self.state_kinds:
+            for name, tensor, p in zip(self.names, getattr(self, kind), self._parameters, strict=True):
+                rows = tensor.view(-1) if tensor.dim() == 0 else tensor
+                first, shape = first_row(p), rows.shape
+                if isinstance(p, DTensor):
+                    shape = torch.Size((p.shape[0], *rows.shape[1:]))
+                elif shared:
+                    step = -(-rows.shape[0] // self.parallel.size)
+                    first = min(rows.shape[0], self.parallel.rank * step)
+                    rows = rows[first : first + step]
+                if copied:
+                    rows = rows.to("cpu", copy=True)
+                found.append(Piece(name=f"{kind}/{name}", rows=rows, first=first, shape=tuple(shape)))
+        return found
 
     @property
     def state_bytes(self) -> int:
         """Of this process's part of what a checkpoint holds."""
         return sum(tensor.nbytes for kind in self.state_kinds for tensor in getattr(self, kind))
 
-    def is_state(self, whole: object) -> bool:
+    def is_state(self, kind: StateKind, whole: object) -> bool:
         """Whether something is a checkpoint's tensors of one kind, for these parameters."""
         return (
             isinstance(whole, list)
             and len(whole) == len(self._parameters)
             and all(isinstance(one, Tensor) for one in whole)
-            and all(one.shape == p.shape for one, p in zip(whole, self._parameters, strict=True))
+            and all(
+                one.shape == (*p.shape[:1], *own.shape[1:])
+                for one, own, p in zip(whole, getattr(self, kind), self._parameters, strict=True)
+            )
         )
 
     @torch.no_grad()
