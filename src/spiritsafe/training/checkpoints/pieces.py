@@ -132,11 +132,11 @@ def _write_own(
     plans, metadata = planner.create_global_plan(list(gather(planner.create_local_plan())))
     plan = planner.finish_plan(writer.prepare_global_plan(plans)[rank])
     results: list[Any] = []
-    failed = None
+    failed: Exception | None = None
     try:
         results = writer.write_data(plan, planner).wait()
         sync_directory(partial)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         failed = error
     told = gather((failed, results, files.digests))
     _raise_first([error for error, _, _ in told])
@@ -152,7 +152,7 @@ def _write_own(
     return {"tensors": tensors, "files": {name: one for _, _, own in told for name, one in own.items()}}
 
 
-def _raise_first(errors: Sequence[OSError | None]) -> None:
+def _raise_first(errors: Sequence[Exception | None]) -> None:
     for error in errors:
         if error is not None:
             raise error
@@ -213,7 +213,6 @@ class _Digesting(FileSystem):
                 raise
             if stream.error is not None:
                 raise stream.error
-            file.flush()
         self.digests[Path(path).name] = f"sha256:{stream.hasher.hexdigest()}"
 
 
@@ -228,7 +227,12 @@ class _Stream:
         self.error: OSError | None = None
         self.tell = file.tell
         self.flush = file.flush
-        self.fileno = file.fileno
+        self.close = file.close
+
+    def fileno(self) -> int:
+        """The descriptor, which is asked for to sync it; torch flushes nothing before."""
+        self._file.flush()
+        return self._file.fileno()
 
     def write(self, data: memoryview | bytes) -> int:
         """Write and digest; 0 when it failed."""
