@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ class TrainedStep(TrainedRecipe, Step):
         return {**config, "dtype": str(saved_dtype(self.save_dtype, config)).removeprefix("torch.")}
 
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
-        """Adapters go on a Decoder alone; dev problems need a verifier."""
+        """Adapters go on a Decoder alone; dev problems need a verifier, 8-bit moments a library."""
         found = []
         config = forecast.configs.get(self.origin)
         if self.lora is not None and config is not None and decoder_config(config) is None:
@@ -47,6 +48,10 @@ class TrainedStep(TrainedRecipe, Step):
             facts = forecast.sets.get(dev_set(self, forecast.recipe))
             if facts is not None and not facts.verifies:
                 found.append(f"{node.name}: dev asks for accuracy on data without a verifier; leave it out")
+        if self.train.moments == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
+            found.append(
+                f"{node.name}: train.moments = \"8bit\" needs bitsandbytes: run `pip install 'spiritsafe[quant]'`"
+            )
         return [*found, *self._memory_faults(node, forecast)]
 
     def _memory_faults(self, node: Node, forecast: Forecast) -> list[str]:
