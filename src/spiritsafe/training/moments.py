@@ -19,8 +19,8 @@ from torch.nn import functional
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.models import MOMENT_BLOCK
 
-_SLAB_NUMBERS = 1 << 22
-"""Numbers whose moments are in float32 at once."""
+_SLAB_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Numbers whose moments are in float32 at once: what a processor's cache holds, what keeps a GPU busy."""
 _TABLE_SIZE = 1 << 20
 _LOWER_BITS = 12
 
@@ -131,7 +131,7 @@ def update_by_slabs(
     """
     rows = master.shape[0]
     master_RW, gradient_RW, first_RW, second_RW = (t.view(rows, -1) for t in (master, gradient, first[0], second[0]))
-    step = max(1, _SLAB_NUMBERS // master_RW.shape[1])
+    step = max(1, _SLAB_NUMBERS[master.device.type] // master_RW.shape[1])
     for begin in range(0, rows, step):
         slab = slice(begin, begin + step)
         moment = dequantise(first_RW[slab], first[1][slab], signed=True)

@@ -100,7 +100,7 @@ def test_no_second_moment_is_rounded_away() -> None:
 
 def test_a_slab_at_a_time_is_the_whole_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = train(make(), 3, width=300)
-    monkeypatch.setattr(module, "_SLAB_NUMBERS", 700)
+    monkeypatch.setitem(module._SLAB_NUMBERS, "cpu", 700)
     slabs, _ = train(make(), 3, width=300)
     for kind in whole.state_kinds:
         assert all(torch.equal(a, b) for a, b in zip(getattr(whole, kind), getattr(slabs, kind), strict=True))
