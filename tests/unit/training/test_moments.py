@@ -62,10 +62,13 @@ def test_one_update_after_another_is_that_of_bitsandbytes_own_optimiser() -> Non
         peer.step()
     state = peer.state[theirs]
     assert optimiser.moments[0].dtype == state["state1"].dtype == torch.uint8
-    assert (optimiser.moments[0] == state["state1"].view(32, 512)).float().mean() > 0.99
+    for ours_8, theirs_8 in ((optimiser.moments[0], state["state1"]), (optimiser.second_moments[0], state["state2"])):
+        apart = (ours_8.int() - theirs_8.view(32, 512).int()).abs()  # a number between two codes may take either
+        assert (apart == 0).float().mean() > 0.98
+        assert (apart <= 1).float().mean() > 0.995
     torch.testing.assert_close(optimiser.moment_scales[0].view(-1), state["absmax1"])
     moved = (theirs.detach() - start).abs().mean()
-    assert (ours.weight.detach() - theirs.detach()).abs().mean() < 0.01 * moved
+    assert (ours.weight.detach() - theirs.detach()).abs().mean() < 1e-3 * moved
 
 
 def test_the_curve_is_that_of_float32_moments() -> None:
