@@ -73,7 +73,7 @@ def _norm(tensors: list[Tensor]) -> Tensor:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
+class StateRows:
     """Rows of a tensor of a checkpoint that one process holds.
 
     Attributes:
@@ -326,7 +326,7 @@ class AdamW:
         return [tensor.to("cpu", copy=True) if copied else tensor for tensor in getattr(self, kind)]
 
     @torch.no_grad()
-    def pieces(self, *, shared: bool = False, copied: bool = False) -> list[Piece]:
+    def pieces(self, *, shared: bool = False, copied: bool = False) -> list[StateRows]:
         """The rows that this process holds of all that a checkpoint does.
 
         Args:
@@ -346,7 +346,7 @@ class AdamW:
                     rows = rows[first : first + step]
                 if copied:
                     rows = rows.to("cpu", copy=True)
-                found.append(Piece(name=f"{kind}/{name}", rows=rows, first=first, shape=tuple(shape)))
+                found.append(StateRows(name=f"{kind}/{name}", rows=rows, first=first, shape=tuple(shape)))
         return found
 
     @property

@@ -45,7 +45,7 @@ from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.atomic import read_json, storage_errors, sync_directory, write_json
 from spiritsafe.core.files.digests import digest_file
-from spiritsafe.training.optimiser import Piece
+from spiritsafe.training.optimiser import StateRows
 
 INDEX_FILE = "index.json"
 _NAME = "state-{:08d}"
@@ -81,7 +81,7 @@ def write_pieces(
     directory: Path,
     step: int,
     head: Mapping[str, JSON],
-    pieces: Sequence[Piece],
+    pieces: Sequence[StateRows],
     *,
     rank: int,
     gather: Gather,
@@ -122,7 +122,7 @@ def write_pieces(
 
 
 def _write_own(
-    partial: Path, pieces: Sequence[Piece], rank: int, gather: Gather, is_given_up: Callable[[], bool]
+    partial: Path, pieces: Sequence[StateRows], rank: int, gather: Gather, is_given_up: Callable[[], bool]
 ) -> dict[str, JSON]:
     """Each process plans its own file, all of them the whole, and what came of it is told to all."""
     planner = _SavePlanner(pieces)
@@ -162,7 +162,7 @@ def _raise_first(errors: Sequence[Exception | None]) -> None:
 class _SavePlanner(DefaultSavePlanner):
     """Plans this process's pieces, which no other process has."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
+    def __init__(self, pieces: Sequence[StateRows]) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
         self._pieces = {piece.name: piece for piece in pieces if piece.rows.numel()}
 
@@ -187,7 +187,7 @@ class _SavePlanner(DefaultSavePlanner):
         return self._pieces[write_item.index.fqn].rows
 
 
-def _chunk(piece: Piece) -> ChunkStorageMetadata:
+def _chunk(piece: StateRows) -> ChunkStorageMetadata:
     offsets = torch.Size([piece.first, *(0 for _ in piece.shape[1:])])
     return ChunkStorageMetadata(offsets=offsets, sizes=piece.rows.shape)
 
@@ -297,7 +297,7 @@ def verify_pieces(folder: PieceFolder, *, rank: int, size: int, gather: Gather) 
 
 
 @torch.no_grad()
-def read_pieces(folder: PieceFolder, pieces: Sequence[Piece]) -> None:
+def read_pieces(folder: PieceFolder, pieces: Sequence[StateRows]) -> None:
     """Fill the rows that this process holds, whoever wrote them.
 
     Raises:
@@ -356,7 +356,7 @@ def _metadata(folder: PieceFolder) -> Metadata:
 class _LoadPlanner(DefaultLoadPlanner):
     """Where what is read goes."""
 
-    def __init__(self, pieces: Mapping[str, Piece]) -> None:
+    def __init__(self, pieces: Mapping[str, StateRows]) -> None:
         super().__init__()
         self._pieces = pieces
 

@@ -35,7 +35,7 @@ from spiritsafe.training.checkpoints.pieces import (
     verify_pieces,
     write_pieces,
 )
-from spiritsafe.training.optimiser import AdamW, Piece
+from spiritsafe.training.optimiser import AdamW, StateRows
 
 STATE_FILE = "state.pt"
 _FORMAT = 2
@@ -156,7 +156,7 @@ def write_state(directory: Path, state: Mapping[str, Any], *, is_given_up: Calla
 def write_folder(
     directory: Path,
     head: Mapping[str, Any],
-    pieces: Sequence[Piece],
+    pieces: Sequence[StateRows],
     *,
     rank: int,
     gather: Gather,

@@ -24,7 +24,7 @@ from spiritsafe.training.checkpoints.pieces import (
     verify_pieces,
     write_pieces,
 )
-from spiritsafe.training.optimiser import Piece
+from spiritsafe.training.optimiser import StateRows
 
 SHAPES = {"masters/a": (7, 5), "masters/b": (3,), "moments/a": (7, 5), "codes": (40, 3, 2)}
 
@@ -35,14 +35,14 @@ def whole(seed: int = 0) -> dict[str, Tensor]:
     return made | {"codes": (made["codes"] * 50).to(torch.uint8)}
 
 
-def pieces_of(tensors: dict[str, Tensor], rank: int = 0, size: int = 1) -> list[Piece]:
+def pieces_of(tensors: dict[str, Tensor], rank: int = 0, size: int = 1) -> list[StateRows]:
     """Rows of each tensor as a process holds them: none at all where there are fewer rows than processes."""
     found = []
     for name, tensor in tensors.items():
         step = -(-len(tensor) // size)
         first = min(len(tensor), rank * step)
         rows = tensor[first : first + step]
-        found.append(Piece(name=name, rows=rows, first=first, shape=tuple(tensor.shape)))
+        found.append(StateRows(name=name, rows=rows, first=first, shape=tuple(tensor.shape)))
     return found
 
 
@@ -92,7 +92,7 @@ def save(directory: Path, tensors: dict[str, Tensor], *, step: int = 3, size: in
     return processes
 
 
-def load(directory: Path, *, rank: int = 0, size: int = 1) -> list[Piece]:
+def load(directory: Path, *, rank: int = 0, size: int = 1) -> list[StateRows]:
     path = newest_pieces(directory)
     assert path is not None
     folder = open_pieces(path)
@@ -147,7 +147,7 @@ def test_tensors_of_another_shape_are_refused(tmp_path: Path) -> None:
     save(tmp_path, whole())
     path = newest_pieces(tmp_path)
     assert path is not None
-    other = [Piece(name="masters/a", rows=torch.zeros(7, 6), first=0, shape=(7, 6))]
+    other = [StateRows(name="masters/a", rows=torch.zeros(7, 6), first=0, shape=(7, 6))]
     with pytest.raises(IntegrityError, match="is damaged"):
         read_pieces(open_pieces(path), other)
 
@@ -170,8 +170,8 @@ sys.path.insert(0, {tests!r})
 import torch
 from spiritsafe.core.errors import StorageError
 from spiritsafe.training.checkpoints.pieces import write_pieces
-from spiritsafe.training.optimiser import Piece
-pieces = [Piece(name="a", rows=torch.zeros(64, 64), first=0, shape=(64, 64))]
+from spiritsafe.training.optimiser import StateRows
+pieces = [StateRows(name="a", rows=torch.zeros(64, 64), first=0, shape=(64, 64))]
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 try:
     write_pieces(Path({directory!r}), 5, {{}}, pieces, rank=0, gather=lambda value: [value])
