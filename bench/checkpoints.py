@@ -1,9 +1,9 @@
-"""What checkpoints cost training: none, written while training waits, written beside it.
+"""What checkpoints cost training: none, written while training waits, beside it, and beside it as a folder.
 
     python bench/checkpoints.py --out bench/results/checkpoints-cpu.json
 
 A random Llama trains on random documents; a checkpoint is written after every few steps, whatever it takes, so that its
-cost shows. Lanes run in turns (none, waits, beside, beside, waits, none, ...). A step's period is the time from one
+cost shows. Lanes run in turns (none, waits, beside, folder, folder, beside, ...). A step's period is the time from one
 step's report to the next: it holds what the save before it kept training from (the pause), and what the write took from
 it beside. Medians; ``in_flight`` are periods that a write ran in, by the writer's own account. Where every core is
 busy, a thread beside training takes of training's share, so the wall says little; ``processor_s``, the processor time
@@ -19,6 +19,8 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from spiritsafe.models import Decoder, DecoderConfig, Document
 from spiritsafe.training import TracesObjective, TrainConfig, train
 from spiritsafe.training.checkpoints import writer as checkpoint_writer
 
-LANES = ("none", "waits", "beside")
+LANES = ("none", "waits", "beside", "folder")
 
 
 class Periods:
@@ -71,11 +73,11 @@ def model_of(args: argparse.Namespace) -> Decoder:
 
 def run_lane(lane: str, args: argparse.Namespace, documents: list[Document]) -> dict[str, Any]:
     periods = Periods()
-    write = checkpoint_writer.write_state
+    writes = {name: getattr(checkpoint_writer, name) for name in ("write_state", "write_folder")}
 
-    def timed(directory: Path, state: Any) -> None:
+    def timed(write: Callable[..., None], *given: Any, **named: Any) -> None:
         started = time.perf_counter()
-        write(directory, state)
+        write(*given, **named)
         periods.written.append((started, time.perf_counter()))
 
     save = checkpoint_writer.CheckpointWriter.save
@@ -86,8 +88,9 @@ def run_lane(lane: str, args: argparse.Namespace, documents: list[Document]) -> 
         periods.pauses.append(time.perf_counter() - started)
 
     checkpoint_writer.CheckpointWriter.save = paused  # type: ignore[method-assign]
-    checkpoint_writer.write_state = timed  # type: ignore[assignment]
-    checkpoint_writer.fits_twice = lambda num_bytes: lane == "beside"  # type: ignore[assignment]
+    for name, write in writes.items():
+        setattr(checkpoint_writer, name, partial(timed, write))
+    checkpoint_writer.fits_twice = lambda num_bytes: lane != "waits"  # type: ignore[assignment]
     config = TrainConfig(
         learning_rate=1e-4,
         tokens_per_step=args.tokens,
@@ -95,15 +98,17 @@ def run_lane(lane: str, args: argparse.Namespace, documents: list[Document]) -> 
         max_steps=args.steps,
         compute_dtype="float32",
         checkpoint_every_s=None,
+        checkpoint_file_bytes=0 if lane == "folder" else 1 << 40,
         checkpoint_every_steps=None if lane == "none" else args.every,
     )
     with tempfile.TemporaryDirectory(dir=args.directory) as directory:
         started = time.perf_counter()
         train(model_of(args), documents, TracesObjective(), config, directory=Path(directory), events=periods)
         whole = time.perf_counter() - started
-        state = Path(directory) / "state.pt"
-        size = state.stat().st_size if state.exists() else 0
-    checkpoint_writer.write_state = write
+        size = sum(path.stat().st_size for path in Path(directory).glob("state*/*"))
+        size += sum(path.stat().st_size for path in Path(directory).glob("state.pt"))
+    for name, write in writes.items():
+        setattr(checkpoint_writer, name, write)
     checkpoint_writer.CheckpointWriter.save = save  # type: ignore[method-assign]
     ends = periods.reported
     spans = list(pairwise(ends[1:]))  # the first step warms up
@@ -159,6 +164,7 @@ def main() -> None:
             "median_write_s": statistics.median(w for row in mine for w in row["writes_s"]),
             "median_pause_s": statistics.median(p for row in mine for p in row["pauses_s"]),
             "training_lost_a_save_s": extra / num_saves,
+            "training_lost_share_of_a_write": extra / sum(w for row in mine for w in row["writes_s"][:-1]),
             "training_processor_a_save_s": sum(p - used for row in mine for p in row["processor_s"]) / num_saves,
         }
     print(json.dumps(summary, indent=2))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.chat.thoughts import Use
     from spiritsafe.models.checkpoints.directory import HasWeights, save_checkpoint, write_lineage
     from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
+    from spiritsafe.models.checkpoints.tensors import saved_dtype
     from spiritsafe.models.cost.footprint import (
         Footprint,
         Quantisation,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         shallower,
         weight_bytes,
     )
+    from spiritsafe.models.cost.moments import MOMENT_BLOCK, takes_8_bits
     from spiritsafe.models.cost.step_time import (
         ERROR_FACTOR,
         MachineRates,
@@ -102,8 +104,8 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "PACK_LIMIT_BYTES", "ChatFormat",
-    "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
+    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK", "PACK_LIMIT_BYTES",
+    "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
     "DrawnCompletion", "FallbackGenerator", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel",
     "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
     "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory",
@@ -115,7 +117,8 @@ __all__ = [
     "measure_machine", "merge_lora", "num_lora_parameters", "num_trainable", "open_generator", "pack_documents",
     "parent_of", "predict_footprint", "predict_training", "preferred_dtype", "randomise", "read_checkpoint",
     "read_cut_plan", "read_model_config", "renumber_documents", "renumbered", "require_same_vocabulary", "resized",
-    "resolve_source", "sampling_work", "save_checkpoint", "save_lora", "scoring_work", "shallower", "shared_prefix",
-    "size_of", "source_config", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint",
-    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "resolve_source", "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower",
+    "shared_prefix", "size_of", "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary",
+    "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage",
+    "write_tiny",
 ]  # fmt: skip

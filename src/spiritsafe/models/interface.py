@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from spiritsafe.models.batch import PackedBatch
 
+SHARD_BYTES = 5_000_000_000
+"""Most bytes of weights in one file of a model that is written, as the Hub's own tools have it."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -124,5 +127,12 @@ class LanguageModel(nn.Module, ABC):
         """The head, sharing storage with the parameters."""
 
     @abstractmethod
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` in Hugging Face's names and layout."""
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights in Hugging Face's names and layout.
+
+        Args:
+            dtype: Of the weights in the files, rounded to nearest, ties to even; None: as they are in memory.
+            shard_bytes: Most bytes of weights in one file; more are shards with an index.
+        """

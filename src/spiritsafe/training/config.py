@@ -16,8 +16,11 @@ from spiritsafe.core.records import Record, omit_default
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 ParallelMode = Literal["auto", "ddp", "fsdp"]
 CompileWish = Literal["auto"] | bool
+MomentsFormat = Literal["float32", "8bit"]
 
-SITTING_FIELDS = frozenset({"checkpoint_every_steps", "checkpoint_every_s", "checkpoint_max_share", "eval_every"})
+SITTING_FIELDS = frozenset(
+    {"checkpoint_every_steps", "checkpoint_every_s", "checkpoint_max_share", "checkpoint_file_bytes", "eval_every"}
+)
 """What may change between sittings of one run: it says when to write or look, and changes nothing that is computed."""
 
 
@@ -37,12 +40,16 @@ class TrainSettings(Record):
         max_grad_norm: The gradient is scaled down to this norm; where a program says None, never.
         seed: Of the order of documents.
         compute_dtype: Of weights and activations. "auto": bfloat16 where the processor multiplies it fast, else
-            float32. Master weights, gradients and optimiser state are float32 always.
+            float32. Master weights and gradients are float32 always.
+        moments: Of AdamW's two moments. "8bit": a byte and 1/64 a number instead of 4, for matrices with rows of 256
+            numbers or more; it needs the extra ``quant``. A weight in training then takes 10 bytes instead of 16.
         checkpoint_every_steps: Write a checkpoint after each so many steps.
         checkpoint_every_s: Write one when the last is at least so many seconds old. It changes where a killed run
             resumes, not what it computes. A program that says None twice has no checkpoints.
         checkpoint_max_share: Most of the time that writing by the clock may take, measured by the last one: where a
             checkpoint takes 100 s, the next is begun 2,000 s after it. Training goes on meanwhile.
+        checkpoint_file_bytes: A state of up to so many bytes is one file, ``state.pt``; a larger one, and one that
+            ``fsdp`` spreads, is a folder to which each process writes its own.
         eval_every: Call the evaluation after each so many steps, and after the last; None only after the last.
         parallel: How the processes that torchrun started share the work. "ddp": each holds the whole model; "fsdp":
             each holds its rows of the blocks; "auto": ddp under torchrun, and in a recipe fsdp where one device cannot
@@ -63,9 +70,11 @@ class TrainSettings(Record):
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
     seed: int = Field(default=0, ge=0)
     compute_dtype: ComputeDtype = "auto"
+    moments: MomentsFormat = omit_default("float32")
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     checkpoint_every_s: float | None = Field(default=60.0, gt=0.0)
     checkpoint_max_share: float = omit_default(0.05, gt=0.0, le=1.0)
+    checkpoint_file_bytes: int = omit_default(4_000_000_000, ge=0)
     eval_every: int | None = Field(default=None, ge=1)
     parallel: ParallelMode = "auto"
     compile: CompileWish = omit_default("auto")

@@ -2,8 +2,9 @@
 
 In: a model, documents (or a feed of them), an objective and a configuration. Out: the model's parameters, changed in
 place, and a :class:`TrainResult`; in the directory ``metrics.jsonl`` (one line a step) and, while it runs,
-``state.pt``. On a CPU a resumed run equals the unbroken one bit for bit (same processor, torch and number of threads);
-one that is resumed on another platform says so, and is refused where that would compute in another number format.
+``state.pt`` or ``state-<step>/``. On a CPU a resumed run equals the unbroken one bit for bit (same processor, torch and
+number of threads); one that is resumed on another platform says so, and is refused where that would compute in another
+number format.
 
 Under ``torchrun`` the processes share each step's documents; all call :func:`train` with the same arguments, the main
 one writes. Losses and gradients of the processes add up, so the curve is one process's, but for rounding. An objective
@@ -229,7 +230,12 @@ class _Run:
         self._curve = self._parallel.on_main(self._read_curve)
         self._cadence = Cadence(config.checkpoint_every_s, config.checkpoint_max_share, time.monotonic)
         self._writer = CheckpointWriter(
-            directory, self._optimiser, identity, before=resumed.platforms, cadence=self._cadence
+            directory,
+            self._optimiser,
+            identity,
+            before=resumed.platforms,
+            cadence=self._cadence,
+            file_bytes=config.checkpoint_file_bytes,
         )
         self._saved_step = self._step
         self._is_due = False

@@ -5,6 +5,8 @@ shares them is always in sync. In float32 the parameter is its own master; in bf
 it, and the parameter's gradient is accumulated in float32 (``Tensor.grad_dtype``). Gradient buffers live as long as
 the optimiser: fresh memory for each step costs more than the update itself on a CPU.
 
+Moments may be kept in 8 bits (:mod:`spiritsafe.training.moments`); the update is the same.
+
 With several processes each keeps and updates what it holds: all of a whole parameter (every process makes the same
 update), its own rows of a sharded one.
 """
@@ -12,8 +14,9 @@ update), its own rows of a sharded one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, final
 
 import torch
@@ -22,12 +25,16 @@ from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models import takes_8_bits
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.distributed.fsdp import attach_gradient, gather_rows, local_rows, own_rows
+from spiritsafe.training.distributed.fsdp import attach_gradient, first_row, local_rows, own_rows
 from spiritsafe.training.distributed.processes import Parallel
+from spiritsafe.training.moments import load_quantiser, num_blocks, update_by_slabs
 
-StateKind = Literal["masters", "moments", "second_moments"]
+StateKind = Literal["masters", "moments", "second_moments", "moment_scales", "second_moment_scales"]
 STATE_KINDS: tuple[StateKind, ...] = ("masters", "moments", "second_moments")
+_SCALES: tuple[StateKind, ...] = ("moment_scales", "second_moment_scales")
+"""Beside 8-bit moments."""
 
 _EXACT_WEIGHTS = 1 << 22
 """Models up to this many weights are compared whole; of larger ones every k-th weight is."""
@@ -62,6 +69,24 @@ def _norm(tensors: list[Tensor]) -> Tensor:
         norms = torch.cat([torch.linalg.vector_norm(t.view(-1, t.shape[-1]), dim=1) for t in tensors])
     norm: Tensor = torch.linalg.vector_norm(norms)
     return norm
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StateRows:
+    """Rows of a tensor of a checkpoint that one process holds.
+
+    Attributes:
+        name: Of the tensor.
+        rows: They.
+        first: The number of the first of them.
+        shape: Of the whole tensor.
+    """
+
+    name: str
+    rows: Tensor
+    first: int
+    shape: tuple[int, ...]
 
 
 @final
@@ -118,6 +143,7 @@ class AdamW:
     Raises:
         CompatibilityError: The model has no trainable parameter, or this torch cannot keep float32 gradients of
             bfloat16 parameters.
+        RecipeError: 8-bit moments, and the library that makes them is not installed.
     """
 
     def __init__(
@@ -136,8 +162,9 @@ class AdamW:
         # What came in float32 becomes the master as it lies there: a copy would double the weights for a moment.
         self.masters = [local_rows(p).to(torch.float32) for p in self._parameters]
         self.gradients = [torch.zeros_like(master) for master in self.masters]
-        self.moments = [torch.zeros_like(master) for master in self.masters]
-        self.second_moments = [torch.zeros_like(master) for master in self.masters]
+        self._is_8_bit = [config.moments == "8bit" and takes_8_bits(p.shape) for p in self._parameters]
+        self.moments, self.moment_scales = self._no_moments()
+        self.second_moments, self.second_moment_scales = self._no_moments()
         self._steps = [torch.zeros((), device=master.device) for master in self.masters]
         frozen = [p for p in model.parameters() if not (p.requires_grad or isinstance(p, DTensor))]
         self._frozen = [_Frozen.rounded(p, compute_dtype) for p in frozen]
@@ -161,6 +188,23 @@ class AdamW:
         # An odd stride walks over all columns of matrices of even width.
         self._stride = 1 if total <= _EXACT_WEIGHTS else (total // _SAMPLED_WEIGHTS) | 1
 
+    def _no_moments(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Zeroed moments, and their scales: none in float32, and none a row of what stays float32 beside 8 bits."""
+        if self._config.moments == "float32":
+            return [torch.zeros_like(master) for master in self.masters], []
+        load_quantiser()
+        moments, scales = [], []
+        for master, is_8_bit in zip(self.masters, self._is_8_bit, strict=True):
+            blocks = num_blocks(math.prod(master.shape[1:])) if is_8_bit else 0
+            moments.append(torch.zeros_like(master, dtype=torch.uint8 if is_8_bit else torch.float32))
+            scales.append(master.new_zeros(*master.shape[:1], blocks))
+        return moments, scales
+
+    @property
+    def state_kinds(self) -> tuple[StateKind, ...]:
+        """What a checkpoint holds of each parameter."""
+        return STATE_KINDS + (_SCALES if self.moment_scales else ())
+
     @torch.no_grad()
     def zero_gradients(self) -> None:
         """Clear the gradient buffers."""
@@ -174,7 +218,7 @@ class AdamW:
     def gradient_norm(self) -> Tensor:
         """Norm of the whole gradient, a scalar on the parameters' device; NaN or infinite when any entry is."""
         whole = self._whole(self.gradients)
-        if not any(self._is_sharded):
+        if not self.is_sharded:
             return _norm(whole)
         rows = self._sharded(self.gradients)
         nothing = self.gradients[0].new_zeros(())  # all may be sharded, and a process may have no row
@@ -208,15 +252,8 @@ class AdamW:
                 torch._foreach_div_(self.gradients, divisor)
                 divisor = None
         for indices, weight_decay in self._groups:
-            if not indices:
-                continue
-            adamw(
-                [self.masters[i] for i in indices],
-                [self.gradients[i] for i in indices],
-                [self.moments[i] for i in indices],
-                [self.second_moments[i] for i in indices],
-                [],
-                [self._steps[i] for i in indices],
+            make: Callable[..., None] = partial(
+                adamw,
                 fused=True,
                 grad_scale=divisor,
                 amsgrad=False,
@@ -227,13 +264,30 @@ class AdamW:
                 eps=self._config.eps,
                 maximize=False,
             )
+            if whole := [i for i in indices if not self._is_8_bit[i]]:
+                every = (self.masters, self.gradients, self.moments, self.second_moments)
+                make(*([tensors[i] for i in whole] for tensors in every), [], [self._steps[i] for i in whole])
+            for i in indices:
+                if self._is_8_bit[i]:
+                    self._update_8_bit(i, make)
         self.publish_masters()
         after = [_joined(part, self._stride) for part in self._parts()]
         return self._effect(before, after)
 
+    def _update_8_bit(self, index: int, make: Callable[..., None]) -> None:
+        step = self._steps[index]
+
+        def update(*rows: Tensor) -> None:
+            make(*([part] for part in rows), [], [step.clone()])  # each slab is at the same step
+
+        first = (self.moments[index], self.moment_scales[index])
+        second = (self.second_moments[index], self.second_moment_scales[index])
+        update_by_slabs(self.masters[index], self.gradients[index], first, second, update)
+        step += 1
+
     def _parts(self) -> list[list[Tensor]]:
         """Masters that every process holds; then, if there are any, this process's rows of the others."""
-        return [self._whole(self.masters), *([self._sharded(self.masters)] if any(self._is_sharded) else [])]
+        return [self._whole(self.masters), *([self._sharded(self.masters)] if self.is_sharded else [])]
 
     def _effect(self, before: list[Tensor], after: list[Tensor]) -> UpdateEffect:
         if len(before) == 1:
@@ -260,34 +314,59 @@ class AdamW:
             copies = [self._parameters[index].detach() for index in self._copies]
             torch._foreach_copy_(copies, [self.masters[index] for index in self._copies])
 
-    @torch.no_grad()
-    def gather_state(self, kind: StateKind, *, copied: bool = False) -> list[Tensor]:
-        """Whole tensors of one kind, for a checkpoint, on the main process; empty on the others.
+    @property
+    def is_sharded(self) -> bool:
+        """Whether processes hold rows of their own."""
+        return any(self._is_sharded)
 
-        All processes must call it. What was sharded comes on the CPU, one tensor at a time.
+    @torch.no_grad()
+    def whole_state(self, kind: StateKind, *, copied: bool = False) -> list[Tensor]:
+        """Tensors of one kind, for a checkpoint of a model that no process holds rows of alone.
 
         Args:
             copied: In memory of their own, on the CPU, so that later updates do not reach them.
         """
-        gathered = []
-        for tensor, p, sharded in zip(getattr(self, kind), self._parameters, self._is_sharded, strict=True):
-            whole = gather_rows(tensor, p).cpu() if sharded else tensor
-            if self.parallel.is_main:
-                gathered.append(whole.to("cpu", copy=True) if copied and not sharded else whole)
-        return gathered
+        return [tensor.to("cpu", copy=True) if copied else tensor for tensor in getattr(self, kind)]
+
+    @torch.no_grad()
+    def pieces(self, *, shared: bool = False, copied: bool = False) -> list[StateRows]:
+        """The rows that this process holds of all that a checkpoint does.
+
+        Args:
+            shared: Of what every process holds whole only this one's share, so that all of them together write it once.
+            copied: In memory of their own, on the CPU, so that later updates do not reach them.
+        """
+        found = []
+        for kind in self.state_kinds:
+            for name, tensor, p in zip(self.names, getattr(self, kind), self._parameters, strict=True):
+                rows = tensor.view(-1) if tensor.dim() == 0 else tensor
+                first, shape = first_row(p), rows.shape
+                if isinstance(p, DTensor):
+                    shape = torch.Size((p.shape[0], *rows.shape[1:]))
+                elif shared:
+                    step = -(-rows.shape[0] // self.parallel.size)
+                    first = min(rows.shape[0], self.parallel.rank * step)
+                    rows = rows[first : first + step]
+                if copied:
+                    rows = rows.to("cpu", copy=True)
+                found.append(StateRows(name=f"{kind}/{name}", rows=rows, first=first, shape=tuple(shape)))
+        return found
 
     @property
     def state_bytes(self) -> int:
         """Of this process's part of what a checkpoint holds."""
-        return sum(tensor.nbytes for kind in STATE_KINDS for tensor in getattr(self, kind))
+        return sum(tensor.nbytes for kind in self.state_kinds for tensor in getattr(self, kind))
 
-    def is_state(self, whole: object) -> bool:
+    def is_state(self, kind: StateKind, whole: object) -> bool:
         """Whether something is a checkpoint's tensors of one kind, for these parameters."""
         return (
             isinstance(whole, list)
             and len(whole) == len(self._parameters)
             and all(isinstance(one, Tensor) for one in whole)
-            and all(one.shape == p.shape for one, p in zip(whole, self._parameters, strict=True))
+            and all(
+                one.shape == (*p.shape[:1], *own.shape[1:])
+                for one, own, p in zip(whole, getattr(self, kind), self._parameters, strict=True)
+            )
         )
 
     @torch.no_grad()
@@ -311,7 +390,7 @@ class AdamW:
         for one in self._frozen:
             one.restore(self.final_dtype)
         self._frozen.clear()
-        for tensors in (self.masters, self.gradients, self.moments, self.second_moments):
+        for tensors in (self.gradients, *(getattr(self, kind) for kind in (*STATE_KINDS, *_SCALES))):
             tensors.clear()
 
     @property

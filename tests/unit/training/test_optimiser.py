@@ -197,14 +197,14 @@ def test_close_gives_gradients_and_moments_back() -> None:
     assert not optimiser.gradients
 
 
-def test_state_is_gathered_by_the_main_process_and_restored_by_all() -> None:
+def test_state_is_what_is_restored() -> None:
     optimiser = AdamW(network(), make(), torch.float32)
     for gradient in optimiser.gradients:
         gradient.fill_(1.0)
     optimiser.sum_gradients()
     assert all(bool((gradient == 1.0).all()) for gradient in optimiser.gradients)
     optimiser.update(0.1, 1.0)
-    kept = {kind: [t.clone() for t in optimiser.gather_state(kind)] for kind in STATE_KINDS}
+    kept = {kind: [t.clone() for t in optimiser.whole_state(kind)] for kind in STATE_KINDS}
     assert len(kept["masters"]) == len(optimiser.names)
     optimiser.update(0.1, 1.0)
     for kind in STATE_KINDS:
@@ -212,8 +212,17 @@ def test_state_is_gathered_by_the_main_process_and_restored_by_all() -> None:
         optimiser.restore_state(kind, kept[kind])
         for mine, wanted in zip(getattr(optimiser, kind), kept[kind], strict=True):
             assert torch.equal(mine, wanted)
-    other = AdamW(network(), make(), torch.float32, Parallel(rank=1, size=2))
-    assert other.gather_state("moments") == []
+
+
+def test_processes_together_write_once_what_each_of_them_holds_whole() -> None:
+    optimisers = [AdamW(network(), make(), torch.float32, Parallel(rank=rank, size=3)) for rank in range(3)]
+    parts = [optimiser.pieces(shared=True, copied=True) for optimiser in optimisers]
+    for whole, *own in zip(optimisers[0].pieces(), *parts, strict=True):
+        assert {piece.name for piece in own} == {whole.name}
+        assert {piece.shape for piece in own} == {tuple(whole.rows.shape)}
+        assert torch.equal(torch.cat([piece.rows for piece in own]), whole.rows)
+        assert [piece.first for piece in own] == [0, *torch.tensor([len(p.rows) for p in own]).cumsum(0)[:-1].tolist()]
+        assert all(piece.rows.data_ptr() != whole.rows.data_ptr() for piece in own)
 
 
 def test_a_float32_weight_becomes_the_master_as_it_lies_there() -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, new_beside, storage_errors, write_json
 from spiritsafe.core.files.digests import digest_directory
@@ -20,6 +22,7 @@ from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.interface import SHARD_BYTES
 
 
 @contextmanager
@@ -76,8 +79,10 @@ def write_lineage(
 class HasWeights(Protocol):
     """A model, or what stands for one that is never whole in memory."""
 
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``."""
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights, in one file or in shards."""
         ...
 
 
@@ -90,13 +95,17 @@ def save_checkpoint(
     license: str,
     parents: tuple[Parent, ...] = (),
     recipe: str | None = None,
+    dtype: torch.dtype | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> Checkpoint:
     """Write weights, configuration, tokenizer and lineage; the directory appears when all are there.
 
     Args:
-        model: Gives weights and ``config.json``, in the type it holds them in.
+        model: Gives weights and ``config.json``.
         chat: Gives the tokenizer's files.
         parents: What it was made from.
+        dtype: Of the weights in the files, rounded to nearest, ties to even; None: as the model holds them.
+        shard_bytes: Most bytes of weights in one file; more are shards with an index.
 
     Raises:
         CompatibilityError: The model has adapters: they are saved by ``save_lora``, or merged first.
@@ -107,6 +116,6 @@ def save_checkpoint(
             f"{directory} exists and is not a model.", hint="Choose another directory; nothing was overwritten."
         )
     with new_directory(directory) as temporary:
-        model.save_weights(temporary)
+        model.save_weights(temporary, dtype=dtype, shard_bytes=shard_bytes)
         chat.save(temporary)
         return write_lineage(temporary, name=name, license=license, parents=parents, recipe=recipe)

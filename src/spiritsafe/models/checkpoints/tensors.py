@@ -1,7 +1,8 @@
 """Safetensors on disk: what a directory holds, checked before it is read, and a writer that streams.
 
 In: a model directory. Out: names, types and shapes of its tensors from the headers alone, tensors mapped from disk, or
-a new ``model.safetensors`` written one tensor at a time, so that converting or cutting a model never holds it twice.
+new weights written one tensor at a time, so that converting or cutting a model never holds it twice: one
+``model.safetensors``, or shards with the index by which transformers finds them.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import safe_open
 from torch import Tensor
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError
-from spiritsafe.core.files.atomic import atomic_path, read_json
+from spiritsafe.core.files.atomic import atomic_path, read_json, storage_errors, write_json
+from spiritsafe.models.interface import SHARD_BYTES
 
 _DTYPES = {
     "F64": torch.float64,
@@ -40,6 +43,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_PATTERN = "model{suffix}.safetensors"
 
 
 @final
@@ -208,3 +212,106 @@ def write_safetensors(
             flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
             file.write(flat.numpy().data)
     return offset
+
+
+def write_weights(
+    directory: Path,
+    layout: Sequence[tuple[str, torch.dtype, tuple[int, ...]]],
+    produce: Callable[[str], Tensor],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a model's tensors: ``model.safetensors``, or shards and, last, the index that names them.
+
+    Weights that the directory holds under these names are replaced: what a kill leaves of shards has no index and is no
+    model. One tensor is in memory at a time.
+
+    Args:
+        directory: That of the model, which exists.
+        layout: Name, type and shape of each tensor, in file order.
+        produce: Gives the tensor of a name; called once each, in order, and its result dropped after writing.
+        shard_bytes: Most bytes of tensors in one file; a larger tensor has a file of its own.
+
+    Raises:
+        StorageError: A file cannot be written.
+        ValueError: A produced tensor has another type or shape than announced.
+    """
+    rows = {row[0]: row for row in layout}
+    split = split_state_dict_into_shards_factory(
+        rows, get_storage_size=_row_bytes, filename_pattern=_PATTERN, max_shard_size=shard_bytes
+    )
+    stale = [directory / _INDEX, *directory.glob(_PATTERN.format(suffix="-*-of-*"))]
+    if split.is_sharded:
+        stale.insert(1, directory / _SINGLE)
+    with storage_errors(directory):
+        for path in stale:  # the index first: shards without it are no model
+            path.unlink(missing_ok=True)
+    for file, names in split.filename_to_tensors.items():
+        write_safetensors(directory / file, [rows[name] for name in names], produce)
+    if split.is_sharded:
+        total: dict[str, JSON] = {
+            "total_parameters": sum(math.prod(shape) for _, _, shape in layout),
+            "total_size": sum(map(_row_bytes, layout)),
+        }
+        write_json(directory / _INDEX, {"metadata": total, "weight_map": dict(split.tensor_to_filename)})
+
+
+def _row_bytes(row: tuple[str, torch.dtype, tuple[int, ...]]) -> int:
+    _, dtype, shape = row
+    return math.prod(shape) * dtype.itemsize
+
+
+def convert_weights(source: Path, target: Path, dtype: torch.dtype | None, *, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write a directory's tensors into another one, those of floating point rounded to nearest, ties to even.
+
+    Args:
+        dtype: Of what is written; None: as they are.
+
+    Raises:
+        SourceError: The source holds no whole weights.
+        StorageError: A file cannot be written.
+    """
+    table = read_tensor_table(source)
+    handles = open_shards(source)
+    types = {name: _rounded(torch_dtype(info.dtype), dtype) for name, info in table.items()}
+
+    def produce(name: str) -> Tensor:
+        tensor: Tensor = handles[table[name].file].get_tensor(name)
+        return tensor.to(types[name])
+
+    write_weights(target, [(name, types[name], table[name].shape) for name in table], produce, shard_bytes=shard_bytes)
+
+
+def _rounded(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+    return wanted if wanted is not None and stored.is_floating_point else stored
+
+
+def open_shards(directory: Path) -> dict[str, Any]:
+    """File name → safetensors handle, mapped from disk, of each file with a directory's weights.
+
+    Raises:
+        SourceError: As :func:`weight_files`.
+    """
+    return {path.name: safe_open(path, framework="pt", device="cpu") for path in weight_files(directory)}
+
+
+def saved_dtype(
+    wish: Literal["auto", "float32", "bfloat16"], config: Mapping[str, Any], directory: Path | None = None
+) -> torch.dtype:
+    """In which type a model is written that was made from another one.
+
+    Args:
+        wish: "auto": bfloat16 where the other one is stored in 16 bits, else float32.
+        config: The other's ``config.json``, whose ``dtype`` (``torch_dtype`` in older files) is read.
+        directory: Where its tensors are; they are in 16 bits where all their matrices are, whatever the file says.
+
+    Raises:
+        SourceError: The directory holds no whole weights.
+    """
+    if wish != "auto":
+        return torch.float32 if wish == "float32" else torch.bfloat16
+    if (config.get("dtype") or config.get("torch_dtype")) in ("bfloat16", "float16"):
+        return torch.bfloat16
+    table = {} if directory is None else read_tensor_table(directory)
+    matrices = {info.dtype for info in table.values() if len(info.shape) > 1}
+    return torch.bfloat16 if matrices and matrices <= {"BF16", "F16"} else torch.float32

@@ -32,12 +32,13 @@ from pydantic import model_validator
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
-from spiritsafe.models.cost.footprint import held_bytes
+from spiritsafe.models.cost.footprint import held_bytes, tensor_shapes
+from spiritsafe.models.cost.moments import MOMENT_BLOCK, moment_bytes
 from spiritsafe.models.decoder.attention import band_blocks, group_lengths
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import SIZE_STEP, fills_batches
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, num_lora_parameters
+from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, lora_shapes
 from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, size_of
 
 _LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
@@ -58,7 +59,7 @@ class TrainingMemory(Record):
             and frozen ones.
         master_bytes: fp32 weights that learn.
         gradient_bytes: One fp32 gradient for each of them.
-        optimiser_bytes: Adam's two fp32 moments.
+        optimiser_bytes: Adam's two moments.
         frozen_bytes: The own numbers of frozen weights that the compute dtype cannot hold (CPU; beside a GPU they lie
             in main memory, which is not counted).
         teacher_bytes: A live teacher's weights.
@@ -140,6 +141,7 @@ def predict_training(
     base: WeightFormat | None = None,
     teacher_weights: WeightFormat | None = None,
     num_shards: int = 1,
+    moments: Literal["float32", "8bit"] = "float32",
 ) -> TrainingMemory:
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
 
@@ -164,6 +166,7 @@ def predict_training(
         base: How the weights below adapters are held; None: as the passes compute.
         teacher_weights: How a live teacher's layers are held; None: in ``teacher_dtype``.
         num_shards: Processes over which the blocks are spread (FSDP); each is predicted alike.
+        moments: How AdamW's are kept; of a model that transformers runs all are counted as large matrices.
 
     Raises:
         CompatibilityError: Another architecture that was not measured.
@@ -173,7 +176,7 @@ def predict_training(
     teacher_size = _size(teacher_dtype or compute_dtype)
     teacher_bytes = 0 if teacher is None else held_bytes(teacher, teacher_dtype or compute_dtype, teacher_weights)
     if c is None:
-        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes)
+        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes, moments)
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
     formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
@@ -190,7 +193,8 @@ def predict_training(
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
     num_frozen = 0 if lora is None else c.num_parameters
     num_rounded = num_frozen - (_num_quantised(c) if base is not None else 0)
-    num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
+    learning = list((tensor_shapes(config) if lora is None else lora_shapes(c, lora)).values())
+    num_learning = sum(map(math.prod, learning))
     is_half = compute_dtype == "bf16"
     keeps_frozen = is_half and device == "cpu" and not _is_half_checkpoint(config)
     parts = {
@@ -198,7 +202,7 @@ def predict_training(
         "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0) + 2 * is_half * num_learning,
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
-        "optimiser_bytes": 8 * num_learning,
+        "optimiser_bytes": moment_bytes(learning, moments),
         "frozen_bytes": 4 * num_rounded if keeps_frozen else 0,
         "teacher_bytes": teacher_bytes,
         "signal_bytes": _signal_bytes(c, t, num_tokens, rows, matched_layers, cached_entries, formats),
@@ -226,8 +230,9 @@ def _spread(
     if is_whole:  # blocks compute by what is gathered; their rows are float32 masters
         computing = 0 if not parts["compute_bytes"] else blocks * formats.narrow
         spread["compute_bytes"] -= computing
-        for name, size in (("master_bytes", 4), ("gradient_bytes", 4), ("optimiser_bytes", 8)):
+        for name, size in (("master_bytes", 4), ("gradient_bytes", 4)):
             spread[name] -= gone * size
+        spread["optimiser_bytes"] -= parts["optimiser_bytes"] * gone // c.num_parameters
     else:  # adapters stay whole, the base's rows in the format that it came in
         spread["compute_bytes"] += kept * 4 - blocks * formats.narrow
     spread["working_bytes"] += blocks // c.num_layers * (2 * formats.narrow + 4)
@@ -236,7 +241,13 @@ def _spread(
     return spread
 
 
-def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_bytes: int) -> TrainingMemory:
+def _fixed(
+    num_parameters: int,
+    compute_dtype: str,
+    process_bytes: int,
+    teacher_bytes: int,
+    moments: Literal["float32", "8bit"],
+) -> TrainingMemory:
     """What is known of a model that transformers runs: everything but what a pass keeps and takes."""
     parts = {
         "process_bytes": process_bytes,
@@ -244,7 +255,7 @@ def _fixed(num_parameters: int, compute_dtype: str, process_bytes: int, teacher_
         "compute_bytes": 2 * num_parameters if compute_dtype == "bf16" else 0,
         "master_bytes": 4 * num_parameters,
         "gradient_bytes": 4 * num_parameters,
-        "optimiser_bytes": 8 * num_parameters,
+        "optimiser_bytes": moment_bytes([(-(-num_parameters // MOMENT_BLOCK), MOMENT_BLOCK)], moments),
         "activation_bytes": 0,
         "working_bytes": 0,
     }

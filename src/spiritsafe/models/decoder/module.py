@@ -25,7 +25,7 @@ from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
 from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf, stacked_rows
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
 
 SIZE_STEP = 16
 
@@ -375,13 +375,15 @@ class Decoder(LanguageModel):
             )
         return make_hf_tensors(self, self.config)
 
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights so that transformers loads them.
 
         Raises:
             CompatibilityError: The model has adapters.
             StorageError: The directory cannot be written.
         """
-        config: dict[str, Any] = {**self.config.to_hf(), "dtype": str(self.dtype).removeprefix("torch.")}
+        config = self.config.to_hf()
         config.pop("torch_dtype", None)
-        save_hf(directory, config, self.hf_state_dict())
+        save_hf(directory, config, self.hf_state_dict(), dtype=dtype or self.dtype, shard_bytes=shard_bytes)

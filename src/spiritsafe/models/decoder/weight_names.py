@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.core.files.atomic import atomic_path, write_json
+from spiritsafe.core.files.atomic import write_json
+from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, OUTER_TENSORS
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.quantised import QuantisedWeight
+from spiritsafe.models.interface import SHARD_BYTES
 
 
 def _places(config: DecoderConfig) -> Iterator[tuple[str, list[tuple[str, int]]]]:
@@ -104,13 +105,24 @@ def load_hf_tensors(module: nn.Module, config: DecoderConfig, tensors: Mapping[s
                 weight.fill(part, given[name])
 
 
-def save_hf(directory: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write ``model.safetensors``, then ``config.json``, each atomically.
+def save_hf(
+    directory: Path,
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write the weights, a tensor at a time in the order of their names, then ``config.json``.
+
+    Args:
+        config: Without the type of the weights, which is added.
+        dtype: Of the weights in the file; wider ones are rounded to nearest, ties to even.
+        shard_bytes: Most bytes of weights in one file.
 
     Raises:
         StorageError: The directory cannot be written.
     """
-    on_cpu = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
-    with atomic_path(directory / "model.safetensors") as temporary:
-        save_file(on_cpu, temporary, metadata={"format": "pt"})
-    write_json(directory / "config.json", config)
+    layout = [(name, dtype, tuple(tensors[name].shape)) for name in sorted(tensors)]
+    write_weights(directory, layout, lambda name: tensors[name].to(dtype), shard_bytes=shard_bytes)
+    write_json(directory / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})

@@ -26,7 +26,7 @@ from spiritsafe.models.decoder.architectures import LAYER_TENSORS, DecoderTensor
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.lora_layer import AdaptedRows, LoraLayer
 from spiritsafe.models.decoder.module import Block, Decoder, PackableLinear
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
 
 LoraTarget = Literal["q", "k", "v", "o", "gate", "up", "down"]
 LORA_TARGETS: tuple[LoraTarget, ...] = get_args(LoraTarget)
@@ -304,7 +304,9 @@ class LoraBase(LanguageModel):
         """The model's own head, which has no adapter."""
         return self._models[0].head()
 
-    def save_weights(self, directory: Path) -> None:
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
         """Write the base's weights."""
         with without_lora(self._models[0]):
-            self._models[0].save_weights(directory)
+            self._models[0].save_weights(directory, dtype=dtype, shard_bytes=shard_bytes)

@@ -1,8 +1,8 @@
 """A base with its adapters folded in, written without ever being whole in memory.
 
-In: a Decoder with adapters, its base quantised or not. Out: a model's weights in float32, one tensor at a time, the
-same numbers as :func:`~spiritsafe.models.merge_lora` gives: W + s·B·A, where W is what a quantised base's codes stand
-for, because that is the base that the adapters were trained on.
+In: a Decoder with adapters, its base quantised or not. Out: a model's weights, one tensor at a time, the same numbers
+as :func:`~spiritsafe.models.merge_lora` gives: W + s·B·A, added in float32, where W is what a quantised base's codes
+stand for, because that is the base that the adapters were trained on.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json
-from spiritsafe.models.checkpoints.tensors import write_safetensors
+from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.weight_names import make_hf_tensors, quantised_hf_parts
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, LanguageModel
 from spiritsafe.models.lora.adapters import lora_config, lora_state, require_decoder, without_lora
 
 
@@ -43,8 +43,13 @@ class MergedLora:
         self._quantised = quantised_hf_parts(self._model, self._model.config)
         self._adapters = lora_state(model)
 
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` so that transformers loads them.
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights so that transformers loads them.
+
+        Args:
+            dtype: Of the weights in the file, rounded once; None: float32.
 
         Raises:
             StorageError: The directory cannot be written.
@@ -53,9 +58,10 @@ class MergedLora:
         shapes |= {
             name: (weight.num_rows_of(part), weight.num_columns) for name, (weight, part) in self._quantised.items()
         }
-        layout = [(name, torch.float32, shapes[name]) for name in sorted(shapes)]
-        write_safetensors(directory / "model.safetensors", layout, self._merged)
-        config: dict[str, Any] = {**self._model.config.to_hf(), "dtype": "float32"}
+        saved = dtype or torch.float32
+        layout = [(name, saved, shapes[name]) for name in sorted(shapes)]
+        write_weights(directory, layout, lambda name: self._merged(name).to(saved), shard_bytes=shard_bytes)
+        config: dict[str, Any] = {**self._model.config.to_hf(), "dtype": str(saved).removeprefix("torch.")}
         config.pop("torch_dtype", None)
         write_json(directory / "config.json", config)
 

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import transformers
 from pydantic import Field
-from safetensors import safe_open
 from torch import Tensor
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
@@ -30,10 +29,10 @@ from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import (
     TensorInfo,
+    open_shards,
     read_tensor_table,
     torch_dtype,
-    weight_files,
-    write_safetensors,
+    write_weights,
 )
 from spiritsafe.models.cost.footprint import shallower
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, TensorAxis
@@ -165,6 +164,7 @@ def cut(
     layers: Sequence[int] | None = None,
     kept_ids: Sequence[int] | None = None,
     recipe: str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> CutPlan:
     """Write a student made of the most important parts of a teacher.
 
@@ -181,6 +181,7 @@ def cut(
         kept_ids: What :func:`spiritsafe.models.choose_vocabulary` gave; ``shape.vocab_size`` is their number. None
             keeps all.
         recipe: Digest of the recipe that asked for it.
+        dtype: Of the student's weights, rounded to nearest, ties to even; None: each as the teacher's.
 
     Raises:
         BudgetError: The shape is larger than the teacher, or contradicts ``layers`` or ``kept_ids``.
@@ -197,9 +198,12 @@ def cut(
     student = resized(config, shape, plan.kept_layers)
     if kept_ids is not None:
         student = renumber_config(student, kept_ids)
+    if dtype is not None:
+        student = {**student, "dtype": str(dtype).removeprefix("torch.")}
+        student.pop("torch_dtype", None)
     with new_directory(target) as temporary:
         write_json(temporary / "config.json", student)
-        _write_weights(source, temporary, teacher, plan)
+        _write_weights(source, temporary, teacher, plan, dtype)
         if kept_ids is not None:
             trim_vocabulary(source, temporary, kept_ids)
         else:
@@ -305,11 +309,11 @@ class _Piece:
                 sizes[axis] = len(kept)
         return tuple(sizes)
 
-    def take(self, whole: Tensor) -> Tensor:
+    def take(self, whole: Tensor, dtype: torch.dtype) -> Tensor:
         for axis, kept in enumerate((self.rows, self.columns)):
             if kept is not None and len(kept) < whole.shape[axis]:
                 whole = whole.index_select(axis, torch.tensor(kept))
-        return whole if self.scale == 1.0 else (whole.double() * self.scale).to(whole.dtype)
+        return whole.to(dtype) if self.scale == 1.0 else (whole.double() * self.scale).to(dtype)
 
 
 def _layer_pieces(teacher: DecoderConfig, plan: CutPlan, index: int) -> dict[str, tuple[tuple[int, ...] | None, ...]]:
@@ -370,19 +374,17 @@ def _unknown(name: str) -> CompatibilityError:
     )
 
 
-def _write_weights(source: Path, target: Path, teacher: DecoderConfig, plan: CutPlan) -> None:
+def _write_weights(
+    source: Path, target: Path, teacher: DecoderConfig, plan: CutPlan, dtype: torch.dtype | None
+) -> None:
     table = read_tensor_table(source)
     pieces = _pieces(teacher, plan, table)
-    handles: dict[str, Any] = {
-        path.name: safe_open(path, framework="pt", device="cpu") for path in weight_files(source)
-    }
+    handles = open_shards(source)
 
     def produce(name: str) -> Tensor:
         piece = pieces[name]
-        return piece.take(handles[table[piece.origin].file].get_tensor(piece.origin))
+        return piece.take(handles[table[piece.origin].file].get_tensor(piece.origin), types[name])
 
-    layout = [
-        (name, torch_dtype(table[piece.origin].dtype), piece.shape(table[piece.origin].shape))
-        for name, piece in pieces.items()
-    ]
-    write_safetensors(target / "model.safetensors", layout, produce)
+    types = {name: dtype or torch_dtype(table[piece.origin].dtype) for name, piece in pieces.items()}
+    layout = [(name, types[name], piece.shape(table[piece.origin].shape)) for name, piece in pieces.items()]
+    write_weights(target, layout, produce)

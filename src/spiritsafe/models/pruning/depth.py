@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,7 +24,7 @@ from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documen
 from spiritsafe.models.chat.format import TOKENIZER_FILES
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint
-from spiritsafe.models.checkpoints.tensors import read_tensor_table, torch_dtype, weight_files, write_safetensors
+from spiritsafe.models.checkpoints.tensors import open_shards, read_tensor_table, torch_dtype, write_weights
 from spiritsafe.models.cost.footprint import shallower
 from spiritsafe.models.decoder.attention import Layout, make_layout
 from spiritsafe.models.decoder.head_product import head_logits
@@ -290,7 +289,7 @@ def _copy_weights(source: Path, target: Path, keep: Sequence[int]) -> None:
             origin[name] = name
         elif int(match[2]) in place:
             origin[f"{match[1]}{place[int(match[2])]}{match[3]}"] = name
-    handles = {path.name: safe_open(path, framework="pt", device="cpu") for path in weight_files(source)}
+    handles = open_shards(source)
 
     def produce(name: str) -> Tensor:
         handle: Any = handles[table[origin[name]].file]
@@ -298,4 +297,4 @@ def _copy_weights(source: Path, target: Path, keep: Sequence[int]) -> None:
         return tensor
 
     layout = [(name, torch_dtype(table[origin[name]].dtype), table[origin[name]].shape) for name in sorted(origin)]
-    write_safetensors(target / "model.safetensors", layout, produce)
+    write_weights(target, layout, produce)

@@ -15,7 +15,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat.format import TOKENIZER_FILES
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
-from spiritsafe.models.checkpoints.tensors import read_tensor_table, torch_dtype, write_safetensors
+from spiritsafe.models.checkpoints.tensors import read_tensor_table, torch_dtype, write_weights
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
 
@@ -47,7 +47,7 @@ def randomise(source: Path, target: Path, seed: int, *, name: str, recipe: str |
     parent = read_checkpoint(source)
     with new_directory(target) as temporary:
         layout = [(key, dtype, tuple(tensors[key].shape)) for key in sorted(tensors)]
-        write_safetensors(temporary / "model.safetensors", layout, lambda key: tensors[key].to(dtype))
+        write_weights(temporary, layout, lambda key: tensors[key].to(dtype))
         for file in ("config.json", *TOKENIZER_FILES):
             if (source / file).is_file():
                 (temporary / file).write_bytes((source / file).read_bytes())

@@ -19,7 +19,7 @@ from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, read_checkpoint, verify_checkpoint
-from spiritsafe.models.checkpoints.tensors import iterate_tensors, write_safetensors
+from spiritsafe.models.checkpoints.tensors import iterate_tensors, write_weights
 from spiritsafe.models.lora.adapters import LoraConfig
 from spiritsafe.models.lora.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_base, read_lora
 from spiritsafe.models.sources.spec import card_license
@@ -89,7 +89,7 @@ def write_merged(base: Path, adapter: Path, target: Path, *other_digests: str) -
     def produce(name: str) -> Tensor:
         return weights[name] if name not in changes else _merged(weights[name], name, config, tensors)
 
-    write_safetensors(target / "model.safetensors", layout, produce)
+    write_weights(target, layout, produce)
     write_lineage(
         target,
         name=merged_name(checkpoint.name, given.name),

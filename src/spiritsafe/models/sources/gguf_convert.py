@@ -21,7 +21,7 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json
-from spiritsafe.models.checkpoints.tensors import write_safetensors
+from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import ARCHITECTURES, LAYER_TENSORS, OUTER_TENSORS, axis_sizes, shapes_of
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
 from spiritsafe.models.sources.gguf_reader import GGUFFile
@@ -112,7 +112,7 @@ def convert_gguf(path: Path, directory: Path) -> None:
             return tensor
 
         layout = [(name, torch.float32, file.tensors[names[name]].shape) for name in sorted(names)]
-        write_safetensors(directory / "model.safetensors", layout, produce)
+        write_weights(directory, layout, produce)
 
 
 def write_gguf_config(path: Path, directory: Path) -> None:

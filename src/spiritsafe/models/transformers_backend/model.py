@@ -12,19 +12,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
-from transformers.utils import is_accelerate_available
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_accelerate_available
 from transformers.utils.logging import disable_progress_bar
 
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
+from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.checkpoints.tensors import convert_weights
 from spiritsafe.models.decoder.attention import group_lengths
 from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions, format_name
-from spiritsafe.models.interface import ExpertBalance, Head, LanguageModel
+from spiritsafe.models.interface import SHARD_BYTES, ExpertBalance, Head, LanguageModel
 from spiritsafe.models.transformers_backend.balance import router_loss_of
 
 _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
@@ -394,6 +397,26 @@ class TransformersModel(LanguageModel):
         """The head, sharing storage with the parameters."""
         return Head(weight_VH=self._weight(), scale=self._head_scale)
 
-    def save_weights(self, directory: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` (shards for very large models)."""
-        self.model.save_pretrained(directory)
+    def save_weights(
+        self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        """Write ``config.json`` and the weights, under the names that transformers gives them back.
+
+        Only transformers knows these names, so another type is made of the files that it writes, a tensor at a time.
+
+        Raises:
+            StorageError: The directory cannot be written.
+        """
+        if dtype is None or dtype == self.dtype:
+            with storage_errors(directory):
+                self.model.save_pretrained(directory, max_shard_size=shard_bytes)
+            return
+        with storage_errors(directory), TemporaryDirectory(dir=directory) as place:
+            written = Path(place)
+            self.save_weights(written, shard_bytes=shard_bytes)
+            convert_weights(written, directory, dtype, shard_bytes=shard_bytes)
+            for name in (CONFIG_NAME, GENERATION_CONFIG_NAME):
+                if (written / name).is_file():
+                    said = read_json(written / name)
+                    named = {"dtype": str(dtype).removeprefix("torch.")} if name == CONFIG_NAME else {}
+                    write_json(directory / name, {**said, **named})

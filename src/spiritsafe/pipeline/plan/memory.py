@@ -154,6 +154,7 @@ class Beside:
             "lora": self.lora,
             "num_shards": current_parallel().size if train.parallel == "fsdp" else 1,
             "base": self.base,
+            "moments": train.moments,
         }
 
 

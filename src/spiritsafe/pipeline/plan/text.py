@@ -7,10 +7,19 @@ Needs of a model no more than its ``config.json`` and tokenizer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.models import ERROR_FACTOR, MachineRates, measure_machine, predict_footprint
+from spiritsafe.models import (
+    ERROR_FACTOR,
+    MachineRates,
+    measure_machine,
+    predict_footprint,
+    predict_training,
+    saved_dtype,
+)
 from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory, stage_costs
 from spiritsafe.pipeline.plan.known import GivenFacts, forecast_of
 from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS, compute_dtype, kind_of, planned_device
@@ -20,7 +29,8 @@ from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.step import Forecast, step_of
+from spiritsafe.pipeline.recipe.training import TrainedRecipe, TrainRecipe
+from spiritsafe.pipeline.step import Config, Forecast, step_of
 
 _KNOWN_DUTIES = ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause")
 
@@ -102,8 +112,10 @@ def _memory_lines(recipe: Recipe, peaks: dict[str, int], partial: set[str]) -> l
     width = max(12, *(len(name) + 2 for name in peaks))
     available = available_bytes(planned_device(recipe))
     lines = ["memory (predicted peak)"]
+    narrow = {node.name for node in recipe.made if _train_of(node).moments == "8bit"}
     for name, size in peaks.items():
         said = f", {WITHOUT_ACTIVATIONS}" if name in partial else ""
+        said += ", moments in 8 bits" if name in narrow else ""
         lines.append(f"  {name:<{width}}{size / 1e9:6.2f} GB{said}")
     if available is not None:
         largest = max(peaks.values())
@@ -154,11 +166,24 @@ def _duration(seconds: float) -> str:
 
 
 def _disk(forecast: Forecast) -> int:
-    made = {node.name for node in forecast.recipe.made}
-    sizes = [
-        predict_footprint(config, "fp32").weight_bytes for name, config in forecast.configs.items() if name in made
-    ]
-    return sum(sizes) + 3 * max(sizes, default=0)  # one resume point holds weights and two moments
+    made = [(node, forecast.configs[node.name]) for node in forecast.recipe.made if node.name in forecast.configs]
+    saved = [predict_footprint(config, _stored(config)).weight_bytes for _, config in made]
+    # one resume point holds what learns and its two moments
+    states = [predict_training(config, num_tokens=1, **_learning(node)) for node, config in made]
+    return sum(saved) + max((state.master_bytes + state.optimiser_bytes for state in states), default=0)
+
+
+def _train_of(node: Node) -> TrainRecipe:
+    return node.recipe.train if isinstance(node.recipe, TrainedRecipe) else TrainRecipe()
+
+
+def _learning(node: Node) -> dict[str, Any]:
+    lora = node.recipe.lora if isinstance(node.recipe, TrainedRecipe) else None
+    return {"moments": _train_of(node).moments, "lora": lora}
+
+
+def _stored(config: Config) -> Literal["fp32", "bf16"]:
+    return "bf16" if saved_dtype("auto", config) == torch.bfloat16 else "fp32"
 
 
 def _duties(recipe: Recipe, given: dict[str, GivenFacts]) -> list[str]:

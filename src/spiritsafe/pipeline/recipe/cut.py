@@ -11,10 +11,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from spiritsafe.core.records import Record
+from spiritsafe.core.records import Record, omit_default
 from spiritsafe.models import Quantisation
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, FromEntry, Needs, Sets, changed
-from spiritsafe.pipeline.recipe.training import TrainRecipe
+from spiritsafe.pipeline.recipe.training import SaveDtype, TrainRecipe
 
 
 class CutSettings(Record):
@@ -70,6 +70,8 @@ class CutRecipe(CutSettings, FromEntry):
         start: "weights" keeps the model's own in what is left; "random" draws new ones of the same shape, as a control.
         repeat: With "random": make so many, alike but for the seed.
         train: How a race heals its candidates.
+        save_dtype: Number format of the model that is made: "float32", "bfloat16", or "auto": that of the model it is
+            cut from.
     """
 
     kind: Literal["cut"] = "cut"
@@ -77,6 +79,7 @@ class CutRecipe(CutSettings, FromEntry):
     start: Literal["weights", "random"] = "weights"
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     train: TrainRecipe = TrainRecipe()
+    save_dtype: SaveDtype = omit_default("auto")
 
     @classmethod
     def filled(cls, table: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from spiritsafe.pipeline.recipe.graph import misfit
 from spiritsafe.pipeline.recipe.made import MOST_REPEATS, BudgetRecipe, FromEntry, Name, Needs
 from spiritsafe.training import TrainConfig, TrainSettings
 
+SaveDtype = Literal["auto", "float32", "bfloat16"]
+"""In which number format a model is written: rounded to nearest, ties to even, once, when all is learnt."""
+
 Way = Literal["full", "adapters", "reward"]
 """What sets the size of a step: all weights learn, a low-rank correction does, or a reward is the teacher."""
 
@@ -107,6 +110,8 @@ class TrainedRecipe(FromEntry):
             ``pip install 'spiritsafe[quant]'``.
         repeat: Make so many models, alike but for the seed; they are called name-1, name-2 and so on.
         dev: Points of accuracy on the learning curve.
+        save_dtype: Number format of the model that is made: "float32", "bfloat16", or "auto": bfloat16 where the model
+            it starts from is stored in 16 bits, else float32. Training computes with float32 masters all the same.
     """
 
     train: TrainRecipe = TrainRecipe()
@@ -114,6 +119,7 @@ class TrainedRecipe(FromEntry):
     base: WeightFormat | None = omit_default(None)
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     dev: DevRecipe | None = None
+    save_dtype: SaveDtype = omit_default("auto")
 
     @model_validator(mode="after")
     def _base_is_below_adapters(self) -> Self:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, RecipeError
@@ -33,6 +34,7 @@ from spiritsafe.models import (
     predict_footprint,
     randomise,
     resized,
+    saved_dtype,
 )
 from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
 from spiritsafe.pipeline.plan.memory import Beside
@@ -157,6 +159,7 @@ def _cut_depth(
         layers=plan.keep,
         kept_ids=kept_ids,
         recipe=context.run.hash,
+        dtype=_dtype(recipe),
     )
     return {
         "shape": "depth",
@@ -165,6 +168,11 @@ def _cut_depth(
         "loss_before": plan.loss_before,
         "loss_after": plan.loss_after,
     }
+
+
+def _dtype(recipe: CutRecipe) -> torch.dtype | None:
+    """None: each tensor as the whole model's, so that what is kept whole is a copy."""
+    return None if recipe.save_dtype == "auto" else saved_dtype(recipe.save_dtype, {})
 
 
 def _decoder(teacher: LoadedModel) -> Decoder:
@@ -211,6 +219,7 @@ def _race(
                 layers=layers,
                 kept_ids=kept_ids,
                 recipe=context.run.hash,
+                dtype=_dtype(recipe),
             )
     race_config = fit_race(
         list(students.values()),

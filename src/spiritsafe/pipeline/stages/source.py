@@ -22,11 +22,14 @@ from spiritsafe.models import (
     load_model,
     parent_of,
     read_checkpoint,
+    read_model_config,
     resolve_source,
+    saved_dtype,
 )
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.recipe.training import SaveDtype
 from spiritsafe.pipeline.run_directory import StageDirectory
 
 LINEAGE_FILE = "lineage.json"
@@ -108,6 +111,12 @@ def load_learner(context: RunContext, name: str, base: WeightFormat | None = Non
     """
     directory = model_directory(context, name)
     return load_model(directory, dtype=torch.float32, device=context.device, weights=base)
+
+
+def type_to_save(context: RunContext, origin: str, wish: SaveDtype) -> torch.dtype:
+    """The number format in which a model is written that was trained from another one of the run."""
+    directory = model_directory(context, origin)
+    return saved_dtype(wish, read_model_config(directory), directory)
 
 
 def answerers(context: RunContext, sets: Iterable[str]) -> list[Checkpoint]:

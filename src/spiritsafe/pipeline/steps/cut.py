@@ -40,9 +40,10 @@ class CutStep(CutRecipe, Step):
         if whole is None or decoder_config(whole) is None:
             return whole
         try:
-            return student_config(whole, self)
+            config = student_config(whole, self)
         except BudgetError:
             return None  # it is a fault of the recipe, told as one
+        return config if self.save_dtype == "auto" else {**config, "dtype": self.save_dtype}
 
     def words(self, node: Node) -> Words:
         """Size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from spiritsafe.core.errors import BudgetError
-from spiritsafe.models import LoraConfig, decoder_config, size_of
+from spiritsafe.models import LoraConfig, decoder_config, saved_dtype, size_of
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.plan.memory import Beside, check_memory, training_peak
 from spiritsafe.pipeline.recipe.graph import Node
@@ -30,8 +31,15 @@ def is_first(recipe: Recipe, name: str) -> bool:
 class TrainedStep(TrainedRecipe, Step):
     """A step that trains the model it starts from, all of it or adapters that are merged then."""
 
+    def config_of(self, configs: Mapping[str, Config]) -> Config | None:
+        """Of the model that it starts from, in the number format that it is saved in."""
+        config = super().config_of(configs)
+        if config is None:
+            return None
+        return {**config, "dtype": str(saved_dtype(self.save_dtype, config)).removeprefix("torch.")}
+
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
-        """Adapters go on a Decoder alone; dev problems need a verifier."""
+        """Adapters go on a Decoder alone; dev problems need a verifier, 8-bit moments a library."""
         found = []
         config = forecast.configs.get(self.origin)
         if self.lora is not None and config is not None and decoder_config(config) is None:
@@ -40,6 +48,10 @@ class TrainedStep(TrainedRecipe, Step):
             facts = forecast.sets.get(dev_set(self, forecast.recipe))
             if facts is not None and not facts.verifies:
                 found.append(f"{node.name}: dev asks for accuracy on data without a verifier; leave it out")
+        if self.train.moments == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
+            found.append(
+                f"{node.name}: train.moments = \"8bit\" needs bitsandbytes: run `pip install 'spiritsafe[quant]'`"
+            )
         return [*found, *self._memory_faults(node, forecast)]
 
     def _memory_faults(self, node: Node, forecast: Forecast) -> list[str]:
@@ -71,9 +83,11 @@ class TrainedStep(TrainedRecipe, Step):
         return tuple(dict.fromkeys((*node.needs, *dev)))
 
     def _own_config(self, node: Node, forecast: Forecast) -> Config | None:
-        """Of the model that is trained; what a run trains it keeps in float32, whatever a given model came in."""
-        config = forecast.configs.get(node.name)
-        return config if config is None or self.origin in forecast.recipe.models else {**config, "dtype": "float32"}
+        """Of the model that is trained, in the number format that it comes in."""
+        config, start = forecast.configs.get(node.name), forecast.configs.get(self.origin)
+        if config is None or start is None:
+            return config
+        return {**config, "dtype": start.get("dtype") or start.get("torch_dtype")}
 
     def peak(self, node: Node, forecast: Forecast) -> int | None:
         """Training."""

@@ -29,7 +29,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import answerers, lineage_of, load_learner, parents_of
+from spiritsafe.pipeline.stages.source import answerers, lineage_of, load_learner, parents_of, type_to_save
 from spiritsafe.pipeline.stages.training import (
     begin_lora,
     dev_evaluation,
@@ -187,6 +187,7 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
         license=start.license,
         parents=parents_of([(start, ("weights",)), *((writer, ("outputs",)) for writer in writers)]),
         recipe=context.run.hash,
+        dtype=type_to_save(context, step.origin, step.save_dtype),
     )
     discard_training(stage)
     counts = {name: len(part) for name, part in chosen.items()}

@@ -3,8 +3,8 @@
 In: the optimiser, the number of finished steps. Out: ``state.pt`` in the run's directory, the newest only; the file
 is replaced by a rename, so a kill at any moment leaves the old or the new one. Its last line is the digest of all
 before it: a single changed bit is found when it is read. The data cursor is the step itself, because the plan of
-documents is a function of the configuration. The file holds whole tensors, however many processes wrote it and however
-they shared the model; any number of processes goes on from it.
+documents is a function of the configuration. The file holds whole tensors; any number of processes goes on from it, as
+from the folder that takes its place for large or spread states (:mod:`spiritsafe.training.checkpoints.pieces`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,26 @@ from torch import nn
 
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
-from spiritsafe.core.files.atomic import atomic_path, sweep
+from spiritsafe.core.files.atomic import atomic_path, storage_errors, sweep
 from spiritsafe.core.process.out_of_memory import is_out_of_memory
 from spiritsafe.core.process.platforms import Platform, Platforms, continued, other_text
 from spiritsafe.models import QuantisedWeight, lora_config
-from spiritsafe.training.optimiser import STATE_KINDS, AdamW
+from spiritsafe.training.checkpoints.pieces import (
+    Gather,
+    discard_pieces,
+    newest_pieces,
+    open_pieces,
+    read_pieces,
+    verify_pieces,
+    write_pieces,
+)
+from spiritsafe.training.optimiser import AdamW, StateRows
 
 STATE_FILE = "state.pt"
 _FORMAT = 2
 _UNSEALED_FORMAT = 1
 """Of earlier versions: without a digest, and nothing of who computed it."""
+_GENERATORS = ("rng", "rng_cuda")
 _FINGERPRINT_WEIGHTS = 1 << 16
 _SEAL = b"\nspiritsafe state sha256:"
 _SEAL_BYTES = len(_SEAL) + 64 + 1
@@ -94,12 +104,18 @@ class Resumed:
 def snapshot(
     optimiser: AdamW, identity: RunIdentity, *, step: int, before: Platforms = (), copied: bool = False
 ) -> dict[str, Any]:
-    """What a checkpoint holds after ``step`` finished steps; all processes must call, the main one's is whole.
+    """What ``state.pt`` holds after ``step`` finished steps; all processes must call, one writes it.
 
     Args:
         before: Platforms that earlier sittings ran on.
         copied: Whether later steps must not change it: 12 bytes a trainable weight, in main memory.
     """
+    tensors: dict[str, Any] = {kind: optimiser.whole_state(kind, copied=copied) for kind in optimiser.state_kinds}
+    return {**state_head(optimiser, identity, step=step, before=before), **tensors}
+
+
+def state_head(optimiser: AdamW, identity: RunIdentity, *, step: int, before: Platforms = ()) -> dict[str, Any]:
+    """All of a checkpoint that is no tensor of the optimiser; all processes must call."""
     generators = optimiser.parallel.gather(
         (torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None)
     )
@@ -110,7 +126,6 @@ def snapshot(
         "step": step,
         "num_updates": optimiser.num_updates,
         "names": optimiser.names,
-        **{kind: optimiser.gather_state(kind, copied=copied) for kind in STATE_KINDS},
         "rng": [own for own, _ in generators],
         "rng_cuda": [own for _, own in generators],
     }
@@ -139,6 +154,34 @@ def write_state(directory: Path, state: Mapping[str, Any], *, is_given_up: Calla
         if sealing.error is not None:  # of others it says nothing
             raise sealing.error
         file.write(sealing.seal())
+    with storage_errors(path):
+        discard_pieces(directory)  # of an earlier sitting that had another limit, or more processes
+
+
+def write_folder(
+    directory: Path,
+    head: Mapping[str, Any],
+    pieces: Sequence[StateRows],
+    *,
+    rank: int,
+    gather: Gather,
+    is_given_up: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write a :func:`state_head` and this process's pieces into a folder that takes the place of ``state.pt``.
+
+    Args:
+        gather: Among the processes that write.
+        is_given_up: Asked before each write; it ends where it says so.
+
+    Raises:
+        StorageError: The disk is full or not writable, or it was given up; the previous checkpoint is untouched.
+    """
+    generators = {kind: [_to_hex(own) for own in head[kind]] for kind in _GENERATORS}
+    told = {**head, "names": list(head["names"]), **generators}
+    write_pieces(directory, head["step"], told, pieces, rank=rank, gather=gather, is_given_up=is_given_up)
+    if rank == 0:
+        with storage_errors(directory):
+            (directory / STATE_FILE).unlink(missing_ok=True)
 
 
 @final
@@ -203,6 +246,21 @@ def _is_sealed(path: Path) -> bool:
     return True
 
 
+def _to_hex(numbers: torch.Tensor | None) -> str | None:
+    return None if numbers is None else numbers.numpy().tobytes().hex()
+
+
+def _from_hex(text: str | None) -> torch.Tensor | None:
+    return None if text is None else torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+
+
+def _of_another_run(path: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{path} belongs to another run: configuration, documents, objective or starting model differ.",
+        hint="Give this run a directory of its own, or delete the file to start again.",
+    )
+
+
 def _damaged(path: Path) -> IntegrityError:
     return IntegrityError(
         f"{path} is damaged: it is not what was written.",
@@ -222,9 +280,12 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
             objective or another starting model.
         SourceError: The file cannot be read.
     """
-    path = directory / STATE_FILE
+    path, folder = directory / STATE_FILE, newest_pieces(directory)
     is_there = path.exists()
-    optimiser.parallel.require_same(is_there, what=f"whether {path} exists")
+    found = (is_there, folder and folder.name)
+    optimiser.parallel.require_same(found, what=f"which checkpoints {directory} holds")
+    if folder is not None and (not is_there or _is_behind(path, open_pieces(folder).step)):
+        return _load_folder(folder, optimiser, identity)
     if not is_there:
         return Resumed()
     is_sealed = optimiser.parallel.on_main(lambda: _is_sealed(path))
@@ -241,18 +302,50 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
     if written not in (_FORMAT, _UNSEALED_FORMAT) or state.get("fingerprint") != (
         identity.fingerprint if written == _FORMAT else identity.unsealed
     ):
-        raise IntegrityError(
-            f"{path} belongs to another run: configuration, documents, objective or starting model differ.",
-            hint="Give this run a directory of its own, or delete the file to start again.",
-        )
-    if not _is_whole(state, optimiser):
+        raise _of_another_run(path)
+    if not (_is_whole(state) and all(optimiser.is_state(kind, state.get(kind)) for kind in optimiser.state_kinds)):
         raise _damaged(path)
+
+    def restore() -> None:
+        for kind in optimiser.state_kinds:
+            optimiser.restore_state(kind, state[kind])
+
+    return _resumed(path, state, restore, optimiser, identity)
+
+
+def _is_behind(path: Path, step: int) -> bool:
+    """Whether the file is of fewer steps than the folder beside it: a kill came before it was deleted."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(state["step"]) <= step
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _damaged(path) from error
+
+
+def _load_folder(path: Path, optimiser: AdamW, identity: RunIdentity) -> Resumed:
+    parallel = optimiser.parallel
+    folder = open_pieces(path)
+    if folder.head.get("fingerprint") != identity.fingerprint:
+        raise _of_another_run(path)
+    verify_pieces(folder, rank=parallel.rank, size=parallel.size, gather=parallel.gather)
+    state = {
+        **folder.head,
+        **{kind: [_from_hex(own) for own in folder.head[kind]] for kind in _GENERATORS},
+    }
+    return _resumed(path, state, lambda: read_pieces(folder, optimiser.pieces()), optimiser, identity)
+
+
+def _resumed(
+    path: Path, state: Mapping[str, Any], restore: Callable[[], None], optimiser: AdamW, identity: RunIdentity
+) -> Resumed:
+    """Restore the optimiser's tensors, and all that is none."""
     platforms = tuple(None if one is None else Platform.from_json(one) for one in state.get("platforms", [None]))
-    note = other_text(platforms, identity.platform, what=f"The training in {directory}", has_setting=True)
+    note = other_text(platforms, identity.platform, what=f"The training in {path.parent}", has_setting=True)
     step = int(state["step"])
     optimiser.parallel.require_same(step, what=f"the step of {path}")
-    for kind in STATE_KINDS:
-        optimiser.restore_state(kind, state[kind])
+    restore()
     optimiser.publish_masters()
     optimiser.set_num_updates(int(state.get("num_updates", step)))  # steps without documents make no update
     _restore_generators(state, optimiser.parallel.rank)
@@ -260,13 +353,13 @@ def load_state(directory: Path, optimiser: AdamW, identity: RunIdentity) -> Resu
     return Resumed(step=step, platforms=platforms, note=note if is_new else None)
 
 
-def _is_whole(state: Mapping[str, Any], optimiser: AdamW) -> bool:
-    """Whether all is there that will be restored, in its shape: of earlier versions' files no digest says so."""
+def _is_whole(state: Mapping[str, Any]) -> bool:
+    """Whether all is there that will be restored beside tensors: of earlier versions' files no digest says so."""
     rng, cuda = state.get("rng"), state.get("rng_cuda")
     return (
-        isinstance(state.get("step"), int)
+        "rng_cuda" in state
+        and isinstance(state.get("step"), int)
         and isinstance(state.get("num_updates", 0), int)
-        and all(optimiser.is_state(state.get(kind)) for kind in STATE_KINDS)
         and all(isinstance(one, torch.Tensor) for one in (rng if isinstance(rng, list) and rng else [rng]))
         and (cuda is None or isinstance(cuda, list | torch.Tensor))
     )
@@ -284,5 +377,7 @@ def _restore_generators(state: Mapping[str, Any], rank: int) -> None:
 
 def discard_state(directory: Path) -> None:
     """Delete the checkpoint of a finished run; its weights are saved by then and the state is three times as large."""
-    (directory / STATE_FILE).unlink(missing_ok=True)
-    sweep(directory / STATE_FILE)
+    with storage_errors(directory):
+        discard_pieces(directory)
+        (directory / STATE_FILE).unlink(missing_ok=True)
+        sweep(directory / STATE_FILE)

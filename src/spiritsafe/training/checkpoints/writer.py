@@ -1,22 +1,27 @@
 """Checkpoints that are written while training goes on, and take a bounded share of its time.
 
-In: the optimiser, and when to look at the clock. Out: ``state.pt``, see :mod:`spiritsafe.training.checkpoints.state`. A
-save copies what it holds (12 bytes a trainable weight, in main memory) and a thread writes, digests and syncs the copy;
-one at a time. Where so much memory is not free, nothing is copied and training waits for the write. A write that failed
-is raised in training, at the next step; the checkpoint before is whole until the new one is.
+In: the optimiser, and when to look at the clock. Out: ``state.pt``, which one process writes, or a folder to which each
+writes its own, see :mod:`spiritsafe.training.checkpoints.state`. A save copies what is written (12 bytes a trainable
+weight, in main memory) and a thread writes, digests and syncs the copy; one at a time. Where so much memory is not
+free, nothing is copied and training waits for the write. A write that failed is raised in training, at the next step;
+the checkpoint before is whole until the new one is.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+import torch.distributed as dist
+
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.core.process.platforms import Platforms
-from spiritsafe.training.checkpoints.state import RunIdentity, snapshot, write_state
+from spiritsafe.training.checkpoints.state import RunIdentity, snapshot, state_head, write_folder, write_state
 from spiritsafe.training.optimiser import AdamW
 
 _LOG = logging.getLogger(__name__)
@@ -66,16 +71,24 @@ class Cadence:
 
 @final
 class CheckpointWriter:
-    """Saves a run's state; all processes make one and call it alike, the main one writes.
+    """Saves a run's state; all processes make one and call it alike.
 
     Args:
-        directory: Where ``state.pt`` goes.
+        directory: Where it goes.
         before: Platforms that earlier sittings ran on.
         cadence: Told what saving takes.
+        file_bytes: Largest state that is one file.
     """
 
     def __init__(
-        self, directory: Path, optimiser: AdamW, identity: RunIdentity, *, before: Platforms, cadence: Cadence
+        self,
+        directory: Path,
+        optimiser: AdamW,
+        identity: RunIdentity,
+        *,
+        before: Platforms,
+        cadence: Cadence,
+        file_bytes: int = 4_000_000_000,
     ) -> None:
         self._directory = directory
         self._optimiser = optimiser
@@ -83,6 +96,9 @@ class CheckpointWriter:
         self._before = before
         self._cadence = cadence
         self._copied_bytes = 0
+        self._is_folder = optimiser.is_sharded or optimiser.state_bytes > file_bytes
+        # What threads say to each other must not meet what training says.
+        self._group = dist.new_group(backend="gloo") if self._is_folder and optimiser.parallel.size > 1 else None
         # The thread's own join is not enough: where Ctrl-C breaks it off, the thread counts as ended and still writes.
         self._thread: threading.Thread | None = None
         self._is_idle = threading.Event()
@@ -108,22 +124,58 @@ class CheckpointWriter:
         """
         self.finish()
         self._cadence.begin()
-        is_copied = fits_twice(self._optimiser.state_bytes)
-        state = snapshot(self._optimiser, self._identity, step=step, before=self._before, copied=is_copied)
-        if not self._optimiser.parallel.is_main:
+        write, num_bytes = self._folder(step) if self._is_folder else self._file(step)
+        if write is None:
             return
-        if not is_copied:
-            self._write(state)
+        if not num_bytes:
+            self._write(write)
             self.check()
             return
-        self._copied_bytes = self._optimiser.state_bytes
+        self._copied_bytes = num_bytes
         self._is_idle.clear()
-        self._thread = threading.Thread(target=self._write, args=(state,), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(write,), name="checkpoint")
         self._thread.start()
 
-    def _write(self, state: Mapping[str, Any]) -> None:
+    def _file(self, step: int) -> tuple[Callable[[], None] | None, int]:
+        """What writes the file, on the main process, and how much was copied for it."""
+        num_bytes = self._optimiser.state_bytes
+        is_copied = fits_twice(num_bytes)
+        state = snapshot(self._optimiser, self._identity, step=step, before=self._before, copied=is_copied)
+        if not self._optimiser.parallel.is_main:
+            return None, 0
+        given_up = self._is_given_up.is_set
+        # by its name in this module, which tests and benches replace
+        return lambda: write_state(self._directory, state, is_given_up=given_up), num_bytes if is_copied else 0
+
+    def _folder(self, step: int) -> tuple[Callable[[], None], int]:
+        """What writes this process's part of the folder, and how much was copied for it."""
+        parallel = self._optimiser.parallel
+        num_bytes = sum(piece.rows.nbytes for piece in self._optimiser.pieces(shared=True))
+        num_here = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.size))  # all of one machine copy at once
+        is_copied = all(parallel.gather(fits_twice(num_bytes * num_here)))
+        head = state_head(self._optimiser, self._identity, step=step, before=self._before)
+        pieces = self._optimiser.pieces(shared=True, copied=is_copied)
+        write = partial(
+            write_folder,
+            self._directory,
+            head,
+            pieces,
+            rank=parallel.rank,
+            gather=self._gather,
+            is_given_up=self._is_given_up.is_set,
+        )
+        return write, num_bytes if is_copied else 0
+
+    def _gather(self, value: Any) -> list[Any]:
+        if self._group is None:
+            return [value]
+        values: list[Any] = [None] * self._optimiser.parallel.size
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def _write(self, write: Callable[[], None]) -> None:
         try:
-            write_state(self._directory, state, is_given_up=self._is_given_up.is_set)
+            write()
             self._cadence.end()
         except Exception as error:  # noqa: BLE001  the thread's boundary: training raises it
             self._error = error
@@ -165,3 +217,6 @@ class CheckpointWriter:
         except BaseException:
             self._is_given_up.set()
             raise
+        else:
+            if self._group is not None and dist.is_initialized():
+                dist.destroy_process_group(self._group)

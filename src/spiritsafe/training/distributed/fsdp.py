@@ -44,6 +44,14 @@ def own_rows(whole: Tensor, like: Tensor) -> Tensor:
     return whole[rank * num_rows : (rank + 1) * num_rows]
 
 
+def first_row(like: Tensor) -> int:
+    """The number of the first row that this process holds of a parameter; 0 of a whole one."""
+    if not isinstance(like, DTensor):
+        return 0
+    num_rows = -(-like.shape[0] // like.device_mesh.size())
+    return min(int(like.shape[0]), like.device_mesh.get_local_rank() * num_rows)
+
+
 def gather_rows(rows: Tensor, like: Tensor) -> Tensor:
     """Everybody's rows of a tensor that is sharded as the parameter ``like``; all processes must call it."""
     return _sharded_as(rows, like).full_tensor() if isinstance(like, DTensor) else rows

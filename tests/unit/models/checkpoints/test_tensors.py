@@ -2,19 +2,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.models.checkpoints.tensors import (
+    convert_weights,
     iterate_tensors,
     read_tensor_table,
+    saved_dtype,
     torch_dtype,
     weight_files,
     write_safetensors,
+    write_weights,
 )
+
+_INDEX = "model.safetensors.index.json"
 
 
 def test_what_is_written_is_what_safetensors_reads(tmp_path: Path) -> None:
@@ -98,3 +105,88 @@ def test_unknown_types_are_refused() -> None:
     assert torch_dtype("BF16") == torch.bfloat16
     with pytest.raises(SourceError, match="F4"):
         torch_dtype("F4")
+
+
+def tensors_of(num: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(num)
+    return {f"layer.{index:02d}": torch.randn(16, 8, generator=generator) for index in range(num)}
+
+
+def write(directory: Path, tensors: dict[str, torch.Tensor], **more: int) -> None:
+    layout = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
+    write_weights(directory, layout, tensors.__getitem__, **more)
+
+
+def test_one_file_is_byte_for_byte_that_of_safetensors(tmp_path: Path) -> None:
+    write(tmp_path, tensors_of(3))
+    save_file(tensors_of(3), tmp_path / "theirs", metadata={"format": "pt"})
+    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_shards_and_index_are_those_of_the_hubs_own_writer(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    tensors = tensors_of(7) | {"large": torch.ones(64, 64)}
+    write(tmp_path / "ours", tensors, shard_bytes=2000)
+    save_torch_state_dict(tensors, tmp_path / "theirs", max_shard_size=2000, metadata={"format": "pt"})
+    names = sorted(path.name for path in (tmp_path / "theirs").iterdir())
+    assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == names
+    assert len(names) == 4 + 1
+    ours, theirs = (json.loads((tmp_path / who / _INDEX).read_text()) for who in ("ours", "theirs"))
+    assert ours["weight_map"] == theirs["weight_map"]
+    assert ours["metadata"]["total_size"] == theirs["metadata"]["total_size"]
+    assert {name: tensor.tolist() for name, tensor in iterate_tensors(tmp_path / "ours")} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
+
+
+def test_what_is_broken_off_between_shards_is_no_model_and_the_next_write_is(tmp_path: Path) -> None:
+    tensors = tensors_of(6)
+    write(tmp_path, tensors)
+
+    def produce(name: str) -> torch.Tensor:
+        if name == "layer.04":
+            raise KeyboardInterrupt
+        return tensors[name]
+
+    layout = [(name, torch.float32, (16, 8)) for name in tensors]
+    with pytest.raises(KeyboardInterrupt):
+        write_weights(tmp_path, layout, produce, shard_bytes=1100)
+    with pytest.raises(SourceError, match="holds no weights"):
+        weight_files(tmp_path)
+    write(tmp_path, tensors, shard_bytes=600)
+    assert len(weight_files(tmp_path)) == 6
+    write(tmp_path, tensors)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_numbers_are_rounded_to_nearest_ties_to_even_and_integers_stay(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    tensors = {"a": torch.tensor([[1.0 + 2.0**-8, 1.0 + 3 * 2.0**-8, 1.0 + 2.0**-8 + 2.0**-20]]), "b": torch.arange(3)}
+    write(tmp_path, tensors)
+    convert_weights(tmp_path, tmp_path / "half", torch.bfloat16)
+    found = dict(iterate_tensors(tmp_path / "half"))
+    assert found["a"].dtype == torch.bfloat16
+    assert found["a"].tolist() == [[1.0, 1.0 + 2.0**-6, 1.0 + 2.0**-7]]
+    assert torch.equal(found["b"], tensors["b"])
+
+
+@pytest.mark.parametrize(
+    ("wish", "config", "stored", "expected"),
+    [
+        ("auto", {"dtype": "bfloat16"}, None, torch.bfloat16),
+        ("auto", {"torch_dtype": "float16"}, None, torch.bfloat16),
+        ("auto", {"dtype": "float32"}, torch.float32, torch.float32),
+        ("auto", {}, torch.float16, torch.bfloat16),
+        ("auto", {"dtype": "float32"}, torch.bfloat16, torch.bfloat16),
+        ("auto", {}, None, torch.float32),
+        ("float32", {"dtype": "bfloat16"}, None, torch.float32),
+        ("bfloat16", {"dtype": "float32"}, None, torch.bfloat16),
+    ],
+)
+def test_a_model_is_saved_in_16_bits_where_the_one_before_is(
+    tmp_path: Path, wish: Any, config: dict[str, str], stored: torch.dtype | None, expected: torch.dtype
+) -> None:
+    if stored is not None:  # a norm that was kept in float32 says nothing
+        write(tmp_path, {"norm": torch.ones(8), "matrix": torch.ones(4, 8).to(stored)})
+    assert saved_dtype(wish, config, None if stored is None else tmp_path) == expected

@@ -42,6 +42,22 @@ def test_the_parts_add_up_and_are_what_they_say() -> None:
         TrainingMemory(**(plain.to_json() | {"total_bytes": 1}))
 
 
+def test_8_bit_moments_leave_ten_bytes_a_weight() -> None:
+    for config in (SMOLLM2, SMOLLM2 | {"hidden_size": 1024, "head_dim": 64}):
+        narrow, plain = (
+            predict_training(config, num_tokens=64, compute_dtype="fp32", moments=m) for m in ("8bit", "float32")
+        )
+        assert narrow.optimiser_bytes < 0.26 * plain.optimiser_bytes
+        learning = narrow.master_bytes + narrow.gradient_bytes + narrow.optimiser_bytes
+        assert 10.0 < learning / (narrow.master_bytes / 4) < 10.1
+        assert plain.total_bytes - narrow.total_bytes == plain.optimiser_bytes - narrow.optimiser_bytes
+    lora = LoraConfig(rank=16)  # the second halves of adapters have narrow rows, which stay float32
+    first, second = 30 * 16 * (6 * 576 + 1536), 30 * 16 * (2 * 576 + 2 * 192 + 2 * 1536 + 576)
+    blocks = 30 * 16 * (6 * 3 + 6)
+    memory = predict_training(SMOLLM2, num_tokens=64, lora=lora, moments="8bit")
+    assert memory.optimiser_bytes == 2 * (first + 4 * blocks + 4 * second)
+
+
 def test_adapters_alone_have_masters_gradients_and_moments() -> None:
     lora = LoraConfig(rank=16)
     # rank times both widths of q, k, v, o, gate, up, down, in 30 layers

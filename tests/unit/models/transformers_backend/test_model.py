@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.loading import load_decoder, load_model
@@ -97,6 +98,21 @@ def test_saved_weights_load_again(tmp_path: Path) -> None:
     again = TransformersModel(tmp_path / "b", dtype=torch.float32, device="cpu")
     for one, two in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_weights_are_saved_in_half_precision_and_shards_under_transformers_names(tmp_path: Path) -> None:
+    model = TransformersModel(write_foreign(tmp_path / "a", "mixtral"), dtype=torch.float32, device="cpu")
+    (tmp_path / "b").mkdir()
+    model.save_weights(tmp_path / "b", dtype=torch.bfloat16, shard_bytes=20_000)
+    names = {path.name for path in (tmp_path / "b").iterdir()}
+    assert {"config.json", "model.safetensors.index.json"} < names
+    assert all(name.endswith(".json") or name.startswith("model-") for name in names)
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert read_tensor_table(tmp_path / "b").keys() == read_tensor_table(tmp_path / "a").keys()
+    assert model.dtype == torch.float32
+    again = TransformersModel(tmp_path / "b", dtype=torch.float32, device="cpu")
+    for one, two in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one.to(torch.bfloat16).float(), two)
 
 
 def test_a_document_beyond_the_context_is_refused(tmp_path: Path) -> None:

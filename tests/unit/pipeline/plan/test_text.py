@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline.plan.text import plan_recipe
@@ -51,6 +52,27 @@ def test_steps_are_planned_by_name() -> None:
     assert f"exam {sits}: 9 models × 40 problems, at most 8,640 tokens" in lines
     assert any(line.startswith("after-rl ") and "tokens sampled" in line for line in lines)
     assert "answers that grow" in text
+
+
+def test_moments_in_8_bits_and_models_in_16_take_less(tmp_path: Path) -> None:
+    data = {"d": {"task": "arith:sums?terms=2&digits=1-2", "problems": 20}}
+    large = "tiny:0?layers=4&hidden=512&heads=8&kv_heads=8"
+
+    def told(**step: object) -> tuple[str, dict[str, Any]]:
+        table = {"kind": "tune", "name": "s", "from": "m", "learns": ["d"], **step}
+        recipe = recipe_of({"name": "r", "models": {"m": {"source": large}}, "data": data, "steps": [table]})
+        return plan_recipe(recipe, cache=tmp_path)[:2]
+
+    said, plain = told()
+    narrow_said, narrow = told(train={"moments": "8bit"})
+    _, half = told(save_dtype="bfloat16")
+    assert "moments in 8 bits" not in said
+    assert "moments in 8 bits" in narrow_said
+    weights = (plain["disk_bytes"] - half["disk_bytes"]) // 2  # a model in 4 bytes a weight or in 2
+    assert weights > 1e7
+    for what in ("disk_bytes", "memory_bytes"):
+        spared = plain[what] - narrow[what] if what == "disk_bytes" else plain[what]["s"] - narrow[what]["s"]
+        assert 5.9 * weights < spared < 6.0 * weights  # of 8 bytes a weight 2.03 are left, but for norms
 
 
 def test_a_plan_without_steps_says_nothing_of_rewards_and_trains_nothing() -> None:

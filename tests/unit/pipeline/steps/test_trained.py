@@ -7,7 +7,7 @@ import pytest
 import torch
 from pipeline_parts import recipe_with
 
-from spiritsafe.pipeline.plan.known import faults_of, forecast_of
+from spiritsafe.pipeline.plan.known import faults_of, forecast_of, forecast_with
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.step import DataFacts, Forecast
 
@@ -30,6 +30,28 @@ def test_points_of_accuracy_need_a_verifier() -> None:
     assert "teacher: dev asks for accuracy on data without a verifier; leave it out" in found
     assert "rl: pool has no verifier, so nothing of it can be rewarded" in found
     assert len(found) == 5  # the three controls as well
+
+
+def test_8_bit_moments_need_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    forecast = Forecast(
+        recipe=recipe_with(tuned={"train": {"moments": "8bit"}}), configs={}, device=torch.device("cpu")
+    )
+    assert faults_of(forecast) == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (fault,) = faults_of(forecast)
+    assert fault.startswith("tuned: ")
+    assert "spiritsafe[quant]" in fault
+
+
+def test_a_model_is_known_in_the_number_format_that_it_is_saved_in() -> None:
+    base = {"model_type": "llama", "torch_dtype": "float16"}
+    recipe = recipe_with(tuned={"save_dtype": "float32"})
+    configs = forecast_with(recipe, {"base": base}, {}, {}).configs
+    assert {name: configs[name]["dtype"] for name in ("teacher", "tuned")} == {
+        "teacher": "bfloat16",
+        "tuned": "float32",
+    }
+    assert forecast_with(recipe_with(), {"base": {"model_type": "llama"}}, {}, {}).configs["rl"]["dtype"] == "float32"
 
 
 def test_a_model_too_large_to_be_trained_here_is_told_with_what_adapters_would_take(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from easy_task import EasyTask
 from pipeline_parts import context_after, stage_at
 
@@ -15,7 +16,7 @@ from spiritsafe.models import ChatFormat, verify_checkpoint
 from spiritsafe.pipeline.context import RunContext, in_vocabulary, read_traces
 from spiritsafe.pipeline.plan.memory import Beside
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.stages.source import load_reader, model_directory, type_to_save
 from spiritsafe.pipeline.steps import sample as sampling
 from spiritsafe.pipeline.steps import tune as tuning
 from spiritsafe.pipeline.steps.sample import SampleStep, sample_answers
@@ -68,6 +69,22 @@ def test_tokens_of_another_vocabulary_are_read_as_text(tiny_run: Path, tmp_path:
     drawn = [replace(trace, token_ids=(5, 6), vocabulary=own) for trace in traces]
     assert list(in_vocabulary(drawn, own)) == drawn
     assert list(in_vocabulary(drawn, "sha256:other")) == traces
+
+
+def test_what_is_saved_in_half_precision_is_what_sits_and_what_goes_on(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path, tuned={"save_dtype": "bfloat16", "learns": {"review": 2}})
+    stage = stage_at(tmp_path / "18-tuned")
+    result = tune_model(tuned_of(context), context, stage, NullSink())
+    stage.finish(result, scratch=("training",))
+    context.done["tuned"] = stage
+    checkpoint = verify_checkpoint(model_directory(context, "tuned"))
+    assert checkpoint.digest == result["digest"]
+    assert checkpoint.weight_bytes == 2 * checkpoint.num_parameters
+    assert read_json(stage.path / "model" / "config.json")["dtype"] == "bfloat16"
+    assert type_to_save(context, "tuned", "auto") == torch.bfloat16
+    assert type_to_save(context, "base", "auto") == torch.float32
+    saved = load_reader(context, "tuned").model  # as an exam, a teacher or a next step gets it
+    assert all(torch.equal(weight, weight.to(torch.bfloat16).float()) for weight in saved.parameters())
 
 
 def test_nothing_to_learn_from_is_refused(tiny_run: Path, tmp_path: Path) -> None:

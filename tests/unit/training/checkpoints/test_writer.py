@@ -137,9 +137,9 @@ def test_without_room_for_a_copy_training_waits_and_nothing_is_copied(
     gate.go.set()
     optimiser, writer, _ = make(tmp_path)
     copies: list[bool] = []
-    gather = optimiser.gather_state
+    gather = optimiser.whole_state
     monkeypatch.setattr(
-        optimiser, "gather_state", lambda kind, *, copied: copies.append(copied) or gather(kind, copied=copied)
+        optimiser, "whole_state", lambda kind, *, copied: copies.append(copied) or gather(kind, copied=copied)
     )
     writer.save(3)
     assert not writer.is_writing

@@ -15,6 +15,7 @@ from parallel_program import DOCUMENTS, RUNS
 from places import SUPPORT
 
 from spiritsafe.core.errors import CompatibilityError, ProcedureError, RecipeError
+from spiritsafe.training.checkpoints.pieces import newest_pieces
 from spiritsafe.training.checkpoints.state import STATE_FILE
 from spiritsafe.training.distributed import processes as module
 from spiritsafe.training.distributed.processes import Parallel, choose_mode, current_parallel, is_torchrun
@@ -86,9 +87,8 @@ def test_a_checkpoint_goes_on_with_other_processes_than_wrote_it(runs: Path, nam
     assert curve(runs / name)[3] != curve(runs / f"tied-traces-{source}")[3]
 
 
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
-def test_the_checkpoint_of_two_has_the_form_of_one(runs: Path, mode: str) -> None:
-    two, one = (torch.load(runs / f"tied-traces-{who}" / STATE_FILE, weights_only=True) for who in (mode, "one"))
+def test_the_checkpoint_of_two_has_the_form_of_one(runs: Path) -> None:
+    two, one = (torch.load(runs / f"tied-traces-{who}" / STATE_FILE, weights_only=True) for who in ("ddp", "one"))
     assert two.keys() == one.keys()
     assert (two["names"], two["fingerprint"], two["step"]) == (one["names"], one["fingerprint"], one["step"])
     for kind in ("masters", "moments", "second_moments"):
@@ -112,14 +112,24 @@ def test_nan_in_one_process_stops_both_with_the_whole_batch_saved(runs: Path, mo
         torch.testing.assert_close(weights[name].detach(), weight, rtol=0.0, atol=2e-6)
 
 
-def test_killed_and_resumed_equals_unbroken_bit_for_bit(runs: Path) -> None:
-    survivor = (runs / "killed.0").read_text()
+def test_of_a_spread_model_each_process_writes_its_own_rows(runs: Path) -> None:
+    folder = newest_pieces(runs / "tied-traces-fsdp")
+    assert folder is not None
+    assert sorted(path.name for path in folder.iterdir()) == ["__0_0.distcp", "__1_0.distcp", "index.json"]
+    assert not (runs / "tied-traces-fsdp" / STATE_FILE).exists()
+    sizes = [path.stat().st_size for path in sorted(folder.glob("*.distcp"))]
+    assert max(sizes) < 1.1 * min(sizes)
+
+
+@pytest.mark.parametrize("spread", ["", "-spread"])
+def test_killed_and_resumed_equals_unbroken_bit_for_bit(runs: Path, spread: str) -> None:
+    survivor = (runs / f"killed{spread}.0").read_text()
     assert survivor.startswith("ProcedureError: Another process of this run is gone")
-    resumed, unbroken = curve(runs / "resumed"), curve(runs / "unbroken")
+    resumed, unbroken = curve(runs / f"resumed{spread}"), curve(runs / f"unbroken{spread}")
     for row, other in zip(resumed, unbroken, strict=True):
         times = ("seconds", "tokens_per_s")
         assert {k: v for k, v in row.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
-    weights, others = (torch.load(runs / which / "weights.pt") for which in ("resumed", "unbroken"))
+    weights, others = (torch.load(runs / which / "weights.pt") for which in (f"resumed{spread}", f"unbroken{spread}"))
     assert all(torch.equal(weights[name], others[name]) for name in others)
 
 

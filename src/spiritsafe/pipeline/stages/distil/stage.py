@@ -39,6 +39,7 @@ from spiritsafe.pipeline.stages.source import (
     answerers,
     lineage_of,
     parents_of,
+    type_to_save,
 )
 from spiritsafe.pipeline.stages.training import (
     begin_lora,
@@ -131,6 +132,7 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         license=start.license,
         parents=_parents(step, context, parts, start),
         recipe=context.run.hash,
+        dtype=type_to_save(context, step.origin, step.save_dtype),
     )
     discard_training(stage)
     said = f"{result.tokens:,} tokens, loss {result.final_loss:.3f}"
