@@ -25,7 +25,9 @@ from spiritsafe.models import (
 
 _WAYS: tuple[tuple[str, bool, Callable[[int], dict[str, Any]]], ...] = (
     ("full", True, lambda rank: {}),
+    ("full, 8-bit moments", True, lambda rank: {"moments": "8bit"}),
     ("LoRA", False, lambda rank: {"lora": LoraConfig(rank=rank, alpha=2.0 * rank)}),
+    ("QLoRA, 4-bit base", False, lambda rank: {"lora": LoraConfig(rank=rank, alpha=2.0 * rank), "base": "4bit"}),
 )
 """Ways to train: name, whether a model that transformers runs can be trained so, and what it is to
 :func:`~spiritsafe.models.predict_training`, by the rank of adapters. A new way is a line here."""

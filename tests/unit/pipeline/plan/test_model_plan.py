@@ -66,6 +66,22 @@ def test_the_numbers_are_those_of_a_hand_count(name: str, tmp_path: Path) -> Non
     assert not fits[2]
 
 
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_a_base_in_codes_and_moments_in_codes_take_what_they_are_made_of(name: str, tmp_path: Path) -> None:
+    plan, c = planned(name, tmp_path), PUBLISHED[name]
+    hidden, wide, vocabulary = c["hidden_size"], c["intermediate_size"], c["vocab_size"]
+    keys = hidden // c["num_attention_heads"] * c["num_key_value_heads"]
+    in_codes = c["num_hidden_layers"] * (2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * wide)
+    qlora, learning = way(plan, "QLoRA, 4-bit base").peak, adapter_numbers(name, 16)
+    # half a byte and, for each 64, the largest of them in float32; what is in no code and adapters in bfloat16
+    assert qlora.compute_bytes == in_codes * 9 // 16 + 2 * (NUM_PARAMETERS[name] - in_codes + learning)
+    matrices = in_codes + 2 * vocabulary * hidden
+    in_8_bits = way(plan, "full, 8-bit moments").peak.optimiser_bytes
+    # a byte each and, for each 256 of a row, the largest of them in float32; vectors as they were
+    assert in_8_bits == pytest.approx(2 * matrices * (1 + 4 / 256) + 8 * (NUM_PARAMETERS[name] - matrices), rel=1e-3)
+    assert all(offer.fit is not None for offer in way(plan, "QLoRA, 4-bit base").offers)
+
+
 def test_a_teacher_and_a_rank_are_counted(tmp_path: Path) -> None:
     alone = planned("Mistral-7B-v0.3", tmp_path)
     teacher = str(tmp_path / "Mistral-7B-v0.3.json")
@@ -79,7 +95,7 @@ def test_a_teacher_and_a_rank_are_counted(tmp_path: Path) -> None:
 def test_a_model_that_transformers_runs_is_a_lower_bound_without_adapters(tmp_path: Path) -> None:
     plan = plan_model(str(write_mixtral(tmp_path)), GPUS)
     assert plan.is_lower_bound
-    assert [one.name for one in plan.ways] == ["full"]
+    assert [one.name for one in plan.ways] == ["full", "full, 8-bit moments"]
     assert plan.text().count("At least:") == 1
 
 
@@ -89,4 +105,5 @@ def test_the_table_says_what_fits(tmp_path: Path) -> None:
     assert lines[2].split("  ")[0] == "way"
     assert lines[2].split()[-6:] == ["24", "GB", "48", "GB", "80", "GB"]
     assert lines[3].split()[-3:] == ["no", "no", "no"]
-    assert "recomputed" in lines[4]
+    assert [line.split("  ")[0] for line in lines[3:7]] == ["full", "full, 8-bit moments", "LoRA", "QLoRA, 4-bit base"]
+    assert "recomputed" in lines[5]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from spiritsafe.tasks.families.ifeval.instructions import OPTIONS, RELATIONS, Reading, followed
+from spiritsafe.tasks.families.ifeval.instructions import OPTIONS, RELATIONS, TextReading, followed
 from spiritsafe.tasks.families.ifeval.words import num_capital_words, num_words
 
 _SENTENCES: Mapping[str, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ _MOST_UNITS = 20_000
 _Given = Mapping[str, Any]
 
 
-def composed(instructions: Sequence[Any], reading: Reading) -> str | None:
+def composed(instructions: Sequence[Any], reading: TextReading) -> str | None:
     """A text that follows the instructions, strictly; None where none was found.
 
     Args:
@@ -71,7 +71,7 @@ def composed(instructions: Sequence[Any], reading: Reading) -> str | None:
     return None
 
 
-def _attempts(asked: Mapping[str, list[_Given]], reading: Reading) -> Iterator[str]:
+def _attempts(asked: Mapping[str, list[_Given]], reading: TextReading) -> Iterator[str]:
     language = next((one["language"] for one in asked.get("language:response_language", ())), "en")
     pool = _SENTENCES.get(language, ())
     for filler in (*pool, ""):
@@ -95,7 +95,7 @@ def _wanted_words(asked: Mapping[str, list[_Given]]) -> list[str]:
     return words
 
 
-def _text(asked: Mapping[str, list[_Given]], filler: str, reading: Reading, *, end: str) -> str:
+def _text(asked: Mapping[str, list[_Given]], filler: str, reading: TextReading, *, end: str) -> str:
     """One attempt: the parts that are asked for, around sentences that fill the length.
 
     Args:
@@ -125,7 +125,7 @@ def _text(asked: Mapping[str, list[_Given]], filler: str, reading: Reading, *, e
     return f'"{body}"' if "startend:quotation" in asked else body
 
 
-def _units(asked: Mapping[str, list[_Given]], filler: str, reading: Reading, *, end: str) -> list[str]:
+def _units(asked: Mapping[str, list[_Given]], filler: str, reading: TextReading, *, end: str) -> list[str]:
     """Sentences, as many as the length asks for."""
     more = filler if end == "." else re.sub(r"[.。।۔]", end, filler)
     units = [f"{' '.join(words)}{end}" for words in [_wanted_words(asked)] if words]

@@ -34,7 +34,7 @@ OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _Given = Mapping[str, Any]
 
 
-class Reading(Protocol):
+class TextReading(Protocol):
     """What needs a library."""
 
     def language(self, text: str) -> str | None:
@@ -54,7 +54,7 @@ class Instruction:
         arguments: By name, what it is told.
     """
 
-    follows: Callable[[_Given, str, Reading], bool]
+    follows: Callable[[_Given, str, TextReading], bool]
     arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
@@ -67,40 +67,40 @@ def _num_found(words: str, text: str) -> int:
     return sum(1 for _ in re.finditer(re.escape(words.strip()), text, re.IGNORECASE))
 
 
-def _has_keywords(given: _Given, text: str, _: Reading) -> bool:
+def _has_keywords(given: _Given, text: str, _: TextReading) -> bool:
     return all(re.search(re.escape(word), text, re.IGNORECASE) for word in given["keywords"])
 
 
-def _keyword_frequency(given: _Given, text: str, _: Reading) -> bool:
+def _keyword_frequency(given: _Given, text: str, _: TextReading) -> bool:
     return _holds(_num_found(given["keyword"], text), given, "relation", "frequency")
 
 
-def _no_forbidden_words(given: _Given, text: str, _: Reading) -> bool:
+def _no_forbidden_words(given: _Given, text: str, _: TextReading) -> bool:
     return not any(re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for word in given["forbidden_words"])
 
 
-def _letter_frequency(given: _Given, text: str, _: Reading) -> bool:
+def _letter_frequency(given: _Given, text: str, _: TextReading) -> bool:
     return _holds(text.lower().count(given["letter"].lower()), given, "let_relation", "let_frequency")
 
 
-def _in_language(given: _Given, text: str, reading: Reading) -> bool:
+def _in_language(given: _Given, text: str, reading: TextReading) -> bool:
     return reading.language(text) in (given["language"], None)
 
 
-def _sentence_count(given: _Given, text: str, reading: Reading) -> bool:
+def _sentence_count(given: _Given, text: str, reading: TextReading) -> bool:
     return _holds(reading.num_sentences(text, given["num_sentences"] + 1), given, "relation", "num_sentences")
 
 
-def _word_count(given: _Given, text: str, _: Reading) -> bool:
+def _word_count(given: _Given, text: str, _: TextReading) -> bool:
     return _holds(num_words(text), given, "relation", "num_words")
 
 
-def _paragraph_count(given: _Given, text: str, _: Reading) -> bool:
+def _paragraph_count(given: _Given, text: str, _: TextReading) -> bool:
     parts = [bool(part.strip()) for part in text.split("***")]
     return all(parts[1:-1]) and sum(parts) == int(given["num_paragraphs"])
 
 
-def _nth_paragraph(given: _Given, text: str, _: Reading) -> bool:
+def _nth_paragraph(given: _Given, text: str, _: TextReading) -> bool:
     paragraphs = text.split("\n\n")
     found = sum(bool(paragraph.strip()) for paragraph in paragraphs)
     nth = given["nth_paragraph"]
@@ -111,7 +111,7 @@ def _nth_paragraph(given: _Given, text: str, _: Reading) -> bool:
     return found == int(given["num_paragraphs"]) and first == str(given["first_word"]).lower()
 
 
-def _placeholders(given: _Given, text: str, _: Reading) -> bool:
+def _placeholders(given: _Given, text: str, _: TextReading) -> bool:
     return sum(map(_num_bracketed, text.split("\n"))) >= int(given["num_placeholders"])
 
 
@@ -122,34 +122,34 @@ def _num_bracketed(line: str) -> int:
     return found
 
 
-def _postscript(given: _Given, text: str, _: Reading) -> bool:
+def _postscript(given: _Given, text: str, _: TextReading) -> bool:
     marker = given["postscript_marker"].strip()
     patterns = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
     return re.search(patterns.get(marker, re.escape(marker.lower())), text.lower()) is not None
 
 
-def _bullets(given: _Given, text: str, _: Reading) -> bool:
+def _bullets(given: _Given, text: str, _: TextReading) -> bool:
     stars = re.finditer(r"^[^\S\n]*\*[^*].*$", text, re.MULTILINE)
     dashes = re.finditer(r"^[^\S\n]*-", text, re.MULTILINE)
     return sum(1 for _ in stars) + sum(1 for _ in dashes) == int(given["num_bullets"])
 
 
-def _one_option(_given: _Given, text: str, _: Reading) -> bool:
+def _one_option(_given: _Given, text: str, _: TextReading) -> bool:
     return any(option in text for option in OPTIONS)
 
 
-def _highlights(given: _Given, text: str, _: Reading) -> bool:
+def _highlights(given: _Given, text: str, _: TextReading) -> bool:
     single = re.findall(r"\*[^\n*]*\*", text)
     double = re.findall(r"\*\*[^\n*]*\*\*", text)
     return sum(bool(part.strip("*").strip()) for part in single + double) >= int(given["num_highlights"])
 
 
-def _sections(given: _Given, text: str, _: Reading) -> bool:
+def _sections(given: _Given, text: str, _: TextReading) -> bool:
     marks = re.finditer(re.escape(given["section_spliter"].strip()) + r"\s?\d+", text)
     return sum(1 for _ in marks) >= int(given["num_sections"])
 
 
-def _is_json(_given: _Given, text: str, _: Reading) -> bool:
+def _is_json(_given: _Given, text: str, _: TextReading) -> bool:
     inner = text.strip()
     for fence in ("```json", "```Json", "```JSON", "```"):
         inner = inner.removeprefix(fence)
@@ -160,7 +160,7 @@ def _is_json(_given: _Given, text: str, _: Reading) -> bool:
     return True
 
 
-def _has_title(_given: _Given, text: str, _: Reading) -> bool:
+def _has_title(_given: _Given, text: str, _: TextReading) -> bool:
     return any(_titled(line) for line in text.split("\n"))
 
 
@@ -169,38 +169,38 @@ def _titled(line: str) -> bool:
     return start >= 0 and end >= start + 3 and bool(line[start : end + 2].lstrip("<").rstrip(">").strip())
 
 
-def _two_responses(_given: _Given, text: str, _: Reading) -> bool:
+def _two_responses(_given: _Given, text: str, _: TextReading) -> bool:
     parts = [part.strip() for part in text.split("******")]
     responses = [part for part in parts if part]
     return all(parts[1:-1]) and len(responses) == 2 and responses[0] != responses[1]
 
 
-def _repeats_prompt(given: _Given, text: str, _: Reading) -> bool:
+def _repeats_prompt(given: _Given, text: str, _: TextReading) -> bool:
     return text.strip().lower().startswith(given["prompt_to_repeat"].strip().lower())
 
 
-def _ends_with(given: _Given, text: str, _: Reading) -> bool:
+def _ends_with(given: _Given, text: str, _: TextReading) -> bool:
     return text.strip().strip('"').lower().endswith(given["end_phrase"].strip().lower())
 
 
-def _quoted(_given: _Given, text: str, _: Reading) -> bool:
+def _quoted(_given: _Given, text: str, _: TextReading) -> bool:
     inner = text.strip()
     return len(inner) > 1 and inner[0] == inner[-1] == '"'
 
 
-def _capital_words(given: _Given, text: str, _: Reading) -> bool:
+def _capital_words(given: _Given, text: str, _: TextReading) -> bool:
     return _holds(num_capital_words(text), given, "capital_relation", "capital_frequency")
 
 
-def _english_capitals(_given: _Given, text: str, reading: Reading) -> bool:
+def _english_capitals(_given: _Given, text: str, reading: TextReading) -> bool:
     return text.isupper() and reading.language(text) in ("en", None)
 
 
-def _english_lowercase(_given: _Given, text: str, reading: Reading) -> bool:
+def _english_lowercase(_given: _Given, text: str, reading: TextReading) -> bool:
     return text.islower() and reading.language(text) in ("en", None)
 
 
-def _no_commas(_given: _Given, text: str, _: Reading) -> bool:
+def _no_commas(_given: _Given, text: str, _: TextReading) -> bool:
     return "," not in text
 
 
@@ -278,7 +278,7 @@ def _fits(value: Any, what: Argument) -> bool:
     return kinds.get(what, True)
 
 
-def followed(instructions: list[Any], text: str, reading: Reading, *, loose: bool) -> list[bool]:
+def followed(instructions: list[Any], text: str, reading: TextReading, *, loose: bool) -> list[bool]:
     """Which instructions a text follows; loosely, if some part of it that people would mean does.
 
     Args:

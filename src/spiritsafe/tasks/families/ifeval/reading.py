@@ -24,7 +24,7 @@ _FIRST = 10_000
 
 @final
 class Reader:
-    """Reads texts; see :class:`spiritsafe.tasks.families.ifeval.instructions.Reading`."""
+    """Reads texts; see :class:`spiritsafe.tasks.families.ifeval.instructions.TextReading`."""
 
     def language(self, text: str) -> str | None:
         """ISO 639-1 code as langdetect writes it ("zh-cn" for Chinese); None where no letter tells."""
