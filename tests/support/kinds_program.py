@@ -44,6 +44,7 @@ from spiritsafe.models import (
     LoraConfig,
     TransformersModel,
     add_lora,
+    load_model,
     make_generator,
 )
 from spiritsafe.reinforce import PolicyLoss, ReinforceConfig, RewardConfig, reinforce
@@ -148,12 +149,14 @@ KINDS: dict[str, Callable[[LoadedModel, Path, TrainConfig], Made]] = {
 }
 WAYS = ("whole", "lora")
 FOREIGN = "tune-foreign"
-NAMES = (*(f"{kind}-{way}" for kind in (*KINDS, "reinforce") for way in WAYS), FOREIGN)
+NAMES = (*(f"{kind}-{way}" for kind in (*KINDS, "reinforce") for way in WAYS), "tune-qlora", FOREIGN)
 
 
 def learner(place: Path, way: str) -> LoadedModel:
     loaded = tiny_student(place.parent)
-    if way == "lora":
+    if way == "qlora":
+        loaded = load_model(loaded.directory, dtype=torch.float32, weights="4bit")
+    if way.endswith("lora"):
         add_lora(loaded.model, LORA)
     return loaded
 
