@@ -18,11 +18,14 @@ from functools import lru_cache
 from typing import Any, Literal, final
 
 import torch
+from pydantic import Field
 
 from spiritsafe.core.records import Record
 from spiritsafe.models.cost.footprint import kv_cache_bytes
-from spiritsafe.models.cost.training_memory import predict_training
+from spiritsafe.models.cost.training_memory import in_blocks, predict_training
 from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat
+from spiritsafe.models.lora.adapters import LoraConfig, num_lora_parameters
 from spiritsafe.models.transformers_backend.sizes import decoder_config, size_of
 
 ERROR_FACTOR = 2.0
@@ -30,6 +33,7 @@ ERROR_FACTOR = 2.0
 and answers that end early above it, and other programs share the machine."""
 
 _MEASURE_S = 0.4
+_DECODED = (2048, 2048)
 _ADAMW_BYTES = 36
 """Traffic of one update per weight: clear and measure the gradient, read and write weight and moments, in fp32."""
 
@@ -41,13 +45,18 @@ class Work(Record):
     Attributes:
         flops: Additions and multiplications of matrix products.
         num_bytes: Memory traffic of everything else: weights, optimiser state, activations.
+        decoded: By format, numbers that are made of a quantised weight's codes.
     """
 
     flops: float = 0.0
     num_bytes: float = 0.0
+    decoded: dict[WeightFormat, float] = Field(default_factory=dict)
 
     def __add__(self, other: Work) -> Work:
-        return Work(flops=self.flops + other.flops, num_bytes=self.num_bytes + other.num_bytes)
+        decoded = {
+            one: self.decoded.get(one, 0.0) + other.decoded.get(one, 0.0) for one in {**self.decoded, **other.decoded}
+        }
+        return Work(flops=self.flops + other.flops, num_bytes=self.num_bytes + other.num_bytes, decoded=decoded)
 
 
 @final
@@ -66,8 +75,13 @@ class MachineRates(Record):
     bytes_per_s: float
 
     def seconds(self, work: Work) -> float:
-        """Predicted seconds: products and traffic one after the other, as the Decoder's operators run."""
-        return work.flops / self.flops_per_s + work.num_bytes / self.bytes_per_s
+        """Predicted seconds: products, traffic and decoding one after the other, as the Decoder's operators run.
+
+        Raises:
+            CompatibilityError: Codes are to be decoded, and bitsandbytes is not installed.
+        """
+        seconds = work.flops / self.flops_per_s + work.num_bytes / self.bytes_per_s
+        return seconds + sum(count / measure_decoding(one, self.device) for one, count in work.decoded.items())
 
 
 def _block_flops(c: DecoderConfig, num_tokens: float, context: float) -> float:
@@ -76,6 +90,19 @@ def _block_flops(c: DecoderConfig, num_tokens: float, context: float) -> float:
     per_layer = 2 * (projections + 3 * c.hidden_size * c.intermediate_size)
     seen = sum(min(context, window or context) for window in c.windows)
     return num_tokens * (c.num_layers * per_layer + 4 * seen * c.num_heads * c.head_dim)
+
+
+def _saved_by_frozen_weights(c: DecoderConfig, num_tokens: float, lora: LoraConfig) -> float:
+    """Operations that adapters spare: frozen weights have no gradient, and nothing asks for the first block's input's.
+
+    What the adapters' own products take is subtracted.
+    """
+    shapes = c.layer_shapes()
+    matrices = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
+    first = sum(size for name, size in matrices.items() if name.split(".")[-2] in ("q_proj", "k_proj", "v_proj"))
+    first += lora.rank * c.hidden_size * len({"q", "k", "v"} & set(lora.targets))
+    spared = c.num_layers * sum(matrices.values()) + first
+    return 2.0 * num_tokens * (spared - 3 * num_lora_parameters(c, lora))
 
 
 def _head_flops(c: DecoderConfig, rows: float) -> float:
@@ -97,11 +124,13 @@ def training_work(
     num_micro_batches: int,
     compute_dtype: Literal["fp32", "bf16"] = "fp32",
     checkpointing: bool = False,
+    lora: LoraConfig | None = None,
+    base: WeightFormat | None = None,
 ) -> Work:
     """Forward, backward and updates of a training run.
 
     The backward pass costs two products for each of the forward's; the head makes its gradient in the forward, three
-    products a row in all.
+    products a row in all. Of frozen weights no gradient is made. What moments in 8 bits cost is not counted.
 
     Args:
         num_tokens: Over the run.
@@ -110,6 +139,8 @@ def training_work(
         num_micro_batches: Over the run.
         compute_dtype: Of the passes.
         checkpointing: Whether the forward runs twice.
+        lora: Adapters that learn in place of the weights.
+        base: How the weights below them are held.
 
     Raises:
         CompatibilityError: Another architecture that was not measured.
@@ -121,20 +152,29 @@ def training_work(
         known = size_of(config)
         traffic = num_micro_batches * (3 * size + 16) + num_steps * _ADAMW_BYTES
         return _by_parameters(config, passes * num_tokens, traffic * known.num_parameters)
-    flops = passes * _block_flops(c, num_tokens, document_tokens / 2) + 3 * _head_flops(c, num_supervised)
-    if checkpointing:  # the second forward stops before each block's last product, whose result nothing needs
+    flops = passes * _block_flops(c, num_tokens, document_tokens / 2)
+    flops += (3 if lora is None else 2) * _head_flops(c, num_supervised)
+    if lora is not None:
+        flops -= _saved_by_frozen_weights(c, num_tokens, lora)
+        flops += 2.0 * num_tokens * num_lora_parameters(c, lora) * checkpointing
+    elif checkpointing:  # the second forward stops before each block's last product, whose result nothing needs
         flops -= 2.0 * num_tokens * c.num_layers * c.hidden_size * c.intermediate_size
     memory = predict_training(
         config,
         num_tokens=max(1, round(num_tokens / num_micro_batches)),
         compute_dtype=compute_dtype,
         checkpointing=checkpointing,
+        lora=lora,
+        base=base,
     )
-    per_micro_batch = c.num_parameters * (3 * size + 16)  # read three times; a gradient written, read, and added up
+    num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
+    per_micro_batch = (passes - 1) * size * c.num_parameters  # read in each pass but where a weight's gradient is made
+    per_micro_batch += num_learning * (size + 16)  # that gradient, written, read, and added up
     per_micro_batch += 4 * memory.activation_bytes  # written and read, and so their gradients
     logits = 8.0 * 4 * num_supervised * c.vocab_size
-    num_bytes = num_micro_batches * per_micro_batch + num_steps * _ADAMW_BYTES * c.num_parameters + logits
-    return Work(flops=flops, num_bytes=num_bytes)
+    num_bytes = num_micro_batches * per_micro_batch + num_steps * _ADAMW_BYTES * num_learning + logits
+    decoded = {} if base is None else {base: (passes - 1.0) * num_micro_batches * in_blocks(c)}
+    return Work(flops=flops, num_bytes=num_bytes, decoded=decoded)
 
 
 def scoring_work(
@@ -205,6 +245,23 @@ def measure_machine(device: str = "cpu", dtype: Literal["fp32", "bf16"] = "fp32"
     flops = _best_rate(device, lambda size: _product(device, torch_dtype, size), first_size=256, last_size=2048)
     traffic = _best_rate(device, lambda size: _copy(device, size), first_size=1 << 20, last_size=1 << 25)
     return MachineRates(device=device, dtype=dtype, flops_per_s=flops, bytes_per_s=traffic)
+
+
+@lru_cache(maxsize=8)
+def measure_decoding(weights: WeightFormat, device: str = "cpu") -> float:
+    """Numbers that are made of codes in a second, remembered while the process lives.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Raises:
+        CompatibilityError: bitsandbytes is not installed.
+    """
+    rows, columns = _DECODED
+    matrix = QuantisedWeight([rows], columns, weights).to(device)
+    matrix.fill(0, torch.ones((rows, columns), device=device))
+    matrix.dequantised(torch.float32)  # warm
+    return max(rows * columns / _timed(device, lambda: matrix.dequantised(torch.float32)) for _ in range(3))
 
 
 def _product(device: str, dtype: torch.dtype, size: int) -> tuple[float, Callable[[], object]]:

@@ -192,7 +192,7 @@ def predict_training(
         working = max(working, reading + _dequantised(t, teacher_weights, teacher_size) - activations)
     slack = 0 if formats.on_gpu or checkpointing else 2 * c.num_layers * num_tokens * c.hidden_size * formats.narrow
     num_frozen = 0 if lora is None else c.num_parameters
-    num_rounded = num_frozen - (_num_quantised(c) if base is not None else 0)
+    num_rounded = num_frozen - (in_blocks(c) if base is not None else 0)
     learning = list((tensor_shapes(config) if lora is None else lora_shapes(c, lora)).values())
     num_learning = sum(map(math.prod, learning))
     is_half = compute_dtype == "bf16"
@@ -407,7 +407,7 @@ def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats, 
     return rows + (2 * c.hidden_size * c.intermediate_size * formats.narrow if lora is None else 0)
 
 
-def _num_quantised(c: DecoderConfig) -> int:
+def in_blocks(c: DecoderConfig) -> int:
     """Numbers of the layers' matrices."""
     return c.num_layers * sum(math.prod(shape) for shape in c.layer_shapes().values() if len(shape) == 2)
 

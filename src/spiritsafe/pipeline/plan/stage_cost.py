@@ -14,6 +14,8 @@ from typing import Any, final
 from spiritsafe.core.records import Problem, Record
 from spiritsafe.models import (
     ChatFormat,
+    LoraConfig,
+    WeightFormat,
     Work,
     layers_within,
     predict_footprint,
@@ -138,8 +140,11 @@ def training_cost(
     size: DocumentSize,
     config: Mapping[str, Any],
     teacher: Mapping[str, Any] | None = None,
+    *,
+    lora: LoraConfig | None = None,
+    base: WeightFormat | None = None,
 ) -> StageCost:
-    """Training on so many documents, with a live teacher that reads along if there is one."""
+    """Training on so many documents, with a live teacher that reads along if there is one; adapters, if they learn."""
     if not (size.num_tokens and num_documents):
         return StageCost(name=name, work=Work())
     num_tokens = _num_tokens(train, num_documents, size)
@@ -155,6 +160,8 @@ def training_cost(
         document_tokens=size.num_tokens,
         num_steps=num_steps,
         num_micro_batches=num_micro_batches,
+        lora=lora,
+        base=base,
     )
     if teacher is not None:
         work += scoring_work(

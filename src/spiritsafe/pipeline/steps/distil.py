@@ -126,7 +126,7 @@ class DistilStep(DistilRecipe, BudgetedStep):
             most = policy.sampling.max_tokens
             parts.append(sampling_cost(node.name, config, num_answers, size, most, forecast.recipe))
         live = next(iter(self._live(forecast).values()), None)
-        parts.insert(0, training_cost(node.name, train, count, size, config, live))
+        parts.insert(0, training_cost(node.name, train, count, size, config, live, lora=self.lora, base=self.base))
         return [joined(node.name, parts)]
 
     def beside(self, forecast: Forecast, config: Config) -> Beside:

@@ -206,7 +206,7 @@ class ReinforceStep(TrainedStep):
         step_tokens = max(1, math.ceil(num_answers * size.num_tokens / rounds.num_steps))
         train = self.planned_train(forecast, config).model_copy(update={"tokens_per_step": step_tokens})
         costs = [
-            training_cost(name, train, num_answers, size, config),
+            training_cost(name, train, num_answers, size, config, lora=self.lora, base=self.base),
             sampling_cost(name, config, num_answers, size, rounds.sampling.max_tokens, forecast.recipe),
         ]
         if rounds.compares_with_old:

@@ -113,7 +113,17 @@ class TuneStep(BudgetedStep):
         if config is None:
             return []
         train, count = self.planned_train(forecast, config), forecast.num_documents(self.learns)
-        return [training_cost(node.name, train, count, forecast.size_of(wanted_of(self.learns)), config)]
+        return [
+            training_cost(
+                node.name,
+                train,
+                count,
+                forecast.size_of(wanted_of(self.learns)),
+                config,
+                lora=self.lora,
+                base=self.base,
+            )
+        ]
 
     def beside(self, forecast: Forecast, config: Config) -> Beside:
         """An engine for dev problems, adapters."""

@@ -11,6 +11,7 @@ from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.cost.step_time import (
     MachineRates,
     Work,
+    measure_decoding,
     measure_machine,
     sampling_work,
     scoring_work,
@@ -18,6 +19,7 @@ from spiritsafe.models.cost.step_time import (
 )
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.lora.adapters import LoraConfig, add_lora
 from spiritsafe.training import TracesObjective
 
 CONFIG: dict[str, Any] = {
@@ -65,6 +67,35 @@ def test_products_of_a_training_step_are_what_torch_counts(checkpointing: bool) 
     # without context attention drops out, whose kernels on a CPU torch does not count
     expected = training(document_tokens=0.0, checkpointing=checkpointing).flops
     assert expected == pytest.approx(products, rel=1e-9)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_adapters_spare_the_gradients_of_weights(checkpointing: bool) -> None:
+    lora = LoraConfig(rank=4)
+    model = Decoder(DecoderConfig.from_hf(CONFIG))
+    add_lora(model, lora)
+    products = sum(count for op, count in counted(model, checkpointing=checkpointing).items() if "mm" in op)
+    # what is added in place (addmm_) torch does not count
+    widths = {"q": (64, 64), "k": (64, 32), "v": (64, 32), "o": (64, 64), "gate": (64, 96), "up": (64, 96)}
+    widths["down"] = (96, 64)
+    into, out = (sum(3 * pair[place] for pair in widths.values()) for place in (0, 1))
+    first = 3 * 64  # of q, k and v of the first block, whose input has no gradient
+    in_place = out * (1 + checkpointing) + into - first  # forwards; what A gives to the input's gradient
+    products += 2 * TOKENS * lora.rank * in_place
+    expected = training(document_tokens=0.0, checkpointing=checkpointing, lora=lora).flops
+    assert expected == pytest.approx(products, rel=1e-9)
+
+
+def test_a_base_in_codes_is_decoded_in_each_pass() -> None:
+    lora, blocks = LoraConfig(rank=4), 3 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96)
+    twice = training(lora=lora, base="4bit", num_micro_batches=5)
+    assert twice.decoded == {"4bit": 2.0 * 5 * blocks}
+    both = twice + training(lora=lora, base="8bit", checkpointing=True)
+    assert both.decoded == {"4bit": 2.0 * 5 * blocks, "8bit": 3.0 * blocks}
+    rates = MachineRates(device="cpu", dtype="fp32", flops_per_s=1e30, bytes_per_s=1e30)
+    assert rates.seconds(both) == pytest.approx(
+        2.0 * 5 * blocks / measure_decoding("4bit", "cpu") + 3.0 * blocks / measure_decoding("8bit", "cpu")
+    )
 
 
 def test_attention_is_causal_half_of_the_square() -> None:
