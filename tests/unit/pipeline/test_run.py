@@ -19,6 +19,7 @@ from pipeline_parts import context_after
 
 from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import BudgetError, CompatibilityError, RecipeError, SpiritsafeError, StorageError
+from spiritsafe.core.events import EventLog
 from spiritsafe.core.process.platforms import in_a_row
 from spiritsafe.core.records import Problem
 from spiritsafe.models import default_cache
@@ -28,7 +29,8 @@ from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
 from spiritsafe.pipeline.run import StageSpec, stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
-from spiritsafe.training import loop
+from spiritsafe.tracking import TrackedRun, Tracking
+from spiritsafe.training import Parallel, loop
 
 
 def test_the_paper_is_sealed_before_anything_is_trained() -> None:
@@ -202,12 +204,19 @@ class Warned(SilentWatcher):
             self.warnings.append(str(values["message"]))
 
 
+def work_on(context: RunContext, spec: StageSpec, stage: StageDirectory) -> None:
+    """One stage, by one process, with no tracker."""
+    nobody = TrackedRun(name="run", id="0", project="spiritsafe", directory=context.run.path)
+    log = EventLog(context.run.events, stage="run")
+    run._run_stage(context, spec, stage, Tracking((), nobody, log=log, watcher=context.watcher), Parallel())
+
+
 def one_stage(context: RunContext, watcher: Warned, root: Path, name: str = "later") -> StageDirectory:
     """Run one more stage, which does nothing."""
     spec = StageSpec(name=name, work=lambda *_: {"summary": "done"}, settings={}, is_exact=name == "report")
     stage = StageDirectory(root / name, {})
     root.mkdir(exist_ok=True)
-    run._run_stage(replace(context, watcher=watcher, run=RunDirectory(root, "run", {})), spec, stage)
+    work_on(replace(context, watcher=watcher, run=RunDirectory(root, "run", {})), spec, stage)
     return stage
 
 
@@ -288,10 +297,10 @@ def test_a_stage_without_memory_says_what_the_same_command_will_do(
     spec = next(spec for spec in stages_of(context.recipe) if spec.name == "teacher")
     stage = context.run.stage(9, "teacher", {})
     with pytest.raises(BudgetError, match="Memory ran out: a further 23 MB") as raised:
-        running._run_stage(context, spec, stage)
+        work_on(context, spec, stage)
     assert "Run the same command again" in raised.value.hint
     assert f"micro_batch_tokens {raised.value.hint.split('micro_batch_tokens ')[1].split(';')[0]}" in raised.value.hint
-    running._run_stage(context, spec, stage)
+    work_on(context, spec, stage)
     assert asked[1] < asked[0]
     assert stage.is_done()
     kinds = [json.loads(line) for line in context.run.events.read_text("utf-8").splitlines()]
@@ -306,7 +315,7 @@ def test_a_stage_without_memory_that_cannot_do_with_less_says_what_helps(tiny_ru
     context.run.create("")
     spec = StageSpec(name="sample", work=hungry, settings={})
     with pytest.raises(BudgetError, match="Memory ran out") as raised:
-        running._run_stage(context, spec, context.run.stage(5, "sample", {}))
+        work_on(context, spec, context.run.stage(5, "sample", {}))
     assert "max_context" in raised.value.hint
 
 
@@ -314,7 +323,7 @@ def test_a_missed_prediction_is_an_event(tiny_run: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(running, "peak_bytes", lambda: 1 << 50)
     context = context_after(tiny_run, tmp_path / "runs")
     context.run.create("")
-    running._run_stage(
+    work_on(
         context, StageSpec(name="sampled", work=lambda *args: {}, settings={}), context.run.stage(10, "sampled", {})
     )
     kinds = {one["kind"]: one for one in map(json.loads, context.run.events.read_text("utf-8").splitlines())}
