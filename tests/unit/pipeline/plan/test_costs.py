@@ -126,10 +126,12 @@ def test_every_model_has_the_shape_of_what_it_goes_on_from() -> None:
     other = CONFIG | {"num_hidden_layers": 2}
     recipe = recipe_with('models.own.source="tiny:1"', more=more, small={"share": 0.5})
     configs = forecast(recipe, own=other).configs
-    assert configs["rl"] == configs["tuned"] == configs["rl-format"] == configs["on-policy"] == CONFIG
-    assert configs["student"] == configs["small"]
+    learnt = CONFIG | {"dtype": "float32"}  # a configuration that says none is one of float32
+    assert configs["rl"] == configs["tuned"] == configs["rl-format"] == configs["on-policy"] == learnt
+    assert configs["student"] == configs["small"] | {"dtype": "float32"}
     assert configs["student"]["num_hidden_layers"] < 15
-    assert configs["more"] == configs["own"] == other
+    assert configs["own"] == other
+    assert configs["more"] == other | {"dtype": "float32"}
 
 
 def test_every_peak_is_one_of_a_stage_and_what_computes_nothing_has_none() -> None:

@@ -153,8 +153,8 @@ def test_a_student_that_reads_otherwise_than_its_teacher_is_refused(
     real = parts_module.load_learner
     (other := tmp_path / "other").mkdir()
 
-    def other_template(context: RunContext, name: str) -> object:
-        loaded = real(context, name)
+    def other_template(context: RunContext, name: str, base: None) -> object:
+        loaded = real(context, name, base)
         loaded.chat.save(other)
         settings = read_json(other / "tokenizer_config.json")
         template = TINY_CHAT_TEMPLATE.replace("\\n", ": \\n", 1)
