@@ -18,9 +18,6 @@ from spiritsafe.models import Decoder, Document, LanguageModel
 from spiritsafe.training.config import CompileWish, ComputeDtype
 from spiritsafe.training.data.packing import pack_micro_batch
 
-_HALVES = ("project", "finish")
-"""Of a block: attention stays the library's kernel between them, so batches of mixed lengths compile nothing anew."""
-
 _TRIALS = ((8,), (13, 21))
 """Lengths of the trial's documents: of two sizes, for the second one is compiled for any."""
 
@@ -80,11 +77,7 @@ class StepCompiler:
 
     def _try(self, model: Decoder, backend: str, warn: Callable[[str], None]) -> None:
         try:
-            self._halves = [
-                (block, half, torch.compile(getattr(block, half), backend=backend))
-                for block in model.blocks
-                for half in _HALVES
-            ]
+            self._halves = model.compiled_halves(backend=backend)
             for lengths in _TRIALS:
                 ids = [torch.arange(min(length, model.max_context)) % model.vocab_size for length in lengths]
                 documents = [Document(token_ids=tuple(one.tolist()), supervised=(True,) * len(one)) for one in ids]

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spiritsafe.core.errors import RecipeError
-from spiritsafe.models import MOMENT_BLOCK
+from spiritsafe.models import MOMENT_BLOCK, bitsandbytes_functions
 
 _SLAB_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Numbers whose moments are in float32 at once: what a processor's cache holds, what keeps a GPU busy."""
@@ -25,27 +23,10 @@ _TABLE_SIZE = 1 << 20
 _LOWER_BITS = 12
 
 
-def load_quantiser() -> ModuleType:
-    """The library's functions.
-
-    Raises:
-        RecipeError: It is not installed.
-    """
-    try:
-        import bitsandbytes.functional as library  # of an extra: float32 moments need nothing
-    except ImportError as error:
-        raise RecipeError(
-            'moments = "8bit" needs the package bitsandbytes.',
-            hint="Run `pip install 'spiritsafe[quant]'`, or leave moments at \"float32\".",
-        ) from error
-    module: ModuleType = library
-    return module
-
-
 @cache
 def _codes(signed: bool, device: torch.device) -> Tensor:
     """The 256 numbers between -1 and 1, or 0 and 1, that a code may mean."""
-    codes: Tensor = load_quantiser().create_dynamic_map(signed=signed).to(device)
+    codes: Tensor = bitsandbytes_functions().create_dynamic_map(signed=signed).to(device)
     return codes
 
 
@@ -72,7 +53,7 @@ def quantise(values_RW: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
 
 
 def _by_library(values: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
-    codes, state = load_quantiser().quantize_blockwise(
+    codes, state = bitsandbytes_functions().quantize_blockwise(
         values, code=_codes(signed, values.device), blocksize=MOMENT_BLOCK
     )
     return codes, state.absmax
@@ -105,7 +86,7 @@ def dequantise(codes_RW: Tensor, scales_RB: Tensor, *, signed: bool) -> Tensor:
     """The numbers ``[R, W]``, float32, that codes and scales mean."""
     rows, width = codes_RW.shape
     padded = functional.pad(codes_RW, (0, scales_RB.shape[1] * MOMENT_BLOCK - width))
-    values: Tensor = load_quantiser().dequantize_blockwise(
+    values: Tensor = bitsandbytes_functions().dequantize_blockwise(
         padded.reshape(-1),
         absmax=scales_RB.reshape(-1),
         code=_codes(signed, codes_RW.device),

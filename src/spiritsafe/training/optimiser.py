@@ -25,11 +25,11 @@ from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models import takes_8_bits
+from spiritsafe.models import bitsandbytes_functions, takes_8_bits
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.distributed.fsdp import attach_gradient, first_row, local_rows, own_rows
 from spiritsafe.training.distributed.processes import Parallel
-from spiritsafe.training.moments import load_quantiser, num_blocks, update_by_slabs
+from spiritsafe.training.moments import num_blocks, update_by_slabs
 
 StateKind = Literal["masters", "moments", "second_moments", "moment_scales", "second_moment_scales"]
 STATE_KINDS: tuple[StateKind, ...] = ("masters", "moments", "second_moments")
@@ -142,8 +142,7 @@ class AdamW:
 
     Raises:
         CompatibilityError: The model has no trainable parameter, or this torch cannot keep float32 gradients of
-            bfloat16 parameters.
-        RecipeError: 8-bit moments, and the library that makes them is not installed.
+            bfloat16 parameters, or the library that makes 8-bit moments is not installed.
     """
 
     def __init__(
@@ -192,7 +191,7 @@ class AdamW:
         """Zeroed moments, and their scales: none in float32, and none a row of what stays float32 beside 8 bits."""
         if self._config.moments == "float32":
             return [torch.zeros_like(master) for master in self.masters], []
-        load_quantiser()
+        bitsandbytes_functions()  # before anything is allocated
         moments, scales = [], []
         for master, is_8_bit in zip(self.masters, self._is_8_bit, strict=True):
             blocks = num_blocks(math.prod(master.shape[1:])) if is_8_bit else 0

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models.decoder.quantised import bitsandbytes_functions
 from spiritsafe.training import moments as module
 from spiritsafe.training.config import TrainConfig
-from spiritsafe.training.moments import dequantise, load_quantiser, quantise
+from spiritsafe.training.moments import dequantise, quantise
 from spiritsafe.training.optimiser import AdamW
 
 
@@ -111,8 +112,10 @@ def test_a_slab_at_a_time_is_the_whole_at_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_missing_library_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bitsandbytes_functions.cache_clear()
+    monkeypatch.delattr(bitsandbytes, "functional")
     monkeypatch.setitem(sys.modules, "bitsandbytes.functional", None)
-    with pytest.raises(RecipeError, match="bitsandbytes") as caught:
-        load_quantiser()
+    with pytest.raises(CompatibilityError, match="bitsandbytes") as caught:
+        AdamW(network(), make(moments="8bit"), torch.float32)
     assert "spiritsafe[quant]" in caught.value.hint
     AdamW(network(), make(moments="float32"), torch.float32)

@@ -182,8 +182,12 @@ def predict_training(
     num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
     rows = max(1, math.ceil(supervised_share * num_tokens))
     budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
-    bands = _band_bytes(c, num_tokens, lengths, formats)
-    activations = _activations(c, num_tokens, _padded(lengths), formats, lora, bands, checkpointing=checkpointing)
+    rectangles = (
+        [[num_tokens]] if lengths is None else [[lengths[d] for d in g] for g in group_lengths(lengths, device)]
+    )
+    bands = _band_bytes(c, rectangles, formats)
+    padding = _padded(lengths, rectangles)
+    activations = _activations(c, num_tokens, padding, formats, lora, bands, checkpointing=checkpointing)
     head, block = _head_bytes(c, t, rows, budget, formats)
     temporaries = _backward_temporaries(c, num_tokens, formats, lora) + _dequantised(c, base, formats.narrow)
     working = max(head + 3 * rows * c.hidden_size * formats.narrow, temporaries)
@@ -297,14 +301,14 @@ def _filled(
     return num_tokens + filler, (*lengths, filler)
 
 
-def _band_bytes(c: DecoderConfig, num_tokens: int, lengths: Sequence[int] | None, formats: _Formats) -> int:
+def _band_bytes(c: DecoderConfig, rectangles: Sequence[Sequence[int]], formats: _Formats) -> int:
     """What windowed layers keep beyond others: bands of keys and values, each block's output and the joined one.
 
     Of documents whose lengths are unknown the longest possible one is thought.
     """
     heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
     kept, mask = 0, 0
-    for group in [[num_tokens]] if lengths is None else [[lengths[d] for d in g] for g in group_lengths(lengths)]:
+    for group in rectangles:
         longest = max(group)
         for window in c.windows:
             if window is None or window >= longest:
@@ -319,11 +323,11 @@ def _band_bytes(c: DecoderConfig, num_tokens: int, lengths: Sequence[int] | None
     return kept + mask
 
 
-def _padded(lengths: Sequence[int] | None) -> float:
+def _padded(lengths: Sequence[int] | None, rectangles: Sequence[Sequence[int]]) -> float:
     """P / N for documents of mixed lengths; 0 when all are alike, which needs no padded copies at all."""
     if lengths is None or _are_alike(lengths):
         return 0.0
-    return sum(max(lengths[d] for d in group) * len(group) for group in group_lengths(lengths)) / sum(lengths)
+    return sum(max(group) * len(group) for group in rectangles) / sum(lengths)
 
 
 def _activations(

@@ -21,10 +21,11 @@ from torch.nn.attention.bias import causal_lower_right
 Prefix = tuple[Tensor, Tensor]
 """Keys and values ``[K, P, W]`` of tokens that all documents of a batch share."""
 
-PADDING_SHARE = 0.2
-"""A group of documents may waste at most this share of its positions on padding, once it holds enough of them."""
-_SMALL_GROUP_TOKENS = 2048
-"""Below this many positions padding is cheaper than another kernel launch."""
+_CPU_PADDING, _GPU_PADDING = (0.1, 128), (0.2, 2048)
+"""The share of a group's positions that padding may waste, once it holds so many.
+
+Below that many, padding is cheaper than another call of the kernel, which on a CPU costs little.
+"""
 _LEAST_BLOCK = 256
 """Queries that are attended at once under a window, at least."""
 
@@ -58,25 +59,25 @@ class Layout:
     num_tokens: int
     uniform: tuple[int, int] | None
     groups: tuple[LengthGroup, ...]
-    restore: Tensor | None
 
 
-def group_lengths(lengths: Sequence[int]) -> list[list[int]]:
+def group_lengths(lengths: Sequence[int], device_type: str) -> list[list[int]]:
     """Split documents into groups of similar length.
 
-    Walks from the longest down and starts a new group when one more document would waste more than
-    ``PADDING_SHARE`` of a group that is large enough to matter.
+    Walks from the longest down and starts a new group when one more document would waste too much of a group that is
+    large enough to matter on such a device.
 
     Returns:
         Document indices of each group; every document is in exactly one.
     """
+    share, small = _CPU_PADDING if device_type == "cpu" else _GPU_PADDING
     order = sorted(range(len(lengths)), key=lambda d: -lengths[d])
     groups: list[list[int]] = []
     used = 0
     for document in order:
         if groups:
             size = lengths[groups[-1][0]] * (len(groups[-1]) + 1)
-            if size <= _SMALL_GROUP_TOKENS or used + lengths[document] >= (1 - PADDING_SHARE) * size:
+            if size <= small or used + lengths[document] >= (1 - share) * size:
                 groups[-1].append(document)
                 used += lengths[document]
                 continue
@@ -90,14 +91,13 @@ def make_layout(lengths: tuple[int, ...], device: torch.device) -> Layout:
     """The layout of documents of these lengths; remembered, because each layer and each pass needs the same."""
     total = sum(lengths)
     if len(set(lengths)) == 1:
-        return Layout(total, (len(lengths), lengths[0]), (), None)
+        return Layout(total, (len(lengths), lengths[0]), ())
     # inside torch.inference_mode these would become tensors that training may not use
     with torch.inference_mode(False):
         starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
         sizes = torch.tensor(lengths)
-        groups = tuple(_group(documents, starts, sizes, device) for documents in group_lengths(lengths))
-        restore = torch.argsort(torch.cat([group.tokens for group in groups]))
-    return Layout(total, None, groups, restore)
+        groups = tuple(_group(documents, starts, sizes, device) for documents in group_lengths(lengths, device.type))
+    return Layout(total, None, groups)
 
 
 def _group(documents: list[int], starts: Tensor, sizes: Tensor, device: torch.device) -> LengthGroup:
@@ -118,46 +118,55 @@ def _group(documents: list[int], starts: Tensor, sizes: Tensor, device: torch.de
 
 
 @final
-class _Pad(torch.autograd.Function):
-    """Packed to padded. Padding takes no gradient, so backward is a gather, not a scatter with atomics."""
+class _Split(torch.autograd.Function):
+    """Packed to each group's padded rows.
+
+    Padding takes no gradient, so backward writes each token's row once: no scatter with atomics, no sum of groups.
+    """
 
     @staticmethod
-    def forward(ctx: Any, packed: Tensor, group: LengthGroup) -> Tensor:
-        ctx.group = group
-        ctx.num_tokens = packed.shape[0]
-        return packed.index_select(0, group.padded_from_packed)
+    def forward(ctx: Any, packed: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+        ctx.layout = layout
+        return tuple(packed.index_select(0, group.padded_from_packed) for group in layout.groups)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        group: LengthGroup = ctx.group
-        out = grads[0].new_zeros((ctx.num_tokens, *grads[0].shape[1:]))
-        out.index_copy_(0, group.tokens, grads[0].index_select(0, group.packed_from_padded))
+        layout: Layout = ctx.layout
+        out = grads[0].new_empty((layout.num_tokens, *grads[0].shape[1:]))
+        for group, grad in zip(layout.groups, grads, strict=True):
+            out.index_copy_(0, group.tokens, grad.index_select(0, group.packed_from_padded))
         return out, None
 
 
 @final
-class _Unpad(torch.autograd.Function):
-    """Padded to the group's tokens; backward leaves padding without gradient."""
+class _Join(torch.autograd.Function):
+    """Each group's padded rows to packed; backward leaves padding without gradient."""
 
     @staticmethod
-    def forward(ctx: Any, padded: Tensor, group: LengthGroup) -> Tensor:
-        ctx.group = group
-        return padded.index_select(0, group.packed_from_padded)
+    def forward(ctx: Any, layout: Layout, *parts: Tensor) -> Tensor:
+        ctx.layout = layout
+        out = parts[0].new_empty((layout.num_tokens, *parts[0].shape[1:]))
+        for group, part in zip(layout.groups, parts, strict=True):
+            out.index_copy_(0, group.tokens, part.index_select(0, group.packed_from_padded))
+        return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        group: LengthGroup = ctx.group
-        out = grads[0].new_zeros((group.padded_from_packed.shape[0], *grads[0].shape[1:]))
-        return out.index_copy_(0, group.packed_from_padded, grads[0]), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        layout: Layout = ctx.layout
+        parts = []
+        for group in layout.groups:
+            part = grads[0].new_zeros((group.padded_from_packed.shape[0], *grads[0].shape[1:]))
+            parts.append(part.index_copy_(0, group.packed_from_padded, grads[0].index_select(0, group.tokens)))
+        return None, *parts
 
 
-def _pad(packed: Tensor, group: LengthGroup) -> Tensor:
-    out: Tensor = _Pad.apply(packed, group)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
-    return out
+def _split(packed: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = _Split.apply(packed, layout)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return parts
 
 
-def _unpad(padded: Tensor, group: LengthGroup) -> Tensor:
-    out: Tensor = _Unpad.apply(padded, group)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+def _join(parts: Sequence[Tensor], layout: Layout) -> Tensor:
+    out: Tensor = _Join.apply(layout, *parts)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return out
 
 
@@ -282,14 +291,12 @@ def attend(
     if layout.uniform is not None:
         return _rectangle(rotated_NRW, value_NKW, layout.uniform, scale=scale, window=window, prefix=prefix)
     parts = []
-    for group in layout.groups:
+    for group, rotated, value in zip(
+        layout.groups, _split(rotated_NRW, layout), _split(value_NKW, layout), strict=True
+    ):
         shape = (group.num_documents, group.longest)
-        rotated, value = _pad(rotated_NRW, group), _pad(value_NKW, group)
-        attended = _rectangle(rotated, value, shape, scale=scale, window=window, prefix=prefix)
-        parts.append(_unpad(attended, group))
-    if layout.restore is None or len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts).index_select(0, layout.restore)
+        parts.append(_rectangle(rotated, value, shape, scale=scale, window=window, prefix=prefix))
+    return _join(parts, layout)
 
 
 def attend_after_prefix(

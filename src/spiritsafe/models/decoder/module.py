@@ -7,7 +7,7 @@ H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -332,22 +332,29 @@ class Decoder(LanguageModel):
         logits_NV = functional.linear(hidden_NH, head.weight_VH)
         return logits_NV if head.scale == 1.0 else logits_NV * head.scale
 
-    def compile_blocks(self, *, backend: str = "inductor") -> None:
-        """Compile the body with ``torch.compile``; one compilation serves all layers.
+    def compiled_halves(self, *, backend: str = "inductor") -> list[tuple[nn.Module, str, Callable[..., Any]]]:
+        """Each block, the name of a method of it, and that method under ``torch.compile``; nothing is put into place.
 
-        Projections and feed-forward are compiled, attention stays the library's kernel between them, so batches of
-        mixed lengths need no new compilation for each new set of documents. Sampling on a CPU stays as it is: it has
-        weights of its own layout.
+        Projections and feed-forward; attention stays the library's kernel between them, so batches of mixed lengths
+        need no new compilation for each new set of documents, and one compilation serves all layers.
+        """
+        halves = ("project", "finish")
+        return [
+            (block, half, torch.compile(getattr(block, half), backend=backend))
+            for block in self.blocks
+            for half in halves
+        ]
+
+    def compile_blocks(self, *, backend: str = "inductor") -> None:
+        """Put the compiled halves of the blocks into place, for good.
+
+        Sampling on a CPU stays as it is: it has weights of its own layout.
 
         Args:
             backend: Of ``torch.compile``.
         """
-        for block in self.blocks:
-            if not isinstance(block, Block):
-                raise TypeError("a Decoder holds Blocks only")
-            # torch.compile keeps the signature; assigning to a method is what it is for
-            block.project = torch.compile(block.project, backend=backend)  # type: ignore[method-assign]
-            block.finish = torch.compile(block.finish, backend=backend)  # type: ignore[method-assign]
+        for block, half, compiled in self.compiled_halves(backend=backend):
+            setattr(block, half, compiled)
 
     def load_state_dict_hf(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy weights in under Hugging Face's names, cast to this model's dtype; quantised, where it is, one by one.

@@ -47,7 +47,8 @@ def bitsandbytes_functions() -> Any:
         from bitsandbytes import functional as functions
     except (ImportError, OSError) as error:
         raise CompatibilityError(
-            f"Weights in 8 or 4 bits need bitsandbytes: {error}.", hint="Run `pip install 'spiritsafe[quant]'`."
+            f"Weights or moments in 8 or 4 bits need bitsandbytes: {error}.",
+            hint="Run `pip install 'spiritsafe[quant]'`.",
         ) from error
     return functions
 

@@ -115,12 +115,17 @@ def _rope_boundary(config: Any) -> int | None:
     return min(map(int, bounds)) if bounds else None
 
 
-def _groups(lengths: Sequence[int], boundary: int | None) -> list[list[int]]:
+def _groups(lengths: Sequence[int], boundary: int | None, device_type: str) -> list[list[int]]:
     """Documents that are computed together: of similar length, and on one side of the boundary."""
     if boundary is None:
-        return group_lengths(lengths)
+        return group_lengths(lengths, device_type)
     sides = [[d for d, length in enumerate(lengths) if (length > boundary) == beyond] for beyond in (False, True)]
-    return [[side[i] for i in group] for side in sides if side for group in group_lengths([lengths[d] for d in side])]
+    return [
+        [side[i] for i in group]
+        for side in sides
+        if side
+        for group in group_lengths([lengths[d] for d in side], device_type)
+    ]
 
 
 def _quantisation(weights: WeightFormat, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
@@ -336,7 +341,7 @@ class TransformersModel(LanguageModel):
     def _grouped(
         self, batch: PackedBatch, layers: Sequence[int], routed: list[Sequence[Tensor]]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        groups = _groups(batch.lengths, self.rope_boundary)
+        groups = _groups(batch.lengths, self.rope_boundary, self.device.type)
         if len(groups) == 1:
             return self._rectangle(batch.token_ids_N, batch.lengths, layers, routed)
         tokens = torch.split(torch.arange(len(batch.token_ids_N), device=self.device), list(batch.lengths))
