@@ -15,15 +15,13 @@ inside :func:`spiritsafe.training.device.kept_memory` and the process's heap onl
 * What a sublayer adds to the stream is freed right after the addition, but an aligned request does not fit a freed
   block of exactly its own size: two holes of ``[N, H]`` a layer stay.
 
-Shapes: N tokens of a micro-batch, P of them with attention's padding, R supervised, H hidden width, S heads, K
-key-value heads, W head_dim, F feed-forward width, V vocabulary.
+Shapes: N tokens of a micro-batch, R of them supervised, H hidden width, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self, final
 
@@ -32,18 +30,16 @@ from pydantic import model_validator
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
+from spiritsafe.models.cost.activations import Formats, activation_bytes, are_alike
 from spiritsafe.models.cost.footprint import held_bytes, tensor_shapes
 from spiritsafe.models.cost.moments import MOMENT_BLOCK, moment_bytes
-from spiritsafe.models.decoder.attention import band_blocks, group_lengths
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import SIZE_STEP, fills_batches
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig, lora_shapes
+from spiritsafe.models.lora.adapters import LoraConfig, lora_shapes
 from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, size_of
 
 _LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
-_BATCH_BYTES_PER_TOKEN = 28
-"""Ids, positions and targets in int64, weights in float32."""
 _KERNEL_BYTES = {True: 15_000_000, False: 100_000_000}
 """What oneDNN keeps of the half-precision products of a run on a CPU: some 20 sizes of product for each size of batch,
 half a megabyte each. Measured in runs whose documents are all as long (True), and of mixed lengths (False)."""
@@ -112,16 +108,6 @@ class MemoryFit(Record):
     available_bytes: int
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Formats:
-    """Bytes of a number: ``narrow`` of what is computed in, ``wide`` of statistics and logits; and who computes."""
-
-    narrow: int
-    wide: int
-    on_gpu: bool
-
-
 def predict_training(
     config: Mapping[str, Any],
     *,
@@ -178,16 +164,11 @@ def predict_training(
     if c is None:
         known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes, moments)
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
-    formats = _Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
+    formats = Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
     rows = max(1, math.ceil(supervised_share * num_tokens))
     budget = _LOGITS_BYTES[device] if logits_bytes is None else logits_bytes
-    rectangles = (
-        [[num_tokens]] if lengths is None else [[lengths[d] for d in g] for g in group_lengths(lengths, device)]
-    )
-    bands = _band_bytes(c, rectangles, formats)
-    padding = _padded(lengths, rectangles)
-    activations = _activations(c, num_tokens, padding, formats, lora, bands, checkpointing=checkpointing)
+    activations = activation_bytes(c, num_tokens, lengths, formats, lora, checkpointing=checkpointing)
     head, block = _head_bytes(c, t, rows, budget, formats)
     temporaries = _backward_temporaries(c, num_tokens, formats, lora) + _dequantised(c, base, formats.narrow)
     working = max(head + 3 * rows * c.hidden_size * formats.narrow, temporaries)
@@ -214,7 +195,7 @@ def predict_training(
         "working_bytes": working,
         "embedding_bytes": 0 if lora else _embedding_extra(c, activations + head, block, formats),
         "slack_bytes": slack,
-        "kernel_bytes": _KERNEL_BYTES[_are_alike(lengths)] if is_half and device == "cpu" else 0,
+        "kernel_bytes": _KERNEL_BYTES[are_alike(lengths)] if is_half and device == "cpu" else 0,
     }
     if num_shards > 1:
         parts = _spread(parts, c, formats, num_shards, is_whole=lora is None)
@@ -222,7 +203,7 @@ def predict_training(
 
 
 def _spread(
-    parts: Mapping[str, int], c: DecoderConfig, formats: _Formats, num_shards: int, *, is_whole: bool
+    parts: Mapping[str, int], c: DecoderConfig, formats: Formats, num_shards: int, *, is_whole: bool
 ) -> dict[str, int]:
     """The same where a process holds its rows of the blocks, and two blocks at a time as they compute.
 
@@ -286,12 +267,8 @@ def _is_half_checkpoint(config: Mapping[str, Any]) -> bool:
     return (config.get("dtype") or config.get("torch_dtype")) == "bfloat16"
 
 
-def _are_alike(lengths: Sequence[int] | None) -> bool:
-    return lengths is not None and len(set(lengths)) == 1
-
-
 def _filled(
-    num_tokens: int, lengths: Sequence[int] | None, formats: _Formats, device: str
+    num_tokens: int, lengths: Sequence[int] | None, formats: Formats, device: str
 ) -> tuple[int, Sequence[int] | None]:
     """The batch with the document that the Decoder puts behind it in half precision."""
     dtype = torch.bfloat16 if formats.narrow < formats.wide else torch.float32
@@ -301,102 +278,7 @@ def _filled(
     return num_tokens + filler, (*lengths, filler)
 
 
-def _band_bytes(c: DecoderConfig, rectangles: Sequence[Sequence[int]], formats: _Formats) -> int:
-    """What windowed layers keep beyond others: bands of keys and values, each block's output and the joined one.
-
-    Of documents whose lengths are unknown the longest possible one is thought.
-    """
-    heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
-    kept, mask = 0, 0
-    for group in rectangles:
-        longest = max(group)
-        for window in c.windows:
-            if window is None or window >= longest:
-                continue
-            block, reach = band_blocks(window)
-            num_blocks = -(-longest // block)
-            # the first blocks have fewer keys before them
-            keys = sum(min(index + 1, reach) * block for index in range(num_blocks))
-            mask = max(mask, block * min(reach * block, longest) * formats.narrow)  # all layers share it
-            row = longest * heads * width * formats.narrow
-            kept += len(group) * (min(keys, num_blocks * longest) * 2 * groups * width * formats.narrow + row)
-    return kept + mask
-
-
-def _padded(lengths: Sequence[int] | None, rectangles: Sequence[Sequence[int]]) -> float:
-    """P / N for documents of mixed lengths; 0 when all are alike, which needs no padded copies at all."""
-    if lengths is None or _are_alike(lengths):
-        return 0.0
-    return sum(max(group) * len(group) for group in rectangles) / sum(lengths)
-
-
-def _activations(
-    c: DecoderConfig,
-    num_tokens: int,
-    padding: float,
-    formats: _Formats,
-    lora: LoraConfig | None,
-    bands: int,
-    *,
-    checkpointing: bool,
-) -> int:
-    """What one forward keeps for its backward.
-
-    Exact for the Decoder's operators on a CPU (a test sums what autograd saves): each norm keeps its input and, if its
-    weight learns, the normalised rows, both in float32; each linear layer that learns keeps its input; the feed-forward
-    keeps gate, up and activation; adapters keep their low-rank rows. ``bands`` is what windows add.
-    """
-    narrow, hidden, is_whole = formats.narrow, c.hidden_size, lora is None
-    learning = set(LORA_TARGETS if lora is None else lora.targets)
-    norm = _norm_bytes(hidden, formats, is_whole=is_whole)
-    inputs = hidden * (not learning.isdisjoint("qkv")) + hidden * (not learning.isdisjoint(("gate", "up")))
-    inputs += c.intermediate_size * ("down" in learning) + (0 if lora is None else lora.rank * len(learning))
-    layer = 2.0 * norm + _attention_bytes(c, padding, formats, is_whole=is_whole)
-    if padding and "o" in learning:  # the output is gathered back from rectangles
-        inputs += c.num_heads * c.head_dim
-    layer += (3 * c.intermediate_size + inputs) * narrow
-    shared = c.head_dim * narrow + _BATCH_BYTES_PER_TOKEN  # cosines and sines of each position serve all layers
-    last = norm + hidden * narrow
-    first = 0 if is_whole or checkpointing else norm  # nothing below the first layer learns
-    kept = c.num_layers * hidden * narrow + layer if checkpointing else c.num_layers * layer
-    if checkpointing and bands:
-        bands = math.ceil(bands / sum(window is not None for window in c.windows))
-    return num_tokens * (int(kept) + shared + last - first) + bands
-
-
-def _norm_bytes(width: int, formats: _Formats, *, is_whole: bool) -> int:
-    """A norm's input and, where it is not fused and its weight learns, the normalised rows; a statistic of each row."""
-    if formats.on_gpu:
-        return width * formats.narrow + formats.wide
-    return (1 + is_whole) * width * formats.wide + formats.wide
-
-
-def _attention_bytes(c: DecoderConfig, padding: float, formats: _Formats, *, is_whole: bool) -> float:
-    """Queries, keys and values as the kernel reads them, its output, and the log-normalisers."""
-    heads, groups, width = c.num_heads, c.num_kv_heads, c.head_dim
-    per_row = heads * formats.wide
-    if padding == 0.0:  # values stay in the fused projection, rotated queries and keys are new
-        numbers = (heads + 2 * groups) * width + (heads + groups) * width + heads * width
-        kept = float(numbers * formats.narrow + per_row)
-    else:  # all are gathered into rectangles
-        kept = padding * ((2 * heads + 2 * groups) * width * formats.narrow + per_row)
-    return kept + (_head_norm_bytes(c, padding, formats, is_whole=is_whole) if c.qk_norm else 0)
-
-
-def _head_norm_bytes(c: DecoderConfig, padding: float, formats: _Formats, *, is_whole: bool) -> int:
-    """Norms of queries and keys: their input is part of the fused projection, unless it is copied to be made wide."""
-    rows, width = c.num_heads + c.num_kv_heads, c.head_dim
-    is_copied = formats.narrow < formats.wide and not formats.on_gpu
-    copies = 0 if formats.on_gpu else is_whole + is_copied
-    kept = rows * (copies * width + 1) * formats.wide
-    if padding and not is_copied:  # nothing else would keep the projection
-        kept += (rows + c.num_kv_heads) * width * formats.narrow
-    return kept
-
-
-def _head_bytes(
-    c: DecoderConfig, t: DecoderConfig | None, rows: int, budget: int, formats: _Formats
-) -> tuple[int, int]:
+def _head_bytes(c: DecoderConfig, t: DecoderConfig | None, rows: int, budget: int, formats: Formats) -> tuple[int, int]:
     """Bytes of one chunk's logits, an exact teacher's and half-precision copies included; and of the largest buffer."""
     row = c.vocab_size * (formats.wide + (formats.narrow if formats.narrow < formats.wide else 0))
     if t is not None:
@@ -405,7 +287,7 @@ def _head_bytes(
     return chunk * row, chunk * c.vocab_size * formats.wide
 
 
-def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: _Formats, lora: LoraConfig | None) -> int:
+def _backward_temporaries(c: DecoderConfig, num_tokens: int, formats: Formats, lora: LoraConfig | None) -> int:
     """Gradients inside one feed-forward, and of its largest weight (if it learns) before it is added to the buffer."""
     rows = num_tokens * (2 * c.hidden_size + 5 * c.intermediate_size) * formats.narrow
     return rows + (2 * c.hidden_size * c.intermediate_size * formats.narrow if lora is None else 0)
@@ -434,7 +316,7 @@ def _signal_bytes(
     rows: int,
     matched_layers: int,
     cached_entries: int,
-    formats: _Formats,
+    formats: Formats,
 ) -> int:
     """Rows of the teacher (last hidden state, matched layers), and of the student's matched layers.
 
@@ -447,7 +329,7 @@ def _signal_bytes(
     return kept
 
 
-def _embedding_extra(c: DecoderConfig, freed: int, block: int, formats: _Formats) -> int:
+def _embedding_extra(c: DecoderConfig, freed: int, block: int, formats: Formats) -> int:
     """What the embedding's dense gradient adds to the peak, given all freed bytes and the largest freed block."""
     dense = c.vocab_size * c.hidden_size * formats.narrow
     if formats.on_gpu:  # the allocator joins freed blocks
