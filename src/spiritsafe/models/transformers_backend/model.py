@@ -402,6 +402,12 @@ class TransformersModel(LanguageModel):
         """The head, sharing storage with the parameters."""
         return Head(weight_VH=self._weight(), scale=self._head_scale)
 
+    def dequantise(self) -> None:
+        """Hold all layers as the numbers that their codes stand for, in the other weights' type; nothing else to do."""
+        if self.weight_format is not None:
+            self.model = self.model.dequantize(dtype=self.dtype)
+            self.weight_format = None
+
     def save_weights(
         self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
     ) -> None:
@@ -410,8 +416,14 @@ class TransformersModel(LanguageModel):
         Only transformers knows these names, so another type is made of the files that it writes, a tensor at a time.
 
         Raises:
+            CompatibilityError: The model has adapters, which such weights leave out.
             StorageError: The directory cannot be written.
         """
+        if any(".base_layer." in name for name, _ in self.model.named_parameters()):
+            raise CompatibilityError(
+                "The model's adapters are not part of its weights.",
+                hint="Write them with save_lora, or fold them into the weights with merge_lora first.",
+            )
         if dtype is None or dtype == self.dtype:
             with storage_errors(directory):
                 self.model.save_pretrained(directory, max_shard_size=shard_bytes)

@@ -19,7 +19,8 @@ from spiritsafe.models.cost.step_time import (
 )
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora
+from spiritsafe.models.lora.adapters import add_lora
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.training import TracesObjective
 
 CONFIG: dict[str, Any] = {

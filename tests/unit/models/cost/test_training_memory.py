@@ -15,7 +15,8 @@ from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.cost.training_memory import TrainingMemory, fit_micro_batch, predict_training
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora
+from spiritsafe.models.lora.adapters import add_lora
+from spiritsafe.models.lora.config import LoraConfig
 
 SMOLLM2: dict[str, Any] = {
     "model_type": "llama",
