@@ -120,6 +120,7 @@ class PeftAdapters:
             CompatibilityError: None is known, a fused one is wanted in part, or peft is not installed.
         """
         chosen, peft = self._chosen(config.targets), peft_library()
+        self._model.keep_codes()
         settings = peft.LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,

@@ -38,6 +38,9 @@ _SCALE_TOLERANCE = 0.01
 
 _MEASURED_TOKENS = 64
 
+_PACKS = "support_avx512bf16_for_cpu"
+"""By which a layer of bitsandbytes knows that it may lay its codes out anew: they can only be read then."""
+
 _UNBOUNDED = 1 << 20
 """Context of a model that names none (recurrent ones)."""
 
@@ -148,6 +151,17 @@ def _quantisation(weights: WeightFormat, dtype: torch.dtype, device: torch.devic
     return {"quantization_config": config, "device_map": {"": device}}
 
 
+@contextmanager
+def _codes_as_loaded(model: nn.Module) -> Iterator[None]:
+    """No forward pass inside lays four-bit codes out for fast reading, as bitsandbytes does on some processors."""
+    layers: list[Any] = [module for module in model.modules() if getattr(module, _PACKS, False)]
+    for layer in layers:
+        setattr(layer, _PACKS, False)
+    yield
+    for layer in layers:
+        setattr(layer, _PACKS, True)
+
+
 @final
 class TransformersModel(LanguageModel):
     """A causal language model of the transformers library.
@@ -190,7 +204,8 @@ class TransformersModel(LanguageModel):
             self.num_layers = int(config.num_hidden_layers)
             self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
             self.rope_boundary = _rope_boundary(config)
-            ours, theirs = self._probe()
+            with _codes_as_loaded(self.model):
+                ours, theirs = self._probe()
         self._head_scale = self._measure_head_scale(ours, theirs)
 
     @property
@@ -401,6 +416,12 @@ class TransformersModel(LanguageModel):
     def head(self) -> Head:
         """The head, sharing storage with the parameters."""
         return Head(weight_VH=self._weight(), scale=self._head_scale)
+
+    def keep_codes(self) -> None:
+        """Leave a quantised model's codes as they are for good, so that it can be trained over and made whole."""
+        for module in self.model.modules():
+            if getattr(module, _PACKS, False):
+                setattr(module, _PACKS, False)
 
     def dequantise(self) -> None:
         """Hold all layers as the numbers that their codes stand for, in the other weights' type; nothing else to do."""

@@ -306,6 +306,14 @@ def test_a_quantised_base_learns_and_is_merged_as_its_codes(kind: str, weights: 
     assert "quantization_config" not in read_json(tmp_path / "made" / "config.json")
 
 
+def test_codes_are_not_packed_for_reading_where_adapters_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = logits(learnt(foreign(tmp_path, "phi3", weights="4bit").model))
+    modules = pytest.importorskip("bitsandbytes.nn.modules", reason="bitsandbytes is not installed")
+    monkeypatch.setattr(modules, "has_avx512bf16", lambda: True)  # as on a processor that multiplies bfloat16
+    monkeypatch.setattr(modules, "_convert_weight_packed_for_cpu", lambda *args: pytest.fail("packed"))
+    assert torch.equal(logits(learnt(foreign(tmp_path, "phi3", weights="4bit").model)), expected)
+
+
 def test_what_cannot_be_is_refused_and_leaves_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phi = foreign(tmp_path / "phi3", "phi3").model
     before = logits(phi)
