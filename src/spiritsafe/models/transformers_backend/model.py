@@ -17,8 +17,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
-from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_accelerate_available
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 from transformers.utils.logging import disable_progress_bar
 
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
@@ -26,9 +26,10 @@ from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.checkpoints.tensors import convert_weights
 from spiritsafe.models.decoder.attention import group_lengths
-from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions, format_name
+from spiritsafe.models.decoder.quantised import WeightFormat, format_name
 from spiritsafe.models.interface import SHARD_BYTES, ExpertBalance, Head, LanguageModel
 from spiritsafe.models.transformers_backend.balance import router_loss_of
+from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, quantised_loading
 
 _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 """Largest difference, relative to the largest logit, between hidden states times head and the model's own logits."""
@@ -37,9 +38,6 @@ _SCALE_TOLERANCE = 0.01
 """How near a scale that the configuration names must be to the one that was measured."""
 
 _MEASURED_TOKENS = 64
-
-_PACKS = "support_avx512bf16_for_cpu"
-"""By which a layer of bitsandbytes knows that it may lay its codes out anew: they can only be read then."""
 
 _UNBOUNDED = 1 << 20
 """Context of a model that names none (recurrent ones)."""
@@ -131,37 +129,6 @@ def _groups(lengths: Sequence[int], boundary: int | None, device_type: str) -> l
     ]
 
 
-def _quantisation(weights: WeightFormat, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
-    """How transformers is told to quantise while it loads, each tensor on the device where it will be.
-
-    Raises:
-        CompatibilityError: bitsandbytes or accelerate is not installed.
-    """
-    bitsandbytes_functions()
-    if not is_accelerate_available():
-        raise CompatibilityError(
-            "transformers places quantised weights by accelerate, which is not installed.",
-            hint="Run `pip install 'spiritsafe[quant]'`.",
-        )
-    config = (
-        BitsAndBytesConfig(load_in_8bit=True)
-        if weights == "8bit"
-        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    )
-    return {"quantization_config": config, "device_map": {"": device}}
-
-
-@contextmanager
-def _codes_as_loaded(model: nn.Module) -> Iterator[None]:
-    """No forward pass inside lays four-bit codes out for fast reading, as bitsandbytes does on some processors."""
-    layers: list[Any] = [module for module in model.modules() if getattr(module, _PACKS, False)]
-    for layer in layers:
-        setattr(layer, _PACKS, False)
-    yield
-    for layer in layers:
-        setattr(layer, _PACKS, True)
-
-
 @final
 class TransformersModel(LanguageModel):
     """A causal language model of the transformers library.
@@ -190,7 +157,7 @@ class TransformersModel(LanguageModel):
         if self._router_loss is not None:
             self.balance = ExpertBalance(self._router_loss.coefficient)
         disable_progress_bar()  # transformers draws one for each file it reads or writes
-        told = {} if weights is None else _quantisation(weights, dtype, device)
+        told = {} if weights is None else quantised_loading(weights, dtype, device)
         with _named(directory):
             model = AutoModelForCausalLM.from_pretrained(
                 directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **told
@@ -204,7 +171,7 @@ class TransformersModel(LanguageModel):
             self.num_layers = int(config.num_hidden_layers)
             self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
             self.rope_boundary = _rope_boundary(config)
-            with _codes_as_loaded(self.model):
+            with codes_as_loaded(self.model):
                 ours, theirs = self._probe()
         self._head_scale = self._measure_head_scale(ours, theirs)
 
@@ -416,12 +383,6 @@ class TransformersModel(LanguageModel):
     def head(self) -> Head:
         """The head, sharing storage with the parameters."""
         return Head(weight_VH=self._weight(), scale=self._head_scale)
-
-    def keep_codes(self) -> None:
-        """Leave a quantised model's codes as they are for good, so that it can be trained over and made whole."""
-        for module in self.model.modules():
-            if getattr(module, _PACKS, False):
-                setattr(module, _PACKS, False)
 
     def dequantise(self) -> None:
         """Hold all layers as the numbers that their codes stand for, in the other weights' type; nothing else to do."""
