@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
 
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
@@ -387,7 +387,12 @@ class TransformersModel(LanguageModel):
     def dequantise(self) -> None:
         """Hold all layers as the numbers that their codes stand for, in the other weights' type; nothing else to do."""
         if self.weight_format is not None:
-            self.model = self.model.dequantize(dtype=self.dtype)
+            told = get_verbosity()
+            set_verbosity_error()  # it warns that it does what it is asked to
+            try:
+                self.model = self.model.dequantize(dtype=self.dtype)
+            finally:
+                set_verbosity(told)
             self.weight_format = None
 
     def save_weights(
