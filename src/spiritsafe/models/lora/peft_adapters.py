@@ -172,7 +172,8 @@ class PeftAdapters:
 
     def parameters(self) -> set[nn.Parameter]:
         """What the adapters are made of."""
-        return {part.weight for layer in self._layers().values() for part in self._maps(layer)}
+        parts = [part for layer in self._layers().values() for part in self._maps(layer)]
+        return {parameter for part in parts for parameter in part.parameters()}
 
     def shapes(self, config: LoraConfig) -> dict[str, tuple[int, int]]:
         """What :meth:`state` would hold of such adapters.

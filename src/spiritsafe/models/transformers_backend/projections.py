@@ -7,7 +7,7 @@ and their sizes are found by it; a new name is a line of the table.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from spiritsafe.models.checkpoints.tensors import TensorInfo
 
@@ -79,6 +79,6 @@ def widths_of(table: Mapping[str, TensorInfo], *, has_experts: bool) -> dict[str
     return widths
 
 
-def adapter_numbers(widths: Mapping[str, Any], rank: int, targets: Collection[LoraTarget]) -> int:
+def adapter_numbers(widths: Mapping[str, int], rank: int, targets: Collection[LoraTarget]) -> int:
     """Numbers that adapters hold, of what :func:`widths_of` found."""
     return rank * sum(width for key, width in widths.items() if set(key.split("+")) <= set(targets))
