@@ -25,7 +25,8 @@ _NAMES: dict[str, tuple[LoraTarget, ...]] = {
     **dict.fromkeys(("kv_a_proj_with_mqa", "kv_b_proj"), ("k", "v")),
     **{f"{attention}.{name}": ("o",) for attention in ("attn", "self_attn", "attention", "self_attention")
        for name in ("out_proj", "dense", "c_proj")},
-    **dict.fromkeys(("gate_up_proj",), ("gate", "up")),
+    "gate_up_proj": ("gate", "up"),
+    "feed_forward.w1": ("gate",), "feed_forward.w3": ("up",), "feed_forward.w2": ("down",),  # LFM2
     **dict.fromkeys(("fc1", "fc_in", "c_fc", "dense_h_to_4h"), ("up",)),
     **dict.fromkeys(("fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h"), ("down",)),
 }  # fmt: skip

@@ -47,6 +47,8 @@ def test_what_peft_adapts_by_itself_is_known() -> None:
         ("transformer.h.0.attn.attention.out_proj", ("o",)),
         ("model.layers.0.self_attn.kv_b_proj", ("k", "v")),
         ("model.layers.0.mlp.gate_up_proj", ("gate", "up")),
+        ("model.layers.0.feed_forward.w3", ("up",)),
+        ("model.layers.0.block_sparse_moe.experts.0.w3", ()),
         ("model.layers.0.mlp.gate", ()),  # a router
         ("model.layers.0.mixer.out_proj", ()),  # its kernel passes by the layer's forward
         ("model.layers.0.linear_attn.out_proj", ()),

@@ -12,7 +12,7 @@ from stranger_models import write_stranger
 from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.models import verify_checkpoint
+from spiritsafe.models import resolve_source, verify_checkpoint
 from spiritsafe.pipeline import load_recipe, run_recipe
 
 IDS = tuple(range(4, 70))
@@ -104,3 +104,11 @@ def test_each_step_makes_the_model_that_peft_makes_of_base_and_adapter(finished:
     made = AutoModelForCausalLM.from_pretrained(stage / "model").eval()
     assert made.dtype == torch.float32
     torch.testing.assert_close(logits_of(made, IDS), unmerged, rtol=0, atol=1e-4)
+
+
+def test_a_stages_adapter_over_its_source_is_the_model_that_was_made(finished: Path, tmp_path: Path) -> None:
+    stage, start = stage_of(finished, "tuned"), stage_of(finished, "base")
+    source = read_json(start / "done.json")["result"]["directory"]
+    merged = resolve_source(source, cache=tmp_path, adapter=stage / "adapter")
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(place).eval() for place in (merged, stage / "model"))
+    torch.testing.assert_close(logits_of(ours, IDS), logits_of(theirs, IDS), rtol=0, atol=1e-5)
