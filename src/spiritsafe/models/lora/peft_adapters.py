@@ -29,7 +29,7 @@ from spiritsafe.models.transformers_backend.projections import (
     projections_of,
     targets_of,
 )
-from spiritsafe.models.transformers_backend.quantisation import keep_codes
+from spiritsafe.models.transformers_backend.quantisation import let_train_over
 from spiritsafe.models.transformers_backend.sizes import num_experts_of
 
 _NAME = "default"
@@ -121,7 +121,7 @@ class PeftAdapters:
             CompatibilityError: None is known, a fused one is wanted in part, or peft is not installed.
         """
         chosen, peft = self._chosen(config.targets), peft_library()
-        keep_codes(self._inner)
+        let_train_over(self._inner)
         settings = peft.LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,

@@ -53,8 +53,14 @@ def codes_as_loaded(model: nn.Module) -> Iterator[None]:
         setattr(layer, _PACKS, True)
 
 
-def keep_codes(model: nn.Module) -> None:
-    """Let no forward pass ever lay the codes out anew, so that they can be trained over and made whole again."""
+def let_train_over(model: nn.Module) -> None:
+    """Make a quantised model's layers fit for training adapters over them; nothing to do for another model.
+
+    No forward pass lays their codes out anew, so that gradients pass and they can be made whole again. Four-bit layers
+    compute in the number format of their rows: training chooses it after they are loaded.
+    """
     for module in model.modules():
-        if getattr(module, _PACKS, False):
-            setattr(module, _PACKS, False)
+        if getattr(module, "compute_type_is_set", None) is not None:  # a four-bit layer
+            layer: Any = module
+            setattr(layer, _PACKS, False)
+            layer.compute_dtype, layer.compute_type_is_set = None, True

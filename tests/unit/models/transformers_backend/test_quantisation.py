@@ -8,7 +8,7 @@ from torch import nn
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.transformers_backend import quantisation
-from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, keep_codes, quantised_loading
+from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, let_train_over, quantised_loading
 
 
 def test_transformers_is_told_the_formats_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,8 @@ def test_transformers_is_told_the_formats_of_bitsandbytes(monkeypatch: pytest.Mo
 
 def test_codes_stay_as_they_are_for_a_while_or_for_good() -> None:
     model: Any = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
-    model[0].support_avx512bf16_for_cpu, model[1].support_avx512bf16_for_cpu = True, False
+    for layer, packs_codes in ((model[0], True), (model[1], False)):  # as four-bit layers are
+        layer.support_avx512bf16_for_cpu, layer.compute_dtype, layer.compute_type_is_set = packs_codes, "float32", True
 
     def packs() -> list[bool]:
         return [layer.support_avx512bf16_for_cpu for layer in model[:2]]
@@ -34,6 +35,7 @@ def test_codes_stay_as_they_are_for_a_while_or_for_good() -> None:
     with codes_as_loaded(model):
         assert packs() == [False, False]
     assert packs() == [True, False]
-    keep_codes(model)
+    let_train_over(model)
     assert packs() == [False, False]
-    assert "support_avx512bf16_for_cpu" not in vars(model[2])
+    assert [layer.compute_dtype for layer in model[:2]] == [None, None]
+    assert not {"support_avx512bf16_for_cpu", "compute_dtype"} & set(vars(model[2]))
