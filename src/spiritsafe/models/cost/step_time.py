@@ -322,7 +322,8 @@ def _rate(device: str, work: tuple[float, Callable[[], object]]) -> float:
     """Amount per second, of the median run: what a machine keeps up, not what it once reached."""
     amount, call = work
     call()  # warm: first calls choose kernels and touch pages
-    seconds, started = [], time.perf_counter()
+    seconds: list[float] = []
+    started = time.perf_counter()
     while len(seconds) < _LEAST_RUNS or time.perf_counter() - started < _MEASURE_S:
         seconds.append(_timed(device, call))
     return amount / median(seconds)
