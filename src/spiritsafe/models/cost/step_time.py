@@ -15,10 +15,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from statistics import median
 from typing import Any, Literal, final
 
 import torch
 from pydantic import Field
+from torch.nn import functional
 
 from spiritsafe.core.records import Record
 from spiritsafe.models.cost.footprint import kv_cache_bytes
@@ -26,14 +28,14 @@ from spiritsafe.models.cost.training_memory import in_blocks, predict_training
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat
 from spiritsafe.models.lora.config import LoraConfig
-from spiritsafe.models.lora.decoder_adapters import num_lora_parameters
+from spiritsafe.models.lora.decoder_adapters import lora_shapes, num_lora_parameters
 from spiritsafe.models.transformers_backend.sizes import decoder_config, num_adapted, size_of
 
 ERROR_FACTOR = 2.0
 """A predicted time may be wrong by this factor either way: small matrices run below a machine's rate, shared prompts
 and answers that end early above it, and other programs share the machine."""
 
-_MEASURE_S = 0.4
+_MEASURE_S, _LEAST_RUNS = 0.4, 3
 _DECODED = (2048, 2048)
 _ADAMW_BYTES = 36
 """Traffic of one update per weight: clear and measure the gradient, read and write weight and moments, in fp32."""
@@ -45,11 +47,13 @@ class Work(Record):
 
     Attributes:
         flops: Additions and multiplications of matrix products.
+        attention_flops: The same of attention, the causal half: its kernels run far below the rate of large products.
         num_bytes: Memory traffic of everything else: weights, optimiser state, activations.
         decoded: By format, numbers that are made of a quantised weight's codes.
     """
 
     flops: float = 0.0
+    attention_flops: float = 0.0
     num_bytes: float = 0.0
     decoded: dict[WeightFormat, float] = Field(default_factory=dict)
 
@@ -57,7 +61,12 @@ class Work(Record):
         decoded = {
             one: self.decoded.get(one, 0.0) + other.decoded.get(one, 0.0) for one in {**self.decoded, **other.decoded}
         }
-        return Work(flops=self.flops + other.flops, num_bytes=self.num_bytes + other.num_bytes, decoded=decoded)
+        return Work(
+            flops=self.flops + other.flops,
+            attention_flops=self.attention_flops + other.attention_flops,
+            num_bytes=self.num_bytes + other.num_bytes,
+            decoded=decoded,
+        )
 
 
 @final
@@ -66,31 +75,37 @@ class MachineRates(Record):
 
     Attributes:
         device: "cpu" or "cuda".
-        flops_per_s: Of a large matrix product.
+        flops_per_s: Of a matrix product as large as a layer's.
+        attention_flops_per_s: Of causal attention among documents of a few hundred tokens.
         bytes_per_s: Of a large copy, read and written bytes together.
     """
 
     device: str
     dtype: str
     flops_per_s: float
+    attention_flops_per_s: float
     bytes_per_s: float
 
     def seconds(self, work: Work) -> float:
-        """Predicted seconds: products, traffic and decoding one after the other, as the Decoder's operators run.
+        """Predicted seconds: products, attention, traffic and decoding one after the other, as operators run.
 
         Raises:
             CompatibilityError: Codes are to be decoded, and bitsandbytes is not installed.
         """
-        seconds = work.flops / self.flops_per_s + work.num_bytes / self.bytes_per_s
+        seconds = work.flops / self.flops_per_s + work.attention_flops / self.attention_flops_per_s
+        seconds += work.num_bytes / self.bytes_per_s
         return seconds + sum(count / measure_decoding(one, self.device) for one, count in work.decoded.items())
 
 
-def _block_flops(c: DecoderConfig, num_tokens: float, context: float) -> float:
-    """Forward through all blocks; each token attends to ``context`` others on average (causal: half a document)."""
+def _block_flops(c: DecoderConfig, num_tokens: float) -> float:
+    """Products of a forward through all blocks, attention's left out."""
     projections = c.hidden_size * c.head_dim * (2 * c.num_heads + 2 * c.num_kv_heads)
-    per_layer = 2 * (projections + 3 * c.hidden_size * c.intermediate_size)
-    seen = sum(min(context, window or context) for window in c.windows)
-    return num_tokens * (c.num_layers * per_layer + 4 * seen * c.num_heads * c.head_dim)
+    return num_tokens * c.num_layers * 2 * (projections + 3 * c.hidden_size * c.intermediate_size)
+
+
+def _attention_flops(c: DecoderConfig, num_tokens: float, context: float) -> float:
+    """Of a forward; each token attends to ``context`` others on average (causal: half a document)."""
+    return num_tokens * 4 * sum(min(context, window or context) for window in c.windows) * c.num_heads * c.head_dim
 
 
 def _saved_by_frozen_weights(c: DecoderConfig, num_tokens: float, lora: LoraConfig) -> float:
@@ -156,7 +171,8 @@ def training_work(
         traffic = num_micro_batches * read + num_steps * _ADAMW_BYTES * num_learning
         passes -= lora is not None  # of frozen weights no gradient is made
         return _by_parameters(config, passes * num_tokens, traffic)
-    flops = passes * _block_flops(c, num_tokens, document_tokens / 2)
+    flops = passes * _block_flops(c, num_tokens)
+    attention = passes * _attention_flops(c, num_tokens, document_tokens / 2)
     flops += (3 if lora is None else 2) * _head_flops(c, num_supervised)
     if lora is not None:
         flops -= _saved_by_frozen_weights(c, num_tokens, lora)
@@ -174,11 +190,15 @@ def training_work(
     num_learning = c.num_parameters if lora is None else num_lora_parameters(c, lora)
     per_micro_batch = (passes - 1) * size * c.num_parameters  # read in each pass but where a weight's gradient is made
     per_micro_batch += num_learning * (size + 16)  # that gradient, written, read, and added up
-    per_micro_batch += 4 * memory.activation_bytes  # written and read, and so their gradients
+    # what operators between the products read and write, forward and back, is some six times what is kept
+    per_micro_batch += 6 * memory.activation_bytes
     logits = 8.0 * 4 * num_supervised * c.vocab_size
     num_bytes = num_micro_batches * per_micro_batch + num_steps * _ADAMW_BYTES * num_learning + logits
+    if lora is not None:  # rows into and out of thin products, once more than those of the layers' own
+        widths = sum(rows + columns - lora.rank for rows, columns in lora_shapes(c, lora).values())
+        num_bytes += 6.0 * size * num_tokens * widths
     decoded = {} if base is None else {base: (passes - 1.0) * num_micro_batches * in_blocks(c)}
-    return Work(flops=flops, num_bytes=num_bytes, decoded=decoded)
+    return Work(flops=flops, attention_flops=attention, num_bytes=num_bytes, decoded=decoded)
 
 
 def scoring_work(
@@ -198,10 +218,12 @@ def scoring_work(
     c = decoder_config(config)
     if c is None:
         return _by_parameters(config, num_tokens, num_passes * 4.0 * size_of(config).num_parameters)
-    flops = _block_flops(c, num_tokens, document_tokens / 2) + _head_flops(c, num_rows)
+    flops = _block_flops(c, num_tokens) + _head_flops(c, num_rows)
+    attention = _attention_flops(c, num_tokens, document_tokens / 2)
     stream = num_tokens * c.num_layers * 4.0 * (8 * c.hidden_size + 6 * c.intermediate_size)
     logits = 4.0 * 4 * num_rows * c.vocab_size
-    return Work(flops=flops, num_bytes=num_passes * 4.0 * c.num_parameters + stream + logits)
+    num_bytes = num_passes * 4.0 * c.num_parameters + stream + logits
+    return Work(flops=flops, attention_flops=attention, num_bytes=num_bytes)
 
 
 def sampling_work(
@@ -233,9 +255,9 @@ def sampling_work(
     if c is None:
         traffic = num_waves * 4.0 * size_of(config).num_parameters + drawn * cache
         return reading + _by_parameters(config, drawn, traffic)
-    flops = _block_flops(c, drawn, context) + _head_flops(c, drawn)
+    flops = _block_flops(c, drawn) + _head_flops(c, drawn)
     num_bytes = num_waves * 4.0 * c.num_parameters + drawn * (cache + 8.0 * 4 * c.vocab_size)
-    return reading + Work(flops=flops, num_bytes=num_bytes)
+    return reading + Work(flops=flops, attention_flops=_attention_flops(c, drawn, context), num_bytes=num_bytes)
 
 
 @lru_cache(maxsize=8)
@@ -246,9 +268,13 @@ def measure_machine(device: str = "cpu", dtype: Literal["fp32", "bf16"] = "fp32"
         device: "cpu" or "cuda".
     """
     torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
-    flops = _best_rate(device, lambda size: _product(device, torch_dtype, size), first_size=256, last_size=2048)
-    traffic = _best_rate(device, lambda size: _copy(device, size), first_size=1 << 20, last_size=1 << 25)
-    return MachineRates(device=device, dtype=dtype, flops_per_s=flops, bytes_per_s=traffic)
+    return MachineRates(
+        device=device,
+        dtype=dtype,
+        flops_per_s=_rate(device, _product(device, torch_dtype)),
+        attention_flops_per_s=_rate(device, _attention(device, torch_dtype)),
+        bytes_per_s=_rate(device, _copy(device)),
+    )
 
 
 @lru_cache(maxsize=8)
@@ -264,37 +290,47 @@ def measure_decoding(weights: WeightFormat, device: str = "cpu") -> float:
     rows, columns = _DECODED
     matrix = QuantisedWeight([rows], columns, weights).to(device)
     matrix.fill(0, torch.ones((rows, columns), device=device))
-    matrix.dequantised(torch.float32)  # warm
-    return max(rows * columns / _timed(device, lambda: matrix.dequantised(torch.float32)) for _ in range(3))
+    return _rate(device, (rows * columns, lambda: matrix.dequantised(torch.float32)))
 
 
-def _product(device: str, dtype: torch.dtype, size: int) -> tuple[float, Callable[[], object]]:
+def _product(device: str, dtype: torch.dtype) -> tuple[float, Callable[[], object]]:
+    """One as large as a layer's: a CPU's rate hardly grows beyond, a GPU's does."""
+    size = 4096 if device == "cuda" else 1024
     left, right = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(2))
     out = torch.empty_like(left)
     return 2.0 * size**3, lambda: torch.mm(left, right, out=out)
 
 
-def _copy(device: str, size: int) -> tuple[float, Callable[[], object]]:
-    source = torch.ones(size, device=device)
+def _attention(device: str, dtype: torch.dtype) -> tuple[float, Callable[[], object]]:
+    """Forward and backward, in which two products become five."""
+    documents, heads, length, width = 4, 8, 256, 64
+    query, key, value = (
+        torch.ones((documents, heads, length, width), dtype=dtype, device=device, requires_grad=True) for _ in range(3)
+    )
+
+    def call() -> object:
+        out = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return torch.autograd.grad(out, (query, key, value), query)
+
+    return 7 * documents * heads * length**2 * width, call
+
+
+def _copy(device: str) -> tuple[float, Callable[[], object]]:
+    """Of what no cache holds, as a step streams it."""
+    source = torch.ones(1 << 25, device=device)
     target = torch.empty_like(source)
-    return 8.0 * size, lambda: target.copy_(source)
+    return 8.0 * source.numel(), lambda: target.copy_(source)
 
 
-def _best_rate(
-    device: str, make: Callable[[int], tuple[float, Callable[[], object]]], *, first_size: int, last_size: int
-) -> float:
-    """Amount per second of the fastest run; sizes double while there is time, so that a slow machine stays quick."""
-    size, best, started = first_size, 0.0, time.perf_counter()
-    with torch.inference_mode():
-        while True:
-            amount, work = make(size)
-            work()  # warm: first calls choose kernels and touch pages
-            for _ in range(3):
-                best = max(best, amount / _timed(device, work))
-                if time.perf_counter() - started > _MEASURE_S:
-                    return best
-            if size < last_size:
-                size *= 2
+def _rate(device: str, work: tuple[float, Callable[[], object]]) -> float:
+    """Amount per second, of the median run: what a machine keeps up, not what it once reached."""
+    amount, call = work
+    call()  # warm: first calls choose kernels and touch pages
+    seconds: list[float] = []
+    started = time.perf_counter()
+    while len(seconds) < _LEAST_RUNS or time.perf_counter() - started < _MEASURE_S:
+        seconds.append(_timed(device, call))
+    return amount / median(seconds)
 
 
 def _timed(device: str, work: Callable[[], object]) -> float:

@@ -7,8 +7,10 @@ from the tensors that transformers would make, without making them.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from spiritsafe.core.errors import SourceError
-from spiritsafe.core.files.atomic import write_json
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.models.checkpoints.tensors import TensorInfo
 from spiritsafe.models.sources.config import source_config
 from spiritsafe.models.sources.hub import fetch_config
@@ -42,28 +43,38 @@ def architecture_config(spec: str, *, cache: Path | None = None) -> tuple[str, M
     kind, _, rest = spec.partition(":")
     if kind == "hf":
         name, revision = repository_of(rest)
-        return name, _counted(read_config(fetch_config(name, revision)))
+        return name, _counted(read_config(fetch_config(name, revision)), name)
     path = Path(os.path.expanduser(spec))
     if os.path.isfile(path) and path.suffix == ".json":
-        with TemporaryDirectory() as folder:  # a configuration is read in a folder, under its usual name
-            (Path(folder) / _CONFIG).write_bytes(path.read_bytes())
-            config = read_config(Path(folder))
-        return (path.stem if path.name != _CONFIG else path.absolute().parent.name), _counted(config)
+        with _under_its_usual_name(path.read_bytes(), str(path)) as folder:
+            config = read_config(folder)
+        return (path.stem if path.name != _CONFIG else path.absolute().parent.name), _counted(config, str(path))
     if os.path.isdir(path):
         if not (path / _CONFIG).is_file():
             raise SourceError(f"There is no {_CONFIG} in {path}.", hint="Give a model's folder, or such a file itself.")
-        return path.absolute().name, _counted(read_config(path))
+        return path.absolute().name, _counted(read_config(path), str(path))
     found = source_config(spec, cache=cache)
     return found.name, found.config
 
 
-def _counted(config: Mapping[str, Any]) -> Mapping[str, Any]:
+@contextmanager
+def _under_its_usual_name(config: bytes, shown: str) -> Iterator[Path]:
+    """A folder that holds a configuration, as readers want it; what goes wrong is said of what the user gave."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / _CONFIG).write_bytes(config)
+        try:
+            yield Path(folder)
+        except (SourceError, CompatibilityError) as error:
+            message = error.message.replace(str(Path(folder) / _CONFIG), shown).replace(folder, shown)
+            raise type(error)(message, hint=error.hint) from error
+
+
+def _counted(config: Mapping[str, Any], shown: str) -> Mapping[str, Any]:
     """A configuration with its size where the Decoder does not implement it."""
     if decoder_config(config) is not None:
         return config
-    with TemporaryDirectory() as folder:
-        write_json(Path(folder) / _CONFIG, dict(config))
-        known = check_foreign(Path(folder))
+    with _under_its_usual_name(json.dumps(dict(config)).encode(), shown) as folder:
+        known = check_foreign(folder)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(known)
     table = {

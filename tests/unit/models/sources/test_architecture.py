@@ -52,5 +52,6 @@ def test_what_is_no_model_is_refused(make: str, tmp_path: Path) -> None:
     if text is not None:
         path = tmp_path / "x.json"
         path.write_text(text)
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError) as caught:
         architecture_config(str(path))
+    assert str(path) in caught.value.message  # and no folder of ours
