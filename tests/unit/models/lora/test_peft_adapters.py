@@ -245,25 +245,41 @@ def documents() -> list[Document]:
 
 
 def run(
-    place: Path, base: Path, kind: str, objective: TracesObjective | None = None, **changes: Any
+    place: Path,
+    base: Path,
+    kind: str,
+    objective: TracesObjective | None = None,
+    weights: WeightFormat | None = None,
+    **changes: Any,
 ) -> tuple[LanguageModel, TrainResult]:
-    model = foreign(base, kind).model
+    model = foreign(base, kind, weights=weights).model
     add_lora(model, LORA)
     config = CONFIG.model_copy(update=changes)
     return model, train(model, documents(), objective or TracesObjective(), config, directory=place)
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("phi3", "float32"), ("qwen3_moe", "bfloat16")])
-def test_a_killed_training_goes_on_as_if_unbroken(kind: str, dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "dtype", "weights"),
+    [
+        ("phi3", "float32", None),
+        ("qwen3_moe", "bfloat16", None),
+        ("phi3", "bfloat16", "4bit"),
+        ("phi3", "float32", "8bit"),
+    ],
+)
+def test_a_killed_training_goes_on_as_if_unbroken(
+    kind: str, dtype: str, weights: WeightFormat | None, tmp_path: Path
+) -> None:
     base = tmp_path / "base"
-    untouched = {name: p.detach().clone() for name, p in foreign(base, kind).model.named_parameters()}
+    start = foreign(base, kind, weights=weights).model
+    untouched = {name: p.detach().clone() for name, p in start.named_parameters()}
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", base, kind, _Killed(), compute_dtype=dtype)
+        run(tmp_path / "killed", base, kind, _Killed(), weights, compute_dtype=dtype)
     state = torch.load(tmp_path / "killed" / STATE_FILE, weights_only=True)
     assert state["step"] == 4
     assert all(".lora_" in name for name in state["names"])
-    resumed, result = run(tmp_path / "killed", base, kind, compute_dtype=dtype)
-    unbroken, expected = run(tmp_path / "unbroken", base, kind, compute_dtype=dtype)
+    resumed, result = run(tmp_path / "killed", base, kind, weights=weights, compute_dtype=dtype)
+    unbroken, expected = run(tmp_path / "unbroken", base, kind, weights=weights, compute_dtype=dtype)
     assert [row["loss"] for row in result.curve] == [row["loss"] for row in expected.curve]
     for mine, theirs in zip(resumed.parameters(), unbroken.parameters(), strict=True):
         assert torch.equal(mine, theirs)
@@ -271,7 +287,7 @@ def test_a_killed_training_goes_on_as_if_unbroken(kind: str, dtype: str, tmp_pat
     with without_lora(resumed):
         assert all(torch.equal(p, untouched[name]) for name, p in resumed.named_parameters())
     other = LORA.model_copy(update={"alpha": 9.0})
-    model = foreign(base, kind).model
+    model = foreign(base, kind, weights=weights).model
     add_lora(model, other)
     with pytest.raises(IntegrityError, match="another run"):
         train(model, documents(), TracesObjective(), CONFIG, directory=tmp_path / "killed")
