@@ -14,7 +14,8 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.loading import LoadedModel
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora, lora_state, merge_lora
+from spiritsafe.models.lora.adapters import add_lora, lora_state, merge_lora
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
 
 pytestmark = [

@@ -46,6 +46,7 @@ from spiritsafe.models import (
     add_lora,
     load_model,
     make_generator,
+    merge_lora,
 )
 from spiritsafe.reinforce import PolicyLoss, ReinforceConfig, RewardConfig, reinforce
 from spiritsafe.training import Evaluate, Feed, Objective, TracesObjective, TrainConfig, current_parallel, train
@@ -148,15 +149,15 @@ KINDS: dict[str, Callable[[LoadedModel, Path, TrainConfig], Made]] = {
     "on-policy": on_policy,
 }
 WAYS = ("whole", "lora")
-FOREIGN = "tune-foreign"
-NAMES = (*(f"{kind}-{way}" for kind in (*KINDS, "reinforce") for way in WAYS), "tune-qlora", FOREIGN)
+FOREIGN = ("tune-foreign", "tune-foreignadapters")
+NAMES = (*(f"{kind}-{way}" for kind in (*KINDS, "reinforce") for way in WAYS), "tune-qlora", *FOREIGN)
 
 
 def learner(place: Path, way: str) -> LoadedModel:
     loaded = tiny_student(place.parent)
     if way == "qlora":
         loaded = load_model(loaded.directory, dtype=torch.float32, weights="4bit")
-    if way.endswith("lora"):
+    if way in ("lora", "qlora"):
         add_lora(loaded.model, LORA)
     return loaded
 
@@ -185,10 +186,14 @@ def one_run(root: Path, name: str, mode: str) -> None:
     loaded = learner(place, way)
     if kind == "reinforce":
         curve = by_reward(loaded, place, mode, way)
-    elif name == FOREIGN:
+    elif name in FOREIGN:
         model = TransformersModel(loaded.directory, dtype=torch.float32, device="cpu")
+        if way == "foreignadapters":
+            add_lora(model, LORA)
         documents = worked_documents(loaded, PROBLEMS)
         curve = train(model, documents, TracesObjective(), settings(mode, eval_every=None), directory=place).curve
+        if way == "foreignadapters":
+            merge_lora(model)
         loaded.model.load_state_dict_hf({k: v for k, v in model.model.state_dict().items() if k != "lm_head.weight"})
     else:
         train_config = settings(mode)

@@ -22,7 +22,8 @@ from torch import multiprocessing
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora
+from spiritsafe.models.lora.adapters import add_lora
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.loop import TrainResult, train
 from spiritsafe.training.objective import LossResult, TracesObjective

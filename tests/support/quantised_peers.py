@@ -20,6 +20,15 @@ def nf4_in_transformers(directory: Path, dtype: torch.dtype = torch.float32) -> 
     )
 
 
+def int8_as_numbers(directory: Path) -> Any:
+    """A directory's model with what the codes of transformers' own 8-bit layers stand for."""
+    config = BitsAndBytesConfig(load_in_8bit=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, quantization_config=config, dtype=torch.float32, device_map={"": "cpu"}
+    )
+    return model.dequantize(dtype=torch.float32)
+
+
 def in_peft(base: Any, adapter: Path, *, trainable: bool = False) -> Any:
     """Adapters of a directory on a model of transformers, by peft."""
     peft = pytest.importorskip("peft", reason="peft is not installed: nothing holds our adapters against it")

@@ -19,6 +19,7 @@ from spiritsafe.core.process.limits import usable_cores
 _EXTRAS = {
     "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
     "quant": ("bitsandbytes", "accelerate"),
+    "adapters": ("peft",),
     "gym": ("reasoning-gym",),
 }
 

@@ -61,18 +61,17 @@ if TYPE_CHECKING:
     from spiritsafe.models.interface import Head, LanguageModel
     from spiritsafe.models.loading import LoadedModel, active_parameters, load_decoder, load_model
     from spiritsafe.models.lora.adapters import (
-        LORA_TARGETS,
         LoraBase,
-        LoraConfig,
         add_lora,
         lora_config,
         lora_parameters,
         lora_state,
         merge_lora,
-        num_lora_parameters,
         num_trainable,
         without_lora,
     )
+    from spiritsafe.models.lora.config import LoraConfig
+    from spiritsafe.models.lora.decoder_adapters import num_lora_parameters
     from spiritsafe.models.lora.files import load_lora, save_lora
     from spiritsafe.models.lora.merged import MergedLora
     from spiritsafe.models.pruning.cut import CUT_PLAN, CutPlan, StudentShape, cut, read_cut_plan, resized
@@ -93,9 +92,12 @@ if TYPE_CHECKING:
     from spiritsafe.models.sources.tiny import write_tiny
     from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
     from spiritsafe.models.transformers_backend.model import TransformersModel
+    from spiritsafe.models.transformers_backend.projections import LORA_TARGETS
     from spiritsafe.models.transformers_backend.sizes import (
         ModelSize,
+        adapter_fault,
         decoder_config,
+        num_adapted,
         read_model_config,
         size_of,
         with_activations,
@@ -105,16 +107,16 @@ else:
 
 __all__ = [
     "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK", "PACK_LIMIT_BYTES",
-    "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan",
-    "Document", "DrawnCompletion", "FallbackGenerator", "Footprint", "HasWeights", "Head", "Importance",
-    "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit",
-    "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig",
-    "StudentShape", "TrainingMemory", "TransformersModel", "Use", "WeightFormat", "Work", "active_parameters",
-    "add_lora", "architecture_config", "bitsandbytes_functions", "block_influence", "calibrate", "candidates",
-    "choose_code", "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache",
-    "find_source", "fit_micro_batch", "format_name", "head_logits", "head_product", "held_bytes", "kv_cache_bytes",
-    "layers_within", "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters",
-    "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora",
+    "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
+    "DrawnCompletion", "FallbackGenerator", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel",
+    "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
+    "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory",
+    "TransformersModel", "Use", "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora",
+    "architecture_config", "bitsandbytes_functions", "block_influence", "calibrate", "candidates", "choose_code",
+    "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "find_source",
+    "fit_micro_batch", "format_name", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within",
+    "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state",
+    "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora", "num_adapted",
     "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",
     "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
     "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source", "sampling_work",

@@ -166,6 +166,7 @@ class AdamW:
         self.second_moments, self.second_moment_scales = self._no_moments()
         self._steps = [torch.zeros((), device=master.device) for master in self.masters]
         frozen = [p for p in model.parameters() if not (p.requires_grad or isinstance(p, DTensor))]
+        frozen = [p for p in frozen if p.is_floating_point()]  # the codes of a quantised base stay as they are
         self._frozen = [_Frozen.rounded(p, compute_dtype) for p in frozen]
         # Adapters beside a base that is in half precision itself must stay in its format to compute with it.
         is_half = bool(frozen) and all(one.dtype == compute_dtype for one in self._frozen)

@@ -10,7 +10,8 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora
+from spiritsafe.models.lora.adapters import add_lora
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.training import compiled
 from spiritsafe.training.compiled import StepCompiler, fast_products
 from spiritsafe.training.config import TrainConfig

@@ -15,7 +15,8 @@ from typing import final
 
 from spiritsafe.models.decoder.attention import band_blocks, group_lengths
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.lora.adapters import LORA_TARGETS, LoraConfig
+from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.transformers_backend.projections import LORA_TARGETS
 
 _BATCH_BYTES_PER_TOKEN = 28
 """Ids, positions and targets in int64, weights in float32."""

@@ -189,13 +189,19 @@ def held_bytes(config: Mapping[str, Any], dtype: Literal["fp32", "bf16"], weight
         return whole
     c, itemsize = decoder_config(config), int(_DTYPE_BYTES[dtype])
     if c is None:
-        text = config.get("text_config") or config
-        outer = 2 * int(text.get("vocab_size") or 0) * int(text.get("hidden_size") or 0)
-        inner = max(0, size_of(config).num_parameters - outer)
+        outer = outer_numbers(config)
+        inner = size_of(config).num_parameters - outer
         return outer * itemsize + quantised_bytes(1, inner, weights)
     matrices = [shape for shape in c.layer_shapes().values() if len(shape) == 2]
     codes = sum(quantised_bytes(rows, columns, weights) for rows, columns in matrices)
     return whole + c.num_layers * (codes - itemsize * sum(math.prod(shape) for shape in matrices))
+
+
+def outer_numbers(config: Mapping[str, Any]) -> int:
+    """Numbers of embedding and head of a model that transformers runs, not more than it has."""
+    text = config.get("text_config") or config
+    outer = 2 * int(text.get("vocab_size") or 0) * int(text.get("hidden_size") or 0)
+    return min(outer, size_of(config).num_parameters)
 
 
 def measure_bytes(directory: Path) -> int:

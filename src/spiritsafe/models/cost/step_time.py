@@ -27,8 +27,9 @@ from spiritsafe.models.cost.footprint import kv_cache_bytes
 from spiritsafe.models.cost.training_memory import in_blocks, predict_training
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat
-from spiritsafe.models.lora.adapters import LoraConfig, lora_shapes, num_lora_parameters
-from spiritsafe.models.transformers_backend.sizes import decoder_config, size_of
+from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.lora.decoder_adapters import lora_shapes, num_lora_parameters
+from spiritsafe.models.transformers_backend.sizes import decoder_config, num_adapted, size_of
 
 ERROR_FACTOR = 2.0
 """A predicted time may be wrong by this factor either way: small matrices run below a machine's rate, shared prompts
@@ -164,9 +165,12 @@ def training_work(
     size = 2 if compute_dtype == "bf16" else 4
     c = decoder_config(config)
     if c is None:
-        known = size_of(config)
-        traffic = num_micro_batches * (3 * size + 16) + num_steps * _ADAMW_BYTES
-        return _by_parameters(config, passes * num_tokens, traffic * known.num_parameters)
+        num_parameters = size_of(config).num_parameters
+        num_learning = num_parameters if lora is None else num_adapted(config, lora.rank, lora.targets)
+        read = 2 * size * num_parameters + num_learning * (size + 16)
+        traffic = num_micro_batches * read + num_steps * _ADAMW_BYTES * num_learning
+        passes -= lora is not None  # of frozen weights no gradient is made
+        return _by_parameters(config, passes * num_tokens, traffic)
     flops = passes * _block_flops(c, num_tokens)
     attention = passes * _attention_flops(c, num_tokens, document_tokens / 2)
     flops += (3 if lora is None else 2) * _head_flops(c, num_supervised)

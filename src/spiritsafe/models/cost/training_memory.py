@@ -31,13 +31,14 @@ from pydantic import model_validator
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
 from spiritsafe.models.cost.activations import Formats, activation_bytes, are_alike
-from spiritsafe.models.cost.footprint import held_bytes, tensor_shapes
+from spiritsafe.models.cost.footprint import held_bytes, outer_numbers, tensor_shapes
 from spiritsafe.models.cost.moments import MOMENT_BLOCK, moment_bytes
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import SIZE_STEP, fills_batches
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.lora.adapters import LoraConfig, lora_shapes
-from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, size_of
+from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.lora.decoder_adapters import lora_shapes
+from spiritsafe.models.transformers_backend.sizes import ModelSize, decoder_config, num_adapted, size_of
 
 _LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 _KERNEL_BYTES = {True: 15_000_000, False: 100_000_000}
@@ -162,7 +163,9 @@ def predict_training(
     teacher_size = _size(teacher_dtype or compute_dtype)
     teacher_bytes = 0 if teacher is None else held_bytes(teacher, teacher_dtype or compute_dtype, teacher_weights)
     if c is None:
-        known = _fixed(size_of(config).num_parameters, compute_dtype, process_bytes, teacher_bytes, moments)
+        fixed = _fixed(config, compute_dtype, device, moments, lora, base)
+        fixed.update(process_bytes=process_bytes, teacher_bytes=teacher_bytes, activation_bytes=0, working_bytes=0)
+        known = TrainingMemory(**fixed, total_bytes=sum(fixed.values()))
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
     formats = Formats(narrow=_size(compute_dtype), wide=4, on_gpu=device == "cuda")
     num_tokens, lengths = _filled(num_tokens, lengths, formats, device)
@@ -227,24 +230,26 @@ def _spread(
 
 
 def _fixed(
-    num_parameters: int,
-    compute_dtype: str,
-    process_bytes: int,
-    teacher_bytes: int,
+    config: Mapping[str, Any],
+    compute_dtype: Literal["fp32", "bf16"],
+    device: str,
     moments: Literal["float32", "8bit"],
-) -> TrainingMemory:
-    """What is known of a model that transformers runs: everything but what a pass keeps and takes."""
-    parts = {
-        "process_bytes": process_bytes,
-        "teacher_bytes": teacher_bytes,
-        "compute_bytes": 2 * num_parameters if compute_dtype == "bf16" else 0,
-        "master_bytes": 4 * num_parameters,
-        "gradient_bytes": 4 * num_parameters,
-        "optimiser_bytes": moment_bytes([(-(-num_parameters // MOMENT_BLOCK), MOMENT_BLOCK)], moments),
-        "activation_bytes": 0,
-        "working_bytes": 0,
+    lora: LoraConfig | None,
+    base: WeightFormat | None,
+) -> dict[str, int]:
+    """Weights, gradients and moments of a model that transformers runs."""
+    num_parameters, is_half = size_of(config).num_parameters, compute_dtype == "bf16"
+    num_learning = num_parameters if lora is None else num_adapted(config, lora.rank, lora.targets)
+    frozen = 0
+    if lora is not None and is_half and device == "cpu" and not _is_half_checkpoint(config):
+        frozen = num_parameters if base is None else outer_numbers(config)
+    return {
+        "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0) + 2 * is_half * num_learning,
+        "master_bytes": 4 * num_learning,
+        "gradient_bytes": 4 * num_learning,
+        "optimiser_bytes": moment_bytes([(-(-num_learning // MOMENT_BLOCK), MOMENT_BLOCK)], moments),
+        "frozen_bytes": 4 * frozen,
     }
-    return TrainingMemory(**parts, total_bytes=sum(parts.values()))
 
 
 def _with_pass(

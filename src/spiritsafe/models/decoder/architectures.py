@@ -118,7 +118,7 @@ DECODER_NAMES = f"{', '.join(_TITLES[:-1])} or {_TITLES[-1]}"
 
 DECODER_HINT = (
     "Recipes, sampling and exams run such a model through transformers' own code by themselves. Only what is made of a "
-    f"model's parts needs the Decoder (cutting a student, adapters): take a dense {DECODER_NAMES} there."
+    f"model's parts needs the Decoder (cutting a student): take a dense {DECODER_NAMES} there."
 )
 """What to do about a model that the Decoder does not implement."""
 

@@ -11,6 +11,7 @@ widths together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -39,6 +40,12 @@ class AdaptedRows:
     name: str
     start: int
     stop: int
+
+
+def draw_first_map(shape: tuple[int, int], seed: int) -> Tensor:
+    """``[R, I]`` as ``kaiming_uniform_`` with a = √5 gives it, as peft and ``nn.Linear`` begin: within 1 / √I."""
+    uniform = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    return (2.0 * uniform - 1.0) / math.sqrt(shape[1])
 
 
 def _add_low_rank_(out_NO: Tensor, low_NQ: Tensor, b_PR: Tensor, spans: _Spans, scale: float) -> None:

@@ -1,8 +1,8 @@
 """Adapters on disk, in the layout of the peft library.
 
-In: a Decoder with adapters and the checkpoint they were trained on. Out: a directory with ``adapter_config.json``,
+In: a model with adapters and the checkpoint they were trained on. Out: a directory with ``adapter_config.json``,
 ``adapter_model.safetensors`` and our ``lineage.json``, which names the base by its digest; and back, from ours or from
-peft's own. What the Decoder's adapters do not do is refused: other projections, ranks or scales of their own, DoRA,
+peft's own. What adapters do not do here is refused: other projections, ranks or scales of their own, DoRA,
 rsLoRA, biases.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,24 +24,15 @@ from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
-from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.lora.adapters import (
-    LoraConfig,
-    LoraTarget,
-    add_lora,
-    lora_config,
-    lora_shapes,
-    lora_state,
-    require_decoder,
-)
+from spiritsafe.models.lora.adapters import adapter_carrier, add_lora, lora_config, lora_state
+from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.transformers_backend.projections import may_be_transposed, projections_of, targets_of
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 README = "README.md"
 
-_TARGETS: dict[str, LoraTarget] = {f"{target}_proj": target for target in get_args(LoraTarget)}
 _ELSEWHERE = "Merge it into its base with peft (`merge_and_unload`) and load the merged model."
 
 # Keys of peft's configuration that do not change the function of a trained adapter. Dropout acts in training only.
@@ -76,7 +67,7 @@ def save_lora(
     Beside those of a quantised base lies a ``README.md`` that says how it was held.
 
     Args:
-        model: A Decoder with adapters.
+        model: With adapters.
         base: The model that the adapters were trained on; it becomes the first parent, by its weights.
         parents: What else they were made from.
 
@@ -98,9 +89,13 @@ def save_lora(
     with new_directory(directory) as temporary:
         with atomic_path(temporary / ADAPTER_WEIGHTS) as path:
             save_file(state, path, metadata={"format": "pt"})
-        write_json(temporary / ADAPTER_CONFIG, _to_peft(config, base.name))
-        if (weights := require_decoder(model).weight_format) is not None:
-            write_text(temporary / README, _readme(name, base, weights))
+        carrier = adapter_carrier(model)
+        settings = _to_peft(config, base.name, carrier.module_names())
+        if carrier.is_transposed:
+            settings["fan_in_fan_out"] = True
+        write_json(temporary / ADAPTER_CONFIG, settings)
+        if carrier.base_format is not None:
+            write_text(temporary / README, _readme(name, base, carrier.base_format))
         checkpoint = Checkpoint(
             name=name,
             digest=digest_directory(temporary, exclude=[LINEAGE]),
@@ -126,11 +121,17 @@ Load the base with it (`BitsAndBytesConfig`) for the model that was trained.""",
     "8bit": """\
 The base was held in 8 bits by bitsandbytes' `quantize_blockwise` (blocks of 64) during training. `load_in_8bit` rounds
 in another way, about as finely.""",
+    "llm.int8": """\
+The following `bitsandbytes` quantization config was used during training:
+- quant_method: bitsandbytes
+- load_in_8bit: True
+
+Load the base with it (`BitsAndBytesConfig`) for the model that was trained.""",
 }
 """What peft's users look for in a model card; peft's configuration has no place for it."""
 
 
-def _readme(name: str, base: Checkpoint, weights: WeightFormat) -> str:
+def _readme(name: str, base: Checkpoint, weights: str) -> str:
     hub = _hub_name(base.name)
     return f"---\nbase_model: {hub}\nlibrary_name: peft\n---\n\n# {name}\n\n## Training procedure\n\n{_HELD[weights]}\n"
 
@@ -140,7 +141,7 @@ def _hub_name(name: str) -> str:
     return name.partition("@")[0] if "/" in name else name
 
 
-def _to_peft(config: LoraConfig, base: str) -> dict[str, JSON]:
+def _to_peft(config: LoraConfig, base: str, modules: tuple[str, ...]) -> dict[str, JSON]:
     """Only what differs from peft's defaults or decides the function, so that old and new versions read it."""
     alpha: JSON = int(config.alpha) if config.alpha.is_integer() else config.alpha
     return {
@@ -151,7 +152,7 @@ def _to_peft(config: LoraConfig, base: str) -> dict[str, JSON]:
         "r": config.rank,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
-        "target_modules": tuple(f"{target}_proj" for target in config.targets),
+        "target_modules": modules,
         "bias": "none",
         "init_lora_weights": True,
         "use_dora": False,
@@ -160,7 +161,7 @@ def _to_peft(config: LoraConfig, base: str) -> dict[str, JSON]:
 
 
 def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> LoraConfig:
-    """Freeze a Decoder's weights and give it the adapters of a directory, in the weights' type.
+    """Freeze a model's weights and give it the adapters of a directory, in the weights' type.
 
     Adapters that we wrote know their base by its digest. Of one that peft wrote only the sizes tell whether it fits.
 
@@ -175,45 +176,50 @@ def load_lora(model: LanguageModel, directory: Path, *, base: Checkpoint) -> Lor
     Raises:
         SourceError: A file is missing or damaged.
         IntegrityError: A file was changed since we wrote it.
-        CompatibilityError: The adapters belong to another base, do more than the Decoder's can, or the model is no
-            Decoder or has adapters already.
+        CompatibilityError: The adapters belong to another base, do more than adapters here can, or the model takes
+            none or has some already.
     """
-    decoder = require_decoder(model)
+    carrier = adapter_carrier(model)
     if (directory / LINEAGE).is_file():
         check_base(verify_checkpoint(directory), base)
-    config, tensors = read_lora(directory)
-    check_shapes(directory, config, tensors, decoder.config)
-    add_lora(decoder, config)
+    config, tensors = read_lora(directory, transposed=carrier.is_transposed)
+    check_shapes(directory, tensors, carrier.shapes(config))
+    add_lora(model, config)
     with torch.no_grad():
-        for name, target in lora_state(decoder).items():
+        for name, target in lora_state(model).items():
             target.copy_(tensors[name])
     return config
 
 
-def read_lora(directory: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+def read_lora(directory: Path, *, transposed: bool | None = None) -> tuple[LoraConfig, dict[str, Tensor]]:
     """Rank, scale and targets of a directory's adapters, and their tensors under peft's names.
+
+    Args:
+        transposed: Whether the base holds matrices as [input, output]; None: it is not known, so adapters of matrices
+            that may be held so are refused.
 
     Raises:
         SourceError: A file is missing or damaged.
-        CompatibilityError: They do more than the Decoder's can.
+        CompatibilityError: They do more than adapters here can.
     """
     settings, tensors = _read_settings(directory), _read_tensors(directory)
-    return _from_peft(settings, tensors), tensors
+    return _from_peft(settings, tensors, transposed=transposed), tensors
 
 
-def check_shapes(directory: Path, lora: LoraConfig, tensors: Mapping[str, Tensor], config: DecoderConfig) -> None:
-    """Refuse adapters that do not fit a Decoder.
+def check_shapes(directory: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse adapters that do not fit a model.
+
+    Args:
+        expected: Names and shapes of the model's own.
 
     Raises:
         CompatibilityError: A tensor is missing, is one too many, or has another shape.
     """
-    expected = lora_shapes(config, lora)
     for what, names in (("lack", set(expected) - set(tensors)), ("hold the unknown", set(tensors) - set(expected))):
         if names:
             raise CompatibilityError(
                 f"The adapters of {directory} {what} tensor {min(names)!r} ({len(names)} in all).",
-                hint=f"Adapters must be on the same projections of all {config.num_layers} layers, and nowhere else. "
-                + _ELSEWHERE,
+                hint="Adapters must be on the same projections of all layers, and nowhere else. " + _ELSEWHERE,
             )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
@@ -264,14 +270,15 @@ def _read_tensors(directory: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _from_peft(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LoraConfig:
+def _from_peft(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], *, transposed: bool | None) -> LoraConfig:
     """Rank and scale as configured, targets as the tensors have them.
 
     Raises:
-        CompatibilityError: Something is set that the Decoder's adapters do not do.
+        CompatibilityError: Something is set that adapters here do not do.
     """
+    known = _READ | _METADATA | ({"fan_in_fan_out"} if transposed else set())
     for key, value in settings.items():
-        if key not in _READ | _METADATA and value not in (None, False, {}, []):
+        if key not in known and value not in (None, False, {}, []):
             raise CompatibilityError(f"Adapters with {key}={value!r} are not implemented.", hint=_ELSEWHERE)
     rank, alpha, modules = settings.get("r"), settings.get("lora_alpha"), settings.get("target_modules")
     expected = (("peft_type", ("LORA",)), ("bias", ("none", None)), ("init_lora_weights", (*_PLAIN_STARTS, None)))
@@ -282,13 +289,14 @@ def _from_peft(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Lo
         raise CompatibilityError(
             f"{ADAPTER_CONFIG} has no usable r and lora_alpha (found {rank!r} and {alpha!r}).", hint="Restore the file."
         )
-    found = {parts[-3] for parts in (name.split(".") for name in tensors) if len(parts) > 2}
+    paths = {name.rsplit(".", 2)[0] for name in tensors if name.count(".") > 1}
+    found = {path.rpartition(".")[2] for path in paths}
     named = {str(module).rpartition(".")[2] for module in modules} if isinstance(modules, list) else found
-    unknown = (found | named) - set(_TARGETS)
+    unknown = any(not projections_of(path) or (may_be_transposed(path) and transposed is None) for path in paths)
     if unknown or found != named or not found:
         raise CompatibilityError(
-            f"The adapters are on {sorted(found)}, their configuration names {sorted(named)}; the Decoder's are on "
-            f"some of {sorted(_TARGETS)}.",
+            f"The adapters are on {sorted(found)}, their configuration names {sorted(named)}; adapters are read here "
+            "on the projections of attention and feed-forward layers.",
             hint=_ELSEWHERE,
         )
-    return LoraConfig(rank=rank, alpha=float(alpha), targets=tuple(t for n, t in _TARGETS.items() if n in found))
+    return LoraConfig(rank=rank, alpha=float(alpha), targets=targets_of(paths))

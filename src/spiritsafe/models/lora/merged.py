@@ -16,9 +16,10 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.models.checkpoints.tensors import write_weights
+from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.weight_names import make_hf_tensors, quantised_hf_parts
 from spiritsafe.models.interface import SHARD_BYTES, LanguageModel
-from spiritsafe.models.lora.adapters import lora_config, lora_state, require_decoder, without_lora
+from spiritsafe.models.lora.adapters import lora_config, lora_state, without_lora
 
 
 @final
@@ -33,7 +34,12 @@ class MergedLora:
     """
 
     def __init__(self, model: LanguageModel) -> None:
-        self._model = require_decoder(model)
+        if not isinstance(model, Decoder):
+            raise CompatibilityError(
+                f"{type(model).__name__} cannot be written while its adapters are folded in.",
+                hint="Fold them in with merge_lora, in memory, and save the model.",
+            )
+        self._model = model
         config = lora_config(model)
         if config is None:
             raise CompatibilityError("The model has no adapters.", hint="Call add_lora or load_lora first.")

@@ -20,7 +20,7 @@ from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import iterate_tensors, write_weights
-from spiritsafe.models.lora.adapters import LoraConfig
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_base, read_lora
 from spiritsafe.models.sources.spec import card_license
 

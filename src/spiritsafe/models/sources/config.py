@@ -25,6 +25,7 @@ from spiritsafe.models.chat.options import ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
+from spiritsafe.models.lora.decoder_adapters import lora_shapes
 from spiritsafe.models.lora.files import check_shapes, read_lora
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, merged_shapes
 from spiritsafe.models.sources.download import PinnedWheel, has_wheel
@@ -161,7 +162,7 @@ def _with_adapter(base: SourceConfig, adapter: Path) -> SourceConfig:
     given = adapter_checkpoint(adapter)
     lora, tensors = read_lora(adapter)
     if (config := decoder_config(base.config)) is not None:
-        check_shapes(adapter, lora, tensors, config)
+        check_shapes(adapter, tensors, lora_shapes(config, lora))
     num_changed = sum(rows * columns for rows, columns in merged_shapes(adapter, lora, tensors).values())
     more = num_changed * (_FLOAT32_BYTES - base.weight_bytes / base.num_parameters)  # those are stored in float32
     return replace(

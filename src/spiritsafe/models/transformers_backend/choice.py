@@ -18,7 +18,7 @@ from spiritsafe.models.transformers_backend.sizes import read_config
 
 _SLOWER = (
     "It runs through transformers' own code: sampling, training and exams work and take longer; memory is predicted "
-    "without activations; nothing can be cut from it, and it takes no adapters."
+    "without activations; nothing can be cut from it."
 )
 
 

@@ -17,18 +17,19 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
-from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_accelerate_available
-from transformers.utils.logging import disable_progress_bar
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
+from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
 
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.checkpoints.tensors import convert_weights
 from spiritsafe.models.decoder.attention import group_lengths
-from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions, format_name
+from spiritsafe.models.decoder.quantised import WeightFormat, format_name
 from spiritsafe.models.interface import SHARD_BYTES, ExpertBalance, Head, LanguageModel
 from spiritsafe.models.transformers_backend.balance import router_loss_of
+from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, quantised_loading
 
 _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 """Largest difference, relative to the largest logit, between hidden states times head and the model's own logits."""
@@ -128,26 +129,6 @@ def _groups(lengths: Sequence[int], boundary: int | None, device_type: str) -> l
     ]
 
 
-def _quantisation(weights: WeightFormat, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
-    """How transformers is told to quantise while it loads, each tensor on the device where it will be.
-
-    Raises:
-        CompatibilityError: bitsandbytes or accelerate is not installed.
-    """
-    bitsandbytes_functions()
-    if not is_accelerate_available():
-        raise CompatibilityError(
-            "transformers places quantised weights by accelerate, which is not installed.",
-            hint="Run `pip install 'spiritsafe[quant]'`.",
-        )
-    config = (
-        BitsAndBytesConfig(load_in_8bit=True)
-        if weights == "8bit"
-        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    )
-    return {"quantization_config": config, "device_map": {"": device}}
-
-
 @final
 class TransformersModel(LanguageModel):
     """A causal language model of the transformers library.
@@ -176,7 +157,7 @@ class TransformersModel(LanguageModel):
         if self._router_loss is not None:
             self.balance = ExpertBalance(self._router_loss.coefficient)
         disable_progress_bar()  # transformers draws one for each file it reads or writes
-        told = {} if weights is None else _quantisation(weights, dtype, device)
+        told = {} if weights is None else quantised_loading(weights, dtype, device)
         with _named(directory):
             model = AutoModelForCausalLM.from_pretrained(
                 directory, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **told
@@ -190,7 +171,8 @@ class TransformersModel(LanguageModel):
             self.num_layers = int(config.num_hidden_layers)
             self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
             self.rope_boundary = _rope_boundary(config)
-            ours, theirs = self._probe()
+            with codes_as_loaded(self.model):
+                ours, theirs = self._probe()
         self._head_scale = self._measure_head_scale(ours, theirs)
 
     @property
@@ -402,6 +384,17 @@ class TransformersModel(LanguageModel):
         """The head, sharing storage with the parameters."""
         return Head(weight_VH=self._weight(), scale=self._head_scale)
 
+    def dequantise(self) -> None:
+        """Hold all layers as the numbers that their codes stand for, in the other weights' type; nothing else to do."""
+        if self.weight_format is not None:
+            told = get_verbosity()
+            set_verbosity_error()  # it warns that it does what it is asked to
+            try:
+                self.model = self.model.dequantize(dtype=self.dtype)
+            finally:
+                set_verbosity(told)
+            self.weight_format = None
+
     def save_weights(
         self, directory: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES
     ) -> None:
@@ -410,8 +403,14 @@ class TransformersModel(LanguageModel):
         Only transformers knows these names, so another type is made of the files that it writes, a tensor at a time.
 
         Raises:
+            CompatibilityError: The model has adapters, which such weights leave out.
             StorageError: The directory cannot be written.
         """
+        if any(".base_layer." in name for name, _ in self.model.named_parameters()):
+            raise CompatibilityError(
+                "The model's adapters are not part of its weights.",
+                hint="Write them with save_lora, or fold them into the weights with merge_lora first.",
+            )
         if dtype is None or dtype == self.dtype:
             with storage_errors(directory):
                 self.model.save_pretrained(directory, max_shard_size=shard_bytes)

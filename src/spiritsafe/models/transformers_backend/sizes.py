@@ -8,7 +8,7 @@ follow from its configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -19,8 +19,10 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Record
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.transformers_backend.projections import LoraTarget, adapter_numbers, widths_of
 
 _MEASURED = "spiritsafe_measured"
+_WIDTHS = "spiritsafe_projections"
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
 _ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts", "moe_top_k")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -79,7 +81,34 @@ def measured_config(config: Mapping[str, Any], table: Mapping[str, TensorInfo]) 
     """As :func:`read_model_config`, of a configuration and a tensor table that lie elsewhere."""
     if decoder_config(config) is not None:
         return dict(config)
-    return {**config, _MEASURED: count_parameters(_text(config), table).to_json()}
+    text = _text(config)
+    widths = widths_of(table, has_experts=num_experts_of(text)[0] > 1)
+    return {**config, _MEASURED: count_parameters(text, table).to_json(), _WIDTHS: widths}
+
+
+def num_adapted(config: Mapping[str, Any], rank: int, targets: Collection[LoraTarget]) -> int:
+    """Numbers that adapters of a model that transformers runs hold; 0 where none of its layers is known.
+
+    Args:
+        config: As :func:`read_model_config` gives it.
+        rank: Inner width of each.
+        targets: Projections that have one.
+    """
+    return adapter_numbers(config.get(_WIDTHS, {}), rank, targets)
+
+
+def adapter_fault(config: Mapping[str, Any], targets: Collection[LoraTarget]) -> str:
+    """Why a model that transformers runs cannot have adapters on some projections; "": it can.
+
+    Args:
+        config: As :func:`read_model_config` gives it.
+    """
+    widths: Mapping[str, int] = config.get(_WIDTHS, {})
+    fused = [set(key.split("+")) for key in widths]
+    partly = next((names for names in fused if names & set(targets) and not names <= set(targets)), None)
+    if partly is not None:
+        return f"it keeps {', '.join(sorted(partly))} in one matrix: name all of them in targets, or none"
+    return "" if num_adapted(config, 1, targets) else f"none of its linear layers is known as {', '.join(targets)}"
 
 
 def with_activations(config: Mapping[str, Any], kept: int, recomputed: int) -> dict[str, Any]:

@@ -13,24 +13,26 @@ from typing import Any, final
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.records import Record
 from spiritsafe.models import (
+    LORA_TARGETS,
     LoraConfig,
     MemoryFit,
     TrainingMemory,
     architecture_config,
     decoder_config,
     fit_micro_batch,
+    num_adapted,
     predict_training,
     size_of,
 )
 
-_WAYS: tuple[tuple[str, bool, Callable[[int], dict[str, Any]]], ...] = (
-    ("full", True, lambda rank: {}),
-    ("full, 8-bit moments", True, lambda rank: {"moments": "8bit"}),
-    ("LoRA", False, lambda rank: {"lora": LoraConfig(rank=rank, alpha=2.0 * rank)}),
-    ("QLoRA, 4-bit base", False, lambda rank: {"lora": LoraConfig(rank=rank, alpha=2.0 * rank), "base": "4bit"}),
+_WAYS: tuple[tuple[str, Callable[[int], dict[str, Any]]], ...] = (
+    ("full", lambda rank: {}),
+    ("full, 8-bit moments", lambda rank: {"moments": "8bit"}),
+    ("LoRA", lambda rank: {"lora": LoraConfig(rank=rank, alpha=2.0 * rank)}),
+    ("QLoRA, 4-bit base", lambda rank: {"lora": LoraConfig(rank=rank, alpha=2.0 * rank), "base": "4bit"}),
 )
-"""Ways to train: name, whether a model that transformers runs can be trained so, and what it is to
-:func:`~spiritsafe.models.predict_training`, by the rank of adapters. A new way is a line here."""
+"""Ways to train: name, and what it is to :func:`~spiritsafe.models.predict_training`, by the rank of adapters. A new
+way is a line here."""
 
 _WANTED_TOKENS = 16_384
 """Of a micro-batch: more makes a GPU no faster."""
@@ -105,7 +107,7 @@ class ModelPlan(Record):
             "Predicted for one GPU (bfloat16, float32 masters) and not measured there; the CUDA context is extra.",
         ]
         if self.is_lower_bound:
-            notes.insert(0, "At least: transformers runs this model, so its activations are not counted; no adapters.")
+            notes.insert(0, "At least: transformers runs this model, so its activations are not counted.")
         parameters = f"{self.num_parameters / 1e9:,.2f} B" if self.num_parameters >= 1e9 else f"{self.num_parameters:,}"
         first = f"{self.model}: {parameters} parameters, documents of up to {self.longest_tokens:,} tokens{beside}"
         return "\n".join([first, "", *(line.rstrip() for line in table), "", *notes])
@@ -145,8 +147,8 @@ def plan_model(
         is_lower_bound=is_foreign,
         ways=tuple(
             _way(way, config, memory_bytes, longest_tokens, {**settings, **says(lora_rank)})
-            for way, suits_foreign, says in _WAYS
-            if suits_foreign or not is_foreign
+            for way, says in _WAYS
+            if "lora" not in says(lora_rank) or not is_foreign or num_adapted(config, lora_rank, LORA_TARGETS)
         ),
     )
 

@@ -104,7 +104,8 @@ class TrainedRecipe(FromEntry):
 
     Attributes:
         train: How to train.
-        lora: Train a low-rank correction only; it is merged into the weights of the model that is made.
+        lora: Train a low-rank correction only; it is merged into the weights of the model that is made. On a model that
+            transformers runs it needs ``pip install 'spiritsafe[adapters]'``.
         base: With ``lora``: hold the weights below it in "8bit" or "4bit" while it learns (QLoRA). What is made is
             those weights, as the codes have them, with the correction merged in. Needs
             ``pip install 'spiritsafe[quant]'``.

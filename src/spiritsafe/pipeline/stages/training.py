@@ -55,7 +55,7 @@ def begin_lora(config: LoraConfig | None, context: RunContext, loaded: LoadedMod
         loaded: What will be trained.
 
     Raises:
-        CompatibilityError: The model is not of the Decoder's family.
+        CompatibilityError: None of the model's linear layers is known, or peft is needed and not installed.
     """
     if config is not None:
         add_lora(loaded.model, config.model_copy(update={"seed": context.seed("lora", name)}))
@@ -66,7 +66,7 @@ def end_lora(
 ) -> HasWeights:
     """Keep the adapters, and fold them into float32 weights: half precision would swallow what they learnt.
 
-    A quantised base is not made whole for it: its weights are folded one by one while they are written.
+    A Decoder's quantised base is not made whole for it: its weights are folded one by one while they are written.
 
     Args:
         config: None: there are none.

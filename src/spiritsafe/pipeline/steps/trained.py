@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from spiritsafe.core.errors import BudgetError
-from spiritsafe.models import LoraConfig, decoder_config, saved_dtype, size_of
+from spiritsafe.models import LoraConfig, adapter_fault, decoder_config, saved_dtype, size_of
 from spiritsafe.pipeline.compute import Compute, affordable_tokens
 from spiritsafe.pipeline.plan.memory import Beside, check_memory, training_peak
 from spiritsafe.pipeline.recipe.graph import Node
@@ -39,11 +39,20 @@ class TrainedStep(TrainedRecipe, Step):
         return {**config, "dtype": str(saved_dtype(self.save_dtype, config)).removeprefix("torch.")}
 
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
-        """Adapters go on a Decoder alone; dev problems need a verifier, 8-bit moments a library."""
+        """Adapters go on layers that are known, by a library where no Decoder is; so do 8-bit moments.
+
+        Dev problems need a verifier.
+        """
         found = []
         config = forecast.configs.get(self.origin)
         if self.lora is not None and config is not None and decoder_config(config) is None:
-            found.append(f"{node.name} cannot put adapters on {self.origin}: {_FOREIGN}")
+            if why := adapter_fault(config, self.lora.targets):
+                found.append(f"{node.name} cannot put adapters on {self.origin}: transformers runs it, and {why}")
+            elif importlib.util.find_spec("peft") is None:
+                found.append(
+                    f"{node.name}: transformers runs {self.origin}, so adapters on it need peft: "
+                    "run `pip install 'spiritsafe[adapters]'`"
+                )
         if self.dev is not None:
             facts = forecast.sets.get(dev_set(self, forecast.recipe))
             if facts is not None and not facts.verifies:
@@ -147,9 +156,6 @@ class BudgetedStep(BudgetedRecipe, TrainedStep):
                 drawn += took.flops
         tokens = max(1, affordable_tokens(int(allowed - drawn), _active(own), teacher_parameters=teacher_parameters))
         return train.model_copy(update={"max_tokens": min(tokens, train.max_tokens or tokens)})
-
-
-_FOREIGN = "transformers runs it, and adapters and cuts are for the dense decoders that run here"
 
 
 def _active(config: Mapping[str, Any]) -> int:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from foreign_models import write_foreign
 from torch.utils.flop_counter import FlopCounterMode
 
 from spiritsafe.models.batch import Document, pack_documents
@@ -19,7 +21,9 @@ from spiritsafe.models.cost.step_time import (
 )
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora
+from spiritsafe.models.lora.adapters import add_lora
+from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.transformers_backend.sizes import read_model_config, size_of
 from spiritsafe.training import TracesObjective
 
 CONFIG: dict[str, Any] = {
@@ -132,6 +136,18 @@ def test_seconds_are_products_and_traffic() -> None:
     assert rates.seconds(work) == pytest.approx(8.0)
     assert training(num_steps=2).num_bytes > training().num_bytes
     assert training(num_micro_batches=4).num_bytes > training().num_bytes
+
+
+def test_adapters_on_what_transformers_runs_spare_gradients_and_updates(tmp_path: Path) -> None:
+    config = read_model_config(write_foreign(tmp_path, "phi3"))
+    settings: dict[str, Any] = {
+        "num_tokens": 1000, "num_supervised": 500, "document_tokens": 50.0, "num_steps": 4, "num_micro_batches": 8,
+    }  # fmt: skip
+    whole = training_work(config, **settings)
+    adapted = training_work(config, **settings, lora=LoraConfig(rank=1))
+    assert 3 * adapted.flops == pytest.approx(2 * whole.flops)
+    assert adapted.num_bytes < 0.5 * whole.num_bytes
+    assert adapted.num_bytes > 8 * 2 * 4 * size_of(config).num_parameters  # the frozen weights are read twice
 
 
 def test_the_machine_is_measured_once_and_quickly() -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.models.cost.training_memory import TrainingMemory, fit_micro_batch, predict_training
-from spiritsafe.models.lora.adapters import LoraConfig
+from spiritsafe.models.lora.config import LoraConfig
 
 SMOLLM2: dict[str, Any] = {
     "model_type": "llama",
@@ -158,7 +158,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from spiritsafe.models import Decoder, DecoderConfig, Document
-from spiritsafe.models.lora.adapters import LoraConfig
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.training import TracesObjective, TrainConfig, train
 def status(name):

@@ -19,7 +19,8 @@ from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.loading import LoadedModel, load_decoder
-from spiritsafe.models.lora.adapters import LoraBase, LoraConfig, add_lora, lora_state, merge_lora
+from spiritsafe.models.lora.adapters import LoraBase, add_lora, lora_state, merge_lora
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import save_lora
 from spiritsafe.models.sources.tiny import write_tiny
 from spiritsafe.training import TracesObjective, TrainConfig, train

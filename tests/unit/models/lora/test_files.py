@@ -19,7 +19,8 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.directory import save_checkpoint
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.lora.adapters import LoraConfig, add_lora, lora_config, lora_state
+from spiritsafe.models.lora.adapters import add_lora, lora_config, lora_state
+from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_lora, save_lora
 
 BASE = Checkpoint(name="a base", digest="sha256:" + "1" * 64, license="MIT", num_parameters=1, weight_bytes=4)

@@ -30,7 +30,7 @@ def test_another_family_is_told_with_what_it_means(tmp_path: Path) -> None:
     assert choice.decoder is None
     note, balance = choice.notes
     assert "load-balancing loss (router_aux_loss_coef" in balance
-    for word in ("mixtral", "transformers' own code", "longer", "cut", "adapters"):
+    for word in ("mixtral", "transformers' own code", "longer", "cut"):
         assert word in note
 
 

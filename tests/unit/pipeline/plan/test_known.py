@@ -183,8 +183,10 @@ def test_what_needs_the_decoder_stops_plan_and_run_before_anything_is_sealed(mix
 
 
 def test_adapters_are_refused_on_what_takes_none(mixtral: Path) -> None:
-    found = faults(mixture(mixtral, "steps.tuned.lora={ rank = 4 }"))
+    assert faults(mixture(mixtral, "steps.tuned.lora={ rank = 4 }")) == []
+    found = faults(mixture(mixtral, 'steps.tuned.lora={ rank = 4, targets = ["up", "down"] }'))
     assert [fault.partition(":")[0] for fault in found] == ["tuned cannot put adapters on base"]
+    assert "up, down" in found[0]
 
 
 def test_the_plan_of_a_mixture_is_whole_and_says_what_it_leaves_out(mixtral: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from published_configs import NUM_PARAMETERS, PUBLISHED
-from stranger_models import write_mixtral
+from stranger_models import write_mixtral, write_stranger
 
 from spiritsafe.pipeline.plan.model_plan import ModelPlan, WayPlan, plan_model
 
@@ -92,11 +92,21 @@ def test_a_teacher_and_a_rank_are_counted(tmp_path: Path) -> None:
     assert "beside the live teacher Mistral-7B-v0.3" in beside.text()
 
 
-def test_a_model_that_transformers_runs_is_a_lower_bound_without_adapters(tmp_path: Path) -> None:
-    plan = plan_model(str(write_mixtral(tmp_path)), GPUS)
+def test_a_model_that_transformers_runs_is_a_lower_bound(tmp_path: Path) -> None:
+    plan = plan_model(str(write_mixtral(tmp_path / "mixtral")), GPUS, lora_rank=8)
     assert plan.is_lower_bound
-    assert [one.name for one in plan.ways] == ["full", "full, 8-bit moments"]
+    assert [one.name for one in plan.ways] == ["full", "full, 8-bit moments", "LoRA", "QLoRA, 4-bit base"]
     assert plan.text().count("At least:") == 1
+    # of each of two layers q and o, 64 by 64, and k and v, 64 by 32, have adapters
+    peak = way(plan, "LoRA").peak
+    assert peak.master_bytes == peak.gradient_bytes == 4 * 8 * 2 * (2 * 128 + 2 * 96)
+    assert peak.compute_bytes == 2 * plan.num_parameters + 2 * 8 * 2 * (2 * 128 + 2 * 96)
+    assert way(plan, "QLoRA, 4-bit base").peak.total_bytes < peak.total_bytes < way(plan, "full").peak.total_bytes
+
+
+def test_ways_that_a_model_cannot_be_trained_in_are_left_out(tmp_path: Path) -> None:
+    plan = plan_model(str(write_stranger(tmp_path, "mamba", state_size=4)), GPUS)
+    assert [one.name for one in plan.ways] == ["full", "full, 8-bit moments"]
 
 
 def test_the_table_says_what_fits(tmp_path: Path) -> None:

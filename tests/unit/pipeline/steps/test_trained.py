@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 from pipeline_parts import recipe_with
+from stranger_models import write_mixtral
 
+from spiritsafe.models import read_model_config
 from spiritsafe.pipeline.plan.known import faults_of, forecast_of, forecast_with
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.step import DataFacts, Forecast
@@ -14,11 +16,22 @@ from spiritsafe.pipeline.step import DataFacts, Forecast
 MAMBA: dict[str, Any] = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
 
 
-def test_adapters_go_on_a_decoder_alone() -> None:
+def test_adapters_go_on_layers_that_are_known_alone() -> None:
     recipe = recipe_with(tuned={"lora": {"rank": 4}})
     for configs, count in (({"base": MAMBA}, 1), ({}, 0)):
         found = faults_of(Forecast(recipe=recipe, configs=configs, device=torch.device("cpu")))
         assert len([fault for fault in found if fault.startswith("tuned cannot put adapters on base")]) == count
+
+
+def test_adapters_on_what_transformers_runs_need_their_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_model_config(write_mixtral(tmp_path))
+    forecast = Forecast(
+        recipe=recipe_with(tuned={"lora": {"rank": 4}}), configs={"base": config}, device=torch.device("cpu")
+    )
+    assert faults_of(forecast) == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (fault,) = faults_of(forecast)
+    assert "spiritsafe[adapters]" in fault
 
 
 def test_points_of_accuracy_need_a_verifier() -> None:
