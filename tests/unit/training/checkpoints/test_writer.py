@@ -233,7 +233,7 @@ write, close = state._Sealing.write, checkpoint_writer.CheckpointWriter.close
 
 def slow(self, data):  # the first piece is under way until both interrupts were sent
     begun.set()
-    assert waits.wait(60)
+    assert waits.wait(600)
     return write(self, data)
 
 class Waiting(threading.Event().__class__):
@@ -251,9 +251,9 @@ def closing(self):
 state._Sealing.write = slow
 checkpoint_writer.CheckpointWriter.close = closing
 main = threading.main_thread().ident
-threading.Thread(target=lambda: begun.wait(60) and signal.pthread_kill(main, signal.SIGINT), daemon=True).start()
+threading.Thread(target=lambda: begun.wait() and signal.pthread_kill(main, signal.SIGINT), daemon=True).start()
 config = TrainConfig(
-    learning_rate=1e-2, tokens_per_step=50, micro_batch_tokens=60, max_steps=10**6, checkpoint_every_s=1e-3
+    learning_rate=1e-2, tokens_per_step=50, micro_batch_tokens=60, max_steps=1000, checkpoint_every_s=1e-3
 )
 try:
     train(tiny_decoder(), counting_documents(40), TracesObjective(), config, directory=Path(sys.argv[1]))
