@@ -250,6 +250,7 @@ def closing(self):
 
 state._Sealing.write = slow
 checkpoint_writer.CheckpointWriter.close = closing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 main = threading.main_thread().ident
 threading.Thread(target=lambda: begun.wait() and signal.pthread_kill(main, signal.SIGINT), daemon=True).start()
 config = TrainConfig(
