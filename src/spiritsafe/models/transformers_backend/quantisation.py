@@ -48,9 +48,11 @@ def codes_as_loaded(model: nn.Module) -> Iterator[None]:
     layers: list[Any] = [module for module in model.modules() if getattr(module, _PACKS, False)]
     for layer in layers:
         setattr(layer, _PACKS, False)
-    yield
-    for layer in layers:
-        setattr(layer, _PACKS, True)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            setattr(layer, _PACKS, True)
 
 
 def let_train_over(model: nn.Module) -> None:
