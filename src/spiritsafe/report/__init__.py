@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Versus,
     )
     from spiritsafe.report.data.measured import Measured, MeasuredCurve, MeasuredUnit
-    from spiritsafe.report.data.models import Role, Rung, Source
+    from spiritsafe.report.data.models import FileFigures, Role, Rung, Source
     from spiritsafe.report.data.run import (
         AccuracyPoint,
         LossPoint,
@@ -61,9 +61,10 @@ else:
 
 __all__ = [
     "CURVE_SUFFIXES", "AccuracyPoint", "Arm", "ArmKind", "CertificateReference", "DataInfo", "ExamPart", "ExamScore",
-    "Inputs", "LossPoint", "MadeRow", "Measured", "MeasuredCurve", "MeasuredUnit", "MemoryUse", "Outcomes", "PassPoint",
-    "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo", "Rung", "SeedsTogether",
-    "Source", "Stage", "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep", "VerificationSummary",
-    "Versus", "build_compute_page", "build_compute_svg", "build_report", "build_trust_page", "compute_section",
-    "compute_table", "count_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
+    "FileFigures", "Inputs", "LossPoint", "MadeRow", "Measured", "MeasuredCurve", "MeasuredUnit", "MemoryUse",
+    "Outcomes", "PassPoint", "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo",
+    "Rung", "SeedsTogether", "Source", "Stage", "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep",
+    "VerificationSummary", "Versus", "build_compute_page", "build_compute_svg", "build_report", "build_trust_page",
+    "compute_section", "compute_table", "count_text", "terminal_summary", "write_compute", "write_report",
+    "write_trust_page",
 ]  # fmt: skip

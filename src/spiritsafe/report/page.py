@@ -14,6 +14,7 @@ from spiritsafe.report.data.run import ReportData
 from spiritsafe.report.html.document import page_head
 from spiritsafe.report.html.markup import Html, paragraph, tag
 from spiritsafe.report.numbers import date_text, time_text
+from spiritsafe.report.sections.files import files_section
 from spiritsafe.report.sections.ladder import key_figures, ladder_section
 from spiritsafe.report.sections.lineage import staircase_section
 from spiritsafe.report.sections.making import curves_section, inputs_section, memory_section, stages_section
@@ -26,6 +27,7 @@ from spiritsafe.report.text.headline import further_headlines, headline, headlin
 
 _CONTENTS = (
     ("ladder", "Ladder"),
+    ("files", "Files"),
     ("steps", "Step by step"),
     ("rewards", "Learning by reward"),
     ("measured", "Measured"),
@@ -51,6 +53,7 @@ def build_report(data: ReportData) -> str:
         tag(
             "main",
             ladder_section(data),
+            files_section(data),
             staircase_section(data),
             rewards_section(data),
             *measured_sections(data),
@@ -110,6 +113,7 @@ def _header(data: ReportData) -> Html:
 def _contents(data: ReportData) -> list[tuple[str, str]]:
     """The parts of this page: runs without steps, measures or exams have fewer."""
     there = {
+        "files": any(rung.file for rung in data.ladder),
         "steps": data.made or any(exam.versus for exam in data.exams),
         "rewards": data.reinforced,
         "measured": data.measured or data.compute,

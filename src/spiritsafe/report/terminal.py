@@ -30,6 +30,7 @@ from spiritsafe.report.numbers import (
     time_text,
     work_text,
 )
+from spiritsafe.report.text.files import bits_text, divergence_text, dominated_by
 from spiritsafe.report.text.headline import (
     base_name,
     bases_of,
@@ -55,6 +56,8 @@ def terminal_summary(data: ReportData) -> str:
     parts = [_wrapped(words) for words in (headline(data), *further_headlines(data))]
     for exam in data.exams:
         parts += _exam(data, exam)
+    if any(rung.file for rung in data.ladder):
+        parts += _files(data)
     if data.unsat:
         parts.append(_unsat(data))
     if data.made:
@@ -108,6 +111,26 @@ def _exam(data: ReportData, exam: ExamPart) -> list[str]:
     confidence = confidence_text(exam.estimates() if several else data.estimates())
     notes = f"Brackets: {confidence} intervals. Change: {over} on the same problems, in points."
     return [*map(_wrapped, head), ladder, _wrapped(notes)]
+
+
+def _files(data: ReportData) -> list[str]:
+    """What each file weighs and takes; what it scored stands in the ladder."""
+    worse = {name: other for exam in data.exams for name, other in dominated_by(data, exam).items()}
+    rows = [
+        [
+            f"{rung.name} ({figures.type})",
+            worse.get(rung.name, "-"),
+            "-" if rung.weight_bytes is None else memory_text(rung.weight_bytes),
+            bits_text(figures),
+            "-" if figures.kl is None else divergence_text(figures.kl)[0],
+            "-" if figures.memory_bytes is None else memory_text(figures.memory_bytes),
+            "-" if figures.tokens_per_s is None else speed_text(figures.tokens_per_s),
+        ]
+        for rung in data.ladder
+        if (figures := rung.file)
+    ]
+    numbers = ("Bytes", "Bits a weight", "KL, nats", "Memory", "Tok/s")
+    return [_table(("File", "Dominated by"), numbers, rows)]
 
 
 def _unsat(data: ReportData) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from spiritsafe.stats.multiple_testing import holm
     from spiritsafe.stats.paired import PairedDifference, exchange_p_value, gain_kept, paired_difference
+    from spiritsafe.stats.pareto import dominating
     from spiritsafe.stats.permutation import Labels, randomisation_test
     from spiritsafe.stats.power import smallest_paired_difference, smallest_score_gain
     from spiritsafe.stats.ratio import ratio_interval
@@ -47,10 +48,11 @@ else:
 __all__ = [
     "BOOTSTRAP", "CHOSEN_METHOD", "INTERVALS", "Ability", "BettingRule", "ChosenProblems", "ClusterBootstrap",
     "Estimate", "Floats", "ForeignScores", "ForeignTest", "GapTest", "IntervalRule", "ItemBank", "Labels",
-    "PairedClaim", "PairedDifference", "PredictedScore", "Saturation", "StopRule", "bet_on_difference", "bet_on_score",
-    "choose_problems", "clopper_pearson_interval", "decide_difference", "decide_score", "edge_of", "estimate_ability",
-    "exchange_p_value", "fit_items", "foreign_gap", "frequent_looks", "gain_gap", "gain_kept", "holm",
-    "is_adaptive_choice", "is_choice", "korn_graubard_interval", "next_place", "paired_difference", "predict_score",
-    "public_sealed_gap", "randomisation_test", "ratio_interval", "score_interval", "share_studied", "smallest_leak",
-    "smallest_paired_difference", "smallest_score_gain", "studied_statement", "watch_saturation",
+    "PairedClaim", "PairedDifference", "PredictedScore", "Saturation", "StopRule", "bet_on_difference",
+    "bet_on_score", "choose_problems", "clopper_pearson_interval", "decide_difference", "decide_score",
+    "dominating", "edge_of", "estimate_ability", "exchange_p_value", "fit_items", "foreign_gap", "frequent_looks",
+    "gain_gap", "gain_kept", "holm", "is_adaptive_choice", "is_choice", "korn_graubard_interval", "next_place",
+    "paired_difference", "predict_score", "public_sealed_gap", "randomisation_test", "ratio_interval",
+    "score_interval", "share_studied", "smallest_leak", "smallest_paired_difference", "smallest_score_gain",
+    "studied_statement", "watch_saturation",
 ]  # fmt: skip

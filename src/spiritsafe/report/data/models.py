@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, field_validator, model_validator
 
 from spiritsafe.core.records import Record, omit_default
+from spiritsafe.stats import Estimate
 
 Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control", "cut", "given"]
 """What a model is in its run: steps make "reinforced" and "tuned" ones and "cut" ones that nothing healed; a "control"
@@ -56,15 +57,42 @@ class Source(Record):
 
 
 @final
+class FileFigures(Record):
+    """What is known of a model that is one file in another number format: the very bytes that sit and ship.
+
+    Attributes:
+        file: Its name.
+        of: The model that it holds.
+        type: What its matrices are stored in, by llama.cpp's name.
+        bits_per_weight: Over all tensors, as they are.
+        substituted_share: Of the matrices' weights, what is stored in another type than the file's name says.
+        memory_bytes: Resident memory of the process that ran it at its most; None where it was not measured.
+        tokens_per_s: Of one stream, on the machine that made it; None where it was not measured.
+        kl: Divergence of its next-token distributions from those of the model that it holds, in nats a token.
+    """
+
+    file: str
+    of: str
+    type: str
+    bits_per_weight: float = Field(gt=0.0)
+    substituted_share: float = Field(ge=0.0, le=1.0)
+    memory_bytes: int | None = Field(default=None, ge=1)
+    tokens_per_s: float | None = Field(default=None, ge=0.0)
+    kl: Estimate | None = None
+
+
+@final
 class Rung(Record):
     """One model of the run, given or made. What it scored stands with the exam that it sat.
 
     Attributes:
         num_parameters: None where nobody tells.
         weight_bytes: The same.
+        file: Of a model that is one file.
     """
 
     name: str
     role: Role
     num_parameters: int | None = Field(default=None, ge=0)
     weight_bytes: int | None = Field(default=None, ge=1)
+    file: FileFigures | None = omit_default(None)
