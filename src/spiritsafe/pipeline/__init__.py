@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from spiritsafe.pipeline.recipe.reference.json_schema import recipe_schema
     from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
     from spiritsafe.pipeline.recipe.schema import Recipe
-    from spiritsafe.pipeline.run import RunOutcome, run_recipe, stages_of
+    from spiritsafe.pipeline.run.run import RunOutcome, run_recipe
+    from spiritsafe.pipeline.run.stages import stages_of
     from spiritsafe.pipeline.summary.gather import rebuild_report, report_data
 else:
     __getattr__, __dir__ = attributes_of(__name__)

@@ -15,7 +15,7 @@ from spiritsafe.models import default_cache
 from spiritsafe.pipeline.plan.costs import stage_costs
 from spiritsafe.pipeline.plan.known import forecast_of
 from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
-from spiritsafe.pipeline.run import run_recipe
+from spiritsafe.pipeline.run.run import run_recipe
 from spiritsafe.tasks import build_task
 
 TUNE: dict[str, Any] = {"kind": "tune", "name": "t", "from": "base", "learns": ["sums"], "train": {"max_steps": 1}}

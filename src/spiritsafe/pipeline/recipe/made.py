@@ -17,7 +17,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.reinforce import Control
 
-Makes = Literal["model", "problems", "answers", "signal", "numbers"]
+Makes = Literal["model", "problems", "answers", "signal", "numbers", "release"]
 """What comes out."""
 
 MAKES_WORDS: dict[Makes, str] = {
@@ -26,6 +26,7 @@ MAKES_WORDS: dict[Makes, str] = {
     "answers": "set of answers",
     "signal": "captured signal",
     "numbers": "measurement",
+    "release": "release",
 }
 
 MOST_REPEATS = 100
@@ -173,6 +174,8 @@ class Made(Record):
     """One table of a recipe that asks for something to be made, or says what is given."""
 
     makes: ClassVar[Makes] = "model"
+    follows_exams: ClassVar[bool] = False
+    """Whether it is made when all exams were sat; its models' certificates are part of it."""
 
     @classmethod
     def filled(cls, table: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Any]:

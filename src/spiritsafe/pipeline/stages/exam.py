@@ -6,6 +6,7 @@ person on one machine holds all keys here, and the certificates say so: "self-ex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,12 +58,13 @@ def seal_paper(exam: ExamRecipe, context: RunContext, stage: StageDirectory, eve
     }
 
 
-def sit_exam(exam: ExamRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """Register every model, let each sit, and verify each certificate as a stranger would."""
+def sit_exam(
+    exam: ExamRecipe, names: Sequence[str], context: RunContext, stage: StageDirectory, events: EventSink
+) -> dict[str, JSON]:
+    """Register every model named, let each sit, and verify each certificate as a stranger would."""
     shared = ["--ledger", str(ledger_path(context)), "--key", str(key_path(context))]
     paper = paper_path(context, exam)
     accuracies: dict[str, list[float]] = {}
-    names = context.recipe.examinees(exam)
     for name in names:  # all are registered before the first one sits: nobody can look and then choose
         call_exam(
             [
@@ -83,7 +85,7 @@ def sit_exam(exam: ExamRecipe, context: RunContext, stage: StageDirectory, event
             ],
             events=events,
         )
-        sealed = certificate_of(stage, name).result.sealed.accuracy
+        sealed = Certificate.from_json(read_json(certificate)).result.sealed.accuracy
         accuracies[name] = [sealed.value, sealed.low, sealed.high]
     with ThreadPoolExecutor(max_workers=_VERIFIERS) as pool:  # nothing is appended to the ledger any more
         checks = [pool.submit(_verify, exam, context, stage.path / f"{name}.certificate.json") for name in names]
@@ -109,9 +111,20 @@ def _verify(exam: ExamRecipe, context: RunContext, certificate: Path) -> None:
     )
 
 
-def certificate_of(stage: StageDirectory, name: str) -> Certificate:
+def late_stage(exam: ExamRecipe, name: str) -> str:
+    """The stage in which one model sits an exam after all others had sat it."""
+    return f"{exam.stage}-{name}"
+
+
+def certificate_path(context: RunContext, exam: ExamRecipe, name: str) -> Path:
+    """Where the certificate of one examinee lies."""
+    stage = context.done.get(late_stage(exam, name)) or context.stage(exam.stage)
+    return stage.path / f"{name}.certificate.json"
+
+
+def certificate_of(context: RunContext, exam: ExamRecipe, name: str) -> Certificate:
     """The certificate of one examinee."""
-    return Certificate.from_json(read_json(stage.path / f"{name}.certificate.json"))
+    return Certificate.from_json(read_json(certificate_path(context, exam, name)))
 
 
 def _hypothesis(context: RunContext, name: str) -> str:

@@ -14,7 +14,7 @@ from spiritsafe.exam.records import Certificate, ExamResult, Half, PublicPaper
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node, models_of, siblings_of
 from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
-from spiritsafe.pipeline.stages.exam import certificate_of, ledger_path, paper_path
+from spiritsafe.pipeline.stages.exam import certificate_of, certificate_path, ledger_path, paper_path
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.pipeline.steps.rewards import Certificates, added_answers
 from spiritsafe.pipeline.summary.ladder import role_of, root_of, start_of, teachers_of
@@ -37,7 +37,7 @@ _HALVES: tuple[Half, ...] = ("sealed", "public")
 
 def certificates_of(context: RunContext, exam: ExamRecipe) -> dict[str, Certificate]:
     """Of every model that sat."""
-    return {name: certificate_of(context.stage(exam.stage), name) for name in context.recipe.examinees(exam)}
+    return {name: certificate_of(context, exam, name) for name in context.recipe.examinees(exam)}
 
 
 def exam_part(context: RunContext, exam: ExamRecipe, certificates: Certificates) -> ExamPart:
@@ -143,7 +143,7 @@ def _verification(context: RunContext, exam: ExamRecipe, certificates: Certifica
     def relative(path: Path) -> str:
         return path.relative_to(context.run.path).as_posix()
 
-    files = {name: relative(context.stage(exam.stage).path / f"{name}.certificate.json") for name in certificates}
+    files = {name: relative(certificate_path(context, exam, name)) for name in certificates}
     *_, last = files.values()
     paper = relative(paper_path(context, exam) / "paper.json")
     steps = [

@@ -12,7 +12,7 @@ from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost
 from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.load import load_recipe
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.run import stages_of
+from spiritsafe.pipeline.run.stages import stages_of
 from spiritsafe.pipeline.step import DataFacts, Forecast
 
 CONFIG: dict[str, Any] = {

@@ -14,7 +14,7 @@ from spiritsafe.core.records import Message, Problem
 from spiritsafe.pipeline.context import RunContext, read_traces
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.run import stages_of
+from spiritsafe.pipeline.run.stages import stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory
 from spiritsafe.pipeline.stages.sets import (
     chosen_traces,

@@ -6,7 +6,7 @@ import pytest
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.pipeline.recipe.load import load_recipe
-from spiritsafe.pipeline.run import stages_of
+from spiritsafe.pipeline.run.stages import stages_of
 from spiritsafe.pipeline.step import step_of
 
 

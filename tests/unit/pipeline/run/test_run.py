@@ -23,12 +23,13 @@ from spiritsafe.core.events import EventLog
 from spiritsafe.core.process.platforms import in_a_row
 from spiritsafe.core.records import Problem
 from spiritsafe.models import default_cache
-from spiritsafe.pipeline import run
-from spiritsafe.pipeline import run as running
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
-from spiritsafe.pipeline.run import StageSpec, stages_of
+from spiritsafe.pipeline.run import run
+from spiritsafe.pipeline.run import run as running
+from spiritsafe.pipeline.run.stages import stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
+from spiritsafe.pipeline.step import StageSpec
 from spiritsafe.tracking import TrackedRun, Tracking
 from spiritsafe.training import Parallel, loop
 

@@ -24,16 +24,15 @@ from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.process.platforms import in_a_row, other_text
 from spiritsafe.models import preferred_dtype, this_platform
 from spiritsafe.pipeline.context import RunContext, RunWatcher
-from spiritsafe.pipeline.plan.known import check_recipe
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.peak_memory import peak_bytes, reset_peak
 from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.run.stages import stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.pipeline.stages.checks import ease_memory
-from spiritsafe.pipeline.stages.exam import seal_paper, sit_exam
 from spiritsafe.pipeline.stages.source import model_directory
-from spiritsafe.pipeline.step import StageSpec, step_of
-from spiritsafe.pipeline.summary.gather import memory_uses, write_summary
+from spiritsafe.pipeline.step import StageSpec
+from spiritsafe.pipeline.summary.gather import memory_uses
 from spiritsafe.tracking import TrackedRun, Tracking
 from spiritsafe.training import Parallel, choose_mode, current_parallel, give_back_memory
 
@@ -56,46 +55,6 @@ class RunOutcome:
     num_skipped: int
     report: Path
     models: dict[str, Path]
-
-
-def stages_of(recipe: Recipe) -> list[StageSpec]:
-    """The stages of a recipe, in order: what is given, a look at all of it, papers, what is made, exams, the report."""
-    given = [spec for node in recipe.nodes if node not in recipe.made for spec in step_of(node).stages(node, recipe)]
-    whole = recipe.identity()
-    look = StageSpec(
-        name="check",
-        work=check_recipe,
-        settings={"recipe": whole},
-        after=tuple(spec.name for spec in given),
-        is_exact=True,
-    )
-    # A paper is sealed before anything is trained, so that nobody can say it was drawn to fit a model.
-    seals = [
-        StageSpec(
-            name=exam.seal_stage,
-            work=partial(seal_paper, exam),
-            settings={"task": exam.task, "problems": exam.problems},
-            is_exact=True,
-        )
-        for exam in recipe.exams
-    ]
-    stages = [*given, look, *seals]
-    for node in recipe.made:
-        made = {stage.name for stage in stages}
-        stages += [stage for stage in step_of(node).stages(node, recipe) if stage.name not in made]
-    stages += [
-        StageSpec(
-            name=exam.stage,
-            work=partial(sit_exam, exam),
-            settings={"exam": exam.to_json(), "engine": whole["engine"]},
-            after=(exam.seal_stage, *recipe.examinees(exam)),
-            scratch=("sittings",),
-        )
-        for exam in recipe.exams
-    ]
-    before = tuple(stage.name for stage in stages)
-    report = StageSpec(name="report", work=write_summary, settings={"recipe": whole}, after=before, is_exact=True)
-    return [*stages, report]
 
 
 def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, watcher: RunWatcher) -> RunOutcome:

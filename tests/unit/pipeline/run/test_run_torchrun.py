@@ -19,9 +19,9 @@ from torch.testing import assert_close
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models import default_cache
-from spiritsafe.pipeline import run as running
 from spiritsafe.pipeline.recipe.load import load_recipe
-from spiritsafe.pipeline.run import run_recipe
+from spiritsafe.pipeline.run import run as running
+from spiritsafe.pipeline.run.run import run_recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.training import Parallel
 

@@ -1,0 +1,1 @@
+"""Running recipes: all stages of one, and files and a release out of a run that is finished."""
