@@ -151,11 +151,15 @@ class StageDirectory:
 
 @final
 class RunDirectory:
-    """One run's folder, named by its recipe's hash."""
+    """One run's folder, named by its recipe's hash.
 
-    def __init__(self, root: Path, name: str, resolved: dict[str, JSON]) -> None:
+    Args:
+        path: Where it is, if it was renamed.
+    """
+
+    def __init__(self, root: Path, name: str, resolved: dict[str, JSON], *, path: Path | None = None) -> None:
         self.hash = digest(resolved)
-        self.path = root / f"{name}-{short(self.hash)}"
+        self.path = path or root / f"{name}-{short(self.hash)}"
         self._resolved = resolved
 
     def create(self, recipe_text: str) -> None:
@@ -167,6 +171,19 @@ class RunDirectory:
         ensure_directory(self.path / "stages")
         write_text(self.path / "recipe.toml", recipe_text)
         write_json(self.path / "resolved.json", self._resolved)
+
+    def existing(self) -> dict[str, StageDirectory]:
+        """Stages that were begun here, by name, each with the inputs that it had; of several the newest.
+
+        Raises:
+            SourceError: A file of one is damaged.
+        """
+        found = {}
+        for path in sorted((self.path / "stages").iterdir()):
+            if (inputs := path / "inputs.json").is_file():
+                stage = StageDirectory(path, read_json(inputs))
+                found[stage.name] = stage
+        return found
 
     @property
     def events(self) -> Path:

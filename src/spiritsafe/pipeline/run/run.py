@@ -7,6 +7,7 @@ the same call goes on and ends in the same result.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run.stages import stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 from spiritsafe.pipeline.stages.checks import ease_memory
+from spiritsafe.pipeline.stages.release import release_directory, releases_of
 from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.pipeline.step import StageSpec
 from spiritsafe.pipeline.summary.gather import memory_uses
@@ -48,6 +50,7 @@ class RunOutcome:
     Attributes:
         num_run: Stages that had work to do; 0 when everything was done before.
         models: Where the models lie that steps made, controls left out.
+        releases: Where the releases lie.
     """
 
     directory: Path
@@ -55,6 +58,7 @@ class RunOutcome:
     num_skipped: int
     report: Path
     models: dict[str, Path]
+    releases: dict[str, Path]
 
 
 def run_recipe(recipe: Recipe, recipe_text: str, *, root: Path, cache: Path, watcher: RunWatcher) -> RunOutcome:
@@ -99,11 +103,36 @@ def _tracking(recipe: Recipe, run: RunDirectory, watcher: RunWatcher, parallel: 
 
 def _run_stages(context: RunContext, tracking: Tracking, parallel: Parallel) -> RunOutcome:
     recipe, run = context.recipe, context.run
-    stages = stages_of(recipe)
     choose_mode("auto", parallel, context.device)  # fewer GPUs than processes: it is said before anything is done
+    num_run = work_off(context, enumerate(stages_of(recipe), start=1), tracking, parallel)
+    made = {node.name: node for node in recipe.made if node.makes_model and node.control is None}
+    return RunOutcome(
+        directory=run.path,
+        num_run=num_run,
+        num_skipped=len(context.done) - num_run,
+        report=run.path / "report.html",
+        models={name: model_directory(context, name) for name in made},
+        releases={node.name: release_directory(context, node.name) for node in releases_of(recipe)},
+    )
+
+
+def work_off(
+    context: RunContext, stages: Iterable[tuple[int, StageSpec]], tracking: Tracking, parallel: Parallel
+) -> int:
+    """Work on each stage that is not done; all of them are done in the context then.
+
+    Args:
+        stages: With the number of each one's folder.
+
+    Returns:
+        How many had work to do.
+
+    Raises:
+        SpiritsafeError: As :func:`run_recipe`.
+    """
     num_run = 0
-    for number, spec in enumerate(stages, start=1):
-        stage = run.stage(number, spec.name, parallel.on_main(partial(_inputs, context, spec)))
+    for number, spec in stages:
+        stage = context.run.stage(number, spec.name, parallel.on_main(partial(_inputs, context, spec)))
         if parallel.on_main(stage.is_done):
             if parallel.is_main:
                 context.watcher.skip(spec.name, str(stage.result().get("summary", "")))
@@ -115,14 +144,7 @@ def _run_stages(context: RunContext, tracking: Tracking, parallel: Parallel) -> 
             num_run += 1
         _require_seen(stage, parallel)
         context.done[spec.name] = stage
-    made = {node.name: node for node in recipe.made if node.makes_model and node.control is None}
-    return RunOutcome(
-        directory=run.path,
-        num_run=num_run,
-        num_skipped=len(context.done) - num_run,
-        report=run.path / "report.html",
-        models={name: model_directory(context, name) for name in made},
-    )
+    return num_run
 
 
 def _inputs(context: RunContext, spec: StageSpec) -> dict[str, JSON]:

@@ -1,0 +1,138 @@
+"""More out of a run that is finished: a model as other files, their sittings of the same papers, and a release.
+
+In: a run directory. Out: further stages in it, and a report that knows of them. Nothing is trained again; the papers
+were sealed before anything was, and each file is registered before it sits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from spiritsafe.core.errors import RecipeError, SourceError
+from spiritsafe.core.events import EventLog
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.lock import locked
+from spiritsafe.pipeline.context import RunContext, RunWatcher
+from spiritsafe.pipeline.recipe.graph import unknown
+from spiritsafe.pipeline.recipe.load import recipe_of
+from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.run.run import work_off
+from spiritsafe.pipeline.run.stages import report_stage, sitting, stages_of
+from spiritsafe.pipeline.run_directory import RunDirectory
+from spiritsafe.pipeline.stages.exam import late_stage
+from spiritsafe.pipeline.stages.release import release_directory
+from spiritsafe.pipeline.step import StageSpec, step_of
+from spiritsafe.tracking import TrackedRun, Tracking
+from spiritsafe.training import Parallel
+
+_RELEASE = "late-release"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReleaseWish:
+    """What is to be released of a run.
+
+    Attributes:
+        model: Its name in the run; None: the last one that a step made and that is no file.
+        files: Types of GGUF files to make of it, beside those that the run made.
+        settings: Further keys of a ``release`` step.
+    """
+
+    model: str | None = None
+    files: tuple[str, ...] = ()
+    settings: dict[str, Any]
+
+
+def release_run(run: Path, wish: ReleaseWish, *, cache: Path, watcher: RunWatcher) -> Path:
+    """Release a model of a finished run.
+
+    Returns:
+        The release's folder, inside the run's.
+
+    Raises:
+        SourceError: There is no run, or it is not finished.
+        RecipeError: It has no such model, or such a file or name cannot be.
+        SpiritsafeError: A stage failed; the same call goes on from there.
+    """
+    directory, recipe = _opened(run)
+    extended, files = _extended(recipe, wish)
+    exact = frozenset(spec.name for spec in stages_of(extended) if spec.is_exact)
+    context = RunContext(recipe=extended, run=directory, watcher=watcher, cache=cache, done={}, exact=exact)
+    told = TrackedRun(name=run.name, id=directory.hash, project=recipe.track.project, directory=run)
+    tracking = Tracking((), told, log=EventLog(directory.events, stage="run"), watcher=watcher)
+    with locked(run / ".lock"), tracking:
+        begun = directory.existing()
+        for spec in stages_of(recipe):
+            stage = begun.get(spec.name)
+            if stage is None or not stage.is_done():
+                raise SourceError(
+                    f"{run} is not finished: its stage {spec.name} is not done.",
+                    hint="Finish it first: spiritsafe run with its recipe.",
+                )
+            context.done[spec.name] = stage
+        names = {name: int(stage.path.name.partition("-")[0]) for name, stage in begun.items()}
+        last = len(stages_of(recipe))
+        specs = list(_late_stages(extended, files))
+        work_off(context, _numbered(specs, names, last), tracking, Parallel())
+    return release_directory(context, _RELEASE)
+
+
+def _opened(run: Path) -> tuple[RunDirectory, Recipe]:
+    resolved = run / "resolved.json"
+    if not resolved.is_file():
+        raise SourceError(f"{run} is no run directory.", hint="Give the folder that `spiritsafe run` printed.")
+    value = read_json(resolved)
+    recipe = recipe_of(value["recipe"])
+    return RunDirectory(run.parent, recipe.name, value, path=run), recipe
+
+
+def _extended(recipe: Recipe, wish: ReleaseWish) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with steps that make files and release them, and the names of the new files."""
+    made = [node for node in recipe.made if node.makes_model and node.control is None]
+    plain = [node.name for node in made if not step_of(node).is_file]
+    model = wish.model or (plain[-1] if plain else None)
+    if model is None:
+        raise RecipeError("This run made no model.", hint="Name a given one with --model.")
+    if model not in {node.name for node in recipe.all_models}:
+        raise RecipeError(f"--model names {unknown(model, (n.name for n in recipe.all_models))}.", hint="Name another.")
+    there = {
+        str(step.to): node.name
+        for node in made
+        if (step := step_of(node)).is_file and node.recipe.needs.weights == model and not node.recipe.needs.sets
+    }
+    new = {kind: f"{model}-{kind}".lower() for kind in wish.files if kind not in there}
+    mine = [node.name for node in made if step_of(node).is_file and node.recipe.needs.weights == model]
+    files = (*mine, *new.values())
+    steps: list[dict[str, Any]] = [
+        {"kind": "quantise", "name": name, "from": model, "to": kind} for kind, name in new.items()
+    ]
+    steps.append({**wish.settings, "kind": "release", "name": _RELEASE, "from": model, "files": list(files)})
+    value = recipe.to_json()
+    return recipe_of({**value, "steps": [*value["steps"], *steps]}), tuple(new.values())
+
+
+def _late_stages(recipe: Recipe, files: Sequence[str]) -> Iterator[StageSpec]:
+    """Files, their sittings, the release, the report."""
+    for name in files:
+        yield from step_of(recipe.node(name)).stages(recipe.node(name), recipe)
+    for exam in recipe.exams:
+        for name in files:
+            yield sitting(recipe, exam, late_stage(exam, name), (name,))
+    node = recipe.node(_RELEASE)
+    yield from step_of(node).stages(node, recipe)
+    yield report_stage(recipe, (_RELEASE,))
+
+
+def _numbered(specs: Sequence[StageSpec], known: dict[str, int], last: int) -> Iterator[tuple[int, StageSpec]]:
+    """Each stage with the number that it had, or the next one; the new report stands behind the old one."""
+    number = max(known.values(), default=last)
+    for spec in specs:
+        if known.get(spec.name, 0) > last:
+            yield known[spec.name], spec
+        else:
+            number += 1
+            yield number, spec

@@ -1,0 +1,260 @@
+"""Releases of a run: a model, its files, certificates and duties, gathered into one signed directory.
+
+In: finished stages. Out: ``release`` in the step's folder, as :func:`spiritsafe.release.write_release` writes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import final
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import SourceError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.records import Checkpoint
+from spiritsafe.exam import host_software
+from spiritsafe.models import LINEAGE, ChatFormat, read_model_config, stored_type
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.recipe.data import DataRecipe
+from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.recipe.graph import Node
+from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
+from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.pipeline.stages.exam import certificate_path, ledger_path, paper_path
+from spiritsafe.pipeline.stages.source import given_of, lineage_of, model_directory
+from spiritsafe.pipeline.step import step_of
+from spiritsafe.release import (
+    FileCertificate,
+    Release,
+    ReleasedExam,
+    ReleasedFile,
+    ReleasePlan,
+    SigningKey,
+    check_duties,
+    check_name,
+    duties_of,
+    licence_texts,
+    recognise_chat,
+    suggested_name,
+    write_release,
+)
+
+_FOLDER = "release"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReleaseWish:
+    """What is to be released.
+
+    Attributes:
+        model: Of the run.
+        files: Models of the run that are files of it.
+        weights: Whether its Hugging Face directory goes along.
+        title: What it is called; None: by recipe and model.
+        texts: Paths of licence texts and notices that go along.
+    """
+
+    model: str
+    files: tuple[str, ...]
+    weights: bool
+    title: str | None
+    version: str
+    about: str
+    languages: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def releases_of(recipe: Recipe) -> list[Node]:
+    """The releases that a recipe asks for."""
+    return [node for node in recipe.made if node.recipe.makes == "release"]
+
+
+def release_directory(context: RunContext, name: str) -> Path:
+    """Where a release of this run lies."""
+    return context.stage(name).path / _FOLDER
+
+
+def release_key_path(context: RunContext) -> Path:
+    """The key that signs a run's releases, mode 0600."""
+    return context.run.path / "keys" / "release.pem"
+
+
+def make_release(
+    wish: ReleaseWish, context: RunContext, stage: StageDirectory, events: EventSink
+) -> dict[str, JSON]:
+    """Gather, check duties and name, write and sign.
+
+    Raises:
+        RecipeError: A licence forbids the release, or its name.
+        SourceError: A licence's text is missing.
+    """
+    plan = _Gathering(wish, context).plan()
+    shutil.rmtree(stage.path / _FOLDER, ignore_errors=True)  # of an attempt that was killed behind it
+    release = write_release(stage.path / _FOLDER, plan, SigningKey.load_or_create(release_key_path(context)))
+    count = sum(len(file.certificates) for file in release.files)
+    return {"name": release.name, "summary": f"{release.name}: {len(release.files)} models, {count} certificates"}
+
+
+@final
+class _Gathering:
+    """What a release is made of, found in a run."""
+
+    def __init__(self, wish: ReleaseWish, context: RunContext) -> None:
+        self._wish = wish
+        self._context = context
+        self._directory = model_directory(context, wish.model)
+        self._own = lineage_of(context, wish.model)
+        self._lineage = {one.digest: one for one in self._ancestry()}
+        self._duties = duties_of(self._lineage.values())
+        check_duties(self._duties)
+        base = f"{context.recipe.name}-{wish.model}"
+        self._title = wish.title or suggested_name(base, self._duties)
+        check_name(self._title, self._duties)
+        self._sources: dict[str, Path | bytes] = {}
+
+    def _ancestry(self) -> Iterator[Checkpoint]:
+        """The model, its files, and every model of the run that it comes from."""
+        yield self._own
+        known = {one.digest: one for node in self._context.recipe.all_models
+                 if (one := lineage_of(self._context, node.name))}  # fmt: skip
+        for name in self._wish.files:
+            yield lineage_of(self._context, name)
+        waiting = [parent.digest for parent in self._own.parents]
+        while waiting:
+            digest = waiting.pop(0)
+            if digest in known:
+                one = known.pop(digest)
+                yield one
+                waiting += [parent.digest for parent in one.parents]
+
+    def plan(self) -> ReleasePlan:
+        """Everything that :func:`write_release` needs."""
+        context, recipe = self._context, self._context.recipe
+        config, chat = read_model_config(self._directory), ChatFormat(self._directory)
+        files = tuple(self._files())
+        texts = tuple(self._texts())
+        exams = tuple(self._exam(exam) for exam in self._exams())
+        self._sources["recipe.toml"] = context.run.path / "recipe.toml"
+        recognised = recognise_chat(chat.render)
+        release = Release(
+            name=self._title,
+            version=self._wish.version,
+            date=datetime.now(UTC).date().isoformat(),
+            about=self._wish.about or recipe.summary,
+            license=self._own.license,
+            files=files,
+            lineage=tuple(self._lineage.values()),
+            exams=exams,
+            duties=self._duties,
+            texts=texts,
+            base_models=tuple(self._hub_bases()),
+            base_model_relation="finetune" if self._wish.model not in recipe.models else None,
+            datasets=tuple(one.hub for one in recipe.data.values() if isinstance(one, DataRecipe) and one.hub),
+            languages=self._wish.languages,
+            architecture=str(config.get("model_type", "")),
+            context_length=int(config.get("max_position_embeddings", 0)) or None,
+            recipe=context.run.hash,
+            recipe_file="recipe.toml",
+            software=host_software(),
+        )
+        ggufs = [file.path for file in files if not file.parts]
+        chats = {path: recognised for path in ggufs} if recognised is not None else {}
+        return ReleasePlan(release=release, sources=self._sources, chats=chats)
+
+    def _exams(self) -> list[ExamRecipe]:
+        """Those that something released sat."""
+        return [exam for exam in self._context.recipe.exams if self._released & set(self._sat(exam))]
+
+    @property
+    def _released(self) -> set[str]:
+        return {self._wish.model, *self._wish.files} if self._wish.weights else set(self._wish.files)
+
+    def _sat(self, exam: ExamRecipe) -> list[str]:
+        return self._context.recipe.examinees(exam)
+
+    def _files(self) -> Iterator[ReleasedFile]:
+        if self._wish.weights:
+            parts = sorted(path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE)
+            self._sources |= {part: self._directory / part for part in parts}
+            yield ReleasedFile(
+                name=self._own.name,
+                path=".",
+                parts=tuple(parts),
+                digest=self._own.digest,
+                num_bytes=0,
+                file_type=stored_type(self._directory),
+                certificates=tuple(self._certificates(self._wish.model)),
+            )
+        for name in self._wish.files:
+            node = self._context.recipe.node(name)
+            figures = step_of(node).figures(self._context, node)
+            if figures is None:
+                raise SourceError(f"{name} is no file.", hint="Name steps of the kind quantise.")
+            path = f"{self._title}-{figures.type}.gguf"
+            self._sources[path] = model_directory(self._context, name) / figures.file
+            yield ReleasedFile(
+                name=name,
+                path=path,
+                digest=lineage_of(self._context, name).digest,
+                num_bytes=0,
+                file_type=figures.type,
+                bits_per_weight=figures.bits_per_weight,
+                substituted_share=figures.substituted_share,
+                memory_bytes=figures.memory_bytes,
+                tokens_per_s=figures.tokens_per_s,
+                certificates=tuple(self._certificates(name)),
+            )
+
+    def _certificates(self, name: str) -> Iterator[FileCertificate]:
+        for exam in self._context.recipe.exams:
+            if name in self._sat(exam):
+                yield FileCertificate(exam=exam.name, path=self._put_certificate(exam, name))
+
+    def _put_certificate(self, exam: ExamRecipe, name: str) -> str:
+        path = f"exams/{exam.name}/{name}.certificate.json"
+        self._sources[path] = certificate_path(self._context, exam, name)
+        return path
+
+    def _exam(self, exam: ExamRecipe) -> ReleasedExam:
+        folder = f"exams/{exam.name}"
+        paper = paper_path(self._context, exam)
+        self._sources |= {
+            f"{folder}/paper.json": paper / "paper.json",
+            f"{folder}/sealed.age": paper / "sealed.age",
+            f"{folder}/ledger.jsonl": ledger_path(self._context),
+        }
+        return ReleasedExam(
+            name=exam.name,
+            task=exam.task,
+            paper=f"{folder}/paper.json",
+            sealed=f"{folder}/sealed.age",
+            ledger=f"{folder}/ledger.jsonl",
+            others=tuple(self._put_certificate(exam, n) for n in self._sat(exam) if n not in self._released),
+        )
+
+    def _hub_bases(self) -> Iterator[str]:
+        for given in self._context.recipe.models.values():
+            if isinstance(given, GivenRecipe) and str(given.source).startswith("hf:"):
+                yield str(given.source).removeprefix("hf:").partition("@")[0]
+
+    def _texts(self) -> Iterator[str]:
+        """Licence texts: those that lie beside given weights, those that the recipe names, and those known here."""
+        beside: list[Path] = []
+        for name in self._context.recipe.models:
+            given = given_of(self._context, name)
+            if given is not None and given.source is not None:
+                beside += _licence_files(model_directory(self._context, name))
+        named = [Path(text) for text in self._wish.texts]
+        for path, text in licence_texts(self._own.license, self._duties, [*named, *beside]).items():
+            self._sources[path] = text
+            yield path
+
+
+def _licence_files(directory: Path) -> Sequence[Path]:
+    wanted = ("license", "licence", "notice", "use_policy", "copying")
+    return sorted(path for path in directory.iterdir() if path.is_file() and path.name.lower().startswith(wanted))
