@@ -29,9 +29,11 @@ if TYPE_CHECKING:
         count_recipients,
         encrypt,
         one_a_holder,
+        refuse_shared_key,
         same_holder,
         same_spelling,
         verify_signature,
+        write_key_file,
     )
     from spiritsafe.ledger.log import GENESIS, Ledger, LedgerCheck, utc_now, verify_entry, verify_evidence, verify_head
     from spiritsafe.ledger.merkle import (
@@ -53,8 +55,8 @@ __all__ = [
     "LedgerCheck", "LedgerEntry", "LogHead", "Note", "NoteKey", "PublicKey", "Signature", "SignedHead",
     "SigningContext", "check_extends", "consistency_proof", "cosign_head", "count_recipients", "encrypt", "head_of",
     "inclusion_path", "key_id_of", "leaf_hash", "one_a_holder", "origin_of", "pre_authentication", "read_envelope",
-    "read_head", "root_hash", "root_of_leaves", "runs_back", "same_holder", "same_spelling", "seen_heads",
-    "sign_envelope", "sign_head", "utc_now", "verify_consistency", "verify_cosignature", "verify_entry",
+    "read_head", "refuse_shared_key", "root_hash", "root_of_leaves", "runs_back", "same_holder", "same_spelling",
+    "seen_heads", "sign_envelope", "sign_head", "utc_now", "verify_consistency", "verify_cosignature", "verify_entry",
     "verify_evidence", "verify_head", "verify_inclusion", "verify_note", "verify_signature", "witness",
-    "wrong_clocks",
+    "write_key_file", "wrong_clocks",
 ]  # fmt: skip
