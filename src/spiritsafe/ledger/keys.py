@@ -49,6 +49,48 @@ def _framed(context: SigningContext, message: bytes) -> bytes:
     return f"spiritsafe/{context}/1\0".encode() + message
 
 
+def refuse_shared_key(path: Path) -> None:
+    """Refuse a private key that others than its owner can read.
+
+    Raises:
+        SourceError: They can.
+    """
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SourceError(
+            f"The key {path} can be read by others.",
+            hint=f"Run `chmod 600 {path}`, and make a new key if others may have read it.",
+        )
+
+
+def write_key_file(path: Path, data: bytes) -> None:
+    """Write a private key: mode 0600 from its first byte, whole or absent, never over another file.
+
+    Raises:
+        StorageError: It cannot be written, or there is a file already.
+    """
+    ensure_directory(path.parent)
+    with storage_errors(path):
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            os.unlink(temporary)
+            raise
+    try:
+        os.link(temporary, path)  # unlike rename, refuses to replace
+    except OSError as error:
+        raise StorageError(
+            f"The key {path} cannot be written: {error.strerror}.",
+            hint="Keys are never overwritten: choose a new path, in a directory that is yours to write.",
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
 @final
 class KeyPair:
     """A private signing key and age identity; ``public`` is what others may know."""
@@ -91,11 +133,7 @@ class KeyPair:
             IntegrityError: It is damaged.
         """
         value = read_json(path)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise SourceError(
-                f"The key {path} can be read by others.",
-                hint=f"Run `chmod 600 {path}`, and make a new key if others may have read it.",
-            )
+        refuse_shared_key(path)
         return cls(_KeyFile.from_json(value))
 
     @classmethod
@@ -129,27 +167,7 @@ class KeyPair:
         Raises:
             StorageError: It cannot be written, or there is a file already.
         """
-        ensure_directory(path.parent)
-        with storage_errors(path):
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes 0600
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(canonical_json(self._file.to_json()))
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError:
-                os.unlink(temporary)
-                raise
-        try:
-            os.link(temporary, path)  # unlike rename, refuses to replace
-        except OSError as error:
-            raise StorageError(
-                f"The key {path} cannot be written: {error.strerror}.",
-                hint="Keys are never overwritten: choose a new path, in a directory that is yours to write.",
-            ) from error
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+        write_key_file(path, canonical_json(self._file.to_json()))
 
     def sign(self, context: SigningContext, message: bytes) -> Signature:
         """Sign ``message`` for one use."""

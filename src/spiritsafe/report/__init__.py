@@ -44,7 +44,15 @@ if TYPE_CHECKING:
         TrainingCurve,
         Transcript,
     )
-    from spiritsafe.report.numbers import count_text
+    from spiritsafe.report.numbers import (
+        count_text,
+        memory_text,
+        nats_range,
+        nats_value,
+        score_text,
+        share_text,
+        speed_text,
+    )
     from spiritsafe.report.page import build_report, write_report
     from spiritsafe.report.sections.compute_curve import (
         CURVE_SUFFIXES,
@@ -65,6 +73,6 @@ __all__ = [
     "Outcomes", "PassPoint", "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo",
     "Rung", "SeedsTogether", "Source", "Stage", "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep",
     "VerificationSummary", "Versus", "build_compute_page", "build_compute_svg", "build_report", "build_trust_page",
-    "compute_section", "compute_table", "count_text", "terminal_summary", "write_compute", "write_report",
-    "write_trust_page",
+    "compute_section", "compute_table", "count_text", "memory_text", "nats_range", "nats_value", "score_text",
+    "share_text", "speed_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
 ]  # fmt: skip

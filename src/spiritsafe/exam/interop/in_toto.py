@@ -7,7 +7,6 @@ Which tests there are and how they end is :func:`exam_tests`; the rule for the w
 
 from __future__ import annotations
 
-import base64
 from typing import Literal
 
 from spiritsafe.core.canonical import JSON, canonical_json
@@ -17,11 +16,9 @@ from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.result import ClaimFinding, HalfResult
 from spiritsafe.exam.results.scores import LARGEST_UNSEEN_LEAK
 from spiritsafe.exam.results.statements import separation_found
-from spiritsafe.ledger import KeyPair
+from spiritsafe.ledger import IN_TOTO_STATEMENT, KeyPair, sign_envelope
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 TestEnd = Literal["passed", "warned", "failed"]
 
@@ -114,7 +111,7 @@ def in_toto_statement(certificate: Certificate) -> dict[str, JSON]:
     if certificate.correction is not None:
         scores["correction"] = certificate.correction.to_json()
     return {
-        "_type": STATEMENT_TYPE,
+        "_type": IN_TOTO_STATEMENT,
         "subject": [_subject(certificate)],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
@@ -151,25 +148,13 @@ def in_toto_statement(certificate: Certificate) -> dict[str, JSON]:
     }
 
 
-def pre_authentication(payload_type: str, payload: bytes) -> bytes:
-    """What a DSSE v1 signature is over: type and payload with their lengths in bytes."""
-    kind = payload_type.encode("utf-8")
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-
-
 def sign_dsse(value: dict[str, JSON], key: KeyPair) -> dict[str, JSON]:
     """A DSSE envelope around a Statement: the key's holder vouches for the export, not for the exam.
 
     Raises:
         IntegrityError: The statement has no canonical form.
     """
-    payload = canonical_json(value)
-    signature = key.sign_text(pre_authentication(PAYLOAD_TYPE, payload))
-    return {
-        "payloadType": PAYLOAD_TYPE,
-        "payload": base64.b64encode(payload).decode("ascii"),
-        "signatures": [{"keyid": key.public.key_id, "sig": base64.b64encode(signature).decode("ascii")}],
-    }
+    return sign_envelope(canonical_json(value), key.sign_text, key_id=key.public.key_id)
 
 
 def export(certificate: Certificate, signer: KeyPair | None) -> tuple[dict[str, JSON], str]:

@@ -15,7 +15,7 @@ from exam_parts import ToyModel, make_stage
 from places import ROOT
 
 from spiritsafe.exam import load_certificate
-from spiritsafe.exam.interop.in_toto import exam_tests, in_toto_statement, pre_authentication, sign_dsse
+from spiritsafe.exam.interop.in_toto import exam_tests, in_toto_statement, sign_dsse
 from spiritsafe.exam.records.certificate import Certificate
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.ledger import KeyPair
@@ -123,13 +123,6 @@ def test_another_model_in_the_middle_fails(tmp_path: Path) -> None:
 def test_an_endpoint_is_no_directory_of_weights(tmp_path: Path) -> None:
     said: Any = in_toto_statement(make_stage(tmp_path).certificate(ToyModel(kind="remote")))
     assert set(said["subject"][0]["digest"]) == {"spiritsafeEndpoint"}
-
-
-def test_pre_authentication_is_the_specifications() -> None:
-    # DSSE v1.0.2, protocol.md, "Test Vectors"
-    expected = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
-    assert pre_authentication("http://example.com/HelloWorld", b"hello world") == expected
-    assert pre_authentication("é", "é".encode()).startswith(b"DSSEv1 2 ")  # bytes are counted, not characters
 
 
 def test_the_envelope_is_signed() -> None:

@@ -1,0 +1,1 @@
+"""What people and their programs read: the card with its table, Ollama's Modelfile, container files."""

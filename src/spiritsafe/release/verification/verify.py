@@ -1,0 +1,62 @@
+"""Verify a release offline, numbered step by numbered step: ``spiritsafe release verify DIR``.
+
+In: a directory, and the maker's public key where the verifier has it. Out: one :class:`~spiritsafe.exam.StepResult` a
+step of :data:`RELEASE_STEPS`. What is wrong is a finding that names the file; the steps behind a failed one are not
+looked at, because they stand on it. Needs the light install only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
+from spiritsafe.exam import StepResult, VerifyStep
+from spiritsafe.release.verification.case import HINT, ReleaseCase
+from spiritsafe.release.verification.steps import STEPS
+
+RELEASE_STEPS: tuple[VerifyStep, ...] = tuple(
+    VerifyStep(number=number, name=name, checks=checks) for number, (name, checks, _) in enumerate(STEPS, start=1)
+)
+"""The procedure, for print."""
+
+
+def verify_release(directory: Path, *, public_key: Path | None = None) -> list[StepResult]:
+    """Check a release, step by step; it holds when every step is ``ok``.
+
+    Args:
+        public_key: The maker's, from elsewhere. None: the one that lies in the release, which proves that nothing
+            was changed since that key signed, and not who signed.
+
+    Raises:
+        SourceError: There is no such directory, or no such key.
+    """
+    if not directory.is_dir():
+        raise SourceError(f"{directory} is no directory.", hint="Give the directory of a release.")
+    if public_key is not None and not public_key.is_file():
+        raise SourceError(f"There is no key {public_key}.", hint="Give the maker's public key, a PEM file.")
+    case = ReleaseCase(directory, public_key)
+    results: list[StepResult] = []
+    failed: int | None = None
+    for step, (_, _, check) in zip(RELEASE_STEPS, STEPS, strict=True):
+        if failed is not None:
+            said = f"not reached: step {failed} failed"
+            results.append(StepResult(step.number, step.name, False, said, checked=False))
+            continue
+        try:
+            results.append(StepResult(step.number, step.name, True, check(case)))
+        except SpiritsafeError as error:
+            results.append(StepResult(step.number, step.name, False, error.message))
+            failed = step.number
+    return results
+
+
+def require_release(steps: Sequence[StepResult]) -> None:
+    """Raise unless every step is ok.
+
+    Raises:
+        IntegrityError: Naming the first step that failed.
+    """
+    for step in steps:
+        if not step.ok:
+            raise IntegrityError(f"Step {step.number} ({step.name}) failed: {step.detail}", hint=HINT)
