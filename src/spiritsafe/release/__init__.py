@@ -20,6 +20,27 @@ if TYPE_CHECKING:
         ReleasedFile,
         ReleaseDuty,
     )
+    from spiritsafe.release.duties.collect import duties_of
+    from spiritsafe.release.duties.names import check_duties, check_name, suggested_name
+    from spiritsafe.release.duties.records import (
+        DUTY_KINDS,
+        Cause,
+        Duties,
+        Duty,
+        DutyConflict,
+        DutyKind,
+        Licence,
+        LicenceDuty,
+    )
+    from spiritsafe.release.duties.table import licence_of_endpoint, licences, licences_of
+    from spiritsafe.release.duties.words import (
+        NOT_LEGAL_ADVICE,
+        banner_texts,
+        conflict_words,
+        duties_summary,
+        duty_words,
+        notice_text,
+    )
     from spiritsafe.release.signing import SigningKey, VerifyingKey
     from spiritsafe.release.texts.modelfile import RecognisedChat, recognise_chat
     from spiritsafe.release.verification.verify import RELEASE_STEPS, require_release, verify_release
@@ -27,7 +48,9 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "RELEASE_STEPS", "Divergence", "FileCertificate", "RecognisedChat", "Release", "ReleaseDuty", "ReleasePlan",
-    "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "recognise_chat", "require_release",
-    "verify_release", "write_release",
+    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_STEPS", "Cause", "Divergence", "Duties", "Duty", "DutyConflict",
+    "DutyKind", "FileCertificate", "Licence", "LicenceDuty", "RecognisedChat", "Release", "ReleaseDuty", "ReleasePlan",
+    "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts", "check_duties", "check_name",
+    "conflict_words", "duties_of", "duties_summary", "duty_words", "licence_of_endpoint", "licences", "licences_of",
+    "notice_text", "recognise_chat", "require_release", "suggested_name", "verify_release", "write_release",
 ]  # fmt: skip
