@@ -24,7 +24,7 @@ from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import Learns, Made, wanted_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.report import Measured, MeasuredCurve, Reinforced, Role
+from spiritsafe.report import FileFigures, Measured, MeasuredCurve, Reinforced, Role
 
 StageWork = Callable[[RunContext, StageDirectory, EventSink], dict[str, JSON]]
 Config = Mapping[str, Any]
@@ -150,6 +150,15 @@ class Words:
 
 class Step(Made):
     """A kind of made thing. What a kind does not say has the default of a thing that has nothing to say there."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the model that it makes is one file, which answers and has no weights to go on from."""
+        return self.makes == "file"
+
+    def figures(self, context: RunContext, node: Node) -> FileFigures | None:
+        """What is known of a model that is one file."""
+        return None
 
     def config_of(self, configs: Mapping[str, Config]) -> Config | None:
         """``config.json`` of the model that comes out, given those of earlier ones; None: not known."""

@@ -17,7 +17,7 @@ from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.exam import host_software
-from spiritsafe.models import LINEAGE, ChatFormat, read_model_config, stored_type
+from spiritsafe.models import ChatFormat, read_model_config, read_tensor_table
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
@@ -25,7 +25,7 @@ from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.exam import certificate_path, ledger_path, paper_path
-from spiritsafe.pipeline.stages.source import given_of, lineage_of, model_directory
+from spiritsafe.pipeline.stages.source import LINEAGE_FILE, given_of, lineage_of, model_directory
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.release import (
     FileCertificate,
@@ -39,6 +39,7 @@ from spiritsafe.release import (
     duties_of,
     licence_texts,
     recognise_chat,
+    release_duties,
     suggested_name,
     write_release,
 )
@@ -84,9 +85,7 @@ def release_key_path(context: RunContext) -> Path:
     return context.run.path / "keys" / "release.pem"
 
 
-def make_release(
-    wish: ReleaseWish, context: RunContext, stage: StageDirectory, events: EventSink
-) -> dict[str, JSON]:
+def make_release(wish: ReleaseWish, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Gather, check duties and name, write and sign.
 
     Raises:
@@ -150,7 +149,7 @@ class _Gathering:
             files=files,
             lineage=tuple(self._lineage.values()),
             exams=exams,
-            duties=self._duties,
+            duties=tuple(release_duties(self._title, self._own.license, self._duties)),
             texts=texts,
             base_models=tuple(self._hub_bases()),
             base_model_relation="finetune" if self._wish.model not in recipe.models else None,
@@ -163,7 +162,7 @@ class _Gathering:
             software=host_software(),
         )
         ggufs = [file.path for file in files if not file.parts]
-        chats = {path: recognised for path in ggufs} if recognised is not None else {}
+        chats = dict.fromkeys(ggufs, recognised) if recognised is not None else {}
         return ReleasePlan(release=release, sources=self._sources, chats=chats)
 
     def _exams(self) -> list[ExamRecipe]:
@@ -179,7 +178,9 @@ class _Gathering:
 
     def _files(self) -> Iterator[ReleasedFile]:
         if self._wish.weights:
-            parts = sorted(path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE)
+            parts = sorted(
+                path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE_FILE
+            )
             self._sources |= {part: self._directory / part for part in parts}
             yield ReleasedFile(
                 name=self._own.name,
@@ -187,7 +188,7 @@ class _Gathering:
                 parts=tuple(parts),
                 digest=self._own.digest,
                 num_bytes=0,
-                file_type=stored_type(self._directory),
+                file_type=_stored_type(self._directory),
                 certificates=tuple(self._certificates(self._wish.model)),
             )
         for name in self._wish.files:
@@ -243,18 +244,28 @@ class _Gathering:
                 yield str(given.source).removeprefix("hf:").partition("@")[0]
 
     def _texts(self) -> Iterator[str]:
-        """Licence texts: those that lie beside given weights, those that the recipe names, and those known here."""
-        beside: list[Path] = []
+        """Licence texts: those that lie beside given weights, then those that the recipe names."""
+        found: list[tuple[str, Path]] = []
         for name in self._context.recipe.models:
             given = given_of(self._context, name)
             if given is not None and given.source is not None:
-                beside += _licence_files(model_directory(self._context, name))
-        named = [Path(text) for text in self._wish.texts]
-        for path, text in licence_texts(self._own.license, self._duties, [*named, *beside]).items():
+                licence = lineage_of(self._context, name).license
+                found += [(licence, path) for path in _licence_files(model_directory(self._context, name))]
+        found += [(Path(text).stem, Path(text)) for text in self._wish.texts]
+        for path, text in licence_texts(self._title, self._own.license, self._duties, found).items():
             self._sources[path] = text
             yield path
 
 
 def _licence_files(directory: Path) -> Sequence[Path]:
-    wanted = ("license", "licence", "notice", "use_policy", "copying")
-    return sorted(path for path in directory.iterdir() if path.is_file() and path.name.lower().startswith(wanted))
+    """The last one is taken: LICENSE before LICENSE-of-a-part."""
+    found = (path for path in directory.iterdir() if path.is_file() and path.stem.lower() in ("license", "licence"))
+    return sorted(found, reverse=True)
+
+
+def _stored_type(directory: Path) -> str:
+    """The type of most of a directory's weights."""
+    sizes: dict[str, int] = {}
+    for tensor in read_tensor_table(directory).values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.num_bytes
+    return max(sizes, key=lambda dtype: sizes[dtype])

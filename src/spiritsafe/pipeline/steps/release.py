@@ -15,7 +15,7 @@ from pydantic import Field
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.pipeline.context import RunContext
-from spiritsafe.pipeline.plan.duties import duties_in
+from spiritsafe.pipeline.plan.duties import planned_duties
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import FromEntry, Makes, Name, Needs
@@ -94,9 +94,9 @@ class ReleaseStep(FromEntry, Step):
                 found.append(f"{node.name}: {name} is a file of {made.needs.weights}, not of {self.origin}")
         if not self.weights and not self.files:
             found.append(f"{node.name}: nothing is released: name files, or leave out weights = false")
-        if self.title is not None:
+        if self.title is not None and self.origin in planned_duties(forecast):
             try:
-                check_name(self.title, duties_in(forecast, self.origin))
+                check_name(self.title, planned_duties(forecast)[self.origin])
             except RecipeError as error:
                 found.append(f"{node.name}: {error.message} {error.hint}".rstrip("."))
         return found

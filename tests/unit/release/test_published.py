@@ -1,0 +1,52 @@
+"""Texts that go along with a release: what is known is there, what is not is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spiritsafe.core.errors import SourceError
+from spiritsafe.core.records import Checkpoint, Parent
+from spiritsafe.release import duties_of, licence_texts, release_duties
+
+
+def _model(name: str, licence: str, *parents: Checkpoint, used: str = "weights") -> Checkpoint:
+    digest = "sha256:" + f"{sum(map(ord, name)):064x}"
+    known = tuple(
+        Parent.from_json({"name": p.name, "digest": p.digest, "license": p.license, "used_as": [used]}) for p in parents
+    )
+    return Checkpoint(name=name, digest=digest, license=licence, num_parameters=1, weight_bytes=1, parents=known)
+
+
+def test_an_apache_student_of_a_mit_teacher_has_both_texts_and_says_whose() -> None:
+    base, teacher = _model("SmolLM2-135M-Instruct", "Apache-2.0"), _model("DeepSeek-R1", "MIT")
+    student = _model("student", "Apache-2.0", base)
+    duties = duties_of([student, base, teacher])
+    texts = licence_texts("sums-student", "Apache-2.0", duties, [])
+    assert b"Version 2.0, January 2004" in bytes(texts["LICENSE"])
+    assert b"SmolLM2-135M-Instruct" in bytes(texts["NOTICE"])
+    assert b"not legal advice" in bytes(texts["NOTICE"])
+    written = list(release_duties("sums-student", "Apache-2.0", duties))
+    assert {duty.path for duty in written if duty.kind == "copy"} <= set(texts)
+    own = licence_texts("sums", "MIT", duties_of([_model("sums", "MIT", _model("DeepSeek-R1", "MIT"))]), [])
+    assert b"the authors of DeepSeek-R1" in bytes(own["LICENSE"])
+
+
+def test_a_llama_student_needs_the_text_and_shows_the_banner(tmp_path: Path) -> None:
+    base = _model("Llama-3.1-8B-Instruct", "LicenseRef-llama3.1")
+    student = _model("student", "LicenseRef-llama3.1", base)
+    duties = duties_of([student, base])
+    with pytest.raises(SourceError) as refused:
+        licence_texts("Llama-student", student.license, duties, [])
+    assert "goes along" in refused.value.message
+    assert "https://" in refused.value.hint
+    text = tmp_path / "llama3.1.txt"
+    text.write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT", "utf-8")
+    texts = licence_texts("Llama-student", student.license, duties, [("llama3.1", text)])
+    assert texts["LICENSE"] == text
+    written = {duty.kind: duty.text for duty in release_duties("Llama-student", student.license, duties)}
+    assert written["name_prefix"] == "Llama"
+    assert written["banner"] == "Built with Llama"
+    assert written["notice"].startswith("Llama 3.1 is licensed under")
+    assert b"Llama 3.1 is licensed under" in bytes(texts["NOTICE"])
