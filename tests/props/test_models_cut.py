@@ -23,12 +23,12 @@ from spiritsafe.models.cost.footprint import Quantisation, measure_bytes, predic
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
-from spiritsafe.models.loading import load_decoder
 from spiritsafe.models.pruning.cut import StudentShape, cut, family_of, resized
 from spiritsafe.models.pruning.importance import Importance, calibrate
 from spiritsafe.models.pruning.shapes import candidates
 from spiritsafe.models.pruning.vocabulary import choose_vocabulary, trim_vocabulary
 from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 WORDS = sorted({word for text in CORPUS for word in text.split(" ")} | {"\n", "  ", "<|im_end|>", "<tool>", "7", "'s"})
 familiar = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join)
