@@ -13,7 +13,7 @@ from torch.func import functional_call
 from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.models import GridType, fake_quantise, pack_documents, round_to_grid
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.training import TracesObjective, TrainConfig, train
 from spiritsafe.training.config import learning_rate_at
 

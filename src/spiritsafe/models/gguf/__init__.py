@@ -1,1 +1,1 @@
-"""GGUF files."""
+"""GGUF files: read, written, and what is in them."""
