@@ -27,11 +27,11 @@ from spiritsafe.core.canonical import digest, digest_bytes
 from spiritsafe.core.errors import CompatibilityError, NumericalError, SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import atomic_path
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.decoder.architectures import DECODER_NAMES, LAYER_TENSORS
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.sources.gguf_reader import GGUFFile
+from spiritsafe.models.gguf.reader import GGUFFile
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.interface.language_model import LanguageModel
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 _DATASETS, _NUM_CHUNKS, _CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"

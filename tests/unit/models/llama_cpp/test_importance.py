@@ -7,16 +7,16 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from architectures import decoder_of, peer_of, random_config, random_documents
+from tiny_gguf import write_gguf
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from architectures import decoder_of, peer_of, random_config, random_documents
 from spiritsafe.core.errors import CompatibilityError, NumericalError, SourceError
-from spiritsafe.models.batch import Document
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document
 from spiritsafe.models.llama_cpp.importance import ImportanceMatrix, measure_importance
 from spiritsafe.models.transformers_backend.model import TransformersModel
-from tiny_gguf import write_gguf
 
 LENGTHS = (7, 30, 1, 12, 19)
 
