@@ -1,1 +1,1 @@
-"""GGUF files through llama.cpp, in child processes: quantised, run, and held against the model they were made of."""
+"""GGUF files run by llama.cpp, in processes of its own."""
