@@ -144,7 +144,7 @@ def test_the_process(tiny_directory: Path) -> None:
 
 def test_a_missing_model_is_reported_on_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = io.StringIO()
-    monkeypatch.setattr(worker, "_take_stdout", lambda: replies)
+    monkeypatch.setattr(worker, "take_stdout", lambda: replies)
     assert worker.main([str(tmp_path / "absent"), "--device", "cpu"]) == 1
     assert json.loads(replies.getvalue())["error"]["type"] == "SourceError"
 
