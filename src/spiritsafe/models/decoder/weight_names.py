@@ -41,6 +41,11 @@ def stacked_rows(config: DecoderConfig) -> dict[str, list[int]]:
     return {name: [config.axis_sizes[part.rows] for part in group] for name, group in grouped}
 
 
+def stacked_tensors(config: DecoderConfig) -> dict[str, list[str]]:
+    """For each weight of the module the names of Hugging Face's tensors that are stacked in it, in their order."""
+    return {f"{path}.weight": [f"{name}.weight" for name, _ in parts] for path, parts in _places(config)}
+
+
 def make_hf_tensors(module: nn.Module, config: DecoderConfig) -> dict[str, Tensor]:
     """Every Hugging Face tensor that is not quantised as a view of the module's parameters, detached."""
     ours: dict[str, Tensor] = dict(module.named_parameters())

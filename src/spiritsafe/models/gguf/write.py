@@ -26,7 +26,7 @@ from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import open_shards, read_tensor_table
 from spiritsafe.models.decoder.architectures import ARCHITECTURES
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.gguf.blocks import Bytes, quantise
+from spiritsafe.models.gguf.blocks.packed import Bytes, quantise
 from spiritsafe.models.gguf.convert import permute
 from spiritsafe.models.gguf.facts import FileFacts, file_facts
 from spiritsafe.models.gguf.layout import Entry, write_file

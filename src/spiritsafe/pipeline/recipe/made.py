@@ -17,16 +17,20 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.reinforce import Control
 
-Makes = Literal["model", "problems", "answers", "signal", "numbers"]
-"""What comes out."""
+Makes = Literal["model", "file", "problems", "answers", "signal", "numbers"]
+"""What comes out. A "file" is a model that answers and sits exams, and whose weights nothing goes on from."""
 
 MAKES_WORDS: dict[Makes, str] = {
     "model": "model",
+    "file": "file model",
     "problems": "data set",
     "answers": "set of answers",
     "signal": "captured signal",
     "numbers": "measurement",
 }
+
+MODELS: tuple[Makes, ...] = ("model", "file")
+"""What can be asked, examined and compared."""
 
 MOST_REPEATS = 100
 """Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
@@ -151,6 +155,7 @@ class Needs:
         reads: Models that work in its stage.
         follows: Models whose probabilities it follows token by token.
         asks: Models that only answer: an endpoint may be one.
+        takes_files: Models that may be files: they answer, or are only read.
     """
 
     models: tuple[str, ...] = ()
@@ -162,6 +167,7 @@ class Needs:
     reads: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
+    takes_files: tuple[str, ...] = ()
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -245,7 +251,7 @@ class FromEntry(StepEntry):
     @property
     def needs(self) -> Needs:
         """What it begins with."""
-        start, weights = (self.origin,), self.origin if self.makes == "model" else None
+        start, weights = (self.origin,), self.origin if self.makes in MODELS else None
         return Needs(models=start, reads=start, weights=weights)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:

@@ -5,6 +5,8 @@ In: the recipe's graph and finished stages. Out: one :class:`~spiritsafe.report.
 
 from __future__ import annotations
 
+from typing import Any
+
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -20,11 +22,14 @@ def rungs(context: RunContext) -> tuple[Rung, ...]:
 
 def _rung(context: RunContext, node: Node) -> Rung:
     checkpoint = lineage_of(context, node.name)
+    facts: Any = context.stage(node.name).result().get("file_facts", {})
     return Rung(
         name=node.name,
         role=role_of(context.recipe, node),
         num_parameters=checkpoint.num_parameters or None,  # 0: behind an endpoint, not known
         weight_bytes=checkpoint.weight_bytes or None,
+        file_type=facts.get("file_type"),
+        bits_per_weight=facts.get("bits_per_weight"),
     )
 
 

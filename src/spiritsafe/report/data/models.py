@@ -13,9 +13,10 @@ from pydantic import Field, field_validator, model_validator
 
 from spiritsafe.core.records import Record, omit_default
 
-Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control", "cut", "given"]
-"""What a model is in its run: steps make "reinforced" and "tuned" ones and "cut" ones that nothing healed; a "control"
-stands beside one of them; a "given" one was made elsewhere and is nobody's base."""
+Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control", "cut", "quantised", "given"]
+"""What a model is in its run: steps make "reinforced" and "tuned" ones and "cut" ones that nothing healed; a
+"quantised" one is a file of another; a "control" stands beside one of them; a "given" one was made elsewhere and is
+nobody's base."""
 
 
 @final
@@ -62,9 +63,20 @@ class Rung(Record):
     Attributes:
         num_parameters: None where nobody tells.
         weight_bytes: The same.
+        file_type: Of a GGUF file, as it calls itself ("q4_0"); None: its weights are safetensors, or served.
+        bits_per_weight: Of such a file: the true ones, with all that is stored in another type.
     """
 
     name: str
     role: Role
     num_parameters: int | None = Field(default=None, ge=0)
     weight_bytes: int | None = Field(default=None, ge=1)
+    file_type: str | None = omit_default(None)
+    bits_per_weight: float | None = omit_default(None, gt=0.0)
+
+    @property
+    def storage(self) -> str | None:
+        """``Q4_0, 5.13 bits a weight``; None where it is no file."""
+        if self.file_type is None or self.bits_per_weight is None:
+            return None
+        return f"{self.file_type.upper()}, {self.bits_per_weight:.2f} bits a weight"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.gguf.grids import GRID_TYPES, GridType, fake_quantise, round_to_grid
+from spiritsafe.models.gguf.blocks.grids import GRID_TYPES, GridType, fake_quantise, round_to_grid
 
 BLOCK_TYPES = [grid for grid in GRID_TYPES if grid.startswith("q")]
 

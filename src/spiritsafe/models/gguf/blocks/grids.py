@@ -10,16 +10,25 @@ Shapes: O output width, I input width, B blocks of 32 numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
+from gguf import GGMLQuantizationType as T
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.decoder.weight_names import stacked_tensors
+from spiritsafe.models.gguf.metadata import gguf_architecture, rope_factors
+from spiritsafe.models.gguf.names import gguf_name
+from spiritsafe.models.gguf.types import find_file_type, stored_bytes, tensor_types
 
 GridType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 """Block types whose rounding is known here, the most exact first."""
+
+FileGrid = Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+"""File types on whose numbers a model can learn."""
 
 BLOCK = 32
 """Numbers of a row that share a scale."""
@@ -88,6 +97,8 @@ _BLOCKS: dict[GridType, Callable[[Tensor], None]] = {
 }
 _FLOATS: dict[GridType, torch.dtype] = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 GRID_TYPES: tuple[GridType, ...] = get_args(GridType)
+# The scales of Q6_K are searched for, block by block; its numbers lie about as densely as those of eight bits.
+_NEAREST: dict[str, GridType] = {"q6_k": "q8_0"}
 
 
 @torch.no_grad()
@@ -137,3 +148,65 @@ def fake_quantise(weight_OI: Tensor, grid: GridType) -> Tensor:
     """
     rounded_OI: Tensor = _StraightThrough.apply(weight_OI, grid)  # type: ignore[no-untyped-call]  # torch
     return rounded_OI
+
+
+def _types(config: DecoderConfig, file_type: str, *, importance: bool) -> dict[str, tuple[tuple[int, ...], T]]:
+    """Shape and type of each tensor in a file, under Hugging Face's names."""
+    shapes = config.outer_shapes() | {
+        f"model.layers.{layer}.{name}": shape
+        for layer in range(config.num_layers)
+        for name, shape in config.layer_shapes().items()
+    }
+    names = {name: gguf_name(name) or name for name in shapes}
+    types = tensor_types(
+        {names[name]: shape for name, shape in shapes.items()},
+        find_file_type(file_type),
+        architecture=gguf_architecture(config),
+        importance=importance,
+    )
+    return {name: (shape, types[names[name]]) for name, shape in shapes.items()}
+
+
+def predict_file_bytes(config: Mapping[str, Any], file_type: str, *, importance: bool = False) -> int:
+    """Bytes of the tensors of a GGUF file before it is written, exactly.
+
+    Args:
+        config: ``config.json``.
+        file_type: Of the file.
+        importance: Whether llama.cpp will have an importance matrix, which changes some types.
+
+    Raises:
+        CompatibilityError: GGUF holds no such model, or llama.cpp writes no such file of it.
+    """
+    own = DecoderConfig.from_hf(config)
+    factors = rope_factors(own)
+    tensors = sum(stored_bytes(shape, kind) for shape, kind in _types(own, file_type, importance=importance).values())
+    return tensors + (0 if factors is None else 4 * factors.numel())
+
+
+def file_grid(config: DecoderConfig, file_type: FileGrid) -> dict[str, GridType]:
+    """How a file of this type holds each matrix of a Decoder, under the Decoder's own names.
+
+    A head in Q6_K is taken as Q8_0. Vectors are in float32 in every file.
+
+    Raises:
+        CompatibilityError: GGUF holds no such model.
+    """
+    types = _types(config, file_type, importance=False)
+    grid: dict[str, GridType] = {}
+    for parameter, parts in stacked_tensors(config).items():
+        kinds = {types[part][1].name.lower() for part in parts if part in types and len(types[part][0]) == 2}
+        if len(kinds) > 1:
+            raise CompatibilityError(
+                f"{file_type} holds {' and '.join(parts)} in different types ({', '.join(sorted(kinds))}), and they "
+                "learn as one matrix.",
+                hint=f"Learn on another of {', '.join(get_args(FileGrid))}.",
+            )
+        for kind in kinds:  # none of a vector
+            grid[parameter] = _known(kind)
+    return grid
+
+
+def _known(kind: str) -> GridType:
+    found = next((grid for grid in GRID_TYPES if grid == kind), None)
+    return _NEAREST[kind] if found is None else found
