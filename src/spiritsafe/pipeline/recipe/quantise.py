@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from spiritsafe.distil import OnPolicyConfig
 from spiritsafe.models import FILE_TYPES, FileGrid, FileTypeName
+from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.made import (
     MOST_REPEATS,
     BudgetRecipe,
@@ -82,7 +83,18 @@ class QuantiseRecipe(FromEntry):
             raise ValueError(f"{self.to} is rubbish without importance: name sets in calibrate")
         if not self.calibrate and changed(self, {"calibration"}):
             raise ValueError("calibration: an effect with calibrate only, leave it out")
+        self._check_learning()
         return self
+
+    def _check_learning(self) -> None:
+        """What a distillation with these keys is told."""
+        table = self.distil_table()
+        try:
+            if table is not None:
+                DistilRecipe.model_validate(table)
+        except ValidationError as error:
+            said = [one["msg"].removeprefix("Value error, ") for one in error.errors()]
+            raise ValueError("; ".join(said)) from error
 
     @property
     def needs(self) -> Needs:
