@@ -98,7 +98,7 @@ class ImportanceMatrix:
             StorageError: It cannot be written.
         """
         with atomic_path(path) as temporary:
-            writer = _ImatrixWriter(temporary, "")
+            writer = gguf.GGUFWriter(temporary, "")
             writer.add_type("imatrix")
             writer.add_array(_DATASETS, list(self.datasets))
             writer.add_uint32(_NUM_CHUNKS, self.num_documents)
@@ -121,10 +121,12 @@ class ImportanceMatrix:
             NumericalError: A number is not finite, or negative.
         """
         with GGUFFile(path) as file:
-            given = [file.metadata.get(key) for key in (_DATASETS, _NUM_CHUNKS, _CHUNK_SIZE)]
-            datasets, *sizes = given
-            is_known = isinstance(datasets, list) and all(isinstance(one, str) for one in datasets)
-            if file.metadata.get("general.type") != "imatrix" or not is_known or not _are_counts(sizes):
+            datasets, num_documents, longest = (file.metadata.get(key) for key in (_DATASETS, _NUM_CHUNKS, _CHUNK_SIZE))
+            if (
+                file.metadata.get("general.type") != "imatrix"
+                or not (isinstance(datasets, list) and all(isinstance(one, str) for one in datasets))
+                or not (isinstance(num_documents, int) and isinstance(longest, int))
+            ):
                 raise SourceError(
                     f"{path} is no importance matrix in llama.cpp's GGUF format.",
                     hint="Write one with measure_importance or with llama-imatrix; its older .dat files are not read.",
@@ -137,22 +139,10 @@ class ImportanceMatrix:
         return cls(
             sums={name: np.atleast_2d(sums) for name, sums in tables[_SUMS].items()},
             counts={name: counts.reshape(-1) for name, counts in tables[_COUNTS].items()},
-            datasets=tuple(datasets or ()),
-            num_documents=sizes[0],
-            longest=sizes[1],
+            datasets=tuple(datasets),
+            num_documents=num_documents,
+            longest=longest,
         )
-
-
-@final
-class _ImatrixWriter(gguf.GGUFWriter):
-    """A writer of files that hold no model, so they name no architecture."""
-
-    def add_architecture(self) -> None:
-        """Nothing to add."""
-
-
-def _are_counts(values: Sequence[object]) -> bool:
-    return all(isinstance(value, int) and value >= 0 for value in values)
 
 
 @final
