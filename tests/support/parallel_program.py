@@ -32,9 +32,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError, SpiritsafeError, StorageError
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
-from spiritsafe.models.batch import Document, PackedBatch
+from spiritsafe.models import GridType
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.batch import Document, PackedBatch
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.reinforce import PolicyLoss, PolicyObjective
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.data.feed import CollectiveFeed
@@ -175,7 +176,13 @@ RUNS: dict[str, tuple[Callable[[], Decoder], Callable[[], Objective], dict[str, 
     "policy": (tiny_decoder, policy, {"tokens_per_step": 300, "max_steps": 3}),
     "policy-one-document": (untied, policy, IDLE),
     "bfloat16": (tiny_decoder, TracesObjective, {"compute_dtype": "bfloat16", "max_steps": 3}),
+    "on-a-grid": (untied, distil, {"max_steps": 3}),
 }
+
+
+def grid_of(model: Decoder) -> dict[str, GridType]:
+    """Of every matrix whose rows are whole blocks."""
+    return {name: "q4_0" for name, p in model.named_parameters() if p.dim() == 2 and p.shape[1] % 32 == 0}
 
 
 def wide() -> Decoder:
@@ -199,7 +206,8 @@ def run(
     config = TrainConfig.model_validate(CONFIG.model_dump(exclude_unset=True) | settings | changes)
     model = make_model().to(DEVICE)
     documents = DRAWN if name.startswith("policy") else DOCUMENTS
-    result = train(model, documents, wrap(directory, make_objective()), config, directory=directory)
+    grid = grid_of(model) if name == "on-a-grid" else None
+    result = train(model, documents, wrap(directory, make_objective()), config, directory=directory, grid=grid)
     place = current_parallel()
     weights = {key: value.detach().clone() for key, value in model.named_parameters()}
     assert all(p.grad is None for p in model.parameters())

@@ -21,6 +21,8 @@ The command line prints ``str(error)`` and ``error.hint`` as one paragraph and e
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SpiritsafeError(Exception):
     """Base of the tree.
@@ -109,3 +111,29 @@ class StoppedError(SpiritsafeError, InterruptedError):
     """The user asked to stop."""
 
     exit_code = 130
+
+
+def error_fields(error: Exception) -> dict[str, str]:
+    """An error as it crosses a pipe: ``type``, ``message``, ``hint``; one that is none of ours is called a defect."""
+    if isinstance(error, SpiritsafeError):
+        return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+    return {
+        "type": type(error).__name__,
+        "message": f"{type(error).__name__}: {error}",
+        "hint": "This is a defect of the worker; its standard error may say more.",
+    }
+
+
+def error_from_fields(fields: Any, *, hint: str) -> SpiritsafeError:
+    """The error that another process tells of: of the same class where it is one of this tree, else an EndpointError.
+
+    Args:
+        fields: What came; it may be anything.
+        hint: The next step where the other process names none.
+    """
+    known = fields if isinstance(fields, dict) else {}
+    kind = globals().get(str(known.get("type")))
+    if not (isinstance(kind, type) and issubclass(kind, SpiritsafeError)):
+        kind = EndpointError
+    message = str(known.get("message") or "The worker reports an error without a message.")
+    return kind(message, hint=str(known.get("hint") or hint))

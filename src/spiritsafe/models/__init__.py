@@ -11,19 +11,10 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.core.files.cache import default_cache
-    from spiritsafe.models.batch import (
-        IGNORED,
-        Document,
-        DrawnCompletion,
-        PackedBatch,
-        PackedDrawn,
-        pack_documents,
-        shared_prefix,
-    )
     from spiritsafe.models.chat.format import ChatFormat, require_same_vocabulary
     from spiritsafe.models.chat.options import ChatOptions, Day
     from spiritsafe.models.chat.thoughts import Use
-    from spiritsafe.models.checkpoints.directory import HasWeights, save_checkpoint, write_lineage
+    from spiritsafe.models.checkpoints.directory import HasWeights, new_directory, save_checkpoint, write_lineage
     from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
     from spiritsafe.models.checkpoints.tensors import saved_dtype
     from spiritsafe.models.cost.footprint import (
@@ -58,8 +49,30 @@ if TYPE_CHECKING:
     from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
     from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
-    from spiritsafe.models.interface import Head, LanguageModel
-    from spiritsafe.models.loading import LoadedModel, active_parameters, load_decoder, load_model
+    from spiritsafe.models.gguf.blocks.grids import (
+        FileGrid,
+        GridType,
+        fake_quantise,
+        file_grid,
+        predict_file_bytes,
+        round_to_grid,
+    )
+    from spiritsafe.models.gguf.facts import MOST_SUBSTITUTED, FileFacts, TypeShare, check_name, file_facts, true_name
+    from spiritsafe.models.gguf.lineage import write_file_lineage
+    from spiritsafe.models.gguf.types import FILE_TYPES, FileType, FileTypeName, find_file_type
+    from spiritsafe.models.gguf.write import write_gguf
+    from spiritsafe.models.interface.batch import (
+        IGNORED,
+        Document,
+        DrawnCompletion,
+        PackedBatch,
+        PackedDrawn,
+        pack_documents,
+        shared_prefix,
+    )
+    from spiritsafe.models.interface.language_model import Head, LanguageModel
+    from spiritsafe.models.llama_cpp.importance import ImportanceMatrix, measure_importance
+    from spiritsafe.models.llama_cpp.quantise import quantise_file
     from spiritsafe.models.lora.adapters import (
         LoraBase,
         add_lora,
@@ -91,6 +104,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.sources.resolve import find_source, resolve_source
     from spiritsafe.models.sources.tiny import write_tiny
     from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
+    from spiritsafe.models.transformers_backend.loading import LoadedModel, active_parameters, load_decoder, load_model
     from spiritsafe.models.transformers_backend.model import TransformersModel
     from spiritsafe.models.transformers_backend.projections import LORA_TARGETS
     from spiritsafe.models.transformers_backend.sizes import (
@@ -106,21 +120,25 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK", "PACK_LIMIT_BYTES",
-    "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
-    "DrawnCompletion", "FallbackGenerator", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel",
-    "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
-    "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory",
-    "TransformersModel", "Use", "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora",
-    "architecture_config", "bitsandbytes_functions", "block_influence", "calibrate", "candidates", "choose_code",
-    "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "find_source",
-    "fit_micro_batch", "format_name", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within",
-    "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state",
-    "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora", "num_adapted",
-    "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",
-    "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
-    "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source", "sampling_work",
-    "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix", "size_of",
-    "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint",
-    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK",
+    "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder",
+    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "FileFacts", "FileGrid",
+    "FileType", "FileTypeName", "Footprint", "GridType", "HasWeights", "Head", "Importance", "ImportanceMatrix",
+    "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit",
+    "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig",
+    "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work",
+    "active_parameters", "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions",
+    "block_influence", "calibrate", "candidates", "check_name", "choose_code", "choose_layers", "choose_vocabulary",
+    "cut", "cut_depth", "decoder_config", "default_cache", "fake_quantise", "file_facts", "file_grid",
+    "find_file_type", "find_source", "fit_micro_batch", "format_name", "head_logits", "head_product", "held_bytes",
+    "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config",
+    "lora_parameters", "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_importance",
+    "measure_machine", "merge_lora", "new_directory", "num_adapted", "num_lora_parameters", "num_trainable",
+    "open_generator", "pack_documents", "parent_of", "predict_file_bytes", "predict_footprint", "predict_training",
+    "preferred_dtype", "quantise_file", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
+    "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source", "round_to_grid",
+    "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix",
+    "size_of", "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "true_name",
+    "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora",
+    "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost, mean_si
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import Learns, Made, wanted_of
 from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.recipe.training import TrainedRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.report import FileFigures, Measured, MeasuredCurve, Reinforced, Role
 
@@ -151,11 +152,6 @@ class Words:
 class Step(Made):
     """A kind of made thing. What a kind does not say has the default of a thing that has nothing to say there."""
 
-    @property
-    def is_file(self) -> bool:
-        """Whether the model that it makes is one file, which answers and has no weights to go on from."""
-        return self.makes == "file"
-
     def figures(self, context: RunContext, node: Node) -> FileFigures | None:
         """What is known of a model that is one file."""
         return None
@@ -163,6 +159,14 @@ class Step(Made):
     def config_of(self, configs: Mapping[str, Config]) -> Config | None:
         """``config.json`` of the model that comes out, given those of earlier ones; None: not known."""
         return configs.get(str(self.needs.weights))
+
+    def training(self) -> TrainedRecipe | None:
+        """How a model learns in it; None: none does, or for a few steps only."""
+        return None
+
+    def file_bytes(self, config: Config) -> int | None:
+        """Of the tensors of a file that comes out, given the model's ``config.json``; None: it is a directory."""
+        return None
 
     def facts_of(self, node: Node, forecast: Forecast) -> DataFacts | None:
         """What to expect of the set of answers that comes out."""

@@ -216,6 +216,8 @@ def _size(rung: Rung, teacher: Rung | None) -> str:
     if rung.weight_bytes is None:
         return "served"
     size = memory_text(rung.weight_bytes)
+    if rung.file is not None:
+        return f"{size} {rung.file.type}"
     return f"{size} {share_text(rung.weight_bytes, teacher.weight_bytes)}" if teacher and teacher.weight_bytes else size
 
 

@@ -34,7 +34,7 @@ from spiritsafe.core.files.atomic import ensure_directory, write_json, write_tex
 from spiritsafe.core.files.json_lines import append_line, read_json_lines
 from spiritsafe.core.process.out_of_memory import said_as_budget
 from spiritsafe.core.process.platforms import Platform
-from spiritsafe.models import Document, LanguageModel, this_platform
+from spiritsafe.models import Document, GridType, LanguageModel, this_platform
 from spiritsafe.training.checkpoints.state import STATE_FILE, RunIdentity, load_state, weights_fingerprint
 from spiritsafe.training.checkpoints.writer import Cadence, CheckpointWriter
 from spiritsafe.training.compiled import StepCompiler, fast_products
@@ -96,6 +96,7 @@ def train(
     directory: Path,
     events: EventSink | None = None,
     evaluate: Evaluate | None = None,
+    grid: Mapping[str, GridType] | None = None,
 ) -> TrainResult:
     """Train a model in place; continue where an earlier call with the same arguments was interrupted.
 
@@ -109,6 +110,9 @@ def train(
         directory: For metrics and checkpoints; every process must see it.
         events: Hears progress and each step's metrics, in the main process.
         evaluate: Called after each ``config.eval_every`` steps and after the last, in the main process.
+        grid: Parameters that the passes see as a file of a block type would hold them (quantisation-aware training);
+            what a feed draws and an evaluation measures is that file's as well. The model ends in the float32 weights
+            that lie behind it.
 
     Raises:
         RecipeError: A document supervises nothing or is longer than a micro-batch, or several processes were asked for
@@ -131,7 +135,7 @@ def train(
         place = _Place(parallel=parallel, fate=fate, is_sharded=mode == "fsdp")
         heard = events if events is not None and parallel.is_main else NullSink()
         with said_as_budget(_LESS_MEMORY):
-            run = _Run(model, feed, objective, config, directory, heard, evaluate, place)
+            run = _Run(model, feed, objective, config, directory, heard, evaluate, place, grid or {})
             try:
                 return run.finish()
             finally:
@@ -159,13 +163,20 @@ class _Report:
 
 
 def _identity(
-    model: LanguageModel, feed: Feed, objective: Objective, config: TrainConfig, platform: Platform
+    model: LanguageModel,
+    feed: Feed,
+    objective: Objective,
+    config: TrainConfig,
+    grid: Mapping[str, GridType],
+    platform: Platform,
 ) -> RunIdentity:
     # Who computes, and how much at once, changes nothing but rounding: it may change between sittings. Which number
     # format was chosen is held against the platform's.
     parts = {**feed.describe(), "objective": objective.describe(), "model": weights_fingerprint(model)}
     if model.balance is not None:
         parts["balance"] = model.balance.coefficient
+    if grid:
+        parts["grid"] = dict(grid)
     settings = config.model_dump(mode="json", exclude={*SITTING_FIELDS, "parallel", "compile"})
     unsealed = digest({"config": settings, **parts})
     del settings["compute_dtype"], settings["micro_batch_tokens"]
@@ -203,6 +214,7 @@ class _Run:
         events: EventSink,
         evaluate: Evaluate | None,
         place: _Place,
+        grid: Mapping[str, GridType],
     ) -> None:
         self._feed = feed
         self._objective = objective
@@ -215,13 +227,13 @@ class _Run:
         self._device = next(model.parameters()).device
         self._shares_prefixes = model.shares_prefixes and objective.shares_prefixes
         self._dtype = dtype = choose_dtype(config.compute_dtype, self._device)
-        identity = _identity(model, feed, objective, config, this_platform(self._device, dtype))
+        identity = _identity(model, feed, objective, config, grid, this_platform(self._device, dtype))
         self._parallel.require_same(
             (identity.fingerprint, str(dtype), config.micro_batch_tokens), what="what to train, on what, or how"
         )
         self._sharded = ShardedModel(model, dtype, self._parallel) if place.is_sharded else None
         self._model = model if self._sharded is None else self._sharded.module
-        self._optimiser = AdamW(self._model, config, dtype, self._parallel)
+        self._optimiser = AdamW(self._model, config, dtype, self._parallel, grid)
         self._compiler = StepCompiler(self._model, config.compile, is_sharded=place.is_sharded, warn=self._warn)
         resumed = load_state(directory, self._optimiser, identity)
         if resumed.note is not None:
@@ -281,6 +293,7 @@ class _Run:
 
     def _restore(self) -> None:
         if self._sharded is not None:
+            self._optimiser.leave_grid()
             self._sharded.restore(self._optimiser.final_dtype)
 
     def _finish(self) -> TrainResult:

@@ -7,6 +7,9 @@ the optimiser: fresh memory for each step costs more than the update itself on a
 
 Moments may be kept in 8 bits (:mod:`spiritsafe.training.moments`); the update is the same.
 
+The compute copy may be what a quantised file would hold of the masters: the passes, draws and evaluations then see the
+file's numbers, and a gradient by them moves the masters (straight through). Weights are quantised once an update.
+
 With several processes each keeps and updates what it holds: all of a whole parameter (every process makes the same
 update), its own rows of a sharded one.
 """
@@ -14,7 +17,7 @@ update), its own rows of a sharded one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, final
@@ -25,7 +28,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models import bitsandbytes_functions, takes_8_bits
+from spiritsafe.models import GridType, bitsandbytes_functions, round_to_grid, takes_8_bits
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.distributed.fsdp import attach_gradient, first_row, local_rows, own_rows
 from spiritsafe.training.distributed.processes import Parallel
@@ -139,14 +142,20 @@ class AdamW:
         model: Whole, or a :class:`~spiritsafe.training.distributed.fsdp.ShardedModel`'s module.
         compute_dtype: Of the weights that compute.
         parallel: This process among those that train the model.
+        grid: Parameters whose compute copy is what a file of a block type would hold of them.
 
     Raises:
-        CompatibilityError: The model has no trainable parameter, or this torch cannot keep float32 gradients of
-            bfloat16 parameters, or the library that makes 8-bit moments is not installed.
+        CompatibilityError: The model has no trainable parameter, or lacks one of the grid, or this torch cannot keep
+            float32 gradients of bfloat16 parameters, or the library that makes 8-bit moments is not installed.
     """
 
     def __init__(
-        self, model: nn.Module, config: TrainConfig, compute_dtype: torch.dtype, parallel: Parallel | None = None
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        compute_dtype: torch.dtype,
+        parallel: Parallel | None = None,
+        grid: Mapping[str, GridType] | None = None,
     ) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
@@ -156,10 +165,14 @@ class AdamW:
         self.names = tuple(name for name, _ in named)
         self._parameters = [p for _, p in named]
         self._is_sharded = [isinstance(p, DTensor) for p in self._parameters]
+        self._grid = self._grid_types(grid or {})
         # A sharded parameter is its own master: its rows stay float32, FSDP2 casts what it gathers.
         copies = [compute_dtype != torch.float32 and not sharded for sharded in self._is_sharded]
         # What came in float32 becomes the master as it lies there: a copy would double the weights for a moment.
-        self.masters = [local_rows(p).to(torch.float32) for p in self._parameters]
+        self.masters = [
+            local_rows(p).to(torch.float32, copy=sharded and index in self._grid)
+            for index, (p, sharded) in enumerate(zip(self._parameters, self._is_sharded, strict=True))
+        ]
         self.gradients = [torch.zeros_like(master) for master in self.masters]
         self._is_8_bit = [config.moments == "8bit" and takes_8_bits(p.shape) for p in self._parameters]
         self.moments, self.moment_scales = self._no_moments()
@@ -171,14 +184,18 @@ class AdamW:
         # Adapters beside a base that is in half precision itself must stay in its format to compute with it.
         is_half = bool(frozen) and all(one.dtype == compute_dtype for one in self._frozen)
         self.final_dtype = compute_dtype if is_half else torch.float32
-        for p, master, gradient, copy in zip(self._parameters, self.masters, self.gradients, copies, strict=True):
+        for index, (p, master, gradient) in enumerate(zip(self._parameters, self.masters, self.gradients, strict=True)):
             p.grad = None
-            if not isinstance(p, DTensor):
-                p.data = master.to(compute_dtype) if copy else master
-            if copy:
+            if index in self._grid and not isinstance(p, DTensor):
+                p.data = round_to_grid(master, self._grid[index], out_OI=torch.empty_like(master, dtype=compute_dtype))
+            elif index in self._grid:
+                round_to_grid(master, self._grid[index], out_OI=local_rows(p))
+            elif not isinstance(p, DTensor):
+                p.data = master.to(compute_dtype) if copies[index] else master
+            if copies[index]:
                 _take_float32_gradient(p)
             attach_gradient(p, gradient)
-        self._copies = [index for index, copy in enumerate(copies) if copy]
+        self._copies = [index for index, copy in enumerate(copies) if copy and index not in self._grid]
         self._compute_dtype = compute_dtype
         held = [index for index, master in enumerate(self.masters) if master.numel()]  # a process may have no row
         decayed = [index for index in held if self._parameters[index].dim() >= 2]
@@ -187,6 +204,15 @@ class AdamW:
         total = sum(p.numel() for p in self._parameters)
         # An odd stride walks over all columns of matrices of even width.
         self._stride = 1 if total <= _EXACT_WEIGHTS else (total // _SAMPLED_WEIGHTS) | 1
+
+    def _grid_types(self, grid: Mapping[str, GridType]) -> dict[int, GridType]:
+        unknown = sorted(set(grid) - set(self.names))
+        if unknown:
+            raise CompatibilityError(
+                f"{unknown[0]} ({len(unknown)} in all) cannot be kept on a file's grid, for it does not learn.",
+                hint="Train all weights, without adapters; what is frozen is quantised when the file is written.",
+            )
+        return {self.names.index(name): kind for name, kind in grid.items()}
 
     def _no_moments(self) -> tuple[list[Tensor], list[Tensor]]:
         """Zeroed moments, and their scales: none in float32, and none a row of what stays float32 beside 8 bits."""
@@ -313,6 +339,15 @@ class AdamW:
         if self._copies:
             copies = [self._parameters[index].detach() for index in self._copies]
             torch._foreach_copy_(copies, [self.masters[index] for index in self._copies])
+        for index, kind in self._grid.items():
+            round_to_grid(self.masters[index], kind, out_OI=local_rows(self._parameters[index]))
+
+    @torch.no_grad()
+    def leave_grid(self) -> None:
+        """Let this process's rows of sharded parameters be their own masters again; nothing is published after it."""
+        for index in self._grid:
+            if self._is_sharded[index]:
+                local_rows(self._parameters[index]).copy_(self.masters[index])
 
     @property
     def is_sharded(self) -> bool:
@@ -385,8 +420,9 @@ class AdamW:
         for p in self._parameters:
             p.grad = None
         if self.masters:
-            for index in self._copies:
-                self._parameters[index].data = self.masters[index].to(self.final_dtype)
+            for index in (*self._copies, *self._grid):
+                if not self._is_sharded[index]:
+                    self._parameters[index].data = self.masters[index].to(self.final_dtype)
         for one in self._frozen:
             one.restore(self.final_dtype)
         self._frozen.clear()

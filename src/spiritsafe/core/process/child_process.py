@@ -10,12 +10,13 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, final
+from typing import IO, TextIO, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.process.environment import child_environment
@@ -27,6 +28,15 @@ _MOST_LINE_BYTES = 256 << 20
 _MOST_AHEAD_BYTES = 256 << 20
 _EXIT_WAIT_S = 5.0
 _TERM_WAIT_S = 2.0
+
+
+def take_stdout() -> TextIO:
+    """In the child: the standard output for answers alone; what a library prints goes to standard error from now on."""
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return answers
 
 
 @final
@@ -172,6 +182,20 @@ class ChildProcess:
         with suppress(subprocess.TimeoutExpired):
             return self._process.wait(wait_s)
         return None
+
+    def ending(self) -> tuple[str, str]:
+        """How it ended and what its user may do, for one that says no more: "was ended by SIGSEGV", a hint."""
+        code = self.exit_status()
+        if code is None:
+            return "closed its output", "Look at its last lines."
+        if code >= 0:
+            return f"ended with exit status {code}", "Look at its last lines."
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = "The machine may be out of memory." if name == "SIGKILL" else "Look at its last lines."
+        return f"was ended by {name}", hint
 
     def stderr_tail(self) -> str:
         """The last lines of its stderr."""

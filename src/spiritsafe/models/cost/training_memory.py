@@ -129,6 +129,7 @@ def predict_training(
     teacher_weights: WeightFormat | None = None,
     num_shards: int = 1,
     moments: Literal["float32", "8bit"] = "float32",
+    on_grid: bool = False,
 ) -> TrainingMemory:
     """Predicted peak bytes of one training step with AdamW and fp32 masters.
 
@@ -154,6 +155,7 @@ def predict_training(
         teacher_weights: How a live teacher's layers are held; None: in ``teacher_dtype``.
         num_shards: Processes over which the blocks are spread (FSDP); each is predicted alike.
         moments: How AdamW's are kept; of a model that transformers runs all are counted as large matrices.
+        on_grid: Whether the passes run on what a quantised file holds of the weights, a copy in float32 as well.
 
     Raises:
         CompatibilityError: Another architecture that was not measured.
@@ -163,7 +165,7 @@ def predict_training(
     teacher_size = _size(teacher_dtype or compute_dtype)
     teacher_bytes = 0 if teacher is None else held_bytes(teacher, teacher_dtype or compute_dtype, teacher_weights)
     if c is None:
-        fixed = _fixed(config, compute_dtype, device, moments, lora, base)
+        fixed = _fixed(config, compute_dtype, device, moments, lora, base, on_grid=on_grid)
         fixed.update(process_bytes=process_bytes, teacher_bytes=teacher_bytes, activation_bytes=0, working_bytes=0)
         known = TrainingMemory(**fixed, total_bytes=sum(fixed.values()))
         return _with_pass(known, size_of(config), num_tokens, compute_dtype, device, checkpointing=checkpointing)
@@ -187,7 +189,8 @@ def predict_training(
     keeps_frozen = is_half and device == "cpu" and not _is_half_checkpoint(config)
     parts = {
         "process_bytes": process_bytes,
-        "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0) + 2 * is_half * num_learning,
+        "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0)
+        + _copy_bytes(num_learning, is_half=is_half, on_grid=on_grid),
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,  # accumulated in fp32 whatever the passes compute in
         "optimiser_bytes": moment_bytes(learning, moments),
@@ -201,12 +204,17 @@ def predict_training(
         "kernel_bytes": _KERNEL_BYTES[are_alike(lengths)] if is_half and device == "cpu" else 0,
     }
     if num_shards > 1:
-        parts = _spread(parts, c, formats, num_shards, is_whole=lora is None)
+        parts = _spread(parts, c, formats, num_shards, is_whole=lora is None, on_grid=on_grid)
     return TrainingMemory(**parts, total_bytes=sum(parts.values()))
 
 
+def _copy_bytes(num_learning: int, *, is_half: bool, on_grid: bool) -> int:
+    """Of the numbers that the passes run on, where these are not the masters themselves."""
+    return (2 if is_half else 4 if on_grid else 0) * num_learning
+
+
 def _spread(
-    parts: Mapping[str, int], c: DecoderConfig, formats: Formats, num_shards: int, *, is_whole: bool
+    parts: Mapping[str, int], c: DecoderConfig, formats: Formats, num_shards: int, *, is_whole: bool, on_grid: bool
 ) -> dict[str, int]:
     """The same where a process holds its rows of the blocks, and two blocks at a time as they compute.
 
@@ -217,7 +225,7 @@ def _spread(
     spread = dict(parts)
     if is_whole:  # blocks compute by what is gathered; their rows are float32 masters
         computing = 0 if not parts["compute_bytes"] else blocks * formats.narrow
-        spread["compute_bytes"] -= computing
+        spread["compute_bytes"] += (4 * kept if on_grid else 0) - computing  # rows on the grid are no masters
         for name, size in (("master_bytes", 4), ("gradient_bytes", 4)):
             spread[name] -= gone * size
         spread["optimiser_bytes"] -= parts["optimiser_bytes"] * gone // c.num_parameters
@@ -236,6 +244,8 @@ def _fixed(
     moments: Literal["float32", "8bit"],
     lora: LoraConfig | None,
     base: WeightFormat | None,
+    *,
+    on_grid: bool,
 ) -> dict[str, int]:
     """Weights, gradients and moments of a model that transformers runs."""
     num_parameters, is_half = size_of(config).num_parameters, compute_dtype == "bf16"
@@ -244,7 +254,8 @@ def _fixed(
     if lora is not None and is_half and device == "cpu" and not _is_half_checkpoint(config):
         frozen = num_parameters if base is None else outer_numbers(config)
     return {
-        "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0) + 2 * is_half * num_learning,
+        "compute_bytes": (held_bytes(config, compute_dtype, base) if lora else 0)
+        + _copy_bytes(num_learning, is_half=is_half, on_grid=on_grid),
         "master_bytes": 4 * num_learning,
         "gradient_bytes": 4 * num_learning,
         "optimiser_bytes": moment_bytes([(-(-num_learning // MOMENT_BLOCK), MOMENT_BLOCK)], moments),

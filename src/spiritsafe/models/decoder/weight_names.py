@@ -22,7 +22,7 @@ from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, OUTER_TENSORS
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.quantised import QuantisedWeight
-from spiritsafe.models.interface import SHARD_BYTES
+from spiritsafe.models.interface.language_model import SHARD_BYTES
 
 
 def _places(config: DecoderConfig) -> Iterator[tuple[str, list[tuple[str, int]]]]:
@@ -39,6 +39,11 @@ def stacked_rows(config: DecoderConfig) -> dict[str, list[int]]:
     """For each part of a Block the rows of each of Hugging Face's tensors that are stacked in it."""
     grouped = groupby(LAYER_TENSORS, key=attrgetter("module"))
     return {name: [config.axis_sizes[part.rows] for part in group] for name, group in grouped}
+
+
+def stacked_tensors(config: DecoderConfig) -> dict[str, list[str]]:
+    """For each weight of the module the names of Hugging Face's tensors that are stacked in it, in their order."""
+    return {f"{path}.weight": [f"{name}.weight" for name, _ in parts] for path, parts in _places(config)}
 
 
 def make_hf_tensors(module: nn.Module, config: DecoderConfig) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from typing import Any, TextIO
 
 import torch
 
-from spiritsafe.core.errors import CompatibilityError, IntegrityError, SpiritsafeError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, error_fields
 from spiritsafe.core.generator import Generator, Located, SpreadScoring
+from spiritsafe.core.process.child_process import take_stdout
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.engine.dtype import preferred_dtype
@@ -31,18 +31,6 @@ from spiritsafe.models.engine.transformers_generator import open_generator
 from spiritsafe.models.transformers_backend.choice import choose_code
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def _error(error: Exception) -> dict[str, Any]:
-    if isinstance(error, SpiritsafeError):
-        return {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
-    return {
-        "error": {
-            "type": type(error).__name__,
-            "message": f"{type(error).__name__}: {error}",
-            "hint": "This is a defect of the worker; its standard error may say more.",
-        }
-    }
 
 
 def _fields(request: dict[str, Any], *names: str) -> list[Any]:
@@ -100,7 +88,7 @@ def _boundary(replies: TextIO) -> Iterator[None]:
     except BrokenPipeError:  # nobody reads any more
         raise
     except Exception as error:  # noqa: BLE001  # the process boundary: nothing may leave it unreported
-        _write(replies, _error(memory_error(error) if is_out_of_memory(error) else error))
+        _write(replies, {"error": error_fields(memory_error(error) if is_out_of_memory(error) else error)})
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -135,15 +123,6 @@ def serve_generator(
                 _write(replies, {**reply, "notes": list(notes)} if notes and "info" in reply else reply)
 
 
-def _take_stdout() -> TextIO:
-    """The original standard output for the protocol alone; file descriptor 1 becomes standard error."""
-    sys.stdout.flush()
-    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return protocol
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load a model directory and serve it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.engine.worker")
@@ -153,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-batch", type=int, default=64)
     parser.add_argument("--max-context", type=int, default=None)
     options = parser.parse_args(arguments)
-    replies = _take_stdout()
+    replies = take_stdout()
     dtype = _DTYPES[options.dtype] if options.dtype else preferred_dtype(options.device)
     with _boundary(replies):
         generator = open_generator(

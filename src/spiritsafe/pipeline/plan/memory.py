@@ -125,6 +125,7 @@ class Beside:
         longest_answer: Tokens of the longest document that the student may write itself.
         documents_per_step: Documents of a step of such answers and traces.
         is_first: Whether nothing heavy ran before it in the run.
+        on_grid: Whether its passes run on what a quantised file holds of its weights.
     """
 
     teacher: Mapping[str, Any] | None = None
@@ -137,6 +138,7 @@ class Beside:
     longest_answer: int = 0
     documents_per_step: int = 0
     is_first: bool = False
+    on_grid: bool = False
 
     def settings(self, config: Mapping[str, Any], train: TrainConfig, device: torch.device) -> dict[str, Any]:
         """Arguments of :func:`~spiritsafe.models.predict_training`, the same for a plan and for a stage."""
@@ -155,6 +157,7 @@ class Beside:
             "num_shards": current_parallel().size if train.parallel == "fsdp" else 1,
             "base": self.base,
             "moments": train.moments,
+            "on_grid": self.on_grid,
         }
 
 

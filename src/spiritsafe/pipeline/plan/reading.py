@@ -48,7 +48,12 @@ class Reading:
 
 
 def reading_of(recipe: Recipe, name: str, device: torch.device) -> Reading:
-    """As the table of a given model says; else, and of what the run made itself, what the device computes in."""
+    """As the table of a given model says; else, and of what the run made itself, what the device computes in.
+
+    Numbers of a file model are not rounded again.
+    """
+    if recipe.node(name).is_file:
+        return Reading(dtype=torch.float32)
     given = recipe.models.get(name)
     wish = given.dtype if isinstance(given, GivenRecipe) else "auto"
     if wish == "8bit" or wish == "4bit":

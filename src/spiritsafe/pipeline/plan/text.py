@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models import (
     ERROR_FACTOR,
     MachineRates,
@@ -29,7 +30,7 @@ from spiritsafe.pipeline.plan.stage_cost import StageCost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.recipe.training import TrainedRecipe, TrainRecipe
+from spiritsafe.pipeline.recipe.training import TrainRecipe
 from spiritsafe.pipeline.step import Config, Forecast, step_of
 
 
@@ -83,7 +84,7 @@ def _rows(recipe: Recipe, forecast: Forecast, given: dict[str, GivenFacts]) -> l
         elif node.entry in recipe.data:
             rows.append(("data", f"{said}{_counted(forecast, node.name)}"))
         else:
-            rows.append((_kind(node), said))
+            rows.append((_kind(node), f"{said}{_stored_words(forecast, node)}"))
     for exam in recipe.exams:
         names = recipe.examinees(exam)
         most = len(names) * exam.problems * exam.sampling.max_tokens
@@ -103,6 +104,19 @@ def _counted(forecast: Forecast, name: str) -> str:
         return ""
     verifier = "" if facts.verifies else ", no verifier"
     return f" ({facts.num_problems:,} to train on, {facts.num_documents:,} with a solution{verifier})"
+
+
+def _stored_words(forecast: Forecast, node: Node) -> str:
+    size = _file_bytes(forecast, node)
+    return "" if size is None else f": {size / 1e6:,.1f} MB of tensors"
+
+
+def _file_bytes(forecast: Forecast, node: Node) -> int | None:
+    config = forecast.configs.get(node.name)
+    try:
+        return None if config is None else step_of(node).file_bytes(config)
+    except CompatibilityError:
+        return None  # it is a fault of the step, told as one
 
 
 def _kind(node: Node) -> str:
@@ -168,19 +182,23 @@ def _duration(seconds: float) -> str:
 
 def _disk(forecast: Forecast) -> int:
     made = [(node, forecast.configs[node.name]) for node in forecast.recipe.made if node.name in forecast.configs]
-    saved = [predict_footprint(config, _stored(config)).weight_bytes for _, config in made]
+    saved = [
+        _file_bytes(forecast, node) or predict_footprint(config, _stored(config)).weight_bytes for node, config in made
+    ]
     # one resume point holds what learns and its two moments
-    states = [predict_training(config, num_tokens=1, **_learning(node)) for node, config in made]
+    learning = [(node, config) for node, config in made if node.recipe.makes != "file" or step_of(node).training()]
+    states = [predict_training(config, num_tokens=1, **_learning(node)) for node, config in learning]
     return sum(saved) + max((state.master_bytes + state.optimiser_bytes for state in states), default=0)
 
 
 def _train_of(node: Node) -> TrainRecipe:
-    return node.recipe.train if isinstance(node.recipe, TrainedRecipe) else TrainRecipe()
+    training = step_of(node).training()
+    return TrainRecipe() if training is None else training.train
 
 
 def _learning(node: Node) -> dict[str, Any]:
-    lora = node.recipe.lora if isinstance(node.recipe, TrainedRecipe) else None
-    return {"moments": _train_of(node).moments, "lora": lora}
+    training = step_of(node).training()
+    return {"moments": _train_of(node).moments, "lora": None if training is None else training.lora}
 
 
 def _stored(config: Config) -> Literal["fp32", "bf16"]:

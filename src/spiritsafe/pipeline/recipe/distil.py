@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from spiritsafe.core.records import ModelUse, Record
+from spiritsafe.core.records import ModelUse, Record, omit_default
 from spiritsafe.distil import DIVERGENCES, LossMix, OnPolicyConfig
+from spiritsafe.models import FileGrid
 from spiritsafe.pipeline.recipe.made import OTHER_OR_TABLE, Learns, Name, Needs, changed, wanted_of
-from spiritsafe.pipeline.recipe.training import BudgetedRecipe
+from spiritsafe.pipeline.recipe.training import BudgetedRecipe, Way
 
 
 def objectives() -> dict[str, str]:
@@ -145,13 +146,28 @@ class DistilRecipe(DistilSettings, BudgetedRecipe):
     Attributes:
         name: Of the model that it makes.
         from: The model that it goes on from: a cut of the teacher, or a small model of its own.
+        grid: Learn on the numbers that a GGUF file of this type holds ("q4_0" and so on), so that a ``quantise`` step
+            to the same type loses little. What is made is the weights behind them, in float32.
     """
 
     kind: Literal["distil"] = "distil"
+    grid: FileGrid | None = omit_default(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kept_whole_behind_a_grid(cls, values: Any) -> Any:
+        is_open = isinstance(values, dict) and values.get("grid") is not None and "save_dtype" not in values
+        return {**values, "save_dtype": "float32"} if is_open else values
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:
         self.refuse_seeds()
+        if self.grid is not None and self.lora is not None:
+            raise ValueError("grid needs all weights to learn: leave lora out")
+        if self.grid is not None and self.save_dtype != "float32":
+            raise ValueError(
+                "weights behind a grid are kept in float32, or rounding moves what was learnt: leave save_dtype out"
+            )
         if self.on_policy is not None:
             if self.budget is not None:
                 raise ValueError("budget has no effect with on_policy, which is rounds long")
@@ -160,6 +176,11 @@ class DistilRecipe(DistilSettings, BudgetedRecipe):
                     "max_steps, max_epochs, max_tokens have no effect with on_policy, which is rounds long"
                 )
         return self
+
+    @property
+    def way(self) -> Way:
+        """What the default learning rate depends on."""
+        return super().way if self.grid is None else "grid"
 
     @property
     def needs(self) -> Needs:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 from spiritsafe.core.records import ModelUse
-from spiritsafe.pipeline.recipe.made import MAKES_WORDS, Made, Makes, StepEntry
+from spiritsafe.pipeline.recipe.made import MAKES_WORDS, MODELS, Made, Makes, StepEntry
 from spiritsafe.reinforce import Control
 
 TAKEN = frozenset({"check", "seal", "exam", "report"})
@@ -55,7 +55,12 @@ class Node:
     @property
     def makes_model(self) -> bool:
         """Whether a model comes out."""
-        return self.recipe.makes == "model"
+        return self.recipe.makes in MODELS
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file model, whose weights nothing goes on from."""
+        return self.recipe.makes == "file"
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -151,7 +156,7 @@ def comparison_faults(nodes: Sequence[Node], pairs: Iterable[tuple[str, str]]) -
     found = []
     entries = {node.entry: node.recipe.makes for node in nodes}
     for first, second in pairs:
-        wrong = [said for name in (first, second) if (said := misfit(name, entries, ("model",)))]
+        wrong = [said for name in (first, second) if (said := misfit(name, entries, MODELS))]
         found += [f"compare names {said}" for said in wrong]
         counts = [len(models_of(nodes, name)) for name in (first, second)]
         if not wrong and counts[0] != counts[1] and 1 not in counts:
@@ -224,7 +229,8 @@ def _reference_faults(nodes: Sequence[Node]) -> list[str]:
     for node in nodes:
         needs = node.recipe.needs
         wanted: list[tuple[tuple[str, ...], tuple[Makes, ...]]] = [
-            ((*needs.models, *needs.waits_for), ("model",)),
+            (tuple(name for name in needs.models if name not in needs.takes_files), ("model",)),
+            ((*needs.takes_files, *needs.waits_for), MODELS),
             (needs.sets, ("problems", "answers")),
             (needs.problems, ("problems",)),
             (needs.signals, ("signal",)),
@@ -242,6 +248,8 @@ def misfit(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> s
     """What is wrong with a name where these kinds of things are wanted; "" where nothing is."""
     if name not in makes:
         return unknown(name, (known for known, kind in makes.items() if kind in kinds))
+    if makes[name] not in kinds and makes[name] == "file" and "model" in kinds:
+        return f"{name!r}, which is a file: nothing goes on from its weights; name the model that it was made of"
     if makes[name] not in kinds:
         wanted = " or ".join(MAKES_WORDS[kind] for kind in kinds)
         return f"{name!r}, which is a {MAKES_WORDS[makes[name]]}: a {wanted} is wanted there"

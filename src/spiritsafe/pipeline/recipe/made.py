@@ -17,17 +17,21 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import ModelUse, Record, Sampling
 from spiritsafe.reinforce import Control
 
-Makes = Literal["model", "problems", "answers", "signal", "numbers", "release"]
-"""What comes out."""
+Makes = Literal["model", "file", "problems", "answers", "signal", "numbers", "release"]
+"""What comes out. A "file" is a model that answers and sits exams, and whose weights nothing goes on from."""
 
 MAKES_WORDS: dict[Makes, str] = {
     "model": "model",
+    "file": "file model",
     "problems": "data set",
     "answers": "set of answers",
     "signal": "captured signal",
     "numbers": "measurement",
     "release": "release",
 }
+
+MODELS: tuple[Makes, ...] = ("model", "file")
+"""What can be asked, examined and compared."""
 
 MOST_REPEATS = 100
 """Models alike but for the seed: each is a node of the plan, with costs of its own to tell."""
@@ -155,6 +159,7 @@ class Needs:
         used_as: How models are used in the model that comes out: its lineage and the duties of their licences are made
             of this, of ``learnt`` and of ``signals``. See :func:`~spiritsafe.pipeline.recipe.graph.uses_of`.
         learnt: Sets whose documents its weights learn.
+        takes_files: Models that may be files: they answer, or are only read.
     """
 
     models: tuple[str, ...] = ()
@@ -168,6 +173,7 @@ class Needs:
     asks: tuple[str, ...] = ()
     used_as: tuple[tuple[str, tuple[ModelUse, ...]], ...] = ()
     learnt: tuple[str, ...] = ()
+    takes_files: tuple[str, ...] = ()
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -254,7 +260,7 @@ class FromEntry(StepEntry):
     def needs(self) -> Needs:
         """What it begins with."""
         start = (self.origin,)
-        if self.makes != "model":
+        if self.makes not in MODELS:
             return Needs(models=start, reads=start)
         return Needs(models=start, reads=start, weights=self.origin, used_as=((self.origin, ("weights",)),))
 

@@ -19,7 +19,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faults, misfit, models_of, nodes_of
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names
-from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Made, Name, StepEntry
+from spiritsafe.pipeline.recipe.made import MODELS, NAME_PATTERN, Made, Name, StepEntry
 from spiritsafe.tracking import tracker_names
 
 
@@ -166,7 +166,7 @@ class Recipe(Record):
         ]
         makes = {name: node.recipe.makes for node in nodes for name in (node.entry, node.name)}
         for exam in self.exams:
-            wrong = [misfit(name, makes, ("model",)) for name in exam.sits or ()]
+            wrong = [misfit(name, makes, MODELS) for name in exam.sits or ()]
             faults += [f"exam {exam.name!r}: sits names {said}" for said in wrong if said]
             if not any(wrong) and not self.examinees(exam):
                 faults.append(f"exam {exam.name!r}: nobody sits it: name a model in sits")

@@ -18,6 +18,7 @@ from spiritsafe.core.files.lock import locked
 from spiritsafe.pipeline.context import RunContext, RunWatcher
 from spiritsafe.pipeline.recipe.graph import unknown
 from spiritsafe.pipeline.recipe.load import recipe_of
+from spiritsafe.pipeline.recipe.quantise import QuantiseRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run.run import work_off
 from spiritsafe.pipeline.run.stages import report_stage, sitting, stages_of
@@ -93,20 +94,16 @@ def _opened(run: Path) -> tuple[RunDirectory, Recipe]:
 def _extended(recipe: Recipe, wish: ReleaseWish) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with steps that make files and release them, and the names of the new files."""
     made = [node for node in recipe.made if node.makes_model and node.control is None]
-    plain = [node.name for node in made if not step_of(node).is_file]
+    plain = [node.name for node in made if not node.is_file]
     model = wish.model or (plain[-1] if plain else None)
     if model is None:
         raise RecipeError("This run made no model.", hint="Name a given one with --model.")
     if model not in {node.name for node in recipe.all_models}:
         raise RecipeError(f"--model names {unknown(model, (n.name for n in recipe.all_models))}.", hint="Name another.")
-    there = {
-        str(step.to): node.name
-        for node in made
-        if (step := step_of(node)).is_file and node.recipe.needs.weights == model and not node.recipe.needs.sets
-    }
+    mine = [node for node in made if node.is_file and node.recipe.needs.weights == model]
+    there = {step.to for node in mine if isinstance(step := node.recipe, QuantiseRecipe) and not step.needs.sets}
     new = {kind: f"{model}-{kind}".lower() for kind in wish.files if kind not in there}
-    mine = [node.name for node in made if step_of(node).is_file and node.recipe.needs.weights == model]
-    files = (*mine, *new.values())
+    files = (*(node.name for node in mine), *new.values())
     steps: list[dict[str, Any]] = [
         {"kind": "quantise", "name": name, "from": model, "to": kind} for kind, name in new.items()
     ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.generator import Generator
-from spiritsafe.models import active_parameters, open_generator, preferred_dtype, read_checkpoint
+from spiritsafe.models import open_generator, preferred_dtype
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.stages.source import active_of, model_directory
 from spiritsafe.rollouts import open_endpoint
 
 
@@ -43,5 +43,4 @@ def drawing_compute(context: RunContext, name: str, num_tokens: int) -> Compute:
     """What drawing took; of an endpoint's model only the tokens are known."""
     if is_served(context.recipe, name):
         return Compute.generating(num_tokens, 0)
-    directory = model_directory(context, name)
-    return Compute.generating(num_tokens, active_parameters(directory, read_checkpoint(directory)))
+    return Compute.generating(num_tokens, active_of(context, name))

@@ -28,13 +28,12 @@ from spiritsafe.distil import (
     held_out_difference,
     held_out_estimates,
 )
-from spiritsafe.models import active_parameters, read_checkpoint
 from spiritsafe.pipeline.context import RunContext, Trace, read_problems
 from spiritsafe.pipeline.recipe.data import text_key
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import is_served, open_answerer
 from spiritsafe.pipeline.stages.sets import task_of, worked_solutions
-from spiritsafe.pipeline.stages.source import load_reader, model_directory
+from spiritsafe.pipeline.stages.source import active_of, load_reader
 from spiritsafe.pipeline.stages.training import make_documents
 from spiritsafe.report import Measured, MeasuredCurve, MeasuredUnit
 from spiritsafe.rollouts import ComputeCurve, Pool, collect, curve_of_pools, draw_pool, read_attempts
@@ -349,10 +348,7 @@ def _answer(
 
 
 def _num_active(context: RunContext, model: str) -> int | None:
-    if is_served(context.recipe, model):
-        return None
-    directory = model_directory(context, model)
-    return active_parameters(directory, read_checkpoint(directory))
+    return None if is_served(context.recipe, model) else active_of(context, model)
 
 
 def _count(key: tuple[str, str], problem_ids: Iterable[str], attempts: Path, found: _Found) -> None:

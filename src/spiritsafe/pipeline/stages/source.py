@@ -13,10 +13,12 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models import (
     LoadedModel,
     WeightFormat,
+    active_parameters,
     choose_code,
     load_model,
     read_checkpoint,
@@ -77,6 +79,20 @@ def model_directory(context: RunContext, name: str) -> Path:
     return Path(str(place))
 
 
+def read_directory(context: RunContext, name: str) -> Path:
+    """Where a model of this run can be read as Hugging Face's files: of a file model its very numbers, in the cache."""
+    directory = model_directory(context, name)
+    file = file_model(directory)
+    return directory if file is None else resolve_source(f"gguf:{file}", cache=context.cache)
+
+
+def active_of(context: RunContext, name: str) -> int:
+    """Parameters that a token of a model of this run goes through."""
+    directory = model_directory(context, name)
+    checkpoint = read_checkpoint(directory)
+    return checkpoint.num_parameters if context.recipe.node(name).is_file else active_parameters(directory, checkpoint)
+
+
 def lineage_of(context: RunContext, name: str) -> Checkpoint:
     """What a model is and came from; of a given one with the licence that the recipe says."""
     if given_of(context, name) is None:
@@ -93,8 +109,9 @@ def speaker_of(context: RunContext, name: str) -> Checkpoint:
 def load_reader(context: RunContext, name: str) -> LoadedModel:
     """A model that is only read: a teacher, a reference."""
     reading = reading_of(context.recipe, name, context.device)
-    directory = model_directory(context, name)
-    return load_model(directory, dtype=reading.dtype, device=context.device, weights=reading.weights)
+    return load_model(
+        read_directory(context, name), dtype=reading.dtype, device=context.device, weights=reading.weights
+    )
 
 
 def load_learner(context: RunContext, name: str, base: WeightFormat | None = None) -> LoadedModel:

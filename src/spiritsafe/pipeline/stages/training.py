@@ -19,6 +19,7 @@ from spiritsafe.models import (
     ChatFormat,
     Decoder,
     Document,
+    GridType,
     HasWeights,
     LanguageModel,
     LoadedModel,
@@ -196,8 +197,13 @@ def train_model(
     events: EventSink,
     *,
     evaluate: Evaluate | None,
+    grid: Mapping[str, GridType] | None = None,
 ) -> TrainResult:
-    """Train, with an evaluation if there is one, and write the curve beside other files."""
+    """Train, with an evaluation if there is one, and write the curve beside other files.
+
+    Args:
+        grid: How a file would hold the matrices that the passes see; None: as they are.
+    """
     result = train(
         loaded.model,
         documents,
@@ -206,6 +212,7 @@ def train_model(
         directory=stage.shared / "training",
         events=events,
         evaluate=evaluate,
+        grid=grid,
     )
     write_json(stage.path / "curve.json", [{**point} for point in result.curve])
     return result

@@ -110,7 +110,8 @@ class MeasureStep(StepEntry, Step):
         """Models and sets; nothing is made of them."""
         teacher = () if self.asked.teacher is None else (self.asked.teacher,)
         models = tuple(dict.fromkeys((*self.origins, *teacher)))
-        return Needs(models=models, problems=self.on, reads=models, asks=() if self.asked.reads else self.origins)
+        asks = () if self.asked.reads else self.origins
+        return Needs(models=models, problems=self.on, reads=models, asks=asks, takes_files=self.origins)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

@@ -21,7 +21,7 @@ from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import FromEntry, Makes, Name, Needs
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.release import ReleaseWish, make_release
-from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words, step_of
+from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words
 from spiritsafe.release import check_name
 
 
@@ -57,7 +57,7 @@ class ReleaseStep(FromEntry, Step):
     @property
     def needs(self) -> Needs:
         """Models whose files go in; nothing is computed with them."""
-        return Needs(models=(self.origin, *self.files))
+        return Needs(models=(self.origin, *self.files), takes_files=self.files)
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""
@@ -87,11 +87,11 @@ class ReleaseStep(FromEntry, Step):
         """Files of another model, nothing to release, a name that a licence forbids."""
         found = []
         for name in self.files:
-            made = step_of(forecast.recipe.node(name))
+            made = forecast.recipe.node(name)
             if not made.is_file:
                 found.append(f"{node.name}: {name} is no file: make one of it with a quantise step")
-            elif made.needs.weights != self.origin:
-                found.append(f"{node.name}: {name} is a file of {made.needs.weights}, not of {self.origin}")
+            elif made.recipe.needs.weights != self.origin:
+                found.append(f"{node.name}: {name} is a file of {made.recipe.needs.weights}, not of {self.origin}")
         if not self.weights and not self.files:
             found.append(f"{node.name}: nothing is released: name files, or leave out weights = false")
         if self.title is not None and self.origin in planned_duties(forecast):

@@ -29,7 +29,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import drawing_compute, is_served, open_answerer
 from spiritsafe.pipeline.stages.sets import TRACES_FILE, problems_of, task_of
-from spiritsafe.pipeline.stages.source import model_directory
+from spiritsafe.pipeline.stages.source import read_directory
 from spiritsafe.pipeline.step import DataFacts, Forecast, StageSpec, Step, Talk, Talks, Words, made_settings
 from spiritsafe.report import count_text
 from spiritsafe.rollouts import VerifiedAttempts, collect, read_attempts
@@ -69,7 +69,7 @@ class SampleStep(FromEntry, Step):
     @property
     def needs(self) -> Needs:
         """Who answers what."""
-        return replace(super().needs, problems=self.on, asks=(self.origin,))
+        return replace(super().needs, problems=self.on, asks=(self.origin,), takes_files=(self.origin,))
 
     def words(self, node: Node) -> Words:
         """Who answers what."""
@@ -190,4 +190,4 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
 
 
 def _vocabulary(context: RunContext, name: str) -> str:
-    return ChatFormat(model_directory(context, name)).vocab_fingerprint
+    return ChatFormat(read_directory(context, name)).vocab_fingerprint

@@ -38,6 +38,10 @@ class TrainedStep(TrainedRecipe, Step):
             return None
         return {**config, "dtype": str(saved_dtype(self.save_dtype, config)).removeprefix("torch.")}
 
+    def training(self) -> TrainedRecipe | None:
+        """Itself."""
+        return self
+
     def faults(self, node: Node, forecast: Forecast) -> list[str]:
         """Adapters go on layers that are known, by a library where no Decoder is; so do 8-bit moments.
 

@@ -25,6 +25,7 @@ def _rung(context: RunContext, node: Node) -> Rung:
         role=role_of(context.recipe, node),
         num_parameters=checkpoint.num_parameters or None,  # 0: behind an endpoint, not known
         weight_bytes=checkpoint.weight_bytes or None,
+        file=step_of(node).figures(context, node),
     )
 
 

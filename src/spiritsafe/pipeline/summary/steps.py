@@ -20,7 +20,11 @@ from spiritsafe.stats import paired_difference, score_interval
 
 def made_rows(context: RunContext) -> tuple[MadeRow, ...]:
     """Models and sets of answers in the order of making; controls stand elsewhere."""
-    shown = [node for node in context.recipe.made if node.control is None and node.recipe.makes in ("model", "answers")]
+    shown = [
+        node
+        for node in context.recipe.made
+        if node.control is None and (node.makes_model or node.recipe.makes == "answers")
+    ]
     return tuple(_row(context, node) for node in shown)
 
 

@@ -74,7 +74,7 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
 
     Args:
         shape: "base" and "given" are squares, "teacher" is a diamond, "student" a circle, "reinforced" and "tuned" are
-            triangles, a "control" is a cross, "cut" a circle whose upper half is gone.
+            triangles, a "control" is a cross, "cut" a circle whose upper half is gone, "quantised" a hexagon.
         x: Centre.
         y: Centre.
         hollow: Drawn as an outline.
@@ -83,14 +83,17 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
     if shape in ("base", "given"):
         return tag("rect", x=x - 5.0, y=y - 5.0, width="10", height="10", class_=class_)
     if shape == "teacher":
-        corners = ((x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y))
-        return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in corners), class_=class_)
+        diamond = ((x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y))
+        return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in diamond), class_=class_)
     if shape in ("reinforced", "tuned"):
         tip = -6.5 if shape == "reinforced" else 6.5
         triangle = ((x, y + tip), (x + 6.5, y - tip * 0.75), (x - 6.5, y - tip * 0.75))
         return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in triangle), class_=class_)
     if shape == "control":
         return tag("path", d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m-10 0l10 -10", class_=f"{class_} cross")
+    if shape == "quantised":
+        corners = ((x - 6, y), (x - 3, y - 5), (x + 3, y - 5), (x + 6, y), (x + 3, y + 5), (x - 3, y + 5))
+        return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in corners), class_=class_)
     if shape == "cut":
         return tag("path", d=f"M{x - 6.5:.1f} {y - 2:.1f}h13a6.5 6.5 0 0 1 -13 0z", class_=class_)
     return tag("circle", cx=float(x), cy=float(y), r="5.5", class_=class_)

@@ -14,9 +14,10 @@ from pydantic import Field, field_validator, model_validator
 from spiritsafe.core.records import Record, omit_default
 from spiritsafe.stats import Estimate
 
-Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control", "cut", "given"]
-"""What a model is in its run: steps make "reinforced" and "tuned" ones and "cut" ones that nothing healed; a "control"
-stands beside one of them; a "given" one was made elsewhere and is nobody's base."""
+Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control", "cut", "quantised", "given"]
+"""What a model is in its run: steps make "reinforced" and "tuned" ones and "cut" ones that nothing healed; a
+"quantised" one is a file of another; a "control" stands beside one of them; a "given" one was made elsewhere and is
+nobody's base."""
 
 
 @final
@@ -96,3 +97,8 @@ class Rung(Record):
     num_parameters: int | None = Field(default=None, ge=0)
     weight_bytes: int | None = Field(default=None, ge=1)
     file: FileFigures | None = omit_default(None)
+
+    @property
+    def storage(self) -> str | None:
+        """``Q4_0, 5.13 bits a weight``; None where it is no file."""
+        return None if self.file is None else f"{self.file.type}, {self.file.bits_per_weight:.2f} bits a weight"

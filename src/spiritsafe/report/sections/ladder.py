@@ -107,6 +107,8 @@ def _size_words(rung: Rung, teacher: Rung | None) -> str:
     if rung.weight_bytes is None:
         return "served"
     size = memory_text(rung.weight_bytes)
+    if rung.storage is not None:
+        return f"{size}, {rung.storage}"
     return (
         f"{size}, {share_text(rung.weight_bytes, teacher.weight_bytes)}" if teacher and teacher.weight_bytes else size
     )
@@ -192,9 +194,13 @@ def _size_cells(rung: Rung, teacher: Rung | None) -> list[object]:
     return [
         tag("span", tag("span", rung.name, class_="model"), tag("span", rung.role, class_=f"role r-{rung.role}")),
         scaled_count(rung.num_parameters) if rung.num_parameters is not None else nothing("not known"),
-        memory_text(size) if size else nothing("served"),
+        _stored(rung, size) if size else nothing("served"),
         share_text(size, teacher.weight_bytes) if size and teacher and teacher.weight_bytes else nothing(share),
     ]
+
+
+def _stored(rung: Rung, size: int) -> str | Html:
+    return memory_text(size) if rung.storage is None else stacked(memory_text(size), rung.storage)
 
 
 def _why_not_kept(rung: Rung) -> str | None:

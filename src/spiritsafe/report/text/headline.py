@@ -88,7 +88,7 @@ def best_student(data: ReportData, exam: ExamPart) -> tuple[Rung, ExamScore] | N
 def _subject(data: ReportData, exam: ExamPart) -> tuple[Rung, ExamScore] | None:
     """Whom an exam's sentence is about, where anything that was made sat it."""
     made = [one for one in data.sat(exam) if not data.is_given(one[0])]
-    others = [one for role in ("teacher", "cut") for one in made if one[0].role == role]
+    others = [one for role in ("teacher", "cut", "quantised") for one in made if one[0].role == role]
     return best_student(data, exam) or next(iter(others), None)
 
 

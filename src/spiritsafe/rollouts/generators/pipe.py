@@ -18,23 +18,17 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar, final
 
-from spiritsafe.core import errors
-from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError
+from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError, error_from_fields
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.core.text.lengths import within_limits
-
-_ERRORS = {
-    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SpiritsafeError)
-}
 
 _MOST_NOTES = 8
 _NOTE_CHARACTERS = 1000
@@ -252,7 +246,7 @@ class PipeGenerator:
         answer = self._receive(self._child, timeout_s)
         if "error" in answer:
             self._is_answering = False
-            raise self._reported(answer["error"])
+            raise error_from_fields(answer["error"], hint=f"It was started as {shlex.join(self._command)}.")
         if last in answer:
             self._is_answering = False
         return answer
@@ -282,26 +276,11 @@ class PipeGenerator:
         except IntegrityError as error:
             raise self._nonsense(error.message) from error
 
-    def _reported(self, error: Any) -> SpiritsafeError:
-        fields = error if isinstance(error, dict) else {}
-        kind = _ERRORS.get(str(fields.get("type")), EndpointError)
-        message = str(fields.get("message") or "The worker reports an error without a message.")
-        return kind(message, hint=str(fields.get("hint") or f"It was started as {shlex.join(self._command)}."))
-
     def _nonsense(self, what: str) -> EndpointError:
         return self._broken(f"answered nonsense: {what}", "Check that the command is a spiritsafe worker.")
 
     def _died(self, child: ChildProcess) -> EndpointError:
-        code = child.exit_status()
-        if code is not None and code < 0:
-            try:
-                name = signal.Signals(-code).name
-            except ValueError:
-                name = f"signal {-code}"
-            hint = "The machine may be out of memory." if name == "SIGKILL" else "Look at its last lines."
-            return self._broken(f"was ended by {name}", hint)
-        how = "closed its output" if code is None else f"ended with exit status {code}"
-        return self._broken(how, "Look at its last lines.")
+        return self._broken(*child.ending())
 
     def _broken(self, how: str, hint: str) -> EndpointError:
         """The child is of no use any more: end it, and say how it went, with the last lines of its stderr."""

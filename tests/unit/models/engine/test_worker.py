@@ -18,8 +18,8 @@ from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.engine import worker
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.worker import answer, serve_generator
-from spiritsafe.models.loading import load_model
 from spiritsafe.models.sources.resolve import resolve_source
+from spiritsafe.models.transformers_backend.loading import load_model
 
 PROMPT = Prompt(problem_id="p", messages=(Message(role="user", content="hi"),), num_samples=2)
 SAMPLING = Sampling(max_tokens=4)
@@ -144,7 +144,7 @@ def test_the_process(tiny_directory: Path) -> None:
 
 def test_a_missing_model_is_reported_on_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = io.StringIO()
-    monkeypatch.setattr(worker, "_take_stdout", lambda: replies)
+    monkeypatch.setattr(worker, "take_stdout", lambda: replies)
     assert worker.main([str(tmp_path / "absent"), "--device", "cpu"]) == 1
     assert json.loads(replies.getvalue())["error"]["type"] == "SourceError"
 

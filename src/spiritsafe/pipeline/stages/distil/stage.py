@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.core.mapped import MappedSequence
@@ -18,6 +20,11 @@ from spiritsafe.distil import (
     OnPolicyFeed,
 )
 from spiritsafe.models import (
+    DECODER_NAMES,
+    Decoder,
+    GridType,
+    LoadedModel,
+    file_grid,
     read_model_config,
     save_checkpoint,
 )
@@ -50,16 +57,39 @@ from spiritsafe.training import (
     Feed,
     Objective,
     TrainConfig,
+    TrainResult,
     document_digests,
     document_lengths,
 )
 
 
 def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
-    """Distil one student: 1. what goes in, 2. checks, 3. training, 4. the checkpoint.
+    """Distil one student, and write its checkpoint.
 
     Raises:
         CompatibilityError: Teacher and student do not read the documents alike.
+        BudgetError: It does not fit into this machine's memory.
+    """
+    parts, result = train_student(step, context, stage, events)
+    if not stage.is_main:
+        return {}
+    checkpoint = save_student(step, context, stage, parts, stage.path / "model")
+    discard_training(stage)
+    said = f"{result.tokens:,} tokens, loss {result.final_loss:.3f}"
+    teacher_bytes = parts.teacher.checkpoint.weight_bytes
+    if teacher_bytes:
+        said = f"{checkpoint.weight_bytes / teacher_bytes:.1%} of the teacher's bytes, {said}"
+    return {"digest": checkpoint.digest, **training_facts(step, stage, parts, result), "summary": said}
+
+
+def train_student(
+    step: DistilRecipe, context: RunContext, stage: StageDirectory, events: EventSink
+) -> tuple[DistilParts, TrainResult]:
+    """Let the student learn, on all processes together: 1. what goes in, 2. checks, 3. training.
+
+    Raises:
+        CompatibilityError: Teacher and student do not read the documents alike, or a grid is asked of a model that
+            transformers runs.
         BudgetError: It does not fit into this machine's memory.
     """
     parts = gather_parts(step, context, stage, events)  # 1.
@@ -93,7 +123,6 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         teacher=None if parts.is_renumbered else parts.teacher.chat,
         same_tokens=step.objective != "across",
     )
-    is_frozen = step.lora is not None
     train = within_budget(
         context,
         wish,
@@ -101,7 +130,7 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         (*parts.sets, *step.needs.signals),
         num_parameters=parts.student.num_active,
         teacher_parameters=parts.num_reading,
-        frozen=is_frozen,
+        frozen=step.lora is not None,
     )
     config = fit_memory(
         stage,
@@ -113,16 +142,32 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         beside=_beside(step, context, parts, train),
     )
     begin_lora(step.lora, context, parts.student, name=step.name)  # 3.
-    feed = _feed(step, context, stage, parts, config, events)
-    evaluate = dev_evaluation(context, parts.student, step)
-    learnt = feed or parts.documents
-    result = train_model(context, stage, parts.student, learnt, objective, config, events, evaluate=evaluate)
-    if not stage.is_main:
-        return {}
+    learnt = _feed(step, context, stage, parts, config, events) or parts.documents
+    evaluate, grid = dev_evaluation(context, parts.student, step), _grid(step, parts.student)
+    result = train_model(context, stage, parts.student, learnt, objective, config, events, evaluate=evaluate, grid=grid)
+    return parts, result
+
+
+def _grid(step: DistilRecipe, student: LoadedModel) -> dict[str, GridType] | None:
+    if step.grid is None:
+        return None
+    if not isinstance(student.model, Decoder):
+        raise CompatibilityError(
+            f"{step.name} cannot learn on the grid of {step.grid}: transformers runs its model, and only a Decoder's "
+            "matrices are known by their names in a file.",
+            hint=f"Leave grid out, or take a dense {DECODER_NAMES} model.",
+        )
+    return file_grid(student.model.config, step.grid)
+
+
+def save_student(
+    step: DistilRecipe, context: RunContext, stage: StageDirectory, parts: DistilParts, directory: Path
+) -> Checkpoint:
+    """Write what was learnt as a model, with whom it came from."""
     made = end_lora(step.lora, context, stage, parts.student, name=step.name)
     start = lineage_of(context, step.origin)
-    checkpoint = save_checkpoint(  # 4.
-        stage.path / "model",
+    return save_checkpoint(
+        directory,
         made,
         parts.student.chat,
         name=f"{context.recipe.name}-{step.name}",
@@ -131,18 +176,17 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         recipe=context.run.hash,
         dtype=type_to_save(context, step.origin, step.save_dtype),
     )
-    discard_training(stage)
-    said = f"{result.tokens:,} tokens, loss {result.final_loss:.3f}"
-    teacher_bytes = parts.teacher.checkpoint.weight_bytes
-    if teacher_bytes:
-        said = f"{checkpoint.weight_bytes / teacher_bytes:.1%} of the teacher's bytes, {said}"
+
+
+def training_facts(
+    step: DistilRecipe, stage: StageDirectory, parts: DistilParts, result: TrainResult
+) -> dict[str, JSON]:
+    """What a stage says of a training: its length, its cost, and the documents of each set."""
     return {
-        "digest": checkpoint.digest,
         "steps": result.steps,
         "tokens": result.tokens,
         "compute": _compute(step, stage, parts, result.tokens).to_json(),
         "documents": {name: len(traces) for name, traces in parts.sets.items()},
-        "summary": said,
     }
 
 
@@ -191,6 +235,7 @@ def student_beside(
         cached_entries=CACHED_ENTRIES if step.signal is not None else 0,
         lora=step.lora,
         base=step.base,
+        on_grid=step.grid is not None,
         other_bytes=engine + sum(sizes[1:]),
     )
 

@@ -1,0 +1,1 @@
+"""Numbers in blocks, as GGUF stores them: their bytes, and what these give back."""

@@ -1,0 +1,128 @@
+"""Stages that quantise: a model becomes one GGUF file, which may have learnt to be that file first.
+
+In: a model of the run. Out: ``model``, which holds the file and its ``lineage.json`` alone; where it learnt, the curve
+and the audit of a distillation beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.atomic import ensure_directory
+from spiritsafe.core.records import Parent
+from spiritsafe.models import (
+    FILE_TYPES,
+    FileFacts,
+    ImportanceMatrix,
+    measure_importance,
+    new_directory,
+    quantise_file,
+    true_name,
+    write_file_lineage,
+    write_gguf,
+)
+from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
+from spiritsafe.pipeline.recipe.distil import DistilRecipe
+from spiritsafe.pipeline.recipe.quantise import QuantiseRecipe
+from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.pipeline.stages.distil.stage import save_student, train_student, training_facts
+from spiritsafe.pipeline.stages.sets import chosen_traces
+from spiritsafe.pipeline.stages.source import lineage_of, load_learner, model_directory, parents_of
+from spiritsafe.pipeline.stages.training import discard_training, make_documents, within_context
+
+MASTER = "trained"
+"""The float32 weights behind a file that learnt, until it is written."""
+WHOLE = "whole"
+"""The unquantised file that llama.cpp's quantiser reads."""
+
+
+def quantise_model(
+    step: QuantiseRecipe, learning: DistilRecipe | None, context: RunContext, stage: StageDirectory, events: EventSink
+) -> dict[str, JSON]:
+    """Write the file model: 1. what is learnt on its grid, 2. the file, 3. its lineage.
+
+    Args:
+        learning: How it learns first; None: nothing does.
+
+    Raises:
+        CompatibilityError: GGUF cannot hold such a model, or llama.cpp's quantiser is needed and not there.
+        BudgetError: The training does not fit into this machine's memory.
+    """
+    directory, start = model_directory(context, step.origin), lineage_of(context, step.origin)
+    parents: Sequence[Parent] = parents_of([(start, ("weights",))])
+    name, learnt = f"{context.recipe.name}-{step.name}", dict[str, JSON]()
+    if learning is not None:  # 1.
+        parts, result = train_student(learning, context, stage, events)
+        if not stage.is_main:
+            return {}
+        directory = stage.path / MASTER
+        parents = save_student(learning, context, stage, parts, directory).parents
+        learnt = training_facts(learning, stage, parts, result)
+    with new_directory(stage.path / "model") as temporary:
+        facts, file = _write(step, context, stage, directory, temporary, name, events)  # 2.
+        checkpoint = write_file_lineage(  # 3.
+            temporary, name=name, license=start.license, parents=tuple(parents), recipe=context.run.hash
+        )
+    discard_training(stage)
+    for scratch in (MASTER, WHOLE):
+        shutil.rmtree(stage.path / scratch, ignore_errors=True)
+    return {
+        "digest": checkpoint.digest,
+        "file": file.name,
+        "file_facts": facts.to_json(),
+        **learnt,
+        "summary": facts_words(facts),
+    }
+
+
+def facts_words(facts: FileFacts) -> str:
+    """What a file really holds, in a line."""
+    stored = ", ".join(f"{one.num_tensors} {one.type.upper()}" for one in facts.types)
+    return f"{facts.file_bytes / 1e6:,.1f} MB, {facts.bits_per_weight:.2f} bits a weight ({stored})"
+
+
+def _write(
+    step: QuantiseRecipe,
+    context: RunContext,
+    stage: StageDirectory,
+    source: Path,
+    target: Path,
+    name: str,
+    events: EventSink,
+) -> tuple[FileFacts, Path]:
+    """The file, under the name that says what is in it."""
+    unnamed = target / "model.gguf"
+    if FILE_TYPES[step.to].is_written_here and not step.calibrate:
+        facts = write_gguf(source, unnamed, step.to, name=name)
+    else:
+        whole = ensure_directory(stage.path / WHOLE) / "whole.gguf"
+        write_gguf(source, whole, "f32", name=name)
+        importance = _importance(step, context, events) if step.calibrate else None
+        facts = quantise_file(whole, unnamed, step.to, importance=importance)
+    return facts, unnamed.rename(target / true_name(facts, name))
+
+
+def _importance(step: QuantiseRecipe, context: RunContext, events: EventSink) -> ImportanceMatrix:
+    """Measured on documents of the sets, as many of each as there are of the smallest.
+
+    Raises:
+        RecipeError: There is none.
+    """
+    loaded = load_learner(context, step.origin)
+    sets = within_context(
+        loaded.chat, loaded.model.max_context, chosen_traces(context, step.calibrate), events, name=step.name
+    )
+    share = -(-step.calibration // len(sets))
+    traces = Traces.joined([traces[:share] for traces in sets.values()])
+    documents = list(make_documents(loaded.chat, in_vocabulary(traces, loaded.chat.vocab_fingerprint)))
+    if not documents:
+        raise RecipeError(
+            f"There is no text to calibrate {step.name} on: {', '.join(sets)} hold none that {step.origin} can read.",
+            hint="Name sets with solutions, or let a model that samples write some.",
+        )
+    return measure_importance(loaded.model, documents, events=events)
