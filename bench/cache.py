@@ -42,8 +42,8 @@ from spiritsafe.distil.cache import (
     gradient_error,
 )
 from spiritsafe.models import Document, LoadedModel, load_model
-from spiritsafe.models.loading import load_decoder
 from spiritsafe.models.pruning.depth import cut_depth
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 DROPPED = range(13, 18)
 PEER_BYTES = {128: 312.0, 50: 114.0}

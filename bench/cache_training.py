@@ -24,9 +24,9 @@ from machine import describe_machine
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
 from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture
 from spiritsafe.models import Document, LoadedModel, load_model, pack_documents
-from spiritsafe.models.batch import IGNORED
-from spiritsafe.models.loading import load_decoder
+from spiritsafe.models.interface.batch import IGNORED
 from spiritsafe.models.pruning.depth import cut_depth
+from spiritsafe.models.transformers_backend.loading import load_decoder
 from spiritsafe.training import TrainConfig, train
 
 

@@ -57,7 +57,7 @@ def micro_batch_size(documents: list[tuple[list[int], list[int]]], args: argpars
 
 
 def to_document(tokens: list[int], labels: list[int]) -> Any:
-    from spiritsafe.models.batch import Document
+    from spiritsafe.models.interface.batch import Document
 
     return Document(token_ids=tuple(tokens), supervised=tuple(label != -100 for label in labels))
 
@@ -65,7 +65,7 @@ def to_document(tokens: list[int], labels: list[int]) -> Any:
 def load_ours(args: argparse.Namespace) -> Any:
     import torch
 
-    from spiritsafe.models.loading import load_model
+    from spiritsafe.models.transformers_backend.loading import load_model
 
     return load_model(args.model, dtype=torch.float32, device=args.device, implementation="decoder").model
 
@@ -115,7 +115,7 @@ def gate(args: argparse.Namespace) -> dict[str, Any]:
     """Loss and gradient norm over the same documents, in float32, of both and in each configuration of the peer."""
     import torch
 
-    from spiritsafe.models.batch import pack_documents
+    from spiritsafe.models.interface.batch import pack_documents
     from spiritsafe.training import TracesObjective
 
     def norm_of(model: Any) -> float:

@@ -80,9 +80,9 @@ Step = Callable[[], float]
 
 def make_ours(args: argparse.Namespace, directory: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, Step]:
     from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
-    from spiritsafe.models.batch import Document, pack_documents
     from spiritsafe.models.decoder.config import DecoderConfig
     from spiritsafe.models.decoder.module import Decoder
+    from spiritsafe.models.interface.batch import Document, pack_documents
 
     del directory
     config = DecoderConfig.from_hf(shape(args))

@@ -52,7 +52,7 @@ def draw_rollouts(args: Any, loaded: Any, prompts: Sequence[str]) -> list[Any]:
     """
     from spiritsafe.core.records import Message, Prompt, Sampling
     from spiritsafe.models import LocalGenerator
-    from spiritsafe.models.batch import DrawnCompletion
+    from spiritsafe.models.interface.batch import DrawnCompletion
     from spiritsafe.reinforce import group_advantages
 
     asked = [
@@ -147,8 +147,8 @@ def peer_side(args: Any, prompts: list[str], inputs: dict[str, Tensor], more: di
 
 def our_side(loaded: Any, documents: Sequence[Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Ours, over micro-batches as a run would make them, prompts shared."""
-    from spiritsafe.models.batch import IGNORED
     from spiritsafe.models.decoder.weight_names import make_hf_tensors
+    from spiritsafe.models.interface.batch import IGNORED
     from spiritsafe.reinforce import PolicyLoss, PolicyObjective, aggregation_weights
     from spiritsafe.reinforce.loss.policy_head import token_logprobs
     from spiritsafe.training.data.packing import num_supervised, pack_micro_batch, split_step
@@ -228,7 +228,7 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
 
 def gate(args: Any, prompts: list[str]) -> dict[str, Any]:
     """Both sides on the same completions, for each loss."""
-    from spiritsafe.models.loading import load_model
+    from spiritsafe.models.transformers_backend.loading import load_model
 
     loaded = load_model(args.model, dtype=torch.float32, implementation="decoder")
     documents = draw_rollouts(args, loaded, prompts[:3])

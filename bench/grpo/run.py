@@ -103,7 +103,7 @@ def run_ours(args: argparse.Namespace, num_steps: int, dtype: str) -> tuple[Any,
     """Our run; ends of steps; the weights before and after."""
     import torch
 
-    from spiritsafe.models.loading import load_model
+    from spiritsafe.models.transformers_backend.loading import load_model
     from spiritsafe.reinforce import reinforce
 
     loaded = load_model(args.model, dtype=torch.float32, device=args.device, implementation="decoder")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document, pack_documents
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,6 @@ import torch
 from scipy.stats import chisquare
 
 from spiritsafe.core.records import Attempt, Checkpoint, Message, Prompt, Sampling
-from spiritsafe.models.batch import pack_documents
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.head_product import head_logits
@@ -19,8 +18,9 @@ from spiritsafe.models.engine.cuda_graphs import StepGraphs
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.runner import Admission, CachedRunner
 from spiritsafe.models.engine.sampler import draw
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 
 pytestmark = [
     pytest.mark.gpu,

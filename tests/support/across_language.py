@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from spiritsafe.distil.cross_tokenizer.pairing import PairedDocument, pair_documents
 from spiritsafe.distil.cross_tokenizer.spans import END_ROLE, TokenBytes
-from spiritsafe.models.batch import Document, PackedBatch
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface.batch import Document, PackedBatch
+from spiritsafe.models.interface.language_model import Head, LanguageModel
 
 _START = {"a": 0.6, "b": 0.4}
 _NEXT = {"a": {"a": 0.2, "b": 0.5, "": 0.3}, "b": {"a": 0.45, "b": 0.15, "": 0.4}}

@@ -10,11 +10,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.models.batch import Document, PackedBatch, pack_documents
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import Document, PackedBatch, pack_documents
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 
 FAMILY_NAMES = ("llama", "mistral", "qwen2", "qwen3", "granite")
 ROPES: tuple[dict[str, Any], ...] = (

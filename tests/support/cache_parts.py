@@ -12,9 +12,9 @@ import torch
 from spiritsafe.core.records import Message
 from spiritsafe.distil.cache import CachedTeacher
 from spiritsafe.distil.cache.estimate import RowEstimates
-from spiritsafe.models.batch import Document
-from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.interface.batch import Document
 from spiritsafe.models.sources.resolve import resolve_source
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 
 
 @cache

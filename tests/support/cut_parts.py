@@ -10,9 +10,9 @@ from architectures import peer_of, random_config, random_documents
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from spiritsafe.core.files.atomic import write_json
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
 
 VOCAB = 260

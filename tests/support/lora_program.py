@@ -19,9 +19,9 @@ import torch.distributed as dist
 from tiny_training import counting_documents, tiny_decoder
 from torch import multiprocessing
 
-from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.batch import PackedBatch
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.training.config import TrainConfig

@@ -32,9 +32,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, NumericalError, RecipeError, SpiritsafeError, StorageError
 from spiritsafe.distil import DistilObjective, LiveTeacher, LossMix
-from spiritsafe.models.batch import Document, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.batch import Document, PackedBatch
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.reinforce import PolicyLoss, PolicyObjective
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.data.feed import CollectiveFeed

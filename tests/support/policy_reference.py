@@ -9,7 +9,7 @@ import torch
 from tiny_training import VOCAB
 from torch import Tensor
 
-from spiritsafe.models.batch import Document, DrawnCompletion
+from spiritsafe.models.interface.batch import Document, DrawnCompletion
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 
 LOSSES: dict[str, PolicyLoss] = {

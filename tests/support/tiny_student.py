@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from spiritsafe.core.records import Problem
-from spiritsafe.models.batch import Document
 from spiritsafe.models.checkpoints.directory import write_lineage
-from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.interface.batch import Document
 from spiritsafe.models.sources.tiny import write_tiny
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.tasks import Task, load_task
 from spiritsafe.training import TracesObjective, TrainConfig, train
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spiritsafe.models.batch import Document
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document
 
 VOCAB = 61
 

@@ -11,15 +11,6 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.core.files.cache import default_cache
-    from spiritsafe.models.batch import (
-        IGNORED,
-        Document,
-        DrawnCompletion,
-        PackedBatch,
-        PackedDrawn,
-        pack_documents,
-        shared_prefix,
-    )
     from spiritsafe.models.chat.format import ChatFormat, require_same_vocabulary
     from spiritsafe.models.chat.options import ChatOptions, Day
     from spiritsafe.models.chat.thoughts import Use
@@ -58,8 +49,16 @@ if TYPE_CHECKING:
     from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
     from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
-    from spiritsafe.models.interface import Head, LanguageModel
-    from spiritsafe.models.loading import LoadedModel, active_parameters, load_decoder, load_model
+    from spiritsafe.models.interface.batch import (
+        IGNORED,
+        Document,
+        DrawnCompletion,
+        PackedBatch,
+        PackedDrawn,
+        pack_documents,
+        shared_prefix,
+    )
+    from spiritsafe.models.interface.language_model import Head, LanguageModel
     from spiritsafe.models.lora.adapters import (
         LoraBase,
         add_lora,
@@ -91,6 +90,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.sources.resolve import find_source, resolve_source
     from spiritsafe.models.sources.tiny import write_tiny
     from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
+    from spiritsafe.models.transformers_backend.loading import LoadedModel, active_parameters, load_decoder, load_model
     from spiritsafe.models.transformers_backend.model import TransformersModel
     from spiritsafe.models.transformers_backend.projections import LORA_TARGETS
     from spiritsafe.models.transformers_backend.sizes import (

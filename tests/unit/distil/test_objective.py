@@ -16,7 +16,7 @@ from spiritsafe.distil.hidden.match import HiddenResult
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.objective import DistilObjective
 from spiritsafe.distil.signal import LiveTeacher, SampledRows, Signal, SignalPart
-from spiritsafe.models.batch import Document, PackedBatch, pack_documents
+from spiritsafe.models.interface.batch import Document, PackedBatch, pack_documents
 from spiritsafe.training import TracesObjective, TrainConfig, train
 
 MIX = LossMix(forward_kl=0.5, reverse_kl=0.3, jsd=0.4, skew_forward_kl=0.2, skew_reverse_kl=0.1, ce=0.25)

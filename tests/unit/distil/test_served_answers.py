@@ -22,7 +22,7 @@ from spiritsafe.distil.cache import CachedTeacher, CaptureConfig
 from spiritsafe.distil.served_answers import CapturedAnswers, capture_answers
 from spiritsafe.distil.signal import SampledRows, document_key
 from spiritsafe.models import Document, LoadedModel, load_model, pack_documents, resolve_source
-from spiritsafe.models.batch import IGNORED
+from spiritsafe.models.interface.batch import IGNORED
 from spiritsafe.rollouts import EndpointConfig, collect, open_endpoint, read_attempts
 
 Start = Callable[[Answer], FakeEndpoint]

@@ -6,7 +6,7 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distil.signal import LiveTeacher, TeacherRows, document_key, document_keys
-from spiritsafe.models.batch import IGNORED, Document, pack_documents, shared_prefix
+from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents, shared_prefix
 
 PROMPT = (5, 6, 7, 8)
 DOCUMENTS = [

@@ -24,8 +24,8 @@ from spiritsafe.distil.signal import (
     document_keys,
 )
 from spiritsafe.distil.teachers_by_document import TeachersByDocument, prompt_keys, select_documents
-from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
 
 DOCUMENTS = counting_documents(7, seed=5)
 PREFIXED = [

@@ -9,7 +9,7 @@ from tiny_student import sums_problems, sums_task, tiny_student
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Sampling
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.reinforce.checks import check_pool, check_run, check_source
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.rollouts import FakeGenerator, RemoteConfig, RemoteGenerator

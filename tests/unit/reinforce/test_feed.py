@@ -18,10 +18,10 @@ from tiny_training import one_thread
 from spiritsafe.core.errors import CompatibilityError, EndpointError, IntegrityError, RecipeError
 from spiritsafe.core.process.platforms import read_platforms
 from spiritsafe.core.records import Problem, Sampling
-from spiritsafe.models.batch import Document, pack_documents
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.sources.resolve import resolve_source
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.feed import RolloutFeed
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss

@@ -17,9 +17,9 @@ from tiny_student import sums_problems, tiny_student
 from tiny_training import one_thread
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.models.batch import pack_documents
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import pack_documents
+from spiritsafe.models.interface.language_model import LanguageModel
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.reinforce import feed as rollout_feed
 from spiritsafe.reinforce.alarms import AlarmConfig
 from spiritsafe.reinforce.config import ReinforceConfig

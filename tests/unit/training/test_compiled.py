@@ -9,7 +9,7 @@ from heard import Heard
 from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.training import compiled

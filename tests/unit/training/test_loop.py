@@ -26,10 +26,10 @@ from spiritsafe.core.errors import (
     RecipeError,
     StorageError,
 )
-from spiritsafe.models.batch import Document, DrawnCompletion, PackedBatch
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.this_platform import this_platform
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.batch import Document, DrawnCompletion, PackedBatch
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, loop, train
 from spiritsafe.training.checkpoints import writer as checkpoint_writer

@@ -10,8 +10,8 @@ from tiny_training import counting_documents, tiny_decoder
 from torch.nn import functional
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.batch import IGNORED, Document, pack_documents
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.training.objective import SupervisedRows, TracesObjective, learn_micro_batch
 

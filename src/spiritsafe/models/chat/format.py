@@ -23,7 +23,6 @@ from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
 from spiritsafe.core.text.tool_calls import has_tools, split_calls
-from spiritsafe.models.batch import Document
 from spiritsafe.models.chat.harmony import Harmony
 from spiritsafe.models.chat.markers import Marked, Markers, encode, words_in
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
@@ -33,6 +32,7 @@ from spiritsafe.models.chat.template import ChatTemplate
 from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use, split_thought
 from spiritsafe.models.chat.tools import ToolWays, tools_of
 from spiritsafe.models.chat.turns import TurnFinder
+from spiritsafe.models.interface.batch import Document
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -22,7 +22,7 @@ from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
-from spiritsafe.models.interface import SHARD_BYTES
+from spiritsafe.models.interface.language_model import SHARD_BYTES
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch import Tensor
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, storage_errors, write_json
-from spiritsafe.models.interface import SHARD_BYTES
+from spiritsafe.models.interface.language_model import SHARD_BYTES
 
 _DTYPES = {
     "F64": torch.float64,

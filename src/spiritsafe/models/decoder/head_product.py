@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spiritsafe.models.interface import Head
+from spiritsafe.models.interface.language_model import Head
 
 SLICE_BYTES = 4 << 20
 """Of one widened slice, of weights and of rows each: small enough to stay in cache until it is multiplied."""

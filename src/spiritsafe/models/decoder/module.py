@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.batch import PackedBatch, with_filler
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
@@ -25,7 +24,8 @@ from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
 from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf, stacked_rows
-from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
+from spiritsafe.models.interface.batch import PackedBatch, with_filler
+from spiritsafe.models.interface.language_model import SHARD_BYTES, Head, LanguageModel
 
 SIZE_STEP = 16
 

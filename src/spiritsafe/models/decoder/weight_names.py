@@ -22,7 +22,7 @@ from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import LAYER_TENSORS, OUTER_TENSORS
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.quantised import QuantisedWeight
-from spiritsafe.models.interface import SHARD_BYTES
+from spiritsafe.models.interface.language_model import SHARD_BYTES
 
 
 def _places(config: DecoderConfig) -> Iterator[tuple[str, list[tuple[str, int]]]]:

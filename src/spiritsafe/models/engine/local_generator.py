@@ -22,13 +22,13 @@ from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.runner import Admission, CachedRunner, PlainRunner, Runner
 from spiritsafe.models.engine.this_platform import this_platform
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 
 _SCORE_TOKENS = 8192
 _SCORE_ROWS = 1024

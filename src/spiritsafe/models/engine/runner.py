@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.records import Sampling
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.decoder.attention import attend, make_layout
 from spiritsafe.models.decoder.cpu_packing import can_pack, pack_weight, packed_linear
 from spiritsafe.models.decoder.head_product import head_logits
@@ -25,7 +24,8 @@ from spiritsafe.models.decoder.module import Block, Decoder
 from spiritsafe.models.engine.cuda_graphs import StepGraphs, bucket
 from spiritsafe.models.engine.kv_cache import KVCache
 from spiritsafe.models.engine.sampler import draw
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.interface.language_model import Head, LanguageModel
 
 _PREFILL_TOKENS = 8192
 PACK_LIMIT_BYTES = 2 << 30

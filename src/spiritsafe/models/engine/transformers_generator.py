@@ -30,7 +30,7 @@ from spiritsafe.models.decoder.head_product import head_product, logits_dtype
 from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.sampler import draw
-from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
 
 

@@ -28,8 +28,8 @@ from spiritsafe.core.files.atomic import storage_errors
 from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
-MOST_TOKENS = 512
-"""That one decode takes."""
+BATCH_TOKENS = 512
+"""That one decode takes at most: llama.cpp's own size of a physical batch."""
 _CHILD = "spiritsafe.models.llama_cpp.child"
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -173,7 +173,7 @@ class LlamaProcess:
     def decode(
         self, token_ids: Sequence[int], positions: Sequence[int], sequences: Sequence[int], wanted: Sequence[int]
     ) -> Logits:
-        """Feed tokens, at most ``MOST_TOKENS``, each to its sequence at its position.
+        """Feed tokens, at most ``BATCH_TOKENS``, each to its sequence at its position.
 
         Args:
             wanted: Places among them.

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import SHARD_BYTES, Head, LanguageModel
+from spiritsafe.models.interface.batch import PackedBatch
+from spiritsafe.models.interface.language_model import SHARD_BYTES, Head, LanguageModel
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.decoder_adapters import DecoderAdapters
 from spiritsafe.models.lora.peft_adapters import PeftAdapters

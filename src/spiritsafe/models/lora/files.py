@@ -24,7 +24,7 @@ from spiritsafe.core.files.digests import digest_directory
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import adapter_carrier, add_lora, lora_config, lora_state
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.transformers_backend.projections import may_be_transposed, projections_of, targets_of

@@ -18,7 +18,7 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.weight_names import make_hf_tensors, quantised_hf_parts
-from spiritsafe.models.interface import SHARD_BYTES, LanguageModel
+from spiritsafe.models.interface.language_model import SHARD_BYTES, LanguageModel
 from spiritsafe.models.lora.adapters import lora_config, lora_state, without_lora
 
 

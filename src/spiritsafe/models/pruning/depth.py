@@ -20,7 +20,6 @@ from spiritsafe.core.errors import BudgetError, NumericalError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents
 from spiritsafe.models.chat.format import TOKENIZER_FILES
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint
@@ -29,6 +28,7 @@ from spiritsafe.models.cost.footprint import shallower
 from spiritsafe.models.decoder.attention import Layout, make_layout
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import IGNORED, Document, PackedBatch, pack_documents
 
 _HEAD_ROWS = 256
 _LAYER = re.compile(r"(.*\blayers\.)(\d+)(\..*)")

@@ -26,8 +26,8 @@ from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, NumericalError, SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import write_bytes
-from spiritsafe.models.batch import Document
 from spiritsafe.models.decoder.module import Block, Decoder
+from spiritsafe.models.interface.batch import Document
 from spiritsafe.models.pruning.depth import Body, make_bodies
 
 

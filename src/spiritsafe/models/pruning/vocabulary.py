@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json, write_text
-from spiritsafe.models.batch import Document
 from spiritsafe.models.chat.format import TOKENIZER_FILES
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document
 
 _NEXT = "Keep the whole vocabulary of this model."
 

@@ -25,11 +25,11 @@ from spiritsafe.models.chat.options import ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
+from spiritsafe.models.gguf.convert import gguf_license, write_gguf_config
 from spiritsafe.models.lora.decoder_adapters import lora_shapes
 from spiritsafe.models.lora.files import check_shapes, read_lora
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, merged_shapes
 from spiritsafe.models.sources.download import PinnedWheel, has_wheel
-from spiritsafe.models.sources.gguf_convert import gguf_license, write_gguf_config
 from spiritsafe.models.sources.hub import fetch_small_files, remote_tensors
 from spiritsafe.models.sources.resolve import find_source, find_whole_repository, options_of, require_whole_model
 from spiritsafe.models.sources.spec import (

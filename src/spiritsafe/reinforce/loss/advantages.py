@@ -1,7 +1,7 @@
 """From rewards to advantages, and from lengths to the weights that make a sum over tokens the mean a method wants.
 
 In: rewards of each group (completions of one prompt), lengths of completions. Out: plain numbers, which become
-:class:`~spiritsafe.models.batch.DrawnCompletion` and the weight of a document. Pure and exact: a group whose rewards
+:class:`~spiritsafe.models.DrawnCompletion` and the weight of a document. Pure and exact: a group whose rewards
 are all the same has advantages of exactly 0, so it can be found and left out before anything is computed.
 """
 

@@ -2,7 +2,7 @@
 
 In: a model in training and a micro-batch of documents that a policy drew. Out: gradients, the loss, and what says
 whether learning is healthy: entropy, ratio, how far trainer and sampler are from each other and from a reference.
-Advantages and weights of documents come with them (:class:`~spiritsafe.models.batch.DrawnCompletion`); here is only the
+Advantages and weights of documents come with them (:class:`~spiritsafe.models.DrawnCompletion`); here is only the
 loss.
 """
 

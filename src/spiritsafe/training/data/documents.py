@@ -1,7 +1,7 @@
 """Training documents by the million: four bytes a token in one file that every process maps, not Python tuples.
 
 In: documents, one after the other, however many. Out: a :class:`DocumentStore`: a sequence of
-:class:`~spiritsafe.models.batch.Document` that makes a document when it is asked for one, and knows lengths and counts
+:class:`~spiritsafe.models.Document` that makes a document when it is asked for one, and knows lengths and counts
 of all of them without that. Whatever takes ``Sequence[Document]`` takes a store, a part of one, or a list.
 
 ::

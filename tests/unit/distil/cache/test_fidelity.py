@@ -11,7 +11,7 @@ from tiny_training import tiny_decoder
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.distil.cache import CacheCandidate, CaptureConfig, cached_candidate, capture, gradient_error
 from spiritsafe.distil.cache.writer import supervised_positions
-from spiritsafe.models.batch import pack_documents
+from spiritsafe.models.interface.batch import pack_documents
 
 
 def test_errors_are_those_of_autograd(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from cache_parts import open_cache, tiny_documents, tiny_teacher
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, capture, read_cache_manifest, teacher_identity
 from spiritsafe.distil.signal import SampledRows
-from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
+from spiritsafe.models.interface.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
 
 CONFIG = CaptureConfig(threshold=0.03, rows_per_shard=100)
 

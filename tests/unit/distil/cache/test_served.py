@@ -18,7 +18,7 @@ from spiritsafe.distil.cache import CachedTeacher, CaptureConfig, CaptureReport
 from spiritsafe.distil.cache.estimate import padded_entries
 from spiritsafe.distil.cache.served import capture_served, parse_prompt_logprobs, served_identity, top_k_estimates
 from spiritsafe.distil.signal import SampledRows, document_key
-from spiritsafe.models.batch import IGNORED, Document, pack_documents
+from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.rollouts import EndpointConfig
 from spiritsafe.rollouts.generators import tries
 

@@ -22,8 +22,8 @@ from spiritsafe.distil.cache import CaptureConfig, capture, self_test
 from spiritsafe.distil.cache.estimate import padded_entries
 from spiritsafe.distil.cache.writer import logits_chunks, merge_documents, supervised_positions, teacher_identity
 from spiritsafe.distil.signal import document_key
-from spiritsafe.models.batch import Document, pack_documents
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.training.data.documents import write_documents
 
 CONFIG = CaptureConfig(threshold=0.05, rows_per_shard=120, micro_batch_tokens=150)

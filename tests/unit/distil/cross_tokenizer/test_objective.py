@@ -22,8 +22,8 @@ from spiritsafe.distil.cross_tokenizer.spans import TokenBytes
 from spiritsafe.distil.cross_tokenizer.teachers import ChunkScores, LiveChunkTeacher
 from spiritsafe.distil.cross_tokenizer.vocabulary import map_vocabularies
 from spiritsafe.distil.signal import TeacherRows
-from spiritsafe.models.batch import pack_documents, shared_prefix
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import pack_documents, shared_prefix
 from spiritsafe.training import TracesObjective, TrainConfig, train
 from spiritsafe.training.objective import LossResult, Objective
 

@@ -18,8 +18,8 @@ from spiritsafe.distil.cross_tokenizer.pairing import (
 )
 from spiritsafe.distil.cross_tokenizer.spans import TokenBytes
 from spiritsafe.distil.cross_tokenizer.vocabulary import map_vocabularies
-from spiritsafe.models.batch import Document
 from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.interface.batch import Document
 
 USER = (Message(role="user", content="Is 1234 > 999? 東京"),)
 CONVERSATIONS = [(USER, text) for text in TEXTS]

@@ -21,7 +21,7 @@ from spiritsafe.distil.cross_tokenizer.teachers import (
     chunk_scores,
     score_documents,
 )
-from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.interface.batch import Document, pack_documents
 
 SOME = random.Random(0).sample(sorted(TEXTS), 40)
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ from tiny_training import one_thread
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Prompt, Sampling
 from spiritsafe.distil.evaluation.teacher_check import TeacherFit, teacher_fit
-from spiritsafe.models.batch import pack_documents
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.interface.batch import pack_documents
 
 SAMPLING = Sampling(max_tokens=9, temperature=0.8)
 

@@ -20,9 +20,9 @@ from spiritsafe.distil.hidden.layer_pairs import (
     pairs_from_kept_layers,
     spaced_layers,
 )
-from spiritsafe.models.batch import PackedBatch, pack_documents
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.interface import Head, LanguageModel
+from spiritsafe.models.interface.batch import PackedBatch, pack_documents
+from spiritsafe.models.interface.language_model import Head, LanguageModel
 
 
 def cut(teacher: Decoder, kept: tuple[int, ...]) -> Decoder:

@@ -14,7 +14,7 @@ from spiritsafe.distil.hidden.match import ChannelUnits, HiddenMatch, MatchedPai
 from spiritsafe.distil.hidden.projections import IndexProjection
 from spiritsafe.distil.hidden.streams import ChannelMoments
 from spiritsafe.distil.signal import LiveTeacher
-from spiritsafe.models.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
+from spiritsafe.models.interface.batch import IGNORED, Document, PackedBatch, pack_documents, shared_prefix
 from spiritsafe.training.objective import SupervisedRows
 
 WIDTH = 8

@@ -16,11 +16,11 @@ from spiritsafe.distil.hidden.setup import make_hidden_match
 from spiritsafe.distil.losses.divergences import LossMix
 from spiritsafe.distil.objective import DistilObjective
 from spiritsafe.distil.signal import LiveTeacher
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.checkpoints.directory import save_checkpoint, write_lineage
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_model
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.sources.tiny import write_tiny
+from spiritsafe.models.transformers_backend.loading import load_model
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.loop import train
 from spiritsafe.training.objective import SupervisedRows

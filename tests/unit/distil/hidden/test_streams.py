@@ -7,7 +7,7 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError, NumericalError
 from spiritsafe.distil.hidden.streams import ChannelMoments, StreamMoments, calibration_batches, supervised_streams
-from spiritsafe.models.batch import IGNORED, Document, pack_documents
+from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from transformers import AutoTokenizer
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message, ToolCall
 from spiritsafe.core.text.tool_calls import as_openai, with_calls
-from spiritsafe.models.batch import Document
 from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.interface.batch import Document
 
 THOUGHT = "<think>\nhm\n</think>\n\none"
 TOOL = '{"type": "function", "function": {"name": "weather", "description": "Tells it <|im_end|>", "parameters": {}}}'

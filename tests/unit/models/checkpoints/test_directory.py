@@ -9,17 +9,17 @@ from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import SourceError, StorageError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.checkpoints.directory import new_directory, save_checkpoint, write_lineage
 from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import iterate_tensors
 from spiritsafe.models.cost.footprint import measure_bytes
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_model
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.pruning.depth import cut_depth
 from spiritsafe.models.pruning.random_init import randomise
 from spiritsafe.models.sources.config import source_config
 from spiritsafe.models.sources.resolve import resolve_source
+from spiritsafe.models.transformers_backend.loading import load_model
 
 
 def test_a_saved_checkpoint_loads_again_with_its_lineage(tiny_directory: Path, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.cost.training_memory import predict_training
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.models.lora.config import LoraConfig
 

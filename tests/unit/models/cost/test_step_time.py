@@ -9,7 +9,6 @@ import torch
 from foreign_models import write_foreign
 from torch.utils.flop_counter import FlopCounterMode
 
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.cost.step_time import (
     MachineRates,
     Work,
@@ -21,6 +20,7 @@ from spiritsafe.models.cost.step_time import (
 )
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.transformers_backend.sizes import read_model_config, size_of

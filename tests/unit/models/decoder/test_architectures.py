@@ -17,14 +17,14 @@ from spiritsafe.models.cost.training_memory import predict_training
 from spiritsafe.models.decoder.architectures import ARCHITECTURES, DECODER_HINT, LAYER_TENSORS, Architecture
 from spiritsafe.models.decoder.config import DecoderConfig, unread_keys
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_decoder
+from spiritsafe.models.gguf.convert import convert_gguf
 from spiritsafe.models.lora.adapters import add_lora, lora_state
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.decoder_adapters import lora_shapes
 from spiritsafe.models.pruning.cut import StudentShape, cut
 from spiritsafe.models.pruning.importance import calibrate
-from spiritsafe.models.sources.gguf_convert import convert_gguf
 from spiritsafe.models.sources.tiny import write_tiny
+from spiritsafe.models.transformers_backend.loading import load_decoder
 from spiritsafe.models.transformers_backend.projections import LORA_TARGETS
 
 

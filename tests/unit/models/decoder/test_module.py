@@ -10,10 +10,10 @@ from architectures import FAMILY_NAMES, decoder_of, packed, peer_of, random_conf
 from torch._dynamo.testing import CompileCounter
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.batch import pack_documents, shared_prefix
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder, PackableLinear
 from spiritsafe.models.decoder.weight_names import make_hf_tensors
+from spiritsafe.models.interface.batch import pack_documents, shared_prefix
 
 LENGTHS = (3, 40, 17, 1, 9)
 

@@ -20,7 +20,7 @@ from spiritsafe.models.decoder.quantised import (
     quantised_bytes,
     quantised_linear,
 )
-from spiritsafe.models.loading import load_decoder
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 FORMATS = get_args(WeightFormat)
 SHAPES = [((64, 32, 32), 64), ((40, 20, 20), 40), ((7, 3, 5), 13), ((1, 9), 50)]

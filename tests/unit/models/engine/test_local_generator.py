@@ -16,15 +16,15 @@ from architectures import FAMILY_NAMES, loaded_decoder, peer_of, random_config
 from spiritsafe.core.errors import CompatibilityError, NumericalError, ProcedureError
 from spiritsafe.core.generator import SpreadScoring
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
-from spiritsafe.models.batch import PackedBatch, pack_documents
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine import local_generator as engine_module
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.interface import Head, LanguageModel
-from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.interface.batch import PackedBatch, pack_documents
+from spiritsafe.models.interface.language_model import Head, LanguageModel
 from spiritsafe.models.sources.resolve import resolve_source
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.rollouts.test_time.budget_forcing import BudgetForcedGenerator, BudgetForcing
 from spiritsafe.tasks.answers.extract import extract_answer
 

@@ -18,8 +18,8 @@ from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.engine import worker
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.worker import answer, serve_generator
-from spiritsafe.models.loading import load_model
 from spiritsafe.models.sources.resolve import resolve_source
+from spiritsafe.models.transformers_backend.loading import load_model
 
 PROMPT = Prompt(problem_id="p", messages=(Message(role="user", content="hi"),), num_samples=2)
 SAMPLING = Sampling(max_tokens=4)

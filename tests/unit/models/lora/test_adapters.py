@@ -13,15 +13,14 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
-from spiritsafe.models.batch import Document, pack_documents, shared_prefix
 from spiritsafe.models.decoder.cpu_packing import can_pack
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.cuda_graphs import StepGraphs
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.runner import CachedRunner
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.interface.batch import Document, pack_documents, shared_prefix
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (
     LoraBase,
     add_lora,
@@ -33,6 +32,7 @@ from spiritsafe.models.lora.adapters import (
 )
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.decoder_adapters import lora_shapes, num_lora_parameters
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.models.transformers_backend.projections import LORA_TARGETS, LoraTarget
 
 LENGTHS = (7, 12, 3)

@@ -10,7 +10,6 @@ from quantised_peers import in_peft, logits_of, nf4_in_transformers
 from tiny_training import counting_documents
 
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
@@ -18,11 +17,12 @@ from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.loading import LoadedModel, load_decoder
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.lora.adapters import LoraBase, add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import save_lora
 from spiritsafe.models.sources.tiny import write_tiny
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_decoder
 from spiritsafe.training import TracesObjective, TrainConfig, train
 from spiritsafe.training.checkpoints.state import weights_fingerprint
 

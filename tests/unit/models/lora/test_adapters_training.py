@@ -17,7 +17,7 @@ from tiny_training import tiny_decoder
 from torch import Tensor
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.models.batch import pack_documents
+from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.lora.adapters import LoraBase, lora_state, num_trainable
 from spiritsafe.models.lora.decoder_adapters import num_lora_parameters
 from spiritsafe.training.checkpoints.state import STATE_FILE, weights_fingerprint

@@ -12,10 +12,10 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.directory import save_checkpoint
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.loading import load_decoder
 from spiritsafe.models.lora.adapters import add_lora, lora_config, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.merged import MergedLora
+from spiritsafe.models.transformers_backend.loading import load_decoder
 from spiritsafe.models.transformers_backend.projections import LoraTarget
 
 

@@ -17,12 +17,11 @@ from transformers import AutoModelForCausalLM
 from spiritsafe.core.errors import CompatibilityError, IntegrityError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.batch import Document, PackedBatch, pack_documents
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.quantised import WeightFormat
 from spiritsafe.models.engine.transformers_generator import make_generator
-from spiritsafe.models.interface import LanguageModel
-from spiritsafe.models.loading import LoadedModel, load_model
+from spiritsafe.models.interface.batch import Document, PackedBatch, pack_documents
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (
     LoraBase,
     add_lora,
@@ -37,6 +36,7 @@ from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import load_lora, save_lora
 from spiritsafe.models.lora.merged import MergedLora
 from spiritsafe.models.lora.peft_adapters import PeftAdapters
+from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.training.checkpoints.state import STATE_FILE, weights_fingerprint
 from spiritsafe.training.config import TrainConfig

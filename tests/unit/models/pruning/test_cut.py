@@ -15,9 +15,9 @@ from spiritsafe.models.checkpoints.lineage import read_checkpoint, verify_checkp
 from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_decoder, load_model
 from spiritsafe.models.pruning.cut import CutPlan, StudentShape, cut, read_cut_plan, resized
 from spiritsafe.models.pruning.importance import Importance, calibrate
+from spiritsafe.models.transformers_backend.loading import load_decoder, load_model
 
 WHOLE = StudentShape(num_layers=4, hidden_size=48, intermediate_size=40, num_kv_heads=3, vocab_size=260)
 SMALL = WHOLE.model_copy(update={"num_layers": 3, "hidden_size": 40, "intermediate_size": 32, "num_kv_heads": 2})

@@ -10,15 +10,15 @@ from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import BudgetError, NumericalError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.models.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.cost.footprint import layers_within, measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_decoder, load_model
+from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.pruning.depth import block_influence, choose_layers, cut_depth, mean_loss
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
+from spiritsafe.models.transformers_backend.loading import load_decoder, load_model
 
 
 def documents(count: int = 5) -> list[Document]:

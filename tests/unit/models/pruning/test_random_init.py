@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
-from spiritsafe.models.loading import load_decoder
 from spiritsafe.models.pruning.random_init import randomise
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

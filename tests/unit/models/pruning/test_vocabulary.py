@@ -15,9 +15,8 @@ from tokenizers import Tokenizer
 from spiritsafe.core.errors import BudgetError, CompatibilityError
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Message
-from spiritsafe.models.batch import Document
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.loading import load_decoder, load_model
+from spiritsafe.models.interface.batch import Document
 from spiritsafe.models.pruning.cut import StudentShape, cut
 from spiritsafe.models.pruning.importance import calibrate
 from spiritsafe.models.pruning.vocabulary import (
@@ -27,6 +26,7 @@ from spiritsafe.models.pruning.vocabulary import (
     trim_vocabulary,
     with_vocabulary,
 )
+from spiritsafe.models.transformers_backend.loading import load_decoder, load_model
 
 
 def counts_of(tokenizer: Tokenizer, texts: tuple[str, ...]) -> list[int]:

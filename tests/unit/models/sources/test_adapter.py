@@ -15,12 +15,12 @@ from stranger_models import write_stranger
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
-from spiritsafe.models.loading import load_model
 from spiritsafe.models.lora.adapters import add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, save_lora
 from spiritsafe.models.sources.config import source_config
 from spiritsafe.models.sources.resolve import find_source, resolve_source
+from spiritsafe.models.transformers_backend.loading import load_model
 
 CONFIG = LoraConfig(rank=3, alpha=6.0, targets=("q", "v", "down"))
 

@@ -15,10 +15,10 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
-from spiritsafe.models.loading import load_model
 from spiritsafe.models.sources import resolve as sources
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel
 from spiritsafe.models.sources.resolve import find_source, resolve_source
+from spiritsafe.models.transformers_backend.loading import load_model
 
 
 class Listener:

@@ -12,11 +12,11 @@ from stranger_models import write_mixtral, write_stranger
 from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_decoder, load_model
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.transformers_backend.loading import load_decoder, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
 
 KINDS = ("gpt2", "gpt_neox", "mixtral", "cohere")

@@ -11,8 +11,15 @@ from tiny_training import counting_documents, one_thread, tiny_decoder
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.models.batch import IGNORED, Document, DrawnCompletion, PackedBatch, pack_documents, shared_prefix
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.interface.batch import (
+    IGNORED,
+    Document,
+    DrawnCompletion,
+    PackedBatch,
+    pack_documents,
+    shared_prefix,
+)
 from spiritsafe.reinforce.loss.objective import PolicyObjective
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.training import TracesObjective, TrainConfig, train

@@ -14,7 +14,7 @@ from reinforce_parts import Arbitrary, config, train_config
 from tiny_student import sums_problems, tiny_student
 from tiny_training import one_thread, tiny_decoder
 
-from spiritsafe.models.batch import IGNORED, pack_documents
+from spiritsafe.models.interface.batch import IGNORED, pack_documents
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.old_logprobs import old_logprobs
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from reinforce_parts import answer, config, groups, round_of
 
-from spiritsafe.models.batch import Document
+from spiritsafe.models.interface.batch import Document
 from spiritsafe.reinforce.config import ReinforceConfig
 from spiritsafe.reinforce.loss.policy_loss import PolicyLoss
 from spiritsafe.reinforce.rounds.documents import documents_of_steps, has_advantage, kept_groups

@@ -15,7 +15,7 @@ from spiritsafe.core.records import Attempt, FinishReason, Prompt, Sampling
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.loading import LoadedModel
+from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.reinforce.rewards import RewardConfig
 from spiritsafe.reinforce.rounds.draw import Drawer, tokens_of
 from spiritsafe.rollouts import FakeGenerator, FakeReply

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
-from spiritsafe.models.batch import Document, DrawnCompletion
+from spiritsafe.models.interface.batch import Document, DrawnCompletion
 from spiritsafe.training.data.documents import (
     DocumentStore,
     document_arrays,

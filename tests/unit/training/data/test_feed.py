@@ -12,8 +12,8 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, RecipeError
-from spiritsafe.models.batch import Document, DrawnCompletion
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.batch import Document, DrawnCompletion
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.training.checkpoints.state import STATE_FILE
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.data.documents import DocumentStore, write_documents

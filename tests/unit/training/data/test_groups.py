@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spiritsafe.models.batch import Document, DrawnCompletion, shared_prefix
+from spiritsafe.models.interface.batch import Document, DrawnCompletion, shared_prefix
 from spiritsafe.training.data.groups import paying_prefix, share_groups, split_groups
 from spiritsafe.training.data.packing import pack_micro_batch
 

@@ -13,7 +13,7 @@ from tiny_training import counting_documents, tiny_decoder
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models.batch import Document, DrawnCompletion
+from spiritsafe.models.interface.batch import Document, DrawnCompletion
 from spiritsafe.training.config import TrainConfig
 from spiritsafe.training.data.packing import (
     StepPlan,

@@ -12,7 +12,7 @@ from tiny_training import counting_documents, tiny_decoder
 from torch.distributed.tensor import DTensor
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.batch import pack_documents
+from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.lora.adapters import add_lora, lora_parameters
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.training.distributed.fsdp import ShardedModel, attach_gradient, gather_rows, local_rows, own_rows

@@ -7,8 +7,8 @@ from tiny_gguf import vocabulary, write_gguf
 from transformers import AutoTokenizer
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.models.sources.gguf_reader import GGUFFile
-from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer
+from spiritsafe.models.gguf.reader import GGUFFile
+from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
 
 
 def load(tmp_path: Path, **kwargs: object) -> AutoTokenizer:

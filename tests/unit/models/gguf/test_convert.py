@@ -12,11 +12,11 @@ from tiny_gguf import write_gguf
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.checkpoints.tensors import iterate_tensors
 from spiritsafe.models.decoder.rope import rope_frequencies
-from spiritsafe.models.loading import load_decoder
-from spiritsafe.models.sources.gguf_convert import convert_gguf, gguf_license, spdx_license
+from spiritsafe.models.gguf.convert import convert_gguf, gguf_license, spdx_license
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "granite"])

@@ -10,10 +10,10 @@ import torch
 from quantised_peers import logits_of, nf4_in_transformers
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.models.batch import Document, pack_documents
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.loading import load_decoder, load_model
+from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.transformers_backend.loading import load_decoder, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
 
 

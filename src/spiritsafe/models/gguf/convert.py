@@ -24,8 +24,8 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import ARCHITECTURES, LAYER_TENSORS, OUTER_TENSORS, axis_sizes, shapes_of
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
-from spiritsafe.models.sources.gguf_reader import GGUFFile
-from spiritsafe.models.sources.gguf_tokenizer import write_tokenizer
+from spiritsafe.models.gguf.reader import GGUFFile
+from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
 
 _HINT = "Use the model's original repository instead: hf:<organisation>/<name>."
 

@@ -16,7 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from spiritsafe.models.batch import PackedBatch
+from spiritsafe.models.interface.batch import PackedBatch
 
 SHARD_BYTES = 5_000_000_000
 """Most bytes of weights in one file of a model that is written, as the Hub's own tools have it."""

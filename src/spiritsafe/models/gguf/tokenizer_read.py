@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json, write_text
-from spiritsafe.models.sources.gguf_reader import GGUFFile
+from spiritsafe.models.gguf.reader import GGUFFile
 
 _CONTROL, _USER_DEFINED = 3, 4
 _LLAMA3 = (

@@ -20,7 +20,7 @@ from spiritsafe.models.checkpoints.tensors import iterate_tensors
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.transformers_backend.choice import choose_code
 from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.models.transformers_backend.sizes import measure_size, read_config

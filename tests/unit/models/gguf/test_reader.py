@@ -10,7 +10,7 @@ import torch
 from tiny_gguf import hf_weights, vocabulary, write_gguf
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.models.sources.gguf_reader import GGUFFile
+from spiritsafe.models.gguf.reader import GGUFFile
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spiritsafe.models.batch import IGNORED, Document, DrawnCompletion, pack_documents, shared_prefix, with_filler
+from spiritsafe.models.interface.batch import (
+    IGNORED,
+    Document,
+    DrawnCompletion,
+    pack_documents,
+    shared_prefix,
+    with_filler,
+)
 
 
 def document(ids: tuple[int, ...], prompt: int, weight: float = 1.0) -> Document:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.models.interface import LanguageModel
+from spiritsafe.models.interface.language_model import LanguageModel
 
 
 def test_a_model_must_implement_all_of_it() -> None:

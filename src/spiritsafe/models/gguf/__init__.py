@@ -1,0 +1,1 @@
+"""GGUF files: read, written, and what is in them."""
