@@ -11,6 +11,9 @@ from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.reading import open_to_read
 
+LINEAGE = "lineage.json"
+"""What a model directory says of itself; it names the digest, so it cannot be part of it."""
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -60,6 +63,27 @@ def digest_directory(path: Path, *, exclude: Iterable[str] = ()) -> str:
             )
         found[name] = digest_file(place)
     return digest(found)
+
+
+def file_model(directory: Path) -> Path | None:
+    """The GGUF file of a directory that holds exactly one such file and perhaps ``lineage.json``; None of another."""
+    names = {place.name for place in directory.iterdir()} - {LINEAGE} if directory.is_dir() else set()
+    if len(names) != 1:
+        return None
+    (name,) = names
+    return directory / name if name.endswith(".gguf") and (directory / name).is_file() else None
+
+
+def digest_model(directory: Path) -> str:
+    """Digest of a model directory: of its GGUF file where that is all it holds, else of all files but ``lineage.json``.
+
+    A file's digest is what ``sha256sum`` says of it, so that whoever has the file alone can compare.
+
+    Raises:
+        SourceError: As :func:`digest_file` and :func:`digest_directory`.
+    """
+    file = file_model(directory)
+    return digest_directory(directory, exclude=[LINEAGE]) if file is None else digest_file(file)
 
 
 def _is_text(name: str) -> bool:

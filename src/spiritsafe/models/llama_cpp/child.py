@@ -9,7 +9,7 @@ prints goes to standard error. Logits, float32, are rows of the file LOGITS, whi
     {"op":"decode","tokens":[…],"positions":[…],"sequences":[…],"wanted":[…]}
                                                → {"rows":N}: logits of the entries wanted are rows 0..N-1
     {"op":"copy","source":…,"targets":[…],"length":…}  → {}: the targets become the source's first tokens
-    {"op":"clear","sequence":…}                → {}: forgets a sequence
+    {"op":"clear","sequence":…}                → {}: forgets a sequence; null: all of them
     {"op":"tokenize","text":…,"special":…}     → {"tokens":[…]}
     {"op":"peak"}                              → {"bytes":…}: the most memory that was resident
     {"op":"close"} or the end of the input     → the end of the process
@@ -134,6 +134,7 @@ class _Llama:
         """Begin anew with room for so many tokens in each of so many sequences."""
         if self._context != self._ffi.NULL:
             self._lib.llama_free(self._context)
+            self._num_sequences = 0
         settings = self._lib.llama_context_default_params()
         count = max(sequences, _FEWEST_ROWS)
         settings.n_ctx = -(-context // 256) * 256 * sequences  # llama.cpp rounds so itself, but the whole
@@ -209,10 +210,10 @@ class _Llama:
             self._lib.llama_memory_seq_rm(self._memory, target, length, -1)
         return {}
 
-    def clear(self, sequence: int) -> dict[str, Any]:
-        """Forget a sequence."""
-        self._known(sequence)
-        self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+    def clear(self, sequence: int | None) -> dict[str, Any]:
+        """Forget a sequence, or all of them."""
+        self._known(*range(self._num_sequences) if sequence is None else (sequence,))
+        self._lib.llama_memory_seq_rm(self._memory, -1 if sequence is None else sequence, -1, -1)
         return {}
 
     def tokenize(self, text: str, special: bool) -> dict[str, Any]:
