@@ -22,7 +22,7 @@ from spiritsafe.core.files.cache import default_cache
 from spiritsafe.models.cost.footprint import Quantisation, measure_bytes, predict_footprint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.gguf.reader import GGUFFile
-from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
+from spiritsafe.models.gguf.tokenizer.read import write_tokenizer
 from spiritsafe.models.pruning.cut import StudentShape, cut, family_of, resized
 from spiritsafe.models.pruning.importance import Importance, calibrate
 from spiritsafe.models.pruning.shapes import candidates

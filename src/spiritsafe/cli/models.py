@@ -11,6 +11,7 @@ from spiritsafe import models
 from spiritsafe.cli.paths import MODEL, GuardedGroup
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink, open_sink
+from spiritsafe.core.files.digests import LINEAGE
 
 
 @click.group(name="models", cls=GuardedGroup)
@@ -22,7 +23,7 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the models in the cache."""
-    found = sorted(models.default_cache().rglob("lineage.json"))
+    found = sorted(models.default_cache().rglob(LINEAGE))
     if as_json:
         print_json(_row(path.parent) for path in found)
         return

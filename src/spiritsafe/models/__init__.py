@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
     from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
+    from spiritsafe.models.gguf.facts import MOST_SUBSTITUTED, FileFacts, TypeShare, check_name, file_facts, true_name
+    from spiritsafe.models.gguf.lineage import write_file_lineage
+    from spiritsafe.models.gguf.types import FILE_TYPES, FileType, FileTypeName, find_file_type
+    from spiritsafe.models.gguf.write import write_gguf
     from spiritsafe.models.interface.batch import (
         IGNORED,
         Document,
@@ -106,21 +110,24 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK", "PACK_LIMIT_BYTES",
-    "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
-    "DrawnCompletion", "FallbackGenerator", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel",
-    "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
-    "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory",
-    "TransformersModel", "Use", "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora",
-    "architecture_config", "bitsandbytes_functions", "block_influence", "calibrate", "candidates", "choose_code",
-    "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "find_source",
-    "fit_micro_batch", "format_name", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within",
-    "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state",
-    "make_generator", "mean_loss", "measure_bytes", "measure_machine", "merge_lora", "num_adapted",
-    "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint",
-    "predict_training", "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
-    "renumber_documents", "renumbered", "require_same_vocabulary", "resized", "resolve_source", "sampling_work",
-    "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix", "size_of",
-    "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "verify_checkpoint",
-    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_lineage", "write_tiny",
+    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK",
+    "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder",
+    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "FileFacts", "FileType",
+    "FileTypeName", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel", "LoadedModel",
+    "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
+    "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape",
+    "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work", "active_parameters",
+    "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions", "block_influence", "calibrate",
+    "candidates", "check_name", "choose_code", "choose_layers", "choose_vocabulary", "cut", "cut_depth",
+    "decoder_config", "default_cache", "file_facts", "find_file_type", "find_source", "fit_micro_batch",
+    "format_name", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within", "load_decoder",
+    "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state", "make_generator",
+    "mean_loss", "measure_bytes", "measure_machine", "merge_lora", "num_adapted", "num_lora_parameters",
+    "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint", "predict_training",
+    "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config", "renumber_documents",
+    "renumbered", "require_same_vocabulary", "resized", "resolve_source", "sampling_work", "save_checkpoint",
+    "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix", "size_of", "source_config",
+    "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "true_name", "verify_checkpoint",
+    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_file_lineage", "write_gguf",
+    "write_lineage", "write_tiny",
 ]  # fmt: skip

@@ -65,8 +65,12 @@ def _generation_settings(directory: Path) -> dict[str, Any]:
     return settings
 
 
-def _stated_ends(directory: Path) -> list[int]:
-    """End tokens of a directory's ``generation_config.json``; a number below 0 stands for none."""
+def stated_ends(directory: Path) -> list[int]:
+    """End tokens of a directory's ``generation_config.json``; a number below 0 stands for none.
+
+    Raises:
+        SourceError: It names something that is no token id.
+    """
     value = _generation_settings(directory).get("eos_token_id")
     ends = value if isinstance(value, list) else [value]
     for end in ends:
@@ -99,7 +103,12 @@ def _load_template(tokenizer: PreTrainedTokenizerBase, directory: Path, options:
     return ChatTemplate(source, options, dict(tokenizer.special_tokens_map), directory)
 
 
-def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """A model directory's tokenizer, as transformers opens it.
+
+    Raises:
+        SourceError: Its files are missing or damaged.
+    """
     if not (directory / "tokenizer.json").is_file():
         raise SourceError(
             f"{directory} has no tokenizer.json.", hint="Fetch the whole model directory, tokenizer included."
@@ -149,7 +158,7 @@ class ChatFormat:
     def __init__(self, directory: Path, options: ChatOptions | None = None) -> None:
         self.directory = directory
         self.options = ChatOptions.of_directory(directory) if options is None else options
-        self._tokenizer = _load_tokenizer(directory)
+        self._tokenizer = load_tokenizer(directory)
         self._fast: Tokenizer = self._tokenizer.backend_tokenizer
         # Some files were saved in the middle of work that cut and filled up texts.
         self._fast.no_truncation()
@@ -442,7 +451,7 @@ class ChatFormat:
     def _write_ends(self, directory: Path) -> None:
         """Let other programs stop where this one does; a file that says so already stays as it is."""
         settings = _generation_settings(directory)
-        if not set(self.eos_ids) <= set(_stated_ends(directory)):
+        if not set(self.eos_ids) <= set(stated_ends(directory)):
             ends = list(self.eos_ids)
             ends_of_file = {"eos_token_id": ends if len(ends) > 1 else ends[0]}
             write_json(directory / _GENERATION, {**settings, **ends_of_file})
@@ -512,7 +521,7 @@ class ChatFormat:
         found = [self.end_id]
         if self._tokenizer.eos_token_id is not None:
             found.append(int(self._tokenizer.eos_token_id))
-        found.extend(_stated_ends(self.directory))
+        found.extend(stated_ends(self.directory))
         found.extend(self._added[name] for name in self._thoughts.ends)
         return tuple(dict.fromkeys(found))
 

@@ -17,10 +17,9 @@ import torch
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, new_beside, storage_errors, write_json
-from spiritsafe.core.files.digests import digest_directory
+from spiritsafe.core.files.digests import LINEAGE, digest_model
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.checkpoints.lineage import LINEAGE
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.interface.language_model import SHARD_BYTES
 
@@ -65,7 +64,7 @@ def write_lineage(
     table = read_tensor_table(directory)
     checkpoint = Checkpoint(
         name=name,
-        digest=digest_directory(directory, exclude=[LINEAGE]),
+        digest=digest_model(directory),
         license=license,
         num_parameters=sum(info.num_elements for info in table.values()),
         weight_bytes=sum(info.num_bytes for info in table.values()),

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.files.digests import digest_directory
+from spiritsafe.core.files.digests import LINEAGE, digest_model
 from spiritsafe.core.records import Checkpoint, Parent
-
-LINEAGE = "lineage.json"
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
@@ -30,7 +28,7 @@ def verify_checkpoint(directory: Path) -> Checkpoint:
         IntegrityError: A file was changed, added or removed since it was written.
     """
     checkpoint = read_checkpoint(directory)
-    found = digest_directory(directory, exclude=[LINEAGE])
+    found = digest_model(directory)
     if found != checkpoint.digest:
         raise IntegrityError(
             f"{directory} is not what its {LINEAGE} describes: {found} instead of {checkpoint.digest}.",

@@ -10,6 +10,7 @@ Anything the file says and this module does not understand is refused, never dro
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,13 +25,13 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import ARCHITECTURES, LAYER_TENSORS, OUTER_TENSORS, axis_sizes, shapes_of
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
+from spiritsafe.models.gguf.names import ROPE_FACTORS, hf_name
 from spiritsafe.models.gguf.reader import GGUFFile
-from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
+from spiritsafe.models.gguf.tokenizer.read import write_tokenizer
 
 _HINT = "Use the model's original repository instead: hf:<organisation>/<name>."
 
-# GGUF key (after the architecture's prefix) -> config.json key.
-_CONFIG_KEYS = {
+CONFIG_KEYS = {
     "block_count": "num_hidden_layers",
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -41,23 +42,24 @@ _CONFIG_KEYS = {
     "rope.freq_base": "rope_theta",
     "attention.key_length": "head_dim",
 }
-_SCALE_KEYS = {
+"""GGUF key (after the architecture's prefix) → ``config.json`` key."""
+SCALE_KEYS = {
     "attention.scale": "attention_multiplier",
     "embedding_scale": "embedding_multiplier",
     "residual_scale": "residual_multiplier",
     "logit_scale": "logits_scaling",
 }
+"""The same for factors that only some architectures have."""
 _INTEGERS = {"num_hidden_layers", "max_position_embeddings", "hidden_size", "intermediate_size", "head_dim"}
 _INTEGERS |= {"num_attention_heads", "num_key_value_heads"}
 # Keys that say again what the sizes above say; checked in _config. ``expert_count`` may only be 0.
-_CHECKED = {"vocab_size", "rope.dimension_count", "attention.value_length", "expert_count", "rope.scaling.type"}
+_CHECKED = {"vocab_size", "rope.dimension_count", "attention.value_length", "expert_count"}
+_ROPE_KEYS = {"rope.scaling.type", "rope.scaling.factor"}
 
-_TOP = {f"{tensor.gguf}.weight": f"{tensor.name}.weight" for tensor in OUTER_TENSORS}
-_LAYER = {tensor.gguf: tensor.name for tensor in LAYER_TENSORS}
-_ROPE_FACTORS = "rope_freqs.weight"
-_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+ROPE_KEY = "spiritsafe.rope_parameters"
+"""Parameters of the rotary scaling that the stored factors come from, as JSON, where they are not the usual ones."""
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """What all models with such factors are published with; llama.cpp's converter assumes the same."""
-_BLOCK = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
 
 _SPDX = {
     "apache-2.0": "Apache-2.0",
@@ -74,7 +76,7 @@ def spdx_license(name: str | None) -> str:
     """SPDX id of a model hub's licence name; ``LicenseRef-…`` for those SPDX does not list."""
     if not name:
         return "LicenseRef-unknown"
-    cleaned = re.sub(r"[^A-Za-z0-9.-]+", "-", name.strip())
+    cleaned = re.sub(r"[^A-Za-z0-9.-]+", "-", name.strip()).removeprefix("LicenseRef-")
     return _SPDX.get(cleaned.lower(), f"LicenseRef-{cleaned}")
 
 
@@ -108,7 +110,7 @@ def convert_gguf(path: Path, directory: Path) -> None:
         def produce(name: str) -> Tensor:
             tensor = file.load(names[name])
             if is_interleaved and (match := re.search(r"self_attn\.([qk])_proj", name)):
-                return _unpermute(tensor, heads[match[1] == "k"])
+                return unpermute(tensor, heads[match[1] == "k"])
             return tensor
 
         layout = [(name, torch.float32, file.tensors[names[name]].shape) for name in sorted(names)]
@@ -131,7 +133,7 @@ def _write_small_files(file: GGUFFile, directory: Path) -> tuple[dict[str, Any],
     """Write configuration and tokenizer; return the configuration, and the file's name of each tensor."""
     config = _config(file)
     config |= _rope_scaling(file, config)
-    names = {_hf_name(file, name): name for name in file.tensors if name != _ROPE_FACTORS}
+    names = {_hf_name(file, name): name for name in file.tensors if name != ROPE_FACTORS}
     _check_tensors(file, config, names)
     special = write_tokenizer(file, directory, max_length=config["max_position_embeddings"])
     write_json(directory / "config.json", {**config, **special})
@@ -150,11 +152,11 @@ def _config(file: GGUFFile) -> dict[str, Any]:
     if found is None:
         raise _refused(file, f"GGUF architecture {stored!r} is not converted here")
     family, architecture = found
-    keys = _CONFIG_KEYS | {key: scale for key, scale in _SCALE_KEYS.items() if scale in architecture.scales}
+    keys = CONFIG_KEYS | {key: scale for key, scale in SCALE_KEYS.items() if scale in architecture.scales}
     prefix = f"{stored}."
     given = {k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}
     for key, value in given.items():
-        if key not in keys and key not in _CHECKED:
+        if key not in keys and key not in _CHECKED | _ROPE_KEYS:
             raise _refused(file, f"{prefix}{key} = {value!r} is not understood")
     config: dict[str, Any] = {"model_type": family, "architectures": [architecture.class_name], "hidden_act": "silu"}
     config |= {keys[k]: v for k, v in given.items() if k in keys}
@@ -178,23 +180,43 @@ def _config(file: GGUFFile) -> dict[str, Any]:
 
 
 def _rope_scaling(file: GGUFFile, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The rotary scaling whose factors llama.cpp's converter stored for Llama 3.1 and later; nothing where it did not.
+    """The rotary scaling that the file states, or whose factors it stores; nothing where it has none.
 
     Raises:
-        CompatibilityError: The factors are not those of that scaling.
+        CompatibilityError: A scaling that is not understood, or factors that are not those of Llama 3.1's.
     """
-    if _ROPE_FACTORS not in file.tensors:
+    prefix = f"{file.require('general.architecture', str)}.rope.scaling."
+    stated, factor = (file.metadata.get(prefix + key) for key in ("type", "factor"))
+    if stated == "linear" and isinstance(factor, float) and ROPE_FACTORS not in file.tensors:
+        return {"rope_scaling": {"rope_type": "linear", "factor": factor}}
+    if stated not in (None, "none") or factor not in (None, 1.0):
+        raise _refused(file, f"rope.scaling.type {stated!r} with factor {factor!r} is not understood")
+    if ROPE_FACTORS not in file.tensors:
         return {}
-    factors_E, width = file.load(_ROPE_FACTORS).flatten(), int(config["head_dim"])
+    factors_E, width = file.load(ROPE_FACTORS).flatten(), int(config["head_dim"])
     plain = RopeConfig(rope_theta=float(config["rope_theta"]))
-    scaling = {"rope_type": "llama3", "factor": float(factors_E.max()), **_LLAMA3}
+    scaling = _llama3_scaling(file, float(factors_E.max()))
     scaled = RopeConfig(rope_theta=plain.rope_theta, **scaling)
     expected_E = rope_frequencies(plain, width)[0] / rope_frequencies(scaled, width)[0]
     if not ARCHITECTURES[config["model_type"]].gguf_rope_factors or factors_E.shape != expected_E.shape:
-        raise _refused(file, f"tensor {_ROPE_FACTORS!r} is not understood")
+        raise _refused(file, f"tensor {ROPE_FACTORS!r} is not understood")
     if not torch.allclose(factors_E, expected_E, rtol=1e-4):
-        raise _refused(file, f"the factors of {_ROPE_FACTORS!r} are not those of Llama 3.1")
+        raise _refused(file, f"the factors of {ROPE_FACTORS!r} are not those of Llama 3.1")
     return {"rope_scaling": scaling}
+
+
+def _llama3_scaling(file: GGUFFile, largest: float) -> dict[str, Any]:
+    """The parameters behind stored factors; whether they are, their reader checks."""
+    usual = {"rope_type": "llama3", "factor": largest, **LLAMA3}
+    if ROPE_KEY not in file.metadata:
+        return usual
+    try:
+        given = json.loads(file.require(ROPE_KEY, str))
+    except ValueError as error:
+        raise file.damaged(f"{ROPE_KEY} is not JSON") from error
+    if not isinstance(given, dict) or set(given) != set(usual) or given["rope_type"] != "llama3":
+        raise file.damaged(f"{ROPE_KEY} holds other parameters than Llama 3.1's")
+    return given
 
 
 def _check_repeated(file: GGUFFile, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -203,7 +225,6 @@ def _check_repeated(file: GGUFFile, config: Mapping[str, Any], given: Mapping[st
         "rope.dimension_count": config["head_dim"],
         "attention.value_length": config["head_dim"],
         "expert_count": 0,
-        "rope.scaling.type": "none",
     }
     for key, value in expected.items():
         if key in given and given[key] != value:
@@ -211,12 +232,10 @@ def _check_repeated(file: GGUFFile, config: Mapping[str, Any], given: Mapping[st
 
 
 def _hf_name(file: GGUFFile, name: str) -> str:
-    if name in _TOP:
-        return _TOP[name]
-    match = _BLOCK.fullmatch(name)
-    if match is None or match[2] not in _LAYER:
+    found = hf_name(name)
+    if found is None:
         raise _refused(file, f"tensor {name!r} is not understood")
-    return f"model.layers.{match[1]}.{_LAYER[match[2]]}.{match[3]}"
+    return found
 
 
 def _check_tensors(file: GGUFFile, config: Mapping[str, Any], names: Mapping[str, str]) -> None:
@@ -239,8 +258,15 @@ def _check_tensors(file: GGUFFile, config: Mapping[str, Any], names: Mapping[str
             raise file.damaged(f"{name} has shape {found}, its metadata calls for {shape}")
 
 
-def _unpermute(tensor: Tensor, num_heads: int) -> Tensor:
+def unpermute(tensor: Tensor, num_heads: int) -> Tensor:
     """Rows back to Hugging Face's order: halves of a head instead of llama.cpp's interleaved pairs."""
     half = tensor.shape[0] // num_heads // 2
     rest = math.prod(tensor.shape[1:])
     return tensor.reshape(num_heads, half, 2, rest).transpose(1, 2).reshape(tensor.shape).contiguous()
+
+
+def permute(tensor: Tensor, num_heads: int) -> Tensor:
+    """Rows in llama.cpp's order; :func:`unpermute` takes them back."""
+    half = tensor.shape[0] // num_heads // 2
+    rest = math.prod(tensor.shape[1:])
+    return tensor.reshape(num_heads, 2, half, rest).transpose(1, 2).reshape(tensor.shape).contiguous()

@@ -20,10 +20,10 @@ from torch import Tensor
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, write_json, write_text
-from spiritsafe.core.files.digests import digest_directory
+from spiritsafe.core.files.digests import LINEAGE, digest_model
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.checkpoints.directory import new_directory
-from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, verify_checkpoint
+from spiritsafe.models.checkpoints.lineage import parent_of, verify_checkpoint
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import adapter_carrier, add_lora, lora_config, lora_state
 from spiritsafe.models.lora.config import LoraConfig
@@ -98,7 +98,7 @@ def save_lora(
             write_text(temporary / README, _readme(name, base, carrier.base_format))
         checkpoint = Checkpoint(
             name=name,
-            digest=digest_directory(temporary, exclude=[LINEAGE]),
+            digest=digest_model(temporary),
             license=license,
             num_parameters=sum(tensor.numel() for tensor in state.values()),
             weight_bytes=sum(tensor.nbytes for tensor in state.values()),

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.core.files.digests import digest_file
+from spiritsafe.core.files.digests import LINEAGE, digest_file
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.checkpoints.directory import write_lineage
-from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, read_checkpoint, verify_checkpoint
+from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import iterate_tensors, write_weights
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_base, read_lora

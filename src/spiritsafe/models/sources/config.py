@@ -18,12 +18,13 @@ from spiritsafe.core.canonical import JSON, digest, short
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.core.files.cache import default_cache
+from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.core.records import Record
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory
-from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint
+from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.gguf.convert import gguf_license, write_gguf_config
 from spiritsafe.models.lora.decoder_adapters import lora_shapes

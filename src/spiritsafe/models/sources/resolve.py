@@ -26,12 +26,12 @@ from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory, storage_errors
 from spiritsafe.core.files.cache import default_cache
-from spiritsafe.core.files.digests import digest_file
+from spiritsafe.core.files.digests import LINEAGE, digest_file
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
-from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
+from spiritsafe.models.checkpoints.lineage import read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.gguf.convert import convert_gguf, gguf_license
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, write_merged

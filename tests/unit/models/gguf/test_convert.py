@@ -65,7 +65,7 @@ def test_transformers_and_decoder_load_the_result_and_agree(architecture: str, t
         ("rope.scaling.type", {"extra": {"llama.rope.scaling.type": "yarn"}}),
         ("rope.dimension_count", {"extra": {"llama.rope.dimension_count": 8}}),
         ("'martian'", {"pre": "martian"}),
-        ("'llama'", {"model": "llama"}),
+        ("'bert'", {"model": "bert"}),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(what: str, kwargs: dict[str, Any], tmp_path: Path) -> None:

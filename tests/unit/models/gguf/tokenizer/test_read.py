@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.models.gguf.reader import GGUFFile
-from spiritsafe.models.gguf.tokenizer_read import write_tokenizer
+from spiritsafe.models.gguf.tokenizer.read import write_tokenizer
 
 
 def load(tmp_path: Path, **kwargs: object) -> AutoTokenizer:

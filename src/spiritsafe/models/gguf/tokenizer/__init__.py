@@ -1,0 +1,1 @@
+"""Tokenizers: as GGUF describes them, and as Hugging Face does."""
