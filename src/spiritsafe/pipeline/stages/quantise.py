@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
@@ -78,6 +79,11 @@ def quantise_model(
         **learnt,
         "summary": facts_words(facts),
     }
+
+
+def told_of_file(context: RunContext, name: str) -> dict[str, Any]:
+    """What running a file took, as its stage told; nothing of a stage of before."""
+    return {}
 
 
 def facts_words(facts: FileFacts) -> str:
