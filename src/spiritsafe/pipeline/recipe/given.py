@@ -9,16 +9,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.records import Checkpoint, omit_default
+from spiritsafe.core.records import Checkpoint, Record, omit_default
+from spiritsafe.models import Day
 from spiritsafe.pipeline.recipe.made import Made, changed
-from spiritsafe.pipeline.recipe.template import TemplateRecipe
 from spiritsafe.release import licence_of_endpoint
 from spiritsafe.rollouts import OPERATING_FIELDS, EndpointConfig, EndpointSettings
 
 UNKNOWN_LICENCE = "LicenseRef-unknown"
+
+
+class TemplateRecipe(Record):
+    """Keys of every table that names a model.
+
+    Attributes:
+        date: The day that the model's chat template takes for today, as "2026-11-28"; None: what the model carries,
+            else 26 July 2024. The clock is never asked, so that the run is the same run tomorrow.
+        template_kwargs: Options of the model's chat template: ``{ enable_thinking = false }``,
+            ``{ reasoning_effort = "low" }``. One that the template does not read is refused.
+    """
+
+    date: Day | None = omit_default(None)
+    template_kwargs: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=lambda value: not value)
+
+    @property
+    def tells_template(self) -> bool:
+        """Whether anything is said."""
+        return self.date is not None or bool(self.template_kwargs)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Arguments for ``resolve_source`` and ``find_source``."""
+        return {"date": self.date, "template_kwargs": self.template_kwargs}
 
 
 class GivenRecipe(TemplateRecipe, EndpointSettings, Made):

@@ -28,12 +28,13 @@ from spiritsafe.models import (
     write_gguf,
 )
 from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
+from spiritsafe.pipeline.plan.lineage import parents_of
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.quantise import QuantiseRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.distil.stage import save_student, train_student, training_facts
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import lineage_of, load_learner, model_directory, parents_of
+from spiritsafe.pipeline.stages.source import lineage_of, load_learner, model_directory
 from spiritsafe.pipeline.stages.training import discard_training, make_documents, within_context
 
 MASTER = "trained"

@@ -15,6 +15,7 @@ from typing import final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.exam import host_software
 from spiritsafe.models import ChatFormat, read_model_config, read_tensor_table
@@ -25,7 +26,7 @@ from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.exam import certificate_path, ledger_path, paper_path
-from spiritsafe.pipeline.stages.source import LINEAGE_FILE, given_of, lineage_of, model_directory
+from spiritsafe.pipeline.stages.source import given_of, lineage_of, model_directory
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.release import (
     FileCertificate,
@@ -178,9 +179,7 @@ class _Gathering:
 
     def _files(self) -> Iterator[ReleasedFile]:
         if self._wish.weights:
-            parts = sorted(
-                path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE_FILE
-            )
+            parts = sorted(path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE)
             self._sources |= {part: self._directory / part for part in parts}
             yield ReleasedFile(
                 name=self._own.name,

@@ -22,7 +22,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.distil.stage import distil_model, student_beside
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Words, made_settings
 from spiritsafe.pipeline.steps.capture import CaptureStep
-from spiritsafe.pipeline.steps.trained import BudgetedStep
+from spiritsafe.pipeline.steps.learning.trained import BudgetedStep
 from spiritsafe.pipeline.steps.tune import learns_faults, learns_words
 from spiritsafe.report import count_text
 from spiritsafe.training import TrainConfig

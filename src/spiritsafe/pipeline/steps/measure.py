@@ -28,7 +28,7 @@ from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import NAME_PATTERN, Makes, Name, Needs, StepEntry, changed
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.answerer import is_served
-from spiritsafe.pipeline.stages.measure import (
+from spiritsafe.pipeline.stages.measuring.measure import (
     LEAST_HELD_OUT,
     Asked,
     held_out_problems,

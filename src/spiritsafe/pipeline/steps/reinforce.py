@@ -57,13 +57,13 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import Way
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_memory
-from spiritsafe.pipeline.stages.probe import When, counts_of, not_ready, probe_model, probes_of
+from spiritsafe.pipeline.stages.measuring.probe import When, counts_of, not_ready, probe_model, probes_of
 from spiritsafe.pipeline.stages.sets import problems_of, task_of
 from spiritsafe.pipeline.stages.source import lineage_of, load_learner, load_reader, parents_in_run, type_to_save
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, made_settings
-from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
-from spiritsafe.pipeline.steps.trained import TrainedStep
+from spiritsafe.pipeline.steps.learning.rewards import reinforced, rounds_of
+from spiritsafe.pipeline.steps.learning.trained import TrainedStep
 from spiritsafe.reinforce import ROUNDS_DIRECTORY, ROUNDS_FILE, Control, ReinforceConfig, RewardedAnswer, reinforce
 from spiritsafe.report import Reinforced, count_text
 from spiritsafe.tasks import GraderPool, Task

@@ -41,7 +41,7 @@ from spiritsafe.pipeline.stages.training import (
     within_context,
 )
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Words, made_settings
-from spiritsafe.pipeline.steps.trained import ON_TRACES, BudgetedStep, is_first
+from spiritsafe.pipeline.steps.learning.trained import ON_TRACES, BudgetedStep, is_first
 from spiritsafe.report import count_text
 from spiritsafe.training import TracesObjective, TrainConfig
 

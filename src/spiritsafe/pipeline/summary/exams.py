@@ -16,7 +16,7 @@ from spiritsafe.pipeline.recipe.graph import Node, models_of, siblings_of
 from spiritsafe.pipeline.recipe.schema import ExamRecipe, Recipe
 from spiritsafe.pipeline.stages.exam import certificate_of, certificate_path, ledger_path, paper_path
 from spiritsafe.pipeline.step import step_of
-from spiritsafe.pipeline.steps.rewards import Certificates, added_answers
+from spiritsafe.pipeline.steps.learning.rewards import Certificates, added_answers
 from spiritsafe.pipeline.summary.ladder import role_of, root_of, start_of, teachers_of
 from spiritsafe.pipeline.summary.promises import promises_of
 from spiritsafe.pipeline.summary.steps import comparisons

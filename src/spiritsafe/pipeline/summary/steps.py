@@ -12,7 +12,7 @@ from spiritsafe.pipeline.equal_compute import history, own, spent_since
 from spiritsafe.pipeline.recipe.graph import Node, models_of, siblings_of
 from spiritsafe.pipeline.recipe.schema import ExamRecipe
 from spiritsafe.pipeline.step import step_of
-from spiritsafe.pipeline.steps.rewards import Certificates, added_answers
+from spiritsafe.pipeline.steps.learning.rewards import Certificates, added_answers
 from spiritsafe.pipeline.summary.ladder import start_of
 from spiritsafe.report import Arm, MadeRow, Measured, MeasuredCurve, Reinforced, Versus
 from spiritsafe.stats import paired_difference, score_interval

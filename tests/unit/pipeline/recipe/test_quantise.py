@@ -35,7 +35,14 @@ def make(**changes: Any) -> QuantiseRecipe:
         ({"calibration": 9}, "calibration: an effect with calibrate only"),
         ({"to": "iq2_xxs"}, "iq2_xxs is rubbish without importance: name sets in calibrate"),
         ({"learns": ["a"], "train": {"seed": 1}}, "train.seed has no effect"),
-        ({"learns": ["a"], "on_policy": {"prompts_per_round": 2, "steps_per_round": 1, "num_rounds": 1}, "budget": {"of": "t"}}, "budget has no effect with on_policy"),
+        (
+            {
+                "learns": ["a"],
+                "on_policy": {"prompts_per_round": 2, "steps_per_round": 1, "num_rounds": 1},
+                "budget": {"of": "t"},
+            },
+            "budget has no effect with on_policy",
+        ),
         ({"learns": ["a"], "lora": {"rank": 4}}, "lora"),
     ],
 )

@@ -17,7 +17,7 @@ from spiritsafe.core.events import EventLog
 from spiritsafe.exam import host_software
 from spiritsafe.pipeline import load_recipe, run_recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
-from spiritsafe.pipeline.stages.measure import measures_of
+from spiritsafe.pipeline.stages.measuring.measure import measures_of
 from spiritsafe.pipeline.summary import gather as summary
 from spiritsafe.pipeline.summary.gather import rebuild_report, report_data
 from spiritsafe.report import ReportData, terminal_summary

@@ -15,6 +15,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.core.mapped import MappedSequence
+from spiritsafe.core.records import Checkpoint
 from spiritsafe.distil import (
     ROUNDS_FILE,
     OnPolicyFeed,

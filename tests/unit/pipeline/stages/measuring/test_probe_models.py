@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from spiritsafe.pipeline.recipe.load import load_recipe
-from spiritsafe.pipeline.stages.probe import probes_of
+from spiritsafe.pipeline.stages.measuring.probe import probes_of
 
 
 def test_each_step_is_measured_before_and_after_and_nothing_twice() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from told_certificates import certificates_of, right_of
 
 from spiritsafe.pipeline.recipe.load import load_recipe
-from spiritsafe.pipeline.steps.rewards import _arms
+from spiritsafe.pipeline.steps.learning.rewards import _arms
 from spiritsafe.stats.intervals import score_interval
 from spiritsafe.stats.paired import paired_difference
 

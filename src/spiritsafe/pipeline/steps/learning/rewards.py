@@ -14,7 +14,7 @@ from spiritsafe.exam import right_answers
 from spiritsafe.exam.records import Certificate
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node
-from spiritsafe.pipeline.stages.probe import PassCounts, When, counts_of, pass_points, probes_of
+from spiritsafe.pipeline.stages.measuring.probe import PassCounts, When, counts_of, pass_points, probes_of
 from spiritsafe.reinforce import ReinforceConfig
 from spiritsafe.report import Arm, ArmKind, PassPoint, Reinforced, RewardRun, RoundPoint
 from spiritsafe.stats import Estimate, clopper_pearson_interval, paired_difference, score_interval

@@ -8,7 +8,7 @@ import pytest
 from pipeline_parts import context_after, stage_at
 
 from spiritsafe.core.events import NullSink
-from spiritsafe.pipeline.stages.probe import (
+from spiritsafe.pipeline.stages.measuring.probe import (
     PassCounts,
     counts_of,
     not_ready,

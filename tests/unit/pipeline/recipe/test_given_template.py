@@ -12,7 +12,7 @@ from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Message
 from spiritsafe.models import ChatFormat
 from spiritsafe.pipeline import load_recipe
-from spiritsafe.pipeline.recipe.template import TemplateRecipe
+from spiritsafe.pipeline.recipe.given import TemplateRecipe
 from spiritsafe.pipeline.stages.source import fetch_model, given_of
 
 USER = Message(role="user", content="?")

@@ -1,0 +1,1 @@
+"""What steps that train have in common: how they learn, and what rewards did."""
