@@ -172,18 +172,18 @@ class RunDirectory:
         write_text(self.path / "recipe.toml", recipe_text)
         write_json(self.path / "resolved.json", self._resolved)
 
-    def existing(self) -> dict[str, StageDirectory]:
-        """Stages that were begun here, by name, each with the inputs that it had; of several the newest.
+    def existing(self) -> dict[int, StageDirectory]:
+        """Stages that were begun here, by number, each with the inputs that it had.
 
         Raises:
             SourceError: A file of one is damaged.
         """
-        found = {}
-        for path in sorted((self.path / "stages").iterdir()):
-            if (inputs := path / "inputs.json").is_file():
-                stage = StageDirectory(path, read_json(inputs))
-                found[stage.name] = stage
-        return found
+        paths = ((path, path / "inputs.json") for path in sorted((self.path / "stages").iterdir()))
+        return {
+            int(path.name.partition("-")[0]): StageDirectory(path, read_json(inputs))
+            for path, inputs in paths
+            if inputs.is_file()
+        }
 
     @property
     def events(self) -> Path:

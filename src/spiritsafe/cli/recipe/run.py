@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -46,4 +47,6 @@ def command(recipe: str, overrides: tuple[str, ...], root: Path, trackers: tuple
     click.echo(report.terminal_summary(data))
     for name, place in outcome.models.items():
         click.echo(f"Model {name}: {place}")
+    for name, place in outcome.releases.items():
+        click.echo(f"Release {name}: {place}; check it: spiritsafe release verify {shlex.quote(str(place))}")
     click.echo(f"Report: {outcome.report}")

@@ -56,9 +56,14 @@ class LlamaFacts:
     instructions: tuple[str, ...]
 
 
+def has_llama_cpp() -> bool:
+    """Whether llama.cpp's package is installed."""
+    return importlib.util.find_spec("llama_cpp_py_sync") is not None
+
+
 def require_llama_cpp() -> None:
     """Raise a CompatibilityError where llama.cpp's package is not installed."""
-    if importlib.util.find_spec("llama_cpp_py_sync") is None:
+    if not has_llama_cpp():
         raise CompatibilityError(
             "Running a GGUF file as it is needs llama.cpp, which is not installed.",
             hint="Install it: pip install 'spiritsafe[gguf]'. Without it, `gguf:FILE` converts the file to float32 "

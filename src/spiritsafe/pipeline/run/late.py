@@ -6,8 +6,8 @@ were sealed before anything was, and each file is registered before it sits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -66,19 +66,18 @@ def release_run(run: Path, wish: ReleaseWish, *, cache: Path, watcher: RunWatche
     told = TrackedRun(name=run.name, id=directory.hash, project=recipe.track.project, directory=run)
     tracking = Tracking((), told, log=EventLog(directory.events, stage="run"), watcher=watcher)
     with locked(run / ".lock"), tracking:
-        begun = directory.existing()
-        for spec in stages_of(recipe):
-            stage = begun.get(spec.name)
-            if stage is None or not stage.is_done():
+        begun, stages = directory.existing(), stages_of(recipe)
+        for number, spec in enumerate(stages, start=1):
+            stage = begun.get(number)
+            if stage is None or stage.name != spec.name or not stage.is_done():
                 raise SourceError(
                     f"{run} is not finished: its stage {spec.name} is not done.",
                     hint="Finish it first: spiritsafe run with its recipe.",
                 )
             context.done[spec.name] = stage
-        names = {name: int(stage.path.name.partition("-")[0]) for name, stage in begun.items()}
-        last = len(stages_of(recipe))
-        specs = list(_late_stages(extended, files))
-        work_off(context, _numbered(specs, names, last), tracking, Parallel())
+        later = {stage.name: number for number, stage in begun.items() if number > len(stages)}
+        specs = _numbered(_late_stages(recipe, extended, files), later, len(stages))
+        work_off(context, specs, tracking, Parallel())
     return release_directory(context, _RELEASE)
 
 
@@ -109,27 +108,35 @@ def _extended(recipe: Recipe, wish: ReleaseWish) -> tuple[Recipe, tuple[str, ...
     ]
     steps.append({**wish.settings, "kind": "release", "name": _RELEASE, "from": model, "files": list(files)})
     value = recipe.to_json()
-    return recipe_of({**value, "steps": [*value["steps"], *steps]}), tuple(new.values())
+    # files sit what their model sat; everybody is named, so that nobody else sits
+    exams = [
+        {**exam.to_json(), "sits": [*sat, *(new.values() if model in sat else ())]}
+        for exam in recipe.exams
+        for sat in (recipe.examinees(exam),)
+    ]
+    return recipe_of({**value, "steps": [*value["steps"], *steps], "exams": exams}), tuple(new.values())
 
 
-def _late_stages(recipe: Recipe, files: Sequence[str]) -> Iterator[StageSpec]:
+def _late_stages(recipe: Recipe, extended: Recipe, files: Sequence[str]) -> Iterator[StageSpec]:
     """Files, their sittings, the release, the report."""
     for name in files:
-        yield from step_of(recipe.node(name)).stages(recipe.node(name), recipe)
-    for exam in recipe.exams:
-        for name in files:
-            yield sitting(recipe, exam, late_stage(exam, name), (name,))
-    node = recipe.node(_RELEASE)
-    yield from step_of(node).stages(node, recipe)
-    yield report_stage(recipe, (_RELEASE,))
+        yield from step_of(extended.node(name)).stages(extended.node(name), extended)
+    sittings = [
+        sitting(extended, exam, late_stage(exam, name), (name,))  # whoever else sits is no part of it
+        for exam, with_files in zip(recipe.exams, extended.exams, strict=True)
+        for name in files
+        if name in extended.examinees(with_files)
+    ]
+    yield from sittings
+    node, sat = extended.node(_RELEASE), tuple(spec.name for spec in sittings)
+    yield from (replace(spec, after=(*spec.after, *sat)) for spec in step_of(node).stages(node, extended))
+    yield report_stage(extended, (*sat, _RELEASE))
 
 
-def _numbered(specs: Sequence[StageSpec], known: dict[str, int], last: int) -> Iterator[tuple[int, StageSpec]]:
-    """Each stage with the number that it had, or the next one; the new report stands behind the old one."""
-    number = max(known.values(), default=last)
+def _numbered(specs: Iterable[StageSpec], later: dict[str, int], last: int) -> Iterator[tuple[int, StageSpec]]:
+    """Each stage with the number that it had among the later ones, or the next."""
+    number = max(later.values(), default=last)
     for spec in specs:
-        if known.get(spec.name, 0) > last:
-            yield known[spec.name], spec
-        else:
+        if spec.name not in later:
             number += 1
-            yield number, spec
+        yield later.get(spec.name, number), spec

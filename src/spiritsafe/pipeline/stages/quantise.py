@@ -15,12 +15,15 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory
+from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.core.records import Parent
 from spiritsafe.models import (
     FILE_TYPES,
     FileFacts,
     ImportanceMatrix,
+    has_llama_cpp,
     measure_importance,
+    measure_speed,
     new_directory,
     quantise_file,
     true_name,
@@ -70,6 +73,7 @@ def quantise_model(
         checkpoint = write_file_lineage(  # 3.
             temporary, name=name, license=start.license, parents=tuple(parents), recipe=context.run.hash
         )
+    _tell_speed(stage.path / "model" / file.name, events)
     discard_training(stage)
     for scratch in (MASTER, WHOLE):
         shutil.rmtree(stage.path / scratch, ignore_errors=True)
@@ -83,8 +87,17 @@ def quantise_model(
 
 
 def told_of_file(context: RunContext, name: str) -> dict[str, Any]:
-    """What running a file took, as its stage told; nothing of a stage of before."""
-    return {}
+    """What running a file took, as its stage told: it differs each time, so it is no output."""
+    path = context.run.events
+    told = [event for event in (read_json_lines(path) if path.exists() else []) if event.get("kind") == "file"]
+    mine = [event for event in told if event["stage"] == name]
+    return {key: mine[-1][key] for key in ("memory_bytes", "tokens_per_s")} if mine else {}
+
+
+def _tell_speed(file: Path, events: EventSink) -> None:
+    if has_llama_cpp():
+        speed = measure_speed(file)
+        events.metrics("file", speed.to_json())
 
 
 def facts_words(facts: FileFacts) -> str:

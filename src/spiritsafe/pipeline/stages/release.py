@@ -17,7 +17,7 @@ from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.exam import host_software
+from spiritsafe.exam import SEALED_FILE, host_software
 from spiritsafe.models import ChatFormat, read_model_config, read_tensor_table
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.data import DataRecipe
@@ -225,14 +225,14 @@ class _Gathering:
         paper = paper_path(self._context, exam)
         self._sources |= {
             f"{folder}/paper.json": paper / "paper.json",
-            f"{folder}/sealed.age": paper / "sealed.age",
+            f"{folder}/{SEALED_FILE}": paper / SEALED_FILE,
             f"{folder}/ledger.jsonl": ledger_path(self._context),
         }
         return ReleasedExam(
             name=exam.name,
             task=exam.task,
             paper=f"{folder}/paper.json",
-            sealed=f"{folder}/sealed.age",
+            sealed=f"{folder}/{SEALED_FILE}",
             ledger=f"{folder}/ledger.jsonl",
             others=tuple(self._put_certificate(exam, n) for n in self._sat(exam) if n not in self._released),
         )

@@ -6,13 +6,12 @@ model as its own teacher: what that costs and keeps in memory, and what can stan
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, final
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models import FILE_TYPES, predict_file_bytes
+from spiritsafe.models import FILE_TYPES, has_llama_cpp, predict_file_bytes
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.memory import reading_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, reading_cost
@@ -81,7 +80,7 @@ class QuantiseStep(QuantiseRecipe, Step):
             except CompatibilityError as error:
                 return [*found, f"{node.name}: {error.diagnostics()}"]
         needs_llama = bool(self.calibrate) or not FILE_TYPES[self.to].is_written_here
-        if needs_llama and importlib.util.find_spec("llama_cpp_py_sync") is None:
+        if needs_llama and not has_llama_cpp():
             found.append(
                 f"{node.name}: llama.cpp's quantiser writes {self.to}"
                 f"{' by importance' if self.calibrate else ''}: run `pip install 'spiritsafe[gguf]'`"

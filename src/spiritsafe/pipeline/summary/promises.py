@@ -10,7 +10,7 @@ from spiritsafe.exam import SEALED_FILE, Materials, trust_page, verification_of
 from spiritsafe.exam.records import Certificate, Promise
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.schema import ExamRecipe
-from spiritsafe.pipeline.stages.exam import ledger_path, paper_path
+from spiritsafe.pipeline.stages.exam import certificate_path, ledger_path, paper_path
 
 
 def promises_of(context: RunContext, exam: ExamRecipe, name: str, certificate: Certificate) -> tuple[Promise, ...]:
@@ -20,6 +20,6 @@ def promises_of(context: RunContext, exam: ExamRecipe, name: str, certificate: C
         SourceError: A file of the run is missing.
     """
     paper, ledger = paper_path(context, exam), ledger_path(context)
-    file = context.stage(exam.stage).path / f"{name}.certificate.json"
+    file = certificate_path(context, exam, name)
     verified = verification_of(Materials(certificate=file, paper=paper, ledger=ledger, sealed=paper / SEALED_FILE))
     return trust_page(verified.certificate or certificate, verified.steps, entries=verified.entries).promises
