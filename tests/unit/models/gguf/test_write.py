@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from architectures import FAMILY_NAMES, ROPES, decoder_of, peer_of, random_config
+from architectures import FAMILY_NAMES, ROPES
+from gguf_models import LLAMA3, PLAIN, model
 from llama_cpp import llama_logits, needs_llama_cpp
 from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
-from spiritsafe.core.files.atomic import read_json, write_json
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models.checkpoints.directory import write_lineage
 from spiritsafe.models.checkpoints.tensors import iterate_tensors, write_weights
 from spiritsafe.models.decoder.config import DecoderConfig
@@ -21,27 +22,6 @@ from spiritsafe.models.gguf.convert import convert_gguf
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.gguf.types import FILE_TYPES
 from spiritsafe.models.gguf.write import write_gguf
-from spiritsafe.models.sources.tiny import write_byte_tokenizer
-
-PLAIN, LLAMA3 = ROPES[0], ROPES[4]
-
-
-def model(directory: Path, family: str = "llama", *, seed: int = 1, **changes: Any) -> dict[str, Any]:
-    """A directory of a random model of any family with the byte tokenizer; its configuration."""
-    config = random_config(family, seed) | {"vocab_size": 260, "rope_parameters": PLAIN, "max_position_embeddings": 64}
-    config |= {"mistral": {"sliding_window": None}, "qwen2": {}, "qwen3": {}}.get(family, {})
-    if family in ("qwen2", "qwen3"):
-        config["use_sliding_window"] = False
-    if family == "qwen3":
-        config["attention_bias"] = False
-    config |= changes
-    directory.mkdir(exist_ok=True)
-    decoder_of(peer_of(config, seed)).save_weights(directory)
-    special = write_byte_tokenizer(directory, max_length=64)
-    write_json(directory / "config.json", {**read_json(directory / "config.json"), **special})
-    write_json(directory / "generation_config.json", special)
-    write_lineage(directory, name="Toy", license="Apache-2.0", recipe="sha256:" + "1" * 64)
-    return config
 
 
 def back(file: Path, directory: Path) -> dict[str, torch.Tensor]:
