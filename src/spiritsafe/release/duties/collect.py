@@ -72,11 +72,10 @@ def _duties_from(ancestor: Ancestor, ancestry: Ancestry) -> Iterator[Duty]:
 
 
 def _licences_of(ancestor: Ancestor) -> tuple[Sequence[Licence], Sequence[str]]:
-    name = ancestor.name if ancestor.is_root else None
     known: dict[str, Licence] = {}
     unknown: dict[str, None] = {}
     for statement in ancestor.statements:
-        licences, strange = licences_of(statement, name)
+        licences, strange = licences_of(statement, *ancestor.names)
         known |= {licence.id: licence for licence in licences}
         unknown |= dict.fromkeys(strange)
     return tuple(known.values()), tuple(unknown)
@@ -92,8 +91,8 @@ def _is_excepted(row: LicenceDuty, use: ModelUse, ancestor: Ancestor, ancestry: 
 
 def _has_weights_under(wanted: Sequence[str], digest: str, ancestry: Ancestry) -> bool:
     for one in ancestry.inside(digest):
-        name = ancestry.name_of(one) if ancestry.is_root(one) else None
-        licences = [licence for said in ancestry.statements(one) for licence in licences_of(said, name)[0]]
+        names = ancestry.root_names(one)
+        licences = [licence for said in ancestry.statements(one) for licence in licences_of(said, *names)[0]]
         if any(licence.id in wanted for licence in licences):
             return True
     return False
