@@ -97,8 +97,13 @@ def licences_of(statement: str, *models: str) -> tuple[tuple[Licence, ...], tupl
     named = [one for one in licences().values() if any(_is_named(one, model) for model in models)]
     found |= {licence.id: licence for licence in named}
     if named:  # "other" is told by the name; a text that nobody knows stays to be read
-        unknown = [part for part in unknown if licence_key(part) not in _UNSTATED]
+        unknown = [part for part in unknown if is_stated(part)]
     return tuple(found.values()), tuple(unknown)
+
+
+def is_stated(statement: str) -> bool:
+    """Whether a statement says anything at all."""
+    return licence_key(statement) not in _UNSTATED
 
 
 def licence_of_endpoint(url: str) -> str | None:

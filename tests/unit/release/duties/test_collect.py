@@ -259,6 +259,8 @@ def test_who_may_learn_from_llama_3_must_be_llama_3_all_the_way() -> None:
     assert not duties_of([own]).is_blocked
     other = made("other", (QWEN, "weights"), (own, "outputs"))
     assert duties_of([other, own]).is_blocked
+    # random weights in Llama 3's shape, under its licence for their tokenizer, are no weights of Llama 3
+    assert duties_of([made("drawn", (LLAMA_3, "logits"))]).is_blocked
     # the first student broke the licence; weights of Llama 3 in the last do not mend that
     last = made("last", (LLAMA_3, "weights"), (other, "outputs"))
     assert duties_of([last, other, own]).is_blocked
@@ -286,3 +288,10 @@ def test_a_model_without_weights_of_others_keeps_the_licence_of_its_tokenizer() 
     drawn = made("drawn", (LLAMA_31, "logits"))  # of random weights: the start's licence, the teacher's logits
     duties = duties_of([drawn])
     assert found(duties) == {**_llama("3.1")}
+
+
+def test_what_one_record_says_holds_where_another_says_nothing() -> None:
+    silent = given("acme/model", "LicenseRef-unknown")
+    model = made("s", (silent, "weights"))
+    assert found(duties_of([model])) == {"unknown": {"LicenseRef-unknown"}}
+    assert found(duties_of([model, given("acme/model", "MIT")])) == {"copy": {"mit"}}
