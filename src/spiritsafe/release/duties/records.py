@@ -53,7 +53,7 @@ DUTY_KINDS: dict[DutyKind, tuple[str, str]] = {
 }
 """Of each kind what is said in few words, and what a release does about it."""
 
-Reading = Literal["source", "copy", "second hand"]
+WhereRead = Literal["source", "copy", "second hand"]
 """Where a text was read: where its maker publishes it, in a copy of the whole, or as others tell of it."""
 
 
@@ -111,7 +111,7 @@ class Licence(Record):
     address: str
     policy: str | None = None
     read: date
-    reading: Reading
+    reading: WhereRead
     read_in: str | None = None
     changes: str | None = None
     duties: tuple[LicenceDuty, ...] = ()

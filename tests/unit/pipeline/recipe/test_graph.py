@@ -297,7 +297,7 @@ def test_uses_are_those_of_what_is_held_said_and_followed() -> None:
         "big": [],
         "shape": [("base", ("weights",), False)],
         "blank": [],  # what was drawn and learnt nothing is nobody's
-        "raced": [("base", ("weights", "logits"), False), ("big", ("outputs",), True)],
+        "raced": [("base", ("weights",), False)],  # the shape that heals best is kept, as it was cut
         "tuned": [("shape", ("weights",), False), ("big", ("outputs",), True)],
         "followed": [("shape", ("weights",), False), ("big", ("logits", "hidden_states"), False)],
         "fresh": [("tuned", ("logits",), False), ("big", ("outputs",), True)],
