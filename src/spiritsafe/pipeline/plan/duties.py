@@ -45,17 +45,19 @@ def _names(forecast: Forecast) -> dict[str, set[str]]:
     found = {}
     for key, checkpoint in forecast.given.items():
         served = getattr(forecast.recipe.models[key], "model", None)
-        found[key] = {checkpoint.name, *([] if served is None else [str(served)])}
+        parents = (parent.name for parent in checkpoint.parents)
+        found[key] = {checkpoint.name, *parents, *([] if served is None else [str(served)])}
     return found
 
 
 def duty_lines(forecast: Forecast) -> list[str]:
-    """What the plan says of licences: models of which the same follows together."""
-    alike: dict[tuple[str, ...], list[str]] = {}
+    """What the plan says of licences, each line with the models that it is true of."""
+    found: dict[str, list[str]] = {}
     for name, duties in planned_duties(forecast).items():
-        said = list(duties_summary(duties))
+        for line in duties_summary(duties):
+            found.setdefault(line, []).append(name)
         for duty in duties.of("unknown"):
-            said.append(f'what follows from it is not known: say it ({_keys(duty, forecast)} licence = "MIT")')
-        alike.setdefault(tuple(said), []).append(name)
-    lines = [f"{', '.join(names)}: {line}" for said, names in alike.items() for line in said]
+            said = f'no release without a licence: state it ({_keys(duty, forecast)} licence = "MIT")'
+            found.setdefault(said, []).append(name)
+    lines = [f"{', '.join(names)}: {line}" for line, names in found.items()]
     return [*lines, NOT_LEGAL_ADVICE] if lines else []

@@ -6,6 +6,7 @@ Needs of a model no more than its ``config.json`` and tokenizer.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,8 @@ from spiritsafe.pipeline.recipe.made import StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import TrainRecipe
 from spiritsafe.pipeline.step import Config, Forecast, step_of
+
+_WIDTH = 110
 
 
 def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], list[str]]:
@@ -61,7 +64,7 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], l
         }
     duties = duty_lines(forecast)
     if duties:
-        lines += ["", *(_row("licence", said) for said in duties)]
+        lines += ["", *(line for said in duties for line in _wrapped("licence", said))]
     told["duties"] = {name: found.to_json() for name, found in planned_duties(forecast).items()}
     if faults:
         lines += ["", f"cannot run: {len(faults)} fault{'s' * (len(faults) > 1)}", *(f"  {fault}" for fault in faults)]
@@ -70,6 +73,12 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], l
 
 def _row(kind: str, said: str) -> str:
     return f"{kind:<10}{said}"
+
+
+def _wrapped(kind: str, said: str) -> list[str]:
+    """A row whose words go on below each other."""
+    first, *others = textwrap.wrap(said, width=_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [_row(kind, first), *(_row("", line) for line in others)]
 
 
 def _rows(recipe: Recipe, forecast: Forecast, given: dict[str, GivenFacts]) -> list[tuple[str, str]]:

@@ -104,13 +104,9 @@ class CutRecipe(CutSettings, FromEntry):
 
     @property
     def needs(self) -> Needs:
-        """What it is cut from, and what that is measured on."""
+        """What it is cut from, and what that is measured on: of a race the shape is kept, not what healed."""
         needs = replace(super().needs, sets=self.calibrate)
-        if self.start == "random":
-            return replace(needs, used_as=())
-        if self.shape == "race":  # candidates are healed: they follow the whole model on the sets
-            return replace(needs, used_as=((self.origin, ("weights", "logits")),), learnt=self.calibrate)
-        return needs
+        return replace(needs, used_as=()) if self.start == "random" else needs
 
     @property
     def times(self) -> int:

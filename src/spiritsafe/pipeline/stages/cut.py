@@ -33,10 +33,8 @@ from spiritsafe.models import (
     layers_within,
     predict_footprint,
     randomise,
-    read_checkpoint,
     resized,
     saved_dtype,
-    write_lineage,
 )
 from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
 from spiritsafe.pipeline.plan.memory import Beside
@@ -44,7 +42,7 @@ from spiritsafe.pipeline.recipe.cut import CutRecipe, CutSettings
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_race
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import load_learner, parents_in_run
+from spiritsafe.pipeline.stages.source import load_learner
 from spiritsafe.pipeline.stages.training import documents_of
 from spiritsafe.training import TrainConfig, document_arrays, document_lengths
 
@@ -90,10 +88,6 @@ def make_cut(recipe: CutRecipe, context: RunContext, stage: StageDirectory, even
     kept.unlink(missing_ok=True)
     if recipe.start == "random":
         _draw_weights(recipe, context, stage)
-    elif recipe.shape == "race":  # it was healed: what it learnt from belongs to its lineage
-        made = read_checkpoint(stage.path / "model")
-        parents = parents_in_run(context, recipe.name)
-        write_lineage(stage.path / "model", name=made.name, license=made.license, parents=parents, recipe=made.recipe)
     write_json(stage.path / "report.json", report)
     shape = StudentShape.of(read_json(stage.path / "model" / "config.json"))
     return {"cut": report, "summary": _described(shape)}

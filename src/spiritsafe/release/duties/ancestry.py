@@ -15,7 +15,7 @@ the widest reading is taken for all, so that no duty is lost by way of a model i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -34,7 +34,7 @@ class Ancestor:
 
     Attributes:
         statements: What is said of its licence; none where models inside it say it all.
-        is_root: Whether nothing is known of what it was made from, so that its name may tell of its licence.
+        names: What it is called, where nothing is known of what it was made from: names tell of licences.
         granted: The permission that its licence asks for.
         learners: By each use, the models that learnt from it or from what has its weights.
     """
@@ -42,7 +42,7 @@ class Ancestor:
     digest: str
     name: str
     statements: tuple[str, ...]
-    is_root: bool
+    names: tuple[str, ...]
     granted: str | None
     learners: Mapping[ModelUse, tuple[str, ...]]
 
@@ -57,10 +57,10 @@ class Ancestry:
     def __init__(self, lineage: Iterable[Checkpoint]) -> None:
         entries = list(lineage)
         self.model = entries[0]
-        self._entries: dict[str, Checkpoint] = {}
+        self._entries: dict[str, list[Checkpoint]] = {}  # training that changed nothing leaves two of one digest
         self._mentions: dict[str, list[Parent]] = {}
         for entry in entries:
-            self._entries.setdefault(entry.digest, entry)
+            self._entries.setdefault(entry.digest, []).append(entry)
             for parent in entry.parents:
                 self._mentions.setdefault(parent.digest, []).append(parent)
 
@@ -99,33 +99,37 @@ class Ancestry:
 
     def statements(self, digest: str) -> tuple[str, ...]:
         """What is said of a model's licence, by itself and by its children."""
-        entry, mentions = self._entries.get(digest), self._mentions.get(digest, ())
-        said = [] if entry is None else [entry.license]
-        return tuple(dict.fromkeys([*said, *(parent.license for parent in mentions)]))
+        return tuple(dict.fromkeys(record.license for record in self._records(digest)))
 
-    def name_of(self, digest: str) -> str:
-        """What a model is called."""
-        entry = self._entries.get(digest)
-        return self._mentions[digest][0].name if entry is None else entry.name
+    def root_names(self, digest: str) -> tuple[str, ...]:
+        """What a model is called of which nothing says what it was made from; none of others."""
+        return () if self._parents(digest) else self._names(digest)
 
-    def is_root(self, digest: str) -> bool:
-        """Whether nothing is known of what a model was made from."""
-        return not self._parents(digest)
+    def _names(self, digest: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(record.name for record in self._records(digest)))
 
-    def _parents(self, digest: str) -> Sequence[Parent]:
-        entry = self._entries.get(digest)
-        return () if entry is None else entry.parents
+    def _records(self, digest: str) -> list[Checkpoint | Parent]:
+        return [*self._entries.get(digest, ()), *self._mentions.get(digest, ())]
+
+    def _parents(self, digest: str) -> list[Parent]:
+        """Other models that one was made from: a copy is its own parent."""
+        entries = self._entries.get(digest, ())
+        return [parent for entry in entries for parent in entry.parents if parent.digest != digest]
 
     def _ancestor(self, digest: str, learners: Mapping[ModelUse, tuple[str, ...]]) -> Ancestor:
         # A made model bears the licence of what it began with: it is told there. Another one is told beside it.
-        within = {said for one in self.inside(digest)[1:] for said in self.statements(one)}
-        entry, mentions = self._entries.get(digest), self._mentions.get(digest, ())
-        granted = [one.license_granted for one in (*([] if entry is None else [entry]), *mentions)]
+        within = {
+            said
+            for one in self.inside(digest)[1:]
+            if digest not in self.inside(one)  # in a circle, which is forged, nobody speaks for another
+            for said in self.statements(one)
+        }
+        granted = (record.license_granted for record in self._records(digest))
         return Ancestor(
             digest=digest,
-            name=self.name_of(digest),
+            name=self._names(digest)[0],
             statements=tuple(said for said in self.statements(digest) if said not in within),
-            is_root=self.is_root(digest),
+            names=self.root_names(digest),
             granted=next((said for said in granted if said is not None), None),
             learners=learners,
         )

@@ -21,7 +21,7 @@ from spiritsafe.release.duties.records import (
     Licence,
     LicenceDuty,
 )
-from spiritsafe.release.duties.table import licences_of
+from spiritsafe.release.duties.table import is_stated, licences_of
 
 _USES: tuple[ModelUse, ...] = get_args(ModelUse)
 _KINDS: tuple[DutyKind, ...] = get_args(DutyKind)
@@ -72,18 +72,18 @@ def _duties_from(ancestor: Ancestor, ancestry: Ancestry) -> Iterator[Duty]:
 
 
 def _licences_of(ancestor: Ancestor) -> tuple[Sequence[Licence], Sequence[str]]:
-    name = ancestor.name if ancestor.is_root else None
     known: dict[str, Licence] = {}
     unknown: dict[str, None] = {}
-    for statement in ancestor.statements:
-        licences, strange = licences_of(statement, name)
+    stated = [said for said in ancestor.statements if is_stated(said)]
+    for statement in stated or ancestor.statements:
+        licences, strange = licences_of(statement, *ancestor.names)
         known |= {licence.id: licence for licence in licences}
         unknown |= dict.fromkeys(strange)
     return tuple(known.values()), tuple(unknown)
 
 
 def _is_excepted(row: LicenceDuty, use: ModelUse, ancestor: Ancestor, ancestry: Ancestry) -> bool:
-    """Whether all that learnt from a model, down to the one that is made, have weights under an excepted licence."""
+    """Whether all that learnt from a model, down to the one that is made, hold weights under an excepted licence."""
     if not row.except_on:
         return False
     learners = {*ancestor.learners[use], ancestry.model.digest}
@@ -92,9 +92,9 @@ def _is_excepted(row: LicenceDuty, use: ModelUse, ancestor: Ancestor, ancestry: 
 
 def _has_weights_under(wanted: Sequence[str], digest: str, ancestry: Ancestry) -> bool:
     for one in ancestry.inside(digest):
-        name = ancestry.name_of(one) if ancestry.is_root(one) else None
-        licences = [licence for said in ancestry.statements(one) for licence in licences_of(said, name)[0]]
-        if any(licence.id in wanted for licence in licences):
+        names = ancestry.root_names(one)  # none of a made model: it bears a licence, and may hold no weights under it
+        found = [licence for said in ancestry.statements(one) for licence in licences_of(said, *names)[0]]
+        if names and any(licence.id in wanted for licence in found):
             return True
     return False
 

@@ -35,12 +35,12 @@ DutyKind = Literal[
 
 DUTY_KINDS: dict[DutyKind, tuple[str, str]] = {
     "blocked": ("cannot be used so: {text}", "the model may not be made or published"),
-    "unknown": ("its licence ({text}) is not known here: read it and state it", "refused until a licence is stated"),
+    "unknown": ("not known here: to be read and stated", "refused until a licence is stated"),
     "granted": ("used by permission: {text}", "recorded with the model"),
     "name_prefix": ("name begins with “{text}”", "another name is refused"),
-    "banner": ("“{text}” displayed", "written into card and NOTICE"),
+    "banner": ("shows “{text}”", "written into card and NOTICE"),
     "notice": ("NOTICE holds “{text}”", "written into NOTICE"),
-    "copy": ("copy of the {text}", "the text goes along"),
+    "copy": ("licence copy", "the text goes along"),
     "attribution": ("kept: {text}", "written into NOTICE"),
     "mark_changes": ("changes marked", "written into NOTICE"),
     "pass_on": ("passed on to users: {text}", "written into the card"),
@@ -53,7 +53,7 @@ DUTY_KINDS: dict[DutyKind, tuple[str, str]] = {
 }
 """Of each kind what is said in few words, and what a release does about it."""
 
-Reading = Literal["source", "copy", "second hand"]
+WhereRead = Literal["source", "copy", "second hand"]
 """Where a text was read: where its maker publishes it, in a copy of the whole, or as others tell of it."""
 
 
@@ -111,7 +111,7 @@ class Licence(Record):
     address: str
     policy: str | None = None
     read: date
-    reading: Reading
+    reading: WhereRead
     read_in: str | None = None
     changes: str | None = None
     duties: tuple[LicenceDuty, ...] = ()

@@ -73,7 +73,7 @@ def _by_key() -> Mapping[str, Licence]:
     return {licence_key(key): licence for licence in licences().values() for key in (licence.id, *licence.ids)}
 
 
-def licences_of(statement: str, model: str | None = None) -> tuple[tuple[Licence, ...], tuple[str, ...]]:
+def licences_of(statement: str, *models: str) -> tuple[tuple[Licence, ...], tuple[str, ...]]:
     """The licences that a model is under.
 
     Of an expression ("MIT AND Apache-2.0", "MIT OR GPL-3.0-only") every part counts: whoever meets them all is right
@@ -81,7 +81,7 @@ def licences_of(statement: str, model: str | None = None) -> tuple[tuple[Licence
 
     Args:
         statement: An SPDX id or expression, a hub's tag, or a ``LicenseRef-``.
-        model: The model's name, where it was made elsewhere: some tags stand for several texts, some are wrong.
+        models: Names of the model, where it was made elsewhere: some tags stand for several texts, some are wrong.
 
     Returns:
         Those that are known; and the parts of the statement that are not, where neither they nor the name tell.
@@ -94,11 +94,16 @@ def licences_of(statement: str, model: str | None = None) -> tuple[tuple[Licence
             found[licence.id] = licence
         elif part or not statement.strip():
             unknown.append(part)
-    named = [] if model is None else [one for one in licences().values() if _is_named(one, model)]
+    named = [one for one in licences().values() if any(_is_named(one, model) for model in models)]
     found |= {licence.id: licence for licence in named}
     if named:  # "other" is told by the name; a text that nobody knows stays to be read
-        unknown = [part for part in unknown if licence_key(part) not in _UNSTATED]
+        unknown = [part for part in unknown if is_stated(part)]
     return tuple(found.values()), tuple(unknown)
+
+
+def is_stated(statement: str) -> bool:
+    """Whether a statement says anything at all."""
+    return licence_key(statement) not in _UNSTATED
 
 
 def licence_of_endpoint(url: str) -> str | None:
@@ -120,6 +125,6 @@ def _is_named(licence: Licence, model: str) -> bool:
 def _has_phrase(name: str, phrase: str) -> bool:
     """Whether a name holds a phrase in whole words."""
     words = re.escape(phrase.removeprefix("^")).replace(r"\*", "[a-z0-9.]*")
-    start = r"(?:^|/)" if phrase.startswith("^") else r"(?:^|[-/])"
+    start = r"(?:^|/)" if phrase.startswith("^") else r"(?:^|[-/]|[a-z]\.)"  # meta.llama3 is a name as well
     last = r"(?=$|-)" if phrase.startswith("^") else r"(?=$|[-/])"
     return re.search(f"{start}{words}{last}", name) is not None

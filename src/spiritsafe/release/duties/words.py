@@ -21,7 +21,7 @@ def duty_words(duty: Duty) -> str:
     """One duty in a line: whose, what, and where it is written."""
     causes = "; ".join(f"{cause.model} ({_uses(cause.uses)})" for cause in duty.causes)
     if duty.kind == "unknown":
-        return f"{causes}: {_short(duty)}"
+        return f"{causes}: its licence, {duty.text}, is {_short(duty)}"
     clause = f", {duty.clause}" if duty.clause else ""
     quote = f": “{duty.quote}”" if duty.kind == "blocked" and duty.quote else ""
     return f"{causes}: {_short(duty)} ({duty.licence_name}{clause}){quote}"
@@ -41,8 +41,8 @@ def duties_summary(duties: Duties) -> list[str]:
     for duty in duties.duties:
         if duty.kind not in _TOLD_LATER:
             for cause in duty.causes:
-                name = "licence not known" if duty.kind == "unknown" else duty.licence_name
-                found.setdefault((f"{cause.model} ({_uses(cause.uses)})", name), []).append(_short(duty))
+                said = found.setdefault((f"{cause.model} ({_uses(cause.uses)})", duty.licence_name), [])
+                said.append(_short(duty))
     lines = [f"{cause}, {licence}: {'; '.join(said)}" for (cause, licence), said in found.items()]
     return lines + [conflict_words(conflict) for conflict in duties.conflicts]
 
