@@ -13,13 +13,14 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.release.assemble import ReleasePlan, write_release
     from spiritsafe.release.contents import (
-        Divergence,
         FileCertificate,
+        FileDivergence,
         Release,
         ReleasedExam,
         ReleasedFile,
         ReleaseDuty,
     )
+    from spiritsafe.release.push import PushPlan, plan_push, push_release
     from spiritsafe.release.signing import SigningKey, VerifyingKey
     from spiritsafe.release.texts.modelfile import RecognisedChat, recognise_chat
     from spiritsafe.release.verification.verify import RELEASE_STEPS, require_release, verify_release
@@ -27,7 +28,7 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "RELEASE_STEPS", "Divergence", "FileCertificate", "RecognisedChat", "Release", "ReleaseDuty", "ReleasePlan",
-    "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "recognise_chat", "require_release",
-    "verify_release", "write_release",
+    "RELEASE_STEPS", "FileCertificate", "FileDivergence", "PushPlan", "RecognisedChat", "Release", "ReleaseDuty",
+    "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "plan_push", "push_release",
+    "recognise_chat", "require_release", "verify_release", "write_release",
 ]  # fmt: skip
