@@ -14,8 +14,8 @@ from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.release import (
-    FileDivergence,
     FileCertificate,
+    FileDivergence,
     Release,
     ReleasedExam,
     ReleasedFile,

@@ -1,4 +1,4 @@
-"""A hub on this machine that takes uploads of the real client: repositories, commits, large files; and may misbehave."""
+"""A hub on this machine that takes uploads of the real client: repositories, commits, large files; it may misbehave."""
 
 from __future__ import annotations
 

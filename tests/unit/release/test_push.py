@@ -124,7 +124,7 @@ def test_no_token_and_a_wrong_one(released: Any, hub: UploadHub) -> None:
 def test_a_silent_hub(released: Any, hub: UploadHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push, "_SILENCE_S", 0.5)
     hub.faults["POST /api/repos/create"] = "silent"
-    with pytest.raises(EndpointError, match="cannot be written: .*timed out"):
+    with pytest.raises(EndpointError, match=r"cannot be written: .*timed out"):
         push_release(released.directory, NAME)
     assert huggingface_hub.get_session().timeout != push._SILENCE_S
 
