@@ -194,6 +194,7 @@ class Bench:
         )
         yield from (self._line(name) for name in ("exam witness", "exam import", "exam foreign", "exam items"))
         yield self._line("exam reveal")
+        yield self._line("release key")
 
     def _line(self, name: str, **instead: str) -> list[str]:
         values = {**self._lines[name], **instead}
@@ -247,6 +248,9 @@ class Bench:
             "recipes schema": {},
             "plan": {"recipe": "tiny.toml", "overrides": "seed=1"},
             "run": {"recipe": "no such recipe", "overrides": "seed=1", "root": "runs"},
+            "release key": {"file": "release.pem", "out": "public.pem"},
+            "release verify": {"directory": ".", "public_key": "public.pem"},
+            "release push": {"directory": ".", "repository": "a/b", "public_key": "public.pem"},
             "report": {"run": "."},
             "sample": {"task": "arith:sums", **model, "num_problems": "2", "num_samples": "1", "out": "samples"},
             "tasks show": {"spec": "arith:sums", "count": "2", "seed": "0"},

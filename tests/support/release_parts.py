@@ -14,8 +14,8 @@ from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.exam.records.registration import Claim
 from spiritsafe.release import (
-    Divergence,
     FileCertificate,
+    FileDivergence,
     Release,
     ReleasedExam,
     ReleasedFile,
@@ -119,7 +119,7 @@ def make_release(root: Path, *, count: int = 24) -> ReleaseParts:
                 name=name,
                 digest=model.describe().digest,
                 num_bytes=0,
-                divergences=(Divergence(text="in task", kl=estimate(0.02), against="toy"),),
+                divergences=(FileDivergence(text="in task", kl=estimate(0.02), against="toy"),),
                 memory_bytes=300_000_000,
                 tokens_per_s=97.3,
                 measured_on="EPYC, 1 thread",

@@ -170,6 +170,7 @@ _ELSEWHERE = {
     "doctor": ("env", "info", "version"),
     "report": ("summary", "results", "view"),
     "compare": ("diff", "versus"),
+    "release": ("publish", "push", "upload", "export", "package"),
 }
 """What other tools call what our commands do."""
 

@@ -13,8 +13,8 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.release.assemble import ReleasePlan, write_release
     from spiritsafe.release.contents import (
-        Divergence,
         FileCertificate,
+        FileDivergence,
         Release,
         ReleasedExam,
         ReleasedFile,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         notice_text,
     )
     from spiritsafe.release.published import licence_texts, release_duties
+    from spiritsafe.release.push import PushPlan, plan_push, push_release
     from spiritsafe.release.signing import SigningKey, VerifyingKey
     from spiritsafe.release.texts.modelfile import RecognisedChat, recognise_chat
     from spiritsafe.release.verification.verify import RELEASE_STEPS, require_release, verify_release
@@ -49,42 +50,10 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "DUTY_KINDS",
-    "NOT_LEGAL_ADVICE",
-    "RELEASE_STEPS",
-    "Cause",
-    "Divergence",
-    "Duties",
-    "Duty",
-    "DutyConflict",
-    "DutyKind",
-    "FileCertificate",
-    "Licence",
-    "LicenceDuty",
-    "RecognisedChat",
-    "Release",
-    "ReleaseDuty",
-    "ReleasePlan",
-    "ReleasedExam",
-    "ReleasedFile",
-    "SigningKey",
-    "VerifyingKey",
-    "banner_texts",
-    "check_duties",
-    "check_name",
-    "conflict_words",
-    "duties_of",
-    "duties_summary",
-    "duty_words",
-    "licence_of_endpoint",
-    "licence_texts",
-    "licences",
-    "licences_of",
-    "notice_text",
-    "recognise_chat",
-    "release_duties",
-    "require_release",
-    "suggested_name",
-    "verify_release",
-    "write_release",
+    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_STEPS", "Cause", "Divergence", "Duties", "Duty", "DutyConflict",
+    "DutyKind", "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
+    "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
+    "check_duties", "check_name", "conflict_words", "duties_of", "duties_summary", "duty_words", "licence_of_endpoint",
+    "licence_texts", "licences", "licences_of", "notice_text", "plan_push", "push_release", "recognise_chat",
+    "release_duties", "require_release", "suggested_name", "verify_release", "write_release",
 ]  # fmt: skip

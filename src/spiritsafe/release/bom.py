@@ -14,7 +14,7 @@ from typing import Any
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.release.contents import KEY_FILE, Release, ReleasedFile
 from spiritsafe.release.texts.hub_metadata import hub_licence
-from spiritsafe.release.texts.ladder import Certificates
+from spiritsafe.release.texts.ladder import CertificatesByPath
 from spiritsafe.stats import Estimate
 
 BOM_VERSION = "1.6"
@@ -79,7 +79,7 @@ def _metric(kind: str, value: Estimate, part: str) -> dict[str, Any]:
     }
 
 
-def _metrics(file: ReleasedFile, certificates: Certificates) -> list[Any]:
+def _metrics(file: ReleasedFile, certificates: CertificatesByPath) -> list[Any]:
     metrics = []
     for one in file.certificates:
         result = certificates[one.path].result
@@ -90,7 +90,7 @@ def _metrics(file: ReleasedFile, certificates: Certificates) -> list[Any]:
     return metrics
 
 
-def _model_card(release: Release, file: ReleasedFile, certificates: Certificates) -> dict[str, Any]:
+def _model_card(release: Release, file: ReleasedFile, certificates: CertificatesByPath) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "approach": {"type": release.learning},
         "task": "text generation",
@@ -118,7 +118,7 @@ def _model_card(release: Release, file: ReleasedFile, certificates: Certificates
 
 
 def _model(
-    release: Release, file: ReleasedFile, certificates: Certificates, digests: Mapping[str, str]
+    release: Release, file: ReleasedFile, certificates: CertificatesByPath, digests: Mapping[str, str]
 ) -> dict[str, Any]:
     lineage = {one.digest: one for one in release.lineage}
     own = lineage[file.digest]
@@ -149,7 +149,7 @@ def _file(path: str, digest: str) -> dict[str, Any]:
     return {"type": "file", "bom-ref": f"file:{path}", "name": path, "hashes": _hashes(digest)}
 
 
-def bill_of_materials(release: Release, certificates: Certificates, digests: Mapping[str, str]) -> dict[str, Any]:
+def bill_of_materials(release: Release, certificates: CertificatesByPath, digests: Mapping[str, str]) -> dict[str, Any]:
     """The BOM of a release.
 
     Args:

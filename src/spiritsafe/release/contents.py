@@ -58,7 +58,7 @@ class ReleaseDuty(Record):
     path: ReleasePath | None = None
 
 
-class Divergence(Record):
+class FileDivergence(Record):
     """How far a file is from the model that it was made from.
 
     Attributes:
@@ -104,7 +104,7 @@ class ReleasedFile(Record):
     file_type: str
     bits_per_weight: float | None = Field(default=None, gt=0)
     substituted_share: float | None = Field(default=None, ge=0, le=1)
-    divergences: tuple[Divergence, ...] = ()
+    divergences: tuple[FileDivergence, ...] = ()
     memory_bytes: int | None = Field(default=None, ge=0)
     tokens_per_s: float | None = Field(default=None, ge=0)
     measured_on: str = ""

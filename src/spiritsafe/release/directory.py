@@ -30,7 +30,7 @@ _KINDS = (
 
 @final
 @dataclass(frozen=True, slots=True)
-class Listing:
+class DirectoryListing:
     """What there is.
 
     Attributes:
@@ -44,7 +44,7 @@ class Listing:
     of_downloads: list[str] = field(default_factory=list)
 
 
-def list_directory(directory: Path) -> Listing:
+def list_directory(directory: Path) -> DirectoryListing:
     """List it.
 
     Raises:
@@ -52,7 +52,7 @@ def list_directory(directory: Path) -> Listing:
     """
     if not directory.is_dir():
         raise SourceError(f"{directory} is no directory.", hint="Give the directory of a release.")
-    found = Listing()
+    found = DirectoryListing()
     try:
         _walk(directory, "", found, 0)
     except OSError as error:
@@ -64,7 +64,7 @@ def list_directory(directory: Path) -> Listing:
     return found
 
 
-def _walk(folder: Path, prefix: str, found: Listing, depth: int) -> None:
+def _walk(folder: Path, prefix: str, found: DirectoryListing, depth: int) -> None:
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     if len(found.files) + len(found.odd) + len(entries) > _MOST_ENTRIES or depth > _MOST_DEPTH:
         raise SourceError(

@@ -69,6 +69,9 @@ COMMANDS = {
     "recipes list": {"--json"},
     "recipes schema": set(),
     "recipes show": {"--resolved", "--set"},
+    "release key": {"--out"},
+    "release push": {"--to", "--key", "--private", "--dry-run", "--json"},
+    "release verify": {"--key", "--json"},
     "report": {"--json"},
     "run": {"--set", "--root", "--track", "--json"},
     "sample": {

@@ -37,7 +37,7 @@ from spiritsafe.cli.model_options import (
 )
 from spiritsafe.cli.paths import EXISTING, KEY, NAMES_FILES, PAGE, GuardedCommand, OutputFile, OutputFolder, record_kind
 from spiritsafe.cli.stopping import let_arrive
-from spiritsafe.cli.tables import json_option, print_json
+from spiritsafe.cli.tables import json_option, print_json, step_line, step_records
 from spiritsafe.cli.terminal import open_sink, print_note
 from spiritsafe.core.errors import EndpointError, ProcedureError, RecipeError
 from spiritsafe.core.files.atomic import read_json, write_bytes
@@ -360,26 +360,17 @@ def verify_(long: bool, trust_page: Path | None, as_json: bool, **given: Any) ->
     """Recompute everything that CERTIFICATE claims, offline, step by step."""
     verified = exam.verification_of(exam.Materials(**given))
     for step in verified.steps:
-        print_note(_step_line(step))
+        print_note(step_line(step))
     page = None if verified.certificate is None else trust_of(verified, verified.certificate)
     if page is not None and verified.certificate is not None:
         show_trust(page, verified, verified.certificate, long=long)
         if trust_page is not None:
             report.write_trust_page(trust_page, page)
     if as_json:
-        steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in verified.steps]
-        print_json([{"steps": steps, "trust": page, "computed": verified.computed}])
+        print_json([{"steps": step_records(verified.steps), "trust": page, "computed": verified.computed}])
     record = verified.require()
     if given["reruns"]:
         print_note(f"Separation: {exam.separation_words(record, [signed.report for signed in verified.reruns])}.")
-
-
-_STEP_FIELDS = ("number", "name", "ok", "checked", "detail")
-
-
-def _step_line(step: exam.StepResult) -> str:
-    mark = ("ok     " if step.checked else "skipped") if step.ok else "FAILED "
-    return f"{step.number:2d}. {mark} {step.name}: {step.detail}"
 
 
 @click.command(cls=GuardedCommand, name="rerun")

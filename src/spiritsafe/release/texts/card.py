@@ -13,7 +13,7 @@ from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.exam import full_labels
 from spiritsafe.release.contents import KEY_FILE, RELEASE_FILE, SIGNATURE_FILE, Release, ReleasedExam
 from spiritsafe.release.texts.hub_metadata import front_matter
-from spiritsafe.release.texts.ladder import DOMINATED, Certificates, ladder_lines
+from spiritsafe.release.texts.ladder import DOMINATED, CertificatesByPath, ladder_lines
 from spiritsafe.release.texts.markdown import code_span, plain_text, table_lines
 from spiritsafe.release.texts.modelfile import modelfile_path
 
@@ -23,7 +23,7 @@ _NO_ADVICE = (
 )
 
 
-def _files(release: Release, certificates: Certificates) -> Iterator[str]:
+def _files(release: Release, certificates: CertificatesByPath) -> Iterator[str]:
     yield "## Files"
     yield ""
     yield from ladder_lines(release, certificates)
@@ -44,7 +44,7 @@ def _files(release: Release, certificates: Certificates) -> Iterator[str]:
         yield DOMINATED
 
 
-def _exam(release: Release, exam: ReleasedExam, certificates: Certificates) -> Iterator[str]:
+def _exam(release: Release, exam: ReleasedExam, certificates: CertificatesByPath) -> Iterator[str]:
     own = [one.path for file in release.files for one in file.certificates if one.exam == exam.name]
     held = {path: certificates[path] for path in (*own, *exam.others)}
     yield f"### {plain_text(exam.name, limit=80)}"
@@ -66,7 +66,7 @@ def _exam(release: Release, exam: ReleasedExam, certificates: Certificates) -> I
         yield f"- Evidence on training files and memory: {code_span(path)}"
 
 
-def _exams(release: Release, certificates: Certificates) -> Iterator[str]:
+def _exams(release: Release, certificates: CertificatesByPath) -> Iterator[str]:
     yield "## Exams, and signs of studying for them"
     for exam in release.exams:
         yield ""
@@ -161,7 +161,7 @@ def banner_line(text: str) -> str:
     return f"**{plain_text(text)}**"
 
 
-def card_text(release: Release, certificates: Certificates, *, fingerprint: str) -> str:
+def card_text(release: Release, certificates: CertificatesByPath, *, fingerprint: str) -> str:
     """The text of ``README.md``.
 
     Args:

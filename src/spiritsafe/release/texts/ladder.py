@@ -13,7 +13,7 @@ from spiritsafe.release.contents import Release, ReleasedExam, ReleasedFile
 from spiritsafe.release.texts.markdown import code_span, plain_text, table_lines
 from spiritsafe.report import memory_text, nats_range, nats_value, score_text, share_text, speed_text
 
-Certificates = Mapping[str, Certificate]
+CertificatesByPath = Mapping[str, Certificate]
 """By their paths in the release."""
 
 DOMINATED = (
@@ -24,7 +24,7 @@ _FILE, _BYTES, _NOTE = "File", "Bytes", "Note"
 _MARK = "dominated"
 
 
-def _sat(file: ReleasedFile, certificates: Certificates) -> dict[str, Certificate]:
+def _sat(file: ReleasedFile, certificates: CertificatesByPath) -> dict[str, Certificate]:
     """By exam."""
     return {one.exam: certificates[one.path] for one in file.certificates}
 
@@ -40,7 +40,7 @@ def _difference(first: Certificate, second: Certificate) -> float | None:
     return first.result.sealed.accuracy.value - second.result.sealed.accuracy.value
 
 
-def is_dominated(file: ReleasedFile, files: tuple[ReleasedFile, ...], certificates: Certificates) -> bool:
+def is_dominated(file: ReleasedFile, files: tuple[ReleasedFile, ...], certificates: CertificatesByPath) -> bool:
     """Whether another file is no larger and no worse in every exam that this one sat, and better in one of the two."""
     own = _sat(file, certificates)
     for other in files:
@@ -83,7 +83,7 @@ def _measures(file: ReleasedFile) -> dict[str, str]:
     return cells
 
 
-def file_cells(release: Release, file: ReleasedFile, certificates: Certificates) -> dict[str, str]:
+def file_cells(release: Release, file: ReleasedFile, certificates: CertificatesByPath) -> dict[str, str]:
     """A file's row: what it has, by the heads."""
     sat = _sat(file, certificates)
     shown = file.path if file.path != "." else ", ".join(part for part in file.parts if part.endswith(".safetensors"))
@@ -97,7 +97,7 @@ def file_cells(release: Release, file: ReleasedFile, certificates: Certificates)
     }
 
 
-def _other_rows(release: Release, certificates: Certificates) -> list[dict[str, str]]:
+def _other_rows(release: Release, certificates: CertificatesByPath) -> list[dict[str, str]]:
     """Models that are not released and sat the same exams."""
     rows: dict[str, dict[str, str]] = {}
     for exam in release.exams:
@@ -109,7 +109,7 @@ def _other_rows(release: Release, certificates: Certificates) -> list[dict[str, 
     return list(rows.values())
 
 
-def ladder_lines(release: Release, certificates: Certificates) -> list[str]:
+def ladder_lines(release: Release, certificates: CertificatesByPath) -> list[str]:
     """The table."""
     rows = [file_cells(release, file, certificates) for file in release.files] + _other_rows(release, certificates)
     heads = list(dict.fromkeys(head for row in rows for head in row if head != _NOTE))

@@ -15,7 +15,7 @@ from typing import final
 from spiritsafe.core.errors import CompatibilityError, SpiritsafeError
 from spiritsafe.core.records import Message
 
-Render = Callable[[Sequence[Message]], str]
+RenderChat = Callable[[Sequence[Message]], str]
 """A model's own rendering of a conversation, with the beginning of the assistant's next turn."""
 
 
@@ -149,7 +149,7 @@ def _conversations() -> list[list[Message]]:
     return [said[:1], said, [system, said[0]], [system, *said]]
 
 
-def recognise_chat(render: Render) -> RecognisedChat | None:
+def recognise_chat(render: RenderChat) -> RecognisedChat | None:
     """The family whose text is the model's own in every probe conversation; None where none is.
 
     Args:

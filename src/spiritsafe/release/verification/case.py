@@ -17,10 +17,10 @@ from spiritsafe.core.files.record_files import parse_record
 from spiritsafe.core.text.safe_text import one_line
 from spiritsafe.exam.records import Certificate
 from spiritsafe.release.contents import BOM_FILE, CARD_FILE, KEY_FILE, RELEASE_FILE, SIGNATURE_FILE, Release
-from spiritsafe.release.directory import Listing, list_directory
+from spiritsafe.release.directory import DirectoryListing, list_directory
 from spiritsafe.release.signing import SignedManifest, VerifyingKey, read_signature_file
 
-HINT = "Do not use this release; get it again from who made it, and tell them if it is so there as well."
+GOOD_RELEASE = "Do not use this release; get it again from who made it, and tell them if it is so there as well."
 _MOST_BYTES = 256 << 20
 _MOST_NAMED = 20
 
@@ -43,7 +43,7 @@ def about(path: str) -> Iterator[None]:
     except SpiritsafeError as error:
         if path in error.message:
             raise
-        raise IntegrityError(f"{path}: {error.message}", hint=HINT) from error
+        raise IntegrityError(f"{path}: {error.message}", hint=GOOD_RELEASE) from error
 
 
 @final
@@ -63,7 +63,7 @@ class ReleaseCase:
         self._certificates: dict[str, Certificate] = {}
 
     @cached_property
-    def listing(self) -> Listing:
+    def listing(self) -> DirectoryListing:
         """What lies there."""
         return list_directory(self.directory)
 
@@ -83,7 +83,7 @@ class ReleaseCase:
     def read(self, path: str) -> bytes:
         """A file that is read whole; never one that the manifest does not name."""
         if path not in self.manifest.files:
-            raise IntegrityError(f"{path} is not in this release.", hint=HINT)
+            raise IntegrityError(f"{path} is not in this release.", hint=GOOD_RELEASE)
         with about(path):
             return read_bytes(self.directory / path, most_bytes=_MOST_BYTES)
 
@@ -96,7 +96,7 @@ class ReleaseCase:
         try:
             return self.read(path).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise IntegrityError(f"{path} is no UTF-8 text.", hint=HINT) from error
+            raise IntegrityError(f"{path} is no UTF-8 text.", hint=GOOD_RELEASE) from error
 
     @cached_property
     def release(self) -> Release:
@@ -107,7 +107,7 @@ class ReleaseCase:
     @cached_property
     def bom(self) -> Any:
         """The bill of materials, as JSON."""
-        return parse_json(self.read(BOM_FILE), BOM_FILE, hint=HINT)
+        return parse_json(self.read(BOM_FILE), BOM_FILE, hint=GOOD_RELEASE)
 
     @cached_property
     def card(self) -> str:
@@ -129,11 +129,11 @@ class ReleaseCase:
         return {path: self.certificate(path) for path in (*own, *others)}
 
 
-def require(condition: bool, message: str) -> None:
+def require_that(condition: bool, message: str) -> None:
     """Fail the step unless the condition holds.
 
     Raises:
         IntegrityError: It does not.
     """
     if not condition:
-        raise IntegrityError(message, hint=HINT)
+        raise IntegrityError(message, hint=GOOD_RELEASE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from spiritsafe.core.errors import IntegrityError
 from spiritsafe.exam import Materials, verification_of
 from spiritsafe.release.contents import ReleasedExam
-from spiritsafe.release.verification.case import HINT, ReleaseCase
+from spiritsafe.release.verification.case import GOOD_RELEASE, ReleaseCase
 
 
 def _reference(case: ReleaseCase, path: str, others: list[str]) -> str | None:
@@ -47,6 +47,6 @@ def check_exam(case: ReleaseCase, exam: ReleasedExam) -> str:
         failed = next((step for step in verification_of(materials).steps if not step.ok), None)
         if failed is not None:
             raise IntegrityError(
-                f"{path} does not verify: step {failed.number} ({failed.name}): {failed.detail}", hint=HINT
+                f"{path} does not verify: step {failed.number} ({failed.name}): {failed.detail}", hint=GOOD_RELEASE
             )
     return f"{exam.name}: {len(paths)} certificates verify, {len(own)} of files in this release"

@@ -1,4 +1,4 @@
-"""The steps of verifying a release, in their order; to add one, write its function and give it its place in STEPS.
+"""The steps of verifying a release, in their order; to add one, write its function and give it its place in CHECKS.
 
 In: a :class:`ReleaseCase`. Out: a sentence of what was found, or an :class:`IntegrityError` that names the file.
 """
@@ -27,7 +27,7 @@ from spiritsafe.release.duties.names import begins_with
 from spiritsafe.release.texts.card import banner_line
 from spiritsafe.release.texts.ladder import file_cells, is_dominated
 from spiritsafe.release.texts.markdown import read_tables
-from spiritsafe.release.verification.case import ReleaseCase, about, named, require
+from spiritsafe.release.verification.case import ReleaseCase, about, named, require_that
 from spiritsafe.release.verification.exams import check_exam
 
 _MADE = (RELEASE_FILE, CARD_FILE, BOM_FILE, KEY_FILE)
@@ -38,13 +38,13 @@ def _signature(case: ReleaseCase) -> str:
     with about(KEY_FILE if case.given_key is None else str(case.given_key)):
         key = case.key
     beside = f", which lies beside as {KEY_FILE}" if case.given_key is None else ", which was given"
-    require(
+    require_that(
         manifest.hint in ("", key.fingerprint),
         f"{SIGNATURE_FILE} is of the key {manifest.hint[:64]}, not of {key.fingerprint}{beside}.",
     )
     with about(SIGNATURE_FILE):
         manifest.require_signed(key)
-        require(manifest.is_exact, "It was rewritten: it is not as model signing writes it.")
+        require_that(manifest.is_exact, "It was rewritten: it is not as model signing writes it.")
     if case.given_key is not None:
         return f"signed with the key that was given, sha256:{key.fingerprint}"
     return (
@@ -56,17 +56,17 @@ def _signature(case: ReleaseCase) -> str:
 def _manifest(case: ReleaseCase) -> str:
     manifest, listing = case.manifest, case.listing
     strange = set(manifest.ignored) - {*OF_DOWNLOADS, SIGNATURE_FILE}
-    require(not strange, f"{SIGNATURE_FILE} leaves out {named(sorted(strange))}: a release leaves out nothing.")
+    require_that(not strange, f"{SIGNATURE_FILE} leaves out {named(sorted(strange))}: a release leaves out nothing.")
     odd = [path for path in manifest.files if not is_release_path(path)]
-    require(not odd, f"Names that no release has: {named(odd)}.")
+    require_that(not odd, f"Names that no release has: {named(odd)}.")
     wrong = [f"no plain file: {named(listing.odd)}"] if listing.odd else []
     there = set(listing.files) - {SIGNATURE_FILE}
     for what, paths in (("missing", set(manifest.files) - there), ("not signed", there - set(manifest.files))):
         if paths:
             wrong.append(f"{what}: {named(sorted(paths))}")
-    require(not wrong, f"The directory is not what was signed; {'; '.join(wrong)}.")
+    require_that(not wrong, f"The directory is not what was signed; {'; '.join(wrong)}.")
     missing = [path for path in _MADE if path not in manifest.files]
-    require(not missing, f"This is no release of spiritsafe: {named(missing)} is missing.")
+    require_that(not missing, f"This is no release of spiritsafe: {named(missing)} is missing.")
     left = f"; not looked at, as downloads write it: {named(listing.of_downloads)}" if listing.of_downloads else ""
     return f"{len(manifest.files)} files, all there and nothing else{left}"
 
@@ -78,22 +78,22 @@ def _digests(case: ReleaseCase) -> str:
         num_bytes += place.stat().st_size
         if digest_file(place) != f"sha256:{wanted}":
             changed.append(path)
-    require(not changed, f"Changed since it was signed: {named(changed)}.")
+    require_that(not changed, f"Changed since it was signed: {named(changed)}.")
     return f"all {len(case.manifest.files)} files, {num_bytes:,} bytes, are those that were signed"
 
 
 def _record(case: ReleaseCase) -> str:
     release, files = case.release, case.manifest.files
     missing = [path for path in release.named_paths() if path not in files]
-    require(not missing, f"{RELEASE_FILE} names files that are not there: {named(missing)}.")
+    require_that(not missing, f"{RELEASE_FILE} names files that are not there: {named(missing)}.")
     unnamed = sorted(set(files) - {*release.named_paths(), *_MADE})
-    require(not unnamed, f"{RELEASE_FILE} does not name {named(unnamed)}.")
+    require_that(not unnamed, f"{RELEASE_FILE} does not name {named(unnamed)}.")
     for file in release.files:
         parts = [(part, f"sha256:{files[path]}") for part, path in zip(file.parts, file.paths, strict=False)]
         found = digest_of_parts(parts) if parts else f"sha256:{files[file.path]}"
-        require(found == file.digest, f"{RELEASE_FILE} has another digest of {named(file.paths)}.")
+        require_that(found == file.digest, f"{RELEASE_FILE} has another digest of {named(file.paths)}.")
         size = sum(case.listing.files[path].stat().st_size for path in file.paths)
-        require(size == file.num_bytes, f"{RELEASE_FILE} has another size of {named(file.paths)}.")
+        require_that(size == file.num_bytes, f"{RELEASE_FILE} has another size of {named(file.paths)}.")
     return f"{release.name} {release.version}, {release.date}: {len(release.files)} models, {release.content_digest}"
 
 
@@ -111,16 +111,16 @@ def _components(value: Any, found: dict[str, str]) -> None:
 
 def _bom(case: ReleaseCase) -> str:
     bom = case.bom
-    require(
+    require_that(
         isinstance(bom, dict) and (bom.get("bomFormat"), bom.get("specVersion")) == ("CycloneDX", BOM_VERSION),
         f"{BOM_FILE} is no CycloneDX {BOM_VERSION}.",
     )
-    require(bom.get("serialNumber") == serial_number(case.release), f"{BOM_FILE} is of another release.")
+    require_that(bom.get("serialNumber") == serial_number(case.release), f"{BOM_FILE} is of another release.")
     found: dict[str, str] = {}
     _components(bom.get("components"), found)
     wanted = {path: value for path, value in case.manifest.files.items() if path != BOM_FILE}
     wrong = sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
-    require(not wrong, f"{BOM_FILE} has another digest, or none, of {named(wrong)}.")
+    require_that(not wrong, f"{BOM_FILE} has another digest, or none, of {named(wrong)}.")
     return f"CycloneDX {BOM_VERSION}, {len(found)} files with the digests that were signed"
 
 
@@ -129,7 +129,7 @@ def _certificates(case: ReleaseCase) -> str:
     for file in release.files:
         for one in file.certificates:
             result = case.certificate(one.path).result
-            require(
+            require_that(
                 result.model_digest == file.digest,
                 f"{one.path} is of {result.model_digest}, not of {named(file.paths)} ({file.digest}).",
             )
@@ -145,37 +145,41 @@ def _card(case: ReleaseCase) -> str:
     for file in release.files:
         wanted = file_cells(release, file, certificates)
         row = next((row for row in rows if row.get("File") == wanted["File"]), None)
-        require(row is not None, f"{CARD_FILE} has no row of {named(file.paths)}.")
+        require_that(row is not None, f"{CARD_FILE} has no row of {named(file.paths)}.")
         for head, cell in wanted.items():
             shown = (row or {}).get(head)
-            require(shown == cell, f"{CARD_FILE} says {shown!r} for {head} of {named(file.paths)}, not {cell!r}.")
+            require_that(shown == cell, f"{CARD_FILE} says {shown!r} for {head} of {named(file.paths)}, not {cell!r}.")
         dominated = is_dominated(file, release.files, certificates)
-        require(dominated == file.is_dominated, f"{RELEASE_FILE} is wrong on whether {named(file.paths)} is dominated.")
-    require(case.key.fingerprint in case.card, f"{CARD_FILE} names another signing key.")
+        require_that(
+            dominated == file.is_dominated, f"{RELEASE_FILE} is wrong on whether {named(file.paths)} is dominated."
+        )
+    require_that(case.key.fingerprint in case.card, f"{CARD_FILE} names another signing key.")
     return f"its table of {len(release.files)} files says what record and certificates say"
 
 
 def _duties(case: ReleaseCase) -> str:
     release, files = case.release, case.manifest.files
     for path in release.texts:
-        require(case.text(path).strip() != "", f"{path} is empty.")
+        require_that(case.text(path).strip() != "", f"{path} is empty.")
     for duty in release.duties:
         text = duty.text
         if duty.kind == "name_prefix":
-            require(
+            require_that(
                 begins_with(release.name, text), f"The name {quoted_name(release.name)} does not begin with {text!r}."
             )
         elif duty.kind == "banner":
-            require(banner_line(text) in case.card.split("\n"), f"{CARD_FILE} does not show {text!r}.")
+            require_that(banner_line(text) in case.card.split("\n"), f"{CARD_FILE} does not show {text!r}.")
         elif duty.kind == "notice":
-            require(NOTICE_FILE in files and text in case.text(NOTICE_FILE), f"{NOTICE_FILE} does not hold {text!r}.")
+            require_that(
+                NOTICE_FILE in files and text in case.text(NOTICE_FILE), f"{NOTICE_FILE} does not hold {text!r}."
+            )
         elif duty.kind == "copy":
-            require(duty.path in release.texts, f"There is no copy of {text!r} in the release.")
+            require_that(duty.path in release.texts, f"There is no copy of {text!r} in the release.")
     held = f"{len(release.duties)} duties, those that can be looked for are met" if release.duties else "no duties"
     return f"{LICENCE_FILE} is there; {held}. This is not legal advice"
 
 
-STEPS: tuple[tuple[str, str, Callable[[ReleaseCase], str]], ...] = (
+CHECKS: tuple[tuple[str, str, Callable[[ReleaseCase], str]], ...] = (
     ("signature", "The signature is the key's, and no byte of it was changed.", _signature),
     ("manifest", "The directory holds what was signed and nothing more, plain files only.", _manifest),
     ("digests", "Each file is the one that was signed.", _digests),

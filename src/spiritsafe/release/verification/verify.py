@@ -12,11 +12,11 @@ from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
 from spiritsafe.exam import StepResult, VerifyStep
-from spiritsafe.release.verification.case import HINT, ReleaseCase
-from spiritsafe.release.verification.steps import STEPS
+from spiritsafe.release.verification.case import GOOD_RELEASE, ReleaseCase
+from spiritsafe.release.verification.steps import CHECKS
 
 RELEASE_STEPS: tuple[VerifyStep, ...] = tuple(
-    VerifyStep(number=number, name=name, checks=checks) for number, (name, checks, _) in enumerate(STEPS, start=1)
+    VerifyStep(number=number, name=name, checks=checks) for number, (name, checks, _) in enumerate(CHECKS, start=1)
 )
 """The procedure, for print."""
 
@@ -38,7 +38,7 @@ def verify_release(directory: Path, *, public_key: Path | None = None) -> list[S
     case = ReleaseCase(directory, public_key)
     results: list[StepResult] = []
     failed: int | None = None
-    for step, (_, _, check) in zip(RELEASE_STEPS, STEPS, strict=True):
+    for step, (_, _, check) in zip(RELEASE_STEPS, CHECKS, strict=True):
         if failed is not None:
             said = f"not reached: step {failed} failed"
             results.append(StepResult(step.number, step.name, False, said, checked=False))
@@ -59,4 +59,4 @@ def require_release(steps: Sequence[StepResult]) -> None:
     """
     for step in steps:
         if not step.ok:
-            raise IntegrityError(f"Step {step.number} ({step.name}) failed: {step.detail}", hint=HINT)
+            raise IntegrityError(f"Step {step.number} ({step.name}) failed: {step.detail}", hint=GOOD_RELEASE)
