@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spiritsafe.pipeline.recipe.reference.json_schema import recipe_schema
     from spiritsafe.pipeline.recipe.reference.keys import RecipeKey, RecipeTable, recipe_tables
     from spiritsafe.pipeline.recipe.schema import Recipe
+    from spiritsafe.pipeline.run.late import LateRelease, release_run
     from spiritsafe.pipeline.run.run import RunOutcome, run_recipe
     from spiritsafe.pipeline.run.stages import stages_of
     from spiritsafe.pipeline.summary.gather import rebuild_report, report_data
@@ -22,7 +23,7 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "ModelPlan", "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "draft_recipe", "load_recipe", "packaged_recipes",
-    "plan_model", "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables", "recipe_text",
-    "report_data", "run_recipe", "stages_of",
+    "LateRelease", "ModelPlan", "Recipe", "RecipeKey", "RecipeTable", "RunOutcome", "draft_recipe", "load_recipe",
+    "packaged_recipes", "plan_model", "plan_recipe", "rebuild_report", "recipe_of", "recipe_schema", "recipe_tables",
+    "recipe_text", "release_run", "report_data", "run_recipe", "stages_of",
 ]  # fmt: skip

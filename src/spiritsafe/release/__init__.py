@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
-    from spiritsafe.release.assemble import ReleasePlan, write_release
+    from spiritsafe.release.assemble import ReleasePlan, copy_release, write_release
     from spiritsafe.release.contents import (
         FileCertificate,
         FileDivergence,
@@ -50,10 +50,10 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_STEPS", "Cause", "Divergence", "Duties", "Duty", "DutyConflict",
-    "DutyKind", "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
+    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_STEPS", "Cause", "Duties", "Duty", "DutyConflict", "DutyKind",
+    "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
     "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
-    "check_duties", "check_name", "conflict_words", "duties_of", "duties_summary", "duty_words", "licence_of_endpoint",
-    "licence_texts", "licences", "licences_of", "notice_text", "plan_push", "push_release", "recognise_chat",
-    "release_duties", "require_release", "suggested_name", "verify_release", "write_release",
+    "check_duties", "check_name", "conflict_words", "copy_release", "duties_of", "duties_summary", "duty_words",
+    "licence_of_endpoint", "licence_texts", "licences", "licences_of", "notice_text", "plan_push", "push_release",
+    "recognise_chat", "release_duties", "require_release", "suggested_name", "verify_release", "write_release",
 ]  # fmt: skip

@@ -41,6 +41,9 @@ from spiritsafe.release.texts.ladder import is_dominated
 from spiritsafe.release.texts.modelfile import RecognisedChat, modelfile_path, modelfile_text
 from spiritsafe.release.verification.verify import require_release, verify_release
 
+_LARGE = 1 << 20
+"""Bytes from which a second copy is worth avoiding."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,28 @@ def write_release(target: Path, plan: ReleasePlan, key: SigningKey) -> Release:
         finally:
             shutil.rmtree(place, ignore_errors=True)
     return release
+
+
+def copy_release(source: Path, target: Path) -> None:
+    """A release in another place, whole or not at all; models are not copied where the file system can link them.
+
+    Raises:
+        StorageError: The target is there already and holds something, or it cannot be written.
+        IntegrityError: What is copied does not verify.
+    """
+    _refuse_taken(target)
+    ensure_directory(target.parent)
+    with storage_errors(target):
+        place = new_beside(target, ".tmp", lambda new: new.mkdir())
+        try:
+            for path, file in list_directory(source).files.items():
+                _put(place, path, file, link=file.stat().st_size > _LARGE)
+            require_release(verify_release(place))
+            _refuse_taken(target)
+            os.replace(place, target)
+            sync_directory(target.parent)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _refuse_taken(target: Path) -> None:

@@ -34,7 +34,7 @@ _RELEASE = "late-release"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ReleaseWish:
+class LateRelease:
     """What is to be released of a run.
 
     Attributes:
@@ -48,7 +48,7 @@ class ReleaseWish:
     settings: dict[str, Any]
 
 
-def release_run(run: Path, wish: ReleaseWish, *, cache: Path, watcher: RunWatcher) -> Path:
+def release_run(run: Path, wish: LateRelease, *, cache: Path, watcher: RunWatcher) -> Path:
     """Release a model of a finished run.
 
     Returns:
@@ -90,7 +90,7 @@ def _opened(run: Path) -> tuple[RunDirectory, Recipe]:
     return RunDirectory(run.parent, recipe.name, value, path=run), recipe
 
 
-def _extended(recipe: Recipe, wish: ReleaseWish) -> tuple[Recipe, tuple[str, ...]]:
+def _extended(recipe: Recipe, wish: LateRelease) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with steps that make files and release them, and the names of the new files."""
     made = [node for node in recipe.made if node.makes_model and node.control is None]
     plain = [node.name for node in made if not node.is_file]
