@@ -25,6 +25,7 @@ from spiritsafe.models.gguf.layout import Value, boolean, floats, integers, text
 from spiritsafe.models.gguf.tokenizer.read import (
     CHAT_OPTIONS_KEY,
     ENDS_KEY,
+    ORDER_KEY,
     OUTSIDE_KEY,
     SPACE,
     SPACE_KEY,
@@ -32,7 +33,14 @@ from spiritsafe.models.gguf.tokenizer.read import (
     Vocabulary,
     build_tokenizer,
 )
-from spiritsafe.models.gguf.tokenizer.sentencepiece import UNUSED_NAME, TokenKind, byte_token, merges_of, scores_of
+from spiritsafe.models.gguf.tokenizer.sentencepiece import (
+    UNUSED_NAME,
+    MergeOrder,
+    TokenKind,
+    byte_token,
+    merges_of,
+    scores_of,
+)
 from spiritsafe.models.gguf.tokenizer.splits import recognise
 
 _PREFIX = "tokenizer.ggml."
@@ -113,9 +121,10 @@ def _vocabulary(source: _Source, num_rows: int) -> Vocabulary:
         return Vocabulary(split=split, scores=None, space="never", **shared)
     space = _space(source)
     scores = scores_of(tokens, merges, kinds)
-    if merges_of(tokens, scores, kinds) != merges:
-        raise source.refused("its merges are not those that SentencePiece would make of its pieces")
-    return Vocabulary(split=None, scores=scores, space=space, **shared)
+    for order in get_args(MergeOrder):
+        if merges_of(tokens, scores, kinds, order) == merges:
+            return Vocabulary(split=None, scores=scores, space=space, order=order, **shared)
+    raise source.refused("its merges are not those that SentencePiece would make of its pieces")
 
 
 def _shown(source: _Source) -> str:
@@ -209,6 +218,8 @@ def _metadata(vocabulary: Vocabulary) -> dict[str, Value]:
     own = {OUTSIDE_KEY: integers(vocabulary.outside)} if vocabulary.outside else {}
     if vocabulary.space in ("always", "first"):
         own[SPACE_KEY] = text(vocabulary.space)
+    if vocabulary.order != "ids":
+        own[ORDER_KEY] = text(vocabulary.order)
     return {_PREFIX + key: value for key, value in out.items()} | own
 
 
