@@ -119,6 +119,25 @@ def test_an_answer_does_not_depend_on_what_is_asked_beside_it(q8: Path) -> None:
         narrow.close()
 
 
+def test_no_more_is_held_at_once_than_memory_allows(q8: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, sampling = FileGenerator(q8, max_batch=64), Sampling(temperature=1.0, max_tokens=20)
+    try:
+        expected = outcome(by_sample(generator.generate(some_prompts(), sampling)))
+        sizes: list[int] = []
+        resized = LlamaProcess.resize
+        monkeypatch.setattr(
+            LlamaProcess, "resize", lambda self, **to: (sizes.append(to["num_sequences"]), resized(self, **to))
+        )
+        for free, slots in ((0, 1), (1 << 20, 2)):  # 2 × 4 bytes × 2 layers × 2 heads × 16 channels a token
+            monkeypatch.setattr("spiritsafe.models.engine.file_generator.free_bytes", lambda free=free: free)
+            fresh = FileGenerator(q8, max_batch=64)
+            assert outcome(by_sample(fresh.generate(some_prompts(), sampling))) == expected
+            fresh.close()
+            assert sizes.pop() == slots + 2
+    finally:
+        generator.close()
+
+
 def test_text_that_reads_as_a_special_token_is_text(q8: Path) -> None:
     generator = FileGenerator(q8)
     try:
