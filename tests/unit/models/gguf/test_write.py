@@ -142,7 +142,7 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(
 def test_bad_input_is_named_and_leaves_no_file(tmp_path: Path) -> None:
     model(tmp_path / "x")
     target = tmp_path / "out" / "x.gguf"
-    with pytest.raises(CompatibilityError, match="llama.cpp's quantiser"):
+    with pytest.raises(CompatibilityError, match=r"llama\.cpp's quantiser"):
         write_gguf(tmp_path / "x", target, "q4_k_m")
     with pytest.raises(CompatibilityError, match="'q9'"):
         write_gguf(tmp_path / "x", target, "q9")
