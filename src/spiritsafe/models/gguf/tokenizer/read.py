@@ -30,11 +30,11 @@ ENDS_KEY = "spiritsafe.generation.eos_token_ids"
 CHAT_OPTIONS_KEY = "spiritsafe.chat_options"
 """What the chat template is told, as JSON."""
 SPACE_KEY = "spiritsafe.tokenizer.space_prefix"
-"""Where a text begins with a space that is not written, where that is not behind every special token as well."""
+"""Where a space is added that is not written, where it is by a later rule than SentencePiece's own."""
 SPACE = "▁"
 """SentencePiece's space."""
 
-Spaced = Literal["always", "first", "never"]
+Spaced = Literal["prepend", "always", "first", "never"]
 
 _HINT = "Use the model's original repository instead: hf:<organisation>/<name>."
 
@@ -55,8 +55,8 @@ class Vocabulary:
         eos: Whether the last one ends it.
         bos_id: The first token, where ``bos`` is to be carried out.
         eos_id: The last one.
-        space: Where a space is added that is not written: in front of each stretch of text between special tokens, of
-            the text as a whole, or nowhere.
+        space: Where a space is added that is not written: "prepend": in front of each stretch of text between special
+            tokens; "always": of each that does not begin with one; "first": of a text that does not; or nowhere.
     """
 
     tokens: Sequence[str]
@@ -116,10 +116,11 @@ def _sentencepiece(vocabulary: Vocabulary, own: dict[str, int]) -> Tokenizer:
         byte_fallback=True,
     )
     tokenizer = Tokenizer(model)
-    if vocabulary.space == "first":
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="first", split=False)
+    if vocabulary.space in ("always", "first"):
+        scheme = vocabulary.space
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme, split=False)
     else:
-        front = [normalizers.Prepend(SPACE)] if vocabulary.space == "always" else []
+        front = [normalizers.Prepend(SPACE)] if vocabulary.space == "prepend" else []
         tokenizer.normalizer = normalizers.Sequence([*front, normalizers.Replace(" ", SPACE)])
     strip = [] if vocabulary.space == "never" else [decoders.Strip(" ", 1, 0)]
     spaces = decoders.Replace(SPACE, " ")
@@ -169,7 +170,7 @@ def _switch(file: GGUFFile, name: str, otherwise: bool) -> bool:
 def _space(file: GGUFFile) -> Spaced:
     if not _switch(file, "add_space_prefix", True):
         return "never"
-    stated = file.metadata.get(SPACE_KEY, "always")
+    stated = file.metadata.get(SPACE_KEY, "prepend")
     if stated not in get_args(Spaced):
         raise file.damaged(f"{SPACE_KEY} is {stated!r}")
     return cast(Spaced, stated)

@@ -168,7 +168,7 @@ def _space(source: _Source) -> Spaced:
     alone = (replaced, {"type": "Sequence", "normalizers": [replaced]})
     prefixed = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, replaced]}
     if pre is None and normaliser == prefixed:
-        return "always"
+        return "prepend"
     if pre is None and normaliser in alone:
         return "never"
     if normaliser is None and isinstance(pre, dict) and pre.get("type") == "Metaspace":
@@ -207,8 +207,8 @@ def _metadata(vocabulary: Vocabulary) -> dict[str, Value]:
         out["add_space_prefix"] = boolean(vocabulary.space != "never")
     out |= {"add_bos_token": boolean(vocabulary.bos), "add_eos_token": boolean(vocabulary.eos)}
     own = {OUTSIDE_KEY: integers(vocabulary.outside)} if vocabulary.outside else {}
-    if vocabulary.space == "first":
-        own[SPACE_KEY] = text("first")
+    if vocabulary.space in ("always", "first"):
+        own[SPACE_KEY] = text(vocabulary.space)
     return {_PREFIX + key: value for key, value in out.items()} | own
 
 
