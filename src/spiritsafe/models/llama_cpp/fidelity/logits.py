@@ -65,7 +65,7 @@ def compare_logits(
     _check_vocabulary(model, process)
     sums, largest, agreeing = [], 0.0, []
     for token_ids in documents:
-        kl_T, same_T = _divergences(parent_logits(model, token_ids), process.logits(token_ids))
+        kl_T, same_T = kl_divergences(parent_logits(model, token_ids), process.logits(token_ids))
         sums.append(float(kl_T.sum()))
         largest = max(largest, float(kl_T.max()))
         agreeing.append(int(same_T.sum()))
@@ -88,7 +88,7 @@ def _check_vocabulary(model: LanguageModel, process: LlamaProcess) -> None:
         )
 
 
-def _divergences(parent_TV: Logits32, file_TV: Logits32) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def kl_divergences(parent_TV: Logits32, file_TV: Logits32) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """KL(parent ‖ file) in nats at each place, and whether both find the same token likeliest."""
     kl, same = [], []
     for start in range(0, len(parent_TV), _SLICE_ROWS):
