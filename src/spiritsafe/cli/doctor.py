@@ -18,6 +18,7 @@ from spiritsafe.core.process.limits import usable_cores
 
 _EXTRAS = {
     "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
+    "gguf": ("llama-cpp-py-sync",),
     "quant": ("bitsandbytes", "accelerate"),
     "adapters": ("peft",),
     "gym": ("reasoning-gym",),

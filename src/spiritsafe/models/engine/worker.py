@@ -22,11 +22,11 @@ from typing import Any, TextIO
 import torch
 
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, error_fields
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import Generator, Located, SpreadScoring
 from spiritsafe.core.process.child_process import take_stdout
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.engine.dtype import preferred_dtype
 from spiritsafe.models.engine.transformers_generator import open_generator
 from spiritsafe.models.transformers_backend.choice import choose_code
 
@@ -127,23 +127,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Load a model directory and serve it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.engine.worker")
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=None, help="default: cuda where there is one; of a GGUF file the CPU")
     parser.add_argument("--dtype", choices=sorted(_DTYPES), default=None, help="default: what the device does best")
     parser.add_argument("--max-batch", type=int, default=64)
     parser.add_argument("--max-context", type=int, default=None)
     options = parser.parse_args(arguments)
     replies = take_stdout()
-    dtype = _DTYPES[options.dtype] if options.dtype else preferred_dtype(options.device)
     with _boundary(replies):
+        is_file = file_model(options.directory) is not None
+        best = "cuda" if torch.cuda.is_available() and not is_file else "cpu"
         generator = open_generator(
             options.directory,
-            dtype=dtype,
-            device=options.device,
+            dtype=_DTYPES[options.dtype] if options.dtype else None,
+            device=options.device or best,
             max_batch=options.max_batch,
             max_context=options.max_context,
         )
+        notes = () if is_file else choose_code(options.directory).notes
         try:
-            serve_generator(generator, sys.stdin, replies, notes=choose_code(options.directory).notes)
+            serve_generator(generator, sys.stdin, replies, notes=notes)
         finally:
             generator.close()
         return 0

@@ -9,7 +9,7 @@ prints goes to standard error. Logits, float32, are rows of the file LOGITS, whi
     {"op":"decode","tokens":[…],"positions":[…],"sequences":[…],"wanted":[…]}
                                                → {"rows":N}: logits of the entries wanted are rows 0..N-1
     {"op":"copy","source":…,"targets":[…],"length":…}  → {}: the targets become the source's first tokens
-    {"op":"clear","sequence":…}                → {}: forgets a sequence
+    {"op":"clear","sequence":…}                → {}: forgets a sequence; null: all of them
     {"op":"tokenize","text":…,"special":…}     → {"tokens":[…]}
     {"op":"peak"}                              → {"bytes":…}: the most memory that was resident
     {"op":"close"} or the end of the input     → the end of the process
@@ -37,9 +37,8 @@ from llama_cpp_py_sync import _cffi_bindings as bindings
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError, IntegrityError, SourceError, error_fields
 from spiritsafe.core.process.child_process import take_stdout
+from spiritsafe.models.llama_cpp.process import BATCH_TOKENS
 
-MOST_TOKENS = 512
-"""That one command may decode: llama.cpp's own size of a physical batch."""
 _FEWEST_ROWS = 64
 _FLASH_OFF, _FLOAT32 = 0, 0  # of enum llama_flash_attn_type and of enum ggml_type
 _LOG_ERROR, _LOG_CONTINUED = 4, 5
@@ -47,7 +46,7 @@ _NO_SLOT = 1  # llama_decode: "could not find a KV slot for the batch"
 _STATUS = Path("/proc/self/status")
 
 
-def peak_bytes() -> int:
+def _peak_bytes() -> int:
     """The most memory of this process that was resident at a time."""
     if _STATUS.is_file():  # getrusage would tell the parent's peak as well: it survives exec
         for line in _STATUS.read_text("ascii", errors="replace").splitlines():
@@ -107,7 +106,7 @@ class _Llama:
         self._vocab = self._lib.llama_model_get_vocab(self._model)
         self._vocab_size = int(self._lib.llama_vocab_n_tokens(self._vocab))
         self._rows = _Rows(rows, self._vocab_size)
-        self._batch = self._lib.llama_batch_init(MOST_TOKENS, 0, 1)
+        self._batch = self._lib.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._context: Any = self._ffi.NULL
         self._num_sequences = 0
 
@@ -135,11 +134,12 @@ class _Llama:
         """Begin anew with room for so many tokens in each of so many sequences."""
         if self._context != self._ffi.NULL:
             self._lib.llama_free(self._context)
+            self._num_sequences = 0
         settings = self._lib.llama_context_default_params()
         count = max(sequences, _FEWEST_ROWS)
         settings.n_ctx = -(-context // 256) * 256 * sequences  # llama.cpp rounds so itself, but the whole
         settings.n_seq_max = sequences
-        settings.n_batch = settings.n_ubatch = MOST_TOKENS
+        settings.n_batch = settings.n_ubatch = BATCH_TOKENS
         settings.n_outputs_max = count
         settings.n_threads = settings.n_threads_batch = self._threads
         settings.flash_attn_type = _FLASH_OFF
@@ -169,10 +169,10 @@ class _Llama:
         """Feed tokens; write the logits of the entries wanted, in their order, into the first rows."""
         count = len(tokens)
         self._known(*sequences)
-        if not 0 < count <= MOST_TOKENS or not count == len(positions) == len(sequences):
+        if not 0 < count <= BATCH_TOKENS or not count == len(positions) == len(sequences):
             raise IntegrityError(
                 f"{count} tokens, {len(positions)} positions, {len(sequences)} sequences.",
-                hint=f"Send one of each for each of at most {MOST_TOKENS} tokens.",
+                hint=f"Send one of each for each of at most {BATCH_TOKENS} tokens.",
             )
         if len(wanted) > len(self._rows.values_RV) or not all(0 <= entry < count for entry in wanted):
             raise IntegrityError("The entries wanted are not among those fed.", hint="Send their places in the batch.")
@@ -210,10 +210,10 @@ class _Llama:
             self._lib.llama_memory_seq_rm(self._memory, target, length, -1)
         return {}
 
-    def clear(self, sequence: int) -> dict[str, Any]:
-        """Forget a sequence."""
-        self._known(sequence)
-        self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+    def clear(self, sequence: int | None) -> dict[str, Any]:
+        """Forget a sequence, or all of them."""
+        self._known(*range(self._num_sequences) if sequence is None else (sequence,))
+        self._lib.llama_memory_seq_rm(self._memory, -1 if sequence is None else sequence, -1, -1)
         return {}
 
     def tokenize(self, text: str, special: bool) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _answer(llama: _Llama, command: dict[str, Any]) -> dict[str, Any]:
         "copy": llama.copy,
         "clear": llama.clear,
         "tokenize": llama.tokenize,
-        "peak": lambda: {"bytes": peak_bytes()},
+        "peak": lambda: {"bytes": _peak_bytes()},
     }
     if operation not in operations:
         raise IntegrityError(f"Unknown operation {operation!r}.", hint=f"Use one of {', '.join(operations)} or close.")

@@ -28,8 +28,8 @@ from spiritsafe.core.files.atomic import storage_errors
 from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
-MOST_TOKENS = 512
-"""That one decode takes."""
+BATCH_TOKENS = 512
+"""That one decode takes at most: llama.cpp's own size of a physical batch."""
 _CHILD = "spiritsafe.models.llama_cpp.child"
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -144,6 +144,11 @@ class LlamaProcess:
         """Whether it can be asked; after an EndpointError it cannot."""
         return self._child is not None
 
+    @property
+    def num_rows(self) -> int:
+        """Most logits that one decode may be asked for."""
+        return 0 if self._rows is None else len(self._rows)
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """llama.cpp's own tokens of a text, nothing added.
 
@@ -164,7 +169,7 @@ class LlamaProcess:
             )
         self.clear(0)
         out = np.empty((len(token_ids), self.facts.vocab_size), np.float32)
-        for start, end in chunks(len(token_ids), self._most_rows):
+        for start, end in chunks(len(token_ids), self.num_rows):
             count = end - start
             out[start:end] = self.decode(token_ids[start:end], range(start, end), [0] * count, range(count))
         self.clear(0)
@@ -173,7 +178,7 @@ class LlamaProcess:
     def decode(
         self, token_ids: Sequence[int], positions: Sequence[int], sequences: Sequence[int], wanted: Sequence[int]
     ) -> Logits:
-        """Feed tokens, at most ``MOST_TOKENS``, each to its sequence at its position.
+        """Feed tokens, at most ``BATCH_TOKENS``, each to its sequence at its position.
 
         Args:
             wanted: Places among them.
@@ -191,8 +196,8 @@ class LlamaProcess:
         """Make sequences of the first ``length`` tokens of another one."""
         self._ask({"op": "copy", "source": source, "targets": list(targets), "length": length})
 
-    def clear(self, sequence: int) -> None:
-        """Forget what a sequence holds."""
+    def clear(self, sequence: int | None = None) -> None:
+        """Forget what a sequence holds, or all of them."""
         self._ask({"op": "clear", "sequence": sequence})
 
     def resize(self, *, context: int, num_sequences: int) -> None:
@@ -222,10 +227,6 @@ class LlamaProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def _most_rows(self) -> int:
-        return 0 if self._rows is None else len(self._rows)
 
     def _map(self, count: int) -> None:
         whole = mmap.mmap(self._shared.fileno(), 4 * count * self.facts.vocab_size)
@@ -265,6 +266,7 @@ class LlamaProcess:
         if child is not None:
             child.stop(0.0)
             tail = child.stderr_tail()
+        self.close()
         shown = f" Its last lines were:\n{tail}\n" if tail else ""
         return EndpointError(f"llama.cpp's process for {self._file.name} {how}.{shown}", hint=hint)
 

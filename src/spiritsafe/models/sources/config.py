@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, final
 
 from spiritsafe.core.canonical import JSON, digest, short
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.core.files.cache import default_cache
-from spiritsafe.core.files.digests import LINEAGE
+from spiritsafe.core.files.digests import LINEAGE, file_model
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.core.records import Record
 from spiritsafe.models.chat.format import ChatFormat
@@ -27,6 +27,7 @@ from spiritsafe.models.checkpoints.directory import new_directory
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.gguf.convert import gguf_license, write_gguf_config
+from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.lora.decoder_adapters import lora_shapes
 from spiritsafe.models.lora.files import check_shapes, read_lora
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, merged_shapes
@@ -38,6 +39,7 @@ from spiritsafe.models.sources.spec import (
     gguf_file,
     model_folder,
     pinned_wheel,
+    plain_file,
     repository_of,
     snapshot_name,
     tiny_of,
@@ -155,7 +157,11 @@ def _source_config(spec: str, cache: Path, told: _Told) -> SourceConfig:
         return _of_wheel(spec, pinned_wheel(rest), cache, told)
     if kind == "tiny":
         return _of_seed(rest, cache, told)
+    if (file := plain_file(spec)) is not None:
+        return _of_file(file, cache, told)
     folder = model_folder(spec)
+    if (file := file_model(folder)) is not None:
+        return _of_file(file, cache, told)
     return _of_directory(folder, folder.name, told)
 
 
@@ -227,6 +233,18 @@ def _of_gguf(path: Path, cache: Path, told: _Told) -> SourceConfig:
     key = digest([str(path.resolve()), state.st_size, str(state.st_mtime_ns)])
     directory = _small_files(f"gguf-{short(key)}", cache, lambda target: write_gguf_config(path, target))
     return _converted(path.stem, gguf_license(path), directory, read_config(directory), told)
+
+
+def _of_file(path: Path, cache: Path, told: _Told) -> SourceConfig:
+    """Of a GGUF file that is run as it is; no file of options can stand beside it."""
+    if told[0] is not None or told[1]:
+        raise CompatibilityError(
+            f"{path.name} answers as it is: its chat template can be told nothing.",
+            hint="Leave out date and template_kwargs, or write gguf: before the file to convert it.",
+        )
+    with GGUFFile(path) as opened:
+        num_bytes = sum(tensor.num_bytes for tensor in opened.tensors.values())
+    return replace(_of_gguf(path, cache, told), weight_bytes=num_bytes)
 
 
 def _of_wheel(spec: str, wheel: PinnedWheel, cache: Path, told: _Told) -> SourceConfig:

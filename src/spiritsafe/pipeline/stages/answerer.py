@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import Generator
-from spiritsafe.models import open_generator, preferred_dtype
+from spiritsafe.models import open_generator
 from spiritsafe.pipeline.compute import Compute
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.reading import reading_of
@@ -29,12 +30,12 @@ def open_answerer(context: RunContext, name: str, events: EventSink) -> Generato
     given = context.recipe.models.get(name)
     if isinstance(given, GivenRecipe) and given.endpoint is not None:
         return open_endpoint(given.endpoint_config(), events)
+    directory = model_directory(context, name)
     return open_generator(
-        model_directory(context, name),
+        directory,
         max_batch=context.recipe.engine.max_batch,
         max_context=context.recipe.engine.max_context,
-        device=context.device,
-        dtype=preferred_dtype(context.device),
+        device=None if file_model(directory) is not None else context.device,  # llama.cpp answers from a file
         weights=reading_of(context.recipe, name, context.device).weights,
     )
 

@@ -18,10 +18,10 @@ from spiritsafe.core.errors import (
     SourceError,
     SpiritsafeError,
 )
-from spiritsafe.models.batch import Document, pack_documents
+from spiritsafe.models.gguf.convert import convert_gguf
+from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.llama_cpp.process import LlamaProcess, chunks
-from spiritsafe.models.loading import load_decoder
-from spiritsafe.models.sources.gguf_convert import convert_gguf
+from spiritsafe.models.transformers_backend.loading import load_decoder
 
 pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
 
