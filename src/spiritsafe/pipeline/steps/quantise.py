@@ -80,14 +80,19 @@ class QuantiseStep(QuantiseRecipe, Step):
                 self.file_bytes(config)
             except CompatibilityError as error:
                 return [*found, f"{node.name}: {error.diagnostics()}"]
-        needs_llama = bool(self.calibrate) or not FILE_TYPES[self.to].is_written_here
-        if needs_llama and importlib.util.find_spec("llama_cpp_py_sync") is None:
-            found.append(
-                f"{node.name}: llama.cpp's quantiser writes {self.to}"
-                f"{' by importance' if self.calibrate else ''}: run `pip install 'spiritsafe[gguf]'`"
-            )
+        why = self._llama_reason(node, forecast.recipe)
+        if why is not None and importlib.util.find_spec("llama_cpp_py_sync") is None:
+            found.append(f"{node.name}: {why}: run `pip install 'spiritsafe[gguf]'`")
         learning = self.learning()
         return found if learning is None else [*found, *learning.faults(node, forecast)]
+
+    def _llama_reason(self, node: Node, recipe: Recipe) -> str | None:
+        """What needs llama.cpp; None: nothing does."""
+        if self.calibrate or not FILE_TYPES[self.to].is_written_here:
+            return f"llama.cpp's quantiser writes {self.to}{' by importance' if self.calibrate else ''}"
+        sits = any(node.name in recipe.examinees(exam) for exam in recipe.exams)
+        asked = any(node.name in one.recipe.needs.asks for one in recipe.made)
+        return "llama.cpp answers from its file" if sits or asked else None
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Learning, or reading what importance is measured on; writing takes seconds."""
