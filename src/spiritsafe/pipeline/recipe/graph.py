@@ -221,7 +221,8 @@ def misfit(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> s
     if makes[name] not in kinds and makes[name] == "file" and "model" in kinds:
         return f"{name!r}, which is a file: nothing goes on from its weights; name the model that it was made of"
     if makes[name] not in kinds:
-        wanted = " or ".join(MAKES_WORDS[kind] for kind in kinds)
+        named = [kind for kind in kinds if kind != "file" or "model" not in kinds]  # a file is a model too
+        wanted = " or ".join(MAKES_WORDS[kind] for kind in named)
         return f"{name!r}, which is a {MAKES_WORDS[makes[name]]}: a {wanted} is wanted there"
     return ""
 
