@@ -180,6 +180,11 @@ class Made(Record):
 
     makes: ClassVar[Makes] = "model"
 
+    @property
+    def outcome(self) -> Makes:
+        """What comes out of this very table."""
+        return self.makes
+
     @classmethod
     def filled(cls, table: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A step's table with what it leaves to the other steps of the recipe."""

@@ -146,7 +146,7 @@ class TrainedRecipe(FromEntry):
         """Points of accuracy are on a data set."""
         if self.dev is None or self.dev.on is None:
             return []
-        said = misfit(self.dev.on, {node.name: node.recipe.makes for node in nodes}, ("problems",))
+        said = misfit(self.dev.on, {node.name: node.recipe.outcome for node in nodes}, ("problems",))
         return [f"{self.name!r}: dev.on names {said}"] if said else []
 
     @property

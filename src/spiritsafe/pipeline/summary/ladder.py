@@ -5,12 +5,13 @@ In: the recipe's graph and finished stages. Out: one :class:`~spiritsafe.report.
 
 from __future__ import annotations
 
-from typing import Any
-
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.digests import file_model
+from spiritsafe.models import FileFacts, file_facts
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.stages.source import lineage_of
+from spiritsafe.pipeline.stages.source import lineage_of, model_directory
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.report import Role, Rung
 
@@ -22,15 +23,24 @@ def rungs(context: RunContext) -> tuple[Rung, ...]:
 
 def _rung(context: RunContext, node: Node) -> Rung:
     checkpoint = lineage_of(context, node.name)
-    facts: Any = context.stage(node.name).result().get("file_facts", {})
+    facts = _facts(context, node)
     return Rung(
         name=node.name,
         role=role_of(context.recipe, node),
         num_parameters=checkpoint.num_parameters or None,  # 0: behind an endpoint, not known
         weight_bytes=checkpoint.weight_bytes or None,
-        file_type=facts.get("file_type"),
-        bits_per_weight=facts.get("bits_per_weight"),
+        file_type=None if facts is None else facts.file_type,
+        bits_per_weight=None if facts is None else facts.bits_per_weight,
     )
+
+
+def _facts(context: RunContext, node: Node) -> FileFacts | None:
+    """What is in a model's file, given or made; None where it is none, or of a type that nobody knows here."""
+    file = None if lineage_of(context, node.name).weight_bytes == 0 else file_model(model_directory(context, node.name))
+    try:
+        return None if file is None else file_facts(file)
+    except CompatibilityError:
+        return None
 
 
 def role_of(recipe: Recipe, node: Node) -> Role:

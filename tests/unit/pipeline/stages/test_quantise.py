@@ -154,6 +154,20 @@ def test_the_very_file_sits_and_answers(tmp_path: Path) -> None:
     done = read_json(next(outcome.directory.glob("stages/*-told/done.json")))["result"]
     size = read_checkpoint(outcome.models["plain"]).num_parameters
     assert done["compute"]["flops"] == 2 * size * done["compute"]["generated_tokens"]
+    # given to another run it is the same file: it answers, its facts are told, and nothing can go on from it
+    value: dict[str, Any] = {
+        "name": "given",
+        "engine": {"max_batch": 8, "max_context": 96, "device": "cpu"},
+        "models": {"plain": {"source": str(file_of(outcome, "plain"))}},
+        "data": {"asked": {"task": "arith:sums?terms=2&digits=1-2", "problems": 4}},
+        "steps": [{**told, "sampling": {"max_tokens": 4}}],
+    }
+    again = run_recipe(recipe_of(value), "", root=tmp_path, cache=default_cache(), watcher=SilentWatcher())
+    report = read_json(next(again.directory.glob("stages/*-report/report.json")))
+    assert [(rung["name"], rung["file_type"]) for rung in report["ladder"]] == [("plain", "q4_0")]
+    tune = {"kind": "tune", "name": "more", "from": "plain", "learns": ["asked"]}
+    with pytest.raises(SpiritsafeError, match="nothing goes on from its weights"):
+        recipe_of({**value, "steps": [tune]})
 
 
 @NEEDS_LLAMA
