@@ -15,6 +15,7 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Checkpoint, Problem
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models import ChatFormat, choose_code, read_model_config, source_config
@@ -175,7 +176,9 @@ def forecast_of_run(context: RunContext) -> Forecast:
         for name in recipe.models
         if (place := context.stage(name).result().get("directory")) is not None
     }
-    chats = {name: ChatFormat(place) for name, place in places.items()}
+    files = {name: file for name, place in places.items() if (file := file_model(place)) is not None}
+    known = {name: source_config(str(file), cache=context.cache) for name, file in files.items()}
+    chats = {name: known[name].chat_format() if name in known else ChatFormat(place) for name, place in places.items()}
     chat = next(iter(chats.values()), None)
     sets = {}
     for name in recipe.data:
@@ -188,7 +191,7 @@ def forecast_of_run(context: RunContext) -> Forecast:
             verifies=result["verifies"],
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
-    configs = {name: read_model_config(place) for name, place in places.items()}
+    configs = {name: known[name].config if name in known else read_model_config(p) for name, p in places.items()}
     given = {name: given_lineage(context, name) for name in recipe.models}
     return forecast_with(recipe, configs, chats, sets, given=given)
 

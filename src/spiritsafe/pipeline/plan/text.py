@@ -195,7 +195,7 @@ def _disk(forecast: Forecast) -> int:
         _file_bytes(forecast, node) or predict_footprint(config, _stored(config)).weight_bytes for node, config in made
     ]
     # one resume point holds what learns and its two moments
-    learning = [(node, config) for node, config in made if node.recipe.makes != "file" or step_of(node).training()]
+    learning = [(node, config) for node, config in made if node.recipe.outcome != "file" or step_of(node).training()]
     states = [predict_training(config, num_tokens=1, **_learning(node)) for node, config in learning]
     return sum(saved) + max((state.master_bytes + state.optimiser_bytes for state in states), default=0)
 

@@ -12,9 +12,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Checkpoint, Record, omit_default
 from spiritsafe.models import Day
-from spiritsafe.pipeline.recipe.made import Made, changed
+from spiritsafe.pipeline.recipe.made import Made, Makes, changed
 from spiritsafe.release import licence_of_endpoint
 from spiritsafe.rollouts import OPERATING_FIELDS, EndpointConfig, EndpointSettings
 
@@ -90,6 +91,13 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
         if self.endpoint is not None:
             _ = self.endpoint_config()
         return self
+
+    @property
+    def outcome(self) -> Makes:
+        """A GGUF file that is named as it stands answers as it is; behind "gguf:" it is converted to a model."""
+        path = Path(self.source or "").expanduser()
+        is_file = path.suffix == ".gguf" and not str(self.source).startswith("gguf:")
+        return "file" if self.source is not None and (is_file or file_model(path) is not None) else self.makes
 
     def endpoint_config(self) -> EndpointConfig:
         """How its endpoint is spoken to."""

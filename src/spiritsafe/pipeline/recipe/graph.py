@@ -55,12 +55,12 @@ class Node:
     @property
     def makes_model(self) -> bool:
         """Whether a model comes out."""
-        return self.recipe.makes in MODELS
+        return self.recipe.outcome in MODELS
 
     @property
     def is_file(self) -> bool:
         """Whether it is a file model, whose weights nothing goes on from."""
-        return self.recipe.makes == "file"
+        return self.recipe.outcome == "file"
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -154,7 +154,7 @@ def models_of(nodes: Iterable[Node], entry: str) -> list[str]:
 def comparison_faults(nodes: Sequence[Node], pairs: Iterable[tuple[str, str]]) -> list[str]:
     """What is wrong with comparisons: what is not there, or another number of models."""
     found = []
-    entries = {node.entry: node.recipe.makes for node in nodes}
+    entries = {node.entry: node.recipe.outcome for node in nodes}
     for first, second in pairs:
         wrong = [said for name in (first, second) if (said := misfit(name, entries, MODELS))]
         found += [f"compare names {said}" for said in wrong]
@@ -224,7 +224,7 @@ def _choice(
 
 
 def _reference_faults(nodes: Sequence[Node]) -> list[str]:
-    makes: dict[str, Makes] = {node.name: node.recipe.makes for node in nodes}
+    makes: dict[str, Makes] = {node.name: node.recipe.outcome for node in nodes}
     found = []
     for node in nodes:
         needs = node.recipe.needs
@@ -249,9 +249,13 @@ def misfit(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> s
     if name not in makes:
         return unknown(name, (known for known, kind in makes.items() if kind in kinds))
     if makes[name] not in kinds and makes[name] == "file" and "model" in kinds:
-        return f"{name!r}, which is a file: nothing goes on from its weights; name the model that it was made of"
+        return (
+            f"{name!r}, which is a file: nothing goes on from its weights; name the model that it was made of "
+            "(or give it as gguf:FILE, which makes float32 weights of it)"
+        )
     if makes[name] not in kinds:
-        wanted = " or ".join(MAKES_WORDS[kind] for kind in kinds)
+        named = [kind for kind in kinds if kind != "file" or "model" not in kinds]  # a file is a model too
+        wanted = " or ".join(MAKES_WORDS[kind] for kind in named)
         return f"{name!r}, which is a {MAKES_WORDS[makes[name]]}: a {wanted} is wanted there"
     return ""
 

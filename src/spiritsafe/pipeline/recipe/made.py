@@ -188,6 +188,11 @@ class Made(Record):
     follows_exams: ClassVar[bool] = False
     """Whether it is made when all exams were sat; its models' certificates are part of it."""
 
+    @property
+    def outcome(self) -> Makes:
+        """What comes out of this very table."""
+        return self.makes
+
     @classmethod
     def filled(cls, table: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A step's table with what it leaves to the other steps of the recipe."""

@@ -164,7 +164,7 @@ class Recipe(Record):
             for name in sorted(set(names))
             if names.count(name) > 1
         ]
-        makes = {name: node.recipe.makes for node in nodes for name in (node.entry, node.name)}
+        makes = {name: node.recipe.outcome for node in nodes for name in (node.entry, node.name)}
         for exam in self.exams:
             wrong = [misfit(name, makes, MODELS) for name in exam.sits or ()]
             faults += [f"exam {exam.name!r}: sits names {said}" for said in wrong if said]

@@ -18,7 +18,6 @@ from spiritsafe.core.files.lock import locked
 from spiritsafe.pipeline.context import RunContext, RunWatcher
 from spiritsafe.pipeline.recipe.graph import unknown
 from spiritsafe.pipeline.recipe.load import recipe_of
-from spiritsafe.pipeline.recipe.quantise import QuantiseRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run.run import work_off
 from spiritsafe.pipeline.run.stages import report_stage, sitting, stages_of
@@ -26,6 +25,7 @@ from spiritsafe.pipeline.run_directory import RunDirectory
 from spiritsafe.pipeline.stages.exam import late_stage
 from spiritsafe.pipeline.stages.release import release_directory
 from spiritsafe.pipeline.step import StageSpec, step_of
+from spiritsafe.pipeline.steps.quantise import QuantiseStep
 from spiritsafe.tracking import TrackedRun, Tracking
 from spiritsafe.training import Parallel
 
@@ -100,7 +100,7 @@ def _extended(recipe: Recipe, wish: LateRelease) -> tuple[Recipe, tuple[str, ...
     if model not in {node.name for node in recipe.all_models}:
         raise RecipeError(f"--model names {unknown(model, (n.name for n in recipe.all_models))}.", hint="Name another.")
     mine = [node for node in made if node.is_file and node.recipe.needs.weights == model]
-    there = {step.to for node in mine if isinstance(step := node.recipe, QuantiseRecipe) and not step.needs.sets}
+    there = {step.to for node in mine if isinstance(step := node.recipe, QuantiseStep) and not step.needs.sets}
     new = {kind: f"{model}-{kind}".lower() for kind in wish.files if kind not in there}
     files = (*(node.name for node in mine), *new.values())
     steps: list[dict[str, Any]] = [

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
@@ -20,6 +21,7 @@ from spiritsafe.core.records import Parent
 from spiritsafe.models import (
     FILE_TYPES,
     FileFacts,
+    FileTypeName,
     ImportanceMatrix,
     has_llama_cpp,
     measure_importance,
@@ -33,7 +35,6 @@ from spiritsafe.models import (
 from spiritsafe.pipeline.context import RunContext, Traces, in_vocabulary
 from spiritsafe.pipeline.plan.lineage import parents_of
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
-from spiritsafe.pipeline.recipe.quantise import QuantiseRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.distil.stage import save_student, train_student, training_facts
 from spiritsafe.pipeline.stages.sets import chosen_traces
@@ -46,21 +47,45 @@ WHOLE = "whole"
 """The unquantised file that llama.cpp's quantiser reads."""
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """Into what a model is rounded, and by what.
+
+    Attributes:
+        to: File type.
+        calibrate: Sets whose texts tell which columns matter; none: every column counts the same.
+        calibration: Documents of them.
+    """
+
+    to: FileTypeName
+    calibrate: tuple[str, ...]
+    calibration: int
+
+
 def quantise_model(
-    step: QuantiseRecipe, learning: DistilRecipe | None, context: RunContext, stage: StageDirectory, events: EventSink
+    name: str,
+    origin: str,
+    rounding: Rounding,
+    learning: DistilRecipe | None,
+    context: RunContext,
+    stage: StageDirectory,
+    events: EventSink,
 ) -> dict[str, JSON]:
     """Write the file model: 1. what is learnt on its grid, 2. the file, 3. its lineage.
 
     Args:
+        name: Of the file model.
+        origin: The model that is stored.
         learning: How it learns first; None: nothing does.
 
     Raises:
         CompatibilityError: GGUF cannot hold such a model, or llama.cpp's quantiser is needed and not there.
         BudgetError: The training does not fit into this machine's memory.
     """
-    directory, start = model_directory(context, step.origin), lineage_of(context, step.origin)
+    directory, start = model_directory(context, origin), lineage_of(context, origin)
     parents: Sequence[Parent] = parents_of([(start, ("weights",))])
-    name, learnt = f"{context.recipe.name}-{step.name}", dict[str, JSON]()
+    title, learnt = f"{context.recipe.name}-{name}", dict[str, JSON]()
     if learning is not None:  # 1.
         parts, result = train_student(learning, context, stage, events)
         if not stage.is_main:
@@ -69,9 +94,17 @@ def quantise_model(
         parents = save_student(learning, context, stage, parts, directory).parents
         learnt = training_facts(learning, stage, parts, result)
     with new_directory(stage.path / "model") as temporary:
-        facts, file = _write(step, context, stage, directory, temporary, name, events)  # 2.
+        unnamed = temporary / "model.gguf"
+        if FILE_TYPES[rounding.to].is_written_here and not rounding.calibrate:  # 2.
+            facts = write_gguf(directory, unnamed, rounding.to, name=title)
+        else:
+            whole = ensure_directory(stage.path / WHOLE) / "whole.gguf"
+            write_gguf(directory, whole, "f32", name=title)
+            importance = _importance(name, origin, rounding, context, events) if rounding.calibrate else None
+            facts = quantise_file(whole, unnamed, rounding.to, importance=importance)
+        file = unnamed.rename(temporary / true_name(facts, title))
         checkpoint = write_file_lineage(  # 3.
-            temporary, name=name, license=start.license, parents=tuple(parents), recipe=context.run.hash
+            temporary, name=title, license=start.license, parents=tuple(parents), recipe=context.run.hash
         )
     _tell_speed(stage.path / "model" / file.name, events)
     discard_training(stage)
@@ -106,43 +139,22 @@ def facts_words(facts: FileFacts) -> str:
     return f"{facts.file_bytes / 1e6:,.1f} MB, {facts.bits_per_weight:.2f} bits a weight ({stored})"
 
 
-def _write(
-    step: QuantiseRecipe,
-    context: RunContext,
-    stage: StageDirectory,
-    source: Path,
-    target: Path,
-    name: str,
-    events: EventSink,
-) -> tuple[FileFacts, Path]:
-    """The file, under the name that says what is in it."""
-    unnamed = target / "model.gguf"
-    if FILE_TYPES[step.to].is_written_here and not step.calibrate:
-        facts = write_gguf(source, unnamed, step.to, name=name)
-    else:
-        whole = ensure_directory(stage.path / WHOLE) / "whole.gguf"
-        write_gguf(source, whole, "f32", name=name)
-        importance = _importance(step, context, events) if step.calibrate else None
-        facts = quantise_file(whole, unnamed, step.to, importance=importance)
-    return facts, unnamed.rename(target / true_name(facts, name))
-
-
-def _importance(step: QuantiseRecipe, context: RunContext, events: EventSink) -> ImportanceMatrix:
+def _importance(name: str, origin: str, rounding: Rounding, context: RunContext, events: EventSink) -> ImportanceMatrix:
     """Measured on documents of the sets, as many of each as there are of the smallest.
 
     Raises:
         RecipeError: There is none.
     """
-    loaded = load_learner(context, step.origin)
+    loaded = load_learner(context, origin)
     sets = within_context(
-        loaded.chat, loaded.model.max_context, chosen_traces(context, step.calibrate), events, name=step.name
+        loaded.chat, loaded.model.max_context, chosen_traces(context, rounding.calibrate), events, name=name
     )
-    share = -(-step.calibration // len(sets))
+    share = -(-rounding.calibration // len(sets))
     traces = Traces.joined([traces[:share] for traces in sets.values()])
     documents = list(make_documents(loaded.chat, in_vocabulary(traces, loaded.chat.vocab_fingerprint)))
     if not documents:
         raise RecipeError(
-            f"There is no text to calibrate {step.name} on: {', '.join(sets)} hold none that {step.origin} can read.",
+            f"There is no text to calibrate {name} on: {', '.join(sets)} hold none that {origin} can read.",
             hint="Name sets with solutions, or let a model that samples write some.",
         )
     return measure_importance(loaded.model, documents, events=events)

@@ -16,6 +16,7 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models import (
+    ChatFormat,
     LoadedModel,
     WeightFormat,
     active_parameters,
@@ -25,6 +26,7 @@ from spiritsafe.models import (
     read_model_config,
     resolve_source,
     saved_dtype,
+    source_config,
 )
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.plan.lineage import LINEAGE_FILE, given_lineage, parents_of
@@ -45,7 +47,8 @@ def fetch_model(given: GivenRecipe, context: RunContext, stage: StageDirectory, 
         write_json(stage.path / LINEAGE_FILE, checkpoint.to_json())
         return {"digest": checkpoint.digest, "summary": f"{given.model} at {given.endpoint}"}
     directory = resolve_source(given.source, cache=context.cache, events=events, **given.told)
-    for note in choose_code(directory).notes:
+    notes = () if file_model(directory) is not None else choose_code(directory).notes  # llama.cpp runs a file
+    for note in notes:
         events.metrics("warning", {"message": f"{stage.name}: {note}"})
     checkpoint = given.stated(read_checkpoint(directory))
     write_json(stage.path / LINEAGE_FILE, checkpoint.to_json())
@@ -86,11 +89,18 @@ def read_directory(context: RunContext, name: str) -> Path:
     return directory if file is None else resolve_source(f"gguf:{file}", cache=context.cache)
 
 
+def chat_of(context: RunContext, name: str) -> ChatFormat:
+    """How the chats of a model of this run become tokens; of a file model as its header says."""
+    directory = model_directory(context, name)
+    file = file_model(directory)
+    return ChatFormat(directory) if file is None else source_config(str(file), cache=context.cache).chat_format()
+
+
 def active_of(context: RunContext, name: str) -> int:
     """Parameters that a token of a model of this run goes through."""
     directory = model_directory(context, name)
     checkpoint = read_checkpoint(directory)
-    return checkpoint.num_parameters if context.recipe.node(name).is_file else active_parameters(directory, checkpoint)
+    return checkpoint.num_parameters if file_model(directory) is not None else active_parameters(directory, checkpoint)
 
 
 def lineage_of(context: RunContext, name: str) -> Checkpoint:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import final
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.files.digests import file_model
+from spiritsafe.models import file_facts
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
@@ -14,6 +17,7 @@ from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.source import fetch_model
 from spiritsafe.pipeline.step import Config, StageSpec, Step, Words
+from spiritsafe.report import FileFigures
 
 
 @final
@@ -42,6 +46,21 @@ class GivenModel(GivenRecipe, Step):
         """One."""
         settings: dict[str, JSON] = {"given": self.identity()}
         return [StageSpec(name=node.name, work=partial(fetch_model, self), settings=settings, is_exact=True)]
+
+    def figures(self, context: RunContext, node: Node) -> FileFigures | None:
+        """What a GGUF file that sits as it is holds."""
+        place = context.stage(node.name).result().get("directory")
+        file = None if place is None else file_model(Path(str(place)))
+        if file is None:
+            return None
+        facts = file_facts(file)
+        return FileFigures(
+            file=file.name,
+            of=node.name,
+            type=facts.file_type.upper(),
+            bits_per_weight=facts.bits_per_weight,
+            substituted_share=facts.substituted_share,
+        )
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:
         """Given."""

@@ -18,7 +18,6 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Sampling
-from spiritsafe.models import ChatFormat
 from spiritsafe.pipeline.context import RunContext, Trace, write_traces
 from spiritsafe.pipeline.plan.memory import sampling_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, sampling_cost
@@ -29,7 +28,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.answerer import drawing_compute, is_served, open_answerer
 from spiritsafe.pipeline.stages.sets import TRACES_FILE, problems_of, task_of
-from spiritsafe.pipeline.stages.source import read_directory
+from spiritsafe.pipeline.stages.source import chat_of
 from spiritsafe.pipeline.step import DataFacts, Forecast, StageSpec, Step, Talk, Talks, Words, made_settings
 from spiritsafe.report import count_text
 from spiritsafe.rollouts import VerifiedAttempts, collect, read_attempts
@@ -190,4 +189,4 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
 
 
 def _vocabulary(context: RunContext, name: str) -> str:
-    return ChatFormat(read_directory(context, name)).vocab_fingerprint
+    return chat_of(context, name).vocab_fingerprint

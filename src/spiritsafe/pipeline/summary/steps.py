@@ -23,7 +23,7 @@ def made_rows(context: RunContext) -> tuple[MadeRow, ...]:
     shown = [
         node
         for node in context.recipe.made
-        if node.control is None and (node.makes_model or node.recipe.makes == "answers")
+        if node.control is None and (node.makes_model or node.recipe.outcome == "answers")
     ]
     return tuple(_row(context, node) for node in shown)
 
@@ -95,7 +95,7 @@ def reinforced_steps(context: RunContext, certificates: Mapping[str, Certificate
 
 def measured_by(context: RunContext) -> tuple[tuple[Measured, ...], tuple[MeasuredCurve, ...]]:
     """Numbers and curves that steps found; practice, all of it."""
-    found = [step_of(node).measured(context, node) for node in context.recipe.made if node.recipe.makes == "numbers"]
+    found = [step_of(node).measured(context, node) for node in context.recipe.made if node.recipe.outcome == "numbers"]
     return (
         tuple(row for rows, _ in found for row in rows),
         tuple(curve for _, curves in found for curve in curves),

@@ -39,7 +39,9 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-def run(root: Path, *steps: dict[str, Any], source: str = "tiny:0?hidden=64&heads=4&kv_heads=2") -> RunOutcome:
+def run(
+    root: Path, *steps: dict[str, Any], source: str = "tiny:0?hidden=64&heads=4&kv_heads=2", **more: Any
+) -> RunOutcome:
     """A model of rows of two blocks, fine-tuned a little, and steps after it."""
     tune = {"kind": "tune", "name": "teacher", "from": "base", "learns": ["lessons"]}
     sample = {"kind": "sample", "name": "answers", "from": "teacher", "on": ["asked"], "keep": "all"}
@@ -58,6 +60,7 @@ def run(root: Path, *steps: dict[str, Any], source: str = "tiny:0?hidden=64&head
                 {**sample, "sampling": {"max_tokens": 6}},
                 *steps,
             ],
+            **more,
         }
     )
     return run_recipe(recipe, "", root=root, cache=default_cache(), watcher=SilentWatcher())
@@ -137,6 +140,34 @@ def test_a_file_can_be_measured_like_the_model_that_it_is_of(tmp_path: Path) -> 
     divergence = {row["model"]: row["held_out"]["kl_per_token"]["value"] for row in rows}
     assert divergence["exact"] < 1e-4  # the other side is read in what the device computes in
     assert divergence["plain"] > 3 * divergence["exact"]
+
+
+@NEEDS_LLAMA
+def test_the_very_file_sits_and_answers(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"kind": "sample", "name": "told", "from": "plain", "on": ["asked"], "keep": "all"}
+    exam = {"task": "arith:sums?terms=2&digits=1", "problems": 4, "sampling": {"max_tokens": 4}}
+    more = {"exams": [{**exam, "sits": ["teacher", "plain"]}], "compare": [{"first": "plain", "second": "teacher"}]}
+    outcome = run(tmp_path, PLAIN, {**told, "sampling": {"max_tokens": 4}}, **more)
+    certificate = read_json(next(outcome.directory.glob("stages/*-exam/plain.certificate.json")))
+    sat = hashlib.sha256(file_of(outcome, "plain").read_bytes()).hexdigest()
+    assert certificate["result"]["model_digest"] == f"sha256:{sat}"
+    done = read_json(next(outcome.directory.glob("stages/*-told/done.json")))["result"]
+    size = read_checkpoint(outcome.models["plain"]).num_parameters
+    assert done["compute"]["flops"] == 2 * size * done["compute"]["generated_tokens"]
+    # given to another run it is the same file: it answers, its facts are told, and nothing can go on from it
+    value: dict[str, Any] = {
+        "name": "given",
+        "engine": {"max_batch": 8, "max_context": 96, "device": "cpu"},
+        "models": {"plain": {"source": str(file_of(outcome, "plain"))}},
+        "data": {"asked": {"task": "arith:sums?terms=2&digits=1-2", "problems": 4}},
+        "steps": [{**told, "sampling": {"max_tokens": 4}}],
+    }
+    again = run_recipe(recipe_of(value), "", root=tmp_path, cache=default_cache(), watcher=SilentWatcher())
+    report = read_json(next(again.directory.glob("stages/*-report/report.json")))
+    assert [(rung["name"], rung["file_type"]) for rung in report["ladder"]] == [("plain", "q4_0")]
+    tune = {"kind": "tune", "name": "more", "from": "plain", "learns": ["asked"]}
+    with pytest.raises(SpiritsafeError, match="nothing goes on from its weights"):
+        recipe_of({**value, "steps": [tune]})
 
 
 @NEEDS_LLAMA

@@ -30,7 +30,7 @@ GridType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FileGrid = Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 """File types on whose numbers a model can learn."""
 
-BLOCK = 32
+_BLOCK = 32
 """Numbers of a row that share a scale."""
 _AT_ONCE = 1 << 20
 """Numbers that are rounded at once: whole rows, in memory that stays in cache."""
@@ -111,9 +111,9 @@ def round_to_grid(weight_OI: Tensor, grid: GridType, *, out_OI: Tensor | None = 
     Raises:
         CompatibilityError: Rows are not whole blocks.
     """
-    if grid in _BLOCKS and weight_OI.shape[-1] % BLOCK:
+    if grid in _BLOCKS and weight_OI.shape[-1] % _BLOCK:
         raise CompatibilityError(
-            f"Rows of {weight_OI.shape[-1]} numbers are no whole blocks of {BLOCK}, which {grid} is made of.",
+            f"Rows of {weight_OI.shape[-1]} numbers are no whole blocks of {_BLOCK}, which {grid} is made of.",
             hint="Store this matrix in f16, or choose a model whose widths are multiples of 32.",
         )
     if out_OI is None:
@@ -124,7 +124,7 @@ def round_to_grid(weight_OI: Tensor, grid: GridType, *, out_OI: Tensor | None = 
         if grid in _FLOATS:
             out_OI[rows] = weight_OI[rows].to(_FLOATS[grid])
             continue
-        block_B32 = weight_OI[rows].to(torch.float32, copy=True).view(-1, BLOCK)
+        block_B32 = weight_OI[rows].to(torch.float32, copy=True).view(-1, _BLOCK)
         _BLOCKS[grid](block_B32)
         out_OI[rows] = block_B32.view(out_OI[rows].shape)
     return out_OI

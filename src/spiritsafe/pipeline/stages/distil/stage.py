@@ -300,5 +300,5 @@ def _data_of(context: RunContext, sets: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in sets:
         recipe = context.recipe.node(name).recipe
-        found.update(dict.fromkeys((name,) if recipe.makes == "problems" else recipe.needs.problems))
+        found.update(dict.fromkeys((name,) if recipe.outcome == "problems" else recipe.needs.problems))
     return tuple(found)

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import gguf
 import numpy as np
 import pytest
 import torch
+from architectures import FAMILY_NAMES, ROPES, decoder_of, peer_of, random_config
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.gguf.blocks.grids import GRID_TYPES, GridType, fake_quantise, round_to_grid
+from spiritsafe.core.files.atomic import read_json, write_json
+from spiritsafe.models.checkpoints.directory import write_lineage
+from spiritsafe.models.checkpoints.tensors import iterate_tensors
+from spiritsafe.models.gguf.blocks.grids import (
+    GRID_TYPES,
+    FileGrid,
+    GridType,
+    fake_quantise,
+    file_grid,
+    predict_file_bytes,
+    round_to_grid,
+)
+from spiritsafe.models.gguf.convert import convert_gguf
+from spiritsafe.models.gguf.write import write_gguf
+from spiritsafe.models.sources.tiny import write_byte_tokenizer
 
 BLOCK_TYPES = [grid for grid in GRID_TYPES if grid.startswith("q")]
 
@@ -86,3 +104,42 @@ def test_rows_that_are_no_whole_blocks_are_refused() -> None:
     with pytest.raises(CompatibilityError, match="Rows of 48 numbers"):
         round_to_grid(torch.zeros(2, 48), "q4_0")
     assert round_to_grid(torch.ones(2, 48), "f16").shape == (2, 48)
+
+
+SIZES: dict[str, Any] = {"vocab_size": 260, "max_position_embeddings": 64, "rope_parameters": ROPES[0]}
+BLOCKS = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+WIDE = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {**BLOCKS, "intermediate_size": 96},
+    "mistral": {**BLOCKS, "intermediate_size": 80, "sliding_window": None},  # one matrix falls back to float16
+    "qwen2": {**BLOCKS, "intermediate_size": 96, "use_sliding_window": False},
+    "qwen3": {**WIDE, "intermediate_size": 64, "use_sliding_window": False, "attention_bias": False},
+    "granite": {**WIDE, "intermediate_size": 64},
+}
+
+
+@pytest.mark.parametrize("file_type", ["q8_0", "q5_1", "q4_0"])
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_model_in_training_sees_what_its_file_will_hold(family: str, file_type: FileGrid, tmp_path: Path) -> None:
+    config = random_config(family, 1) | SIZES | FAMILIES[family]
+    model = decoder_of(peer_of(config, 1))
+    model.save_weights(tmp_path / "x")
+    special = write_byte_tokenizer(tmp_path / "x", max_length=64)
+    write_json(tmp_path / "x/config.json", {**read_json(tmp_path / "x/config.json"), **special})
+    write_lineage(tmp_path / "x", name="Toy", license="MIT")
+    facts = write_gguf(tmp_path / "x", tmp_path / "x.gguf", file_type)
+    assert facts.tensor_bytes == predict_file_bytes(read_json(tmp_path / "x/config.json"), file_type)
+    (tmp_path / "y").mkdir()
+    convert_gguf(tmp_path / "x.gguf", tmp_path / "y")
+    held = dict(iterate_tensors(tmp_path / "y"))
+    grid = file_grid(model.config, file_type)
+    assert grid.keys() == {name for name, parameter in model.named_parameters() if parameter.dim() == 2}
+    with torch.no_grad():  # what training does with the compute copy
+        for name, kind in grid.items():
+            model.get_parameter(name).copy_(round_to_grid(model.get_parameter(name), kind))
+    head = "model.embed_tokens.weight" if model.config.tied else "lm_head.weight"
+    for name, tensor in model.hf_state_dict().items():
+        if name == head and FAMILIES[family]["hidden_size"] == 256 and file_type != "q8_0":
+            assert (tensor - held[name]).norm() < 0.02 * tensor.norm()  # Q6_K there, Q8_0 in training
+        else:
+            assert torch.equal(tensor, held[name]), name

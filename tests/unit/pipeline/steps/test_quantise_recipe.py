@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.load import recipe_of
-from spiritsafe.pipeline.recipe.quantise import QuantiseRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.pipeline.steps.quantise import QuantiseStep
 
 
-def make(**changes: Any) -> QuantiseRecipe:
+def make(**changes: Any) -> QuantiseStep:
     given: dict[str, Any] = {"name": "q", "from": "t", "to": "q4_0"}
-    return QuantiseRecipe.model_validate(given | changes)
+    return QuantiseStep.model_validate(given | changes)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,10 @@ def test_what_could_not_take_effect_is_refused(changes: dict[str, Any], message:
 
 
 def test_a_model_is_its_own_teacher_on_the_grid_of_its_file() -> None:
-    assert make().distil_table() is None
+    assert make().learning() is None
     step = make(learns={"a": 5, "chats": 3}, repeat=2, train={"max_steps": 7})
-    table = step.distil_table()
-    assert table is not None
-    distil = DistilRecipe.model_validate(table)
+    distil = step.learning()
+    assert distil is not None
     assert (distil.origin, distil.teacher, distil.grid, distil.train.max_steps) == ("t", "t", "q4_0", 7)
     assert (distil.save_dtype, distil.way) == ("float32", "grid")
     assert step.needs.sets == ("a", "chats")
