@@ -12,6 +12,7 @@ from spiritsafe.core.canonical import short
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.exam import full_labels
 from spiritsafe.release.contents import KEY_FILE, RELEASE_FILE, SIGNATURE_FILE, Release, ReleasedExam
+from spiritsafe.release.texts.container import COMPOSE_FILE
 from spiritsafe.release.texts.hub_metadata import front_matter
 from spiritsafe.release.texts.ladder import DOMINATED, CertificatesByPath, ladder_lines
 from spiritsafe.release.texts.markdown import code_span, plain_text, table_lines
@@ -88,6 +89,8 @@ def _run_commands(release: Release) -> Iterator[str]:
         yield from ("```", "", "**Ollama**", "", "```sh")
         yield f"ollama create {release.name.lower()} -f {modelfile_path(ggufs[0])} && ollama run {release.name.lower()}"
         yield from ("```", "")
+    if COMPOSE_FILE in release.others:
+        yield from ("**Docker**", "", "```sh", f"docker compose -f {COMPOSE_FILE} up --build", "```", "")
 
 
 def _use(release: Release) -> Iterator[str]:
