@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from spiritsafe import pipeline
+from spiritsafe import pipeline, release
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SpiritsafeError
 
@@ -34,6 +34,9 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "reference" / "cli.md": "\n".join(_cli()) + "\n",
         ROOT / "docs" / "reference" / "api.md": "\n".join(_api()) + "\n",
         ROOT / "docs" / "reference" / "recipes.md": "\n".join(_recipes()) + "\n",
+        ROOT / "docs" / "licence-duties.md": _with_parts(
+            ROOT / "docs" / "licence-duties.md", {"licences": _licences(), "duties": _duties()}
+        ),
         ROOT / "docs" / "architecture.md": _with_part(ROOT / "docs" / "architecture.md", "rooms", _rooms()),
         ROOT / "CONTRIBUTING.md": _with_part(ROOT / "CONTRIBUTING.md", "map", _map()),
     }
@@ -41,10 +44,18 @@ def pages() -> dict[Path, str]:
 
 def _with_part(page: Path, name: str, lines: Iterator[str]) -> str:
     """The page with the part between its two marks written anew."""
-    pattern = rf"(<!-- {name}: made by docs/generate\.py -->\n).*?(<!-- end of {name} -->\n)"
-    text, found = re.subn(pattern, lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page.read_text("utf-8"), flags=re.S)
-    if found != 1:
-        raise SystemExit(f"{page}: the marks of the part {name!r} stand in it {found} times.")
+    return _with_parts(page, {name: lines})
+
+
+def _with_parts(page: Path, parts: Mapping[str, Iterator[str]]) -> str:
+    """The same for several parts."""
+    text = page.read_text("utf-8")
+    for name, lines in parts.items():
+        pattern = rf"(<!-- {name}: made by docs/generate\.py -->\n).*?(<!-- end of {name} -->\n)"
+        part = "\n".join(lines)
+        text, found = re.subn(pattern, lambda m, part=part: f"{m[1]}{part}\n{m[2]}", text, flags=re.S)
+        if found != 1:
+            raise SystemExit(f"{page}: the marks of the part {name!r} stand in it {found} times.")
     return text
 
 
@@ -226,6 +237,40 @@ def _key(key: pipeline.RecipeKey) -> str:
     anchor = re.sub(r"[^\w -]", "", key.table).replace(" ", "-")
     value = f"[table](#{anchor})" if key.table else _cell(key.value)
     return f"| `{key.name}` | {value} | {default} | {_cell(key.said)} |"
+
+
+# --- licences ---------------------------------------------------------------------------------------------------------
+
+
+def _licences() -> Iterator[str]:
+    """Every licence of the table, and which text was read."""
+    yield "| licence | text of | called | names that tell | read | where |\n|---|---|---|---|---|---|"
+    for licence in release.licences().values():
+        called = ", ".join(f"`{one}`" for one in licence.ids)
+        names = ", ".join(f"`{one}`" for one in (*licence.models, *licence.hosts))
+        where = "at its source" if licence.read_in is None else f"{licence.reading}: {licence.read_in}"
+        changes = f". {licence.changes.rstrip('.')}" if licence.changes else ""
+        version = licence.version or "no day in it"
+        cells = (f"[{licence.name}]({licence.address})", version, called, names, str(licence.read), where + changes)
+        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _duties() -> Iterator[str]:
+    """What each licence asks, by use."""
+    yield "| licence | used as | what follows | clause |\n|---|---|---|---|"
+    for licence in release.licences().values():
+        for duty in licence.duties:
+            said = release.DUTY_KINDS[duty.kind][0].replace("{text}", duty.text)
+            if duty.except_on:
+                said += f" (but models with weights under {' or '.join(duty.except_on)})"
+            cells = (licence.name, _used(duty.uses), f"[{said}]({duty.at})" if duty.at else said, duty.clause or "")
+            yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _used(uses: tuple[str, ...]) -> str:
+    signals = [use for use in uses if use != "weights"]
+    told = ["signals"] if len(signals) == 3 else [use.replace("_", " ") for use in signals]
+    return ", ".join([*(["weights"] if "weights" in uses else []), *told])
 
 
 # --- rooms ------------------------------------------------------------------------------------------------------------

@@ -280,13 +280,22 @@ class Verdict(Record):
         return self
 
 
+ModelUse = Literal["weights", "outputs", "logits", "hidden_states"]
+"""How a model is used to make another one: its weights are inside, or what it said or computed was learnt from."""
+
+
 class Parent(Record):
-    """A model that another one was made from, and how it was used."""
+    """A model that another one was made from, and how it was used.
+
+    Attributes:
+        license_granted: The permission that its licence asks for, in the maker's words.
+    """
 
     name: str
     digest: str
     license: str
-    used_as: tuple[Literal["weights", "outputs", "logits", "hidden_states"], ...]
+    used_as: tuple[ModelUse, ...]
+    license_granted: str | None = omit_default(None)
 
 
 class Checkpoint(Record):
@@ -296,6 +305,7 @@ class Checkpoint(Record):
         digest: Digest of the directory without ``lineage.json``.
         license: SPDX id, or a ``LicenseRef-``.
         recipe: Digest of the resolved recipe that made it; None for models made elsewhere.
+        license_granted: The permission that its licence asks for, in the words of who used it.
     """
 
     name: str
@@ -305,6 +315,7 @@ class Checkpoint(Record):
     weight_bytes: int
     parents: tuple[Parent, ...] = ()
     recipe: str | None = None
+    license_granted: str | None = omit_default(None)
 
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

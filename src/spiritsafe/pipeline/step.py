@@ -15,7 +15,7 @@ import torch
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.records import FinishReason, Problem, Verdict
+from spiritsafe.core.records import Checkpoint, FinishReason, Problem, Verdict
 from spiritsafe.exam.records import Certificate
 from spiritsafe.models import ChatFormat
 from spiritsafe.pipeline.context import RunContext
@@ -87,6 +87,7 @@ class Forecast:
         chats: How the chats of given models become tokens, where that is known.
         sets: What is known of data and of sets of answers.
         before: Costs of earlier stages.
+        given: What lineages will say of given models, by their names in the recipe.
     """
 
     recipe: Recipe
@@ -95,6 +96,7 @@ class Forecast:
     chats: Mapping[str, ChatFormat] = field(default_factory=dict)
     sets: Mapping[str, DataFacts] = field(default_factory=dict)
     before: Sequence[StageCost] = ()
+    given: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     def size_of(self, names: Iterable[str]) -> DocumentSize:
         """Of a typical document of some sets."""

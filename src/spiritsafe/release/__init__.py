@@ -1,5 +1,6 @@
 """Releases: files, exams and duties become one signed directory, which a stranger verifies offline.
 
+:func:`duties_of` a lineage says what licences ask for.
 :class:`ReleasePlan` says what goes in, :func:`write_release` writes and signs the directory, :func:`verify_release`
 checks it with the light install. Needs neither torch nor transformers.
 """
@@ -20,7 +21,29 @@ if TYPE_CHECKING:
         ReleasedFile,
         ReleaseDuty,
     )
+    from spiritsafe.release.duties.collect import duties_of
+    from spiritsafe.release.duties.names import check_duties, check_name, suggested_name
+    from spiritsafe.release.duties.records import (
+        DUTY_KINDS,
+        Cause,
+        Duties,
+        Duty,
+        DutyConflict,
+        DutyKind,
+        Licence,
+        LicenceDuty,
+    )
+    from spiritsafe.release.duties.table import licence_of_endpoint, licences, licences_of
+    from spiritsafe.release.duties.words import (
+        NOT_LEGAL_ADVICE,
+        banner_texts,
+        conflict_words,
+        duties_summary,
+        duty_words,
+        notice_text,
+    )
     from spiritsafe.release.push import PushPlan, plan_push, push_release
+    from spiritsafe.release.recorded_duties import record_duties
     from spiritsafe.release.signing import SigningKey, VerifyingKey
     from spiritsafe.release.texts.modelfile import RecognisedChat, recognise_chat
     from spiritsafe.release.verification.verify import RELEASE_STEPS, require_release, verify_release
@@ -28,7 +51,10 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "RELEASE_STEPS", "FileCertificate", "FileDivergence", "PushPlan", "RecognisedChat", "Release", "ReleaseDuty",
-    "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "plan_push", "push_release",
-    "recognise_chat", "require_release", "verify_release", "write_release",
+    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_STEPS", "Cause", "Duties", "Duty", "DutyConflict", "DutyKind",
+    "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
+    "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
+    "check_duties", "check_name", "conflict_words", "duties_of", "duties_summary", "duty_words", "licence_of_endpoint",
+    "licences", "licences_of", "notice_text", "plan_push", "push_release", "recognise_chat", "record_duties",
+    "require_release", "suggested_name", "verify_release", "write_release",
 ]  # fmt: skip

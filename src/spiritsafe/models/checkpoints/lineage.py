@@ -46,5 +46,11 @@ def parent_of(checkpoint: Checkpoint, *used_as: str) -> Parent:
         used_as: "weights", "outputs", "logits", "hidden_states".
     """
     return Parent.from_json(
-        {"name": checkpoint.name, "digest": checkpoint.digest, "license": checkpoint.license, "used_as": used_as}
+        {
+            "name": checkpoint.name,
+            "digest": checkpoint.digest,
+            "license": checkpoint.license,
+            "used_as": used_as,
+            "license_granted": checkpoint.license_granted,
+        }
     )

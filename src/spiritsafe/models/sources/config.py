@@ -19,11 +19,11 @@ from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json
 from spiritsafe.core.files.cache import default_cache
 from spiritsafe.core.files.lock import OTHERS_WORK_S, locked
-from spiritsafe.core.records import Record
+from spiritsafe.core.records import Parent, Record
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import ChatOptions
 from spiritsafe.models.checkpoints.directory import new_directory
-from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint
+from spiritsafe.models.checkpoints.lineage import LINEAGE, parent_of, read_checkpoint
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.lora.decoder_adapters import lora_shapes
 from spiritsafe.models.lora.files import check_shapes, read_lora
@@ -72,6 +72,7 @@ class SourceConfig:
             where even these are to be fetched.
         options: What its chat template is told.
         adapter_license: SPDX id of the adapters' licence, where there are adapters.
+        parents: As its lineage will say; digests of what is not here yet are missing.
     """
 
     name: str
@@ -83,6 +84,7 @@ class SourceConfig:
     directory: Path | None
     options: ChatOptions = field(default_factory=ChatOptions)
     adapter_license: str | None = None
+    parents: tuple[Parent, ...] = ()
 
     def chat_format(self) -> ChatFormat:
         """How its chats become tokens.
@@ -170,6 +172,10 @@ def _with_adapter(base: SourceConfig, adapter: Path) -> SourceConfig:
         name=merged_name(base.name, given.name),
         weight_bytes=base.weight_bytes + round(more),
         adapter_license=given.license,
+        parents=(
+            Parent(name=base.name, digest=f"planned:{base.name}", license=base.license, used_as=("weights",)),
+            parent_of(given, "weights"),
+        ),
     )
 
 
@@ -177,9 +183,9 @@ def _of_directory(directory: Path, name: str, told: _Told) -> SourceConfig:
     require_whole_model(directory)
     if (directory / LINEAGE).is_file():
         checkpoint = read_checkpoint(directory)
-        name, license = checkpoint.name, checkpoint.license
+        name, license, parents = checkpoint.name, checkpoint.license, checkpoint.parents
     else:
-        license = card_license(directory)
+        license, parents = card_license(directory), ()
     table = read_tensor_table(directory)
     return SourceConfig(
         name=name,
@@ -189,6 +195,7 @@ def _of_directory(directory: Path, name: str, told: _Told) -> SourceConfig:
         weight_bytes=sum(info.num_bytes for info in table.values()),
         directory=directory,
         options=options_of(directory, *told),
+        parents=parents,
     )
 
 

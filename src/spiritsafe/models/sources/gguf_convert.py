@@ -86,6 +86,8 @@ def gguf_license(path: Path) -> str:
     """
     with GGUFFile(path) as file:
         name = file.metadata.get("general.license")
+        if name == "other":
+            name = file.metadata.get("general.license.name", name)
         return spdx_license(name if isinstance(name, str) else None)
 
 

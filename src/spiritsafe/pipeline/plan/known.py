@@ -15,10 +15,12 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.records import Problem
+from spiritsafe.core.records import Checkpoint, Problem
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models import ChatFormat, choose_code, read_model_config, source_config
 from spiritsafe.pipeline.context import RunContext, read_problems
+from spiritsafe.pipeline.plan.duties import duty_faults
+from spiritsafe.pipeline.plan.lineage import given_lineage
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.stage_cost import document_size
 from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
@@ -40,18 +42,23 @@ class GivenFacts:
     """A given model, as far as it is known without fetching it.
 
     Attributes:
+        checkpoint: What lineages will say of it, but for its digest; None: nothing is known.
         config: Its ``config.json``.
         chat: How its chats become tokens.
         num_parameters: 0: not known.
         notes: What a user should know.
     """
 
+    checkpoint: Checkpoint | None = None
     config: Config | None = None
     chat: ChatFormat | None = None
-    name: str = ""
-    licence: str = UNKNOWN_LICENCE
     num_parameters: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def licence(self) -> str:
+        """SPDX id, or a ``LicenseRef-``."""
+        return UNKNOWN_LICENCE if self.checkpoint is None else self.checkpoint.license
 
 
 def given_facts(given: GivenRecipe, *, cache: Path) -> GivenFacts:
@@ -62,7 +69,7 @@ def given_facts(given: GivenRecipe, *, cache: Path) -> GivenFacts:
         CompatibilityError: Its chat template refuses what it is told, or its adapters do not fit.
     """
     if given.source is None:
-        return GivenFacts(name=str(given.model), licence=given.licence or UNKNOWN_LICENCE)
+        return GivenFacts(checkpoint=given.served_checkpoint())
     known = source_config(given.source, cache=cache, **given.told)
     notes = () if known.directory is None else choose_code(known.directory).notes
     if known.download_bytes:
@@ -73,8 +80,16 @@ def given_facts(given: GivenRecipe, *, cache: Path) -> GivenFacts:
     return GivenFacts(
         config=known.config,
         chat=None if known.directory is None else known.chat_format(),
-        name=known.name,
-        licence=given.licence or known.license,
+        checkpoint=given.stated(
+            Checkpoint(
+                name=known.name,
+                digest=f"planned:{given.source}",
+                license=known.license,
+                num_parameters=known.num_parameters,
+                weight_bytes=known.weight_bytes,
+                parents=known.parents,
+            )
+        ),
         num_parameters=known.num_parameters,
         notes=notes,
     )
@@ -147,7 +162,8 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
             except SpiritsafeError as error:
                 faults.append(f"{name}: {error.diagnostics()}")
     configs = {name: facts.config for name, facts in given.items() if facts.config is not None}
-    forecast = forecast_with(recipe, configs, chats, sets)
+    checkpoints = {name: facts.checkpoint for name, facts in given.items() if facts.checkpoint is not None}
+    forecast = forecast_with(recipe, configs, chats, sets, given=checkpoints)
     return forecast, given, faults + faults_of(forecast)
 
 
@@ -173,15 +189,23 @@ def forecast_of_run(context: RunContext) -> Forecast:
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
     configs = {name: read_model_config(place) for name, place in places.items()}
-    return forecast_with(recipe, configs, chats, sets)
+    given = {name: given_lineage(context, name) for name in recipe.models}
+    return forecast_with(recipe, configs, chats, sets, given=given)
 
 
 def forecast_with(
-    recipe: Recipe, configs: Mapping[str, Config], chats: Mapping[str, ChatFormat], sets: Mapping[str, DataFacts]
+    recipe: Recipe,
+    configs: Mapping[str, Config],
+    chats: Mapping[str, ChatFormat],
+    sets: Mapping[str, DataFacts],
+    *,
+    given: Mapping[str, Checkpoint] | None = None,
 ) -> Forecast:
     """With what is made of what is given."""
     all_configs, all_sets = dict(configs), dict(sets)
-    forecast = Forecast(recipe=recipe, configs=all_configs, device=planned_device(recipe), chats=chats, sets=all_sets)
+    forecast = Forecast(
+        recipe=recipe, configs=all_configs, device=planned_device(recipe), chats=chats, sets=all_sets, given=given or {}
+    )
     for node in recipe.made:
         step = step_of(node)
         if node.makes_model and (config := step.config_of(all_configs)) is not None:
@@ -202,6 +226,7 @@ def faults_of(forecast: Forecast) -> list[str]:
         for name in dict.fromkeys(node.recipe.needs.reads)
         if name not in node.recipe.needs.asks and _is_only_served(recipe, name)
     ]
+    found += duty_faults(forecast)
     for exam in recipe.exams:
         try:
             task = build_task(exam.task)

@@ -6,6 +6,7 @@ Needs of a model no more than its ``config.json`` and tokenizer.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +22,18 @@ from spiritsafe.models import (
     saved_dtype,
 )
 from spiritsafe.pipeline.plan.costs import partly_predicted, predicted_memory, stage_costs
+from spiritsafe.pipeline.plan.duties import duty_lines, planned_duties
 from spiritsafe.pipeline.plan.known import GivenFacts, forecast_of
 from spiritsafe.pipeline.plan.memory import WITHOUT_ACTIVATIONS, compute_dtype, kind_of, planned_device
 from spiritsafe.pipeline.plan.peak_memory import available_bytes
 from spiritsafe.pipeline.plan.stage_cost import StageCost
-from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.made import StepEntry
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import TrainedRecipe, TrainRecipe
 from spiritsafe.pipeline.step import Config, Forecast, step_of
 
-_KNOWN_DUTIES = ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause")
+_WIDTH = 110
 
 
 def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], list[str]]:
@@ -60,7 +61,10 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], l
             "stages": [{"name": cost.name, "seconds": rates.seconds(cost.work), **_tokens(cost)} for cost in costs],
             "disk_bytes": disk,
         }
-    lines += ["", *_duties(recipe, given)]
+    duties = duty_lines(forecast)
+    if duties:
+        lines += ["", *(line for said in duties for line in _wrapped("licence", said))]
+    told["duties"] = {name: found.to_json() for name, found in planned_duties(forecast).items()}
     if faults:
         lines += ["", f"cannot run: {len(faults)} fault{'s' * (len(faults) > 1)}", *(f"  {fault}" for fault in faults)]
     return "\n".join(lines), told, faults
@@ -68,6 +72,12 @@ def plan_recipe(recipe: Recipe, *, cache: Path) -> tuple[str, dict[str, JSON], l
 
 def _row(kind: str, said: str) -> str:
     return f"{kind:<10}{said}"
+
+
+def _wrapped(kind: str, said: str) -> list[str]:
+    """A row whose words go on below each other."""
+    first, *others = textwrap.wrap(said, width=_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [_row(kind, first), *(_row("", line) for line in others)]
 
 
 def _rows(recipe: Recipe, forecast: Forecast, given: dict[str, GivenFacts]) -> list[tuple[str, str]]:
@@ -184,17 +194,3 @@ def _learning(node: Node) -> dict[str, Any]:
 
 def _stored(config: Config) -> Literal["fp32", "bf16"]:
     return "bf16" if saved_dtype("auto", config) == torch.bfloat16 else "fp32"
-
-
-def _duties(recipe: Recipe, given: dict[str, GivenFacts]) -> list[str]:
-    rows = []
-    for name, table in recipe.models.items():
-        facts = given[name]
-        if facts.licence in _KNOWN_DUTIES:
-            said = f"{facts.licence}: ship the licence text and copyright notice with every student"
-        elif facts.licence == UNKNOWN_LICENCE and isinstance(table, GivenRecipe):
-            said = f'not known: say it ([models.{name}] licence = "MIT")'
-        else:
-            said = f"{facts.licence}: read its terms before you publish a student; this version knows no duties for it"
-        rows.append(_row("licence", f"{name}: {said}."))
-    return rows

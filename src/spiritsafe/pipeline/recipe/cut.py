@@ -104,8 +104,9 @@ class CutRecipe(CutSettings, FromEntry):
 
     @property
     def needs(self) -> Needs:
-        """What it is cut from, and what that is measured on."""
-        return replace(super().needs, sets=self.calibrate)
+        """What it is cut from, and what that is measured on: of a race the shape is kept, not what healed."""
+        needs = replace(super().needs, sets=self.calibrate)
+        return replace(needs, used_as=()) if self.start == "random" else needs
 
     @property
     def times(self) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from spiritsafe.core.records import Record
+from spiritsafe.core.records import ModelUse, Record
 from spiritsafe.distil import DIVERGENCES, LossMix, OnPolicyConfig
 from spiritsafe.pipeline.recipe.made import OTHER_OR_TABLE, Learns, Name, Needs, changed, wanted_of
 from spiritsafe.pipeline.recipe.training import BudgetedRecipe
@@ -172,7 +172,13 @@ class DistilRecipe(DistilSettings, BudgetedRecipe):
             signals=() if self.signal is None else (self.signal,),
             reads=(*needs.reads, *self.teachers),
             follows=() if self.objective == "across" else self.teachers,
+            used_as=(*needs.used_as, *((teacher, self._signals) for teacher in self.teachers)),
+            learnt=tuple(wanted_of(self.learns)),
         )
+
+    @property
+    def _signals(self) -> tuple[ModelUse, ...]:
+        return ("logits",) if self.hidden is None else ("logits", "hidden_states")
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

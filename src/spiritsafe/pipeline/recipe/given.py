@@ -12,9 +12,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.records import Checkpoint
+from spiritsafe.core.records import Checkpoint, omit_default
 from spiritsafe.pipeline.recipe.made import Made, changed
 from spiritsafe.pipeline.recipe.template import TemplateRecipe
+from spiritsafe.release import licence_of_endpoint
 from spiritsafe.rollouts import OPERATING_FIELDS, EndpointConfig, EndpointSettings
 
 UNKNOWN_LICENCE = "LicenseRef-unknown"
@@ -28,7 +29,10 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
             ``tiny:0?layers=4&hidden=256``) or a directory.
         endpoint: URL of an OpenAI-compatible server that answers in its place.
         model: The endpoint's name of it.
-        licence: SPDX id, where it cannot be read from the source, or is another.
+        licence: SPDX id, where it cannot be read from the source, or is another. Closed services come under their terms
+            where none is stated.
+        licence_granted: Who permits what the licence forbids or asks permission for, and when: "by mail of 3 May 2026,
+            J. Doe, Example Inc.". It is kept in the lineage of whatever is made with the model.
         dtype: Number format where the model is only read (teacher, reference, capture); "auto": what the device
             computes in (bfloat16 on a GPU and on processors that have it, else float32). "8bit" and "4bit" hold the
             layers' matrices in codes, where it answers as well; they need ``pip install 'spiritsafe[quant]'``.
@@ -39,6 +43,7 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
     endpoint: str | None = None
     model: str | None = None
     licence: str | None = Field(default=None, min_length=1)
+    licence_granted: str | None = omit_default(None, min_length=1)
     dtype: Literal["auto", "float32", "bfloat16", "8bit", "4bit"] = "auto"
     adapter: str | None = None
 
@@ -80,7 +85,23 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
         return Checkpoint(
             name=str(self.model),
             digest=self.endpoint_config().digest,
-            license=self.licence or UNKNOWN_LICENCE,
+            license=self.licence or licence_of_endpoint(str(self.endpoint)) or UNKNOWN_LICENCE,
             num_parameters=0,
             weight_bytes=0,
+            license_granted=self.licence_granted,
         )
+
+    def stated(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The source's record with what the recipe says of its licence."""
+        return checkpoint.model_copy(
+            update={"license": self.licence or checkpoint.license, "license_granted": self.licence_granted}
+        )
+
+    def speaker(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Who answers: the endpoint where there is one, under the source's licence if nothing else is known of its."""
+        if self.endpoint is None:
+            return checkpoint
+        served = self.served_checkpoint()
+        if served.license != UNKNOWN_LICENCE:
+            return served
+        return served.model_copy(update={"license": checkpoint.license})

@@ -10,8 +10,9 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
+from spiritsafe.core.records import ModelUse
 from spiritsafe.pipeline.recipe.made import MAKES_WORDS, Made, Makes, StepEntry
 from spiritsafe.reinforce import Control
 
@@ -109,6 +110,35 @@ def weights_of(nodes: Iterable[Node], name: str) -> list[str]:
         chain.append(link)
         link = starts.get(link)
     return chain
+
+
+class Usage(NamedTuple):
+    """How a model is used in one that is made.
+
+    Attributes:
+        speaks: Whether what it said was learnt from, so that its endpoint counts where it has one.
+    """
+
+    model: str
+    used_as: tuple[ModelUse, ...]
+    speaks: bool = False
+
+
+def uses_of(nodes: Iterable[Node], name: str) -> list[Usage]:
+    """The models that one is made from, and how; what is planned and what lineages say is both this.
+
+    Weights that were drawn and learnt nothing are nobody's: they are left out.
+    """
+    by_name = {node.name: node.recipe for node in nodes}
+
+    def found(at: str) -> list[Usage]:
+        needs = by_name[at].needs
+        uses = [Usage(model, used) for model, used in needs.used_as]
+        uses += [Usage(model, ("logits",), speaks=True) for one in needs.signals for model in by_name[one].needs.models]
+        uses += [Usage(model, ("outputs",), speaks=True) for one in needs.learnt for model in by_name[one].needs.models]
+        return [use for use in uses if by_name[use.model].needs.weights is None or found(use.model)]
+
+    return list(dict.fromkeys(found(name)))
 
 
 def models_of(nodes: Iterable[Node], entry: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, final
 from pydantic import AfterValidator, Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.records import Record, Sampling
+from spiritsafe.core.records import ModelUse, Record, Sampling
 from spiritsafe.reinforce import Control
 
 Makes = Literal["model", "problems", "answers", "signal", "numbers"]
@@ -151,6 +151,9 @@ class Needs:
         reads: Models that work in its stage.
         follows: Models whose probabilities it follows token by token.
         asks: Models that only answer: an endpoint may be one.
+        used_as: How models are used in the model that comes out: its lineage and the duties of their licences are made
+            of this, of ``learnt`` and of ``signals``. See :func:`~spiritsafe.pipeline.recipe.graph.uses_of`.
+        learnt: Sets whose documents its weights learn.
     """
 
     models: tuple[str, ...] = ()
@@ -162,6 +165,8 @@ class Needs:
     reads: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
+    used_as: tuple[tuple[str, tuple[ModelUse, ...]], ...] = ()
+    learnt: tuple[str, ...] = ()
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -245,8 +250,10 @@ class FromEntry(StepEntry):
     @property
     def needs(self) -> Needs:
         """What it begins with."""
-        start, weights = (self.origin,), self.origin if self.makes == "model" else None
-        return Needs(models=start, reads=start, weights=weights)
+        start = (self.origin,)
+        if self.makes != "model":
+            return Needs(models=start, reads=start)
+        return Needs(models=start, reads=start, weights=self.origin, used_as=((self.origin, ("weights",)),))
 
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """With the names of single models."""

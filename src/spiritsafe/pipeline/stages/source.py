@@ -5,7 +5,6 @@ In: a ``[models.<name>]`` table. Out: a stage with ``lineage.json``, whose resul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,26 +12,25 @@ import torch
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.atomic import read_json, write_json
+from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models import (
     LoadedModel,
     WeightFormat,
     choose_code,
     load_model,
-    parent_of,
     read_checkpoint,
     read_model_config,
     resolve_source,
     saved_dtype,
 )
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.plan.lineage import LINEAGE_FILE, given_lineage, parents_of
 from spiritsafe.pipeline.plan.reading import reading_of
 from spiritsafe.pipeline.recipe.given import GivenRecipe
+from spiritsafe.pipeline.recipe.graph import uses_of
 from spiritsafe.pipeline.recipe.training import SaveDtype
 from spiritsafe.pipeline.run_directory import StageDirectory
-
-LINEAGE_FILE = "lineage.json"
 
 
 def fetch_model(given: GivenRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -47,9 +45,7 @@ def fetch_model(given: GivenRecipe, context: RunContext, stage: StageDirectory, 
     directory = resolve_source(given.source, cache=context.cache, events=events, **given.told)
     for note in choose_code(directory).notes:
         events.metrics("warning", {"message": f"{stage.name}: {note}"})
-    checkpoint = read_checkpoint(directory)
-    if given.licence is not None:
-        checkpoint = checkpoint.model_copy(update={"license": given.licence})
+    checkpoint = given.stated(read_checkpoint(directory))
     write_json(stage.path / LINEAGE_FILE, checkpoint.to_json())
     return {
         "directory": str(directory),
@@ -85,15 +81,13 @@ def lineage_of(context: RunContext, name: str) -> Checkpoint:
     """What a model is and came from; of a given one with the licence that the recipe says."""
     if given_of(context, name) is None:
         return read_checkpoint(model_directory(context, name))
-    return Checkpoint.from_json(read_json(context.stage(name).path / LINEAGE_FILE))
+    return given_lineage(context, name)
 
 
 def speaker_of(context: RunContext, name: str) -> Checkpoint:
     """Who wrote a model's answers: its endpoint where it has one, whatever is here under its name."""
-    given = given_of(context, name)
-    if given is None or given.endpoint is None:
-        return lineage_of(context, name)
-    return given.served_checkpoint().model_copy(update={"license": lineage_of(context, name).license})
+    given, checkpoint = given_of(context, name), lineage_of(context, name)
+    return checkpoint if given is None else given.speaker(checkpoint)
 
 
 def load_reader(context: RunContext, name: str) -> LoadedModel:
@@ -119,17 +113,7 @@ def type_to_save(context: RunContext, origin: str, wish: SaveDtype) -> torch.dty
     return saved_dtype(wish, read_model_config(directory), directory)
 
 
-def answerers(context: RunContext, sets: Iterable[str]) -> list[Checkpoint]:
-    """The models that wrote some sets of answers; solutions come with the data."""
-    writers = [writer for name in sets for writer in context.recipe.node(name).recipe.needs.models]
-    return [speaker_of(context, name) for name in dict.fromkeys(writers)]
-
-
-def parents_of(uses: Iterable[tuple[Checkpoint, Sequence[str]]]) -> tuple[Parent, ...]:
-    """One parent a model, with all that was used of it, in the order given; models of which nothing was used go."""
-    models: dict[str, Checkpoint] = {}
-    used: dict[str, dict[str, None]] = {}
-    for checkpoint, what in uses:
-        models.setdefault(checkpoint.digest, checkpoint)
-        used.setdefault(checkpoint.digest, {}).update(dict.fromkeys(what))
-    return tuple(parent_of(models[digest], *names) for digest, names in used.items() if names)
+def parents_in_run(context: RunContext, name: str) -> tuple[Parent, ...]:
+    """What a model of the run is made from: the graph of its recipe says whom and how, lineages say the rest."""
+    uses = uses_of(context.recipe.nodes, name)
+    return parents_of(((speaker_of if use.speaks else lineage_of)(context, use.model), use.used_as) for use in uses)

@@ -59,7 +59,7 @@ from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import fit_memory
 from spiritsafe.pipeline.stages.probe import When, counts_of, not_ready, probe_model, probes_of
 from spiritsafe.pipeline.stages.sets import problems_of, task_of
-from spiritsafe.pipeline.stages.source import lineage_of, load_learner, load_reader, parents_of, type_to_save
+from spiritsafe.pipeline.stages.source import lineage_of, load_learner, load_reader, parents_in_run, type_to_save
 from spiritsafe.pipeline.stages.training import begin_lora, dev_evaluation, end_lora
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Talk, Talks, Words, made_settings
 from spiritsafe.pipeline.steps.rewards import reinforced, rounds_of
@@ -360,7 +360,7 @@ def reinforce_model(node: Node, context: RunContext, stage: StageDirectory, even
         loaded.chat,
         name=f"{context.recipe.name}-{node.name}",
         license=start.license,
-        parents=parents_of([(start, ("weights",))]),
+        parents=parents_in_run(context, node.name),
         recipe=context.run.hash,
         dtype=type_to_save(context, step.origin, step.save_dtype),
     )

@@ -29,7 +29,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.checks import audit_stage, fit_memory
 from spiritsafe.pipeline.stages.sets import chosen_traces
-from spiritsafe.pipeline.stages.source import answerers, lineage_of, load_learner, parents_of, type_to_save
+from spiritsafe.pipeline.stages.source import lineage_of, load_learner, parents_in_run, type_to_save
 from spiritsafe.pipeline.stages.training import (
     begin_lora,
     dev_evaluation,
@@ -87,7 +87,8 @@ class TuneStep(BudgetedStep):
     @property
     def needs(self) -> Needs:
         """Its start and sets."""
-        return replace(super().needs, sets=tuple(wanted_of(self.learns)))
+        sets = tuple(wanted_of(self.learns))
+        return replace(super().needs, sets=sets, learnt=sets)
 
     def words(self, node: Node) -> Words:
         """Documents, and a gain."""
@@ -188,14 +189,13 @@ def tune_model(step: TuneStep, context: RunContext, stage: StageDirectory, event
         return {}
     made = end_lora(step.lora, context, stage, loaded, name=step.name)
     start = lineage_of(context, step.origin)
-    writers = answerers(context, chosen)
     checkpoint = save_checkpoint(  # 4.
         stage.path / "model",
         made,
         loaded.chat,
         name=f"{context.recipe.name}-{step.name}",
         license=start.license,
-        parents=parents_of([(start, ("weights",)), *((writer, ("outputs",)) for writer in writers)]),
+        parents=parents_in_run(context, step.name),
         recipe=context.run.hash,
         dtype=type_to_save(context, step.origin, step.save_dtype),
     )

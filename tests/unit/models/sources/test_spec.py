@@ -27,6 +27,10 @@ def test_a_folder_may_be_in_the_users_home(tmp_path: Path, monkeypatch: pytest.M
     [
         ("---\nlicense: apache-2.0\n---\n", "Apache-2.0"),
         ("---\nlicense: 'llama3.2'\ntags: []\n---\n", "LicenseRef-llama3.2"),
+        ("---\nlicense: other\nlicense_name: qwen-research\n---\n", "LicenseRef-qwen-research"),
+        ("---\nlicense: mit\nlicense_name: ours\n---\n", "MIT"),
+        ("---\nlicense: other\n---\n", "LicenseRef-other"),
+        ("---\nlicense:\n- gemma\n---\n", "LicenseRef-gemma"),
         ("# no front matter\nlicense: mit\n", "LicenseRef-unknown"),
         (None, "LicenseRef-unknown"),
     ],

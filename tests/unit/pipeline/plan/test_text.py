@@ -15,7 +15,7 @@ def plan_of(name: str, *overrides: str, cache: Path | None = None) -> str:
 def test_the_plan_names_every_cost() -> None:
     text = plan_of("tiny")
     wanted = ("seal", "teacher", "sampled", "student", "exam", "memory", "available", "time", "tokens trained", "total")
-    for word in (*wanted, "disk", "licence", "Apache-2.0"):
+    for word in (*wanted, "disk", "licence", "Apache License"):
         assert word in text
 
 
@@ -94,5 +94,10 @@ def test_a_plan_without_an_exam_says_nothing_of_one() -> None:
 
 def test_a_licence_that_is_not_known_is_asked_for() -> None:
     served = 'models.far={ endpoint = "http://127.0.0.1:1/v1", model = "m" }'
-    text = plan_of("tiny", served)
-    assert 'licence   far: not known: say it ([models.far] licence = "MIT").' in text
+    assert "models.far" not in plan_of("tiny", served)  # nothing is made with it
+    recipe = load_recipe("tiny", [served])[0].to_json()
+    lessons = next(step for step in recipe["steps"] if step["kind"] == "sample")
+    lessons["from"] = "far"
+    text = " ".join(plan_recipe(recipe_of(recipe), cache=default_cache())[0].split())
+    assert "m (outputs), LicenseRef-unknown: not known here: to be read and stated" in text
+    assert 'no release without a licence: state it ([models.far] licence = "MIT")' in text

@@ -14,6 +14,7 @@ from spiritsafe.pipeline.recipe.graph import (
     models_of,
     nodes_of,
     siblings_of,
+    uses_of,
     weights_of,
 )
 from spiritsafe.pipeline.steps.capture import CaptureStep
@@ -272,3 +273,35 @@ def test_copies_have_an_end() -> None:
     assert len(graph(step("tune", "s", "base", repeat=100))) == 103
     with pytest.raises(ValueError, match="less than or equal to 100"):
         step("tune", "s", "base", repeat=123456789012)
+
+
+def test_uses_are_those_of_what_is_held_said_and_followed() -> None:
+    models = {"base": GivenModel(source="tiny:0"), "big": GivenModel(source="tiny:1")}
+    nodes = graph(
+        step("sample", "said", "big"),
+        step("cut", "shape", "base"),
+        step("cut", "blank", "base", start="random"),
+        step("cut", "raced", "base", shape="race", calibrate=["said"]),
+        step("capture", "signal", "big", learns=["said"]),
+        step("tune", "tuned", "shape", learns=["said", "lessons"]),
+        step("distil", "followed", "shape", teacher="big", learns=["lessons"], hidden={}),
+        step("distil", "fresh", "blank", teacher="tuned", learns=["said"]),
+        step("distil", "cached", "shape", signal="signal", learns=["said"]),
+        step("distil", "across", "base", teacher="big", objective="across", learns=["lessons"]),
+        step("reinforce", "rewarded", "tuned"),
+        models=models,
+    )
+    found = {node.name: [tuple(use) for use in uses_of(nodes, node.name)] for node in nodes if node.makes_model}
+    assert found == {
+        "base": [],
+        "big": [],
+        "shape": [("base", ("weights",), False)],
+        "blank": [],  # what was drawn and learnt nothing is nobody's
+        "raced": [("base", ("weights",), False)],  # the shape that heals best is kept, as it was cut
+        "tuned": [("shape", ("weights",), False), ("big", ("outputs",), True)],
+        "followed": [("shape", ("weights",), False), ("big", ("logits", "hidden_states"), False)],
+        "fresh": [("tuned", ("logits",), False), ("big", ("outputs",), True)],
+        "cached": [("shape", ("weights",), False), ("big", ("logits",), True), ("big", ("outputs",), True)],
+        "across": [("base", ("weights",), False), ("big", ("logits",), False)],
+        "rewarded": [("tuned", ("weights",), False)],
+    }

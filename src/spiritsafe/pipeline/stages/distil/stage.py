@@ -13,7 +13,6 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.core.mapped import MappedSequence
-from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.distil import (
     ROUNDS_FILE,
     OnPolicyFeed,
@@ -27,7 +26,6 @@ from spiritsafe.pipeline.context import RunContext, Trace, as_text, in_vocabular
 from spiritsafe.pipeline.equal_compute import within_budget
 from spiritsafe.pipeline.plan.memory import CACHED_ENTRIES, Beside, engine_beside
 from spiritsafe.pipeline.plan.reading import reading_of
-from spiritsafe.pipeline.recipe.cut import CutRecipe
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
@@ -36,9 +34,8 @@ from spiritsafe.pipeline.stages.distil.objective import across_objective, distil
 from spiritsafe.pipeline.stages.distil.parts import DistilParts, gather_parts
 from spiritsafe.pipeline.stages.sets import task_of
 from spiritsafe.pipeline.stages.source import (
-    answerers,
     lineage_of,
-    parents_of,
+    parents_in_run,
     type_to_save,
 )
 from spiritsafe.pipeline.stages.training import (
@@ -130,7 +127,7 @@ def distil_model(step: DistilRecipe, context: RunContext, stage: StageDirectory,
         parts.student.chat,
         name=f"{context.recipe.name}-{step.name}",
         license=start.license,
-        parents=_parents(step, context, parts, start),
+        parents=parents_in_run(context, step.name),
         recipe=context.run.hash,
         dtype=type_to_save(context, step.origin, step.save_dtype),
     )
@@ -196,23 +193,6 @@ def student_beside(
         base=step.base,
         other_bytes=engine + sum(sizes[1:]),
     )
-
-
-def _parents(step: DistilRecipe, context: RunContext, parts: DistilParts, start: Checkpoint) -> tuple[Parent, ...]:
-    used = ["logits"] + (["hidden_states"] if step.hidden is not None else [])
-    return parents_of(
-        [
-            (start, () if _is_random(context, step.origin) else ("weights",)),
-            *((teacher.checkpoint, used) for teacher in parts.teachers),
-            *((writer, ("outputs",)) for writer in answerers(context, parts.sets)),
-        ]
-    )
-
-
-def _is_random(context: RunContext, name: str) -> bool:
-    """Whether nothing was ever learnt by a model's weights."""
-    recipe = context.recipe.node(name).recipe
-    return isinstance(recipe, CutRecipe) and recipe.start == "random"
 
 
 def _compute(step: DistilRecipe, stage: StageDirectory, parts: DistilParts, num_tokens: int) -> Compute:
