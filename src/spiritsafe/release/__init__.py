@@ -1,5 +1,6 @@
 """Releases: files, exams and duties become one signed directory, which a stranger verifies offline.
 
+:func:`duties_of` a lineage says what licences ask for.
 :class:`ReleasePlan` says what goes in, :func:`write_release` writes and signs the directory, :func:`verify_release`
 checks it with the light install. Needs neither torch nor transformers.
 """
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
         duty_words,
         notice_text,
     )
-    from spiritsafe.release.published import licence_texts, release_duties
+    from spiritsafe.release.published import licence_paths, licence_texts
     from spiritsafe.release.push import PushPlan, plan_push, push_release
+    from spiritsafe.release.recorded_duties import record_duties
     from spiritsafe.release.signing import SigningKey, VerifyingKey
     from spiritsafe.release.texts.modelfile import RecognisedChat, recognise_chat
     from spiritsafe.release.verification.verify import RELEASE_STEPS, require_release, verify_release
@@ -54,6 +56,6 @@ __all__ = [
     "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
     "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
     "check_duties", "check_name", "conflict_words", "copy_release", "duties_of", "duties_summary", "duty_words",
-    "licence_of_endpoint", "licence_texts", "licences", "licences_of", "notice_text", "plan_push", "push_release",
-    "recognise_chat", "release_duties", "require_release", "suggested_name", "verify_release", "write_release",
+    "licence_of_endpoint", "licence_paths", "licence_texts", "licences", "licences_of", "notice_text", "plan_push", "push_release",
+    "recognise_chat", "record_duties", "require_release", "suggested_name", "verify_release", "write_release",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ from spiritsafe.release.contents import (
 from spiritsafe.release.directory import OF_DOWNLOADS, list_directory
 from spiritsafe.release.signing import SigningKey, sign_files
 from spiritsafe.release.texts.card import card_text
+from spiritsafe.release.texts.container import container_files
 from spiritsafe.release.texts.ladder import is_dominated
 from spiritsafe.release.texts.modelfile import RecognisedChat, modelfile_path, modelfile_text
 from spiritsafe.release.verification.verify import require_release, verify_release
@@ -56,6 +57,7 @@ class ReleasePlan:
         sources: For each path that the record names: the file to take, or its bytes.
         chats: How the model of a GGUF file writes chats, by the file's path, where that was recognised.
         modelfiles: Whether GGUF files get one.
+        containers: Whether there are container files, for the first GGUF file.
         extra: More small files by path: recipe, container files.
     """
 
@@ -63,6 +65,7 @@ class ReleasePlan:
     sources: Mapping[str, Path | bytes]
     chats: Mapping[str, RecognisedChat] = field(default_factory=dict)
     modelfiles: bool = True
+    containers: bool = True
     extra: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -137,7 +140,8 @@ def _sync(path: Path) -> None:
 
 def _fill(place: Path, plan: ReleasePlan, key: SigningKey) -> Release:
     """Everything but the last look at it."""
-    small = {**plan.extra, **_modelfiles(plan)}
+    containers = container_files(plan.release) if plan.containers else {}
+    small = {**plan.extra, **_modelfiles(plan), **{path: text.encode("utf-8") for path, text in containers.items()}}
     models = {path for file in plan.release.files for path in file.paths}
     for path, source in plan.sources.items():
         _put(place, path, source, link=path in models)

@@ -1,20 +1,20 @@
-"""Duties of a release and the texts that meet them: the licence, copies of others, NOTICE.
+"""Texts that go along with a release: its licence, copies of others, NOTICE.
 
-In: what follows for a model, and licence texts that were found. Out: the duties as a release records them, and the
-texts by their paths in it. A text that has to go along and is not there is asked for, never left out.
+In: what follows for a model, and licence texts that were found. Out: the texts by their paths in the release. One that
+has to go along and is not there is asked for, never left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.release.contents import LICENCE_FILE, NOTICE_FILE, ReleaseDuty
-from spiritsafe.release.duties.records import Duties, Duty
+from spiritsafe.release.contents import LICENCE_FILE, NOTICE_FILE
+from spiritsafe.release.duties.records import Duties
 from spiritsafe.release.duties.table import licences, licences_of
-from spiritsafe.release.duties.words import banner_texts, duty_words, notice_text
+from spiritsafe.release.duties.words import notice_text
 
 _KNOWN_TEXTS = "spiritsafe.release.duties"
 
@@ -31,59 +31,38 @@ def licence_texts(name: str, own: str, duties: Duties, found: Iterable[tuple[str
         SourceError: A text has to go along, and is neither there nor known here.
     """
     there = {licence: path for statement, path in found for licence in _ids(statement)}
-    mine = _ids(own)
-    wanted = dict.fromkeys((*mine, *(duty.licence for duty in duties.of("copy"))))
     texts: dict[str, Path | bytes] = {}
-    for licence in wanted:
+    for licence, place in licence_paths(own, duties).items():
         text = there.get(licence) or _known(licence, duties)
         if text is None:
             raise SourceError(
                 f"The text of the {_name(licence)} goes along with {name}, and is not here.",
                 hint=f'Fetch it{_from(licence)} and name it in the release step: texts = ["{licence}.txt"].',
             )
-        texts[_path(licence, mine)] = text
+        texts[place] = text
     texts.setdefault(LICENCE_FILE, f"{name} is under {own}.\n".encode())
     if duties.duties:
         texts[NOTICE_FILE] = notice_text(duties, name).encode()
     return texts
 
 
-def release_duties(name: str, own: str, duties: Duties) -> Iterator[ReleaseDuty]:
-    """The duties as a release records them: word for word where something has to stand there.
+def licence_paths(own: str, duties: Duties) -> dict[str, str]:
+    """Where the text of each licence lies that has to go along, by the licence's id.
 
     Args:
-        name: Of the release.
-        own: The licence that it is under.
+        own: The licence that the release is under.
     """
     mine = _ids(own)
-    for duty in duties.duties:
-        models = tuple(dict.fromkeys(cause.model for cause in duty.causes))
-        for text in _texts(duty, duties, name):
-            yield ReleaseDuty(
-                kind=duty.kind,
-                text=text,
-                source=", ".join(part for part in (duty.licence_name, duty.clause, _address(duty.licence)) if part),
-                date=_read(duty.licence),
-                models=models,
-                path=_path(duty.licence, mine) if duty.kind == "copy" else None,
-            )
-
-
-def _texts(duty: Duty, duties: Duties, name: str) -> tuple[str, ...]:
-    if duty.kind == "banner":
-        only = Duties(model=duties.model, duties=(duty,))
-        return banner_texts(only, name)
-    return (duty.text,) if duty.kind in ("name_prefix", "notice", "copy") else (duty_words(duty),)
+    return {
+        licence: LICENCE_FILE if mine[:1] == [licence] else f"licences/{licence}.txt"
+        for licence in (*mine, *(duty.licence for duty in duties.of("copy")))
+    }
 
 
 def _ids(statement: str) -> list[str]:
     """Ids in the table; of what is not in it, the statement."""
     known, strange = licences_of(statement)
     return [*(licence.id for licence in known), *strange]
-
-
-def _path(licence: str, mine: list[str]) -> str:
-    return LICENCE_FILE if mine and licence == mine[0] else f"licences/{licence}.txt"
 
 
 def _known(licence: str, duties: Duties) -> bytes | None:
@@ -99,7 +78,7 @@ def _known(licence: str, duties: Duties) -> bytes | None:
 
 def _row(licence: str) -> Mapping[str, str]:
     row = licences().get(licence)
-    return {} if row is None else {"name": row.name, "address": row.address, "read": row.read.isoformat()}
+    return {} if row is None else {"name": row.name, "address": row.address}
 
 
 def _name(licence: str) -> str:
@@ -113,7 +92,3 @@ def _address(licence: str) -> str:
 def _from(licence: str) -> str:
     address = _address(licence)
     return f" from {address}" if address else ""
-
-
-def _read(licence: str) -> str:
-    return _row(licence).get("read", "unknown")

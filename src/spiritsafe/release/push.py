@@ -22,6 +22,7 @@ from spiritsafe.core.files.record_files import read_record
 from spiritsafe.core.text.safe_text import one_line
 from spiritsafe.release.contents import RELEASE_FILE, SIGNATURE_FILE, Release
 from spiritsafe.release.directory import OF_DOWNLOADS, list_directory
+from spiritsafe.release.duties.names import begins_as_asked
 from spiritsafe.release.signing import read_signature_file
 from spiritsafe.release.verification.verify import require_release, verify_release
 
@@ -109,10 +110,10 @@ def _checked(directory: Path, repository: str, public_key: Path | None) -> Relea
         )
     name = repository.partition("/")[2]
     for duty in release.duties:
-        if duty.kind == "name_prefix" and not name.startswith(duty.text):
+        if duty.kind == "name_prefix" and not begins_as_asked(name, duty.text):
             raise RecipeError(
                 f"The name {name} does not begin with {duty.text!r}, as a licence asks ({one_line(duty.source)}).",
-                hint=f"Choose a repository's name that does, such as {duty.text}-{name}.",
+                hint=f"Choose a repository's name that does, such as {duty.text.replace(' ', '-')}-{name}.",
             )
     return release
 

@@ -8,7 +8,7 @@ import pytest
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.records import Checkpoint, Parent
-from spiritsafe.release import duties_of, licence_texts, release_duties
+from spiritsafe.release import duties_of, licence_paths, licence_texts, record_duties
 
 
 def _model(name: str, licence: str, *parents: Checkpoint, used: str = "weights") -> Checkpoint:
@@ -27,7 +27,7 @@ def test_an_apache_student_of_a_mit_teacher_has_both_texts_and_says_whose() -> N
     assert b"Version 2.0, January 2004" in bytes(texts["LICENSE"])
     assert b"SmolLM2-135M-Instruct" in bytes(texts["NOTICE"])
     assert b"not legal advice" in bytes(texts["NOTICE"])
-    written = list(release_duties("sums-student", "Apache-2.0", duties))
+    written = record_duties(duties, "sums-student", licence_paths("Apache-2.0", duties))
     assert {duty.path for duty in written if duty.kind == "copy"} <= set(texts)
     own = licence_texts("sums", "MIT", duties_of([_model("sums", "MIT", _model("DeepSeek-R1", "MIT"))]), [])
     assert b"the authors of DeepSeek-R1" in bytes(own["LICENSE"])
@@ -45,7 +45,9 @@ def test_a_llama_student_needs_the_text_and_shows_the_banner(tmp_path: Path) -> 
     text.write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT", "utf-8")
     texts = licence_texts("Llama-student", student.license, duties, [("llama3.1", text)])
     assert texts["LICENSE"] == text
-    written = {duty.kind: duty.text for duty in release_duties("Llama-student", student.license, duties)}
+    paths = licence_paths(student.license, duties)
+    assert set(paths.values()) == {"LICENSE"}
+    written = {duty.kind: duty.text for duty in record_duties(duties, "Llama-student", paths)}
     assert written["name_prefix"] == "Llama"
     assert written["banner"] == "Built with Llama"
     assert written["notice"].startswith("Llama 3.1 is licensed under")

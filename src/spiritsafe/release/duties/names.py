@@ -12,7 +12,7 @@ from spiritsafe.release.duties.records import Duties
 from spiritsafe.release.duties.words import conflict_words, duty_words
 
 
-def begins_with(name: str, prefix: str) -> bool:
+def begins_as_asked(name: str, prefix: str) -> bool:
     """Whether a name begins with a prefix; a hub's names have no blanks, so hyphens and underscores stand for them."""
     words = r"[-_ ]".join(map(re.escape, prefix.split()))
     return re.match(words, name) is not None
@@ -22,7 +22,7 @@ def suggested_name(name: str, duties: Duties) -> str:
     """The name with the prefix that licences ask for; itself where it has it."""
     owner, slash, base = name.rpartition("/")
     prefixes = duties.prefixes
-    if all(begins_with(base, prefix) for prefix in prefixes):
+    if all(begins_as_asked(base, prefix) for prefix in prefixes):
         return name
     return f"{owner}{slash}{prefixes[0].replace(' ', '-')}-{base}"
 
@@ -41,7 +41,7 @@ def check_name(name: str, duties: Duties) -> None:
         if conflict.kind == "name":
             raise RecipeError(conflict_words(conflict), hint="Make it without one of these models.")
     for duty in duties.of("name_prefix"):
-        if not begins_with(base, duty.text):
+        if not begins_as_asked(base, duty.text):
             models = ", ".join(cause.model for cause in duty.causes)
             raise RecipeError(
                 f"{name!r} is no name for what was made with {models}: the {duty.licence_name} asks for one that "

@@ -12,15 +12,12 @@ from spiritsafe.core.canonical import short
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.exam import full_labels
 from spiritsafe.release.contents import KEY_FILE, RELEASE_FILE, SIGNATURE_FILE, Release, ReleasedExam
+from spiritsafe.release.duties.words import NOT_LEGAL_ADVICE
+from spiritsafe.release.texts.container import COMPOSE_FILE
 from spiritsafe.release.texts.hub_metadata import front_matter
 from spiritsafe.release.texts.ladder import DOMINATED, CertificatesByPath, ladder_lines
 from spiritsafe.release.texts.markdown import code_span, plain_text, table_lines
 from spiritsafe.release.texts.modelfile import modelfile_path
-
-_NO_ADVICE = (
-    "These duties were computed from the lineage by a table of licences. The table may be wrong or out of date: "
-    "this is not legal advice."
-)
 
 
 def _files(release: Release, certificates: CertificatesByPath) -> Iterator[str]:
@@ -88,6 +85,8 @@ def _run_commands(release: Release) -> Iterator[str]:
         yield from ("```", "", "**Ollama**", "", "```sh")
         yield f"ollama create {release.name.lower()} -f {modelfile_path(ggufs[0])} && ollama run {release.name.lower()}"
         yield from ("```", "")
+    if COMPOSE_FILE in release.others:
+        yield from ("**Docker**", "", "```sh", f"docker compose -f {COMPOSE_FILE} up --build", "```", "")
 
 
 def _use(release: Release) -> Iterator[str]:
@@ -153,7 +152,7 @@ def _duties(release: Release) -> Iterator[str]:
             source = f"{plain_text(duty.source, limit=300)}, read {plain_text(duty.date, limit=40)}"
             yield f"- {duty.kind.replace('_', ' ')}: “{plain_text(duty.text)}” ({source}{models})"
         yield ""
-        yield _NO_ADVICE
+        yield NOT_LEGAL_ADVICE
 
 
 def banner_line(text: str) -> str:

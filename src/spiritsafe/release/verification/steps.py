@@ -23,7 +23,7 @@ from spiritsafe.release.contents import (
     is_release_path,
 )
 from spiritsafe.release.directory import OF_DOWNLOADS
-from spiritsafe.release.duties.names import begins_with
+from spiritsafe.release.duties.names import begins_as_asked
 from spiritsafe.release.texts.card import banner_line
 from spiritsafe.release.texts.ladder import file_cells, is_dominated
 from spiritsafe.release.texts.markdown import read_tables
@@ -164,9 +164,8 @@ def _duties(case: ReleaseCase) -> str:
     for duty in release.duties:
         text = duty.text
         if duty.kind == "name_prefix":
-            require_that(
-                begins_with(release.name, text), f"The name {quoted_name(release.name)} does not begin with {text!r}."
-            )
+            named_so = begins_as_asked(release.name, text)
+            require_that(named_so, f"The name {quoted_name(release.name)} does not begin with {text!r}.")
         elif duty.kind == "banner":
             require_that(banner_line(text) in case.card.split("\n"), f"{CARD_FILE} does not show {text!r}.")
         elif duty.kind == "notice":

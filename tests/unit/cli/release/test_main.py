@@ -68,7 +68,7 @@ def test_push_and_its_dry_run(directory: Path, monkeypatch: pytest.MonkeyPatch) 
         done = call("push", directory, "--to", "ada/Llama-toy", "--dry-run", "--json")
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["files"]["toy-q8_0.gguf"] == 2052
-        assert "21 files, " in done.stderr
+        assert "23 files, " in done.stderr
         assert hub.repositories == {}
         done = call("push", directory, "--to", "ada/Llama-toy", "--private")
         assert done.exit_code == 0, done.output

@@ -164,7 +164,7 @@ def test_the_very_file_sits_and_answers(tmp_path: Path) -> None:
     }
     again = run_recipe(recipe_of(value), "", root=tmp_path, cache=default_cache(), watcher=SilentWatcher())
     report = read_json(next(again.directory.glob("stages/*-report/report.json")))
-    assert [(rung["name"], rung["file_type"]) for rung in report["ladder"]] == [("plain", "q4_0")]
+    assert [(rung["name"], rung["file"]["type"]) for rung in report["ladder"]] == [("plain", "Q4_0")]
     tune = {"kind": "tune", "name": "more", "from": "plain", "learns": ["asked"]}
     with pytest.raises(SpiritsafeError, match="nothing goes on from its weights"):
         recipe_of({**value, "steps": [tune]})

@@ -71,7 +71,11 @@ def _cut_ledger(directory: Path) -> None:
     ("change", "step", "words"),
     [
         (_text("release.json", "{", "{ "), "release record", "release.json is not in canonical form"),
-        (_release(others=[]), "release record", "does not name toy-q4_0.Modelfile, toy-q8_0.Modelfile"),
+        (
+            _release(others=[]),
+            "release record",
+            "does not name docker/Dockerfile, docker/compose.yaml, toy-q4_0.Modelfile, toy-q8_0.Modelfile",
+        ),
         (_release(recipe_file="recipe.toml"), "release record", "not there: recipe.toml"),
         (_file(0, num_bytes=1), "release record", "another size of toy-q8_0.gguf"),
         (lambda d: (d / "hf/config.json").write_bytes(b"{}"), "release record", "another digest of hf/config.json"),

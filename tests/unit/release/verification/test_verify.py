@@ -40,7 +40,7 @@ def test_one_flipped_byte_anywhere_is_named_with_its_file(copied: Callable[[], P
     directory = copied()
     luck = random.Random(5)
     paths = [path for path in directory.rglob("*") if path.is_file()]
-    assert len(paths) == 21
+    assert len(paths) == 23
     for path in paths:
         data = path.read_bytes()
         places = {0, len(data) - 1, len(data) // 2, *(luck.randrange(len(data)) for _ in range(5))}
