@@ -56,6 +56,7 @@ __all__ = [
     "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
     "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
     "check_duties", "check_name", "conflict_words", "copy_release", "duties_of", "duties_summary", "duty_words",
-    "licence_of_endpoint", "licence_paths", "licence_texts", "licences", "licences_of", "notice_text", "plan_push", "push_release",
-    "recognise_chat", "record_duties", "require_release", "suggested_name", "verify_release", "write_release",
+    "licence_of_endpoint", "licence_paths", "licence_texts", "licences", "licences_of", "notice_text", "plan_push",
+    "push_release", "recognise_chat", "record_duties", "require_release", "suggested_name", "verify_release",
+    "write_release",
 ]  # fmt: skip

@@ -9,23 +9,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory
-from spiritsafe.core.files.json_lines import read_json_lines
 from spiritsafe.core.records import Parent
 from spiritsafe.models import (
     FILE_TYPES,
     FileFacts,
     FileTypeName,
     ImportanceMatrix,
-    has_llama_cpp,
     measure_importance,
-    measure_speed,
     new_directory,
     quantise_file,
     true_name,
@@ -37,6 +33,7 @@ from spiritsafe.pipeline.plan.lineage import parents_of
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.distil.stage import save_student, train_student, training_facts
+from spiritsafe.pipeline.stages.measuring.files import measure_file
 from spiritsafe.pipeline.stages.sets import chosen_traces
 from spiritsafe.pipeline.stages.source import lineage_of, load_learner, model_directory
 from spiritsafe.pipeline.stages.training import discard_training, make_documents, within_context
@@ -72,7 +69,7 @@ def quantise_model(
     stage: StageDirectory,
     events: EventSink,
 ) -> dict[str, JSON]:
-    """Write the file model: 1. what is learnt on its grid, 2. the file, 3. its lineage.
+    """Write the file model: 1. what is learnt on its grid, 2. the file, 3. its lineage, 4. what it is beside its model.
 
     Args:
         name: Of the file model.
@@ -80,7 +77,8 @@ def quantise_model(
         learning: How it learns first; None: nothing does.
 
     Raises:
-        CompatibilityError: GGUF cannot hold such a model, or llama.cpp's quantiser is needed and not there.
+        CompatibilityError: GGUF cannot hold such a model, the file is not the model, or llama.cpp's quantiser is
+            needed and not there.
         BudgetError: The training does not fit into this machine's memory.
     """
     directory, start = model_directory(context, origin), lineage_of(context, origin)
@@ -106,7 +104,7 @@ def quantise_model(
         checkpoint = write_file_lineage(  # 3.
             temporary, name=title, license=start.license, parents=tuple(parents), recipe=context.run.hash
         )
-    _tell_speed(stage.path / "model" / file.name, events)
+    measure_file(context, stage, origin, stage.path / "model" / file.name, events)  # 4.
     discard_training(stage)
     for scratch in (MASTER, WHOLE):
         shutil.rmtree(stage.path / scratch, ignore_errors=True)
@@ -117,20 +115,6 @@ def quantise_model(
         **learnt,
         "summary": facts_words(facts),
     }
-
-
-def told_of_file(context: RunContext, name: str) -> dict[str, Any]:
-    """What running a file took, as its stage told: it differs each time, so it is no output."""
-    path = context.run.events
-    told = [event for event in (read_json_lines(path) if path.exists() else []) if event.get("kind") == "file"]
-    mine = [event for event in told if event["stage"] == name]
-    return {key: mine[-1][key] for key in ("memory_bytes", "tokens_per_s")} if mine else {}
-
-
-def _tell_speed(file: Path, events: EventSink) -> None:
-    if has_llama_cpp():
-        speed = measure_speed(file)
-        events.metrics("file", speed.to_json())
 
 
 def facts_words(facts: FileFacts) -> str:

@@ -18,7 +18,7 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.exam import SEALED_FILE, host_software
-from spiritsafe.models import ChatFormat, read_model_config, read_tensor_table
+from spiritsafe.models import ChatFormat, read_model_config, read_tensor_table, this_platform
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
@@ -30,6 +30,7 @@ from spiritsafe.pipeline.stages.source import given_of, lineage_of, model_direct
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.release import (
     FileCertificate,
+    FileDivergence,
     Release,
     ReleasedExam,
     ReleasedFile,
@@ -206,8 +207,14 @@ class _Gathering:
                 file_type=figures.type,
                 bits_per_weight=figures.bits_per_weight,
                 substituted_share=figures.substituted_share,
+                divergences=(
+                    ()
+                    if figures.kl is None
+                    else (FileDivergence(text="general", kl=figures.kl, against=self._own.name),)
+                ),
                 memory_bytes=figures.memory_bytes,
                 tokens_per_s=figures.tokens_per_s,
+                measured_on=this_platform("cpu").text() if figures.memory_bytes else "",
                 certificates=tuple(self._certificates(name)),
             )
 

@@ -35,7 +35,8 @@ from spiritsafe.pipeline.recipe.made import (
 )
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import DevRecipe, TrainedRecipe, TrainRecipe
-from spiritsafe.pipeline.stages.quantise import MASTER, WHOLE, Rounding, quantise_model, told_of_file
+from spiritsafe.pipeline.stages.measuring.files import MEASURED, measured_file
+from spiritsafe.pipeline.stages.quantise import MASTER, WHOLE, Rounding, quantise_model
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Step, Words, made_settings
 from spiritsafe.pipeline.steps.distil import DistilStep
 from spiritsafe.pipeline.steps.tune import learns_faults, learns_words
@@ -214,7 +215,7 @@ class QuantiseStep(FromEntry, Step):
                 work=partial(quantise_model, node.name, self.origin, rounding, learning),
                 settings=made_settings(node, recipe),
                 after=node.needs if learning is None else learning.stages_before(node, recipe),
-                scratch=("training", "rounds", MASTER, WHOLE),
+                scratch=("training", "rounds", MASTER, WHOLE, MEASURED),
                 is_exact=learning is None and not self.calibrate,
                 is_collective=learning is not None,
             )
@@ -223,14 +224,17 @@ class QuantiseStep(FromEntry, Step):
     def figures(self, context: RunContext, node: Node) -> FileFigures:
         """What the file holds, and what running it took."""
         result: dict[str, Any] = context.stage(node.name).result()
-        facts, took = result["file_facts"], told_of_file(context, node.name)
+        facts, found = result["file_facts"], measured_file(context.stage(node.name))
+        fidelity, speed = (found.fidelity, found.speed) if found else (None, None)
         return FileFigures(
             file=result["file"],
             of=self.origin,
             type=self.to.upper(),
             bits_per_weight=facts["bits_per_weight"],
             substituted_share=facts["substituted_share"],
-            **took,
+            memory_bytes=speed.memory_bytes if speed else None,
+            tokens_per_s=speed.tokens_per_s if speed else None,
+            kl=fidelity.general.kl if fidelity else None,
         )
 
     def made_by(self, context: RunContext, node: Node) -> tuple[str, str]:

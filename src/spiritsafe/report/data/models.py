@@ -69,7 +69,8 @@ class FileFigures(Record):
         substituted_share: Of the matrices' weights, what is stored in another type than the file's name says.
         memory_bytes: Resident memory of the process that ran it at its most; None where it was not measured.
         tokens_per_s: Of one stream, on the machine that made it; None where it was not measured.
-        kl: Divergence of its next-token distributions from those of the model that it holds, in nats a token.
+        kl: Divergence of its next-token distributions from those of the model that it holds, in nats a token of general
+            text.
     """
 
     file: str
