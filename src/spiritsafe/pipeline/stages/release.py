@@ -46,6 +46,7 @@ from spiritsafe.release import (
     suggested_name,
     write_release,
 )
+from spiritsafe.report import FileFigures
 
 _FOLDER = "release"
 
@@ -217,6 +218,10 @@ class _Gathering:
                 measured_on=this_platform("cpu").text() if figures.memory_bytes else "",
                 certificates=tuple(self._certificates(name)),
             )
+
+    def _divergences(self, figures: FileFigures) -> Iterator[FileDivergence]:
+        if figures.kl is not None:
+            yield FileDivergence(text="general", kl=figures.kl, against=self._own.name)
 
     def _certificates(self, name: str) -> Iterator[FileCertificate]:
         for exam in self._context.recipe.exams:
