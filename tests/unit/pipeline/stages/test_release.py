@@ -1,0 +1,98 @@
+"""The tiny run's release: a stranger's look at it, and what stands in its way."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from pipeline_parts import context_after, stage_at
+
+from spiritsafe.core.errors import RecipeError, SourceError
+from spiritsafe.core.events import NullSink
+from spiritsafe.core.files.atomic import read_json
+from spiritsafe.exam.records import Certificate
+from spiritsafe.models import file_facts, open_generator, read_checkpoint
+from spiritsafe.pipeline.stages.release import ReleaseWish, make_release
+from spiritsafe.release import Release, verify_release
+
+WISH = ReleaseWish(
+    model="student", files=("student-q8",), weights=True, title=None, version="1.0", about="", languages=(), texts=()
+)
+
+
+def released(tiny_run: Path) -> Path:
+    return next(tiny_run.glob("stages/*-release/release"))
+
+
+def test_the_run_s_release_verifies_and_its_certificates_name_the_files_bytes(tiny_run: Path) -> None:
+    place = released(tiny_run)
+    steps = verify_release(place)
+    assert [step.ok for step in steps] == [True] * len(steps)
+    record = Release.from_json(read_json(place / "release.json"))
+    weights, file = record.files
+    assert record.name == "tiny-student"
+    assert file.path == "tiny-student-Q8_0.gguf"
+    assert file.digest == f"sha256:{hashlib.sha256((place / file.path).read_bytes()).hexdigest()}"
+    for one in (weights, file):
+        (sat,) = one.certificates
+        certificate = Certificate.from_json(read_json(place / sat.path))
+        assert certificate.result.model_digest == one.digest
+    assert file.file_type == file_facts(place / file.path).file_type.upper() == "Q8_0"
+    assert [one.text for one in file.divergences] == ["general"]
+    assert {one.name for one in record.lineage} >= {weights.name, file.name, "tiny-0"}
+    assert {Path(path).name for path in record.exams[0].others} >= {"base.certificate.json"}
+
+
+def test_the_release_s_directory_loads_as_any_other_model(tiny_run: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = released(tiny_run)
+    assert AutoTokenizer.from_pretrained(place).encode("1 + 2") == [
+        *AutoTokenizer.from_pretrained(next(tiny_run.glob("stages/*-student/model"))).encode("1 + 2")
+    ]
+    model = AutoModelForCausalLM.from_pretrained(place)
+    record = Release.from_json(read_json(place / "release.json"))
+    assert sum(weight.numel() for weight in model.parameters()) == record.lineage[0].num_parameters
+
+
+def test_the_very_file_answers_as_a_file_model(tiny_run: Path) -> None:
+    directory = next(tiny_run.glob("stages/*-student-q8/model"))
+    generator = open_generator(directory)
+    assert generator.describe().digest == read_checkpoint(directory).digest
+    generator.close()
+
+
+def test_a_name_that_a_licence_forbids_and_a_missing_text_are_refused(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path, 'models.base.licence="llama3.1"')
+    stage = stage_at(tmp_path / "stages" / "09-release")
+    lineage = next(tiny_run.glob("stages/*-base/lineage.json"))
+    before = lineage.read_bytes()
+    try:
+        lineage.write_bytes(before.replace(b"Apache-2.0", b"LicenseRef-llama3.1"))
+        with pytest.raises(RecipeError, match="begins with"):
+            make_release(_named("tiny-sums"), context, stage, NullSink())
+        with pytest.raises(SourceError, match="goes along"):
+            make_release(_named("Llama-tiny-sums"), context, stage, NullSink())
+        text = tmp_path / "llama3.1.txt"
+        text.write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\n", "utf-8")
+        wish = _named(None, texts=(str(text),))
+        assert str(make_release(wish, context, stage, NullSink())["name"]).startswith("Llama-tiny")
+    finally:
+        lineage.write_bytes(before)
+    card = (stage.path / "release" / "README.md").read_text("utf-8")
+    assert "**Built with Llama**" in card
+    assert "Llama 3.1 is licensed under" in (stage.path / "release" / "NOTICE").read_text("utf-8")
+
+
+def _named(title: str | None, texts: tuple[str, ...] = ()) -> ReleaseWish:
+    return ReleaseWish(
+        model="student",
+        files=("student-q8",),
+        weights=True,
+        title=title,
+        version="1.0",
+        about="",
+        languages=(),
+        texts=texts,
+    )
