@@ -23,7 +23,7 @@ from spiritsafe.core.files.atomic import write_json, write_text
 from spiritsafe.models.chat.options import ChatOptions
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.gguf.tokenizer.sentencepiece import MergeOrder, TokenKind, byte_token, is_filler, merges_of
-from spiritsafe.models.gguf.tokenizer.splits import SPLITS, Split
+from spiritsafe.models.gguf.tokenizer.splits import SPLITS, PreTokenizer
 
 OUTSIDE_KEY = "spiritsafe.tokenizer.outside_vocabulary"
 """Ids of added tokens that are not in the model's own vocabulary, where GGUF has one list for both."""
@@ -67,7 +67,7 @@ class Vocabulary:
     tokens: Sequence[str]
     kinds: Sequence[int]
     merges: Sequence[tuple[str, str]]
-    split: Split | None
+    split: PreTokenizer | None
     scores: Sequence[float] | None
     outside: Sequence[int]
     bos: bool
@@ -188,7 +188,7 @@ def _choice(file: GGUFFile, key: str, choices: Any) -> Any:
     return stated
 
 
-def _split(file: GGUFFile) -> Split:
+def _split(file: GGUFFile) -> PreTokenizer:
     name = file.require("tokenizer.ggml.pre", str)
     if name not in SPLITS:
         raise CompatibilityError(f"{file.path}: how tokenizer {name!r} splits text is not known.", hint=_HINT)

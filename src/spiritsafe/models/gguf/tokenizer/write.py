@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.chat.format import ChatFormat, load_tokenizer, stated_ends
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
-from spiritsafe.models.gguf.layout import Value, boolean, floats, integers, text, texts, uint
+from spiritsafe.models.gguf.layout import MetadataValue, boolean, floats, integers, text, texts, uint
 from spiritsafe.models.gguf.tokenizer.read import (
     CHAT_OPTIONS_KEY,
     ENDS_KEY,
@@ -79,7 +79,7 @@ class _Source:
         return list(self.content["added_tokens"])
 
 
-def tokenizer_metadata(directory: Path, *, num_rows: int) -> dict[str, Value]:
+def tokenizer_metadata(directory: Path, *, num_rows: int) -> dict[str, MetadataValue]:
     """The metadata that describes a directory's tokenizer.
 
     Args:
@@ -202,7 +202,7 @@ def _try(source: _Source, vocabulary: Vocabulary) -> None:
                 raise source.refused(f"read back, it would tokenise {probe[:60]!r} differently")
 
 
-def _metadata(vocabulary: Vocabulary) -> dict[str, Value]:
+def _metadata(vocabulary: Vocabulary) -> dict[str, MetadataValue]:
     out = {
         "model": text("gpt2" if vocabulary.split else "llama"),
         "pre": text(vocabulary.split.name if vocabulary.split else "default"),
@@ -223,7 +223,7 @@ def _metadata(vocabulary: Vocabulary) -> dict[str, Value]:
     return {_PREFIX + key: value for key, value in out.items()} | own
 
 
-def _special(source: _Source, vocabulary: Vocabulary) -> dict[str, Value]:
+def _special(source: _Source, vocabulary: Vocabulary) -> dict[str, MetadataValue]:
     """Ids of the tokens with a part to play."""
     owner = source.owner
     stated = stated_ends(source.directory)
@@ -240,7 +240,7 @@ def _special(source: _Source, vocabulary: Vocabulary) -> dict[str, Value]:
     return found | ({ENDS_KEY: integers(stated)} if stated and stated != [eos] else {})
 
 
-def _chat(source: _Source) -> dict[str, Value]:
+def _chat(source: _Source) -> dict[str, MetadataValue]:
     """Chat templates, and what they are told."""
     given = source.owner.chat_template
     templates = given if isinstance(given, dict) else {"default": given} if given else {}
