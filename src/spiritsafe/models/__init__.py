@@ -63,6 +63,10 @@ if TYPE_CHECKING:
         shared_prefix,
     )
     from spiritsafe.models.interface.language_model import Head, LanguageModel
+    from spiritsafe.models.llama_cpp.fidelity.measure import general_documents, measure_fidelity
+    from spiritsafe.models.llama_cpp.fidelity.records import Fidelity, require_faithful
+    from spiritsafe.models.llama_cpp.importance import ImportanceMatrix, measure_importance
+    from spiritsafe.models.llama_cpp.quantise import quantise_file
     from spiritsafe.models.lora.adapters import (
         LoraBase,
         add_lora,
@@ -112,22 +116,23 @@ else:
 __all__ = [
     "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK",
     "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder",
-    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "FileFacts", "FileType",
-    "FileTypeName", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel", "LoadedModel",
-    "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
-    "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape",
-    "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work", "active_parameters",
-    "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions", "block_influence", "calibrate",
-    "candidates", "check_name", "choose_code", "choose_layers", "choose_vocabulary", "cut", "cut_depth",
-    "decoder_config", "default_cache", "file_facts", "find_file_type", "find_source", "fit_micro_batch",
-    "format_name", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within", "load_decoder",
-    "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state", "make_generator",
-    "mean_loss", "measure_bytes", "measure_machine", "merge_lora", "num_adapted", "num_lora_parameters",
-    "num_trainable", "open_generator", "pack_documents", "parent_of", "predict_footprint", "predict_training",
-    "preferred_dtype", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config", "renumber_documents",
-    "renumbered", "require_same_vocabulary", "resized", "resolve_source", "sampling_work", "save_checkpoint",
-    "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix", "size_of", "source_config",
-    "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "true_name", "verify_checkpoint",
-    "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_file_lineage", "write_gguf",
-    "write_lineage", "write_tiny",
+    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "Fidelity", "FileFacts",
+    "FileType", "FileTypeName", "Footprint", "HasWeights", "Head", "Importance", "ImportanceMatrix",
+    "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit",
+    "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig",
+    "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work",
+    "active_parameters", "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions",
+    "block_influence", "calibrate", "candidates", "check_name", "choose_code", "choose_layers", "choose_vocabulary",
+    "cut", "cut_depth", "decoder_config", "default_cache", "file_facts", "find_file_type", "find_source",
+    "fit_micro_batch", "format_name", "general_documents", "head_logits", "head_product", "held_bytes",
+    "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model", "logits_dtype", "lora_config",
+    "lora_parameters", "lora_state", "make_generator", "mean_loss", "measure_bytes", "measure_fidelity",
+    "measure_importance", "measure_machine", "merge_lora", "num_adapted", "num_lora_parameters", "num_trainable",
+    "open_generator", "pack_documents", "parent_of", "predict_footprint", "predict_training", "preferred_dtype",
+    "quantise_file", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config", "renumber_documents",
+    "renumbered", "require_faithful", "require_same_vocabulary", "resized", "resolve_source", "sampling_work",
+    "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix", "size_of",
+    "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "true_name",
+    "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora",
+    "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
 ]  # fmt: skip
