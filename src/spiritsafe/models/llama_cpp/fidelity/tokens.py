@@ -8,6 +8,7 @@ begins it.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,30 +44,42 @@ def compare_tokens(
     """
     parent, rebuilt = ChatFormat(directory), ChatFormat(header)
     ours, theirs = _fast_tokenizer(directory), _fast_tokenizer(header)
-    special = [token["content"] for token in json.loads(ours.to_str())["added_tokens"]]
+    content = ours.to_str()
+    is_composed = '"type":"NFC"' in content
+    special = [token["content"] for token in json.loads(content)["added_tokens"]]
     texts = fuzz_texts(special, count=num_texts, seed=seed)
     missing = _missing_characters(ours, texts)
     texts = [text.translate(dict.fromkeys(map(ord, missing))) for text in texts]
-    differences: list[TokenDifference] = []
+    different: list[TokenDifference] = []
+    foreign: list[TokenDifference] = []
     for parses_special in (True, False):
         for tokenizer in (ours, theirs):
             tokenizer.encode_special_tokens = not parses_special
         for text in texts:
-            found = (_ids(ours, text), _ids(theirs, text), tuple(process.tokenize(text, special=parses_special)))
-            if len(set(found)) > 1:
-                differences.append(_difference(text, parses_special, *found))
+            given = unicodedata.normalize("NFC", text) if is_composed else text
+            llama_cpp = process.tokenize(given, special=parses_special)
+            found = _difference(text, parses_special, _ids(ours, text), _ids(theirs, text), llama_cpp)
+            if found.header != found.parent:
+                different.append(found)
+            elif found.llama_cpp != found.parent:
+                foreign.append(found)
     conversations = list(_conversations())
     for messages in conversations:
-        shown, *pair = (_prompt(parent, messages), *(_prompt(chat, messages)[1] for chat in (parent, rebuilt)))
-        if pair[0] != pair[1]:
-            differences.append(_difference(shown[0], True, pair[0], pair[1], None))
+        shown, ids = _prompt(parent, messages)
+        if ids != (again := _prompt(rebuilt, messages)[1]):
+            different.append(_difference(shown, True, ids, again, None))
+    real = {one.text.translate(dict.fromkeys(map(ord, missing))) for one in general_texts()}
+    shortest = sorted(foreign, key=lambda one: (one.text not in real, len(one.text)))
     return TokenFidelity(
         seed=seed,
         num_texts=len(texts),
         num_conversations=len(conversations),
         missing=missing,
-        num_different=len(differences),
-        first=tuple(sorted(differences, key=lambda one: len(one.text))[:_MOST_SHOWN]),
+        is_composed=is_composed,
+        num_different=len(different),
+        num_foreign=len(foreign),
+        num_foreign_general=sum(one.text in real for one in foreign),
+        first=(*sorted(different, key=lambda one: len(one.text)), *shortest)[:_MOST_SHOWN],
         parent_ends=parent.eos_ids,
         header_ends=rebuilt.eos_ids,
     )
@@ -92,8 +105,9 @@ def _missing_characters(tokenizer: Tokenizer, texts: Sequence[str]) -> str:
     """
     found = []
     for character in sorted(set("".join(texts))):
-        spelled = tokenizer.decode(list(_ids(tokenizer, character)), skip_special_tokens=False)
-        if not spelled or (_REPLACEMENT in spelled and character != _REPLACEMENT):
+        ids = list(_ids(tokenizer, character))
+        spelled = tokenizer.decode(ids, skip_special_tokens=False)
+        if not ids or (_REPLACEMENT in spelled and character != _REPLACEMENT):
             found.append(character)
     return "".join(found)
 

@@ -26,17 +26,18 @@ def logits(kl: float) -> LogitFidelity:
 
 def fidelity(**changes: Any) -> Fidelity:
     tokens: dict[str, Any] = {
-        "seed": 0, "num_texts": 10, "num_conversations": 4, "missing": "", "num_different": 0, "first": (),
-        "parent_ends": (2, 0), "header_ends": (0, 2),
+        "seed": 0, "num_texts": 10, "num_conversations": 4, "missing": "", "is_composed": False, "num_different": 0,
+        "num_foreign": 0, "num_foreign_general": 0, "first": (), "parent_ends": (2, 0), "header_ends": (0, 2),
     }  # fmt: skip
     tokens |= changes.pop("tokens", {})
     values: dict[str, Any] = {"file_type": "f16", "kl_bound": KL_BOUNDS["f16"], "general": logits(1e-5), **changes}
     return Fidelity(parent="sha256:p", file="sha256:f", llama_cpp="b1", tokens=TokenFidelity(**tokens), **values)
 
 
-def different(**ids: tuple[int, ...] | None) -> dict[str, Any]:
+def different(num_general: int = 0, **ids: tuple[int, ...] | None) -> dict[str, Any]:
     given: dict[str, Any] = {"parent": (5, 6, 7), "header": (5, 6, 7), "llama_cpp": (5, 6, 7)} | ids
-    return {"num_different": 2, "first": (TokenDifference(text="a 12", parses_special=True, **given),)}
+    counts = {"num_different": 2} if "header" in ids else {"num_foreign": 2, "num_foreign_general": num_general}
+    return {**counts, "first": (TokenDifference(text="a 12", parses_special=True, **given),)}
 
 
 def greedy(num_different: int) -> GreedyFidelity:
@@ -51,6 +52,7 @@ def greedy(num_different: int) -> GreedyFidelity:
     [
         fidelity(),  # in which order ends are listed says nothing
         fidelity(in_task=logits(9e-5), greedy=greedy(0)),
+        fidelity(tokens={"num_texts": 100, **different(llama_cpp=(5, 60, 7))}),  # 1 % of what trips tokenizers
         fidelity(file_type="q4_0", kl_bound=None, general=logits(0.4)),
     ],
 )
@@ -64,6 +66,7 @@ def test_what_is_within_its_bounds_passes(good: Fidelity) -> None:
     [
         ({"tokens": different(llama_cpp=(5, 60, 7)), "general": logits(1.0)}, r"'a 12' is \[5, 6, 7\] by the parent's"),
         ({"tokens": different(llama_cpp=(5, 60, 7))}, r"\[5, 60, 7\] by llama\.cpp \(2 of 24 comparisons differ\)"),
+        ({"tokens": {"num_texts": 900, **different(1, llama_cpp=(5, 60, 7))}}, r"by llama\.cpp \(2 of 1804"),
         ({"tokens": different(header=(5, 6), llama_cpp=None)}, r"\[5, 6\] by the file's header"),
         ({"tokens": {"header_ends": (2,)}}, r"end with tokens \[2, 0\], the file's with \[2\]"),
         ({"general": logits(2e-4)}, r"on general text are 0\.0002 nats .* f16 explains 1e-04"),

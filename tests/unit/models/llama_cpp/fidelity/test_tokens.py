@@ -7,11 +7,13 @@ import gguf
 import pytest
 import tiny_gguf
 from fidelity_parts import write_model
+from gguf_models import byte_level, model_with
 from llama_cpp import needs_llama_cpp
 
 from spiritsafe.models.gguf.convert import convert_gguf, write_gguf_config
+from spiritsafe.models.gguf.tokenizer.splits import SPLITS
 from spiritsafe.models.gguf.write import write_gguf
-from spiritsafe.models.llama_cpp.fidelity.records import TokenFidelity
+from spiritsafe.models.llama_cpp.fidelity.records import MOST_FOREIGN, TokenFidelity
 from spiritsafe.models.llama_cpp.fidelity.tokens import compare_tokens
 from spiritsafe.models.llama_cpp.process import LlamaProcess
 
@@ -33,7 +35,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_file_of_the_directory_tokenises_alike(directory: Path, tmp_path: Path) -> None:
     write_gguf(directory, tmp_path / "x.gguf", "q8_0")
     found = compared(directory, tmp_path / "x.gguf", tmp_path / "header")
-    assert (found.num_different, found.first, found.missing) == (0, (), "")
+    assert (found.num_different, found.num_foreign, found.first, found.missing) == (0, 0, (), "")
     assert found.num_texts > 170
     assert found.num_conversations == 24
     assert set(found.parent_ends) == set(found.header_ends)
@@ -52,7 +54,7 @@ def test_characters_that_the_vocabulary_cannot_spell_are_left_out_and_named(dire
     write_gguf(directory, tmp_path / "x.gguf", "q8_0")
     found = compared(hole, tmp_path / "x.gguf", tmp_path / "header")
     assert found.missing == "\x07"
-    assert found.num_different == 0
+    assert (found.num_different, found.num_foreign) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,25 @@ def test_a_file_that_tokenises_otherwise_names_the_text(
         monkeypatch.setattr(gguf.GGUFWriter, "add_token_types", lambda self, kinds: plain(self, [3, 1, 3, *kinds[3:]]))
         tiny_gguf.write_gguf(bad)
     found = compared(tmp_path / "model", bad, tmp_path / "header")
-    assert found.num_different > 0
+    assert found.num_different + found.num_foreign > 0
     first = found.first[0]
     assert any(mark in first.text for mark in ("12", "٣٤", *tiny_gguf.SPECIAL)), what
     assert first.parent != first.llama_cpp or first.parent != first.header
     assert len(found.first) <= 5
+
+
+@pytest.mark.parametrize(("split", "is_composed"), [("qwen2", True), ("tekken", False)])
+def test_what_llama_cpp_does_in_its_own_way_is_told_from_what_the_file_says(
+    split: str, is_composed: bool, tmp_path: Path
+) -> None:
+    """It composes no characters for Qwen, and cuts rare words of Tekken elsewhere; the file is right."""
+    model_with(tmp_path / "x", byte_level(SPLITS[split], inside=True))
+    write_gguf(tmp_path / "x", tmp_path / "x.gguf", "q8_0")
+    header = tmp_path / "header"
+    header.mkdir()
+    write_gguf_config(tmp_path / "x.gguf", header)
+    with LlamaProcess(tmp_path / "x.gguf") as process:
+        found = compare_tokens(tmp_path / "x", header, process, num_texts=300)
+    assert (found.num_different, found.num_foreign_general) == (0, 0)
+    assert found.is_composed == is_composed
+    assert found.num_foreign <= (0 if is_composed else MOST_FOREIGN * 2 * found.num_texts)
