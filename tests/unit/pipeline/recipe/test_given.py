@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from spiritsafe.core.records import Checkpoint
 from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
 
 SERVED: dict[str, Any] = {"endpoint": "http://127.0.0.1:1/v1", "model": "m"}
@@ -34,6 +35,20 @@ def test_a_served_model_is_known_by_its_address_and_name() -> None:
     assert GivenRecipe(**SERVED, licence="MIT").served_checkpoint().license == "MIT"
     others = [{**SERVED, "model": "n"}, {**SERVED, "endpoint": "http://127.0.0.1:2/v1"}]
     assert len({one.digest, *(GivenRecipe(**other).served_checkpoint().digest for other in others)}) == 3
+
+
+def test_who_answers_is_under_what_is_known_of_it() -> None:
+    source = Checkpoint(name="s", digest="sha256:s", license="Apache-2.0", num_parameters=1, weight_bytes=4)
+    relay = GivenRecipe(source="tiny:0", **SERVED)
+    assert (relay.speaker(source).name, relay.speaker(source).license) == ("m", "Apache-2.0")
+    closed = GivenRecipe(source="tiny:0", endpoint="https://api.openai.com/v1", model="gpt-4o")
+    assert closed.speaker(source).license == "LicenseRef-openai-services"
+    said = GivenRecipe(source="tiny:0", **SERVED, licence="MIT", licence_granted="by mail of 3 May 2026")
+    assert said.speaker(source).license == said.stated(source).license == "MIT"
+    assert said.speaker(source).license_granted == said.stated(source).license_granted == "by mail of 3 May 2026"
+    alone = GivenRecipe(source="tiny:0")
+    assert alone.speaker(source) is source
+    assert alone.stated(source).to_json() == source.to_json()
 
 
 def test_a_model_may_be_both_weights_and_endpoint() -> None:
