@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,12 +24,26 @@ MISSING = importlib.util.find_spec("llama_cpp_py_sync") is None
 needs_llama_cpp = pytest.mark.skipif(MISSING, reason="llama-cpp-py-sync (llama.cpp) is not installed: extra gguf")
 
 
+_NEXT = "---- next file type ----\n"
+_TENSOR = re.compile(r"\[ *\d+/ *\d+\] (\S+) +- \[.*?\], type = +(\w+), size = .*?(?:\((\w+)\))?$", re.MULTILINE)
+
+
 def _call(what: str, **arguments: Any) -> Any:
+    return _heard(what, **arguments)[0]
+
+
+def _heard(what: str, **arguments: Any) -> tuple[Any, str]:
+    """What the call gave, and what it said on the way."""
     done = subprocess.run(
-        [sys.executable, __file__, what], input=json.dumps(arguments), capture_output=True, text=True, timeout=600
+        [sys.executable, __file__, what],
+        input=json.dumps(arguments),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 def llama_tokens(file: Path, texts: Sequence[str], *, special: bool = True, around: bool = False) -> list[list[int]]:
@@ -57,6 +72,18 @@ def llama_quantise(source: Path, target: Path, number: int, *, importance: Path 
     """
     given = None if importance is None else str(importance)
     return bool(_call("quantise", source=str(source), target=str(target), number=number, importance=given))
+
+
+def llama_plans(source: Path, wanted: Sequence[tuple[int, Path | None]]) -> list[dict[str, str] | None]:
+    """For each file type and importance matrix: the type of each tensor that llama.cpp would write; None: no file."""
+    rows = [(number, None if given is None else str(given)) for number, given in wanted]
+    done, said = _heard("plans", source=str(source), rows=rows)
+    parts = said.split(_NEXT)[1:]
+    assert len(parts) == len(done) == len(rows)
+    return [
+        {m[1]: (m[3] or m[2]).lower() for m in _TENSOR.finditer(part)} if ok else None
+        for ok, part in zip(done, parts, strict=True)
+    ]
 
 
 def llama_blocks(values: np.ndarray, number: int, num_bytes: int) -> np.ndarray:
@@ -112,12 +139,12 @@ def _logits(file: str, ids: list[int], out: str) -> bool:
     return True
 
 
-def _quantise(source: str, target: str, number: int, importance: str | None) -> bool:
+def _quantise(source: str, target: str, number: int, importance: str | None, dry: bool = False) -> bool:
     from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
     lib, ffi = get_lib(), get_ffi()
     parameters = ffi.new("llama_model_quantize_params *", lib.llama_model_quantize_default_params())
-    parameters.ftype, parameters.nthread = number, 1
+    parameters.ftype, parameters.nthread, parameters.dry_run = number, 1, dry
     if importance is not None:
         given = np.load(importance)
         rows = ffi.new("struct llama_model_imatrix_data[]", len(given.files) + 1)
@@ -128,6 +155,15 @@ def _quantise(source: str, target: str, number: int, importance: str | None) -> 
             rows[row].name, rows[row].data, rows[row].size = kept[-3], kept[-2], values.size
         parameters.imatrix = rows
     return bool(lib.llama_model_quantize(source.encode(), target.encode(), parameters) == 0)
+
+
+def _plans(source: str, rows: list[tuple[int, str | None]]) -> list[bool]:
+    done = []
+    for number, importance in rows:
+        sys.stderr.write(_NEXT)
+        sys.stderr.flush()
+        done.append(_quantise(source, "/dev/null", number, importance, dry=True))
+    return done
 
 
 def _blocks(folder: str, number: int, num_bytes: int) -> bool:
@@ -144,5 +180,7 @@ def _blocks(folder: str, number: int, num_bytes: int) -> bool:
 
 
 if __name__ == "__main__":
-    does = {"tokens": _tokens, "logits": _logits, "quantise": _quantise, "blocks": _blocks}[sys.argv[1]]
+    does = {"tokens": _tokens, "logits": _logits, "quantise": _quantise, "blocks": _blocks, "plans": _plans}[
+        sys.argv[1]
+    ]
     sys.stdout.write("\n" + json.dumps(does(**json.loads(sys.stdin.read()))) + "\n")

@@ -1,7 +1,7 @@
 """Bytes before they are spent: weights at a quantisation, KV cache at a context.
 
-In: a ``config.json`` or a model directory. Out: exact predictions of weight bytes (per tensor, by the rules of the
-writer: safetensors, or llama.cpp's quantiser for GGUF) and of the KV cache; and the measured bytes of a directory to
+In: a ``config.json`` or a model directory. Out: exact predictions of weight bytes (safetensors, or a GGUF file of any
+type, by :mod:`spiritsafe.models.gguf.types`) and of the KV cache; and the measured bytes of a directory to
 hold them against. Memory of training is :mod:`spiritsafe.models.cost.training_memory`.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
@@ -19,25 +18,18 @@ from spiritsafe.core.records import Record
 from spiritsafe.models.checkpoints.tensors import read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.quantised import WeightFormat, quantised_bytes
+from spiritsafe.models.gguf.types import FILE_TYPES, FileOnlyName, file_bytes, find_file_type, stored_bytes
 from spiritsafe.models.transformers_backend.sizes import cached_numbers, decoder_config, size_of
 
-Quantisation = Literal["fp32", "bf16", "f16", "q8_0", "q4_1", "q4_0", "q4_k_m"]
-"""How weights are stored: the first three in safetensors or GGUF, the others in GGUF."""
+Quantisation = Literal["fp32", "bf16", FileOnlyName]
+"""How weights are stored: the first two in safetensors, every number alike; the others as a GGUF file of that type."""
 
-_DTYPE_BYTES = {"fp32": 4, "bf16": 2, "f16": 2, "q8_0": 34 / 32}
-# Type -> (numbers in a block, bytes of a block).
-_BLOCKS = {
-    "f32": (1, 4),
-    "f16": (1, 2),
-    "q8_0": (32, 34),
-    "q4_0": (32, 18),
-    "q4_1": (32, 20),
-    "q5_0": (32, 22),
-    "q4_k": (256, 144),
-    "q6_k": (256, 210),
+_DTYPE_BYTES = {
+    "fp32": 4,
+    "bf16": 2,
+    "f16": 2,
+    "q8_0": stored_bytes((32,), FILE_TYPES["q8_0"].tensor) / 32,
 }
-# llama.cpp falls back to these when a row is not whole blocks (``llama_tensor_get_type``).
-_FALLBACKS = {"q4_k": "q5_0", "q6_k": "q8_0", "q4_0": "f16", "q4_1": "f16", "q5_0": "f16", "q8_0": "f16"}
 
 
 def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -52,53 +44,20 @@ def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return c.outer_shapes() | in_layers
 
 
-def weight_bytes(shapes: Mapping[str, tuple[int, ...]], quantisation: Quantisation) -> int:
-    """Bytes of tensors as stored, without file headers and tokenizer.
-
-    fp32 and bf16 store every tensor alike. The others follow llama.cpp: vectors stay fp32, the head (or the embedding
-    that serves as head) gets a finer type, rows that are not whole blocks fall back to a coarser block.
+def weight_bytes(config: Mapping[str, Any], quantisation: Quantisation, *, importance: bool = False) -> int:
+    """Bytes of a model's tensors as stored, without file headers and tokenizer.
 
     Args:
-        shapes: Name → shape under Hugging Face's names; a tied head is not listed.
+        config: ``config.json`` of the Decoder's family.
         quantisation: How they are stored.
+        importance: Whether a GGUF file is quantised with an importance matrix, which changes some tensors' types.
+
+    Raises:
+        CompatibilityError: Another architecture.
     """
     if quantisation in ("fp32", "bf16"):
-        return sum(math.prod(shape) for shape in shapes.values()) * int(_DTYPE_BYTES[quantisation])
-    num_layers = 1 + max((int(m[1]) for n in shapes if (m := re.search(r"layers\.(\d+)\.", n))), default=-1)
-    tied = "lm_head.weight" not in shapes
-    return sum(
-        _stored_bytes(shape, _gguf_type(name, shape, quantisation, num_layers=num_layers, tied=tied))
-        for name, shape in shapes.items()
-    )
-
-
-def _stored_bytes(shape: tuple[int, ...], kind: str) -> int:
-    block, num_bytes = _BLOCKS[kind]
-    return math.prod(shape) // block * num_bytes
-
-
-def _gguf_type(name: str, shape: tuple[int, ...], quantisation: Quantisation, *, num_layers: int, tied: bool) -> str:
-    """llama.cpp's choice for a tensor (``llama_tensor_get_type``)."""
-    if len(shape) == 1:
-        return "f32"
-    if quantisation == "f16":
-        return "f16"
-    kind = "q4_k" if quantisation == "q4_k_m" else str(quantisation)
-    is_head = name == "lm_head.weight" or (tied and name == "model.embed_tokens.weight")
-    if is_head and kind != "q8_0":
-        kind = "q6_k"
-    elif quantisation == "q4_k_m" and re.search(r"(v_proj|down_proj)\.weight$", name):
-        layer = int(re.search(r"layers\.(\d+)\.", name)[1])  # type: ignore[index]  # such tensors have a layer
-        kind = "q6_k" if _more_bits(layer, num_layers) else "q4_k"
-    while shape[-1] % _BLOCKS[kind][0]:
-        kind = _FALLBACKS[kind]
-    return kind
-
-
-def _more_bits(layer: int, num_layers: int) -> bool:
-    """llama.cpp's ``use_more_bits``: the first and last eighth, and every third layer between."""
-    eighth = num_layers // 8
-    return layer < eighth or layer >= 7 * num_layers // 8 or (layer - eighth) % 3 == 2
+        return sum(map(math.prod, tensor_shapes(config).values())) * int(_DTYPE_BYTES[quantisation])
+    return file_bytes(DecoderConfig.from_hf(config), find_file_type(quantisation), importance=importance)
 
 
 def kv_cache_bytes(
@@ -165,7 +124,7 @@ def predict_footprint(
     if decoder_config(config) is None and quantisation in ("fp32", "bf16", "f16"):
         weights = size_of(config).num_parameters * int(_DTYPE_BYTES[quantisation])
     else:
-        weights = weight_bytes(tensor_shapes(config), quantisation)
+        weights = weight_bytes(config, quantisation)
     return Footprint(
         weight_bytes=weights,
         kv_cache_bytes=kv_cache_bytes(config, context=context, num_sequences=num_sequences, kv_dtype=kv_dtype),

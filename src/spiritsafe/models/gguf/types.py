@@ -19,13 +19,17 @@ from gguf import GGMLQuantizationType as T
 from gguf import LlamaFileType as F
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.gguf.names import ROPE_FACTORS, gguf_name
 
-FileTypeName = Literal[
-    "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l",
-    "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m",
-    "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq1_s", "iq1_m",
+FileOnlyName = Literal[
+    "f16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m",
+    "q5_k_s", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m", "iq2_xxs", "iq2_xs", "iq2_s",
+    "iq2_m", "iq1_s", "iq1_m",
 ]  # fmt: skip
-"""Names of file types, as they stand in file names."""
+"""Names of file types that mean the same wherever they stand."""
+FileTypeName = Literal["f32", "bf16", FileOnlyName]
+"""Names of file types, as they stand in file names. In a "bf16" file vectors are float32, unlike in safetensors."""
 
 
 @final
@@ -115,6 +119,30 @@ def find_file_type(name: str) -> FileType:
             hint=f"Known: {', '.join(FILE_TYPES)}.",
         )
     return found
+
+
+def file_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor of a model's file, under a GGUF file's names."""
+    layer = config.layer_shapes()
+    named = dict(config.outer_shapes())
+    for index in range(config.num_layers):
+        named |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
+    factors = {ROPE_FACTORS: (config.head_dim // 2,)} if config.rope.rope_type == "llama3" else {}
+    return {str(gguf_name(name)): shape for name, shape in named.items()} | factors
+
+
+def file_bytes(config: DecoderConfig, file_type: FileType, *, importance: bool = False) -> int:
+    """Bytes of the tensors in a model's file.
+
+    Args:
+        config: Of the model.
+        file_type: Of the file.
+        importance: Whether llama.cpp has an importance matrix.
+    """
+    shapes = file_shapes(config)
+    architecture = config.architecture.gguf or "llama"
+    types = tensor_types(shapes, file_type, architecture=architecture, importance=importance)
+    return sum(stored_bytes(shape, types[name]) for name, shape in shapes.items())
 
 
 def stored_bytes(shape: tuple[int, ...], tensor: T) -> int:
@@ -278,9 +306,6 @@ def tensor_types(
         file_type: Of the file.
         architecture: ``general.architecture``.
         importance: Whether llama.cpp has an importance matrix, which changes some choices.
-
-    Raises:
-        CompatibilityError: llama.cpp writes no such file of these shapes.
     """
     model = _model_of(shapes, architecture, importance)
     return {name: _tensor_type(name, shape, file_type, model) for name, shape in shapes.items()}
@@ -321,7 +346,7 @@ def _tensor_type(name: str, shape: tuple[int, ...], file_type: FileType, model: 
     if file_type.tensor in _PLAIN:
         return file_type.tensor
     wanted = _head_type(shape, file_type) if model.is_head(name) else _wanted(name, file_type, model)
-    return _fitting(name, shape, wanted, is_lenient=file_type.is_written_here and not model.has_importance)
+    return _fitting(shape, wanted)
 
 
 def _head_type(shape: tuple[int, ...], file_type: FileType) -> T:
@@ -343,18 +368,9 @@ def _wanted(name: str, file_type: FileType, model: _Model) -> T:
     return wanted
 
 
-def _fitting(name: str, shape: tuple[int, ...], wanted: T, *, is_lenient: bool) -> T:
+def _fitting(shape: tuple[int, ...], wanted: T) -> T:
     """The type itself, or what rows that are not whole blocks of it fall back to."""
-    if shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0:
-        return wanted
-    if wanted not in _FALLBACKS:
-        # llama.cpp knows nothing below blocks of 32 here and writes no file; ours keeps such rows in float16.
-        if is_lenient:
-            return T.F16
-        raise CompatibilityError(
-            f"Rows of {shape[-1]} numbers ({name}) are no whole blocks of {wanted.name}, and llama.cpp has no other "
-            "type for them.",
-            hint="Choose f16, bf16 or q8_0; or cut to a width that is a multiple of 32.",
-        )
-    fallback = _FALLBACKS[wanted]
-    return fallback if shape[-1] % GGML_QUANT_SIZES[fallback][0] == 0 else T.F16
+    for kind in (wanted, _FALLBACKS.get(wanted, T.F16)):
+        if shape[-1] % GGML_QUANT_SIZES[kind][0] == 0:
+            return kind
+    return T.F16

@@ -26,14 +26,14 @@ from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import open_shards, read_tensor_table
 from spiritsafe.models.decoder.architectures import ARCHITECTURES
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.gguf.blocks.packed import Bytes, quantise
+from spiritsafe.models.gguf.blocks.packed import TensorBytes, to_blocks
 from spiritsafe.models.gguf.convert import permute
 from spiritsafe.models.gguf.facts import FileFacts, file_facts
 from spiritsafe.models.gguf.layout import Entry, write_file
 from spiritsafe.models.gguf.metadata import gguf_architecture, model_metadata, origin_metadata, rope_factors
-from spiritsafe.models.gguf.names import ROPE_FACTORS, gguf_name
+from spiritsafe.models.gguf.names import ROPE_FACTORS, gguf_name, hf_name
 from spiritsafe.models.gguf.tokenizer.write import tokenizer_metadata
-from spiritsafe.models.gguf.types import FILE_TYPES, FileType, find_file_type, tensor_types
+from spiritsafe.models.gguf.types import FILE_TYPES, FileType, file_shapes, find_file_type, tensor_types
 
 _WIDE = (GGMLQuantizationType.F32, GGMLQuantizationType.BF16)
 
@@ -60,13 +60,11 @@ def write_gguf(directory: Path, file: Path, file_type: str, *, name: str | None 
     checkpoint = verify_checkpoint(directory)
     config = DecoderConfig.from_hf(read_json(directory / "config.json"))
     architecture = gguf_architecture(config)
+    shapes = file_shapes(config)
     sources = _sources(directory, config)
-    shapes = {target: shape for target, (_, shape) in sources.items()}
     types = tensor_types(shapes, kind, architecture=architecture)
     factors = rope_factors(config)
     entries = [Entry(name=target, shape=shapes[target], kind=types[target]) for target in _file_order(shapes)]
-    if factors is not None:
-        entries.insert(0, Entry(name=ROPE_FACTORS, shape=tuple(factors.shape), kind=GGMLQuantizationType.F32))
     metadata = {
         **model_metadata(config, kind),
         **origin_metadata(checkpoint, checkpoint.name if name is None else name),
@@ -74,10 +72,10 @@ def write_gguf(directory: Path, file: Path, file_type: str, *, name: str | None 
     }
     handles, table = open_shards(directory), read_tensor_table(directory)
 
-    def produce(entry: Entry) -> Bytes:
+    def produce(entry: Entry) -> TensorBytes:
         if entry.name == ROPE_FACTORS and factors is not None:
-            return quantise(factors.numpy(), entry.kind)
-        source = sources[entry.name][0]
+            return to_blocks(factors.numpy(), entry.kind)
+        source = sources[entry.name]
         tensor = handles[table[source].file].get_tensor(source).to(torch.float32)
         return _stored(_arranged(tensor, source, config), entry, directory)
 
@@ -96,16 +94,13 @@ def _written_here(file_type: str) -> FileType:
     return kind
 
 
-def _sources(directory: Path, config: DecoderConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The file's name of each tensor → its name in the directory, and its shape.
+def _sources(directory: Path, config: DecoderConfig) -> dict[str, str]:
+    """The file's name of each tensor → its name in the directory.
 
     Raises:
         SourceError: Weights and configuration do not belong together.
     """
-    layer = config.layer_shapes()
-    expected = config.outer_shapes()
-    for index in range(config.num_layers):
-        expected |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
+    expected = {str(hf_name(name)): shape for name, shape in file_shapes(config).items() if name != ROPE_FACTORS}
     table = read_tensor_table(directory)
     unread = {name for name in table if name.endswith("rotary_emb.inv_freq")}  # computed from config.json
     unread |= _repeated_head(directory, config)
@@ -117,7 +112,7 @@ def _sources(directory: Path, config: DecoderConfig) -> dict[str, tuple[str, tup
             f"{directory}: {first} has the shape {found.get(first)}, config.json calls for {expected.get(first)}.",
             hint="config.json and the weights do not belong together; fetch the model again.",
         )
-    return {str(gguf_name(name)): (name, shape) for name, shape in expected.items()}
+    return {str(gguf_name(name)): name for name in expected}
 
 
 def _repeated_head(directory: Path, config: DecoderConfig) -> set[str]:
@@ -158,7 +153,7 @@ def _arranged(tensor: Tensor, source: str, config: DecoderConfig) -> Tensor:
     return permute(tensor, config.num_heads if match[1] == "q" else config.num_kv_heads)
 
 
-def _stored(tensor: Tensor, entry: Entry, directory: Path) -> Bytes:
+def _stored(tensor: Tensor, entry: Entry, directory: Path) -> TensorBytes:
     values = tensor.contiguous().numpy()
     if not np.isfinite(values).all():
         raise SourceError(
@@ -169,4 +164,4 @@ def _stored(tensor: Tensor, entry: Entry, directory: Path) -> Bytes:
             f"{directory}: {entry.name} holds numbers that float16 cannot, and {entry.kind.name} is made of float16.",
             hint="Choose bf16 or f32.",
         )
-    return quantise(values, entry.kind)
+    return to_blocks(values, entry.kind)

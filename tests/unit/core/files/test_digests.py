@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.core.files.digests import digest_directory, digest_file
+from spiritsafe.core.files.digests import digest_directory, digest_file, digest_model, file_model
 
 
 def test_digest_of_a_file(tmp_path: Path) -> None:
@@ -31,3 +31,19 @@ def test_digest_of_a_directory_sees_names_content_and_depth(tmp_path: Path) -> N
     extra = tree("e", {"x": "1", "sub/y": "2", "lineage.json": "{}"})
     assert digest_directory(extra) != first
     assert digest_directory(extra, exclude=["lineage.json"]) == first
+
+
+def test_a_file_model_has_the_digest_of_its_file(tmp_path: Path) -> None:
+    def tree(name: str, *files: str) -> Path:
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text(file)
+        return tmp_path / name
+
+    one = tree("one", "x.gguf", "lineage.json")
+    assert file_model(one) == one / "x.gguf"
+    assert digest_model(one) == digest_model(tree("bare", "x.gguf")) == digest_file(one / "x.gguf")
+    for name, files in {"two": ("x.gguf", "y.gguf"), "more": ("x.gguf", "config.json"), "other": ("x.bin",)}.items():
+        directory = tree(name, *files, "lineage.json")
+        assert file_model(directory) is None
+        assert digest_model(directory) == digest_directory(directory, exclude=["lineage.json"])

@@ -75,7 +75,7 @@ def test_safetensors_are_predicted_to_the_byte(family: str, dtype: str, tmp_path
 def test_smollm2_as_q4_1_is_what_llama_cpp_wrote() -> None:
     # The published file holds 66,355,200 bytes of Q4_1, 30,081,024 of Q8_0 (embedding and head: 576 is no multiple
     # of 256, so Q6_K fell back) and 140,544 of F32.
-    assert weight_bytes(tensor_shapes(SMOLLM2), "q4_1") == 66_355_200 + 30_081_024 + 140_544
+    assert weight_bytes(SMOLLM2, "q4_1") == 66_355_200 + 30_081_024 + 140_544
 
 
 @pytest.mark.parametrize(("quantisation", "kind"), [("q8_0", "Q8_0"), ("f16", "F16")])
@@ -83,11 +83,10 @@ def test_gguf_bytes_are_predicted_for_a_file_of_one_kind(quantisation: Any, kind
     write_gguf(tmp_path / "x.gguf", kind=kind)
     real = sum(int(tensor.n_bytes) for tensor in gguf.GGUFReader(tmp_path / "x.gguf").tensors)
     config = read_json(resolve_source(f"gguf:{tmp_path / 'x.gguf'}", cache=tmp_path / "c") / "config.json")
-    assert weight_bytes(tensor_shapes(config), quantisation) == real
+    assert weight_bytes(config, quantisation) == real
 
 
 def test_q4_k_m_gives_more_bits_to_some_layers() -> None:
-    shapes = tensor_shapes(WIDE)
     block = 2048 * 2048
     attention = 2 * block + block // 4  # q, o and k
     value, down, mlp = block // 4, 2048 * 8192, 2 * 2048 * 8192
@@ -96,16 +95,16 @@ def test_q4_k_m_gives_more_bits_to_some_layers() -> None:
     assert better == 8
     expected = 16 * (attention + mlp) * q4 + (value + down) * (better * q6 + (16 - better) * q4)
     expected += 128256 * 2048 * q6 + 4 * 2048 * 33
-    assert weight_bytes(shapes, "q4_k_m") == int(expected)
+    assert weight_bytes(WIDE, "q4_k_m") == int(expected)
     # Published Llama-3.2-1B-Instruct-Q4_K_M.gguf: 807,694,464 bytes with about 7.8 MB of tokenizer.
-    assert weight_bytes(shapes, "q4_k_m") == pytest.approx(807_694_464, rel=0.015)
+    assert weight_bytes(WIDE, "q4_k_m") == pytest.approx(807_694_464, rel=0.015)
 
 
 def test_quantisations_are_ordered_and_untied_embeddings_are_coarser() -> None:
-    sizes = [weight_bytes(tensor_shapes(WIDE), q) for q in ("q4_0", "q4_1", "q8_0", "f16", "fp32")]  # type: ignore[arg-type]
+    sizes = [weight_bytes(WIDE, q) for q in ("q4_0", "q4_1", "q8_0", "f16", "fp32")]  # type: ignore[arg-type]
     assert sizes == sorted(sizes)
-    assert weight_bytes(tensor_shapes(WIDE), "bf16") * 2 == sizes[-1]
-    untied = tensor_shapes(WIDE | {"tie_word_embeddings": False})
+    assert weight_bytes(WIDE, "bf16") * 2 == sizes[-1]
+    untied = WIDE | {"tie_word_embeddings": False}
     assert weight_bytes(untied, "q4_0") - sizes[0] == 128256 * 2048 * 18 // 32
 
 
