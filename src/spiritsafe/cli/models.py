@@ -14,7 +14,7 @@ from spiritsafe.cli.terminal import TerminalSink, open_sink
 from spiritsafe.core.files.digests import LINEAGE, file_model
 
 _OF_FILES: tuple[str, ...] = (
-    "A GGUF file: llama.cpp answers from it as it is, on the CPU. Nothing can learn from its weights.",
+    "A GGUF file: llama.cpp answers from it as it is, on the CPU; nothing can learn from it.",
 )
 
 

@@ -117,12 +117,13 @@ def test_sample_with_local_weights_in_their_own_process(tiny_run: Path, tmp_path
     assert "[" in text.split("accuracy")[1]
 
 
-@pytest.mark.parametrize("kind", ["directory", "tiny", "gguf"])
+@pytest.mark.parametrize("kind", ["directory", "tiny", "gguf", "file"])
 def test_sample_takes_every_reference_to_a_model(kind: str, tmp_path: Path) -> None:
     (plain := tmp_path / "plain").mkdir()
     write_tiny(plain, seed=1)
     write_gguf(tmp_path / "x.gguf")
-    model = {"directory": str(plain), "tiny": "tiny:0?context=512", "gguf": f"gguf:{tmp_path / 'x.gguf'}"}[kind]
+    file = str(tmp_path / "x.gguf")
+    model = {"directory": str(plain), "tiny": "tiny:0?context=512", "gguf": f"gguf:{file}", "file": file}[kind]
     text = call(
         sample.command, "arith:sums", "--model", model, "--out", str(tmp_path / "attempts"), "--problems", "2",
         "--max-tokens", "4",

@@ -1,7 +1,7 @@
 """What the text of a source names, before anything is made of it.
 
-In: the text behind the colon of ``tiny:``, ``wheel:``, ``gguf:`` and ``hf:``, or the path of a directory or GGUF file. Out:
-its parts.
+In: the text behind the colon of ``tiny:``, ``wheel:``, ``gguf:`` and ``hf:``, or the path of a directory or a file.
+Out: its parts.
 """
 
 from __future__ import annotations

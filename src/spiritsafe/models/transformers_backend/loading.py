@@ -23,7 +23,7 @@ from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_funct
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.transformers_backend.choice import choose_code
 from spiritsafe.models.transformers_backend.model import TransformersModel
-from spiritsafe.models.transformers_backend.sizes import measure_size, read_config
+from spiritsafe.models.transformers_backend.sizes import measure_size, read_config, refuse_file
 
 
 def active_parameters(directory: Path, checkpoint: Checkpoint) -> int:
@@ -102,9 +102,10 @@ def load_model(
 
     Raises:
         SourceError: A file is missing or damaged.
-        CompatibilityError: The chosen implementation does not fit, vocabulary and weights do not belong together, or
-            ``weights`` needs bitsandbytes and it is not there.
+        CompatibilityError: It is a GGUF file, the chosen implementation does not fit, vocabulary and weights do not
+            belong together, or ``weights`` needs bitsandbytes and it is not there.
     """
+    refuse_file(directory)
     checkpoint = read_checkpoint(directory)
     chat = ChatFormat(directory)
     model: LanguageModel

@@ -56,6 +56,19 @@ def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
         return None
 
 
+def refuse_file(directory: Path) -> None:
+    """Say of a GGUF file that nothing but llama.cpp runs it.
+
+    Raises:
+        CompatibilityError: The directory is a file model.
+    """
+    if (file := file_model(directory)) is not None:
+        raise CompatibilityError(
+            f"{directory} is a GGUF file as it is: llama.cpp answers from it, nothing can learn from its weights.",
+            hint=f"For a model that can learn, write gguf:{file}: it is converted to float32.",
+        )
+
+
 def read_config(directory: Path) -> Mapping[str, Any]:
     """A directory's ``config.json``.
 
@@ -63,11 +76,7 @@ def read_config(directory: Path) -> Mapping[str, Any]:
         SourceError: There is none, or it is no table of keys.
         CompatibilityError: It is a GGUF file, which nothing but llama.cpp runs.
     """
-    if (file := file_model(directory)) is not None:
-        raise CompatibilityError(
-            f"{directory} is a GGUF file as it is: llama.cpp answers from it, nothing can learn from its weights.",
-            hint=f"For a model that can learn, write gguf:{file}: it is converted to float32.",
-        )
+    refuse_file(directory)
     config = read_json(directory / "config.json")
     if not isinstance(config, dict):
         raise SourceError(f"{directory / 'config.json'} is no configuration of a model.", hint="Fetch the model again.")

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from file_models import file_model_of
 from foreign_models import write_foreign
 from stranger_models import write_mixtral, write_stranger
 from transformers import GenerationConfig
 
-from spiritsafe.core.errors import NumericalError, ProcedureError
+from spiritsafe.core.errors import CompatibilityError, NumericalError, ProcedureError
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
+from spiritsafe.models.engine.file_generator import FileGenerator
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
 from spiritsafe.models.interface.batch import Document, pack_documents
@@ -288,3 +291,16 @@ def test_a_model_may_train_after_it_was_sampled(longrope: LoadedModel) -> None:
     list(make_generator(longrope).generate([prompt("z" * 90)], Sampling(max_tokens=2)))
     document = Document(token_ids=tuple(range(4, 100)), supervised=(True,) * 96)
     longrope.model(pack_documents([document])).sum().backward()
+
+
+def test_a_gguf_file_is_opened_as_it_is_and_refuses_what_would_change_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
+    directory = file_model_of(tmp_path / "file")
+    opened = open_generator(directory, device="cpu", max_batch=2)
+    assert isinstance(opened, FileGenerator)
+    opened.close()
+    refused: list[dict[str, Any]] = [{"dtype": torch.float32}, {"device": "cuda"}, {"weights": "4bit"}]
+    for options in refused:
+        with pytest.raises(CompatibilityError, match=next(iter(options))) as told:
+            open_generator(directory, **options)
+        assert "gguf:" in told.value.hint

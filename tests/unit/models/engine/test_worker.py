@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from file_models import file_model_of
 from stranger_models import write_stray_llama
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.engine import worker
@@ -20,6 +22,7 @@ from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.worker import answer, serve_generator
 from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.models.transformers_backend.loading import load_model
+from spiritsafe.rollouts.generators.pipe import PipeGenerator
 
 PROMPT = Prompt(problem_id="p", messages=(Message(role="user", content="hi"),), num_samples=2)
 SAMPLING = Sampling(max_tokens=4)
@@ -173,3 +176,19 @@ def test_a_worker_without_memory_says_what_to_do() -> None:
     error = json.loads(replies.getvalue())["error"]
     assert error["type"] == "BudgetError"
     assert "max_batch" in error["hint"]
+
+
+def test_a_gguf_file_is_served_as_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
+    directory = file_model_of(tmp_path / "file")
+    command = [sys.executable, "-m", "spiritsafe.models.engine.worker", str(directory)]
+    with PipeGenerator(command) as generator:
+        attempts = list(generator.generate([PROMPT], SAMPLING))
+        assert generator.describe().digest == digest_file(directory / "x.gguf") == attempts[0].model
+        platform = generator.platform()
+        assert platform is not None
+        assert platform.instructions.startswith("llama.cpp")
+        (row,) = generator.score_spread([PROMPT.messages], ["hello"])
+        assert row
+    with PipeGenerator([*command, "--dtype", "float32"]) as generator, pytest.raises(CompatibilityError, match="dtype"):
+        generator.describe()

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 import tiny_gguf
+from llama_cpp import llama_quantise, needs_llama_cpp
 
 from spiritsafe.core.errors import CompatibilityError, ProcedureError, SourceError, StorageError
 from spiritsafe.models.gguf.types import FILE_TYPES
@@ -18,6 +15,7 @@ from spiritsafe.models.llama_cpp import quantise
 from spiritsafe.models.llama_cpp.importance import ImportanceMatrix
 from spiritsafe.models.llama_cpp.quantise import quantise_file
 
+pytestmark = needs_llama_cpp
 HIDDEN, INNER = 256, 512
 
 
@@ -53,27 +51,13 @@ def uneven(path: Path, *, scale: float = 1.0, dead: slice = slice(0)) -> Importa
     return ImportanceMatrix(sums=sums, counts=counts, datasets=(), num_documents=1, longest=10)
 
 
-def test_types_that_llama_cpp_refuses_without_importance_are_those_of_the_table(source: Path, tmp_path: Path) -> None:
-    program = """
-        import json, sys
-        from spiritsafe.models.gguf.types import FILE_TYPES
-        from spiritsafe.models.llama_cpp.quantise_child import quantise_here
-        source, target = sys.argv[1:]
-        found = {}
-        for name, kind in FILE_TYPES.items():
-            request = {"source": source, "target": target, "file_type": kind.number, "threads": 1, "importance": None}
-            found[name] = quantise_here(request)
-        print(json.dumps(found))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program), str(source), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-    codes = json.loads(done.stdout.splitlines()[-1])
-    assert codes == {name: int(kind.needs_importance) for name, kind in FILE_TYPES.items()}
-    for name, kind in FILE_TYPES.items():
-        if kind.needs_importance:
-            with pytest.raises(CompatibilityError, match=f"{name} is rubbish without"):
-                quantise_file(source, tmp_path / "folder" / name, name)
-    assert not (tmp_path / "folder").exists()  # refused before anything was begun
+@pytest.mark.parametrize("file_type", [name for name, kind in FILE_TYPES.items() if kind.needs_importance])
+def test_types_that_need_importance_are_refused_without_it_before_anything_is_begun(
+    file_type: str, source: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CompatibilityError, match=f"{file_type} is rubbish without"):
+        quantise_file(source, tmp_path / "folder" / "target", file_type)
+    assert not (tmp_path / "folder").exists()
 
 
 @pytest.mark.parametrize("file_type", ["q4_k_m", "iq4_nl", "iq2_xs", "q4_0"])
@@ -119,13 +103,15 @@ def test_the_same_bytes_come_of_any_number_of_threads_and_any_unit_of_importance
 
 @pytest.mark.parametrize("file_type", ["q4_k_m", "iq4_nl", "q5_0"])
 def test_columns_that_no_text_reached_keep_their_weights(source: Path, tmp_path: Path, file_type: str) -> None:
-    """llama.cpp alone stores zeros for them, and says nothing."""
-    quantise_file(source, tmp_path / "out", file_type, importance=uneven(source, dead=slice(0, 256)))
-    floats = {name: values(tensor) for name, tensor in matrices(source).items()}
+    dead = uneven(source, dead=slice(0, 256))
+    quantise_file(source, tmp_path / "out", file_type, importance=dead)
+    np.savez(tmp_path / "raw.npz", **{name: dead.means(name).reshape(-1) for name in dead.sums})
+    llama_quantise(source, tmp_path / "raw", FILE_TYPES[file_type].number, importance=tmp_path / "raw.npz")
+    alone = matrices(tmp_path / "raw")
     for name, tensor in matrices(tmp_path / "out").items():
-        dead = values(tensor)[:, :256]
-        error = ((dead - floats[name][:, :256]) ** 2).mean() / (floats[name][:, :256] ** 2).mean()
-        assert error < 0.1, name
+        given, kept, lost = (values(one)[:, :256] for one in (matrices(source)[name], tensor, alone[name]))
+        assert ((kept - given) ** 2).mean() < 0.1 * (given**2).mean(), name
+        assert not lost.any()  # what llama.cpp does by itself, and without a word
 
 
 def test_rows_that_are_no_whole_blocks_are_told_of(tmp_path: Path) -> None:

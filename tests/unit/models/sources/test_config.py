@@ -91,6 +91,14 @@ def test_a_gguf_is_planned_from_its_header(tmp_path: Path) -> None:
     found = source_config(spec, cache=tmp_path / "cache")
     assert not (tmp_path / "cache" / "models").exists()
     check_becomes(found, resolve_source(spec, cache=tmp_path / "cache"))
+    plain = str(tmp_path / "a model.gguf")  # the file as it is, in its own types
+    file, made = source_config(plain, cache=tmp_path / "cache"), resolve_source(plain, cache=tmp_path / "cache")
+    assert (file.name, file.license) == (found.name, found.license)
+    assert file.weight_bytes == read_checkpoint(made).weight_bytes < found.weight_bytes
+    assert source_config(str(made), cache=tmp_path / "cache").weight_bytes == file.weight_bytes
+    assert file.chat_format().vocab_fingerprint == found.chat_format().vocab_fingerprint
+    with pytest.raises(CompatibilityError, match="told nothing"):
+        source_config(plain, cache=tmp_path / "cache", date="2026-01-01")
     (tmp_path / "half.gguf").write_bytes((tmp_path / "a model.gguf").read_bytes()[:-100])
     with pytest.raises(SourceError, match=r"half\.gguf"):
         source_config(f"gguf:{tmp_path / 'half.gguf'}", cache=tmp_path / "cache")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import LINEAGE, read_checkpoint, verify_checkpoint
+from spiritsafe.models.gguf.write import write_gguf as write_our_gguf
 from spiritsafe.models.sources import resolve as sources
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel
 from spiritsafe.models.sources.resolve import find_source, resolve_source
@@ -80,6 +82,56 @@ def test_gguf_is_converted_once(tmp_path: Path) -> None:
     assert listener.notes == ["converting my model.gguf", "converted my model.gguf"]
     assert resolve_source(spec, cache=tmp_path / "cache", events=listener) == directory
     assert len(listener.notes) == 2
+
+
+def test_a_path_to_a_gguf_file_is_that_file_and_no_other_bytes(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "my model.gguf")
+    cache, spec = tmp_path / "cache", str(tmp_path / "my model.gguf")
+    assert find_source(spec, cache=cache) is None
+    directory = resolve_source(spec, cache=cache)
+    assert sorted(path.name for path in directory.iterdir()) == ["lineage.json", "my model.gguf"]
+    checkpoint = verify_checkpoint(directory)
+    assert checkpoint.digest == "sha256:" + hashlib.sha256(Path(spec).read_bytes()).hexdigest()
+    assert (checkpoint.name, checkpoint.license, checkpoint.parents) == ("my model", "Apache-2.0", ())
+    assert checkpoint.num_parameters == read_checkpoint(resolve_source(f"gguf:{spec}", cache=cache)).num_parameters
+    assert directory == resolve_source(spec, cache=cache) == resolve_source(str(directory), cache=cache)
+    assert directory == find_source(spec, cache=cache)
+    alone = tmp_path / "alone"  # a folder with nothing but such a file
+    alone.mkdir()
+    (alone / "my model.gguf").symlink_to(spec)
+    assert resolve_source(str(alone), cache=cache) == directory
+    for options in ({"date": "2026-01-01"}, {"template_kwargs": {"x": True}}):
+        with pytest.raises(CompatibilityError, match="can be told nothing") as told:
+            resolve_source(spec, cache=cache, **options)
+        assert "gguf:" in told.value.hint
+    with pytest.raises(CompatibilityError, match="nothing can learn") as told:
+        load_model(directory, dtype=torch.float32)
+    assert f"gguf:{directory / 'my model.gguf'}" in told.value.hint
+    with (directory / "my model.gguf").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x00")
+    with pytest.raises(IntegrityError, match="is not what its"):
+        resolve_source(str(directory), cache=cache)
+
+
+def test_a_file_of_ours_names_what_it_was_made_from(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    made_from = resolve_source("tiny:3", cache=cache)
+    write_our_gguf(made_from, tmp_path / "x.gguf", "q8_0", name="mine")
+    checkpoint = read_checkpoint(resolve_source(str(tmp_path / "x.gguf"), cache=cache))
+    assert checkpoint.name == "mine"
+    (parent,) = checkpoint.parents
+    assert (parent.digest, parent.used_as) == (read_checkpoint(made_from).digest, ("weights",))
+
+
+def test_a_gguf_file_that_could_not_be_asked_is_refused_at_once(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "x.gguf", pre="martian")
+    with pytest.raises(CompatibilityError, match="martian"):
+        resolve_source(str(tmp_path / "x.gguf"), cache=tmp_path / "cache")
+    write_gguf(tmp_path / "y.gguf", extra={"spiritsafe.lineage": "{}"})
+    with pytest.raises(IntegrityError, match="no lineage"):
+        resolve_source(str(tmp_path / "y.gguf"), cache=tmp_path / "cache")
+    assert partials(tmp_path / "cache") == []
 
 
 def test_a_corrupt_or_missing_gguf_leaves_nothing(tmp_path: Path) -> None:
@@ -269,8 +321,7 @@ def test_truncated_weights_are_refused_before_anything_else(tiny_directory: Path
 
 
 def test_hints_name_the_form_that_was_probably_meant(tmp_path: Path) -> None:
-    (tmp_path / "x.gguf").touch()
-    wrong = {"org/name": "hf:org/name", str(tmp_path / "x.gguf"): "gguf:", "/no/such/place/at/all": "tiny:"}
+    wrong = {"org/name": "hf:org/name", str(tmp_path / "absent.gguf"): "gguf:", "/no/such/place/at/all": "tiny:"}
     for spec, hint in wrong.items():
         with pytest.raises(SourceError) as caught:
             resolve_source(spec, cache=tmp_path)
