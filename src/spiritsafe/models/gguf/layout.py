@@ -16,7 +16,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType
 
 from spiritsafe.core.files.atomic import atomic_path
-from spiritsafe.models.gguf.blocks import TensorBytes
+from spiritsafe.models.gguf.blocks.packed import TensorBytes
 from spiritsafe.models.gguf.types import stored_bytes
 
 _ALIGNMENT = 32

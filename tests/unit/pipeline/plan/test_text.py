@@ -101,3 +101,16 @@ def test_a_licence_that_is_not_known_is_asked_for() -> None:
     text = " ".join(plan_recipe(recipe_of(recipe), cache=default_cache())[0].split())
     assert "m (outputs), LicenseRef-unknown: not known here: to be read and stated" in text
     assert 'no release without a licence: state it ([models.far] licence = "MIT")' in text
+
+
+
+def test_the_bytes_of_a_file_are_told_and_no_resume_point_of_it(tmp_path: Path) -> None:
+    value: dict[str, Any] = {
+        "name": "r",
+        "models": {"base": {"source": "tiny:0?hidden=64&heads=4&kv_heads=2"}},
+        "steps": [{"kind": "quantise", "name": "q", "from": "base", "to": "q4_0"}],
+    }
+    text, told, faults = plan_recipe(recipe_of(value), cache=tmp_path)
+    assert faults == []
+    assert "quantise  q: base as Q4_0: 0.1 MB of tensors" in text
+    assert told["disk_bytes"] == 74_256  # the file's tensors alone

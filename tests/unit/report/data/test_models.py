@@ -35,3 +35,11 @@ def test_a_size_is_known_or_not_there() -> None:
     assert Rung(name="served", role="teacher").weight_bytes is None
     with pytest.raises(ValidationError, match="weight_bytes"):
         Rung(name="m", role="student", weight_bytes=0)
+
+
+def test_a_file_says_how_it_is_stored_and_other_models_nothing() -> None:
+    file = Rung(name="q", role="quantised", weight_bytes=91_000_000, file_type="q4_k_m", bits_per_weight=5.126)
+    assert file.storage == "Q4_K_M, 5.13 bits a weight"
+    plain = Rung(name="m", role="student", weight_bytes=9)
+    assert plain.storage is None
+    assert set(plain.to_json()) == {"name", "role", "num_parameters", "weight_bytes"}  # as reports were before

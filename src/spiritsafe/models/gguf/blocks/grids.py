@@ -32,8 +32,8 @@ FileGrid = Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 _BLOCK = 32
 """Numbers of a row that share a scale."""
-_AT_ONCE = 1 << 20
-"""Numbers that are rounded at once: whole rows, in memory that stays in cache."""
+_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 24}
+"""Numbers that are rounded at once, in whole rows: on a CPU as many as stay in its cache."""
 
 
 def _stored(scale_B1: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ def round_to_grid(weight_OI: Tensor, grid: GridType, *, out_OI: Tensor | None = 
         )
     if out_OI is None:
         out_OI = torch.empty_like(weight_OI, dtype=torch.float32)
-    size = max(1, _AT_ONCE // weight_OI.shape[-1])
+    size = max(1, _AT_ONCE.get(weight_OI.device.type, 1 << 20) // weight_OI.shape[-1])
     for first in range(0, weight_OI.shape[0], size):
         rows = slice(first, first + size)
         if grid in _FLOATS:

@@ -6,7 +6,7 @@ import pytest
 from gguf import GGMLQuantizationType
 from llama_cpp import llama_blocks, needs_llama_cpp
 
-from spiritsafe.models.gguf.blocks import to_blocks
+from spiritsafe.models.gguf.blocks.packed import to_blocks
 from spiritsafe.models.gguf.types import stored_bytes
 
 KINDS = [GGMLQuantizationType[name] for name in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K")]
