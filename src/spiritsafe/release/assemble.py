@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, final
 
 from spiritsafe.core.canonical import canonical_json
-from spiritsafe.core.errors import SourceError, StorageError
+from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
 from spiritsafe.core.files.atomic import ensure_directory, new_beside, storage_errors, sync_directory
 from spiritsafe.core.files.digests import digest_file
+from spiritsafe.core.files.reading import read_bytes
 from spiritsafe.core.files.record_files import parse_record, record_bytes
 from spiritsafe.exam.records import Certificate
 from spiritsafe.release.bom import bill_of_materials
@@ -42,6 +43,7 @@ from spiritsafe.release.texts.ladder import is_dominated
 from spiritsafe.release.texts.modelfile import RecognisedChat, modelfile_path, modelfile_text
 from spiritsafe.release.verification.verify import require_release, verify_release
 
+_MOST_LICENCE_BYTES = 1 << 20
 _LARGE = 1 << 20
 """Bytes from which a second copy is worth avoiding."""
 
@@ -52,8 +54,8 @@ class ReleasePlan:
     """What is to be released.
 
     Attributes:
-        release: The record, but for what only the files tell: their digests, sizes and which are dominated are filled
-            in, and ``others`` gets what is written beside.
+        release: The record. Sizes and which files are dominated are filled in, and ``others`` gets what is written
+            beside.
         sources: For each path that the record names: the file to take, or its bytes.
         chats: How the model of a GGUF file writes chats, by the file's path, where that was recognised.
         modelfiles: Whether GGUF files get one.
@@ -180,13 +182,17 @@ def _modelfiles(plan: ReleasePlan) -> dict[str, bytes]:
     if not plan.modelfiles:
         return {}
     licence = plan.sources.get(LICENCE_FILE, b"")
-    text = licence if isinstance(licence, bytes) else licence.read_bytes()
+    data = licence if isinstance(licence, bytes) else read_bytes(licence, most_bytes=_MOST_LICENCE_BYTES)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{LICENCE_FILE} is no UTF-8 text.", hint="Give the licence as UTF-8.") from error
     return {
         modelfile_path(file.path): modelfile_text(
             file.path,
             chat=plan.chats.get(file.path),
             context_length=plan.release.context_length,
-            licence=text.decode("utf-8"),
+            licence=text,
         ).encode("utf-8")
         for file in plan.release.files
         if not file.parts
@@ -229,7 +235,12 @@ def _certificates(place: Path, release: Release) -> dict[str, Certificate]:
 
 
 def _filled(file: ReleasedFile, digests: Mapping[str, str], sizes: Mapping[str, int]) -> ReleasedFile:
-    """With digest and size as they are."""
+    """With its size, and known to be what sat the exam."""
     parts = [(part, digests[path]) for part, path in zip(file.parts, file.paths, strict=False)]
     found = digest_of_parts(parts) if parts else digests[file.path]
-    return file.model_copy(update={"digest": found, "num_bytes": sum(sizes[path] for path in file.paths)})
+    if found != file.digest:
+        raise IntegrityError(
+            f"{', '.join(file.paths)}: the digest is {found}, and the record has {file.digest}.",
+            hint="Its certificates and its lineage are of other bytes: release the very files that sat the exam.",
+        )
+    return file.model_copy(update={"num_bytes": sum(sizes[path] for path in file.paths)})

@@ -82,13 +82,13 @@ class VerifyingKey:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """A key of a file.
+        """A key of a file, or of a pipe that the user handed over.
 
         Raises:
             SourceError: It cannot be read.
             IntegrityError: It holds none.
         """
-        return cls.parse(read_bytes(path, most_bytes=_MOST_KEY_BYTES), str(path))
+        return cls.parse(read_bytes(path, most_bytes=_MOST_KEY_BYTES, is_typed=True), str(path))
 
     def verifies(self, signature: bytes, text: bytes) -> bool:
         """Whether the signature is this key's over the text."""

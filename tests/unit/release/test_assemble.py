@@ -88,7 +88,9 @@ def _without_copy(parts: ReleaseParts) -> ReleasePlan:
 @pytest.mark.parametrize(
     ("plan", "kind", "words"),
     [
-        (_swapped, IntegrityError, "lineage"),
+        (_swapped, IntegrityError, r"toy-q8_0\.gguf: the digest is sha256:\w+, and the record has"),
+        (lambda parts: parts.changed({"LICENSE": b"\xff"}), SourceError, "LICENSE is no UTF-8"),
+        (lambda parts: parts.changed({"LICENSE": Path("/missing")}), SourceError, "/missing cannot be read"),
         (_without_copy, IntegrityError, r"Step 8 \(duties\) failed: There is no copy of 'Llama 3.2 Community License'"),
         (lambda parts: parts.changed(name="Toy"), IntegrityError, "does not begin with 'Llama'"),
         (lambda parts: parts.changed({"NOTICE": b"nothing\n"}), IntegrityError, "NOTICE does not hold"),

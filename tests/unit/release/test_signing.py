@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,18 @@ def test_the_reference_accepts_ours_and_names_what_changed(reference: Any, tmp_p
     (model / "a/b").write_bytes(b"5")
     with pytest.raises(ValueError, match="a/b"):
         reference_accepts(reference, model, public, signature)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_reference_accepts_a_release_as_a_hub_gives_it_out(reference: Any, released: Any, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(released.directory, tmp_path / "download"))
+    (directory / ".gitattributes").write_text("*.gguf filter=lfs\n")
+    (directory / ".cache" / "huggingface").mkdir(parents=True)
+    (directory / ".cache" / "huggingface" / "x.metadata").write_text("1")
+    reference_accepts(reference, directory, directory / "signing-key.pem", directory / "model.sig")
+    (directory / "NOTICE").write_text("mine")
+    with pytest.raises(ValueError, match="NOTICE"):
+        reference_accepts(reference, directory, directory / "signing-key.pem", directory / "model.sig")
 
 
 @pytest.mark.filterwarnings("default")

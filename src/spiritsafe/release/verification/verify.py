@@ -33,7 +33,7 @@ def verify_release(directory: Path, *, public_key: Path | None = None) -> list[S
     """
     if not directory.is_dir():
         raise SourceError(f"{directory} is no directory.", hint="Give the directory of a release.")
-    if public_key is not None and not public_key.is_file():
+    if public_key is not None and not public_key.exists():
         raise SourceError(f"There is no key {public_key}.", hint="Give the maker's public key, a PEM file.")
     case = ReleaseCase(directory, public_key)
     results: list[StepResult] = []

@@ -153,3 +153,34 @@ def test_a_signed_directory_that_is_no_release(released: Any, tmp_path: Path) ->
     (tmp_path / "model.sig").write_bytes(sign_files("x", digests, released.parts.key))
     found = verify_release(tmp_path)[1]
     assert "no release of spiritsafe: release.json, README.md, bom.cdx.json is missing" in found.detail
+
+
+GARBAGE = {
+    "empty": b"",
+    "null": b"null",
+    "list": b"[[], {}]",
+    "deep": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "number": b'{"format": ' + b"9" * 5_000 + b"}",
+    "infinite": b'{"serialNumber": 1e400, "files": NaN}',
+    "bytes": b"\xff\xfe\x00" * 50,
+    "surrogate": b'{"name": "\\ud800"}',
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_a_maker_who_signs_garbage(released: Any, copied: Callable[[], Path], kind: str) -> None:
+    """Whatever stands in a file that is read, the findings name it; nothing escapes."""
+    directory = copied()
+    paths = ["release.json", "bom.cdx.json", "README.md", "NOTICE", "exams/ledger.jsonl"]
+    paths += [f"exams/sums/{name}" for name in ("paper.json", "sealed.age", "toy.certificate.json")]
+    for path in paths:
+        data = (directory / path).read_bytes()
+        (directory / path).write_bytes(GARBAGE[kind])
+        sign_again(directory, released.parts.key, bom=path != "bom.cdx.json")
+        found = next((step for step in verify_release(directory) if not step.ok), None)
+        assert found is not None, path
+        assert found.number >= 4
+        part = {"paper.json": "paper", "ledger.jsonl": "ledger", "sealed.age": "seal"}.get(Path(path).name, path)
+        assert part in found.detail, (path, found.detail)
+        (directory / path).write_bytes(data)
+        sign_again(directory, released.parts.key)
