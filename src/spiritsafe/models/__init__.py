@@ -57,7 +57,14 @@ if TYPE_CHECKING:
         predict_file_bytes,
         round_to_grid,
     )
-    from spiritsafe.models.gguf.facts import MOST_SUBSTITUTED, FileFacts, TypeShare, check_name, file_facts, true_name
+    from spiritsafe.models.gguf.facts import (
+        MOST_SUBSTITUTED,
+        FileFacts,
+        TypeShare,
+        check_file_name,
+        file_facts,
+        true_name,
+    )
     from spiritsafe.models.gguf.lineage import write_file_lineage
     from spiritsafe.models.gguf.types import FILE_TYPES, FileType, FileTypeName, find_file_type
     from spiritsafe.models.gguf.write import write_gguf
@@ -132,18 +139,18 @@ __all__ = [
     "MemoryFit", "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight",
     "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work",
     "active_parameters", "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions",
-    "block_influence", "calibrate", "candidates", "check_name", "choose_code", "choose_layers", "choose_vocabulary",
-    "cut", "cut_depth", "decoder_config", "default_cache", "fake_quantise", "file_facts", "file_grid", "find_file_type",
-    "find_source", "fit_micro_batch", "format_name", "general_documents", "has_llama_cpp", "head_logits",
-    "head_product", "held_bytes", "kv_cache_bytes", "layers_within", "load_decoder", "load_lora", "load_model",
-    "logits_dtype", "lora_config", "lora_parameters", "lora_state", "make_generator", "mean_loss", "measure_bytes",
-    "measure_fidelity", "measure_importance", "measure_machine", "measure_speed", "merge_lora", "new_directory",
-    "num_adapted", "num_lora_parameters", "num_trainable", "open_generator", "pack_documents", "parent_of",
-    "predict_file_bytes", "predict_footprint", "predict_training", "preferred_dtype", "quantise_file", "randomise",
-    "read_checkpoint", "read_cut_plan", "read_model_config", "read_tensor_table", "renumber_documents", "renumbered",
-    "require_faithful", "require_same_vocabulary", "resized", "resolve_source", "round_to_grid", "sampling_work",
-    "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower", "shared_prefix", "size_of",
-    "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary", "true_name",
-    "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora", "write_file_lineage",
-    "write_gguf", "write_lineage", "write_tiny",
+    "block_influence", "calibrate", "candidates", "check_file_name", "choose_code", "choose_layers",
+    "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "fake_quantise", "file_facts",
+    "file_grid", "find_file_type", "find_source", "fit_micro_batch", "format_name", "general_documents",
+    "has_llama_cpp", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within", "load_decoder",
+    "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state", "make_generator",
+    "mean_loss", "measure_bytes", "measure_fidelity", "measure_importance", "measure_machine", "measure_speed",
+    "merge_lora", "new_directory", "num_adapted", "num_lora_parameters", "num_trainable", "open_generator",
+    "pack_documents", "parent_of", "predict_file_bytes", "predict_footprint", "predict_training", "preferred_dtype",
+    "quantise_file", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config", "read_tensor_table",
+    "renumber_documents", "renumbered", "require_faithful", "require_same_vocabulary", "resized", "resolve_source",
+    "round_to_grid", "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower",
+    "shared_prefix", "size_of", "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary",
+    "true_name", "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora",
+    "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
 ]  # fmt: skip

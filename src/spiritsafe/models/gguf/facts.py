@@ -124,7 +124,7 @@ def true_name(facts: FileFacts, stem: str) -> str:
     return f"{stem}-{facts.file_type.upper()}{mark}.gguf"
 
 
-def check_name(facts: FileFacts, name: str) -> None:
+def check_file_name(facts: FileFacts, name: str) -> None:
     """Refuse a file name that says something else than what is in the file; one that says nothing may stand.
 
     Raises:

@@ -8,7 +8,7 @@ from llama_cpp import llama_quantise, needs_llama_cpp
 from tiny_gguf import write_gguf as write_foreign
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
-from spiritsafe.models.gguf.facts import FileFacts, check_name, file_facts, true_name
+from spiritsafe.models.gguf.facts import FileFacts, check_file_name, file_facts, true_name
 from spiritsafe.models.gguf.types import FILE_TYPES
 from spiritsafe.models.gguf.write import write_gguf
 
@@ -55,9 +55,9 @@ def test_a_file_whose_rows_do_not_fit_is_found_out(tmp_path: Path) -> None:
     # all but the matrices that read attention heads or neurons, which are 256 wide, and the head
     assert 0.3 < found.substituted_share < 0.9
     with pytest.raises(CompatibilityError, match=r"fell back") as caught:
-        check_name(found, "toy-Q4_K_M.gguf")
+        check_file_name(found, "toy-Q4_K_M.gguf")
     assert "toy-Q4_K_M.fallback.gguf" in str(caught.value.hint)
-    check_name(found, "toy-Q4_K_M.fallback.gguf")
+    check_file_name(found, "toy-Q4_K_M.fallback.gguf")
     model(tmp_path / "y", **FITS)
     write_gguf(tmp_path / "y", tmp_path / "y.gguf", "f32")
     assert llama_quantise(tmp_path / "y.gguf", tmp_path / "whole.gguf", number)
@@ -65,9 +65,9 @@ def test_a_file_whose_rows_do_not_fit_is_found_out(tmp_path: Path) -> None:
 
 
 def test_names_that_lie_are_refused_with_one_that_is_true() -> None:
-    check_name(facts("q4_k_m", 0.05), "student-Q4_K_M.gguf")
-    check_name(facts("q4_k_m", 0.9), "student.gguf")  # it claims nothing
-    check_name(facts("q8_0"), "q4-student-q8_0.gguf")
+    check_file_name(facts("q4_k_m", 0.05), "student-Q4_K_M.gguf")
+    check_file_name(facts("q4_k_m", 0.9), "student.gguf")  # it claims nothing
+    check_file_name(facts("q8_0"), "q4-student-q8_0.gguf")
     for file_type, name, honest in (
         ("q8_0", "student-Q4_0.gguf", "student-Q8_0.gguf"),
         ("q4_k_s", "student.q4_k_m.gguf", "student-Q4_K_S.gguf"),
@@ -75,7 +75,7 @@ def test_names_that_lie_are_refused_with_one_that_is_true() -> None:
         ("bf16", "student-F16.gguf", "student-BF16.gguf"),
     ):
         with pytest.raises(CompatibilityError) as caught:
-            check_name(facts(file_type), name)
+            check_file_name(facts(file_type), name)
         assert honest in str(caught.value.hint)
     assert true_name(facts("q6_k", 0.98), "a") == "a-Q6_K.fallback.gguf"
     assert true_name(facts("q6_k", 0.1), "a") == "a-Q6_K.gguf"

@@ -103,7 +103,6 @@ def test_a_licence_that_is_not_known_is_asked_for() -> None:
     assert 'no release without a licence: state it ([models.far] licence = "MIT")' in text
 
 
-
 def test_the_bytes_of_a_file_are_told_and_no_resume_point_of_it(tmp_path: Path) -> None:
     value: dict[str, Any] = {
         "name": "r",
