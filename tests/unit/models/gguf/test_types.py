@@ -39,6 +39,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "80 layers": {"num_hidden_layers": 80, "intermediate_size": 32},
 }  # fmt: skip
 
+OF_70B = ("q2_k", "q3_k_s", "q3_k_m", "q4_k_s", "q4_k_m", "iq3_m", "iq2_xs")
+
 
 def toy(directory: Path, what: str, **changes: Any) -> DecoderConfig:
     sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -60,7 +62,10 @@ def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(what: str, tmp_path:
     write_gguf(tmp_path / "x", tmp_path / "x.gguf", "f32")
     importance = importance_of(config, tmp_path / "importance.npz")
     asked = [
-        (one, given) for one in FILE_TYPES.values() for given in (False, True) if given or not one.needs_importance
+        (one, given)
+        for one in FILE_TYPES.values()
+        for given in (False, True)
+        if (given or not one.needs_importance) and (what != "80 layers" or one.name in OF_70B)
     ]
     plans = llama_plans(tmp_path / "x.gguf", [(one.number, importance if given else None) for one, given in asked])
     for (one, given), plan in zip(asked, plans, strict=True):
