@@ -36,7 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "biases": {"family": "qwen2", "num_key_value_heads": 1, "num_hidden_layers": 3, "intermediate_size": 288},
     "shared keys": {"num_hidden_layers": 17, "num_attention_heads": 8, "head_dim": 32, "rope_parameters": LLAMA3},
     "no whole blocks": {"hidden_size": 40, "head_dim": 10, "intermediate_size": 80},
-    "80 layers": {"num_hidden_layers": 80, "intermediate_size": 32},
+    "80 layers": {"num_hidden_layers": 80, "hidden_size": 32, "head_dim": 8, "intermediate_size": 32},
 }  # fmt: skip
 
 OF_70B = ("q2_k", "q3_k_s", "q3_k_m", "q4_k_s", "q4_k_m", "iq3_m", "iq2_xs")
