@@ -45,7 +45,7 @@ CORPUS = (
 SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
 
 
-def texts(seed: int = 0, count: int = 120) -> list[str]:
+def texts(seed: int = 0, count: int = 80) -> list[str]:
     """Texts of pieces in which tokenizers differ, names of special tokens among them."""
     draw = random.Random(seed)
     pieces = [

@@ -302,7 +302,7 @@ class Checkpoint(Record):
     """A model directory's ``lineage.json``: what it is, what it came from.
 
     Attributes:
-        digest: Digest of the directory without ``lineage.json``.
+        digest: Digest of the directory without ``lineage.json``; of a directory that holds one GGUF file, that file's.
         license: SPDX id, or a ``LicenseRef-``.
         recipe: Digest of the resolved recipe that made it; None for models made elsewhere.
         license_granted: The permission that its licence asks for, in the words of who used it.

@@ -36,8 +36,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "biases": {"family": "qwen2", "num_key_value_heads": 1, "num_hidden_layers": 3, "intermediate_size": 288},
     "shared keys": {"num_hidden_layers": 17, "num_attention_heads": 8, "head_dim": 32, "rope_parameters": LLAMA3},
     "no whole blocks": {"hidden_size": 40, "head_dim": 10, "intermediate_size": 80},
-    "80 layers": {"num_hidden_layers": 80, "intermediate_size": 32},
+    "80 layers": {"num_hidden_layers": 80, "hidden_size": 32, "head_dim": 8, "intermediate_size": 32},
 }  # fmt: skip
+
+OF_70B = ("q2_k", "q3_k_s", "q3_k_m", "q4_k_s", "q4_k_m", "iq3_m", "iq2_xs")
 
 
 def toy(directory: Path, what: str, **changes: Any) -> DecoderConfig:
@@ -60,7 +62,10 @@ def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(what: str, tmp_path:
     write_gguf(tmp_path / "x", tmp_path / "x.gguf", "f32")
     importance = importance_of(config, tmp_path / "importance.npz")
     asked = [
-        (one, given) for one in FILE_TYPES.values() for given in (False, True) if given or not one.needs_importance
+        (one, given)
+        for one in FILE_TYPES.values()
+        for given in (False, True)
+        if (given or not one.needs_importance) and (what != "80 layers" or one.name in OF_70B)
     ]
     plans = llama_plans(tmp_path / "x.gguf", [(one.number, importance if given else None) for one, given in asked])
     for (one, given), plan in zip(asked, plans, strict=True):
