@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.decoder.module import Decoder
     from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, bitsandbytes_functions, format_name
     from spiritsafe.models.engine.dtype import preferred_dtype
+    from spiritsafe.models.engine.file_generator import FileGenerator
     from spiritsafe.models.engine.local_generator import LocalGenerator
     from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
@@ -112,8 +113,8 @@ else:
 __all__ = [
     "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK",
     "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder",
-    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "FileFacts", "FileType",
-    "FileTypeName", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel", "LoadedModel",
+    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "FileFacts", "FileGenerator",
+    "FileType", "FileTypeName", "Footprint", "HasWeights", "Head", "Importance", "LanguageModel", "LoadedModel",
     "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize",
     "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape",
     "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work", "active_parameters",
