@@ -171,8 +171,8 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
 def forecast_of_run(context: RunContext) -> Forecast:
     """The same, where models are fetched and data are drawn."""
     recipe = context.recipe
-    places = {
-        name: Path(str(place))
+    models = {
+        name: source_config(str(place), cache=context.cache)
         for name in recipe.models
         if (place := context.stage(name).result().get("directory")) is not None
     }

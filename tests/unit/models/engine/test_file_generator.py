@@ -100,7 +100,7 @@ def test_what_it_says_is_what_our_engine_says_of_the_same_weights(
                 assert attempt.num_prompt_tokens == other.num_prompt_tokens
                 assert attempt.model == generator.describe().digest
         reasons = {a.finish_reason for a in found.values()}
-        assert reasons == {"length", "error"} if made == "by us" else {"stop", "length", "error"}
+        assert reasons == ({"length", "error"} if made == "by us" else {"stop", "length", "error"})
         texts = [user("hello"), user("hello"), user("hello world"), user("no")]
         completions = ["hello", "hell no", "", "so " * 40]  # more tokens than rows of logits
         assert isinstance(generator, SpreadScoring)
