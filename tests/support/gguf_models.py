@@ -12,8 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.models.checkpoints.directory import write_lineage
-from spiritsafe.models.gguf.tokenizer.sentencepiece import byte_token, merges_of
-from spiritsafe.models.gguf.tokenizer.splits import Split
+from spiritsafe.models.gguf.tokenizer.sentencepiece import MergeOrder, byte_token, merges_of
+from spiritsafe.models.gguf.tokenizer.splits import PreTokenizer
 from spiritsafe.models.sources.tiny import TINY_CHAT_TEMPLATE, write_byte_tokenizer
 
 PLAIN, LLAMA3 = ROPES[0], ROPES[4]
@@ -94,7 +94,7 @@ def texts(seed: int = 0, count: int = 120) -> list[str]:
     return ["", " ", *CORPUS, *made]
 
 
-def byte_level(split: Split, *, inside: bool, bos: bool = False, vocab_size: int = 480) -> Tokenizer:
+def byte_level(split: PreTokenizer, *, inside: bool, bos: bool = False, vocab_size: int = 480) -> Tokenizer:
     """A byte-level BPE, trained here, that splits text as a name of GGUF says.
 
     Args:
@@ -117,11 +117,12 @@ def byte_level(split: Split, *, inside: bool, bos: bool = False, vocab_size: int
     return _finished(tokenizer, bos)
 
 
-def sentencepiece(space: str, *, bos: bool = True) -> Tokenizer:
+def sentencepiece(space: str, *, bos: bool = True, order: MergeOrder = "ids") -> Tokenizer:
     """A BPE with bytes to fall back to, as transformers converts Llama 2's: ids, merges, spaces.
 
     Args:
         space: "prepend": the spelling of Llama 2 and Mistral; others: of later conversions.
+        order: Of merges to one piece.
     """
     small = Tokenizer(models.BPE())
     small.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
@@ -134,7 +135,8 @@ def sentencepiece(space: str, *, bos: bool = True) -> Tokenizer:
     model = {
         "type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
         "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
-        "vocab": {token: index for index, token in enumerate(tokens)}, "merges": merges_of(tokens, scores, kinds),
+        "vocab": {token: index for index, token in enumerate(tokens)},
+        "merges": merges_of(tokens, scores, kinds, order),
     }  # fmt: skip
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     front = [{"type": "Prepend", "prepend": "▁"}, replace]

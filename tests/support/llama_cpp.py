@@ -35,7 +35,12 @@ def _call(what: str, **arguments: Any) -> Any:
 def _heard(what: str, **arguments: Any) -> tuple[Any, str]:
     """What the call gave, and what it said on the way."""
     done = subprocess.run(
-        [sys.executable, __file__, what], input=json.dumps(arguments), capture_output=True, text=True, timeout=600
+        [sys.executable, __file__, what],
+        input=json.dumps(arguments),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr

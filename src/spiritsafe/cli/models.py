@@ -11,11 +11,7 @@ from spiritsafe import models
 from spiritsafe.cli.paths import MODEL, GuardedGroup
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink, open_sink
-from spiritsafe.core.files.digests import LINEAGE, file_model
-
-_OF_FILES: tuple[str, ...] = (
-    "A GGUF file: llama.cpp answers from it as it is, on the CPU; nothing can learn from it.",
-)
+from spiritsafe.core.files.digests import LINEAGE
 
 
 @click.group(name="models", cls=GuardedGroup)
@@ -67,10 +63,7 @@ def show(source: str, as_json: bool) -> None:
     directory = models.resolve_source(source, events=watcher)
     watcher.end()
     checkpoint = models.read_checkpoint(directory)
-    if file_model(directory) is not None:
-        active, notes = checkpoint.num_parameters, _OF_FILES
-    else:
-        active, notes = models.active_parameters(directory, checkpoint), models.choose_code(directory).notes
+    active, notes = models.active_parameters(directory, checkpoint), models.choose_code(directory).notes
     if as_json:
         print_json([{**_row(directory), "num_active": active, "notes": notes}])
         return

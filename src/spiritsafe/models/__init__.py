@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.decoder.module import Decoder
     from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, bitsandbytes_functions, format_name
     from spiritsafe.models.engine.dtype import preferred_dtype
+    from spiritsafe.models.engine.file_generator import FileGenerator
     from spiritsafe.models.engine.local_generator import LocalGenerator
     from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
@@ -117,11 +118,11 @@ __all__ = [
     "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK",
     "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder",
     "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "Fidelity", "FileFacts",
-    "FileType", "FileTypeName", "Footprint", "HasWeights", "Head", "Importance", "ImportanceMatrix",
-    "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit",
-    "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight", "SourceConfig",
-    "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat", "Work",
-    "active_parameters", "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions",
+    "FileGenerator", "FileType", "FileTypeName", "Footprint", "HasWeights", "Head", "Importance",
+    "ImportanceMatrix", "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates",
+    "MemoryFit", "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation", "QuantisedWeight",
+    "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use", "WeightFormat",
+    "Work", "active_parameters", "adapter_fault", "add_lora", "architecture_config", "bitsandbytes_functions",
     "block_influence", "calibrate", "candidates", "check_name", "choose_code", "choose_layers", "choose_vocabulary",
     "cut", "cut_depth", "decoder_config", "default_cache", "file_facts", "find_file_type", "find_source",
     "fit_micro_batch", "format_name", "general_documents", "head_logits", "head_product", "held_bytes",

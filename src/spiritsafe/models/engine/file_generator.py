@@ -18,6 +18,7 @@ import torch
 from spiritsafe.core.errors import CompatibilityError, EndpointError
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
+from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.chat.format import ChatFormat
@@ -31,16 +32,24 @@ from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.gguf.convert import write_gguf_config
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.llama_cpp.pool import LlamaPool
-from spiritsafe.models.llama_cpp.process import LlamaProcess, chunks, require_llama_cpp
+from spiritsafe.models.llama_cpp.process import CACHE_STEP, LlamaProcess, chunks, require_llama_cpp
 from spiritsafe.models.transformers_backend.sizes import read_config
 
 _MOST_DEAD = 3
 """Processes in a row that end without an answer before the file is called unusable."""
 _PLATFORM_CHARACTERS = 200
+_CACHE_SHARE = 0.5
+"""Of the free memory, which others may want as well."""
 
 
 def _make_runner(pool: LlamaPool, num_slots: int, num_positions: int, max_tokens: int) -> Runner:
     return LlamaRunner(pool, num_slots=num_slots, num_positions=num_positions, max_tokens=max_tokens)
+
+
+def _most_slots(token_bytes: int, num_positions: int) -> int:
+    """Sequences whose caches fit half of the free memory: llama.cpp fills them with zeros, used or not."""
+    sequence_bytes = token_bytes * -(-num_positions // CACHE_STEP) * CACHE_STEP
+    return int(free_bytes() * _CACHE_SHARE) // sequence_bytes - EXTRA_SEQUENCES
 
 
 def _apart(prompt: Prompt, indices: Sequence[int]) -> list[Prompt]:
@@ -89,8 +98,8 @@ class FileGenerator:
         with tempfile.TemporaryDirectory(prefix="spiritsafe-") as small:
             write_gguf_config(file, Path(small))
             self._chat = ChatFormat(Path(small))
-            longest = DecoderConfig.from_hf(read_config(Path(small))).max_context
-        self._longest = longest
+            config = DecoderConfig.from_hf(read_config(Path(small)))
+        self._longest = longest = config.max_context
         self._threads = threads
         self._pool = LlamaPool(file, threads=threads)
         first = self._pool.take(context=1, num_sequences=1)  # what is wrong with the file is said now
@@ -106,6 +115,7 @@ class FileGenerator:
             device=torch.device("cpu"),
             max_batch=max_batch,
             max_context=longest if max_context is None else min(max_context, longest),
+            most_slots=partial(_most_slots, 2 * 4 * config.num_layers * config.num_kv_heads * config.head_dim),
         )
 
     def _unfit(self, max_batch: int) -> CompatibilityError:

@@ -74,6 +74,7 @@ class Scheduler:
         device: Where runners keep what was drawn.
         max_batch: Most slots.
         max_context: Longest prompt plus completion.
+        most_slots: How many slots of so many positions there is memory for, where a runner touches all at once.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Scheduler:
         device: torch.device,
         max_batch: int,
         max_context: int,
+        most_slots: Callable[[int], int] | None = None,
     ) -> None:
         if max_batch < 1 or max_context < 2:
             raise ValueError("max_batch must be at least 1 and max_context at least 2")
@@ -94,6 +96,7 @@ class Scheduler:
         self._device = device
         self._max_batch = max_batch
         self._max_context = max_context
+        self._most_slots = most_slots or (lambda num_positions: max_batch)
         self._spare: tuple[tuple[int, int, int], Runner] | None = None
         self._closed = False
 
@@ -159,11 +162,9 @@ class Scheduler:
 
         It is taken, not shared, so that two calls whose attempts are read in turns cannot disturb each other.
         """
-        needed = (
-            min(self._max_batch, len(queue)),
-            max(len(sequence.prompt_ids) + sequence.limit for sequence in queue),
-            max(sequence.limit for sequence in queue),
-        )
+        longest = max(len(sequence.prompt_ids) + sequence.limit for sequence in queue)
+        slots = min(self._max_batch, len(queue), max(1, self._most_slots(longest)))
+        needed = (slots, longest, max(sequence.limit for sequence in queue))
         spare, self._spare = self._spare, None
         if spare is not None and all(have >= need for have, need in zip(spare[0], needed, strict=True)):
             return spare

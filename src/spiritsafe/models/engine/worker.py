@@ -143,9 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_batch=options.max_batch,
             max_context=options.max_context,
         )
-        notes = () if is_file else choose_code(options.directory).notes
         try:
-            serve_generator(generator, sys.stdin, replies, notes=notes)
+            serve_generator(generator, sys.stdin, replies, notes=choose_code(options.directory).notes)
         finally:
             generator.close()
         return 0

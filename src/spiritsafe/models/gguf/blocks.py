@@ -18,11 +18,11 @@ _CHUNK_NUMBERS = 1 << 22
 _LEVELS = 32  # six bits with a sign: -32 to 31
 _SMALLEST = np.float32(1e-15)
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+_Floats = np.ndarray[Any, np.dtype[np.float32]]
+TensorBytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def quantise(rows: Floats, kind: GGMLQuantizationType) -> Bytes:
+def to_blocks(rows: _Floats, kind: GGMLQuantizationType) -> TensorBytes:
     """A tensor's bytes, row after row.
 
     Args:
@@ -35,15 +35,15 @@ def quantise(rows: Floats, kind: GGMLQuantizationType) -> Bytes:
         chunks = [_q6_k(blocks[start : start + step]) for start in range(0, len(blocks), step)]
         return np.concatenate(chunks).reshape(-1)
     with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, which the caller looks for
-        return cast(Bytes, gguf.quantize(rows, kind).reshape(-1).view(np.uint8))
+        return cast(TensorBytes, gguf.quantize(rows, kind).reshape(-1).view(np.uint8))
 
 
-def _nearest(values: Any) -> Floats:
+def _nearest(values: Any) -> _Floats:
     """Whole numbers, ties to even, between the two ends of six bits."""
-    return cast(Floats, np.clip(np.rint(values), -_LEVELS, _LEVELS - 1))
+    return cast(_Floats, np.clip(np.rint(values), -_LEVELS, _LEVELS - 1))
 
 
-def _sums(first_GN: Floats, second_GN: Floats) -> Floats:
+def _sums(first_GN: _Floats, second_GN: _Floats) -> _Floats:
     """Sum of products of each group, added one after the other in float32."""
     total_G = np.zeros(len(first_GN), np.float32)
     for column in range(first_GN.shape[1]):
@@ -51,7 +51,7 @@ def _sums(first_GN: Floats, second_GN: Floats) -> Floats:
     return total_G
 
 
-def _fit(values_GN: Floats) -> tuple[Floats, Floats]:
+def _fit(values_GN: _Floats) -> tuple[_Floats, _Floats]:
     """The scale of each group of 16 that fits best, numbers weighted by their squares, and the levels at that scale.
 
     It is ``make_qx_quants``: the end of the scale is tried at 31.1 to 32.9 levels.
@@ -76,7 +76,7 @@ def _fit(values_GN: Floats) -> tuple[Floats, Floats]:
     return np.where(is_zero_G, np.float32(0), scale_G), chosen_GN
 
 
-def _q6_k(values_BN: Floats) -> Bytes:
+def _q6_k(values_BN: _Floats) -> TensorBytes:
     """Blocks of 256 numbers as 210 bytes: low four bits, high two bits, a scale a group, and their common factor."""
     num_blocks = len(values_BN)
     scale_G, fitted_GN = _fit(values_BN.reshape(-1, _GROUP))

@@ -16,6 +16,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType
 
 from spiritsafe.core.files.atomic import atomic_path
+from spiritsafe.models.gguf.blocks import TensorBytes
 from spiritsafe.models.gguf.types import stored_bytes
 
 _ALIGNMENT = 32
@@ -30,7 +31,7 @@ _FORMATS = {
 
 @final
 @dataclass(frozen=True)
-class Value:
+class MetadataValue:
     """A metadata value with its type; of an array the type of its elements."""
 
     kind: GGUFValueType
@@ -38,39 +39,39 @@ class Value:
     is_array: bool = False
 
 
-def uint(number: int) -> Value:
+def uint(number: int) -> MetadataValue:
     """A size or an id."""
-    return Value(GGUFValueType.UINT32, number)
+    return MetadataValue(GGUFValueType.UINT32, number)
 
 
-def float32(number: float) -> Value:
+def float32(number: float) -> MetadataValue:
     """A number, rounded to float32."""
-    return Value(GGUFValueType.FLOAT32, number)
+    return MetadataValue(GGUFValueType.FLOAT32, number)
 
 
-def boolean(answer: bool) -> Value:
+def boolean(answer: bool) -> MetadataValue:
     """A switch."""
-    return Value(GGUFValueType.BOOL, answer)
+    return MetadataValue(GGUFValueType.BOOL, answer)
 
 
-def text(content: str) -> Value:
+def text(content: str) -> MetadataValue:
     """A text."""
-    return Value(GGUFValueType.STRING, content)
+    return MetadataValue(GGUFValueType.STRING, content)
 
 
-def texts(content: Sequence[str]) -> Value:
+def texts(content: Sequence[str]) -> MetadataValue:
     """A list of texts, which may be empty."""
-    return Value(GGUFValueType.STRING, list(content), is_array=True)
+    return MetadataValue(GGUFValueType.STRING, list(content), is_array=True)
 
 
-def integers(content: Sequence[int]) -> Value:
+def integers(content: Sequence[int]) -> MetadataValue:
     """A list of small whole numbers."""
-    return Value(GGUFValueType.INT32, list(content), is_array=True)
+    return MetadataValue(GGUFValueType.INT32, list(content), is_array=True)
 
 
-def floats(content: Sequence[float]) -> Value:
+def floats(content: Sequence[float]) -> MetadataValue:
     """A list of numbers, each rounded to float32."""
-    return Value(GGUFValueType.FLOAT32, list(content), is_array=True)
+    return MetadataValue(GGUFValueType.FLOAT32, list(content), is_array=True)
 
 
 @final
@@ -89,15 +90,12 @@ class Entry:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in the file."""
+        """TensorBytes in the file."""
         return stored_bytes(self.shape, self.kind)
 
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-
-
 def write_file(
-    path: Path, metadata: Mapping[str, Value], entries: Sequence[Entry], produce: Callable[[Entry], Bytes]
+    path: Path, metadata: Mapping[str, MetadataValue], entries: Sequence[Entry], produce: Callable[[Entry], TensorBytes]
 ) -> None:
     """Write a file, asking for one tensor at a time.
 
@@ -138,7 +136,7 @@ def _string(content: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _typed(value: Value) -> bytes:
+def _typed(value: MetadataValue) -> bytes:
     if value.is_array:
         head = struct.pack("<IIQ", GGUFValueType.ARRAY, value.kind, len(value.content))
         return head + b"".join(_plain(value.kind, one) for one in value.content)

@@ -18,7 +18,7 @@ from spiritsafe.models.decoder.architectures import ARCHITECTURES
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
 from spiritsafe.models.gguf.convert import CONFIG_KEYS, LLAMA3, ROPE_KEY, SCALE_KEYS
-from spiritsafe.models.gguf.layout import Value, float32, text, uint
+from spiritsafe.models.gguf.layout import MetadataValue, float32, text, uint
 from spiritsafe.models.gguf.types import FileType
 
 LINEAGE_KEY = "spiritsafe.lineage"
@@ -59,7 +59,7 @@ def _refused(config: DecoderConfig, why: str) -> CompatibilityError:
     return CompatibilityError(f"This {config.architecture.title} model cannot be written as GGUF: {why}.", hint=_HINT)
 
 
-def model_metadata(config: DecoderConfig, file_type: FileType) -> dict[str, Value]:
+def model_metadata(config: DecoderConfig, file_type: FileType) -> dict[str, MetadataValue]:
     """Sizes and factors of a model, as llama.cpp reads them.
 
     Raises:
@@ -74,7 +74,7 @@ def model_metadata(config: DecoderConfig, file_type: FileType) -> dict[str, Valu
         "attention.value_length": uint(config.head_dim),
         "rope.dimension_count": uint(config.head_dim),
     }
-    own: dict[str, Value] = {}
+    own: dict[str, MetadataValue] = {}
     if config.rope.rope_type == "linear":
         out |= {"rope.scaling.type": text("linear"), "rope.scaling.factor": float32(config.rope.factor or 1.0)}
     elif config.rope.rope_type == "llama3":
@@ -89,11 +89,11 @@ def model_metadata(config: DecoderConfig, file_type: FileType) -> dict[str, Valu
     }
 
 
-def _number(value: Any) -> Value:
+def _number(value: Any) -> MetadataValue:
     return float32(value) if isinstance(value, float) else uint(value)
 
 
-def _llama3_key(rope: RopeConfig) -> dict[str, Value]:
+def _llama3_key(rope: RopeConfig) -> dict[str, MetadataValue]:
     """The scaling's parameters, where they are not those that every reader of the factors takes for granted."""
     scaling = {key: value for key, value in rope.to_hf().items() if key != "rope_theta"}
     usual = all(scaling[key] == value for key, value in LLAMA3.items())
@@ -109,7 +109,7 @@ def rope_factors(config: DecoderConfig) -> Tensor | None:
     return (rope_frequencies(plain, config.head_dim)[0] / slowed_E).to(torch.float32)
 
 
-def origin_metadata(checkpoint: Checkpoint, name: str) -> dict[str, Value]:
+def origin_metadata(checkpoint: Checkpoint, name: str) -> dict[str, MetadataValue]:
     """Name, licence and origin of a model.
 
     Args:

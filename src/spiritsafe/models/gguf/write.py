@@ -26,7 +26,7 @@ from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import open_shards, read_tensor_table
 from spiritsafe.models.decoder.architectures import ARCHITECTURES
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.gguf.blocks import Bytes, quantise
+from spiritsafe.models.gguf.blocks import TensorBytes, to_blocks
 from spiritsafe.models.gguf.convert import permute
 from spiritsafe.models.gguf.facts import FileFacts, file_facts
 from spiritsafe.models.gguf.layout import Entry, write_file
@@ -72,9 +72,9 @@ def write_gguf(directory: Path, file: Path, file_type: str, *, name: str | None 
     }
     handles, table = open_shards(directory), read_tensor_table(directory)
 
-    def produce(entry: Entry) -> Bytes:
+    def produce(entry: Entry) -> TensorBytes:
         if entry.name == ROPE_FACTORS and factors is not None:
-            return quantise(factors.numpy(), entry.kind)
+            return to_blocks(factors.numpy(), entry.kind)
         source = sources[entry.name]
         tensor = handles[table[source].file].get_tensor(source).to(torch.float32)
         return _stored(_arranged(tensor, source, config), entry, directory)
@@ -153,7 +153,7 @@ def _arranged(tensor: Tensor, source: str, config: DecoderConfig) -> Tensor:
     return permute(tensor, config.num_heads if match[1] == "q" else config.num_kv_heads)
 
 
-def _stored(tensor: Tensor, entry: Entry, directory: Path) -> Bytes:
+def _stored(tensor: Tensor, entry: Entry, directory: Path) -> TensorBytes:
     values = tensor.contiguous().numpy()
     if not np.isfinite(values).all():
         raise SourceError(
@@ -164,4 +164,4 @@ def _stored(tensor: Tensor, entry: Entry, directory: Path) -> Bytes:
             f"{directory}: {entry.name} holds numbers that float16 cannot, and {entry.kind.name} is made of float16.",
             hint="Choose bf16 or f32.",
         )
-    return quantise(values, entry.kind)
+    return to_blocks(values, entry.kind)

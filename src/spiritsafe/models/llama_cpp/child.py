@@ -37,7 +37,7 @@ from llama_cpp_py_sync import _cffi_bindings as bindings
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError, IntegrityError, SourceError, error_fields
 from spiritsafe.core.process.child_process import take_stdout
-from spiritsafe.models.llama_cpp.process import BATCH_TOKENS
+from spiritsafe.models.llama_cpp.process import BATCH_TOKENS, CACHE_STEP
 
 _FEWEST_ROWS = 64
 _FLASH_OFF, _FLOAT32 = 0, 0  # of enum llama_flash_attn_type and of enum ggml_type
@@ -137,7 +137,7 @@ class _Llama:
             self._num_sequences = 0
         settings = self._lib.llama_context_default_params()
         count = max(sequences, _FEWEST_ROWS)
-        settings.n_ctx = -(-context // 256) * 256 * sequences  # llama.cpp rounds so itself, but the whole
+        settings.n_ctx = -(-context // CACHE_STEP) * CACHE_STEP * sequences  # llama.cpp rounds so itself, but the whole
         settings.n_seq_max = sequences
         settings.n_batch = settings.n_ubatch = BATCH_TOKENS
         settings.n_outputs_max = count

@@ -30,6 +30,8 @@ from spiritsafe.core.process.environment import child_environment
 
 BATCH_TOKENS = 512
 """That one decode takes at most: llama.cpp's own size of a physical batch."""
+CACHE_STEP = 256
+"""A sequence's cache has room for a whole multiple of so many tokens."""
 _CHILD = "spiritsafe.models.llama_cpp.child"
 _CLOSE_TIMEOUT_S = 5.0
 

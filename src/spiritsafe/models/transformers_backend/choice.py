@@ -1,4 +1,4 @@
-"""Which code runs a model: the Decoder or transformers' own. One answer for loading, planning and telling the user.
+"""Which code runs a model: the Decoder, transformers' own, llama.cpp. One answer for loading, plans and the user.
 
 In: a model directory. Out: a :class:`CodeChoice` with sentences for the user: what is slower or impossible, and which
 keys of ``config.json`` nobody reads.
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.models.decoder.config import DecoderConfig, unread_keys
 from spiritsafe.models.transformers_backend.balance import router_loss_of
 from spiritsafe.models.transformers_backend.model import check_foreign
 from spiritsafe.models.transformers_backend.sizes import read_config
 
+_FILE = "It is a GGUF file: llama.cpp answers from it as it is, on the CPU; nothing can learn from it."
 _SLOWER = (
     "It runs through transformers' own code: sampling, training and exams work and take longer; memory is predicted "
     "without activations; nothing can be cut from it."
@@ -28,7 +30,7 @@ class CodeChoice:
     """What runs a model.
 
     Attributes:
-        decoder: Its configuration for the Decoder; None: transformers runs it.
+        decoder: Its configuration for the Decoder; None: transformers runs it, or llama.cpp, where it is a GGUF file.
         notes: What a user should know; empty where there is nothing to be said.
     """
 
@@ -37,12 +39,14 @@ class CodeChoice:
 
 
 def choose_code(directory: Path) -> CodeChoice:
-    """The Decoder for what it implements, transformers for the rest.
+    """The Decoder for what it implements, transformers for the rest; llama.cpp for files.
 
     Raises:
         SourceError: There is no ``config.json``, or transformers does not know the architecture either.
         CompatibilityError: No code here can train or score it.
     """
+    if file_model(directory) is not None:
+        return CodeChoice(decoder=None, notes=(_FILE,))
     config = read_config(directory)
     try:
         decoder = DecoderConfig.from_hf(config)

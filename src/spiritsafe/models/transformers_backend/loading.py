@@ -13,6 +13,7 @@ from typing import Literal, final
 import torch
 
 from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
@@ -32,6 +33,8 @@ def active_parameters(directory: Path, checkpoint: Checkpoint) -> int:
     Raises:
         SourceError: Configuration or weights are missing or damaged.
     """
+    if file_model(directory) is not None:  # of an architecture of the Decoder, which are dense
+        return checkpoint.num_parameters
     size = measure_size(directory)
     return checkpoint.num_parameters - (size.num_parameters - size.num_active)
 

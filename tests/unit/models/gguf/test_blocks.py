@@ -6,7 +6,7 @@ import pytest
 from gguf import GGMLQuantizationType
 from llama_cpp import llama_blocks, needs_llama_cpp
 
-from spiritsafe.models.gguf.blocks import quantise
+from spiritsafe.models.gguf.blocks import to_blocks
 from spiritsafe.models.gguf.types import stored_bytes
 
 KINDS = [GGMLQuantizationType[name] for name in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K")]
@@ -25,14 +25,14 @@ def rows() -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_blocks_are_those_of_llama_cpp_to_the_bit(kind: GGMLQuantizationType) -> None:
     values = rows()
-    ours = quantise(values, kind)
+    ours = to_blocks(values, kind)
     theirs = llama_blocks(values, int(kind), stored_bytes(values.shape, kind))
     assert np.array_equal(ours, theirs)
 
 
 def test_six_bits_are_read_back_near_by_the_gguf_library() -> None:
     values = rows()[:80]
-    raw = quantise(values, GGMLQuantizationType.Q6_K).reshape(len(values), -1)
+    raw = to_blocks(values, GGMLQuantizationType.Q6_K).reshape(len(values), -1)
     read = gguf.dequantize(raw, GGMLQuantizationType.Q6_K)
     groups, errors = values.reshape(-1, 16), (read - values).reshape(-1, 16)
     # 32 levels on either side of zero: half a step of a group's range, and what rounding the group's scale to one of
@@ -44,14 +44,14 @@ def test_six_bits_are_read_back_near_by_the_gguf_library() -> None:
 
 def test_rows_of_many_chunks_are_the_rows_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     values = rows()
-    whole = quantise(values, GGMLQuantizationType.Q6_K)
+    whole = to_blocks(values, GGMLQuantizationType.Q6_K)
     monkeypatch.setattr("spiritsafe.models.gguf.blocks._CHUNK_NUMBERS", 1024)
-    assert np.array_equal(quantise(values, GGMLQuantizationType.Q6_K), whole)
+    assert np.array_equal(to_blocks(values, GGMLQuantizationType.Q6_K), whole)
 
 
 def test_sixteen_bits_round_to_even() -> None:
     values = np.array([[1.0, 1 + 2**-11, 1 + 3 * 2**-11, -(1 + 2**-9)]], np.float32)
-    half = quantise(values, GGMLQuantizationType.F16).view(np.float16)
+    half = to_blocks(values, GGMLQuantizationType.F16).view(np.float16)
     assert half.tolist() == [1.0, 1.0, 1 + 2**-9, -(1 + 2**-9)]
-    brain = quantise(values, GGMLQuantizationType.BF16).view(np.uint16)
+    brain = to_blocks(values, GGMLQuantizationType.BF16).view(np.uint16)
     assert brain.tolist() == [0x3F80, 0x3F80, 0x3F80, 0xBF80]

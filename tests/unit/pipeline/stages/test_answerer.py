@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from fake_endpoint import Answer, FakeEndpoint, HttpReply
 from finished_run import SilentWatcher
+from tiny_gguf import write_gguf
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.files.digests import digest_file
 from spiritsafe.models import read_checkpoint
 from spiritsafe.pipeline import run_recipe
 from spiritsafe.pipeline.recipe.load import recipe_of
@@ -91,3 +93,26 @@ def test_a_spent_budget_stops_and_the_same_run_goes_on_when_it_is_raised(
     assert 0 < num_before < len(asked)
     assert len(set(asked)) == len(asked)  # nothing was asked twice
     assert read_json(folder(done, "answers") / "done.json")["result"]["verified"] == len(asked)
+
+
+@pytest.mark.slow
+def test_a_student_learns_what_a_gguf_file_answered(tmp_path: Path, chats: Path) -> None:
+    pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
+    write_gguf(tmp_path / "x.gguf")
+    made = recipe_of(
+        {
+            "name": "filed",
+            "models": {
+                "teacher": {"source": str(tmp_path / "x.gguf"), "licence": "MIT"},
+                "little": {"source": "tiny:1?layers=1"},
+            },
+            "data": {"chats": {"files": [str(chats)]}},
+            "steps": [
+                {"kind": "sample", "name": "answers", "from": "teacher", "on": ["chats"], "keep": "all"},
+                {"kind": "tune", "name": "student", "from": "little", "learns": ["answers"], "train": {"max_steps": 2}},
+            ],
+        }
+    )
+    checkpoint = read_checkpoint(folder(run(made, tmp_path), "student") / "model")
+    used = {parent.digest: (parent.license, parent.used_as) for parent in checkpoint.parents}
+    assert used[digest_file(tmp_path / "x.gguf")] == ("MIT", ("outputs",))

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, cast, final, get_args
+from typing import Any, Literal, final, get_args
 
 from pydantic import ValidationError
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -20,8 +22,8 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json, write_text
 from spiritsafe.models.chat.options import ChatOptions
 from spiritsafe.models.gguf.reader import GGUFFile
-from spiritsafe.models.gguf.tokenizer.sentencepiece import TokenKind, byte_token, is_filler, merges_of
-from spiritsafe.models.gguf.tokenizer.splits import SPLITS, Split
+from spiritsafe.models.gguf.tokenizer.sentencepiece import MergeOrder, TokenKind, byte_token, is_filler, merges_of
+from spiritsafe.models.gguf.tokenizer.splits import SPLITS, PreTokenizer
 
 OUTSIDE_KEY = "spiritsafe.tokenizer.outside_vocabulary"
 """Ids of added tokens that are not in the model's own vocabulary, where GGUF has one list for both."""
@@ -31,6 +33,8 @@ CHAT_OPTIONS_KEY = "spiritsafe.chat_options"
 """What the chat template is told, as JSON."""
 SPACE_KEY = "spiritsafe.tokenizer.space_prefix"
 """Where a space is added that is not written, where it is by a later rule than SentencePiece's own."""
+ORDER_KEY = "spiritsafe.tokenizer.merge_order"
+"""Which of several merges to one piece comes first, where it is not the one with the lower ids."""
 SPACE = "▁"
 """SentencePiece's space."""
 
@@ -57,12 +61,13 @@ class Vocabulary:
         eos_id: The last one.
         space: Where a space is added that is not written: "prepend": in front of each stretch of text between special
             tokens; "always": of each that does not begin with one; "first": of a text that does not; or nowhere.
+        order: Which of several merges to one piece comes first.
     """
 
     tokens: Sequence[str]
     kinds: Sequence[int]
     merges: Sequence[tuple[str, str]]
-    split: Split | None
+    split: PreTokenizer | None
     scores: Sequence[float] | None
     outside: Sequence[int]
     bos: bool
@@ -70,6 +75,7 @@ class Vocabulary:
     bos_id: int | None = None
     eos_id: int | None = None
     space: Spaced
+    order: MergeOrder = "ids"
 
 
 def build_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
@@ -78,11 +84,14 @@ def build_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     left_out = set(vocabulary.outside)
     own = {t: i for i, t in enumerate(tokens) if i not in left_out and not is_filler(t, i, kinds[i])}
     tokenizer = _sentencepiece(vocabulary, own) if vocabulary.split is None else _byte_level(vocabulary, own)
-    for index, (token, kind) in enumerate(zip(tokens, kinds, strict=True)):
-        if kind in (TokenKind.CONTROL, TokenKind.UNKNOWN):
-            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
-        elif kind == TokenKind.USER_DEFINED or index in left_out:
-            tokenizer.add_tokens([AddedToken(token, normalized=False)])
+    special = (TokenKind.CONTROL, TokenKind.UNKNOWN)
+    added = [
+        AddedToken(token, special=kind in special, normalized=False)
+        for index, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+        if kind in special or kind == TokenKind.USER_DEFINED or index in left_out
+    ]
+    for is_special, group in groupby(added, key=attrgetter("special")):  # in the order of their ids
+        (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)(list(group))
     front = [] if vocabulary.bos_id is None or not vocabulary.bos else [(tokens[vocabulary.bos_id], vocabulary.bos_id)]
     back = [] if vocabulary.eos_id is None or not vocabulary.eos else [(tokens[vocabulary.eos_id], vocabulary.eos_id)]
     if front or back:
@@ -150,14 +159,18 @@ def _vocabulary(file: GGUFFile, ids: dict[str, int]) -> Vocabulary:
         raise CompatibilityError(
             f"{file.path}: vocabularies of kind {model!r} are not converted, only BPE ('gpt2', 'llama').", hint=_HINT
         )
+    order: MergeOrder = _choice(file, ORDER_KEY, MergeOrder)
+    has_space = _switch(file, "add_space_prefix", True)
+    space: Spaced = _choice(file, SPACE_KEY, Spaced) if has_space else "never"
     scores = file.require("tokenizer.ggml.scores", list)
     if len(scores) != len(tokens):
         raise file.damaged(f"{len(scores)} scores for {len(tokens)} tokens")
-    if missing := [byte for byte in range(256) if byte_token(byte) not in tokens]:
+    known = set(tokens)
+    if missing := [byte for byte in range(256) if byte_token(byte) not in known]:
         raise file.damaged(f"its vocabulary has no {byte_token(missing[0])}")
     return Vocabulary(
-        merges=merges_of(tokens, scores, kinds), split=None, scores=scores,
-        space=_space(file),
+        merges=merges_of(tokens, scores, kinds, order), split=None, scores=scores,
+        space=space, order=order,
         bos=_switch(file, "add_bos_token", True), eos=_switch(file, "add_eos_token", False), **shared,
     )  # fmt: skip
 
@@ -167,16 +180,15 @@ def _switch(file: GGUFFile, name: str, otherwise: bool) -> bool:
     return bool(file.require(key, bool)) if key in file.metadata else otherwise
 
 
-def _space(file: GGUFFile) -> Spaced:
-    if not _switch(file, "add_space_prefix", True):
-        return "never"
-    stated = file.metadata.get(SPACE_KEY, "prepend")
-    if stated not in get_args(Spaced):
-        raise file.damaged(f"{SPACE_KEY} is {stated!r}")
-    return cast(Spaced, stated)
+def _choice(file: GGUFFile, key: str, choices: Any) -> Any:
+    """What the file says under a key of ours, or the first of the choices."""
+    stated = file.metadata.get(key, get_args(choices)[0])
+    if stated not in get_args(choices):
+        raise file.damaged(f"{key} is {stated!r}")
+    return stated
 
 
-def _split(file: GGUFFile) -> Split:
+def _split(file: GGUFFile) -> PreTokenizer:
     name = file.require("tokenizer.ggml.pre", str)
     if name not in SPLITS:
         raise CompatibilityError(f"{file.path}: how tokenizer {name!r} splits text is not known.", hint=_HINT)

@@ -33,7 +33,7 @@ _BYTES: _Step = ("bytes", False)
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class PreTokenizer:
     """What a name means.
 
     Attributes:
@@ -72,23 +72,23 @@ def _pattern(regex: str) -> tuple[_Step, ...]:
 
 
 _ROWS = (
-    Split(name="smollm", steps=(_DIGITS, _WORDS), cleans_spaces=False),
-    Split(name="refact", steps=(_DIGITS, _WORDS)),
-    Split(name="starcoder", steps=(_DIGITS, _WORDS)),
-    Split(name="trillion", steps=(_WORDS,), cleans_spaces=False),
-    Split(name="gpt-2", steps=(_WORDS,)),
-    Split(name="granite-docling", steps=(_WORDS,), cleans_spaces=False),
-    Split(name="llama-bpe", steps=_pattern(_LLAMA3), keeps_words=True, adds_bos=True),
-    Split(name="llama3", steps=_pattern(_LLAMA3), keeps_words=True, adds_bos=True),
-    Split(name="llama-v3", steps=_pattern(_LLAMA3), keeps_words=True, adds_bos=True),
-    Split(name="dbrx", steps=_pattern(_LLAMA3)),
-    Split(name="qwen2", steps=_pattern(_QWEN2), is_composed=True, cleans_spaces=False),
-    Split(name="deepseek-r1-qwen", steps=_pattern(_QWEN2), cleans_spaces=False),
-    Split(name="stablelm2", steps=_pattern(_QWEN2)),
-    Split(name="tekken", steps=_pattern(_TEKKEN), keeps_words=True, cleans_spaces=False, adds_bos=True),
-    Split(name="gpt-4o", steps=_pattern(_GPT4O), cleans_spaces=False),
+    PreTokenizer(name="smollm", steps=(_DIGITS, _WORDS), cleans_spaces=False),
+    PreTokenizer(name="refact", steps=(_DIGITS, _WORDS)),
+    PreTokenizer(name="starcoder", steps=(_DIGITS, _WORDS)),
+    PreTokenizer(name="trillion", steps=(_WORDS,), cleans_spaces=False),
+    PreTokenizer(name="gpt-2", steps=(_WORDS,)),
+    PreTokenizer(name="granite-docling", steps=(_WORDS,), cleans_spaces=False),
+    PreTokenizer(name="llama-bpe", steps=_pattern(_LLAMA3), keeps_words=True, adds_bos=True),
+    PreTokenizer(name="llama3", steps=_pattern(_LLAMA3), keeps_words=True, adds_bos=True),
+    PreTokenizer(name="llama-v3", steps=_pattern(_LLAMA3), keeps_words=True, adds_bos=True),
+    PreTokenizer(name="dbrx", steps=_pattern(_LLAMA3)),
+    PreTokenizer(name="qwen2", steps=_pattern(_QWEN2), is_composed=True, cleans_spaces=False),
+    PreTokenizer(name="deepseek-r1-qwen", steps=_pattern(_QWEN2), cleans_spaces=False),
+    PreTokenizer(name="stablelm2", steps=_pattern(_QWEN2)),
+    PreTokenizer(name="tekken", steps=_pattern(_TEKKEN), keeps_words=True, cleans_spaces=False, adds_bos=True),
+    PreTokenizer(name="gpt-4o", steps=_pattern(_GPT4O), cleans_spaces=False),
 )
-SPLITS: Mapping[str, Split] = {row.name: row for row in _ROWS}
+SPLITS: Mapping[str, PreTokenizer] = {row.name: row for row in _ROWS}
 """``tokenizer.ggml.pre`` → what it means. Of names that mean the same the first is written."""
 
 
@@ -101,7 +101,7 @@ def _built(step: _Step) -> Any:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=bool(what))
 
 
-def recognise(tokenizer: Mapping[str, Any], *, cleans_spaces: bool) -> Split | None:
+def recognise(tokenizer: Mapping[str, Any], *, cleans_spaces: bool) -> PreTokenizer | None:
     """The split of a ``tokenizer.json``; None where none of GGUF's means the same.
 
     Args:

@@ -21,10 +21,11 @@ from transformers import PreTrainedTokenizerBase
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.chat.format import ChatFormat, load_tokenizer, stated_ends
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
-from spiritsafe.models.gguf.layout import Value, boolean, floats, integers, text, texts, uint
+from spiritsafe.models.gguf.layout import MetadataValue, boolean, floats, integers, text, texts, uint
 from spiritsafe.models.gguf.tokenizer.read import (
     CHAT_OPTIONS_KEY,
     ENDS_KEY,
+    ORDER_KEY,
     OUTSIDE_KEY,
     SPACE,
     SPACE_KEY,
@@ -32,7 +33,14 @@ from spiritsafe.models.gguf.tokenizer.read import (
     Vocabulary,
     build_tokenizer,
 )
-from spiritsafe.models.gguf.tokenizer.sentencepiece import UNUSED_NAME, TokenKind, byte_token, merges_of, scores_of
+from spiritsafe.models.gguf.tokenizer.sentencepiece import (
+    UNUSED_NAME,
+    MergeOrder,
+    TokenKind,
+    byte_token,
+    merges_of,
+    scores_of,
+)
 from spiritsafe.models.gguf.tokenizer.splits import recognise
 
 _PREFIX = "tokenizer.ggml."
@@ -71,7 +79,7 @@ class _Source:
         return list(self.content["added_tokens"])
 
 
-def tokenizer_metadata(directory: Path, *, num_rows: int) -> dict[str, Value]:
+def tokenizer_metadata(directory: Path, *, num_rows: int) -> dict[str, MetadataValue]:
     """The metadata that describes a directory's tokenizer.
 
     Args:
@@ -113,9 +121,10 @@ def _vocabulary(source: _Source, num_rows: int) -> Vocabulary:
         return Vocabulary(split=split, scores=None, space="never", **shared)
     space = _space(source)
     scores = scores_of(tokens, merges, kinds)
-    if merges_of(tokens, scores, kinds) != merges:
-        raise source.refused("its merges are not those that SentencePiece would make of its pieces")
-    return Vocabulary(split=None, scores=scores, space=space, **shared)
+    for order in get_args(MergeOrder):
+        if merges_of(tokens, scores, kinds, order) == merges:
+            return Vocabulary(split=None, scores=scores, space=space, order=order, **shared)
+    raise source.refused("its merges are not those that SentencePiece would make of its pieces")
 
 
 def _shown(source: _Source) -> str:
@@ -193,7 +202,7 @@ def _try(source: _Source, vocabulary: Vocabulary) -> None:
                 raise source.refused(f"read back, it would tokenise {probe[:60]!r} differently")
 
 
-def _metadata(vocabulary: Vocabulary) -> dict[str, Value]:
+def _metadata(vocabulary: Vocabulary) -> dict[str, MetadataValue]:
     out = {
         "model": text("gpt2" if vocabulary.split else "llama"),
         "pre": text(vocabulary.split.name if vocabulary.split else "default"),
@@ -209,10 +218,12 @@ def _metadata(vocabulary: Vocabulary) -> dict[str, Value]:
     own = {OUTSIDE_KEY: integers(vocabulary.outside)} if vocabulary.outside else {}
     if vocabulary.space in ("always", "first"):
         own[SPACE_KEY] = text(vocabulary.space)
+    if vocabulary.order != "ids":
+        own[ORDER_KEY] = text(vocabulary.order)
     return {_PREFIX + key: value for key, value in out.items()} | own
 
 
-def _special(source: _Source, vocabulary: Vocabulary) -> dict[str, Value]:
+def _special(source: _Source, vocabulary: Vocabulary) -> dict[str, MetadataValue]:
     """Ids of the tokens with a part to play."""
     owner = source.owner
     stated = stated_ends(source.directory)
@@ -229,7 +240,7 @@ def _special(source: _Source, vocabulary: Vocabulary) -> dict[str, Value]:
     return found | ({ENDS_KEY: integers(stated)} if stated and stated != [eos] else {})
 
 
-def _chat(source: _Source) -> dict[str, Value]:
+def _chat(source: _Source) -> dict[str, MetadataValue]:
     """Chat templates, and what they are told."""
     given = source.owner.chat_template
     templates = given if isinstance(given, dict) else {"default": given} if given else {}

@@ -3,12 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from gguf_models import byte_level, model_with, sentencepiece
 from tiny_gguf import vocabulary, write_gguf
 from transformers import AutoTokenizer
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.gguf.tokenizer.read import write_tokenizer
+from spiritsafe.models.gguf.tokenizer.splits import SPLITS
+from spiritsafe.models.gguf.write import write_gguf as write_our_gguf
 
 
 def load(tmp_path: Path, **kwargs: object) -> AutoTokenizer:
@@ -68,3 +71,40 @@ def test_a_vocabulary_that_contradicts_itself_is_refused(tmp_path: Path) -> None
         del file.metadata["tokenizer.ggml.eos_token_id"]
         with pytest.raises(SourceError, match="end token"):
             write_tokenizer(file, tmp_path, max_length=256)
+
+
+def test_a_vocabulary_of_pieces_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    model_with(tmp_path / "x", sentencepiece("prepend"))
+    write_our_gguf(tmp_path / "x", tmp_path / "x.gguf", "f16")
+    (tmp_path / "y").mkdir()
+    with GGUFFile(tmp_path / "x.gguf") as file:
+        tokens = file.metadata["tokenizer.ggml.tokens"]
+        for key, value, what in (
+            ("tokenizer.ggml.scores", [0.0], "1 scores"),
+            ("tokenizer.ggml.tokens", [f"x{token}" for token in tokens], "<0x00>"),
+            ("tokenizer.ggml.add_space_prefix", 1, "add_space_prefix"),
+            ("spiritsafe.tokenizer.space_prefix", "often", "'often'"),
+            ("spiritsafe.tokenizer.merge_order", "random", "'random'"),
+            ("spiritsafe.tokenizer.outside_vocabulary", [10**6], "outside_vocabulary"),
+            ("spiritsafe.generation.eos_token_ids", [], "eos_token_ids"),
+            ("spiritsafe.chat_options", '{"date": 3}', "chat_options"),
+        ):
+            kept = file.metadata.copy()
+            file.metadata[key] = value
+            with pytest.raises(SourceError, match=what):
+                write_tokenizer(file, tmp_path / "y", max_length=64)
+            file.metadata = kept
+
+
+def test_llama_cpps_own_defaults_stand_where_a_file_says_nothing(tmp_path: Path) -> None:
+    for name, tokenizer in {
+        "pieces": sentencepiece("prepend"),
+        "llama": byte_level(SPLITS["llama-bpe"], inside=False, bos=True),
+    }.items():
+        model_with(tmp_path / name, tokenizer)
+        write_our_gguf(tmp_path / name, tmp_path / f"{name}.gguf", "f16")
+        with GGUFFile(tmp_path / f"{name}.gguf") as file:
+            for key in ("add_bos_token", "add_eos_token", "add_space_prefix"):
+                file.metadata.pop(f"tokenizer.ggml.{key}", None)
+            write_tokenizer(file, tmp_path / name, max_length=64)
+        assert AutoTokenizer.from_pretrained(tmp_path / name).encode("the cat") == tokenizer.encode("the cat").ids

@@ -21,6 +21,9 @@ def test_every_pair_that_makes_a_piece_merges_the_best_piece_first() -> None:
         ("b", "c"),
         ("ab", "ab"),
     ]
+    turned = [*TOKENS[:2], "bc", "abc", "ab", *TOKENS[5:]]
+    assert merges_of(turned, [0, 0, -2, -1, 0, *SCORES[5:]], KINDS)[1:3] == [("a", "bc"), ("ab", "c")][::-1]
+    assert merges_of(TOKENS, SCORES, KINDS, "lengths")[1:3] == [("ab", "c"), ("a", "bc")]
 
 
 def test_scores_are_the_ranks_of_the_pieces() -> None:

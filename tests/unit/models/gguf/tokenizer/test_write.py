@@ -27,7 +27,7 @@ MEANINGS = list({row.meaning: row for row in reversed(SPLITS.values())}.values()
 
 def tokenizers(name: str) -> Tokenizer:
     if name.startswith("spm-"):
-        return sentencepiece(name.removeprefix("spm-"))
+        return sentencepiece(name.removeprefix("spm-"), order="lengths" if name == "spm-never" else "ids")
     return byte_level(
         SPLITS[name], inside=name in ("smollm", "trillion", "gpt-4o"), bos=name in ("llama-bpe", "tekken")
     )
