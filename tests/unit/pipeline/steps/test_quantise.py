@@ -66,7 +66,6 @@ def faults(config: dict[str, Any] | None, num_documents: int = 400, **quantise: 
         (MAMBA, {}, "q: The Decoder does not implement model_type 'mamba'"),
         (SLIDING, {}, "no sliding window"),
         (None, {}, "q needs base itself, which is behind an endpoint alone"),
-        ({**QWEN, "hidden_size": 144, "head_dim": 36}, {"to": "q3_k_m"}, "are no whole blocks"),
     ],
 )
 def test_what_gguf_cannot_hold_is_a_fault_of_the_plan(

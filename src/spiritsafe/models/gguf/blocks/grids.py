@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from gguf import GGMLQuantizationType as T
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.weight_names import stacked_tensors
-from spiritsafe.models.gguf.metadata import gguf_architecture, rope_factors
+from spiritsafe.models.gguf.metadata import gguf_architecture
 from spiritsafe.models.gguf.names import gguf_name
-from spiritsafe.models.gguf.types import find_file_type, stored_bytes, tensor_types
+from spiritsafe.models.gguf.types import file_bytes, file_shapes, find_file_type, tensor_types
 
 GridType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 """Block types whose rounding is known here, the most exact first."""
@@ -150,23 +149,6 @@ def fake_quantise(weight_OI: Tensor, grid: GridType) -> Tensor:
     return rounded_OI
 
 
-def _types(config: DecoderConfig, file_type: str, *, importance: bool) -> dict[str, tuple[tuple[int, ...], T]]:
-    """Shape and type of each tensor in a file, under Hugging Face's names."""
-    shapes = config.outer_shapes() | {
-        f"model.layers.{layer}.{name}": shape
-        for layer in range(config.num_layers)
-        for name, shape in config.layer_shapes().items()
-    }
-    names = {name: gguf_name(name) or name for name in shapes}
-    types = tensor_types(
-        {names[name]: shape for name, shape in shapes.items()},
-        find_file_type(file_type),
-        architecture=gguf_architecture(config),
-        importance=importance,
-    )
-    return {name: (shape, types[names[name]]) for name, shape in shapes.items()}
-
-
 def predict_file_bytes(config: Mapping[str, Any], file_type: str, *, importance: bool = False) -> int:
     """Bytes of the tensors of a GGUF file before it is written, exactly.
 
@@ -179,9 +161,8 @@ def predict_file_bytes(config: Mapping[str, Any], file_type: str, *, importance:
         CompatibilityError: GGUF holds no such model, or llama.cpp writes no such file of it.
     """
     own = DecoderConfig.from_hf(config)
-    factors = rope_factors(own)
-    tensors = sum(stored_bytes(shape, kind) for shape, kind in _types(own, file_type, importance=importance).values())
-    return tensors + (0 if factors is None else 4 * factors.numel())
+    gguf_architecture(own)  # refuses what no file holds
+    return file_bytes(own, find_file_type(file_type), importance=importance)
 
 
 def file_grid(config: DecoderConfig, file_type: FileGrid) -> dict[str, GridType]:
@@ -192,10 +173,12 @@ def file_grid(config: DecoderConfig, file_type: FileGrid) -> dict[str, GridType]
     Raises:
         CompatibilityError: GGUF holds no such model.
     """
-    types = _types(config, file_type, importance=False)
+    shapes = file_shapes(config)
+    types = tensor_types(shapes, find_file_type(file_type), architecture=gguf_architecture(config))
     grid: dict[str, GridType] = {}
     for parameter, parts in stacked_tensors(config).items():
-        kinds = {types[part][1].name.lower() for part in parts if part in types and len(types[part][0]) == 2}
+        names = [name for name in map(gguf_name, parts) if name is not None and len(shapes.get(name, ())) == 2]
+        kinds = {types[name].name.lower() for name in names}
         if len(kinds) > 1:
             raise CompatibilityError(
                 f"{file_type} holds {' and '.join(parts)} in different types ({', '.join(sorted(kinds))}), and they "

@@ -45,7 +45,7 @@ def test_six_bits_are_read_back_near_by_the_gguf_library() -> None:
 def test_rows_of_many_chunks_are_the_rows_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     values = rows()
     whole = to_blocks(values, GGMLQuantizationType.Q6_K)
-    monkeypatch.setattr("spiritsafe.models.gguf.blocks._CHUNK_NUMBERS", 1024)
+    monkeypatch.setattr("spiritsafe.models.gguf.blocks.packed._CHUNK_NUMBERS", 1024)
     assert np.array_equal(to_blocks(values, GGMLQuantizationType.Q6_K), whole)
 
 
