@@ -15,10 +15,9 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.records import Checkpoint, Problem
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.models import ChatFormat, choose_code, read_model_config, source_config
+from spiritsafe.models import ChatFormat, choose_code, source_config
 from spiritsafe.pipeline.context import RunContext, read_problems
 from spiritsafe.pipeline.plan.duties import duty_faults
 from spiritsafe.pipeline.plan.lineage import given_lineage
@@ -176,9 +175,7 @@ def forecast_of_run(context: RunContext) -> Forecast:
         for name in recipe.models
         if (place := context.stage(name).result().get("directory")) is not None
     }
-    files = {name: file for name, place in places.items() if (file := file_model(place)) is not None}
-    known = {name: source_config(str(file), cache=context.cache) for name, file in files.items()}
-    chats = {name: known[name].chat_format() if name in known else ChatFormat(place) for name, place in places.items()}
+    chats = {name: model.chat_format() for name, model in models.items()}
     chat = next(iter(chats.values()), None)
     sets = {}
     for name in recipe.data:
@@ -191,7 +188,7 @@ def forecast_of_run(context: RunContext) -> Forecast:
             verifies=result["verifies"],
             size=document_size(problems, chat, max_tokens=longest_answer(recipe, name)),
         )
-    configs = {name: known[name].config if name in known else read_model_config(p) for name, p in places.items()}
+    configs = {name: model.config for name, model in models.items()}
     given = {name: given_lineage(context, name) for name in recipe.models}
     return forecast_with(recipe, configs, chats, sets, given=given)
 
