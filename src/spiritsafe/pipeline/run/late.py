@@ -67,9 +67,10 @@ def release_run(run: Path, wish: LateRelease, *, cache: Path, watcher: RunWatche
     tracking = Tracking((), told, log=EventLog(directory.events, stage="run"), watcher=watcher)
     with locked(run / ".lock"), tracking:
         begun, stages = directory.existing(), stages_of(recipe)
-        for number, spec in enumerate(stages, start=1):
-            stage = begun.get(number)
-            if stage is None or stage.name != spec.name or not stage.is_done():
+        own = {stage.name: stage for number, stage in begun.items() if number <= len(stages)}
+        for spec in stages:  # a resolved recipe has its tables in another order than the file, so numbers say nothing
+            stage = own.get(spec.name)
+            if stage is None or not stage.is_done():
                 raise SourceError(
                     f"{run} is not finished: its stage {spec.name} is not done.",
                     hint="Finish it first: spiritsafe run with its recipe.",

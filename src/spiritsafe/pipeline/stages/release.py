@@ -185,7 +185,7 @@ class _Gathering:
             parts = sorted(path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE)
             self._sources |= {part: self._directory / part for part in parts}
             yield ReleasedFile(
-                name=self._own.name,
+                name=self._wish.model,
                 path=".",
                 parts=tuple(parts),
                 digest=self._own.digest,

@@ -111,8 +111,11 @@ class QuantiseStep(FromEntry, Step):
     def needs(self) -> Needs:
         """What is stored, and what that is measured or learnt on."""
         budget = () if self.budget is None else (self.budget.of,)
-        sets = self.calibrate if self.learns is None else tuple(wanted_of(self.learns))
-        return replace(super().needs, sets=sets, waits_for=budget)
+        needs = replace(super().needs, sets=self.calibrate, waits_for=budget)
+        if self.learns is None:
+            return needs
+        sets = tuple(wanted_of(self.learns))
+        return replace(needs, sets=sets, learnt=sets, used_as=((self.origin, ("weights", "logits")),))
 
     @property
     def times(self) -> int:

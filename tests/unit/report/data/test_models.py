@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 from report_parts import served_source
 
-from spiritsafe.report import Rung, Source
+from spiritsafe.report import FileFigures, Rung, Source
 
 
 def test_no_key_of_an_endpoint_is_kept() -> None:
@@ -38,7 +38,8 @@ def test_a_size_is_known_or_not_there() -> None:
 
 
 def test_a_file_says_how_it_is_stored_and_other_models_nothing() -> None:
-    file = Rung(name="q", role="quantised", weight_bytes=91_000_000, file_type="q4_k_m", bits_per_weight=5.126)
+    figures = FileFigures(file="q.gguf", of="m", type="Q4_K_M", bits_per_weight=5.126, substituted_share=0.0)
+    file = Rung(name="q", role="quantised", weight_bytes=91_000_000, file=figures)
     assert file.storage == "Q4_K_M, 5.13 bits a weight"
     plain = Rung(name="m", role="student", weight_bytes=9)
     assert plain.storage is None

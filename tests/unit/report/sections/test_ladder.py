@@ -4,7 +4,7 @@ import re
 
 from page_checker import PageChecker
 
-from spiritsafe.report import ReportData, terminal_summary
+from spiritsafe.report import FileFigures, ReportData, terminal_summary
 from spiritsafe.report.sections.ladder import key_figures, ladder_section
 
 
@@ -57,10 +57,11 @@ def test_the_ladder_shows_every_column_of_every_model(data: ReportData) -> None:
     assert "Dashed line: the base’s score" in words
 
 
+Q4_0 = FileFigures(file="s.gguf", of="s", type="Q4_0", bits_per_weight=5.35, substituted_share=0.0)
+
+
 def test_a_file_stands_with_its_bytes_type_and_bits(data: ReportData) -> None:
-    file = data.ladder[2].model_copy(
-        update={"role": "quantised", "file_type": "q4_0", "bits_per_weight": 5.35, "weight_bytes": 91_000_000}
-    )
+    file = data.ladder[2].model_copy(update={"role": "quantised", "file": Q4_0, "weight_bytes": 91_000_000})
     shown = data.model_copy(update={"ladder": (*data.ladder[:2], file)})
     made = ladder_section(shown)
     assert "Q4_0, 5.35 bits a weight" in text(made)
