@@ -23,7 +23,7 @@ from spiritsafe.exam.records.paper import PaperHeader, PublicPaper
 from spiritsafe.exam.records.registration import MOST_LEVEL, Budget, Claim, Registration
 from spiritsafe.exam.registration.short_form import ShorterTerms, check_on_record, choose_for
 from spiritsafe.ledger import KeyPair, Ledger, LedgerEntry
-from spiritsafe.stats import INTERVALS, BettingRule, ChosenProblems, StopRule
+from spiritsafe.stats import INTERVALS, LARGEST_MARGIN, BettingRule, ChosenProblems, StopRule
 
 
 def sitting_seed(bank_root: str, model_digest: str) -> int:
@@ -90,8 +90,8 @@ def register(
 
     Raises:
         ProcedureError: The paper is not in the ledger or retired, its protocol would be broken in silence, a claim's
-            level is above 0.05, a stop rule has no claim to decide, the model's name is too long or hides something, or
-            a shorter sitting cannot be held on these terms.
+            level is above 0.05 or its margin above 0.25, a stop rule has no claim to decide, the model's name is too
+            long or hides something, or a shorter sitting cannot be held on these terms.
     """
     paper_entry(ledger, paper)
     terms, header = terms or RegistrationTerms(), paper.header
@@ -152,6 +152,11 @@ def _check_claim(header: PaperHeader, terms: RegistrationTerms) -> None:
         raise ProcedureError(
             f"A level of {terms.claim.level:g} decides next to nothing.",
             hint=f"Register the claim at a level of {MOST_LEVEL:g} or less; 0.025 is usual.",
+        )
+    if terms.claim is not None and terms.claim.margin > LARGEST_MARGIN:
+        raise ProcedureError(
+            f"A margin of {100 * terms.claim.margin:g} points decides next to nothing.",
+            hint=f"Register the claim with a margin of {100 * LARGEST_MARGIN:g} points or less.",
         )
     if terms.stop is None:
         return

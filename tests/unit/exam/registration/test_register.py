@@ -188,6 +188,13 @@ def test_states_say_what_was_claimed(stage):
     assert "p_value" not in plain.to_json()
 
 
+@pytest.mark.parametrize("kind", ["better than", "no worse than"])
+def test_a_claim_with_a_margin_that_decides_nothing_is_refused(stage, kind):
+    claim = Claim(kind=kind, reference="sha256:" + 64 * "0", margin=0.26)
+    with pytest.raises(ProcedureError, match="26 points"):
+        stage.register(ToyModel(), claim=claim)
+
+
 @pytest.mark.parametrize("level", [0.0501, 0.1, 0.49])
 def test_a_claim_at_a_level_that_decides_nothing_is_refused(stage, level):
     claim = Claim(kind="score at least", score=0.5, level=level)
