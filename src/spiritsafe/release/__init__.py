@@ -14,6 +14,7 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.release.assemble import ReleasePlan, copy_release, write_release
     from spiritsafe.release.contents import (
+        RELEASE_FILES,
         FileCertificate,
         FileDivergence,
         Release,
@@ -52,8 +53,8 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_STEPS", "Cause", "Duties", "Duty", "DutyConflict", "DutyKind",
-    "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
+    "DUTY_KINDS", "NOT_LEGAL_ADVICE", "RELEASE_FILES", "RELEASE_STEPS", "Cause", "Duties", "Duty", "DutyConflict",
+    "DutyKind", "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
     "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
     "check_duties", "check_name", "conflict_words", "copy_release", "duties_of", "duties_summary", "duty_words",
     "licence_of_endpoint", "licence_paths", "licence_texts", "licences", "licences_of", "notice_text", "plan_push",

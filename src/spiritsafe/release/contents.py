@@ -23,6 +23,8 @@ SIGNATURE_FILE = "model.sig"
 KEY_FILE = "signing-key.pem"
 LICENCE_FILE = "LICENSE"
 NOTICE_FILE = "NOTICE"
+RELEASE_FILES = (RELEASE_FILE, CARD_FILE, BOM_FILE, SIGNATURE_FILE, KEY_FILE, LICENCE_FILE, NOTICE_FILE)
+"""What a release writes itself, at its top."""
 
 _PART = "[A-Za-z0-9_][A-Za-z0-9._+-]*"
 _LONGEST_PATH = 200

@@ -18,7 +18,14 @@ from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.exam import SEALED_FILE, host_software
-from spiritsafe.models import ChatFormat, read_model_config, read_tensor_table, this_platform
+from spiritsafe.models import (
+    ChatFormat,
+    file_facts,
+    read_model_config,
+    read_tensor_table,
+    this_platform,
+    true_name,
+)
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.data import DataRecipe
 from spiritsafe.pipeline.recipe.given import GivenRecipe
@@ -29,6 +36,7 @@ from spiritsafe.pipeline.stages.exam import certificate_path, ledger_path, paper
 from spiritsafe.pipeline.stages.source import given_of, lineage_of, model_directory
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.release import (
+    RELEASE_FILES,
     FileCertificate,
     FileDivergence,
     Release,
@@ -49,6 +57,8 @@ from spiritsafe.release import (
 from spiritsafe.report import FileFigures
 
 _FOLDER = "release"
+_BESIDE = "model"
+_RECIPE = "recipe.toml"
 
 
 @final
@@ -62,6 +72,7 @@ class ReleaseWish:
         weights: Whether its Hugging Face directory goes along.
         title: What it is called; None: by recipe and model.
         texts: Paths of licence texts and notices that go along.
+        recipe: Whether the recipe's text goes along.
     """
 
     model: str
@@ -72,6 +83,7 @@ class ReleaseWish:
     about: str
     languages: tuple[str, ...]
     texts: tuple[str, ...]
+    recipe: bool
 
 
 def releases_of(recipe: Recipe) -> list[Node]:
@@ -112,8 +124,8 @@ class _Gathering:
         self._context = context
         self._directory = model_directory(context, wish.model)
         self._own = lineage_of(context, wish.model)
-        self._lineage = {one.digest: one for one in self._ancestry()}
-        self._duties = duties_of(self._lineage.values())
+        self._lineage = tuple({one.content_digest: one for one in self._ancestry()}.values())
+        self._duties = duties_of(self._lineage)
         check_duties(self._duties)
         base = f"{context.recipe.name}-{wish.model}"
         self._title = wish.title or suggested_name(base, self._duties)
@@ -121,19 +133,25 @@ class _Gathering:
         self._sources: dict[str, Path | bytes] = {}
 
     def _ancestry(self) -> Iterator[Checkpoint]:
-        """The model, its files, and every model of the run that it comes from."""
+        """The model, its files, and every model of the run that it comes from.
+
+        Models that training did not change have one digest and parents of their own: all of them count.
+        """
         yield self._own
-        known = {one.digest: one for node in self._context.recipe.all_models
-                 if (one := lineage_of(self._context, node.name))}  # fmt: skip
         for name in self._wish.files:
             yield lineage_of(self._context, name)
-        waiting = [parent.digest for parent in self._own.parents]
+        known: dict[str, list[Checkpoint]] = {}
+        for node in self._context.recipe.all_models:
+            one = lineage_of(self._context, node.name)
+            known.setdefault(one.digest, []).append(one)
+        waiting, seen = [self._own.digest], set[str]()
         while waiting:
             digest = waiting.pop(0)
-            if digest in known:
-                one = known.pop(digest)
-                yield one
-                waiting += [parent.digest for parent in one.parents]
+            if digest not in seen:
+                seen.add(digest)
+                for one in known.get(digest, ()):
+                    yield one
+                    waiting += [parent.digest for parent in one.parents]
 
     def plan(self) -> ReleasePlan:
         """Everything that :func:`write_release` needs."""
@@ -142,7 +160,8 @@ class _Gathering:
         files = tuple(self._files())
         texts = tuple(self._texts())
         exams = tuple(self._exam(exam) for exam in self._exams())
-        self._sources["recipe.toml"] = context.run.path / "recipe.toml"
+        if self._wish.recipe:
+            self._sources[_RECIPE] = context.run.path / _RECIPE
         recognised = recognise_chat(chat.render)
         release = Release(
             name=self._title,
@@ -151,7 +170,7 @@ class _Gathering:
             about=self._wish.about or recipe.summary,
             license=self._own.license,
             files=files,
-            lineage=tuple(self._lineage.values()),
+            lineage=self._lineage,
             exams=exams,
             duties=record_duties(self._duties, self._title, licence_paths(self._own.license, self._duties)),
             texts=texts,
@@ -162,7 +181,7 @@ class _Gathering:
             architecture=str(config.get("model_type", "")),
             context_length=int(config.get("max_position_embeddings", 0)) or None,
             recipe=context.run.hash,
-            recipe_file="recipe.toml",
+            recipe_file=_RECIPE if self._wish.recipe else None,
             software=host_software(),
         )
         ggufs = [file.path for file in files if not file.parts]
@@ -183,10 +202,12 @@ class _Gathering:
     def _files(self) -> Iterator[ReleasedFile]:
         if self._wish.weights:
             parts = sorted(path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE)
-            self._sources |= {part: self._directory / part for part in parts}
+            folder = _BESIDE if set(parts) & set(RELEASE_FILES) else "."  # a given model may have a card of its own
+            inside = "" if folder == "." else f"{folder}/"
+            self._sources |= {f"{inside}{part}": self._directory / part for part in parts}
             yield ReleasedFile(
                 name=self._wish.model,
-                path=".",
+                path=folder,
                 parts=tuple(parts),
                 digest=self._own.digest,
                 num_bytes=0,
@@ -198,8 +219,11 @@ class _Gathering:
             figures = step_of(node).figures(self._context, node)
             if figures is None:
                 raise SourceError(f"{name} is no file.", hint="Name steps of the kind quantise.")
-            path = f"{self._title}-{figures.type}.gguf"
-            self._sources[path] = model_directory(self._context, name) / figures.file
+            place = model_directory(self._context, name) / figures.file
+            path = true_name(file_facts(place), self._title)
+            if path in self._sources:  # another one of this type: one of them learnt to be it, for example
+                path = true_name(file_facts(place), f"{self._title}-{name}")
+            self._sources[path] = place
             yield ReleasedFile(
                 name=name,
                 path=path,
@@ -208,11 +232,7 @@ class _Gathering:
                 file_type=figures.type,
                 bits_per_weight=figures.bits_per_weight,
                 substituted_share=figures.substituted_share,
-                divergences=(
-                    ()
-                    if figures.kl is None
-                    else (FileDivergence(text="general", kl=figures.kl, against=self._own.name),)
-                ),
+                divergences=tuple(self._divergences(figures)),
                 memory_bytes=figures.memory_bytes,
                 tokens_per_s=figures.tokens_per_s,
                 measured_on=this_platform("cpu").text() if figures.memory_bytes else "",

@@ -41,6 +41,7 @@ class ReleaseStep(FromEntry, Step):
         about: What the model is for, in a sentence.
         languages: That it speaks, as ISO 639 codes.
         texts: Licence texts and notices to go along that do not lie beside the given models' weights.
+        recipe: Whether the recipe's text goes along. It names your servers and files; its digest stands there anyway.
     """
 
     makes: ClassVar[Makes] = "release"
@@ -53,6 +54,7 @@ class ReleaseStep(FromEntry, Step):
     about: str = ""
     languages: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    recipe: bool = False
 
     @property
     def needs(self) -> Needs:
@@ -76,6 +78,7 @@ class ReleaseStep(FromEntry, Step):
             about=self.about,
             languages=self.languages,
             texts=self.texts,
+            recipe=self.recipe,
         )
 
     def words(self, node: Node) -> Words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,20 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.exam.records import Certificate
 from spiritsafe.models import file_facts, open_generator, read_checkpoint
+from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.release import ReleaseWish, make_release
 from spiritsafe.release import Release, verify_release
 
 WISH = ReleaseWish(
-    model="student", files=("student-q8",), weights=True, title=None, version="1.0", about="", languages=(), texts=()
+    model="student",
+    files=("student-q8",),
+    weights=True,
+    title=None,
+    version="1.0",
+    about="",
+    languages=(),
+    texts=(),
+    recipe=False,
 )
 
 
@@ -88,6 +98,22 @@ def test_a_name_that_a_licence_forbids_and_a_missing_text_are_refused(tiny_run: 
     assert "Llama 3.1 is licensed under" in (stage.path / "release" / "NOTICE").read_text("utf-8")
 
 
+def test_a_second_file_of_one_type_has_a_name_of_its_own_and_a_card_of_the_model_s_is_kept_apart(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    sat = 'exams.exam.sits=["base", "student", "student-q8"]'
+    context = context_after(tiny_run, tmp_path, sat, again={"kind": "quantise", "from": "student", "to": "q8_0"})
+    shutil.copytree(tiny_run, context.run.path)
+    done = {path.name.partition("-")[2]: StageDirectory(path, {}) for path in (context.run.path / "stages").iterdir()}
+    context.done.update(done, again=done["student-q8"])
+    stage = stage_at(tmp_path / "09-release")
+    make_release(replace(_named(None), files=("student-q8", "again")), context, stage, NullSink())
+    place = stage.path / "release"
+    assert {path.name for path in place.glob("*.gguf")} == {"tiny-student-Q8_0.gguf", "tiny-student-again-Q8_0.gguf"}
+    assert (place / "recipe.toml").is_file()
+    assert (place / "model.safetensors").is_file()
+
+
 def _named(title: str | None, texts: tuple[str, ...] = ()) -> ReleaseWish:
     return ReleaseWish(
         model="student",
@@ -98,4 +124,5 @@ def _named(title: str | None, texts: tuple[str, ...] = ()) -> ReleaseWish:
         about="",
         languages=(),
         texts=texts,
+        recipe=True,
     )
