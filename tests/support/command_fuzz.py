@@ -249,6 +249,7 @@ class Bench:
             "plan": {"recipe": "tiny.toml", "overrides": "seed=1"},
             "run": {"recipe": "no such recipe", "overrides": "seed=1", "root": "runs"},
             "release key": {"file": "release.pem", "out": "public.pem"},
+            "release make": {"run": ".", "files": "q8_0", "out": "released"},
             "release verify": {"directory": ".", "public_key": "public.pem"},
             "release push": {"directory": ".", "repository": "a/b", "public_key": "public.pem"},
             "report": {"run": "."},

@@ -70,6 +70,9 @@ COMMANDS = {
     "recipes schema": set(),
     "recipes show": {"--resolved", "--set"},
     "release key": {"--out"},
+    "release make": {
+        *("--model", "--files", "--no-weights", "--title", "--version", "--about", "--text", "--out", "--json"),
+    },
     "release push": {"--to", "--key", "--private", "--dry-run", "--json"},
     "release verify": {"--key", "--json"},
     "report": {"--json"},

@@ -115,11 +115,12 @@ def model_folder(spec: str) -> Path:
 
 
 def card_license(directory: Path) -> str:
-    """SPDX id of the licence in the front matter of a directory's model card."""
+    """SPDX id of the licence in the front matter of a directory's model card; of "other" the name that it gives."""
     card = directory / "README.md"
     if not card.is_file():
         return "LicenseRef-unknown"
     text = card.read_text("utf-8", errors="replace")
     front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") >= 2 else ""
-    found = re.search(r"^license:\s*['\"]?([\w.+-]+)", front, flags=re.MULTILINE)
-    return spdx_license(found[1] if found else None)
+    said = dict(re.findall(r"^(license|license_name):\s*(?:-\s*)?['\"]?([\w.+-]+)", front, flags=re.MULTILINE))
+    own = said.get("license")
+    return spdx_license(said.get("license_name", own) if own == "other" else own)
