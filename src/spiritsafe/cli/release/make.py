@@ -17,7 +17,7 @@ from spiritsafe.cli.terminal import TerminalSink, print_note, print_result
 
 @click.command(cls=GuardedCommand, name="make")
 @click.argument("run", metavar="RUN", type=FOLDER)
-@click.option("--model", metavar="NAME", help="Of the run; the last one that was made, when left out.")
+@click.option("--model", metavar="NAME", help="Of the run; what its recipe releases, or the last one, when left out.")
 @click.option("--files", metavar="TYPES", default="", help="GGUF files to make of it: q8_0,q4_0.")
 @click.option("--no-weights", is_flag=True, help="Without the Hugging Face directory: the files alone.")
 @click.option("--title", help="What the release is called.")

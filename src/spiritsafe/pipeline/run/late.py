@@ -16,6 +16,7 @@ from spiritsafe.core.events import EventLog
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.lock import locked
 from spiritsafe.pipeline.context import RunContext, RunWatcher
+from spiritsafe.pipeline.plan.known import forecast_of_run
 from spiritsafe.pipeline.recipe.graph import unknown
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
@@ -23,7 +24,7 @@ from spiritsafe.pipeline.run.run import work_off
 from spiritsafe.pipeline.run.stages import report_stage, sitting, stages_of
 from spiritsafe.pipeline.run_directory import RunDirectory
 from spiritsafe.pipeline.stages.exam import late_stage
-from spiritsafe.pipeline.stages.release import release_directory
+from spiritsafe.pipeline.stages.release import release_directory, releases_of
 from spiritsafe.pipeline.step import StageSpec, step_of
 from spiritsafe.pipeline.steps.quantise import QuantiseStep
 from spiritsafe.tracking import TrackedRun, Tracking
@@ -38,7 +39,8 @@ class LateRelease:
     """What is to be released of a run.
 
     Attributes:
-        model: Its name in the run; None: the last one that a step made and that is no file.
+        model: Its name in the run; None: what the recipe itself releases, else the last model that files were made of,
+            else the last one that was made.
         files: Types of GGUF files to make of it, beside those that the run made.
         settings: Further keys of a ``release`` step.
     """
@@ -76,10 +78,18 @@ def release_run(run: Path, wish: LateRelease, *, cache: Path, watcher: RunWatche
                     hint="Finish it first: spiritsafe run with its recipe.",
                 )
             context.done[spec.name] = stage
+        _require_possible(context, (*files, _RELEASE))
         later = {stage.name: number for number, stage in begun.items() if number > len(stages)}
         specs = _numbered(_late_stages(recipe, extended, files), later, len(stages))
         work_off(context, specs, tracking, Parallel())
     return release_directory(context, _RELEASE)
+
+
+def _require_possible(context: RunContext, names: Sequence[str]) -> None:
+    """Refuse what a plan would: files that cannot be, a release of nothing, a name that a licence forbids."""
+    forecast, nodes = forecast_of_run(context), [context.recipe.node(name) for name in names]
+    if found := [fault for node in nodes for fault in step_of(node).faults(node, forecast)]:
+        raise RecipeError(f"{'; '.join(found)}.", hint="Change what is asked for; nothing was made.")
 
 
 def _opened(run: Path) -> tuple[RunDirectory, Recipe]:
@@ -94,8 +104,7 @@ def _opened(run: Path) -> tuple[RunDirectory, Recipe]:
 def _extended(recipe: Recipe, wish: LateRelease) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with steps that make files and release them, and the names of the new files."""
     made = [node for node in recipe.made if node.makes_model and node.control is None]
-    plain = [node.name for node in made if not node.is_file]
-    model = wish.model or (plain[-1] if plain else None)
+    model = wish.model or _model_to_release(recipe)
     if model is None:
         raise RecipeError("This run made no model.", hint="Name a given one with --model.")
     if model not in {node.name for node in recipe.all_models}:
@@ -116,6 +125,15 @@ def _extended(recipe: Recipe, wish: LateRelease) -> tuple[Recipe, tuple[str, ...
         for sat in (recipe.examinees(exam),)
     ]
     return recipe_of({**value, "steps": [*value["steps"], *steps], "exams": exams}), tuple(new.values())
+
+
+def _model_to_release(recipe: Recipe) -> str | None:
+    """The one that the recipe itself releases, else one that it made files of, else the last that it made."""
+    released = [name for node in releases_of(recipe) for name in node.recipe.needs.models[:1]]
+    made = [node for node in recipe.made if node.makes_model and node.control is None]
+    stored = [str(node.recipe.needs.weights) for node in made if node.is_file]
+    plain = [node.name for node in made if not node.is_file]
+    return next(iter((*released, *reversed(stored), *reversed(plain))), None)
 
 
 def _late_stages(recipe: Recipe, extended: Recipe, files: Sequence[str]) -> Iterator[StageSpec]:

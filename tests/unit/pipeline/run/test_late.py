@@ -10,7 +10,7 @@ from finished_run import SilentWatcher, run_again
 
 from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.exam.records import Certificate
+from spiritsafe.exam.records import Certificate, PublicPaper
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import LateRelease, release_run, report_data
 from spiritsafe.release import Release, verify_release
@@ -27,14 +27,14 @@ def late(run: Path, watcher: SilentWatcher | None = None, **wish: object) -> Pat
 
 
 def test_a_file_made_later_sits_the_paper_that_its_model_sat_and_is_released_with_it(run: Path) -> None:
-    papers = sorted(run.glob("stages/*-seal/paper/paper.json"))
     place = late(run, files=("q4_0",), settings={"title": "later"})
     assert all(step.ok for step in verify_release(place))
     record = Release.from_json(read_json(place / "release.json"))
     assert [file.file_type for file in record.files] == ["F32", "Q8_0", "Q4_0"]  # the run's own file goes along
     certificate = Certificate.from_json(read_json(place / record.files[2].certificates[0].path))
     assert certificate.result.model_digest == record.files[2].digest
-    assert certificate.paper.paper_id == read_json(papers[0])["header"]["paper_id"] if papers else False
+    (paper,) = run.glob("stages/*-seal/paper/paper.json")
+    assert certificate.paper.paper_id == PublicPaper.from_json(read_json(paper)).header.paper_id
     data = report_data(run)
     assert data.exams[0].score_of("student-q4_0") is not None
     assert next(rung for rung in data.ladder if rung.name == "student-q4_0").file is not None
@@ -52,6 +52,8 @@ def test_what_cannot_be_released_is_said_before_anything_is_made(run: Path, tmp_
         late(run, model="studnet")
     with pytest.raises(RecipeError, match="q9"):
         late(run, files=("q9",))
+    with pytest.raises(RecipeError, match="nothing is released"):
+        late(run, model="tuned", settings={"weights": False})
     with pytest.raises(SourceError, match="no run directory"):
         late(tmp_path)
     assert sorted(path.name for path in (run / "stages").iterdir()) == stages
