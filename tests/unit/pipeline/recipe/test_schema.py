@@ -118,9 +118,9 @@ def test_the_tiny_recipe_has_one_of_everything() -> None:
     recipe, _ = load_recipe("tiny")
     assert [node.name for node in recipe.made] == [
         *("teacher", "sampled", "rl", "rl-random", "rl-format", "rl-rft", "harvest", "tuned", "signal", "small"),
-        *("student", "on-policy", "student-q8", "release"),
+        *("student", "on-policy"),
     ]
-    sets = {"lessons", "practice", "review", "pool", "field", "sampled", "harvest", "signal", "release"}
+    sets = {"lessons", "practice", "review", "pool", "field", "sampled", "harvest", "signal"}
     assert [node.name for node in recipe.all_models] == [n.name for n in recipe.nodes if n.name not in sets]
 
 
