@@ -85,7 +85,9 @@ def test_tables_are_to_be_had_as_json(tmp_path: Path) -> None:
     assert shown in [
         {**each, "num_active": shown["num_active"], "notes": []} for each in records_of(models.command, "list")
     ]
-    assert Checkpoint.from_json({name: shown[name] for name in Checkpoint.model_fields}).name == "tiny-0"
+    assert (
+        Checkpoint.from_json({name: shown[name] for name in Checkpoint.model_fields if name in shown}).name == "tiny-0"
+    )
     assert {each["spec"] for each in records_of(tasks.command, "list")} >= {"arith:sums"}
     assert all(each["refused"] for each in records_of(tasks.command, "list", "--refused"))
     problems = records_of(tasks.command, "show", "arith:sums", "--count", "2")

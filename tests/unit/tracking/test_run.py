@@ -13,8 +13,9 @@ from tracked_program import SITTINGS
 
 from spiritsafe.core.events import EventLog, EventSink
 from spiritsafe.models import default_cache
-from spiritsafe.pipeline import load_recipe, run, run_recipe
+from spiritsafe.pipeline import load_recipe, run_recipe
 from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.run import run
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.step import StageSpec
 from spiritsafe.tracking import registry

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.models import file_facts
 from spiritsafe.pipeline.context import RunContext
@@ -53,7 +54,10 @@ class GivenModel(GivenRecipe, Step):
         file = None if place is None else file_model(Path(str(place)))
         if file is None:
             return None
-        facts = file_facts(file)
+        try:
+            facts = file_facts(file)
+        except (SourceError, CompatibilityError):  # it says not what it is, as it may
+            return None
         return FileFigures(
             file=file.name,
             of=node.name,

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from spiritsafe.cli.release import command
 
 
-def test_a_finished_run_is_released_into_a_new_directory_and_verified(tiny_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
+def test_a_finished_run_is_released_into_a_new_directory_and_verified(released_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(released_run, tmp_path / released_run.name))
     out = tmp_path / "out"
     runner = CliRunner()
     made = runner.invoke(command, [str(run), "--out", str(out), "--title", "small", "--no-weights"])

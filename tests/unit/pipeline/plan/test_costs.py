@@ -57,7 +57,7 @@ def test_each_stage_counts_its_tokens() -> None:
     assert found["answers"].sampled_tokens == 128 * 10
     assert found["student"].trained_tokens == found["student"].read_tokens == (288 + 128) * 50
     assert found["small"].read_tokens > 8 * 50  # it is calibrated
-    assert found["exam"].sampled_tokens == 240 * (28 + 10 + 10)
+    assert found["exam"].sampled_tokens == 240 * (28 + 4 * 10)
 
 
 def test_the_nearest_limit_of_a_run_holds() -> None:

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from finished_run import SilentWatcher, run_again
+from finished_run import SilentWatcher
+from released_run import run_released
 
 from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.files.atomic import read_json
@@ -17,8 +18,8 @@ from spiritsafe.release import Release, verify_release
 
 
 @pytest.fixture
-def run(tiny_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
+def run(released_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(released_run, tmp_path / released_run.name))
 
 
 def late(run: Path, watcher: SilentWatcher | None = None, **wish: object) -> Path:
@@ -43,7 +44,7 @@ def test_a_file_made_later_sits_the_paper_that_its_model_sat_and_is_released_wit
     assert late(run, again, files=("q4_0",), settings={"title": "later"}) == place
     assert again.began == []
     watcher = SilentWatcher()
-    assert run_again(run.parent, watcher).num_run == 0  # the run itself is what it was
+    assert run_released(run.parent, watcher).num_run == 0  # the run itself is what it was
 
 
 def test_what_cannot_be_released_is_said_before_anything_is_made(run: Path, tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_what_cannot_be_released_is_said_before_anything_is_made(run: Path, tmp_
     with pytest.raises(RecipeError, match="q9"):
         late(run, files=("q9",))
     with pytest.raises(RecipeError, match="nothing is released"):
-        late(run, model="tuned", settings={"weights": False})
+        late(run, model="base", settings={"weights": False})
     with pytest.raises(SourceError, match="no run directory"):
         late(tmp_path)
     assert sorted(path.name for path in (run / "stages").iterdir()) == stages

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pipeline_parts import context_after, stage_at
+from pipeline_parts import stage_at
+from released_run import context_of, released_recipe
 
 from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.exam.records import Certificate
 from spiritsafe.models import file_facts, open_generator, read_checkpoint
-from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.stages.release import ReleaseWish, make_release
 from spiritsafe.release import Release, verify_release
 
@@ -32,18 +32,18 @@ WISH = ReleaseWish(
 )
 
 
-def released(tiny_run: Path) -> Path:
-    return next(tiny_run.glob("stages/*-release/release"))
+def released(released_run: Path) -> Path:
+    return next(released_run.glob("stages/*-release/release"))
 
 
-def test_the_run_s_release_verifies_and_its_certificates_name_the_files_bytes(tiny_run: Path) -> None:
-    place = released(tiny_run)
+def test_the_run_s_release_verifies_and_its_certificates_name_the_files_bytes(released_run: Path) -> None:
+    place = released(released_run)
     steps = verify_release(place)
     assert [step.ok for step in steps] == [True] * len(steps)
     record = Release.from_json(read_json(place / "release.json"))
     weights, file = record.files
-    assert record.name == "tiny-student"
-    assert file.path == "tiny-student-Q8_0.gguf"
+    assert record.name == "rel-student"
+    assert file.path == "rel-student-Q8_0.gguf"
     assert file.digest == f"sha256:{hashlib.sha256((place / file.path).read_bytes()).hexdigest()}"
     for one in (weights, file):
         (sat,) = one.certificates
@@ -56,62 +56,53 @@ def test_the_run_s_release_verifies_and_its_certificates_name_the_files_bytes(ti
     assert {Path(path).name for path in record.exams[0].others} >= {"base.certificate.json"}
 
 
-def test_the_release_s_directory_loads_as_any_other_model(tiny_run: Path) -> None:
+def test_the_release_s_directory_loads_as_any_other_model(released_run: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = released(tiny_run)
+    place = released(released_run)
     assert AutoTokenizer.from_pretrained(place).encode("1 + 2") == [
-        *AutoTokenizer.from_pretrained(next(tiny_run.glob("stages/*-student/model"))).encode("1 + 2")
+        *AutoTokenizer.from_pretrained(next(released_run.glob("stages/*-student/model"))).encode("1 + 2")
     ]
     model = AutoModelForCausalLM.from_pretrained(place)
     record = Release.from_json(read_json(place / "release.json"))
     assert sum(weight.numel() for weight in model.parameters()) == record.lineage[0].num_parameters
 
 
-def test_the_very_file_answers_as_a_file_model(tiny_run: Path) -> None:
-    directory = next(tiny_run.glob("stages/*-student-q8/model"))
+def test_the_very_file_answers_as_a_file_model(released_run: Path) -> None:
+    directory = next(released_run.glob("stages/*-student-q8/model"))
     generator = open_generator(directory)
     assert generator.describe().digest == read_checkpoint(directory).digest
     generator.close()
 
 
-def test_a_name_that_a_licence_forbids_and_a_missing_text_are_refused(tiny_run: Path, tmp_path: Path) -> None:
-    context = context_after(tiny_run, tmp_path, 'models.base.licence="llama3.1"')
-    stage = stage_at(tmp_path / "stages" / "09-release")
-    shutil.copytree(tiny_run, context.run.path)  # its ledger and its recipe's text
-    lineage = next(tiny_run.glob("stages/*-base/lineage.json"))
-    before = lineage.read_bytes()
-    try:
-        lineage.write_bytes(before.replace(b"Apache-2.0", b"LicenseRef-llama3.1"))
-        with pytest.raises(RecipeError, match="begins with"):
-            make_release(_named("tiny-sums"), context, stage, NullSink())
-        with pytest.raises(SourceError, match="goes along"):
-            make_release(_named("Llama-tiny-sums"), context, stage, NullSink())
-        text = tmp_path / "llama3.1.txt"
-        text.write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\n", "utf-8")
-        wish = _named(None, texts=(str(text),))
-        assert str(make_release(wish, context, stage, NullSink())["name"]).startswith("Llama-tiny")
-    finally:
-        lineage.write_bytes(before)
+def test_a_name_that_a_licence_forbids_and_a_missing_text_are_refused(released_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(released_run, tmp_path / released_run.name))
+    for path in run.rglob("lineage.json"):  # as if the base had been Llama's
+        path.write_bytes(path.read_bytes().replace(b"Apache-2.0", b"LicenseRef-llama3.1"))
+    context, stage = context_of(run, released_recipe()), stage_at(tmp_path / "09-release")
+    with pytest.raises(RecipeError, match="begins with"):
+        make_release(_named("tiny-sums"), context, stage, NullSink())
+    with pytest.raises(SourceError, match="goes along"):
+        make_release(_named("Llama-tiny-sums"), context, stage, NullSink())
+    text = tmp_path / "llama3.1.txt"
+    text.write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\n", "utf-8")
+    wish = _named(None, texts=(str(text),))
+    assert str(make_release(wish, context, stage, NullSink())["name"]).startswith("Llama-rel")
     card = (stage.path / "release" / "README.md").read_text("utf-8")
     assert "**Built with Llama**" in card
     assert "Llama 3.1 is licensed under" in (stage.path / "release" / "NOTICE").read_text("utf-8")
 
 
-def test_a_second_file_of_one_type_has_a_name_of_its_own_and_a_card_of_the_model_s_is_kept_apart(
-    tiny_run: Path, tmp_path: Path
-) -> None:
-    sat = 'exams.exam.sits=["base", "student", "student-q8"]'
-    context = context_after(tiny_run, tmp_path, sat, again={"kind": "quantise", "from": "student", "to": "q8_0"})
-    shutil.copytree(tiny_run, context.run.path)
-    done = {path.name.partition("-")[2]: StageDirectory(path, {}) for path in (context.run.path / "stages").iterdir()}
-    context.done.update(done, again=done["student-q8"])
+def test_a_second_file_of_one_type_has_a_name_of_its_own(released_run: Path, tmp_path: Path) -> None:
+    again = {"kind": "quantise", "from": "student", "to": "q8_0"}
+    run = Path(shutil.copytree(released_run, tmp_path / released_run.name))
+    context = context_of(run, released_recipe(again=again, sits=["base", "student", "student-q8"]))
+    context.done["again"] = context.stage("student-q8")
     stage = stage_at(tmp_path / "09-release")
     make_release(replace(_named(None), files=("student-q8", "again")), context, stage, NullSink())
     place = stage.path / "release"
-    assert {path.name for path in place.glob("*.gguf")} == {"tiny-student-Q8_0.gguf", "tiny-student-again-Q8_0.gguf"}
+    assert {path.name for path in place.glob("*.gguf")} == {"rel-student-Q8_0.gguf", "rel-student-again-Q8_0.gguf"}
     assert (place / "recipe.toml").is_file()
-    assert (place / "model.safetensors").is_file()
 
 
 def _named(title: str | None, texts: tuple[str, ...] = ()) -> ReleaseWish:

@@ -6,20 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from released_run import released_recipe
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.models import default_cache, read_model_config, resolve_source
 from spiritsafe.pipeline import plan_recipe, stages_of
-from spiritsafe.pipeline.recipe.load import load_recipe, recipe_of
+from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.step import Forecast, step_of
 
 
 def recipe(**release: Any) -> Recipe:
-    value = load_recipe("tiny")[0].to_json()
+    """Its release is called ``out``."""
+    value = released_recipe().to_json()
     steps = [step for step in value["steps"] if step["kind"] != "release"]
+    tuned = {"kind": "tune", "name": "tuned", "from": "base", "learns": ["lessons"]}
     table = {"kind": "release", "name": "out", "from": "student", **release}
-    return recipe_of({**value, "steps": [*steps, table]})
+    return recipe_of({**value, "steps": [*steps, tuned, table]})
 
 
 def faults(made: Recipe) -> list[str]:
@@ -42,8 +45,8 @@ def test_it_is_made_behind_all_exams_and_sits_none() -> None:
 def test_files_are_files_of_the_model_that_is_released() -> None:
     assert faults(recipe(files=["student-q8"])) == []
     assert "is no file" in faults(recipe(files=["tuned"]))[0]
-    (other,) = faults(recipe(**{"from": "teacher", "files": ["student-q8"]}))
-    assert "is a file of student, not of teacher" in other
+    (other,) = faults(recipe(**{"from": "tuned", "files": ["student-q8"]}))
+    assert "is a file of student, not of tuned" in other
     assert "nothing is released" in faults(recipe(weights=False))[0]
 
 

@@ -23,9 +23,10 @@ def roles(wanted: Recipe) -> dict[str, str]:
 
 def test_roles_of_the_packaged_quickstart() -> None:
     wanted, _ = load_recipe("quickstart", ())
-    assert roles(wanted) == {"base": "base", "teacher": "teacher", "small": "cut", "student": "student"}
+    files = {"student-q8": "quantised", "student-q4": "quantised"}
+    assert roles(wanted) == {"base": "base", "teacher": "teacher", "small": "cut", "student": "student", **files}
     assert {node.name: root_of(wanted, node.name) for node in wanted.all_models} == {
-        "base": None, "teacher": "base", "small": "base", "student": "base",
+        "base": None, "teacher": "base", "small": "base", "student": "base", **dict.fromkeys(files, "base"),
     }  # fmt: skip
     assert start_of(wanted.node("student")) == "small"
 

@@ -14,7 +14,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distil import HeldOut, held_out, held_out_difference, held_out_estimates
 from spiritsafe.models import load_model
 from spiritsafe.pipeline.recipe.data import text_key
-from spiritsafe.pipeline.stages import measure
+from spiritsafe.pipeline.stages.measuring import measure
 from spiritsafe.pipeline.stages.measuring.measure import Measures, held_out_problems, measures_of
 from spiritsafe.pipeline.stages.sets import read_problems
 from spiritsafe.pipeline.stages.source import model_directory
