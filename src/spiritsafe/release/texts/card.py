@@ -102,7 +102,7 @@ def _verify(release: Release, fingerprint: str) -> Iterator[str]:
     yield "## Verify"
     yield ""
     yield "Offline, with the light install (no torch):"
-    yield from ("", "```sh", "pip install spiritsafe", "spiritsafe release verify .", "```", "")
+    yield from ("", "```sh", "spiritsafe release verify .", "```", "")
     yield (
         f"Signed (OpenSSF Model Signing, {code_span(SIGNATURE_FILE)}) with the key of fingerprint "
         f"{code_span(fingerprint)}. A key that comes with what it signs does not say who signed: compare the "
