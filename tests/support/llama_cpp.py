@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 MISSING = importlib.util.find_spec("llama_cpp_py_sync") is None
@@ -92,6 +94,16 @@ def llama_blocks(values: np.ndarray, number: int, num_bytes: int) -> np.ndarray:
         np.save(f"{folder}/values.npy", values)
         _call("blocks", folder=folder, number=number, num_bytes=num_bytes)
         return np.load(f"{folder}/blocks.npy")
+
+
+def llama_children(file: Path) -> list[psutil.Process]:
+    """Our processes that run this file, or one in this directory; other tests' are not counted."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):  # it ends meanwhile
+            if any(argument.startswith(str(file)) for argument in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def _opened(file: str, *, vocab_only: bool) -> tuple[Any, Any, Any]:

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Verification,
         VerifyStep,
         require_verified,
+        run_steps,
         verification_of,
         verify,
     )
@@ -88,7 +89,7 @@ __all__ = [
     "load_opened", "load_paper", "load_practice", "load_private", "load_rerun", "load_revealed", "memory",
     "one_a_model", "open_paper", "outlook", "overlap", "paired_rows", "publish_answers", "read_foreign",
     "read_inspect_log", "read_lm_eval_samples", "read_run", "register", "registration_states", "registrations_of",
-    "reissue", "reject_dispute", "require_verified", "rerun", "reveal", "right_answers", "score_practice", "seal",
-    "separation_words", "shorter_statement", "sign_off", "sit", "summarise", "task_of_paper", "trust_lines",
+    "reissue", "reject_dispute", "require_verified", "rerun", "reveal", "right_answers", "run_steps", "score_practice",
+    "seal", "separation_words", "shorter_statement", "sign_off", "sit", "summarise", "task_of_paper", "trust_lines",
     "trust_page", "unconfirmed", "verification_of", "verify", "withdraw", "write_practice",
 ]  # fmt: skip

@@ -7,10 +7,10 @@ steps behind it are not looked at, because they stand on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from spiritsafe.core.errors import IntegrityError, SpiritsafeError
 from spiritsafe.core.process.gc_pause import rare_collections
@@ -23,6 +23,8 @@ from spiritsafe.exam.verification.case import NO_FACTS, Case, Facts, Found, NotG
 from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.steps import STEPS
 from spiritsafe.ledger import LedgerEntry
+
+C = TypeVar("C")
 
 
 @final
@@ -82,7 +84,7 @@ def verification_of(materials: Materials) -> Verification:
         SourceError: A file that was named cannot be read.
     """
     case = Case(materials)
-    steps = _run(case)
+    steps = run_steps(case, STEPS)
     passed = {step.name for step in steps if step.ok and step.checked}
     return Verification(
         steps=steps,
@@ -95,24 +97,29 @@ def verification_of(materials: Materials) -> Verification:
     )
 
 
-def _run(case: Case) -> list[StepResult]:
+def run_steps(case: C, checks: Sequence[tuple[str, str, Callable[[C], str | Found]]]) -> list[StepResult]:
+    """Look at each step of a procedure, until one fails.
+
+    Args:
+        case: What every check is given.
+        checks: Name of each step, what it checks, and the check: it returns what it found, and raises where that is
+            wrong.
+    """
     results: list[StepResult] = []
     failed: int | None = None
-    for step, (_, _, check) in zip(VERIFY_STEPS, STEPS, strict=True):
+    for number, (name, _, check) in enumerate(checks, start=1):
         if failed is not None:
-            results.append(
-                StepResult(step.number, step.name, False, f"not reached: step {failed} failed", checked=False)
-            )
+            results.append(StepResult(number, name, False, f"not reached: step {failed} failed", checked=False))
             continue
         try:
             said = check(case)
             text, facts = said if isinstance(said, Found) else (said, NO_FACTS)
-            results.append(StepResult(step.number, step.name, True, text, facts=facts))
+            results.append(StepResult(number, name, True, text, facts=facts))
         except NotGivenError as missing:
-            results.append(StepResult(step.number, step.name, True, str(missing), checked=False))
+            results.append(StepResult(number, name, True, str(missing), checked=False))
         except SpiritsafeError as error:
-            results.append(StepResult(step.number, step.name, False, error.message))
-            failed = step.number
+            results.append(StepResult(number, name, False, error.message))
+            failed = number
     return results
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from spiritsafe.core.errors import IntegrityError, SourceError, SpiritsafeError
-from spiritsafe.exam import StepResult, VerifyStep
+from spiritsafe.core.errors import IntegrityError, SourceError
+from spiritsafe.exam import StepResult, VerifyStep, run_steps
 from spiritsafe.release.verification.case import GOOD_RELEASE, ReleaseCase
 from spiritsafe.release.verification.steps import CHECKS
 
@@ -35,20 +35,7 @@ def verify_release(directory: Path, *, public_key: Path | None = None) -> list[S
         raise SourceError(f"{directory} is no directory.", hint="Give the directory of a release.")
     if public_key is not None and not public_key.exists():
         raise SourceError(f"There is no key {public_key}.", hint="Give the maker's public key, a PEM file.")
-    case = ReleaseCase(directory, public_key)
-    results: list[StepResult] = []
-    failed: int | None = None
-    for step, (_, _, check) in zip(RELEASE_STEPS, CHECKS, strict=True):
-        if failed is not None:
-            said = f"not reached: step {failed} failed"
-            results.append(StepResult(step.number, step.name, False, said, checked=False))
-            continue
-        try:
-            results.append(StepResult(step.number, step.name, True, check(case)))
-        except SpiritsafeError as error:
-            results.append(StepResult(step.number, step.name, False, error.message))
-            failed = step.number
-    return results
+    return run_steps(ReleaseCase(directory, public_key), CHECKS)
 
 
 def require_release(steps: Sequence[StepResult]) -> None:

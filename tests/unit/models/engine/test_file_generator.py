@@ -5,10 +5,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from file_models import converted, file_model_of
+from llama_cpp import llama_children
 
 from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError
 from spiritsafe.core.files.digests import digest_file
@@ -176,17 +176,17 @@ def test_a_process_that_is_killed_changes_no_answer(q8: Path) -> None:
             for attempt in generator.generate(prompts, sampling):
                 broken.append(attempt)
                 if len(broken) in (4, 9):
-                    (child,) = psutil.Process().children()
+                    (child,) = llama_children(q8)
                     os.kill(child.pid, number)
             assert outcome(by_sample(iter(broken))) == expected
-        (child,) = psutil.Process().children()
+        (child,) = llama_children(q8)
         os.kill(child.pid, signal.SIGKILL)  # while nobody asks
         child.wait()
         assert outcome(by_sample(generator.generate(prompts, sampling))) == expected
         assert generator.peak_bytes() > 1 << 20
     finally:
         generator.close()
-    assert psutil.Process().children() == []
+    assert llama_children(q8) == []
 
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, *token_ids: int) -> None:
@@ -248,4 +248,4 @@ def test_what_is_no_file_model_or_asks_too_much_is_refused(q8: Path, tmp_path: P
         FileGenerator(tmp_path)
     with pytest.raises(CompatibilityError, match="254 sequences"):
         FileGenerator(q8, max_batch=255)
-    assert psutil.Process().children() == []
+    assert llama_children(q8) == []

@@ -4,8 +4,8 @@ import os
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
+from llama_cpp import llama_children
 from tiny_gguf import write_gguf
 
 from spiritsafe.core.errors import CompatibilityError
@@ -33,8 +33,9 @@ def test_one_waits_and_comes_back_empty_and_large_enough(tmp_path: Path) -> None
     again.decode([1, 2], [0, 1], [1, 1], [])  # refused if the sequence still held something
     pool.give_back(again)
     assert pool.peak_bytes() > 1 << 20
+    assert [child.pid for child in llama_children(tmp_path / "x.gguf")] == [pid]
     pool.close()
-    assert psutil.Process().children() == []
+    assert llama_children(tmp_path / "x.gguf") == []
 
 
 def test_the_dead_are_replaced_and_late_returns_end(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_the_dead_are_replaced_and_late_returns_end(tmp_path: Path) -> None:
     process = pool.take(context=10, num_sequences=1)
     pool.close()
     pool.give_back(process)
-    assert psutil.Process().children() == []
+    assert llama_children(tmp_path / "x.gguf") == []
 
 
 def test_a_process_that_dies_while_it_loads_is_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
