@@ -215,7 +215,7 @@ def _verification() -> VerificationSummary:
         separation="self-examined",
         steps=(
             VerificationStep(
-                text="Install the light package; it needs neither torch nor a GPU.", command="pip install spiritsafe"
+                text="Install the light package; it needs neither torch nor a GPU.", command="pip install ."
             ),
             VerificationStep(
                 text="Recompute the student's certificate: paper, verdicts, interval, ledger proof, signatures.",

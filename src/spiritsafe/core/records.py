@@ -28,6 +28,9 @@ from pydantic import (
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.errors import IntegrityError
 
+UNKNOWN_LICENCE = "LicenseRef-unknown"
+"""What a record says of a licence that nobody stated."""
+
 _MOST_PARTS = 8
 _MOST_PLACE = 120
 

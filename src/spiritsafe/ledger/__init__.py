@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         KeyPair,
         SigningContext,
         count_recipients,
+        create_key_once,
         encrypt,
         one_a_holder,
         refuse_shared_key,
@@ -53,10 +54,10 @@ else:
 __all__ = [
     "CLOCK_TOLERANCE", "GENESIS", "IN_TOTO_STATEMENT", "WITNESS", "Envelope", "Evidence", "KeyPair", "Ledger",
     "LedgerCheck", "LedgerEntry", "LogHead", "Note", "NoteKey", "PublicKey", "Signature", "SignedHead",
-    "SigningContext", "check_extends", "consistency_proof", "cosign_head", "count_recipients", "encrypt", "head_of",
-    "inclusion_path", "key_id_of", "leaf_hash", "one_a_holder", "origin_of", "pre_authentication", "read_envelope",
-    "read_head", "refuse_shared_key", "root_hash", "root_of_leaves", "runs_back", "same_holder", "same_spelling",
-    "seen_heads", "sign_envelope", "sign_head", "utc_now", "verify_consistency", "verify_cosignature", "verify_entry",
-    "verify_evidence", "verify_head", "verify_inclusion", "verify_note", "verify_signature", "witness",
+    "SigningContext", "check_extends", "consistency_proof", "cosign_head", "count_recipients", "create_key_once",
+    "encrypt", "head_of", "inclusion_path", "key_id_of", "leaf_hash", "one_a_holder", "origin_of", "pre_authentication",
+    "read_envelope", "read_head", "refuse_shared_key", "root_hash", "root_of_leaves", "runs_back", "same_holder",
+    "same_spelling", "seen_heads", "sign_envelope", "sign_head", "utc_now", "verify_consistency", "verify_cosignature",
+    "verify_entry", "verify_evidence", "verify_head", "verify_inclusion", "verify_note", "verify_signature", "witness",
     "write_key_file", "wrong_clocks",
 ]  # fmt: skip

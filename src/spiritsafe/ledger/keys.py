@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self, final
@@ -91,6 +91,23 @@ def write_key_file(path: Path, data: bytes) -> None:
             os.unlink(temporary)
 
 
+def create_key_once(path: Path, create: Callable[[], None]) -> None:
+    """Have a key file written where there is none; of processes that do so at once, the first one's key stays.
+
+    Args:
+        create: Writes a new key to that path.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        if not path.exists():
+            create()
+    except StorageError:
+        if not path.exists():  # else another process was first
+            raise
+
+
 @final
 class KeyPair:
     """A private signing key and age identity; ``public`` is what others may know."""
@@ -145,21 +162,13 @@ class KeyPair:
             RecipeError: A new key cannot carry this name.
             StorageError: It cannot be written.
         """
-        if path.exists():
-            return cls.load(path)
-        if not is_plain(holder):
+        if not path.exists() and not is_plain(holder):
             raise RecipeError(
                 f"A key's holder cannot be called {quoted_name(holder)}.",
                 hint=f"Give a name of at most {LONGEST_NAME} characters, all of them to be seen, with single spaces.",
             )
-        key = cls.generate(holder)
-        try:
-            key.save(path)
-        except StorageError:
-            if path.exists():  # another process was first
-                return cls.load(path)
-            raise
-        return key
+        create_key_once(path, lambda: cls.generate(holder).save(path))
+        return cls.load(path)
 
     def save(self, path: Path) -> None:
         """Write the key file: mode 0600 from its first byte, whole or absent, never over another file.

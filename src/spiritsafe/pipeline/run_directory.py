@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.canonical import JSON, digest, short
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import ensure_directory, read_json, write_json, write_text
 from spiritsafe.core.files.digests import digest_file
+from spiritsafe.core.files.record_files import RecordT
 from spiritsafe.core.process.platforms import PLATFORMS_FILE, Platform, Platforms, continue_in, read_platforms
 
 
@@ -133,6 +134,22 @@ class StageDirectory:
             SourceError: The stage is not done.
         """
         return dict(read_json(self._done)["result"])
+
+    def read(self, name: str, kind: type[RecordT]) -> RecordT:
+        """A record that the stage wrote.
+
+        Raises:
+            SourceError: It is not there.
+            IntegrityError: It is damaged, or another version of this package wrote it.
+        """
+        path = self.path / name
+        try:
+            return kind.from_json(read_json(path))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{path} was written by another version, or is damaged: {error.message}",
+                hint="Delete the stage's folder and run the recipe again.",
+            ) from error
 
     def platforms(self) -> Platforms:
         """What worked on the stage, in order; of an earlier version's stage it is not known."""

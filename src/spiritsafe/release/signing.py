@@ -21,12 +21,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import StringConstraints
 
 from spiritsafe.core.canonical import canonical_json
-from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
+from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.reading import parse_json, read_bytes
 from spiritsafe.core.records import Hex32, Record
 from spiritsafe.core.text.safe_text import one_line
 from spiritsafe.ledger import (
     IN_TOTO_STATEMENT,
+    create_key_once,
     pre_authentication,
     read_envelope,
     refuse_shared_key,
@@ -144,16 +145,8 @@ class SigningKey:
             SourceError: The file is there but unusable.
             StorageError: It cannot be written.
         """
-        if path.exists():
-            return cls.load(path)
-        key = cls.generate()
-        try:
-            key.save(path)
-        except StorageError:
-            if path.exists():  # another process was first
-                return cls.load(path)
-            raise
-        return key
+        create_key_once(path, lambda: cls.generate().save(path))
+        return cls.load(path)
 
     def save(self, path: Path) -> None:
         """Write the private key: mode 0600, never over another file.

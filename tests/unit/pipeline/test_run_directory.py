@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from spiritsafe.core.canonical import digest, short
-from spiritsafe.core.errors import SourceError, StorageError
-from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.errors import IntegrityError, SourceError, StorageError
+from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.process.platforms import Platform, continue_in
+from spiritsafe.core.records import Message
 from spiritsafe.pipeline.run_directory import RunDirectory, StageDirectory
 
 
@@ -170,3 +171,18 @@ def test_a_process_beside_the_main_one_writes_into_a_folder_of_its_own(tmp_path:
     stage.begin()
     stage.finish({})
     assert stage.is_seen()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"holder": "Eve"}', '{"role": "user", "content": "x", "tone": 1}'])
+def test_a_record_of_another_version_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
+    done = finished(tmp_path)
+    said = Message(role="user", content="x")
+    write_json(done.path / "said.json", said.to_json())
+    assert done.read("said.json", Message) == said
+    (done.path / "said.json").write_text(text)
+    with pytest.raises(IntegrityError, match="another version") as caught:
+        done.read("said.json", Message)
+    assert str(done.path / "said.json") in caught.value.message
+    assert "Delete the stage's folder" in caught.value.hint
+    with pytest.raises(SourceError):
+        done.read("none.json", Message)

@@ -17,7 +17,7 @@ import torch
 
 from spiritsafe.core.errors import CompatibilityError, EndpointError
 from spiritsafe.core.files.digests import file_model
-from spiritsafe.core.generator import GeneratorInfo, TokenSpread
+from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
@@ -25,7 +25,7 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.engine.llama_runner import EXTRA_SEQUENCES, LlamaRunner, feed
-from spiritsafe.models.engine.local_generator import scores_by_document, token_scores
+from spiritsafe.models.engine.local_generator import Scorer, scores_by_document, token_scores
 from spiritsafe.models.engine.runner import Runner, common_prefix
 from spiritsafe.models.engine.scheduler import Sample, Scheduler
 from spiritsafe.models.engine.this_platform import this_platform
@@ -69,7 +69,7 @@ def _samples(prompt: Prompt) -> list[Sample]:
 
 
 @final
-class FileGenerator:
+class FileGenerator(Scorer):
     """A :class:`~spiritsafe.core.generator.Generator` over a GGUF file, on this machine's processor.
 
     Args:
@@ -207,25 +207,6 @@ class FileGenerator:
                     asked = []
 
     # ---- score
-
-    def score(
-        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
-    ) -> list[tuple[float, ...]]:
-        """Natural-log probability, at temperature 1, of each token of each completion (its end token not included).
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-            EndpointError: llama.cpp crashes.
-        """
-        rows = self._score_all(conversations, completions, spread=False)
-        return [tuple(own for (own,) in row) for row in rows]
-
-    def score_spread(
-        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
-    ) -> list[tuple[TokenSpread, ...]]:
-        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`."""
-        rows = self._score_all(conversations, completions, spread=True)
-        return [tuple((own, mean, deviation) for own, mean, deviation in row) for row in rows]
 
     def _score_all(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str], *, spread: bool

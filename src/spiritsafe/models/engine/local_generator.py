@@ -7,6 +7,7 @@ what happens to tensors. Shapes: N packed tokens, V vocabulary.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import final
@@ -81,8 +82,37 @@ def scores_by_document(
     return out
 
 
+class Scorer(ABC):
+    """What a model that runs here finds of completions that others wrote, whatever computes its logits."""
+
+    def score(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Natural-log probability, at temperature 1, of each token of each completion (its end token not included).
+
+        Raises:
+            CompatibilityError: A conversation with its completion does not fit the model's context or template.
+            EndpointError: The process that computes crashes.
+        """
+        rows = self._score_all(conversations, completions, spread=False)
+        return [tuple(own for (own,) in row) for row in rows]
+
+    def score_spread(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
+    ) -> list[tuple[TokenSpread, ...]]:
+        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`."""
+        rows = self._score_all(conversations, completions, spread=True)
+        return [tuple((own, mean, deviation) for own, mean, deviation in row) for row in rows]
+
+    @abstractmethod
+    def _score_all(
+        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str], *, spread: bool
+    ) -> list[list[list[float]]]:
+        """For each completion, for each token, its numbers."""
+
+
 @final
-class LocalGenerator:
+class LocalGenerator(Scorer):
     """A :class:`~spiritsafe.core.generator.Generator` over a loaded model.
 
     The same call gives the same tokens. A token's draw depends on its sequence's seed and its place only; its
@@ -126,28 +156,9 @@ class LocalGenerator:
         """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`."""
         return self._scheduler.generate(prompts, sampling)
 
-    def score(
-        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
-    ) -> list[tuple[float, ...]]:
-        """Natural-log probability, at temperature 1, of each token of each completion (its end token not included).
-
-        Raises:
-            CompatibilityError: A conversation with its completion does not fit the model's context or template.
-        """
-        rows = self._score_all(conversations, completions, spread=False)
-        return [tuple(own for (own,) in row) for row in rows]
-
-    def score_spread(
-        self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str]
-    ) -> list[tuple[TokenSpread, ...]]:
-        """As :meth:`score`, with what was expected; see :class:`spiritsafe.core.generator.SpreadScoring`."""
-        rows = self._score_all(conversations, completions, spread=True)
-        return [tuple((own, mean, deviation) for own, mean, deviation in row) for row in rows]
-
     def _score_all(
         self, conversations: Sequence[tuple[Message, ...]], completions: Sequence[str], *, spread: bool
     ) -> list[list[list[float]]]:
-        """For each completion, for each token, its numbers."""
         self._scheduler.check_open()
         pairs = zip(conversations, completions, strict=True)
         documents = [self._loaded.chat.document(messages, text) for messages, text in pairs]

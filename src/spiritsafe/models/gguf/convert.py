@@ -22,6 +22,7 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import write_json
+from spiritsafe.core.records import UNKNOWN_LICENCE
 from spiritsafe.models.checkpoints.tensors import write_weights
 from spiritsafe.models.decoder.architectures import ARCHITECTURES, LAYER_TENSORS, OUTER_TENSORS, axis_sizes, shapes_of
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
@@ -75,7 +76,7 @@ _SPDX = {
 def spdx_license(name: str | None) -> str:
     """SPDX id of a model hub's licence name; ``LicenseRef-…`` for those SPDX does not list."""
     if not name:
-        return "LicenseRef-unknown"
+        return UNKNOWN_LICENCE
     cleaned = re.sub(r"[^A-Za-z0-9.-]+", "-", name.strip()).removeprefix("LicenseRef-")
     return _SPDX.get(cleaned.lower(), f"LicenseRef-{cleaned}")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.core.records import Checkpoint
+from spiritsafe.core.records import UNKNOWN_LICENCE, Checkpoint
 from spiritsafe.models.decoder.architectures import ARCHITECTURES
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.rope import RopeConfig, rope_frequencies
@@ -110,17 +110,19 @@ def rope_factors(config: DecoderConfig) -> Tensor | None:
 
 
 def origin_metadata(checkpoint: Checkpoint, name: str) -> dict[str, MetadataValue]:
-    """Name, licence and origin of a model.
+    """Name, origin and, where it is known, licence of a model.
 
     Args:
         checkpoint: The lineage of the directory that the file is made from.
         name: What the model is called.
     """
-    out = {"general.name": text(name), "general.license": text(checkpoint.license)}
-    if checkpoint.license.startswith("LicenseRef-"):
-        out["general.license.name"] = text(checkpoint.license.removeprefix("LicenseRef-"))
-    else:
-        out["general.license.link"] = text(f"https://spdx.org/licenses/{checkpoint.license}.html")
+    out = {"general.name": text(name)}
+    if checkpoint.license != UNKNOWN_LICENCE:
+        out["general.license"] = text(checkpoint.license)
+        if checkpoint.license.startswith("LicenseRef-"):
+            out["general.license.name"] = text(checkpoint.license.removeprefix("LicenseRef-"))
+        else:
+            out["general.license.link"] = text(f"https://spdx.org/licenses/{checkpoint.license}.html")
     bases = [parent for parent in checkpoint.parents if "weights" in parent.used_as]
     if bases:
         out["general.base_model.count"] = uint(len(bases))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json
+from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.checkpoints.tensors import open_shards, read_tensor_table
 from spiritsafe.models.decoder.architectures import ARCHITECTURES
@@ -38,7 +39,9 @@ from spiritsafe.models.gguf.types import FILE_TYPES, FileType, file_shapes, find
 _WIDE = (GGMLQuantizationType.F32, GGMLQuantizationType.BF16)
 
 
-def write_gguf(directory: Path, file: Path, file_type: str, *, name: str | None = None) -> FileFacts:
+def write_gguf(
+    directory: Path, file: Path, file_type: str, *, name: str | None = None, lineage: Checkpoint | None = None
+) -> FileFacts:
     """Write a model directory as a GGUF file.
 
     Args:
@@ -46,6 +49,7 @@ def write_gguf(directory: Path, file: Path, file_type: str, *, name: str | None 
         file: Where the file goes.
         file_type: "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0" or "q5_1".
         name: The file's ``general.name``; None: as the lineage has it.
+        lineage: What the file says that the model is and which licence it has; None: what the directory says.
 
     Returns:
         What is in the file.
@@ -57,7 +61,8 @@ def write_gguf(directory: Path, file: Path, file_type: str, *, name: str | None 
         StorageError: The file cannot be written.
     """
     kind = _written_here(file_type)
-    checkpoint = verify_checkpoint(directory)
+    own = verify_checkpoint(directory)
+    checkpoint = own if lineage is None else lineage
     config = DecoderConfig.from_hf(read_json(directory / "config.json"))
     architecture = gguf_architecture(config)
     shapes = file_shapes(config)

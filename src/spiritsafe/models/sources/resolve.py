@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spiritsafe.core.canonical import JSON, digest, short
-from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import ensure_directory, storage_errors
 from spiritsafe.core.files.cache import default_cache
@@ -110,13 +110,23 @@ def _resolve(spec: str, cache: Path, events: EventSink) -> Path:
     return _from_directory(spec, cache)
 
 
-def _make_once(name: str, cache: Path, make: Callable[[Path], None]) -> Path:
-    """Fill the cache's directory of that name unless it is there; two processes do it once."""
+def _make_once(name: str, cache: Path, make: Callable[[Path], None], *, is_linked: bool = False) -> Path:
+    """Fill the cache's directory of that name unless it is there; two processes do it once.
+
+    Args:
+        is_linked: It shares its bytes with a file outside; where those were changed in place, it is filled anew.
+    """
     target = ensure_directory(cache / "models") / name
     with locked(target.parent / f".{name}.lock", wait_s=OTHERS_WORK_S):
-        if (target / LINEAGE).is_file():
-            _verify_once(target, cache)
-        else:
+        is_there = (target / LINEAGE).is_file()
+        try:
+            if is_there:
+                _verify_once(target, cache)
+        except IntegrityError:
+            if not is_linked:
+                raise
+            is_there = False
+        if not is_there:
             with new_directory(target) as temporary:
                 make(temporary)
             _mark_verified(target, cache)
@@ -172,7 +182,7 @@ def _from_file(path: Path, cache: Path) -> Path:
         _link_or_copy(path, directory / path.name)
         found_file_lineage(directory)
 
-    return _make_once(_file_directory(path, cache).name, cache, make)
+    return _make_once(_file_directory(path, cache).name, cache, make, is_linked=True)
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

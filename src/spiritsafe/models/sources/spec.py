@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from spiritsafe.core.errors import SourceError
+from spiritsafe.core.records import UNKNOWN_LICENCE
 from spiritsafe.models.gguf.convert import spdx_license
 from spiritsafe.models.sources.download import PINNED_WHEELS, PinnedWheel
 
@@ -118,7 +119,7 @@ def card_license(directory: Path) -> str:
     """SPDX id of the licence in the front matter of a directory's model card; of "other" the name that it gives."""
     card = directory / "README.md"
     if not card.is_file():
-        return "LicenseRef-unknown"
+        return UNKNOWN_LICENCE
     text = card.read_text("utf-8", errors="replace")
     front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") >= 2 else ""
     said = dict(re.findall(r"^(license|license_name):\s*(?:-\s*)?['\"]?([\w.+-]+)", front, flags=re.MULTILINE))

@@ -15,7 +15,7 @@ from typing import Any, final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError, SpiritsafeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.records import Checkpoint, Problem
+from spiritsafe.core.records import UNKNOWN_LICENCE, Checkpoint, Problem
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models import ChatFormat, choose_code, source_config
 from spiritsafe.pipeline.context import RunContext, read_problems
@@ -24,7 +24,7 @@ from spiritsafe.pipeline.plan.lineage import given_lineage
 from spiritsafe.pipeline.plan.memory import planned_device
 from spiritsafe.pipeline.plan.stage_cost import document_size
 from spiritsafe.pipeline.recipe.data import DataRecipe, fresh_problems, text_key
-from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
+from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.run_directory import StageDirectory
 from spiritsafe.pipeline.step import Config, DataFacts, Forecast, step_of

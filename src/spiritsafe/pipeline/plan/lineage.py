@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models import parent_of
 from spiritsafe.pipeline.context import RunContext
@@ -21,7 +20,7 @@ LINEAGE_FILE = "lineage.json"
 
 def given_lineage(context: RunContext, name: str) -> Checkpoint:
     """What a given model of a run is, with the licence that the recipe says."""
-    return Checkpoint.from_json(read_json(context.stage(name).path / LINEAGE_FILE))
+    return context.stage(name).read(LINEAGE_FILE, Checkpoint)
 
 
 def parents_of(uses: Iterable[tuple[Checkpoint, Sequence[str]]]) -> tuple[Parent, ...]:

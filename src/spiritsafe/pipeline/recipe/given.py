@@ -13,13 +13,11 @@ from pydantic import Field, JsonValue, model_validator
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.files.digests import file_model
-from spiritsafe.core.records import Checkpoint, Record, omit_default
+from spiritsafe.core.records import UNKNOWN_LICENCE, Checkpoint, Record, omit_default
 from spiritsafe.models import Day
 from spiritsafe.pipeline.recipe.made import Made, Makes, changed
 from spiritsafe.release import licence_of_endpoint
 from spiritsafe.rollouts import OPERATING_FIELDS, EndpointConfig, EndpointSettings
-
-UNKNOWN_LICENCE = "LicenseRef-unknown"
 
 
 class TemplateRecipe(Record):

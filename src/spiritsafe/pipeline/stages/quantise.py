@@ -7,7 +7,6 @@ and the audit of a distillation beside it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +14,6 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import ensure_directory
-from spiritsafe.core.records import Parent
 from spiritsafe.models import (
     FILE_TYPES,
     FileFacts,
@@ -81,28 +79,29 @@ def quantise_model(
             needed and not there.
         BudgetError: The training does not fit into this machine's memory.
     """
-    directory, start = model_directory(context, origin), lineage_of(context, origin)
-    parents: Sequence[Parent] = parents_of([(start, ("weights",))])
+    directory, stored = model_directory(context, origin), lineage_of(context, origin)
+    parents = parents_of([(stored, ("weights",))])
     title, learnt = f"{context.recipe.name}-{name}", dict[str, JSON]()
     if learning is not None:  # 1.
         parts, result = train_student(learning, context, stage, events)
         if not stage.is_main:
             return {}
         directory = stage.path / MASTER
-        parents = save_student(learning, context, stage, parts, directory).parents
+        stored = save_student(learning, context, stage, parts, directory)
+        parents = stored.parents
         learnt = training_facts(learning, stage, parts, result)
     with new_directory(stage.path / "model") as temporary:
         unnamed = temporary / "model.gguf"
         if FILE_TYPES[rounding.to].is_written_here and not rounding.calibrate:  # 2.
-            facts = write_gguf(directory, unnamed, rounding.to, name=title)
+            facts = write_gguf(directory, unnamed, rounding.to, name=title, lineage=stored)
         else:
             whole = ensure_directory(stage.path / WHOLE) / "whole.gguf"
-            write_gguf(directory, whole, "f32", name=title)
+            write_gguf(directory, whole, "f32", name=title, lineage=stored)
             importance = _importance(name, origin, rounding, context, events) if rounding.calibrate else None
             facts = quantise_file(whole, unnamed, rounding.to, importance=importance)
         file = unnamed.rename(temporary / true_name(facts, title))
         checkpoint = write_file_lineage(  # 3.
-            temporary, name=title, license=start.license, parents=tuple(parents), recipe=context.run.hash
+            temporary, name=title, license=stored.license, parents=parents, recipe=context.run.hash
         )
     measure_file(context, stage, origin, stage.path / "model" / file.name, events)  # 4.
     discard_training(stage)

@@ -37,6 +37,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.recipe.training import DevRecipe, TrainedRecipe, TrainRecipe
 from spiritsafe.pipeline.stages.measuring.files import MEASURED, measured_file
 from spiritsafe.pipeline.stages.quantise import MASTER, WHOLE, Rounding, quantise_model
+from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.pipeline.step import Config, Forecast, StageSpec, Step, Words, made_settings
 from spiritsafe.pipeline.steps.distil import DistilStep
 from spiritsafe.pipeline.steps.tune import learns_faults, learns_words
@@ -226,8 +227,10 @@ class QuantiseStep(FromEntry, Step):
 
     def figures(self, context: RunContext, node: Node) -> FileFigures:
         """What the file holds, and what running it took."""
-        result: dict[str, Any] = context.stage(node.name).result()
-        facts, found = result["file_facts"], measured_file(context.stage(node.name))
+        stage = context.stage(node.name)
+        result: dict[str, Any] = stage.result()
+        facts, file = result["file_facts"], model_directory(context, node.name) / result["file"]
+        found = measured_file(context, stage, self.origin, file)
         fidelity, speed = (found.fidelity, found.speed) if found else (None, None)
         return FileFigures(
             file=result["file"],

@@ -62,11 +62,12 @@ def report_data(run: Path) -> ReportData:
 
     Raises:
         SourceError: The run is not finished.
+        IntegrityError: The report is damaged, or of another version.
     """
     found = sorted(run.glob(f"stages/*-report/{_DATA_FILE}"))
     if not found:
         raise SourceError(f"{run} has no report yet.", hint="Finish the run first: spiritsafe run RECIPE.")
-    return ReportData.from_json(read_json(found[-1]))
+    return StageDirectory(found[-1].parent, {}).read(_DATA_FILE, ReportData)
 
 
 def rebuild_report(run: Path) -> Path:
@@ -74,6 +75,7 @@ def rebuild_report(run: Path) -> Path:
 
     Raises:
         SourceError: The run is not finished.
+        IntegrityError: The report is damaged, or of another version.
     """
     write_report(run / REPORT_FILE, report_data(run))
     return run / REPORT_FILE

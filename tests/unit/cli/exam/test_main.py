@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from fake_endpoint import Answer, FakeEndpoint
+from llama_cpp import needs_llama_cpp
+from tiny_gguf import write_gguf
 
 from spiritsafe.cli import models
 from spiritsafe.cli.exam import command
@@ -137,6 +140,48 @@ def test_any_reference_to_a_model_is_registered_as_models_show_it(tmp_path: Path
     both = exam("register", paper, "--model", "tiny:0", "--endpoint", "http://127.0.0.1:9", "--name", "x", "--ledger",
                 ledger, "--key", key, "--hypothesis", "x", "--out", str(tmp_path / "r.json"))  # fmt: skip
     assert "No single model" in str(both.exception)
+
+
+@needs_llama_cpp
+def test_a_gguf_file_sits_as_it_is_and_no_other_bytes_do(tmp_path: Path) -> None:
+    file = tmp_path / "stranger-Q4_0.gguf"
+    write_gguf(file, architecture="qwen3", kind="Q4_0", pre="qwen2")  # as llama.cpp's converter writes one
+    names = ("ledger.jsonl", "examiner.json", "maker.json", "paper", "registration.json", "c.json", "rerun.json")
+    ledger, examiner, maker, paper, registration, certificate, report = (str(tmp_path / name) for name in names)
+    register = ("register", paper, "--model", str(file), "--name", "stranger", "--ledger", ledger, "--key", maker,
+                "--max-tokens", "4", "--hypothesis", "It cannot add.", "--out", registration)  # fmt: skip
+    sit = ("sit", paper, "--registration", registration, "--ledger", ledger, "--key", examiner, "--out", certificate,
+           "--work", str(tmp_path / "sitting"))  # fmt: skip
+    rerun = ("rerun", certificate, "--paper", paper, "--key", maker, "--out", report)
+    steps = [
+        ("key", examiner, "--holder", "Exam office"),
+        ("key", maker, "--holder", "Maker"),
+        ("seal", "arith:sums?terms=2&digits=1", "--count", "4", "--out", paper, "--ledger", ledger, "--key", examiner),
+        register,
+        (*sit, "--model", str(file)),
+        ("verify", certificate, "--paper", paper, "--ledger", ledger),
+        (*rerun, "--model", str(file)),
+    ]
+    good = file.read_bytes()
+    for arguments in steps:
+        if arguments[0] == "sit":
+            with file.open("r+b") as opened:  # in place, as tools that edit a header do
+                opened.seek(-1, 2)
+                opened.write(bytes([good[-1] ^ 1]))
+            refused = exam(*arguments)
+            assert refused.exit_code != 0
+            assert f"registered is sha256:{hashlib.sha256(good).hexdigest()}" in str(refused.exception)
+            assert not Path(certificate).exists()
+            file.unlink()
+            file.write_bytes(good)
+        done = exam(*arguments)
+        assert done.exit_code == 0, (arguments[0], done.output, done.exception)
+    record = json.loads(Path(certificate).read_text("utf-8"))
+    assert record["result"]["model_digest"] == f"sha256:{hashlib.sha256(good).hexdigest()}"
+    assert record["result"]["generator"]["kind"] == "local"
+    again = json.loads(Path(report).read_text("utf-8"))["report"]
+    assert (again["same_digest"], again["agrees"], again["halves"]) == (True, True, ["public"])
+    assert all(item["status"] == item["original"] for item in again["items"])
 
 
 def test_a_rerun_that_disagrees_says_so(tiny_run: Path, tmp_path: Path, fake_endpoint: Any) -> None:

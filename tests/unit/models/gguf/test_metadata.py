@@ -10,6 +10,7 @@ from gguf_models import LLAMA3, PLAIN
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models.decoder.config import DecoderConfig
+from spiritsafe.models.gguf.convert import spdx_license
 from spiritsafe.models.gguf.metadata import gguf_architecture, model_metadata, origin_metadata, rope_factors
 from spiritsafe.models.gguf.types import FILE_TYPES
 
@@ -81,3 +82,5 @@ def test_parents_whose_weights_are_in_it_are_base_models() -> None:
     free = plain(origin_metadata(Checkpoint(name="x", license="MIT", **sizes), "x"))
     assert free["general.license.link"] == "https://spdx.org/licenses/MIT.html"
     assert "general.base_model.count" not in free
+    silent = plain(origin_metadata(Checkpoint(name="x", license=spdx_license(None), **sizes), "x"))
+    assert not [key for key in silent if key.startswith("general.license")]

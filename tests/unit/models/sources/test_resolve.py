@@ -107,11 +107,19 @@ def test_a_path_to_a_gguf_file_is_that_file_and_no_other_bytes(tmp_path: Path) -
     with pytest.raises(CompatibilityError, match="nothing can learn") as told:
         load_model(directory, dtype=torch.float32)
     assert f"gguf:{directory / 'my model.gguf'}" in told.value.hint
-    with (directory / "my model.gguf").open("r+b") as file:
+    good = Path(spec).read_bytes()
+    with Path(spec).open("r+b") as file:  # in place, where the cache has the same file under another name
         file.seek(-1, 2)
-        file.write(b"\x00")
+        file.write(bytes([good[-1] ^ 1]))
+    changed = resolve_source(spec, cache=cache)
+    assert changed != directory
     with pytest.raises(IntegrityError, match="is not what its"):
         resolve_source(str(directory), cache=cache)
+    Path(spec).unlink()
+    Path(spec).write_bytes(good)  # and downloaded again
+    assert resolve_source(spec, cache=cache) == directory
+    assert verify_checkpoint(directory) == checkpoint
+    assert verify_checkpoint(changed).digest != checkpoint.digest
 
 
 def test_a_file_of_ours_names_what_it_was_made_from(tmp_path: Path) -> None:

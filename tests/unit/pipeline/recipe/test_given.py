@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from spiritsafe.core.records import Checkpoint
-from spiritsafe.pipeline.recipe.given import UNKNOWN_LICENCE, GivenRecipe
+from spiritsafe.core.records import UNKNOWN_LICENCE, Checkpoint
+from spiritsafe.pipeline.recipe.given import GivenRecipe
 
 SERVED: dict[str, Any] = {"endpoint": "http://127.0.0.1:1/v1", "model": "m"}
 

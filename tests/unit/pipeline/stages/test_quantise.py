@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,28 @@ def test_a_model_becomes_its_file_and_one_that_learnt_another(tmp_path: Path) ->
     assert rung["weight_bytes"] == file_facts(learnt).tensor_bytes
     page = outcome.report.read_text("utf-8")
     assert f"Q4_0, {file_facts(learnt).bits_per_weight:.2f} bits a weight" in page
+
+
+def test_a_file_s_header_has_the_licence_that_the_recipe_states(tmp_path: Path) -> None:
+    granted = {"licence": "LicenseRef-acme", "licence_granted": "by mail of 3 May 2026"}
+    outcome = run(
+        tmp_path,
+        {**PLAIN, "from": "base"},
+        {**PLAIN, "name": "master", "from": "base", "to": "f32"},
+        {**LEARNT, "from": "base", "learns": ["lessons"]},
+        models={"base": {"source": "tiny:0?hidden=64&heads=4&kv_heads=2", **granted}},
+    )
+    for name in ("plain", "master", "learnt"):
+        file, lineage = file_of(outcome, name), read_checkpoint(outcome.models[name])
+        fields = GGUFReader(file).fields
+        header = {key: fields[key].contents() for key in fields if key.startswith(("general.license", "spiritsafe"))}
+        assert header["general.license"] == lineage.license == "LicenseRef-acme"
+        assert header["general.license.name"] == "acme"
+        held = json.loads(header["spiritsafe.lineage"])
+        if name == "learnt":
+            (held,) = held["parents"]
+        assert (held["license"], held["license_granted"]) == ("LicenseRef-acme", "by mail of 3 May 2026")
+        assert [parent.license_granted for parent in lineage.parents] == ["by mail of 3 May 2026"]
 
 
 def test_broken_off_while_it_learns_or_before_it_is_written_it_ends_in_the_same_file(

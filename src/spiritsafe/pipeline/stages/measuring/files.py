@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import final
 
+from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.records import Record
@@ -64,10 +65,21 @@ def measure_file(
     return measured
 
 
-def measured_file(stage: StageDirectory) -> MeasuredFile | None:
-    """What :func:`measure_file` found; None where it was not measured."""
+def measured_file(context: RunContext, stage: StageDirectory, origin: str, file: Path) -> MeasuredFile | None:
+    """What :func:`measure_file` found; None where it was not measured.
+
+    What another version of this package wrote, or is damaged, is measured again: no digest holds it.
+
+    Raises:
+        CompatibilityError: As :func:`measure_file`.
+    """
     path = stage.path / MEASURED
-    return MeasuredFile.from_json(read_json(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return MeasuredFile.from_json(read_json(path))
+    except (IntegrityError, SourceError):
+        return measure_file(context, stage, origin, file, context.watcher)
 
 
 def _fidelity(context: RunContext, origin: str, file: Path, events: EventSink) -> Fidelity | None:

@@ -267,9 +267,9 @@ def measures_of(stage: StageDirectory) -> Measures:
     """What a finished stage measured.
 
     Raises:
-        IntegrityError: Its file is damaged.
+        IntegrityError: Its file is damaged, or of another version.
     """
-    return Measures.from_json(read_json(stage.path / MEASURES_FILE))
+    return stage.read(MEASURES_FILE, Measures)
 
 
 def _require_enough(name: str, count: int) -> None:

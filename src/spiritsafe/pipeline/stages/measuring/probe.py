@@ -16,7 +16,7 @@ from pydantic import Field
 
 from spiritsafe.core.canonical import JSON, digest
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.atomic import read_json, write_json
+from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Record
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.made import Probe
@@ -150,7 +150,7 @@ def probe_model(probe: Probe, context: RunContext, stage: StageDirectory, events
 
 def counts_of(stage: StageDirectory) -> PassCounts:
     """What a probe counted."""
-    return PassCounts.from_json(read_json(stage.path / "counts.json"))
+    return stage.read("counts.json", PassCounts)
 
 
 def _counted(stage: StageDirectory, problem_ids: Sequence[str], num_samples: int) -> PassCounts:
