@@ -188,9 +188,10 @@ def modelfile_path(gguf: str) -> str:
 
 
 def _quoted(text: str, what: str) -> str:
-    if '"""' in text:
+    if '"""' in text or text.endswith('"'):  # in front of three more it would be the first of them
         raise CompatibilityError(
-            f'{what} holds """, which no Modelfile can.', hint="Write the release without a Modelfile, or change it."
+            f'{what} holds """ or ends with ", which no Modelfile can.',
+            hint="Write the release without a Modelfile, or change it.",
         )
     return f'"""{text}"""'
 
@@ -205,7 +206,7 @@ def modelfile_text(
         licence: Its text.
 
     Raises:
-        CompatibilityError: A text has three quotes in a row.
+        CompatibilityError: A text has three quotes in a row, or one at its end.
     """
     lines = [f"FROM ./{gguf}"]
     if chat is not None:

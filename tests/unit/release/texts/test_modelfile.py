@@ -190,5 +190,6 @@ def test_parameters_and_what_cannot_be_quoted() -> None:
     parsed = parse_modelfile(modelfile_text("a.gguf", chat=RecognisedChat(CHAT_FAMILIES[0]), context_length=8192))
     values = [value for command, value in parsed if command == "PARAMETER"]
     assert values == ['stop "<|im_end|>"', 'stop "<|im_start|>"', "num_ctx 8192"]
-    with pytest.raises(CompatibilityError, match='holds """'):
-        modelfile_text("a.gguf", licence='a """ b')
+    for text in ('a """ b', 'who said "no"'):  # four in a row would end it one character early
+        with pytest.raises(CompatibilityError, match='holds """'):
+            modelfile_text("a.gguf", licence=text)
