@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from spiritsafe.core.errors import SourceError
+from spiritsafe.core.files.reading import read_bytes
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.release.contents import LICENCE_FILE, NOTICE_FILE
 from spiritsafe.release.duties.records import Duties
@@ -18,6 +19,7 @@ from spiritsafe.release.duties.table import licences, licences_of
 from spiritsafe.release.duties.words import notice_text
 
 _FOLDER = "licences"
+_MOST_BYTES = 1 << 20
 _KNOWN_TEXTS = "spiritsafe.release.duties"
 
 
@@ -40,7 +42,7 @@ def whole_licence(own: str, duties: Duties, lineage: Iterable[Checkpoint]) -> st
 
 
 def licence_texts(
-    name: str, own: str, duties: Duties, found: Iterable[tuple[str, Path]], named: Iterable[Path] = ()
+    name: str, own: str, duties: Duties, found: Iterable[tuple[str, Path]], others: Iterable[tuple[str, Path]] = ()
 ) -> dict[str, Path | bytes]:
     """The texts that go along with a release, by their paths in it.
 
@@ -48,7 +50,8 @@ def licence_texts(
         name: Of the release.
         own: The licence that it is under.
         found: Texts that are there, each with what says which licence it is: a statement, as lineages have it.
-        named: Texts that somebody asked for: those that are of no licence which has to go along go along as well.
+        others: Names and files of texts that were asked for or lie beside weights: where such a text is not among those
+            that have to go along it goes along as well, once.
 
     Raises:
         SourceError: A text has to go along, and is neither there nor known here; or two would have one name.
@@ -66,13 +69,15 @@ def licence_texts(
     texts.setdefault(LICENCE_FILE, f"{name} is under {own}.\n".encode())
     if duties.duties:
         texts[NOTICE_FILE] = notice_text(duties, name).encode()
-    for text in named:
-        place = f"{_FOLDER}/{text.name}"
-        if text in texts.values():
+    held = {_content(text) for text in texts.values()}
+    for called, text in others:
+        place, content = f"{_FOLDER}/{called}", _content(text)
+        if content in held:
             continue
         if place in texts:
-            raise SourceError(f"Two texts of {name} are called {text.name}.", hint="Rename one: both go along.")
+            raise SourceError(f"Two texts of {name} are called {called}.", hint="Rename one: both go along.")
         texts[place] = text
+        held.add(content)
     return texts
 
 
@@ -87,6 +92,10 @@ def licence_paths(own: str, duties: Duties) -> dict[str, str]:
         licence: LICENCE_FILE if mine[:1] == [licence] else f"{_FOLDER}/{licence}.txt"
         for licence in (*mine, *(duty.licence for duty in duties.of("copy")))
     }
+
+
+def _content(text: Path | bytes) -> bytes:
+    return text if isinstance(text, bytes) else read_bytes(text, most_bytes=_MOST_BYTES)
 
 
 def _ids(statement: str) -> list[str]:

@@ -54,19 +54,19 @@ def test_a_llama_student_needs_the_text_and_shows_the_banner(tmp_path: Path) -> 
     assert b"Llama 3.1 is licensed under" in bytes(texts["NOTICE"])
 
 
-def test_a_text_that_was_asked_for_goes_along_whatever_it_is_of(tmp_path: Path) -> None:
+def test_texts_of_no_licence_that_has_to_go_along_go_along_as_well(tmp_path: Path) -> None:
+    """A notice, and the copyright of a second holder under the same licence; a copy of the same text does not."""
     model = _model("base", "MIT")
-    notice, terms = tmp_path / "NOTICE-base", tmp_path / "mit.txt"
-    for path in (notice, terms):
-        path.write_text("Copyright Ada\n", "utf-8")
-    found = [(path.stem, path) for path in (notice, terms)]
-    texts = licence_texts("x", "MIT", duties_of([model]), found, [notice, terms])
-    assert texts["LICENSE"] == terms
-    assert texts["licences/NOTICE-base"] == notice
-    assert len(texts) == 3
-    other = tmp_path / "other" / notice.name
+    paths = {name: tmp_path / name for name in ("NOTICE-base", "mit.txt", "LICENSE-adapter", "again.txt")}
+    for name, path in paths.items():
+        path.write_text("Copyright Ada\n" if name in ("mit.txt", "again.txt") else f"Copyright {name}\n", "utf-8")
+    found = [("MIT", paths["mit.txt"])]
+    texts = licence_texts("x", "MIT", duties_of([model]), found, list(paths.items()))
+    assert texts["LICENSE"] == paths["mit.txt"]
+    assert set(texts) == {"LICENSE", "NOTICE", "licences/NOTICE-base", "licences/LICENSE-adapter"}
+    two = [("NOTICE-base", paths["NOTICE-base"]), ("NOTICE-base", paths["LICENSE-adapter"])]
     with pytest.raises(SourceError, match="Two texts of x are called NOTICE-base"):
-        licence_texts("x", "MIT", duties_of([model]), found, [notice, other])
+        licence_texts("x", "MIT", duties_of([model]), found, two)
 
 
 def test_the_licence_of_a_whole_names_that_of_every_part() -> None:

@@ -6,7 +6,7 @@ In: finished stages. Out: ``release`` in the step's folder, as :func:`spiritsafe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from spiritsafe.models import (
     file_facts,
     read_model_config,
     read_tensor_table,
+    source_texts,
     this_platform,
     true_name,
 )
@@ -292,24 +293,34 @@ class _Gathering:
                 yield str(given.source).removeprefix("hf:").partition("@")[0]
 
     def _texts(self) -> Iterator[str]:
-        """Licence texts: those that lie beside given weights, then those that the recipe names."""
+        """Licence texts and notices: what lies beside the weights that are inside, then what the recipe names."""
         found: list[tuple[str, Path]] = []
+        others: list[tuple[str, Path]] = []
+        inside = self._inside()
         for name in self._context.recipe.models:
-            given = given_of(self._context, name)
-            if given is not None and given.source is not None:
-                licence = lineage_of(self._context, name).license
-                found += [(licence, path) for path in _licence_files(model_directory(self._context, name))]
-        found += [(Path(text).stem, Path(text)) for text in self._wish.texts]
+            given, one = given_of(self._context, name), lineage_of(self._context, name)
+            if given is None or given.source is None or one.digest not in inside:
+                continue
+            texts = [text for place in (given.adapter, given.source) if place for text in source_texts(place)]
+            found += [(one.license, text) for text in reversed(texts) if not text.stem.lower().startswith("notice")]
+            others += [(f"{name}-{text.name}", text) for text in texts]
         named = [Path(text) for text in self._wish.texts]
-        for path, text in licence_texts(self._title, self._licence, self._duties, found, named).items():
+        found += [(text.stem, text) for text in named]
+        others += [(text.name, text) for text in named]
+        for path, text in licence_texts(self._title, self._licence, self._duties, found, others).items():
             self._sources[path] = text
             yield path
 
-
-def _licence_files(directory: Path) -> Sequence[Path]:
-    """The last one is taken: LICENSE before LICENSE-of-a-part."""
-    found = (path for path in directory.iterdir() if path.is_file() and path.stem.lower() in ("license", "licence"))
-    return sorted(found, reverse=True)
+    def _inside(self) -> set[str]:
+        """Digests of the models whose weights are inside, itself among them."""
+        found, waiting = set[str](), [self._own.digest]
+        while waiting:
+            digest = waiting.pop()
+            if digest not in found:
+                found.add(digest)
+                made = (one for one in self._lineage if one.digest == digest)
+                waiting += [parent.digest for one in made for parent in one.parents if "weights" in parent.used_as]
+        return found
 
 
 def _stored_type(directory: Path) -> str:

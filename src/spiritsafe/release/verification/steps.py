@@ -226,7 +226,7 @@ def _check_row(row: dict[str, str], wanted: dict[str, str], whose: str) -> None:
 def _duties(case: ReleaseCase) -> str:
     release, files = case.release, case.manifest.files
     for path in release.texts:
-        require_that(case.text(path).strip() != "", f"{path} is empty.")
+        require_that(case.read(path).strip() != b"", f"{path} is empty.")
     for duty in release.duties:
         text = duty.text
         if duty.kind == "name_prefix":
