@@ -29,12 +29,17 @@ def container_files(release: Release) -> dict[str, str]:
 def _dockerfile(release: Release, served: str) -> str:
     context = f" \\\n    LLAMA_ARG_CTX_SIZE={release.context_length}" if release.context_length else ""
     name = _image_name(release)
+    top = [path for path in release.texts if "/" not in path]
+    below = [
+        path for path in release.texts if "/" in path
+    ]  # in a folder of their own: one may be called NOTICE as well
+    more = f"\nCOPY {' '.join(below)} /licences/more/" if below else ""
     return f"""\
 # From the release's top: docker build -f {DOCKERFILE} -t {name} . && docker run -p 127.0.0.1:{_PORT}:{_PORT} {name}
 ARG IMAGE={_IMAGE}
 FROM ${{IMAGE}}
-COPY {" ".join(release.texts)} /licences/
-COPY --chmod=0444 {served} /models/model.gguf
+COPY {" ".join(top)} /licences/
+COPY --chmod=0444 {served} /models/model.gguf{more}
 ENV LLAMA_ARG_MODEL=/models/model.gguf \\
     LLAMA_ARG_HOST=0.0.0.0 \\
     LLAMA_ARG_PORT={_PORT}{context}

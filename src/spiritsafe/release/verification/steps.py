@@ -5,6 +5,7 @@ In: a :class:`ReleaseCase`. Out: a sentence of what was found, or an :class:`Int
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,9 @@ from spiritsafe.release.contents import (
     LICENCE_FILE,
     NOTICE_FILE,
     RELEASE_FILE,
+    RELEASE_FILES,
     SIGNATURE_FILE,
+    Release,
     digest_of_parts,
     is_release_path,
 )
@@ -34,6 +37,8 @@ from spiritsafe.release.texts.markdown import hides_text, read_tables
 from spiritsafe.release.verification.case import ReleaseCase, about, named, require_that
 from spiritsafe.release.verification.exams import check_exam
 
+_BESIDE_WEIGHTS = re.compile(r"[^/]+\.(gguf|Modelfile|toml)|(docker|exams|licences)/.+")
+"""What no loader of a Hugging Face directory looks at."""
 _MADE = (RELEASE_FILE, CARD_FILE, BOM_FILE, KEY_FILE)
 
 
@@ -86,6 +91,18 @@ def _digests(case: ReleaseCase) -> str:
     return f"all {len(case.manifest.files)} files, {num_bytes:,} bytes, are those that were signed"
 
 
+def _added_to_models(release: Release) -> list[str]:
+    """Files that lie in a Hugging Face directory and are no part of it.
+
+    Loaders take adapters, templates and settings by their names from wherever the weights lie.
+    """
+    folders = tuple(f"{file.path}/" for file in release.files if file.parts and file.path != ".")
+    parts = {path for file in release.files if file.parts for path in file.paths}
+    others = [path for path in release.named_paths() if path not in parts and path not in RELEASE_FILES]
+    at_top = any(file.path == "." for file in release.files)
+    return [path for path in others if path.startswith(folders) or (at_top and not _BESIDE_WEIGHTS.fullmatch(path))]
+
+
 def _record(case: ReleaseCase) -> str:
     release, files = case.release, case.manifest.files
     missing = [path for path in release.named_paths() if path not in files]
@@ -98,6 +115,8 @@ def _record(case: ReleaseCase) -> str:
         require_that(found == file.digest, f"{RELEASE_FILE} has another digest of {named(file.paths)}.")
         size = sum(case.listing.files[path].stat().st_size for path in file.paths)
         require_that(size == file.num_bytes, f"{RELEASE_FILE} has another size of {named(file.paths)}.")
+    added = _added_to_models(release)
+    require_that(not added, f"Whatever loads a model here would load more than sat its exams: {named(added)}.")
     with about(KEY_FILE):
         beside = VerifyingKey.parse(case.read(KEY_FILE), KEY_FILE).fingerprint
     require_that(beside == case.key.fingerprint, f"{KEY_FILE} is another key than the one that signed.")

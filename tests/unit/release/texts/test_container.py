@@ -73,3 +73,11 @@ def test_images_are_called_as_docker_calls_them(released: Any, name: str, versio
     image = yaml.safe_load(texts[COMPOSE_FILE])["services"]["model"]["image"]
     assert re.fullmatch(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*:\w[\w.-]{0,127}", image, re.ASCII), image
     assert f"-t {image.partition(':')[0]} ." in texts[DOCKERFILE]
+
+
+def test_a_text_that_is_called_as_another_does_not_take_its_place_in_the_image(released: Any) -> None:
+    value = released.record.to_json()
+    record = Release.from_json({**value, "texts": [*value["texts"], "licences/NOTICE"]})
+    copies = [line.split()[1:] for line in container_files(record)[DOCKERFILE].splitlines() if line.startswith("COPY")]
+    arrived = [f"{words[-1]}{Path(path).name}" for words in copies for path in words[:-1] if words[-1].endswith("/")]
+    assert len(arrived) == len(record.texts) == len(set(arrived))
