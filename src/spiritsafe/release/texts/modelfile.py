@@ -7,6 +7,7 @@ character, what a known family gives; else nothing is said, and Ollama looks at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -185,6 +186,14 @@ def _default_system(family: ChatFamily, text: str, messages: Sequence[Message]) 
 def modelfile_path(gguf: str) -> str:
     """Where the Modelfile of a GGUF file lies: at the release's top."""
     return f"{PurePosixPath(gguf).stem}.Modelfile"
+
+
+def runs_nothing_else(text: str, gguf: str) -> bool:
+    """Whether a Modelfile begins with a GGUF file and names no other model and no adapter."""
+    first, *lines = re.sub(r'""".*?"""', '""', text, flags=re.DOTALL).split("\n")
+    return first == f"FROM ./{gguf}" and not any(
+        re.match(r"\s*(from|adapter)\b", line, re.IGNORECASE) for line in lines
+    )
 
 
 def _quoted(text: str, what: str) -> str:

@@ -34,6 +34,7 @@ from spiritsafe.release.texts.card import banner_line, card_text
 from spiritsafe.release.texts.hub_metadata import claims_fit
 from spiritsafe.release.texts.ladder import file_cells, is_dominated, other_rows
 from spiritsafe.release.texts.markdown import hides_text, read_tables
+from spiritsafe.release.texts.modelfile import modelfile_path, runs_nothing_else
 from spiritsafe.release.verification.case import ReleaseCase, about, named, require_that
 from spiritsafe.release.verification.exams import check_exam
 
@@ -117,6 +118,11 @@ def _record(case: ReleaseCase) -> str:
         require_that(size == file.num_bytes, f"{RELEASE_FILE} has another size of {named(file.paths)}.")
     added = _added_to_models(release)
     require_that(not added, f"Whatever loads a model here would load more than sat its exams: {named(added)}.")
+    runs = {modelfile_path(file.path): file.path for file in release.files if not file.parts}
+    for path in release.named_paths():
+        if path.endswith("Modelfile"):
+            true = path in runs and runs_nothing_else(case.text(path), runs[path])
+            require_that(true, f"{path} is of another model than the file whose name it has.")
     with about(KEY_FILE):
         beside = VerifyingKey.parse(case.read(KEY_FILE), KEY_FILE).fingerprint
     require_that(beside == case.key.fingerprint, f"{KEY_FILE} is another key than the one that signed.")

@@ -137,6 +137,7 @@ def test_a_bill_of_materials_with_other_digests(released: Any, copied: Callable[
 
 
 CARD = "README.md"
+MODELFILE = "toy-q8_0.Modelfile"
 _ROW = "| teacher | – | "
 """How the row of a model begins that is not released."""
 
@@ -188,6 +189,8 @@ def _other_key(directory: Path) -> None:
         (_weak_teacher, "card", "says '1.0 (0.0–2.0)' for Score, sums of teacher, not"),
         (_text(CARD, _ROW, f"{_ROW}1.0 (0.0–2.0) |\n{_ROW}"), "card", "has 2 rows of other models, not 1"),
         (_release(license="MIT"), "release record", 'says the licence "MIT", its lineage LicenseRef-llama3.2'),
+        (_text(MODELFILE, "./toy-q8_0", "./toy-q4_0"), "release record", f"{MODELFILE} is of another model"),
+        (_text(MODELFILE, 'LICENSE """', 'adapter ./x.gguf\nLICENSE """'), "release record", "of another model"),
         (_other_key, "release record", "signing-key.pem is another key than the one that signed"),
     ],
 )
