@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from spiritsafe.models.sources.architecture import architecture_config
     from spiritsafe.models.sources.config import SourceConfig, source_config
     from spiritsafe.models.sources.resolve import find_source, resolve_source
+    from spiritsafe.models.sources.texts import source_texts
     from spiritsafe.models.sources.tiny import write_tiny
     from spiritsafe.models.transformers_backend.choice import CodeChoice, choose_code
     from spiritsafe.models.transformers_backend.loading import LoadedModel, active_parameters, load_decoder, load_model
@@ -151,7 +152,7 @@ __all__ = [
     "quantise_file", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config", "read_tensor_table",
     "renumber_documents", "renumbered", "require_faithful", "require_same_vocabulary", "resized", "resolve_source",
     "round_to_grid", "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower",
-    "shared_prefix", "size_of", "source_config", "takes_8_bits", "this_platform", "training_work", "trim_vocabulary",
-    "true_name", "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary", "without_lora",
-    "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
+    "shared_prefix", "size_of", "source_config", "source_texts", "takes_8_bits", "this_platform", "training_work",
+    "trim_vocabulary", "true_name", "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary",
+    "without_lora", "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
 ]  # fmt: skip

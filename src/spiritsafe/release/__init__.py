@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ReleasedExam,
         ReleasedFile,
         ReleaseDuty,
+        is_release_path,
     )
     from spiritsafe.release.duties.collect import duties_of
     from spiritsafe.release.duties.names import check_duties, check_name, suggested_name
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
         duty_words,
         notice_text,
     )
-    from spiritsafe.release.published import licence_paths, licence_texts
+    from spiritsafe.release.published import licence_paths, licence_texts, whole_licence
     from spiritsafe.release.push import PushPlan, plan_push, push_release
     from spiritsafe.release.recorded_duties import record_duties
     from spiritsafe.release.signing import SigningKey, VerifyingKey
@@ -57,7 +58,7 @@ __all__ = [
     "DutyKind", "FileCertificate", "FileDivergence", "Licence", "LicenceDuty", "PushPlan", "RecognisedChat", "Release",
     "ReleaseDuty", "ReleasePlan", "ReleasedExam", "ReleasedFile", "SigningKey", "VerifyingKey", "banner_texts",
     "check_duties", "check_name", "conflict_words", "copy_release", "duties_of", "duties_summary", "duty_words",
-    "licence_of_endpoint", "licence_paths", "licence_texts", "licences", "licences_of", "notice_text", "plan_push",
-    "push_release", "recognise_chat", "record_duties", "require_release", "suggested_name", "verify_release",
-    "write_release",
+    "is_release_path", "licence_of_endpoint", "licence_paths", "licence_texts", "licences", "licences_of",
+    "notice_text", "plan_push", "push_release", "recognise_chat", "record_duties", "require_release", "suggested_name",
+    "verify_release", "whole_licence", "write_release",
 ]  # fmt: skip

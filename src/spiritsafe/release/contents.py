@@ -27,7 +27,7 @@ RELEASE_FILES = (RELEASE_FILE, CARD_FILE, BOM_FILE, SIGNATURE_FILE, KEY_FILE, LI
 """What a release writes itself, at its top."""
 
 _PART = "[A-Za-z0-9_][A-Za-z0-9._+-]*"
-_LONGEST_PATH = 200
+_LONGEST_PATH = 255
 
 ReleasePath = Annotated[
     str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=_LONGEST_PATH, strip_whitespace=False)
@@ -215,7 +215,13 @@ class Release(Record):
         exams = [exam.name for exam in self.exams]
         paths = [path for file in self.files for path in file.paths]
         certificates = [one.path for file in self.files for one in file.certificates]
-        for what, names in (("exams", exams), ("files", paths), ("certificates", certificates)):
+        every = (*self.named_paths(), *(path for path in RELEASE_FILES if path not in (LICENCE_FILE, NOTICE_FILE)))
+        for what, names in (
+            ("exams", exams),
+            ("files", paths),
+            ("certificates", certificates),
+            ("files", every),  # where a file system knows no case, one would take the other's place
+        ):
             if len({name.casefold() for name in names}) < len(names):
                 raise ValueError(f"two {what} have one name")
         if unknown := {one.exam for file in self.files for one in file.certificates} - set(exams):

@@ -60,6 +60,22 @@ def test_the_top_may_be_a_hugging_face_directory(tmp_path: Path, parts: ReleaseP
     assert 'pipeline("text-generation", ".")' in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("path", ["adapter_config.json", "chat_template.jinja", "additional_chat_templates/tool.jinja"])
+def test_nothing_that_loaders_would_take_lies_beside_what_sat_the_exam(
+    tmp_path: Path, parts: ReleaseParts, path: str
+) -> None:
+    """transformers folds an adapter in and takes a template by their names alone, and no certificate is of them."""
+    value = parts.plan.release.to_json()
+    for folder, inside in ((".", ""), ("hf", "hf/")):
+        files = [*value["files"][:2], {**value["files"][2], "path": folder}]
+        plan = parts.changed(files=files, others=[*value["others"], f"{inside}{path}"])
+        sources = {(one.removeprefix("hf/") if folder == "." else one): source for one, source in plan.sources.items()}
+        with pytest.raises(IntegrityError, match=f"would load more than sat its exams: {inside}{path}"):
+            write_release(
+                tmp_path / "out", dataclasses.replace(plan, sources={**sources, f"{inside}{path}": b"{}"}), parts.key
+            )
+
+
 @pytest.mark.parametrize("kind", ["full", "file", "link"])
 def test_nothing_is_replaced(tmp_path: Path, parts: ReleaseParts, kind: str) -> None:
     target = tmp_path / "out"

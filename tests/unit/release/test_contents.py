@@ -27,7 +27,7 @@ def test_a_folder_has_the_digest_that_a_checkpoint_has(released: Any) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.b", "a b", "a\n", "C:\\x", "", "é", "a" * 201, "a/"],
+    ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.b", "a b", "a\n", "C:\\x", "", "é", "a" * 256, "a/"],
 )
 def test_a_path_stays_inside(released: Any, path: str) -> None:
     assert not is_release_path(path)
@@ -44,6 +44,8 @@ def _files(value: dict[str, Any], **change: Any) -> list[Any]:
     [
         (lambda v: {"files": _files(v, path="TOY-Q4_0.gguf")}, "two files"),
         (lambda v: {"files": _files(v, certificates=v["files"][1]["certificates"])}, "two certificates"),
+        (lambda v: {"others": [*v["others"], "notice"]}, "two files"),
+        (lambda v: {"others": [*v["others"], "Model.sig"]}, "two files"),
         (lambda v: {"exams": v["exams"] * 2}, "two exams"),
         (lambda v: {"exams": []}, "no exam is called 'sums'"),
         (lambda v: {"lineage": v["lineage"][1:]}, "no lineage of sha256:"),

@@ -51,7 +51,7 @@ def test_a_name_with_hyphens_is_one_with_spaces(released: Any, tmp_path: Path) -
     """Llama 3 asks for "Llama 3", and a hub's names have no spaces."""
     parts = released.parts
     duty = {**released.record.to_json()["duties"][0], "text": "Llama 3"}
-    good = parts.changed(name="Llama-3-toy", duties=[duty])
+    good = parts.changed(name="Llama-3-toy", repository=None, duties=[duty])
     write_release(tmp_path / "good", good, parts.key)
     with pytest.raises(IntegrityError, match="does not begin with 'Llama 3'"):
-        write_release(tmp_path / "bad", parts.changed(name="Llama-toy", duties=[duty]), parts.key)
+        write_release(tmp_path / "bad", parts.changed(name="Llama-toy", repository=None, duties=[duty]), parts.key)

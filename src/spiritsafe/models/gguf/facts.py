@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Record
 from spiritsafe.models.gguf.names import ROPE_FACTORS
 from spiritsafe.models.gguf.reader import GGUFFile, GGUFTensor
@@ -73,7 +73,7 @@ def file_facts(file: Path) -> FileFacts:
     """What is in a file, from its header alone.
 
     Raises:
-        SourceError: It is missing, damaged or not GGUF.
+        SourceError: It is missing, damaged or not GGUF, or holds a vocabulary alone.
         CompatibilityError: It is of a file type that is not known here.
     """
     with GGUFFile(file) as opened:
@@ -86,6 +86,8 @@ def file_facts(file: Path) -> FileFacts:
             f"{file}: the file type {number} is not known.", hint=f"Known: {', '.join(FILE_TYPES)}; convert it to one."
         )
     weights = {name: tensor for name, tensor in tensors.items() if name != ROPE_FACTORS}
+    if not any(len(tensor.shape) > 1 for tensor in weights.values()):
+        raise SourceError(f"{file} holds no matrix.", hint="It is a vocabulary without a model: give the model's file.")
     num_parameters = sum(math.prod(tensor.shape) for tensor in weights.values())
     tensor_bytes = sum(tensor.num_bytes for tensor in tensors.values())
     return FileFacts(

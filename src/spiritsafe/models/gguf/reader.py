@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.errors import SourceError
+from spiritsafe.core.files.reading import open_to_read
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _FLOAT32, _STRING, _ARRAY = 6, 8, 9
@@ -62,8 +63,10 @@ class GGUFFile:
         self.tensors: dict[str, GGUFTensor] = {}
         self._position = 0
         try:
-            with path.open("rb") as file:
+            with open_to_read(path) as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except SourceError:  # an OSError too, which already says what to do
+            raise
         except FileNotFoundError as error:
             raise SourceError(f"There is no file {path}.", hint="Check the path of the GGUF file.") from error
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
@@ -142,14 +145,22 @@ class GGUFFile:
         num_tensors, num_values = self._scalar("Q"), self._scalar("Q")
         for _ in range(num_values):
             key = self._string()
-            self.metadata[key] = self._value(self._scalar("I"))
+            if key in self.metadata:
+                raise self.damaged(f"it says {key!r} twice")
+            value = self.metadata[key] = self._value(self._scalar("I"))
+            if isinstance(value, float) and not math.isfinite(value):
+                raise self.damaged(f"its {key!r} is {value}")
         table = [self._tensor_entry() for _ in range(num_tensors)]
         alignment = self.metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
             raise self.damaged(f"its alignment is {alignment!r}")
         start = math.ceil(self._position / alignment) * alignment
-        for name, shape, number, offset in table:
-            self.tensors[name] = self._located(name, shape, number, start + offset)
+        end = start
+        for name, shape, number, offset in sorted(table, key=lambda entry: entry[3]):
+            located = self._located(name, shape, number, start + offset)
+            if name in self.tensors or located.offset < end:  # two readers would read two models
+                raise self.damaged(f"tensor {name!r} is there twice, or lies over another one")
+            self.tensors[name], end = located, located.offset + located.num_bytes
 
     def _tensor_entry(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._string()

@@ -42,7 +42,7 @@ _SMALL = [
 ]
 """All that says how a model is built, tokenised and licensed, without its weights."""
 
-_ALL = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md", "LICENSE*"]
+_ALL = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md", "LICEN[CS]E*", "NOTICE*"]
 
 
 @contextmanager

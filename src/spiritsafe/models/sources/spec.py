@@ -116,12 +116,27 @@ def model_folder(spec: str) -> Path:
 
 
 def card_license(directory: Path) -> str:
-    """SPDX id of the licence in the front matter of a directory's model card; of "other" the name that it gives."""
+    """SPDX id of the licence in the front matter of a directory's model card; of "other" the name that it gives.
+
+    Of several all are named: ``MIT AND LicenseRef-llama3.1``. What is no id is kept whole, so that nobody takes a part
+    of it for one.
+    """
     card = directory / "README.md"
     if not card.is_file():
         return UNKNOWN_LICENCE
     text = card.read_text("utf-8", errors="replace")
     front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") >= 2 else ""
-    said = dict(re.findall(r"^(license|license_name):\s*(?:-\s*)?['\"]?([\w.+-]+)", front, flags=re.MULTILINE))
-    own = said.get("license")
-    return spdx_license(said.get("license_name", own) if own == "other" else own)
+    name = next(iter(_front_values(front, "license_name")), "other")
+    own = [name if said == "other" else said for said in _front_values(front, "license")]
+    return " AND ".join(dict.fromkeys(map(spdx_license, own))) or UNKNOWN_LICENCE
+
+
+def _front_values(front: str, key: str) -> list[str]:
+    """What stands in front matter under a key: a text, or a list in either of YAML's forms."""
+    found = re.search(rf"^{key}:[ \t]*(\[[^\]]*\]|.*)((?:\n[ \t]*-[ \t].*)*)", front, flags=re.MULTILINE)
+    if found is None:
+        return []
+    row, block = found[1].strip(), re.findall(r"^[ \t]*-[ \t]+(.*)$", found[2], flags=re.MULTILINE)
+    values = row[1:-1].split(",") if row.startswith("[") and row.endswith("]") else [row, *block]
+    plain = (re.sub(r"(^|\s+)#.*", "", value).strip().strip("'\"").strip() for value in values)
+    return [value for value in plain if value]

@@ -6,7 +6,7 @@ In: finished stages. Out: ``release`` in the step's folder, as :func:`spiritsafe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink
+from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.exam import SEALED_FILE, host_software
@@ -23,6 +24,7 @@ from spiritsafe.models import (
     file_facts,
     read_model_config,
     read_tensor_table,
+    source_texts,
     this_platform,
     true_name,
 )
@@ -37,6 +39,7 @@ from spiritsafe.pipeline.stages.source import given_of, lineage_of, model_direct
 from spiritsafe.pipeline.step import step_of
 from spiritsafe.release import (
     RELEASE_FILES,
+    Duties,
     FileCertificate,
     FileDivergence,
     Release,
@@ -47,11 +50,13 @@ from spiritsafe.release import (
     check_duties,
     check_name,
     duties_of,
+    is_release_path,
     licence_paths,
     licence_texts,
     recognise_chat,
     record_duties,
     suggested_name,
+    whole_licence,
     write_release,
 )
 from spiritsafe.report import FileFigures
@@ -101,6 +106,11 @@ def release_key_path(context: RunContext) -> Path:
     return context.run.path / "keys" / "release.pem"
 
 
+def default_title(recipe: Recipe, model: str, duties: Duties) -> str:
+    """What a release of a model is called where nobody says: by recipe and model, behind what a licence asks for."""
+    return suggested_name(f"{recipe.name}-{model}", duties)
+
+
 def make_release(wish: ReleaseWish, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
     """Gather, check duties and name, write and sign.
 
@@ -127,8 +137,8 @@ class _Gathering:
         self._lineage = tuple({one.content_digest: one for one in self._ancestry()}.values())
         self._duties = duties_of(self._lineage)
         check_duties(self._duties)
-        base = f"{context.recipe.name}-{wish.model}"
-        self._title = wish.title or suggested_name(base, self._duties)
+        self._licence = whole_licence(self._own.license, self._duties, self._lineage)
+        self._title = wish.title or default_title(context.recipe, wish.model, self._duties)
         check_name(self._title, self._duties)
         self._sources: dict[str, Path | bytes] = {}
 
@@ -168,11 +178,11 @@ class _Gathering:
             version=self._wish.version,
             date=datetime.now(UTC).date().isoformat(),
             about=self._wish.about or recipe.summary,
-            license=self._own.license,
+            license=self._licence,
             files=files,
             lineage=self._lineage,
             exams=exams,
-            duties=record_duties(self._duties, self._title, licence_paths(self._own.license, self._duties)),
+            duties=record_duties(self._duties, self._title, licence_paths(self._licence, self._duties)),
             texts=texts,
             base_models=tuple(self._hub_bases()),
             base_model_relation="finetune" if self._wish.model not in recipe.models else None,
@@ -202,7 +212,14 @@ class _Gathering:
     def _files(self) -> Iterator[ReleasedFile]:
         if self._wish.weights:
             parts = sorted(path.name for path in self._directory.iterdir() if path.is_file() and path.name != LINEAGE)
-            folder = _BESIDE if set(parts) & set(RELEASE_FILES) else "."  # a given model may have a card of its own
+            # a given model may have a card of its own; a disk that knows no case takes readme.md for the release's
+            own = {name.casefold() for name in RELEASE_FILES}
+            folder = _BESIDE if any(part.casefold() in own for part in parts) else "."
+            if odd := [part for part in parts if not is_release_path(part)]:
+                raise SourceError(
+                    f"{self._directory / odd[0]} has a name that no file of a release has.",
+                    hint="Rename it to letters, digits and . _ + - without a dot at the beginning, and run again.",
+                )
             inside = "" if folder == "." else f"{folder}/"
             self._sources |= {f"{inside}{part}": self._directory / part for part in parts}
             yield ReleasedFile(
@@ -263,7 +280,7 @@ class _Gathering:
         }
         return ReleasedExam(
             name=exam.name,
-            task=exam.task,
+            task=str(read_json(paper / "paper.json")["header"]["task"]),  # with all its parameters, and no path of here
             paper=f"{folder}/paper.json",
             sealed=f"{folder}/{SEALED_FILE}",
             ledger=f"{folder}/ledger.jsonl",
@@ -276,23 +293,34 @@ class _Gathering:
                 yield str(given.source).removeprefix("hf:").partition("@")[0]
 
     def _texts(self) -> Iterator[str]:
-        """Licence texts: those that lie beside given weights, then those that the recipe names."""
+        """Licence texts and notices: what lies beside the weights that are inside, then what the recipe names."""
         found: list[tuple[str, Path]] = []
+        others: list[tuple[str, Path]] = []
+        inside = self._inside()
         for name in self._context.recipe.models:
-            given = given_of(self._context, name)
-            if given is not None and given.source is not None:
-                licence = lineage_of(self._context, name).license
-                found += [(licence, path) for path in _licence_files(model_directory(self._context, name))]
-        found += [(Path(text).stem, Path(text)) for text in self._wish.texts]
-        for path, text in licence_texts(self._title, self._own.license, self._duties, found).items():
+            given, one = given_of(self._context, name), lineage_of(self._context, name)
+            if given is None or given.source is None or one.digest not in inside:
+                continue
+            texts = [text for place in (given.adapter, given.source) if place for text in source_texts(place)]
+            found += [(one.license, text) for text in reversed(texts) if not text.stem.lower().startswith("notice")]
+            others += [(f"{name}-{text.name}", text) for text in texts]
+        named = [Path(text) for text in self._wish.texts]
+        found += [(text.stem, text) for text in named]
+        others += [(text.name, text) for text in named]
+        for path, text in licence_texts(self._title, self._licence, self._duties, found, others).items():
             self._sources[path] = text
             yield path
 
-
-def _licence_files(directory: Path) -> Sequence[Path]:
-    """The last one is taken: LICENSE before LICENSE-of-a-part."""
-    found = (path for path in directory.iterdir() if path.is_file() and path.stem.lower() in ("license", "licence"))
-    return sorted(found, reverse=True)
+    def _inside(self) -> set[str]:
+        """Digests of the models whose weights are inside, itself among them."""
+        found, waiting = set[str](), [self._own.digest]
+        while waiting:
+            digest = waiting.pop()
+            if digest not in found:
+                found.add(digest)
+                made = (one for one in self._lineage if one.digest == digest)
+                waiting += [parent.digest for one in made for parent in one.parents if "weights" in parent.used_as]
+        return found
 
 
 def _stored_type(directory: Path) -> str:

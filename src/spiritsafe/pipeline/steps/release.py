@@ -6,6 +6,7 @@ In: a model, files that were made of it, and the exams that they sat. Out: ``rel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, final
@@ -20,9 +21,11 @@ from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import FromEntry, Makes, Name, Needs
 from spiritsafe.pipeline.recipe.schema import Recipe
-from spiritsafe.pipeline.stages.release import ReleaseWish, make_release
+from spiritsafe.pipeline.stages.release import ReleaseWish, default_title, make_release
 from spiritsafe.pipeline.step import Forecast, StageSpec, Step, Words
 from spiritsafe.release import check_name
+
+_TITLE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
 
 @final
@@ -49,7 +52,7 @@ class ReleaseStep(FromEntry, Step):
     kind: Literal["release"] = "release"
     files: tuple[Name, ...] = ()
     weights: bool = True
-    title: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+    title: str | None = Field(default=None, pattern=_TITLE)
     version: str = Field(default="1.0", pattern=r"^[0-9A-Za-z.+-]{1,40}$")
     about: str = ""
     languages: tuple[str, ...] = ()
@@ -97,11 +100,15 @@ class ReleaseStep(FromEntry, Step):
                 found.append(f"{node.name}: {name} is a file of {made.recipe.needs.weights}, not of {self.origin}")
         if not self.weights and not self.files:
             found.append(f"{node.name}: nothing is released: name files, or leave out weights = false")
-        if self.title is not None and self.origin in planned_duties(forecast):
+        duties = planned_duties(forecast).get(self.origin)
+        if self.title is not None and duties is not None:
             try:
-                check_name(self.title, planned_duties(forecast)[self.origin])
+                check_name(self.title, duties)
             except RecipeError as error:
                 found.append(f"{node.name}: {error.message} {error.hint}".rstrip("."))
+        called = "" if self.title or duties is None else default_title(forecast.recipe, self.origin, duties)
+        if called and not re.fullmatch(_TITLE, called):
+            found.append(f"{node.name}: it would be called {called}, which is too long: give it a title")
         return found
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:

@@ -112,9 +112,10 @@ class Ancestry:
         return [*self._entries.get(digest, ()), *self._mentions.get(digest, ())]
 
     def _parents(self, digest: str) -> list[Parent]:
-        """Other models that one was made from: a copy is its own parent."""
+        """Other models that one was made from: a copy is its own parent. Of whom no use is told, the weights are."""
         entries = self._entries.get(digest, ())
-        return [parent for entry in entries for parent in entry.parents if parent.digest != digest]
+        parents = [parent for entry in entries for parent in entry.parents if parent.digest != digest]
+        return [one if one.used_as else one.model_copy(update={"used_as": ("weights",)}) for one in parents]
 
     def _ancestor(self, digest: str, learners: Mapping[ModelUse, tuple[str, ...]]) -> Ancestor:
         # A made model bears the licence of what it began with: it is told there. Another one is told beside it.

@@ -92,8 +92,10 @@ def licences_of(statement: str, *models: str) -> tuple[tuple[Licence, ...], tupl
         licence = _by_key().get(licence_key(part))
         if licence is not None:
             found[licence.id] = licence
-        elif part or not statement.strip():
+        elif part:
             unknown.append(part)
+    if not found and not unknown:  # nothing, or brackets and words between no licences
+        unknown.append(statement.strip())
     named = [one for one in licences().values() if any(_is_named(one, model) for model in models)]
     found |= {licence.id: licence for licence in named}
     if named:  # "other" is told by the name; a text that nobody knows stays to be read

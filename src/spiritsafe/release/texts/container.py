@@ -7,6 +7,8 @@ taken from the environment of whoever starts it (``LLAMA_API_KEY``).
 
 from __future__ import annotations
 
+import re
+
 from spiritsafe.release.contents import Release
 
 DOCKERFILE = "docker/Dockerfile"
@@ -26,13 +28,18 @@ def container_files(release: Release) -> dict[str, str]:
 
 def _dockerfile(release: Release, served: str) -> str:
     context = f" \\\n    LLAMA_ARG_CTX_SIZE={release.context_length}" if release.context_length else ""
-    name = release.name.lower()
+    name = _image_name(release)
+    top = [path for path in release.texts if "/" not in path]
+    below = [
+        path for path in release.texts if "/" in path
+    ]  # in a folder of their own: one may be called NOTICE as well
+    more = f"\nCOPY {' '.join(below)} /licences/more/" if below else ""
     return f"""\
 # From the release's top: docker build -f {DOCKERFILE} -t {name} . && docker run -p 127.0.0.1:{_PORT}:{_PORT} {name}
 ARG IMAGE={_IMAGE}
 FROM ${{IMAGE}}
-COPY {" ".join(release.texts)} /licences/
-COPY --chmod=0444 {served} /models/model.gguf
+COPY {" ".join(top)} /licences/
+COPY --chmod=0444 {served} /models/model.gguf{more}
 ENV LLAMA_ARG_MODEL=/models/model.gguf \\
     LLAMA_ARG_HOST=0.0.0.0 \\
     LLAMA_ARG_PORT={_PORT}{context}
@@ -44,13 +51,18 @@ ENTRYPOINT ["/app/llama-server"]
 """
 
 
+def _image_name(release: Release) -> str:
+    """The release's name as images are called: lower case, one separator at a time, and none at an end."""
+    return re.sub(r"[._-]{2,}", "-", release.name.lower()).strip("._-")
+
+
 def _compose(release: Release) -> str:
-    name = release.name.lower()
+    tag = re.sub(r"^[.-]", "v\\g<0>", release.version.replace("+", "-"))
     return f"""\
 # docker compose -f {COMPOSE_FILE} up --build
 services:
   model:
-    image: "{name}:{release.version.replace("+", "-")}"
+    image: "{_image_name(release)}:{tag}"
     build:
       context: ..
       dockerfile: {DOCKERFILE}

@@ -97,8 +97,8 @@ def file_cells(release: Release, file: ReleasedFile, certificates: CertificatesB
     }
 
 
-def _other_rows(release: Release, certificates: CertificatesByPath) -> list[dict[str, str]]:
-    """Models that are not released and sat the same exams."""
+def other_rows(release: Release, certificates: CertificatesByPath) -> list[dict[str, str]]:
+    """The rows of models that are not released and sat the same exams."""
     rows: dict[str, dict[str, str]] = {}
     for exam in release.exams:
         for path in exam.others:
@@ -111,7 +111,7 @@ def _other_rows(release: Release, certificates: CertificatesByPath) -> list[dict
 
 def ladder_lines(release: Release, certificates: CertificatesByPath) -> list[str]:
     """The table."""
-    rows = [file_cells(release, file, certificates) for file in release.files] + _other_rows(release, certificates)
+    rows = [file_cells(release, file, certificates) for file in release.files] + other_rows(release, certificates)
     heads = list(dict.fromkeys(head for row in rows for head in row if head != _NOTE))
     if any(_NOTE in row for row in rows):
         heads.append(_NOTE)

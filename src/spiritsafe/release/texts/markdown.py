@@ -18,6 +18,7 @@ _SPECIAL = re.compile(r"([\\`*\[\]<>|~&@$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|!(
 _WWW = re.compile(r"(?i)(www)\.")
 _START = re.compile(r"^([-+=#]|\d+[.)](?=\s|$))")
 _CELL = re.compile(r"(?<!\\)\|")
+_TAG = re.compile(r"(?<!\\)(?:\\\\)*<")
 _LONGEST_CELL = 300
 
 
@@ -59,6 +60,11 @@ def read_tables(markdown: str) -> list[list[dict[str, str]]]:
             tables.append([dict(zip(heads, row, strict=False)) for row in rows])
         block = []
     return tables
+
+
+def hides_text(markdown: str) -> bool:
+    """Whether a text may hold HTML, whose comments and tags hide what stands between them; ours never does."""
+    return _TAG.search(markdown) is not None
 
 
 def yaml_string(text: str) -> str:

@@ -7,6 +7,7 @@ character, what a known family gives; else nothing is said, and Ollama looks at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -187,10 +188,19 @@ def modelfile_path(gguf: str) -> str:
     return f"{PurePosixPath(gguf).stem}.Modelfile"
 
 
+def runs_nothing_else(text: str, gguf: str) -> bool:
+    """Whether a Modelfile begins with a GGUF file and names no other model and no adapter."""
+    first, *lines = re.sub(r'""".*?"""', '""', text, flags=re.DOTALL).split("\n")
+    return first == f"FROM ./{gguf}" and not any(
+        re.match(r"\s*(from|adapter)\b", line, re.IGNORECASE) for line in lines
+    )
+
+
 def _quoted(text: str, what: str) -> str:
-    if '"""' in text:
+    if '"""' in text or text.endswith('"'):  # in front of three more it would be the first of them
         raise CompatibilityError(
-            f'{what} holds """, which no Modelfile can.', hint="Write the release without a Modelfile, or change it."
+            f'{what} holds """ or ends with ", which no Modelfile can.',
+            hint="Write the release without a Modelfile, or change it.",
         )
     return f'"""{text}"""'
 
@@ -205,7 +215,7 @@ def modelfile_text(
         licence: Its text.
 
     Raises:
-        CompatibilityError: A text has three quotes in a row.
+        CompatibilityError: A text has three quotes in a row, or one at its end.
     """
     lines = [f"FROM ./{gguf}"]
     if chat is not None:

@@ -6,9 +6,10 @@ In: a :class:`ReleaseCase` and an exam that its record names. Out: a sentence, o
 from __future__ import annotations
 
 from spiritsafe.core.errors import IntegrityError
+from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import Materials, verification_of
-from spiritsafe.release.contents import ReleasedExam
-from spiritsafe.release.verification.case import GOOD_RELEASE, ReleaseCase
+from spiritsafe.release.contents import RELEASE_FILE, ReleasedExam
+from spiritsafe.release.verification.case import GOOD_RELEASE, ReleaseCase, require_that
 
 
 def _reference(case: ReleaseCase, path: str, others: list[str]) -> str | None:
@@ -31,9 +32,16 @@ def check_exam(case: ReleaseCase, exam: ReleasedExam) -> str:
     """
     own = [one.path for file in case.release.files for one in file.certificates if one.exam == exam.name]
     paths = [*own, *exam.others]
+    require_that(
+        bool(paths), f"{RELEASE_FILE} names the exam {quoted_name(exam.name)}, of which there is no certificate."
+    )
     for path in exam.paths:
         case.read(path)  # a plain file of this release, of a bounded size
     for path in paths:
+        task = case.certificate(path).paper.task
+        require_that(
+            task == exam.task, f"{path} is of {quoted_name(task)}, and {RELEASE_FILE} says {quoted_name(exam.task)}."
+        )
         reference = _reference(case, path, paths)
         materials = Materials(
             certificate=case.directory / path,

@@ -5,12 +5,14 @@ In: a :class:`ReleaseCase`. Out: a sentence of what was found, or an :class:`Int
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.release.bom import BOM_VERSION, serial_number
+from spiritsafe.release.bom import BOM_VERSION, bill_of_materials, serial_number
 from spiritsafe.release.contents import (
     BOM_FILE,
     CARD_FILE,
@@ -18,18 +20,26 @@ from spiritsafe.release.contents import (
     LICENCE_FILE,
     NOTICE_FILE,
     RELEASE_FILE,
+    RELEASE_FILES,
     SIGNATURE_FILE,
+    Release,
     digest_of_parts,
     is_release_path,
 )
 from spiritsafe.release.directory import OF_DOWNLOADS
 from spiritsafe.release.duties.names import begins_as_asked
-from spiritsafe.release.texts.card import banner_line
-from spiritsafe.release.texts.ladder import file_cells, is_dominated
-from spiritsafe.release.texts.markdown import read_tables
+from spiritsafe.release.recorded_duties import unrecorded_duties
+from spiritsafe.release.signing import VerifyingKey
+from spiritsafe.release.texts.card import banner_line, card_text
+from spiritsafe.release.texts.hub_metadata import claims_fit
+from spiritsafe.release.texts.ladder import file_cells, is_dominated, other_rows
+from spiritsafe.release.texts.markdown import hides_text, read_tables
+from spiritsafe.release.texts.modelfile import modelfile_path, runs_nothing_else
 from spiritsafe.release.verification.case import ReleaseCase, about, named, require_that
 from spiritsafe.release.verification.exams import check_exam
 
+_BESIDE_WEIGHTS = re.compile(r"[^/]+\.(gguf|Modelfile|toml)|(docker|exams|licences)/.+")
+"""What no loader of a Hugging Face directory looks at."""
 _MADE = (RELEASE_FILE, CARD_FILE, BOM_FILE, KEY_FILE)
 
 
@@ -82,6 +92,18 @@ def _digests(case: ReleaseCase) -> str:
     return f"all {len(case.manifest.files)} files, {num_bytes:,} bytes, are those that were signed"
 
 
+def _added_to_models(release: Release) -> list[str]:
+    """Files that lie in a Hugging Face directory and are no part of it.
+
+    Loaders take adapters, templates and settings by their names from wherever the weights lie.
+    """
+    folders = tuple(f"{file.path}/" for file in release.files if file.parts and file.path != ".")
+    parts = {path for file in release.files if file.parts for path in file.paths}
+    others = [path for path in release.named_paths() if path not in parts and path not in RELEASE_FILES]
+    at_top = any(file.path == "." for file in release.files)
+    return [path for path in others if path.startswith(folders) or (at_top and not _BESIDE_WEIGHTS.fullmatch(path))]
+
+
 def _record(case: ReleaseCase) -> str:
     release, files = case.release, case.manifest.files
     missing = [path for path in release.named_paths() if path not in files]
@@ -94,19 +116,40 @@ def _record(case: ReleaseCase) -> str:
         require_that(found == file.digest, f"{RELEASE_FILE} has another digest of {named(file.paths)}.")
         size = sum(case.listing.files[path].stat().st_size for path in file.paths)
         require_that(size == file.num_bytes, f"{RELEASE_FILE} has another size of {named(file.paths)}.")
+    added = _added_to_models(release)
+    require_that(not added, f"Whatever loads a model here would load more than sat its exams: {named(added)}.")
+    runs = {modelfile_path(file.path): file.path for file in release.files if not file.parts}
+    for path in release.named_paths():
+        if path.endswith("Modelfile"):
+            true = path in runs and runs_nothing_else(case.text(path), runs[path])
+            require_that(true, f"{path} is of another model than the file whose name it has.")
+    with about(KEY_FILE):
+        beside = VerifyingKey.parse(case.read(KEY_FILE), KEY_FILE).fingerprint
+    require_that(beside == case.key.fingerprint, f"{KEY_FILE} is another key than the one that signed.")
+    said = {release.license, *(part.strip("()") for part in release.license.split(" AND "))}
+    borne = {one.license for one in release.lineage if one.digest in {file.digest for file in release.files}}
+    require_that(
+        borne <= said,
+        f"{RELEASE_FILE} says the licence {quoted_name(release.license)}, its lineage {named(sorted(borne))}.",
+    )
     return f"{release.name} {release.version}, {release.date}: {len(release.files)} models, {release.content_digest}"
 
 
-def _components(value: Any, found: dict[str, str]) -> None:
+def _components(value: Any) -> dict[str, str]:
     """Names and SHA-256 of all components, also of those inside others."""
-    for one in value if isinstance(value, list) else ():
-        if not isinstance(one, dict):
-            continue
-        hashes = one.get("hashes")
-        for each in hashes if isinstance(hashes, list) else ():
-            if isinstance(each, dict) and each.get("alg") == "SHA-256":
-                found[str(one.get("name"))] = str(each.get("content"))
-        _components(one.get("components"), found)
+    found: dict[str, str] = {}
+    waiting = [value]
+    while waiting:
+        level = waiting.pop()
+        for one in level if isinstance(level, list) else ():
+            if not isinstance(one, dict):
+                continue
+            hashes = one.get("hashes")
+            for each in hashes if isinstance(hashes, list) else ():
+                if isinstance(each, dict) and each.get("alg") == "SHA-256":
+                    found[str(one.get("name"))] = str(each.get("content"))
+            waiting.append(one.get("components"))
+    return found
 
 
 def _bom(case: ReleaseCase) -> str:
@@ -116,8 +159,7 @@ def _bom(case: ReleaseCase) -> str:
         f"{BOM_FILE} is no CycloneDX {BOM_VERSION}.",
     )
     require_that(bom.get("serialNumber") == serial_number(case.release), f"{BOM_FILE} is of another release.")
-    found: dict[str, str] = {}
-    _components(bom.get("components"), found)
+    found = _components(bom.get("components"))
     wanted = {path: value for path, value in case.manifest.files.items() if path != BOM_FILE}
     wrong = sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
     require_that(not wrong, f"{BOM_FILE} has another digest, or none, of {named(wrong)}.")
@@ -139,33 +181,82 @@ def _certificates(case: ReleaseCase) -> str:
     return " | ".join(found)
 
 
+def _difference(found: Any, wanted: Any, place: str) -> str | None:
+    """Where two JSON values differ first; None where they do not. It goes no deeper than what is wanted does."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys: list[Any] = sorted(found.keys() | wanted.keys())
+        inside = [(key, found.get(key), wanted.get(key)) for key in keys]
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        inside = [(number, found[number], one) for number, one in enumerate(wanted)]
+    else:
+        return None if found == wanted else place
+    for key, one, other in inside:
+        if (where := _difference(one, other, f"{place}.{key}")) is not None:
+            return where
+    return None
+
+
+def _says_the_same(case: ReleaseCase) -> None:
+    """The bill of materials says of licences, origins and scores what record and certificates say."""
+    digests = {path: f"sha256:{value}" for path, value in case.manifest.files.items() if path != BOM_FILE}
+    wanted: Any = bill_of_materials(case.release, case.certificates, digests)
+    where = _difference(case.bom, wanted, "")
+    require_that(
+        where is None, f"{BOM_FILE} says something else than record and certificates at {named([where or ''])}."
+    )
+    exact = canonical_json(case.bom) == case.read(BOM_FILE)
+    require_that(exact, f"{BOM_FILE} is not in canonical form: two readers may read two things in it.")
+
+
 def _card(case: ReleaseCase) -> str:
     release, certificates = case.release, case.certificates
-    rows = [row for table in read_tables(case.card) for row in table]
+    require_that(
+        claims_fit(case.card, release),
+        f"{CARD_FILE} says another licence, base model or data set at its top than {RELEASE_FILE}.",
+    )
+    require_that(not hides_text(case.card), f"{CARD_FILE} holds HTML, in which a reader may not see what stands there.")
+    tables = [table for table in read_tables(case.card) if any("File" in row for row in table)]
+    require_that(len(tables) == 1, f"{CARD_FILE} has {len(tables)} tables of files, not one.")
+    rows = list(tables[0])
     for file in release.files:
         wanted = file_cells(release, file, certificates)
         row = next((row for row in rows if row.get("File") == wanted["File"]), None)
         require_that(row is not None, f"{CARD_FILE} has no row of {named(file.paths)}.")
-        for head, cell in wanted.items():
-            shown = (row or {}).get(head)
-            require_that(shown == cell, f"{CARD_FILE} says {shown!r} for {head} of {named(file.paths)}, not {cell!r}.")
+        _check_row(row or {}, wanted, named(file.paths))
+        rows.remove(row or {})
         dominated = is_dominated(file, release.files, certificates)
         require_that(
             dominated == file.is_dominated, f"{RELEASE_FILE} is wrong on whether {named(file.paths)} is dominated."
         )
+    others = other_rows(release, certificates)
+    require_that(len(rows) == len(others), f"{CARD_FILE} has {len(rows)} rows of other models, not {len(others)}.")
+    for row, wanted in zip(rows, others, strict=True):
+        _check_row(row, wanted, wanted["File"])
     require_that(case.key.fingerprint in case.card, f"{CARD_FILE} names another signing key.")
-    return f"its table of {len(release.files)} files says what record and certificates say"
+    _says_the_same(case)
+    said = f"its table of {len(release.files)} files says what record and certificates say, and so does {BOM_FILE}"
+    if case.card == card_text(release, certificates, fingerprint=case.key.fingerprint):
+        return said
+    return f"{said}; its other words are not those that this version writes of this record: they are the maker's own"
+
+
+def _check_row(row: dict[str, str], wanted: dict[str, str], whose: str) -> None:
+    """Every cell is as wanted, and no other one says anything."""
+    for head in dict.fromkeys((*wanted, *row)):
+        shown, cell = row.get(head), wanted.get(head, "–")
+        is_blank = head not in wanted and shown in ("", "–")
+        require_that(shown == cell or is_blank, f"{CARD_FILE} says {shown!r} for {head} of {whose}, not {cell!r}.")
 
 
 def _duties(case: ReleaseCase) -> str:
     release, files = case.release, case.manifest.files
     for path in release.texts:
-        require_that(case.text(path).strip() != "", f"{path} is empty.")
+        require_that(case.read(path).strip() != b"", f"{path} is empty.")
     for duty in release.duties:
         text = duty.text
         if duty.kind == "name_prefix":
-            named_so = begins_as_asked(release.name, text)
-            require_that(named_so, f"The name {quoted_name(release.name)} does not begin with {text!r}.")
+            for name in (release.name, *((release.repository.rpartition("/")[2],) if release.repository else ())):
+                require_that(begins_as_asked(name, text), f"The name {quoted_name(name)} does not begin with {text!r}.")
         elif duty.kind == "banner":
             require_that(banner_line(text) in case.card.split("\n"), f"{CARD_FILE} does not show {text!r}.")
         elif duty.kind == "notice":
@@ -175,16 +266,22 @@ def _duties(case: ReleaseCase) -> str:
         elif duty.kind == "copy":
             require_that(duty.path in release.texts, f"There is no copy of {text!r} in the release.")
     held = f"{len(release.duties)} duties, those that can be looked for are met" if release.duties else "no duties"
-    return f"{LICENCE_FILE} is there; {held}. This is not legal advice"
+    further = unrecorded_duties(release)
+    more = f". By the licences that this version knows its lineage asks for more: {named(further)}" if further else ""
+    return f"{LICENCE_FILE} is there; {held}{more}. This is not legal advice"
 
 
 CHECKS: tuple[tuple[str, str, Callable[[ReleaseCase], str]], ...] = (
     ("signature", "The signature is the key's, and no byte of it was changed.", _signature),
     ("manifest", "The directory holds what was signed and nothing more, plain files only.", _manifest),
     ("digests", "Each file is the one that was signed.", _digests),
-    ("release record", "release.json is canonical, names every file, and has the models' digests and sizes.", _record),
+    (
+        "release record",
+        "release.json is canonical, names every file, and has the models' digests, sizes and licence.",
+        _record,
+    ),
     ("bill of materials", "The BOM is CycloneDX, of this release, with the digests of all files.", _bom),
     ("certificates", "Each certificate verifies offline and names the very file.", _certificates),
-    ("card", "The card's table says what record and certificates say.", _card),
+    ("card", "The card's table and licence, and the BOM, say what record and certificates say.", _card),
     ("duties", "Licence texts, notices, banners and the name are as the licences ask.", _duties),
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from gguf_models import model
 from llama_cpp import llama_quantise, needs_llama_cpp
+from tiny_gguf import gguf_name, hf_weights
 from tiny_gguf import write_gguf as write_foreign
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
@@ -93,3 +94,11 @@ def test_files_of_others_and_damaged_ones(tmp_path: Path) -> None:
     (tmp_path / "cut.gguf").write_bytes((tmp_path / "f32.gguf").read_bytes()[:-100])
     with pytest.raises(SourceError, match="needs"):
         file_facts(tmp_path / "cut.gguf")
+
+
+def test_a_vocabulary_alone_is_no_model(tmp_path: Path) -> None:
+    """llama.cpp's repository has such files beside its tests."""
+    names = tuple(gguf_name(name) for name in hf_weights("llama", tied=True))
+    write_foreign(tmp_path / "vocab.gguf", extra={"general.file_type": 1}, skip=names)
+    with pytest.raises(SourceError, match="holds no matrix"):
+        file_facts(tmp_path / "vocab.gguf")

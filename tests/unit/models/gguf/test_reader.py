@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import random
+import struct
 from pathlib import Path
 
 import gguf
@@ -100,3 +102,41 @@ def test_a_required_key_of_another_type_is_named(path: Path) -> None:
             file.require("general.license", int)
         with pytest.raises(SourceError, match=r"no\.such"):
             file.require("no.such", str)
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Where each tensor's offset stands in the header."""
+    reader = gguf.GGUFReader(path)
+    return {tensor.name: int(tensor.field.offset) for tensor in reader.tensors}
+
+
+@pytest.mark.parametrize("kind", ["key", "tensor", "overlap", "same"])
+def test_what_two_readers_would_read_two_things_in_is_refused(kind: str, path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    if kind == "key":  # one that others read first, and one that others read last
+        old, new = b"llama.rope.freq_base", b"llama.context_length"
+    elif kind == "tensor":
+        old, new = b"blk.1.attn_q.weight", b"blk.0.attn_q.weight"
+    else:
+        place, other = (_table(path)[f"blk.{layer}.ffn_up.weight"] for layer in (0, 1))
+        width = struct.calcsize("<Q") + len("blk.0.ffn_up.weight") + struct.calcsize("<I2QI")
+        offset = int.from_bytes(data[place + width : place + width + 8], "little") + (32 if kind == "overlap" else 0)
+        data = data[: other + width] + offset.to_bytes(8, "little") + data[other + width + 8 :]
+        old = new = b""
+    assert data.count(old) >= 1
+    (tmp_path / "two.gguf").write_bytes(data.replace(old, new) if old else data)
+    with pytest.raises(SourceError, match=r"two\.gguf .*twice"):
+        GGUFFile(tmp_path / "two.gguf")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.gguf")
+    with pytest.raises(SourceError, match="a pipe, not a file"):
+        GGUFFile(tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_factor_that_is_no_number_is_refused(value: float, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(path.read_bytes().replace(struct.pack("<f", 50000.0), struct.pack("<f", value)))
+    with pytest.raises(SourceError, match=r"'llama\.rope\.freq_base' is (nan|inf)"):
+        GGUFFile(tmp_path / "x.gguf")

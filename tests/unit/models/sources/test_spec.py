@@ -31,6 +31,19 @@ def test_a_folder_may_be_in_the_users_home(tmp_path: Path, monkeypatch: pytest.M
         ("---\nlicense: mit\nlicense_name: ours\n---\n", "MIT"),
         ("---\nlicense: other\n---\n", "LicenseRef-other"),
         ("---\nlicense:\n- gemma\n---\n", "LicenseRef-gemma"),
+        (
+            "---\nlicense:\n  - apache-2.0\n  - 'llama3.1'  # its weights\ntags:\n- x\n---\n",
+            "Apache-2.0 AND LicenseRef-llama3.1",
+        ),
+        ("---\nlicense: [mit, llama3.1]\nlanguage: [en]\n---\n", "MIT AND LicenseRef-llama3.1"),
+        ("---\nlicense: [\n  mit,\n  other\n]\nlicense_name: qwen\n---\n", "MIT AND LicenseRef-qwen"),
+        ("---\nlicense: mit AND llama3.1\n---\n", "LicenseRef-mit-AND-llama3.1"),  # never MIT alone
+        (
+            "---\nlicense: other\nlicense_name: MIT with a ban on students\n---\n",
+            "LicenseRef-MIT-with-a-ban-on-students",
+        ),
+        ("---\nlicense: mit # as of May\n---\n", "MIT"),
+        ("---\nlicense:\nlanguage:\n- en\n---\n", "LicenseRef-unknown"),
         ("# no front matter\nlicense: mit\n", "LicenseRef-unknown"),
         (None, "LicenseRef-unknown"),
     ],

@@ -16,6 +16,7 @@ from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.exam.records import Certificate
 from spiritsafe.models import file_facts, open_generator, read_checkpoint
+from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.stages.release import ReleaseWish, make_release
 from spiritsafe.release import Release, verify_release
 
@@ -91,6 +92,26 @@ def test_a_name_that_a_licence_forbids_and_a_missing_text_are_refused(released_r
     card = (stage.path / "release" / "README.md").read_text("utf-8")
     assert "**Built with Llama**" in card
     assert "Llama 3.1 is licensed under" in (stage.path / "release" / "NOTICE").read_text("utf-8")
+
+
+def test_what_lies_beside_the_weights_that_are_inside_goes_along(released_run: Path, tmp_path: Path) -> None:
+    base, judge = tmp_path / "base", tmp_path / "judge"
+    for folder, holder in ((base, "Ada"), (judge, "Bob")):
+        folder.mkdir()
+        (folder / "LICENSE").write_text(f"Apache License of {holder}\n")
+        (folder / "NOTICE").write_text(f"Copyright {holder}\n")
+    run = Path(shutil.copytree(released_run, tmp_path / released_run.name))
+    recipe = released_recipe(base={"source": str(base)}, sits=["base", "student", "student-q8"])
+    recipe = recipe_of({**recipe.to_json(), "models": {**recipe.to_json()["models"], "judge": {"source": str(judge)}}})
+    other = shutil.copytree(next(run.glob("stages/*-base")), run / "stages" / "99-judge")  # of another model
+    text = (other / "lineage.json").read_text("utf-8")
+    (other / "lineage.json").write_text(text.replace("sha256:", "sha256:f", 1).replace("tiny-0", "judge"))
+    stage = stage_at(tmp_path / "09-release")
+    make_release(WISH, context_of(run, recipe), stage, NullSink())
+    place = stage.path / "release"
+    assert (place / "LICENSE").read_text() == "Apache License of Ada\n"
+    assert [path.name for path in (place / "licences").iterdir()] == ["base-NOTICE"]
+    assert (place / "licences" / "base-NOTICE").read_text() == "Copyright Ada\n"
 
 
 def test_a_second_file_of_one_type_has_a_name_of_its_own(released_run: Path, tmp_path: Path) -> None:

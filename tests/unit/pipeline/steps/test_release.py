@@ -66,3 +66,12 @@ def test_a_name_that_breaks_the_teacher_s_licence_is_a_fault_of_the_plan() -> No
     value["models"]["base"]["licence"] = "llama3.1"
     *_, found = plan_recipe(recipe_of(value), cache=default_cache())
     assert any("begins with “Llama”" in fault for fault in found), found
+
+
+def test_a_name_that_is_too_long_is_a_fault_of_the_plan_and_not_of_the_last_stage() -> None:
+    value = {**recipe().to_json(), "name": "r" * 90}
+    *_, found = plan_recipe(recipe_of(value), cache=default_cache())
+    assert any("too long: give it a title" in fault for fault in found), found
+    value["steps"][-1]["title"] = "short"
+    *_, found = plan_recipe(recipe_of(value), cache=default_cache())
+    assert not [fault for fault in found if "title" in fault]

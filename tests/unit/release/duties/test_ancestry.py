@@ -79,3 +79,13 @@ def test_a_copy_under_another_name_is_still_what_it_was() -> None:
     first = made("first", (source, "weights"), (given("far", "MIT"), "outputs"))
     second = made("second", (first, "weights")).model_copy(update={"digest": first.digest})
     assert {"far", source.name} <= by_name(Ancestry([second, first, source])).keys()
+
+
+def test_an_origin_of_which_no_use_is_told_is_inside() -> None:
+    """Whoever writes a lineage by hand and leaves the uses out escapes nothing."""
+    root = given("root", "LicenseRef-llama3.1")
+    parent = Parent(name="root", digest=root.digest, license=root.license, used_as=())
+    model = made("model", (root, "weights")).model_copy(update={"parents": (parent,)})
+    ancestry = Ancestry([model, root])
+    assert set(by_name(ancestry)["root"].learners) == {"weights"}
+    assert ancestry.inside(model.digest) == (model.digest, root.digest)

@@ -51,6 +51,9 @@ def test_ids_of_all_kinds_are_understood(statement: str, expected: set[str]) -> 
 def test_what_is_not_known_is_said_to_be() -> None:
     assert ids("LicenseRef-unknown") == (set(), ("LicenseRef-unknown",))
     assert ids("") == (set(), ("",))
+    for statement in ("()", "( AND )", "and", "(or)", "-", "N/A"):  # no way of saying nothing is known to be no licence
+        known, unknown = ids(statement)
+        assert (known, len(unknown)) == (set(), 1), statement
     assert ids("MIT AND LicenseRef-acme") == ({"mit"}, ("LicenseRef-acme",))
     assert ids("LicenseRef-acme", "meta-llama/Llama-3.1-8B") == ({"llama-3.1"}, ("LicenseRef-acme",))
 

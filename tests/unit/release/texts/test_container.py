@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spiritsafe.release import Release
 from spiritsafe.release.texts.container import COMPOSE_FILE, DOCKERFILE, container_files
 
 KNOWN = {"ARG", "FROM", "COPY", "ENV", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "COMMENT"}
@@ -61,3 +63,21 @@ def test_they_are_in_the_release_and_only_where_there_is_a_file_to_serve(release
         assert (released.directory / path).read_text("utf-8") == text
     folder = released.record.model_copy(update={"files": released.record.files[2:]})
     assert container_files(folder) == {}
+
+
+@pytest.mark.parametrize(("name", "version"), [("A..b__C--", "-1.0+cpu"), ("x._.y", ".5"), ("Llama-3.2-toy", "1.0")])
+def test_images_are_called_as_docker_calls_them(released: Any, name: str, version: str) -> None:
+    """The grammar of https://pkg.go.dev/github.com/distribution/reference: whatever a release may be called fits it."""
+    record = Release.from_json({**released.record.to_json(), "name": name, "version": version})
+    texts = container_files(record)
+    image = yaml.safe_load(texts[COMPOSE_FILE])["services"]["model"]["image"]
+    assert re.fullmatch(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*:\w[\w.-]{0,127}", image, re.ASCII), image
+    assert f"-t {image.partition(':')[0]} ." in texts[DOCKERFILE]
+
+
+def test_a_text_that_is_called_as_another_does_not_take_its_place_in_the_image(released: Any) -> None:
+    value = released.record.to_json()
+    record = Release.from_json({**value, "texts": [*value["texts"], "licences/NOTICE"]})
+    copies = [line.split()[1:] for line in container_files(record)[DOCKERFILE].splitlines() if line.startswith("COPY")]
+    arrived = [f"{words[-1]}{Path(path).name}" for words in copies for path in words[:-1] if words[-1].endswith("/")]
+    assert len(arrived) == len(record.texts) == len(set(arrived))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
-from spiritsafe.release.texts.hub_metadata import front_matter, hub_licence
+from spiritsafe.release.texts.hub_metadata import claims_fit, front_matter, hub_licence
 
 
 def test_the_hubs_client_reads_what_was_meant(released: Any) -> None:
@@ -34,6 +34,9 @@ def test_the_hubs_client_reads_what_was_meant(released: Any) -> None:
         ("LicenseRef-gemma", {"license": "gemma"}),
         ("GPL-3.0-or-later", {"license": "gpl-3.0"}),
         ("LicenseRef-qwen", {"license": "other", "license_name": "qwen", "license_link": "LICENSE"}),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("LicenseRef-bigscience-bloom-rail-1.0", {"license": "bigscience-bloom-rail-1.0"}),
+        ("LicenseRef-cc-", {"license": "other", "license_name": "cc-", "license_link": "LICENSE"}),
         ("LicenseRef-unknown", {"license": "other", "license_name": "unknown", "license_link": "LICENSE"}),
     ],
 )
@@ -50,3 +53,22 @@ def test_gguf_files_alone_and_a_hostile_licence(released: Any) -> None:
     assert card.data.license == "other"
     assert "evil" not in card.data.to_dict()
     assert card.data.get("base_model_relation") is None
+
+
+def test_a_card_claims_what_its_release_says(released: Any) -> None:
+    card = (released.directory / "README.md").read_text("utf-8")
+    assert claims_fit(card, released.record)
+    named = 'license: "other"\nlicense_name: "llama3.2"\nlicense_link: "LICENSE"'
+    assert claims_fit(card.replace('license: "llama3.2"', named), released.record)  # of a hub that had no such name yet
+    for old, new in (
+        ('license: "llama3.2"', "license: llama3.2 # mit"),
+        ('license: "llama3.2"', '"license": "mit"\nlicense: "llama3.2"'),
+        ('license: "llama3.2"', 'license: "llama3.2"\n- "mit"'),
+        ('license: "llama3.2"', 'license: "llama3.2"\nlicense_link: "https://x.example"'),
+        ('license: "llama3.2"\n', ""),
+        ("---\n", ""),
+        ('- "openai/gsm8k"', '- "openai/gsm8k"\n- "mine/more"'),
+        ("tags:", "tags: &a\n  license: mit\nmore:"),
+    ):
+        assert old in card
+        assert not claims_fit(card.replace(old, new, 1), released.record), new

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from spiritsafe.core.text.safe_text import one_line
-from spiritsafe.release.texts.markdown import code_span, plain_text, read_tables, table_lines, yaml_string
+from spiritsafe.release.texts.markdown import code_span, hides_text, plain_text, read_tables, table_lines, yaml_string
 
 RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 HOSTILE = [
@@ -92,3 +92,14 @@ def test_yaml_says_the_same(text: str) -> None:
 def test_long_text_is_cut() -> None:
     assert len(plain_text("x" * 10_000)) == 2_000
     assert len(code_span("x" * 10_000)) == 302
+
+
+def test_html_is_seen_and_what_only_looks_so_is_not() -> None:
+    """Held against the renderer: what it makes a tag of is seen, and nothing that our own texts hold."""
+    for text in HOSTILE:
+        assert not hides_text(plain_text(text)), text
+    for text in ("<!-- x -->", "a <b>", "\\\\<!-- x -->", "x\n<details>\n"):
+        assert "<b" in RENDERER.render(text) or "<!--" in RENDERER.render(text) or "<details" in RENDERER.render(text)
+        assert hides_text(text), text
+    assert "&lt;!--" in RENDERER.render("\\<!-- x -->")
+    assert not hides_text("\\<!-- x -->")

@@ -12,7 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
 from spiritsafe.release import RecognisedChat, recognise_chat
-from spiritsafe.release.texts.modelfile import CHAT_FAMILIES, modelfile_path, modelfile_text
+from spiritsafe.release.texts.modelfile import CHAT_FAMILIES, modelfile_path, modelfile_text, runs_nothing_else
 
 # As the makers publish them.
 SMOLLM2 = (
@@ -190,5 +190,13 @@ def test_parameters_and_what_cannot_be_quoted() -> None:
     parsed = parse_modelfile(modelfile_text("a.gguf", chat=RecognisedChat(CHAT_FAMILIES[0]), context_length=8192))
     values = [value for command, value in parsed if command == "PARAMETER"]
     assert values == ['stop "<|im_end|>"', 'stop "<|im_start|>"', "num_ctx 8192"]
-    with pytest.raises(CompatibilityError, match='holds """'):
-        modelfile_text("a.gguf", licence='a """ b')
+    for text in ('a """ b', 'who said "no"'):  # four in a row would end it one character early
+        with pytest.raises(CompatibilityError, match='holds """'):
+            modelfile_text("a.gguf", licence=text)
+
+
+def test_a_modelfile_of_another_model_or_with_an_adapter_is_told() -> None:
+    own = modelfile_text("a.gguf", context_length=8, licence="Terms.\nFrom now on\nadapter: none\n")
+    assert runs_nothing_else(own, "a.gguf")
+    for text in (own.replace("./a.gguf", "./b.gguf"), f"{own}FROM llama3\n", f"{own}  Adapter ./x\n", f"\n{own}", ""):
+        assert not runs_nothing_else(text, "a.gguf"), text

@@ -136,6 +136,164 @@ def test_a_bill_of_materials_with_other_digests(released: Any, copied: Callable[
         (directory / "bom.cdx.json").write_bytes(data)
 
 
+CARD = "README.md"
+MODELFILE = "toy-q8_0.Modelfile"
+_ROW = "| teacher | – | "
+"""How the row of a model begins that is not released."""
+
+
+def _hide_the_table(directory: Path) -> None:
+    """The true table in a comment, another one where people look."""
+    lines = (directory / CARD).read_text("utf-8").split("\n")
+    rows = [number for number, line in enumerate(lines) if line.startswith("|") and "toy-q8_0.gguf" in line]
+    first = rows[0] - 2
+    lines[first:first] = ["<!--", ""]
+    (directory / CARD).write_text("\n".join(lines).replace("\nScores are", "\n-->\nScores are", 1), "utf-8")
+
+
+def _second_table(directory: Path) -> None:
+    text = (directory / CARD).read_text("utf-8")
+    table = "\n".join(line for line in text.split("\n") if line.startswith("|") and "hf" not in line)
+    (directory / CARD).write_text(f"{text}\n{table.replace('66.7', '99.9')}\n", "utf-8")
+
+
+def _extra_column(directory: Path) -> None:
+    text = (directory / CARD).read_text("utf-8")
+    rows = [line for line in text.split("\n") if line.startswith("| ") and "Bytes" in line]
+    begin = text.index(rows[0])
+    table, rest = text[begin:].split("\n\n", 1)
+    cells = ["Score, MMLU", "---", *["99.9 %"] * 9]
+    wide = "\n".join(f"{line} {cell} |" for line, cell in zip(table.split("\n"), cells, strict=False))
+    (directory / CARD).write_text(f"{text[:begin]}{wide}\n\n{rest}", "utf-8")
+
+
+def _weak_teacher(directory: Path) -> None:
+    text = (directory / CARD).read_text("utf-8")
+    score = text.partition(_ROW)[2].partition(" |")[0]
+    (directory / CARD).write_text(text.replace(f"{_ROW}{score}", f"{_ROW}1.0 (0.0–2.0)"), "utf-8")
+
+
+def _other_key(directory: Path) -> None:
+    (directory / "signing-key.pem").write_bytes(SigningKey.generate().public.pem)
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "words"),
+    [
+        (_text(CARD, 'license: "llama3.2"', 'license: "mit"'), "card", "says another licence, base model or data set"),
+        (_text(CARD, 'license: "llama3.2"', 'license: "llama3.2"\nlicense: "mit"'), "card", "another licence"),
+        (_text(CARD, '- "meta-llama/Llama-3.2-1B"', '- "mistralai/Mistral-7B"'), "card", "another licence, base model"),
+        (_hide_the_table, "card", "README.md holds HTML"),
+        (_second_table, "card", "README.md has 2 tables of files"),
+        (_extra_column, "card", "for Score, MMLU of"),
+        (_weak_teacher, "card", "says '1.0 (0.0–2.0)' for Score, sums of teacher, not"),
+        (_text(CARD, _ROW, f"{_ROW}1.0 (0.0–2.0) |\n{_ROW}"), "card", "has 2 rows of other models, not 1"),
+        (_release(license="MIT"), "release record", 'says the licence "MIT", its lineage LicenseRef-llama3.2'),
+        (_text(MODELFILE, "./toy-q8_0", "./toy-q4_0"), "release record", f"{MODELFILE} is of another model"),
+        (_text(MODELFILE, 'LICENSE """', 'adapter ./x.gguf\nLICENSE """'), "release record", "of another model"),
+        (_other_key, "release record", "signing-key.pem is another key than the one that signed"),
+    ],
+)
+def test_a_maker_whose_card_or_record_says_what_the_evidence_does_not(
+    released: Any, copied: Callable[[], Path], tmp_path: Path, change: Any, step: str, words: str
+) -> None:
+    directory = copied()
+    change(directory)
+    sign_again(directory, released.parts.key)
+    key = tmp_path / "maker.pem"
+    key.write_bytes(released.parts.key.public.pem)
+    found = next(one for one in verify_release(directory, public_key=key) if not one.ok)
+    assert (found.name, words in found.detail) == (step, True), found
+
+
+def test_an_exam_that_is_called_another_or_that_nobody_sat(released: Any, copied: Callable[[], Path]) -> None:
+    directory = copied()
+    record = released.record.to_json()
+    (exam,) = record["exams"]
+    for exams, words in (
+        ([{**exam, "task": "gsm8k"}], 'and release.json says "gsm8k"'),
+        ([exam, {**exam, "name": "maths", "others": []}], 'the exam "maths", of which there is no certificate'),
+    ):
+        _release(exams=exams)(directory)
+        edit_json(directory, "bom.cdx.json", lambda value: value.update(serialNumber=_serial(directory)))
+        sign_again(directory, released.parts.key)
+        found = next(one for one in verify_release(directory) if not one.ok)
+        assert (found.name, words in found.detail) == ("certificates", True), found
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda value: value["metadata"]["component"].update(licenses=[{"license": {"id": "MIT"}}]), ".metadata"),
+        (lambda value: value["components"][0]["pedigree"]["ancestors"].pop(), ".components.0.pedigree.ancestors"),
+        (
+            lambda value: value["components"][0]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0].update(
+                value="0.99"
+            ),
+            ".components.0.modelCard.quantitativeAnalysis.performanceMetrics.0.value",
+        ),
+        (lambda value: value["components"].insert(0, {**value["components"][0], "hashes": []}), ".components"),
+    ],
+)
+def test_a_bill_of_materials_that_says_something_else(
+    released: Any, copied: Callable[[], Path], change: Any, place: str
+) -> None:
+    directory = copied()
+    edit_json(directory, "bom.cdx.json", change)
+    sign_again(directory, released.parts.key)
+    found = next(one for one in verify_release(directory) if not one.ok)
+    assert f"bom.cdx.json says something else than record and certificates at {place}" in found.detail
+
+
+def test_a_bill_of_materials_in_which_two_readers_read_two_things(released: Any, copied: Callable[[], Path]) -> None:
+    directory = copied()
+    edit_text(directory, "bom.cdx.json", '"bomFormat"', '"version":7,"bomFormat"')  # the last one counts, for us
+    sign_again(directory, released.parts.key, bom=False)
+    assert "bom.cdx.json is not in canonical form" in next(
+        one.detail for one in verify_release(directory) if not one.ok
+    )
+
+
+def test_words_and_duties_that_no_table_holds_are_told(released: Any, copied: Callable[[], Path]) -> None:
+    """Another version may write other words and know other licences, so neither is a fault."""
+    directory = copied()
+    steps = {one.name: one.detail for one in verify_release(directory)}
+    assert "the maker's own" not in steps["card"]
+    assert "“Built with Llama”" not in steps["duties"]
+    edit_text(directory, CARD, "Sums of two numbers.", "Scores 99.9 % everywhere.")
+    _release(duties=[], repository="ada/toy")(directory)
+    edit_json(directory, "bom.cdx.json", lambda value: value.update(serialNumber=_serial(directory)))
+    (directory / "bom.cdx.json").write_bytes(_bom_again(directory, released))
+    sign_again(directory, released.parts.key)
+    steps = {one.name: one.detail for one in verify_release(directory) if one.ok}
+    assert "the maker's own" in steps["card"]
+    assert "its lineage asks for more" in steps["duties"]
+    assert "name begins with “Llama”" in steps["duties"]
+
+
+def _bom_again(directory: Path, released: Any) -> bytes:
+    from spiritsafe.exam import load_certificate
+    from spiritsafe.release import Release
+    from spiritsafe.release.bom import bill_of_materials
+
+    record = Release.from_json(json.loads((directory / "release.json").read_bytes()))
+    paths = [one.path for file in record.files for one in file.certificates]
+    certificates = {path: load_certificate(directory / path) for path in paths}
+    files = list_directory(directory).files
+    digests = {path: digest_file(place) for path, place in files.items() if path not in ("bom.cdx.json", "model.sig")}
+    value: Any = bill_of_materials(record, certificates, digests)
+    return canonical_json(value)
+
+
+def test_a_repository_whose_name_breaks_a_duty(released: Any, copied: Callable[[], Path]) -> None:
+    directory = copied()
+    _release(repository="ada/toy")(directory)
+    (directory / "bom.cdx.json").write_bytes(_bom_again(directory, released))
+    sign_again(directory, released.parts.key)
+    found = next(one for one in verify_release(directory) if not one.ok)
+    assert "The name \"toy\" does not begin with 'Llama'" in found.detail
+
+
 def test_nothing_is_left_out_of_a_signature(released: Any, copied: Callable[[], Path]) -> None:
     directory = copied()
     sign_again(directory, released.parts.key, ignored=("toy-q8_0.gguf",))

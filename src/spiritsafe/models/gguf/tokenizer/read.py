@@ -144,7 +144,7 @@ def _vocabulary(file: GGUFFile, ids: dict[str, int]) -> Vocabulary:
     if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
         raise file.damaged(f"{len(kinds)} token types for {len(tokens)} tokens, {len(set(tokens))} of them distinct")
     outside = file.metadata.get(OUTSIDE_KEY, [])
-    if not all(isinstance(index, int) and 0 <= index < len(tokens) for index in outside):
+    if not isinstance(outside, list) or not all(isinstance(one, int) and 0 <= one < len(tokens) for one in outside):
         raise file.damaged(f"{OUTSIDE_KEY} names ids that it does not have")
     model = file.require("tokenizer.ggml.model", str)
     shared = {"tokens": tokens, "kinds": kinds, "outside": outside}

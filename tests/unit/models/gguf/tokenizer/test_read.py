@@ -86,6 +86,7 @@ def test_a_vocabulary_of_pieces_that_contradicts_itself_is_refused(tmp_path: Pat
             ("spiritsafe.tokenizer.space_prefix", "often", "'often'"),
             ("spiritsafe.tokenizer.merge_order", "random", "'random'"),
             ("spiritsafe.tokenizer.outside_vocabulary", [10**6], "outside_vocabulary"),
+            ("spiritsafe.tokenizer.outside_vocabulary", 5, "outside_vocabulary"),
             ("spiritsafe.generation.eos_token_ids", [], "eos_token_ids"),
             ("spiritsafe.chat_options", '{"date": 3}', "chat_options"),
         ):
