@@ -49,6 +49,6 @@ def test_what_you_will_see_is_what_a_published_run_said(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     shown = re.search(r"^student gained .*?(?=\n+```)", text, flags=re.M | re.S)
     assert shown is not None
-    assert "experiments/quickstart-avx2" in text
-    report = ReportData.from_json(json.loads((ROOT / "experiments/quickstart-avx2/report.json").read_text("utf-8")))
+    assert "experiments/quickstart-files" in text
+    report = ReportData.from_json(json.loads((ROOT / "experiments/quickstart-files/report.json").read_text("utf-8")))
     assert terminal_summary(report).replace("\u00a0", " ").startswith(shown[0])

@@ -143,7 +143,7 @@ def time_text(seconds: float) -> str:
 
 def work_text(operations: float) -> str:
     """``3.20 TFLOP``."""
-    return f"{_scaled(operations, ('', 'k', 'M', 'G', 'T', 'P', 'E'))}FLOP"
+    return _scaled(operations, tuple(f"{prefix}FLOP" for prefix in ("", "k", "M", "G", "T", "P", "E")))
 
 
 def date_text(moment: datetime) -> str:

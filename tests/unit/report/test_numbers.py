@@ -93,4 +93,9 @@ def test_dates_are_utc() -> None:
 
 
 def test_operations_have_three_digits_and_a_unit() -> None:
-    assert [plain(numbers.work_text(n)) for n in (3e9, 1.234e15, 5.6e20)] == ["3.00 GFLOP", "1.23 PFLOP", "560 EFLOP"]
+    assert [plain(numbers.work_text(n)) for n in (0, 3e9, 1.234e15, 5.6e20)] == [
+        "0 FLOP",
+        "3.00 GFLOP",
+        "1.23 PFLOP",
+        "560 EFLOP",
+    ]
