@@ -15,10 +15,9 @@ from typing import final
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.records import Checkpoint
-from spiritsafe.exam import SEALED_FILE, host_software
+from spiritsafe.exam import PAPER_FILE, SEALED_FILE, host_software, load_paper
 from spiritsafe.models import (
     ChatFormat,
     file_facts,
@@ -274,14 +273,14 @@ class _Gathering:
         folder = f"exams/{exam.name}"
         paper = paper_path(self._context, exam)
         self._sources |= {
-            f"{folder}/paper.json": paper / "paper.json",
+            f"{folder}/{PAPER_FILE}": paper / PAPER_FILE,
             f"{folder}/{SEALED_FILE}": paper / SEALED_FILE,
             f"{folder}/ledger.jsonl": ledger_path(self._context),
         }
         return ReleasedExam(
             name=exam.name,
-            task=str(read_json(paper / "paper.json")["header"]["task"]),  # with all its parameters, and no path of here
-            paper=f"{folder}/paper.json",
+            task=load_paper(paper).header.task,  # with all its parameters, and no path of here
+            paper=f"{folder}/{PAPER_FILE}",
             sealed=f"{folder}/{SEALED_FILE}",
             ledger=f"{folder}/ledger.jsonl",
             others=tuple(self._put_certificate(exam, n) for n in self._sat(exam) if n not in self._released),

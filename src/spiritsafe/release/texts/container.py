@@ -30,9 +30,8 @@ def _dockerfile(release: Release, served: str) -> str:
     context = f" \\\n    LLAMA_ARG_CTX_SIZE={release.context_length}" if release.context_length else ""
     name = _image_name(release)
     top = [path for path in release.texts if "/" not in path]
-    below = [
-        path for path in release.texts if "/" in path
-    ]  # in a folder of their own: one may be called NOTICE as well
+    # In a folder of their own: one of them may be called NOTICE as well.
+    below = [path for path in release.texts if "/" in path]
     more = f"\nCOPY {' '.join(below)} /licences/more/" if below else ""
     return f"""\
 # From the release's top: docker build -f {DOCKERFILE} -t {name} . && docker run -p 127.0.0.1:{_PORT}:{_PORT} {name}
