@@ -29,7 +29,14 @@ from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use, split_thought
+from spiritsafe.models.chat.thoughts import (
+    GrowingText,
+    Placed,
+    TemplateProbe,
+    ThoughtFormat,
+    Use,
+    split_thought,
+)
 from spiritsafe.models.chat.tools import ToolWays, tools_of
 from spiritsafe.models.chat.turns import TurnFinder
 from spiritsafe.models.interface.batch import Document
@@ -410,11 +417,29 @@ class ChatFormat:
         """
         return self._thoughts.text(token_ids, prefix=prefix)
 
+    def growing_text(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """:meth:`completion_text` token by token; with ``prefix`` None: :meth:`decode`.
+
+        Args:
+            plain: Text of tokens without special ones; after its ``finish`` it begins anew.
+        """
+        return self._thoughts.growing(plain, prefix=prefix)
+
     def stop_finder(self, stop: Sequence[str]) -> StopFinder:
         """Looks for stop strings in completions; give it :meth:`completion_text` as the text of all tokens."""
         return StopFinder(self._without_special, stop, {self._added[name] for name in self._special})
 
     # ---- tokens and text
+
+    @property
+    def fast(self) -> Tokenizer:
+        """The tokenizer itself, for who reads its tables; it is not to be changed."""
+        return self._fast
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that leave no trace in text."""
+        return frozenset(self._added[name] for name in self._special)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of any part of a completion; special tokens leave no trace, but for those that mark thoughts."""
