@@ -20,7 +20,7 @@ from spiritsafe.models.engine.serving.preparation import PreparedJob
 from spiritsafe.models.engine.serving.running import Event, RunningJob
 
 _MOST_BROKEN_STEPS = 3
-"""In a row: a session that fails so often does not get well again."""
+"""In a row: what fails so often does not get well again in this process."""
 
 
 def _told(error: Exception) -> Event:
@@ -33,7 +33,7 @@ class ServingLoop:
     """Answers jobs; see the module.
 
     Args:
-        session: Draws.
+        open_session: Gives what draws; asked for a new one where one has failed.
         described: What is told of the model.
         intake: Where orders come from.
         run: Makes a running job of a prepared one.
@@ -42,13 +42,14 @@ class ServingLoop:
 
     def __init__(
         self,
-        session: Session,
+        open_session: Callable[[], Session],
         described: ServedModel,
         intake: Intake,
         run: Callable[[PreparedJob], RunningJob],
         replies: BinaryIO,
     ) -> None:
-        self._session = session
+        self._open_session = open_session
+        self._session = open_session()
         self._described = described
         self._intake = intake
         self._run_job = run
@@ -62,7 +63,7 @@ class ServingLoop:
         """Answer until an order to close.
 
         Raises:
-            Exception: What the session raised three times in a row.
+            Exception: What steps raised three times in a row.
         """
         while self._take_orders():
             if self._running:
@@ -137,6 +138,7 @@ class ServingLoop:
             if self._num_broken == _MOST_BROKEN_STEPS:
                 self._flush()
                 raise
+            self._session = self._open_session()
             return
         self._num_broken = 0
         for one in drawn:

@@ -66,7 +66,7 @@ class Served:
         def running(prepared: PreparedJob) -> RunningJob:
             return RunningJob(prepared, chat, tokens, teller, PlainParts())
 
-        self.loop = ServingLoop(session, MODEL, self.intake, running, self.replies)
+        self.loop = ServingLoop(lambda: session, MODEL, self.intake, running, self.replies)
 
     def ask(self, *requests: dict[str, Any] | bytes) -> None:
         """Read and prepare."""
