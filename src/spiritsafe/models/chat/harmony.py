@@ -8,7 +8,7 @@ aside as thoughts are. A call ends a turn as ``<|return|>`` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Self, final
 
 from spiritsafe.core.errors import CompatibilityError
@@ -80,6 +80,8 @@ class Harmony:
 
     inner: frozenset[str] = frozenset()
     note = ""
+    thinks = True
+    tags: tuple[str, str] | None = None
 
     def __init__(self, probe: TemplateProbe) -> None:
         self._probe = probe
@@ -131,3 +133,11 @@ class Harmony:
         for token in token_ids:
             reader.take(token, self._names.get(token))
         return reader.finish()
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`; calls of tools are not among it."""
+        return (
+            f'lead: thought* {spell(_CHANNEL)} "final" {spell(_MESSAGE)}\n'
+            f'thought: {spell(_CHANNEL)} ("analysis" | "commentary") {spell(_MESSAGE)} THOUGHT {spell(_NEXT)}\n'
+            "THOUGHT: /(?s:.*)/\n"
+        )

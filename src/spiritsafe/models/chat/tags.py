@@ -12,12 +12,12 @@ Models that mark no thoughts are the simplest case: their text is what it is. Th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, Use, split_thought
+from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, Use, split_thought, text_up_to
 
 _PAIRS = (
     (OPEN, CLOSE),
@@ -61,6 +61,8 @@ class Tags:
             lead = ""
         self._lead = lead
         self._speaks = self._close in probe.template or self._open in probe.template
+        self.thinks = bool(self._prefill) or (self._speaks and not self._is_closed)
+        self.tags = pair
         self._trail = probe.after if not probe.after.strip() else ""
 
     @classmethod
@@ -130,3 +132,12 @@ class Tags:
         if self._open != OPEN:
             text = text.replace(self._open, OPEN).replace(self._close, CLOSE)
         return text
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
+        if not self.thinks:
+            return ""
+        thought, terminal = text_up_to(self._close, spell, "THOUGHT")
+        rest = f"{thought} NEWLINES?"
+        rule = rest if self._prefill else f"({spell(self._open)} {rest})?"
+        return f"lead: {rule}\n{terminal}NEWLINES: /\\n{{1,2}}/\n"
