@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -23,7 +23,7 @@ from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
 from spiritsafe.core.text.tool_calls import has_tools, split_calls
-from spiritsafe.models.chat.call_spelling import CallSpelling
+from spiritsafe.models.chat.calls.spelling import CallSpelling
 from spiritsafe.models.chat.harmony import Harmony
 from spiritsafe.models.chat.markers import Marked, Markers, encode, words_in
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
@@ -31,7 +31,7 @@ from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
 from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use, split_thought
-from spiritsafe.models.chat.tools import PROBE_TOOL, ToolWays, tools_of
+from spiritsafe.models.chat.tools import ToolWays, tools_of
 from spiritsafe.models.chat.turns import TurnFinder
 from spiritsafe.models.interface.batch import Document
 
@@ -239,46 +239,13 @@ class ChatFormat:
         Raises:
             CompatibilityError: Not so that they can be told from text and read.
         """
-        tags = self._thoughts.tags
-        if tags is None:
-            raise CompatibilityError(
-                f"{self.directory} calls tools on channels of their own, which are not served.",
-                hint='Ask without tools or with tool_choice "none".',
-            )
-        asked = Message(role="user", content="?", tools=(PROBE_TOOL,))
+        return CallSpelling.of(self._turn_text, self._thoughts.tags, self._added, self.directory)
 
-        def shown(text: str, calls: Sequence[ToolCall]) -> str:
-            turn = Message(role="assistant", content=text, tool_calls=tuple(calls))
-            messages = (asked, turn)
-            whole = self._rendered(messages, generation=False)
-            (span,) = self._turns.spans(messages, [1], whole, generation=False)
-            return whole.plain[span.start : span.stop].rpartition(tags[1])[2]
-
-        return CallSpelling.of(shown, self._added, self.directory)
-
-    @property
-    def thinks(self) -> bool:
-        """An answer may have a thought in front, or the prompt opens one."""
-        return self._thoughts.thinks
-
-    @property
-    def tags(self) -> tuple[str, str] | None:
-        """The model's two markers around a thought; None: it has channels."""
-        return self._thoughts.tags
-
-    def lead(self, spell: Callable[[str], str]) -> str:
-        """What may stand in front of an answer; see :meth:`spiritsafe.models.chat.thoughts.ThoughtFormat.lead`."""
-        return self._thoughts.lead(spell)
-
-    @property
-    def special_tokens(self) -> dict[str, int]:
-        """Ids of tokens that leave no trace in text, by their names."""
-        return {name: self._added[name] for name in sorted(self._special)}
-
-    def tokenizer_json(self) -> str:
-        """The tokenizer as its library writes it."""
-        text: str = self._fast.to_str()
-        return text
+    def _turn_text(self, messages: Sequence[Message]) -> str:
+        """What the template shows of an assistant's turn, the last of the messages."""
+        whole = self._rendered(messages, generation=False)
+        (span,) = self._turns.spans(messages, [len(messages) - 1], whole, generation=False)
+        return whole.plain[span.start : span.stop]
 
     @cached_property
     def _turns(self) -> TurnFinder:
@@ -465,6 +432,21 @@ class ChatFormat:
         return StopFinder(self._without_special, stop, {self._added[name] for name in self._special})
 
     # ---- tokens and text
+
+    @property
+    def thoughts(self) -> ThoughtFormat:
+        """How the model marks its thoughts."""
+        return self._thoughts
+
+    @property
+    def fast(self) -> Tokenizer:
+        """The tokenizer itself, for who reads its tables; it is not to be changed."""
+        return self._fast
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Ids of tokens that leave no trace in text, by their names."""
+        return {name: self._added[name] for name in sorted(self._special)}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of any part of a completion; special tokens leave no trace, but for those that mark thoughts."""

@@ -80,7 +80,7 @@ class Harmony:
 
     inner: frozenset[str] = frozenset()
     note = ""
-    thinks = True
+    thinks: bool = True
     tags: tuple[str, str] | None = None
 
     def __init__(self, probe: TemplateProbe) -> None:

@@ -62,7 +62,7 @@ class Tags:
         self._lead = lead
         self._speaks = self._close in probe.template or self._open in probe.template
         self.thinks = bool(self._prefill) or (self._speaks and not self._is_closed)
-        self.tags = pair
+        self.tags: tuple[str, str] | None = pair
         self._trail = probe.after if not probe.after.strip() else ""
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Literal, final
 
 from spiritsafe.core.serving import Part, PartKind
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
-from spiritsafe.models.chat.call_spelling import NAME_CHARACTERS, CallSpelling, Loose
+from spiritsafe.models.chat.calls.spelling import NAME_CHARACTERS, CallSpelling, Loose
 
 _Place = Literal["start", "thought", "break", "text", "name", "middle", "arguments", "behind"]
 
@@ -26,7 +26,6 @@ class AnswerReader:
         thinks: A thought may stand in front; else ``<think>`` is a word like others.
 
     Attributes:
-        in_thought: The newest text belongs to a thought that has not ended.
         num_calls: Calls whose name is known.
     """
 
@@ -47,6 +46,7 @@ class AnswerReader:
 
     @property
     def in_thought(self) -> bool:
+        """The newest text belongs to a thought that has not ended."""
         return self._place == "thought"
 
     def feed(self, text: str) -> tuple[Part, ...]:

@@ -21,7 +21,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message
 from spiritsafe.core.serving import Job
 from spiritsafe.core.text.tool_calls import has_tools, with_calls
-from spiritsafe.models.chat.call_spelling import HERMES, NAME_CHARACTERS, CallSpelling
+from spiritsafe.models.chat.calls.spelling import HERMES, NAME_CHARACTERS, CallSpelling
 from spiritsafe.models.chat.format import ChatFormat
 
 _MOST_TOOLS, _LONGEST_NAME = 128, 64
@@ -141,9 +141,7 @@ def _tools(job: Job) -> tuple[Tool, ...]:
     names = [tool.name for tool in tools]
     for name in names:
         if names.count(name) > 1:
-            raise RefusedJob(
-                f"Two tools are called {name!r}.", hint="Give each a name of its own.", param="messages"
-            )
+            raise RefusedJob(f"Two tools are called {name!r}.", hint="Give each a name of its own.", param="messages")
     if job.tool_name is not None and job.tool_name not in names:
         raise RefusedJob(
             f"The tool {job.tool_name!r} that must be called is not among the tools.",

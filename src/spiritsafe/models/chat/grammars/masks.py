@@ -1,9 +1,9 @@
 """What an answer's tokens may be where its form was asked for, or tools are there: grammars as masks over tokens.
 
-In: a job and how its conversation is asked. Out: a mask that knows where in its grammar it is, or None where every token
-may come. Grammars are run by llguidance, over this model's own tokenizer. Where a thought may stand in front of an
-answer it is free. What llguidance cannot hold to, a keyword of a schema say, is refused by name: no mask is weaker than
-what was asked for. Shapes: V vocabulary.
+In: a job and how its conversation is asked. Out: a mask that knows where in its grammar it is, or None where every
+token may come. Grammars are run by llguidance, over this model's own tokenizer. Where a thought may stand in front of
+an answer it is free. What llguidance cannot hold to, a keyword of a schema say, is refused by name: no mask is weaker
+than what was asked for. Shapes: V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, regex_to_lark
+from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.serving import Form, Job
-from spiritsafe.models.chat.call_spelling import ID_SLOT, Loose
+from spiritsafe.models.chat.calls.prompt import RefusedJob, ToolPrompt
+from spiritsafe.models.chat.calls.spelling import ID_SLOT, Loose
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.chat.tool_prompt import RefusedJob, ToolPrompt
-from spiritsafe.models.engine.json_schema import checked_schema
+from spiritsafe.models.chat.grammars.json_schema import checked_schema
+from spiritsafe.models.chat.grammars.vocabulary import grammar_tokenizer
 
 _LONGEST_SOURCE_BYTES = 256 * 1024
 _LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000, max_grammar_size=200_000, max_lexer_states=50_000, verbose_errors=False
 )
 
-# Between two tokens of JSON a space, or a new line with its indent: a model that likes white space must go on some time.
+# Between two tokens of JSON a space, or a new line with its indent: a model that likes white space must go on.
 _JSON = {"whitespace_pattern": r"( |\n[ \t]{0,32})"}
 
 
@@ -47,7 +48,7 @@ class GrammarMask:
         self._vocab_size = vocab_size
 
     def allowed(self) -> Tensor:
-        """bool ``[V]`` on the CPU: what may come next; end tokens where the answer may end.
+        """``[V]`` on the CPU: bool, what may come next; end tokens where the answer may end.
 
         Raises:
             CompatibilityError: The grammar takes too much work here.
@@ -96,24 +97,13 @@ class Grammars:
         self._chat = chat
         self._vocab_size = vocab_size
         self._special = chat.special_tokens
-        content: dict[str, Any] = json.loads(chat.tokenizer_json())
-        for token in content["added_tokens"]:  # an end is no text, whatever the file says
-            token["special"] = token["special"] or token["id"] in chat.eos_ids
-        try:
-            self._tokenizer = LLTokenizer(
-                json.dumps(content, ensure_ascii=False), n_vocab=vocab_size, eos_token=list(chat.eos_ids)
-            )
-        except ValueError as error:
-            raise CompatibilityError(
-                f"Answers of {chat.directory} cannot be held to a form: {_words(str(error))}.",
-                hint="Ask without a form and without tools, or use another model.",
-            ) from error
+        self._tokenizer = grammar_tokenizer(chat, vocab_size)
 
     def mask(self, job: Job, asked: ToolPrompt) -> GrammarMask | None:
         """The mask of a job; None where it has neither form nor tools.
 
         Args:
-            asked: The same job as :func:`~spiritsafe.models.chat.tool_prompt.tool_prompt` asks it.
+            asked: The same job as :func:`~spiritsafe.models.chat.calls.prompt.tool_prompt` asks it.
 
         Raises:
             RefusedJob: Its form, or a schema of its tools, cannot be held to.
@@ -132,7 +122,7 @@ class Grammars:
         return GrammarMask(matcher, self._vocab_size)
 
     def _rules(self, job: Job, asked: ToolPrompt, parts: list[dict[str, Any]]) -> str:
-        lead = self._chat.lead(self._spell) if job.messages else ""
+        lead = self._chat.thoughts.lead(self._spell) if job.messages else ""
         rules = [f"start: {'lead ' if lead else ''}answer\n", lead]
         answers = []
         if job.form is not None and not asked.must_call:
@@ -193,7 +183,7 @@ class Grammars:
         more = f"({self._spell(spelling.gap)} call)*" if asked.several and spelling.gap is not None else ""
         rules.append(f"call: {any_call}\n")
         rules.append(f"calls: {self._spell(spelling.after_trigger)} call {more} {self._spell(spelling.tail)}\n")
-        rules.append(f"CALL_ID: /[a-zA-Z0-9]{{9}}/\n")
+        rules.append("CALL_ID: /[a-zA-Z0-9]{9}/\n")
         trigger = self._spell(spelling.trigger)
         if not with_text:
             return [f"{trigger} calls"]
@@ -211,8 +201,8 @@ class Grammars:
 
     def _no_thought(self) -> str:
         """Text that begins as a thought is one."""
-        tags = self._chat.tags
-        if not self._chat.thinks or tags is None or tags[0] in self._special:
+        tags = self._chat.thoughts.tags
+        if not self._chat.thoughts.thinks or tags is None or tags[0] in self._special:
             return ""
         return f" & ~/\\s*{Loose(tags[0]).regex}(?s:.*)/".replace("</", "<\\/")
 

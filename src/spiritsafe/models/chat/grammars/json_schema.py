@@ -12,24 +12,78 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from spiritsafe.models.chat.tool_prompt import RefusedJob
+from spiritsafe.models.chat.calls.prompt import RefusedJob
 
 _DEEPEST = 64
 
 _ONE = frozenset(
-    "additionalItems additionalProperties contains contentSchema else if items not propertyNames then unevaluatedItems "
-    "unevaluatedProperties".split()
+    {
+        "additionalItems",
+        "additionalProperties",
+        "contains",
+        "contentSchema",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
 )
-_MANY = frozenset("allOf anyOf items oneOf prefixItems".split())
-_NAMED = frozenset("$defs definitions dependentSchemas patternProperties properties".split())
+_MANY = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
+_NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
 _VALUES = frozenset(
-    "$anchor $dynamicAnchor $dynamicRef $id $ref $schema const dependentRequired dependencies enum exclusiveMaximum "
-    "exclusiveMinimum format maxContains maxItems maxLength maxProperties maximum minContains minItems minLength "
-    "minProperties minimum multipleOf pattern required type uniqueItems".split()
+    {
+        "$anchor",
+        "$dynamicAnchor",
+        "$dynamicRef",
+        "$id",
+        "$ref",
+        "$schema",
+        "const",
+        "dependentRequired",
+        "dependencies",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format",
+        "maxContains",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "maximum",
+        "minContains",
+        "minItems",
+        "minLength",
+        "minProperties",
+        "minimum",
+        "multipleOf",
+        "pattern",
+        "required",
+        "type",
+        "uniqueItems",
+    }
 )
 _DESCRIBING = frozenset(
-    "$comment $vocabulary contentEncoding contentMediaType default deprecated description discriminator example "
-    "examples externalDocs readOnly title writeOnly xml".split()
+    {
+        "$comment",
+        "$vocabulary",
+        "contentEncoding",
+        "contentMediaType",
+        "default",
+        "deprecated",
+        "description",
+        "discriminator",
+        "example",
+        "examples",
+        "externalDocs",
+        "readOnly",
+        "title",
+        "writeOnly",
+        "xml",
+    }
 )
 _KNOWN = _ONE | _MANY | _NAMED | _VALUES | _DESCRIBING
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.core.records import ToolCall
+from spiritsafe.core.records import Message, ToolCall
+from spiritsafe.models.chat.tools import PROBE_TOOL
 
 ID_SLOT = "\0"
 """Stands in a spelling where the call's id stands."""
@@ -27,8 +28,8 @@ _IDS = ("spirit123", "spirit456")  # nine letters and digits: Mistral's template
 _WORDS = "spiritsafe words"
 _PUNCTUATION = frozenset('{}[]:,"')
 
-TurnText = Callable[[str, Sequence[ToolCall]], str]
-"""Text and calls of a turn as the template shows them."""
+TurnText = Callable[[Sequence[Message]], str]
+"""What a template shows of the turn that is the last of a conversation."""
 
 
 @final
@@ -102,16 +103,27 @@ class CallSpelling:
     behind_text: bool
 
     @classmethod
-    def of(cls, shown: TurnText, added: Collection[str], where: object) -> CallSpelling:
+    def of(
+        cls, turn_text: TurnText, tags: tuple[str, str] | None, added: Collection[str], where: object
+    ) -> CallSpelling:
         """What a template does.
 
         Args:
+            tags: Markers around the thought that the turn may begin with; None: the model has channels.
             added: Names of added tokens.
             where: The model directory, for messages.
 
         Raises:
             CompatibilityError: Its calls cannot be read.
         """
+        if tags is None:
+            raise _unreadable(where, "puts calls of tools on channels of their own")
+
+        def shown(text: str, calls: Sequence[ToolCall]) -> str:
+            asked = Message(role="user", content="?", tools=(PROBE_TOOL,))
+            turn = Message(role="assistant", content=text, tool_calls=tuple(calls))
+            return turn_text((asked, turn)).rpartition(tags[1])[2]
+
         calls = [
             ToolCall(name=name, arguments=json.dumps({"spot": name[::-1]}), id=id_)
             for name, id_ in zip(_NAMES, _IDS, strict=True)
