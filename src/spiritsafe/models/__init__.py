@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from spiritsafe.models.decoder.head_product import head_logits, head_product, logits_dtype
     from spiritsafe.models.decoder.module import Decoder
     from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, bitsandbytes_functions, format_name
+    from spiritsafe.models.engine.cached_runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.dtype import preferred_dtype
     from spiritsafe.models.engine.file_generator import FileGenerator
     from spiritsafe.models.engine.local_generator import LocalGenerator
-    from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
     from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
     from spiritsafe.models.gguf.blocks.grids import (
