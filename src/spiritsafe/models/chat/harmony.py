@@ -8,7 +8,7 @@ aside as thoughts are. A call ends a turn as ``<|return|>`` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Self, final
 
 from spiritsafe.core.errors import CompatibilityError
@@ -104,6 +104,8 @@ class Harmony:
 
     inner: frozenset[str] = frozenset()
     note = ""
+    thinks: bool = True
+    tags: tuple[str, str] | None = None
 
     def __init__(self, probe: TemplateProbe) -> None:
         self._probe = probe
@@ -157,3 +159,11 @@ class Harmony:
     def growing(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
         """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
         return _Reader(plain, self._probe, self._names, prefix)
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`; calls of tools are not among it."""
+        return (
+            f'lead: thought* {spell(_CHANNEL)} "final" {spell(_MESSAGE)}\n'
+            f'thought: {spell(_CHANNEL)} ("analysis" | "commentary") {spell(_MESSAGE)} THOUGHT {spell(_NEXT)}\n'
+            "THOUGHT: /(?s:.*)/\n"
+        )

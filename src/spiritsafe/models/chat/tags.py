@@ -12,12 +12,12 @@ Models that mark no thoughts are the simplest case: their text is what it is. Th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
-from spiritsafe.models.chat.thoughts import GrowingText, Placed, TemplateProbe, Use, split_thought
+from spiritsafe.models.chat.thoughts import GrowingText, Placed, TemplateProbe, Use, split_thought, text_up_to
 
 _PAIRS = (
     (OPEN, CLOSE),
@@ -102,6 +102,8 @@ class Tags:
             lead = ""
         self._lead = lead
         self._speaks = self._close in probe.template or self._open in probe.template
+        self.thinks = bool(self._prefill) or (self._speaks and not self._is_closed)
+        self.tags: tuple[str, str] | None = pair
         self._trail = probe.after if not probe.after.strip() else ""
 
     @classmethod
@@ -176,3 +178,12 @@ class Tags:
         """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
         others = {} if self._open == OPEN else {self._open: OPEN, self._close: CLOSE}
         return _Growing(plain, self._kept, self._prefill if prefix == "" else "", others)
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
+        if not self.thinks:
+            return ""
+        thought, terminal = text_up_to(self._close, spell, "THOUGHT")
+        rest = f"{thought} NEWLINES?"
+        rule = rest if self._prefill else f"({spell(self._open)} {rest})?"
+        return f"lead: {rule}\n{terminal}NEWLINES: /\\n{{1,2}}/\n"

@@ -7,6 +7,7 @@ markers and back. Each is a file of this folder that is listed in :data:`spirits
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, final
@@ -96,11 +97,15 @@ class ThoughtFormat(Protocol):
         inner: Names of markers that an assistant writes.
         ends: Names of end tokens beside those that the model's files state.
         note: What the template does otherwise than this format can say; "" for nothing.
+        thinks: An answer may have a thought in front, or the generation prompt opens one.
+        tags: The model's two markers around a thought; None: it has channels.
     """
 
     inner: frozenset[str]
     ends: tuple[str, ...]
     note: str
+    thinks: bool
+    tags: tuple[str, str] | None
 
     @classmethod
     def detect(cls, probe: TemplateProbe) -> Self | None:
@@ -141,3 +146,26 @@ class ThoughtFormat(Protocol):
             prefix: As in :meth:`text`.
         """
         ...
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """What may stand between the generation prompt and an answer, as rules of a grammar in Lark's notation.
+
+        Args:
+            spell: A literal in that notation; special tokens in it are tokens.
+
+        Returns:
+            Rules, of which ``lead`` is the first; "" where nothing may.
+        """
+        ...
+
+
+def text_up_to(mark: str, spell: Callable[[str], str], terminal: str) -> tuple[str, str]:
+    """Free text and the mark that ends it: an expression in Lark's notation, and the terminal that it needs.
+
+    Args:
+        terminal: Its name.
+    """
+    if spell(mark).startswith("<["):  # free text holds no special token
+        return f"{terminal} {spell(mark)}", f"{terminal}: /(?s:.*)/\n"
+    regex = re.escape(mark).replace("/", r"\/")
+    return terminal, f"{terminal}: /(?s:.*){regex}/ & ~/(?s:.*){regex}(?s:.+)/\n"

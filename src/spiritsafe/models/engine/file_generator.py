@@ -147,6 +147,11 @@ class FileGenerator(Scorer):
         """How chats become its tokens."""
         return self._chat
 
+    @property
+    def vocab_size(self) -> int:
+        """Of its logits."""
+        return self._facts.vocab_size
+
     def open_session(self) -> EngineSession:
         """A session for whoever serves the file instead of calling :meth:`generate`; the one before it is given up."""
         return self._scheduler.open_session()

@@ -173,6 +173,11 @@ class LocalGenerator(Scorer):
         """How chats become its tokens."""
         return self._loaded.chat
 
+    @property
+    def vocab_size(self) -> int:
+        """Of its logits."""
+        return self._model.head().weight_VH.shape[0]
+
     def open_session(self) -> EngineSession:
         """A session for whoever serves the model instead of calling :meth:`generate`; the one before it is given up."""
         return self._scheduler.open_session()

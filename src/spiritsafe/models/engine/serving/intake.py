@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from spiritsafe.core.errors import error_fields
 from spiritsafe.core.process.json_lines import from_line
 from spiritsafe.core.serving import Failed, Job
-from spiritsafe.models.engine.serving.preparation import PreparedJob, refused
+from spiritsafe.models.engine.serving.preparation import PreparedJob
 
 
 @final
@@ -47,8 +47,12 @@ def _read_job(value: Any) -> Job | Failed:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][:4]))
         words = f"{place}: {first['msg']}" if place else first["msg"]
-        return refused(
-            f"The job is not understood: {words[:300]}.", "Mend this field.", place.partition(".")[0] or "job"
+        return Failed(
+            fault="asker",
+            message=f"The job is not understood: {words[:300]}.",
+            hint="Mend this field.",
+            param=place.partition(".")[0] or None,
+            code="invalid",
         )
 
 

@@ -15,7 +15,6 @@ import torch
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.serving import ServedModel
-from spiritsafe.core.text.thoughts import CLOSE
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.engine.dtype import preferred_dtype
 from spiritsafe.models.engine.file_generator import FileGenerator
@@ -36,6 +35,7 @@ class ServedWeights:
     """A model that is loaded.
 
     Attributes:
+        vocab_size: Of its logits.
         open_session: Gives a session; the one before it is given up.
         close: Ends what was started for it.
     """
@@ -43,6 +43,7 @@ class ServedWeights:
     chat: ChatFormat
     tokens: TokenText
     described: ServedModel
+    vocab_size: int
     open_session: Callable[[], Session]
     close: Callable[[], None]
 
@@ -94,8 +95,7 @@ def _open_file(
 
 def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[str]) -> ServedWeights:
     info, platform, chat = generator.describe(), generator.platform(), generator.chat
-    tokens = TokenText(chat.fast, chat.special_ids)
-    words = (platform.processor or platform.device, platform.instructions, platform.compute_dtype)
+    tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
     described = ServedModel.model_validate(
         {
             "name": info.name,
@@ -104,11 +104,16 @@ def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[st
             "context": generator.context,
             "max_prompt_bytes": max_prompt_bytes(tokens, generator.context),
             "vocab_size": chat.vocab_size,
-            "thinks": chat.thinks,
-            "platform": ", ".join(word for word in words if word),
+            "thinks": chat.thoughts.thinks,
+            "platform": platform.text(),
             "notes": (*notes, *([chat.note] if chat.note else [])),
         }
     )
     return ServedWeights(
-        chat=chat, tokens=tokens, described=described, open_session=generator.open_session, close=generator.close
+        chat=chat,
+        tokens=tokens,
+        described=described,
+        vocab_size=generator.vocab_size,
+        open_session=generator.open_session,
+        close=generator.close,
     )

@@ -7,13 +7,17 @@ it cannot be had, with the field that is to blame.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
-from spiritsafe.core.errors import SpiritsafeError
+from spiritsafe.core.errors import CompatibilityError, SpiritsafeError
 from spiritsafe.core.records import Message
 from spiritsafe.core.serving import Failed, Job
+from spiritsafe.models.chat.calls.prompt import RefusedJob, ToolPrompt, tool_prompt
 from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.chat.grammars.masks import GrammarMask, Grammars
 from spiritsafe.models.engine.request import SequenceRequest
 from spiritsafe.models.engine.serving.token_text import TokenText
 
@@ -31,17 +35,21 @@ class PreparedJob:
     """A job that can be had.
 
     Attributes:
+        asked: How its conversation is asked.
         request: None: nothing is to be drawn.
+        mask: That of the request, for who wants to know how it went.
     """
 
     job: Job
+    asked: ToolPrompt
     prompt_ids: tuple[int, ...]
     request: SequenceRequest | None
+    mask: GrammarMask | None = None
 
 
-def refused(message: str, hint: str, param: str, code: str = "invalid") -> Failed:
-    """What is told of a job that cannot be had."""
-    return Failed(fault="asker", message=message, hint=hint, param=param, code=code)
+@final
+class _TooLong(CompatibilityError):
+    """The prompt does not fit the context."""
 
 
 def max_prompt_bytes(tokens: TokenText, context: int) -> int:
@@ -49,11 +57,29 @@ def max_prompt_bytes(tokens: TokenText, context: int) -> int:
     return context * _COMPOSED * max(tokens.longest(), 1 if tokens.is_exact else _UNKNOWN_BYTES)
 
 
-def _num_bytes(messages: tuple[Message, ...]) -> int:
-    calls = [call for message in messages for call in message.tool_calls]
-    texts = [message.content for message in messages] + [call.arguments for call in calls]
-    texts += [tool for message in messages for tool in message.tools]
+def _num_bytes(texts: Iterable[str]) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def _texts(messages: Sequence[Message]) -> Iterator[str]:
+    for message in messages:
+        yield message.content
+        yield from (call.arguments for call in message.tool_calls)
+        yield from message.tools
+
+
+def _prompt_param(job: Job) -> str:
+    return "messages" if job.messages else "text" if job.text is not None else "token_ids"
+
+
+def _refused(error: SpiritsafeError, job: Job) -> Failed:
+    return Failed(
+        fault="asker",
+        message=error.message,
+        hint=error.hint,
+        param=error.param if isinstance(error, RefusedJob) else _prompt_param(job),
+        code="context_length_exceeded" if isinstance(error, _TooLong) else "invalid",
+    )
 
 
 @final
@@ -64,87 +90,95 @@ class JobPreparer:
         chat: Its chat format.
         tokens: What its tokens spell.
         context: Most tokens of prompt and answer together.
+        vocab_size: Of the model's logits.
     """
 
-    def __init__(self, chat: ChatFormat, tokens: TokenText, *, context: int) -> None:
+    def __init__(self, chat: ChatFormat, tokens: TokenText, *, context: int, vocab_size: int) -> None:
         self._chat = chat
+        self._vocab_size = vocab_size
         self._context = context
         self._max_bytes = max_prompt_bytes(tokens, context)
 
     def prepare(self, job: Job) -> PreparedJob | Failed:
         """The job's tokens, and what is to be drawn behind them."""
-        fault = self._fault(job)
-        if fault is not None:
-            return fault
-        ids = self.prompt_ids(job)
-        if isinstance(ids, Failed):
-            return ids
-        room = self._context - len(ids)
-        limit = room if job.max_tokens is None else min(job.max_tokens, room)
-        if job.max_tokens == 0:
-            return PreparedJob(job, ids, None)
-        if room < 1:
-            return self._too_long(job, f"{len(ids)} tokens")
-        return PreparedJob(job, ids, self._request(job, ids, limit))
+        try:
+            self._check(job)
+            asked = tool_prompt(self._chat, job)
+            ids = self._fitting(job, asked)
+            room = self._context - len(ids)
+            if job.max_tokens == 0:
+                return PreparedJob(job, asked, ids, None)
+            if room < 1:
+                raise self._too_long(job, f"{len(ids)} tokens")
+            mask = None
+            if job.form is not None or asked.spelling is not None:
+                mask = self._grammars.mask(job, asked)
+            limit = room if job.max_tokens is None else min(job.max_tokens, room)
+            return PreparedJob(job, asked, ids, self._request(job, ids, limit, mask), mask)
+        except SpiritsafeError as error:
+            return _refused(error, job)
 
     def prompt_ids(self, job: Job) -> tuple[int, ...] | Failed:
-        """The prompt's tokens, which fit the context."""
-        found = self._ids(job)
-        if isinstance(found, Failed):
-            return found
-        if not found:
-            return refused("The prompt has no tokens.", "Write at least one word.", self._prompt_param(job))
-        if len(found) > self._context:
-            return self._too_long(job, f"{len(found)} tokens")
-        return tuple(found)
-
-    def _ids(self, job: Job) -> list[int] | tuple[int, ...] | Failed:
-        if job.token_ids is not None:
-            return self._unknown(job.token_ids, "token_ids") or job.token_ids
+        """The prompt's tokens."""
         try:
-            if job.text is not None:
-                size = len(job.text.encode("utf-8", "surrogatepass"))
-                return self._too_long(job, f"{size} bytes") if size > self._max_bytes else self._chat.text_ids(job.text)
-            if _num_bytes(job.messages) > self._max_bytes:  # templates may leave some of it out
-                size = len(self._chat.render(job.messages).encode("utf-8", "surrogatepass"))
-                if size > self._max_bytes:
-                    return self._too_long(job, f"{size} bytes")
-            return self._chat.prompt_ids(job.messages)
+            return self._fitting(job, tool_prompt(self._chat, job))
         except SpiritsafeError as error:
-            return refused(error.message, error.hint, self._prompt_param(job))
+            return _refused(error, job)
 
-    def _prompt_param(self, job: Job) -> str:
-        return "messages" if job.messages else "text" if job.text is not None else "token_ids"
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._chat, self._vocab_size)
 
-    def _too_long(self, job: Job, size: str) -> Failed:
-        return refused(
+    def _fitting(self, job: Job, asked: ToolPrompt) -> tuple[int, ...]:
+        """The prompt's tokens, which fit the context."""
+        ids = tuple(self._ids(job, asked.messages))
+        if not ids:
+            raise RefusedJob("The prompt has no tokens.", hint="Write at least one word.", param=_prompt_param(job))
+        if len(ids) > self._context:
+            raise self._too_long(job, f"{len(ids)} tokens")
+        return ids
+
+    def _ids(self, job: Job, messages: Sequence[Message]) -> Sequence[int]:
+        if job.token_ids is not None:
+            self._check_known(job.token_ids, "token_ids")
+            return job.token_ids
+        if job.text is not None:
+            size = _num_bytes([job.text])
+            if size > self._max_bytes:
+                raise self._too_long(job, f"{size} bytes")
+            return self._chat.text_ids(job.text)
+        if _num_bytes(_texts(messages)) > self._max_bytes:  # templates may leave some of it out
+            size = _num_bytes([self._chat.render(messages)])
+            if size > self._max_bytes:
+                raise self._too_long(job, f"{size} bytes")
+        return self._chat.prompt_ids(messages)
+
+    def _too_long(self, job: Job, size: str) -> _TooLong:
+        return _TooLong(
             f"The prompt has {size}; prompt and answer together may have {self._context} tokens.",
-            "Shorten the prompt, or use a model with a longer context.",
-            self._prompt_param(job),
-            "context_length_exceeded",
+            hint="Shorten the prompt, or use a model with a longer context.",
         )
 
-    def _unknown(self, ids: tuple[int, ...], param: str) -> Failed | None:
+    def _check_known(self, ids: Sequence[int], param: str) -> None:
         last = self._chat.vocab_size - 1
         strange = next((token for token in ids if not 0 <= token <= last), None)
-        if strange is None:
-            return None
-        return refused(f"The model has no token {strange}.", f"Its tokens are 0 to {last}.", param)
+        if strange is not None:
+            raise RefusedJob(f"The model has no token {strange}.", hint=f"Its tokens are 0 to {last}.", param=param)
 
-    def _fault(self, job: Job) -> Failed | None:
-        """What is wrong beside the prompt."""
+    def _check(self, job: Job) -> None:
+        """Refuse what is wrong beside the prompt."""
         if len(job.stop) > _MOST_STOPS or any(len(text) > _LONGEST_STOP for text in job.stop):
-            return refused(
+            raise RefusedJob(
                 "There are too many stop strings, or one is too long.",
-                f"Give at most {_MOST_STOPS}, of {_LONGEST_STOP} characters at most.",
-                "stop",
+                hint=f"Give at most {_MOST_STOPS}, of {_LONGEST_STOP} characters at most.",
+                param="stop",
             )
         biased = [token for token, _ in job.logit_bias]
         if len(set(biased)) < len(biased):
-            return refused("A token is biased twice.", "Name each token once.", "logit_bias")
-        return self._unknown(tuple(biased), "logit_bias")
+            raise RefusedJob("A token is biased twice.", hint="Name each token once.", param="logit_bias")
+        self._check_known(biased, "logit_bias")
 
-    def _request(self, job: Job, ids: tuple[int, ...], limit: int) -> SequenceRequest:
+    def _request(self, job: Job, ids: tuple[int, ...], limit: int, mask: GrammarMask | None) -> SequenceRequest:
         ends = frozenset(self._chat.eos_ids)
         never = dict.fromkeys(ends, -math.inf) if job.ignore_end else {}
         return SequenceRequest(
@@ -160,6 +194,7 @@ class JobPreparer:
             presence_penalty=job.presence_penalty,
             frequency_penalty=job.frequency_penalty,
             repetition_penalty=job.repetition_penalty,
+            mask=mask,
             top_logprobs=job.top_logprobs or 0,
             cache_key=job.cache_key,
         )

@@ -7,9 +7,11 @@ In: a prepared job and what steps of the session drew for it. Out: events, as th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, final
 
 from spiritsafe.core.serving import Part
+from spiritsafe.models.chat.calls.marks import MarkedText
+from spiritsafe.models.chat.calls.reader import AnswerReader
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.engine.request import Drawn
 from spiritsafe.models.engine.serving.answer_text import AnswerText
@@ -23,38 +25,6 @@ _LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON does not have."""
 _ECHO_TOKENS = 256
 """Scored tokens of a prompt that are told at once."""
-
-
-class AnswerParts(Protocol):
-    """Takes an answer's text apart as it grows."""
-
-    @property
-    def in_thought(self) -> bool:
-        """The newest text belongs to a thought that has not ended."""
-        ...
-
-    def feed(self, text: str) -> tuple[Part, ...]:
-        """The parts that more text makes."""
-        ...
-
-    def finish(self) -> tuple[Part, ...]:
-        """What was held back."""
-        ...
-
-
-@final
-class PlainParts:
-    """A text that is what it is."""
-
-    in_thought = False
-
-    def feed(self, text: str) -> tuple[Part, ...]:
-        """The text."""
-        return (Part(kind="text", text=text),) if text else ()
-
-    def finish(self) -> tuple[Part, ...]:
-        """Nothing is held back."""
-        return ()
 
 
 def _joined(parts: Sequence[Part]) -> list[dict[str, str]]:
@@ -98,29 +68,27 @@ class RunningJob:
         chat: Reads tokens.
         tokens: What they spell.
         teller: Tells their log-probabilities.
-        parts: Takes the answer's text apart.
 
     Attributes:
         scored: Log-probabilities of the prompt, where they are to be told.
         is_over: Its last event was told.
     """
 
-    def __init__(
-        self, prepared: PreparedJob, chat: ChatFormat, tokens: TokenText, teller: TokenTeller, parts: AnswerParts
-    ) -> None:
-        job = prepared.job
+    def __init__(self, prepared: PreparedJob, chat: ChatFormat, tokens: TokenText, teller: TokenTeller) -> None:
+        job, asked = prepared.job, prepared.asked
         self._prepared = prepared
         self._chat = chat
         self._tokens = tokens
         self._teller = teller
-        self._parts = parts
-        growing = chat.growing_text(tokens.growing(), prefix="" if job.messages else None)
-        self._text = AnswerText(growing, job.stop)
+        is_chat = bool(job.messages)
+        self._parts = AnswerReader(asked.spelling, thinks=is_chat and chat.thoughts.thinks)
+        growing = chat.growing_text(tokens.growing(), prefix="" if is_chat else None)
+        self._text = AnswerText(MarkedText(growing, asked.marks) if asked.marks else growing, job.stop)
         self._tells_tokens = job.top_logprobs is not None
         self._ends = frozenset[int]() if prepared.request is None else prepared.request.end_ids
         self._num_tokens = self._num_untold = self._num_thought = 0
         self.scored: Drawn | None = None
-        self._calls = self._is_accepted = self.is_over = False
+        self._is_accepted = self.is_over = False
 
     def _begin(self, num_cached: int) -> Iterator[Event]:
         """The prompt is in."""
@@ -168,7 +136,7 @@ class RunningJob:
                 break
         ends = drawn.end is not None or self._text.stopped_by is not None
         if ends:
-            parts += [*self._read(self._text.finish()), *self._seen(self._parts.finish())]
+            parts += [*self._read(self._text.finish()), *self._parts.finish()]
         if parts or told:
             yield "piece", self._piece(parts, told)
         if ends:
@@ -180,11 +148,7 @@ class RunningJob:
         yield from self._end("length")
 
     def _read(self, text: str) -> tuple[Part, ...]:
-        return self._seen(self._parts.feed(text)) if text else ()
-
-    def _seen(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        self._calls = self._calls or any(part.kind == "call" for part in parts)
-        return parts
+        return self._parts.feed(text) if text else ()
 
     def _piece(self, parts: Sequence[Part], told: list[dict[str, Any]]) -> dict[str, Any]:
         piece: dict[str, Any] = {"parts": _joined(parts), "num_tokens": self._num_untold}
@@ -193,10 +157,14 @@ class RunningJob:
 
     def _end(self, reason: str) -> Iterator[Event]:
         self.is_over = True
+        mask = self._prepared.mask
+        if mask is not None and mask.problem:
+            yield "failed", {"fault": "asker", "message": mask.problem, "param": "form", "code": "unsupported"}
+            return
         stop = self._text.stopped_by
         if stop is not None:
             reason = "stop"
-        if reason == "stop" and self._calls:
+        if reason == "stop" and self._parts.num_calls:
             reason = "calls"
         ended = {"reason": reason, "num_tokens": self._num_tokens, "num_thought_tokens": self._num_thought}
         yield "ended", ended if stop is None else {**ended, "stop": stop}

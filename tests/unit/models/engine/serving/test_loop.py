@@ -21,7 +21,7 @@ from spiritsafe.models.engine.request import SequenceRequest
 from spiritsafe.models.engine.serving.intake import Intake, Order
 from spiritsafe.models.engine.serving.loop import ServingLoop
 from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJob
-from spiritsafe.models.engine.serving.running import PlainParts, RunningJob, TokenTeller
+from spiritsafe.models.engine.serving.running import RunningJob, TokenTeller
 from spiritsafe.models.engine.serving.token_text import TokenText
 
 CONTEXT = 200
@@ -56,15 +56,15 @@ class Served:
     """A loop in this thread, which ends when it would wait for more."""
 
     def __init__(self, chat: ChatFormat, session: ScriptedSession) -> None:
-        tokens = TokenText(chat.fast, chat.special_ids)
-        preparer = JobPreparer(chat, tokens, context=CONTEXT)
+        tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
+        preparer = JobPreparer(chat, tokens, context=CONTEXT, vocab_size=chat.vocab_size)
         teller = TokenTeller(tokens)
         self.replies = io.BytesIO()
         self.intake = Intake([], preparer.prepare, preparer.prompt_ids)
         self.intake.orders = Orders()  # type: ignore[assignment]
 
         def running(prepared: PreparedJob) -> RunningJob:
-            return RunningJob(prepared, chat, tokens, teller, PlainParts())
+            return RunningJob(prepared, chat, tokens, teller)
 
         self.loop = ServingLoop(lambda: session, MODEL, self.intake, running, self.replies)
 

@@ -81,7 +81,7 @@ def test_strangers_spell_what_they_decode(kind: str, data: st.DataObject) -> Non
 @given(data=st.data())
 def test_families_spell_what_they_decode(name: str, chats: dict[str, ChatFormat], data: st.DataObject) -> None:
     chat = chats[name]
-    tokens = TokenText(chat.fast, chat.special_ids)
+    tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
     marks = st.sampled_from(sorted(chat.fast.get_added_tokens_decoder()))
     drawn = data.draw(st.lists(st.integers(0, chat.vocab_size + 1) | marks, max_size=30))
     for prefix in ("", None):
@@ -94,7 +94,7 @@ def test_families_spell_what_they_decode(name: str, chats: dict[str, ChatFormat]
 @pytest.mark.parametrize("name", NAMES)
 def test_bytes_of_tokens_are_the_bytes_of_the_text(name: str, text: str, chats: dict[str, ChatFormat]) -> None:
     chat = chats[name]
-    tokens = TokenText(chat.fast, chat.special_ids)
+    tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
     assert tokens.is_exact
     spelled = b"".join(tokens.bytes_of(token) for token in chat.text_ids(text))
     assert spelled.removeprefix(b" ") == text.encode().removeprefix(b" ")
@@ -104,7 +104,7 @@ def test_bytes_of_tokens_are_the_bytes_of_the_text(name: str, text: str, chats: 
 
 def test_a_characters_bytes_are_held_until_it_is_whole(tiny_directory: Path) -> None:
     chat = ChatFormat(tiny_directory)
-    tokens = TokenText(chat.fast, chat.special_ids)
+    tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
     assert list(_parts(tokens, chat.text_ids("a🙂b"))) == ["a", "", "", "", "🙂", "b", ""]
     assert list(_parts(tokens, chat.text_ids("🙂")[:2])) == ["", "", "�"]
 
