@@ -6,8 +6,9 @@ makes tokens of prompts, which may take seconds. A cancelled job that it has not
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Literal, final
@@ -18,6 +19,8 @@ from spiritsafe.core.errors import error_fields
 from spiritsafe.core.process.json_lines import from_line
 from spiritsafe.core.serving import Failed, Job
 from spiritsafe.models.engine.serving.preparation import PreparedJob
+
+_CHUNK_BYTES = 1 << 18
 
 
 @final
@@ -59,6 +62,21 @@ def _read_job(value: Any) -> Job | Failed:
 def _failure(error: Exception) -> Failed:
     fields = error_fields(error)
     return Failed(fault="model", message=fields["message"], hint=fields["hint"])
+
+
+def lines_of(descriptor: int) -> Iterator[bytes]:
+    """Lines of a pipe; what stands behind the last end of a line is none.
+
+    Not through a buffered file: one that a thread waits in cannot be closed when the process ends.
+    """
+    begun: list[bytes] = []
+    while chunk := os.read(descriptor, _CHUNK_BYTES):
+        first, *more = chunk.split(b"\n")
+        begun.append(first)
+        if more:
+            yield b"".join(begun)
+            yield from more[:-1]
+            begun = [more[-1]]
 
 
 @final

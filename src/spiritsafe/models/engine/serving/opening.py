@@ -16,6 +16,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.serving import ServedModel
 from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.engine.dtype import preferred_dtype
 from spiritsafe.models.engine.file_generator import FileGenerator
 from spiritsafe.models.engine.local_generator import LocalGenerator
@@ -35,7 +36,7 @@ class ServedWeights:
     """A model that is loaded.
 
     Attributes:
-        vocab_size: Of its logits.
+        grammars: None where its tokenizer is of a kind that they do not work with.
         open_session: Gives a session; the one before it is given up.
         close: Ends what was started for it.
     """
@@ -43,7 +44,7 @@ class ServedWeights:
     chat: ChatFormat
     tokens: TokenText
     described: ServedModel
-    vocab_size: int
+    grammars: Grammars | None
     open_session: Callable[[], Session]
     close: Callable[[], None]
 
@@ -96,6 +97,10 @@ def _open_file(
 def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[str]) -> ServedWeights:
     info, platform, chat = generator.describe(), generator.platform(), generator.chat
     tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
+    try:
+        grammars = Grammars(chat, generator.vocab_size)
+    except CompatibilityError:
+        grammars = None
     described = ServedModel.model_validate(
         {
             "name": info.name,
@@ -104,6 +109,7 @@ def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[st
             "context": generator.context,
             "max_prompt_bytes": max_prompt_bytes(tokens, generator.context),
             "vocab_size": chat.vocab_size,
+            "shows_tools": grammars is not None,
             "thinks": chat.thoughts.thinks,
             "platform": platform.text(),
             "notes": (*notes, *([chat.note] if chat.note else [])),
@@ -113,7 +119,7 @@ def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[st
         chat=chat,
         tokens=tokens,
         described=described,
-        vocab_size=generator.vocab_size,
+        grammars=grammars,
         open_session=generator.open_session,
         close=generator.close,
     )

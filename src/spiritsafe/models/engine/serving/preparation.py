@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 from spiritsafe.core.errors import CompatibilityError, SpiritsafeError
@@ -89,13 +88,13 @@ class JobPreparer:
     Args:
         chat: Its chat format.
         tokens: What its tokens spell.
+        grammars: Hold answers to forms; None where the tokenizer is of a kind that they do not work with.
         context: Most tokens of prompt and answer together.
-        vocab_size: Of the model's logits.
     """
 
-    def __init__(self, chat: ChatFormat, tokens: TokenText, *, context: int, vocab_size: int) -> None:
+    def __init__(self, chat: ChatFormat, tokens: TokenText, grammars: Grammars | None, *, context: int) -> None:
         self._chat = chat
-        self._vocab_size = vocab_size
+        self._grammars = grammars
         self._context = context
         self._max_bytes = max_prompt_bytes(tokens, context)
 
@@ -110,9 +109,7 @@ class JobPreparer:
                 return PreparedJob(job, asked, ids, None)
             if room < 1:
                 raise self._too_long(job, f"{len(ids)} tokens")
-            mask = None
-            if job.form is not None or asked.spelling is not None:
-                mask = self._grammars.mask(job, asked)
+            mask = self._mask(job, asked)
             limit = room if job.max_tokens is None else min(job.max_tokens, room)
             return PreparedJob(job, asked, ids, self._request(job, ids, limit, mask), mask)
         except SpiritsafeError as error:
@@ -125,9 +122,16 @@ class JobPreparer:
         except SpiritsafeError as error:
             return _refused(error, job)
 
-    @cached_property
-    def _grammars(self) -> Grammars:
-        return Grammars(self._chat, self._vocab_size)
+    def _mask(self, job: Job, asked: ToolPrompt) -> GrammarMask | None:
+        if self._grammars is not None:
+            return self._grammars.mask(job, asked)
+        if job.form is None and asked.spelling is None:
+            return None
+        raise RefusedJob(
+            "The tokenizer of this model is of a kind that no answer can be held to a form with.",
+            hint="Ask without a form and without tools, or ask another model.",
+            param="messages" if job.form is None else "form",
+        )
 
     def _fitting(self, job: Job, asked: ToolPrompt) -> tuple[int, ...]:
         """The prompt's tokens, which fit the context."""

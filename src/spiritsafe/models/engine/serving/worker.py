@@ -21,7 +21,7 @@ from spiritsafe.core.errors import error_fields
 from spiritsafe.core.process.child_process import take_stdout
 from spiritsafe.core.process.json_lines import to_line
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
-from spiritsafe.models.engine.serving.intake import Intake
+from spiritsafe.models.engine.serving.intake import Intake, lines_of
 from spiritsafe.models.engine.serving.loop import ServingLoop
 from spiritsafe.models.engine.serving.opening import open_served
 from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJob
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-batch", type=int, default=64, help="most answers at once")
     parser.add_argument("--max-context", type=int, default=None, help="longest prompt plus answer")
     options = parser.parse_args(arguments)
-    replies = take_stdout().buffer
+    answers = take_stdout()  # kept: it closes its buffer when it goes
+    replies = answers.buffer
     try:
         served = open_served(
             options.directory,
@@ -53,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         replies.write(to_line({"error": fields}))
         replies.flush()
         return 1
-    preparer = JobPreparer(served.chat, served.tokens, context=served.described.context, vocab_size=served.vocab_size)
+    preparer = JobPreparer(served.chat, served.tokens, served.grammars, context=served.described.context)
     teller = TokenTeller(served.tokens)
 
     def running(prepared: PreparedJob) -> RunningJob:
         return RunningJob(prepared, served.chat, served.tokens, teller)
 
-    intake = Intake(sys.stdin.buffer, preparer.prepare, preparer.prompt_ids)
+    intake = Intake(lines_of(sys.stdin.fileno()), preparer.prepare, preparer.prompt_ids)
     try:
         loop = ServingLoop(served.open_session, served.described, intake, running, replies)
         intake.start()

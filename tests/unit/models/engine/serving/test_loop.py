@@ -17,6 +17,7 @@ from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Message
 from spiritsafe.core.serving import Accepted, Ended, Failed, Job, Piece, ServedModel
 from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.engine.request import SequenceRequest
 from spiritsafe.models.engine.serving.intake import Intake, Order
 from spiritsafe.models.engine.serving.loop import ServingLoop
@@ -57,7 +58,7 @@ class Served:
 
     def __init__(self, chat: ChatFormat, session: ScriptedSession) -> None:
         tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
-        preparer = JobPreparer(chat, tokens, context=CONTEXT, vocab_size=chat.vocab_size)
+        preparer = JobPreparer(chat, tokens, Grammars(chat, chat.vocab_size), context=CONTEXT)
         teller = TokenTeller(tokens)
         self.replies = io.BytesIO()
         self.intake = Intake([], preparer.prepare, preparer.prompt_ids)
