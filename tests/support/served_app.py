@@ -82,6 +82,13 @@ class Server:
             return Reply(response.status, response.headers, await response.read())
 
 
+def raw_request(path: str, body: bytes, *, num_bytes: int | None = None, headers: str = "") -> bytes:
+    """A request as it goes over the wire; it may promise more bytes than it has."""
+    length = len(body) if num_bytes is None else num_bytes
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
 @asynccontextmanager
 async def serving(
     *engines: FakeEngine, hooks: Hooks | None = None, limits: ServerLimits | None = None

@@ -71,15 +71,18 @@ def test_hooks_are_asked_and_told() -> None:
             return [*replies, await server.post(CHAT, body(), KEY)]
 
     keyless, served, unknown, wrong, full = asyncio.run(scenario())
-    assert (keyless.status, keyless.error["type"], keyless.error["code"]) == (401, "authentication_error", "invalid_api_key")  # fmt: skip
+    assert keyless.status == 401
+    assert (keyless.error["type"], keyless.error["code"]) == ("authentication_error", "invalid_api_key")
     assert served.status == 200
     assert {job.cache_key for job in engine.jobs} == {"of ann"}
     assert (unknown.status, unknown.error["param"], wrong.status) == (404, "model", 400)
     assert "fake" in unknown.error["message"]
     assert (full.status, full.error["type"], full.headers["Retry-After"]) == (429, "rate_limit_error", "7")
     assert keeper.inside == 0
-    told = [(one.outcome, one.status, one.stream, one.num_jobs, one.num_prompt_tokens, one.num_tokens) for one in keeper.used]  # fmt: skip
-    assert told == [("answered", 200, True, 2, 7, 8), ("refused", 429, False, 1, 0, 0)]
+    first, second = keeper.used
+    assert (first.outcome, first.status, first.stream, first.num_jobs) == ("answered", 200, True, 2)
+    assert (first.num_prompt_tokens, first.num_tokens) == (7, 8)
+    assert (second.outcome, second.status, second.num_tokens) == ("refused", 429, 0)
     assert keeper.used[0].num_thought_tokens == 2
     assert keeper.used[0].caller.name == "ann"
 
@@ -92,10 +95,9 @@ def test_a_client_that_goes_away_frees_its_slots(stream: bool, num: int) -> None
 
     async def scenario() -> None:
         async with serving(engine, hooks=keeper.hooks()) as server:
-            raw = json.dumps(body(stream, n=num)).encode()
-            head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ann\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"  # fmt: skip
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(head.encode() + raw)
+            raw = json.dumps(body(stream, n=num)).encode()
+            writer.write(raw_request(CHAT, raw, headers="Authorization: Bearer ann\r\n"))
             await engine.begun.wait()
             assert engine.num_running >= 1
             writer.close()
@@ -119,10 +121,8 @@ def test_a_reader_that_stops_reading_holds_little_and_is_cut_off() -> None:
 
     async def scenario() -> None:
         async with serving(engine, limits=ServerLimits(stall_s=0.3)) as server:
-            raw = json.dumps(body(True)).encode()
-            head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"  # fmt: skip
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
-            writer.write(head.encode() + raw)
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+            writer.write(raw_request(CHAT, json.dumps(body(True)).encode()))
             await engine.begun.wait()
             await engine.idle()
             writer.close()
@@ -192,6 +192,7 @@ def test_what_another_model_answers_is_told_as_its() -> None:
     assert {reply.headers["spiritsafe-model-digest"] for reply in (whole, stream)} == {chosen.digest}
 
 
+LONG = json.dumps(body(messages=[{"role": "user", "content": "x" * 60}])).encode()
 SMALL = ServerLimits(body_bytes=1000, read_s=0.2)
 
 
@@ -202,9 +203,9 @@ SMALL = ServerLimits(body_bytes=1000, read_s=0.2)
         (b'{"model": "fake"}', {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
         (b"[" * 900, {}, 400, "invalid_json"),
         (b" " * 1001, {}, 413, "request_too_large"),
-        (json.dumps(body(messages=[{"role": "user", "content": "x" * 60}])).encode(), {}, 400, "context_length_exceeded"),
+        (LONG, {}, 400, "context_length_exceeded"),
     ],
-)  # fmt: skip
+)
 def test_bodies_that_are_none(raw: bytes, headers: dict[str, str], status: int, code: str) -> None:
     engine = FakeEngine(model=served_model(max_prompt_bytes=50))
 
@@ -220,7 +221,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
     async def scenario() -> bytes:
         async with serving(FakeEngine(), limits=SMALL) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n".encode())  # fmt: skip
+            writer.write(raw_request(CHAT, b"", num_bytes=9))
             line = await reader.readline()
             writer.close()
             return line
