@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from served_app import TALK, Reply, serving
+from served_app import TALK, Reply, raw_request, serving
 from served_engine import FakeEngine, Script, says, served_model
 
 from spiritsafe.core.serving import Job, JobEvent, Part, Piece, ServedModel
