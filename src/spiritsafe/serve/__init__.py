@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     )
     from spiritsafe.serve.http.endpoint import ServerLimits
     from spiritsafe.serve.refusals import Refusal
+    from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "Admission", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal", "ServerLimits",
-    "Usage", "UsageRecorder", "make_app", "make_runner",
+    "Usage", "UsageRecorder", "WorkerEngine", "make_app", "make_runner", "worker_command",
 ]  # fmt: skip

@@ -132,9 +132,9 @@ class ServingLoop:
             drawn = self._session.step()
         except Exception as error:  # the process boundary: all who wait are told
             self._num_broken += 1
-            for job_id in list(self._running):
-                self._drop(job_id)
-                self._tell(job_id, [_told(error)])
+            for failed in list(self._running):
+                self._drop(failed)
+                self._tell(failed, [_told(error)])
             if self._num_broken == _MOST_BROKEN_STEPS:
                 self._flush()
                 raise
