@@ -9,7 +9,7 @@ than what was asked for. Shapes: V vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -17,7 +17,6 @@ import torch
 from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 from torch import Tensor
 
-from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.serving import Form, Job
 from spiritsafe.models.chat.calls.prompt import RefusedJob, ToolPrompt
 from spiritsafe.models.chat.calls.spelling import ID_SLOT, Loose
@@ -40,45 +39,45 @@ class GrammarMask:
 
     Args:
         matcher: At the grammar's start.
+        end_ids: End tokens.
         vocab_size: Of the logits.
+
+    Attributes:
+        problem: Why the grammar cannot be followed any further: it takes too much work. From then on only end tokens
+            are allowed, and the answer is none. "" while there is none.
     """
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+    def __init__(self, matcher: LLMatcher, end_ids: Collection[int], vocab_size: int) -> None:
         self._matcher = matcher
+        self._end_ids = list(end_ids)
         self._vocab_size = vocab_size
+        self.problem = ""
 
     def allowed(self) -> Tensor:
-        """``[V]`` on the CPU: bool, what may come next; end tokens where the answer may end.
-
-        Raises:
-            CompatibilityError: The grammar takes too much work here.
-        """
-        bits = self._matcher.compute_bitmask()
-        self._check()
+        """``[V]`` bool on the CPU: what may come next; end tokens where the answer may end."""
+        bits = b"" if self.problem else self._matcher.compute_bitmask()
+        self._look()
+        if self.problem:
+            allowed_V = torch.zeros(self._vocab_size, dtype=torch.bool)
+            allowed_V[self._end_ids] = True
+            return allowed_V
         flat = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")[: self._vocab_size]
         return torch.from_numpy(flat.view(np.bool_))
 
     def accept(self, token_id: int) -> None:
-        """Go on behind a drawn token.
-
-        Raises:
-            CompatibilityError: It was not allowed.
-        """
-        if not self._matcher.is_stopped():
+        """Go on behind a drawn token."""
+        if not self.problem and not self._matcher.is_stopped():
             self._matcher.consume_token(token_id)
-        self._check()
+            self._look()
 
     @property
     def is_complete(self) -> bool:
         """The answer may end here."""
-        return bool(self._matcher.is_accepting())
+        return not self.problem and bool(self._matcher.is_accepting())
 
-    def _check(self) -> None:
-        if self._matcher.is_error():
-            raise CompatibilityError(
-                f"The form that was asked for cannot be followed any further: {_words(self._matcher.get_error())}.",
-                hint="Ask for a simpler form.",
-            )
+    def _look(self) -> None:
+        if not self.problem and self._matcher.is_error():
+            self.problem = f"The form cannot be followed any further: {_words(self._matcher.get_error())}."
 
 
 @final
@@ -119,7 +118,10 @@ class Grammars:
         matcher = LLMatcher(
             self._tokenizer, json.dumps({"grammars": [{"lark_grammar": rules}, *parts]}), limits=_LIMITS, log_level=0
         )
-        return GrammarMask(matcher, self._vocab_size)
+        if matcher.is_error():
+            param = "form" if job.form is not None else "messages"
+            raise _refused(_words(matcher.get_error()), param)
+        return GrammarMask(matcher, self._chat.eos_ids, self._vocab_size)
 
     def _rules(self, job: Job, asked: ToolPrompt, parts: list[dict[str, Any]]) -> str:
         lead = self._chat.thoughts.lead(self._spell) if job.messages else ""
@@ -160,11 +162,7 @@ class Grammars:
             problem = "nothing has this form" if matcher.is_error() else ""
             problem = problem or ("" if may_be_empty or not matcher.is_accepting() else "no JSON has this form")
         if problem:
-            raise RefusedJob(
-                f"The form that was asked for cannot be held to: {_words(problem)}.",
-                hint="Change or simplify it.",
-                param=param,
-            )
+            raise _refused(_words(problem), param)
 
     # ---- calls
 
@@ -223,6 +221,11 @@ class Grammars:
 
 def _json_part(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"json_schema": {**schema, "x-guidance": _JSON}}
+
+
+def _refused(problem: str, param: str) -> RefusedJob:
+    what = "The form that was asked for" if param == "form" else "A tool's schema of parameters"
+    return RefusedJob(f"{what} cannot be held to: {problem}.", hint="Change or simplify it.", param=param)
 
 
 def _words(problem: str) -> str:
