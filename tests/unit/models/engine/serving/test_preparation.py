@@ -20,7 +20,9 @@ from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJo
 from spiritsafe.models.engine.serving.token_text import TokenText
 
 HI = (Message(role="user", content="hi"),)
-TOOL = json.dumps({"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}})
+TOOL = json.dumps(
+    {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+)
 
 
 def preparer_of(directory: Path, *, context: int = 300, forms: bool = True) -> tuple[ChatFormat, JobPreparer]:
@@ -60,7 +62,7 @@ def test_every_way_to_draw_is_asked_of_the_session(family: str, tmp_path: Path) 
 
 
 def test_more_tokens_than_there_is_room_for_are_as_many_as_there_is_room_for(tmp_path: Path) -> None:
-    chat, preparer = preparer_of(templates_parts.chatml(tmp_path / "m"))
+    _, preparer = preparer_of(templates_parts.chatml(tmp_path / "m"))
     for asked in (None, 10_000):
         request = prepared(preparer.prepare(Job(messages=HI, max_tokens=asked))).request
         assert request is not None
@@ -105,9 +107,12 @@ def test_long_thoughts_that_the_template_leaves_out_do_not_count(tmp_path: Path)
     assert len(found.prompt_ids) < 50
 
 
+TOKENIZERS = (across_parts.byte_level(600), across_parts.sentence_piece())
+
+
 @given(st.text(max_size=200))
 def test_no_text_within_the_context_is_longer_than_the_bound(text: str) -> None:
-    for tokenizer in (across_parts.byte_level(600), across_parts.sentence_piece()):
+    for tokenizer in TOKENIZERS:
         tokens = TokenText(tokenizer, frozenset())
         num_tokens = len(tokenizer.encode(text, add_special_tokens=False).ids)
         assert len(text.encode()) <= max_prompt_bytes(tokens, max(1, num_tokens))
