@@ -17,8 +17,8 @@ from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.cached_runner import CachedRunner
 from spiritsafe.models.engine.cuda_graphs import StepGraphs
 from spiritsafe.models.engine.decode_state import Admission
-from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.sampler import draw
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
 from spiritsafe.models.transformers_backend.loading import LoadedModel

@@ -45,11 +45,10 @@ if TYPE_CHECKING:
     from spiritsafe.models.decoder.module import Decoder
     from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, bitsandbytes_functions, format_name
     from spiritsafe.models.engine.cached_runner import PACK_LIMIT_BYTES
-    from spiritsafe.models.engine.dtype import preferred_dtype
-    from spiritsafe.models.engine.file_generator import FileGenerator
-    from spiritsafe.models.engine.local_generator import LocalGenerator
-    from spiritsafe.models.engine.this_platform import this_platform
-    from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
+    from spiritsafe.models.generators.file_generator import FileGenerator
+    from spiritsafe.models.generators.local_generator import LocalGenerator
+    from spiritsafe.models.generators.this_platform import this_platform
+    from spiritsafe.models.generators.transformers_generator import FallbackGenerator, make_generator, open_generator
     from spiritsafe.models.gguf.blocks.grids import (
         FileGrid,
         GridType,
@@ -79,6 +78,7 @@ if TYPE_CHECKING:
         shared_prefix,
     )
     from spiritsafe.models.interface.byte_alphabet import BYTE_OF_CHARACTER
+    from spiritsafe.models.interface.dtype import preferred_dtype
     from spiritsafe.models.interface.language_model import Head, LanguageModel
     from spiritsafe.models.llama_cpp.fidelity.measure import general_documents, measure_fidelity
     from spiritsafe.models.llama_cpp.fidelity.records import Fidelity, require_faithful

@@ -20,7 +20,7 @@ from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.pruning.depth import choose_layers, cut_depth

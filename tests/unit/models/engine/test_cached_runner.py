@@ -13,8 +13,8 @@ from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.cached_runner import CachedRunner, plan_segments
 from spiritsafe.models.engine.decode_state import Admission
-from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.runner import common_prefix
+from spiritsafe.models.generators.local_generator import LocalGenerator
 
 
 def decoder(directory: Path) -> Decoder:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from spiritsafe.core.process.platforms import Platform
-from spiritsafe.models.engine.dtype import cpu_has_bfloat16
+from spiritsafe.models.interface.dtype import cpu_has_bfloat16
 
 _CPUINFO = Path("/proc/cpuinfo")
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from spiritsafe.core.errors import error_fields
 from spiritsafe.core.process.json_lines import from_line
 from spiritsafe.core.serving import Failed, Job
-from spiritsafe.models.engine.serving.preparation import PreparedJob
+from spiritsafe.models.serving.preparation import PreparedJob
 
 _CHUNK_BYTES = 1 << 18
 

@@ -16,8 +16,8 @@ from spiritsafe.core.records import Message
 from spiritsafe.core.serving import Failed, Form, Job
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
-from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJob, max_prompt_bytes
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.preparation import JobPreparer, PreparedJob, max_prompt_bytes
+from spiritsafe.models.serving.token_text import TokenText
 
 HI = (Message(role="user", content="hi"),)
 TOOL = json.dumps(

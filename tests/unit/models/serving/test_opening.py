@@ -14,7 +14,7 @@ from foreign_models import write_foreign
 from spiritsafe.core.errors import CompatibilityError, EndpointError
 from spiritsafe.core.process.process_tree import descendants
 from spiritsafe.models.engine.request import Drawn, SequenceRequest, Session
-from spiritsafe.models.engine.serving.opening import open_served
+from spiritsafe.models.serving.opening import open_served
 from spiritsafe.models.sources.resolve import resolve_source
 
 

@@ -1,7 +1,7 @@
 """The local engine: completions from weights on this machine, many at a time.
 
 In: prompts and how to sample. Out: attempts, each as it finishes. The weights are the very parameters that training
-changes. See :mod:`spiritsafe.models.engine.scheduler` for who draws when, :mod:`spiritsafe.models.engine.runner` for
+changes. See :mod:`spiritsafe.models.generators.scheduler` for who draws when, :mod:`spiritsafe.models.engine.runner` for
 what happens to tensors. Shapes: N packed tokens, V vocabulary.
 """
 
@@ -25,9 +25,9 @@ from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.cached_runner import CachedRunner
 from spiritsafe.models.engine.plain_runner import PlainRunner
 from spiritsafe.models.engine.runner import Runner
-from spiritsafe.models.engine.scheduler import Scheduler
 from spiritsafe.models.engine.session import EngineSession
-from spiritsafe.models.engine.this_platform import this_platform
+from spiritsafe.models.generators.scheduler import Scheduler
+from spiritsafe.models.generators.this_platform import this_platform
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.transformers_backend.loading import LoadedModel
@@ -38,7 +38,7 @@ _SPREAD_ROWS = 256  # three times the memory a row
 _LARGEST_SQUARE = 1e30  # beyond it the chance is 0 in float32
 
 
-def make_runner(model: LanguageModel) -> Runner:
+def fastest_runner(model: LanguageModel) -> Runner:
     """The fastest that the model has."""
     return CachedRunner(model) if isinstance(model, Decoder) else PlainRunner(model)
 
@@ -147,7 +147,7 @@ class LocalGenerator(Scorer):
         self._scheduler = Scheduler(
             loaded.chat,
             loaded.checkpoint,
-            partial(make_runner, loaded.model),
+            partial(fastest_runner, loaded.model),
             max_batch=max_batch,
             max_context=self.context,
             same_weights=same_weights,

@@ -14,9 +14,9 @@ from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureE
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.generator import Located, SpreadScoring
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
-from spiritsafe.models.engine.file_generator import FileGenerator
 from spiritsafe.models.engine.llama_runner import EXTRA_SEQUENCES
-from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.generators.file_generator import FileGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.gguf.lineage import write_file_lineage
 from spiritsafe.models.gguf.write import write_gguf
 from spiritsafe.models.llama_cpp.process import LlamaProcess

@@ -20,9 +20,9 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.core.serving import Failed, ServedModel
 from spiritsafe.models.checkpoints.directory import write_lineage
-from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.serving import worker
-from spiritsafe.models.engine.serving.opening import open_served
+from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.serving import worker
+from spiritsafe.models.serving.opening import open_served
 from spiritsafe.models.transformers_backend.loading import load_model
 
 HI = {"role": "user", "content": "hi"}
@@ -60,7 +60,7 @@ class Talk(NamedTuple):
 @contextmanager
 def started(directory: Path, *options: str) -> Iterator[Talk]:
     """A worker, which ends when its input does."""
-    command = [sys.executable, "-m", "spiritsafe.models.engine.serving.worker", str(directory), *options]
+    command = [sys.executable, "-m", "spiritsafe.models.serving.worker", str(directory), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Talk(process)
 

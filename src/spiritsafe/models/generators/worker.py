@@ -5,7 +5,7 @@ In: ``{"op": "describe"}``, ``{"op": "generate", "prompts": [...], "sampling": {
 ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for each attempt as it finishes,
 then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score", ``{"spreads": [[[logprob,
 mean, deviation]]]}``); and for any failure ``{"error": {"type", "message", "hint"}}``, after which the worker waits for
-the next line. Run ``python -m spiritsafe.models.engine.worker DIRECTORY``. Answers go to the standard output that the
+the next line. Run ``python -m spiritsafe.models.generators.worker DIRECTORY``. Answers go to the standard output that the
 process was started with; whatever a library prints goes to standard error.
 """
 
@@ -27,7 +27,7 @@ from spiritsafe.core.generator import Generator, Located, SpreadScoring
 from spiritsafe.core.process.child_process import take_stdout
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.engine.transformers_generator import open_generator
+from spiritsafe.models.generators.transformers_generator import open_generator
 from spiritsafe.models.transformers_backend.choice import choose_code
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -125,7 +125,7 @@ def serve_generator(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load a model directory and serve it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.engine.worker")
+    parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.generators.worker")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--device", default=None, help="default: cuda where there is one; of a GGUF file the CPU")
     parser.add_argument("--dtype", choices=sorted(_DTYPES), default=None, help="default: what the device does best")

@@ -7,7 +7,7 @@ import torch
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.models.engine import dtype as engine_dtype
-from spiritsafe.models.engine.dtype import cpu_has_bfloat16, has_float64, preferred_dtype
+from spiritsafe.models.interface.dtype import cpu_has_bfloat16, has_float64, preferred_dtype
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from transformers import GenerationConfig
 
 from spiritsafe.core.errors import CompatibilityError, NumericalError, ProcedureError
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
-from spiritsafe.models.engine.file_generator import FileGenerator
-from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
+from spiritsafe.models.generators.file_generator import FileGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.generators.transformers_generator import FallbackGenerator, make_generator, open_generator
 from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model

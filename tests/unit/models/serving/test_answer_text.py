@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from spiritsafe.core.files.cache import default_cache
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.engine.serving.answer_text import AnswerText
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.answer_text import AnswerText
+from spiritsafe.models.serving.token_text import TokenText
 from spiritsafe.models.sources.download import PINNED_WHEELS
 from spiritsafe.models.sources.resolve import resolve_source
 

@@ -17,12 +17,12 @@ from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.serving import ServedModel
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
-from spiritsafe.models.engine.dtype import preferred_dtype
-from spiritsafe.models.engine.file_generator import FileGenerator
-from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.request import Session
-from spiritsafe.models.engine.serving.preparation import max_prompt_bytes
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.generators.file_generator import FileGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.interface.dtype import preferred_dtype
+from spiritsafe.models.serving.preparation import max_prompt_bytes
+from spiritsafe.models.serving.token_text import TokenText
 from spiritsafe.models.transformers_backend.choice import choose_code
 from spiritsafe.models.transformers_backend.loading import load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel

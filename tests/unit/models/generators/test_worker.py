@@ -18,8 +18,8 @@ from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.engine import worker
-from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.worker import answer, serve_generator
+from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.generators.worker import answer, serve_generator
 from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.models.transformers_backend.loading import load_model
 from spiritsafe.rollouts.generators.pipe import PipeGenerator
@@ -125,7 +125,7 @@ def test_the_process(tiny_directory: Path) -> None:
         [
             sys.executable,
             "-m",
-            "spiritsafe.models.engine.worker",
+            "spiritsafe.models.generators.worker",
             str(tiny_directory),
             "--device",
             "cpu",
@@ -155,7 +155,16 @@ def test_a_missing_model_is_reported_on_the_pipe(tmp_path: Path, monkeypatch: py
 def test_what_is_to_be_known_of_the_model_comes_with_its_description(tmp_path: Path) -> None:
     source = resolve_source(str(write_stray_llama(tmp_path / "m", my_note="mine")), cache=tmp_path / "cache")
     done = subprocess.run(
-        [sys.executable, "-m", "spiritsafe.models.engine.worker", str(source), "--device", "cpu", "--dtype", "float32"],
+        [
+            sys.executable,
+            "-m",
+            "spiritsafe.models.generators.worker",
+            str(source),
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ],
         input='{"op": "describe"}\n{"op": "close"}\n',
         capture_output=True,
         text=True,
@@ -181,7 +190,7 @@ def test_a_worker_without_memory_says_what_to_do() -> None:
 def test_a_gguf_file_is_served_as_it_is(tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
     directory = file_model_of(tmp_path / "file")
-    command = [sys.executable, "-m", "spiritsafe.models.engine.worker", str(directory)]
+    command = [sys.executable, "-m", "spiritsafe.models.generators.worker", str(directory)]
     with PipeGenerator(command) as generator:
         attempts = list(generator.generate([PROMPT], SAMPLING))
         assert generator.describe().digest == digest_file(directory / "x.gguf") == attempts[0].model

@@ -20,7 +20,7 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine import local_generator as engine_module
-from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import PackedBatch, pack_documents
 from spiritsafe.models.interface.language_model import Head, LanguageModel
 from spiritsafe.models.sources.resolve import resolve_source
@@ -369,8 +369,8 @@ def test_nonsense_sizes_are_refused(arguments: dict[str, int], tiny_directory: P
 
 
 def test_scores_are_the_models_logprobs(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.models.engine.local_generator._SCORE_TOKENS", 60)
-    monkeypatch.setattr("spiritsafe.models.engine.local_generator._SCORE_ROWS", 4)
+    monkeypatch.setattr("spiritsafe.models.generators.local_generator._SCORE_TOKENS", 60)
+    monkeypatch.setattr("spiritsafe.models.generators.local_generator._SCORE_ROWS", 4)
     loaded = loaded_decoder(tiny_directory, "granite")
     conversations = [user("a"), user("bb" * 10), user("c")]
     completions = ["hello", "", "you there"]
@@ -390,7 +390,7 @@ def test_spreads_are_moments_of_the_models_own_distribution(
     tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mean and standard deviation of log p over p, in float64; an impossible token takes no part."""
-    monkeypatch.setattr("spiritsafe.models.engine.local_generator._SPREAD_ROWS", 3)
+    monkeypatch.setattr("spiritsafe.models.generators.local_generator._SPREAD_ROWS", 3)
     loaded = loaded_decoder(tiny_directory, "granite")
     generator = LocalGenerator(loaded)
     assert isinstance(generator, SpreadScoring)

@@ -18,7 +18,7 @@ from spiritsafe.models.chat.calls.prompt import RefusedJob, ToolPrompt, tool_pro
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import GrammarMask, Grammars
 from spiritsafe.models.engine.request import SequenceRequest
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.token_text import TokenText
 
 _MOST_STOPS = 64
 _LONGEST_STOP = 4096

@@ -29,10 +29,10 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_product, logits_dtype
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.engine.dtype import preferred_dtype
-from spiritsafe.models.engine.file_generator import FileGenerator
-from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.engine.sampler import draw
+from spiritsafe.models.generators.file_generator import FileGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.interface.dtype import preferred_dtype
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
 
@@ -319,7 +319,7 @@ def make_generator(
     Args:
         loaded: The model; in training it may change between two calls.
         max_context: Longest prompt plus completion; None is the model's own context.
-        same_weights: It never changes; see :class:`~spiritsafe.models.engine.local_generator.LocalGenerator`.
+        same_weights: It never changes; see :class:`~spiritsafe.models.generators.local_generator.LocalGenerator`.
     """
     if isinstance(loaded.model, TransformersModel):
         return FallbackGenerator(loaded, max_batch=max_batch, max_context=max_context)

@@ -5,7 +5,7 @@ In, one a line: ``{"op":"describe"}``, ``{"op":"run","id":7,"job":{…}}``, ``{"
 jobs, ``{"events":[[7,"accepted",{…}],[7,"piece",{…}],[8,"count",{"num_tokens":12}]]}`` with the names of the records of
 :mod:`spiritsafe.core.serving` in small letters; ``{"error":{"type","message","hint"}}`` for a line that is none of
 these, or for a model that cannot be loaded, which ends the process. So does the end of its input. Run ``python -m
-spiritsafe.models.engine.serving.worker DIRECTORY``. Whatever a library prints goes to standard error.
+spiritsafe.models.serving.worker DIRECTORY``. Whatever a library prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from spiritsafe.core.errors import error_fields
 from spiritsafe.core.process.child_process import take_stdout
 from spiritsafe.core.process.json_lines import to_line
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
-from spiritsafe.models.engine.serving.intake import Intake, lines_of
-from spiritsafe.models.engine.serving.loop import ServingLoop
-from spiritsafe.models.engine.serving.opening import open_served
-from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJob
-from spiritsafe.models.engine.serving.running import RunningJob, TokenTeller
+from spiritsafe.models.serving.intake import Intake, lines_of
+from spiritsafe.models.serving.loop import ServingLoop
+from spiritsafe.models.serving.opening import open_served
+from spiritsafe.models.serving.preparation import JobPreparer, PreparedJob
+from spiritsafe.models.serving.running import RunningJob, TokenTeller
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load a model directory and serve it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.engine.serving.worker")
+    parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.serving.worker")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--device", default=None, help="default: cuda where there is one; of a GGUF file the CPU")
     parser.add_argument("--dtype", choices=sorted(_DTYPES), default=None, help="default: what the device does best")

@@ -24,11 +24,11 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.engine.llama_runner import EXTRA_SEQUENCES, LlamaRunner, feed
-from spiritsafe.models.engine.local_generator import Scorer, scores_by_document, token_scores
 from spiritsafe.models.engine.runner import common_prefix
-from spiritsafe.models.engine.scheduler import Sample, Scheduler
 from spiritsafe.models.engine.session import EngineSession
-from spiritsafe.models.engine.this_platform import this_platform
+from spiritsafe.models.generators.local_generator import Scorer, scores_by_document, token_scores
+from spiritsafe.models.generators.scheduler import Sample, Scheduler
+from spiritsafe.models.generators.this_platform import this_platform
 from spiritsafe.models.gguf.convert import write_gguf_config
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.llama_cpp.pool import LlamaPool

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models
 
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.token_text import TokenText
 
 NAMES = sorted(templates_parts.ALL)
 

@@ -13,12 +13,12 @@ import torch
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.process.platforms import Platform, other_text
 from spiritsafe.models.engine import this_platform as module
-from spiritsafe.models.engine.this_platform import this_platform
+from spiritsafe.models.generators.this_platform import this_platform
 
 PROGRAM = """
 import json
-from spiritsafe.models.engine.dtype import preferred_dtype
-from spiritsafe.models.engine.this_platform import this_platform
+from spiritsafe.models.interface.dtype import preferred_dtype
+from spiritsafe.models.generators.this_platform import this_platform
 print(json.dumps(this_platform("cpu", preferred_dtype("cpu")).to_json()))
 """
 

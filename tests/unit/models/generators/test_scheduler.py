@@ -12,7 +12,7 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras
 from spiritsafe.models.engine.runner import Runner
-from spiritsafe.models.engine.scheduler import Sample, Scheduler
+from spiritsafe.models.generators.scheduler import Sample, Scheduler
 
 
 class Counting(Runner):

@@ -15,9 +15,9 @@ from spiritsafe.models.chat.calls.spelling import HERMES
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.engine.request import Drawn
-from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJob
-from spiritsafe.models.engine.serving.running import Event, RunningJob, TokenTeller
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.preparation import JobPreparer, PreparedJob
+from spiritsafe.models.serving.running import Event, RunningJob, TokenTeller
+from spiritsafe.models.serving.token_text import TokenText
 
 HI = (Message(role="user", content="hi"),)
 

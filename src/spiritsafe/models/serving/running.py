@@ -14,9 +14,9 @@ from spiritsafe.models.chat.calls.marks import MarkedText
 from spiritsafe.models.chat.calls.reader import AnswerReader
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.engine.request import Drawn
-from spiritsafe.models.engine.serving.answer_text import AnswerText
-from spiritsafe.models.engine.serving.preparation import PreparedJob
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.answer_text import AnswerText
+from spiritsafe.models.serving.preparation import PreparedJob
+from spiritsafe.models.serving.token_text import TokenText
 
 Event = tuple[Literal["accepted", "piece", "ended", "failed", "count"], dict[str, Any]]
 """Name and JSON of what is told."""

@@ -19,11 +19,11 @@ from spiritsafe.core.serving import Accepted, Ended, Failed, Job, Piece, ServedM
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.engine.request import SequenceRequest
-from spiritsafe.models.engine.serving.intake import Intake, Order
-from spiritsafe.models.engine.serving.loop import ServingLoop
-from spiritsafe.models.engine.serving.preparation import JobPreparer, PreparedJob
-from spiritsafe.models.engine.serving.running import RunningJob, TokenTeller
-from spiritsafe.models.engine.serving.token_text import TokenText
+from spiritsafe.models.serving.intake import Intake, Order
+from spiritsafe.models.serving.loop import ServingLoop
+from spiritsafe.models.serving.preparation import JobPreparer, PreparedJob
+from spiritsafe.models.serving.running import RunningJob, TokenTeller
+from spiritsafe.models.serving.token_text import TokenText
 
 CONTEXT = 200
 MODEL = ServedModel(name="m", digest="sha256:0", kind="weights", context=CONTEXT, max_prompt_bytes=99, vocab_size=9)

@@ -15,9 +15,9 @@ from spiritsafe.core.process.json_lines import to_line
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.serving import Failed, ServedModel
 from spiritsafe.models.engine.request import Session
-from spiritsafe.models.engine.serving.intake import Intake, Order
-from spiritsafe.models.engine.serving.preparation import PreparedJob
-from spiritsafe.models.engine.serving.running import Event, RunningJob
+from spiritsafe.models.serving.intake import Intake, Order
+from spiritsafe.models.serving.preparation import PreparedJob
+from spiritsafe.models.serving.running import Event, RunningJob
 
 _MOST_BROKEN_STEPS = 3
 """In a row: what fails so often does not get well again in this process."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiritsafe.core.serving import Failed, Job
-from spiritsafe.models.engine.serving.intake import Intake, Order, lines_of
+from spiritsafe.models.serving.intake import Intake, Order, lines_of
 
 
 def line(operation: str, job_id: int, text: str) -> bytes:
