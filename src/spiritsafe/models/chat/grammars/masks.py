@@ -154,7 +154,7 @@ class Grammars:
             case "schema":
                 part = _json_part(checked_schema(form.source, "form"))
             case "regex":
-                part = {"lark_grammar": f"start: /{regex_to_lark(form.source, '')}/"}
+                part = {"lark_grammar": f"start: /{regex_to_lark(form.source, 'd')}/"}
             case "grammar":
                 if form.source.count("&") + form.source.count("~") > _MOST_MEETINGS:
                     raise _refused(f"it has more than {_MOST_MEETINGS} of & and ~", "form")

@@ -13,11 +13,13 @@ import pytest
 import templates_parts
 from calling_models import CALLING
 from grammar_walks import FAMILIES, HI, PADDING, masked, tool, walk
+from llguidance import LLParserLimits
 
 from spiritsafe.core.serving import Form, Job
 from spiritsafe.models.chat.calls.prompt import RefusedJob, tool_prompt
 from spiritsafe.models.chat.calls.reader import AnswerReader
 from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.chat.grammars import masks
 from spiritsafe.models.chat.grammars.masks import Grammars
 
 SHORT = {"type": "string", "maxLength": 4}
@@ -172,12 +174,14 @@ def test_a_hostile_form_is_refused(name: str, tmp_path: Path) -> None:
     assert len(caught.value.message) < 500
 
 
-def test_work_that_never_ends_ends_its_answer_only(tmp_path: Path) -> None:
-    chat, _, mask = masked(templates_parts.chatml(tmp_path), form=Form(kind="regex", source="(?s:.*)(a|b).{2000}"))
-    for token in chat.text_ids("abbababaab" * 200):
+def test_work_that_never_ends_ends_its_answer_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "_LIMITS", LLParserLimits(max_lexer_states=40, verbose_errors=False))
+    chat, _, mask = masked(templates_parts.chatml(tmp_path), form=Form(kind="regex", source="(?s:.*)(a|b).{200}"))
+    for token in chat.text_ids("abbababaab" * 20):
         mask.allowed()
         mask.accept(token)
     assert "cannot be followed any further" in mask.problem
+    assert not mask.is_complete
     assert sorted(mask.allowed().nonzero()[:, 0].tolist()) == sorted(chat.eos_ids)
 
 
@@ -189,7 +193,7 @@ def test_a_form_and_no_end_do_not_go_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["r1", "qwq", "qwen3", "harmony"])
 def test_thoughts_in_front_of_a_form_are_free(kind: str, tmp_path: Path) -> None:
     chat, _, mask = masked(templates_parts.ALL[kind](tmp_path), form=Form(kind="regex", source="[ab]{2}"))
-    said = "<think>any <tool_call> { thing\n</think>\n\nab"
+    said = "<think>\nany <tool_call> { thing\n</think>\n\nab"
     ids = chat.completion_ids(said, use="drawn")
     for token in ids:
         assert mask.allowed()[token], chat.spell([token])
