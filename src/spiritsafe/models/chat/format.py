@@ -30,7 +30,14 @@ from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use, split_thought
+from spiritsafe.models.chat.thoughts import (
+    GrowingText,
+    Placed,
+    TemplateProbe,
+    ThoughtFormat,
+    Use,
+    split_thought,
+)
 from spiritsafe.models.chat.tools import ToolWays, tools_of
 from spiritsafe.models.chat.turns import TurnFinder
 from spiritsafe.models.interface.batch import Document
@@ -426,6 +433,14 @@ class ChatFormat:
             prefix: What the turn already held.
         """
         return self._thoughts.text(token_ids, prefix=prefix)
+
+    def growing_text(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """:meth:`completion_text` token by token; with ``prefix`` None: :meth:`decode`.
+
+        Args:
+            plain: Text of tokens without special ones; after its ``finish`` it begins anew.
+        """
+        return self._thoughts.growing(plain, prefix=prefix)
 
     def stop_finder(self, stop: Sequence[str]) -> StopFinder:
         """Looks for stop strings in completions; give it :meth:`completion_text` as the text of all tokens."""

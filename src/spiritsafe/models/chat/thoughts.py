@@ -30,6 +30,16 @@ def split_thought(text: str) -> tuple[str | None, str]:
     return None, text
 
 
+def num_begun(text: str, mark: str) -> int:
+    """How many characters at a text's end begin a mark; 0 where none do."""
+    place = text.find(mark[0], max(0, len(text) - len(mark) + 1))
+    while place >= 0:
+        if mark.startswith(text[place:]):
+            return len(text) - place
+        place = text.find(mark[0], place + 1)
+    return 0
+
+
 def is_open(text: str) -> bool:
     """Whether a text ends within a thought."""
     return OPEN in text.rpartition(CLOSE)[2]
@@ -78,6 +88,18 @@ class Placed:
     header: str = ""
 
 
+class GrowingText(Protocol):
+    """Text of tokens that come one by one."""
+
+    def take(self, token_id: int) -> str:
+        """What one more token adds; text that a later token may still change is held back."""
+        ...
+
+    def finish(self) -> str:
+        """What was held back: no more tokens come, or none of the same text."""
+        ...
+
+
 class ThoughtFormat(Protocol):
     """One way to mark thoughts.
 
@@ -123,6 +145,15 @@ class ThoughtFormat(Protocol):
             token_ids: Without an end token.
             prefix: What the turn already held; where it held nothing, a thought that the generation prompt opens is
                 part of the text. None: the tokens are any part of a completion.
+        """
+        ...
+
+    def growing(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """The same token by token: all that it gives, joined, is :meth:`text` of all tokens.
+
+        Args:
+            plain: Text of tokens between two markers; after its ``finish`` it begins anew.
+            prefix: As in :meth:`text`.
         """
         ...
 

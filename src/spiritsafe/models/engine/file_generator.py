@@ -27,6 +27,7 @@ from spiritsafe.models.engine.llama_runner import EXTRA_SEQUENCES, LlamaRunner, 
 from spiritsafe.models.engine.local_generator import Scorer, scores_by_document, token_scores
 from spiritsafe.models.engine.runner import common_prefix
 from spiritsafe.models.engine.scheduler import Sample, Scheduler
+from spiritsafe.models.engine.session import EngineSession
 from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.gguf.convert import write_gguf_config
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
@@ -65,6 +66,9 @@ class FileGenerator(Scorer):
         max_context: Longest prompt plus completion; None is the model's own context.
         threads: llama.cpp's. They wait for each other by spinning, so more than idle cores make it slow.
 
+    Attributes:
+        context: Longest prompt plus completion.
+
     Raises:
         CompatibilityError: llama.cpp is not installed, the directory is no file model, or the header holds something
             that is not understood.
@@ -87,6 +91,7 @@ class FileGenerator(Scorer):
             self._chat = ChatFormat(Path(small))
             config = DecoderConfig.from_hf(read_config(Path(small)))
         self._longest = longest = config.max_context
+        self.context = longest if max_context is None else min(max_context, longest)
         self._threads = threads
         self._pool = LlamaPool(file, threads=threads)
         first = self._pool.take(context=1, num_sequences=1)  # what is wrong with the file is said now
@@ -100,7 +105,7 @@ class FileGenerator(Scorer):
             self._checkpoint,
             partial(LlamaRunner, self._pool, token_bytes=8 * config.num_layers * config.num_kv_heads * config.head_dim),
             max_batch=max_batch,
-            max_context=longest if max_context is None else min(max_context, longest),
+            max_context=self.context,
         )
 
     def _unfit(self, max_batch: int) -> CompatibilityError:
@@ -136,6 +141,20 @@ class FileGenerator(Scorer):
         """End llama.cpp's process."""
         self._scheduler.close()
         self._pool.close()
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How chats become its tokens."""
+        return self._chat
+
+    @property
+    def vocab_size(self) -> int:
+        """Of its logits."""
+        return self._facts.vocab_size
+
+    def open_session(self) -> EngineSession:
+        """A session for whoever serves the file instead of calling :meth:`generate`; the one before it is given up."""
+        return self._scheduler.open_session()
 
     # ---- generate
 

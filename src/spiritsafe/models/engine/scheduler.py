@@ -25,6 +25,15 @@ Sample = tuple[str, int]
 """Problem and sample index."""
 
 
+_FIRST_POSITIONS = 512
+"""Of a session's slots, where they grow as they are needed."""
+
+
+def _patience(runner: Runner, num_slots: int) -> int:
+    """On a GPU a refill costs as much as several steps, so a few free slots are saved up for it."""
+    return 1 if runner.steps_per_look == 1 else max(1, num_slots // 16)
+
+
 @final
 @dataclass
 class _Sequence:
@@ -98,6 +107,22 @@ class Scheduler:
         if self._closed:
             raise ProcedureError("This generator was closed.", hint="Make a new one.")
 
+    def open_session(self) -> EngineSession:
+        """A session for sequences of any length that come at any time; the one before it is given up."""
+        self.check_open()
+        runner = self._spare = self._spare or self._make_runner()
+        runner.end()
+        most = runner.most_slots(self._max_context)
+        slots = self._max_batch if most is None else max(1, min(self._max_batch, most))
+        runner.begin(slots, min(_FIRST_POSITIONS, self._max_context) if most is None else self._max_context)
+        return EngineSession(
+            runner,
+            num_slots=slots,
+            max_context=self._max_context,
+            drafts=True,
+            patience=_patience(runner, slots),
+        )
+
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, under_way: set[Sample] | None = None
     ) -> Iterator[Attempt]:
@@ -149,8 +174,7 @@ class Scheduler:
         most = runner.most_slots(longest)
         slots = min(self._max_batch, len(queue), self._max_batch if most is None else max(1, most))
         runner.begin(slots, longest, same_weights=self._same_weights)
-        # On a GPU a refill costs as much as several steps, so a few free slots are saved up for it.
-        patience = 1 if runner.steps_per_look == 1 else max(1, slots // 16)
+        patience = _patience(runner, slots)
         return EngineSession(runner, num_slots=slots, max_context=self._max_context, patience=patience)
 
     def _run(

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, final
+from typing import final
 
-
-class GrowingText(Protocol):
-    """Text of tokens that come one by one; see :class:`spiritsafe.models.chat.thoughts.GrowingText`."""
-
-    def take(self, token_id: int) -> str:
-        """What one more token adds."""
-        ...
-
-    def finish(self) -> str:
-        """What was held back."""
-        ...
+from spiritsafe.models.chat.thoughts import GrowingText
 
 
 @final
