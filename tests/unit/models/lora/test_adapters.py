@@ -16,9 +16,9 @@ from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.decoder.cpu_packing import can_pack
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.engine.cached_runner import CachedRunner
 from spiritsafe.models.engine.cuda_graphs import StepGraphs
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.cached_runner import CachedRunner
 from spiritsafe.models.interface.batch import Document, pack_documents, shared_prefix
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (
