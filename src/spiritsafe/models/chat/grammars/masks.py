@@ -128,9 +128,15 @@ class Grammars:
         matcher = LLMatcher(
             self._tokenizer, json.dumps({"grammars": [{"lark_grammar": rules}, *parts]}), limits=_LIMITS, log_level=0
         )
+        # The whole comes first: what all parts together may cost is bounded by it.
+        if matcher.is_error() and not any(part["name"] == "form" for part in parts):
+            raise _refused(_words(matcher.get_error()), "messages")
+        for part in parts:
+            is_form = part["name"] == "form"
+            may_be_empty = is_form and job.form is not None and job.form.kind in ("regex", "grammar")
+            self._check(part, "form" if is_form else "messages", may_be_empty=may_be_empty)
         if matcher.is_error():
-            param = "form" if job.form is not None else "messages"
-            raise _refused(_words(matcher.get_error()), param)
+            raise _refused(_words(matcher.get_error()), "form")
         return GrammarMask(matcher, self._chat.eos_ids, self._vocab_size)
 
     def _rules(self, job: Job, asked: ToolPrompt, parts: list[dict[str, Any]]) -> str:
@@ -159,12 +165,13 @@ class Grammars:
                 if form.source.count("&") + form.source.count("~") > _MOST_MEETINGS:
                     raise _refused(f"it has more than {_MOST_MEETINGS} of & and ~", "form")
                 part = {"lark_grammar": form.source}
-        self._check(part, "form", may_be_empty=form.kind in ("regex", "grammar"))
         return part
 
     def _check(self, part: Mapping[str, Any], param: str, *, may_be_empty: bool) -> None:
         """Refuse what cannot be held to, before anything is drawn."""
-        matcher = LLMatcher(self._tokenizer, json.dumps({"grammars": [part]}), limits=_LIMITS, log_level=0)
+        matcher = LLMatcher(
+            self._tokenizer, json.dumps({"grammars": [{**part, "name": None}]}), limits=_LIMITS, log_level=0
+        )
         problem = matcher.get_error() or "; ".join(matcher.get_grammar_warnings())
         if not problem:
             matcher.compute_bitmask()
@@ -184,7 +191,6 @@ class Grammars:
         for place, tool in enumerate(asked.tools):
             schema = checked_schema(json.dumps(tool.parameters), "messages")
             part = _json_part(schema)
-            self._check(part, "messages", may_be_empty=False)
             parts.append({"name": f"arguments_{place}", **part})
             rules.append(f"call_{place}: {json.dumps(tool.name)} {middle} @arguments_{place}\n")
         any_call = " | ".join(f"call_{place}" for place in range(len(asked.tools)))
