@@ -124,7 +124,7 @@ class AnswerReader:
             if end > len(rest):
                 self._rest = rest[len(sure) :]
                 return False
-            self._raw, self._rest, self._place = rest[place:end], rest[end:], "name"
+            self._raw, self._rest, self._place = rest[len(sure) : end], rest[end:], "name"
             return True
         # White space in front of a call is the call's.
         sure = rest if is_last or self._spelling is None else rest.rstrip()
@@ -156,10 +156,11 @@ class AnswerReader:
         if size is None and not is_last:
             return False
         if not size:  # cut off within its name, or no name: no call
-            self._say(self._raw + self._rest[: size or len(self._rest)])
-            self._rest = "" if size is None else self._rest
+            given = self._raw if size == 0 else self._raw + self._rest
+            self._rest = self._rest if size == 0 else ""
+            self._say(given)
             self._place = "text"
-            return size is not None
+            return size == 0
         self._give("call", self._rest[:size])
         self.num_calls += 1
         self._rest, self._place = self._rest[size:], "middle"

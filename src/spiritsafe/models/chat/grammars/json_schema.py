@@ -15,6 +15,8 @@ from typing import Any
 from spiritsafe.models.chat.calls.prompt import RefusedJob
 
 _DEEPEST = 64
+_MOST_MEETINGS = 12
+"""Of constraints on one value: a dozen patterns that must all match are as much as can be worked out."""
 
 _ONE = frozenset(
     {
@@ -95,7 +97,7 @@ def checked_schema(source: str, param: str) -> dict[str, Any]:
         param: Field of the job to blame.
 
     Raises:
-        RefusedJob: It is no schema, is nested too deeply, or has a keyword that is unknown.
+        RefusedJob: It is no schema, is nested too deeply, intersects too much, or has a keyword that is unknown.
     """
     try:
         schema = json.loads(source)
@@ -104,9 +106,15 @@ def checked_schema(source: str, param: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise _refused("is no JSON object", "Give one JSON object.", param)
     level: list[Any] = [schema]
+    num_meetings = 0
     for _ in range(_DEEPEST):
         for one in level:
             _check_keywords(one, param)
+            num_meetings += _num_meetings(one)
+        if num_meetings > _MOST_MEETINGS:
+            raise _refused(
+                f"lets more than {_MOST_MEETINGS} constraints meet in allOf and the like", "Join some.", param
+            )
         level = [part for one in level for part in _parts(one)]
         if not level:
             return schema
@@ -120,6 +128,14 @@ def _check_keywords(schema: dict[str, Any], param: str) -> None:
         near = difflib.get_close_matches(keyword, sorted(_KNOWN), n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "Leave it out; what only describes may be called x-…."
         raise _refused(f"has the keyword {keyword[:80]!r}, which is none of JSON Schema", hint, param)
+
+
+def _num_meetings(schema: dict[str, Any]) -> int:
+    """How many constraints a schema adds to others on the same value."""
+    branches = schema.get("allOf")
+    num = len(branches) if isinstance(branches, list) else 0
+    num += sum(keyword in schema for keyword in ("$ref", "anyOf", "oneOf", "format", "pattern"))
+    return max(0, num - 1)
 
 
 def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -25,9 +25,19 @@ from spiritsafe.models.chat.grammars.json_schema import checked_schema
 from spiritsafe.models.chat.grammars.vocabulary import grammar_tokenizer
 
 _LONGEST_SOURCE_BYTES = 256 * 1024
+_MOST_MEETINGS = 12  # of Lark's terminals: more cannot be worked out
+
+# A grammar is read within a second, and a step of it takes some milliseconds at most: others wait for both.
 _LIMITS = LLParserLimits(
-    initial_lexer_fuel=1_000_000, max_grammar_size=200_000, max_lexer_states=50_000, verbose_errors=False
+    initial_lexer_fuel=400_000,
+    step_lexer_fuel=100_000,
+    step_max_items=20_000,
+    max_grammar_size=200_000,
+    max_lexer_states=50_000,
+    verbose_errors=False,
 )
+# Text that must come is drawn token by token like any other, so that the model spells it in its own tokens.
+_OPTIONS = '%llguidance {"no_forcing": true}\n'
 
 # Between two tokens of JSON a space, or a new line with its indent: a model that likes white space must go on.
 _JSON = {"whitespace_pattern": r"( |\n[ \t]{0,32})"}
@@ -118,14 +128,20 @@ class Grammars:
         matcher = LLMatcher(
             self._tokenizer, json.dumps({"grammars": [{"lark_grammar": rules}, *parts]}), limits=_LIMITS, log_level=0
         )
+        # The whole comes first: what all parts together may cost is bounded by it.
+        if matcher.is_error() and not any(part["name"] == "form" for part in parts):
+            raise _refused(_words(matcher.get_error()), "messages")
+        for part in parts:
+            is_form = part["name"] == "form"
+            may_be_empty = is_form and job.form is not None and job.form.kind in ("regex", "grammar")
+            self._check(part, "form" if is_form else "messages", may_be_empty=may_be_empty)
         if matcher.is_error():
-            param = "form" if job.form is not None else "messages"
-            raise _refused(_words(matcher.get_error()), param)
+            raise _refused(_words(matcher.get_error()), "form")
         return GrammarMask(matcher, self._chat.eos_ids, self._vocab_size)
 
     def _rules(self, job: Job, asked: ToolPrompt, parts: list[dict[str, Any]]) -> str:
         lead = self._chat.thoughts.lead(self._spell) if job.messages else ""
-        rules = [f"start: {'lead ' if lead else ''}answer\n", lead]
+        rules = [_OPTIONS, f"start: {'lead ' if lead else ''}answer\n", lead]
         answers = []
         if job.form is not None and not asked.must_call:
             answers.append("@form")
@@ -137,25 +153,25 @@ class Grammars:
     # ---- forms
 
     def _form(self, form: Form) -> dict[str, Any]:
-        if len(form.source.encode("utf-8", "replace")) > _LONGEST_SOURCE_BYTES:
-            raise RefusedJob(
-                f"The form is longer than {_LONGEST_SOURCE_BYTES // 1024} KiB.", hint="Shorten it.", param="form"
-            )
+        _check_size(form.source, "form")
         match form.kind:
             case "json":
                 part = _json_part({"type": "object"})
             case "schema":
                 part = _json_part(checked_schema(form.source, "form"))
             case "regex":
-                part = {"lark_grammar": f"start: /{regex_to_lark(form.source, '')}/"}
+                part = {"lark_grammar": f"start: /{regex_to_lark(form.source, 'd')}/"}
             case "grammar":
+                if form.source.count("&") + form.source.count("~") > _MOST_MEETINGS:
+                    raise _refused(f"it has more than {_MOST_MEETINGS} of & and ~", "form")
                 part = {"lark_grammar": form.source}
-        self._check(part, "form", may_be_empty=form.kind in ("regex", "grammar"))
         return part
 
     def _check(self, part: Mapping[str, Any], param: str, *, may_be_empty: bool) -> None:
         """Refuse what cannot be held to, before anything is drawn."""
-        matcher = LLMatcher(self._tokenizer, json.dumps({"grammars": [part]}), limits=_LIMITS, log_level=0)
+        matcher = LLMatcher(
+            self._tokenizer, json.dumps({"grammars": [{**part, "name": None}]}), limits=_LIMITS, log_level=0
+        )
         problem = matcher.get_error() or "; ".join(matcher.get_grammar_warnings())
         if not problem:
             matcher.compute_bitmask()
@@ -171,10 +187,10 @@ class Grammars:
         spelling = asked.spelling
         assert spelling is not None
         middle = self._spell(spelling.middle)
+        _check_size("".join(json.dumps(tool.parameters) for tool in asked.tools), "messages")
         for place, tool in enumerate(asked.tools):
             schema = checked_schema(json.dumps(tool.parameters), "messages")
             part = _json_part(schema)
-            self._check(part, "messages", may_be_empty=False)
             parts.append({"name": f"arguments_{place}", **part})
             rules.append(f"call_{place}: {json.dumps(tool.name)} {middle} @arguments_{place}\n")
         any_call = " | ".join(f"call_{place}" for place in range(len(asked.tools)))
@@ -223,8 +239,17 @@ def _json_part(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"json_schema": {**schema, "x-guidance": _JSON}}
 
 
+def _check_size(source: str, param: str) -> None:
+    try:
+        size = len(source.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise _refused("it holds half a character", param) from error
+    if size > _LONGEST_SOURCE_BYTES:
+        raise _refused(f"it is longer than {_LONGEST_SOURCE_BYTES // 1024} KiB", param)
+
+
 def _refused(problem: str, param: str) -> RefusedJob:
-    what = "The form that was asked for" if param == "form" else "A tool's schema of parameters"
+    what = "The form that was asked for" if param == "form" else "The schema of a tool's parameters"
     return RefusedJob(f"{what} cannot be held to: {problem}.", hint="Change or simplify it.", param=param)
 
 
