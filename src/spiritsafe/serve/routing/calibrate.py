@@ -1,6 +1,6 @@
 """From graded dev attempts to a router, with the curve that says what it is worth.
 
-In: :class:`~spiritsafe.serve.routing.evidence.Evidence`. Out: a
+In: :class:`~spiritsafe.serve.routing.evidence.RouteEvidence`. Out: a
 :class:`~spiritsafe.serve.routing.records.Router`. Every chance that the curve, the scores and the choice of the
 threshold stand on was given by models that had not seen the problem; the models in the file have seen all of them.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import CompatibilityError, RecipeError
-from spiritsafe.serve.routing.evidence import CONFIDENCE, Evidence
+from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteEvidence
 from spiritsafe.serve.routing.logistic import NUM_FOLDS, Chance, Mask, fit_chance, folds
 from spiritsafe.serve.routing.policy import (
     THRESHOLDS,
@@ -26,7 +26,7 @@ from spiritsafe.serve.routing.policy import (
     play_by_prompt,
     play_cascade,
 )
-from spiritsafe.serve.routing.records import Ceiling, CurvePoint, Familiar, Router, RouterKind, Rung
+from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutePoint, Router, RouterKind, Rung
 from spiritsafe.serve.routing.scores import score_chances
 from spiritsafe.stats import ClusterBootstrap, Floats
 
@@ -41,14 +41,20 @@ class _CrossFitted:
     strange_P: Mask
 
 
-def calibrate(
-    evidence: Evidence, *, kind: RouterKind = "prompt", max_loss: float = 0.01, max_cost: float | None = None, seed: int = 0
+def calibrate_router(
+    evidence: RouteEvidence,
+    *,
+    kind: RouterKind = "prompt",
+    max_loss: float = 0.01,
+    max_cost: float | None = None,
+    seed: int = 0,
 ) -> Router:
     """Learn each rung's chances, play all rules on the dev problems, and choose one.
 
     Args:
         kind: By the prompt, or a cascade.
-        max_loss: Most accuracy that may be lost against always asking the largest rung, with 95 % confidence.
+        max_loss: Most accuracy that may be lost against always asking the largest rung, with 95 % confidence; and
+            against the best rule, as seen.
         max_cost: Mean cost of an answer that is wanted instead: the most careful rule below it.
         seed: Of folds and redraws.
 
@@ -57,7 +63,9 @@ def calibrate(
         CompatibilityError: A cascade without log-probabilities; no rule is as cheap as ``max_cost``.
     """
     if not 0.0 < max_loss < 1.0:
-        raise RecipeError(f"max_loss is {max_loss}.", hint="Give a share above 0 and below 1, such as 0.01 for a point.")
+        raise RecipeError(
+            f"max_loss is {max_loss}.", hint="Give a share above 0 and below 1, such as 0.01 for a point."
+        )
     if kind == "cascade" and np.isnan(evidence.confidence_RPSC[:-1]).any():
         raise CompatibilityError(
             "Some attempts have no log-probabilities, which a cascade goes by.",
@@ -80,7 +88,7 @@ def calibrate(
         num_problems=len(evidence.problems),
         num_samples=evidence.right_RPS.shape[2],
         rungs=_rungs(evidence, bootstrap),
-        chances=_chances(evidence, kind, np.arange(len(evidence.problems)), seed),
+        chances=_chances(evidence, kind, np.ones(len(evidence.problems), dtype=bool), seed),
         scores=tuple(
             score_chances(evidence.right_RPS[rung], chance, fitted.constant_RPS[rung], bootstrap)
             for rung, chance in enumerate(fitted.chance_RPS)
@@ -102,7 +110,7 @@ def calibrate(
     )
 
 
-def _chances(evidence: Evidence, kind: RouterKind, learn: Floats | Mask, seed: int) -> tuple[Chance, ...]:
+def _chances(evidence: RouteEvidence, kind: RouterKind, learn: Mask, seed: int) -> tuple[Chance, ...]:
     """One model for each rung that needs one, from some of the problems."""
     if kind == "prompt":
         features_PX = evidence.features_PX[learn]
@@ -115,7 +123,7 @@ def _chances(evidence: Evidence, kind: RouterKind, learn: Floats | Mask, seed: i
     )
 
 
-def _cross_fit(evidence: Evidence, kind: RouterKind, seed: int) -> _CrossFitted:
+def _cross_fit(evidence: RouteEvidence, kind: RouterKind, seed: int) -> _CrossFitted:
     num_rungs = len(evidence.digests) - (kind == "cascade")
     right_RPS = evidence.right_RPS[:num_rungs]
     chance_RPS, constant_RPS = np.empty_like(right_RPS), np.empty_like(right_RPS)
@@ -135,16 +143,17 @@ def _cross_fit(evidence: Evidence, kind: RouterKind, seed: int) -> _CrossFitted:
 
 
 def _choose(
-    evidence: Evidence, played: Played, bootstrap: ClusterBootstrap, max_loss: float, max_cost: float | None
+    evidence: RouteEvidence, played: Played, bootstrap: ClusterBootstrap, max_loss: float, max_cost: float | None
 ) -> tuple[int, str]:
     if max_cost is None:
         place = cheapest_within_loss(
-            played.right_TP,
+            played,
             evidence.right_RPS[-1].mean(axis=1),
             num_samples=evidence.right_RPS.shape[2],
             max_loss=max_loss,
         )
-        return place, f"at most {100 * max_loss:g} points below the largest rung, with 95 % confidence"
+        points = f"{100 * max_loss:g} points"
+        return place, f"at most {points} below the largest rung, with 95 % confidence, and below the best rule as seen"
     place_or_none = most_careful_within_cost(played.cost_TP, bootstrap, max_cost=max_cost)
     if place_or_none is None:
         raise CompatibilityError(
@@ -155,12 +164,12 @@ def _choose(
     return place_or_none, f"at most {max_cost:g} {evidence.cost} an answer on average, with 95 % confidence"
 
 
-def _curve(evidence: Evidence, played: Played, bootstrap: ClusterBootstrap) -> tuple[CurvePoint, ...]:
+def _curve(evidence: RouteEvidence, played: Played, bootstrap: ClusterBootstrap) -> tuple[RoutePoint, ...]:
     right_RP, cost_RP = evidence.right_RPS.mean(axis=2), evidence.costs_RPS.mean(axis=2)
     gains = gains_over_mixing(played, right_RP, cost_RP, bootstrap)
     most = float(played.cost_TP.max())
     return tuple(
-        CurvePoint(
+        RoutePoint(
             threshold=threshold,
             accuracy=bootstrap.interval(played.right_TP[place]),
             cost=bootstrap.interval(played.cost_TP[place], most=most),
@@ -171,7 +180,7 @@ def _curve(evidence: Evidence, played: Played, bootstrap: ClusterBootstrap) -> t
     )
 
 
-def _rungs(evidence: Evidence, bootstrap: ClusterBootstrap) -> tuple[Rung, ...]:
+def _rungs(evidence: RouteEvidence, bootstrap: ClusterBootstrap) -> tuple[Rung, ...]:
     return tuple(
         Rung(
             name=evidence.names[rung],

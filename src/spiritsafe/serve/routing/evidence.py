@@ -1,8 +1,8 @@
 """What a router learns from: graded attempts of several rungs at the same dev problems.
 
-In: finished collections, one a rung. Out: :class:`Evidence`: for each rung, problem and sample whether it was right,
-what it cost and how sure the rung was. Problems of exams are never among them: the prompts are drawn again from the
-dev bucket of the attempts' task, and attempts at anything else are refused.
+In: finished collections, one a rung. Out: :class:`RouteEvidence`: for each rung, problem and sample whether it was
+right, what it cost and how sure the rung was. Problems of exams are never among them: the prompts are drawn again from
+the dev bucket of the attempts' task, and attempts at anything else are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spiritsafe.serve.routing.features import features_of
 from spiritsafe.stats import Floats
 from spiritsafe.tasks import NoMoreProblemsError, Task, load_named
 
-Cost = Literal["bytes", "seconds", "tokens"]
+RouteCost = Literal["bytes", "seconds", "tokens"]
 """What an answer costs: the rung's bytes, its seconds, or its bytes times the tokens that it drew."""
 
 LEAST_PROBLEMS = 50
@@ -34,7 +34,7 @@ CONFIDENCE = ("mean log-probability", "lowest log-probability", "log tokens", "e
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class RouteEvidence:
     """Attempts of rungs, cheapest first, at problems.
 
     Attributes:
@@ -49,7 +49,7 @@ class Evidence:
     """
 
     task: str
-    cost: Cost
+    cost: RouteCost
     names: tuple[str, ...]
     digests: tuple[str, ...]
     samplings: tuple[Sampling, ...]
@@ -70,8 +70,8 @@ def confidence_of(logprobs: Sequence[float], *, has_ended: bool) -> Floats:
 
 
 def read_evidence(
-    directories: Sequence[Path], *, cost: Cost = "seconds", sizes: Sequence[int] = (), names: Sequence[str] = ()
-) -> Evidence:
+    directories: Sequence[Path], *, cost: RouteCost = "seconds", sizes: Sequence[int] = (), names: Sequence[str] = ()
+) -> RouteEvidence:
     """Read collections of the same problems by different models.
 
     Args:
@@ -85,25 +85,9 @@ def read_evidence(
         CompatibilityError: The collections are of different tasks or problems, of one model twice, not of the dev
             bucket, too few, or without what the cost is measured by.
     """
-    if len(directories) < 2:
-        raise CompatibilityError(
-            f"{len(directories)} collection was named.", hint="A router chooses: name the attempts of two rungs or more."
-        )
-    if sizes and len(sizes) != len(directories):
-        raise CompatibilityError(
-            f"{len(sizes)} sizes were given for {len(directories)} rungs.", hint="Give one for each, in their order."
-        )
-    if cost != "seconds" and not sizes:
-        raise CompatibilityError(f"A cost in {cost} needs the rungs' bytes.", hint="Give --bytes once for each rung.")
     manifests = [read_endings(directory)[0] for directory in directories]
+    _check([(one.task, one.num_samples) for one in manifests], [one.model for one in manifests], cost, sizes)
     first = manifests[0]
-    if any((one.task, one.num_samples) != (first.task, first.num_samples) for one in manifests):
-        raise CompatibilityError(
-            "The collections are of different tasks or numbers of samples.",
-            hint="Sample the same problems with each rung, in the same way.",
-        )
-    if len({one.model for one in manifests}) < len(manifests):
-        raise CompatibilityError("Two collections are of one model.", hint="Name one collection for each rung.")
     tables = [_read(directory, first.num_samples) for directory in directories]
     prompts = _dev_prompts(first.task, [one.seed for one in manifests], list(tables[0]))
     if any(table.keys() != tables[0].keys() for table in tables):
@@ -112,8 +96,7 @@ def read_evidence(
         )
     factors = [float(size) for size in sizes] or [1.0] * len(tables)
     right, costs, confidence = (
-        np.array([[values for values in (table[name][part] for name in prompts)] for table in tables])
-        for part in range(3)
+        np.array([[table[name][part] for name in prompts] for table in tables]) for part in range(3)
     )
     costs = _costs(costs, cost, factors)
     known = ~np.isnan(right).any(axis=(0, 2))
@@ -125,7 +108,7 @@ def read_evidence(
     order = np.argsort([costs[rung][known].mean() for rung in range(len(tables))], kind="stable").tolist()
     given = list(names) or [directory.name for directory in directories]
     problems = [name for name, is_known in zip(prompts, known, strict=True) if is_known]
-    return Evidence(
+    return RouteEvidence(
         task=first.task,
         cost=cost,
         names=tuple(given[rung] for rung in order),
@@ -138,6 +121,28 @@ def read_evidence(
         costs_RPS=costs[order][:, known],
         confidence_RPSC=confidence[order][:, known],
     )
+
+
+def _check(asked: Sequence[tuple[str, int]], models: Sequence[str], cost: RouteCost, sizes: Sequence[int]) -> None:
+    """Refuse collections that cannot be held against each other."""
+    if len(models) < 2:
+        raise CompatibilityError(
+            f"{len(models)} collection was named.",
+            hint="A router chooses: name the attempts of two rungs or more.",
+        )
+    if sizes and len(sizes) != len(models):
+        raise CompatibilityError(
+            f"{len(sizes)} sizes were given for {len(models)} rungs.", hint="Give one for each, in their order."
+        )
+    if cost != "seconds" and not sizes:
+        raise CompatibilityError(f"A cost in {cost} needs the rungs' bytes.", hint="Give --bytes once for each rung.")
+    if len(set(asked)) > 1:
+        raise CompatibilityError(
+            "The collections are of different tasks or numbers of samples.",
+            hint="Sample the same problems with each rung, in the same way.",
+        )
+    if len(set(models)) < len(models):
+        raise CompatibilityError("Two collections are of one model.", hint="Name one collection for each rung.")
 
 
 Row = tuple[list[float], list[list[float]], list[list[float]]]
@@ -160,7 +165,7 @@ def _confidence(attempt: Attempt) -> Floats:
     return confidence_of(attempt.logprobs, has_ended=attempt.finish_reason == "stop")
 
 
-def _costs(measured_RPSM: Floats, cost: Cost, sizes: Sequence[float]) -> Floats:
+def _costs(measured_RPSM: Floats, cost: RouteCost, sizes: Sequence[float]) -> Floats:
     by_rung = np.asarray(sizes)[:, None, None]
     if cost == "bytes":
         costs: Floats = np.broadcast_to(by_rung, measured_RPSM.shape[:3]).copy()
@@ -180,8 +185,8 @@ def _dev_prompts(task_name: str, seeds: Sequence[int], wanted: Sequence[str]) ->
         CompatibilityError: Some of the problems are not in it.
     """
     task = load_named(task_name)
-    left, found = set(wanted), dict.fromkeys(wanted, ())
-    prompts: dict[str, tuple[Message, ...]] = dict(found)
+    left = set(wanted)
+    prompts: dict[str, tuple[Message, ...]] = dict.fromkeys(wanted, ())  # in the order of the attempts
     for seed in dict.fromkeys(seeds):
         for problem_id, messages in _drawn(task, seed, 2 * len(wanted)):
             if problem_id in left:

@@ -11,6 +11,7 @@ In: messages. Out: a vector of :data:`NUM_FEATURES` numbers, the same on every m
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import zlib
@@ -69,7 +70,7 @@ def features_of(messages: Sequence[Message]) -> Floats:
     question = question_of(messages)
     shaped = re.sub(r"\d", "0", question.lower())
     words = _WORD.findall(shaped)
-    pairs = (f"{one}\0{other}" for one, other in zip(words, words[1:], strict=False))
+    pairs = (f"{one}\0{other}" for one, other in itertools.pairwise(words))
     characters = (shaped[at : at + size] for size in (3, 4) for at in range(len(shaped) - size + 1))
     return np.concatenate([_markers(messages, question), _hashed([*words, *pairs], 1), _hashed(characters, 2)])
 

@@ -1,7 +1,8 @@
 """Chances of being right as a function of features: ridge logistic regression, calibrated and cross-fitted.
 
-In: features X (problems × features), shares of right answers y in [0, 1]. Out: a :class:`Chance`; and, for each problem,
-the chance that a model fitted without that problem gives it. Plain numpy: a few hundred problems, a thousand features.
+In: features X (problems × features), shares of right answers y in [0, 1]. Out: a
+:class:`Chance`. Plain numpy: some hundreds of problems, a thousand features. Chances of problems that a model has not
+seen come from fitting it on :func:`folds`.
 """
 
 from __future__ import annotations
@@ -137,9 +138,7 @@ def fit_chance(features_PX: Floats, right_P: Floats, problem_P: Places | None = 
         for place, (weights, intercept) in enumerate(ridge_path(scaled[learn], right_P[learn], RIDGES)):
             scores_RP[place, left_out] = scaled[left_out] @ weights + intercept
     calibrated = [(*platt(scores, right_P), scores) for scores in scores_RP]
-    losses = [
-        log_loss(right_P, special.expit(slope * scores + offset)).sum() for slope, offset, scores in calibrated
-    ]
+    losses = [log_loss(right_P, special.expit(slope * scores + offset)).sum() for slope, offset, scores in calibrated]
     best = int(np.argmin(losses))
     ridge, (slope, offset, _) = RIDGES[best], calibrated[best]
     weights, intercept = ridge_logistic(scaled, right_P, ridge)

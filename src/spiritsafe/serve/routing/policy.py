@@ -20,7 +20,7 @@ from typing import final
 import numpy as np
 
 from spiritsafe.serve.routing.logistic import Mask, Places
-from spiritsafe.stats import ClusterBootstrap, Estimate, Floats, bet_on_difference
+from spiritsafe.stats import ClusterBootstrap, Estimate, Floats, is_difference_shown
 
 THRESHOLDS: tuple[float | None, ...] = (None, *(step / 100 for step in range(100, -1, -1)))
 """Fixed before any data are seen, from the most careful rule to the cheapest."""
@@ -48,7 +48,8 @@ def choices(chance_RP: Floats, threshold: float | None, strange_P: Mask) -> Plac
     if threshold is None:
         return np.full(chance_RP.shape[1], last, dtype=np.int64)
     enough = chance_RP >= threshold * chance_RP.max(axis=0)
-    return np.where(strange_P, last, np.argmax(enough, axis=0)).astype(np.int64)
+    picks: Places = np.where(strange_P, last, np.argmax(enough, axis=0)).astype(np.int64)
+    return picks
 
 
 def play_by_prompt(
@@ -95,22 +96,32 @@ def play_cascade(
 
 
 def cheapest_within_loss(
-    right_TP: Floats, largest_P: Floats, *, num_samples: int, max_loss: float, alpha: float = 0.05
+    played: Played, largest_P: Floats, *, num_samples: int, max_loss: float, alpha: float = 0.05
 ) -> int:
-    """The place of the cheapest rule that loses at most ``max_loss`` of the largest rung's accuracy.
+    """The place of the cheapest rule that keeps up with the largest rung.
 
-    Rules are tested from the most careful on, each at level ``alpha``, until one fails: so the chance that the rule
-    taken loses more is at most ``alpha`` however many are tried (fixed sequences: Angelopoulos et al. 2021,
-    arXiv 2110.01052, §2.2). The test bets on the paired difference and holds for few problems and rare differences.
+    1. From the most careful rule on, each is tested at level ``alpha`` for losing at most ``max_loss`` of the largest
+       rung's accuracy, until one fails: the chance that any rule that passed loses more is at most ``alpha``, however
+       many are tried (fixed sequences: Angelopoulos et al. 2021, arXiv 2110.01052). The test bets on the paired
+       difference, and holds for few problems and for rare differences.
+    2. A rule may be far better than the largest rung. Of those that passed, the cheapest is taken that was seen at most
+       ``max_loss`` below the most accurate of them.
+
+    Args:
+        played: From the rule that always asks the largest rung to the cheapest.
+        num_samples: Attempts at each problem.
     """
-    first = np.rint(largest_P * num_samples).astype(int).tolist()
-    place = 0
-    for candidate in range(1, len(right_TP)):
-        mine = np.rint(right_TP[candidate] * num_samples).astype(int).tolist()
-        if not bet_on_difference(mine, first, margin=-max_loss, trials=num_samples, alpha=alpha).shown:
-            break
-        place = candidate
-    return place
+
+    def keeps(mine_P: Floats) -> bool:
+        first, second = (np.rint(each * num_samples).astype(int).tolist() for each in (mine_P, largest_P))
+        return is_difference_shown(first, second, margin=-max_loss, trials=num_samples, alpha=alpha)
+
+    num_passed = 1
+    while num_passed < len(played.right_TP) and keeps(played.right_TP[num_passed]):
+        num_passed += 1
+    accuracies = played.right_TP[:num_passed].mean(axis=1)
+    is_near = accuracies >= accuracies.max() - max_loss
+    return int(np.argmin(np.where(is_near, played.cost_TP[:num_passed].mean(axis=1), np.inf)))
 
 
 def most_careful_within_cost(cost_TP: Floats, bootstrap: ClusterBootstrap, *, max_cost: float) -> int | None:
@@ -163,7 +174,8 @@ def _above_hull(right_R: Floats, cost_R: Floats, right_T: Floats, cost_T: Floats
             hull.pop()
         hull.append((cost, right))
     costs, rights = zip(*hull, strict=True)
-    return right_T - np.interp(cost_T, costs, rights)
+    above: Floats = right_T - np.interp(cost_T, costs, rights)
+    return above
 
 
 def _turns_up(one: tuple[float, float], other: tuple[float, float], third: tuple[float, float]) -> bool:

@@ -1,6 +1,6 @@
 """``router.json``: a router, all that it decides by, and what it is worth.
 
-In: :func:`spiritsafe.serve.routing.calibrate.calibrate` makes a :class:`Router`. Out: the same file everywhere;
+In: :func:`spiritsafe.serve.routing.calibrate.calibrate_router` makes a :class:`Router`. Out: the same file everywhere;
 :func:`read_router` refuses one that another version of the features made, or whose rungs are not served.
 """
 
@@ -17,7 +17,7 @@ from spiritsafe.core.canonical import short
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import read_json, write_bytes
 from spiritsafe.core.records import Message, Record, Sampling
-from spiritsafe.serve.routing.evidence import CONFIDENCE, Cost
+from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteCost
 from spiritsafe.serve.routing.features import FEATURES, MARKERS, NUM_FEATURES, features_of
 from spiritsafe.serve.routing.logistic import Chance
 from spiritsafe.serve.routing.policy import choices
@@ -80,7 +80,7 @@ def _cosines(features_PX: Floats, centre: Floats) -> Floats:
 
 
 @final
-class CurvePoint(Record):
+class RoutePoint(Record):
     """One rule.
 
     Attributes:
@@ -125,7 +125,7 @@ class Router(Record):
     kind: RouterKind
     features: int = FEATURES
     task: str
-    cost: Cost
+    cost: RouteCost
     num_problems: int = Field(ge=1)
     num_samples: int = Field(ge=1)
     rungs: tuple[Rung, ...] = Field(min_length=2)
@@ -134,7 +134,7 @@ class Router(Record):
     familiar: Familiar
     threshold: float | None = Field(ge=0.0, le=1.0)
     chosen_for: str
-    curve: tuple[CurvePoint, ...] = Field(min_length=1)
+    curve: tuple[RoutePoint, ...] = Field(min_length=1)
     ceiling: Ceiling
     is_better: bool
     seed: int
@@ -155,7 +155,7 @@ class Router(Record):
         return self
 
     @property
-    def point(self) -> CurvePoint:
+    def point(self) -> RoutePoint:
         """The rule in use."""
         return next(point for point in self.curve if point.threshold == self.threshold)
 
