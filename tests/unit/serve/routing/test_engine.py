@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, cast
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from routing_parts import LARGE, SMALL, asked, simple_router
 from served_engine import FakeEngine, Script, fails, says, served_model
 
@@ -24,6 +25,7 @@ from spiritsafe.core.serving import (
     ServedEngine,
     Token,
 )
+from spiritsafe.serve import Deployment, make_app
 from spiritsafe.serve.routing.engine import RoutedEngine
 from spiritsafe.serve.routing.records import Router
 
@@ -216,5 +218,21 @@ def test_leaving_a_cascade_frees_the_slot_while_the_answer_is_held_back() -> Non
             await reader
         await both[0].idle()
         assert not both[1].jobs
+
+    run_in_loop(scenario())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_over_http_the_head_of_an_answer_names_the_rung(stream: bool) -> None:
+    async def scenario() -> None:
+        engine = routed(simple_router(), engines())
+        app = make_app({"auto": Deployment(engine=engine, model=await engine.describe())})
+        async with TestClient(TestServer(app)) as client:
+            for messages, digest in ((SHORT, SMALL), (LONG, LARGE)):
+                body = {"model": "auto", "stream": stream, "messages": [one.to_json() for one in messages]}
+                async with client.post("/v1/chat/completions", json=body) as reply:
+                    assert reply.status == 200, await reply.text()
+                    assert reply.headers["spiritsafe-model-digest"] == digest
+                    assert ("small" if digest == SMALL else "large") in await reply.text()
 
     run_in_loop(scenario())
