@@ -12,6 +12,7 @@ from places import ROOT
 
 from spiritsafe.cli import cli
 
+ROUTED = ("attempts/small", "attempts/large")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -36,7 +37,7 @@ def test_the_command_parses(page: str, words: list[str], tmp_path: Path, monkeyp
         if word.endswith((".json", ".jsonl", ".age", ".eval", ".pem")) and not word.startswith("-"):
             (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / word).touch()
-    for folder in ("paper", "examiner/paper", "runs/quickstart-…", "runs/my-run-0123456789ab", "sums-small"):
+    for folder in ("paper", "examiner/paper", "runs/quickstart-…", "runs/my-run-0123456789ab", "sums-small", *ROUTED):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     context = click.Context(cli)
     command = cli.get_command(context, words[0])

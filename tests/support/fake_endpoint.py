@@ -28,7 +28,7 @@ class HttpReply:
 
     ``promised_bytes``: a Content-Length that the body does not reach, after which the connection closes.
     ``drip_s``: seconds between single bytes. ``reset``: the connection breaks without an answer.
-    ``chunked``: no Content-Length.
+    ``chunked``: no Content-Length. ``held``: nothing is sent before it is set; never set, the connection breaks.
     """
 
     body: bytes = b""
@@ -39,6 +39,7 @@ class HttpReply:
     drip_s: float = 0.0
     reset: bool = False
     chunked: bool = False
+    held: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class FakeEndpoint:
         reply = HttpReply(body=chat_body(given)) if isinstance(given, str) else given
         if reply.delay_s:
             await asyncio.sleep(reply.delay_s)
-        if reply.reset and request.transport is not None:
+        is_held = reply.held is not None and not await asyncio.to_thread(reply.held.wait, 30.0)
+        if (reply.reset or is_held) and request.transport is not None:
             request.transport.abort()
             return web.Response()
         if reply.promised_bytes is None and not reply.drip_s and not reply.chunked:

@@ -26,11 +26,25 @@ if TYPE_CHECKING:
     )
     from spiritsafe.serve.http.endpoint import ServerLimits
     from spiritsafe.serve.refusals import Refusal
+    from spiritsafe.serve.routing.calibrate import calibrate_router
+    from spiritsafe.serve.routing.engine import AUTO, RoutedEngine
+    from spiritsafe.serve.routing.evidence import RouteCost, RouteEvidence, read_evidence
+    from spiritsafe.serve.routing.records import (
+        RoutePoint,
+        Router,
+        RouterKind,
+        Rung,
+        read_router,
+        require_served,
+        write_router,
+    )
     from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Admission", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal", "ServerLimits",
-    "Usage", "UsageRecorder", "WorkerEngine", "make_app", "make_runner", "worker_command",
+    "AUTO", "Admission", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal",
+    "RouteCost", "RouteEvidence", "RoutePoint", "RoutedEngine", "Router", "RouterKind", "Rung", "ServerLimits",
+    "Usage", "UsageRecorder", "WorkerEngine", "calibrate_router", "make_app", "make_runner", "read_evidence",
+    "read_router", "require_served", "worker_command", "write_router",
 ]  # fmt: skip

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from spiritsafe.stats.permutation import Labels, randomisation_test
     from spiritsafe.stats.power import smallest_paired_difference, smallest_score_gain
     from spiritsafe.stats.ratio import ratio_interval
-    from spiritsafe.stats.sequential.betting import bet_on_difference, bet_on_score
+    from spiritsafe.stats.sequential.betting import bet_on_difference, bet_on_score, is_difference_shown
     from spiritsafe.stats.sequential.decision import LARGEST_MARGIN, PairedClaim, decide_difference, decide_score
     from spiritsafe.stats.sequential.design import BettingRule, StopRule, frequent_looks
 else:
@@ -51,7 +51,8 @@ __all__ = [
     "Labels", "PairedClaim", "PairedDifference", "PredictedScore", "Saturation", "StopRule", "bet_on_difference",
     "bet_on_score", "choose_problems", "clopper_pearson_interval", "decide_difference", "decide_score", "dominating",
     "edge_of", "estimate_ability", "exchange_p_value", "fit_items", "foreign_gap", "frequent_looks", "gain_gap",
-    "gain_kept", "holm", "is_adaptive_choice", "is_choice", "korn_graubard_interval", "next_place", "paired_difference",
-    "predict_score", "public_sealed_gap", "randomisation_test", "ratio_interval", "score_interval", "share_studied",
-    "smallest_leak", "smallest_paired_difference", "smallest_score_gain", "studied_statement", "watch_saturation",
+    "gain_kept", "holm", "is_adaptive_choice", "is_choice", "is_difference_shown", "korn_graubard_interval",
+    "next_place", "paired_difference", "predict_score", "public_sealed_gap", "randomisation_test", "ratio_interval",
+    "score_interval", "share_studied", "smallest_leak", "smallest_paired_difference", "smallest_score_gain",
+    "studied_statement", "watch_saturation",
 ]  # fmt: skip

@@ -154,6 +154,22 @@ def bet_on_difference(
     return _bet((a - b + trials) / (2 * trials), (1 + margin) / 2, alpha, population, lambda mean: 2 * mean - 1)
 
 
+def is_difference_shown(
+    first: Sequence[int], second: Sequence[int], *, margin: float, trials: int = 1, alpha: float = 0.025
+) -> bool:
+    """:func:`bet_on_difference`, won or not; for who asks so often that intervals would take long.
+
+    Raises:
+        NumericalError: Impossible counts, margin or level.
+    """
+    a, b = check_counts(first, trials), check_counts(second, trials)
+    if a.size != b.size:
+        raise refuse_counts(f"{a.size} problems against {b.size}")
+    mean = (1 + margin) / 2
+    _check(a.size, mean, alpha, None)
+    return bool((log_wealth((a - b + trials) / (2 * trials), mean) >= -math.log(alpha)).any())
+
+
 def bet_on_score(
     right: Sequence[int], threshold: float, *, trials: int = 1, alpha: float = 0.025, population: int | None = None
 ) -> BettingResult:

@@ -104,13 +104,12 @@ def test_the_child_starts_with_the_first_question_and_ends_with_close(tmp_path: 
 
 
 def test_attempts_arrive_one_by_one(tmp_path: Path) -> None:
-    slow = "say(attempt=attempt(*asked.pop(), q['sampling'])); time.sleep(1.0)"
-    with worker(tmp_path, before=slow) as generator:
-        generator.describe()
-        started = time.monotonic()
+    read = tmp_path / "read"
+    wait = f"while not os.path.exists({str(read)!r}): time.sleep(0.01)"
+    with worker(tmp_path, before=f"say(attempt=attempt(*asked.pop(), q['sampling']))\n{wait}") as generator:
         arriving = generator.generate([prompt()], Sampling())
         next(arriving)
-        assert time.monotonic() - started < 0.9
+        read.touch()  # the other is answered now, and not before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spiritsafe.core.errors import NumericalError
-from spiritsafe.stats.sequential.betting import bet_on_difference, bet_on_score, log_wealth
+from spiritsafe.stats.sequential.betting import bet_on_difference, bet_on_score, is_difference_shown, log_wealth
 
 LEVEL = 0.05
 
@@ -124,3 +124,16 @@ def test_impossible_bets_are_refused(call):
     with pytest.raises(NumericalError) as caught:
         call()
     assert caught.value.hint
+
+
+def test_won_or_not_is_the_same_without_the_interval() -> None:
+    rng = np.random.default_rng(8)
+    answers = []
+    for margin in (-0.3, -0.1, 0.0, 0.1):
+        first, second = rng.binomial(2, 0.7, 150).tolist(), rng.binomial(2, 0.6, 150).tolist()
+        slow = bet_on_difference(first, second, margin=margin, trials=2, alpha=0.05)
+        assert is_difference_shown(first, second, margin=margin, trials=2, alpha=0.05) == slow.shown
+        answers.append(slow.shown)
+    assert set(answers) == {True, False}
+    with pytest.raises(NumericalError):
+        is_difference_shown([1], [1, 0], margin=0.0)

@@ -130,10 +130,14 @@ def test_a_leak_ends_with_its_process(pool: GraderPool) -> None:
 
 
 def test_throughput_recovers(pool: GraderPool) -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert all(verdict.status == "correct" for verdict in pool.grade_many([OK] * 200))
+        return time.perf_counter() - started
+
+    before = min(seconds() for _ in range(3))
     pool.grade_many([(PROBLEM, deed) for deed in ("die", "raise", "write junk", "sleep")])
-    started = time.perf_counter()
-    assert all(verdict.status == "correct" for verdict in pool.grade_many([OK] * 200))
-    assert time.perf_counter() - started < 1.0
+    assert min(seconds() for _ in range(5)) < 5 * before  # the least of several: others may use the machine
 
 
 def test_children_share_the_memory_limit_and_cpu_seconds_are_counted() -> None:
@@ -148,7 +152,7 @@ def test_workers_do_not_wait_for_each_other() -> None:
         texts = ["sleep", *(["ok", "no"] * 100)]
         started = time.perf_counter()
         verdicts = pool.grade_many([(PROBLEM, text) for text in texts])
-        assert time.perf_counter() - started < 4.0
+        assert time.perf_counter() - started < 60.0  # a hundred times the limit, did they wait
     assert [verdict.status for verdict in verdicts] == ["unscored", *(["correct", "wrong"] * 100)]
     assert pool.grade_many([]) == []
 

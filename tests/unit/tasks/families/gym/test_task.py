@@ -1,7 +1,6 @@
 """The gym family: seeds, verifier, worked solutions, refusals. Needs reasoning-gym for most."""
 
 import importlib.util
-import time
 
 import pytest
 
@@ -89,9 +88,7 @@ def test_partial_credit_is_wrong_and_keeps_its_score() -> None:
 def test_a_tower_of_powers_is_wrong_at_once() -> None:
     task = load_task("gym:countdown")
     problem = next(task.problems("train", seed=0, count=1))
-    started = time.perf_counter()
-    assert task.grade(problem, "#### 9**9**9**9").status == "wrong"
-    assert time.perf_counter() - started < 2.0
+    assert task.grade(problem, "#### 9**9**9**9").status == "wrong"  # "unscored", had a limit ended it
 
 
 @needs_gym

@@ -1,0 +1,238 @@
+"""The model ``auto``: the rung that answers says so, streams where it can, and nothing that was held back leaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, cast
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from routing_parts import LARGE, SMALL, asked, simple_router
+from served_engine import FakeEngine, Script, fails, says, served_model
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.serving import (
+    Accepted,
+    Candidate,
+    Ended,
+    Failed,
+    FinishReason,
+    Job,
+    JobEvent,
+    Part,
+    Piece,
+    ServedEngine,
+    Token,
+)
+from spiritsafe.serve import Deployment, make_app
+from spiritsafe.serve.routing.engine import RoutedEngine
+from spiritsafe.serve.routing.records import Router
+
+SHORT, LONG = asked("2 + 2?"), asked("word " * 100)
+BROKEN = Failed(fault="model", message="The process ended.")
+TOO_LONG = Failed(fault="asker", message="Too long.", param="messages", code="context_length_exceeded")
+
+
+def run_in_loop(scenario: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(scenario)
+
+
+def engines(small: Script | None = None, large: Script | None = None, **of_small: object) -> list[FakeEngine]:
+    return [
+        FakeEngine(small or says("small"), model=served_model("small", digest=SMALL, **of_small)),
+        FakeEngine(large or says("large"), model=served_model("large", digest=LARGE, max_prompt_bytes=9000)),
+    ]
+
+
+def routed(router: Router, both: list[FakeEngine]) -> RoutedEngine:
+    served: dict[str, ServedEngine] = {SMALL: both[0], LARGE: both[1], "sha256:another": FakeEngine()}
+    return RoutedEngine(router, served)
+
+
+async def events_of(engine: RoutedEngine, job: Job) -> list[JobEvent]:
+    return [event async for event in engine.run(job)]
+
+
+def text_of(events: list[JobEvent]) -> str:
+    return "".join(part.text for event in events if isinstance(event, Piece) for part in event.parts)
+
+
+def who(events: list[JobEvent]) -> str:
+    (accepted,) = [event for event in events if isinstance(event, Accepted)]
+    assert accepted.answered_by is not None
+    return accepted.answered_by.name
+
+
+def unsure(word: str, *, logprob: float = -4.0, reason: FinishReason = "stop") -> Script:
+    """A word whose token had a log-probability, told to those who ask."""
+
+    def script(job: Job) -> list[JobEvent]:
+        token = Token(drawn=Candidate(id=1, text=word, bytes=tuple(word.encode()), logprob=logprob))
+        tokens = () if job.top_logprobs is None else (token,)
+        return [Piece(parts=(Part(kind="text", text=word),), tokens=tokens), Ended(reason=reason, num_tokens=2)]
+
+    return script
+
+
+def test_it_satisfies_the_protocol_and_describes_what_any_rung_can() -> None:
+    both = engines(shows_tools=False)
+    engine: ServedEngine = routed(simple_router(), both)
+    model = run_in_loop(engine.describe())
+    assert (model.name, model.digest) == ("auto", simple_router().content_digest)
+    assert (model.max_prompt_bytes, model.shows_tools) == (9000, True)
+    assert model.notes == ("Asks small, large: by the prompt.",)
+    with pytest.raises(CompatibilityError, match="large"):
+        RoutedEngine(simple_router(), {SMALL: both[0]})
+    poor = simple_router().model_copy(update={"is_better": False})
+    assert "no better" in run_in_loop(routed(poor, both).describe()).notes[1]
+
+
+def test_the_prompt_decides_and_pieces_come_at_once() -> None:
+    async def scenario() -> None:
+        both = engines(says("a", "b", "c"))
+        engine = routed(simple_router(), both)
+        both[0].hold()
+        running = cast("AsyncGenerator[JobEvent, None]", engine.run(Job(messages=SHORT)))
+        assert who([await anext(running)]) == "small"
+        assert text_of([await anext(running)]) == "a"  # while the rest is held
+        await running.aclose()
+        await both[0].idle()
+        assert who(await events_of(engine, Job(messages=LONG))) == "large"
+        assert text_of(await events_of(engine, Job(text="word " * 100))) == "large"
+        assert len(both[0].jobs) == 1
+        assert await engine.count(Job(messages=LONG)) == 7
+        await engine.close()
+
+    run_in_loop(scenario())
+
+
+@pytest.mark.parametrize(("field", "value"), [("logit_bias", ((5, 1.0),)), ("token_ids", (1, 2))])
+def test_what_hangs_on_a_vocabulary_is_refused_by_name(field: str, value: object) -> None:
+    async def scenario() -> None:
+        both = engines()
+        prompt = {} if field == "token_ids" else {"messages": SHORT}
+        job = Job.model_validate({**prompt, field: value})
+        engine = routed(simple_router(), both)
+        (failed,) = await events_of(engine, job)
+        assert isinstance(failed, Failed)
+        assert (failed.fault, failed.param, failed.code) == ("asker", field, "unsupported")
+        assert await engine.count(job) == failed
+        assert not both[0].jobs + both[1].jobs
+
+    run_in_loop(scenario())
+
+
+@pytest.mark.parametrize("failure", [BROKEN, TOO_LONG])
+@pytest.mark.parametrize("kind", ["prompt", "cascade"])
+def test_a_rung_that_cannot_begin_is_passed_over(failure: Failed, kind: Any) -> None:
+    async def scenario() -> None:
+        engine = routed(simple_router(kind), engines(fails_at_once(failure)))
+        events = await events_of(engine, Job(messages=SHORT))
+        assert (who(events), text_of(events)) == ("large", "large")
+        both = routed(simple_router(kind), engines(fails_at_once(failure), fails_at_once(failure)))
+        assert await events_of(both, Job(messages=SHORT)) == [failure]  # the last one's word
+
+    run_in_loop(scenario())
+
+
+def fails_at_once(failed: Failed) -> Script:
+    return lambda job: [failed]
+
+
+@pytest.mark.parametrize("kind", ["prompt", "cascade"])
+def test_what_the_asker_did_wrong_is_told_at_once(kind: Any) -> None:
+    wrong = Failed(fault="asker", message="No such grammar.", param="form", code="invalid")
+
+    async def scenario() -> None:
+        both = engines(fails_at_once(wrong))
+        assert await events_of(routed(simple_router(kind), both), Job(messages=SHORT)) == [wrong]
+        assert not both[1].jobs
+
+    run_in_loop(scenario())
+
+
+def test_a_failure_in_the_middle_is_not_hidden() -> None:
+    async def scenario() -> None:
+        events = await events_of(routed(simple_router(), engines(fails(BROKEN, after=["a"]))), Job(messages=SHORT))
+        assert events[-1] == BROKEN
+        assert text_of(events) == "a"
+
+    run_in_loop(scenario())
+
+
+def test_tools_and_size_go_to_rungs_that_can() -> None:
+    async def scenario() -> None:
+        both = engines(shows_tools=False, max_prompt_bytes=20)
+        engine = routed(simple_router(), both)
+        tool = SHORT[0].model_copy(update={"tools": ('{"type": "function", "function": {"name": "f"}}',)})
+        assert who(await events_of(engine, Job(messages=(tool,)))) == "large"
+        assert who(await events_of(engine, Job(messages=asked("2 + 2 is what it is?")))) == "small"
+        assert who(await events_of(engine, Job(messages=asked("二加二等于多少？二加二")))) == "large"  # by its bytes
+        assert who(await events_of(engine, Job(messages=asked("x" * 100_000)))) == "large"  # which says that it is long
+
+    run_in_loop(scenario())
+
+
+def test_a_cascade_keeps_what_is_sure_and_shows_no_logprobs_that_nobody_asked_for() -> None:
+    async def scenario() -> None:
+        both = engines(unsure("sure", logprob=-0.01))
+        events = await events_of(routed(simple_router("cascade"), both), Job(messages=LONG))
+        assert (who(events), text_of(events)) == ("small", "sure")
+        assert both[0].jobs[0].top_logprobs == 0
+        assert not both[1].jobs
+        assert all(not event.tokens for event in events if isinstance(event, Piece))
+        events = await events_of(routed(simple_router("cascade"), both), Job(messages=LONG, top_logprobs=3))
+        assert both[0].jobs[1].top_logprobs == 3
+        assert any(event.tokens for event in events if isinstance(event, Piece))
+
+    run_in_loop(scenario())
+
+
+@pytest.mark.parametrize("script", [unsure("unsure"), lambda job: [Ended(reason="length", num_tokens=0)]])
+def test_a_cascade_drops_what_is_unsure_or_has_no_logprobs_and_streams_the_last(script: Script) -> None:
+    async def scenario() -> None:
+        both = engines(script, says("one", "two"))
+        both[1].hold()
+        running = cast(
+            "AsyncGenerator[JobEvent, None]", routed(simple_router("cascade"), both).run(Job(messages=SHORT))
+        )
+        first = [await anext(running), await anext(running)]
+        assert (who(first), text_of(first)) == ("large", "one")  # at once, and nothing of the small one's
+        await running.aclose()
+        await asyncio.gather(*(engine.idle() for engine in both))
+        assert both[1].jobs[0].top_logprobs is None
+
+    run_in_loop(scenario())
+
+
+def test_leaving_a_cascade_frees_the_slot_while_the_answer_is_held_back() -> None:
+    async def scenario() -> None:
+        both = engines(says("a", "b"))
+        both[0].hold()
+        engine = routed(simple_router("cascade"), both)
+        reader = asyncio.create_task(events_of(engine, Job(messages=SHORT)))
+        await both[0].begun.wait()
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        await both[0].idle()
+        assert not both[1].jobs
+
+    run_in_loop(scenario())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_over_http_the_head_of_an_answer_names_the_rung(stream: bool) -> None:
+    async def scenario() -> None:
+        engine = routed(simple_router(), engines())
+        app = make_app({"auto": Deployment(engine=engine, model=await engine.describe())})
+        async with TestClient(TestServer(app)) as client:
+            for messages, digest in ((SHORT, SMALL), (LONG, LARGE)):
+                body = {"model": "auto", "stream": stream, "messages": [one.to_json() for one in messages]}
+                async with client.post("/v1/chat/completions", json=body) as reply:
+                    assert reply.status == 200, await reply.text()
+                    assert reply.headers["spiritsafe-model-digest"] == digest
+                    assert ("small" if digest == SMALL else "large") in await reply.text()
+
+    run_in_loop(scenario())
