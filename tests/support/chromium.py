@@ -1,7 +1,7 @@
 """A headless Chromium, driven over its DevTools protocol: a tab that is opened, asked, typed into and looked at.
 
-``async with browsing() as tab: await tab.open(address); await tab.value("document.title")``. What the page logs, throws
-or is refused by its policy stands in ``tab.complaints``.
+``with running_chromium() as browser``, then ``async with browsing(browser) as tab: await tab.open(address); await
+tab.value("document.title")``. What the page logs, throws or is refused by its policy stands in ``tab.complaints``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,8 @@ import aiohttp
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _START_S = 120.0
 _WAIT_S = 60.0
-_KEYS = {
-    "Enter": (13, "\r"), "Tab": (9, ""), "Space": (32, " "),
-    "ArrowDown": (40, ""),
-}  # fmt: skip
+_LOOK_S = 0.05
+_KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Space": (32, " ")}
 
 
 class Tab:
@@ -41,6 +39,7 @@ class Tab:
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._session: str | None = None
+        self._context = ""
 
     async def listen(self) -> None:
         """Hand out what comes, until the browser is gone."""
@@ -77,12 +76,18 @@ class Tab:
 
     async def attach(self) -> None:
         """Open the tab and hear of all that happens in it."""
-        target = await self.command("Target.createTarget", url="about:blank")
+        self._context = (await self.command("Target.createBrowserContext"))["browserContextId"]
+        target = await self.command("Target.createTarget", url="about:blank", browserContextId=self._context)
         attached = await self.command("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.command(f"{domain}.enable")
         await self.command("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    async def detach(self) -> None:
+        """Close the tab with all that it kept."""
+        self._session = None
+        await self.command("Target.disposeBrowserContext", browserContextId=self._context)
 
     async def open(self, address: str) -> None:
         """Go there and await that all of it is loaded."""
@@ -123,6 +128,13 @@ class Tab:
         """Text into what has the focus."""
         await self.command("Input.insertText", text=text)
 
+    async def permit(self, name: str, setting: str) -> None:
+        """Answer what the browser would ask its user: "granted" or "denied"."""
+        permission = {"name": name, "allowWithoutGesture": True} if name == "clipboard-write" else {"name": name}
+        await self.command(
+            "Browser.setPermission", permission=permission, setting=setting, browserContextId=self._context
+        )
+
     async def size(self, width: int, height: int = 900) -> None:
         """Of the window."""
         await self.command(
@@ -130,19 +142,21 @@ class Tab:
         )
 
     async def scheme(self, name: str) -> None:
-        """"light" or "dark"."""
+        """ "light" or "dark"."""
         await self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
     async def picture(self, path: Path) -> None:
         """The whole page as PNG."""
         await self.command("Emulation.setScrollbarsHidden", hidden=True)
-        shot = await self.command("Page.captureScreenshot", captureBeyondViewport=True)
+        size = (await self.command("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        shot = await self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
-@asynccontextmanager
-async def browsing() -> AsyncIterator[Tab]:
-    """A tab of a browser that has no history and ends with the block."""
+@contextmanager
+def running_chromium() -> Iterator[str]:
+    """A browser without a history, which ends with the block; gives the address of its socket."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         line = [
@@ -150,33 +164,38 @@ async def browsing() -> AsyncIterator[Tab]:
             "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", f"--user-data-dir={folder}", "about:blank",
         ]  # fmt: skip
-        process = subprocess.Popen(
-            line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ), start_new_session=True
-        )
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            port, path = await _address(Path(folder) / "DevToolsActivePort", process)
-            async with (
-                aiohttp.ClientSession() as client,
-                client.ws_connect(f"ws://127.0.0.1:{port}{path}", max_msg_size=0) as socket,
-            ):
-                tab = Tab(socket)
-                listening = asyncio.create_task(tab.listen())
-                await tab.attach()
-                yield tab
-                tab._session = None
-                await tab.command("Browser.close")
-                listening.cancel()
+            yield _address(Path(folder) / "DevToolsActivePort", process)
         finally:
             process.terminate()
             process.wait(timeout=_WAIT_S)
 
 
-async def _address(file: Path, process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Port and path that the browser writes down once it listens."""
-    async with asyncio.timeout(_START_S):
-        while True:
-            lines = file.read_text().splitlines() if file.exists() else []
-            if len(lines) == 2:
-                return int(lines[0]), lines[1]
-            assert process.poll() is None, "the browser ended before it listened"
-            await asyncio.sleep(0.05)
+@asynccontextmanager
+async def browsing(browser: str) -> AsyncIterator[Tab]:
+    """A tab that shares nothing with others of this browser.
+
+    Args:
+        browser: As :func:`running_chromium` gives it.
+    """
+    async with aiohttp.ClientSession() as client, client.ws_connect(browser, max_msg_size=0) as socket:
+        tab = Tab(socket)
+        listening = asyncio.create_task(tab.listen())
+        try:
+            await tab.attach()
+            yield tab
+            await tab.detach()
+        finally:
+            listening.cancel()
+
+
+def _address(file: Path, process: subprocess.Popen[bytes]) -> str:
+    """What the browser writes down once it listens: port and path."""
+    for _ in range(round(_START_S / _LOOK_S)):
+        lines = file.read_text().splitlines() if file.exists() else []
+        if len(lines) == 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        assert process.poll() is None, "the browser ended before it listened"
+        time.sleep(_LOOK_S)
+    raise AssertionError("the browser does not listen")

@@ -1,4 +1,4 @@
-"""The server's application: every interface at its path, the list of models, health, the OpenAPI document, and the page.
+"""The server's application: every interface at its path, the list of models, health, OpenAPI, and the page.
 
 In: models by name, and hooks. Out: an aiohttp application. ``spiritsafe serve`` runs it; so does any program that
 brings engines of its own.

@@ -46,8 +46,7 @@ def page_routes() -> list[web.RouteDef]:
     """The page's paths."""
     folder = resources.files(__package__)
     return [
-        web.get(path, _PageFile(folder.joinpath(name).read_bytes(), kind).show)
-        for path, (name, kind) in _NAMES.items()
+        web.get(path, _PageFile(folder.joinpath(name).read_bytes(), kind).show) for path, (name, kind) in _NAMES.items()
     ]
 
 

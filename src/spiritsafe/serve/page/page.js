@@ -381,7 +381,8 @@ class Column {
     };
     const line = make("div", "line");
     line.append(button("Copy", "", copy), copied);
-    details.append(make("summary", "", "As a curl command"), command, line);
+    this.summary = make("summary", "", "As a curl command");
+    details.append(this.summary, command, line);
     return details;
   }
 
@@ -429,7 +430,7 @@ class Column {
     this.ended = performance.now();
     clearInterval(this.clock);
     this.showMeter(this.ended);
-    if (hadFocus) this.element.querySelector("summary:last-of-type").focus();
+    if (hadFocus) this.summary.focus(); // it would fall to the page's top
     say(`${this.model.id}: ${WORDS[state]}${why ? `: ${why}` : ""}.`);
   }
 
@@ -440,11 +441,14 @@ class Column {
     let isWhole = false;
     for await (const list of eventsOf(response.body, signal)) {
       const news = { content: "", reasoning_content: "" };
-      for (const data of list) {
-        if (data === "[DONE]") isWhole = true;
-        else this.take(chunkOf(data), news);
+      try {
+        for (const data of list) {
+          if (data === "[DONE]") isWhole = true;
+          else this.take(chunkOf(data), news);
+        }
+      } finally {
+        this.grow(news); // also what came in one read with an error
       }
-      this.grow(news);
     }
     if (!isWhole) throw new Trouble("The connection ended before the answer was whole.");
   }
