@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 _START_S = 120.0
 _WAIT_S = 60.0
 _LOOK_S = 0.05

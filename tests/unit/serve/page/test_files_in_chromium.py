@@ -178,6 +178,10 @@ def test_hostile_text_stays_text_on_a_narrow_window(browser: str) -> None:
             assert tab.complaints == []
             blocked = "try { document.body.innerHTML = '<b>x</b>'; 'markup' } catch (error) { error.name }"
             assert await tab.value(blocked) == "TypeError"
+            styled = "new Promise((ready) => { document.addEventListener('securitypolicyviolation', (event) => "
+            styled += "ready(event.effectiveDirective)); document.body.setAttribute('style', 'color: red'); })"
+            assert await tab.value(styled) == "style-src-attr"
+            assert any("Content Security Policy" in said for said in tab.complaints)  # what is amiss would be heard
 
     run(scenario())
 
