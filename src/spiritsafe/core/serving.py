@@ -30,6 +30,7 @@ class ServedModel(Record):
         shows_tools: Definitions of tools can be given: the template has them, or they are written into the prompt.
         thinks: Its template knows thoughts.
         platform: Machine and number format in a few words.
+        memory_bytes: Resident bytes of the process that holds it, once it is loaded; None: nobody looked.
         notes: What a user should know of the model.
     """
 
@@ -42,6 +43,7 @@ class ServedModel(Record):
     shows_tools: bool = False
     thinks: bool = False
     platform: str = ""
+    memory_bytes: int | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""The server's application: every interface at its path, the list of models, health, and the OpenAPI document.
+"""The server's application: every interface at its path, the list of models, health, OpenAPI, and the page.
 
 In: models by name, and hooks. Out: an aiohttp application. ``spiritsafe serve`` runs it; so does any program that
 brings engines of its own.
@@ -21,6 +21,7 @@ from spiritsafe.serve.http.listing import Listing
 from spiritsafe.serve.http.openapi import openapi_document
 from spiritsafe.serve.http.registry import interfaces
 from spiritsafe.serve.interface import Interface
+from spiritsafe.serve.page.files import page_routes
 from spiritsafe.serve.refusals import Refusal, refusal_of_error
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -52,6 +53,7 @@ def make_app(
     app.router.add_get("/v1/models/{model:.+}", listing.one)
     app.router.add_get("/health", _Health(hooks).show)
     app.router.add_get("/openapi.json", _fixed(document))
+    app.router.add_routes(page_routes())
     app.router.add_routes(routes)
     app.on_response_prepare.append(_sign)
     return app

@@ -64,6 +64,7 @@ class Listing:
                 "tools": model.shows_tools,
                 "thinks": model.thinks,
                 "platform": model.platform,
+                "memory_bytes": model.memory_bytes,
                 "notes": list(model.notes),
                 **self._hooks.facts.facts(model),
             },
