@@ -76,7 +76,7 @@ class Call:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class JobAnswer:
     """All that one job came to.
 
     Attributes:
@@ -199,7 +199,7 @@ class Interface(Protocol):
         """
         ...
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         ...
 
