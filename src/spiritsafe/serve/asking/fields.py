@@ -7,7 +7,7 @@ names go back in the header ``spiritsafe-ignored``. ``null`` means that a field 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
@@ -55,7 +55,8 @@ class RequestBody(RequestPart):
 
     Attributes:
         refused: Fields that clients know and that cannot be honoured here, each with what to do instead.
-        ignored: Fields that are taken and change nothing, each with why that harms nobody.
+        ignored: Fields that are taken and change nothing, each with why that harms nobody; ``a.b`` is a field of an
+            object, ``a[].b`` a field of objects in a list.
     """
 
     refused: ClassVar[Mapping[str, str]] = {}
@@ -66,7 +67,19 @@ class RequestBody(RequestPart):
 
     def ignored_fields(self) -> tuple[str, ...]:
         """The fields that were given and change nothing."""
-        return tuple(name for name in type(self).ignored if name in self.model_fields_set)
+        return tuple(path for path in type(self).ignored if _is_given(self, path.split(".")))
+
+
+def _is_given(value: object, steps: Sequence[str]) -> bool:
+    if not steps:
+        return True
+    name = steps[0].removesuffix("[]")
+    if not isinstance(value, RequestPart) or name not in value.model_fields_set:
+        return False
+    found = getattr(value, name)
+    if name == steps[0]:
+        return _is_given(found, steps[1:])
+    return isinstance(found, list) and any(_is_given(one, steps[1:]) for one in found)
 
 
 class StreamOptions(RequestPart):
