@@ -39,7 +39,7 @@ class ServerLimits:
         stall_s: Longest time that a reader of a stream may take nothing; the connection is closed then.
     """
 
-    body_bytes: int = 16 << 20
+    body_bytes: int = 4 << 20
     read_s: float = 60.0
     stall_s: float = 60.0
 
