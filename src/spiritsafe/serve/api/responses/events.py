@@ -161,12 +161,7 @@ class ResponseWriter:
         item["status"] = status
         if self._kind == "call":
             item["arguments"] = "".join(self._fragments)
-            done = self._emit(
-                "response.function_call_arguments.done",
-                **self._at(),
-                name=item["name"],
-                arguments=item["arguments"],
-            )
+            done = self._emit("response.function_call_arguments.done", **self._at(), arguments=item["arguments"])
         else:
             content = self._content()
             item["content"] = [content]

@@ -243,9 +243,11 @@ class ResponsesRequest(RequestBody):
     """
 
     refused: ClassVar[Mapping[str, str]] = {
+        "access_programs": "There are none here; leave it out.",
         "background_options": "Nothing runs in the background here; leave it out.",
         "context_management": "Nothing is taken out of a conversation here; leave it out.",
         "conversation": "Conversations are not kept here; send earlier items in input.",
+        "image": "Models here read text; leave it out.",
         "max_tool_calls": "It bounds tools that a server runs, and this one runs none; leave it out.",
         "moderation": "Nothing is moderated here; leave it out.",
         "previous_response_id": "Answers are not kept here; send the items of earlier answers in input.",
