@@ -101,9 +101,8 @@ def _check_item(item: dict[str, Any], inside: list[dict[str, Any]]) -> None:
         return
     name = "response.reasoning_text" if item["type"] == "reasoning" else "response.output_text"
     added, *deltas, done, part = inside
-    assert kinds == ["response.content_part.added", *[f"{name}.delta"] * len(deltas), f"{name}.done"] + [
-        "response.content_part.done"
-    ]
+    between = [f"{name}.delta"] * len(deltas)
+    assert kinds == ["response.content_part.added", *between, f"{name}.done", "response.content_part.done"]
     assert added["part"]["text"] == ""
     assert "".join(delta["delta"] for delta in deltas) == done["text"] == part["part"]["text"]
     assert item["content"] == [part["part"]]

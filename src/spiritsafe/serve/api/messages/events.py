@@ -44,7 +44,7 @@ def message(ask: Ask, answer: Answer) -> dict[str, Any]:
         **_empty(ask, answer.accepted),
         "content": content,
         **_reason(answer.ended),
-        "usage": _usage(answer.accepted, answer.ended),
+        "usage": {**_usage(answer.accepted, answer.ended), "service_tier": "standard"},
     }
 
 
@@ -145,7 +145,7 @@ def _empty(ask: Ask, accepted: Accepted) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": _usage(accepted, Ended(reason="stop", num_tokens=0)),
+        "usage": {**_usage(accepted, Ended(reason="stop", num_tokens=0)), "service_tier": "standard"},
     }
 
 
@@ -161,5 +161,4 @@ def _usage(accepted: Accepted, ended: Ended) -> dict[str, Any]:
         "cache_read_input_tokens": accepted.num_cached,
         "output_tokens": ended.num_tokens,
         "output_tokens_details": {"thinking_tokens": ended.num_thought_tokens},
-        "service_tier": "standard",
     }

@@ -37,7 +37,7 @@ from spiritsafe.serve.interface import Answer, Ask, Context
 from spiritsafe.serve.refusals import Refusal
 
 _VERSION = "anthropic-version"
-_VERSIONS = ("2023-06-01",)
+_VERSIONS = ("2023-06-01", "2026-10-21")  # what the later one takes away from requests is still honoured here
 _BETAS = "anthropic-beta"
 
 
@@ -101,7 +101,6 @@ def ask_of(body: CountTokensRequest, context: Context, drawing: Mapping[str, Any
     Raises:
         Refusal: Something cannot be had.
     """
-    _check_version(context)
     _check_thinking(body, context.model)
     messages = messages_of_turns(body)
     tools = [ToolDefinition(type="function", function=_definition(tool)) for tool in body.tools]
@@ -123,20 +122,15 @@ def ask_of(body: CountTokensRequest, context: Context, drawing: Mapping[str, Any
         stream=body.stream,
         counting=counting,
         params={"form": "output_config.format", "stop": "stop_sequences", "tool_name": "tool_choice"},
-        ignored=(*body.ignored_fields(), *(name for name in (_BETAS,) if name in context.headers)),
+        ignored=(*body.ignored_fields(), *_ignored_headers(context)),
         headers={} if counting else {SEED_HEADER: str(job.seed)},
     )
 
 
-def _check_version(context: Context) -> None:
-    version = context.headers.get(_VERSION, _VERSIONS[0])
-    if version not in _VERSIONS:
-        raise Refusal(
-            f"The version {version[:40]!r} of the interface is not spoken here.",
-            hint=f"Set the header {_VERSION} to {_VERSIONS[0]} or leave it out.",
-            param=_VERSION,
-            code="unsupported_value",
-        )
+def _ignored_headers(context: Context) -> tuple[str, ...]:
+    """Headers that ask for what is not known here."""
+    told = (_BETAS,) if _BETAS in context.headers else ()
+    return told if context.headers.get(_VERSION, _VERSIONS[0]) in _VERSIONS else (*told, _VERSION)
 
 
 def _check_thinking(body: CountTokensRequest, model: ServedModel) -> None:

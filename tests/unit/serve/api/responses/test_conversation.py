@@ -17,6 +17,10 @@ def read(*items: dict[str, Any], **fields: Any) -> tuple[Message, ...]:
     return messages_of_items(ResponsesRequest(model="m", input=list(items), **fields))
 
 
+def text(said: str) -> dict[str, Any]:
+    return {"type": "input_text", "text": said}
+
+
 def said(role: str, text: str) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": text}
 
@@ -25,13 +29,13 @@ def test_an_earlier_answer_becomes_one_message_again() -> None:
     other = {**CALL, "call_id": "c2", "name": "clock", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "c1"}
     messages = read(
-        {"role": "developer", "content": [{"type": "input_text", "text": "Be"}, {"type": "input_text", "text": "brief."}]},
+        {"role": "developer", "content": [text("Be"), text("brief.")]},
         said("user", "Weather?"),
         THOUGHT,
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
         CALL,
         other,
-        {**output, "output": [{"type": "input_text", "text": "Rain."}]},
+        {**output, "output": [text("Rain.")]},
         {**output, "call_id": "c2", "output": "Noon."},
         said("assistant", "Rain at noon."),
         THOUGHT,

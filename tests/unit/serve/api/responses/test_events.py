@@ -88,9 +88,11 @@ def test_whole_answers_and_streams_hold_before_both_judges_and_say_the_same(name
 def test_everything_is_told_in_items() -> None:
     answer = judged_response(ask(everything, tools=TOOLS).json)
     thought, text, weather, clock = answer.output
-    assert thought.type == "reasoning" and thought.content is not None
+    assert thought.type == "reasoning"
+    assert thought.content is not None
     assert [part.text for part in thought.content] == ["Why?"]
-    assert text.type == "message" and answer.output_text == "I look."
+    assert text.type == "message"
+    assert answer.output_text == "I look."
     assert weather.type == clock.type == "function_call"
     assert (weather.name, weather.arguments, clock.arguments) == ("weather", '{"town":"Lund"}', "{}")
     assert weather.call_id != clock.call_id
@@ -126,7 +128,8 @@ def test_a_stream_that_breaks_says_what_there_was_and_why() -> None:
     reply = ask(fails(Failed(fault="model", message="Broken.", hint="Ask again."), after=("It",)), stream=True)
     last = judged_events(reply.events)
     assert last.status == "failed"
-    assert last.error is not None and last.error.message == "Broken. Ask again."
+    assert last.error is not None
+    assert last.error.message == "Broken. Ask again."
 
 
 def test_an_answer_names_the_model_that_gave_it() -> None:
