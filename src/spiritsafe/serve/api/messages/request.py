@@ -17,6 +17,7 @@ from spiritsafe.serve.asking.refusing import one_of, without_types
 _TEXT_ONLY = "models here read text: leave out images, documents and search results"
 _text_only = without_types(dict.fromkeys(("image", "document", "search_result", "container_upload"), _TEXT_ONLY))
 _unsealed = without_types({"redacted_thinking": "nobody here can read it: leave the block out"})
+_SOME = Field(min_length=1, fail_fast=True)
 
 
 @final
@@ -64,8 +65,12 @@ class ToolResultBlock(_Marked):
 
     type: Literal["tool_result"]
     tool_use_id: str
-    content: str | list[Annotated[TextBlock, _text_only]] = ""
+    content: str | Annotated[list[Annotated[TextBlock, _text_only]], _SOME] = ""
     is_error: bool = False
+
+
+UserBlock = Annotated[Annotated[TextBlock | ToolResultBlock, Discriminator("type")], _text_only]
+AssistantBlock = Annotated[Annotated[TextBlock | ThinkingBlock | ToolUseBlock, Discriminator("type")], _unsealed]
 
 
 @final
@@ -73,7 +78,7 @@ class UserTurn(RequestPart):
     """What a user said, and what tools gave back."""
 
     role: Literal["user"]
-    content: str | list[Annotated[Annotated[TextBlock | ToolResultBlock, Discriminator("type")], _text_only]]
+    content: str | Annotated[list[UserBlock], _SOME]
 
 
 @final
@@ -81,9 +86,7 @@ class AssistantTurn(RequestPart):
     """An earlier answer."""
 
     role: Literal["assistant"]
-    content: (
-        str | list[Annotated[Annotated[TextBlock | ThinkingBlock | ToolUseBlock, Discriminator("type")], _unsealed]]
-    )
+    content: str | Annotated[list[AssistantBlock], _SOME]
 
 
 @final
@@ -91,7 +94,7 @@ class SystemTurn(RequestPart):
     """An instruction between turns."""
 
     role: Literal["system"]
-    content: str | list[TextBlock]
+    content: str | Annotated[list[TextBlock], _SOME]
 
 
 GivenTurn = Annotated[UserTurn | AssistantTurn | SystemTurn, Discriminator("role")]
@@ -216,8 +219,8 @@ class CountTokensRequest(RequestBody):
         "tools[].eager_input_streaming": "what a tool is given is streamed as it is written",
     }
 
-    messages: list[GivenTurn] = Field(min_length=1)
-    system: str | list[TextBlock] = Field(default=[])
+    messages: Annotated[list[GivenTurn], _SOME]
+    system: str | Annotated[list[TextBlock], Field(fail_fast=True)] = Field(default=[])
     tools: list[AnthropicTool] = Field(default=[], max_length=MOST_TOOLS)
     tool_choice: Annotated[ChooseFreely | ChooseAny | ChooseTool | ChooseNone, Discriminator("type")] | None = None
     thinking: Annotated[ThinkingDisabled | ThinkingEnabled | ThinkingAdaptive, Discriminator("type")] | None = None

@@ -46,13 +46,11 @@ def messages_of_items(request: ResponsesRequest) -> tuple[Message, ...]:
     """All messages.
 
     Raises:
-        Refusal: There are none, or a tool's output belongs to no call.
+        Refusal: A tool's output belongs to no call; a thought holds marks of thoughts.
     """
     messages = [] if request.instructions is None else [Message(role="system", content=request.instructions)]
     if isinstance(request.input, str):
         return (*messages, Message(role="user", content=request.input))
-    if not request.input:
-        raise Refusal("input holds no items.", hint="Send at least one message.", param="input", code="invalid_value")
     turn: _Turn | None = None
     called: dict[str, str] = {}
     for place, item in enumerate(request.input):

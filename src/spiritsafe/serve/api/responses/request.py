@@ -23,6 +23,7 @@ _text_only = without_types(dict.fromkeys(("input_image", "input_file", "input_au
 _stateless = without_types(
     {"item_reference": "answers are not kept here, so nothing can be referred to: send the item"}
 )
+_SOME = Field(min_length=1, fail_fast=True)
 
 
 @final
@@ -76,7 +77,7 @@ class MessageItem(RequestPart):
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[InputPart]
+    content: str | Annotated[list[InputPart], _SOME]
     id: str | None = None
     status: ItemStatus | None = None
     phase: Literal["commentary", "final_answer"] | None = None
@@ -100,7 +101,7 @@ class FunctionCallOutputItem(RequestPart):
 
     type: Literal["function_call_output"]
     call_id: CallId
-    output: str | list[Annotated[InputText, _text_only]]
+    output: str | Annotated[list[Annotated[InputText, _text_only]], _SOME]
     id: str | None = None
     status: ItemStatus | None = None
 
@@ -273,7 +274,7 @@ class ResponsesRequest(RequestBody):
         "user": "it names the user to who moderates, and nobody does",
     }
 
-    input: str | list[InputItem]
+    input: str | Annotated[list[InputItem], _SOME]
     instructions: str | None = None
     tools: list[FunctionTool] = Field(default=[], max_length=MOST_TOOLS)
     tool_choice: (

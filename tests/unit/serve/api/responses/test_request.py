@@ -33,7 +33,7 @@ def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
         ({"background": True}, "background", "at once"),
         ({"conversation": "conv_1"}, "conversation", "not kept"),
         ({"include": ["file_search_call.results"]}, "include[0]", "encrypted_content"),
-        ({"input": []}, "input", "at least one"),
+        ({"input": []}, "input", "at least 1"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]", "send the item"),
         ({"input": [{"type": "computer_call"}]}, "input[0]", "function_call_output"),
         ({"input": [{"role": "zebra", "content": "x"}]}, "input[0].role", "developer"),
