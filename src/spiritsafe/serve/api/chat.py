@@ -27,6 +27,7 @@ from spiritsafe.serve.asking.conversation import (
 )
 from spiritsafe.serve.asking.fields import (
     JOB_PARAMS,
+    Off,
     RequestBody,
     SamplingFields,
     StreamOptions,
@@ -64,6 +65,7 @@ class ChatRequest(SamplingFields, RequestBody):
         "prompt_cache_key": "it only says where a prompt may be found again; it is found without",
         "response_format.json_schema.description": "the schema alone says what is wanted",
         "response_format.json_schema.name": "the schema alone says what is wanted",
+        "response_format.json_schema.strict": "a schema is always enforced, also where it need not be",
         "safety_identifier": "it names the user to who moderates, and nobody does",
         "service_tier": "there is one tier",
         "user": "it names the user to who moderates, and nobody does",
@@ -81,7 +83,7 @@ class ChatRequest(SamplingFields, RequestBody):
     structured_outputs: StructuredOutputs | None = None
     stream_options: StreamOptions | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
-    store: Literal[False] | None = None
+    store: Off | None = None
     verbosity: Literal["medium"] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     prompt_cache_key: str | None = None

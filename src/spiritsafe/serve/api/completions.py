@@ -19,6 +19,7 @@ from spiritsafe.serve.answers.sse import DONE, data_event
 from spiritsafe.serve.asking.fields import (
     JOB_PARAMS,
     MOST_CHOICES,
+    One,
     RequestBody,
     SamplingFields,
     StreamOptions,
@@ -52,7 +53,7 @@ class CompletionRequest(SamplingFields, RequestBody):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     structured_outputs: StructuredOutputs | None = None
     stream_options: StreamOptions | None = None
-    best_of: Literal[1] | None = Field(default=None, description="Ask for several with n, and choose")
+    best_of: One | None = Field(default=None, description="Ask for several with n, and choose")
     suffix: Literal[""] | None = Field(default=None, description="Nothing is filled in before a suffix")
     user: str | None = None
 

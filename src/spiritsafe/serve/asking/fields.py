@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -27,6 +27,18 @@ JOB_PARAMS: Mapping[str, str] = {"ignore_end": "ignore_eos", "cache_key": "cache
 
 Text = Annotated[str, Field(min_length=1)]
 StopText = Annotated[str, Field(min_length=1, max_length=MOST_STOP_LENGTH)]
+
+
+def _truth(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError("Input should be a valid boolean")
+    return value
+
+
+# To Python 0 and False are one literal, to JSON they are not.
+Off = Annotated[Literal[False], BeforeValidator(_truth)]
+On = Annotated[Literal[True], BeforeValidator(_truth)]
+One = Annotated[int, Field(ge=1, le=1)]
 
 
 class RequestPart(BaseModel):
@@ -89,7 +101,7 @@ class StreamOptions(RequestPart):
     """What a stream tells beside the answer."""
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] | None = Field(default=None, description="Nothing is added to events")
+    include_obfuscation: Off | None = Field(default=None, description="Nothing is added to events")
 
 
 class SamplingFields(RequestPart):

@@ -50,7 +50,7 @@ def test_fuzz(path: str, mode: GenerationMode, address: str) -> None:
     if mode is GenerationMode.NEGATIVE:
         checks.append(negative_data_rejection)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         case = data.draw(operation.as_strategy(generation_mode=mode))
