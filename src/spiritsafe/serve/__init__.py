@@ -14,7 +14,7 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.serve.app import make_app, make_runner
     from spiritsafe.serve.hooks import (
-        Admission,
+        AdmissionControl,
         Authoriser,
         Caller,
         Deployment,
@@ -30,6 +30,6 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Admission", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal", "ServerLimits",
-    "Usage", "UsageRecorder", "make_app", "make_runner",
+    "AdmissionControl", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal",
+    "ServerLimits", "Usage", "UsageRecorder", "make_app", "make_runner",
 ]  # fmt: skip

@@ -79,7 +79,7 @@ class Call:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class JobAnswer:
     """All that one job came to.
 
     Attributes:
@@ -210,7 +210,7 @@ class Interface(Protocol):
         """
         ...
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         ...
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import final
 
 from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Part, Piece, ServedEngine, Token
-from spiritsafe.serve.interface import Answer
+from spiritsafe.serve.interface import JobAnswer
 
 _MOST_AHEAD = 64  # events of jobs that run beside each other, read before the caller takes them
 
@@ -96,7 +96,7 @@ class TextTokens:
 
 @final
 class Collector:
-    """Gathers the events of one job into an :class:`Answer`.
+    """Gathers the events of one job into an :class:`JobAnswer`.
 
     Args:
         keep: False: only what is counted; an answer that was streamed is not held a second time.
@@ -140,13 +140,13 @@ class Collector:
             self.ended or Ended(reason="stop", num_tokens=self._num_tokens),
         )
 
-    def answer(self) -> Answer:
+    def answer(self) -> JobAnswer:
         """The whole answer; the job has ended."""
         accepted, ended = self.counted()
         parts = (
             Part(kind=head.kind, text="".join(texts)) for head, texts in zip(self._heads, self._texts, strict=True)
         )
-        return Answer(
+        return JobAnswer(
             accepted=accepted,
             ended=ended,
             parts=tuple(parts),

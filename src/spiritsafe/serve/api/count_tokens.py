@@ -9,7 +9,7 @@ from spiritsafe.serve.answers.openai_forms import AnswerPart
 from spiritsafe.serve.api.messages.events import MessageWriter, anthropic_error
 from spiritsafe.serve.api.messages.interface import ask_of
 from spiritsafe.serve.api.messages.request import CountTokensRequest
-from spiritsafe.serve.interface import Answer, Ask, Context
+from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
 
@@ -38,7 +38,7 @@ class CountTokensInterface:
             raise Refusal("A count is no stream.", hint="Leave it out.", param="stream", code="unsupported_value")
         return ask_of(body, context, {}, counting=True)
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The count."""
         return TokensCount(input_tokens=answers[0].accepted.num_prompt_tokens).model_dump()
 

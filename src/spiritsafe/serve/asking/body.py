@@ -15,14 +15,14 @@ from pydantic_core import ErrorDetails
 from spiritsafe.serve.asking.fields import RequestBody
 from spiritsafe.serve.refusals import Refusal
 
-Body = TypeVar("Body", bound=RequestBody)
+_Body = TypeVar("_Body", bound=RequestBody)
 
 _MOST_SHOWN = 120
 _MOST_DEPTH = 100
 _MOST_KEYS = 4096  # of one object: pydantic tells of each that it does not know, which takes time
 
 
-def read_body(raw: bytes, model: type[Body]) -> Body:
+def read_body(raw: bytes, model: type[_Body]) -> _Body:
     """The body of a request.
 
     Raises:

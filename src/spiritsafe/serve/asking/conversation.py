@@ -88,7 +88,7 @@ class NamedTool(RequestPart):
 ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
 
-def conversation(
+def chat_messages(
     messages: Sequence[ChatMessage], tools: Sequence[ToolDefinition], model: ServedModel
 ) -> tuple[Message, ...]:
     """The messages of a job; definitions of tools stand in the first.

@@ -70,8 +70,8 @@ class RequestBody(RequestPart):
 
     Attributes:
         refused: Fields that clients know and that cannot be honoured here, each with what to do instead.
-        ignored: Fields that are taken and change nothing, each with why that harms nobody; ``a.b`` is a field of an
-            object, ``a[].b`` a field of objects in a list.
+        ignored: Fields that are taken and change nothing, each with why that harms nobody; ``a.b`` is the field of an
+            object, or of objects in a list.
     """
 
     refused: ClassVar[Mapping[str, str]] = {}
@@ -86,15 +86,13 @@ class RequestBody(RequestPart):
 
 
 def _is_given(value: object, steps: Sequence[str]) -> bool:
+    if isinstance(value, list):
+        return any(_is_given(one, steps) for one in value)
     if not steps:
         return True
-    name = steps[0].removesuffix("[]")
-    if not isinstance(value, RequestPart) or name not in value.model_fields_set:
+    if not isinstance(value, RequestPart) or steps[0] not in value.model_fields_set:
         return False
-    found = getattr(value, name)
-    if name == steps[0]:
-        return _is_given(found, steps[1:])
-    return isinstance(found, list) and any(_is_given(one, steps[1:]) for one in found)
+    return _is_given(getattr(value, steps[0]), steps[1:])
 
 
 class StreamOptions(RequestPart):

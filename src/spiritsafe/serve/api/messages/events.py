@@ -12,7 +12,7 @@ import orjson
 
 from spiritsafe.core.serving import Accepted, Ended, Part, Piece
 from spiritsafe.serve.answers.sse import named_event
-from spiritsafe.serve.interface import Answer, Ask, answering_name, id_stem
+from spiritsafe.serve.interface import Ask, JobAnswer, answering_name, id_stem
 from spiritsafe.serve.refusals import Refusal
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "calls": "tool_use"}
@@ -27,7 +27,7 @@ _ERROR_TYPES = {
 }
 
 
-def message(ask: Ask, answer: Answer) -> dict[str, Any]:
+def message(ask: Ask, answer: JobAnswer) -> dict[str, Any]:
     """A whole answer."""
     name = id_stem(ask.context)
     content: list[dict[str, Any]] = []

@@ -33,7 +33,7 @@ from spiritsafe.serve.asking.conversation import (
     tool_choice_fields,
 )
 from spiritsafe.serve.asking.fields import drawn_seed
-from spiritsafe.serve.interface import Answer, Ask, Context
+from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
 _VERSION = "anthropic-version"
@@ -79,7 +79,7 @@ class MessagesInterface:
         }
         return ask_of(body, context, drawing)
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         return message(ask, answers[0])
 

@@ -208,15 +208,15 @@ class CountTokensRequest(RequestBody):
     }
     ignored: ClassVar[Mapping[str, str]] = {
         "cache_control": _CACHED_ANYWAY,
-        "messages[].content[].cache_control": _CACHED_ANYWAY,
-        "messages[].content[].content[].cache_control": _CACHED_ANYWAY,
-        "messages[].content[].signature": "thoughts are not sealed here, so there is nothing to check",
+        "messages.content.cache_control": _CACHED_ANYWAY,
+        "messages.content.content.cache_control": _CACHED_ANYWAY,
+        "messages.content.signature": "thoughts are not sealed here, so there is nothing to check",
         "output_config.effort": "models here know no levels of effort; max_tokens bounds the answer",
         "speed": "there is one speed",
-        "system[].cache_control": _CACHED_ANYWAY,
+        "system.cache_control": _CACHED_ANYWAY,
         "thinking.display": "thoughts are given in full",
-        "tools[].cache_control": _CACHED_ANYWAY,
-        "tools[].eager_input_streaming": "what a tool is given is streamed as it is written",
+        "tools.cache_control": _CACHED_ANYWAY,
+        "tools.eager_input_streaming": "what a tool is given is streamed as it is written",
     }
 
     messages: Annotated[list[GivenTurn], _SOME]

@@ -12,7 +12,7 @@ from typing import Any, final
 from spiritsafe.core.serving import Accepted, Candidate, Ended, Part, Piece, Token
 from spiritsafe.serve.answers.running import TextTokens
 from spiritsafe.serve.answers.sse import DONE, named_event
-from spiritsafe.serve.interface import Answer, Context, answering_name, id_stem
+from spiritsafe.serve.interface import Context, JobAnswer, answering_name, id_stem
 from spiritsafe.serve.refusals import Refusal
 
 _ITEM_PREFIX = {"thought": "rs", "text": "msg", "call": "fc"}
@@ -64,7 +64,7 @@ class ResponseWriter:
             **self._changes,
         }
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: JobAnswer) -> None:
         """All of an answer at once."""
         self.event(0, answer.accepted)
         tokens = answer.text_tokens

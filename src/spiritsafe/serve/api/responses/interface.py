@@ -32,7 +32,7 @@ from spiritsafe.serve.asking.conversation import (
     tool_choice_fields,
 )
 from spiritsafe.serve.asking.fields import drawn_seed
-from spiritsafe.serve.interface import Answer, Ask, Context
+from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -128,7 +128,7 @@ class ResponsesInterface:
             headers={SEED_HEADER: str(seed)},
         )
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         writer = self.stream(ask)
         writer.add(answers[0])

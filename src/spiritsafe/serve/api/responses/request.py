@@ -258,11 +258,11 @@ class ResponsesRequest(RequestBody):
     }
     ignored: ClassVar[Mapping[str, str]] = {
         "include.reasoning.encrypted_content": "thoughts are given in the open",
-        "input[].id": "items are not kept, so nothing goes by their ids",
-        "input[].phase": "templates have no such thing",
-        "input[].status": "an item counts as it stands",
-        "input[].content[].annotations": "only the text of an earlier answer is shown to the model",
-        "input[].content[].logprobs": "only the text of an earlier answer is shown to the model",
+        "input.id": "items are not kept, so nothing goes by their ids",
+        "input.phase": "templates have no such thing",
+        "input.status": "an item counts as it stands",
+        "input.content.annotations": "only the text of an earlier answer is shown to the model",
+        "input.content.logprobs": "only the text of an earlier answer is shown to the model",
         "metadata": "it labels what is stored, and nothing is; the answer repeats it",
         "prompt_cache_key": "it only says where a prompt may be found again; it is found without",
         "reasoning.summary": "thoughts are given in full",
