@@ -87,6 +87,7 @@ def _fixed(body: bytes) -> _Handler:
 
 async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["x-request-id"] = request[REQUEST_ID]
+    response.headers["request-id"] = request[REQUEST_ID]  # where Anthropic's clients look
 
 
 def _boundary(every: Iterable[Interface]) -> Any:

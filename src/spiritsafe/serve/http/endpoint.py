@@ -88,6 +88,7 @@ class Endpoint:
             cache_key=caller.cache_key,
             request_id=request[REQUEST_ID],
             created=int(time.time()),
+            headers=request.headers,
         )
         ask: Ask | None = None
         try:
