@@ -25,11 +25,13 @@ if TYPE_CHECKING:
         UsageRecorder,
     )
     from spiritsafe.serve.http.endpoint import ServerLimits
+    from spiritsafe.serve.http.openapi import openapi_document
+    from spiritsafe.serve.http.registry import interfaces
     from spiritsafe.serve.refusals import Refusal
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "AdmissionControl", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal",
-    "ServerLimits", "Usage", "UsageRecorder", "make_app", "make_runner",
+    "ServerLimits", "Usage", "UsageRecorder", "interfaces", "make_app", "make_runner", "openapi_document",
 ]  # fmt: skip
