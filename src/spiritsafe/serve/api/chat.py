@@ -91,6 +91,11 @@ class ChatRequest(SamplingFields, RequestBody):
     service_tier: Literal["auto", "default"] | None = None
     user: str | None = None
 
+    def ignored_fields(self) -> tuple[str, ...]:
+        """The fields that were given and change nothing: those inside others by what they say, not by being there."""
+        inside = {*ignored_in(self.response_format), *ignored_names(self.messages)}
+        return tuple(name for name in super().ignored_fields() if "." not in name or name in inside)
+
 
 class TopLogprob(AnswerPart):
     """A token that might have been drawn."""
@@ -197,7 +202,7 @@ class ChatInterface:
             stream=body.stream,
             prompt_of=(0,) * body.n,
             params=_params(body),
-            ignored=(*body.ignored_fields(), *ignored_in(body.response_format), *ignored_names(body.messages)),
+            ignored=body.ignored_fields(),
             headers={SEED_HEADER: str(seed)},
         )
 

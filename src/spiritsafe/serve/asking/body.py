@@ -6,6 +6,7 @@ In: bytes that anybody sent. Out: an instance of the interface's model, or a :cl
 from __future__ import annotations
 
 import json
+import re
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ _Body = TypeVar("_Body", bound=RequestBody)
 
 _MOST_SHOWN = 120
 _MOST_DEPTH = 100
+_LONG_NUMBER = re.compile("[0-9]{19}")  # 9223372036854775807 has 19 digits
 _MOST_KEYS = 4096  # of one object: pydantic tells of each that it does not know, which takes time
 
 
@@ -46,7 +48,12 @@ def read_body(raw: bytes, model: type[_Body]) -> _Body:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_int=_integer)
+        value = json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_int=_integer if _LONG_NUMBER.search(text) else None,
+        )
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no character
     except UnicodeError as error:

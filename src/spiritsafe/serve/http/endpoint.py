@@ -27,6 +27,7 @@ from spiritsafe.serve.refusals import Refusal, refusal_of, refusal_of_error
 _LOG = logging.getLogger("spiritsafe.serve")
 
 REQUEST_ID = web.RequestKey("request_id", str)
+_SMALL_CHUNK = 1 << 14  # bytes; a transport asks its writer to wait at 65536
 DIGEST_HEADER = "spiritsafe-model-digest"
 IGNORED_HEADER = "spiritsafe-ignored"
 
@@ -205,12 +206,16 @@ class Endpoint:
 
     async def _write(self, request: web.Request, response: web.StreamResponse, chunk: bytes) -> None:
         """Waits while the reader is behind, so that no more than the transport's buffer is held for it."""
+        transport = request.transport
         try:
+            if transport is not None and not transport.get_write_buffer_size() and len(chunk) < _SMALL_CHUNK:
+                await response.write(chunk)  # it cannot come to wait, and a timer costs as much as the rest of this
+                return
             async with asyncio.timeout(self._limits.stall_s):
                 await response.write(chunk)
         except (TimeoutError, ConnectionError):
-            if request.transport is not None:
-                request.transport.abort()
+            if transport is not None:
+                transport.abort()
             raise asyncio.CancelledError from None  # as if aiohttp had seen first that the client is gone
 
     def _headers(self, ask: Ask, accepted: Accepted) -> dict[str, str]:
