@@ -86,10 +86,10 @@ class RequestBody(RequestPart):
 
 
 def _is_given(value: object, steps: Sequence[str]) -> bool:
-    if isinstance(value, list):
-        return any(_is_given(one, steps) for one in value)
     if not steps:
         return True
+    if isinstance(value, list):
+        return any(_is_given(one, steps) for one in value)
     if not isinstance(value, RequestPart) or steps[0] not in value.model_fields_set:
         return False
     return _is_given(getattr(value, steps[0]), steps[1:])

@@ -16,7 +16,7 @@ def one_of(*allowed: object, otherwise: str) -> BeforeValidator:
     """Takes these values; of others it says ``otherwise``."""
 
     def check(value: Any) -> Any:
-        if value not in allowed:
+        if not any(type(value) is type(one) and value == one for one in allowed):  # to Python 0 is False
             raise PydanticCustomError("unsupported_value", "{words}", {"words": otherwise})
         return value
 

@@ -12,7 +12,7 @@ STORED = TypeAdapter(Annotated[Literal[False], one_of(False, otherwise="it is {n
 BLOCK = TypeAdapter(Annotated[dict[str, Any], without_types({"image": "models read text"})])
 
 
-@pytest.mark.parametrize("value", [True, "no", [], {}])
+@pytest.mark.parametrize("value", [True, 0, "no", [], {}])
 def test_other_values_are_refused_in_the_given_words(value: Any) -> None:
     with pytest.raises(ValidationError, match=re.escape("it is {not} kept")):
         STORED.validate_python(value, strict=True)

@@ -37,6 +37,7 @@ from spiritsafe.serve.refusals import Refusal
 
 _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
+_STRICT = "text.format.strict"
 
 
 class ResponseObject(AnswerPart):
@@ -112,7 +113,6 @@ class ResponsesInterface:
             top_logprobs=(body.top_logprobs or 0) if wants_logprobs else None,
             cache_key=context.cache_key,
         )
-        sealed = (f"include.{_ENCRYPTED}",) if _ENCRYPTED in body.include else ()
         return Ask(
             jobs=(job,),
             body=body,
@@ -124,7 +124,7 @@ class ResponsesInterface:
                 "form": "text.format",
                 "tool_name": "tool_choice",
             },
-            ignored=(*sealed, *body.ignored_fields()),
+            ignored=_ignored(body),
             headers={SEED_HEADER: str(seed)},
         )
 
@@ -141,6 +141,16 @@ class ResponsesInterface:
     def failure(self, refusal: Refusal, request_id: str) -> Mapping[str, object]:
         """The body of a refusal."""
         return error_body(refusal)
+
+
+def _ignored(body: ResponsesRequest) -> tuple[str, ...]:
+    form = body.text.format
+    named = [name for name in body.ignored_fields() if name != _STRICT]
+    if isinstance(form, JsonSchemaFormat) and form.strict is False:
+        named.append(_STRICT)
+    if _ENCRYPTED in body.include:
+        named.append(f"include.{_ENCRYPTED}")
+    return tuple(named)
 
 
 def _check(body: ResponsesRequest, model: ServedModel) -> None:

@@ -270,6 +270,7 @@ class ResponsesRequest(RequestBody):
         "service_tier": "there is one tier",
         "text.format.description": "the schema alone says what is wanted",
         "text.format.name": "the schema alone says what is wanted",
+        "text.format.strict": "a schema is always enforced, also where it need not be",
         "text.verbosity": "models here know no levels of it; max_output_tokens bounds the answer",
         "user": "it names the user to who moderates, and nobody does",
     }

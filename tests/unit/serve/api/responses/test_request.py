@@ -107,7 +107,10 @@ def test_what_changes_nothing_is_told_in_a_header() -> None:
         reasoning={"summary": "auto"},
         safety_identifier="s",
         service_tier="auto",
-        text={"format": {"type": "json_schema", "name": "n", "description": "d", "schema": {}}, "verbosity": "low"},
+        text={
+            "format": {"type": "json_schema", "name": "n", "description": "d", "schema": {}, "strict": False},
+            "verbosity": "low",
+        },
         user="u",
     )
     assert reply.status == 200, reply.raw
