@@ -1,6 +1,6 @@
 """Serving: models behind the interfaces that clients know, where nothing that is asked for is ignored.
 
-:func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_runner` runs it. An interface is one
+:func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_app_runner` runs it. An interface is one
 file in :mod:`spiritsafe.serve.api`. Needs neither torch nor transformers: weights live in processes of their own, which
 are talked to through :mod:`spiritsafe.core.serving`.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
-    from spiritsafe.serve.app import make_app, make_runner
+    from spiritsafe.serve.app import make_app, make_app_runner
     from spiritsafe.serve.hooks import (
         AdmissionControl,
         Authoriser,
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from spiritsafe.serve.http.openapi import openapi_document
     from spiritsafe.serve.http.registry import interfaces
     from spiritsafe.serve.refusals import Refusal
+    from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "AdmissionControl", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal",
-    "ServerLimits", "Usage", "UsageRecorder", "interfaces", "make_app", "make_runner", "openapi_document",
+    "ServerLimits", "Usage", "UsageRecorder", "WorkerEngine", "interfaces", "make_app", "make_app_runner",
+    "openapi_document", "worker_command",
 ]  # fmt: skip

@@ -57,7 +57,7 @@ def make_app(
     return app
 
 
-def make_runner(app: web.Application, *, shutdown_s: float = 60.0) -> web.AppRunner:
+def make_app_runner(app: web.Application, *, shutdown_s: float = 60.0) -> web.AppRunner:
     """A runner under which a client that goes away cancels its request, streamed or not.
 
     Args:

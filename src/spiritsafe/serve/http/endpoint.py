@@ -1,6 +1,6 @@
 """One interface at its path: a request is read, admitted, run and answered, and what it used is recorded.
 
-In: HTTP. Out: HTTP. A client that goes away cancels the handler (:func:`spiritsafe.serve.app.make_runner` asks for
+In: HTTP. Out: HTTP. A client that goes away cancels the handler (:func:`spiritsafe.serve.app.make_app_runner` asks for
 that), which closes the request's jobs.
 """
 
