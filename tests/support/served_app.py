@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 from served_engine import FakeEngine
 
-from spiritsafe.serve import Deployment, Hooks, ServerLimits, make_app, make_runner
+from spiritsafe.serve import Deployment, Hooks, ServerLimits, make_app, make_app_runner
 
 TALK = [{"role": "user", "content": "Hi."}]
 
@@ -97,7 +97,7 @@ async def serving(
     models = {
         engine.model.name: Deployment(engine=engine, model=engine.model, created=1_700_000_000) for engine in engines
     }
-    runner = make_runner(make_app(models, hooks=hooks, limits=limits), shutdown_s=5)
+    runner = make_app_runner(make_app(models, hooks=hooks, limits=limits), shutdown_s=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -45,7 +45,7 @@ class Caller:
     cache_key: str = ""
 
 
-Outcome = Literal["answered", "refused", "failed", "cancelled"]
+RequestOutcome = Literal["answered", "refused", "failed", "cancelled"]
 
 
 @final
@@ -70,7 +70,7 @@ class Usage:
     model: str
     answered_by: str
     digest: str
-    outcome: Outcome
+    outcome: RequestOutcome
     status: int
     stream: bool
     num_jobs: int
@@ -95,7 +95,7 @@ class Authoriser(Protocol):
         ...
 
 
-class Admission(Protocol):
+class AdmissionControl(Protocol):
     """Says whether there is room."""
 
     def admit(self, caller: Caller, model: ServedModel, num_jobs: int) -> AbstractAsyncContextManager[None]:
@@ -189,7 +189,7 @@ class Hooks:
     """All hooks of a server."""
 
     authoriser: Authoriser = field(default_factory=Everybody)
-    admission: Admission = field(default_factory=NoLimits)
+    admission: AdmissionControl = field(default_factory=NoLimits)
     recorder: UsageRecorder = field(default_factory=NoRecords)
     facts: ModelFacts = field(default_factory=NoFacts)
     readiness: Readiness = field(default_factory=AlwaysReady)

@@ -7,7 +7,7 @@ names go back in the header ``spiritsafe-ignored``. ``null`` means that a field 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
@@ -70,7 +70,8 @@ class RequestBody(RequestPart):
 
     Attributes:
         refused: Fields that clients know and that cannot be honoured here, each with what to do instead.
-        ignored: Fields that are taken and change nothing, each with why that harms nobody.
+        ignored: Fields that are taken and change nothing, each with why that harms nobody; ``a.b`` is the field of an
+            object, or of objects in a list.
     """
 
     refused: ClassVar[Mapping[str, str]] = {}
@@ -81,7 +82,17 @@ class RequestBody(RequestPart):
 
     def ignored_fields(self) -> tuple[str, ...]:
         """The fields that were given and change nothing."""
-        return tuple(name for name in type(self).ignored if name in self.model_fields_set)
+        return tuple(path for path in type(self).ignored if _is_given(self, path.split(".")))
+
+
+def _is_given(value: object, steps: Sequence[str]) -> bool:
+    if not steps:
+        return True
+    if isinstance(value, list):
+        return any(_is_given(one, steps) for one in value)
+    if not isinstance(value, RequestPart) or steps[0] not in value.model_fields_set:
+        return False
+    return _is_given(getattr(value, steps[0]), steps[1:])
 
 
 class StreamOptions(RequestPart):

@@ -63,9 +63,12 @@ def ignored_in(response_format: ResponseFormat | None) -> tuple[str, ...]:
     schema = None if response_format is None else response_format.json_schema
     if schema is None:
         return ()
-    given = [name for name in ("name", "description") if name in schema.model_fields_set]
-    given += ["strict"] if schema.strict is False else []
-    return tuple(f"response_format.json_schema.{name}" for name in given)
+    fields = {
+        "name": True,
+        "description": schema.description is not None,
+        "strict": schema.strict is False,
+    }
+    return tuple(f"response_format.json_schema.{name}" for name, is_ignored in fields.items() if is_ignored)
 
 
 def _of_response_format(given: ResponseFormat) -> Form | None:

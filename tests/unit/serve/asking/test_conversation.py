@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from served_engine import served_model
 
-from spiritsafe.serve.asking.conversation import ChatMessage, ToolDefinition, conversation, ignored_names
+from spiritsafe.serve.asking.conversation import ChatMessage, ToolDefinition, chat_messages, ignored_names
 from spiritsafe.serve.refusals import Refusal
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
 
 def read(*messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()) -> tuple[Any, ...]:
-    return conversation(
+    return chat_messages(
         [ChatMessage.model_validate(one) for one in messages],
         [ToolDefinition.model_validate(one) for one in tools],
         served_model(),
