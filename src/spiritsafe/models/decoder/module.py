@@ -112,7 +112,8 @@ class PackableLinear(nn.Linear):
             weight = self.lora.merged(weight)
         elif self.lora is not None:
             low_rank = self.lora.float32_maps(self.out_features)
-        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, low_rank=low_rank)
+        plain = weight if self.lora is None and self.quantised is None and dtype == torch.float32 else None
+        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, plain=plain, low_rank=low_rank)
 
 
 @final
