@@ -100,7 +100,7 @@ def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None) -> Te
     if not isinstance(packed, HalfWeight):
         out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
         return out
-    out = torch.ops.quantized.linear_dynamic_fp16(rows, packed.packed)
+    out = torch.ops.quantized.linear_dynamic_fp16.default(rows, packed.packed)
     if packed.scale != 1.0:
         out.mul_(packed.scale)
     return out if bias is None else out.add_(bias)
