@@ -178,6 +178,9 @@ def main() -> int:
     result: dict[str, Any] = {"machine": describe_machine("aiohttp", threads=1), "runs": [], "median": {}}
     with tempfile.TemporaryFile("w+") as log:
         engines = [start(name, args, pythons, log) for name in args.engines]
+        for engine in engines:  # a path of this machine says nothing to others: its last part does
+            kind, _, path = engine.name.partition(":")
+            engine.name = f"{kind}:{Path(path).name}" if path else kind
         try:
             first = 0
             for number in range(args.rounds + 1):
@@ -194,12 +197,12 @@ def main() -> int:
                 engine.close()
     for count in args.streams:
         found = {
-            name: median(
+            engine.name: median(
                 row["tokens_per_cpu_s"]
                 for row in result["runs"]
-                if row["engine"] == name and row["streams"] == count and row["round"] > 0
+                if row["engine"] == engine.name and row["streams"] == count and row["round"] > 0
             )
-            for name in args.engines
+            for engine in engines
         }
         peer = found.get(args.peer)
         result["median"][str(count)] = {
