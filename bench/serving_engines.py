@@ -28,14 +28,14 @@ def session(path: str) -> Answer:
     import torch
 
     from spiritsafe.models import load_model
-    from spiritsafe.models.engine.dtype import preferred_dtype
-    from spiritsafe.models.engine.local_generator import make_runner
     from spiritsafe.models.engine.request import SequenceRequest
     from spiritsafe.models.engine.session import EngineSession
+    from spiritsafe.models.generators.local_generator import fastest_runner
+    from spiritsafe.models.interface.dtype import preferred_dtype
 
     torch.set_num_threads(1)
     model = load_model(Path(path), dtype=preferred_dtype("cpu")).model
-    runner = make_runner(model)
+    runner = fastest_runner(model)
     with torch.inference_mode():
         runner.begin(MOST_STREAMS, MOST_TOKENS)
     engine = EngineSession(

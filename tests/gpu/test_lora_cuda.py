@@ -11,7 +11,7 @@ from tiny_training import tiny_decoder
 from spiritsafe.core.records import Checkpoint, Message, Prompt, Sampling
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
-from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.lora.adapters import add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig

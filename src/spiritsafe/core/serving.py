@@ -156,10 +156,12 @@ class Accepted(Record):
 
     Attributes:
         num_cached: How many of its tokens an earlier prompt of the same key left behind.
+        answered_by: The model that answers, where the asked one only chooses.
     """
 
     num_prompt_tokens: int
     num_cached: int = 0
+    answered_by: ServedModel | None = None
 
 
 @final

@@ -5,22 +5,30 @@ Runs when the wheel is in the cache or ``SPIRITSAFE_WHEELS`` names it; a unit te
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
 
+import jsonschema
 import pytest
 import torch
+from grammar_walks import PADDING, walk
 from transformers import AutoModelForCausalLM
 
 from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.cache import default_cache
 from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.core.serving import Form, Job
+from spiritsafe.models.chat.calls.prompt import tool_prompt
+from spiritsafe.models.chat.calls.reader import AnswerReader
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.pruning.depth import choose_layers, cut_depth
@@ -152,3 +160,35 @@ def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path, monkeypatch: 
         file.truncate(60_000_000)
     with pytest.raises(SourceError, match=r"model\.gguf"):
         GGUFFile(tmp_path / "model.gguf")
+
+
+def test_its_answers_can_be_held_to_a_form(directory: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 12},
+            "ages": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 150}, "maxItems": 3},
+            "kind": {"enum": ["a", "<|im_end|>", None]},
+        },
+        "required": ["name", "ages", "kind"],
+        "additionalProperties": False,
+    }
+    chat = ChatFormat(directory)
+    grammars = Grammars(chat, chat.vocab_size + PADDING)
+    definition = json.dumps({"type": "function", "function": {"name": "note", "parameters": schema}})
+    asked = QUESTION.model_copy(update={"tools": (definition,)})
+    for seed in range(6):
+        jobs = (
+            Job(messages=(QUESTION,), form=Form(kind="schema", source=json.dumps(schema))),
+            Job(messages=(asked,), tool_choice="required", parallel_tool_calls=False),
+        )
+        for job in jobs:
+            prompt = tool_prompt(chat, job)
+            mask = grammars.mask(job, prompt)
+            assert mask is not None
+            ids, has_ended = walk(chat, mask, seed)
+            assert has_ended
+            reader = AnswerReader(prompt.spelling, thinks=chat.thoughts.thinks)
+            parts = [*reader.feed(chat.completion_text(ids)), *reader.finish()]
+            jsonschema.validate(json.loads(parts[-1].text), schema)
+            assert [part.kind for part in parts] == (["call", "arguments"] if prompt.must_call else ["text"])

@@ -27,7 +27,7 @@ from spiritsafe.core.errors import (
     StorageError,
 )
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.engine.this_platform import this_platform
+from spiritsafe.models.generators.this_platform import this_platform
 from spiritsafe.models.interface.batch import Document, DrawnCompletion, PackedBatch
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.transformers_backend.model import TransformersModel

@@ -1,1 +1,1 @@
-"""Sampling from weights in this process."""
+"""Sequences of tokens, drawn together: sessions, what runs models for them, and how tokens are drawn."""

@@ -121,7 +121,6 @@ class CachedRunner(Runner):
         self.steps_per_look = 8 if kind == "cuda" else 1
         self.can_draft = self._is_cpu
         self._packed_head: PackedWeight | None = None
-        self._graphs: StepGraphs | None = None
         self._addresses: tuple[int, ...] = ()
         self._has_begun = False
         config = model.config
@@ -132,6 +131,7 @@ class CachedRunner(Runner):
         self._store = PrefixStore(min(_MOST_PREFIX_BYTES, int(self._free * _PREFIX_SHARE)))
         self.cache = self._new_cache(1, self.length_step)
         self.state = DecodeState(0, self.length_step, model.device)
+        self._graphs = self._new_graphs() if kind == "cuda" else None
 
     def _new_cache(self, num_slots: int, num_positions: int) -> KVCache:
         config = self._model.config
@@ -185,7 +185,6 @@ class CachedRunner(Runner):
         self.cache = self.cache.grown(self.cache.num_slots, positions, live)
         self.state = self.state.grown(self.state.num_slots, positions)
         self._tables()
-        self._addresses = ()
         self._renew_graphs()
 
     def held_tokens(self) -> int | None:
@@ -204,21 +203,18 @@ class CachedRunner(Runner):
         """Its second half."""
         return partial(Block.finish, block) if self._is_cpu else block.finish
 
+    def _new_graphs(self) -> StepGraphs:
+        return StepGraphs(self._graph_step, (*self.state.tensors(), *self.state.counters()))
+
     def _renew_graphs(self) -> None:
         """Forget captured steps if weights or cache have moved, or adapters have come or gone: a replay would not see.
 
         An update in place needs no new capture.
         """
-        if self._model.device.type != "cuda":
-            return
-        addresses = (
-            *(parameter.data_ptr() for parameter in self._model.parameters()),
-            self.cache.data.data_ptr(),
-            self.state.tokens_B.data_ptr(),
-        )
-        if self._addresses != addresses:
-            self._graphs = StepGraphs(self._graph_step, (*self.state.tensors(), *self.state.counters()))
-            self._addresses = addresses
+        moving = (*self._model.parameters(), self.cache.data, self.state.tokens_B)
+        addresses = tuple(tensor.data_ptr() for tensor in moving)
+        if self._graphs is not None and self._addresses != addresses:
+            self._graphs, self._addresses = self._new_graphs(), addresses
 
     def _pack(self) -> None:
         """Copy the weights, as they are now, into the layout that a CPU multiplies a few rows with fastest."""
@@ -378,6 +374,7 @@ class CachedRunner(Runner):
         """One token for each of slots 0..num_slots-1; reads and writes fixed tensors only."""
         tokens_B1 = self.state.tokens_B[:num_slots, None]
         self.state.record(self._logits_of(tokens_B1, ((0, num_slots, num_positions),)), how)
+        self.state.stay_inside(num_slots)
 
     def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[Reading]:
         """Draw the next token of slots 0..n-1, and of each those behind it for as long as drafts foretold them.

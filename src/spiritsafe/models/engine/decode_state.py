@@ -205,11 +205,14 @@ class DecodeState:
         self._column.add_(1)
         self.tokens_B[:count] = drawn.token_ids_B
         self._broken_B[:count] |= drawn.broken_B
-        # Idle slots of a CUDA graph's bucket step along; they must stay inside their buffers.
-        self.positions_B[:count].add_(1).clamp_(max=self._last_position)
+        self.positions_B[:count].add_(1)
         steps_B.add_(1)
         if drawn.top_ids_BK is not None and drawn.top_logprobs_BK is not None:
             self._top = drawn.top_ids_BK, drawn.top_logprobs_BK
+
+    def stay_inside(self, num_slots: int) -> None:
+        """Idle slots of a CUDA graph's bucket step along; they must stay inside the cache."""
+        self.positions_B[:num_slots].clamp_(max=self._last_position)
 
     def accept(self, drawn: DrawnTokens, drafts: Sequence[Sequence[int]]) -> list[Reading]:
         """Write down what was drawn behind drafts: of each slot the tokens up to the first that was not foretold.

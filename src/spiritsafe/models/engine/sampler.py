@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spiritsafe.models.engine.dtype import has_float64
+from spiritsafe.models.interface.dtype import has_float64
 
 _CHUNK = 256
 _TOP_CANDIDATES = 256

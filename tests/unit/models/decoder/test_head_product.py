@@ -17,8 +17,8 @@ from spiritsafe.models.decoder import head_product
 from spiritsafe.models.engine import runner as engine_runner
 from spiritsafe.models.engine import sampler
 from spiritsafe.models.engine import transformers_generator as fallback_generator
-from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.transformers_generator import FallbackGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.generators.transformers_generator import FallbackGenerator
 from spiritsafe.models.interface.batch import IGNORED, pack_documents
 from spiritsafe.models.interface.language_model import Head
 from spiritsafe.models.transformers_backend.loading import load_model

@@ -16,7 +16,7 @@ from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.engine.local_generator import LocalGenerator
+from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.lora.adapters import LoraBase, add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig

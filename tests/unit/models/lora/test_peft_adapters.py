@@ -19,7 +19,7 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.engine.transformers_generator import make_generator
+from spiritsafe.models.generators.transformers_generator import make_generator
 from spiritsafe.models.interface.batch import Document, PackedBatch, pack_documents
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (

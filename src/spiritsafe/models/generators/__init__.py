@@ -1,0 +1,1 @@
+"""Generators: models on this machine that answer prompts with attempts."""

@@ -1,0 +1,1 @@
+"""What answers are made of: running jobs, server-sent events, forms that several interfaces share."""

@@ -1,0 +1,378 @@
+"""``/v1/chat/completions``: OpenAI's chat interface.
+
+In: a conversation. Out: ``chat.completion``, or ``chat.completion.chunk`` events. Thoughts go in ``reasoning_content``,
+as DeepSeek's and vLLM's servers have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, final
+
+import orjson
+from pydantic import Field
+
+from spiritsafe.core.records import omit_default
+from spiritsafe.core.serving import Accepted, Ended, FinishReason, Job, Part, Piece, Token
+from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, TokenUsage, error_body, token_usage
+from spiritsafe.serve.answers.sse import DONE, data_event
+from spiritsafe.serve.asking.conversation import (
+    MOST_TOOLS,
+    ChatMessage,
+    ToolChoice,
+    ToolDefinition,
+    conversation,
+    ignored_names,
+    tool_choice_fields,
+)
+from spiritsafe.serve.asking.fields import (
+    JOB_PARAMS,
+    RequestBody,
+    SamplingFields,
+    StreamOptions,
+    check_stream_options,
+    choice_seeds,
+    drawn_seed,
+)
+from spiritsafe.serve.asking.form import ResponseFormat, StructuredOutputs, form_of, ignored_in
+from spiritsafe.serve.interface import Answer, Ask, Context, answering_name, fingerprint, totals
+from spiritsafe.serve.refusals import Refusal
+
+_STATELESS = "Nothing is kept here; leave it out."
+_TEXT_ONLY = "Models here read and write text; leave it out."
+_REASONS: Mapping[FinishReason, str] = {"stop": "stop", "length": "length", "calls": "tool_calls"}
+
+
+@final
+class ChatRequest(SamplingFields, RequestBody):
+    """The body of a chat request."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "audio": _TEXT_ONLY,
+        "function_call": "Use tool_choice.",
+        "functions": "Use tools.",
+        "moderation": "Nothing is moderated here; leave it out.",
+        "prediction": "Drafts are the server's own affair; leave it out.",
+        "prompt_cache_options": "What is kept of prompts is the server's own affair; leave it out.",
+        "prompt_cache_retention": "What is kept of prompts is the server's own affair; leave it out.",
+        "reasoning_effort": "How long a model thinks cannot be set; max_completion_tokens bounds it.",
+        "web_search_options": "Nothing is searched here; leave it out.",
+    }
+    ignored: ClassVar[Mapping[str, str]] = {
+        "messages.name": "no template writes who speaks beyond the role; a tool's name counts",
+        "metadata": "it labels what is stored, and nothing is",
+        "prompt_cache_key": "it only says where a prompt may be found again; it is found without",
+        "response_format.json_schema.description": "the schema alone says what is wanted",
+        "response_format.json_schema.name": "the schema alone says what is wanted",
+        "safety_identifier": "it names the user to who moderates, and nobody does",
+        "service_tier": "there is one tier",
+        "user": "it names the user to who moderates, and nobody does",
+    }
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
+    max_tokens: int | None = Field(default=None, ge=1, lt=1 << 31)
+    max_completion_tokens: int | None = Field(default=None, ge=1, lt=1 << 31)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    tools: Annotated[list[ToolDefinition], Field(max_length=MOST_TOOLS, fail_fast=True)] = Field(default=[])
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    stream_options: StreamOptions | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    store: Literal[False] | None = None
+    verbosity: Literal["medium"] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    user: str | None = None
+
+
+class TopLogprob(AnswerPart):
+    """A token that might have been drawn."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+class TokenLogprob(AnswerPart):
+    """A token that was drawn."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+    top_logprobs: tuple[TopLogprob, ...]
+
+
+class ChoiceLogprobs(AnswerPart):
+    """All tokens of an answer, thoughts and calls included."""
+
+    content: tuple[TokenLogprob, ...]
+    refusal: None = None
+
+
+class AnsweredFunction(AnswerPart):
+    """A function that is called; its arguments are JSON text."""
+
+    name: str
+    arguments: str
+
+
+class AnsweredCall(AnswerPart):
+    """A tool that is called."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: AnsweredFunction
+
+
+class AnsweredMessage(AnswerPart):
+    """What the model says."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+    reasoning_content: str | None = omit_default(None)
+    tool_calls: tuple[AnsweredCall, ...] | None = omit_default(None)
+
+
+class ChatChoice(AnswerPart):
+    """One answer."""
+
+    index: int
+    message: AnsweredMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: str
+
+
+@final
+class ChatCompletion(AnswerPart):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: tuple[ChatChoice, ...]
+    usage: TokenUsage
+
+
+@final
+class ChatInterface:
+    """OpenAI's chat interface."""
+
+    path = "/v1/chat/completions"
+    summary = "The next turn of a conversation."
+    request = ChatRequest
+    answer = ChatCompletion
+
+    def read(self, body: ChatRequest, context: Context) -> Ask:
+        """The jobs of a chat request.
+
+        Raises:
+            Refusal: Something cannot be had.
+        """
+        _check(body)
+        seed = drawn_seed() if body.seed is None else body.seed
+        job = Job(
+            messages=conversation(body.messages, body.tools, context.model),
+            **tool_choice_fields(body.tool_choice, body.tools),
+            parallel_tool_calls=body.parallel_tool_calls is not False,
+            form=form_of(body.response_format, body.structured_outputs),
+            max_tokens=body.max_completion_tokens or body.max_tokens,
+            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            **body.sampling(context.model, context.cache_key),
+        )
+        seeds = choice_seeds(seed, body.n)
+        return Ask(
+            jobs=tuple(job.model_copy(update={"seed": one}) for one in seeds),
+            body=body,
+            context=context,
+            stream=body.stream,
+            prompt_of=(0,) * body.n,
+            params=_params(body),
+            ignored=(*body.ignored_fields(), *ignored_in(body.response_format), *ignored_names(body.messages)),
+            headers={SEED_HEADER: str(seed)},
+        )
+
+    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+        """The answer in one piece."""
+        context, first = ask.context, answers[0].accepted
+        used = totals(ask.prompt_of, [(answer.accepted, answer.ended) for answer in answers])
+        return ChatCompletion(
+            id=_id(context),
+            created=context.created,
+            model=answering_name(context, first),
+            system_fingerprint=fingerprint(context, first),
+            choices=tuple(_choice(ask, index, answer) for index, answer in enumerate(answers)),
+            usage=token_usage(used),
+        ).model_dump(mode="json")
+
+    def stream(self, ask: Ask) -> ChatWriter:
+        """Who writes the answer in events."""
+        return ChatWriter(ask)
+
+    def failure(self, refusal: Refusal, request_id: str) -> Mapping[str, object]:
+        """The body of a refusal."""
+        return error_body(refusal)
+
+
+@final
+class ChatWriter:
+    """Writes ``chat.completion.chunk`` events."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._ends: dict[int, tuple[Accepted, Ended]] = {}
+        self._accepted: dict[int, Accepted] = {}
+        self._num_calls = [0] * len(ask.jobs)
+        self._held: list[list[Token]] = [[] for _ in ask.jobs]
+        self._logprobs = bool(ask.body.logprobs)
+        options = ask.body.stream_options
+        self._usage = options is not None and options.include_usage
+        self._tail = b""
+        self._head = b""
+        self._name = b""
+
+    def event(self, index: int, event: Accepted | Piece | Ended) -> bytes:
+        """The chunks of a job's event."""
+        if isinstance(event, Piece):
+            self._held[index].extend(event.tokens)
+            return b"".join(self._chunk(index, self._delta(index, part)) for part in event.parts)
+        if isinstance(event, Accepted):
+            self._accepted[index] = event
+            if not self._head:
+                self._begin(event)
+            return self._chunk(index, b'{"role":"assistant","content":"","refusal":null}')
+        self._ends[index] = (self._accepted[index], event)
+        return self._chunk(index, b"{}", _REASONS[event.reason])
+
+    def closing(self) -> bytes:
+        """Usage, where it was asked for, and the end mark."""
+        if not self._usage:
+            return DONE
+        ends = [self._ends[index] for index in range(len(self._ends))]
+        usage = token_usage(totals(self._ask.prompt_of, ends)).model_dump(mode="json")
+        return self._head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n" + DONE
+
+    def failure(self, refusal: Refusal) -> bytes:
+        """An error, which clients raise; no end mark follows it."""
+        return data_event(error_body(refusal))
+
+    def _begin(self, accepted: Accepted) -> None:
+        """What stands in every chunk is written once."""
+        context = self._ask.context
+        head = {
+            "id": _id(context),
+            "object": "chat.completion.chunk",
+            "created": context.created,
+            "model": answering_name(context, accepted),
+            "system_fingerprint": fingerprint(context, accepted),
+            "choices": [],
+        }
+        self._head = b"data: " + orjson.dumps(head)[:-2]
+        self._tail = b'}],"usage":null}\n\n' if self._usage else b"}]}\n\n"
+
+    def _chunk(self, index: int, delta: bytes, reason: str | None = None) -> bytes:
+        logprobs = b"null"
+        if self._logprobs and self._held[index]:
+            logprobs = orjson.dumps(_logprobs(self._held[index]).model_dump(mode="json"))
+            self._held[index].clear()
+        finish = b"null" if reason is None else b'"%b"' % reason.encode()
+        return b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b%b' % (
+            self._head, index, delta, logprobs, finish, self._tail,
+        )  # fmt: skip
+
+    def _delta(self, index: int, part: Part) -> bytes:
+        if part.kind == "text":
+            return b'{"content":%b}' % orjson.dumps(part.text)
+        if part.kind == "thought":
+            return b'{"reasoning_content":%b}' % orjson.dumps(part.text)
+        if part.kind == "arguments":
+            call: dict[str, Any] = {"index": self._num_calls[index] - 1, "function": {"arguments": part.text}}
+            return orjson.dumps({"tool_calls": [call]})
+        number = self._num_calls[index]
+        self._num_calls[index] += 1
+        call = {
+            "index": number,
+            "id": _call_id(self._ask.context, index, number),
+            "type": "function",
+            "function": {"name": part.text, "arguments": ""},
+        }
+        return orjson.dumps({"tool_calls": [call]})
+
+
+def _check(body: ChatRequest) -> None:
+    """Refuses what contradicts itself or could not take effect."""
+    both = (body.max_tokens, body.max_completion_tokens)
+    if None not in both and both[0] != both[1]:
+        raise _refusal("max_tokens", "max_tokens and max_completion_tokens differ.", "Give one of them.")
+    if body.top_logprobs is not None and not body.logprobs:
+        raise _refusal("top_logprobs", "top_logprobs needs logprobs.", "Set logprobs to true.")
+    check_stream_options(body.stream_options, body.stream)
+    if body.parallel_tool_calls is not None and not body.tools:
+        raise _refusal("parallel_tool_calls", "There are no tools to call.", "Give tools or leave it out.")
+
+
+def _refusal(param: str, message: str, hint: str) -> Refusal:
+    return Refusal(message, hint=hint, param=param, code="invalid_value")
+
+
+def _params(body: ChatRequest) -> Mapping[str, str]:
+    return {
+        **JOB_PARAMS,
+        "form": "structured_outputs" if body.structured_outputs is not None else "response_format",
+        "max_tokens": "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens",
+        "tool_name": "tool_choice",
+    }
+
+
+def _id(context: Context) -> str:
+    return f"chatcmpl-{context.request_id.removeprefix('req_')}"
+
+
+def _call_id(context: Context, index: int, number: int) -> str:
+    return f"call_{context.request_id.removeprefix('req_')}_{index}_{number}"
+
+
+def _choice(ask: Ask, index: int, answer: Answer) -> ChatChoice:
+    calls = tuple(
+        AnsweredCall(
+            id=_call_id(ask.context, index, number),
+            function=AnsweredFunction(name=call.name, arguments=call.arguments),
+        )
+        for number, call in enumerate(answer.calls)
+    )
+    return ChatChoice(
+        index=index,
+        message=AnsweredMessage(
+            content=answer.text or (None if calls else ""),
+            reasoning_content=answer.thought or None,
+            tool_calls=calls or None,
+        ),
+        logprobs=_logprobs(answer.tokens) if ask.body.logprobs else None,
+        finish_reason=_REASONS[answer.ended.reason],
+    )
+
+
+def _logprobs(tokens: Sequence[Token]) -> ChoiceLogprobs:
+    return ChoiceLogprobs(
+        content=tuple(
+            TokenLogprob(
+                token=token.drawn.text,
+                bytes=token.drawn.bytes,
+                logprob=token.drawn.logprob or 0.0,
+                top_logprobs=tuple(
+                    TopLogprob(token=top.text, bytes=top.bytes, logprob=top.logprob or 0.0) for top in token.top
+                ),
+            )
+            for token in tokens
+        )
+    )
+
+
+INTERFACE = ChatInterface()

@@ -1,0 +1,1 @@
+"""Reading what is asked: bodies, fields that several interfaces share, conversations."""
