@@ -114,7 +114,7 @@ async def innocent(siege: Siege) -> None:
                 await hang_up(siege)
             try:
                 wrong = await ask(siege, session)
-            except (aiohttp.ClientError, asyncio.TimeoutError, json.JSONDecodeError, LookupError) as error:
+            except (TimeoutError, aiohttp.ClientError, json.JSONDecodeError, LookupError) as error:
                 wrong = f"{type(error).__name__}: {error}"
             siege.counts["asked"] += 1
             if wrong is not None:
@@ -230,6 +230,7 @@ async def freed_after(siege: Siege) -> list[float]:
 
 async def drain(siege: Siege, server: subprocess.Popen[str], streams: int) -> dict[str, Any]:
     """SIGTERM while everybody is being answered."""
+
     async def one() -> str | None:
         async with aiohttp.ClientSession() as session:
             return await ask(siege, session)
@@ -241,9 +242,10 @@ async def drain(siege: Siege, server: subprocess.Popen[str], streams: int) -> di
     start = time.monotonic()
     await asyncio.sleep(0.3)
     try:
-        async with aiohttp.ClientSession() as session, session.post(
-            f"{siege.url}/v1/chat/completions", json=siege.body(), headers=siege.headers()
-        ) as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{siege.url}/v1/chat/completions", json=siege.body(), headers=siege.headers()) as response,
+        ):
             late = f"status {response.status}"
     except aiohttp.ClientError as error:
         late = type(error).__name__

@@ -1,17 +1,49 @@
-"""Weights laid out for multiplying a few rows on a CPU, as oneDNN wants them.
+"""Weights laid out for multiplying a few rows on a CPU, in the fewest bytes that hold their very numbers.
 
 In: a weight matrix. Out: an opaque copy and the product with it. An ordinary matrix is rearranged anew inside every
-product, which for a few dozen rows costs as much as the product itself.
+product, which for a few dozen rows costs as much as the product itself. One row a step is bound by the bytes that are
+read: float32 matrices whose numbers are all float16's, but for a power of two, are held as such by FBGEMM, which widens
+them in its registers. Numbers of bfloat16, as most checkpoints are published in, nearly always are: they have fewer
+digits than float16. Others are laid out by oneDNN as they are.
 """
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+_LARGEST_EXPONENT = 15
+"""Of float16: everything below 2 ** 16 that has its number of digits."""
+_CHUNK = 1 << 18
+"""Numbers that are compared at once: few enough to stay in cache, and a matrix of other numbers shows in the first."""
+_MANY_ROWS = 192
+"""From here on rearranging a float32 matrix costs less than oneDNN's layout loses against the library's own product."""
+
+
+@final
+@dataclass(frozen=True)
+class HalfWeight:
+    """A matrix in float16, times a power of two.
+
+    Attributes:
+        packed: FBGEMM's; opaque to Python.
+        scale: What products are multiplied by.
+        num_bytes: Of the copy.
+    """
+
+    packed: Any
+    scale: float
+    num_bytes: int
+
+
+PackedWeight = Tensor | HalfWeight
+"""What :func:`pack_weight` gives; a tensor is opaque too."""
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -25,16 +57,53 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32
 
 
-def pack_weight(weight: Tensor) -> Tensor:
+def _has_half_products() -> bool:
+    """Whether FBGEMM multiplies float32 rows with float16 matrices here."""
+    return torch.backends.quantized.engine in ("x86", "fbgemm") and torch.backends.cpu.get_cpu_capability() in (
+        "AVX2",
+        "AVX512",
+    )
+
+
+def half_exponent(weight: Tensor) -> int | None:
+    """The power of two by which float16 holds all numbers of a float32 matrix exactly; None: none does."""
+    numbers = weight.detach().flatten()
+    if _is_half(numbers, 1.0):
+        return 0
+    largest = float(numbers.abs().max()) if numbers.numel() else 0.0
+    if not 0.0 < largest < math.inf:
+        return None
+    exponent = _LARGEST_EXPONENT - math.frexp(largest)[1]
+    return exponent if _is_half(numbers, math.ldexp(1.0, exponent)) else None
+
+
+def _is_half(numbers: Tensor, factor: float) -> bool:
+    return all(torch.equal((scaled := chunk * factor).half().float(), scaled) for chunk in torch.split(numbers, _CHUNK))
+
+
+def pack_weight(weight: Tensor) -> PackedWeight:
     """A packed copy of a ``[out, in]`` matrix; it does not follow later changes of the weight."""
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-    return packed
+    weight = weight.detach()
+    if weight.dtype == torch.float32 and _has_half_products():
+        exponent = half_exponent(weight)
+        if exponent is not None:
+            scaled = weight if exponent == 0 else weight * math.ldexp(1.0, exponent)
+            packed = torch.ops.quantized.linear_prepack_fp16(scaled, None)
+            return HalfWeight(packed, math.ldexp(1.0, -exponent), 2 * weight.numel())
+    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return laid_out
 
 
-def packed_linear(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None) -> Tensor:
     """``rows @ weight.T + bias`` with a packed weight; not differentiable."""
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
-    return out
+    out: Tensor
+    if not isinstance(packed, HalfWeight):
+        out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+        return out
+    out = torch.ops.quantized.linear_dynamic_fp16.default(rows, packed.packed)
+    if packed.scale != 1.0:
+        out.mul_(packed.scale)
+    return out if bias is None else out.add_(bias)
 
 
 @final
@@ -43,16 +112,20 @@ class PackedLinear:
     """A linear layer as sampling multiplies it.
 
     Attributes:
+        plain: The weight as it is, where it is the same in float32, for many rows at once.
         low_rank: What adapters add to a half-precision weight, as two float32 maps in a row: small products are twice
             as fast in float32, and folded into the weight they would be rounded away.
     """
 
-    weight: Tensor
+    weight: PackedWeight
     bias: Tensor | None
+    plain: Tensor | None = None
     low_rank: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """``rows @ weight.T + bias``, and ``rows @ first @ second``; not differentiable."""
+        if self.plain is not None and len(rows) >= _MANY_ROWS and not isinstance(self.weight, HalfWeight):
+            return functional.linear(rows, self.plain, self.bias)
         out = packed_linear(rows, self.weight, self.bias)
         if self.low_rank is None:
             return out

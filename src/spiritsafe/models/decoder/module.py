@@ -8,6 +8,7 @@ H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, final
 
@@ -39,6 +40,17 @@ def fills_batches(lengths: Sequence[int], dtype: torch.dtype, device_type: str) 
     return device_type == "cpu" and dtype == torch.bfloat16 and len(set(lengths)) > 1
 
 
+def _is_sampling() -> bool:
+    """Whether no gradient will ever be asked for and nothing is compiled: what an operation made may be overwritten."""
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+
+
+@cache
+def _number(value: float) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=torch.float32, device="cpu")
+
+
 @final
 class RMSNorm(nn.Module):
     """Root-mean-square norm; statistics in float32, as transformers."""
@@ -50,6 +62,11 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalise the last axis."""
+        if hidden.dtype == torch.float32 and hidden.device.type == "cpu" and _is_sampling():
+            # the library's own is nine operations there, which for one row cost more than a small product
+            size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+            inverse = torch.addcmul(_number(self.eps), size, size, value=1.0 / hidden.shape[-1]).rsqrt_()
+            return (hidden * inverse).mul_(self.weight)
         return functional.rms_norm(hidden, (hidden.shape[-1],), self.weight, self.eps)
 
 
@@ -112,7 +129,8 @@ class PackableLinear(nn.Linear):
             weight = self.lora.merged(weight)
         elif self.lora is not None:
             low_rank = self.lora.float32_maps(self.out_features)
-        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, low_rank=low_rank)
+        plain = weight if self.lora is None and self.quantised is None and dtype == torch.float32 else None
+        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, plain=plain, low_rank=low_rank)
 
 
 @final
@@ -140,7 +158,7 @@ class Block(nn.Module):
         """The four linear layers."""
         return (self.qkv, self.out, self.gate_up, self.down)
 
-    def project(self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, stream_NH: Tensor, cos_NW: Tensor, sin_NW: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys side by side ``[N, S + K, W]``, and values ``[N, K, W]``."""
         qkv_NHW = self.qkv(self.input_norm(stream_NH)).view(stream_NH.shape[0], -1, self.head_dim)
         sizes = [self.num_heads + self.num_kv_heads, self.num_kv_heads]
@@ -148,22 +166,25 @@ class Block(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             query_NSW, key_NKW = torch.split(raw_NRW, [self.num_heads, self.num_kv_heads], dim=1)
             raw_NRW = torch.cat((self.q_norm(query_NSW), self.k_norm(key_NKW)), dim=1)
-        return rotate(raw_NRW, cos_NE, sin_NE), value_NKW
+        return rotate(raw_NRW, cos_NW, sin_NW), value_NKW
 
     def finish(self, stream_NH: Tensor, attended_NSW: Tensor) -> Tensor:
         """Output projection and feed-forward, each added to the stream."""
         stream_NH = self._add(stream_NH, self.out(attended_NSW.flatten(1)))
         gate_NF, up_NF = self.gate_up(self.mlp_norm(stream_NH)).chunk(2, dim=-1)
-        return self._add(stream_NH, self.down(functional.silu(gate_NF) * up_NF))
+        return self._add(stream_NH, self.down(functional.silu(gate_NF, inplace=_is_sampling()) * up_NF))
 
     def _add(self, stream_NH: Tensor, update_NH: Tensor) -> Tensor:
+        if _is_sampling():  # the update is a product's own memory; the stream may be somebody's
+            scaled_NH = update_NH if self.residual_multiplier == 1.0 else update_NH.mul_(self.residual_multiplier)
+            return scaled_NH.add_(stream_NH)
         return stream_NH + (update_NH if self.residual_multiplier == 1.0 else update_NH * self.residual_multiplier)
 
     def forward(
-        self, stream_NH: Tensor, cos_NE: Tensor, sin_NE: Tensor, layout: Layout, prefix_length: int = 0
+        self, stream_NH: Tensor, cos_NW: Tensor, sin_NW: Tensor, layout: Layout, prefix_length: int = 0
     ) -> Tensor:
         """The whole layer over a packed batch; ``layout`` is of its documents without the shared prefix."""
-        rotated_NRW, value_NKW = self.project(stream_NH, cos_NE, sin_NE)
+        rotated_NRW, value_NKW = self.project(stream_NH, cos_NW, sin_NW)
         if prefix_length:
             attended_NSW = attend_after_prefix(
                 rotated_NRW, value_NKW, layout, prefix_length, scale=self.scale, window=self.window
@@ -264,7 +285,7 @@ class Decoder(LanguageModel):
         return self.embedding.weight.device
 
     def rope_tables(self, num_positions: int) -> tuple[Tensor, Tensor]:
-        """``cos_PE`` and ``sin_PE`` for at least that many positions, in the weights' dtype and device."""
+        """``cos_PW`` and ``sin_PW`` for at least that many positions, in the weights' dtype and device."""
         return self._rope.table(num_positions, device=self.device, dtype=self.dtype)
 
     def embed(self, token_ids: Tensor) -> Tensor:
@@ -303,16 +324,16 @@ class Decoder(LanguageModel):
         if fills_batches(lengths, self.dtype, self.device.type):
             batch = with_filler(batch, SIZE_STEP)
             lengths = batch.lengths[1:] if prefix else batch.lengths
-        cos_PE, sin_PE = self.rope_tables(longest)
-        cos_NE, sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
+        cos_PW, sin_PW = self.rope_tables(longest)
+        cos_NW, sin_NW = cos_PW[batch.position_ids_N], sin_PW[batch.position_ids_N]
         layout = make_layout(lengths, self.device)
         stream_NH = self.embed(batch.token_ids_N)
         kept: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
             if self.activation_checkpointing and torch.is_grad_enabled():
-                stream_NH = checkpoint(block, stream_NH, cos_NE, sin_NE, layout, prefix, use_reentrant=False)
+                stream_NH = checkpoint(block, stream_NH, cos_NW, sin_NW, layout, prefix, use_reentrant=False)
             else:
-                stream_NH = block(stream_NH, cos_NE, sin_NE, layout, prefix)
+                stream_NH = block(stream_NH, cos_NW, sin_NW, layout, prefix)
             if index in layers:
                 kept[index] = stream_NH
         if len(stream_NH) > num_tokens:  # the filler's rows go; before the norm, for FSDP wants no view as an output

@@ -1,8 +1,8 @@
 """Rotary position embedding: frequencies of every supported scaling, and the tables of cosines and sines.
 
 In: the ``rope_parameters`` of a Hugging Face configuration (or the older ``rope_theta`` + ``rope_scaling``). Out:
-``cos``/``sin`` for given positions. Shapes: P positions, E = head_dim / 2 (each frequency turns the pair of channels
-e and e + E), S heads, N tokens.
+``cos``/``sin`` for given positions. Shapes: P positions, W head_dim, E = W / 2 (each frequency turns the pair of
+channels e and e + E), S heads, N tokens.
 """
 
 from __future__ import annotations
@@ -201,28 +201,34 @@ class RopeTable:
         self._tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def table(self, num_positions: int, *, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """``cos_PE`` and ``sin_PE`` for at least ``num_positions`` positions."""
+        """``cos_PW`` and ``sin_PW`` for at least ``num_positions`` positions, for both channels of each pair.
+
+        The sine of a pair's first channel, which takes it from the second, is negative.
+        """
         known = self._tables.get((device, dtype))
         if known is None or known[0].shape[0] < num_positions:
             size = max(256, 1 << (num_positions - 1).bit_length())
             # torch.inference_mode would poison a table that training later saves for backward
             with torch.inference_mode(False):
                 angles_PE = torch.arange(size, dtype=torch.float32)[:, None] * self._frequencies_E
-                cos_PE = (angles_PE.cos() * self._scaling).to(device=device, dtype=dtype)
-                sin_PE = (angles_PE.sin() * self._scaling).to(device=device, dtype=dtype)
-            known = (cos_PE, sin_PE)
+                cos_PE, sin_PE = angles_PE.cos() * self._scaling, angles_PE.sin() * self._scaling
+                cos_PW = torch.cat((cos_PE, cos_PE), dim=1).to(device=device, dtype=dtype)
+                sin_PW = torch.cat((-sin_PE, sin_PE), dim=1).to(device=device, dtype=dtype)
+            known = (cos_PW, sin_PW)
             self._tables[device, dtype] = known
         return known
 
 
-def rotate(heads_NSD: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> Tensor:
+def rotate(heads_NSW: Tensor, cos_NW: Tensor, sin_NW: Tensor) -> Tensor:
     """Turn each head's channel pairs (e, e + E) by their angle.
 
     Args:
-        heads_NSD: Queries and keys side by side, ``[N, S, head_dim]``.
-        cos_NE: Cosines of each token's position.
-        sin_NE: Sines of each token's position.
+        heads_NSW: Queries and keys side by side.
+        cos_NW: Of each token's position, from a :class:`RopeTable`.
+        sin_NW: Likewise.
     """
-    first_NSE, second_NSE = heads_NSD.chunk(2, dim=-1)
-    cos_N1E, sin_N1E = cos_NE.unsqueeze(1), sin_NE.unsqueeze(1)
-    return torch.cat((first_NSE * cos_N1E - second_NSE * sin_N1E, second_NSE * cos_N1E + first_NSE * sin_N1E), dim=-1)
+    partner_NSW = heads_NSW.roll(heads_NSW.shape[-1] // 2, dims=-1)
+    turned_NSW = heads_NSW * cos_NW.unsqueeze(1)
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        return turned_NSW.addcmul_(partner_NSW, sin_NW.unsqueeze(1))
+    return turned_NSW + partner_NSW * sin_NW.unsqueeze(1)

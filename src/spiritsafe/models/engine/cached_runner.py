@@ -18,7 +18,7 @@ from torch import Tensor
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.decoder.attention import attend, make_layout
-from spiritsafe.models.decoder.cpu_packing import can_pack, pack_weight, packed_linear
+from spiritsafe.models.decoder.cpu_packing import PackedWeight, can_pack, pack_weight, packed_linear
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.engine.cuda_graphs import StepGraphs, bucket
@@ -70,7 +70,7 @@ def plan_segments(lengths: tuple[int, ...]) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def _packed_logits(head: Head, hidden_BH: Tensor, packed: Tensor | None) -> Tensor:
+def _packed_logits(head: Head, hidden_BH: Tensor, packed: PackedWeight | None) -> Tensor:
     """As :func:`head_logits`, by the weight that :mod:`~spiritsafe.models.decoder.cpu_packing` laid out, if any."""
     if packed is None:
         return head_logits(head, hidden_BH)
@@ -120,7 +120,7 @@ class CachedRunner(Runner):
         self.length_step = _LENGTH_STEP[kind]
         self.steps_per_look = 8 if kind == "cuda" else 1
         self.can_draft = self._is_cpu
-        self._packed_head: Tensor | None = None
+        self._packed_head: PackedWeight | None = None
         self._addresses: tuple[int, ...] = ()
         self._has_begun = False
         config = model.config

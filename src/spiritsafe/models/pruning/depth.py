@@ -63,8 +63,8 @@ class Body:
     def __init__(self, model: Decoder, batch: PackedBatch) -> None:
         self.model = model
         self.batch = batch
-        cos_PE, sin_PE = model.rope_tables(max(batch.lengths))
-        self._cos_NE, self._sin_NE = cos_PE[batch.position_ids_N], sin_PE[batch.position_ids_N]
+        cos_PW, sin_PW = model.rope_tables(max(batch.lengths))
+        self._cos_NW, self._sin_NW = cos_PW[batch.position_ids_N], sin_PW[batch.position_ids_N]
         self._layout: Layout = make_layout(batch.lengths, model.device)
 
     def start(self) -> Tensor:
@@ -73,7 +73,7 @@ class Body:
 
     def apply(self, layer: int, stream_NH: Tensor) -> Tensor:
         """The stream after one block."""
-        out: Tensor = self.model.blocks[layer](stream_NH, self._cos_NE, self._sin_NE, self._layout)
+        out: Tensor = self.model.blocks[layer](stream_NH, self._cos_NW, self._sin_NW, self._layout)
         return out
 
     def run(self, layers: Sequence[int], stream_NH: Tensor) -> Tensor:

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spiritsafe.models.decoder.cpu_packing import PackedLinear, can_pack, pack_weight, packed_linear
+from spiritsafe.models.decoder.cpu_packing import (
+    HalfWeight,
+    PackedLinear,
+    can_pack,
+    half_exponent,
+    pack_weight,
+    packed_linear,
+)
 from spiritsafe.models.decoder.module import PackableLinear
 
 
@@ -35,3 +42,62 @@ def test_training_never_uses_the_copy() -> None:
 def test_other_devices_and_types_are_not_packed() -> None:
     assert not can_pack(torch.zeros(2, 2, dtype=torch.float64))
     assert not can_pack(torch.zeros(2, 2, device="meta"))
+
+
+def bfloat16_numbers(*shape: int) -> torch.Tensor:
+    """What a published checkpoint holds, in float32: sizes far apart, some below what float16 resolves."""
+    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(3)) * 0.05
+    drawn[0, :3] = torch.tensor([1.7, -(1 + 2.0**-7) * 2.0**-20, 0.0])
+    return drawn.bfloat16().float()
+
+
+def test_a_matrix_is_held_in_float16_only_if_every_number_survives() -> None:
+    assert half_exponent(torch.randn(40, 30).half().float()) == 0
+    assert half_exponent(torch.zeros(3, 3)) == 0
+    published = bfloat16_numbers(40, 30)
+    exponent = half_exponent(published)
+    assert exponent is not None
+    assert exponent > 0  # as it is, the smallest numbers would be rounded
+    scaled = published * 2.0**exponent
+    assert torch.equal(scaled.half().double() / 2.0**exponent, published.double())
+    trained = published.clone()
+    trained[39, 29] = 0.1  # one number with all of float32's digits
+    assert half_exponent(trained) is None
+    for odd in (float("nan"), float("inf")):
+        broken = published.clone()
+        broken[5, 5] = odd
+        assert half_exponent(broken) is None
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 300])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_in_fewer_bytes_are_those_of_float32(num_rows: int, bias: bool) -> None:
+    layer = PackableLinear(576, 96, bias=bias)
+    layer.weight.data.copy_(bfloat16_numbers(96, 576))
+    if layer.bias is not None:
+        layer.bias.data.fill_(0.3)
+    if not can_pack(layer.weight):
+        pytest.skip("this machine packs no weights")
+    rows = torch.randn(num_rows, 576, generator=torch.Generator().manual_seed(num_rows))
+    exact = torch.nn.functional.linear(
+        rows.double(), layer.weight.double(), None if layer.bias is None else layer.bias.double()
+    )
+    layer.pack(torch.float32)
+    with torch.inference_mode():
+        found = layer(rows)
+    plain = torch.nn.functional.linear(rows, layer.weight, layer.bias)
+    assert found.dtype == torch.float32
+    # its sums run in another order; weights rounded to float16 would be 40 times as far off as float32's product
+    assert (found - exact).abs().max() <= 8 * (plain - exact).abs().max() + 1e-7
+
+
+def test_a_processor_without_such_products_holds_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = bfloat16_numbers(48, 32)
+    if not can_pack(weight):
+        pytest.skip("this machine packs no weights")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    packed = pack_weight(weight)
+    assert not isinstance(packed, HalfWeight)
+    rows = torch.randn(3, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed_linear(rows, packed, None), rows @ weight.T)

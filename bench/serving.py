@@ -1,0 +1,219 @@
+"""Answers a CPU-second: our engine and server against OpenVINO GenAI and llama.cpp's server, by streams at once.
+
+    python bench/serving.py DIRECTORY --gguf FILE.gguf --python openvino=…/python llama-server=…/python \
+        --engines session openvino llama-server --streams 1 8 64 --out bench/results/serving-cpu.json
+
+32 new tokens behind chat prompts of about 42 that share the template's header, end tokens off, temperature 1, prefill
+included, each engine with its defaults and one thread. The measure is completion tokens for each second of processor
+time of all processes that answer: neighbours distort it least. All engines are loaded first; then rounds, engines in
+turns and in reverse in every second one, the first round left out; medians. ``serve`` starts ``spiritsafe serve``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, TextIO
+
+import aiohttp
+
+from machine import describe_machine
+from spiritsafe.core.records import Message
+from spiritsafe.models.chat.format import ChatFormat
+
+NEW_TOKENS = 32
+CHILD = Path(__file__).with_name("serving_engines.py")
+QUESTIONS = ("What is {} + {}, and why?", "Name {} rivers and {} towns.", "Write {} words about {} and the sea.")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(root: int) -> float:
+    """Of a process and everything that it started and that still runs."""
+    parents: dict[int, int] = {}
+    seconds: dict[int, float] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:  # it has ended since
+                continue
+            parents[int(folder.name)] = int(fields[1])
+            seconds[int(folder.name)] = sum(map(int, fields[11:15])) / TICKS  # with children that ended
+    total, wave = 0.0, [root]
+    while wave:
+        pid = wave.pop()
+        total += seconds.get(pid, 0.0)
+        wave += [child for child, parent in parents.items() if parent == pid]
+    return total
+
+
+class Engine:
+    """A process that answers.
+
+    Args:
+        log: Where what it says on its standard error goes.
+    """
+
+    def __init__(self, name: str, command: list[str], log: TextIO, *, url: str | None = None) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        self.name, self.url = name, url
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log if url else subprocess.PIPE, stderr=log, text=True,
+            env=environment,
+        )  # fmt: skip
+        if url is None:
+            self.url = self._line().get("url")
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with {self.process.wait()}; see its log")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def run(self, prompts: list[list[int]]) -> dict[str, float]:
+        """Tokens, and the processor's and the clock's seconds."""
+        started, cpu = time.perf_counter(), cpu_seconds(self.process.pid)
+        if self.url is not None:
+            drawn = asyncio.run(ask_all(self.url, prompts))
+        else:
+            assert self.process.stdin is not None
+            print(json.dumps({"prompts": prompts, "tokens": NEW_TOKENS}), file=self.process.stdin, flush=True)
+            drawn = self._line()["tokens"]
+        used = cpu_seconds(self.process.pid) - cpu
+        if drawn != NEW_TOKENS * len(prompts):
+            raise SystemExit(f"{self.name} drew {drawn} tokens, not {NEW_TOKENS * len(prompts)}")
+        return {"tokens": drawn, "cpu_s": round(used, 3), "wall_s": round(time.perf_counter() - started, 3)}
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+async def ask_all(url: str, prompts: list[list[int]]) -> int:
+    """All prompts at once, each in a request of its own, streamed as a chat page would have it."""
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as client:
+        return sum(await asyncio.gather(*(ask(client, url, ids, seed) for seed, ids in enumerate(prompts))))
+
+
+async def ask(client: aiohttp.ClientSession, url: str, ids: list[int], seed: int) -> int:
+    """One streamed completion; returns how many tokens the server says it drew."""
+    body = {
+        "model": "default", "prompt": ids, "max_tokens": NEW_TOKENS, "temperature": 1.0, "seed": seed, "stream": True,
+        "ignore_eos": True, "stream_options": {"include_usage": True},
+    }  # fmt: skip
+    drawn = 0
+    async with client.post(f"{url}/v1/completions", json=body) as response:
+        if response.status != 200:
+            raise SystemExit(f"{url}: {response.status} {(await response.text())[:300]}")
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                drawn = (json.loads(line[6:]).get("usage") or {}).get("completion_tokens", drawn)
+    return drawn
+
+
+async def wait_until_ready(url: str) -> None:
+    """Until a server lists its models."""
+    async with aiohttp.ClientSession() as client:
+        for _ in range(600):
+            try:
+                async with client.get(f"{url}/v1/models") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.5)
+    raise SystemExit(f"{url} is not ready after five minutes")
+
+
+def prompts_of(chat: ChatFormat, count: int, first: int) -> list[list[int]]:
+    """Chat prompts that no other call has."""
+    texts = [QUESTIONS[n % 3].format(first + n, 2 * (first + n) + 1) for n in range(count)]
+    return [list(chat.going_on_ids((Message(role="user", content=text),), "")) for text in texts]
+
+
+def start(name: str, args: argparse.Namespace, pythons: dict[str, str], log: TextIO) -> Engine:
+    """The engine of that name: ``kind`` or ``kind:path``."""
+    kind, _, path = name.partition(":")
+    if kind == "serve":
+        url = f"http://127.0.0.1:{args.port}"
+        command = [sys.executable, "-m", "spiritsafe", "serve", path or str(args.directory), "--port", str(args.port)]
+        engine = Engine(name, command, log, url=url)
+        asyncio.run(wait_until_ready(url))
+        return engine
+    path = path or str(args.directory if kind.startswith("session") else args.gguf)
+    options = ["--drafts"] if kind == "session-drafts" else []
+    command = [pythons.get(kind, sys.executable), str(CHILD), kind.removesuffix("-drafts"), path, *options]
+    return Engine(name, command, log)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("directory", type=Path, help="the model, in Hugging Face's layout")
+    parser.add_argument("--gguf", type=Path, required=True, help="the same model as a file, for the peers")
+    parser.add_argument("--engines", nargs="+", default=["session", "openvino", "llama-server"])
+    parser.add_argument("--python", nargs="*", default=[], metavar="ENGINE=PATH", help="interpreters of other engines")
+    parser.add_argument("--streams", nargs="+", type=int, default=[1, 8, 64])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--port", type=int, default=8089)
+    parser.add_argument("--peer", default="openvino", help="what the others are divided by")
+    parser.add_argument("--out", type=Path, help="raw results as JSON")
+    args = parser.parse_args()
+    pythons = dict(one.split("=", 1) for one in args.python)
+    chat = ChatFormat(args.directory)
+    result: dict[str, Any] = {"machine": describe_machine("aiohttp", threads=1), "runs": [], "median": {}}
+    with tempfile.TemporaryFile("w+") as log:
+        engines = [start(name, args, pythons, log) for name in args.engines]
+        for engine in engines:  # a path of this machine says nothing to others: its last part does
+            kind, _, path = engine.name.partition(":")
+            engine.name = f"{kind}:{Path(path).name}" if path else kind
+        try:
+            first = 0
+            for number in range(args.rounds + 1):
+                for count in args.streams:
+                    for engine in engines if number % 2 == 0 else engines[::-1]:
+                        row = engine.run(prompts_of(chat, count, first))
+                        first += count
+                        row |= {"engine": engine.name, "streams": count, "round": number}
+                        row["tokens_per_cpu_s"] = round(row["tokens"] / row["cpu_s"], 2)
+                        result["runs"].append(row)
+                        print(json.dumps(row), flush=True)
+        finally:
+            for engine in engines:
+                engine.close()
+    for count in args.streams:
+        found = {
+            engine.name: median(
+                row["tokens_per_cpu_s"]
+                for row in result["runs"]
+                if row["engine"] == engine.name and row["streams"] == count and row["round"] > 0
+            )
+            for engine in engines
+        }
+        peer = found.get(args.peer)
+        result["median"][str(count)] = {
+            name: {"tokens_per_cpu_s": round(value, 1), "ratio": None if peer is None else round(value / peer, 2)}
+            for name, value in found.items()
+        }
+        print(count, json.dumps(result["median"][str(count)]))
+    if args.out is not None:
+        args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
