@@ -1,8 +1,9 @@
 """Serving: models behind the interfaces that clients know, where nothing that is asked for is ignored.
 
 :func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_runner` runs it. An interface is one
-file in :mod:`spiritsafe.serve.api`. Needs neither torch nor transformers: weights live in processes of their own, which
-are talked to through :mod:`spiritsafe.core.serving`.
+file in :mod:`spiritsafe.serve.api`. :func:`serve` does all that ``spiritsafe serve`` does: keys, limits, queues, usage,
+metrics, certificates, an orderly end. Needs neither torch nor transformers: weights live in processes of their own,
+which are talked to through :mod:`spiritsafe.core.serving`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,25 @@ if TYPE_CHECKING:
         UsageRecorder,
     )
     from spiritsafe.serve.http.endpoint import ServerLimits
+    from spiritsafe.serve.operation.certificates import CertificateFiles
+    from spiritsafe.serve.operation.control import QueueLimits
+    from spiritsafe.serve.operation.keys import KeyRing, make_key
+    from spiritsafe.serve.operation.serving import (
+        ModelToServe,
+        ServerSettings,
+        is_loopback,
+        open_port,
+        serve,
+        url_of,
+    )
+    from spiritsafe.serve.operation.usage import UsageGroup, UsageLedger, UsageTotal, usage_totals
     from spiritsafe.serve.refusals import Refusal
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Admission", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal", "ServerLimits",
-    "Usage", "UsageRecorder", "make_app", "make_runner",
+    "Admission", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing", "ModelFacts",
+    "ModelToServe", "QueueLimits", "Readiness", "Refusal", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
+    "UsageLedger", "UsageRecorder", "UsageTotal", "is_loopback", "make_app", "make_key", "make_runner", "open_port",
+    "serve", "url_of", "usage_totals",
 ]  # fmt: skip
