@@ -14,9 +14,10 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.engine.cached_runner import CachedRunner
 from spiritsafe.models.engine.cuda_graphs import StepGraphs
+from spiritsafe.models.engine.decode_state import Admission
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.runner import Admission, CachedRunner
 from spiritsafe.models.engine.sampler import draw
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
@@ -99,18 +100,24 @@ def test_captured_steps_equal_plain_steps(tmp_path: Path) -> None:
     assert isinstance(model, Decoder)
     results = []
     for captured in (True, False):
-        runner = CachedRunner(model, num_slots=20, num_positions=60, max_tokens=30)
+        runner = CachedRunner(model)
         assert isinstance(runner._graphs, StepGraphs)
         if not captured:
             runner._graphs = None
+        tokens, logprobs = [], []
         prompts = [(5, 6, 7 + slot % 4, *range(slot % 5), 9) for slot in range(20)]
         with torch.inference_mode():
-            runner.begin(prompts)
-            runner.admit([Admission(slot, prompts[slot], 100 + slot, False) for slot in range(20)])
+            runner.begin(20, 60)
+            hows = [Sampling(), Sampling(temperature=0.0), Sampling(top_p=0.8, top_k=9)]
+            runner.admit([Admission(slot, prompts[slot], 100 + slot, hows[slot % 3]) for slot in range(20)])
             for look in range(3):
-                runner.advance(20 - 3 * look, 60, 8, Sampling())
-        results.append((runner.state.drawn_BT[:14, :24].clone(), runner.state.logprobs_BT[:14, :24].clone()))
-    assert torch.equal(results[0][0], results[1][0])
+                lengths = [len(prompt) - 1 + 8 * look for prompt in prompts[: 20 - 3 * look]]
+                runner.advance(lengths, 8)
+                readings = runner.state.read(len(lengths), 8)[:14]
+                tokens.append([reading.token_ids for reading in readings])
+                logprobs.append([reading.logprobs for reading in readings])
+        results.append((tokens, torch.tensor(logprobs)))
+    assert results[0][0] == results[1][0]
     torch.testing.assert_close(results[0][1], results[1][1], atol=1e-5, rtol=0)
 
 

@@ -94,10 +94,17 @@ def _token(text: str, number: int, num_top: int) -> Token:
 class FakeEngine:
     """A :class:`~spiritsafe.core.serving.ServedEngine`."""
 
-    def __init__(self, script: Script | None = None, *, model: ServedModel | None = None, num_prompt: int = 7) -> None:
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        model: ServedModel | None = None,
+        num_prompt: int = 7,
+        answered_by: ServedModel | None = None,
+    ) -> None:
         self.script = script or says("Hello", " there", ".")
         self.model = model or served_model()
-        self.num_prompt = num_prompt
+        self.accepted = Accepted(num_prompt_tokens=num_prompt, num_cached=2, answered_by=answered_by)
         self.jobs: list[Job] = []
         self.num_running = 0
         self.num_events = 0
@@ -118,7 +125,7 @@ class FakeEngine:
             events = iter(self.script(job))
             first = next(events, None)
             if not isinstance(first, Failed):
-                yield Accepted(num_prompt_tokens=self.num_prompt, num_cached=2)
+                yield self.accepted
             if first is not None:
                 self.num_events += 1
                 yield first
@@ -134,7 +141,7 @@ class FakeEngine:
 
     async def count(self, job: Job) -> int | Failed:
         self.jobs.append(job)
-        return self.num_prompt
+        return self.accepted.num_prompt_tokens
 
     async def close(self) -> None:
         pass

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from spiritsafe.models.decoder.head_product import head_logits, head_product, logits_dtype
     from spiritsafe.models.decoder.module import Decoder
     from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, bitsandbytes_functions, format_name
+    from spiritsafe.models.engine.cached_runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.dtype import preferred_dtype
     from spiritsafe.models.engine.file_generator import FileGenerator
     from spiritsafe.models.engine.local_generator import LocalGenerator
-    from spiritsafe.models.engine.runner import PACK_LIMIT_BYTES
     from spiritsafe.models.engine.this_platform import this_platform
     from spiritsafe.models.engine.transformers_generator import FallbackGenerator, make_generator, open_generator
     from spiritsafe.models.gguf.blocks.grids import (
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         pack_documents,
         shared_prefix,
     )
+    from spiritsafe.models.interface.byte_alphabet import BYTE_OF_CHARACTER
     from spiritsafe.models.interface.language_model import Head, LanguageModel
     from spiritsafe.models.llama_cpp.fidelity.measure import general_documents, measure_fidelity
     from spiritsafe.models.llama_cpp.fidelity.records import Fidelity, require_faithful
@@ -133,14 +134,14 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS", "MOMENT_BLOCK",
-    "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder",
-    "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "Fidelity", "FileFacts",
-    "FileGenerator", "FileGrid", "FileSpeed", "FileType", "FileTypeName", "Footprint", "GridType", "HasWeights", "Head",
-    "Importance", "ImportanceMatrix", "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig",
-    "MachineRates", "MemoryFit", "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation",
-    "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use",
-    "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora", "architecture_config",
+    "BYTE_OF_CHARACTER", "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS",
+    "MOMENT_BLOCK", "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day",
+    "Decoder", "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "Fidelity",
+    "FileFacts", "FileGenerator", "FileGrid", "FileSpeed", "FileType", "FileTypeName", "Footprint", "GridType",
+    "HasWeights", "Head", "Importance", "ImportanceMatrix", "LanguageModel", "LoadedModel", "LocalGenerator",
+    "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn",
+    "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel",
+    "TypeShare", "Use", "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora", "architecture_config",
     "bitsandbytes_functions", "block_influence", "calibrate", "candidates", "check_file_name", "choose_code",
     "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "fake_quantise",
     "file_facts", "file_grid", "find_file_type", "find_source", "fit_micro_batch", "format_name", "general_documents",

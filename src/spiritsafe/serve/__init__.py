@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     )
     from spiritsafe.serve.operation.usage import UsageGroup, UsageLedger, UsageTotal, usage_totals
     from spiritsafe.serve.refusals import Refusal
+    from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
     "Admission", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing", "ModelFacts",
     "ModelToServe", "QueueLimits", "Readiness", "Refusal", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
-    "UsageLedger", "UsageRecorder", "UsageTotal", "is_loopback", "make_app", "make_key", "make_runner", "open_port",
-    "serve", "url_of", "usage_totals",
+    "UsageLedger", "UsageRecorder", "UsageTotal", "WorkerEngine", "is_loopback", "make_app", "make_key",
+    "make_runner", "open_port", "serve", "url_of", "usage_totals", "worker_command",
 ]  # fmt: skip

@@ -6,7 +6,6 @@ brings engines of its own.
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -17,14 +16,13 @@ from aiohttp import web
 
 from spiritsafe.core.errors import SpiritsafeError
 from spiritsafe.serve.hooks import Deployment, Hooks
-from spiritsafe.serve.http.endpoint import REQUEST_ID, Endpoint, ServerLimits
+from spiritsafe.serve.http.endpoint import REQUEST_ID, Endpoint, ServerLimits, defect
 from spiritsafe.serve.http.listing import Listing
 from spiritsafe.serve.http.openapi import openapi_document
 from spiritsafe.serve.http.registry import interfaces
 from spiritsafe.serve.interface import Interface
 from spiritsafe.serve.refusals import Refusal, refusal_of_error
 
-_LOG = logging.getLogger("spiritsafe.serve")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -107,13 +105,7 @@ def _boundary(every: Iterable[Interface]) -> Any:
         except SpiritsafeError as error:
             refusal = refusal_of_error(error)
         except Exception:  # noqa: BLE001  the server's boundary: one request fails, the others do not
-            _LOG.exception("request %s failed", request[REQUEST_ID])
-            refusal = Refusal(
-                "The server failed.",
-                hint=f"Tell who runs it: its log says more of request {request[REQUEST_ID]}.",
-                status=500,
-                code="failed",
-            )
+            refusal = defect(request)
         body = of_path.get(request.path, default).failure(refusal, request[REQUEST_ID])
         return web.Response(
             body=orjson.dumps(body),

@@ -18,7 +18,7 @@ from typing import Any, final
 from tokenizers import Tokenizer
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models import ChatFormat
+from spiritsafe.models import BYTE_OF_CHARACTER, ChatFormat
 
 END_ROLE = "end"
 """Role of every token that ends a turn, whatever a model calls it."""
@@ -163,18 +163,8 @@ def _falls_back(content: dict[str, Any]) -> bool:
     return decodes or bool(content["model"].get("byte_fallback"))
 
 
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's alphabet: printable bytes stand for themselves, the others for characters from 256 on, in order."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
-
-
-_BYTE_OF_CHARACTER = _byte_of_character()
-
-
 def _spell_byte_level(token: str) -> bytes | None:
-    values = [_BYTE_OF_CHARACTER.get(character) for character in token]
+    values = [BYTE_OF_CHARACTER.get(character) for character in token]
     return None if None in values else bytes(value for value in values if value is not None)
 
 

@@ -23,13 +23,21 @@ from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
 from spiritsafe.core.text.tool_calls import has_tools, split_calls
+from spiritsafe.models.chat.calls.spelling import CallSpelling
 from spiritsafe.models.chat.harmony import Harmony
 from spiritsafe.models.chat.markers import Marked, Markers, encode, words_in
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, ThoughtFormat, Use, split_thought
+from spiritsafe.models.chat.thoughts import (
+    GrowingText,
+    Placed,
+    TemplateProbe,
+    ThoughtFormat,
+    Use,
+    split_thought,
+)
 from spiritsafe.models.chat.tools import ToolWays, tools_of
 from spiritsafe.models.chat.turns import TurnFinder
 from spiritsafe.models.interface.batch import Document
@@ -199,7 +207,7 @@ class ChatFormat:
     def _rendered(self, messages: Sequence[Message], *, generation: bool = True) -> Marked:
         tools = tools_of(messages)
         if has_tools(messages):
-            self._tool_ways.check(messages, self.directory)
+            self.tool_ways.check(messages, self.directory)
         turns = [self._turn(message) for message in messages]
         (*covered, covered_tools), stand_ins = self._markers.cover(
             [*turns, {"role": "system", "tools": tools}], beside=self._template.source
@@ -220,15 +228,31 @@ class ChatFormat:
         if message.role == "assistant":
             fields: dict[str, Any] = self._thoughts.fields(message.content)
             if message.tool_calls:
-                fields |= self._tool_ways.fields(message.tool_calls, fields["content"])
+                fields |= self.tool_ways.fields(message.tool_calls, fields["content"])
             return {"role": message.role, **fields}
         named = {"name": message.name, "tool_call_id": message.tool_call_id} if message.role == "tool" else {}
         given = {key: value for key, value in named.items() if value is not None}
         return {"role": message.role, "content": message.content, **given}
 
     @cached_property
-    def _tool_ways(self) -> ToolWays:
+    def tool_ways(self) -> ToolWays:
+        """What the template does with tools."""
         return ToolWays.of(self._template)
+
+    @cached_property
+    def call_spelling(self) -> CallSpelling:
+        """How the template spells calls of tools.
+
+        Raises:
+            CompatibilityError: Not so that they can be told from text and read.
+        """
+        return CallSpelling.of(self._turn_text, self._thoughts.tags, self._added, self.directory)
+
+    def _turn_text(self, messages: Sequence[Message]) -> str:
+        """What the template shows of an assistant's turn, the last of the messages."""
+        whole = self._rendered(messages, generation=False)
+        (span,) = self._turns.spans(messages, [len(messages) - 1], whole, generation=False)
+        return whole.plain[span.start : span.stop]
 
     @cached_property
     def _turns(self) -> TurnFinder:
@@ -410,11 +434,34 @@ class ChatFormat:
         """
         return self._thoughts.text(token_ids, prefix=prefix)
 
+    def growing_text(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """:meth:`completion_text` token by token; with ``prefix`` None: :meth:`decode`.
+
+        Args:
+            plain: Text of tokens without special ones; after its ``finish`` it begins anew.
+        """
+        return self._thoughts.growing(plain, prefix=prefix)
+
     def stop_finder(self, stop: Sequence[str]) -> StopFinder:
         """Looks for stop strings in completions; give it :meth:`completion_text` as the text of all tokens."""
         return StopFinder(self._without_special, stop, {self._added[name] for name in self._special})
 
     # ---- tokens and text
+
+    @property
+    def thoughts(self) -> ThoughtFormat:
+        """How the model marks its thoughts."""
+        return self._thoughts
+
+    @property
+    def fast(self) -> Tokenizer:
+        """The tokenizer itself, for who reads its tables; it is not to be changed."""
+        return self._fast
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Ids of tokens that leave no trace in text, by their names."""
+        return {name: self._added[name] for name in sorted(self._special)}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of any part of a completion; special tokens leave no trace, but for those that mark thoughts."""

@@ -8,13 +8,13 @@ aside as thoughts are. A call ends a turn as ``<|return|>`` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Self, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
 from spiritsafe.models.chat.markers import Piece
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, Use, is_open, split_thought
+from spiritsafe.models.chat.thoughts import GrowingText, Placed, TemplateProbe, Use, is_open, split_thought
 
 _START, _CHANNEL, _MESSAGE, _END = "<|start|>", "<|channel|>", "<|message|>", "<|end|>"
 _CALL = "<|call|>"
@@ -31,40 +31,64 @@ def _behind_newlines(text: str, place: int) -> int:
 
 
 @final
-class _Reader:
-    """Reads tokens message by message."""
+class _Whole:
+    """Text of tokens, given when they end."""
 
-    def __init__(self, probe: TemplateProbe, prefix: str | None) -> None:
+    def __init__(self, probe: TemplateProbe) -> None:
         self._probe = probe
         self._kept: list[int] = []
-        self._text = ""
+
+    def take(self, token_id: int) -> str:
+        self._kept.append(token_id)
+        return ""
+
+    def finish(self) -> str:
+        kept, self._kept = self._kept, []
+        return self._probe.decode(kept)
+
+
+@final
+class _Reader:
+    """Reads tokens message by message.
+
+    Args:
+        plain: Text of a message's tokens.
+    """
+
+    def __init__(self, plain: GrowingText, probe: TemplateProbe, names: Mapping[int, str], prefix: str | None) -> None:
+        self._plain = plain
+        self._names = names
+        self._head = _Whole(probe)
         self._place: Literal["start", "header", "channel", "thought", "answer"] = "start"
         if prefix:
             self._place = "thought" if is_open(prefix) else "answer"
 
-    def take(self, token: int, name: str | None) -> None:
-        """One more token; ``name`` is that of a marker."""
+    def take(self, token_id: int) -> str:
+        name = self._names.get(token_id)
+        is_head = self._place in ("start", "header")
         if name is None:
-            self._kept.append(token)
-        elif name == _CHANNEL and self._place in ("start", "header"):
-            self._kept, self._place = [], "channel"
-        elif name == _MESSAGE and self._place in ("start", "header", "channel"):
-            words = self._probe.decode(self._kept).split()
+            # Words at the start may be a header or the answer itself: what comes behind them says.
+            return self._head.take(token_id) if is_head or self._place == "channel" else self._plain.take(token_id)
+        if name == _CHANNEL and is_head:
+            self._head.finish()
+            self._place = "channel"
+        elif name == _MESSAGE and (is_head or self._place == "channel"):
+            words = self._head.finish().split()
             is_answer = self._place == "channel" and words[:1] == ["final"]
-            self._kept, self._place = [], "answer" if is_answer else "thought"
-            self._text += "" if is_answer else OPEN
+            self._place = "answer" if is_answer else "thought"
+            return "" if is_answer else OPEN
         elif name not in (_CHANNEL, _MESSAGE):  # the end of a message, or the start of the next
-            self._text += self._body()
-            self._text += CLOSE if self._place == "thought" else ""
-            self._kept, self._place = [], "header"
-
-    def _body(self) -> str:
-        """What was read since the last marker, unless it is a header."""
-        return self._probe.decode(self._kept) if self._place in ("start", "thought", "answer") else ""
+            text = self.finish() + (CLOSE if self._place == "thought" else "")
+            self._place = "header"
+            return text
+        return ""
 
     def finish(self) -> str:
-        """The text so far."""
-        return self._text + self._body()
+        """What was read since the last marker, unless it is a header."""
+        head = self._head.finish()
+        if self._place in ("thought", "answer"):
+            return self._plain.finish()
+        return head if self._place == "start" else ""
 
 
 @final
@@ -80,6 +104,8 @@ class Harmony:
 
     inner: frozenset[str] = frozenset()
     note = ""
+    thinks: bool = True
+    tags: tuple[str, str] | None = None
 
     def __init__(self, probe: TemplateProbe) -> None:
         self._probe = probe
@@ -127,7 +153,17 @@ class Harmony:
 
     def text(self, token_ids: Sequence[int], *, prefix: str | None) -> str:
         """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
-        reader = _Reader(self._probe, prefix)
-        for token in token_ids:
-            reader.take(token, self._names.get(token))
-        return reader.finish()
+        reader = _Reader(_Whole(self._probe), self._probe, self._names, prefix)
+        return "".join([reader.take(token) for token in token_ids]) + reader.finish()
+
+    def growing(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
+        return _Reader(plain, self._probe, self._names, prefix)
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`; calls of tools are not among it."""
+        return (
+            f'lead: thought* {spell(_CHANNEL)} "final" {spell(_MESSAGE)}\n'
+            f'thought: {spell(_CHANNEL)} ("analysis" | "commentary") {spell(_MESSAGE)} THOUGHT {spell(_NEXT)}\n'
+            "THOUGHT: /(?s:.*)/\n"
+        )

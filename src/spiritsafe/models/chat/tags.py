@@ -12,12 +12,12 @@ Models that mark no thoughts are the simplest case: their text is what it is. Th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
-from spiritsafe.models.chat.thoughts import Placed, TemplateProbe, Use, split_thought
+from spiritsafe.models.chat.thoughts import GrowingText, Placed, TemplateProbe, Use, split_thought, text_up_to
 
 _PAIRS = (
     (OPEN, CLOSE),
@@ -25,6 +25,47 @@ _PAIRS = (
     ("[THINK]", "[/THINK]"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
+
+
+@final
+class _Growing:
+    """Text between tags, token by token.
+
+    Args:
+        kept: Tags that are special tokens.
+        begin: Stands in front.
+        others: Another model's two tags and how the one form spells them; none where they are the same.
+    """
+
+    def __init__(self, plain: GrowingText, kept: Mapping[int, str], begin: str, others: Mapping[str, str]) -> None:
+        self._plain = plain
+        self._kept = kept
+        self._others = others
+        self._held = begin
+
+    def take(self, token_id: int) -> str:
+        name = self._kept.get(token_id)
+        more = self._plain.take(token_id) if name is None else self._plain.finish() + name
+        return self._renamed(self._held + more) if more or self._held else ""
+
+    def finish(self) -> str:
+        text, self._held = self._held + self._plain.finish(), ""
+        for tag, name in self._others.items():
+            text = text.replace(tag, name)
+        return text
+
+    def _renamed(self, text: str) -> str:
+        """The text up to what may become another model's tag."""
+        for tag, name in self._others.items():
+            text = text.replace(tag, name)
+        known = max((_num_begun(text, tag) for tag in self._others), default=0)
+        self._held = text[len(text) - known :]
+        return text[: len(text) - known]
+
+
+def _num_begun(text: str, tag: str) -> int:
+    """How many characters at a text's end begin a tag."""
+    return next((count for count in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:count])), 0)
 
 
 @final
@@ -61,6 +102,8 @@ class Tags:
             lead = ""
         self._lead = lead
         self._speaks = self._close in probe.template or self._open in probe.template
+        self.thinks = bool(self._prefill) or (self._speaks and not self._is_closed)
+        self.tags: tuple[str, str] | None = pair
         self._trail = probe.after if not probe.after.strip() else ""
 
     @classmethod
@@ -130,3 +173,17 @@ class Tags:
         if self._open != OPEN:
             text = text.replace(self._open, OPEN).replace(self._close, CLOSE)
         return text
+
+    def growing(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
+        others = {} if self._open == OPEN else {self._open: OPEN, self._close: CLOSE}
+        return _Growing(plain, self._kept, self._prefill if prefix == "" else "", others)
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """See :class:`~spiritsafe.models.chat.thoughts.ThoughtFormat`."""
+        if not self.thinks:
+            return ""
+        thought, terminal = text_up_to(self._close, spell, "THOUGHT")
+        rest = f"{thought} NEWLINES?"
+        rule = rest if self._prefill else f"({spell(self._open)} {rest})?"
+        return f"lead: {rule}\n{terminal}NEWLINES: /\\n{{1,2}}/\n"

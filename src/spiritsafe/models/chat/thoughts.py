@@ -7,6 +7,7 @@ markers and back. Each is a file of this folder that is listed in :data:`spirits
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, final
@@ -77,6 +78,18 @@ class Placed:
     header: str = ""
 
 
+class GrowingText(Protocol):
+    """Text of tokens that come one by one."""
+
+    def take(self, token_id: int) -> str:
+        """What one more token adds; text that a later token may still change is held back."""
+        ...
+
+    def finish(self) -> str:
+        """What was held back: no more tokens come, or none of the same text."""
+        ...
+
+
 class ThoughtFormat(Protocol):
     """One way to mark thoughts.
 
@@ -84,11 +97,15 @@ class ThoughtFormat(Protocol):
         inner: Names of markers that an assistant writes.
         ends: Names of end tokens beside those that the model's files state.
         note: What the template does otherwise than this format can say; "" for nothing.
+        thinks: An answer may have a thought in front, or the generation prompt opens one.
+        tags: The model's two markers around a thought; None: it has channels.
     """
 
     inner: frozenset[str]
     ends: tuple[str, ...]
     note: str
+    thinks: bool
+    tags: tuple[str, str] | None
 
     @classmethod
     def detect(cls, probe: TemplateProbe) -> Self | None:
@@ -120,3 +137,35 @@ class ThoughtFormat(Protocol):
                 part of the text. None: the tokens are any part of a completion.
         """
         ...
+
+    def growing(self, plain: GrowingText, *, prefix: str | None) -> GrowingText:
+        """The same token by token: all that it gives, joined, is :meth:`text` of all tokens.
+
+        Args:
+            plain: Text of tokens between two markers; after its ``finish`` it begins anew.
+            prefix: As in :meth:`text`.
+        """
+        ...
+
+    def lead(self, spell: Callable[[str], str]) -> str:
+        """What may stand between the generation prompt and an answer, as rules of a grammar in Lark's notation.
+
+        Args:
+            spell: A literal in that notation; special tokens in it are tokens.
+
+        Returns:
+            Rules, of which ``lead`` is the first; "" where nothing may.
+        """
+        ...
+
+
+def text_up_to(mark: str, spell: Callable[[str], str], terminal: str) -> tuple[str, str]:
+    """Free text and the mark that ends it: an expression in Lark's notation, and the terminal that it needs.
+
+    Args:
+        terminal: Its name.
+    """
+    if spell(mark).startswith("<["):  # free text holds no special token
+        return f"{terminal} {spell(mark)}", f"{terminal}: /(?s:.*)/\n"
+    regex = re.escape(mark).replace("/", r"\/")
+    return terminal, f"{terminal}: /(?s:.*){regex}/ & ~/(?s:.*){regex}(?s:.+)/\n"

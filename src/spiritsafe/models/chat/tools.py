@@ -18,14 +18,17 @@ from spiritsafe.models.chat.template import ChatTemplate
 
 _NAME, _VALUE, _RESULT, _WORDS = "spiritsafe_probe", "spiritsafe value", "spiritsafe result", "spiritsafe words"
 _ID = "spirit123"  # nine letters and digits: Mistral's templates take no other
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": _NAME,
-        "description": "A probe.",
-        "parameters": {"type": "object", "properties": {"spot": {"type": "string", "description": "A spot."}}},
-    },
-}
+PROBE_TOOL = json.dumps(
+    {
+        "type": "function",
+        "function": {
+            "name": _NAME,
+            "description": "A probe.",
+            "parameters": {"type": "object", "properties": {"spot": {"type": "string", "description": "A spot."}}},
+        },
+    }
+)
+"""The definition that templates are asked to show."""
 
 
 @final
@@ -60,7 +63,7 @@ class ToolWays:
         shows_calls, shows_results, shows_both, ways = max(tried, key=lambda one: one[:3])
         return replace(
             ways,
-            shows_tools=_NAME in _shown(template, [], [_TOOL]),
+            shows_tools=_NAME in _shown(template, [], [json.loads(PROBE_TOOL)]),
             shows_calls=shows_calls,
             shows_both=shows_both,
             shows_results=shows_results,

@@ -18,7 +18,6 @@ import torch
 from spiritsafe.core.errors import CompatibilityError, EndpointError
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import GeneratorInfo
-from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.chat.format import ChatFormat
@@ -26,30 +25,19 @@ from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.engine.llama_runner import EXTRA_SEQUENCES, LlamaRunner, feed
 from spiritsafe.models.engine.local_generator import Scorer, scores_by_document, token_scores
-from spiritsafe.models.engine.runner import Runner, common_prefix
+from spiritsafe.models.engine.runner import common_prefix
 from spiritsafe.models.engine.scheduler import Sample, Scheduler
+from spiritsafe.models.engine.session import EngineSession
 from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.gguf.convert import write_gguf_config
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.llama_cpp.pool import LlamaPool
-from spiritsafe.models.llama_cpp.process import CACHE_STEP, LlamaProcess, chunks, require_llama_cpp
+from spiritsafe.models.llama_cpp.process import LlamaProcess, chunks, require_llama_cpp
 from spiritsafe.models.transformers_backend.sizes import read_config
 
 _MOST_DEAD = 3
 """Processes in a row that end without an answer before the file is called unusable."""
 _PLATFORM_CHARACTERS = 200
-_CACHE_SHARE = 0.5
-"""Of the free memory, which others may want as well."""
-
-
-def _make_runner(pool: LlamaPool, num_slots: int, num_positions: int, max_tokens: int) -> Runner:
-    return LlamaRunner(pool, num_slots=num_slots, num_positions=num_positions, max_tokens=max_tokens)
-
-
-def _most_slots(token_bytes: int, num_positions: int) -> int:
-    """Sequences whose caches fit half of the free memory: llama.cpp fills them with zeros, used or not."""
-    sequence_bytes = token_bytes * -(-num_positions // CACHE_STEP) * CACHE_STEP
-    return int(free_bytes() * _CACHE_SHARE) // sequence_bytes - EXTRA_SEQUENCES
 
 
 def _apart(prompt: Prompt, indices: Sequence[int]) -> list[Prompt]:
@@ -78,6 +66,9 @@ class FileGenerator(Scorer):
         max_context: Longest prompt plus completion; None is the model's own context.
         threads: llama.cpp's. They wait for each other by spinning, so more than idle cores make it slow.
 
+    Attributes:
+        context: Longest prompt plus completion.
+
     Raises:
         CompatibilityError: llama.cpp is not installed, the directory is no file model, or the header holds something
             that is not understood.
@@ -100,6 +91,7 @@ class FileGenerator(Scorer):
             self._chat = ChatFormat(Path(small))
             config = DecoderConfig.from_hf(read_config(Path(small)))
         self._longest = longest = config.max_context
+        self.context = longest if max_context is None else min(max_context, longest)
         self._threads = threads
         self._pool = LlamaPool(file, threads=threads)
         first = self._pool.take(context=1, num_sequences=1)  # what is wrong with the file is said now
@@ -111,11 +103,9 @@ class FileGenerator(Scorer):
         self._scheduler = Scheduler(
             self._chat,
             self._checkpoint,
-            partial(_make_runner, self._pool),
-            device=torch.device("cpu"),
+            partial(LlamaRunner, self._pool, token_bytes=8 * config.num_layers * config.num_kv_heads * config.head_dim),
             max_batch=max_batch,
-            max_context=longest if max_context is None else min(max_context, longest),
-            most_slots=partial(_most_slots, 2 * 4 * config.num_layers * config.num_kv_heads * config.head_dim),
+            max_context=self.context,
         )
 
     def _unfit(self, max_batch: int) -> CompatibilityError:
@@ -151,6 +141,20 @@ class FileGenerator(Scorer):
         """End llama.cpp's process."""
         self._scheduler.close()
         self._pool.close()
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How chats become its tokens."""
+        return self._chat
+
+    @property
+    def vocab_size(self) -> int:
+        """Of its logits."""
+        return self._facts.vocab_size
+
+    def open_session(self) -> EngineSession:
+        """A session for whoever serves the file instead of calling :meth:`generate`; the one before it is given up."""
+        return self._scheduler.open_session()
 
     # ---- generate
 

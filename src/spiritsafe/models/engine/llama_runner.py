@@ -1,26 +1,35 @@
 """A runner over llama.cpp: it computes logits in its process, our sampler draws from them here.
 
-In: as every runner. Out: tokens drawn with the same counted seeds as from our own engine. What all prompts begin with,
-and a prompt of several samples, is computed once and copied. Each prompt is computed by itself and two tokens at least
-at a time, so that what is drawn for it does not depend on its neighbours: llama.cpp adds up the attention of a single
-token in another order than that of several. Shapes: B busy slots, V vocabulary.
+In: as every runner. Out: tokens drawn with the same counted seeds as from our own engine. What a prompt begins with is
+copied from any sequence that holds it, so it is computed once. Each prompt is computed by itself and two tokens at
+least at a time, so that what is drawn for it does not depend on its neighbours: llama.cpp adds up the attention of a
+single token in another order than that of several. Shapes: B busy slots, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import torch
+from torch import Tensor
 
 from spiritsafe.core.errors import ProcedureError
-from spiritsafe.core.records import Sampling
-from spiritsafe.models.engine.runner import Admission, DecodeState, Runner, common_prefix
+from spiritsafe.core.process.free_memory import free_bytes
+from spiritsafe.models.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras
+from spiritsafe.models.engine.runner import Runner, common_prefix
 from spiritsafe.models.llama_cpp.pool import LlamaPool
-from spiritsafe.models.llama_cpp.process import BATCH_TOKENS, LlamaProcess, chunks
+from spiritsafe.models.llama_cpp.process import BATCH_TOKENS, CACHE_STEP, LlamaProcess, chunks
 
-EXTRA_SEQUENCES = 2
-"""Beside the slots: what all prompts begin with, and a prompt that more samples will ask for."""
+EXTRA_SEQUENCES = 4
+"""Beside the slots: a prompt that is staged, one that is scored, what prompts begin with, and the newest prompt."""
+_STAGED, _SCORED, _COMMON, _NEWEST = range(EXTRA_SEQUENCES)
+_CACHE_SHARE = 0.5
+"""Of the free memory, which others may want as well."""
+
+_Held = tuple[str, tuple[int, ...]]
+"""A key, and the tokens whose keys and values a sequence holds."""
+_NOTHING: _Held = ("", ())
 
 
 def feed(process: LlamaProcess, sequence: int, token_ids: Sequence[int], *, kept: int) -> None:
@@ -33,18 +42,24 @@ def feed(process: LlamaProcess, sequence: int, token_ids: Sequence[int], *, kept
         process.decode(token_ids[places.start : places.stop], places, [sequence] * len(places), ())
 
 
+def _agree(held: Sequence[int], ids: Sequence[int]) -> int:
+    """How many leading tokens two sequences share."""
+    return next((at for at, (a, b) in enumerate(zip(held, ids, strict=False)) if a != b), min(len(held), len(ids)))
+
+
 @final
 class LlamaRunner(Runner):
-    """Slots are sequences of a process that is borrowed from :meth:`begin` to :meth:`end`."""
+    """Slots are sequences of a process that is borrowed from :meth:`begin` to :meth:`end`.
 
-    def __init__(self, pool: LlamaPool, *, num_slots: int, num_positions: int, max_tokens: int) -> None:
+    Args:
+        pool: Lends processes.
+        token_bytes: What a token's keys and values take.
+    """
+
+    def __init__(self, pool: LlamaPool, *, token_bytes: int) -> None:
         self._pool = pool
-        self._num_positions = num_positions
-        self._num_slots = num_slots
+        self._token_bytes = token_bytes
         self._lent: LlamaProcess | None = None
-        self._prefix_ids: tuple[int, ...] = ()
-        self._stored_ids: tuple[int, ...] | None = None
-        self.state = DecodeState(num_slots, num_positions, max_tokens, torch.device("cpu"))
 
     @property
     def _process(self) -> LlamaProcess:
@@ -52,13 +67,13 @@ class LlamaRunner(Runner):
             raise ProcedureError("This runner has not begun.", hint="Call begin first.")
         return self._lent
 
-    def begin(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """Borrow a process; compute what all prompts begin with once."""
-        self._stored_ids = None
-        self._lent = self._pool.take(context=self._num_positions, num_sequences=self._num_slots + EXTRA_SEQUENCES)
-        shared = common_prefix(prompts)
-        self._prefix_ids = prompts[0][:shared] if shared > 1 else ()
-        feed(self._process, self._num_slots, self._prefix_ids, kept=0)
+    def begin(self, num_slots: int, num_positions: int, *, same_weights: bool = False) -> None:
+        """Borrow a process."""
+        self.end()
+        self._num_slots = num_slots
+        self._held = [_NOTHING] * (num_slots + EXTRA_SEQUENCES)
+        self.state = DecodeState(num_slots, num_positions, torch.device("cpu"))
+        self._lent = self._pool.take(context=num_positions, num_sequences=num_slots + EXTRA_SEQUENCES)
 
     def end(self) -> None:
         """Give the process back."""
@@ -66,35 +81,106 @@ class LlamaRunner(Runner):
         if process is not None:
             self._pool.give_back(process)
 
-    def admit(self, admissions: Sequence[Admission]) -> None:
+    def most_slots(self, num_positions: int) -> int | None:
+        """Sequences whose caches fit half of the free memory: llama.cpp fills them with zeros, used or not."""
+        sequence_bytes = self._token_bytes * -(-num_positions // CACHE_STEP) * CACHE_STEP
+        return int(free_bytes() * _CACHE_SHARE) // sequence_bytes - EXTRA_SEQUENCES
+
+    # ---- prompts
+
+    def _best(self, ids: Sequence[int], cache_key: str | None) -> tuple[int, int]:
+        """How much of a prompt is held, and by which sequence."""
+        if cache_key is None:
+            return 0, 0
+        counts = [_agree(held, ids) if key == cache_key else 0 for key, held in self._held]
+        return max(zip(counts, range(len(counts)), strict=True), key=lambda one: one[0])
+
+    def known(self, prompt_ids: tuple[int, ...], cache_key: str | None) -> int:
+        """Of all but its last token."""
+        return self._best(prompt_ids[:-1], cache_key)[0]
+
+    def _copy(self, source: int, targets: Sequence[int], length: int) -> None:
+        self._process.copy(source, targets, length)
+        key, ids = self._held[source]
+        for target in targets:
+            self._held[target] = key, ids[:length]
+
+    def _make(self, sequence: int, ids: tuple[int, ...], cache_key: str | None) -> int:
+        """Let a sequence hold these tokens; returns how many had not to be computed."""
+        known, source = self._best(ids, cache_key)
+        self._copy(source, [sequence], known)  # of nothing: what it held is forgotten
+        feed(self._process, sequence, ids, kept=known)
+        # nobody may find what has no key
+        self._held[sequence] = _NOTHING if cache_key is None else (cache_key, ids)
+        return known
+
+    def _compute_common(self, prompts: Sequence[tuple[str | None, tuple[int, ...]]]) -> None:
+        """Compute what prompts of one key begin with, where more than one does and nobody holds it."""
+        for cache_key in {key for key, _ in prompts if key is not None}:
+            own = [ids for key, ids in prompts if key == cache_key]
+            shared = common_prefix(own) if len(own) > 1 else 0
+            if shared > max(1, self._best(own[0][:shared], cache_key)[0]):
+                self._make(self._num_slots + _COMMON, own[0][:shared], cache_key)
+
+    def admit(self, admissions: Sequence[Admission]) -> list[int]:
         """Fill slots: each distinct prompt is computed once and copied to its other samples."""
-        prefix, stored = self._num_slots, self._num_slots + 1
-        slots: dict[tuple[int, ...], list[int]] = {}
+        slots: dict[tuple[str | None, tuple[int, ...]], list[Admission]] = {}
         for admission in admissions:
-            slots.setdefault(admission.prompt_ids, []).append(admission.slot)
-        kept = next((admission.prompt_ids for admission in admissions if admission.keep_prompt), None)
-        for ids, targets in slots.items():
-            source = stored
-            if ids != self._stored_ids:
-                source = targets[0]
-                self._process.copy(prefix, [source], len(self._prefix_ids))
-                feed(self._process, source, ids[:-1], kept=len(self._prefix_ids))
-            self._process.copy(source, targets, len(ids) - 1)
-        if kept != self._stored_ids:
-            self._stored_ids = kept
-            if kept is not None:
-                self._process.copy(slots[kept][0], [stored], len(kept) - 1)
+            slots.setdefault((admission.cache_key, admission.prompt_ids), []).append(admission)
+        self._compute_common([prompt for prompt, own in slots.items() if not own[0].is_staged])
+        known: dict[int, int] = {}
+        for (key, ids), (first, *others) in slots.items():
+            body = ids[:-1]
+            if first.is_staged:
+                self._process.copy(self._num_slots + _STAGED, [first.slot], len(body))
+                self._held[first.slot] = _NOTHING if key is None else (key, body)
+                known[first.slot] = len(body)
+            else:
+                known[first.slot] = self._make(first.slot, body, key)
+            targets = [other.slot for other in others]
+            self._process.copy(first.slot, targets, len(body))
+            for target in targets:
+                self._held[target], known[target] = self._held[first.slot], len(body)
+        newest = admissions[-1]
+        if newest.cache_key is not None:  # more of it may be asked for when its slots hold others
+            self._copy(newest.slot, [self._num_slots + _NEWEST], len(newest.prompt_ids) - 1)
         self.state.start(admissions)
+        return [known[admission.slot] for admission in admissions]
+
+    def stage(self, prompt_ids: tuple[int, ...], cache_key: str | None, start: int, end: int) -> int:
+        """Compute a part of a prompt in a sequence of its own."""
+        sequence = self._num_slots + _STAGED
+        self._held[sequence] = _NOTHING
+        if start == 0:
+            start, source = self._best(prompt_ids[:-1], cache_key)
+            self._process.copy(source, [sequence], start)
+        end = min(max(end, start), len(prompt_ids) - 1)
+        feed(self._process, sequence, prompt_ids[:end], kept=start)
+        return end
+
+    # ---- steps
 
     def move(self, source: int, target: int, num_positions: int) -> None:
         """Copy sequence and state."""
         self._process.copy(source, [target], num_positions)
+        self._held[target] = self._held[source]
         self.state.move(source, target)
 
-    def advance(self, num_slots: int, num_positions: int, num_steps: int, sampling: Sampling) -> None:
+    def advance(self, lengths: Sequence[int], num_steps: int, extras: Extras = NO_EXTRAS) -> None:
         """One token in each slot a step, from the logits of one batch."""
+        count = len(lengths)
+        how = self.state.sampling(count)
         for _ in range(num_steps):
-            tokens = self.state.tokens_B[:num_slots].tolist()
-            positions = self.state.positions_B[:num_slots].tolist()
-            logits_BV = self._process.decode(tokens, positions, range(num_slots), range(num_slots))
-            self.state.record(torch.from_numpy(logits_BV), sampling)
+            tokens = self.state.tokens_B[:count].tolist()
+            positions = self.state.positions_B[:count].tolist()
+            logits_BV = self._process.decode(tokens, positions, range(count), range(count))
+            self.state.record(torch.from_numpy(logits_BV), how, extras)
+
+    def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
+        """In a sequence of its own."""
+        sequence = self._num_slots + _SCORED
+        self._process.copy(sequence, [sequence], 0)
+        for start, end in chunks(len(prompt_ids), self._process.num_rows):
+            places = range(start, end)
+            rows = self._process.decode(prompt_ids[start:end], places, [sequence] * len(places), range(len(places)))
+            yield torch.from_numpy(rows)

@@ -19,10 +19,14 @@ from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
+from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.engine.runner import CachedRunner, PlainRunner, Runner
+from spiritsafe.models.engine.cached_runner import CachedRunner
+from spiritsafe.models.engine.plain_runner import PlainRunner
+from spiritsafe.models.engine.runner import Runner
 from spiritsafe.models.engine.scheduler import Scheduler
+from spiritsafe.models.engine.session import EngineSession
 from spiritsafe.models.engine.this_platform import this_platform
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.interface.language_model import LanguageModel
@@ -34,10 +38,9 @@ _SPREAD_ROWS = 256  # three times the memory a row
 _LARGEST_SQUARE = 1e30  # beyond it the chance is 0 in float32
 
 
-def _make_runner(model: LanguageModel, num_slots: int, num_positions: int, max_tokens: int) -> Runner:
-    if isinstance(model, Decoder):
-        return CachedRunner(model, num_slots=num_slots, num_positions=num_positions, max_tokens=max_tokens)
-    return PlainRunner(model, num_slots=num_slots, max_tokens=max_tokens)
+def make_runner(model: LanguageModel) -> Runner:
+    """The fastest that the model has."""
+    return CachedRunner(model) if isinstance(model, Decoder) else PlainRunner(model)
 
 
 def _expected(logprobs_NV: Tensor) -> list[Tensor]:
@@ -121,20 +124,33 @@ class LocalGenerator(Scorer):
     Args:
         loaded: Weights, chat format and lineage; any LanguageModel works, the Decoder works fast.
         max_context: Longest prompt plus completion; None is the model's own context.
+        same_weights: Nobody changes the weights while this exists, so what was computed in one call of
+            :meth:`generate` is kept for the next.
+
+    Attributes:
+        context: Longest prompt plus completion.
     """
 
-    def __init__(self, loaded: LoadedModel, *, max_batch: int = 64, max_context: int | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_batch: int = 64,
+        max_context: int | None = None,
+        same_weights: bool = False,
+    ) -> None:
         self._loaded = loaded
         self._model = loaded.model
         self._device = loaded.model.head().weight_VH.device
         longest = loaded.model.max_context
+        self.context = longest if max_context is None else min(max_context, longest)
         self._scheduler = Scheduler(
             loaded.chat,
             loaded.checkpoint,
-            partial(_make_runner, loaded.model),
-            device=self._device,
+            partial(make_runner, loaded.model),
             max_batch=max_batch,
-            max_context=longest if max_context is None else min(max_context, longest),
+            max_context=self.context,
+            same_weights=same_weights,
         )
 
     def describe(self) -> GeneratorInfo:
@@ -151,6 +167,20 @@ class LocalGenerator(Scorer):
     def close(self) -> None:
         """Free the cache; the model itself belongs to the caller."""
         self._scheduler.close()
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How chats become its tokens."""
+        return self._loaded.chat
+
+    @property
+    def vocab_size(self) -> int:
+        """Of its logits."""
+        return self._model.head().weight_VH.shape[0]
+
+    def open_session(self) -> EngineSession:
+        """A session for whoever serves the model instead of calling :meth:`generate`; the one before it is given up."""
+        return self._scheduler.open_session()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Attempt]:
         """Draw completions; see :meth:`spiritsafe.core.generator.Generator.generate`."""

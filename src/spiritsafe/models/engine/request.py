@@ -16,7 +16,7 @@ class TokenMask(Protocol):
     """Which tokens may come next: a grammar in one of its states."""
 
     def allowed(self) -> Tensor:
-        """bool ``[V]`` on the CPU; at least one is True."""
+        """Bool ``[V]`` on the CPU; at least one is True."""
         ...
 
     def accept(self, token_id: int) -> None:

@@ -1,21 +1,21 @@
 """Draw tokens from logits: temperature, top-k, top-p, min-p, one counted uniform a token.
 
-In: float32 logits, a seed and a step for each sequence. Out: token ids and their log-probabilities. The uniform of a
-token is a hash of (seed, step) alone, so a sequence's draws do not depend on which others share its batch, and the
-whole of it runs inside a CUDA graph (no host synchronisation, no random-number state). Shapes: B sequences,
-V vocabulary, C chunks of the vocabulary.
+In: float32 logits, a seed and a step for each sequence, and how each is to be drawn. Out: token ids and their
+log-probabilities. The uniform of a token is a hash of (seed, step) alone, so a sequence's draws do not depend on which
+others share its batch, and the whole of it runs inside a CUDA graph (no host synchronisation, no random-number state).
+Shapes: B sequences, V vocabulary, C chunks of the vocabulary, R masked rows, K likeliest tokens.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spiritsafe.core.records import Sampling
 from spiritsafe.models.engine.dtype import has_float64
 
 _CHUNK = 256
@@ -60,6 +60,98 @@ def uniforms(seeds_B: Tensor, steps_B: Tensor) -> Tensor:
     return _shift(bits_B, 11).to(torch.float64) * 2.0**-53
 
 
+class HowDrawn(Protocol):
+    """The four numbers of :class:`~spiritsafe.core.records.Sampling` that a draw depends on."""
+
+    @property
+    def temperature(self) -> float:
+        """0 takes the likeliest token (the first of equals)."""
+        ...
+
+    @property
+    def top_p(self) -> float:
+        """1 keeps all."""
+        ...
+
+    @property
+    def top_k(self) -> int:
+        """0 keeps all."""
+        ...
+
+    @property
+    def min_p(self) -> float:
+        """0 keeps all."""
+        ...
+
+
+Column = float | Tensor
+"""One number for all rows, or ``[B, 1]``."""
+
+
+@final
+@dataclass(frozen=True)
+class RowSampling:
+    """How each row is drawn; what all rows have in common is one number, which costs less and is known to the host.
+
+    Attributes:
+        temperature: 1 in greedy rows.
+        greedy: bool ``[B]`` where some rows are and some are not.
+        top_k: The largest in use; 0: none.
+        top_k_B1: int64, V in rows that keep all; None: the same in all rows.
+    """
+
+    temperature: Column = 1.0
+    greedy: bool | Tensor = False
+    top_k: int = 0
+    top_k_B1: Tensor | None = None
+    top_p: Column = 1.0
+    min_p: Column = 0.0
+
+    @classmethod
+    def uniform(cls, how: HowDrawn) -> RowSampling:
+        """All rows alike."""
+        greedy = how.temperature == 0.0
+        return cls(1.0 if greedy else how.temperature, greedy, how.top_k, None, how.top_p, how.min_p)
+
+    @property
+    def truncates(self) -> bool:
+        """Whether any row excludes tokens."""
+        return self.top_k > 0 or not (_is(self.top_p, 1.0) and _is(self.min_p, 0.0))
+
+    def repeated(self, count: int) -> RowSampling:
+        """Each row so many times."""
+        return self.mapped(lambda column: column.repeat_interleave(count, dim=0))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> RowSampling:
+        """The same with changed tensors."""
+        changed: dict[str, Any] = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **changed)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What a captured step depends on: the numbers that it knows, and which others it reads from tensors."""
+        columns = (self.temperature, self.greedy, self.top_p, self.min_p)
+        return *("rows" if isinstance(x, Tensor) else x for x in columns), self.top_k, self.top_k_B1 is None
+
+
+def _is(column: Column, value: float) -> bool:
+    return not isinstance(column, Tensor) and column == value
+
+
+@final
+@dataclass(frozen=True)
+class Mask:
+    """Tokens that may be drawn, in some rows.
+
+    Attributes:
+        rows_R: int64.
+        allowed_RV: bool; at least one a row is True.
+    """
+
+    rows_R: Tensor
+    allowed_RV: Tensor
+
+
 @final
 @dataclass(frozen=True)
 class DrawnTokens:
@@ -69,11 +161,15 @@ class DrawnTokens:
         token_ids_B: int64.
         logprobs_B: float32, natural log at the sampling temperature before truncation (temperature 1 when greedy).
         broken_B: bool, True where the logits hold NaN or +infinity; its token means nothing.
+        top_ids_BK: int64, the likeliest tokens, likeliest first; None when none were asked for.
+        top_logprobs_BK: Theirs.
     """
 
     token_ids_B: Tensor
     logprobs_B: Tensor
     broken_B: Tensor
+    top_ids_BK: Tensor | None = None
+    top_logprobs_BK: Tensor | None = None
 
 
 def _nucleus_threshold_by_bisection(weights_BV: Tensor, needed_B1: Tensor) -> Tensor:
@@ -104,7 +200,7 @@ def _nucleus_threshold_by_sorting(weights_BV: Tensor, needed_B1: Tensor) -> Tens
     return top_BK.gather(1, first_B1)
 
 
-def truncate(weights_BV: Tensor, sampling: Sampling) -> Tensor:
+def truncate(weights_BV: Tensor, how: RowSampling) -> Tensor:
     """Set tokens that top-k, then top-p, then min-p exclude to weight 0; the order of transformers.
 
     Tokens exactly as likely as the last one kept are kept too, so the result does not depend on their order.
@@ -112,16 +208,24 @@ def truncate(weights_BV: Tensor, sampling: Sampling) -> Tensor:
     Args:
         weights_BV: ``exp(logit - largest logit)``: unnormalised, 1 for the likeliest.
     """
-    if 0 < sampling.top_k < weights_BV.shape[1]:
-        smallest_B1 = weights_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
+    if 0 < how.top_k < weights_BV.shape[1] or how.top_k_B1 is not None:
+        top_BK = weights_BV.topk(min(how.top_k, weights_BV.shape[1]), dim=-1).values
+        if how.top_k_B1 is None:
+            smallest_B1 = top_BK[:, -1:]
+        else:
+            last_B1 = how.top_k_B1.clamp(max=top_BK.shape[1]) - 1
+            keeps_all_B1 = how.top_k_B1 > top_BK.shape[1]
+            smallest_B1 = torch.where(keeps_all_B1, 0.0, top_BK.gather(1, last_B1))
         weights_BV = torch.where(weights_BV >= smallest_B1, weights_BV, 0.0)
-    if sampling.top_p < 1.0:
-        needed_B1 = weights_BV.sum(-1, keepdim=True, dtype=torch.float64) * sampling.top_p
+    if not _is(how.top_p, 1.0):
+        needed_B1 = weights_BV.sum(-1, keepdim=True, dtype=torch.float64) * how.top_p
         on_gpu = weights_BV.is_cuda
         threshold = _nucleus_threshold_by_bisection if on_gpu else _nucleus_threshold_by_sorting
-        weights_BV = torch.where(weights_BV >= threshold(weights_BV, needed_B1), weights_BV, 0.0)
-    if sampling.min_p > 0.0:
-        weights_BV = torch.where(weights_BV >= sampling.min_p, weights_BV, 0.0)
+        kept_BV = torch.where(weights_BV >= threshold(weights_BV, needed_B1), weights_BV, 0.0)
+        # a sum of 1.0 of all is not always reached by adding up in another order
+        weights_BV = kept_BV if not isinstance(how.top_p, Tensor) else torch.where(how.top_p < 1, kept_BV, weights_BV)
+    if not _is(how.min_p, 0.0):
+        weights_BV = torch.where(weights_BV >= how.min_p, weights_BV, 0.0)
     return weights_BV
 
 
@@ -160,36 +264,102 @@ def _likeliest(logits_BV: Tensor, peaks_BC: Tensor) -> Tensor:
     return (chunk_B1 * _CHUNK + _chunk_of(logits_BV, chunk_B1).argmax(-1, keepdim=True)).squeeze(1)
 
 
-def draw(logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, sampling: Sampling) -> DrawnTokens:
+def _padded(values_BV: Tensor, fill: float) -> Tensor:
+    """As many columns as whole chunks have."""
+    padding = -values_BV.shape[1] % _CHUNK
+    return functional.pad(values_BV, (0, padding), value=fill) if padding else values_BV
+
+
+def draw(
+    logits_BV: Tensor,
+    seeds_B: Tensor,
+    steps_B: Tensor,
+    how: RowSampling | HowDrawn,
+    *,
+    mask: Mask | None = None,
+    num_top: int = 0,
+) -> DrawnTokens:
     """Draw one token for each sequence.
 
     Args:
         logits_BV: float32; overwritten, because at this size each copy costs as much as a layer.
         seeds_B: int64, a sequence's own seed.
         steps_B: int64, how many tokens it has drawn before.
-        sampling: Temperature 0 takes the likeliest token (the first of equals).
+        how: Of each row, or of all.
+        mask: Excludes tokens before all else; log-probabilities are those without it.
+        num_top: How many of the likeliest tokens are told.
     """
+    how = how if isinstance(how, RowSampling) else RowSampling.uniform(how)
     if not has_float64(logits_BV.device):  # its memory is the CPU's, and a copy is small beside a layer
-        drawn = draw(logits_BV.cpu(), seeds_B.cpu(), steps_B.cpu(), sampling)
-        device = logits_BV.device
-        return DrawnTokens(drawn.token_ids_B.to(device), drawn.logprobs_B.to(device), drawn.broken_B.to(device))
-    padding = -logits_BV.shape[1] % _CHUNK
-    if padding:
-        logits_BV = functional.pad(logits_BV, (0, padding), value=float("-inf"))
-    greedy = sampling.temperature == 0.0
-    if not greedy and sampling.temperature != 1.0:
-        logits_BV.div_(sampling.temperature)
+        return _draw_on_cpu(logits_BV, seeds_B, steps_B, how, mask, num_top)
+    logits_BV = _padded(logits_BV, float("-inf"))
+    if not _is(how.temperature, 1.0):
+        logits_BV.div_(how.temperature)
+    scaled_BV = None if mask is None else logits_BV.clone()
     peaks_BC = logits_BV.view(logits_BV.shape[0], -1, _CHUNK).amax(-1)
-    greedy_B = _likeliest(logits_BV, peaks_BC) if greedy else None
-    weights_BV = logits_BV.sub_(peaks_BC.amax(-1, keepdim=True)).exp_()
+    greedy_B = None if how.greedy is False or mask is not None else _likeliest(logits_BV, peaks_BC)
+    peak_B1 = peaks_BC.amax(-1, keepdim=True)
+    weights_BV = logits_BV.sub_(peak_B1).exp_()
     sums_BC = _chunk_sums(weights_BV)
     total_B = sums_BC.sum(-1)
-    if greedy_B is not None:
+    open_BV, open_sums_BC = weights_BV, sums_BC
+    if mask is not None and scaled_BV is not None:
+        masked_BV = scaled_BV.clone()
+        allowed_RV = functional.pad(mask.allowed_RV, (0, masked_BV.shape[1] - mask.allowed_RV.shape[1]))
+        masked_BV[mask.rows_R] = masked_BV[mask.rows_R].masked_fill_(~allowed_RV, float("-inf"))
+        own_peaks_BC = masked_BV.view(masked_BV.shape[0], -1, _CHUNK).amax(-1)
+        greedy_B = None if how.greedy is False else _likeliest(masked_BV, own_peaks_BC)
+        open_BV = masked_BV.sub_(own_peaks_BC.amax(-1, keepdim=True)).exp_()
+        open_sums_BC = _chunk_sums(open_BV)
+    if how.greedy is True and greedy_B is not None:
         token_B = greedy_B
-    elif sampling.top_p == 1.0 and sampling.min_p == 0.0 and sampling.top_k == 0:
-        token_B = _choose(weights_BV, sums_BC, uniforms(seeds_B, steps_B))
     else:
-        kept_BV = truncate(weights_BV, sampling)
-        token_B = _choose(kept_BV, _chunk_sums(kept_BV), uniforms(seeds_B, steps_B))
-    chosen_B = weights_BV.gather(1, token_B[:, None]).squeeze(1)
-    return DrawnTokens(token_B, chosen_B.log() - total_B.log(), ~total_B.isfinite())
+        kept_BV = truncate(open_BV, how) if how.truncates else open_BV
+        kept_sums_BC = _chunk_sums(kept_BV) if how.truncates else open_sums_BC
+        token_B = _choose(kept_BV, kept_sums_BC, uniforms(seeds_B, steps_B))
+        if greedy_B is not None and isinstance(how.greedy, Tensor):
+            token_B = torch.where(how.greedy, greedy_B, token_B)
+    if scaled_BV is None:
+        chosen_B = weights_BV.gather(1, token_B[:, None]).squeeze(1).log()
+    else:  # a weight of an excluded token's rival may be 0 in float32, its logarithm is not
+        chosen_B = scaled_BV.gather(1, token_B[:, None]).squeeze(1) - peak_B1.squeeze(1)
+    drawn = DrawnTokens(token_B, chosen_B - total_B.log(), ~total_B.isfinite())
+    if num_top == 0:
+        return drawn
+    top = weights_BV.topk(num_top, dim=-1)
+    top_logprobs_BK = top.values.log() - total_B.log()[:, None]
+    return DrawnTokens(token_B, drawn.logprobs_B, drawn.broken_B, top.indices, top_logprobs_BK)
+
+
+def _draw_on_cpu(
+    logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, how: RowSampling, mask: Mask | None, num_top: int
+) -> DrawnTokens:
+    device = logits_BV.device
+    here = how.mapped(Tensor.cpu)
+    mask = None if mask is None else Mask(mask.rows_R.cpu(), mask.allowed_RV.cpu())
+    drawn = draw(logits_BV.cpu(), seeds_B.cpu(), steps_B.cpu(), here, mask=mask, num_top=num_top)
+    there: dict[str, Any] = {name: x.to(device) for name, x in vars(drawn).items() if x is not None}
+    return DrawnTokens(**there)
+
+
+def rows_sampling(rows: Sequence[HowDrawn], columns: dict[str, Tensor], width: int) -> RowSampling:
+    """How rows are drawn that may differ.
+
+    Args:
+        rows: What the host knows.
+        columns: The same as tensors of at least as many rows, ``[B, 1]``: temperature (1 where greedy), greedy
+            (``[B]``), top_k (very large where 0), top_p, min_p. Their slices are read only where rows differ.
+        width: How many rows the slices have.
+    """
+    temperatures = {row.temperature for row in rows}
+    top_ks, top_ps, min_ps = ({row.top_k for row in rows}, {row.top_p for row in rows}, {row.min_p for row in rows})
+    alike = {temperature or 1.0 for temperature in temperatures}
+    greedy = 0.0 in temperatures
+    return RowSampling(
+        temperature=alike.pop() if len(alike) == 1 else columns["temperature"][:width],
+        greedy=columns["greedy"][:width] if greedy and len(temperatures) > 1 else greedy,
+        top_k=max(top_ks),
+        top_k_B1=None if len(top_ks) == 1 else columns["top_k"][:width],
+        top_p=top_ps.pop() if len(top_ps) == 1 else columns["top_p"][:width],
+        min_p=min_ps.pop() if len(min_ps) == 1 else columns["min_p"][:width],
+    )

@@ -310,7 +310,7 @@ class FallbackGenerator:
 
 
 def make_generator(
-    loaded: LoadedModel, *, max_batch: int = 64, max_context: int | None = None
+    loaded: LoadedModel, *, max_batch: int = 64, max_context: int | None = None, same_weights: bool = False
 ) -> FallbackGenerator | LocalGenerator:
     """A Generator over a loaded model, with the weights that it has whenever it is asked.
 
@@ -319,10 +319,11 @@ def make_generator(
     Args:
         loaded: The model; in training it may change between two calls.
         max_context: Longest prompt plus completion; None is the model's own context.
+        same_weights: It never changes; see :class:`~spiritsafe.models.engine.local_generator.LocalGenerator`.
     """
     if isinstance(loaded.model, TransformersModel):
         return FallbackGenerator(loaded, max_batch=max_batch, max_context=max_context)
-    return LocalGenerator(loaded, max_batch=max_batch, max_context=max_context)
+    return LocalGenerator(loaded, max_batch=max_batch, max_context=max_context, same_weights=same_weights)
 
 
 def open_generator(
@@ -358,4 +359,4 @@ def open_generator(
     place = "cpu" if device is None else device
     number = preferred_dtype(place) if dtype is None else dtype
     loaded = load_model(directory, dtype=number, device=place, weights=weights)
-    return make_generator(loaded, max_batch=max_batch, max_context=max_context)
+    return make_generator(loaded, max_batch=max_batch, max_context=max_context, same_weights=True)

@@ -22,9 +22,18 @@ from spiritsafe.serve.asking.conversation import (
     ToolChoice,
     ToolDefinition,
     conversation,
+    ignored_names,
     tool_choice_fields,
 )
-from spiritsafe.serve.asking.fields import RequestBody, SamplingFields, StreamOptions, choice_seeds, drawn_seed
+from spiritsafe.serve.asking.fields import (
+    JOB_PARAMS,
+    RequestBody,
+    SamplingFields,
+    StreamOptions,
+    check_stream_options,
+    choice_seeds,
+    drawn_seed,
+)
 from spiritsafe.serve.asking.form import ResponseFormat, StructuredOutputs, form_of, ignored_in
 from spiritsafe.serve.interface import Answer, Ask, Context, answering_name, fingerprint, totals
 from spiritsafe.serve.refusals import Refusal
@@ -50,19 +59,22 @@ class ChatRequest(SamplingFields, RequestBody):
         "web_search_options": "Nothing is searched here; leave it out.",
     }
     ignored: ClassVar[Mapping[str, str]] = {
+        "messages.name": "no template writes who speaks beyond the role; a tool's name counts",
         "metadata": "it labels what is stored, and nothing is",
         "prompt_cache_key": "it only says where a prompt may be found again; it is found without",
+        "response_format.json_schema.description": "the schema alone says what is wanted",
+        "response_format.json_schema.name": "the schema alone says what is wanted",
         "safety_identifier": "it names the user to who moderates, and nobody does",
         "service_tier": "there is one tier",
         "user": "it names the user to who moderates, and nobody does",
     }
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1, lt=1 << 31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=1 << 31)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    tools: Annotated[list[ToolDefinition], Field(max_length=MOST_TOOLS)] = Field(default=[])
+    tools: Annotated[list[ToolDefinition], Field(max_length=MOST_TOOLS, fail_fast=True)] = Field(default=[])
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -183,7 +195,7 @@ class ChatInterface:
             stream=body.stream,
             prompt_of=(0,) * body.n,
             params=_params(body),
-            ignored=(*body.ignored_fields(), *ignored_in(body.response_format)),
+            ignored=(*body.ignored_fields(), *ignored_in(body.response_format), *ignored_names(body.messages)),
             headers={SEED_HEADER: str(seed)},
         )
 
@@ -301,8 +313,7 @@ def _check(body: ChatRequest) -> None:
         raise _refusal("max_tokens", "max_tokens and max_completion_tokens differ.", "Give one of them.")
     if body.top_logprobs is not None and not body.logprobs:
         raise _refusal("top_logprobs", "top_logprobs needs logprobs.", "Set logprobs to true.")
-    if body.stream_options is not None and not body.stream:
-        raise _refusal("stream_options", "stream_options is for streams.", "Set stream to true or leave it out.")
+    check_stream_options(body.stream_options, body.stream)
     if body.parallel_tool_calls is not None and not body.tools:
         raise _refusal("parallel_tool_calls", "There are no tools to call.", "Give tools or leave it out.")
 
@@ -313,11 +324,10 @@ def _refusal(param: str, message: str, hint: str) -> Refusal:
 
 def _params(body: ChatRequest) -> Mapping[str, str]:
     return {
+        **JOB_PARAMS,
         "form": "structured_outputs" if body.structured_outputs is not None else "response_format",
         "max_tokens": "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens",
         "tool_name": "tool_choice",
-        "ignore_end": "ignore_eos",
-        "cache_key": "cache_salt",
     }
 
 

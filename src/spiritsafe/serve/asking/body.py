@@ -18,6 +18,7 @@ from spiritsafe.serve.refusals import Refusal
 Body = TypeVar("Body", bound=RequestBody)
 
 _MOST_SHOWN = 120
+_MOST_KEYS = 4096  # of one object: pydantic tells of each that it does not know, which takes time
 
 
 def read_body(raw: bytes, model: type[Body]) -> Body:
@@ -63,6 +64,8 @@ def _malformed(why: str) -> Refusal:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MOST_KEYS:
+        raise ValueError(f"an object has more than {_MOST_KEYS} keys")
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
@@ -107,12 +110,15 @@ def _refusal(errors: list[ErrorDetails], value: dict[str, Any], model: type[Requ
 def _place(error: ErrorDetails, value: Any) -> tuple[int | str, ...]:
     """Where in the body an error is: pydantic's locations have the names of a union's options in between."""
     place: list[int | str] = []
+    inside: tuple[Any] | None = None
     for step in error["loc"]:
         inside = _inside(value, step)
         if inside is not None:
             value = inside[0]
             place.append(step)
-    return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
+    if error["type"] == "missing" and inside is None:
+        place.append(error["loc"][-1])
+    return tuple(place)
 
 
 def _inside(value: Any, step: int | str) -> tuple[Any] | None:

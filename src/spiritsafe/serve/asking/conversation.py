@@ -49,7 +49,7 @@ class ChatMessage(RequestPart):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[ContentPart] | None = None
+    content: str | Annotated[list[ContentPart], Field(min_length=1, fail_fast=True)] | None = None
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     tool_calls: Annotated[list[CalledTool], Field(min_length=1, max_length=MOST_TOOLS)] | None = None
     tool_call_id: Text | None = None
@@ -105,6 +105,11 @@ def conversation(
     return tuple(read)
 
 
+def ignored_names(messages: Sequence[ChatMessage]) -> tuple[str, ...]:
+    """Names of speakers, which no template writes; a tool's name counts."""
+    return ("messages.name",) if any(one.name is not None and one.role != "tool" for one in messages) else ()
+
+
 def _message(index: int, message: ChatMessage, known: set[str]) -> Message:
     """One message.
 
@@ -136,7 +141,7 @@ def _message(index: int, message: ChatMessage, known: set[str]) -> Message:
     return Message(
         role="system" if message.role == "developer" else message.role,
         content=text,
-        name=message.name,
+        name=message.name if message.role == "tool" else None,
         tool_calls=calls,
         tool_call_id=message.tool_call_id,
     )

@@ -22,6 +22,9 @@ MOST_CHOICES = 128
 MOST_STOPS = 16
 MOST_STOP_LENGTH = 256
 
+JOB_PARAMS: Mapping[str, str] = {"ignore_end": "ignore_eos", "cache_key": "cache_salt"}
+"""What :class:`SamplingFields` calls fields of a job, where the names differ."""
+
 Text = Annotated[str, Field(min_length=1)]
 StopText = Annotated[str, Field(min_length=1, max_length=MOST_STOP_LENGTH)]
 
@@ -118,6 +121,21 @@ class SamplingFields(RequestPart):
             "ignore_end": self.ignore_eos,
             "cache_key": cache_key if self.cache_salt is None else f"{cache_key}\n{self.cache_salt}",
         }
+
+
+def check_stream_options(options: StreamOptions | None, stream: bool) -> None:
+    """Options of a stream are for streams.
+
+    Raises:
+        Refusal: There is none.
+    """
+    if options is not None and not stream:
+        raise Refusal(
+            "stream_options is for streams.",
+            hint="Set stream to true or leave it out.",
+            param="stream_options",
+            code="invalid_value",
+        )
 
 
 def drawn_seed() -> int:

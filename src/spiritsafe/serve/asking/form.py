@@ -15,6 +15,8 @@ from spiritsafe.core.serving import Form
 from spiritsafe.serve.asking.fields import RequestPart, Text
 from spiritsafe.serve.refusals import Refusal
 
+_META = re.compile(r"[\\.+*?()|\[\]{}^$]")
+
 
 class SchemaFormat(RequestPart):
     """A JSON schema with its name."""
@@ -82,7 +84,7 @@ def _of_structured(given: StructuredOutputs) -> Form:
     if given.regex is not None:
         return Form(kind="regex", source=given.regex)
     if given.choice is not None:
-        return Form(kind="regex", source="|".join(re.escape(choice) for choice in given.choice))
+        return Form(kind="regex", source="|".join(_META.sub(r"\\\g<0>", choice) for choice in given.choice))
     if given.grammar is not None:
         return Form(kind="grammar", source=given.grammar)
     return Form(kind="json")

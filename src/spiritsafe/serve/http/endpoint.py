@@ -7,6 +7,7 @@ that), which closes the request's jobs.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ from spiritsafe.serve.asking.body import read_body
 from spiritsafe.serve.hooks import Caller, Deployment, Hooks, Outcome, Usage
 from spiritsafe.serve.interface import Answer, Ask, Context, Interface, totals
 from spiritsafe.serve.refusals import Refusal, refusal_of, refusal_of_error
+
+_LOG = logging.getLogger("spiritsafe.serve")
 
 REQUEST_ID = web.RequestKey("request_id", str)
 DIGEST_HEADER = "spiritsafe-model-digest"
@@ -39,7 +42,7 @@ class ServerLimits:
         stall_s: Longest time that a reader of a stream may take nothing; the connection is closed then.
     """
 
-    body_bytes: int = 16 << 20
+    body_bytes: int = 4 << 20
     read_s: float = 60.0
     stall_s: float = 60.0
 
@@ -179,10 +182,10 @@ class Endpoint:
             if response is None:
                 raise Refusal("The model said nothing.", hint="Ask again.", status=500, code="failed")
             await self._write(request, response, writer.closing())
-        except SpiritsafeError as error:
+        except Exception as error:
             if response is None:
                 raise
-            refusal = refusal_of_error(error)
+            refusal = refusal_of_error(error) if isinstance(error, SpiritsafeError) else defect(request)
             _note(progress, refusal)
             await self._write(request, response, writer.failure(refusal))
         await response.write_eof()
@@ -205,10 +208,10 @@ class Endpoint:
         try:
             async with asyncio.timeout(self._limits.stall_s):
                 await response.write(chunk)
-        except TimeoutError:
+        except (TimeoutError, ConnectionError):
             if request.transport is not None:
                 request.transport.abort()
-            raise asyncio.CancelledError from None
+            raise asyncio.CancelledError from None  # as if aiohttp had seen first that the client is gone
 
     def _headers(self, ask: Ask, accepted: Accepted) -> dict[str, str]:
         headers = {**self._model_headers(accepted.answered_by or ask.context.model), **ask.headers}
@@ -243,6 +246,17 @@ class Endpoint:
             first_s=None if progress.first is None else progress.first - progress.begun,
             total_s=now - progress.begun,
         )
+
+
+def defect(request: web.Request) -> Refusal:
+    """What a client is told of the exception that is being handled: the log has the rest."""
+    _LOG.exception("request %s failed", request[REQUEST_ID])
+    return Refusal(
+        "The server failed.",
+        hint=f"Tell who runs it: its log says more of request {request[REQUEST_ID]}.",
+        status=500,
+        code="failed",
+    )
 
 
 def deployment_of(name: str, models: Mapping[str, Deployment], caller: Caller) -> Deployment:

@@ -11,6 +11,12 @@ from pydantic import TypeAdapter
 from spiritsafe.serve.interface import Interface
 
 _REF = "#/components/schemas/{model}"
+_EVENT = {
+    "description": "Each event; its data is JSON, or [DONE] at the end.",
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 _STATUSES = {
     "400": "The request cannot be honoured; `param` names the field.",
     "401": "No key, or one that is not known.",
@@ -46,7 +52,7 @@ def _operation(interface: Interface, schemas: dict[str, Any]) -> dict[str, Any]:
         "description": "The answer.",
         "content": {
             "application/json": {"schema": _schema(interface.answer, schemas)},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": _EVENT},
         },
     }
     return {

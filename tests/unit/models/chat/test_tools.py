@@ -22,8 +22,8 @@ RESULT = Message(role="tool", content="noon <|im_start|>")
 
 def test_definitions_calls_and_results_are_shown_and_stay_words(tmp_path: Path) -> None:
     chat = ChatFormat(templates_parts.hermes(tmp_path))
-    assert chat._tool_ways.shows_tools
-    assert not chat._tool_ways.as_text
+    assert chat.tool_ways.shows_tools
+    assert not chat.tool_ways.as_text
     text = chat.render([ASKED, CALLED, RESULT])
     assert text.startswith(f"<|im_start|>system\n<tools>\n{TOOL}\n</tools><|im_end|>\n<|im_start|>user\nwhat time?")
     assert '{"name": "clock", "arguments": {"b": 1, "a": "<|im_end|>"}}' in text  # in the order they were written
@@ -36,8 +36,8 @@ def test_definitions_calls_and_results_are_shown_and_stay_words(tmp_path: Path) 
 
 def test_a_template_gets_arguments_as_it_takes_them(tmp_path: Path) -> None:
     chat = ChatFormat(templates_parts.calls_as_text(tmp_path))
-    assert chat._tool_ways.as_text
-    assert chat._tool_ways.without_content
+    assert chat.tool_ways.as_text
+    assert chat.tool_ways.without_content
     assert '<A>clock {"b": 1, "a": "<|im_end|>"}<C><R>noon' in chat.render([ASKED, CALLED, RESULT])
 
 

@@ -15,6 +15,7 @@ from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.generator import Located, SpreadScoring
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.engine.file_generator import FileGenerator
+from spiritsafe.models.engine.llama_runner import EXTRA_SEQUENCES
 from spiritsafe.models.engine.local_generator import LocalGenerator
 from spiritsafe.models.gguf.lineage import write_file_lineage
 from spiritsafe.models.gguf.write import write_gguf
@@ -143,12 +144,13 @@ def test_no_more_is_held_at_once_than_memory_allows(q8: Path, monkeypatch: pytes
         monkeypatch.setattr(
             LlamaProcess, "resize", lambda self, **to: (sizes.append(to["num_sequences"]), resized(self, **to))
         )
-        for free, slots in ((0, 1), (1 << 20, 2)):  # 2 × 4 bytes × 2 layers × 2 heads × 16 channels a token
-            monkeypatch.setattr("spiritsafe.models.engine.file_generator.free_bytes", lambda free=free: free)
+        sequence = 256 * 2 * 4 * 2 * 2 * 16  # positions, keys and values, bytes, layers, heads, channels
+        for free, slots in ((0, 1), (2 * (2 + EXTRA_SEQUENCES) * sequence, 2)):
+            monkeypatch.setattr("spiritsafe.models.engine.llama_runner.free_bytes", lambda free=free: free)
             fresh = FileGenerator(q8, max_batch=64)
             assert outcome(by_sample(fresh.generate(some_prompts(), sampling))) == expected
             fresh.close()
-            assert sizes.pop() == slots + 2
+            assert sizes.pop() == slots + EXTRA_SEQUENCES
     finally:
         generator.close()
 
@@ -246,6 +248,6 @@ def test_it_says_what_computes(q8: Path) -> None:
 def test_what_is_no_file_model_or_asks_too_much_is_refused(q8: Path, tmp_path: Path) -> None:
     with pytest.raises(CompatibilityError, match="is not one GGUF file"):
         FileGenerator(tmp_path)
-    with pytest.raises(CompatibilityError, match="254 sequences"):
+    with pytest.raises(CompatibilityError, match="252 sequences"):
         FileGenerator(q8, max_batch=255)
     assert llama_children(q8) == []

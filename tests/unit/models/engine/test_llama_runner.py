@@ -10,8 +10,8 @@ import torch
 from tiny_gguf import write_gguf
 
 from spiritsafe.core.records import Sampling
+from spiritsafe.models.engine.decode_state import Admission
 from spiritsafe.models.engine.llama_runner import LlamaRunner, feed
-from spiritsafe.models.engine.runner import Admission
 from spiritsafe.models.llama_cpp.pool import LlamaPool
 from spiritsafe.models.llama_cpp.process import LlamaProcess
 
@@ -19,6 +19,10 @@ pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed
 
 COMMON = tuple(range(3, 33))
 PROMPTS = [(*COMMON, 40), (*COMMON, 50, 51), (*COMMON, 60, 61, 62, 63)]
+
+
+def admission(slot: int, prompt: tuple[int, ...]) -> Admission:
+    return Admission(slot, prompt, seed=slot, how=Sampling(temperature=0.0))
 
 
 @pytest.fixture
@@ -38,22 +42,23 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 def test_what_prompts_and_samples_share_is_computed_once(tmp_path: Path, fed: list[list[int]]) -> None:
     write_gguf(tmp_path / "x.gguf", kind="F32")
-    pool, sampling = LlamaPool(tmp_path / "x.gguf"), Sampling(temperature=0.0)
-    runner = LlamaRunner(pool, num_slots=3, num_positions=64, max_tokens=8)
-    runner.begin(PROMPTS)
-    runner.admit(
-        [Admission(0, PROMPTS[0], 1, False), Admission(1, PROMPTS[2], 2, False), Admission(2, PROMPTS[2], 3, True)]
-    )
-    runner.advance(3, 40, 2, sampling)
-    runner.move(2, 0, len(PROMPTS[2]) + 1)
-    runner.admit([Admission(1, PROMPTS[2], 4, False), Admission(2, PROMPTS[1], 5, False)])
-    runner.advance(3, 40, 2, sampling)
-    drawn = runner.state.drawn_BT.tolist()
+    pool = LlamaPool(tmp_path / "x.gguf")
+    runner = LlamaRunner(pool, token_bytes=64)
+    runner.begin(3, 64)
+    first, second, third = (len(prompt) - 1 for prompt in PROMPTS)
+    runner.admit([admission(0, PROMPTS[0]), admission(1, PROMPTS[2]), admission(2, PROMPTS[2])])
+    runner.advance([first, third, third], 2)
+    before = [reading.token_ids for reading in runner.state.read(3, 2)]
+    runner.move(2, 0, third + 2)
+    known = runner.admit([admission(1, PROMPTS[2]), admission(2, PROMPTS[1])])
+    assert known == [third, len(COMMON)]
+    runner.advance([third + 2, third, second], 2)
+    drawn = [reading.token_ids for reading in runner.state.read(3, 2)]
+    drawn[0] = before[2] + drawn[0]
     runner.end()
     # The shared beginning; nothing more of the first prompt but its last token; of the second two tokens, as one alone
     # would be added up otherwise; of the third, asked for three times, three.
     assert fed == [list(COMMON), [60, 61, 62], [COMMON[-1], 50]]
-    assert drawn[0][2:4] == drawn[1][2:4] or drawn[0][:2] == drawn[1][:2]
 
     def alone(prompt: tuple[int, ...], count: int) -> list[int]:
         ids = list(prompt)
@@ -72,11 +77,11 @@ def test_what_prompts_and_samples_share_is_computed_once(tmp_path: Path, fed: li
 def test_prompts_of_any_length_begin(length: int, tmp_path: Path) -> None:
     write_gguf(tmp_path / "x.gguf", kind="F32")
     pool, prompt = LlamaPool(tmp_path / "x.gguf"), COMMON[:length]
-    runner = LlamaRunner(pool, num_slots=2, num_positions=64, max_tokens=8)
-    runner.begin([prompt])
-    runner.admit([Admission(slot, prompt, slot, False) for slot in range(2)])
-    runner.advance(2, 40, 1, Sampling(temperature=0.0))
-    drawn = runner.state.drawn_BT[:, 0].tolist()
+    runner = LlamaRunner(pool, token_bytes=64)
+    runner.begin(2, 64)
+    runner.admit([admission(slot, prompt) for slot in range(2)])
+    runner.advance([length - 1] * 2, 1)
+    drawn = [reading.token_ids[0] for reading in runner.state.read(2, 1)]
     runner.end()
     process = pool.take(context=64, num_sequences=1)
     assert drawn == [int(np.argmax(process.logits(prompt)[-1]))] * 2
@@ -96,3 +101,27 @@ def test_how_a_prompt_is_cut_changes_no_bit(tmp_path: Path, monkeypatch: pytest.
                 feed(process, 0, COMMON, kept=begun if begun > 1 else 0)
                 found.append(torch.from_numpy(process.decode([1], [30], [0], [0]).copy()))
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+def test_a_prompt_in_parts_and_prompts_of_others_are_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "x.gguf", kind="Q8_0")
+    pool, prompt = LlamaPool(tmp_path / "x.gguf"), PROMPTS[2]
+    logprobs = []
+    for parts in ((), (7, 8, 33), (1, 33)):
+        runner = LlamaRunner(pool, token_bytes=64)
+        runner.begin(2, 64)
+        done = 0
+        for end in parts:
+            done = runner.stage(prompt, "hers", done, end)
+        assert not parts or done == len(prompt) - 1
+        runner.admit([Admission(0, prompt, 3, cache_key="hers", is_staged=bool(parts))])
+        assert runner.known(prompt, "hers") == len(prompt) - 1
+        assert runner.known(prompt, "his") == runner.known(prompt, None) == 0
+        runner.advance([len(prompt) - 1], 4)
+        logprobs.append(runner.state.read(1, 4)[0].logprobs)
+        scored = torch.cat(list(runner.logits(prompt)))
+        runner.end()
+    assert logprobs[0] == logprobs[1] == logprobs[2]
+    with LlamaProcess(tmp_path / "x.gguf", context=64) as process:
+        assert torch.equal(scored, torch.from_numpy(process.logits(prompt)))
+    pool.close()

@@ -12,9 +12,12 @@ from spiritsafe.core.records import Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.engine import sampler
 from spiritsafe.models.engine.sampler import (
+    Mask,
+    RowSampling,
     _nucleus_threshold_by_bisection,
     _nucleus_threshold_by_sorting,
     draw,
+    rows_sampling,
     truncate,
     uniforms,
 )
@@ -77,7 +80,7 @@ def test_truncation_keeps_what_transformers_keeps(name: str) -> None:
     logits = random_logits(50, 1000, seed=1)
     scaled = logits / sampling.temperature
     weights = (scaled - scaled.amax(-1, keepdim=True)).exp()
-    assert torch.equal(truncate(weights, sampling) > 0, exact(logits, sampling) > 0)
+    assert torch.equal(truncate(weights, RowSampling.uniform(sampling)) > 0, exact(logits, sampling) > 0)
 
 
 @pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 0.999])
@@ -181,3 +184,42 @@ def test_where_there_is_no_float64_the_cpu_draws_the_same(monkeypatch: pytest.Mo
     assert next(answers, None) is None
     for name in ("token_ids_B", "logprobs_B", "broken_B"):
         assert torch.equal(getattr(found, name), getattr(expected, name))
+
+
+def test_rows_of_many_kinds_are_drawn_as_each_alone() -> None:
+    kinds = [*CASES.values(), Sampling(temperature=0.0), Sampling(top_k=2, top_p=0.5), Sampling(min_p=1.0)]
+    logits = random_logits(len(kinds), 300, seed=5)
+    seeds, steps = torch.arange(len(kinds)) * 7919, torch.arange(len(kinds)) % 3
+    columns = {
+        "temperature": torch.tensor([[kind.temperature or 1.0] for kind in kinds]),
+        "greedy": torch.tensor([kind.temperature == 0.0 for kind in kinds]),
+        "top_k": torch.tensor([[kind.top_k or 1 << 40] for kind in kinds]),
+        "top_p": torch.tensor([[kind.top_p] for kind in kinds]),
+        "min_p": torch.tensor([[kind.min_p] for kind in kinds]),
+    }
+    drawn = draw(logits.clone(), seeds, steps, rows_sampling(kinds, columns, len(kinds)), num_top=3)
+    for row, kind in enumerate(kinds):
+        one = slice(row, row + 1)
+        alone = draw(logits[one].clone(), seeds[one], steps[one], kind)
+        assert drawn.token_ids_B[row] == alone.token_ids_B[0]
+        assert drawn.logprobs_B[row].item() == pytest.approx(alone.logprobs_B[0].item(), abs=1e-5)
+        expected = (logits[row].double() / (kind.temperature or 1.0)).log_softmax(-1).topk(3)
+        assert drawn.top_ids_BK is not None
+        assert drawn.top_logprobs_BK is not None
+        assert drawn.top_ids_BK[row].tolist() == expected.indices.tolist()
+        assert drawn.top_logprobs_BK[row].tolist() == pytest.approx(expected.values.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("how", [Sampling(), Sampling(temperature=0.0), Sampling(top_p=0.5, top_k=4)])
+def test_a_mask_leaves_other_rows_alone_and_tells_the_models_own_probabilities(how: Sampling) -> None:
+    logits = random_logits(3, 300, seed=8)
+    logits[1, 7] = -500.0  # as unlikely as can be, and the only token that is allowed
+    allowed = torch.zeros(1, 300, dtype=torch.bool)
+    allowed[0, 7] = True
+    seeds, steps = torch.arange(3), torch.zeros(3, dtype=torch.int64)
+    free = draw(logits.clone(), seeds, steps, how)
+    drawn = draw(logits.clone(), seeds, steps, how, mask=Mask(torch.tensor([1]), allowed))
+    assert drawn.token_ids_B[[0, 2]].tolist() == free.token_ids_B[[0, 2]].tolist()
+    assert drawn.token_ids_B[1] == 7
+    expected = (logits[1] / (how.temperature or 1.0)).log_softmax(-1)[7].item()
+    assert drawn.logprobs_B[1].item() == pytest.approx(expected, abs=1e-3)

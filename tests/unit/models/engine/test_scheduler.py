@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,39 +10,45 @@ from spiritsafe.core.errors import EndpointError
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.checkpoints.lineage import read_checkpoint
-from spiritsafe.models.engine.runner import Admission, DecodeState, Runner
+from spiritsafe.models.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras
+from spiritsafe.models.engine.runner import Runner
 from spiritsafe.models.engine.scheduler import Sample, Scheduler
 
 
 class Counting(Runner):
     """Draws the letter whose place is the sequence's own number of tokens so far, and fails at a given step."""
 
-    def __init__(self, slots: int, positions: int, tokens: int, letters: Sequence[int], fails_at: int) -> None:
-        self.state = DecodeState(slots, positions, tokens, torch.device("cpu"))
+    def __init__(self, letters: Sequence[int], fails_at: int) -> None:
         self.letters, self.steps_left = torch.tensor(letters), fails_at
         self.busy: list[int] = []
         self.has_ended = False
 
-    def begin(self, prompts: Sequence[tuple[int, ...]]) -> None:
+    def begin(self, num_slots: int, num_positions: int, *, same_weights: bool = False) -> None:
+        self.state = DecodeState(num_slots, num_positions, torch.device("cpu"))
         self.has_ended = False
 
     def end(self) -> None:
         self.has_ended = True
 
-    def admit(self, admissions: Sequence[Admission]) -> None:
+    def admit(self, admissions: Sequence[Admission]) -> list[int]:
         self.state.start(admissions)
+        return [0] * len(admissions)
 
     def move(self, source: int, target: int, num_positions: int) -> None:
         self.state.move(source, target)
 
-    def advance(self, num_slots: int, num_positions: int, num_steps: int, sampling: Sampling) -> None:
+    def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[torch.Tensor]:
+        yield torch.zeros(len(prompt_ids), 512)
+
+    def advance(self, lengths: Sequence[int], num_steps: int, extras: Extras = NO_EXTRAS) -> None:
+        num_slots = len(lengths)
         self.steps_left -= 1
         if self.steps_left == 0:
             raise EndpointError("It died.", hint="")
         self.busy.append(num_slots)
         logits = torch.full((num_slots, 512), -100.0)
         logits[torch.arange(num_slots), self.letters[self.state.steps_B[:num_slots]]] = 0.0
-        self.state.record(logits, sampling)
+        self.state.record(logits, self.state.sampling(num_slots))
 
 
 def prompts() -> list[Prompt]:
@@ -56,12 +62,12 @@ def test_any_runner_is_kept_busy_and_what_it_fails_is_known(fails_at: int, tiny_
     letters = chat.text_ids("abcdefgh")
     made: list[Counting] = []
 
-    def make(slots: int, positions: int, tokens: int) -> Runner:
-        made.append(Counting(slots, positions, tokens, letters, fails_at))
+    def make() -> Runner:
+        made.append(Counting(letters, fails_at))
         return made[-1]
 
     checkpoint = read_checkpoint(tiny_directory)
-    scheduler = Scheduler(chat, checkpoint, make, device=torch.device("cpu"), max_batch=3, max_context=64)
+    scheduler = Scheduler(chat, checkpoint, make, max_batch=3, max_context=64)
     under_way: set[Sample] = set()
     texts: dict[Sample, str] = {}
     sampling = Sampling(temperature=0.0, max_tokens=8)

@@ -18,7 +18,7 @@ from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.engine.cuda_graphs import StepGraphs
 from spiritsafe.models.engine.local_generator import LocalGenerator
-from spiritsafe.models.engine.runner import CachedRunner
+from spiritsafe.models.engine.cached_runner import CachedRunner
 from spiritsafe.models.interface.batch import Document, pack_documents, shared_prefix
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (
@@ -210,7 +210,7 @@ def largest_gap(loaded: LoadedModel, attempts: Iterable[Attempt]) -> float:
 def test_the_samplers_logprobs_are_the_trainers(
     family: str, pack_limit: int, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spiritsafe.models.engine.runner.PACK_LIMIT_BYTES", pack_limit)
+    monkeypatch.setattr("spiritsafe.models.engine.cached_runner.PACK_LIMIT_BYTES", pack_limit)
     loaded = loaded_decoder(tiny_directory, family)
     model = learnt(as_decoder(loaded.model))
     generator = LocalGenerator(loaded, max_batch=5)
@@ -259,8 +259,10 @@ def test_bfloat16_samples_what_adapters_add_to_a_weight_that_would_swallow_it(ti
 
 def test_captured_steps_are_forgotten_when_adapters_come_or_go(tiny_directory: Path) -> None:
     model = as_decoder(loaded_decoder(tiny_directory).model)
-    runner = CachedRunner(model, num_slots=2, num_positions=8, max_tokens=4)
-    runner._graphs = first = StepGraphs(runner.step, runner.state.tensors())
+    runner = CachedRunner(model)
+    runner._graphs = StepGraphs(runner._graph_step, runner.state.tensors())
+    runner._renew_graphs()
+    first = runner._graphs
     runner._renew_graphs()
     assert runner._graphs is first
     learnt(model)

@@ -1,0 +1,1 @@
+"""Models in processes of their own, as the server talks to them."""

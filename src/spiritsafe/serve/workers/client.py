@@ -1,0 +1,252 @@
+"""A model in a process of its own, as the server's engine.
+
+In: a command, such as ``python -m spiritsafe.models.engine.serving.worker DIRECTORY``, and jobs. Out: events of each
+job. The process starts with the first question. One that dies fails the jobs that it had, and the next job starts
+another; one that dies again and again without an answer is not started any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, final
+
+from spiritsafe.core.errors import EndpointError, IntegrityError, SpiritsafeError, error_from_fields
+from spiritsafe.core.serving import Ended, Failed, Job, JobEvent, ServedModel
+from spiritsafe.serve.workers.mailbox import Mailbox
+from spiritsafe.serve.workers.process import Ending, WorkerProcess
+
+_MODULE = "spiritsafe.models.engine.serving.worker"
+_MOST_DEAD = 3
+"""Processes in a row that end without an answer before no more are started."""
+_NAME_CHARACTERS = 200
+
+
+def worker_command(
+    directory: Path,
+    *,
+    device: str | None = None,
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    max_batch: int = 64,
+    max_context: int | None = None,
+) -> list[str]:
+    """The command of a worker for a model directory on this machine.
+
+    Args:
+        max_batch: Most answers at once.
+        max_context: Longest prompt plus answer; None is the model's own context.
+    """
+    options = {"--device": device, "--dtype": dtype, "--max-batch": max_batch, "--max-context": max_context}
+    given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return [sys.executable, "-m", _MODULE, str(directory), *given]
+
+
+@final
+class WorkerEngine:
+    """A :class:`~spiritsafe.core.serving.ServedEngine` at the other end of a pipe, for one event loop.
+
+    Args:
+        command: Program and arguments.
+        start_timeout_s: Most seconds until it has described itself: loading weights takes a while.
+        close_timeout_s: Seconds given to it to end by itself before it is killed.
+    """
+
+    def __init__(self, command: Sequence[str], *, start_timeout_s: float = 600.0, close_timeout_s: float = 5.0) -> None:
+        self._command = list(command)
+        self._start_timeout_s = start_timeout_s
+        self._close_timeout_s = close_timeout_s
+        self._process: WorkerProcess | None = None
+        self._described: asyncio.Future[ServedModel] | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._jobs: dict[int, Mailbox] = {}
+        self._num_asked = 0
+        self._num_dead = 0
+        self._num_started = 0
+        self._fault: SpiritsafeError | None = None
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The running process's id."""
+        return None if self._process is None else self._process.pid
+
+    async def describe(self) -> ServedModel:
+        """What it is; starts the process.
+
+        Raises:
+            EndpointError: It does not start, or dies.
+            SpiritsafeError: What it says of why it cannot load the model, as the same class.
+        """
+        return await asyncio.shield(self._started())
+
+    async def run(self, job: Job) -> AsyncGenerator[JobEvent, None]:
+        """See :class:`~spiritsafe.core.serving.ServedEngine`."""
+        mailbox = await self._ask("run", job)
+        if isinstance(mailbox, Failed):
+            yield mailbox
+            return
+        try:
+            while True:
+                try:
+                    event = await mailbox.record()
+                except IntegrityError as error:
+                    event = _failed(error)
+                    self._forget(mailbox)
+                if isinstance(event, Ended | Failed):
+                    self._jobs.pop(mailbox.job_id, None)
+                    yield event
+                    return
+                yield event
+        finally:
+            self._forget(mailbox)
+
+    async def count(self, job: Job) -> int | Failed:
+        """See :class:`~spiritsafe.core.serving.ServedEngine`."""
+        mailbox = await self._ask("count", job)
+        if isinstance(mailbox, Failed):
+            return mailbox
+        try:
+            name, value = await mailbox.get()
+            self._jobs.pop(mailbox.job_id, None)
+            return int(value["num_tokens"]) if name == "count" else Failed.from_json(value)
+        finally:
+            self._forget(mailbox)
+
+    async def close(self) -> None:
+        """End the process; jobs that it had fail. A second call does nothing."""
+        self._is_closed = True
+        process = self._process
+        self._lose(EndpointError("The model is shut down.", hint="Ask again when it is up."))
+        if process is not None:
+            await process.stop(self._close_timeout_s)
+
+    # ---- asking
+
+    async def _ask(self, operation: Literal["run", "count"], job: Job) -> Mailbox | Failed:
+        try:
+            await self.describe()
+        except SpiritsafeError as error:
+            return _failed(error)
+        if self._process is None:  # it died between two turns of the event loop
+            return _failed(self._fault or EndpointError("The model is gone.", hint="Ask again."))
+        self._num_asked += 1
+        mailbox = self._jobs[self._num_asked] = Mailbox(self._num_asked)
+        self._process.send({"op": operation, "id": mailbox.job_id, "job": job.to_json()})
+        return mailbox
+
+    def _forget(self, mailbox: Mailbox) -> None:
+        """Free what a job holds that is not over."""
+        if self._jobs.pop(mailbox.job_id, None) is not None and self._process is not None:
+            self._process.send({"op": "cancel", "id": mailbox.job_id})
+
+    # ---- the process
+
+    def _started(self) -> asyncio.Future[ServedModel]:
+        if self._described is not None:
+            return self._described
+        if self._is_closed:
+            raise EndpointError("The model is shut down.", hint="Ask again when it is up.")
+        if self._num_dead >= _MOST_DEAD:
+            why = "" if self._fault is None else f" The last: {self._fault.message}"
+            raise EndpointError(
+                f"{_MOST_DEAD} processes in a row ended without an answer.{why}",
+                hint="Mend what it says, and start the server again.",
+            )
+        loop = asyncio.get_running_loop()
+        self._num_started += 1
+        number = self._num_started
+        try:
+            process = WorkerProcess(self._command, partial(self._hear, number), partial(self._end, number))
+        except OSError as error:
+            raise EndpointError(
+                f"{self._name} cannot be started: {error.strerror or error}.",
+                hint="Check that the program exists and may be executed.",
+            ) from error
+        self._process = process
+        self._described = loop.create_future()
+        self._described.add_done_callback(_look)
+        self._late = loop.call_later(self._start_timeout_s, self._too_late, process)
+        process.send({"op": "describe"})
+        return self._described
+
+    def _hear(self, number: int, value: Any) -> None:
+        """What the process says."""
+        if number != self._num_started or self._process is None:
+            return
+        try:
+            if "events" in value:
+                for job_id, name, event in value["events"]:
+                    self._tell(job_id, name, event)
+            elif "described" in value:
+                self._answer(ServedModel.from_json(value["described"]))
+            else:
+                self._refuse(error_from_fields(value["error"], hint=f"It was started as {self._name}."))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self._refuse(EndpointError(f"{self._name} answered nonsense.", hint="Use one version on both ends."))
+            self._process.kill()
+
+    def _tell(self, job_id: int, name: str, event: Any) -> None:
+        if name in ("ended", "count"):
+            self._num_dead = 0
+        mailbox = self._jobs.get(job_id)
+        if mailbox is not None:
+            mailbox.put(name, event)
+
+    def _answer(self, model: ServedModel) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        if self._described is not None and not self._described.done():
+            self._described.set_result(model)
+
+    def _refuse(self, error: SpiritsafeError) -> None:
+        """It says why it will be of no use, or it is of none."""
+        self._fault = error
+        if self._described is not None and not self._described.done():
+            self._described.set_exception(error)
+
+    def _too_late(self, process: WorkerProcess) -> None:
+        hint = "It may need more time, or hang: look at its last lines."
+        self._refuse(EndpointError(f"{self._name} said nothing for {self._start_timeout_s:g} s.", hint=hint))
+        process.kill()
+
+    def _end(self, number: int, ending: Ending) -> None:
+        """The process has ended by itself."""
+        if number != self._num_started or self._process is None:
+            return
+        self._num_dead += 1
+        shown = f" Its last lines were:\n{ending.tail}\n" if ending.tail else ""
+        died = EndpointError(f"{self._name} {ending.how}.{shown}", hint=ending.hint)
+        was_up = self._described is not None and self._described.done() and self._described.exception() is None
+        self._fault = died if was_up or self._fault is None else self._fault
+        self._lose(self._fault)
+
+    def _lose(self, error: SpiritsafeError) -> None:
+        """The process is of no use any more: all who wait for it are told."""
+        if self._late is not None:
+            self._late.cancel()
+        if self._described is not None and not self._described.done():
+            self._described.set_exception(error)
+        self._process = self._described = self._late = None
+        failed = _failed(error).to_json()
+        jobs, self._jobs = self._jobs, {}
+        for mailbox in jobs.values():
+            mailbox.put("failed", failed)
+
+    @property
+    def _name(self) -> str:
+        line = shlex.join(self._command)
+        return f"The worker `{line if len(line) <= _NAME_CHARACTERS else line[: _NAME_CHARACTERS - 1] + '…'}`"
+
+
+def _failed(error: SpiritsafeError) -> Failed:
+    return Failed(fault="model", message=error.message, hint=error.hint)
+
+
+def _look(described: asyncio.Future[ServedModel]) -> None:
+    """Whoever waits gets the error; where nobody does, it is no defect either."""
+    if not described.cancelled():
+        described.exception()

@@ -1,0 +1,251 @@
+"""The server's end of the pipe: deaths, cancellations, slow readers, starts that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from spiritsafe.core.errors import EndpointError, SourceError
+from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Piece
+from spiritsafe.serve.workers.client import WorkerEngine, worker_command
+
+PROGRAM = Path(__file__).parents[3] / "support" / "served_program.py"
+
+
+def run_with(test: Callable[[WorkerEngine], Awaitable[None]], *arguments: str, start_timeout_s: float = 60.0) -> None:
+    """Run a test with an engine; afterwards no task, thread or process of it is left."""
+
+    async def whole() -> None:
+        engine = WorkerEngine([sys.executable, str(PROGRAM), *arguments], start_timeout_s=start_timeout_s)
+        try:
+            await test(engine)
+        finally:
+            await engine.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert engine.pid is None
+
+    before = set(threading.enumerate())
+    asyncio.run(whole())
+    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+    assert not [child for child in psutil.Process().children() if str(PROGRAM) in child.cmdline()]
+
+
+async def events_of(engine: WorkerEngine, text: str) -> list[JobEvent]:
+    return [event async for event in engine.run(Job(text=text))]
+
+
+def text_of(events: list[JobEvent]) -> str:
+    return "".join(part.text for event in events if isinstance(event, Piece) for part in event.parts)
+
+
+def test_answers_of_many_jobs_at_once() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        assert (await engine.describe()).name == "served"
+        texts = [f"text {place}" for place in range(50)]
+        answers = await asyncio.gather(*[events_of(engine, text) for text in texts])
+        for text, events in zip(texts, answers, strict=True):
+            assert events[0] == Accepted(num_prompt_tokens=len(text))
+            assert text_of(events) == text
+            assert events[-1] == Ended(reason="stop", num_tokens=len(text))
+        assert await engine.count(Job(text="abc")) == 3
+        assert engine._jobs == {}
+
+    run_with(test)
+
+
+def test_a_worker_that_dies_fails_its_jobs_and_the_next_job_starts_another() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        dying, waiting = await asyncio.gather(events_of(engine, "die"), events_of(engine, "wait"))
+        for events in (dying, waiting):
+            assert isinstance(events[-1], Failed)
+            assert events[-1].fault == "model"
+            assert "SIGKILL" in events[-1].message
+            assert "these are my last words" in events[-1].message
+        assert text_of(dying) == "half"
+        assert text_of(await events_of(engine, "again")) == "again"
+
+    run_with(test)
+
+
+def test_a_worker_that_is_killed_from_outside_fails_its_jobs() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        events: list[JobEvent] = []
+        async with aclosing(engine.run(Job(text="wait"))) as answer:
+            async for event in answer:
+                events.append(event)
+                if isinstance(event, Piece):
+                    assert engine.pid is not None
+                    os.kill(engine.pid, signal.SIGKILL)
+        assert isinstance(events[-1], Failed)
+        assert text_of(await events_of(engine, "again")) == "again"
+
+    run_with(test)
+
+
+def test_one_that_dies_again_and_again_is_not_started_any_more() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        await events_of(engine, "die")
+        await events_of(engine, "die")
+        assert text_of(await events_of(engine, "fine")) == "fine"  # an answer: the count begins anew
+        pids = set()
+        for _ in range(3):
+            await engine.describe()
+            pids.add(engine.pid)
+            await events_of(engine, "die")
+        assert len(pids) == 3
+        (failed,) = await events_of(engine, "fine")
+        assert isinstance(failed, Failed)
+        assert "3 processes in a row" in failed.message
+        assert "these are my last words" in failed.message
+        with pytest.raises(EndpointError, match="3 processes"):
+            await engine.describe()
+
+    run_with(test)
+
+
+@pytest.mark.parametrize("way", ["aclose", "cancel", "cancel before it is read"])
+def test_who_goes_away_frees_the_slot(way: str) -> None:
+    async def test(engine: WorkerEngine) -> None:
+        await engine.describe()
+        if way == "aclose":
+            answer = engine.run(Job(text="wait"))
+            assert isinstance(await anext(answer), Accepted)
+            await answer.aclose()
+        else:
+            begun = asyncio.Event()
+
+            async def read() -> None:
+                async with aclosing(engine.run(Job(text="wait"))) as answer:
+                    async for _ in answer:
+                        begun.set()
+
+            task = asyncio.create_task(read())
+            if way == "cancel":
+                await begun.wait()
+            else:
+                while not engine._jobs:
+                    await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert engine._jobs == {}
+        assert text_of(await events_of(engine, "cancelled")) == "1"
+
+    run_with(test)
+
+
+def test_an_answer_read_to_its_end_is_not_cancelled() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        await events_of(engine, "abc")
+        assert text_of(await events_of(engine, "cancelled")) == ""
+
+    run_with(test)
+
+
+def test_a_slow_reader_gets_the_same_answer_in_larger_pieces() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        async with aclosing(engine.run(Job(text="many 5000"))) as answer:
+            first = await anext(answer)
+            (mailbox,) = engine._jobs.values()
+            while mailbox._waiting[-1][0] != "ended" if mailbox._waiting else True:
+                await asyncio.sleep(0)
+            assert len(mailbox._waiting) < 5000 / 64 + 64 + 2
+            events = [first, *[event async for event in answer]]
+        assert text_of(events) == "".join(f"{place}," for place in range(5000))
+        assert sum(event.num_tokens for event in events if isinstance(event, Piece)) == 5000
+
+    run_with(test)
+
+
+def test_a_model_that_cannot_be_loaded_says_why() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        with pytest.raises(SourceError, match="no weights here"):
+            await engine.describe()
+        for _ in range(4):
+            (failed,) = await events_of(engine, "x")
+            assert isinstance(failed, Failed)
+            assert "no weights here" in failed.message
+            await asyncio.sleep(0)
+
+    run_with(test, "broken")
+
+
+def test_a_program_that_is_not_there() -> None:
+    async def test() -> None:
+        engine = WorkerEngine(["/nowhere/program"])
+        with pytest.raises(EndpointError, match="No such file"):
+            await engine.describe()
+        await engine.close()
+
+    asyncio.run(test())
+
+
+def test_nonsense_ends_it() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        with pytest.raises(EndpointError, match="nonsense"):
+            await engine.describe()
+
+    run_with(test, "babble")
+
+
+@pytest.mark.parametrize("how", ["deaf", "mute"])
+def test_one_that_says_nothing_is_given_up(how: str) -> None:
+    async def test(engine: WorkerEngine) -> None:
+        with pytest.raises(EndpointError, match=r"said nothing for 0\.5 s"):
+            await engine.describe()
+
+    run_with(test, how, start_timeout_s=0.5)
+
+
+def test_half_a_character_reaches_the_worker() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        events = await events_of(engine, "a\ud83d")
+        assert events[0] == Accepted(num_prompt_tokens=2)
+
+    run_with(test)
+
+
+def test_closing_fails_what_is_under_way_and_nothing_starts_again() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        answer = engine.run(Job(text="wait"))
+        await anext(answer)
+        await engine.close()
+        rest = [event async for event in answer]
+        assert isinstance(rest[-1], Failed)
+        assert "shut down" in rest[-1].message
+        (failed,) = await events_of(engine, "x")
+        assert isinstance(failed, Failed)
+
+    run_with(test)
+
+
+def test_a_server_that_is_cancelled_while_it_closes_leaves_no_process() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(engine.describe(), 0.2)
+        assert engine.pid is not None
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+    run_with(test, "deaf")
+
+
+def test_the_command_of_a_worker() -> None:
+    command = worker_command(Path("/m"), device="cpu", dtype="float32", max_batch=8, max_context=512)
+    assert command[1:] == [
+        *("-m", "spiritsafe.models.engine.serving.worker", "/m", "--device", "cpu", "--dtype", "float32"),
+        *("--max-batch", "8", "--max-context", "512"),
+    ]
+    assert worker_command(Path("/m"))[3:] == ["/m", "--max-batch", "64"]

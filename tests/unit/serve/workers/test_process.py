@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from spiritsafe.serve.workers.process import Ending, WorkerProcess
+
+ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)\nsys.stderr.write('bye'); sys.exit(3)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('1', flush=True); time.sleep(600)"
+
+
+async def heard(program: str, *values: Any, stop: bool) -> tuple[list[Any], list[Ending]]:
+    said, endings = list[Any](), list[Ending]()
+    changed = asyncio.Event()
+
+    def hear(value: Any) -> None:
+        said.append(value)
+        changed.set()
+
+    def end(ending: Ending) -> None:
+        endings.append(ending)
+        changed.set()
+
+    process = WorkerProcess([sys.executable, "-c", program], hear, end)
+    for value in values:
+        process.send(value)
+    while not endings and len(said) < max(1, len(values)):
+        await changed.wait()
+        changed.clear()
+    if stop:
+        await process.stop(0.1)
+    while not (endings or stop):
+        await changed.wait()
+        changed.clear()
+    return said, endings
+
+
+def test_large_values_go_out_and_come_back() -> None:
+    values = [{"text": "x" * 3_000_000}, {"half": "\ud83d"}, 5]
+    assert asyncio.run(heard(ECHO, *values, stop=True)) == (values, [])
+
+
+def test_its_end_is_told_once_behind_all_that_it_said() -> None:
+    said, (ending,) = asyncio.run(
+        heard("import sys; print(1); print(2); sys.stderr.write('bye'); sys.exit(3)", stop=False)
+    )
+    assert said == [1, 2]
+    assert (ending.how, ending.tail) == ("ended with exit status 3", "bye")
+
+
+def test_one_that_neither_reads_nor_obeys_is_killed() -> None:
+    assert asyncio.run(deaf()) == ([1], [])
+
+
+async def deaf() -> tuple[list[Any], list[Ending]]:
+    said, endings = list[Any](), list[Ending]()
+    up = asyncio.Event()
+    process = WorkerProcess([sys.executable, "-c", DEAF], lambda value: (said.append(value), up.set()), endings.append)
+    await up.wait()
+    process.send("x" * 10_000_000)  # more than a pipe holds
+    await process.stop(0.1)
+    return said, endings
+
+
+def test_nonsense_is_an_end() -> None:
+    said, (ending,) = asyncio.run(heard("print('la la'); import time; time.sleep(600)", stop=False))
+    assert said == []
+    assert "answered nonsense: b'la la" in ending.how
