@@ -43,7 +43,7 @@ def test_the_command_parses(page: str, words: list[str], tmp_path: Path, monkeyp
     assert command is not None, f"{page} names a command that does not exist"
     rest = words[1:]
     if isinstance(command, click.Group):
-        name = rest[0] if rest[0] in command.commands else "make"  # `release RUN` is `release make RUN`
+        name = rest[0] if rest[0] in command.commands else command.default  # `release RUN` is `release make RUN`
         command, rest = command.commands[name], rest[rest[0] == name :]
     command.make_context(words[0], list(rest), resilient_parsing=False)
 

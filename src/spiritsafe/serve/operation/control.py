@@ -73,9 +73,9 @@ class ServerControl:
             ("vllm:num_requests_waiting", "Requests in the queue.", self._waiting),
             ("spiritsafe:draining", "1: the server ends.", lambda: {"": float(self.drain.is_draining)}),
             ("spiritsafe:keys_file_current", "0: the keys file cannot be read as it is now.", self._keys_state),
-            ("spiritsafe:bad_keys", "Requests whose key is not known, so far.", lambda: {"": self._num_bad_keys}),
+            ("spiritsafe:bad_keys_total", "Requests whose key is not known, so far.", lambda: {"": self._num_bad_keys}),
             ("spiritsafe:usage_ledger_written", "0: usage cannot be written down now.", self._ledger_state),
-            ("spiritsafe:usage_rows_lost", "Rows of usage that were lost, so far.", self._ledger_losses),
+            ("spiritsafe:usage_rows_lost_total", "Rows of usage that were lost, so far.", self._ledger_losses),
         ])  # fmt: skip
         self.hooks = Hooks(
             authoriser=self, admission=self, recorder=self, readiness=self.drain,

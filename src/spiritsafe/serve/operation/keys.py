@@ -35,6 +35,7 @@ from spiritsafe.core.records import Hex32, Record
 _LOG = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,63}")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # what TOML takes without quotes
 _PREFIX = "sk-spiritsafe-"
 _SECRET_BYTES = 32
 _MOST_FILE_BYTES = 16 << 20
@@ -160,7 +161,8 @@ def make_key(name: str, path: Path) -> str:
                 f"{path} has a key of {name} already.", hint="Take another name, or remove its table from the file."
             )
         text = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-        entry = f"\n[keys.{json.dumps(name)}]\nsha256 = {json.dumps(_hash(text))}\n"
+        quoted = name if _BARE.fullmatch(name) else json.dumps(name)
+        entry = f"\n[keys.{quoted}]\nsha256 = {json.dumps(_hash(text))}\n"
         after = before + (b"" if before.endswith(b"\n") or not before else b"\n") + entry.encode()
         parse_keys(after, path)  # `keys = {…}` on one line is TOML that nothing can be appended to
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600

@@ -13,7 +13,7 @@ from typing import final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spiritsafe.serve.hooks import Usage
@@ -55,15 +55,16 @@ Level = Callable[[], Mapping[str, float]]
 
 @final
 class _Levels(Collector):
-    """Gauges that are asked for when somebody looks."""
+    """What is asked for when somebody looks: gauges, and counters of names that end in ``_total``."""
 
-    def __init__(self, gauges: Sequence[tuple[str, str, Level]]) -> None:
-        self._gauges = gauges
+    def __init__(self, levels: Sequence[tuple[str, str, Level]]) -> None:
+        self._levels = levels
 
     def collect(self) -> Iterator[Metric]:
-        for name, said, level in self._gauges:
+        for name, said, level in self._levels:
             values = level()
-            family = GaugeMetricFamily(name, said, labels=() if "" in values else _MODEL)
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(name, said, labels=() if "" in values else _MODEL)
             for model, value in values.items():
                 family.add_metric([model] if model else [], value)
             yield family
@@ -75,14 +76,14 @@ class ServerMetrics:
 
     Args:
         models: Names of the served models; what is asked of any other name is counted under none.
-        gauges: Name, help and level of what is so now.
+        levels: Name, help and level of what is so now; of a name that ends in ``_total`` what was so far.
     """
 
-    def __init__(self, models: Sequence[str], gauges: Sequence[tuple[str, str, Level]] = ()) -> None:
+    def __init__(self, models: Sequence[str], levels: Sequence[tuple[str, str, Level]] = ()) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._models = frozenset(models)
-        self._registry.register(_Levels(gauges))
+        self._registry.register(_Levels(levels))
         self._prompt_tokens = self._counter("vllm:prompt_tokens", "Tokens of prompts.")
         self._tokens = self._counter("vllm:generation_tokens", "Tokens of answers.")
         self._queries = self._counter("vllm:prefix_cache_queries", "Tokens of prompts that the prefix cache was asked.")

@@ -202,8 +202,10 @@ class UsageLedger:
             self._drop_oldest()
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Write what waits, and end; a second time changes nothing."""
         with self._changed:
+            if self._is_closed:
+                return
             self._is_closed = True
             self._changed.notify_all()
         self._thread.join()
