@@ -18,7 +18,7 @@ import secrets
 import stat
 import time
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -204,11 +204,6 @@ class KeyRing:
 
     def __len__(self) -> int:
         return len(self._keys)
-
-    @property
-    def names(self) -> Collection[str]:
-        """Of all keys."""
-        return self._keys.keys()
 
     def named(self, name: str) -> ApiKey | None:
         """The key of this name; None: it is gone."""

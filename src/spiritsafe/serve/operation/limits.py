@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
 
@@ -142,10 +142,6 @@ class KeyLimiter:
                 told[f"x-ratelimit-remaining-{kind}"] = str(max(0, math.floor(nearest.level())))
                 told[f"x-ratelimit-reset-{kind}"] = _duration(nearest.full_after_s())
         return told
-
-    def forget(self, kept: Collection[str]) -> None:
-        """Forget keys that are not among these and have nothing under way."""
-        self._states = {name: one for name, one in self._states.items() if name in kept or one.num_running}
 
     def _state(self, key: ApiKey) -> _KeyState:
         """A key's counts, with buckets as its limits are now."""

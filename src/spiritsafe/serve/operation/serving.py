@@ -171,7 +171,7 @@ async def serve(
                 keys=settings.keys,
                 ledger=settings.usage,
                 queues=settings.queues,
-                certificates=ModelCertificates(loaded.certificates),
+                certificates=ModelCertificates({digest: ones.values() for digest, ones in loaded.certificates.items()}),
             )
             with _signals(wish.set if settings.keys is None else control.reread_keys, (signal.SIGHUP,)):
                 return await _answer(loaded, control, opened, settings, ready, (wish, at_once))
@@ -214,7 +214,7 @@ class _Loaded:
     def __init__(self) -> None:
         self.engines: list[ServedEngine] = []
         self.deployments: dict[str, Deployment] = {}
-        self.certificates: dict[str, tuple[VerifiedCertificate, ...]] = {}
+        self.certificates: dict[str, dict[str, VerifiedCertificate]] = {}
 
     async def load(self, models: Sequence[ModelToServe], watcher: LoadWatcher) -> None:
         """Start one after another: two that load at once would need the memory of both loads."""
@@ -236,7 +236,8 @@ class _Loaded:
                 hint="Get the release again from who made it.",
             )
         found = await asyncio.to_thread(verified_certificates, served, model.certificates)
-        self.certificates[served.digest] = self.certificates.get(served.digest, ()) + found
+        known = self.certificates.setdefault(served.digest, {})  # the same bytes may be served under two names
+        known.update({one.digest: one for one in found})
         self.deployments[model.name] = Deployment(engine=engine, model=served, created=model.created)
         exams = ", ".join(one.exam for one in found)
         return f"{served.digest[:19]}…, {f'certified: {exams}' if found else 'no certificate'}"
