@@ -17,7 +17,15 @@ from typing import Self, final
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
-from spiritsafe.models.chat.thoughts import GrowingText, Placed, TemplateProbe, Use, split_thought, text_up_to
+from spiritsafe.models.chat.thoughts import (
+    GrowingText,
+    Placed,
+    TemplateProbe,
+    Use,
+    num_begun,
+    split_thought,
+    text_up_to,
+)
 
 _PAIRS = (
     (OPEN, CLOSE),
@@ -56,16 +64,14 @@ class _Growing:
 
     def _renamed(self, text: str) -> str:
         """The text up to what may become another model's tag."""
+        if not self._others:
+            self._held = ""
+            return text
         for tag, name in self._others.items():
             text = text.replace(tag, name)
-        known = max((_num_begun(text, tag) for tag in self._others), default=0)
+        known = max(num_begun(text, tag) for tag in self._others)
         self._held = text[len(text) - known :]
         return text[: len(text) - known]
-
-
-def _num_begun(text: str, tag: str) -> int:
-    """How many characters at a text's end begin a tag."""
-    return next((count for count in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:count])), 0)
 
 
 @final

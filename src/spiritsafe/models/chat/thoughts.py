@@ -30,6 +30,16 @@ def split_thought(text: str) -> tuple[str | None, str]:
     return None, text
 
 
+def num_begun(text: str, mark: str) -> int:
+    """How many characters at a text's end begin a mark; 0 where none do."""
+    place = text.find(mark[0], max(0, len(text) - len(mark) + 1))
+    while place >= 0:
+        if mark.startswith(text[place:]):
+            return len(text) - place
+        place = text.find(mark[0], place + 1)
+    return 0
+
+
 def is_open(text: str) -> bool:
     """Whether a text ends within a thought."""
     return OPEN in text.rpartition(CLOSE)[2]

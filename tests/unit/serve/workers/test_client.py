@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from spiritsafe.core.errors import EndpointError, SourceError
+from spiritsafe.core.records import Message
 from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Piece
 from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 
@@ -35,8 +36,19 @@ def run_with(test: Callable[[WorkerEngine], Awaitable[None]], *arguments: str, s
 
     before = set(threading.enumerate())
     asyncio.run(whole())
-    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
-    assert not [child for child in psutil.Process().children() if str(PROGRAM) in child.cmdline()]
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)  # one that told of an end is about to end
+    assert set(threading.enumerate()) <= before
+    assert _left() == []
+
+
+def _left() -> list[int]:
+    """Programs of these tests that still run."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # another test's, which has ended
+            found += [child.pid] if str(PROGRAM) in child.cmdline() else []
+    return found
 
 
 async def events_of(engine: WorkerEngine, text: str) -> list[JobEvent]:
@@ -240,6 +252,48 @@ def test_a_server_that_is_cancelled_while_it_closes_leaves_no_process() -> None:
             await closing
 
     run_with(test, "deaf")
+
+
+@pytest.mark.slow
+def test_a_real_worker_outlives_hostile_jobs_and_is_replaced_when_it_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    from templates_parts import chatml
+
+    from spiritsafe.models import write_lineage
+
+    write_lineage(chatml(tmp_path / "m"), name="small", license="MIT")
+    command = worker_command(tmp_path / "m", device="cpu", dtype="float32", max_batch=2)
+    hi = (Message(role="user", content="hi"),)
+    huge = (Message(role="user", content="x" * 10_000_000),)
+    hostile = [
+        (Job(messages=huge), "messages"),
+        (Job(token_ids=(10**9,)), "token_ids"),
+        (Job(messages=hi, logit_bias=((10**9, 1.0),)), "logit_bias"),
+        (Job(text="\ud83d"), "text"),
+    ]
+
+    async def told(engine: WorkerEngine, job: Job) -> list[JobEvent]:
+        return [event async for event in engine.run(job)]
+
+    async def whole() -> None:
+        engine = WorkerEngine(command)
+        good = Job(messages=hi, max_tokens=20, ignore_end=True)
+        answer, *refused = await asyncio.gather(told(engine, good), *[told(engine, job) for job, _ in hostile])
+        assert answer[-1] == Ended(reason="length", num_tokens=20)
+        for (_, param), (failed,) in zip(hostile, refused, strict=True):
+            assert isinstance(failed, Failed)
+            assert (failed.fault, failed.param) == ("asker", param)
+        events: list[JobEvent] = []
+        async for event in engine.run(Job(messages=hi, max_tokens=900, ignore_end=True)):
+            events.append(event)
+            if len(events) == 3 and engine.pid is not None:
+                os.kill(engine.pid, signal.SIGKILL)
+        assert isinstance(events[-1], Failed)
+        assert "SIGKILL" in events[-1].message
+        assert text_of(await told(engine, good)) == text_of(answer)
+        await engine.close()
+
+    asyncio.run(whole())
 
 
 def test_the_command_of_a_worker() -> None:

@@ -13,6 +13,7 @@ from typing import Literal, final
 from spiritsafe.core.serving import Part, PartKind
 from spiritsafe.core.text.thoughts import CLOSE, OPEN
 from spiritsafe.models.chat.calls.spelling import NAME_CHARACTERS, CallSpelling, Loose
+from spiritsafe.models.chat.thoughts import num_begun
 
 _Place = Literal["start", "thought", "break", "text", "name", "middle", "arguments", "behind"]
 
@@ -104,7 +105,7 @@ class AnswerReader:
             self._give("thought", before.rstrip("\n"))
             self._rest, self._place = after, "break"
             return True
-        num_held = 0 if is_last else _num_begun(before, CLOSE)
+        num_held = 0 if is_last else num_begun(before, CLOSE)
         sure = before[: len(before) - num_held].rstrip("\n")
         self._give("thought", sure)
         self._rest = "" if is_last else before[len(sure) :]
@@ -227,11 +228,6 @@ class _JsonEnd:
                     self.has_ended = True
                     return place + 1
         return len(text)
-
-
-def _num_begun(text: str, mark: str) -> int:
-    """How many characters at a text's end begin a mark."""
-    return next((count for count in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:count])), 0)
 
 
 def _joined(parts: Iterable[Part]) -> list[Part]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from spiritsafe.models.chat.thoughts import GrowingText
+from spiritsafe.models.chat.thoughts import GrowingText, num_begun
 
 
 @final
@@ -51,16 +51,6 @@ class AnswerText:
             place, self.stopped_by = min(found, key=lambda one: one[0])
             self._held = ""
             return text[:place]
-        sure = min(_first_begun(text, stop) for stop in self._stop)
+        sure = len(text) - max(num_begun(text, stop) for stop in self._stop)
         self._held = text[sure:]
         return text[:sure]
-
-
-def _first_begun(text: str, stop: str) -> int:
-    """Where a text's end first begins a stop string; the text's length where it begins none."""
-    place = text.find(stop[0], max(0, len(text) - len(stop) + 1))
-    while place >= 0:
-        if stop.startswith(text[place:]):
-            return place
-        place = text.find(stop[0], place + 1)
-    return len(text)

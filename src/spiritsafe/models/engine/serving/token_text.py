@@ -65,6 +65,7 @@ class TokenText:
         self._is_local = _is_local(steps)
         self.is_exact = self._is_byte_level or self._has_byte_tokens
         self._bytes: dict[int, bytes] = {}
+        self._shown: dict[int, bytes] = {}
         self._size: int = tokenizer.get_vocab_size(with_added_tokens=True)
         self._anchor = next((i for i in range(self._size) if self._is_plain(i)), None)
 
@@ -92,6 +93,13 @@ class TokenText:
         known = self._bytes.get(token_id)
         if known is None:
             known = self._bytes[token_id] = self._find_bytes(token_id)
+        return known
+
+    def shown_bytes_of(self, token_id: int) -> bytes:
+        """The same, and nothing for a token that leaves no trace in text."""
+        known = self._shown.get(token_id)
+        if known is None:
+            known = self._shown[token_id] = b"" if self.is_silent(token_id) else self.bytes_of(token_id)
         return known
 
     def _find_bytes(self, token_id: int) -> bytes:
@@ -132,7 +140,7 @@ class _GrowingBytes:
         self._decoder = getincrementaldecoder("utf-8")("replace")
 
     def take(self, token_id: int) -> str:
-        return "" if self._tokens.is_silent(token_id) else self._decoder.decode(self._tokens.bytes_of(token_id))
+        return self._decoder.decode(self._tokens.shown_bytes_of(token_id))
 
     def finish(self) -> str:
         text = self._decoder.decode(b"", final=True)
