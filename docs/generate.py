@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from spiritsafe import pipeline, release
+from spiritsafe import pipeline, release, serve
 from spiritsafe.cli import cli
 from spiritsafe.core.errors import SpiritsafeError
 
@@ -34,6 +34,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "reference" / "cli.md": "\n".join(_cli()) + "\n",
         ROOT / "docs" / "reference" / "api.md": "\n".join(_api()) + "\n",
         ROOT / "docs" / "reference" / "recipes.md": "\n".join(_recipes()) + "\n",
+        ROOT / "docs" / "reference" / "interfaces.md": "\n".join(_interfaces()) + "\n",
         ROOT / "docs" / "licence-duties.md": _with_parts(
             ROOT / "docs" / "licence-duties.md", {"licences": _licences(), "duties": _duties()}
         ),
@@ -239,6 +240,31 @@ def _key(key: pipeline.RecipeKey) -> str:
     return f"| `{key.name}` | {value} | {default} | {_cell(key.said)} |"
 
 
+# --- interfaces of the server -----------------------------------------------------------------------------------------
+
+
+def _interfaces() -> Iterator[str]:
+    """What each interface takes, ignores and refuses."""
+    yield f"# Interfaces of the server\n\n{NOTE}\n"
+    yield (
+        "Nothing that is asked for is ignored in silence. A field is honoured; or the request is refused with 400, the "
+        "field's name in `param` and what to do instead; or it is listed as ignored below, and its name comes back in "
+        "the header `spiritsafe-ignored`. Unknown fields are refused. `null` means that a field is absent. "
+        "`/openapi.json` of a running server has types and bounds. Every answer has `x-request-id` and "
+        "`spiritsafe-model-digest`, the digest of the bytes that answer; where a seed was drawn, `spiritsafe-seed` "
+        "tells it, and with it the same request has the same answer."
+    )
+    for interface in serve.interfaces():
+        request = interface.request
+        honoured = [field.alias or name for name, field in request.model_fields.items() if name not in request.ignored]
+        yield f"\n## `POST {interface.path}`\n\n{interface.summary}\n"
+        yield f"Fields: {', '.join(f'`{name}`' for name in sorted(honoured))}."
+        for title, said in (("ignored", request.ignored), ("refused", request.refused)):
+            if said:
+                yield f"\n| {title} | {'why that harms nobody' if title == 'ignored' else 'what to do'} |\n|---|---|"
+                yield from (f"| `{name}` | {_cell(words)} |" for name, words in sorted(said.items()))
+
+
 # --- licences ---------------------------------------------------------------------------------------------------------
 
 
@@ -289,7 +315,8 @@ def _map() -> Iterator[str]:
 
 def _rooms() -> Iterator[str]:
     """Rooms one by one: purpose, floors inside, folders with their modules."""
-    light = {"cli", *(name.rpartition(".")[2] for name in _contract("The safe")["source_modules"])}
+    without_torch = (*_contract("The safe")["source_modules"], *_contract("The server holds")["source_modules"])
+    light = {"cli", *(name.rpartition(".")[2] for name in without_torch)}
     for room in _room_names():
         package = SOURCE / room
         yield f"\n### `{room}`\n\n{_purpose(package)}{'' if room in light else ' Needs torch.'}\n"

@@ -42,7 +42,7 @@ from spiritsafe.models import ChatFormat, Document
 from spiritsafe.rollouts import EndpointConfig, ReadTopLogprobs
 from spiritsafe.stats import Floats
 
-Refusal = Literal["not listed", "unknown token", "another text", "impossible"]
+AnswerRefusal = Literal["not listed", "unknown token", "another text", "impossible"]
 """Why an answer is not captured: no likeliest tokens are on disk; a token of it is not in the local vocabulary; its
 tokens spell another text; its probabilities cannot be true."""
 
@@ -53,9 +53,9 @@ _MASS_SLACK = 2e-3
 
 
 class _RefusedError(Exception):
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: AnswerRefusal) -> None:
         super().__init__(reason)
-        self.reason: Refusal = reason
+        self.reason: AnswerRefusal = reason
 
 
 @final
@@ -71,7 +71,7 @@ class CapturedAnswers:
 
     documents: tuple[Document, ...]
     report: CaptureReport
-    refused: dict[Refusal, int]
+    refused: dict[AnswerRefusal, int]
 
 
 @final
@@ -238,7 +238,7 @@ def capture_answers(
     listings, listed = _Listings(chat, num_head, identity.vocab_size), ReadTopLogprobs(collection)
     documents: list[Document] = []
     attempts: dict[str, Attempt] = {}
-    refused: Counter[Refusal] = Counter()
+    refused: Counter[AnswerRefusal] = Counter()
     for problem_id, attempt in answers:
         if attempt.model != endpoint.digest:
             raise CompatibilityError(

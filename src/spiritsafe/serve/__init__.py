@@ -15,7 +15,7 @@ from spiritsafe.core.faces import attributes_of
 if TYPE_CHECKING:
     from spiritsafe.serve.app import make_app, make_runner
     from spiritsafe.serve.hooks import (
-        Admission,
+        AdmissionControl,
         Authoriser,
         Caller,
         Deployment,
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         UsageRecorder,
     )
     from spiritsafe.serve.http.endpoint import ServerLimits
+    from spiritsafe.serve.http.openapi import openapi_document
+    from spiritsafe.serve.http.registry import interfaces
     from spiritsafe.serve.operation.certificates import CertificateFiles
     from spiritsafe.serve.operation.control import QueueLimits
     from spiritsafe.serve.operation.keys import KeyRing, make_key
@@ -44,8 +46,8 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "Admission", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing", "ModelFacts",
+    "AdmissionControl", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing", "ModelFacts",
     "ModelToServe", "QueueLimits", "Readiness", "Refusal", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
-    "UsageLedger", "UsageRecorder", "UsageTotal", "WorkerEngine", "is_loopback", "make_app", "make_key",
-    "make_runner", "open_port", "serve", "url_of", "usage_totals", "worker_command",
+    "UsageLedger", "UsageRecorder", "UsageTotal", "WorkerEngine", "interfaces", "is_loopback", "make_app",
+    "make_key", "make_runner", "open_port", "openapi_document", "serve", "url_of", "usage_totals", "worker_command",
 ]  # fmt: skip

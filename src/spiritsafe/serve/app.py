@@ -17,7 +17,7 @@ from aiohttp import web
 from spiritsafe.core.errors import SpiritsafeError
 from spiritsafe.serve.hooks import Deployment, Hooks
 from spiritsafe.serve.http.endpoint import REQUEST_ID, Endpoint, ServerLimits, defect
-from spiritsafe.serve.http.listing import Listing
+from spiritsafe.serve.http.listing import ModelListing
 from spiritsafe.serve.http.openapi import openapi_document
 from spiritsafe.serve.http.registry import interfaces
 from spiritsafe.serve.interface import Interface
@@ -25,7 +25,7 @@ from spiritsafe.serve.refusals import Refusal, refusal_of_error
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(
@@ -46,7 +46,7 @@ def make_app(
     app = web.Application(client_max_size=limits.body_bytes, middlewares=[_boundary(every)])
     for interface in every:
         app.router.add_post(interface.path, Endpoint(interface, models, hooks, limits).handle)
-    listing = Listing(models, hooks)
+    listing = ModelListing(models, hooks)
     document = orjson.dumps(openapi_document(every))
     app.router.add_get("/v1/models", listing.all)
     app.router.add_get("/v1/models/{model:.+}", listing.one)
@@ -78,7 +78,7 @@ class _Health:
         return web.json_response({"status": "unready", "reason": unready}, status=503)
 
 
-def _fixed(body: bytes) -> Handler:
+def _fixed(body: bytes) -> _Handler:
     async def show(request: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
 
@@ -87,6 +87,7 @@ def _fixed(body: bytes) -> Handler:
 
 async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["x-request-id"] = request[REQUEST_ID]
+    response.headers["request-id"] = request[REQUEST_ID]  # where Anthropic's clients look
 
 
 def _boundary(every: Iterable[Interface]) -> Any:
@@ -95,7 +96,7 @@ def _boundary(every: Iterable[Interface]) -> Any:
     default = of_path["/v1/chat/completions"]
 
     @web.middleware
-    async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def boundary(request: web.Request, handler: _Handler) -> web.StreamResponse:
         given = request.headers.get("x-request-id", "")
         request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         try:

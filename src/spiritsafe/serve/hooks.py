@@ -51,7 +51,7 @@ class Caller:
         return self.models is None or model in self.models
 
 
-Outcome = Literal["answered", "refused", "failed", "cancelled"]
+RequestOutcome = Literal["answered", "refused", "failed", "cancelled"]
 
 
 @final
@@ -76,7 +76,7 @@ class Usage:
     model: str
     answered_by: str
     digest: str
-    outcome: Outcome
+    outcome: RequestOutcome
     status: int
     stream: bool
     num_jobs: int
@@ -101,7 +101,7 @@ class Authoriser(Protocol):
         ...
 
 
-class Admission(Protocol):
+class AdmissionControl(Protocol):
     """Says whether there is room."""
 
     def admit(
@@ -201,7 +201,7 @@ class Hooks:
     """All hooks of a server."""
 
     authoriser: Authoriser = field(default_factory=Everybody)
-    admission: Admission = field(default_factory=NoLimits)
+    admission: AdmissionControl = field(default_factory=NoLimits)
     recorder: UsageRecorder = field(default_factory=NoRecords)
     facts: ModelFacts = field(default_factory=NoFacts)
     readiness: Readiness = field(default_factory=AlwaysReady)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, final
 
 from pydantic import BaseModel
 
+from spiritsafe.core.canonical import digest
 from spiritsafe.core.serving import Accepted, Ended, Job, Part, Piece, ServedModel, Token
 from spiritsafe.serve.asking.fields import RequestBody
 from spiritsafe.serve.refusals import Refusal
@@ -29,6 +30,7 @@ class Context:
         cache_key: The caller's; every job carries it, or one that begins with it.
         request_id: The answer's ids are made of it.
         created: Seconds since 1970.
+        headers: Of the request; their names are read whatever their case.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Context:
     cache_key: str
     request_id: str
     created: int
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @final
@@ -76,18 +79,20 @@ class Call:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class JobAnswer:
     """All that one job came to.
 
     Attributes:
         parts: In order; neighbours of one kind are one part.
         tokens: Where log-probabilities were asked for.
+        text_tokens: Those of the text alone.
     """
 
     accepted: Accepted
     ended: Ended
     parts: tuple[Part, ...] = ()
     tokens: tuple[Token, ...] = ()
+    text_tokens: tuple[Token, ...] = ()
 
     @cached_property
     def text(self) -> str:
@@ -136,6 +141,12 @@ def totals(prompt_of: Sequence[int], ends: Sequence[tuple[Accepted, Ended]]) -> 
         sum(ended.num_tokens for _, ended in ends),
         sum(ended.num_thought_tokens for _, ended in ends),
     )
+
+
+def id_stem(context: Context) -> str:
+    """What the ids of an answer and of its parts are made of: short and plain, whatever id the request brought."""
+    given = context.request_id.removeprefix("req_")
+    return given if given.isascii() and given.isalnum() and len(given) <= 32 else digest(given)[-24:]
 
 
 def answering_name(context: Context, accepted: Accepted) -> str:
@@ -199,7 +210,7 @@ class Interface(Protocol):
         """
         ...
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         ...
 

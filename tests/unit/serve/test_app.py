@@ -10,11 +10,9 @@ from typing import Any
 
 import openai
 import pytest
-from openai.types import Model
-from openai_answers import strictly
 from pydantic import BaseModel
 from served_app import TALK, Reply, serving, serving_in_thread
-from served_engine import DIGEST, FakeEngine, calls, fails, says, served_model
+from served_engine import FakeEngine, calls, fails, says
 
 from spiritsafe.core.serving import Failed
 from spiritsafe.serve import Hooks
@@ -87,25 +85,6 @@ def test_the_client_that_does_not_block_with_tools_and_structures() -> None:
                 [chunk async for chunk in broken]
 
     asyncio.run(scenario())
-
-
-def test_models_are_listed_with_the_digest_of_their_bytes() -> None:
-    nested = FakeEngine(model=served_model("org/small:q4"))
-
-    async def scenario() -> list[Reply]:
-        async with serving(FakeEngine(), nested) as server:
-            return [await server.get(f"/v1/models{path}") for path in ("", "/org/small:q4", "/nobody")]
-
-    every, one, nobody = asyncio.run(scenario())
-    listed = every.json["data"]
-    for entry in listed:
-        plain = {name: value for name, value in entry.items() if name in Model.model_fields}
-        strictly(Model, plain)
-        assert entry["spiritsafe"]["digest"] == DIGEST
-    assert [entry["id"] for entry in listed] == ["fake", "org/small:q4"]
-    assert one.json == listed[1]
-    assert one.headers["spiritsafe-model-digest"] == DIGEST
-    assert (nobody.status, nobody.error["code"]) == (404, "model_not_found")
 
 
 class Draining:

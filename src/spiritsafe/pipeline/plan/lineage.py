@@ -11,7 +11,7 @@ from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models import parent_of
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.given import GivenRecipe
-from spiritsafe.pipeline.recipe.graph import Usage, uses_of
+from spiritsafe.pipeline.recipe.graph import Used, uses_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 
 LINEAGE_FILE = "lineage.json"
@@ -41,7 +41,7 @@ def planned_lineage(recipe: Recipe, given: Mapping[str, Checkpoint]) -> dict[str
     """
     found = dict(given)
 
-    def used(use: Usage) -> Checkpoint:
+    def used(use: Used) -> Checkpoint:
         table, checkpoint = recipe.models.get(use.model), found[use.model]
         return table.speaker(checkpoint) if use.speaks and isinstance(table, GivenRecipe) else checkpoint
 

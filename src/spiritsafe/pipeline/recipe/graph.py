@@ -117,7 +117,7 @@ def weights_of(nodes: Iterable[Node], name: str) -> list[str]:
     return chain
 
 
-class Usage(NamedTuple):
+class Used(NamedTuple):
     """How a model is used in one that is made.
 
     Attributes:
@@ -129,18 +129,18 @@ class Usage(NamedTuple):
     speaks: bool = False
 
 
-def uses_of(nodes: Iterable[Node], name: str) -> list[Usage]:
+def uses_of(nodes: Iterable[Node], name: str) -> list[Used]:
     """The models that one is made from, and how; what is planned and what lineages say is both this.
 
     Weights that were drawn and learnt nothing are nobody's: they are left out.
     """
     by_name = {node.name: node.recipe for node in nodes}
 
-    def found(at: str) -> list[Usage]:
+    def found(at: str) -> list[Used]:
         needs = by_name[at].needs
-        uses = [Usage(model, used) for model, used in needs.used_as]
-        uses += [Usage(model, ("logits",), speaks=True) for one in needs.signals for model in by_name[one].needs.models]
-        uses += [Usage(model, ("outputs",), speaks=True) for one in needs.learnt for model in by_name[one].needs.models]
+        uses = [Used(model, used) for model, used in needs.used_as]
+        uses += [Used(model, ("logits",), speaks=True) for one in needs.signals for model in by_name[one].needs.models]
+        uses += [Used(model, ("outputs",), speaks=True) for one in needs.learnt for model in by_name[one].needs.models]
         return [use for use in uses if by_name[use.model].needs.weights is None or found(use.model)]
 
     return list(dict.fromkeys(found(name)))

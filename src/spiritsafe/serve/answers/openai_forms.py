@@ -30,7 +30,7 @@ class PromptDetails(AnswerPart):
     cached_tokens: int
 
 
-class TokenUsage(AnswerPart):
+class UsageBody(AnswerPart):
     """Tokens of a request."""
 
     prompt_tokens: int
@@ -40,9 +40,9 @@ class TokenUsage(AnswerPart):
     completion_tokens_details: CompletionDetails
 
 
-def token_usage(used: Totals) -> TokenUsage:
+def token_usage(used: Totals) -> UsageBody:
     """What was used, as OpenAI's interfaces tell it."""
-    return TokenUsage(
+    return UsageBody(
         prompt_tokens=used.num_prompt_tokens,
         completion_tokens=used.num_tokens,
         total_tokens=used.num_prompt_tokens + used.num_tokens,

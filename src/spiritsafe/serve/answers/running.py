@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import final
 
 from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Part, Piece, ServedEngine, Token
-from spiritsafe.serve.interface import Answer
+from spiritsafe.serve.interface import JobAnswer
 
 _MOST_AHEAD = 64  # events of jobs that run beside each other, read before the caller takes them
 
@@ -74,8 +74,29 @@ async def _numbered(engine: ServedEngine, job: Job, index: int = 0) -> AsyncGene
 
 
 @final
+class TextTokens:
+    """Finds the tokens that spell an answer's text among those of its thoughts and calls.
+
+    Attributes:
+        found: So far.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[Token] = []
+        self._open: list[Token] = []  # their text is held back, as it may be the beginning of something else
+
+    def add(self, piece: Piece) -> None:
+        """One more piece."""
+        self._open.extend(piece.tokens)
+        for part in piece.parts:
+            if part.kind == "text":
+                self.found.extend(self._open)
+            self._open.clear()
+
+
+@final
 class Collector:
-    """Gathers the events of one job into an :class:`Answer`.
+    """Gathers the events of one job into an :class:`JobAnswer`.
 
     Args:
         keep: False: only what is counted; an answer that was streamed is not held a second time.
@@ -89,6 +110,7 @@ class Collector:
         self._heads: list[Part] = []
         self._texts: list[list[str]] = []
         self._tokens: list[Token] = []
+        self._text_tokens = TextTokens()
 
     def add(self, event: Accepted | Piece | Ended) -> None:
         """One more event."""
@@ -103,6 +125,7 @@ class Collector:
 
     def _add_piece(self, piece: Piece) -> None:
         self._tokens.extend(piece.tokens)
+        self._text_tokens.add(piece)
         for part in piece.parts:
             if self._heads and self._heads[-1].kind == part.kind != "call":
                 self._texts[-1].append(part.text)
@@ -117,10 +140,16 @@ class Collector:
             self.ended or Ended(reason="stop", num_tokens=self._num_tokens),
         )
 
-    def answer(self) -> Answer:
+    def answer(self) -> JobAnswer:
         """The whole answer; the job has ended."""
         accepted, ended = self.counted()
         parts = (
             Part(kind=head.kind, text="".join(texts)) for head, texts in zip(self._heads, self._texts, strict=True)
         )
-        return Answer(accepted=accepted, ended=ended, parts=tuple(parts), tokens=tuple(self._tokens))
+        return JobAnswer(
+            accepted=accepted,
+            ended=ended,
+            parts=tuple(parts),
+            tokens=tuple(self._tokens),
+            text_tokens=tuple(self._text_tokens.found),
+        )

@@ -14,19 +14,20 @@ from pydantic import Field
 
 from spiritsafe.core.records import omit_default
 from spiritsafe.core.serving import Accepted, Ended, FinishReason, Job, Part, Piece, Token
-from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, TokenUsage, error_body, token_usage
+from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
 from spiritsafe.serve.answers.sse import DONE, data_event
 from spiritsafe.serve.asking.conversation import (
     MOST_TOOLS,
     ChatMessage,
     ToolChoice,
     ToolDefinition,
-    conversation,
+    chat_messages,
     ignored_names,
     tool_choice_fields,
 )
 from spiritsafe.serve.asking.fields import (
     JOB_PARAMS,
+    Off,
     RequestBody,
     SamplingFields,
     StreamOptions,
@@ -35,7 +36,7 @@ from spiritsafe.serve.asking.fields import (
     drawn_seed,
 )
 from spiritsafe.serve.asking.form import ResponseFormat, StructuredOutputs, form_of, ignored_in
-from spiritsafe.serve.interface import Answer, Ask, Context, answering_name, fingerprint, totals
+from spiritsafe.serve.interface import Ask, Context, JobAnswer, answering_name, fingerprint, totals
 from spiritsafe.serve.refusals import Refusal
 
 _STATELESS = "Nothing is kept here; leave it out."
@@ -64,6 +65,7 @@ class ChatRequest(SamplingFields, RequestBody):
         "prompt_cache_key": "it only says where a prompt may be found again; it is found without",
         "response_format.json_schema.description": "the schema alone says what is wanted",
         "response_format.json_schema.name": "the schema alone says what is wanted",
+        "response_format.json_schema.strict": "a schema is always enforced, also where it need not be",
         "safety_identifier": "it names the user to who moderates, and nobody does",
         "service_tier": "there is one tier",
         "user": "it names the user to who moderates, and nobody does",
@@ -81,13 +83,18 @@ class ChatRequest(SamplingFields, RequestBody):
     structured_outputs: StructuredOutputs | None = None
     stream_options: StreamOptions | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
-    store: Literal[False] | None = None
+    store: Off | None = None
     verbosity: Literal["medium"] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     service_tier: Literal["auto", "default"] | None = None
     user: str | None = None
+
+    def ignored_fields(self) -> tuple[str, ...]:
+        """The fields that were given and change nothing: those inside others by what they say, not by being there."""
+        inside = {*ignored_in(self.response_format), *ignored_names(self.messages)}
+        return tuple(name for name in super().ignored_fields() if "." not in name or name in inside)
 
 
 class TopLogprob(AnswerPart):
@@ -158,7 +165,7 @@ class ChatCompletion(AnswerPart):
     model: str
     system_fingerprint: str
     choices: tuple[ChatChoice, ...]
-    usage: TokenUsage
+    usage: UsageBody
 
 
 @final
@@ -179,7 +186,7 @@ class ChatInterface:
         _check(body)
         seed = drawn_seed() if body.seed is None else body.seed
         job = Job(
-            messages=conversation(body.messages, body.tools, context.model),
+            messages=chat_messages(body.messages, body.tools, context.model),
             **tool_choice_fields(body.tool_choice, body.tools),
             parallel_tool_calls=body.parallel_tool_calls is not False,
             form=form_of(body.response_format, body.structured_outputs),
@@ -195,11 +202,11 @@ class ChatInterface:
             stream=body.stream,
             prompt_of=(0,) * body.n,
             params=_params(body),
-            ignored=(*body.ignored_fields(), *ignored_in(body.response_format), *ignored_names(body.messages)),
+            ignored=body.ignored_fields(),
             headers={SEED_HEADER: str(seed)},
         )
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         context, first = ask.context, answers[0].accepted
         used = totals(ask.prompt_of, [(answer.accepted, answer.ended) for answer in answers])
@@ -339,7 +346,7 @@ def _call_id(context: Context, index: int, number: int) -> str:
     return f"call_{context.request_id.removeprefix('req_')}_{index}_{number}"
 
 
-def _choice(ask: Ask, index: int, answer: Answer) -> ChatChoice:
+def _choice(ask: Ask, index: int, answer: JobAnswer) -> ChatChoice:
     calls = tuple(
         AnsweredCall(
             id=_call_id(ask.context, index, number),

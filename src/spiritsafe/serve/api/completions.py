@@ -14,11 +14,12 @@ import orjson
 from pydantic import Field
 
 from spiritsafe.core.serving import Accepted, Candidate, Ended, FinishReason, Job, Piece, Token
-from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, TokenUsage, error_body, token_usage
+from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
 from spiritsafe.serve.answers.sse import DONE, data_event
 from spiritsafe.serve.asking.fields import (
     JOB_PARAMS,
     MOST_CHOICES,
+    One,
     RequestBody,
     SamplingFields,
     StreamOptions,
@@ -27,7 +28,7 @@ from spiritsafe.serve.asking.fields import (
     drawn_seed,
 )
 from spiritsafe.serve.asking.form import StructuredOutputs, form_of
-from spiritsafe.serve.interface import Answer, Ask, Context, answering_name, fingerprint, totals
+from spiritsafe.serve.interface import Ask, Context, JobAnswer, answering_name, fingerprint, totals
 from spiritsafe.serve.refusals import Refusal
 
 _REASONS: Mapping[FinishReason, str] = {"stop": "stop", "length": "length", "calls": "stop"}
@@ -52,7 +53,7 @@ class CompletionRequest(SamplingFields, RequestBody):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     structured_outputs: StructuredOutputs | None = None
     stream_options: StreamOptions | None = None
-    best_of: Literal[1] | None = Field(default=None, description="Ask for several with n, and choose")
+    best_of: One | None = Field(default=None, description="Ask for several with n, and choose")
     suffix: Literal[""] | None = Field(default=None, description="Nothing is filled in before a suffix")
     user: str | None = None
 
@@ -95,7 +96,7 @@ class Completion(AnswerPart):
     model: str
     system_fingerprint: str
     choices: tuple[CompletionChoice, ...]
-    usage: TokenUsage
+    usage: UsageBody
 
 
 @final
@@ -145,7 +146,7 @@ class CompletionInterface:
             headers={SEED_HEADER: str(seed)},
         )
 
-    def whole(self, ask: Ask, answers: Sequence[Answer]) -> Mapping[str, object]:
+    def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
         context, first = ask.context, answers[0].accepted
         used = totals(ask.prompt_of, [(answer.accepted, answer.ended) for answer in answers])

@@ -6,6 +6,7 @@ In: bytes that anybody sent. Out: an instance of the interface's model, or a :cl
 from __future__ import annotations
 
 import json
+import re
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -15,13 +16,15 @@ from pydantic_core import ErrorDetails
 from spiritsafe.serve.asking.fields import RequestBody
 from spiritsafe.serve.refusals import Refusal
 
-Body = TypeVar("Body", bound=RequestBody)
+_Body = TypeVar("_Body", bound=RequestBody)
 
 _MOST_SHOWN = 120
+_MOST_DEPTH = 100
+_LONG_NUMBER = re.compile("[0-9]{19}")  # 9223372036854775807 has 19 digits
 _MOST_KEYS = 4096  # of one object: pydantic tells of each that it does not know, which takes time
 
 
-def read_body(raw: bytes, model: type[Body]) -> Body:
+def read_body(raw: bytes, model: type[_Body]) -> _Body:
     """The body of a request.
 
     Raises:
@@ -45,7 +48,12 @@ def read_body(raw: bytes, model: type[Body]) -> Body:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_int=_integer if _LONG_NUMBER.search(text) else None,
+        )
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no character
     except UnicodeError as error:
@@ -56,6 +64,8 @@ def _object(raw: bytes) -> dict[str, Any]:
         raise _malformed(str(error)[:_MOST_SHOWN]) from error
     if not isinstance(value, dict):
         raise _malformed("it is no object")
+    if _is_deeper(value, _MOST_DEPTH):
+        raise _malformed(f"it is nested more than {_MOST_DEPTH} deep")
     return value
 
 
@@ -72,6 +82,24 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
     return value
+
+
+def _integer(text: str) -> int:
+    """Answers repeat what was sent, and clients of most languages read no longer ones."""
+    value = int(text)
+    if not -(1 << 63) <= value < 1 << 64:
+        raise ValueError(f"{text[:40]} has more than 64 bits")
+    return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        below = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [inner for inside in below for inner in inside if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _no_constant(name: str) -> Any:

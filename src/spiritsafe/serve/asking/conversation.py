@@ -88,7 +88,7 @@ class NamedTool(RequestPart):
 ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
 
-def conversation(
+def chat_messages(
     messages: Sequence[ChatMessage], tools: Sequence[ToolDefinition], model: ServedModel
 ) -> tuple[Message, ...]:
     """The messages of a job; definitions of tools stand in the first.
@@ -101,7 +101,7 @@ def conversation(
     known: set[str] = set()
     read = [_message(index, message, known) for index, message in enumerate(messages)]
     if tools:
-        read[0] = read[0].model_copy(update={"tools": _definitions(tools, model)})
+        read[0] = read[0].model_copy(update={"tools": definitions(tools, model)})
     return tuple(read)
 
 
@@ -123,9 +123,7 @@ def _message(index: int, message: ChatMessage, known: set[str]) -> Message:
         calls = tuple(_call(f"{at}.tool_calls[{number}]", call) for number, call in enumerate(message.tool_calls or ()))
         known.update(call.id for call in calls if call.id is not None)
         if message.reasoning_content:
-            if has_marks(message.reasoning_content) or has_marks(text):
-                _refuse(f"{at}.reasoning_content", "Text or thought holds marks of thoughts.", "Take them out.")
-            text = wrap(message.reasoning_content, text)
+            text = behind_thought(message.reasoning_content, text, f"{at}.reasoning_content")
         if not text and not calls:
             _refuse(f"{at}.content", "An assistant's message needs content or tool_calls.", "Give one of them.")
     else:
@@ -147,6 +145,17 @@ def _message(index: int, message: ChatMessage, known: set[str]) -> Message:
     )
 
 
+def behind_thought(thought: str, text: str, param: str) -> str:
+    """What an assistant said behind a thought.
+
+    Raises:
+        Refusal: The marks that would divide them stand in one of them.
+    """
+    if has_marks(thought) or has_marks(text):
+        _refuse(param, "Text or thought holds marks of thoughts.", "Take them out.")
+    return wrap(thought, text)
+
+
 def _text(content: str | list[ContentPart] | None) -> str:
     """Parts are joined by line breaks."""
     if content is None or isinstance(content, str):
@@ -164,7 +173,12 @@ def _call(at: str, call: CalledTool) -> ToolCall:
     return ToolCall(name=call.function.name, arguments=call.function.arguments or "{}", id=call.id)
 
 
-def _definitions(tools: Sequence[ToolDefinition], model: ServedModel) -> tuple[str, ...]:
+def definitions(tools: Sequence[ToolDefinition], model: ServedModel) -> tuple[str, ...]:
+    """What a conversation's first message says of tools.
+
+    Raises:
+        Refusal: Two have one name; the model cannot be shown tools.
+    """
     if not model.shows_tools:
         _refuse("tools", f"{model.name} cannot be shown tools.", "Choose another model or leave them out.")
     names = [tool.function.name for tool in tools]

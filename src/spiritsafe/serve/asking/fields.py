@@ -7,10 +7,10 @@ names go back in the header ``spiritsafe-ignored``. ``null`` means that a field 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -27,6 +27,18 @@ JOB_PARAMS: Mapping[str, str] = {"ignore_end": "ignore_eos", "cache_key": "cache
 
 Text = Annotated[str, Field(min_length=1)]
 StopText = Annotated[str, Field(min_length=1, max_length=MOST_STOP_LENGTH)]
+
+
+def _truth(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError("Input should be a valid boolean")
+    return value
+
+
+# To Python 0 and False are one literal, to JSON they are not.
+Off = Annotated[Literal[False], BeforeValidator(_truth)]
+On = Annotated[Literal[True], BeforeValidator(_truth)]
+One = Annotated[int, Field(ge=1, le=1)]
 
 
 class RequestPart(BaseModel):
@@ -58,7 +70,8 @@ class RequestBody(RequestPart):
 
     Attributes:
         refused: Fields that clients know and that cannot be honoured here, each with what to do instead.
-        ignored: Fields that are taken and change nothing, each with why that harms nobody.
+        ignored: Fields that are taken and change nothing, each with why that harms nobody; ``a.b`` is the field of an
+            object, or of objects in a list.
     """
 
     refused: ClassVar[Mapping[str, str]] = {}
@@ -69,14 +82,24 @@ class RequestBody(RequestPart):
 
     def ignored_fields(self) -> tuple[str, ...]:
         """The fields that were given and change nothing."""
-        return tuple(name for name in type(self).ignored if name in self.model_fields_set)
+        return tuple(path for path in type(self).ignored if _is_given(self, path.split(".")))
+
+
+def _is_given(value: object, steps: Sequence[str]) -> bool:
+    if isinstance(value, list):
+        return any(_is_given(one, steps) for one in value)
+    if not steps:
+        return True
+    if not isinstance(value, RequestPart) or steps[0] not in value.model_fields_set:
+        return False
+    return _is_given(getattr(value, steps[0]), steps[1:])
 
 
 class StreamOptions(RequestPart):
     """What a stream tells beside the answer."""
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] | None = Field(default=None, description="Nothing is added to events")
+    include_obfuscation: Off | None = Field(default=None, description="Nothing is added to events")
 
 
 class SamplingFields(RequestPart):

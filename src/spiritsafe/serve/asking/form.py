@@ -12,7 +12,7 @@ import orjson
 from pydantic import Field
 
 from spiritsafe.core.serving import Form
-from spiritsafe.serve.asking.fields import RequestPart, Text
+from spiritsafe.serve.asking.fields import On, RequestPart, Text
 from spiritsafe.serve.refusals import Refusal
 
 _META = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -38,7 +38,7 @@ class StructuredOutputs(RequestPart):
     """What the text must match; exactly one of these."""
 
     json_: dict[str, Any] | str | None = Field(default=None, alias="json")
-    json_object: Literal[True] | None = None
+    json_object: On | None = None
     regex: Text | None = None
     choice: Annotated[list[Text], Field(min_length=1, max_length=1024)] | None = None
     grammar: Text | None = Field(default=None, description="In Lark's notation")
@@ -59,10 +59,16 @@ def form_of(response_format: ResponseFormat | None, structured: StructuredOutput
 
 
 def ignored_in(response_format: ResponseFormat | None) -> tuple[str, ...]:
-    """Fields inside that were given and change nothing: the schema alone says what is wanted."""
+    """Fields inside that were given and change nothing: the schema alone says what is wanted, and always holds."""
     schema = None if response_format is None else response_format.json_schema
-    given = () if schema is None else [name for name in ("name", "description") if name in schema.model_fields_set]
-    return tuple(f"response_format.json_schema.{name}" for name in given)
+    if schema is None:
+        return ()
+    fields = {
+        "name": True,
+        "description": schema.description is not None,
+        "strict": schema.strict is False,
+    }
+    return tuple(f"response_format.json_schema.{name}" for name, is_ignored in fields.items() if is_ignored)
 
 
 def _of_response_format(given: ResponseFormat) -> Form | None:

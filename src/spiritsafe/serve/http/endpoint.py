@@ -20,13 +20,14 @@ from spiritsafe.core.errors import SpiritsafeError
 from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, ServedModel
 from spiritsafe.serve.answers.running import Collector, running
 from spiritsafe.serve.asking.body import read_body
-from spiritsafe.serve.hooks import Caller, Deployment, Hooks, Outcome, Usage
-from spiritsafe.serve.interface import Answer, Ask, Context, Interface, totals
+from spiritsafe.serve.hooks import Caller, Deployment, Hooks, RequestOutcome, Usage
+from spiritsafe.serve.interface import Ask, Context, Interface, JobAnswer, totals
 from spiritsafe.serve.refusals import Refusal, refusal_of, refusal_of_error
 
 _LOG = logging.getLogger("spiritsafe.serve")
 
 REQUEST_ID = web.RequestKey("request_id", str)
+_SMALL_CHUNK = 1 << 14  # bytes; a transport asks its writer to wait at 65536
 DIGEST_HEADER = "spiritsafe-model-digest"
 IGNORED_HEADER = "spiritsafe-ignored"
 
@@ -55,7 +56,7 @@ class _Progress:
     admitted: float | None = None
     first: float | None = None
     status: int = 200
-    outcome: Outcome = "answered"
+    outcome: RequestOutcome = "answered"
     collectors: list[Collector] = field(default_factory=list)
 
 
@@ -87,6 +88,7 @@ class Endpoint:
             cache_key=caller.cache_key,
             request_id=request[REQUEST_ID],
             created=int(time.time()),
+            headers=request.headers,
         )
         ask: Ask | None = None
         try:
@@ -145,13 +147,13 @@ class Endpoint:
                 _add(progress, index, event)
         return self._whole(ask, [_ended(collector) for collector in progress.collectors])
 
-    async def _count(self, deployment: Deployment, job: Job, ask: Ask) -> Answer:
+    async def _count(self, deployment: Deployment, job: Job, ask: Ask) -> JobAnswer:
         counted = await deployment.engine.count(job)
         if isinstance(counted, Failed):
             raise refusal_of(counted, ask.params)
-        return Answer(accepted=Accepted(num_prompt_tokens=counted), ended=Ended(reason="stop", num_tokens=0))
+        return JobAnswer(accepted=Accepted(num_prompt_tokens=counted), ended=Ended(reason="stop", num_tokens=0))
 
-    def _whole(self, ask: Ask, answers: Sequence[Answer]) -> web.Response:
+    def _whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> web.Response:
         return web.Response(
             body=orjson.dumps(self.interface.whole(ask, answers)),
             content_type="application/json",
@@ -205,12 +207,16 @@ class Endpoint:
 
     async def _write(self, request: web.Request, response: web.StreamResponse, chunk: bytes) -> None:
         """Waits while the reader is behind, so that no more than the transport's buffer is held for it."""
+        transport = request.transport
         try:
+            if transport is not None and not transport.get_write_buffer_size() and len(chunk) < _SMALL_CHUNK:
+                await response.write(chunk)  # it cannot come to wait, and a timer costs as much as the rest of this
+                return
             async with asyncio.timeout(self._limits.stall_s):
                 await response.write(chunk)
         except (TimeoutError, ConnectionError):
-            if request.transport is not None:
-                request.transport.abort()
+            if transport is not None:
+                transport.abort()
             raise asyncio.CancelledError from None  # as if aiohttp had seen first that the client is gone
 
     def _headers(self, ask: Ask, accepted: Accepted) -> dict[str, str]:
@@ -305,7 +311,7 @@ def _add(progress: _Progress, index: int, event: Accepted | Ended | JobEvent) ->
     progress.collectors[index].add(event)
 
 
-def _ended(collector: Collector) -> Answer:
+def _ended(collector: Collector) -> JobAnswer:
     if collector.ended is None or collector.accepted is None:
         raise Refusal("The model stopped before its answer was whole.", hint="Ask again.", status=500, code="failed")
     return collector.answer()

@@ -14,7 +14,7 @@ from spiritsafe.serve.http.endpoint import DIGEST_HEADER, deployment_of
 
 
 @final
-class Listing:
+class ModelListing:
     """Answers ``/v1/models``."""
 
     def __init__(self, models: Mapping[str, Deployment], hooks: Hooks) -> None:
@@ -57,6 +57,8 @@ class Listing:
             "created": deployment.created,
             "created_at": datetime.fromtimestamp(deployment.created, UTC).isoformat().replace("+00:00", "Z"),
             "owned_by": "spiritsafe",
+            "lifecycle": "active",
+            "max_input_tokens": model.context,
             "spiritsafe": {
                 "digest": model.digest,
                 "kind": model.kind,

@@ -7,6 +7,7 @@ route of ``/metrics``, and an orderly end.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class ServerControl:
     Args:
         models: Names of the served models.
         keys: None: everybody may ask.
+        only_local: Refuse requests that name another host than this machine: a page in a browser here may have its
+            own name led to this machine's address (DNS rebinding), and could then ask and read.
         ledger: None: nothing is written down.
     """
 
@@ -62,12 +65,13 @@ class ServerControl:
         ledger: UsageLedger | None = None,
         queues: QueueLimits | None = None,
         certificates: ModelCertificates | None = None,
+        only_local: bool = False,
     ) -> None:
         self.drain = Drain()
         self._keys, self._ledger, self._queue_limits = keys, ledger, queues or QueueLimits()
         self._limiter = KeyLimiter()
         self._queues: dict[str, AdmissionQueue] = {model: self._new_queue() for model in models}
-        self._num_bad_keys = 0
+        self._num_bad_keys, self._only_local = 0, only_local
         self.metrics = ServerMetrics(models, [
             ("vllm:num_requests_running", "Completions that are drawn now.", self._running),
             ("vllm:num_requests_waiting", "Requests in the queue.", self._waiting),
@@ -109,8 +113,15 @@ class ServerControl:
         """Who asks, by the key that the request sends.
 
         Raises:
-            Refusal: 401.
+            Refusal: 401, or 403 where only this machine may ask.
         """
+        if self._only_local and not _is_local(request.url.host):
+            raise Refusal(
+                "This server has no keys and is asked by a name that may be anybody's.",
+                hint="Ask 127.0.0.1 or localhost; or start it with --keys, or with --no-keys behind a proxy of yours.",
+                status=403,
+                code="host_not_allowed",
+            )
         key = ANYBODY if self._keys is None else self._key_of(request, self._keys)
         models = key.limits.models
         return Caller(name=key.name, cache_key=key.cache_key, models=None if models is None else frozenset(models))
@@ -200,6 +211,13 @@ class ServerControl:
         await asyncio.gather(*(engine.close() for engine in engines))
         await self.drain.idle(_AFTER_END_S)
         return is_whole
+
+
+def _is_local(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
 
 
 def _row_of(usage: Usage) -> UsageRow:

@@ -77,11 +77,13 @@ class ServerSettings:
 
     Attributes:
         keys: None: everybody may ask.
+        only_local: Without keys: only who asks this machine by an address or name of its own.
         usage: None: nothing is written down.
         shutdown_timeout_s: How long requests under way may take, once the server is told to end.
     """
 
     keys: KeyRing | None = None
+    only_local: bool = False
     usage: UsageLedger | None = None
     queues: QueueLimits = field(default_factory=QueueLimits)
     shutdown_timeout_s: float = 30.0
@@ -171,6 +173,7 @@ async def serve(
                 keys=settings.keys,
                 ledger=settings.usage,
                 queues=settings.queues,
+                only_local=settings.only_local,
                 certificates=ModelCertificates({digest: ones.values() for digest, ones in loaded.certificates.items()}),
             )
             with _signals(wish.set if settings.keys is None else control.reread_keys, (signal.SIGHUP,)):

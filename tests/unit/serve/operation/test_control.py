@@ -139,3 +139,17 @@ async def test_a_ledger_that_cannot_be_written_stops_no_answer(tmp_path: Path, m
             await house.until("spiritsafe:usage_ledger_written", 0)
             assert (await house.ask("ben"))[0] == 200
     assert house.ledger.num_lost == 2
+
+
+@asynchronous
+async def test_without_keys_only_names_of_this_machine_are_answered() -> None:
+    control = ServerControl(["m"], only_local=True)
+    app = make_app({"m": Deployment(engine=EndingEngine(ending_model("m"), is_slow=False), model=ending_model("m"))},
+                   hooks=control.hooks)  # fmt: skip
+    async with TestServer(app) as server, aiohttp.ClientSession() as client:
+        for host, status in (
+            *(("localhost", 200), ("127.0.0.1:8080", 200), ("[::1]:80", 200)),
+            *(("evil.example", 403), ("127.0.0.1.evil.example", 403), ("10.0.0.1", 403), ("", 403)),
+        ):
+            async with client.get(server.make_url("/v1/models"), headers={"Host": host}) as answer:
+                assert (host, answer.status) == (host, status)

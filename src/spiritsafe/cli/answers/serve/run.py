@@ -90,6 +90,7 @@ def serve_run(
             stack.callback(usage.close)
         settings = serve.ServerSettings(
             keys=keys,
+            only_local=keys is None and not no_keys,
             usage=usage,
             queues=serve.QueueLimits(places=max_batch, most_waiting=queue, longest_wait_s=queue_timeout),
             shutdown_timeout_s=shutdown_timeout,
