@@ -34,7 +34,9 @@ COMMANDS = [(page.name, words) for page in PAGES for words in commands_in(page.r
 def test_the_command_parses(page: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for word in words:  # arguments that must exist are made, so that only the command itself is judged
-        if word.endswith((".json", ".jsonl", ".age", ".eval", ".pem")) and not word.startswith("-"):
+        if word.endswith((".json", ".jsonl", ".age", ".eval", ".pem", ".sqlite", "keys.toml")) and not word.startswith(
+            "-"
+        ):
             (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / word).touch()
     for folder in ("paper", "examiner/paper", "runs/quickstart-…", "runs/my-run-0123456789ab", "sums-small", *ROUTED):
@@ -44,7 +46,7 @@ def test_the_command_parses(page: str, words: list[str], tmp_path: Path, monkeyp
     assert command is not None, f"{page} names a command that does not exist"
     rest = words[1:]
     if isinstance(command, click.Group):
-        name = rest[0] if rest[0] in command.commands else "make"  # `release RUN` is `release make RUN`
+        name = rest[0] if rest[0] in command.commands else command.default  # `release RUN` is `release make RUN`
         command, rest = command.commands[name], rest[rest[0] == name :]
     command.make_context(words[0], list(rest), resilient_parsing=False)
 

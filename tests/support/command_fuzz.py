@@ -29,6 +29,7 @@ from places import ROOT, TESTS
 from spiritsafe import cli
 from spiritsafe.cli import paths
 from spiritsafe.core.errors import SourceError
+from spiritsafe.serve import UsageLedger
 
 FOREIGN = TESTS / "golden" / "foreign"
 LADDER = ROOT / "experiments" / "ladder"
@@ -171,6 +172,7 @@ class Bench:
         cwd = Path.cwd()
         os.chdir(self.good)
         try:
+            UsageLedger(self.good / "usage.sqlite").close()
             (self.good / "training.jsonl").write_text('{"text": "nothing of it"}\n')
             shutil.copy(str(resources.files("spiritsafe.pipeline") / "recipes" / "tiny.toml"), self.good)
             (self.good / "protocol.json").write_text('{"sampling": {"temperature": 0.0, "max_tokens": 8}}')
@@ -195,6 +197,7 @@ class Bench:
         yield from (self._line(name) for name in ("exam witness", "exam import", "exam foreign", "exam items"))
         yield self._line("exam reveal")
         yield self._line("release key")
+        yield self._line("serve key")
 
     def _line(self, name: str, **instead: str) -> list[str]:
         values = {**self._lines[name], **instead}
@@ -254,6 +257,10 @@ class Bench:
             "release push": {"directory": ".", "repository": "a/b", "public_key": "public.pem"},
             "report": {"run": "."},
             "sample": {"task": "arith:sums", **model, "num_problems": "2", "num_samples": "1", "out": "samples"},
+            "serve run": {"targets": "/no/such/model", "host": "127.0.0.1", "port": "0", "name": "m",
+                          "keys_file": "keys.toml", "usage_file": "usage.sqlite"},
+            "serve key": {"name": "Eve", "file": "keys.toml"},
+            "serve usage": {"file": "usage.sqlite"},
             "tasks show": {"spec": "arith:sums", "count": "2", "seed": "0"},
             "tasks audit": {"specs": "arith:sums", "count": "4", "seed": "0"},
             "tasks list": {},
@@ -336,6 +343,7 @@ def quick(patch: pytest.MonkeyPatch) -> None:
     """Leave out what takes minutes and is no part of the command line."""
     patch.setattr("spiritsafe.rollouts.PipeGenerator", no_model)
     patch.setattr("spiritsafe.pipeline.run_recipe", no_run)
+    patch.setattr("spiritsafe.cli.answers.serve.run.local_model", no_model)
 
 
 VALUES: tuple[Any, ...] = (

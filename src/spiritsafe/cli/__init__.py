@@ -170,6 +170,7 @@ _ELSEWHERE = {
     "doctor": ("env", "info", "version"),
     "report": ("summary", "results", "view"),
     "compare": ("diff", "versus"),
+    "serve": ("server", "api", "host", "deploy", "endpoint"),
     "release": ("publish", "push", "upload", "export", "package"),
 }
 """What other tools call what our commands do."""
@@ -183,17 +184,23 @@ def _meant(word: str) -> str:
     return f" Did you mean {meant[0]!r}?" if meant else ""
 
 
-_TRAIN = {"gguf", "huggingface_hub", "jinja2", "safetensors", "tokenizers", "torch", "transformers"}
+_EXTRAS = {
+    **dict.fromkeys(
+        ("gguf", "huggingface_hub", "jinja2", "safetensors", "tokenizers", "torch", "transformers"), "train"
+    ),
+    **dict.fromkeys(("llguidance", "prometheus_client"), "serve"),
+}
+"""Which extra brings a module."""
 
 
 def _missing_part(error: ModuleNotFoundError) -> CompatibilityError | None:
     """The error of a command that needs more than the light install; None: it is another module that is missing."""
     name = (error.name or "").partition(".")[0]
-    if name not in _TRAIN:
+    if name not in _EXTRAS:
         return None
     return CompatibilityError(
         f"This command needs {name}, which the light install leaves out.",
-        hint="Install it with: pip install 'spiritsafe[train]'",
+        hint=f"Install it with: pip install 'spiritsafe[{_EXTRAS[name]}]'",
     )
 
 

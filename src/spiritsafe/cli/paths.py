@@ -263,6 +263,18 @@ class GuardedCommand(click.Command):
 
 
 class GuardedGroup(click.Group):
-    """A group whose commands are guarded."""
+    """A group whose commands are guarded.
+
+    Attributes:
+        default: The command that is meant where the first word is none's name.
+    """
 
     command_class = GuardedCommand
+    default: str | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The first word is a command's name, or the default command is given it."""
+        known = {*self.commands, *ctx.help_option_names}
+        if self.default in self.commands and args and args[0] not in known:
+            args = [str(self.default), *args]
+        return super().parse_args(ctx, args)

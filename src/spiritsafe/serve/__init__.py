@@ -2,6 +2,9 @@
 
 :func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_app_runner` runs it. An interface is
 one file in :mod:`spiritsafe.serve.api`. Needs neither torch nor transformers: weights live in processes of their own,
+:func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_runner` runs it. An interface is one
+file in :mod:`spiritsafe.serve.api`. :func:`serve` does all that ``spiritsafe serve`` does: keys, limits, queues, usage,
+metrics, certificates, an orderly end. Needs neither torch nor transformers: weights live in processes of their own,
 which are talked to through :mod:`spiritsafe.core.serving`.
 """
 
@@ -27,6 +30,18 @@ if TYPE_CHECKING:
     from spiritsafe.serve.http.endpoint import ServerLimits
     from spiritsafe.serve.http.openapi import openapi_document
     from spiritsafe.serve.http.registry import interfaces
+    from spiritsafe.serve.operation.certificates import CertificateFiles
+    from spiritsafe.serve.operation.control import QueueLimits
+    from spiritsafe.serve.operation.keys import KeyRing, make_key
+    from spiritsafe.serve.operation.serving import (
+        ModelToServe,
+        ServerSettings,
+        is_loopback,
+        open_port,
+        serve,
+        url_of,
+    )
+    from spiritsafe.serve.operation.usage import UsageGroup, UsageLedger, UsageTotal, usage_totals
     from spiritsafe.serve.refusals import Refusal
     from spiritsafe.serve.routing.calibrate import calibrate_router
     from spiritsafe.serve.routing.engine import AUTO, RoutedEngine
@@ -45,8 +60,10 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "AUTO", "AdmissionControl", "Authoriser", "Caller", "Deployment", "Hooks", "ModelFacts", "Readiness", "Refusal",
-    "RouteCost", "RouteEvidence", "RoutePoint", "RoutedEngine", "Router", "RouterKind", "Rung", "ServerLimits",
-    "Usage", "UsageRecorder", "WorkerEngine", "calibrate_router", "interfaces", "make_app", "make_app_runner",
-    "openapi_document", "read_evidence", "read_router", "require_served", "worker_command", "write_router",
+    "AUTO", "AdmissionControl", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing",
+    "ModelFacts", "ModelToServe", "QueueLimits", "Readiness", "Refusal", "RouteCost", "RouteEvidence", "RoutePoint",
+    "RoutedEngine", "Router", "RouterKind", "Rung", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
+    "UsageLedger", "UsageRecorder", "UsageTotal", "WorkerEngine", "calibrate_router", "interfaces", "is_loopback",
+    "make_app", "make_app_runner", "make_key", "open_port", "openapi_document", "read_evidence", "read_router",
+    "require_served", "serve", "url_of", "usage_totals", "worker_command", "write_router",
 ]  # fmt: skip

@@ -39,10 +39,16 @@ class Caller:
     Attributes:
         name: For the ledger and for limits.
         cache_key: What is kept of prompts is shared under one key, and never between two.
+        models: Names of the models that there are for this caller; None: all.
     """
 
     name: str = "anonymous"
     cache_key: str = ""
+    models: frozenset[str] | None = None
+
+    def sees(self, model: str) -> bool:
+        """Whether there is a model of this name for this caller."""
+        return self.models is None or model in self.models
 
 
 RequestOutcome = Literal["answered", "refused", "failed", "cancelled"]
@@ -98,8 +104,12 @@ class Authoriser(Protocol):
 class AdmissionControl(Protocol):
     """Says whether there is room."""
 
-    def admit(self, caller: Caller, model: ServedModel, num_jobs: int) -> AbstractAsyncContextManager[None]:
+    def admit(
+        self, caller: Caller, model: ServedModel, num_jobs: int
+    ) -> AbstractAsyncContextManager[Mapping[str, str]]:
         """A context that is entered when it is the request's turn, and left when the request is over, however it ends.
+
+        It gives headers of the answer, such as ``x-ratelimit-remaining-requests``.
 
         Raises:
             Refusal: While it is entered: 429 over a limit, 503 where the queue is full or the server ends.
@@ -148,9 +158,11 @@ class Everybody:
 class NoLimits:
     """Has room for everything at once."""
 
-    def admit(self, caller: Caller, model: ServedModel, num_jobs: int) -> AbstractAsyncContextManager[None]:
+    def admit(
+        self, caller: Caller, model: ServedModel, num_jobs: int
+    ) -> AbstractAsyncContextManager[Mapping[str, str]]:
         """Waits for nothing."""
-        return nullcontext()
+        return nullcontext({})
 
 
 @final

@@ -45,6 +45,9 @@ class Refusal(EndpointError):
         return _KINDS.get(self.status) or ("server_error" if self.status >= 500 else "invalid_request_error")
 
 
+SHUTTING_DOWN = "shutting_down"
+"""The code of what is refused, or breaks off, because the server ends."""
+
 _KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -64,7 +67,8 @@ def refusal_of(failed: Failed, params: Mapping[str, str]) -> Refusal:
         hint = failed.hint or "Change the request."
         return Refusal(failed.message, hint=hint, status=400, param=param, code=failed.code)
     hint = failed.hint or "Ask again; if it happens again, tell who runs this server."
-    return Refusal(failed.message, hint=hint, status=500, code=failed.code)
+    status = 503 if failed.code == SHUTTING_DOWN else 500
+    return Refusal(failed.message, hint=hint, status=status, code=failed.code)
 
 
 def refusal_of_error(error: SpiritsafeError) -> Refusal:

@@ -82,6 +82,12 @@ COMMANDS = {
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
         "--request-tries", "--concurrency", "--thinks", "--endpoint-config", "--json",
     },
+    "serve key": {"--keys"},
+    "serve run": {
+        "--host", "--port", "--name", "--keys", "--no-keys", "--usage", "--max-batch", "--queue", "--queue-timeout",
+        "--shutdown-timeout", "--dtype",
+    },
+    "serve usage": {"--by", "--json"},
     "tasks audit": {"--count", "--seed", "--json"},
     "tasks list": {"--refused", "--json"},
     "tasks show": {"--count", "--seed", "--model", "--json"},
@@ -112,6 +118,7 @@ def test_commands_and_options_are_frozen() -> None:
         ("distill", " Did you mean 'run'?"),
         ("validate", " Did you mean 'plan'?"),
         ("eval", " Did you mean 'exam'?"),
+        ("deploy", " Did you mean 'serve'?"),
         ("reprot", " Did you mean 'report'?"),
         ("xyzzy", ""),
         ("terminal", ""),
@@ -131,6 +138,7 @@ def test_what_the_light_install_lacks_is_named(
 
     for name, code, words in (
         ("torch.nn", 4, "pip install 'spiritsafe[train]'"),
+        ("prometheus_client", 4, "pip install 'spiritsafe[serve]'"),
         ("nosuch", 70, "This is a defect in spiritsafe"),
     ):
         monkeypatch.setattr(cli_module.cli, "main", lambda name=name, **_: missing(name))

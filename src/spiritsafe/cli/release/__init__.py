@@ -17,13 +17,7 @@ __all__ = ["command"]
 
 
 class _Group(GuardedGroup):
-    """Its first word is a command's name, or what ``make`` is given."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        known = {*self.commands, *ctx.help_option_names}
-        if "make" in self.commands and args and args[0] not in known:
-            args = ["make", *args]
-        return super().parse_args(ctx, args)
+    default = "make"
 
 
 @click.group(name="release", cls=_Group)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import orjson
@@ -81,7 +81,7 @@ class Endpoint:
         progress = _Progress()
         caller = await self._hooks.authoriser.authorise(request)
         body = read_body(await self._read(request), self.interface.request)
-        deployment = deployment_of(body.model, self._models)
+        deployment = deployment_of(body.model, self._models, caller)
         context = Context(
             name=body.model,
             model=deployment.model,
@@ -95,7 +95,8 @@ class Endpoint:
             ask = self.interface.read(body, context)
             _check_size(ask)
             progress.collectors = [Collector(keep=not ask.stream) for _ in ask.jobs]
-            async with self._hooks.admission.admit(caller, deployment.model, len(ask.jobs)):
+            async with self._hooks.admission.admit(caller, deployment.model, len(ask.jobs)) as told:
+                ask = replace(ask, headers={**told, **ask.headers})
                 progress.admitted = time.monotonic()
                 return await self._answer(request, ask, deployment, progress)
         except asyncio.CancelledError:
@@ -264,17 +265,17 @@ def defect(request: web.Request) -> Refusal:
     )
 
 
-def deployment_of(name: str, models: Mapping[str, Deployment]) -> Deployment:
-    """The model of a name.
+def deployment_of(name: str, models: Mapping[str, Deployment], caller: Caller) -> Deployment:
+    """The model that a caller means by a name.
 
     Raises:
         Refusal: 404, with the names that there are.
     """
     found = models.get(name)
-    if found is None:
+    if found is None or not caller.sees(name):
         raise Refusal(
             f"The model {name[:120]!r} does not exist here.",
-            hint=f"There are: {', '.join(sorted(models)) or 'none'}.",
+            hint=f"There are: {', '.join(sorted(filter(caller.sees, models))) or 'none'}.",
             status=404,
             param="model",
             code="model_not_found",

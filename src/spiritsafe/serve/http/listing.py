@@ -22,9 +22,9 @@ class ModelListing:
         self._hooks = hooks
 
     async def all(self, request: web.Request) -> web.Response:
-        """Every model, by name."""
-        await self._hooks.authoriser.authorise(request)
-        names = sorted(self._models)
+        """Every model that there is for the caller, by name."""
+        caller = await self._hooks.authoriser.authorise(request)
+        names = sorted(filter(caller.sees, self._models))
         entries = [self._entry(name, self._models[name]) for name in names]
         body = {
             "object": "list",
@@ -37,9 +37,9 @@ class ModelListing:
 
     async def one(self, request: web.Request) -> web.Response:
         """One model."""
-        await self._hooks.authoriser.authorise(request)
+        caller = await self._hooks.authoriser.authorise(request)
         name = request.match_info["model"]
-        deployment = deployment_of(name, self._models)
+        deployment = deployment_of(name, self._models, caller)
         model = deployment.model
         return web.Response(
             body=orjson.dumps(self._entry(name, deployment)),

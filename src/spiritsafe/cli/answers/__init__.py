@@ -1,0 +1,1 @@
+"""Models that answer: a task's problems, or whoever asks a server."""
