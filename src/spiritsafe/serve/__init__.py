@@ -2,7 +2,7 @@
 
 :func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_app_runner` runs it. An interface is
 one file in :mod:`spiritsafe.serve.api`. Needs neither torch nor transformers: weights live in processes of their own,
-:func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_runner` runs it. An interface is one
+:func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_app_runner` runs it. An interface is one
 file in :mod:`spiritsafe.serve.api`. :func:`serve` does all that ``spiritsafe serve`` does: keys, limits, queues, usage,
 metrics, certificates, an orderly end. Needs neither torch nor transformers: weights live in processes of their own,
 which are talked to through :mod:`spiritsafe.core.serving`.

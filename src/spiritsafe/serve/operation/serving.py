@@ -20,7 +20,7 @@ from aiohttp import web
 
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.serving import ServedEngine
-from spiritsafe.serve.app import make_app, make_runner
+from spiritsafe.serve.app import make_app, make_app_runner
 from spiritsafe.serve.hooks import Deployment
 from spiritsafe.serve.operation.certificates import (
     CertificateFiles,
@@ -196,7 +196,7 @@ async def _answer(
     models = {
         name: replace(one, engine=DrainedEngine(one.engine, control.drain)) for name, one in loaded.deployments.items()
     }
-    runner = make_runner(make_app(models, hooks=control.hooks, routes=control.routes()), shutdown_s=_CLEAN_UP_S)
+    runner = make_app_runner(make_app(models, hooks=control.hooks, routes=control.routes()), shutdown_s=_CLEAN_UP_S)
     await runner.setup()
     try:
         with _taken(*opened.getsockname()[:2]):
