@@ -28,10 +28,10 @@ def session(path: str) -> Answer:
     import torch
 
     from spiritsafe.models import load_model
-    from spiritsafe.models.engine.request import SequenceRequest
-    from spiritsafe.models.engine.session import EngineSession
-    from spiritsafe.models.generators.local_generator import fastest_runner
     from spiritsafe.models.interface.dtype import preferred_dtype
+    from spiritsafe.models.running.engine.request import SequenceRequest
+    from spiritsafe.models.running.engine.session import EngineSession
+    from spiritsafe.models.running.generators.local_generator import fastest_runner
 
     torch.set_num_threads(1)
     model = load_model(Path(path), dtype=preferred_dtype("cpu")).model

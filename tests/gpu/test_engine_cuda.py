@@ -14,12 +14,12 @@ from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.engine.cached_runner import CachedRunner
-from spiritsafe.models.engine.cuda_graphs import StepGraphs
-from spiritsafe.models.engine.decode_state import Admission
-from spiritsafe.models.engine.sampler import draw
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import pack_documents
+from spiritsafe.models.running.engine.cached_runner import CachedRunner
+from spiritsafe.models.running.engine.cuda_graphs import StepGraphs
+from spiritsafe.models.running.engine.decode_state import Admission
+from spiritsafe.models.running.engine.sampler import draw
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
 from spiritsafe.models.transformers_backend.loading import LoadedModel
 

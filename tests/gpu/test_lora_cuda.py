@@ -11,10 +11,10 @@ from tiny_training import tiny_decoder
 from spiritsafe.core.records import Checkpoint, Message, Prompt, Sampling
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.decoder.head_product import head_logits
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.lora.adapters import add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.sources.tiny import write_byte_tokenizer
 from spiritsafe.models.transformers_backend.loading import LoadedModel
 

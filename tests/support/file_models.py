@@ -12,8 +12,8 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models.checkpoints.directory import write_lineage
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.gguf.convert import convert_gguf
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.transformers_backend.loading import load_model
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from spiritsafe.models.engine.request import Drawn, SequenceRequest
+from spiritsafe.models.running.engine.request import Drawn, SequenceRequest
 
 __all__ = ["ScriptedSession"]
 

@@ -266,7 +266,7 @@ def open_any_generator(
         worker = [
             sys.executable,
             "-m",
-            "spiritsafe.models.generators.worker",
+            "spiritsafe.models.running.generators.worker",
             str(directory),
             "--max-batch",
             str(max_batch),

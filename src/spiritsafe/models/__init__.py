@@ -44,11 +44,6 @@ if TYPE_CHECKING:
     from spiritsafe.models.decoder.head_product import head_logits, head_product, logits_dtype
     from spiritsafe.models.decoder.module import Decoder
     from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, bitsandbytes_functions, format_name
-    from spiritsafe.models.engine.cached_runner import PACK_LIMIT_BYTES
-    from spiritsafe.models.generators.file_generator import FileGenerator
-    from spiritsafe.models.generators.local_generator import LocalGenerator
-    from spiritsafe.models.generators.this_platform import this_platform
-    from spiritsafe.models.generators.transformers_generator import FallbackGenerator, make_generator, open_generator
     from spiritsafe.models.gguf.blocks.grids import (
         FileGrid,
         GridType,
@@ -111,6 +106,15 @@ if TYPE_CHECKING:
         renumbered,
         trim_vocabulary,
         with_vocabulary,
+    )
+    from spiritsafe.models.running.engine.cached_runner import PACK_LIMIT_BYTES
+    from spiritsafe.models.running.generators.file_generator import FileGenerator
+    from spiritsafe.models.running.generators.local_generator import LocalGenerator
+    from spiritsafe.models.running.generators.this_platform import this_platform
+    from spiritsafe.models.running.generators.transformers_generator import (
+        FallbackGenerator,
+        make_generator,
+        open_generator,
     )
     from spiritsafe.models.sources.architecture import architecture_config
     from spiritsafe.models.sources.config import SourceConfig, source_config

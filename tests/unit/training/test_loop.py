@@ -27,9 +27,9 @@ from spiritsafe.core.errors import (
     StorageError,
 )
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.generators.this_platform import this_platform
 from spiritsafe.models.interface.batch import Document, DrawnCompletion, PackedBatch
 from spiritsafe.models.interface.language_model import LanguageModel
+from spiritsafe.models.running.generators.this_platform import this_platform
 from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.training import LossResult, TracesObjective, TrainConfig, TrainResult, loop, train
 from spiritsafe.training.checkpoints import writer as checkpoint_writer

@@ -1,6 +1,6 @@
 """A model in a child process, as a Generator: JSON lines on its stdin and stdout.
 
-In: a command, such as ``python -m spiritsafe.models.generators.worker DIRECTORY``. Out: Attempts. Rooms that must not
+In: a command, such as ``python -m spiritsafe.models.running.generators.worker DIRECTORY``. Out: Attempts. Rooms that must not
 import torch reach local weights this way; any program that speaks the protocol will do::
 
     {"op":"describe"}             → {"info":{…}}, perhaps "platform":{…}, perhaps "notes":["…"] for the user

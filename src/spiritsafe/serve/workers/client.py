@@ -1,6 +1,6 @@
 """A model in a process of its own, as the server's engine.
 
-In: a command, such as ``python -m spiritsafe.models.serving.worker DIRECTORY``, and jobs. Out: events of each
+In: a command, such as ``python -m spiritsafe.models.running.serving.worker DIRECTORY``, and jobs. Out: events of each
 job. The process starts with the first question. One that dies fails the jobs that it had, and the next job starts
 another; one that dies again and again without an answer is not started any more.
 """
@@ -20,7 +20,7 @@ from spiritsafe.core.serving import Ended, Failed, Job, JobEvent, ServedModel
 from spiritsafe.serve.workers.mailbox import Mailbox
 from spiritsafe.serve.workers.process import Ending, WorkerProcess
 
-_MODULE = "spiritsafe.models.serving.worker"
+_MODULE = "spiritsafe.models.running.serving.worker"
 _MOST_DEAD = 3
 """Processes in a row that end without an answer before no more are started."""
 _NAME_CHARACTERS = 200

@@ -12,8 +12,8 @@ from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.core.records import Prompt, Sampling
 from spiritsafe.distil.evaluation.teacher_check import TeacherFit, teacher_fit
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import pack_documents
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 
 SAMPLING = Sampling(max_tokens=9, temperature=0.8)
 

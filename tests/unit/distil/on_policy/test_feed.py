@@ -30,8 +30,8 @@ from spiritsafe.distil.on_policy.feed import OnPolicyFeed
 from spiritsafe.distil.on_policy.rounds import OWN_ROUNDS, OwnAnswer
 from spiritsafe.distil.signal import LiveTeacher, document_key
 from spiritsafe.distil.teachers_by_document import TeachersByDocument
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import Document, pack_documents
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.tasks import bucket_of

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.decoder import head_product
-from spiritsafe.models.engine import runner as engine_runner
-from spiritsafe.models.engine import sampler
-from spiritsafe.models.engine import transformers_generator as fallback_generator
-from spiritsafe.models.generators.local_generator import LocalGenerator
-from spiritsafe.models.generators.transformers_generator import FallbackGenerator
 from spiritsafe.models.interface.batch import IGNORED, pack_documents
 from spiritsafe.models.interface.language_model import Head
+from spiritsafe.models.running.engine import runner as engine_runner
+from spiritsafe.models.running.engine import sampler
+from spiritsafe.models.running.engine import transformers_generator as fallback_generator
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
+from spiritsafe.models.running.generators.transformers_generator import FallbackGenerator
 from spiritsafe.models.transformers_backend.loading import load_model
 from spiritsafe.reinforce.loss.policy_head import token_logprobs
 from spiritsafe.training.chunked_head import ChunkLogits

@@ -16,9 +16,6 @@ from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.decoder.cpu_packing import can_pack
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
-from spiritsafe.models.engine.cached_runner import CachedRunner
-from spiritsafe.models.engine.cuda_graphs import StepGraphs
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import Document, pack_documents, shared_prefix
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (
@@ -32,6 +29,9 @@ from spiritsafe.models.lora.adapters import (
 )
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.decoder_adapters import lora_shapes, num_lora_parameters
+from spiritsafe.models.running.engine.cached_runner import CachedRunner
+from spiritsafe.models.running.engine.cuda_graphs import StepGraphs
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.models.transformers_backend.projections import LORA_TARGETS, LoraTarget
 
@@ -210,7 +210,7 @@ def largest_gap(loaded: LoadedModel, attempts: Iterable[Attempt]) -> float:
 def test_the_samplers_logprobs_are_the_trainers(
     family: str, pack_limit: int, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spiritsafe.models.engine.cached_runner.PACK_LIMIT_BYTES", pack_limit)
+    monkeypatch.setattr("spiritsafe.models.running.engine.cached_runner.PACK_LIMIT_BYTES", pack_limit)
     loaded = loaded_decoder(tiny_directory, family)
     model = learnt(as_decoder(loaded.model))
     generator = LocalGenerator(loaded, max_batch=5)

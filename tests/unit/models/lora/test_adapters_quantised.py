@@ -16,11 +16,11 @@ from spiritsafe.models.checkpoints.lineage import read_checkpoint
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.generators.local_generator import LocalGenerator
 from spiritsafe.models.interface.batch import Document, pack_documents
 from spiritsafe.models.lora.adapters import LoraBase, add_lora, lora_state, merge_lora
 from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import save_lora
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.sources.tiny import write_tiny
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_decoder
 from spiritsafe.training import TracesObjective, TrainConfig, train

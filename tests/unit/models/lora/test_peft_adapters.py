@@ -19,7 +19,6 @@ from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.quantised import WeightFormat
-from spiritsafe.models.generators.transformers_generator import make_generator
 from spiritsafe.models.interface.batch import Document, PackedBatch, pack_documents
 from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.lora.adapters import (
@@ -36,6 +35,7 @@ from spiritsafe.models.lora.config import LoraConfig
 from spiritsafe.models.lora.files import load_lora, save_lora
 from spiritsafe.models.lora.merged import MergedLora
 from spiritsafe.models.lora.peft_adapters import PeftAdapters
+from spiritsafe.models.running.generators.transformers_generator import make_generator
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model
 from spiritsafe.models.transformers_backend.model import TransformersModel
 from spiritsafe.training.checkpoints.state import STATE_FILE, weights_fingerprint

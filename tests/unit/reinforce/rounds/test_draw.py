@@ -14,7 +14,7 @@ from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, FinishReason, Prompt, Sampling
 from spiritsafe.core.seeds import SEED_BITS, derive_seed
 from spiritsafe.models.chat.format import ChatFormat
-from spiritsafe.models.generators.local_generator import LocalGenerator
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.transformers_backend.loading import LoadedModel
 from spiritsafe.reinforce.rewards import RewardConfig
 from spiritsafe.reinforce.rounds.draw import Drawer, tokens_of

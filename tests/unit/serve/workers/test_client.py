@@ -299,7 +299,7 @@ def test_a_real_worker_outlives_hostile_jobs_and_is_replaced_when_it_is_killed(t
 def test_the_command_of_a_worker() -> None:
     command = worker_command(Path("/m"), device="cpu", dtype="float32", max_batch=8, max_context=512)
     assert command[1:] == [
-        *("-m", "spiritsafe.models.serving.worker", "/m", "--device", "cpu", "--dtype", "float32"),
+        *("-m", "spiritsafe.models.running.serving.worker", "/m", "--device", "cpu", "--dtype", "float32"),
         *("--max-batch", "8", "--max-context", "512"),
     ]
     assert worker_command(Path("/m"))[3:] == ["/m", "--max-batch", "64"]

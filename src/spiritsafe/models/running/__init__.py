@@ -1,0 +1,1 @@
+"""Models that run on this machine: sessions of sequences, generators of attempts, workers of a server."""

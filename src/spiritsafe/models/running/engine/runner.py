@@ -1,0 +1,109 @@
+"""What turns slots of tokens into one more token each.
+
+In: prompts for slots, then steps over slots 0..n-1. Out: drawn tokens and log-probabilities, on the device until the
+session reads them. See :mod:`spiritsafe.models.running.engine.cached_runner` for the Decoder,
+:mod:`spiritsafe.models.running.engine.plain_runner` for any other model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, Reading
+
+
+class Runner(ABC):
+    """Slots 0..B-1, of which the session keeps the first n busy."""
+
+    state: DecodeState
+    steps_per_look = 1
+    """How many steps are worth taking before what they drew is read."""
+    can_draft = False
+    """Whether :meth:`advance_drafts` is there."""
+
+    @abstractmethod
+    def begin(self, num_slots: int, num_positions: int, *, same_weights: bool = False) -> None:
+        """Make ready: the weights stay as they are now until :meth:`end`; so many slots of so many positions.
+
+        Args:
+            same_weights: They are those of the last time, so what was kept of them holds.
+        """
+
+    def end(self) -> None:  # noqa: B027  # nothing to do for most
+        """The weights may change again; nothing that was computed is kept."""
+
+    def reserve(self, num_positions: int) -> None:  # noqa: B027  # nothing to do for most
+        """Make slots longer while sequences are in them."""
+
+    def most_slots(self, num_positions: int) -> int | None:
+        """How many slots of that length there is memory for; None: it takes memory only as it is needed."""
+        return None
+
+    def held_tokens(self) -> int | None:
+        """Most tokens that all sequences together may have in memory; None: any number."""
+        return None
+
+    def known(self, prompt_ids: tuple[int, ...], cache_key: str | None) -> int:
+        """How many of a prompt's tokens need not be computed."""
+        return 0
+
+    @abstractmethod
+    def admit(self, admissions: Sequence[Admission]) -> list[int]:
+        """Put sequences into slots; returns how many tokens of each were known before."""
+
+    def stage(self, prompt_ids: tuple[int, ...], cache_key: str | None, start: int, end: int) -> int:
+        """Compute a part of a long prompt beside the slots, one prompt at a time.
+
+        Args:
+            start: 0 begins another prompt.
+
+        Returns:
+            Up to where it is computed now.
+        """
+        return end
+
+    @abstractmethod
+    def move(self, source: int, target: int, num_positions: int) -> None:
+        """Move the sequence in one slot, now ``num_positions`` tokens long, to another."""
+
+    def free(self, slot: int, num_positions: int, *, wipe: bool = False) -> None:  # noqa: B027  # nothing to do for most
+        """A slot that held so many positions holds nothing any more.
+
+        Args:
+            wipe: What it held were no numbers.
+        """
+
+    @abstractmethod
+    def advance(self, lengths: Sequence[int], num_steps: int, extras: Extras = NO_EXTRAS) -> None:
+        """Draw ``num_steps`` tokens in each of slots 0..n-1; before them they hold ``lengths`` positions.
+
+        With extras ``num_steps`` is 1.
+        """
+
+    @abstractmethod
+    def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
+        """float32 logits ``[rows, V]`` behind each of a prompt's tokens, some rows at a time; no slot changes."""
+
+    def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[Reading]:
+        """Where ``can_draft``: draw the next token of slots 0..n-1, and those behind it that drafts foretell.
+
+        Args:
+            lengths: Positions that the slots hold.
+            drafts: For each slot what may come next, all of one length.
+        """
+        raise NotImplementedError
+
+
+def common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many leading tokens all prompts share, leaving at least one of each."""
+    if not prompts:
+        return 0
+    first, last = min(prompts), max(prompts)
+    limit = min(len(prompt) for prompt in prompts) - 1
+    shared = 0
+    while shared < limit and first[shared] == last[shared]:
+        shared += 1
+    return shared

@@ -1,0 +1,125 @@
+"""A model directory becomes something that can be served: sessions, a chat format, and what is told of it.
+
+In: a directory of weights, or one that holds a GGUF file. Out: a :class:`ServedWeights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+
+from spiritsafe.core.errors import CompatibilityError
+from spiritsafe.core.files.digests import file_model
+from spiritsafe.core.serving import ServedModel
+from spiritsafe.models.chat.format import ChatFormat
+from spiritsafe.models.chat.grammars.masks import Grammars
+from spiritsafe.models.interface.dtype import preferred_dtype
+from spiritsafe.models.running.engine.request import Session
+from spiritsafe.models.running.generators.file_generator import FileGenerator
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
+from spiritsafe.models.running.serving.preparation import max_prompt_bytes
+from spiritsafe.models.running.serving.token_text import TokenText
+from spiritsafe.models.transformers_backend.choice import choose_code
+from spiritsafe.models.transformers_backend.loading import load_model
+from spiritsafe.models.transformers_backend.model import TransformersModel
+
+_SLOW = "transformers' own code runs it without a cache of what was drawn: long answers are slow."
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ServedWeights:
+    """A model that is loaded.
+
+    Attributes:
+        grammars: None where its tokenizer is of a kind that they do not work with.
+        open_session: Gives a session; the one before it is given up.
+        close: Ends what was started for it.
+    """
+
+    chat: ChatFormat
+    tokens: TokenText
+    described: ServedModel
+    grammars: Grammars | None
+    open_session: Callable[[], Session]
+    close: Callable[[], None]
+
+
+def open_served(
+    directory: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    max_batch: int = 64,
+    max_context: int | None = None,
+) -> ServedWeights:
+    """Load a model to serve it.
+
+    Args:
+        dtype: None: what the device does best.
+        device: None: a GPU where there is one.
+        max_context: Longest prompt plus answer; None is the model's own context.
+
+    Raises:
+        CompatibilityError: It cannot be run here, or it is a file and an option speaks of something else.
+        SourceError: Its files are missing or damaged.
+    """
+    if file_model(directory) is not None:
+        return _open_file(directory, dtype, device, max_batch, max_context)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    number = preferred_dtype(place) if dtype is None else dtype
+    loaded = load_model(directory, dtype=number, device=place)
+    loaded.model.eval()
+    notes = list(choose_code(directory).notes)
+    if isinstance(loaded.model, TransformersModel):
+        notes.append(_SLOW)
+    generator = LocalGenerator(loaded, max_batch=max_batch, max_context=max_context, same_weights=True)
+    return _served(generator, "weights", notes)
+
+
+def _open_file(
+    directory: Path, dtype: torch.dtype | None, device: str | None, max_batch: int, max_context: int | None
+) -> ServedWeights:
+    given = {"dtype": dtype, "device": None if device == "cpu" else device}
+    if said := [f"{name} = {value}" for name, value in given.items() if value is not None]:
+        raise CompatibilityError(
+            f"{directory} is a GGUF file, which llama.cpp runs on the CPU from its numbers as they are: {said[0]} "
+            "would change nothing.",
+            hint="Leave it out.",
+        )
+    return _served(FileGenerator(directory, max_batch=max_batch, max_context=max_context), "file", [])
+
+
+def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[str]) -> ServedWeights:
+    info, platform, chat = generator.describe(), generator.platform(), generator.chat
+    tokens = TokenText(chat.fast, frozenset(chat.special_tokens.values()))
+    try:
+        grammars = Grammars(chat, generator.vocab_size)
+    except CompatibilityError:
+        grammars = None
+    described = ServedModel.model_validate(
+        {
+            "name": info.name,
+            "digest": info.digest,
+            "kind": kind,
+            "context": generator.context,
+            "max_prompt_bytes": max_prompt_bytes(tokens, generator.context),
+            "vocab_size": chat.vocab_size,
+            "shows_tools": grammars is not None,
+            "thinks": chat.thoughts.thinks,
+            "platform": platform.text(),
+            "notes": (*notes, *([chat.note] if chat.note else [])),
+        }
+    )
+    return ServedWeights(
+        chat=chat,
+        tokens=tokens,
+        described=described,
+        grammars=grammars,
+        open_session=generator.open_session,
+        close=generator.close,
+    )

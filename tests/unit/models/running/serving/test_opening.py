@@ -1,0 +1,73 @@
+"""Directories become sessions: the engine's, transformers' own code, options that a file cannot have."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from file_models import file_model_of
+from foreign_models import write_foreign
+
+from spiritsafe.core.errors import CompatibilityError, EndpointError
+from spiritsafe.core.process.process_tree import descendants
+from spiritsafe.models.running.engine.request import Drawn, SequenceRequest, Session
+from spiritsafe.models.running.serving.opening import open_served
+from spiritsafe.models.sources.resolve import resolve_source
+
+
+def drawn(session: Session, count: int) -> list[int]:
+    session.submit(SequenceRequest(prompt_ids=(5, 6, 7), max_tokens=count, seed=1, temperature=0.0))
+    out: list[Drawn] = []
+    while not out or out[-1].end is None:
+        out += session.step()
+    return [token for one in out for token in one.token_ids]
+
+
+def test_a_session_is_opened_anew_where_one_has_failed(tiny_directory: Path) -> None:
+    served = open_served(tiny_directory, dtype=torch.float32, device="cpu", max_batch=2, max_context=700)
+    assert served.described.context == 700
+    first = served.open_session()
+    tokens = drawn(first, 650)  # longer than the slots are at first
+    assert len(tokens) == 650
+    first.submit(SequenceRequest(prompt_ids=(5, 6), max_tokens=100, seed=1))
+    first.step()
+    second = served.open_session()
+    assert (second.num_busy, second.num_waiting) == (0, 0)
+    assert drawn(second, 20) == tokens[:20]
+    served.close()
+
+
+def test_a_model_of_transformers_is_served_and_said_to_be_slow(tmp_path: Path) -> None:
+    source = resolve_source(str(write_foreign(tmp_path / "m", "gpt_neox")), cache=tmp_path / "cache")
+    served = open_served(source, dtype=torch.float32, device="cpu")
+    assert any("transformers" in note for note in served.described.notes)
+    assert len(drawn(served.open_session(), 4)) == 4
+    served.close()
+
+
+@pytest.mark.parametrize("option", [{"dtype": torch.float32}, {"device": "cuda"}])
+def test_a_file_has_its_own_numbers_and_place(option: dict[str, object], tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
+    with pytest.raises(CompatibilityError, match="would change nothing"):
+        open_served(file_model_of(tmp_path / "file"), **option)  # type: ignore[arg-type]
+
+
+def test_a_crash_of_llama_cpp_costs_what_was_under_way(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
+    served = open_served(file_model_of(tmp_path / "file"), max_batch=2, max_context=128)
+    try:
+        session = served.open_session()
+        tokens = drawn(session, 8)
+        before = {facts.pid for facts in descendants(os.getpid()) if not facts.ended}
+        session.submit(SequenceRequest(prompt_ids=(5, 6, 7), max_tokens=50, seed=1))
+        session.step()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EndpointError):
+            session.step()
+        assert drawn(served.open_session(), 8) == tokens
+    finally:
+        served.close()
