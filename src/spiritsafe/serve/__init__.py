@@ -1,11 +1,9 @@
 """Serving: models behind the interfaces that clients know, where nothing that is asked for is ignored.
 
 :func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_app_runner` runs it. An interface is
-one file in :mod:`spiritsafe.serve.api`. Needs neither torch nor transformers: weights live in processes of their own,
-:func:`make_app` makes the application of models and :class:`Hooks`, :func:`make_app_runner` runs it. An interface is one
-file in :mod:`spiritsafe.serve.api`. :func:`serve` does all that ``spiritsafe serve`` does: keys, limits, queues, usage,
-metrics, certificates, an orderly end. Needs neither torch nor transformers: weights live in processes of their own,
-which are talked to through :mod:`spiritsafe.core.serving`.
+one file in :mod:`spiritsafe.serve.api`. :func:`serve` does all that ``spiritsafe serve`` does: keys, limits, queues,
+usage, metrics, certificates, an orderly end. Needs neither torch nor transformers: weights live in processes of their
+own, which are talked to through :mod:`spiritsafe.core.serving`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, final
 
 import orjson
@@ -48,11 +49,10 @@ def make_app(
     for interface in every:
         app.router.add_post(interface.path, Endpoint(interface, models, hooks, limits).handle)
     listing = ModelListing(models, hooks)
-    document = orjson.dumps(openapi_document(every))
     app.router.add_get("/v1/models", listing.all)
     app.router.add_get("/v1/models/{model:.+}", listing.one)
     app.router.add_get("/health", _Health(hooks).show)
-    app.router.add_get("/openapi.json", _fixed(document))
+    app.router.add_get("/openapi.json", _fixed(_document()))
     app.router.add_routes(page_routes())
     app.router.add_routes(routes)
     app.on_response_prepare.append(_sign)
@@ -78,6 +78,12 @@ class _Health:
         if unready is None:
             return web.json_response({"status": "ok"})
         return web.json_response({"status": "unready", "reason": unready}, status=503)
+
+
+@cache
+def _document() -> bytes:
+    """The same for every application; making it costs more than all else that an application needs."""
+    return orjson.dumps(openapi_document(interfaces()))
 
 
 def _fixed(body: bytes) -> _Handler:

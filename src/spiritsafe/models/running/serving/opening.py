@@ -14,6 +14,7 @@ import torch
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.digests import file_model
+from spiritsafe.core.process.free_memory import resident_bytes
 from spiritsafe.core.serving import ServedModel
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
@@ -112,6 +113,7 @@ def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[st
             "shows_tools": grammars is not None,
             "thinks": chat.thoughts.thinks,
             "platform": platform.text(),
+            "memory_bytes": resident_bytes(),
             "notes": (*notes, *([chat.note] if chat.note else [])),
         }
     )
