@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from spiritsafe import serve
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Part, Piece, ServedModel
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent, Part, ServedModel
 
 
 class EndingEngine:
@@ -30,7 +30,7 @@ class EndingEngine:
     async def run(self, job: Job) -> AsyncIterator[JobEvent]:
         self.jobs.append(job)
         yield Accepted(num_prompt_tokens=10, num_cached=4)
-        yield Piece(parts=(Part(kind="text", text="one"),))
+        yield AnswerPiece(parts=(Part(kind="text", text="one"),))
         self.begun.set()
         if self.is_slow:
             waiting = [asyncio.create_task(event.wait()) for event in (self.free, self.closed)]
@@ -42,7 +42,7 @@ class EndingEngine:
             if not self.free.is_set():
                 yield Failed(fault="model", message="The worker was ended.", code="failed")
                 return
-        yield Piece(parts=(Part(kind="text", text=" two"),))
+        yield AnswerPiece(parts=(Part(kind="text", text=" two"),))
         yield Ended(reason="stop", num_tokens=3)
 
     async def count(self, job: Job) -> int | Failed:

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from spiritsafe.core.serving import (
     Accepted,
-    Candidate,
+    AnswerPiece,
     Ended,
+    EndReason,
     Failed,
-    FinishReason,
     Job,
     JobEvent,
+    LikelyToken,
     Part,
-    Piece,
     ServedModel,
     Token,
 )
@@ -44,14 +44,14 @@ def served_model(name: str = "fake", **changed: object) -> ServedModel:
     return ServedModel.model_validate(fields | changed)
 
 
-def says(*words: str, thought: Sequence[str] = (), reason: FinishReason = "stop") -> Script:
+def says(*words: str, thought: Sequence[str] = (), reason: EndReason = "stop") -> Script:
     """A thought and a text, a piece a word, with log-probabilities where they are asked for."""
 
     def script(job: Job) -> Iterable[JobEvent]:
         parts = [Part(kind="thought", text=word) for word in thought] + [Part(kind="text", text=word) for word in words]
         for number, part in enumerate(parts):
             tokens = () if job.top_logprobs is None else (_token(part.text, number, job.top_logprobs),)
-            yield Piece(parts=(part,), tokens=tokens)
+            yield AnswerPiece(parts=(part,), tokens=tokens)
         yield Ended(reason=reason, num_tokens=len(parts) + 1, num_thought_tokens=len(thought))
 
     return script
@@ -62,11 +62,11 @@ def calls(*called: tuple[str, str], text: str = "") -> Script:
 
     def script(job: Job) -> Iterable[JobEvent]:
         if text:
-            yield Piece(parts=(Part(kind="text", text=text),))
+            yield AnswerPiece(parts=(Part(kind="text", text=text),))
         for name, arguments in called:
             half = len(arguments) // 2
-            yield Piece(parts=(Part(kind="call", text=name), Part(kind="arguments", text=arguments[:half])))
-            yield Piece(parts=(Part(kind="arguments", text=arguments[half:]),))
+            yield AnswerPiece(parts=(Part(kind="call", text=name), Part(kind="arguments", text=arguments[:half])))
+            yield AnswerPiece(parts=(Part(kind="arguments", text=arguments[half:]),))
         yield Ended(reason="calls", num_tokens=9)
 
     return script
@@ -77,15 +77,15 @@ def fails(failed: Failed, *, after: Sequence[str] = ()) -> Script:
 
     def script(job: Job) -> Iterable[JobEvent]:
         for word in after:
-            yield Piece(parts=(Part(kind="text", text=word),))
+            yield AnswerPiece(parts=(Part(kind="text", text=word),))
         yield failed
 
     return script
 
 
 def _token(text: str, number: int, num_top: int) -> Token:
-    def candidate(id_: int, spelled: str, logprob: float) -> Candidate:
-        return Candidate(id=id_, text=spelled, bytes=tuple(spelled.encode()), logprob=logprob)
+    def candidate(id_: int, spelled: str, logprob: float) -> LikelyToken:
+        return LikelyToken(id=id_, text=spelled, bytes=tuple(spelled.encode()), logprob=logprob)
 
     top = tuple(candidate(rank, f"{text}{rank}", -0.5 * (rank + 1)) for rank in range(num_top))
     return Token(drawn=candidate(number, text, -0.25), top=top)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from spiritsafe.core.records import Message, Record
 
-FinishReason = Literal["stop", "length", "calls"]
+EndReason = Literal["stop", "length", "calls"]
 PartKind = Literal["thought", "text", "call", "arguments"]
 
 
@@ -116,7 +116,7 @@ class Job(Record):
 
 
 @final
-class Candidate(Record):
+class LikelyToken(Record):
     """A token that might have been drawn.
 
     Attributes:
@@ -136,8 +136,8 @@ class Candidate(Record):
 class Token(Record):
     """A token of an answer, with the likeliest at its place."""
 
-    drawn: Candidate
-    top: tuple[Candidate, ...] = ()
+    drawn: LikelyToken
+    top: tuple[LikelyToken, ...] = ()
 
 
 @final
@@ -167,7 +167,7 @@ class Accepted(Record):
 
 
 @final
-class Piece(Record):
+class AnswerPiece(Record):
     """What one step added to an answer. ``tokens`` are there only when log-probabilities were asked for."""
 
     parts: tuple[Part, ...] = ()
@@ -184,7 +184,7 @@ class Ended(Record):
         num_tokens: Drawn, its end token included.
     """
 
-    reason: FinishReason
+    reason: EndReason
     num_tokens: int
     num_thought_tokens: int = 0
     stop: str | None = None
@@ -207,7 +207,7 @@ class Failed(Record):
     code: str = "failed"
 
 
-JobEvent = Accepted | Piece | Ended | Failed
+JobEvent = Accepted | AnswerPiece | Ended | Failed
 
 
 class ServedEngine(Protocol):

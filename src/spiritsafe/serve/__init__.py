@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from spiritsafe.serve.routing.engine import AUTO, RoutedEngine
     from spiritsafe.serve.routing.evidence import RouteCost, RouteEvidence, read_evidence
     from spiritsafe.serve.routing.records import (
+        RoutedRung,
         RoutePoint,
         Router,
         RouterKind,
-        Rung,
         read_router,
         require_served,
         write_router,
@@ -60,7 +60,7 @@ else:
 __all__ = [
     "AUTO", "AdmissionControl", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing",
     "ModelFacts", "ModelToServe", "QueueLimits", "Readiness", "Refusal", "RouteCost", "RouteEvidence", "RoutePoint",
-    "RoutedEngine", "Router", "RouterKind", "Rung", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
+    "RoutedEngine", "RoutedRung", "Router", "RouterKind", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
     "UsageLedger", "UsageRecorder", "UsageTotal", "WorkerEngine", "calibrate_router", "interfaces", "is_loopback",
     "make_app", "make_app_runner", "make_key", "open_port", "openapi_document", "read_evidence", "read_router",
     "require_served", "serve", "url_of", "usage_totals", "worker_command", "write_router",

@@ -14,7 +14,7 @@ from typing import Any, Protocol, final
 from pydantic import BaseModel
 
 from spiritsafe.core.canonical import digest
-from spiritsafe.core.serving import Accepted, Ended, Job, Part, Piece, ServedModel, Token
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Job, Part, ServedModel, Token
 from spiritsafe.serve.asking.fields import RequestBody
 from spiritsafe.serve.refusals import Refusal
 
@@ -163,7 +163,7 @@ def fingerprint(context: Context, accepted: Accepted) -> str:
 class StreamWriter(Protocol):
     """Writes one answer as events; every method gives framed bytes (:mod:`spiritsafe.serve.answers.sse`)."""
 
-    def event(self, index: int, event: Accepted | Piece | Ended) -> bytes:
+    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
         """What a job's event comes to, b"" where that is nothing. Each job ends with its ``Ended``."""
         ...
 

@@ -250,7 +250,7 @@ def _write(replies: TextIO, reply: dict[str, Any]) -> None:
     replies.flush()
 
 
-def serve(llama: _Llama, commands: Iterable[str], replies: TextIO) -> None:
+def run_commands(llama: _Llama, commands: Iterable[str], replies: TextIO) -> None:
     """Answer commands until "close" or their end."""
     for line in commands:
         try:
@@ -264,7 +264,7 @@ def serve(llama: _Llama, commands: Iterable[str], replies: TextIO) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load a file and serve it; returns the exit code."""
+    """Load a file and follow commands on it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m spiritsafe.models.llama_cpp.child")
     parser.add_argument("file", type=Path)
     parser.add_argument("logits", type=Path, help="an empty file that becomes the rows of logits")
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  # the process boundary
         _write(replies, {"error": error_fields(error)})
         return 1
-    serve(llama, sys.stdin, replies)
+    run_commands(llama, sys.stdin, replies)
     return 0
 
 

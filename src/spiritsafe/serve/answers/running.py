@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import final
 
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Part, Piece, ServedEngine, Token
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent, Part, ServedEngine, Token
 from spiritsafe.serve.interface import JobAnswer
 
 _MOST_AHEAD = 64  # events of jobs that run beside each other, read before the caller takes them
@@ -85,7 +85,7 @@ class TextTokens:
         self.found: list[Token] = []
         self._open: list[Token] = []  # their text is held back, as it may be the beginning of something else
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: AnswerPiece) -> None:
         """One more piece."""
         self._open.extend(piece.tokens)
         for part in piece.parts:
@@ -112,9 +112,9 @@ class Collector:
         self._tokens: list[Token] = []
         self._text_tokens = TextTokens()
 
-    def add(self, event: Accepted | Piece | Ended) -> None:
+    def add(self, event: Accepted | AnswerPiece | Ended) -> None:
         """One more event."""
-        if isinstance(event, Piece):
+        if isinstance(event, AnswerPiece):
             self._num_tokens += event.num_tokens
             if self._keep:
                 self._add_piece(event)
@@ -123,7 +123,7 @@ class Collector:
         else:
             self.ended = event
 
-    def _add_piece(self, piece: Piece) -> None:
+    def _add_piece(self, piece: AnswerPiece) -> None:
         self._tokens.extend(piece.tokens)
         self._text_tokens.add(piece)
         for part in piece.parts:

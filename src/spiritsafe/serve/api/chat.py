@@ -13,7 +13,7 @@ import orjson
 from pydantic import Field
 
 from spiritsafe.core.records import omit_default
-from spiritsafe.core.serving import Accepted, Ended, FinishReason, Job, Part, Piece, Token
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, EndReason, Job, Part, Token
 from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
 from spiritsafe.serve.answers.sse import DONE, data_event
 from spiritsafe.serve.asking.conversation import (
@@ -41,7 +41,7 @@ from spiritsafe.serve.refusals import Refusal
 
 _STATELESS = "Nothing is kept here; leave it out."
 _TEXT_ONLY = "Models here read and write text; leave it out."
-_REASONS: Mapping[FinishReason, str] = {"stop": "stop", "length": "length", "calls": "tool_calls"}
+_REASONS: Mapping[EndReason, str] = {"stop": "stop", "length": "length", "calls": "tool_calls"}
 
 
 @final
@@ -245,9 +245,9 @@ class ChatWriter:
         self._head = b""
         self._name = b""
 
-    def event(self, index: int, event: Accepted | Piece | Ended) -> bytes:
+    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
         """The chunks of a job's event."""
-        if isinstance(event, Piece):
+        if isinstance(event, AnswerPiece):
             self._held[index].extend(event.tokens)
             return b"".join(self._chunk(index, self._delta(index, part)) for part in event.parts)
         if isinstance(event, Accepted):

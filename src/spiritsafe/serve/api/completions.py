@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, final
 import orjson
 from pydantic import Field
 
-from spiritsafe.core.serving import Accepted, Candidate, Ended, FinishReason, Job, Piece, Token
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, EndReason, Job, LikelyToken, Token
 from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
 from spiritsafe.serve.answers.sse import DONE, data_event
 from spiritsafe.serve.asking.fields import (
@@ -31,7 +31,7 @@ from spiritsafe.serve.asking.form import StructuredOutputs, form_of
 from spiritsafe.serve.interface import Ask, Context, JobAnswer, answering_name, fingerprint, totals
 from spiritsafe.serve.refusals import Refusal
 
-_REASONS: Mapping[FinishReason, str] = {"stop": "stop", "length": "length", "calls": "stop"}
+_REASONS: Mapping[EndReason, str] = {"stop": "stop", "length": "length", "calls": "stop"}
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
 
@@ -189,14 +189,14 @@ class CompletionWriter:
         self._usage = options is not None and options.include_usage
         self._head = self._tail = b""
 
-    def event(self, index: int, event: Accepted | Piece | Ended) -> bytes:
+    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
         """The event of a job's event; a prompt that is in is none."""
         if isinstance(event, Accepted):
             self._accepted[index] = event
             if not self._head:
                 self._begin(event)
             return b""
-        if isinstance(event, Piece):
+        if isinstance(event, AnswerPiece):
             text = "".join(part.text for part in event.parts)
             return self._chunk(index, text, event.tokens) if text or event.tokens else b""
         self._ends[index] = (self._accepted[index], event)
@@ -251,7 +251,7 @@ class _Offsets:
             text_offset=tuple(self._next(token.drawn) for token in tokens),
         )
 
-    def _next(self, drawn: Candidate) -> int:
+    def _next(self, drawn: LikelyToken) -> int:
         begin = self._length
         self._length += len(self._decoder.decode(bytes(drawn.bytes)))
         return begin

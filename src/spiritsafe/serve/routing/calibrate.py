@@ -26,7 +26,7 @@ from spiritsafe.serve.routing.policy import (
     play_by_prompt,
     play_cascade,
 )
-from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutePoint, Router, RouterKind, Rung
+from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutedRung, RoutePoint, Router, RouterKind
 from spiritsafe.serve.routing.scores import score_chances
 from spiritsafe.stats import ClusterBootstrap, Floats
 
@@ -180,9 +180,9 @@ def _curve(evidence: RouteEvidence, played: Played, bootstrap: ClusterBootstrap)
     )
 
 
-def _rungs(evidence: RouteEvidence, bootstrap: ClusterBootstrap) -> tuple[Rung, ...]:
+def _rungs(evidence: RouteEvidence, bootstrap: ClusterBootstrap) -> tuple[RoutedRung, ...]:
     return tuple(
-        Rung(
+        RoutedRung(
             name=evidence.names[rung],
             digest=evidence.digests[rung],
             sampling=evidence.samplings[rung],

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import cast, final
 
 from spiritsafe.core.records import Message
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Piece, ServedEngine, ServedModel
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent, ServedEngine, ServedModel
 from spiritsafe.serve.routing.evidence import confidence_of
 from spiritsafe.serve.routing.records import Router, require_served
 
@@ -135,7 +135,7 @@ class RoutedEngine:
                 if isinstance(event, Failed):
                     held = [event]
                     break
-                if isinstance(event, Piece):
+                if isinstance(event, AnswerPiece):
                     logprobs += [token.drawn.logprob for token in event.tokens if token.drawn.logprob is not None]
                     held.append(event if is_asked_for else event.model_copy(update={"tokens": ()}))
                     continue

@@ -145,12 +145,12 @@ def _check(asked: Sequence[tuple[str, int]], models: Sequence[str], cost: RouteC
         raise CompatibilityError("Two collections are of one model.", hint="Name one collection for each rung.")
 
 
-Row = tuple[list[float], list[list[float]], list[list[float]]]
+EvidenceRow = tuple[list[float], list[list[float]], list[list[float]]]
 
 
-def _read(directory: Path, num_samples: int) -> dict[str, Row]:
+def _read(directory: Path, num_samples: int) -> dict[str, EvidenceRow]:
     """By problem: right or not, seconds and tokens, and confidence, each sample by sample."""
-    table: dict[str, Row] = {}
+    table: dict[str, EvidenceRow] = {}
     for attempt, verdict in read_attempts(directory):
         right, costs, confidence = table.setdefault(attempt.problem_id, ([], [], []))
         right.append(math.nan if verdict.status == "unscored" else float(verdict.status == "correct"))

@@ -29,7 +29,7 @@ RouterKind = Literal["prompt", "cascade"]
 
 
 @final
-class Rung(Record):
+class RoutedRung(Record):
     """One model.
 
     Attributes:
@@ -128,7 +128,7 @@ class Router(Record):
     cost: RouteCost
     num_problems: int = Field(ge=1)
     num_samples: int = Field(ge=1)
-    rungs: tuple[Rung, ...] = Field(min_length=2)
+    rungs: tuple[RoutedRung, ...] = Field(min_length=2)
     chances: tuple[Chance, ...]
     scores: tuple[ChanceScores, ...]
     familiar: Familiar

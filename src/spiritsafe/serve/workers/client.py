@@ -18,7 +18,7 @@ from typing import Any, Literal, final
 from spiritsafe.core.errors import EndpointError, IntegrityError, SpiritsafeError, error_from_fields
 from spiritsafe.core.serving import Ended, Failed, Job, JobEvent, ServedModel
 from spiritsafe.serve.workers.mailbox import Mailbox
-from spiritsafe.serve.workers.process import Ending, WorkerProcess
+from spiritsafe.serve.workers.process import WorkerEnding, WorkerProcess
 
 _MODULE = "spiritsafe.models.running.serving.worker"
 _MOST_DEAD = 3
@@ -213,7 +213,7 @@ class WorkerEngine:
         self._refuse(EndpointError(f"{self._name} said nothing for {self._start_timeout_s:g} s.", hint=hint))
         process.kill()
 
-    def _end(self, number: int, ending: Ending) -> None:
+    def _end(self, number: int, ending: WorkerEnding) -> None:
         """The process has ended by itself."""
         if number != self._num_started or self._process is None:
             return

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.serving import Accepted, Ended, Failed, JobEvent, Piece
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, JobEvent
 
-_KINDS: Mapping[str, type[Accepted | Piece | Ended | Failed]] = {
+_KINDS: Mapping[str, type[Accepted | AnswerPiece | Ended | Failed]] = {
     "accepted": Accepted,
-    "piece": Piece,
+    "piece": AnswerPiece,
     "ended": Ended,
     "failed": Failed,
 }

@@ -26,7 +26,7 @@ _TAIL_CHARACTERS = 2000
 
 @final
 @dataclass(frozen=True)
-class Ending:
+class WorkerEnding:
     """How a process ended: "was ended by SIGKILL", what to do, the end of its standard error."""
 
     how: str
@@ -48,7 +48,9 @@ class WorkerProcess:
         CompatibilityError: This system cannot end what it starts.
     """
 
-    def __init__(self, command: Sequence[str], hear: Callable[[Any], None], end: Callable[[Ending], None]) -> None:
+    def __init__(
+        self, command: Sequence[str], hear: Callable[[Any], None], end: Callable[[WorkerEnding], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._hear = hear
         self._end = end
@@ -119,7 +121,7 @@ class WorkerProcess:
         self._unsent.put(None)
         self._writer.join()
         self._child.stop(0.0)
-        self._call(self._end, Ending(how, hint, self._child.stderr_tail()[-_TAIL_CHARACTERS:]))
+        self._call(self._end, WorkerEnding(how, hint, self._child.stderr_tail()[-_TAIL_CHARACTERS:]))
 
     def _call(self, function: Callable[[Any], None], value: Any) -> None:
         with suppress(RuntimeError):  # the event loop has ended

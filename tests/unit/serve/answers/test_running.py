@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from served_engine import FakeEngine, calls, says
 
-from spiritsafe.core.serving import Accepted, Ended, Job, JobEvent, Part, Piece
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Job, JobEvent, Part
 from spiritsafe.serve.answers.running import Collector, running
 
 JOBS = [Job(text=text) for text in "abc"]
@@ -20,7 +20,7 @@ def test_leaving_closes_every_job(num: int) -> None:
     async def scenario() -> None:
         async with running(engine, JOBS[:num]) as events:
             async for _, event in events:
-                if isinstance(event, Piece):
+                if isinstance(event, AnswerPiece):
                     break
         assert engine.num_running == 0
 
@@ -36,11 +36,11 @@ def test_events_keep_the_order_of_their_job(num: int) -> None:
     told = asyncio.run(scenario())
     for index in range(num):
         own = [type(event) for number, event in told if number == index]
-        assert own == [Accepted, Piece, Piece, Ended]
+        assert own == [Accepted, AnswerPiece, AnswerPiece, Ended]
 
 
 def broken(job: Job) -> Iterable[JobEvent]:
-    yield Piece(parts=(Part(kind="text", text="x"),))
+    yield AnswerPiece(parts=(Part(kind="text", text="x"),))
     raise ZeroDivisionError
 
 

@@ -11,7 +11,7 @@ from openai_answers import strictly
 from served_app import Reply, serving
 from served_engine import FakeEngine, says
 
-from spiritsafe.core.serving import Candidate, Ended, Form, Job, JobEvent, Part, Piece, Token
+from spiritsafe.core.serving import AnswerPiece, Ended, Form, Job, JobEvent, LikelyToken, Part, Token
 from spiritsafe.serve.api.completions import CompletionRequest
 
 PATH = "/v1/completions"
@@ -41,22 +41,22 @@ def _without_first(logprobs: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def spelled(text: str, raw: bytes, logprob: float | None) -> Token:
-    drawn = Candidate(id=1, text=text, bytes=tuple(raw), logprob=logprob)
-    other = Candidate(id=2, text="?", bytes=(63,), logprob=-2.0)
-    twin = Candidate(id=3, text="?", bytes=(63,), logprob=-3.0)
+    drawn = LikelyToken(id=1, text=text, bytes=tuple(raw), logprob=logprob)
+    other = LikelyToken(id=2, text="?", bytes=(63,), logprob=-2.0)
+    twin = LikelyToken(id=3, text="?", bytes=(63,), logprob=-3.0)
     return Token(drawn=drawn, top=(other, twin) if logprob is not None else ())
 
 
 def scored(job: Job) -> Iterable[JobEvent]:
     """A prompt of three tokens, two of which share a character, and one token more."""
     euro = "€".encode()
-    yield Piece(
+    yield AnswerPiece(
         parts=(Part(kind="text", text="a€"),),
         num_tokens=0,
         tokens=(spelled("a", b"a", None), spelled("�", euro[:1], -0.5), spelled("�", euro[1:], -0.1)),
     )
     if job.max_tokens != 0:
-        yield Piece(parts=(Part(kind="text", text="b"),), tokens=(spelled("b", b"b", -1.0),))
+        yield AnswerPiece(parts=(Part(kind="text", text="b"),), tokens=(spelled("b", b"b", -1.0),))
     yield Ended(reason="length", num_tokens=0 if job.max_tokens == 0 else 1)
 
 

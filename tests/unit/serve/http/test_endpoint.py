@@ -11,7 +11,7 @@ from aiohttp import web
 from served_app import TALK, Reply, raw_request, serving
 from served_engine import FakeEngine, Script, says, served_model
 
-from spiritsafe.core.serving import Job, JobEvent, Part, Piece, ServedModel
+from spiritsafe.core.serving import AnswerPiece, Job, JobEvent, Part, ServedModel
 from spiritsafe.serve import Caller, Hooks, Refusal, ServerLimits, Usage
 
 CHAT = "/v1/chat/completions"
@@ -113,7 +113,7 @@ def test_a_client_that_goes_away_frees_its_slots(stream: bool, num: int) -> None
 
 def endless(job: Job) -> Iterable[JobEvent]:
     while True:
-        yield Piece(parts=(Part(kind="text", text="x" * 4096),))
+        yield AnswerPiece(parts=(Part(kind="text", text="x" * 4096),))
 
 
 def test_a_reader_that_stops_reading_holds_little_and_is_cut_off() -> None:
@@ -136,12 +136,12 @@ def broken(job: Job) -> Iterable[JobEvent]:
 
 
 def breaking(job: Job) -> Iterable[JobEvent]:
-    yield Piece(parts=(Part(kind="text", text="x"),))
+    yield AnswerPiece(parts=(Part(kind="text", text="x"),))
     raise ZeroDivisionError("a secret of the house")
 
 
 def unended(job: Job) -> Iterable[JobEvent]:
-    yield Piece(parts=(Part(kind="text", text="x"),))
+    yield AnswerPiece(parts=(Part(kind="text", text="x"),))
 
 
 @pytest.mark.parametrize("script", [broken, breaking])

@@ -14,14 +14,14 @@ from served_engine import FakeEngine, Script, fails, says, served_model
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.serving import (
     Accepted,
-    Candidate,
+    AnswerPiece,
     Ended,
+    EndReason,
     Failed,
-    FinishReason,
     Job,
     JobEvent,
+    LikelyToken,
     Part,
-    Piece,
     ServedEngine,
     Token,
 )
@@ -55,7 +55,7 @@ async def events_of(engine: RoutedEngine, job: Job) -> list[JobEvent]:
 
 
 def text_of(events: list[JobEvent]) -> str:
-    return "".join(part.text for event in events if isinstance(event, Piece) for part in event.parts)
+    return "".join(part.text for event in events if isinstance(event, AnswerPiece) for part in event.parts)
 
 
 def who(events: list[JobEvent]) -> str:
@@ -64,13 +64,13 @@ def who(events: list[JobEvent]) -> str:
     return accepted.answered_by.name
 
 
-def unsure(word: str, *, logprob: float = -4.0, reason: FinishReason = "stop") -> Script:
+def unsure(word: str, *, logprob: float = -4.0, reason: EndReason = "stop") -> Script:
     """A word whose token had a log-probability, told to those who ask."""
 
     def script(job: Job) -> list[JobEvent]:
-        token = Token(drawn=Candidate(id=1, text=word, bytes=tuple(word.encode()), logprob=logprob))
+        token = Token(drawn=LikelyToken(id=1, text=word, bytes=tuple(word.encode()), logprob=logprob))
         tokens = () if job.top_logprobs is None else (token,)
-        return [Piece(parts=(Part(kind="text", text=word),), tokens=tokens), Ended(reason=reason, num_tokens=2)]
+        return [AnswerPiece(parts=(Part(kind="text", text=word),), tokens=tokens), Ended(reason=reason, num_tokens=2)]
 
     return script
 
@@ -181,10 +181,10 @@ def test_a_cascade_keeps_what_is_sure_and_shows_no_logprobs_that_nobody_asked_fo
         assert (who(events), text_of(events)) == ("small", "sure")
         assert both[0].jobs[0].top_logprobs == 0
         assert not both[1].jobs
-        assert all(not event.tokens for event in events if isinstance(event, Piece))
+        assert all(not event.tokens for event in events if isinstance(event, AnswerPiece))
         events = await events_of(routed(simple_router("cascade"), both), Job(messages=LONG, top_logprobs=3))
         assert both[0].jobs[1].top_logprobs == 3
-        assert any(event.tokens for event in events if isinstance(event, Piece))
+        assert any(event.tokens for event in events if isinstance(event, AnswerPiece))
 
     run_in_loop(scenario())
 

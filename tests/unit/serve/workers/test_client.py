@@ -16,7 +16,7 @@ import pytest
 
 from spiritsafe.core.errors import EndpointError, SourceError
 from spiritsafe.core.records import Message
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Piece
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent
 from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 
 PROGRAM = Path(__file__).parents[3] / "support" / "served_program.py"
@@ -56,7 +56,7 @@ async def events_of(engine: WorkerEngine, text: str) -> list[JobEvent]:
 
 
 def text_of(events: list[JobEvent]) -> str:
-    return "".join(part.text for event in events if isinstance(event, Piece) for part in event.parts)
+    return "".join(part.text for event in events if isinstance(event, AnswerPiece) for part in event.parts)
 
 
 def test_answers_of_many_jobs_at_once() -> None:
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_from_outside_fails_its_jobs() -> None:
         async with aclosing(engine.run(Job(text="wait"))) as answer:
             async for event in answer:
                 events.append(event)
-                if isinstance(event, Piece):
+                if isinstance(event, AnswerPiece):
                     assert engine.pid is not None
                     os.kill(engine.pid, signal.SIGKILL)
         assert isinstance(events[-1], Failed)
@@ -173,7 +173,7 @@ def test_a_slow_reader_gets_the_same_answer_in_larger_pieces() -> None:
             assert len(mailbox._waiting) < 5000 / 64 + 64 + 2
             events = [first, *[event async for event in answer]]
         assert text_of(events) == "".join(f"{place}," for place in range(5000))
-        assert sum(event.num_tokens for event in events if isinstance(event, Piece)) == 5000
+        assert sum(event.num_tokens for event in events if isinstance(event, AnswerPiece)) == 5000
 
     run_with(test)
 

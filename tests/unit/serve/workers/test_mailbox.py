@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiritsafe.core.errors import IntegrityError
-from spiritsafe.core.serving import Piece
+from spiritsafe.core.serving import AnswerPiece
 from spiritsafe.serve.workers.mailbox import Mailbox, join_pieces
 
 PARTS = st.tuples(st.sampled_from(["thought", "text", "call", "arguments"]), st.text("ab", max_size=2))
@@ -32,15 +32,15 @@ def spelled(parts: list[tuple[str, str]]) -> list[list[str]]:
 
 @given(st.lists(st.lists(PARTS, max_size=3), min_size=1, max_size=200))
 def test_joined_pieces_say_the_same(pieces: list[list[tuple[str, str]]]) -> None:
-    async def through() -> list[Piece]:
+    async def through() -> list[AnswerPiece]:
         mailbox = Mailbox(1)
         for one in pieces:
             mailbox.put("piece", piece(one, tokens=[TOKEN]))
         mailbox.put("ended", {"reason": "stop", "num_tokens": len(pieces)})
         events = [await mailbox.record()]
-        while isinstance(events[-1], Piece):
+        while isinstance(events[-1], AnswerPiece):
             events.append(await mailbox.record())
-        return [event for event in events if isinstance(event, Piece)]
+        return [event for event in events if isinstance(event, AnswerPiece)]
 
     found = asyncio.run(through())
     every = [(part.kind, part.text) for event in found for part in event.parts]

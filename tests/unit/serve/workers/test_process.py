@@ -4,21 +4,21 @@ import asyncio
 import sys
 from typing import Any
 
-from spiritsafe.serve.workers.process import Ending, WorkerProcess
+from spiritsafe.serve.workers.process import WorkerEnding, WorkerProcess
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)\nsys.stderr.write('bye'); sys.exit(3)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('1', flush=True); time.sleep(600)"
 
 
-async def heard(program: str, *values: Any, stop: bool) -> tuple[list[Any], list[Ending]]:
-    said, endings = list[Any](), list[Ending]()
+async def heard(program: str, *values: Any, stop: bool) -> tuple[list[Any], list[WorkerEnding]]:
+    said, endings = list[Any](), list[WorkerEnding]()
     changed = asyncio.Event()
 
     def hear(value: Any) -> None:
         said.append(value)
         changed.set()
 
-    def end(ending: Ending) -> None:
+    def end(ending: WorkerEnding) -> None:
         endings.append(ending)
         changed.set()
 
@@ -53,8 +53,8 @@ def test_one_that_neither_reads_nor_obeys_is_killed() -> None:
     assert asyncio.run(deaf()) == ([1], [])
 
 
-async def deaf() -> tuple[list[Any], list[Ending]]:
-    said, endings = list[Any](), list[Ending]()
+async def deaf() -> tuple[list[Any], list[WorkerEnding]]:
+    said, endings = list[Any](), list[WorkerEnding]()
     up = asyncio.Event()
     process = WorkerProcess([sys.executable, "-c", DEAF], lambda value: (said.append(value), up.set()), endings.append)
     await up.wait()

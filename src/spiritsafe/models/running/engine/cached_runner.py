@@ -23,7 +23,7 @@ from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.interface.language_model import Head
 from spiritsafe.models.running.engine.cuda_graphs import StepGraphs, bucket
-from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, Reading
+from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 from spiritsafe.models.running.engine.kv_cache import KVCache
 from spiritsafe.models.running.engine.plain_runner import whole_logits
 from spiritsafe.models.running.engine.prefix_store import PrefixStore
@@ -376,7 +376,7 @@ class CachedRunner(Runner):
         self.state.record(self._logits_of(tokens_B1, ((0, num_slots, num_positions),)), how)
         self.state.stay_inside(num_slots)
 
-    def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[Reading]:
+    def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[SlotReading]:
         """Draw the next token of slots 0..n-1, and of each those behind it for as long as drafts foretold them.
 
         Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spiritsafe.core.records import Sampling
-from spiritsafe.models.running.engine.sampler import DrawnTokens, HowDrawn, Mask, RowSampling, draw, rows_sampling
+from spiritsafe.models.running.engine.sampler import DrawnTokens, HowDrawn, RowMask, RowSampling, draw, rows_sampling
 
 _ALL_TOKENS = 1 << 40
 """Stands for "top-k keeps all" in a column."""
@@ -57,7 +57,7 @@ class Extras:
 
     scale: Sequence[Change] = ()
     bias: Sequence[Change] = ()
-    mask: Mask | None = None
+    mask: RowMask | None = None
     num_top: int = 0
 
     def change(self, logits_BV: Tensor) -> None:
@@ -84,7 +84,7 @@ NO_EXTRAS = Extras()
 
 @final
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SlotReading:
     """What one slot drew.
 
     Attributes:
@@ -214,7 +214,7 @@ class DecodeState:
         """Idle slots of a CUDA graph's bucket step along; they must stay inside the cache."""
         self.positions_B[:num_slots].clamp_(max=self._last_position)
 
-    def accept(self, drawn: DrawnTokens, drafts: Sequence[Sequence[int]]) -> list[Reading]:
+    def accept(self, drawn: DrawnTokens, drafts: Sequence[Sequence[int]]) -> list[SlotReading]:
         """Write down what was drawn behind drafts: of each slot the tokens up to the first that was not foretold.
 
         Args:
@@ -228,14 +228,14 @@ class DecodeState:
             count = 1
             while count < width and tokens[slot][count - 1] == draft[count - 1]:
                 count += 1
-            readings.append(Reading(tokens[slot][:count], logprobs[slot][:count], any(broken[slot][:count]), []))
+            readings.append(SlotReading(tokens[slot][:count], logprobs[slot][:count], any(broken[slot][:count]), []))
         counts_B = torch.tensor([len(reading.token_ids) for reading in readings], device=self.device)
         self.tokens_B[: len(drafts)] = torch.tensor([reading.token_ids[-1] for reading in readings], device=self.device)
         self.positions_B[: len(drafts)] += counts_B
         self.steps_B[: len(drafts)] += counts_B
         return readings
 
-    def read(self, num_slots: int, num_steps: int) -> list[Reading]:
+    def read(self, num_slots: int, num_steps: int) -> list[SlotReading]:
         """What the steps since the last reading drew in slots 0..n-1: the one synchronisation with the device."""
         drawn, logprobs = self._drawn_BQ[:num_slots, :num_steps], self._logprobs_BQ[:num_slots, :num_steps]
         # float64 holds token ids exactly
@@ -247,6 +247,6 @@ class DecodeState:
             listed = zip(top[0].tolist(), top[1].tolist(), strict=True)
             tops = [[tuple(zip(ids, values, strict=True))] for ids, values in listed]
         return [
-            Reading([int(x) for x in row[:num_steps]], row[num_steps:-1], bool(row[-1]), tops[slot])
+            SlotReading([int(x) for x in row[:num_steps]], row[num_steps:-1], bool(row[-1]), tops[slot])
             for slot, row in enumerate(together.tolist())
         ]

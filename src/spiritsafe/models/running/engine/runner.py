@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, Reading
+from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 
 
 class Runner(ABC):
@@ -87,7 +87,7 @@ class Runner(ABC):
     def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
         """float32 logits ``[rows, V]`` behind each of a prompt's tokens, some rows at a time; no slot changes."""
 
-    def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[Reading]:
+    def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[SlotReading]:
         """Where ``can_draft``: draw the next token of slots 0..n-1, and those behind it that drafts foretell.
 
         Args:

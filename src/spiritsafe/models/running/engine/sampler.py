@@ -84,7 +84,7 @@ class HowDrawn(Protocol):
         ...
 
 
-Column = float | Tensor
+_Column = float | Tensor
 """One number for all rows, or ``[B, 1]``."""
 
 
@@ -100,12 +100,12 @@ class RowSampling:
         top_k_B1: int64, V in rows that keep all; None: the same in all rows.
     """
 
-    temperature: Column = 1.0
+    temperature: _Column = 1.0
     greedy: bool | Tensor = False
     top_k: int = 0
     top_k_B1: Tensor | None = None
-    top_p: Column = 1.0
-    min_p: Column = 0.0
+    top_p: _Column = 1.0
+    min_p: _Column = 0.0
 
     @classmethod
     def uniform(cls, how: HowDrawn) -> RowSampling:
@@ -134,13 +134,13 @@ class RowSampling:
         return *("rows" if isinstance(x, Tensor) else x for x in columns), self.top_k, self.top_k_B1 is None
 
 
-def _is(column: Column, value: float) -> bool:
+def _is(column: _Column, value: float) -> bool:
     return not isinstance(column, Tensor) and column == value
 
 
 @final
 @dataclass(frozen=True)
-class Mask:
+class RowMask:
     """Tokens that may be drawn, in some rows.
 
     Attributes:
@@ -276,7 +276,7 @@ def draw(
     steps_B: Tensor,
     how: RowSampling | HowDrawn,
     *,
-    mask: Mask | None = None,
+    mask: RowMask | None = None,
     num_top: int = 0,
 ) -> DrawnTokens:
     """Draw one token for each sequence.
@@ -332,11 +332,11 @@ def draw(
 
 
 def _draw_on_cpu(
-    logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, how: RowSampling, mask: Mask | None, num_top: int
+    logits_BV: Tensor, seeds_B: Tensor, steps_B: Tensor, how: RowSampling, mask: RowMask | None, num_top: int
 ) -> DrawnTokens:
     device = logits_BV.device
     here = how.mapped(Tensor.cpu)
-    mask = None if mask is None else Mask(mask.rows_R.cpu(), mask.allowed_RV.cpu())
+    mask = None if mask is None else RowMask(mask.rows_R.cpu(), mask.allowed_RV.cpu())
     drawn = draw(logits_BV.cpu(), seeds_B.cpu(), steps_B.cpu(), here, mask=mask, num_top=num_top)
     there: dict[str, Any] = {name: x.to(device) for name, x in vars(drawn).items() if x is not None}
     return DrawnTokens(**there)

@@ -13,11 +13,11 @@ from typing import Literal, final
 
 import torch
 
-from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, Change, Extras, Reading
+from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, Change, Extras, SlotReading
 from spiritsafe.models.running.engine.prompt_lookup import PromptLookup
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest
 from spiritsafe.models.running.engine.runner import Runner
-from spiritsafe.models.running.engine.sampler import Mask
+from spiritsafe.models.running.engine.sampler import RowMask
 
 _DRAFT_STREAMS = 4
 """With more sequences at once a step of several tokens each costs more than guesses save."""
@@ -264,7 +264,7 @@ class EngineSession:
 
     # ---- a step
 
-    def _draw(self) -> tuple[list[Reading], list[list[int]]]:
+    def _draw(self) -> tuple[list[SlotReading], list[list[int]]]:
         """What a step drew, and what had been guessed for it."""
         lengths = [sequence.length for sequence in self._busy]
         guesses = self._guess()
@@ -314,11 +314,11 @@ class EngineSession:
         mask = None
         if masks:
             rows = torch.tensor([slot for slot, _ in masks], device=device)
-            mask = Mask(rows, torch.stack([allowed for _, allowed in masks]).to(device))
+            mask = RowMask(rows, torch.stack([allowed for _, allowed in masks]).to(device))
         num_top = max(sequence.request.top_logprobs for sequence in self._busy)
         return Extras(scale=scale, bias=bias, mask=mask, num_top=num_top)
 
-    def _take(self, slot: int, reading: Reading) -> Drawn:
+    def _take(self, slot: int, reading: SlotReading) -> Drawn:
         """Note what a slot drew, up to its end."""
         sequence = self._busy[slot]
         request = sequence.request

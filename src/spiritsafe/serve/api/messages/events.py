@@ -10,7 +10,7 @@ from typing import Any, final
 
 import orjson
 
-from spiritsafe.core.serving import Accepted, Ended, Part, Piece
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Part
 from spiritsafe.serve.answers.sse import named_event
 from spiritsafe.serve.interface import Ask, JobAnswer, answering_name, id_stem
 from spiritsafe.serve.refusals import Refusal
@@ -67,14 +67,14 @@ class MessageWriter:
         self._num_blocks = 0
         self._accepted = Accepted(num_prompt_tokens=0)
 
-    def event(self, index: int, event: Accepted | Piece | Ended) -> bytes:
+    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
         """What an event of the job comes to."""
         match event:
             case Accepted():
                 self._accepted = event
                 started = _emit("message_start", message=_empty(self._ask, event))
                 return started + _emit("ping")
-            case Piece():
+            case AnswerPiece():
                 return b"".join(self._part(part) for part in event.parts)
             case Ended():
                 usage = _usage(self._accepted, event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from spiritsafe.core.serving import Accepted, Candidate, Ended, Part, Piece, Token
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, LikelyToken, Part, Token
 from spiritsafe.serve.answers.running import TextTokens
 from spiritsafe.serve.answers.sse import DONE, named_event
 from spiritsafe.serve.interface import Context, JobAnswer, answering_name, id_stem
@@ -23,7 +23,7 @@ def logprobs_of(tokens: Sequence[Token]) -> list[dict[str, Any]]:
     return [_candidate(token.drawn) | {"top_logprobs": [_candidate(each) for each in token.top]} for token in tokens]
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _candidate(candidate: LikelyToken) -> dict[str, Any]:
     return {"token": candidate.text, "logprob": candidate.logprob, "bytes": list(candidate.bytes)}
 
 
@@ -69,17 +69,17 @@ class ResponseWriter:
         self.event(0, answer.accepted)
         tokens = answer.text_tokens
         for part in answer.parts:
-            self.event(0, Piece(parts=(part,), tokens=tokens if part.kind == "text" else ()))
+            self.event(0, AnswerPiece(parts=(part,), tokens=tokens if part.kind == "text" else ()))
             tokens = () if part.kind == "text" else tokens
         self.event(0, answer.ended)
 
-    def event(self, index: int, event: Accepted | Piece | Ended) -> bytes:
+    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
         """What an event of the job comes to."""
         match event:
             case Accepted():
                 self._accepted = event
                 return self._whole("response.created") + self._whole("response.in_progress")
-            case Piece():
+            case AnswerPiece():
                 self._tokens.add(event)
                 return b"".join(self._part(part) for part in event.parts)
             case Ended():

@@ -12,7 +12,7 @@ from spiritsafe.core.records import Sampling
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models.running.engine import sampler
 from spiritsafe.models.running.engine.sampler import (
-    Mask,
+    RowMask,
     RowSampling,
     _nucleus_threshold_by_bisection,
     _nucleus_threshold_by_sorting,
@@ -218,7 +218,7 @@ def test_a_mask_leaves_other_rows_alone_and_tells_the_models_own_probabilities(h
     allowed[0, 7] = True
     seeds, steps = torch.arange(3), torch.zeros(3, dtype=torch.int64)
     free = draw(logits.clone(), seeds, steps, how)
-    drawn = draw(logits.clone(), seeds, steps, how, mask=Mask(torch.tensor([1]), allowed))
+    drawn = draw(logits.clone(), seeds, steps, how, mask=RowMask(torch.tensor([1]), allowed))
     assert drawn.token_ids_B[[0, 2]].tolist() == free.token_ids_B[[0, 2]].tolist()
     assert drawn.token_ids_B[1] == 7
     expected = (logits[1] / (how.temperature or 1.0)).log_softmax(-1)[7].item()

@@ -15,7 +15,7 @@ from scripted_session import ScriptedSession
 
 from spiritsafe.core.errors import NumericalError
 from spiritsafe.core.records import Message
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, Piece, ServedModel
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, ServedModel
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
 from spiritsafe.models.running.engine.request import SequenceRequest
@@ -28,7 +28,7 @@ from spiritsafe.models.running.serving.token_text import TokenText
 CONTEXT = 200
 MODEL = ServedModel(name="m", digest="sha256:0", kind="weights", context=CONTEXT, max_prompt_bytes=99, vocab_size=9)
 HI = Message(role="user", content="hi")
-RECORDS = {"accepted": Accepted, "piece": Piece, "ended": Ended, "failed": Failed}
+RECORDS = {"accepted": Accepted, "piece": AnswerPiece, "ended": Ended, "failed": Failed}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def says(chat: ChatFormat, text: str, *, end: bool = True) -> Callable[[Sequence
 
 
 def text_of(events: Sequence[Any]) -> str:
-    return "".join(part.text for event in events if isinstance(event, Piece) for part in event.parts)
+    return "".join(part.text for event in events if isinstance(event, AnswerPiece) for part in event.parts)
 
 
 def test_an_answer_is_told_as_it_grows(chat: ChatFormat) -> None:
@@ -146,7 +146,7 @@ def test_what_was_held_back_is_told_at_the_end(chat: ChatFormat) -> None:
 
 def test_log_probabilities_are_of_the_tokens_that_are_text(chat: ChatFormat) -> None:
     events = all_of(chat, ScriptedSession(says(chat, "é")), run_job(1, top_logprobs=2))[1]
-    tokens = [token for event in events if isinstance(event, Piece) for token in event.tokens]
+    tokens = [token for event in events if isinstance(event, AnswerPiece) for token in event.tokens]
     assert [token.drawn.bytes for token in tokens] == [(0xC3,), (0xA9,)]
     assert [token.drawn.text for token in tokens] == ["�", "�"]
     assert [[one.logprob for one in token.top] for token in tokens] == [[-0.5, -1.5]] * 2
@@ -158,14 +158,14 @@ def test_a_prompt_is_echoed_and_scored(chat: ChatFormat) -> None:
     job = {"messages": (), "text": "ab", "echo": True, "top_logprobs": 1, "max_tokens": 1}
     nothing = {**job, "max_tokens": 0, "top_logprobs": None}
     events = all_of(chat, session, run_job(1, **job), run_job(2, **nothing))
-    tokens = [token for event in events[1] if isinstance(event, Piece) for token in event.tokens]
+    tokens = [token for event in events[1] if isinstance(event, AnswerPiece) for token in event.tokens]
     assert text_of(events[1]) == "abc"
     assert [(token.drawn.text, token.drawn.logprob) for token in tokens] == [("a", None), ("b", -0.25), ("c", -0.5)]
     assert [len(token.top) for token in tokens] == [0, 1, 1]
-    assert sum(event.num_tokens for event in events[1] if isinstance(event, Piece)) == 1
+    assert sum(event.num_tokens for event in events[1] if isinstance(event, AnswerPiece)) == 1
     assert events[2] == [
         Accepted(num_prompt_tokens=2),
-        Piece.model_validate({"parts": [{"kind": "text", "text": "ab"}], "num_tokens": 0}),
+        AnswerPiece.model_validate({"parts": [{"kind": "text", "text": "ab"}], "num_tokens": 0}),
         Ended(reason="length", num_tokens=0),
     ]
     assert len(session.requests) == 1
@@ -260,7 +260,7 @@ def test_a_cancelled_job_frees_its_slot_within_a_step(chat: ChatFormat) -> None:
     served.loop.run()
     assert seen == [1, 1, 1, 2, 2]
     events = served.events()
-    assert [type(event) for event in events[1]] == [Accepted, Piece, Piece, Piece]
+    assert [type(event) for event in events[1]] == [Accepted, AnswerPiece, AnswerPiece, AnswerPiece]
     assert events[2][-1] == Ended(reason="length", num_tokens=2)
     assert 3 not in events
 

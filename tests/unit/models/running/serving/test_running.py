@@ -10,7 +10,7 @@ import pytest
 import templates_parts
 
 from spiritsafe.core.records import Message
-from spiritsafe.core.serving import Form, Job, Piece
+from spiritsafe.core.serving import AnswerPiece, Form, Job
 from spiritsafe.models.chat.calls.spelling import HERMES
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 def parts_of(events: list[Event]) -> list[tuple[str, str]]:
     parts: list[tuple[str, str]] = []
     for name, value in events:
-        for part in Piece.model_validate(value).parts if name == "piece" else ():
+        for part in AnswerPiece.model_validate(value).parts if name == "piece" else ():
             if parts and parts[-1][0] == part.kind != "call":
                 parts[-1] = (part.kind, parts[-1][1] + part.text)
             else:

@@ -10,7 +10,7 @@ from messages_judge import judged_error, judged_message, judged_stream, strictly
 from served_app import TALK, Reply, serving
 from served_engine import FakeEngine, Script, calls, fails, says
 
-from spiritsafe.core.serving import Ended, Failed, Job, JobEvent, Part, Piece
+from spiritsafe.core.serving import AnswerPiece, Ended, Failed, Job, JobEvent, Part
 
 PATH = "/v1/messages"
 TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("weather", "clock")]
@@ -26,17 +26,17 @@ def ask(script: Script, **fields: Any) -> Reply:
 
 def everything(job: Job) -> Iterable[JobEvent]:
     """Thought, text, two calls, and text behind them, in steps that hold several parts or none."""
-    yield Piece(parts=(Part(kind="thought", text="Why?"), Part(kind="text", text="I ")))
-    yield Piece()
-    yield Piece(parts=(Part(kind="text", text="look."), Part(kind="call", text="weather")))
-    yield Piece(parts=(Part(kind="arguments", text='{"town":'),))
-    yield Piece(parts=(Part(kind="arguments", text='"Lund"}'), Part(kind="call", text="clock")))
-    yield Piece(parts=(Part(kind="arguments", text="{}"), Part(kind="text", text="Wait.")))
+    yield AnswerPiece(parts=(Part(kind="thought", text="Why?"), Part(kind="text", text="I ")))
+    yield AnswerPiece()
+    yield AnswerPiece(parts=(Part(kind="text", text="look."), Part(kind="call", text="weather")))
+    yield AnswerPiece(parts=(Part(kind="arguments", text='{"town":'),))
+    yield AnswerPiece(parts=(Part(kind="arguments", text='"Lund"}'), Part(kind="call", text="clock")))
+    yield AnswerPiece(parts=(Part(kind="arguments", text="{}"), Part(kind="text", text="Wait.")))
     yield Ended(reason="calls", num_tokens=20, num_thought_tokens=3)
 
 
 def stopped(job: Job) -> Iterable[JobEvent]:
-    yield Piece(parts=(Part(kind="text", text="One, two"),))
+    yield AnswerPiece(parts=(Part(kind="text", text="One, two"),))
     yield Ended(reason="stop", num_tokens=4, stop=job.stop[0])
 
 
@@ -84,7 +84,7 @@ def test_everything_is_told_in_blocks() -> None:
 
 def test_a_call_that_was_cut_off_has_no_input() -> None:
     def cut(job: Job) -> Iterable[JobEvent]:
-        yield Piece(parts=(Part(kind="call", text="weather"), Part(kind="arguments", text='{"to')))
+        yield AnswerPiece(parts=(Part(kind="call", text="weather"), Part(kind="arguments", text='{"to')))
         yield Ended(reason="length", num_tokens=4)
 
     answer = judged_message(ask(cut, tools=TOOLS).json)

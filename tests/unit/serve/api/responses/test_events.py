@@ -9,7 +9,7 @@ from responses_judge import judged_events, judged_response
 from served_app import Reply, serving
 from served_engine import FakeEngine, Script, calls, fails, says
 
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, Part, Piece
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent, Part
 from spiritsafe.serve.api.responses import INTERFACE
 from spiritsafe.serve.interface import Context
 
@@ -27,13 +27,13 @@ def ask(script: Script, **fields: Any) -> Reply:
 
 def everything(job: Job) -> Iterable[JobEvent]:
     """Thought, text, two calls, and text behind them, in steps that hold several parts or none."""
-    yield Piece(parts=(Part(kind="thought", text="Wh"),))
-    yield Piece()
-    yield Piece(parts=(Part(kind="thought", text="y?"), Part(kind="text", text="I ")))
-    yield Piece(parts=(Part(kind="text", text="look."), Part(kind="call", text="weather")))
-    yield Piece(parts=(Part(kind="arguments", text='{"town":'),))
-    yield Piece(parts=(Part(kind="arguments", text='"Lund"}'), Part(kind="call", text="clock")))
-    yield Piece(parts=(Part(kind="arguments", text="{}"),))
+    yield AnswerPiece(parts=(Part(kind="thought", text="Wh"),))
+    yield AnswerPiece()
+    yield AnswerPiece(parts=(Part(kind="thought", text="y?"), Part(kind="text", text="I ")))
+    yield AnswerPiece(parts=(Part(kind="text", text="look."), Part(kind="call", text="weather")))
+    yield AnswerPiece(parts=(Part(kind="arguments", text='{"town":'),))
+    yield AnswerPiece(parts=(Part(kind="arguments", text='"Lund"}'), Part(kind="call", text="clock")))
+    yield AnswerPiece(parts=(Part(kind="arguments", text="{}"),))
     yield Ended(reason="calls", num_tokens=20, num_thought_tokens=3)
 
 
@@ -42,12 +42,12 @@ def nothing(job: Job) -> Iterable[JobEvent]:
 
 
 def cut_call(job: Job) -> Iterable[JobEvent]:
-    yield Piece(parts=(Part(kind="call", text="weather"), Part(kind="arguments", text='{"to')))
+    yield AnswerPiece(parts=(Part(kind="call", text="weather"), Part(kind="arguments", text='{"to')))
     yield Ended(reason="length", num_tokens=4)
 
 
 def cut_thought(job: Job) -> Iterable[JobEvent]:
-    yield Piece(parts=(Part(kind="thought", text="Hm"),))
+    yield AnswerPiece(parts=(Part(kind="thought", text="Hm"),))
     yield Ended(reason="length", num_tokens=1, num_thought_tokens=1)
 
 
@@ -138,7 +138,7 @@ def test_an_answer_names_the_model_that_gave_it() -> None:
     ask = INTERFACE.read(INTERFACE.request(model="auto", input="Hi."), context)
     writer = INTERFACE.stream(ask)
     writer.event(0, Accepted(num_prompt_tokens=3, answered_by=engine.model))
-    writer.event(0, Piece(parts=(Part(kind="call", text="f"), Part(kind="arguments", text="{}"))))
+    writer.event(0, AnswerPiece(parts=(Part(kind="call", text="f"), Part(kind="arguments", text="{}"))))
     answer = writer.response()
     assert answer["model"] == "fake"
     assert len(answer["output"][0]["call_id"]) <= 64, "it must come back in a function_call_output"
