@@ -106,10 +106,10 @@ class AdmissionControl(Protocol):
 
     def admit(
         self, caller: Caller, model: ServedModel, num_jobs: int
-    ) -> AbstractAsyncContextManager[Mapping[str, str]]:
+    ) -> AbstractAsyncContextManager[Mapping[str, str] | None]:
         """A context that is entered when it is the request's turn, and left when the request is over, however it ends.
 
-        It gives headers of the answer, such as ``x-ratelimit-remaining-requests``.
+        It may give headers of the answer, such as ``x-ratelimit-remaining-requests``.
 
         Raises:
             Refusal: While it is entered: 429 over a limit, 503 where the queue is full or the server ends.
@@ -160,7 +160,7 @@ class NoLimits:
 
     def admit(
         self, caller: Caller, model: ServedModel, num_jobs: int
-    ) -> AbstractAsyncContextManager[Mapping[str, str]]:
+    ) -> AbstractAsyncContextManager[Mapping[str, str] | None]:
         """Waits for nothing."""
         return nullcontext({})
 

@@ -96,7 +96,7 @@ class Endpoint:
             _check_size(ask)
             progress.collectors = [Collector(keep=not ask.stream) for _ in ask.jobs]
             async with self._hooks.admission.admit(caller, deployment.model, len(ask.jobs)) as told:
-                ask = replace(ask, headers={**told, **ask.headers})
+                ask = replace(ask, headers={**(told or {}), **ask.headers})
                 progress.admitted = time.monotonic()
                 return await self._answer(request, ask, deployment, progress)
         except asyncio.CancelledError:
