@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -176,9 +177,11 @@ def main() -> int:
     pythons = dict(one.split("=", 1) for one in args.python)
     chat = ChatFormat(args.directory)
     result: dict[str, Any] = {"machine": describe_machine("aiohttp", threads=1), "runs": [], "median": {}}
+    # a path of this machine says nothing to others: its last part does
+    result["machine"]["command"] = re.sub(r"(?<=[=:])/\S*/", "", result["machine"]["command"])
     with tempfile.TemporaryFile("w+") as log:
         engines = [start(name, args, pythons, log) for name in args.engines]
-        for engine in engines:  # a path of this machine says nothing to others: its last part does
+        for engine in engines:
             kind, _, path = engine.name.partition(":")
             engine.name = f"{kind}:{Path(path).name}" if path else kind
         try:
