@@ -61,7 +61,7 @@ sys.modules.update(dict.fromkeys(extras))  # missing on every machine, wherever 
 for room in json.loads(sys.argv[1]):
     package = importlib.import_module(f"spiritsafe.{room}")
     names = [found.name for found in pkgutil.walk_packages(package.__path__, f"spiritsafe.{room}.")]
-    light = ("spiritsafe.cli.exam", "spiritsafe.cli.answers.serve.calibrate")  # commands that need torch say so themselves
+    light = ("spiritsafe.cli.exam", "spiritsafe.cli.answers.serve.calibrate")  # others need torch and say so
     for name in [name for name in names if room != "cli" or name.startswith(light)]:
         try:
             importlib.import_module(name)

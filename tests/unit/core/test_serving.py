@@ -29,7 +29,8 @@ def test_what_no_worker_could_do_is_refused(wrong: dict[str, object]) -> None:
 
 def test_all_that_goes_through_the_pipe_comes_out_as_it_went_in() -> None:
     model = ServedModel(name="m", digest="sha256:" + "0" * 64, kind="file", context=8, max_prompt_bytes=9, vocab_size=3)
-    job = Job(messages=(Message(role="user", content="é\u2028"),), form=Form(kind="schema", source="{}"), seed=2**63 - 1)
+    asked = (Message(role="user", content="é\u2028"),)
+    job = Job(messages=asked, form=Form(kind="schema", source="{}"), seed=2**63 - 1)
     for record in (
         model,
         job,

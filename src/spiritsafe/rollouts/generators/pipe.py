@@ -1,7 +1,7 @@
 """A model in a child process, as a Generator: JSON lines on its stdin and stdout.
 
-In: a command, such as ``python -m spiritsafe.models.running.generators.worker DIRECTORY``. Out: Attempts. Rooms that must not
-import torch reach local weights this way; any program that speaks the protocol will do::
+In: a command, such as ``python -m spiritsafe.models.running.generators.worker DIRECTORY``. Out: Attempts. Rooms that
+must not import torch reach local weights this way; any program that speaks the protocol will do::
 
     {"op":"describe"}             → {"info":{…}}, perhaps "platform":{…}, perhaps "notes":["…"] for the user
     {"op":"generate","prompts":[…],"sampling":{…}}           → {"attempt":{…}}* {"done":N}

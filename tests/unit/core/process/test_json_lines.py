@@ -28,5 +28,5 @@ def test_every_value_arrives_as_it_was(value: object) -> None:
 
 @pytest.mark.parametrize("line", [b"", b"{half", b"\xff", b"[" * 100_000, b"nan\n"])
 def test_what_is_no_json_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match="line|nested|codec"):
+    with pytest.raises(ValueError, match=r"line|nested|codec"):
         from_line(line)

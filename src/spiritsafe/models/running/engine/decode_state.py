@@ -28,7 +28,7 @@ class Admission:
     Attributes:
         how: How it is drawn.
         cache_key: What is kept of its prompt is for prompts of the same key; None: nothing is kept.
-        is_staged: Its prompt was computed bit by bit before; see :meth:`spiritsafe.models.running.engine.runner.Runner.stage`.
+        is_staged: Its prompt was computed bit by bit before, by ``Runner.stage``.
     """
 
     slot: int

@@ -1,8 +1,8 @@
 """The local engine: completions from weights on this machine, many at a time.
 
 In: prompts and how to sample. Out: attempts, each as it finishes. The weights are the very parameters that training
-changes. See :mod:`spiritsafe.models.running.generators.scheduler` for who draws when, :mod:`spiritsafe.models.running.engine.runner` for
-what happens to tensors. Shapes: N packed tokens, V vocabulary.
+changes. See :mod:`spiritsafe.models.running.generators.scheduler` for who draws when,
+:mod:`spiritsafe.models.running.engine.runner` for what happens to tensors. Shapes: N packed tokens, V vocabulary.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attempts from any runner: prompts become sequences of a session, what it draws becomes texts and ends.
 
-In: prompts, how to sample, and what makes a :class:`~spiritsafe.models.running.engine.runner.Runner`. Out: attempts, each as it
-finishes.
+In: prompts, how to sample, and what makes a :class:`~spiritsafe.models.running.engine.runner.Runner`. Out: attempts,
+each as it finishes.
 """
 
 from __future__ import annotations

@@ -319,7 +319,7 @@ def make_generator(
     Args:
         loaded: The model; in training it may change between two calls.
         max_context: Longest prompt plus completion; None is the model's own context.
-        same_weights: It never changes; see :class:`~spiritsafe.models.running.generators.local_generator.LocalGenerator`.
+        same_weights: It never changes, so what was computed in one call is kept for the next.
     """
     if isinstance(loaded.model, TransformersModel):
         return FallbackGenerator(loaded, max_batch=max_batch, max_context=max_context)

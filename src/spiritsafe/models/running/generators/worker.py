@@ -5,8 +5,8 @@ In: ``{"op": "describe"}``, ``{"op": "generate", "prompts": [...], "sampling": {
 ...}``, with ``"notes": [...]`` for the user where there are any; ``{"attempt": ...}`` for each attempt as it finishes,
 then ``{"done": N}``; ``{"scores": [[...]]}`` (or, asked "score_spread" instead of "score", ``{"spreads": [[[logprob,
 mean, deviation]]]}``); and for any failure ``{"error": {"type", "message", "hint"}}``, after which the worker waits for
-the next line. Run ``python -m spiritsafe.models.running.generators.worker DIRECTORY``. Answers go to the standard output that the
-process was started with; whatever a library prints goes to standard error.
+the next line. Run ``python -m spiritsafe.models.running.generators.worker DIRECTORY``. Answers go to the standard
+output that the process was started with; whatever a library prints goes to standard error.
 """
 
 from __future__ import annotations
