@@ -16,9 +16,8 @@ from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.decoder import head_product
 from spiritsafe.models.interface.batch import IGNORED, pack_documents
 from spiritsafe.models.interface.language_model import Head
-from spiritsafe.models.running.engine import runner as engine_runner
-from spiritsafe.models.running.engine import sampler
-from spiritsafe.models.running.engine import transformers_generator as fallback_generator
+from spiritsafe.models.running.engine import decode_state, sampler
+from spiritsafe.models.running.generators import transformers_generator as fallback_generator
 from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.running.generators.transformers_generator import FallbackGenerator
 from spiritsafe.models.transformers_backend.loading import load_model
@@ -128,11 +127,11 @@ def test_samplers_draw_from_unrounded_logits(
 ) -> None:
     seen: list[Tensor] = []
 
-    def draw(logits_BV: Tensor, *more: Any) -> Any:
+    def draw(logits_BV: Tensor, *more: Any, **others: Any) -> Any:
         seen.append(logits_BV.clone())
-        return sampler.draw(logits_BV, *more)
+        return sampler.draw(logits_BV, *more, **others)
 
-    for module in (engine_runner, fallback_generator):
+    for module in (decode_state, fallback_generator):
         monkeypatch.setattr(module, "draw", draw)
     if architecture == "decoder":
         loaded = tiny_student(tmp_path)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from spiritsafe.core.errors import RecipeError
+from spiritsafe.models.interface import dtype as engine_dtype
 from spiritsafe.models.interface.dtype import cpu_has_bfloat16, has_float64, preferred_dtype
-from spiritsafe.models.running.engine import dtype as engine_dtype
 
 
 @pytest.mark.parametrize(

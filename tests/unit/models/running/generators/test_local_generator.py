@@ -21,7 +21,7 @@ from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface.batch import PackedBatch, pack_documents
 from spiritsafe.models.interface.language_model import Head, LanguageModel
-from spiritsafe.models.running.engine import local_generator as engine_module
+from spiritsafe.models.running.generators import local_generator as engine_module
 from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.sources.resolve import resolve_source
 from spiritsafe.models.transformers_backend.loading import LoadedModel, load_model

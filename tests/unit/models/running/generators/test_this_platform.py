@@ -12,7 +12,7 @@ import torch
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.process.platforms import Platform, other_text
-from spiritsafe.models.running.engine import this_platform as module
+from spiritsafe.models.running.generators import this_platform as module
 from spiritsafe.models.running.generators.this_platform import this_platform
 
 PROGRAM = """

@@ -17,7 +17,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.digests import digest_file
 from spiritsafe.core.generator import GeneratorInfo
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
-from spiritsafe.models.running.engine import worker
+from spiritsafe.models.running.generators import worker
 from spiritsafe.models.running.generators.local_generator import LocalGenerator
 from spiritsafe.models.running.generators.worker import answer, serve_generator
 from spiritsafe.models.sources.resolve import resolve_source
