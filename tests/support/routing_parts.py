@@ -11,7 +11,7 @@ from spiritsafe.rollouts import FakeGenerator, collect
 from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteEvidence
 from spiritsafe.serve.routing.features import MARKERS, NUM_FEATURES, features_of
 from spiritsafe.serve.routing.logistic import Chance
-from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutePoint, Router, RouterKind, Rung
+from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutedRung, RoutePoint, Router, RouterKind
 from spiritsafe.serve.routing.scores import ChanceScores
 from spiritsafe.stats import Estimate
 from spiritsafe.tasks import load_task
@@ -103,7 +103,9 @@ def simple_router(kind: RouterKind = "prompt", *, threshold: float | None = 0.8)
     return Router(
         kind=kind, task=TASK, cost="bytes", num_problems=9, num_samples=1,
         rungs=tuple(
-            Rung(name=name, digest=digest, sampling=Sampling(), attempts=digest, accuracy=estimate(), cost=estimate())
+            RoutedRung(
+                name=name, digest=digest, sampling=Sampling(), attempts=digest, accuracy=estimate(), cost=estimate()
+            )
             for name, digest in (("small", SMALL), ("large", LARGE))
         ),
         chances=chances, scores=(scores,) * len(chances),

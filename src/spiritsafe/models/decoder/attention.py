@@ -16,7 +16,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 
 Prefix = tuple[Tensor, Tensor]
 """Keys and values ``[K, P, W]`` of tokens that all documents of a batch share."""
@@ -174,11 +173,17 @@ def _attend_causal(query_DSLW: Tensor, key_DKTW: Tensor, value_DKTW: Tensor, *, 
     """Query i of L sees keys up to i + T - L: causal, aligned at the end; flash attention where the device has it."""
     num_queries, num_keys = query_DSLW.shape[2], key_DKTW.shape[2]
     same = num_queries == num_keys
+    mask = None
+    if not same:
+        # imported where it is needed: it loads the compiler, which would be 2.5 s of each process's start
+        from torch.nn.attention.bias import causal_lower_right
+
+        mask = causal_lower_right(num_queries, num_keys)
     return functional.scaled_dot_product_attention(
         query_DSLW,
         key_DKTW,
         value_DKTW,
-        attn_mask=None if same else causal_lower_right(num_queries, num_keys),
+        attn_mask=mask,
         is_causal=same,
         scale=scale,
         enable_gqa=query_DSLW.shape[1] != key_DKTW.shape[1],

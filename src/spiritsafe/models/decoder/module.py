@@ -224,7 +224,9 @@ class Decoder(LanguageModel):
         self.num_layers, self.max_context = config.num_layers, config.max_context
         self.activation_checkpointing = False
         with torch.device("meta"):
-            self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+            # not drawn, since drawing on the meta device loads torch's compiler, seconds of a process's start
+            rows = torch.empty(config.vocab_size, config.hidden_size)
+            self.embedding: nn.Embedding = nn.Embedding.from_pretrained(rows, freeze=False)  # type: ignore[no-untyped-call]
             self.blocks = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
             self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
             self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)

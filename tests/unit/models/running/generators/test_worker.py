@@ -201,3 +201,21 @@ def test_a_gguf_file_is_served_as_it_is(tmp_path: Path) -> None:
         assert row
     with PipeGenerator([*command, "--dtype", "float32"]) as generator, pytest.raises(CompatibilityError, match="dtype"):
         generator.describe()
+
+
+_ANSWERS = """
+import sys
+from spiritsafe.models.running.generators import worker
+code = worker.main([sys.argv[1], "--device", "cpu"])
+sys.exit(code or int("torch._dynamo" in sys.modules))
+"""
+
+
+def test_a_worker_opens_and_answers_without_loading_the_compiler(tiny_directory: Path) -> None:
+    generate = {"op": "generate", "prompts": [PROMPT.to_json()], "sampling": SAMPLING.to_json()}
+    done = subprocess.run(
+        [sys.executable, "-c", _ANSWERS, str(tiny_directory)],
+        input=json.dumps(generate) + "\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"done": 2}
