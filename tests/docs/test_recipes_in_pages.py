@@ -12,6 +12,7 @@ from places import ROOT
 from schema_check import schema_faults
 
 from spiritsafe.pipeline import load_recipe, recipe_schema
+from spiritsafe.serve import KeyRing
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TABLES = {"models", "data", "steps", "exams", "compare", "defaults", "engine", "extends"}
@@ -27,7 +28,7 @@ def is_of_a_recipe(values: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
-def test_what_is_shown_fits_the_schema(page: str, block: str) -> None:
+def test_what_is_shown_fits_the_schema(page: str, block: str, tmp_path: Path) -> None:
     values = tomllib.loads(block)
     schema = recipe_schema()
     if is_of_a_recipe(values):
@@ -35,6 +36,10 @@ def test_what_is_shown_fits_the_schema(page: str, block: str) -> None:
     elif "endpoint" in values:
         given = {"name": "part", "models": {"teacher": values}}
         assert schema_faults(given, schema, schema) == []
+    elif "keys" in values:  # of a server
+        file = tmp_path / "keys.toml"
+        file.write_text(block.replace("…", "0" * 64), "utf-8")
+        assert len(KeyRing(file)) == len(values["keys"])
     else:  # keys of a step
         for key in values:
             assert any(key in record["properties"] for record in schema["$defs"].values() if "properties" in record)
