@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from spiritsafe.rollouts import FakeGenerator, collect
 from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteEvidence
 from spiritsafe.serve.routing.features import MARKERS, NUM_FEATURES, features_of
 from spiritsafe.serve.routing.logistic import Chance
-from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutePoint, Router, RouterKind, Rung
+from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutedRung, RoutePoint, Router, RouterKind
 from spiritsafe.serve.routing.scores import ChanceScores
 from spiritsafe.stats import Estimate
 from spiritsafe.tasks import load_task
@@ -24,8 +25,20 @@ def asked(text: str) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)
 
 
-def collections(folder: Path, *, split: str = "dev", num: int = 120, seed: int = 5, num_samples: int = 1) -> list[Path]:
-    """Attempts of a rung that is right where three numbers are not asked for, and of one that always is."""
+def collections(
+    folder: Path,
+    *,
+    split: str = "dev",
+    num: int = 120,
+    seed: int = 5,
+    num_samples: int = 1,
+    digests: Sequence[str] = (),
+) -> list[Path]:
+    """Attempts of a rung that is right where three numbers are not asked for, and of one that always is.
+
+    Args:
+        digests: Of the models that are said to have drawn them; made up when left out.
+    """
     task = load_task(TASK)
     problems = {one.id: one for one in task.problems("dev" if split == "dev" else "train", seed=seed, count=num)}
 
@@ -36,6 +49,8 @@ def collections(folder: Path, *, split: str = "dev", num: int = 120, seed: int =
     folders = []
     for name, answer in (("small", small), ("large", lambda problem_id, _: task.gold(problems[problem_id]))):
         generator = FakeGenerator(answer, name=name)
+        if digests:
+            generator._info = generator._info.model_copy(update={"digest": digests[len(folders)]})
         sampling = Sampling(temperature=0.0, max_tokens=200)
         collect(
             task, problems.values(), generator, sampling,
@@ -103,7 +118,9 @@ def simple_router(kind: RouterKind = "prompt", *, threshold: float | None = 0.8)
     return Router(
         kind=kind, task=TASK, cost="bytes", num_problems=9, num_samples=1,
         rungs=tuple(
-            Rung(name=name, digest=digest, sampling=Sampling(), attempts=digest, accuracy=estimate(), cost=estimate())
+            RoutedRung(
+                name=name, digest=digest, sampling=Sampling(), attempts=digest, accuracy=estimate(), cost=estimate()
+            )
             for name, digest in (("small", SMALL), ("large", LARGE))
         ),
         chances=chances, scores=(scores,) * len(chances),

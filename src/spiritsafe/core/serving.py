@@ -24,19 +24,19 @@ class ServedModel(Record):
 
     Attributes:
         digest: Of the checkpoint, or of the GGUF file: of the bytes that answer.
-        kind: "weights": a checkpoint on the own engine; "file": a GGUF file on llama.cpp.
+        kind: "weights": a checkpoint on the own engine; "file": a GGUF file on llama.cpp; "router": it asks others.
         context: Most tokens of prompt and answer together.
         max_prompt_bytes: A longer text cannot fit the context, whatever it says.
         shows_tools: Definitions of tools can be given: the template has them, or they are written into the prompt.
         thinks: Its template knows thoughts.
         platform: Machine and number format in a few words.
-        memory_bytes: Resident bytes of the process that holds it, once it is loaded; None: nobody looked.
+        memory_bytes: Resident bytes of the processes that hold it, once it is loaded; None: nobody looked.
         notes: What a user should know of the model.
     """
 
     name: str
     digest: str
-    kind: Literal["weights", "file"]
+    kind: Literal["weights", "file", "router"]
     context: int = Field(ge=2)
     max_prompt_bytes: int = Field(ge=1)
     vocab_size: int = Field(ge=1)
@@ -159,11 +159,13 @@ class Accepted(Record):
     Attributes:
         num_cached: How many of its tokens an earlier prompt of the same key left behind.
         answered_by: The model that answers, where the asked one only chooses.
+        num_dropped: Tokens that models drew before it whose answers were not kept.
     """
 
     num_prompt_tokens: int
     num_cached: int = 0
     answered_by: ServedModel | None = None
+    num_dropped: int = Field(default=0, ge=0)
 
 
 @final

@@ -69,5 +69,6 @@ class ModelListing:
                 "memory_bytes": model.memory_bytes,
                 "notes": list(model.notes),
                 **self._hooks.facts.facts(model),
+                **deployment.facts,
             },
         }
