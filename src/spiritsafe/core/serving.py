@@ -29,6 +29,7 @@ class ServedModel(Record):
         max_prompt_bytes: A longer text cannot fit the context, whatever it says.
         shows_tools: Definitions of tools can be given: the template has them, or they are written into the prompt.
         thinks: Its template knows thoughts.
+        switches_thinking: Its template has a switch that lets it think or not.
         platform: Machine and number format in a few words.
         memory_bytes: Resident bytes of the processes that hold it, once it is loaded; None: nobody looked.
         notes: What a user should know of the model.
@@ -42,6 +43,7 @@ class ServedModel(Record):
     vocab_size: int = Field(ge=1)
     shows_tools: bool = False
     thinks: bool = False
+    switches_thinking: bool = False
     platform: str = ""
     memory_bytes: int | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
@@ -68,6 +70,8 @@ class Job(Record):
         messages: A conversation; definitions of tools stand in its first message.
         text: A text to go on from, without a chat template.
         token_ids: The same as tokens.
+        prefix: How the answer to ``messages`` begins; what is drawn goes on behind it and does not repeat it.
+        thinking: Whether the model thinks in front of its answer; None: as it does unasked.
         tool_choice: "required": it must call; with ``tool_name`` this very tool.
         parallel_tool_calls: It may call several tools in one turn.
         form: Of the answer's text; thoughts in front of it are free.
@@ -88,6 +92,8 @@ class Job(Record):
     messages: tuple[Message, ...] = ()
     text: str | None = None
     token_ids: tuple[int, ...] | None = None
+    prefix: str = ""
+    thinking: bool | None = None
     tool_choice: Literal["none", "auto", "required"] = "auto"
     tool_name: str | None = None
     parallel_tool_calls: bool = True
@@ -112,6 +118,8 @@ class Job(Record):
     def _one_prompt(self) -> Job:
         if (bool(self.messages), self.text is not None, self.token_ids is not None).count(True) != 1:
             raise ValueError("give exactly one of messages, text and token_ids")
+        if not self.messages and (self.prefix or self.thinking is not None):
+            raise ValueError("prefix and thinking stand beside messages")
         return self
 
 

@@ -297,7 +297,8 @@ def _check_size(ask: Ask) -> None:
     """Refuses what cannot fit before it goes through a pipe."""
     model = ask.context.model
     for job in ask.jobs:
-        size = len((job.text or "").encode()) + sum(len(message.content.encode()) for message in job.messages)
+        texts = (job.text or "", job.prefix, *(message.content for message in job.messages))
+        size = sum(len(text.encode()) for text in texts)
         if size > model.max_prompt_bytes or len(job.token_ids or ()) > model.context:
             param = "messages" if job.messages else "text" if job.text is not None else "token_ids"
             raise Refusal(

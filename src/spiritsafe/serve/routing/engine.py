@@ -26,8 +26,9 @@ class RoutedEngine:
     """Asks the rung that a router picks.
 
     What hangs on one vocabulary cannot be routed and is refused: ``token_ids`` and ``logit_bias``. A rung that cannot
-    take a prompt (too long for it, or with tools that it does not show) or fails before it has said anything is passed
-    over for the next larger one. What rungs drew whose answers were not kept is told by ``Accepted.num_dropped``.
+    take a prompt (too long for it, with tools that it does not show, or with a wish about thoughts that it cannot
+    follow) or fails before it has said anything is passed over for the next larger one. What rungs drew whose answers
+    were not kept is told by ``Accepted.num_dropped``.
 
     Args:
         router: Decides.
@@ -70,6 +71,8 @@ class RoutedEngine:
             vocab_size=max(model.vocab_size for model in models),
             shows_tools=any(model.shows_tools for model in models),
             thinks=any(model.thinks for model in models),
+            switches_thinking=any(model.switches_thinking for model in models)
+            or len({model.thinks for model in models}) > 1,
             platform=models[-1].platform,
             notes=tuple(notes),
         )
@@ -125,11 +128,14 @@ class RoutedEngine:
         # its text is as long as who asks likes; other answers go on meanwhile
         pick = await asyncio.to_thread(self._router.pick, messages)
         has_tools = any(message.tools for message in messages)
-        size = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in messages)
+        texts = (job.prefix, *(message.content for message in messages))
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
         able = [
             place
             for place, model in enumerate(models)
-            if (model.shows_tools or not has_tools) and size <= model.max_prompt_bytes
+            if (model.shows_tools or not has_tools)
+            and (job.thinking in (None, model.thinks) or model.switches_thinking)
+            and size <= model.max_prompt_bytes
         ]
         # none is: the largest says why
         return [place for place in able if place >= pick] or able[-1:] or [len(models) - 1]

@@ -138,6 +138,7 @@ def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[st
             "vocab_size": chat.vocab_size,
             "shows_tools": grammars is not None,
             "thinks": chat.thoughts.thinks,
+            "switches_thinking": chat.with_thinking(True) is not None,
             "platform": platform.text(),
             "memory_bytes": resident_bytes(with_children=True),
             "notes": (*notes, *([chat.note] if chat.note else [])),

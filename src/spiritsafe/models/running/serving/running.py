@@ -81,8 +81,8 @@ class RunningJob:
         self._tokens = tokens
         self._teller = teller
         is_chat = bool(job.messages)
-        self._parts = AnswerReader(asked.spelling, thinks=is_chat and chat.thoughts.thinks)
-        growing = chat.growing_text(tokens.growing(), prefix="" if is_chat else None)
+        self._parts = AnswerReader(asked.spelling, thinks=is_chat and chat.thoughts.thinks and not job.prefix)
+        growing = chat.growing_text(tokens.growing(), prefix=job.prefix if is_chat else None)
         self._text = AnswerText(MarkedText(growing, asked.marks) if asked.marks else growing, job.stop)
         self._tells_tokens = job.top_logprobs is not None
         self._ends = frozenset[int]() if prepared.request is None else prepared.request.end_ids
