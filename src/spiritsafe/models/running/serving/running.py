@@ -12,7 +12,6 @@ from typing import Any, Literal, final
 from spiritsafe.core.serving import Part
 from spiritsafe.models.chat.calls.marks import MarkedText
 from spiritsafe.models.chat.calls.reader import AnswerReader
-from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.running.engine.request import Drawn
 from spiritsafe.models.running.serving.answer_text import AnswerText
 from spiritsafe.models.running.serving.preparation import PreparedJob
@@ -65,7 +64,6 @@ class RunningJob:
 
     Args:
         prepared: What is drawn.
-        chat: Reads tokens.
         tokens: What they spell.
         teller: Tells their log-probabilities.
 
@@ -74,8 +72,8 @@ class RunningJob:
         is_over: Its last event was told.
     """
 
-    def __init__(self, prepared: PreparedJob, chat: ChatFormat, tokens: TokenText, teller: TokenTeller) -> None:
-        job, asked = prepared.job, prepared.asked
+    def __init__(self, prepared: PreparedJob, tokens: TokenText, teller: TokenTeller) -> None:
+        job, asked, chat = prepared.job, prepared.asked, prepared.chat
         self._prepared = prepared
         self._chat = chat
         self._tokens = tokens
