@@ -100,7 +100,7 @@ def test_a_last_turn_of_the_assistant_is_gone_on_from() -> None:
     text = {"type": "text", "text": "The answer is ("}
     assert ask(engine, messages=[*TALK, turn("assistant", text)]).status == 200
     assert ask(engine, messages=[*TALK, turn("assistant", thought, text)]).status == 200
-    assert [job.prefix for job in engine.jobs] == ["The answer is (", "<think>Hm.</think>The answer is ("]
+    assert [job.prefix for job in engine.jobs] == ["The answer is (", "<think>\nHm.\n</think>\n\nThe answer is ("]
     assert [[message.role for message in job.messages] for job in engine.jobs] == [["user"]] * 2
     refused = Failed(fault="asker", message="No.", param="prefix", code="invalid")
     error = judged_error(ask(FakeEngine(fails(refused)), messages=[*TALK, turn("assistant", text)]))
