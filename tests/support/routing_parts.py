@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,34 @@ def asked(text: str) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)
 
 
-def collections(folder: Path, *, split: str = "dev", num: int = 120, seed: int = 5, num_samples: int = 1) -> list[Path]:
-    """Attempts of a rung that is right where three numbers are not asked for, and of one that always is."""
+def collections(
+    folder: Path,
+    *,
+    split: str = "dev",
+    num: int = 120,
+    seed: int = 5,
+    num_samples: int = 1,
+    digests: Sequence[str] = (),
+    is_easy: Callable[[str], bool] = lambda text: len(text) % 2 > 0,
+) -> list[Path]:
+    """Attempts of a rung that is right at what is easy, and of one that always is.
+
+    Args:
+        digests: Of the models that are said to have drawn them; made up when left out.
+        is_easy: By a problem's canonical text; prompts say little of its length when left out.
+    """
     task = load_task(TASK)
     problems = {one.id: one for one in task.problems("dev" if split == "dev" else "train", seed=seed, count=num)}
 
     def small(problem_id: str, sample: int) -> str:
         problem = problems[problem_id]
-        return task.gold(problem) if len(problem.canonical_text) % 2 else "I do not know."
+        return task.gold(problem) if is_easy(problem.canonical_text) else "I do not know."
 
     folders = []
     for name, answer in (("small", small), ("large", lambda problem_id, _: task.gold(problems[problem_id]))):
         generator = FakeGenerator(answer, name=name)
+        if digests:
+            generator._info = generator._info.model_copy(update={"digest": digests[len(folders)]})
         sampling = Sampling(temperature=0.0, max_tokens=200)
         collect(
             task, problems.values(), generator, sampling,

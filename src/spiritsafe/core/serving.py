@@ -24,24 +24,26 @@ class ServedModel(Record):
 
     Attributes:
         digest: Of the checkpoint, or of the GGUF file: of the bytes that answer.
-        kind: "weights": a checkpoint on the own engine; "file": a GGUF file on llama.cpp.
+        kind: "weights": a checkpoint on the own engine; "file": a GGUF file on llama.cpp; "router": it asks others.
         context: Most tokens of prompt and answer together.
         max_prompt_bytes: A longer text cannot fit the context, whatever it says.
         shows_tools: Definitions of tools can be given: the template has them, or they are written into the prompt.
         thinks: Its template knows thoughts.
+        switches_thinking: Its template has a switch that lets it think or not.
         platform: Machine and number format in a few words.
-        memory_bytes: Resident bytes of the process that holds it, once it is loaded; None: nobody looked.
+        memory_bytes: Resident bytes of the processes that hold it, once it is loaded; None: nobody looked.
         notes: What a user should know of the model.
     """
 
     name: str
     digest: str
-    kind: Literal["weights", "file"]
+    kind: Literal["weights", "file", "router"]
     context: int = Field(ge=2)
     max_prompt_bytes: int = Field(ge=1)
     vocab_size: int = Field(ge=1)
     shows_tools: bool = False
     thinks: bool = False
+    switches_thinking: bool = False
     platform: str = ""
     memory_bytes: int | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
@@ -68,6 +70,8 @@ class Job(Record):
         messages: A conversation; definitions of tools stand in its first message.
         text: A text to go on from, without a chat template.
         token_ids: The same as tokens.
+        prefix: How the answer to ``messages`` begins; what is drawn goes on behind it and does not repeat it.
+        thinking: Whether the model thinks in front of its answer; None: as it does unasked.
         tool_choice: "required": it must call; with ``tool_name`` this very tool.
         parallel_tool_calls: It may call several tools in one turn.
         form: Of the answer's text; thoughts in front of it are free.
@@ -88,6 +92,8 @@ class Job(Record):
     messages: tuple[Message, ...] = ()
     text: str | None = None
     token_ids: tuple[int, ...] | None = None
+    prefix: str = ""
+    thinking: bool | None = None
     tool_choice: Literal["none", "auto", "required"] = "auto"
     tool_name: str | None = None
     parallel_tool_calls: bool = True
@@ -112,6 +118,8 @@ class Job(Record):
     def _one_prompt(self) -> Job:
         if (bool(self.messages), self.text is not None, self.token_ids is not None).count(True) != 1:
             raise ValueError("give exactly one of messages, text and token_ids")
+        if not self.messages and (self.prefix or self.thinking is not None):
+            raise ValueError("prefix and thinking stand beside messages")
         return self
 
 
@@ -159,11 +167,13 @@ class Accepted(Record):
     Attributes:
         num_cached: How many of its tokens an earlier prompt of the same key left behind.
         answered_by: The model that answers, where the asked one only chooses.
+        num_dropped: Tokens that models drew before it whose answers were not kept.
     """
 
     num_prompt_tokens: int
     num_cached: int = 0
     answered_by: ServedModel | None = None
+    num_dropped: int = Field(default=0, ge=0)
 
 
 @final

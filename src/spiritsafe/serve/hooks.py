@@ -24,11 +24,13 @@ class Deployment:
 
     Attributes:
         created: When its bytes came to be, in seconds since 1970.
+        facts: Told of it in the list of models, beside what every model tells.
     """
 
     engine: ServedEngine
     model: ServedModel
     created: int = 0
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @final
@@ -65,6 +67,7 @@ class Usage:
         answered_by: The model that answered: another one where the asked one chooses.
         num_prompt_tokens: A prompt that several answers were drawn from counts once.
         num_tokens: Drawn, of all answers.
+        num_dropped: Drawn too, by models whose answers were not kept.
         wait_s: From the request's arrival until there was room for it.
         first_s: From the arrival to the first piece of an answer; None where there was none.
         total_s: From the arrival to the end.
@@ -84,6 +87,7 @@ class Usage:
     num_cached: int
     num_tokens: int
     num_thought_tokens: int
+    num_dropped: int
     wait_s: float
     first_s: float | None
     total_s: float

@@ -119,12 +119,17 @@ class JobAnswer:
 @final
 @dataclass(frozen=True)
 class Totals:
-    """Tokens of all answers of a request."""
+    """Tokens of all answers of a request.
+
+    Attributes:
+        num_dropped: Drawn by models whose answers were not kept; in no other count.
+    """
 
     num_prompt_tokens: int
     num_cached: int
     num_tokens: int
     num_thought_tokens: int
+    num_dropped: int = 0
 
 
 def totals(prompt_of: Sequence[int], ends: Sequence[tuple[Accepted, Ended]]) -> Totals:
@@ -140,6 +145,7 @@ def totals(prompt_of: Sequence[int], ends: Sequence[tuple[Accepted, Ended]]) -> 
         sum(accepted.num_cached for accepted in first.values()),
         sum(ended.num_tokens for _, ended in ends),
         sum(ended.num_thought_tokens for _, ended in ends),
+        sum(accepted.num_dropped for accepted, _ in ends),
     )
 
 

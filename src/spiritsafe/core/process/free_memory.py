@@ -6,6 +6,7 @@ In: nothing, or other folders that look like ``/proc`` and ``/sys/fs/cgroup``. O
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,9 +17,18 @@ _UNLIMITED = 1 << 60
 """Version 1 of control groups writes a number near 2**63 where there is no limit."""
 
 
-def resident_bytes() -> int:
-    """Resident bytes now."""
-    return int(psutil.Process().memory_info().rss)
+def resident_bytes(*, with_children: bool = False) -> int:
+    """Resident bytes now.
+
+    Args:
+        with_children: And those of all processes below this one; pages that they share count for each.
+    """
+    own = psutil.Process()
+    total = int(own.memory_info().rss)
+    for child in own.children(recursive=True) if with_children else ():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended meanwhile
+            total += int(child.memory_info().rss)
+    return total
 
 
 def free_bytes() -> int:

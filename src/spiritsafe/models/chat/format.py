@@ -8,6 +8,7 @@ of :mod:`spiritsafe.models.chat`.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Collection, Sequence
@@ -26,7 +27,7 @@ from spiritsafe.core.text.tool_calls import has_tools, split_calls
 from spiritsafe.models.chat.calls.spelling import CallSpelling
 from spiritsafe.models.chat.harmony import Harmony
 from spiritsafe.models.chat.markers import Marked, Markers, encode, words_in
-from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
+from spiritsafe.models.chat.options import CHAT_OPTIONS, THINKING_SWITCHES, ChatOptions
 from spiritsafe.models.chat.stop_strings import StopFinder
 from spiritsafe.models.chat.tags import Tags
 from spiritsafe.models.chat.template import ChatTemplate
@@ -174,21 +175,55 @@ class ChatFormat:
         content: dict[str, Any] = json.loads(self._fast.to_str())
         self._added = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
         self._special = frozenset(token["content"] for token in content["added_tokens"] if token["special"])
-        self._template = _load_template(self._tokenizer, directory, self.options)
-        self.end_id, probe = self._probe()
-        self._thoughts = next(found for kind in FORMATS if (found := kind.detect(probe)) is not None)
-        self.note = self._thoughts.note
-        self._markers = self._find_markers(content, probe)
-        self.eos_ids = self._find_eos()
+        self._stated_ends = stated_ends(directory)
+        self._read_template(content)
         pad = self._tokenizer.pad_token_id
         self.pad_id: int = self.end_id if pad is None else int(pad)
         bos = self._tokenizer.bos_token_id
         self.bos_id: int | None = None if bos is None else int(bos)
         self.vocab_size: int = self._fast.get_vocab_size(with_added_tokens=True)
         self.vocab_fingerprint = _fingerprint(content)
+        self._switched: dict[bool, ChatFormat] | None = None
+
+    def _read_template(self, content: dict[str, Any]) -> None:
+        """All that hangs on the template and its options."""
+        self._template = _load_template(self._tokenizer, self.directory, self.options)
+        self.end_id, probe = self._probe()
+        self._thoughts = next(found for kind in FORMATS if (found := kind.detect(probe)) is not None)
+        self.note = self._thoughts.note
+        self._markers = self._find_markers(content, probe)
+        self.eos_ids = self._find_eos()
         template = self._tokenizer.chat_template
         in_effect = self._template.in_effect
         self.template_fingerprint = digest({"template": template, "options": in_effect} if in_effect else template)
+
+    def with_thinking(self, wish: bool) -> ChatFormat | None:
+        """The same model asked to think, or not to; None: its template has no switch that changes what it is asked."""
+        if self._switched is None:
+            self._switched = self._find_switched()
+        return self._switched.get(wish)
+
+    def _find_switched(self) -> dict[bool, ChatFormat]:
+        """Both ways to ask, where the template tells them apart."""
+        name = next((name for name in THINKING_SWITCHES if name in self._template.reads), None)
+        if name is None:
+            return {}
+        try:
+            both = {wish: self._with_option(name, wish) for wish in (True, False)}
+            is_switch = both[True].render([_QUESTION]) != both[False].render([_QUESTION])
+        except CompatibilityError:
+            return {}
+        return both if is_switch else {}
+
+    def _with_option(self, name: str, value: bool) -> ChatFormat:
+        other = copy.copy(self)
+        other.options = self.options.model_copy(
+            update={"template_kwargs": {**self.options.template_kwargs, name: value}}
+        )
+        for cached in ("tool_ways", "call_spelling", "_turns"):
+            other.__dict__.pop(cached, None)
+        other._read_template(json.loads(self._fast.to_str()))
+        return other
 
     # ---- prompts
 
@@ -568,7 +603,7 @@ class ChatFormat:
         found = [self.end_id]
         if self._tokenizer.eos_token_id is not None:
             found.append(int(self._tokenizer.eos_token_id))
-        found.extend(stated_ends(self.directory))
+        found.extend(self._stated_ends)
         found.extend(self._added[name] for name in self._thoughts.ends)
         return tuple(dict.fromkeys(found))
 

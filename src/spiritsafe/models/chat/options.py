@@ -42,6 +42,10 @@ Day = Annotated[str, BeforeValidator(_text_of), AfterValidator(_checked)]
 """A day as ``2024-07-26``."""
 
 
+THINKING_SWITCHES = ("enable_thinking", "thinking")
+"""What templates call the option that lets a model think or not: Qwen3, SmolLM3, GLM; DeepSeek, Granite."""
+
+
 @final
 class ChatOptions(Record):
     """What a chat template is told.

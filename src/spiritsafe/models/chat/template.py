@@ -137,6 +137,7 @@ class ChatTemplate:
 
     Attributes:
         in_effect: The options that this template depends on; empty where it depends on none.
+        reads: Names that it takes from outside.
         in_parts: Contents are handed over as lists of parts, ``[{"type": "text", "text": …}]``, not as text.
 
     Raises:
@@ -150,7 +151,7 @@ class ChatTemplate:
         environment = _environment()
         try:
             self._template = environment.from_string(source)
-            reads = jinja2.meta.find_undeclared_variables(environment.parse(source))
+            self.reads = reads = jinja2.meta.find_undeclared_variables(environment.parse(source))
         except _MISHAPS as error:  # constants are worked out while it is read
             raise CompatibilityError(
                 f"The chat template of {where} cannot be used: {_words(error)}.", hint="Use another chat template."

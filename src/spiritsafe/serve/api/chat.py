@@ -13,7 +13,7 @@ import orjson
 from pydantic import Field
 
 from spiritsafe.core.records import omit_default
-from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, EndReason, Job, Part, Token
+from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, EndReason, Job, Part, ServedModel, Token
 from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
 from spiritsafe.serve.answers.sse import DONE, data_event
 from spiritsafe.serve.asking.conversation import (
@@ -29,6 +29,7 @@ from spiritsafe.serve.asking.fields import (
     JOB_PARAMS,
     Off,
     RequestBody,
+    RequestPart,
     SamplingFields,
     StreamOptions,
     check_stream_options,
@@ -36,12 +37,21 @@ from spiritsafe.serve.asking.fields import (
     drawn_seed,
 )
 from spiritsafe.serve.asking.form import ResponseFormat, StructuredOutputs, form_of, ignored_in
+from spiritsafe.serve.asking.going_on import thinking_of, with_beginning
+from spiritsafe.serve.asking.refusing import one_of
 from spiritsafe.serve.interface import Ask, Context, JobAnswer, answering_name, fingerprint, totals
 from spiritsafe.serve.refusals import Refusal
 
 _STATELESS = "Nothing is kept here; leave it out."
 _TEXT_ONLY = "Models here read and write text; leave it out."
 _REASONS: Mapping[EndReason, str] = {"stop": "stop", "length": "length", "calls": "tool_calls"}
+
+
+@final
+class TemplateOptions(RequestPart):
+    """Options of the chat template that servers of open weights take."""
+
+    enable_thinking: bool | None = Field(default=None, description="Whether the model thinks, where it has a switch")
 
 
 @final
@@ -56,7 +66,6 @@ class ChatRequest(SamplingFields, RequestBody):
         "prediction": "Drafts are the server's own affair; leave it out.",
         "prompt_cache_options": "What is kept of prompts is the server's own affair; leave it out.",
         "prompt_cache_retention": "What is kept of prompts is the server's own affair; leave it out.",
-        "reasoning_effort": "How long a model thinks cannot be set; max_completion_tokens bounds it.",
         "web_search_options": "Nothing is searched here; leave it out.",
     }
     ignored: ClassVar[Mapping[str, str]] = {
@@ -84,6 +93,18 @@ class ChatRequest(SamplingFields, RequestBody):
     stream_options: StreamOptions | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
     store: Off | None = None
+    reasoning_effort: (
+        Annotated[
+            Literal["none"],
+            one_of("none", otherwise="how long a model thinks cannot be set; max_completion_tokens bounds it"),
+        ]
+        | None
+    ) = None
+    chat_template_kwargs: TemplateOptions | None = None
+    continue_final_message: bool = Field(default=False, description="The last message is the answer's beginning")
+    add_generation_prompt: bool | None = Field(
+        default=None, description="Begin a new turn; false where the last message is gone on from, and only there"
+    )
     verbosity: Literal["medium"] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     prompt_cache_key: str | None = None
@@ -185,8 +206,13 @@ class ChatInterface:
         """
         _check(body)
         seed = drawn_seed() if body.seed is None else body.seed
+        messages, prefix = chat_messages(body.messages, body.tools, context.model), ""
+        if body.continue_final_message:
+            messages, prefix = with_beginning(messages, f"messages[{len(messages) - 1}]")
         job = Job(
-            messages=chat_messages(body.messages, body.tools, context.model),
+            messages=messages,
+            prefix=prefix,
+            thinking=thinking_of(*_thinking(body, context.model)),
             **tool_choice_fields(body.tool_choice, body.tools),
             parallel_tool_calls=body.parallel_tool_calls is not False,
             form=form_of(body.response_format, body.structured_outputs),
@@ -321,8 +347,26 @@ def _check(body: ChatRequest) -> None:
     if body.top_logprobs is not None and not body.logprobs:
         raise _refusal("top_logprobs", "top_logprobs needs logprobs.", "Set logprobs to true.")
     check_stream_options(body.stream_options, body.stream)
+    if body.continue_final_message and body.messages[-1].role != "assistant":
+        raise _refusal("continue_final_message", "The last message is not the assistant's.", "Leave it out.")
+    if body.add_generation_prompt not in (None, not body.continue_final_message):
+        raise _refusal(
+            "add_generation_prompt",
+            "It is false where continue_final_message is true, and true elsewhere.",
+            "Leave it out, or set both.",
+        )
     if body.parallel_tool_calls is not None and not body.tools:
         raise _refusal("parallel_tool_calls", "There are no tools to call.", "Give tools or leave it out.")
+
+
+def _thinking(body: ChatRequest, model: ServedModel) -> tuple[bool | None, ServedModel, str]:
+    """Whether the model shall think, and which field says so."""
+    switch = None if body.chat_template_kwargs is None else body.chat_template_kwargs.enable_thinking
+    if body.reasoning_effort is None:
+        return switch, model, "chat_template_kwargs.enable_thinking"
+    if switch:
+        raise _refusal("reasoning_effort", "It says not to think, and enable_thinking to think.", "Give one of them.")
+    return False, model, "reasoning_effort"
 
 
 def _refusal(param: str, message: str, hint: str) -> Refusal:
@@ -332,6 +376,8 @@ def _refusal(param: str, message: str, hint: str) -> Refusal:
 def _params(body: ChatRequest) -> Mapping[str, str]:
     return {
         **JOB_PARAMS,
+        "prefix": "continue_final_message",
+        "thinking": "chat_template_kwargs.enable_thinking" if body.reasoning_effort is None else "reasoning_effort",
         "form": "structured_outputs" if body.structured_outputs is not None else "response_format",
         "max_tokens": "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens",
         "tool_name": "tool_choice",

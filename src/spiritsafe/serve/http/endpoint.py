@@ -30,6 +30,10 @@ REQUEST_ID = web.RequestKey("request_id", str)
 _SMALL_CHUNK = 1 << 14  # bytes; a transport asks its writer to wait at 65536
 DIGEST_HEADER = "spiritsafe-model-digest"
 IGNORED_HEADER = "spiritsafe-ignored"
+RUNG_HEADER = "spiritsafe-rung"
+"""Name of the model that answers, where the one that was asked only chooses."""
+DROPPED_HEADER = "spiritsafe-dropped-tokens"
+"""Tokens that were drawn for answers that were not kept; absent where there are none."""
 
 
 @final
@@ -94,6 +98,7 @@ class Endpoint:
         try:
             ask = self.interface.read(body, context)
             _check_size(ask)
+            _check_alone(ask)
             progress.collectors = [Collector(keep=not ask.stream) for _ in ask.jobs]
             async with self._hooks.admission.admit(caller, deployment.model, len(ask.jobs)) as told:
                 ask = replace(ask, headers={**(told or {}), **ask.headers})
@@ -221,6 +226,10 @@ class Endpoint:
 
     def _headers(self, ask: Ask, accepted: Accepted) -> dict[str, str]:
         headers = {**self._model_headers(accepted.answered_by or ask.context.model), **ask.headers}
+        if accepted.answered_by is not None:
+            headers[RUNG_HEADER] = accepted.answered_by.name
+        if accepted.num_dropped:
+            headers[DROPPED_HEADER] = str(accepted.num_dropped)
         if ask.ignored:
             headers[IGNORED_HEADER] = ", ".join(ask.ignored)
         return headers
@@ -248,6 +257,7 @@ class Endpoint:
             num_cached=used.num_cached,
             num_tokens=used.num_tokens,
             num_thought_tokens=used.num_thought_tokens,
+            num_dropped=used.num_dropped,
             wait_s=(progress.admitted or now) - progress.begun,
             first_s=None if progress.first is None else progress.first - progress.begun,
             total_s=now - progress.begun,
@@ -287,7 +297,8 @@ def _check_size(ask: Ask) -> None:
     """Refuses what cannot fit before it goes through a pipe."""
     model = ask.context.model
     for job in ask.jobs:
-        size = len((job.text or "").encode()) + sum(len(message.content.encode()) for message in job.messages)
+        texts = (job.text or "", job.prefix, *(message.content for message in job.messages))
+        size = sum(len(text.encode()) for text in texts)
         if size > model.max_prompt_bytes or len(job.token_ids or ()) > model.context:
             param = "messages" if job.messages else "text" if job.text is not None else "token_ids"
             raise Refusal(
@@ -296,6 +307,17 @@ def _check_size(ask: Ask) -> None:
                 param=ask.params.get(param, param),
                 code="context_length_exceeded",
             )
+
+
+def _check_alone(ask: Ask) -> None:
+    """Refuses several answers of a model that chooses who answers: one head cannot tell of several models."""
+    if len(ask.jobs) > 1 and ask.context.model.kind == "router":
+        raise Refusal(
+            f"{ask.context.name} gives one answer a request: several might come from several models.",
+            hint="Ask several times, or name the model that is to answer.",
+            param="prompt" if len(set(ask.prompt_of)) > 1 else "n",
+            code="unsupported_value",
+        )
 
 
 def _note(progress: _Progress, refusal: Refusal) -> None:

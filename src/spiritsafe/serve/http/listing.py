@@ -65,9 +65,11 @@ class ModelListing:
                 "context": model.context,
                 "tools": model.shows_tools,
                 "thinks": model.thinks,
+                "switches_thinking": model.switches_thinking,
                 "platform": model.platform,
                 "memory_bytes": model.memory_bytes,
                 "notes": list(model.notes),
                 **self._hooks.facts.facts(model),
+                **deployment.facts,
             },
         }

@@ -169,7 +169,8 @@ class ServerControl:
 
     def record(self, usage: Usage) -> None:
         """Count it against the key's limits, in the metrics and in the ledger."""
-        self._limiter.charge(self._key_named(usage.caller.name), usage.num_prompt_tokens + usage.num_tokens)
+        num_tokens = usage.num_prompt_tokens + usage.num_tokens + usage.num_dropped
+        self._limiter.charge(self._key_named(usage.caller.name), num_tokens)
         self.metrics.count(usage)
         if self._ledger is not None:
             self._ledger.add(_row_of(usage))
@@ -233,6 +234,7 @@ def _row_of(usage: Usage) -> UsageRow:
         cached_tokens=usage.num_cached,
         completion_tokens=usage.num_tokens,
         thought_tokens=usage.num_thought_tokens,
+        dropped_tokens=usage.num_dropped,
         status=usage.status,
         first_token_ms=None if usage.first_s is None else round(1000 * usage.first_s, 3),
         total_ms=round(1000 * usage.total_s, 3),

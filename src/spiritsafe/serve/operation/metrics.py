@@ -86,6 +86,7 @@ class ServerMetrics:
         self._registry.register(_Levels(levels))
         self._prompt_tokens = self._counter("vllm:prompt_tokens", "Tokens of prompts.")
         self._tokens = self._counter("vllm:generation_tokens", "Tokens of answers.")
+        self._dropped = self._counter("spiritsafe:dropped_tokens", "Tokens of answers that a cascade did not keep.")
         self._queries = self._counter("vllm:prefix_cache_queries", "Tokens of prompts that the prefix cache was asked.")
         self._hits = self._counter("vllm:prefix_cache_hits", "Tokens of prompts that it had.")
         self._answered = self._counter("vllm:request_success", "Requests that were answered to their end.")
@@ -101,8 +102,9 @@ class ServerMetrics:
         self._gen_ai_between = self._gen_ai("time_per_output_token", "Between two tokens.", _GEN_AI_TOKEN_S)
         for model in models:  # a dashboard shows 0 from the start, and rates see the first request
             for metric in (
-                *(self._prompt_tokens, self._tokens, self._queries, self._hits, self._answered, self._first),
+                *(self._prompt_tokens, self._tokens, self._dropped, self._queries, self._hits, self._answered),
                 *(
+                    self._first,
                     self._total,
                     self._queue,
                     self._between,
@@ -131,6 +133,8 @@ class ServerMetrics:
             return
         self._prompt_tokens.labels(model).inc(usage.num_prompt_tokens)
         self._tokens.labels(model).inc(usage.num_tokens)
+        if usage.model in self._models:
+            self._dropped.labels(usage.model).inc(usage.num_dropped)
         self._queries.labels(model).inc(usage.num_prompt_tokens)
         self._hits.labels(model).inc(usage.num_cached)
         if usage.first_s is not None:

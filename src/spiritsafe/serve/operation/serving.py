@@ -32,6 +32,9 @@ from spiritsafe.serve.operation.control import QueueLimits, ServerControl
 from spiritsafe.serve.operation.drain import DrainedEngine
 from spiritsafe.serve.operation.keys import KeyRing
 from spiritsafe.serve.operation.usage import UsageLedger
+from spiritsafe.serve.routing.engine import AUTO, RoutedEngine
+from spiritsafe.serve.routing.facts import router_facts
+from spiritsafe.serve.routing.records import Router
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
@@ -79,6 +82,7 @@ class ServerSettings:
         keys: None: everybody may ask.
         only_local: Without keys: only who asks this machine by an address or name of its own.
         usage: None: nothing is written down.
+        router: Chooses among the models who answers what the model ``auto`` is asked; None: there is no such model.
         shutdown_timeout_s: How long requests under way may take, once the server is told to end.
     """
 
@@ -86,6 +90,7 @@ class ServerSettings:
     only_local: bool = False
     usage: UsageLedger | None = None
     queues: QueueLimits = field(default_factory=QueueLimits)
+    router: Router | None = None
     shutdown_timeout_s: float = 30.0
 
 
@@ -168,8 +173,10 @@ async def serve(
         with _signals(lambda: (at_once if wish.is_set() else wish).set(), (signal.SIGTERM, signal.SIGINT)):
             if not await _before(wish, loaded.load(models, watcher)):
                 return True
+            if settings.router is not None:
+                await loaded.add_router(settings.router)
             control = ServerControl(
-                [model.name for model in models],
+                tuple(loaded.deployments),
                 keys=settings.keys,
                 ledger=settings.usage,
                 queues=settings.queues,
@@ -244,6 +251,31 @@ class _Loaded:
         self.deployments[model.name] = Deployment(engine=engine, model=served, created=model.created)
         exams = ", ".join(one.exam for one in found)
         return f"{served.digest[:19]}…, {f'certified: {exams}' if found else 'no certificate'}"
+
+    async def add_router(self, router: Router) -> None:
+        """Serve the model that asks the others; nothing is loaded for it.
+
+        Raises:
+            RecipeError: Another model has its name.
+            CompatibilityError: One of its rungs is not served.
+        """
+        if AUTO in self.deployments:
+            raise RecipeError(
+                f"A model is called {AUTO}, which is what the router is called.", hint="Give it another: name=PATH."
+            )
+        engines: dict[str, ServedEngine] = {}
+        names: dict[str, str] = {}
+        for name, one in self.deployments.items():  # of two names of the same bytes the first
+            engines.setdefault(one.model.digest, one.engine)
+            names.setdefault(one.model.digest, name)
+        engine = RoutedEngine(router, engines, names=names)
+        rungs = [self.deployments[names[rung.digest]] for rung in router.rungs]
+        self.deployments[AUTO] = Deployment(
+            engine=engine,
+            model=await engine.describe(),
+            created=max(rung.created for rung in rungs),
+            facts=router_facts(router, names),
+        )
 
     async def close(self) -> None:
         """End all workers."""

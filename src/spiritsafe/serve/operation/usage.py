@@ -48,6 +48,7 @@ CREATE TABLE requests (
     cached_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
     thought_tokens INTEGER NOT NULL, -- of these
+    dropped_tokens INTEGER NOT NULL, -- drawn beside these, for answers that a cascade did not keep
     status INTEGER NOT NULL,       -- of HTTP; 499: the client hung up
     first_token_ms REAL,           -- NULL: there was none
     total_ms REAL NOT NULL
@@ -66,6 +67,7 @@ class UsageRow(Record):
         asked: The model that was asked for.
         model: The model that answered, or would have.
         digest: Of that model's bytes.
+        dropped_tokens: Drawn by models whose answers a cascade did not keep.
         status: Of HTTP; 499: the client hung up.
     """
 
@@ -80,6 +82,7 @@ class UsageRow(Record):
     cached_tokens: int = Field(default=0, ge=0)
     completion_tokens: int = Field(default=0, ge=0)
     thought_tokens: int = Field(default=0, ge=0)
+    dropped_tokens: int = Field(default=0, ge=0)
     status: int
     first_token_ms: float | None = None
     total_ms: float = Field(ge=0)
@@ -104,6 +107,7 @@ class UsageTotal(Record):
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    dropped_tokens: int
     first_token_ms: float | None
 
 
@@ -281,7 +285,7 @@ def usage_totals(path: Path, group: UsageGroup) -> list[UsageTotal]:
     _refuse_foreign(path)
     query = f"""
         SELECT {_GROUPS[group]} AS name, count(*), sum(status >= 400), sum(prompt_tokens), sum(cached_tokens),
-               sum(completion_tokens), avg(first_token_ms)
+               sum(completion_tokens), sum(dropped_tokens), avg(first_token_ms)
         FROM requests GROUP BY name ORDER BY name
     """
     hint = "Check that it is a usage ledger, whole, in a folder that is yours to write (SQLite keeps files beside it)."

@@ -183,7 +183,7 @@ function modelCard(model, place, isChosen) {
   const about = make("span", "about");
   about.append(named("span", "name", model.id), badges(told));
   const facts = [
-    told.kind === "file" ? "GGUF file" : told.kind === "weights" ? "weights" : "",
+    told.kind === "file" ? "GGUF file" : told.kind === "weights" ? "weights" : told.kind === "router" ? "router" : "",
     isNumber(told.memory_bytes) ? `${bytesText(told.memory_bytes)} of memory` : "",
     isNumber(told.context) ? `${told.context} tokens of context` : "",
     told.thinks ? "thinks" : "",

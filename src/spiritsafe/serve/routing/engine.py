@@ -26,23 +26,33 @@ class RoutedEngine:
     """Asks the rung that a router picks.
 
     What hangs on one vocabulary cannot be routed and is refused: ``token_ids`` and ``logit_bias``. A rung that cannot
-    take a prompt (too long for it, or with tools that it does not show) or fails before it has said anything is passed
-    over for the next larger one. What rungs drew whose answers a cascade did not keep is in no count.
+    take a prompt (too long for it, with tools that it does not show, or with a wish about thoughts that it cannot
+    follow) or fails before it has said anything is passed over for the next larger one. What rungs drew whose answers
+    were not kept is told by ``Accepted.num_dropped``.
 
     Args:
         router: Decides.
         engines: By digest; they stay their owner's, and :meth:`close` leaves them open.
         name: What it is asked by.
+        names: What the models are called here, by digest; None: as they call themselves.
 
     Raises:
         CompatibilityError: A rung has no engine.
     """
 
-    def __init__(self, router: Router, engines: Mapping[str, ServedEngine], *, name: str = AUTO) -> None:
+    def __init__(
+        self,
+        router: Router,
+        engines: Mapping[str, ServedEngine],
+        *,
+        name: str = AUTO,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         require_served(router, engines)
         self._router = router
         self._engines = [engines[rung.digest] for rung in router.rungs]
         self._name = name
+        self._names = names or {}
         self._models: list[ServedModel] = []
 
     async def describe(self) -> ServedModel:
@@ -55,12 +65,14 @@ class RoutedEngine:
         return ServedModel(
             name=self._name,
             digest=self._router.content_digest,
-            kind=models[-1].kind,
+            kind="router",
             context=max(model.context for model in models),
             max_prompt_bytes=max(model.max_prompt_bytes for model in models),
             vocab_size=max(model.vocab_size for model in models),
             shows_tools=any(model.shows_tools for model in models),
             thinks=any(model.thinks for model in models),
+            switches_thinking=any(model.switches_thinking for model in models)
+            or len({model.thinks for model in models}) > 1,
             platform=models[-1].platform,
             notes=tuple(notes),
         )
@@ -71,10 +83,18 @@ class RoutedEngine:
             yield refusal
             return
         order = await self._order(job)
+        num_dropped = 0
         for place, rung in enumerate(order):
             is_last = place == len(order) - 1
-            events = self._held(rung, job) if self._router.kind == "cascade" and not is_last else self._of(rung, job)
-            async with aclosing(events):
+            if self._router.kind == "cascade" and not is_last:
+                held, num_drawn = await self._hold(rung, job, num_dropped)
+                if not held or _is_passed_over(held[0]):
+                    num_dropped += num_drawn
+                    continue
+                for event in held:
+                    yield event
+                return
+            async with aclosing(self._of(rung, job, num_dropped)) as events:
                 is_answered = False
                 async for event in events:
                     if not is_answered and not is_last and _is_passed_over(event):
@@ -95,7 +115,10 @@ class RoutedEngine:
 
     async def _described(self) -> list[ServedModel]:
         if not self._models:
-            self._models = [await engine.describe() for engine in self._engines]
+            models = [await engine.describe() for engine in self._engines]
+            self._models = [
+                model.model_copy(update={"name": self._names.get(model.digest, model.name)}) for model in models
+            ]
         return self._models
 
     async def _order(self, job: Job) -> list[int]:
@@ -105,47 +128,52 @@ class RoutedEngine:
         # its text is as long as who asks likes; other answers go on meanwhile
         pick = await asyncio.to_thread(self._router.pick, messages)
         has_tools = any(message.tools for message in messages)
-        size = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in messages)
+        texts = (job.prefix, *(message.content for message in messages))
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
         able = [
             place
             for place, model in enumerate(models)
-            if (model.shows_tools or not has_tools) and size <= model.max_prompt_bytes
+            if (model.shows_tools or not has_tools)
+            and (job.thinking in (None, model.thinks) or model.switches_thinking)
+            and size <= model.max_prompt_bytes
         ]
         # none is: the largest says why
         return [place for place in able if place >= pick] or able[-1:] or [len(models) - 1]
 
-    async def _of(self, rung: int, job: Job) -> AsyncGenerator[JobEvent, None]:
+    async def _of(self, rung: int, job: Job, num_dropped: int) -> AsyncGenerator[JobEvent, None]:
         """Events of a rung, as they come."""
         models = await self._described()
         async with aclosing(cast("AsyncGenerator[JobEvent, None]", self._engines[rung].run(job))) as events:
             async for event in events:
-                if isinstance(event, Accepted) and event.answered_by is None:
-                    yield event.model_copy(update={"answered_by": models[rung]})
+                if isinstance(event, Accepted):
+                    by = event.answered_by or models[rung]
+                    yield event.model_copy(update={"answered_by": by, "num_dropped": event.num_dropped + num_dropped})
                 else:
                     yield event
 
-    async def _held(self, rung: int, job: Job) -> AsyncGenerator[JobEvent, None]:
-        """Events of a rung once its answer is kept; nothing where it is not."""
+    async def _hold(self, rung: int, job: Job, num_dropped: int) -> tuple[list[JobEvent], int]:
+        """Events of a rung, none where its answer is not kept; and how many tokens it drew."""
         held: list[JobEvent] = []
         logprobs: list[float] = []
+        num_drawn = 0
         is_asked_for = job.top_logprobs is not None
         asked = job if is_asked_for else job.model_copy(update={"top_logprobs": 0})
-        async with aclosing(self._of(rung, asked)) as events:
+        async with aclosing(self._of(rung, asked, num_dropped)) as events:
             async for event in events:
                 if isinstance(event, Failed):
-                    held = [event]
-                    break
+                    return [event], num_drawn
                 if isinstance(event, AnswerPiece):
+                    num_drawn += event.num_tokens
                     logprobs += [token.drawn.logprob for token in event.tokens if token.drawn.logprob is not None]
                     held.append(event if is_asked_for else event.model_copy(update={"tokens": ()}))
                     continue
                 held.append(event)
                 if isinstance(event, Ended):
+                    num_drawn = event.num_tokens
                     confidence = confidence_of(logprobs, has_ended=event.reason != "length")
                     if not await asyncio.to_thread(self._router.is_enough, rung, confidence):
-                        return
-        for event in held:
-            yield event
+                        return [], num_drawn
+        return held, num_drawn
 
 
 def _is_passed_over(event: JobEvent) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,3 +42,14 @@ def test_this_process_has_something_and_may_have_more() -> None:
     free = free_bytes()
     assert free is not None
     assert free >= 0
+
+
+def test_children_hold_memory_too() -> None:
+    own = resident_bytes()
+    program = "import sys; held = bytearray(range(256)) * (1 << 18); print(len(held), flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        held = int(child.stdout.readline())
+        assert resident_bytes(with_children=True) > own // 2 + held
+        child.stdin.close()

@@ -210,6 +210,34 @@ def test_forms(fields: dict[str, Any], form: Form | None) -> None:
 IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
 
 
+BEGUN: dict[str, Any] = {
+    "messages": [*TALK, {"role": "assistant", "content": "The answer is ("}],
+    "continue_final_message": True,
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"add_generation_prompt": False}])
+def test_the_last_message_is_gone_on_from(more: dict[str, Any]) -> None:
+    job = job_of(**BEGUN, **more)
+    assert ([message.role for message in job.messages], job.prefix) == (["user"], "The answer is (")
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({}, None),
+        ({"reasoning_effort": "none"}, False),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"chat_template_kwargs": {}}, None),
+    ],
+)
+def test_thoughts_are_switched(fields: dict[str, Any], thinking: bool | None) -> None:
+    engine = FakeEngine(model=served_model(switches_thinking=True))
+    assert ask(engine, **fields).status == 200
+    assert engine.jobs[0].thinking is thinking
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -228,6 +256,15 @@ IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": 
         ({"parallel_tool_calls": True}, "parallel_tool_calls"),
         ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning_effort": "none"}, "reasoning_effort"),
+        ({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, "reasoning_effort"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs.enable_thinking"),
+        ({"chat_template_kwargs": {"enable_thinking": "no"}}, "chat_template_kwargs.enable_thinking"),
+        ({"chat_template_kwargs": {"tone": "kind"}}, "chat_template_kwargs.tone"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
+        ({**BEGUN, "add_generation_prompt": True}, "add_generation_prompt"),
+        ({**BEGUN, "messages": BEGUN["messages"][1:]}, "messages[0]"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"seed": -1}, "seed"),
         ({"stop": ""}, "stop"),

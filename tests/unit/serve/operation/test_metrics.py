@@ -15,8 +15,8 @@ def usage(**changes: Any) -> Usage:
     fields: dict[str, Any] = {
         "request_id": "req_1", "caller": Caller(name="ada-secret"), "interface": "/v1/chat/completions", "model": "m",
         "answered_by": "m", "digest": "sha256:0", "outcome": "answered", "status": 200, "stream": True, "num_jobs": 1,
-        "num_prompt_tokens": 100, "num_cached": 40, "num_tokens": 11, "num_thought_tokens": 0, "wait_s": 0.5,
-        "first_s": 1.0, "total_s": 3.0,
+        "num_prompt_tokens": 100, "num_cached": 40, "num_tokens": 11, "num_thought_tokens": 0, "num_dropped": 0,
+        "wait_s": 0.5, "first_s": 1.0, "total_s": 3.0,
     }  # fmt: skip
     return Usage(**{**fields, **changes})
 

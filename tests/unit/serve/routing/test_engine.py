@@ -230,9 +230,52 @@ def test_over_http_the_head_of_an_answer_names_the_rung(stream: bool) -> None:
         async with TestClient(TestServer(app)) as client:
             for messages, digest in ((SHORT, SMALL), (LONG, LARGE)):
                 body = {"model": "auto", "stream": stream, "messages": [one.to_json() for one in messages]}
+                async with client.post("/v1/chat/completions", json={**body, "n": 2}) as reply:
+                    assert (reply.status, (await reply.json())["error"]["param"]) == (400, "n")
                 async with client.post("/v1/chat/completions", json=body) as reply:
                     assert reply.status == 200, await reply.text()
+                    assert reply.headers["spiritsafe-rung"] == ("small" if digest == SMALL else "large")
                     assert reply.headers["spiritsafe-model-digest"] == digest
                     assert ("small" if digest == SMALL else "large") in await reply.text()
+
+    run_in_loop(scenario())
+
+
+def test_what_was_drawn_and_dropped_is_counted() -> None:
+    async def scenario() -> None:
+        for script, num_dropped in (
+            (unsure("unsure"), 2),
+            (fails(BROKEN, after=["a", "b"]), 2),
+            (fails_at_once(BROKEN), 0),
+        ):
+            events = await events_of(routed(simple_router("cascade"), engines(script)), Job(messages=SHORT))
+            assert who(events) == "large"
+            assert [event.num_dropped for event in events if isinstance(event, Accepted)] == [num_dropped]
+        events = await events_of(
+            routed(simple_router("cascade"), engines(unsure("sure", logprob=-0.01))), Job(messages=SHORT)
+        )
+        assert [event.num_dropped for event in events if isinstance(event, Accepted)] == [0]
+
+    run_in_loop(scenario())
+
+
+def test_a_wish_about_thoughts_goes_to_a_rung_that_can() -> None:
+    async def scenario() -> None:
+        both = engines(thinks=False)
+        engine = routed(simple_router(), both)
+        assert (await engine.describe()).switches_thinking
+        assert who(await events_of(engine, Job(messages=SHORT, thinking=True))) == "large"
+        assert who(await events_of(engine, Job(messages=SHORT, thinking=False))) == "small"
+
+    run_in_loop(scenario())
+
+
+def test_rungs_have_the_names_that_they_are_served_by() -> None:
+    async def scenario() -> None:
+        both = engines()
+        served: dict[str, ServedEngine] = {SMALL: both[0], LARGE: both[1]}
+        engine = RoutedEngine(simple_router(), served, names={SMALL: "s", LARGE: "l"})
+        assert (await engine.describe()).notes == ("Asks s, l: by the prompt.",)
+        assert who(await events_of(engine, Job(messages=LONG))) == "l"
 
     run_in_loop(scenario())

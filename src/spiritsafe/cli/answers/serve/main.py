@@ -40,11 +40,14 @@ def serve_usage(file: Path, group: serve.UsageGroup, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
+    has_dropped = any(one.dropped_tokens for one in totals)  # only cascades drop any
     table.add_column(group)
-    for head in ("requests", "failed", "prompt tokens", "cached", "answer tokens", "first token"):
+    dropped = ("dropped",) if has_dropped else ()
+    for head in ("requests", "failed", "prompt tokens", "cached", "answer tokens", *dropped, "first token"):
         table.add_column(head, justify="right")
     for one in totals:
         first = "–" if one.first_token_ms is None else f"{one.first_token_ms:,.0f} ms"
-        counts = (one.num_requests, one.num_failed, one.prompt_tokens, one.cached_tokens, one.completion_tokens)
+        counts = [one.num_requests, one.num_failed, one.prompt_tokens, one.cached_tokens, one.completion_tokens]
+        counts += [one.dropped_tokens] if has_dropped else []
         table.add_row(one.name, *(f"{count:,}" for count in counts), first)
     Console(highlight=False, markup=False).print(table)

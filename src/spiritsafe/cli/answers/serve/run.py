@@ -6,9 +6,10 @@ import asyncio
 import importlib.util
 import logging
 import os
+import re
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -22,16 +23,30 @@ from spiritsafe.cli.paths import EXISTING, LEDGER, NAMES_FILES, GuardedCommand
 from spiritsafe.cli.terminal import TerminalSink, print_result
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.files.atomic import ensure_directory
+from spiritsafe.core.files.digests import digest_model
 
 _Dtype = Literal["float32", "bfloat16"]
+_DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
 _MOST = 1_000_000
 _LONGEST_S = 86_400.0
+
+
+def _device(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _DEVICE.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no device: give cpu, cuda or cuda:N.", context, parameter)
+    return value
 
 
 @click.command(cls=GuardedCommand, name="run")
 @click.argument("targets", metavar="TARGET...", type=NAMES_FILES, nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0: any that is free.")
+@click.option(
+    "--router",
+    "router_file",
+    type=EXISTING,
+    help="router.json of `spiritsafe serve calibrate`: the model `auto` asks the rung that it picks.",
+)
 @click.option("--name", help="What the model is called, where there is only one.")
 @click.option("--keys", "keys_file", type=EXISTING, help="Who may ask; see `spiritsafe serve key`.")
 @click.option("--no-keys", is_flag=True, help="Let everybody ask who reaches the port, from other machines too.")
@@ -61,10 +76,21 @@ _LONGEST_S = 86_400.0
     type=click.Choice(["float32", "bfloat16"]),
     help="Number format of weights; what the machine does best, when left out. Not for GGUF files.",
 )
+@click.option(
+    "--device",
+    callback=_device,
+    help="Where weights are: cpu, cuda or cuda:N; a GPU where there is one, when left out. Not for GGUF files.",
+)
+@click.option(
+    "--max-context",
+    type=click.IntRange(2, 1 << 31),
+    help="Most tokens of prompt and answer together; each model's own, when left out.",
+)
 def serve_run(
     targets: tuple[str, ...],
     host: str,
     port: int,
+    router_file: Path | None,
     name: str | None,
     keys_file: Path | None,
     no_keys: bool,
@@ -74,6 +100,8 @@ def serve_run(
     queue_timeout: float,
     shutdown_timeout: float,
     dtype: _Dtype | None,
+    device: str | None,
+    max_context: int | None,
 ) -> None:
     """Serve models until SIGTERM or Ctrl-C, which let requests under way end; a second one ends at once.
 
@@ -83,6 +111,7 @@ def serve_run(
     _require_engines()
     keys = _keys(keys_file, no_keys, host)
     found = find_targets(targets, name)
+    router = None if router_file is None else _router(router_file, found)
     with ExitStack() as stack:
         opened = stack.enter_context(serve.open_port(host, port))
         usage = None if usage_file is None else serve.UsageLedger(usage_file)
@@ -92,11 +121,19 @@ def serve_run(
             keys=keys,
             only_local=keys is None and not no_keys,
             usage=usage,
+            router=router,
             queues=serve.QueueLimits(places=max_batch, most_waiting=queue, longest_wait_s=queue_timeout),
             shutdown_timeout_s=shutdown_timeout,
         )
         sink = TerminalSink()
-        models = [_to_serve(target, stack, sink, max_batch, dtype) for target in found]
+        placed = [(target, _directory(target, stack, sink)) for target in found]
+        if router is not None:
+            serve.require_served(router, [target.digest or digest_model(place) for target, place in placed])
+
+        def command(place: Path) -> list[str]:
+            return serve.worker_command(place, device=device, dtype=dtype, max_batch=max_batch, max_context=max_context)
+
+        models = [_to_serve(target, place, command(place)) for target, place in placed]
         with _log_on_stderr():
             asyncio.run(
                 serve.serve(models, opened, settings, watcher=sink, ready=lambda ready: _say(ready, opened, keys))
@@ -122,14 +159,34 @@ def _keys(file: Path | None, no_keys: bool, host: str) -> serve.KeyRing | None:
     return None if file is None else serve.KeyRing(file)
 
 
-def _to_serve(
-    target: Target, stack: ExitStack, sink: TerminalSink, max_batch: int, dtype: _Dtype | None
-) -> serve.ModelToServe:
+def _router(file: Path, found: Sequence[Target]) -> serve.Router:
+    """The router, if it can be served beside these models: as far as that is known before any of them is looked at.
+
+    Raises:
+        RecipeError: A model has the router's name.
+        SpiritsafeError: The file is no router, or one of other features.
+    """
+    router = serve.read_router(file)
+    if any(target.name == serve.AUTO for target in found):
+        raise RecipeError(
+            f"A model is called {serve.AUTO}, which is what the router is called.",
+            hint="Give the model another name: name=PATH.",
+        )
+    if all(target.digest is not None for target in found):
+        serve.require_served(router, [target.digest for target in found if target.digest is not None])
+    return router
+
+
+def _directory(target: Target, stack: ExitStack, sink: TerminalSink) -> Path:
+    """Where a model's files are; fetched where they are not here."""
     source = target.source if not target.parts else str(stack.enter_context(_parts_alone(target)))
     directory = local_model(source, None, sink)
     if directory is None:
         raise RecipeError(f"{source} is no model.", hint="Give a model's directory or file.")
-    command = serve.worker_command(directory, dtype=dtype, max_batch=max_batch)
+    return directory
+
+
+def _to_serve(target: Target, directory: Path, command: list[str]) -> serve.ModelToServe:
     return serve.ModelToServe(
         name=target.name,
         start=lambda: serve.WorkerEngine(command),

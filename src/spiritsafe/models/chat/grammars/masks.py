@@ -8,6 +8,7 @@ than what was asked for. Shapes: V vocabulary.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Collection, Mapping
 from typing import Any, final
@@ -107,6 +108,14 @@ class Grammars:
         self._vocab_size = vocab_size
         self._special = chat.special_tokens
         self._tokenizer = grammar_tokenizer(chat, vocab_size)
+
+    def of(self, chat: ChatFormat) -> Grammars:
+        """The same for another way to ask the model: for a chat format that shares the tokenizer."""
+        if chat is self._chat:
+            return self
+        other = copy.copy(self)
+        other._chat = chat
+        return other
 
     def mask(self, job: Job, asked: ToolPrompt) -> GrammarMask | None:
         """The mask of a job; None where it has neither form nor tools.

@@ -68,6 +68,7 @@ class FileGenerator(Scorer):
 
     Attributes:
         context: Longest prompt plus completion.
+        longest_context: What the file was made for.
 
     Raises:
         CompatibilityError: llama.cpp is not installed, the directory is no file model, or the header holds something
@@ -90,7 +91,7 @@ class FileGenerator(Scorer):
             write_gguf_config(file, Path(small))
             self._chat = ChatFormat(Path(small))
             config = DecoderConfig.from_hf(read_config(Path(small)))
-        self._longest = longest = config.max_context
+        self.longest_context = longest = config.max_context
         self.context = longest if max_context is None else min(max_context, longest)
         self._threads = threads
         self._pool = LlamaPool(file, threads=threads)
@@ -219,9 +220,9 @@ class FileGenerator(Scorer):
         pairs = zip(conversations, completions, strict=True)
         documents = [self._chat.document(messages, text) for messages, text in pairs]
         longest = max((len(document.token_ids) for document in documents), default=0)
-        if longest > self._longest:
+        if longest > self.longest_context:
             raise CompatibilityError(
-                f"A conversation of {longest} tokens does not fit the context of {self._longest}.",
+                f"A conversation of {longest} tokens does not fit the context of {self.longest_context}.",
                 hint="Shorten it, or use a model with a longer context.",
             )
         if not documents:

@@ -66,14 +66,17 @@ def open_served(
         max_context: Longest prompt plus answer; None is the model's own context.
 
     Raises:
-        CompatibilityError: It cannot be run here, or it is a file and an option speaks of something else.
+        CompatibilityError: It cannot be run here, its own context is shorter than what is wished for, or it is a file
+            and an option speaks of something else.
         SourceError: Its files are missing or damaged.
     """
     if file_model(directory) is not None:
         return _open_file(directory, dtype, device, max_batch, max_context)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _check_device(place)
     number = preferred_dtype(place) if dtype is None else dtype
     loaded = load_model(directory, dtype=number, device=place)
+    _check_context(directory, max_context, loaded.model.max_context)
     loaded.model.eval()
     notes = list(choose_code(directory).notes)
     if isinstance(loaded.model, TransformersModel):
@@ -92,7 +95,30 @@ def _open_file(
             "would change nothing.",
             hint="Leave it out.",
         )
-    return _served(FileGenerator(directory, max_batch=max_batch, max_context=max_context), "file", [])
+    generator = FileGenerator(directory, max_batch=max_batch, max_context=max_context)
+    try:
+        _check_context(directory, max_context, generator.longest_context)
+    except CompatibilityError:
+        generator.close()
+        raise
+    return _served(generator, "file", [])
+
+
+def _check_device(place: str) -> None:
+    """Refuse a GPU that is not there, before weights are read for it."""
+    device, num_here = torch.device(place), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= num_here:
+        raise CompatibilityError(
+            f"There is no device {place} here: torch sees {num_here} GPUs.", hint="Leave --device out, or give cpu."
+        )
+
+
+def _check_context(directory: Path, wished: int | None, own: int) -> None:
+    if wished is not None and wished > own:
+        raise CompatibilityError(
+            f"The model in {directory} was made for {own} tokens of prompt and answer, and {wished} are wished for.",
+            hint=f"Give --max-context {own} or less, or leave it out.",
+        )
 
 
 def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[str]) -> ServedWeights:
@@ -112,8 +138,9 @@ def _served(generator: LocalGenerator | FileGenerator, kind: str, notes: list[st
             "vocab_size": chat.vocab_size,
             "shows_tools": grammars is not None,
             "thinks": chat.thoughts.thinks,
+            "switches_thinking": chat.with_thinking(True) is not None,
             "platform": platform.text(),
-            "memory_bytes": resident_bytes(),
+            "memory_bytes": resident_bytes(with_children=True),
             "notes": (*notes, *([chat.note] if chat.note else [])),
         }
     )

@@ -17,6 +17,7 @@ from spiritsafe.core.serving import Failed, Job
 from spiritsafe.models.chat.calls.prompt import RefusedJob, ToolPrompt, tool_prompt
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import GrammarMask, Grammars
+from spiritsafe.models.chat.thoughts import is_open
 from spiritsafe.models.running.engine.request import SequenceRequest
 from spiritsafe.models.running.serving.token_text import TokenText
 
@@ -34,12 +35,14 @@ class PreparedJob:
     """A job that can be had.
 
     Attributes:
+        chat: How its conversation becomes tokens, and tokens an answer.
         asked: How its conversation is asked.
         request: None: nothing is to be drawn.
         mask: That of the request, for who wants to know how it went.
     """
 
     job: Job
+    chat: ChatFormat
     asked: ToolPrompt
     prompt_ids: tuple[int, ...]
     request: SequenceRequest | None
@@ -102,29 +105,51 @@ class JobPreparer:
         """The job's tokens, and what is to be drawn behind them."""
         try:
             self._check(job)
-            asked = tool_prompt(self._chat, job)
-            ids = self._fitting(job, asked)
+            chat = self._asked_by(job)
+            asked = tool_prompt(chat, job)
+            ids = self._fitting(job, chat, asked)
             room = self._context - len(ids)
             if job.max_tokens == 0:
-                return PreparedJob(job, asked, ids, None)
+                return PreparedJob(job, chat, asked, ids, None)
             if room < 1:
                 raise self._too_long(job, f"{len(ids)} tokens")
-            mask = self._mask(job, asked)
+            mask = self._mask(job, chat, asked)
             limit = room if job.max_tokens is None else min(job.max_tokens, room)
-            return PreparedJob(job, asked, ids, self._request(job, ids, limit, mask), mask)
+            return PreparedJob(job, chat, asked, ids, self._request(job, ids, limit, mask), mask)
         except SpiritsafeError as error:
             return _refused(error, job)
 
     def prompt_ids(self, job: Job) -> tuple[int, ...] | Failed:
         """The prompt's tokens."""
         try:
-            return self._fitting(job, tool_prompt(self._chat, job))
+            chat = self._asked_by(job)
+            return self._fitting(job, chat, tool_prompt(chat, job))
         except SpiritsafeError as error:
             return _refused(error, job)
 
-    def _mask(self, job: Job, asked: ToolPrompt) -> GrammarMask | None:
+    def _asked_by(self, job: Job) -> ChatFormat:
+        """The chat format that asks the model to think, or not to, as the job wishes."""
+        if job.thinking is None:
+            return self._chat
+        switched = self._chat.with_thinking(job.thinking)
+        if switched is None and job.thinking != self._chat.thoughts.thinks:
+            said = "does not know thoughts" if job.thinking else "has no switch that turns its thoughts off"
+            raise RefusedJob(
+                f"The chat template of this model {said}.",
+                hint="Leave it out, or ask another model.",
+                param="thinking",
+            )
+        return switched or self._chat
+
+    def _mask(self, job: Job, chat: ChatFormat, asked: ToolPrompt) -> GrammarMask | None:
+        if job.prefix and (job.form is not None or asked.spelling is not None):
+            raise RefusedJob(
+                "An answer that goes on from a beginning cannot be held to a form, nor call tools.",
+                hint="Ask without the beginning, or without form and tools.",
+                param="prefix",
+            )
         if self._grammars is not None:
-            return self._grammars.mask(job, asked)
+            return self._grammars.of(chat).mask(job, asked)
         if job.form is None and asked.spelling is None:
             return None
         raise RefusedJob(
@@ -133,16 +158,16 @@ class JobPreparer:
             param="messages" if job.form is None else "form",
         )
 
-    def _fitting(self, job: Job, asked: ToolPrompt) -> tuple[int, ...]:
+    def _fitting(self, job: Job, chat: ChatFormat, asked: ToolPrompt) -> tuple[int, ...]:
         """The prompt's tokens, which fit the context."""
-        ids = tuple(self._ids(job, asked.messages))
+        ids = tuple(self._ids(job, chat, asked.messages))
         if not ids:
             raise RefusedJob("The prompt has no tokens.", hint="Write at least one word.", param=_prompt_param(job))
         if len(ids) > self._context:
             raise self._too_long(job, f"{len(ids)} tokens")
         return ids
 
-    def _ids(self, job: Job, messages: Sequence[Message]) -> Sequence[int]:
+    def _ids(self, job: Job, chat: ChatFormat, messages: Sequence[Message]) -> Sequence[int]:
         if job.token_ids is not None:
             self._check_known(job.token_ids, "token_ids")
             return job.token_ids
@@ -151,11 +176,11 @@ class JobPreparer:
             if size > self._max_bytes:
                 raise self._too_long(job, f"{size} bytes")
             return self._chat.text_ids(job.text)
-        if _num_bytes(_texts(messages)) > self._max_bytes:  # templates may leave some of it out
-            size = _num_bytes([self._chat.render(messages)])
+        if _num_bytes((*_texts(messages), job.prefix)) > self._max_bytes:  # templates may leave some of it out
+            size = _num_bytes([chat.render(messages), job.prefix])
             if size > self._max_bytes:
                 raise self._too_long(job, f"{size} bytes")
-        return self._chat.prompt_ids(messages)
+        return chat.going_on_ids(messages, job.prefix)
 
     def _too_long(self, job: Job, size: str) -> _TooLong:
         return _TooLong(
@@ -176,6 +201,12 @@ class JobPreparer:
                 "There are too many stop strings, or one is too long.",
                 hint=f"Give at most {_MOST_STOPS}, of {_LONGEST_STOP} characters at most.",
                 param="stop",
+            )
+        if is_open(job.prefix):
+            raise RefusedJob(
+                "The answer's beginning ends within a thought.",
+                hint="End the thought, or leave it out.",
+                param="prefix",
             )
         biased = [token for token, _ in job.logit_bias]
         if len(set(biased)) < len(biased):

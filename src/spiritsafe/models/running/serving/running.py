@@ -12,7 +12,6 @@ from typing import Any, Literal, final
 from spiritsafe.core.serving import Part
 from spiritsafe.models.chat.calls.marks import MarkedText
 from spiritsafe.models.chat.calls.reader import AnswerReader
-from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.running.engine.request import Drawn
 from spiritsafe.models.running.serving.answer_text import AnswerText
 from spiritsafe.models.running.serving.preparation import PreparedJob
@@ -65,7 +64,6 @@ class RunningJob:
 
     Args:
         prepared: What is drawn.
-        chat: Reads tokens.
         tokens: What they spell.
         teller: Tells their log-probabilities.
 
@@ -74,15 +72,15 @@ class RunningJob:
         is_over: Its last event was told.
     """
 
-    def __init__(self, prepared: PreparedJob, chat: ChatFormat, tokens: TokenText, teller: TokenTeller) -> None:
-        job, asked = prepared.job, prepared.asked
+    def __init__(self, prepared: PreparedJob, tokens: TokenText, teller: TokenTeller) -> None:
+        job, asked, chat = prepared.job, prepared.asked, prepared.chat
         self._prepared = prepared
         self._chat = chat
         self._tokens = tokens
         self._teller = teller
         is_chat = bool(job.messages)
-        self._parts = AnswerReader(asked.spelling, thinks=is_chat and chat.thoughts.thinks)
-        growing = chat.growing_text(tokens.growing(), prefix="" if is_chat else None)
+        self._parts = AnswerReader(asked.spelling, thinks=is_chat and chat.thoughts.thinks and not job.prefix)
+        growing = chat.growing_text(tokens.growing(), prefix=job.prefix if is_chat else None)
         self._text = AnswerText(MarkedText(growing, asked.marks) if asked.marks else growing, job.stop)
         self._tells_tokens = job.top_logprobs is not None
         self._ends = frozenset[int]() if prepared.request is None else prepared.request.end_ids

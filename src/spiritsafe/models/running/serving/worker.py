@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     teller = TokenTeller(served.tokens)
 
     def running(prepared: PreparedJob) -> RunningJob:
-        return RunningJob(prepared, served.chat, served.tokens, teller)
+        return RunningJob(prepared, served.tokens, teller)
 
     intake = Intake(lines_of(sys.stdin.fileno()), preparer.prepare, preparer.prompt_ids)
     try:

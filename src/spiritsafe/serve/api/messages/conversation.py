@@ -30,15 +30,8 @@ def messages_of_turns(request: CountTokensRequest) -> tuple[Message, ...]:
     """All messages, without tools.
 
     Raises:
-        Refusal: The last turn is the assistant's, or a result belongs to no call.
+        Refusal: A result belongs to no call.
     """
-    if request.messages[-1].role == "assistant":
-        raise Refusal(
-            "The last turn is the assistant's: its text cannot be gone on from.",
-            hint="End with a turn of the user.",
-            param=f"messages[{len(request.messages) - 1}].role",
-            code="unsupported_value",
-        )
     system = _text(request.system)
     messages = [Message(role="system", content=system)] if system else []
     called: dict[str, str] = {}

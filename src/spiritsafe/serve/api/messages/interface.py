@@ -33,6 +33,7 @@ from spiritsafe.serve.asking.conversation import (
     tool_choice_fields,
 )
 from spiritsafe.serve.asking.fields import drawn_seed
+from spiritsafe.serve.asking.going_on import thinking_of, with_beginning
 from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
@@ -101,8 +102,10 @@ def ask_of(body: CountTokensRequest, context: Context, drawing: Mapping[str, Any
     Raises:
         Refusal: Something cannot be had.
     """
-    _check_thinking(body, context.model)
-    messages = messages_of_turns(body)
+    thinking = _thinking(body, context.model)
+    messages, prefix = messages_of_turns(body), ""
+    if messages[-1].role == "assistant":
+        messages, prefix = with_beginning(messages, f"messages[{len(body.messages) - 1}]")
     tools = [ToolDefinition(type="function", function=_definition(tool)) for tool in body.tools]
     if tools:
         shown = definitions(tools, context.model)
@@ -110,6 +113,8 @@ def ask_of(body: CountTokensRequest, context: Context, drawing: Mapping[str, Any
     form = None if body.output_config is None else body.output_config.format
     job = Job(
         messages=messages,
+        prefix=prefix,
+        thinking=thinking,
         **_choice(body, tools),
         form=None if form is None else Form(kind="schema", source=orjson.dumps(form.schema_).decode()),
         cache_key=context.cache_key,
@@ -121,7 +126,13 @@ def ask_of(body: CountTokensRequest, context: Context, drawing: Mapping[str, Any
         context=context,
         stream=body.stream,
         counting=counting,
-        params={"form": "output_config.format", "stop": "stop_sequences", "tool_name": "tool_choice"},
+        params={
+            "form": "output_config.format",
+            "stop": "stop_sequences",
+            "tool_name": "tool_choice",
+            "thinking": "thinking.type",
+            "prefix": f"messages[{len(body.messages) - 1}]",
+        },
         ignored=(*body.ignored_fields(), *_ignored_headers(context)),
         headers={} if counting else {SEED_HEADER: str(job.seed)},
     )
@@ -133,7 +144,7 @@ def _ignored_headers(context: Context) -> tuple[str, ...]:
     return told if context.headers.get(_VERSION, _VERSIONS[0]) in _VERSIONS else (*told, _VERSION)
 
 
-def _check_thinking(body: CountTokensRequest, model: ServedModel) -> None:
+def _thinking(body: CountTokensRequest, model: ServedModel) -> bool | None:
     given = body.thinking
     if isinstance(given, ThinkingEnabled):
         raise Refusal(
@@ -142,13 +153,7 @@ def _check_thinking(body: CountTokensRequest, model: ServedModel) -> None:
             param="thinking.budget_tokens",
             code="unsupported_value",
         )
-    if given is not None and isinstance(given, ThinkingDisabled) == model.thinks:
-        raise Refusal(
-            f"{model.name} {'thinks; that cannot be turned off' if model.thinks else 'does not think'}.",
-            hint="Leave thinking out, or choose another model.",
-            param="thinking.type",
-            code="unsupported_value",
-        )
+    return thinking_of(None if given is None else not isinstance(given, ThinkingDisabled), model, "thinking.type")
 
 
 def _choice(body: CountTokensRequest, tools: Sequence[ToolDefinition]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, final
 
 import orjson
 
-from spiritsafe.core.serving import Form, Job, ServedModel
+from spiritsafe.core.serving import Form, Job
 from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, error_body
 from spiritsafe.serve.api.responses.conversation import messages_of_items
 from spiritsafe.serve.api.responses.events import ResponseWriter
@@ -32,6 +32,7 @@ from spiritsafe.serve.asking.conversation import (
     tool_choice_fields,
 )
 from spiritsafe.serve.asking.fields import drawn_seed
+from spiritsafe.serve.asking.going_on import thinking_of
 from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
@@ -91,7 +92,7 @@ class ResponsesInterface:
         Raises:
             Refusal: Something cannot be had.
         """
-        _check(body, context.model)
+        _check(body)
         seed = drawn_seed() if body.seed is None else body.seed
         tools, choice = _tools(body)
         messages = messages_of_items(body)
@@ -101,6 +102,7 @@ class ResponsesInterface:
         wants_logprobs = _LOGPROBS in body.include or bool(body.top_logprobs)
         job = Job(
             messages=messages,
+            thinking=thinking_of(None if body.reasoning.effort is None else False, context.model, "reasoning.effort"),
             **tool_choice_fields(choice, tools),
             parallel_tool_calls=body.parallel_tool_calls,
             form=_form(body),
@@ -122,6 +124,7 @@ class ResponsesInterface:
                 "messages": "input",
                 "max_tokens": "max_output_tokens",
                 "form": "text.format",
+                "thinking": "reasoning.effort",
                 "tool_name": "tool_choice",
             },
             ignored=_ignored(body),
@@ -153,15 +156,8 @@ def _ignored(body: ResponsesRequest) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _check(body: ResponsesRequest, model: ServedModel) -> None:
-    """Refuses what contradicts itself or could not take effect."""
-    if body.reasoning.effort is not None and model.thinks:
-        raise Refusal(
-            f"{model.name} thinks; that cannot be turned off.",
-            hint="Leave it out, or choose a model that does not think.",
-            param="reasoning.effort",
-            code="unsupported_value",
-        )
+def _check(body: ResponsesRequest) -> None:
+    """Refuses what could not take effect."""
     if body.stream_options is not None and not body.stream:
         raise Refusal(
             "stream_options is for streams.",

@@ -51,6 +51,17 @@ def test_usage_is_a_table_or_records(tmp_path: Path) -> None:
     assert words[2] == ["ben", "1", "1", "0", "0", "0", "–"]
     days = [json.loads(line) for line in call("usage", path, "--by", "day", "--json").stdout.splitlines()]
     assert [(day["name"], day["num_requests"]) for day in days] == [("2026-11-28", 1), ("2026-11-29", 1199)]
+    ledger = UsageLedger(path)
+    ledger.add(
+        UsageRow(
+            time="2026-11-29T00:00:00.000Z", request="r", key="ben", endpoint="/", asked="auto", model="m", digest="",
+            completion_tokens=3, dropped_tokens=7, status=200, total_ms=1.0,
+        )
+    )  # fmt: skip
+    ledger.close()
+    words = [line.split() for line in call("usage", path).stdout.splitlines()]
+    assert "dropped" in words[0] + words[1]
+    assert [row[5:7] for row in words if row[0] == "ben"] == [["3", "7"]]
     other = tmp_path / "other"
     other.write_text("no ledger")
     assert isinstance(call("usage", other).exception, SourceError)

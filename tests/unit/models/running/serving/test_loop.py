@@ -65,7 +65,7 @@ class Served:
         self.intake.orders = Orders()  # type: ignore[assignment]
 
         def running(prepared: PreparedJob) -> RunningJob:
-            return RunningJob(prepared, chat, tokens, teller)
+            return RunningJob(prepared, tokens, teller)
 
         self.loop = ServingLoop(lambda: session, MODEL, self.intake, running, self.replies)
 

@@ -48,6 +48,18 @@ def test_a_model_of_transformers_is_served_and_said_to_be_slow(tmp_path: Path) -
     served.close()
 
 
+def test_a_context_that_the_model_does_not_have_is_refused(tiny_directory: Path) -> None:
+    own = open_served(tiny_directory, device="cpu").described.context
+    with pytest.raises(CompatibilityError, match=f"made for {own} tokens"):
+        open_served(tiny_directory, device="cpu", max_context=own + 1)
+
+
+def test_a_device_that_is_not_there_is_refused(tiny_directory: Path) -> None:
+    place = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(CompatibilityError, match=f"no device {place}"):
+        open_served(tiny_directory, device=place)
+
+
 @pytest.mark.parametrize("option", [{"dtype": torch.float32}, {"device": "cuda"}])
 def test_a_file_has_its_own_numbers_and_place(option: dict[str, object], tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")

@@ -116,3 +116,46 @@ def test_no_text_within_the_context_is_longer_than_the_bound(text: str) -> None:
         tokens = TokenText(tokenizer, frozenset())
         num_tokens = len(tokenizer.encode(text, add_special_tokens=False).ids)
         assert len(text.encode()) <= max_prompt_bytes(tokens, max(1, num_tokens))
+
+
+@pytest.mark.parametrize("family", ["chatml", "qwen3", "r1", "harmony"])
+def test_an_answer_goes_on_from_its_beginning(family: str, tmp_path: Path) -> None:
+    chat, preparer = preparer_of(templates_parts.ALL[family](tmp_path / family), context=4000)
+    found = prepared(preparer.prepare(Job(messages=HI, prefix="It is (")))
+    assert found.prompt_ids == tuple(chat.going_on_ids(HI, "It is ("))
+    shown = chat.spell(found.prompt_ids)
+    assert shown.endswith("It is (")
+    assert shown.count("<think>") == shown.count("</think>")  # a thought that the template opens is ended before it
+    assert preparer.prompt_ids(Job(messages=HI, prefix="It is (")) == found.prompt_ids
+    for more in ({"form": Form(kind="json")}, {"messages": (Message(role="user", content="hi", tools=(TOOL,)),)}):
+        refused = preparer.prepare(Job.model_validate({"messages": HI, "prefix": "It is (", **more}))
+        assert isinstance(refused, Failed)
+        assert (refused.param, refused.fault) == ("prefix", "asker")
+    refused = preparer.prepare(Job(messages=HI, prefix="<think>hm"))
+    assert isinstance(refused, Failed)
+    assert refused.param == "prefix"
+    long = preparer.prepare(Job(messages=HI, prefix="x" * 100_000))
+    assert isinstance(long, Failed)
+    assert long.code == "context_length_exceeded"
+
+
+def test_thoughts_are_switched_where_the_template_has_a_switch(tmp_path: Path) -> None:
+    chat, preparer = preparer_of(templates_parts.qwen3(tmp_path / "m"), context=4000)
+    off, on, as_it_is = (
+        prepared(preparer.prepare(Job(messages=HI, thinking=wish, form=Form(kind="json"))))
+        for wish in (False, True, None)
+    )
+    assert chat.spell(off.prompt_ids).endswith("<think>\n\n</think>\n\n")
+    assert on.prompt_ids == as_it_is.prompt_ids == tuple(chat.prompt_ids(HI))
+    assert [one.chat.thoughts.thinks for one in (off, on, as_it_is)] == [False, True, True]
+    (opens,) = chat.text_ids("<think>")
+    assert [bool(one.mask and one.mask.allowed()[opens]) for one in (off, on)] == [False, True]
+
+
+@pytest.mark.parametrize(("family", "thinks"), [("chatml", False), ("r1", True), ("harmony", True)])
+def test_where_it_has_none_only_what_the_model_does_anyway_is_had(family: str, thinks: bool, tmp_path: Path) -> None:
+    chat, preparer = preparer_of(templates_parts.ALL[family](tmp_path / family))
+    assert prepared(preparer.prepare(Job(messages=HI, thinking=thinks))).prompt_ids == tuple(chat.prompt_ids(HI))
+    refused = preparer.prepare(Job(messages=HI, thinking=not thinks))
+    assert isinstance(refused, Failed)
+    assert (refused.param, refused.fault) == ("thinking", "asker")

@@ -37,7 +37,7 @@ class Model:
 
     def told(self, prepared: PreparedJob, text: str, *, stride: int = 1) -> list[Event]:
         """All that is told of an answer that the model ends."""
-        job = RunningJob(prepared, self.chat, self.tokens, TokenTeller(self.tokens))
+        job = RunningJob(prepared, self.tokens, TokenTeller(self.tokens))
         ids = [*self.chat.text_ids(text), self.chat.end_id]
         events: list[Event] = []
         for start in range(0, len(ids), stride):
@@ -88,6 +88,18 @@ def test_a_text_that_is_gone_on_from_has_no_thoughts(models: dict[str, Model]) -
     assert events[-1][1]["num_thought_tokens"] == 0
 
 
+@pytest.mark.parametrize("family", ["qwen3", "r1", "chatml"])
+def test_an_answer_behind_its_beginning_does_not_repeat_it(models: dict[str, Model], family: str) -> None:
+    events = models[family].told(models[family].prepared(prefix="It is ("), "B) <think>")
+    assert parts_of(events) == [("text", "B) <think>")]
+
+
+def test_behind_a_thought_that_is_switched_off_there_is_none(models: dict[str, Model]) -> None:
+    events = models["qwen3"].told(models["qwen3"].prepared(thinking=False), "four")
+    assert parts_of(events) == [("text", "four")]
+    assert events[-1][1]["num_thought_tokens"] == 0
+
+
 @pytest.mark.parametrize("stride", [1, 7])
 def test_calls_are_told_apart_and_are_why_it_ended(models: dict[str, Model], stride: int) -> None:
     model = models["chatml"]
@@ -118,6 +130,6 @@ def test_what_is_impossible_has_a_log_probability_that_json_can_spell(models: di
 
 def test_a_sequence_that_the_session_gave_up_failed(models: dict[str, Model]) -> None:
     model = models["chatml"]
-    job = RunningJob(model.prepared(), model.chat, model.tokens, TokenTeller(model.tokens))
+    job = RunningJob(model.prepared(), model.tokens, TokenTeller(model.tokens))
     ((name, failed),) = job.take(Drawn(1, (), (), end="error", message="not finite"))
     assert (name, failed["fault"], failed["message"], job.is_over) == ("failed", "model", "not finite", True)

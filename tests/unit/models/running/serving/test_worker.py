@@ -137,6 +137,22 @@ def test_a_form_is_held_to_and_a_tool_is_called(talk: Talk) -> None:
         assert ended["num_thought_tokens"] == 300
 
 
+@pytest.mark.parametrize("thinking", [None, False])
+def test_a_begun_answer_goes_on_as_the_model_would_have(talk: Talk, thinking: bool | None) -> None:
+    letters = [[token, 60.0] for token in range(68, 84)]  # a to p
+    job = {"temperature": 0.0, "logit_bias": letters, "ignore_end": True, "thinking": thinking}
+    talk.say(
+        run_job(1, max_tokens=20, **job), {"op": "count", "id": 2, "job": {"messages": [HI], "thinking": thinking}}
+    )
+    events = talk.events(1, 2)
+    whole = text_of(events[1])
+    assert len(whole) == 20
+    talk.say(run_job(1, max_tokens=13, prefix=whole[:7], **job))
+    begun = talk.events(1)[1]
+    assert text_of(begun) == whole[7:]
+    assert begun[0][1]["num_prompt_tokens"] == events[2][0][1]["num_tokens"] + 7  # a letter is a token
+
+
 def test_a_long_answer_is_cancelled_and_the_slot_is_free(talk: Talk) -> None:
     long = {"max_tokens": 900, "ignore_end": True}
     talk.say(*[run_job(place, **long) for place in range(30, 34)], run_job(34, max_tokens=1))

@@ -8,12 +8,14 @@ from anthropic.types import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from messages_judge import judged_error
 from served_app import TALK, Reply, serving
-from served_engine import FakeEngine, served_model
+from served_engine import FakeEngine, fails, served_model
 
+from spiritsafe.core.serving import Failed
 from spiritsafe.serve.api.messages.request import CountTokensRequest, MessagesRequest
 
 PATH = "/v1/messages"
 TOOL = {"name": "weather", "input_schema": {"type": "object"}}
+CALL = {"type": "tool_use", "id": "t", "name": "weather", "input": {}}
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
@@ -52,7 +54,8 @@ def turn(role: str, *blocks: dict[str, Any]) -> dict[str, Any]:
             "messages[0].content[0].content[0]",
             "text",
         ),
-        ({"messages": [*TALK, {"role": "assistant", "content": "The"}]}, "messages[1].role", "turn of the user"),
+        ({"messages": [{"role": "assistant", "content": "The"}]}, "messages[0]", "no turn before"),
+        ({"messages": [*TALK, turn("assistant", CALL)]}, "messages[1]", "calls tools"),
         ({"messages": [turn("user", {"type": "tool_result", "tool_use_id": "t"})]}, "messages[0].content", "tool_use"),
         ({"service_tier": "batch"}, "service_tier", "standard_only"),
         ({"speed": "fast"}, "speed", "one speed"),
@@ -81,6 +84,27 @@ def test_thinking_is_as_the_model_does() -> None:
     assert ask(plain, thinking={"type": "disabled"}).status == 200
     assert judged_error(ask(plain, thinking={"type": "adaptive"}))["param"] == "thinking.type"
     assert ask(FakeEngine(), thinking={"type": "adaptive"}).status == 200
+
+
+@pytest.mark.parametrize("kind", ["disabled", "adaptive"])
+def test_thinking_is_switched_where_the_model_has_a_switch(kind: str) -> None:
+    for thinks in (True, False):
+        engine = FakeEngine(model=served_model(thinks=thinks, switches_thinking=True))
+        assert ask(engine, thinking={"type": kind}).status == 200
+        assert engine.jobs[0].thinking is (kind == "adaptive")
+
+
+def test_a_last_turn_of_the_assistant_is_gone_on_from() -> None:
+    engine = FakeEngine()
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": ""}
+    text = {"type": "text", "text": "The answer is ("}
+    assert ask(engine, messages=[*TALK, turn("assistant", text)]).status == 200
+    assert ask(engine, messages=[*TALK, turn("assistant", thought, text)]).status == 200
+    assert [job.prefix for job in engine.jobs] == ["The answer is (", "<think>\nHm.\n</think>\n\nThe answer is ("]
+    assert [[message.role for message in job.messages] for job in engine.jobs] == [["user"]] * 2
+    refused = Failed(fault="asker", message="No.", param="prefix", code="invalid")
+    error = judged_error(ask(FakeEngine(fails(refused)), messages=[*TALK, turn("assistant", text)]))
+    assert error["param"] == "messages[1]"
 
 
 @pytest.mark.parametrize(
