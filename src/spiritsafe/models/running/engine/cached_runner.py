@@ -27,10 +27,9 @@ from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, 
 from spiritsafe.models.running.engine.kv_cache import KVCache
 from spiritsafe.models.running.engine.plain_runner import whole_logits
 from spiritsafe.models.running.engine.prefix_store import PrefixStore
-from spiritsafe.models.running.engine.runner import Runner, common_prefix
+from spiritsafe.models.running.engine.runner import PREFILL_TOKENS, PrefillWork, Runner, common_prefix
 from spiritsafe.models.running.engine.sampler import RowSampling, draw
 
-_PREFILL_TOKENS = 8192
 PACK_LIMIT_BYTES = 2 << 30
 """Beyond it a second copy of the weights costs more memory than its speed is worth."""
 _SLOT_STEP = 16
@@ -234,6 +233,12 @@ class CachedRunner(Runner):
         """Of all but its last token."""
         return 0 if cache_key is None else self._store.count(cache_key, prompt_ids[:-1])
 
+    def prefill_tokens(self, past: int) -> int:
+        """By the work that they are; a GPU computes as many as are computed at once at all."""
+        if not self._is_cpu:
+            return PREFILL_TOKENS
+        return PrefillWork.of(self._model.config, torch.get_num_threads()).part_tokens(past)
+
     def _restore(self, slot: int, ids: tuple[int, ...], cache_key: str | None) -> int:
         """Fill a slot with what is known of a prompt; returns how much that is."""
         done = 0
@@ -289,7 +294,7 @@ class CachedRunner(Runner):
             rest = [(slot, ids[:-1]) for ids, slot in prompts if len(ids) - 1 > shared]
             while rest:
                 count, size = 0, 0
-                while count < len(rest) and (count == 0 or size + len(rest[count][1]) - shared <= _PREFILL_TOKENS):
+                while count < len(rest) and (count == 0 or size + len(rest[count][1]) - shared <= PREFILL_TOKENS):
                     size += len(rest[count][1]) - shared
                     count += 1
                 self._prefill(rest[:count], shared)
