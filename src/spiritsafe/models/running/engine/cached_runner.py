@@ -122,6 +122,7 @@ class CachedRunner(Runner):
         self._packed_head: PackedWeight | None = None
         self._addresses: tuple[int, ...] = ()
         self._has_begun = False
+        self._num_staged = 0
         config = model.config
         dtype = torch.float32 if self._is_cpu else model.dtype
         self._token_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
@@ -174,13 +175,14 @@ class CachedRunner(Runner):
             for projection in block.projections():
                 projection.packed = None
 
-    def reserve(self, num_positions: int) -> None:
-        """Twice as long, or longer: what is in the slots is copied."""
+    def reserve(self, num_positions: int, lengths: Sequence[int]) -> None:
+        """Twice as long, or longer: what is in the slots is copied, and nothing else, which would take memory."""
         if num_positions <= self.cache.num_positions:
             return
         longer = min(max(num_positions, 2 * self.cache.num_positions), self._model.max_context)
         positions = bucket(max(longer, num_positions), self.length_step)
-        live = [self.cache.num_positions] * self.cache.num_slots
+        free = self.state.num_slots - len(lengths)
+        live = [*lengths, *[0] * free, self._num_staged]
         self.cache = self.cache.grown(self.cache.num_slots, positions, live)
         self.state = self.state.grown(self.state.num_slots, positions)
         self._tables()
@@ -308,6 +310,7 @@ class CachedRunner(Runner):
         end = min(max(end, start), len(prompt_ids) - 1)
         if end > start:
             self._prefill([(slot, prompt_ids[:end])], start)
+        self._num_staged = end
         return end
 
     def _prefill(self, sequences: Sequence[tuple[int, tuple[int, ...]]], past: int) -> None:

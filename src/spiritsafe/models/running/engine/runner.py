@@ -76,8 +76,12 @@ class Runner(ABC):
     def end(self) -> None:  # noqa: B027  # nothing to do for most
         """The weights may change again; nothing that was computed is kept."""
 
-    def reserve(self, num_positions: int) -> None:  # noqa: B027  # nothing to do for most
-        """Make slots longer while sequences are in them."""
+    def reserve(self, num_positions: int, lengths: Sequence[int]) -> None:  # noqa: B027  # nothing to do for most
+        """Make slots longer while sequences are in them.
+
+        Args:
+            lengths: Positions that slots 0..n-1 hold; the others hold nothing.
+        """
 
     def most_slots(self, num_positions: int) -> int | None:
         """How many slots of that length there is memory for; None: it takes memory only as it is needed."""

@@ -217,7 +217,7 @@ class EngineSession:
         if past == 0:
             past = staged.sequence.num_known = self._runner.known(ids, key)
         end = past + self._bearable(past)
-        self._runner.reserve(min(len(ids), end))
+        self._runner.reserve(min(len(ids), end), self._lengths())
         staged.done = self._runner.stage(ids, key, staged.done, end)
         return staged.done >= len(ids) - 1
 
@@ -271,8 +271,13 @@ class EngineSession:
         cost = len(ids) - 1 - known
         return cost, cost > self._bearable(known)
 
+    def _lengths(self) -> list[int]:
+        """Positions that slots hold."""
+        return [sequence.length for sequence in self._busy]
+
     def _enter(self, entering: list[tuple[_Running, bool]]) -> None:
-        self._runner.reserve(max(len(sequence.request.prompt_ids) for sequence, _ in entering))
+        longest = max(len(sequence.request.prompt_ids) for sequence, _ in entering)
+        self._runner.reserve(longest, self._lengths())
         first = len(self._busy)
         admissions = [
             Admission(
@@ -296,18 +301,18 @@ class EngineSession:
 
     def _draw(self) -> tuple[list[SlotReading], list[list[int]]]:
         """What a step drew, and what had been guessed for it."""
-        lengths = [sequence.length for sequence in self._busy]
+        lengths = self._lengths()
         guesses = self._guess()
         if any(guesses):
             width = max(len(guess) for guess in guesses)
-            self._runner.reserve(max(lengths) + 1 + width)
+            self._runner.reserve(max(lengths) + 1 + width, lengths)
             padded = [guess + [0] * (width - len(guess)) for guess in guesses]
             return self._runner.advance_drafts(lengths, padded), guesses
         extras = self._extras()
         count = 1
         if extras is NO_EXTRAS:
             count = min(self._runner.steps_per_look, *(sequence.left for sequence in self._busy))
-        self._runner.reserve(max(lengths) + count)
+        self._runner.reserve(max(lengths) + count, lengths)
         self._runner.advance(lengths, count, extras)
         return self._runner.state.read(len(lengths), count), []
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.running.engine.cached_runner import CachedRunner
+from spiritsafe.models.running.engine.kv_cache import KVCache
 from spiritsafe.models.running.engine.plain_runner import PlainRunner
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest, Session
 from spiritsafe.models.running.engine.runner import Runner
@@ -211,6 +212,28 @@ def test_long_prompts_hold_up_nobody_and_can_be_left_in_the_middle(
     session.submit(replace(long, prompt_ids=(*long.prompt_ids, *range(40))))
     seen = [session.step() for _ in range(4)]
     assert {one.num_cached for step in seen for one in step if one.handle == again + 1} == {199}
+
+
+def test_slots_that_grow_copy_what_they_hold_and_take_no_memory_for_others(
+    open_session: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    grown = KVCache.grown
+
+    def counted(self: KVCache, num_slots: int, num_positions: int, live: Sequence[int]) -> KVCache:
+        copied.append(sum(live))
+        return grown(self, num_slots, num_positions, live)
+
+    monkeypatch.setattr(KVCache, "grown", counted)
+    monkeypatch.setattr(CachedRunner, "prefill_tokens", lambda self, past: 32)
+    session = open_session(num_slots=50, steady=True)
+    session.submit(SequenceRequest(prompt_ids=(4, 5, 6), max_tokens=90, seed=2))
+    session.step()
+    session.submit(SequenceRequest(prompt_ids=tuple(3 + n % 80 for n in range(200)), max_tokens=5, seed=1))
+    while session.num_busy or session.num_waiting:
+        session.step()
+    assert len(copied) > 2
+    assert max(copied) < 90 + 200
 
 
 def test_nobody_is_admitted_whom_memory_cannot_hold(
