@@ -1,10 +1,10 @@
 """A server under siege: innocent clients are answered, evil ones harm nobody, memory stays flat, SIGTERM drains.
 
-    python bench/serving_soak.py MODEL_DIRECTORY --streams 64 --minutes 5 --out bench/results/serving-soak-cpu.json
+    python bench/serving_soak.py MODEL_DIRECTORY --minutes 5 --out bench/results/serving-soak-<machine>.json
 
 ``spiritsafe serve`` runs as a user would run it, with keys and a usage ledger. ``--streams`` innocent clients ask one
-question after another, half of them streamed, each answer checked to its end. Beside them: clients that hang up in the
-middle (one request in ten of those above), readers that take a piece every two seconds, prompts of 10 MB, wrong
+question after another, half of them streamed, each answer checked to its last byte. Beside them: clients that hang up
+in the middle (one request in ten of those above), readers that take a piece every two seconds, prompts of 10 MB, wrong
 keys, broken JSON, unknown models, requests that never end. Reported: errors that innocents saw, memory of the server
 and its workers over time (slope after the first fifth), how long slots stayed taken after a hang-up, and how the server
 ended. The exit code is 1 when an innocent saw an error.
@@ -298,8 +298,9 @@ def start_server(args: argparse.Namespace, directory: Path) -> tuple[subprocess.
     key = re.search(r"\b(sk-\S+)", made.stdout)
     if key is None:
         raise SystemExit(f"no key in: {made.stdout}")
-    command = [sys.executable, "-m", "spiritsafe", "serve", "start", f"rung={args.model}", "--keys", str(keys)]
+    command = [sys.executable, "-m", "spiritsafe", "serve", "run", f"rung={args.model}", "--keys", str(keys)]
     command += ["--port", "0", "--usage", str(directory / "usage.sqlite"), "--max-batch", str(args.streams)]
+    command += ["--shutdown-timeout", "300"]  # who is under way is to come to the end, however slow the machine
     log = (directory / "server.log").open("w")
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert server.stdout is not None

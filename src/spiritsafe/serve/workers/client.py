@@ -2,12 +2,14 @@
 
 In: a command, such as ``python -m spiritsafe.models.running.serving.worker DIRECTORY``, and jobs. Out: events of each
 job. The process starts with the first question. One that dies fails the jobs that it had, and the next job starts
-another; one that dies again and again without an answer is not started any more.
+another; one that dies again and again without an answer is not started any more. Who asks is told that it died; why,
+with paths and last lines, is for the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import shlex
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -20,6 +22,7 @@ from spiritsafe.core.serving import Ended, Failed, Job, JobEvent, ServedModel
 from spiritsafe.serve.workers.mailbox import Mailbox
 from spiritsafe.serve.workers.process import WorkerEnding, WorkerProcess
 
+_LOG = logging.getLogger(__name__)
 _MODULE = "spiritsafe.models.running.serving.worker"
 _MOST_DEAD = 3
 """Processes in a row that end without an answer before no more are started."""
@@ -63,6 +66,7 @@ class WorkerEngine:
         self._described: asyncio.Future[ServedModel] | None = None
         self._late: asyncio.TimerHandle | None = None
         self._jobs: dict[int, Mailbox] = {}
+        self._digest: str | None = None
         self._num_asked = 0
         self._num_dead = 0
         self._num_started = 0
@@ -130,9 +134,11 @@ class WorkerEngine:
         try:
             await self.describe()
         except SpiritsafeError as error:
-            return _failed(error)
+            if self._digest is None:  # it never was there, and nobody was told why
+                _LOG.error("%s", error.diagnostics())
+            return self._gone()
         if self._process is None:  # it died between two turns of the event loop
-            return _failed(self._fault or EndpointError("The model is gone.", hint="Ask again."))
+            return self._gone()
         self._num_asked += 1
         mailbox = self._jobs[self._num_asked] = Mailbox(self._num_asked)
         self._process.send({"op": operation, "id": mailbox.job_id, "job": job.to_json()})
@@ -197,6 +203,12 @@ class WorkerEngine:
             mailbox.put(name, event)
 
     def _answer(self, model: ServedModel) -> None:
+        if self._digest not in (None, model.digest) and self._process is not None:
+            hint = "Put the files back as they were, or start the server again."
+            self._refuse(IntegrityError(f"{self._name} now holds {model.digest}, not {self._digest}.", hint=hint))
+            self._process.kill()
+            return
+        self._digest = model.digest
         if self._late is not None:
             self._late.cancel()
         if self._described is not None and not self._described.done():
@@ -205,6 +217,8 @@ class WorkerEngine:
     def _refuse(self, error: SpiritsafeError) -> None:
         """It says why it will be of no use, or it is of none."""
         self._fault = error
+        if self._digest is not None:
+            _LOG.error("%s", error.diagnostics())
         if self._described is not None and not self._described.done():
             self._described.set_exception(error)
 
@@ -221,6 +235,8 @@ class WorkerEngine:
         shown = f" Its last lines were:\n{ending.tail}\n" if ending.tail else ""
         died = EndpointError(f"{self._name} {ending.how}.{shown}", hint=ending.hint)
         was_up = self._described is not None and self._described.done() and self._described.exception() is None
+        if self._digest is not None:
+            _LOG.error("%s", died.diagnostics())
         self._fault = died if was_up or self._fault is None else self._fault
         self._lose(self._fault)
 
@@ -231,10 +247,21 @@ class WorkerEngine:
         if self._described is not None and not self._described.done():
             self._described.set_exception(error)
         self._process = self._described = self._late = None
-        failed = _failed(error).to_json()
+        failed = self._gone().to_json()
         jobs, self._jobs = self._jobs, {}
         for mailbox in jobs.values():
             mailbox.put("failed", failed)
+
+    def _gone(self) -> Failed:
+        """What who asks is told of a process that is of no use: nothing of this machine."""
+        if self._is_closed:
+            return Failed(fault="model", message="The model is shut down.", hint="Ask again when it is up.")
+        if self._num_dead >= _MOST_DEAD:
+            hint = "Tell who runs this server: its log says why."
+            return Failed(fault="model", message="The model's process ends again and again.", hint=hint)
+        return Failed(
+            fault="model", message="The model's process has ended.", hint="Ask again: another one is started."
+        )
 
     @property
     def _name(self) -> str:

@@ -74,14 +74,15 @@ def test_answers_of_many_jobs_at_once() -> None:
     run_with(test)
 
 
-def test_a_worker_that_dies_fails_its_jobs_and_the_next_job_starts_another() -> None:
+def test_a_worker_that_dies_fails_its_jobs_and_the_next_job_starts_another(caplog: pytest.LogCaptureFixture) -> None:
     async def test(engine: WorkerEngine) -> None:
         dying, waiting = await asyncio.gather(events_of(engine, "die"), events_of(engine, "wait"))
         for events in (dying, waiting):
             assert isinstance(events[-1], Failed)
             assert events[-1].fault == "model"
-            assert "SIGKILL" in events[-1].message
-            assert "these are my last words" in events[-1].message
+            assert events[-1].message == "The model's process has ended.", "nothing of this machine"
+        assert "SIGKILL" in caplog.text
+        assert "these are my last words" in caplog.text
         assert text_of(dying) == "half"
         assert text_of(await events_of(engine, "again")) == "again"
 
@@ -116,8 +117,7 @@ def test_one_that_dies_again_and_again_is_not_started_any_more() -> None:
         assert len(pids) == 3
         (failed,) = await events_of(engine, "fine")
         assert isinstance(failed, Failed)
-        assert "3 processes in a row" in failed.message
-        assert "these are my last words" in failed.message
+        assert "again and again" in failed.message
         with pytest.raises(EndpointError, match="3 processes"):
             await engine.describe()
 
@@ -178,17 +178,36 @@ def test_a_slow_reader_gets_the_same_answer_in_larger_pieces() -> None:
     run_with(test)
 
 
-def test_a_model_that_cannot_be_loaded_says_why() -> None:
+def test_a_model_that_cannot_be_loaded_says_why(caplog: pytest.LogCaptureFixture) -> None:
     async def test(engine: WorkerEngine) -> None:
         with pytest.raises(SourceError, match="no weights here"):
             await engine.describe()
         for _ in range(4):
             (failed,) = await events_of(engine, "x")
             assert isinstance(failed, Failed)
-            assert "no weights here" in failed.message
+            assert "no weights here" not in failed.message
+            assert "no weights here" in caplog.text
             await asyncio.sleep(0)
 
     run_with(test, "broken")
+
+
+def test_other_bytes_never_answer_in_a_model_s_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.read_text())
+
+    async def test() -> None:
+        engine = WorkerEngine([sys.executable, str(program)])
+        assert text_of(await events_of(engine, "first")) == "first"
+        program.write_text(PROGRAM.read_text().replace("sha256:1", "sha256:2"))
+        await events_of(engine, "die")
+        for _ in range(3):
+            (failed,) = await events_of(engine, "x")
+            assert isinstance(failed, Failed)
+        assert "now holds sha256:2, not sha256:1" in caplog.text
+        await engine.close()
+
+    asyncio.run(test())
 
 
 def test_a_program_that_is_not_there() -> None:
@@ -289,7 +308,7 @@ def test_a_real_worker_outlives_hostile_jobs_and_is_replaced_when_it_is_killed(t
             if len(events) == 3 and engine.pid is not None:
                 os.kill(engine.pid, signal.SIGKILL)
         assert isinstance(events[-1], Failed)
-        assert "SIGKILL" in events[-1].message
+        assert "has ended" in events[-1].message
         assert text_of(await told(engine, good)) == text_of(answer)
         await engine.close()
 

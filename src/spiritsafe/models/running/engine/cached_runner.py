@@ -27,10 +27,9 @@ from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, 
 from spiritsafe.models.running.engine.kv_cache import KVCache
 from spiritsafe.models.running.engine.plain_runner import whole_logits
 from spiritsafe.models.running.engine.prefix_store import PrefixStore
-from spiritsafe.models.running.engine.runner import Runner, common_prefix
+from spiritsafe.models.running.engine.runner import PREFILL_TOKENS, PrefillWork, Runner, common_prefix
 from spiritsafe.models.running.engine.sampler import RowSampling, draw
 
-_PREFILL_TOKENS = 8192
 PACK_LIMIT_BYTES = 2 << 30
 """Beyond it a second copy of the weights costs more memory than its speed is worth."""
 _SLOT_STEP = 16
@@ -123,6 +122,7 @@ class CachedRunner(Runner):
         self._packed_head: PackedWeight | None = None
         self._addresses: tuple[int, ...] = ()
         self._has_begun = False
+        self._num_staged = 0
         config = model.config
         dtype = torch.float32 if self._is_cpu else model.dtype
         self._token_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
@@ -175,13 +175,14 @@ class CachedRunner(Runner):
             for projection in block.projections():
                 projection.packed = None
 
-    def reserve(self, num_positions: int) -> None:
-        """Twice as long, or longer: what is in the slots is copied."""
+    def reserve(self, num_positions: int, lengths: Sequence[int]) -> None:
+        """Twice as long, or longer: what is in the slots is copied, and nothing else, which would take memory."""
         if num_positions <= self.cache.num_positions:
             return
         longer = min(max(num_positions, 2 * self.cache.num_positions), self._model.max_context)
         positions = bucket(max(longer, num_positions), self.length_step)
-        live = [self.cache.num_positions] * self.cache.num_slots
+        free = self.state.num_slots - len(lengths)
+        live = [*lengths, *[0] * free, self._num_staged]
         self.cache = self.cache.grown(self.cache.num_slots, positions, live)
         self.state = self.state.grown(self.state.num_slots, positions)
         self._tables()
@@ -233,6 +234,12 @@ class CachedRunner(Runner):
     def known(self, prompt_ids: tuple[int, ...], cache_key: str | None) -> int:
         """Of all but its last token."""
         return 0 if cache_key is None else self._store.count(cache_key, prompt_ids[:-1])
+
+    def prefill_tokens(self, past: int) -> int:
+        """By the work that they are; a GPU computes as many as are computed at once at all."""
+        if not self._is_cpu:
+            return PREFILL_TOKENS
+        return PrefillWork.of(self._model.config, torch.get_num_threads()).part_tokens(past)
 
     def _restore(self, slot: int, ids: tuple[int, ...], cache_key: str | None) -> int:
         """Fill a slot with what is known of a prompt; returns how much that is."""
@@ -289,7 +296,7 @@ class CachedRunner(Runner):
             rest = [(slot, ids[:-1]) for ids, slot in prompts if len(ids) - 1 > shared]
             while rest:
                 count, size = 0, 0
-                while count < len(rest) and (count == 0 or size + len(rest[count][1]) - shared <= _PREFILL_TOKENS):
+                while count < len(rest) and (count == 0 or size + len(rest[count][1]) - shared <= PREFILL_TOKENS):
                     size += len(rest[count][1]) - shared
                     count += 1
                 self._prefill(rest[:count], shared)
@@ -303,6 +310,7 @@ class CachedRunner(Runner):
         end = min(max(end, start), len(prompt_ids) - 1)
         if end > start:
             self._prefill([(slot, prompt_ids[:end])], start)
+        self._num_staged = end
         return end
 
     def _prefill(self, sequences: Sequence[tuple[int, tuple[int, ...]]], past: int) -> None:

@@ -19,7 +19,7 @@ from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.llama_cpp.pool import LlamaPool
 from spiritsafe.models.llama_cpp.process import BATCH_TOKENS, CACHE_STEP, LlamaProcess, chunks
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras
-from spiritsafe.models.running.engine.runner import Runner, common_prefix
+from spiritsafe.models.running.engine.runner import PREFILL_TOKENS, PrefillWork, Runner, common_prefix
 
 EXTRA_SEQUENCES = 4
 """Beside the slots: a prompt that is staged, one that is scored, what prompts begin with, and the newest prompt."""
@@ -54,10 +54,12 @@ class LlamaRunner(Runner):
     Args:
         pool: Lends processes.
         token_bytes: What a token's keys and values take.
+        work: What a prompt's tokens cost; None: it is not known.
     """
 
-    def __init__(self, pool: LlamaPool, *, token_bytes: int) -> None:
+    def __init__(self, pool: LlamaPool, *, token_bytes: int, work: PrefillWork | None = None) -> None:
         self._pool = pool
+        self._work = work
         self._token_bytes = token_bytes
         self._lent: LlamaProcess | None = None
 
@@ -98,6 +100,10 @@ class LlamaRunner(Runner):
     def known(self, prompt_ids: tuple[int, ...], cache_key: str | None) -> int:
         """Of all but its last token."""
         return self._best(prompt_ids[:-1], cache_key)[0]
+
+    def prefill_tokens(self, past: int) -> int:
+        """By the work that they are."""
+        return PREFILL_TOKENS if self._work is None else self._work.part_tokens(past)
 
     def _copy(self, source: int, targets: Sequence[int], length: int) -> None:
         self._process.copy(source, targets, length)

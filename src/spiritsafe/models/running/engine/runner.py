@@ -9,10 +9,51 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
+from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
+
+PREFILL_TOKENS = 8192
+"""Of prompts that are computed between two steps, where nobody waits for single tokens."""
+_PART_FLOPS = 4e10
+"""Of a prompt's part, for each thread: half a second for a slow core."""
+_ATTENTION_COST = 2.0
+"""Of its operations, against those of the weights' products."""
+_PART_STEP = 16
+
+
+@final
+@dataclass(frozen=True)
+class PrefillWork:
+    """What a prompt's tokens cost on a CPU.
+
+    Attributes:
+        token_flops: Of a token's products with weights.
+        past_flops: Of a token's attention, for each token before it, in what products of that number cost.
+        threads: That share the work.
+    """
+
+    token_flops: float
+    past_flops: float
+    threads: int
+
+    @classmethod
+    def of(cls, config: DecoderConfig, threads: int) -> PrefillWork:
+        """That of a model."""
+        attention = 4 * config.num_layers * config.num_heads * config.head_dim
+        return cls(2.0 * config.num_parameters, _ATTENTION_COST * attention, threads)
+
+    def part_tokens(self, past: int) -> int:
+        """How many tokens behind so many others take about half a second: the same on each machine of so many threads.
+
+        What it depends on is known beforehand, so that a prompt is cut alike, and comes out alike, each time.
+        """
+        tokens = self.threads * _PART_FLOPS / (self.token_flops + past * self.past_flops)
+        return min(PREFILL_TOKENS, max(1, int(tokens) // _PART_STEP) * _PART_STEP)
 
 
 class Runner(ABC):
@@ -35,8 +76,12 @@ class Runner(ABC):
     def end(self) -> None:  # noqa: B027  # nothing to do for most
         """The weights may change again; nothing that was computed is kept."""
 
-    def reserve(self, num_positions: int) -> None:  # noqa: B027  # nothing to do for most
-        """Make slots longer while sequences are in them."""
+    def reserve(self, num_positions: int, lengths: Sequence[int]) -> None:  # noqa: B027  # nothing to do for most
+        """Make slots longer while sequences are in them.
+
+        Args:
+            lengths: Positions that slots 0..n-1 hold; the others hold nothing.
+        """
 
     def most_slots(self, num_positions: int) -> int | None:
         """How many slots of that length there is memory for; None: it takes memory only as it is needed."""
@@ -49,6 +94,10 @@ class Runner(ABC):
     def known(self, prompt_ids: tuple[int, ...], cache_key: str | None) -> int:
         """How many of a prompt's tokens need not be computed."""
         return 0
+
+    def prefill_tokens(self, past: int) -> int:
+        """How many tokens of a prompt, behind so many, take a fraction of a second."""
+        return PREFILL_TOKENS
 
     @abstractmethod
     def admit(self, admissions: Sequence[Admission]) -> list[int]:

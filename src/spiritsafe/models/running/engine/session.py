@@ -16,14 +16,12 @@ import torch
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, Change, Extras, SlotReading
 from spiritsafe.models.running.engine.prompt_lookup import PromptLookup
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest
-from spiritsafe.models.running.engine.runner import Runner
+from spiritsafe.models.running.engine.runner import PREFILL_TOKENS, Runner
 from spiritsafe.models.running.engine.sampler import RowMask
 
 _DRAFT_STREAMS = 4
 """With more sequences at once a step of several tokens each costs more than guesses save."""
 _DRAFT_TOKENS = 5
-PREFILL_TOKENS = 8192
-"""Of prompts that are computed between two steps, where nobody waits for single tokens."""
 
 
 @final
@@ -37,6 +35,7 @@ class _Running:
     num_drawn: int = 0
     counts: Counter[int] = field(default_factory=Counter)
     lookup: PromptLookup | None = None
+    is_overtaken: bool = False
 
     @property
     def length(self) -> int:
@@ -80,8 +79,11 @@ class EngineSession:
         runner: What draws; it has begun with ``num_slots`` slots.
         num_slots: Most sequences at once.
         max_context: Longest prompt plus completion.
-        prefill_tokens: Tokens of prompts that are computed between two steps while others are drawn.
+        prefill_tokens: Most tokens of a long prompt, and most of all short ones, that are computed between two steps
+            while others are drawn.
         drafts: Guess tokens where few sequences are drawn and the runner can confirm several at once.
+        steady: Whoever waits for a token, or asks for the first time, waits for little: long prompts are computed in
+            parts that the runner needs a fraction of a second for, also where nothing is drawn meanwhile.
         patience: Free slots that are saved up before they are filled, where a refill costs as much as several steps.
     """
 
@@ -93,6 +95,7 @@ class EngineSession:
         max_context: int,
         prefill_tokens: int = PREFILL_TOKENS,
         drafts: bool = False,
+        steady: bool = False,
         patience: int = 1,
     ) -> None:
         self._runner = runner
@@ -100,6 +103,7 @@ class EngineSession:
         self._max_context = max_context
         self._prefill_tokens = prefill_tokens
         self._drafts = drafts and runner.can_draft
+        self._steady = steady
         self._patience = patience
         self._queue: deque[_Running] = deque()
         self._busy: list[_Running] = []
@@ -202,48 +206,78 @@ class EngineSession:
         held = self._runner.held_tokens()
         return held is None or not others or others + sequence.most_tokens <= held
 
+    def _bearable(self, past: int) -> int:
+        """Tokens of a prompt, behind so many, that may be computed between two steps."""
+        return min(self._prefill_tokens, self._runner.prefill_tokens(past)) if self._steady else self._prefill_tokens
+
+    def _stage_more(self, staged: _Staged) -> bool:
+        """Compute the next part of a long prompt; whether that was the last."""
+        ids, key = staged.sequence.request.prompt_ids, staged.sequence.request.cache_key
+        past = staged.done
+        if past == 0:
+            past = staged.sequence.num_known = self._runner.known(ids, key)
+        end = past + self._bearable(past)
+        self._runner.reserve(min(len(ids), end), self._lengths())
+        staged.done = self._runner.stage(ids, key, staged.done, end)
+        return staged.done >= len(ids) - 1
+
     def _admit(self) -> None:
-        """Fill free slots from the queue, but compute no more of prompts than those who wait for tokens can bear."""
+        """Fill free slots from the queue, but compute no more of prompts than those who wait for tokens can bear.
+
+        A long prompt that waits for its turn holds up nobody behind it: the others need little and overtake it.
+        """
         free = self._num_slots - len(self._busy) - (self._staged is not None)
-        budget = self._prefill_tokens
         entering: list[tuple[_Running, bool]] = []
-        if self._staged is not None:
-            staged = self._staged
-            ids = staged.sequence.request.prompt_ids
-            before = staged.done
-            self._runner.reserve(min(len(ids), before + budget))
-            staged.done = self._runner.stage(ids, staged.sequence.request.cache_key, before, before + budget)
-            budget -= staged.done - before
-            if staged.done >= len(ids) - 1:
-                self._staged = None
-                entering.append((staged.sequence, True))
+        if self._staged is not None and self._stage_more(self._staged):
+            entering.append((self._staged.sequence, True))
+            self._staged = None
         if free < self._patience and self._busy and not entering:
             return
+        budget = self._bearable(0)
         seen: set[tuple[int, ...]] = set()
+        overtaken: list[_Running] = []
         held = sum(one.most_tokens for one in [*self._busy, *(one for one, _ in entering)])
         held += 0 if self._staged is None else self._staged.sequence.most_tokens
         while free > 0 and self._queue and self._fits(self._queue[0], held):
             sequence = self._queue[0]
-            ids, key = sequence.request.prompt_ids, sequence.request.cache_key
-            cost = 0 if ids in seen else len(ids) - 1 - self._runner.known(ids, key)
-            if cost > self._prefill_tokens and (self._busy or entering or self._staged is not None):
+            cost, is_long = self._cost(sequence, seen)
+            if is_long and (self._steady or self._busy or entering or self._staged is not None):
                 if self._staged is not None:
-                    break
+                    sequence.is_overtaken = True
+                    overtaken.append(self._queue.popleft())
+                    continue
                 self._staged = _Staged(sequence)
             elif cost > budget and (self._busy or entering):
                 break
             else:
                 entering.append((sequence, False))
-                seen.add(ids)
+                seen.add(sequence.request.prompt_ids)
                 budget -= cost
             self._queue.popleft()
             held += sequence.most_tokens
             free -= 1
+        self._queue.extendleft(reversed(overtaken))
         if entering:
             self._enter(entering)
 
+    def _cost(self, sequence: _Running, seen: set[tuple[int, ...]]) -> tuple[int, bool]:
+        """How many tokens of its prompt are to be computed beside these, and whether that takes long."""
+        ids = sequence.request.prompt_ids
+        if ids in seen:
+            return 0, False
+        if sequence.is_overtaken and self._staged is not None:
+            return len(ids), True
+        known = self._runner.known(ids, sequence.request.cache_key)
+        cost = len(ids) - 1 - known
+        return cost, cost > self._bearable(known)
+
+    def _lengths(self) -> list[int]:
+        """Positions that slots hold."""
+        return [sequence.length for sequence in self._busy]
+
     def _enter(self, entering: list[tuple[_Running, bool]]) -> None:
-        self._runner.reserve(max(len(sequence.request.prompt_ids) for sequence, _ in entering))
+        longest = max(len(sequence.request.prompt_ids) for sequence, _ in entering)
+        self._runner.reserve(longest, self._lengths())
         first = len(self._busy)
         admissions = [
             Admission(
@@ -257,8 +291,9 @@ class EngineSession:
             for index, (sequence, is_staged) in enumerate(entering)
         ]
         self._busy += [sequence for sequence, _ in entering]  # before, so that it is known whom a runner fails
-        for (sequence, _), known in zip(entering, self._runner.admit(admissions), strict=True):
-            sequence.num_known = known
+        for (sequence, is_staged), known in zip(entering, self._runner.admit(admissions), strict=True):
+            if not is_staged:
+                sequence.num_known = known
             if self._drafts and not sequence.has_extras:
                 sequence.lookup = PromptLookup(sequence.request.prompt_ids)
 
@@ -266,18 +301,18 @@ class EngineSession:
 
     def _draw(self) -> tuple[list[SlotReading], list[list[int]]]:
         """What a step drew, and what had been guessed for it."""
-        lengths = [sequence.length for sequence in self._busy]
+        lengths = self._lengths()
         guesses = self._guess()
         if any(guesses):
             width = max(len(guess) for guess in guesses)
-            self._runner.reserve(max(lengths) + 1 + width)
+            self._runner.reserve(max(lengths) + 1 + width, lengths)
             padded = [guess + [0] * (width - len(guess)) for guess in guesses]
             return self._runner.advance_drafts(lengths, padded), guesses
         extras = self._extras()
         count = 1
         if extras is NO_EXTRAS:
             count = min(self._runner.steps_per_look, *(sequence.left for sequence in self._busy))
-        self._runner.reserve(max(lengths) + count)
+        self._runner.reserve(max(lengths) + count, lengths)
         self._runner.advance(lengths, count, extras)
         return self._runner.state.read(len(lengths), count), []
 

@@ -28,7 +28,7 @@ from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.llama_cpp.pool import LlamaPool
 from spiritsafe.models.llama_cpp.process import LlamaProcess, chunks, require_llama_cpp
 from spiritsafe.models.running.engine.llama_runner import EXTRA_SEQUENCES, LlamaRunner, feed
-from spiritsafe.models.running.engine.runner import common_prefix
+from spiritsafe.models.running.engine.runner import PrefillWork, common_prefix
 from spiritsafe.models.running.engine.session import EngineSession
 from spiritsafe.models.running.generators.local_generator import Scorer, scores_by_document, token_scores
 from spiritsafe.models.running.generators.scheduler import Sample, Scheduler
@@ -104,7 +104,12 @@ class FileGenerator(Scorer):
         self._scheduler = Scheduler(
             self._chat,
             self._checkpoint,
-            partial(LlamaRunner, self._pool, token_bytes=8 * config.num_layers * config.num_kv_heads * config.head_dim),
+            partial(
+                LlamaRunner,
+                self._pool,
+                token_bytes=8 * config.num_layers * config.num_kv_heads * config.head_dim,
+                work=PrefillWork.of(config, threads),
+            ),
             max_batch=max_batch,
             max_context=self.context,
         )

@@ -120,6 +120,7 @@ class Scheduler:
             num_slots=slots,
             max_context=self._max_context,
             drafts=True,
+            steady=True,
             patience=_patience(runner, slots),
         )
 

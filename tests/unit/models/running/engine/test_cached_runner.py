@@ -82,7 +82,7 @@ def test_what_was_computed_is_kept_where_weights_stay(tiny_directory: Path, comp
 
 
 def test_long_prefills_are_cut(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.models.running.engine.cached_runner._PREFILL_TOKENS", 40)
+    monkeypatch.setattr("spiritsafe.models.running.engine.cached_runner.PREFILL_TOKENS", 40)
     prompts = some_prompts([f"{i}" * (4 * i + 1) for i in range(6)])
     sampling = Sampling(max_tokens=4)
     found = [a.token_ids for a in LocalGenerator(loaded_decoder(tiny_directory)).generate(prompts, sampling)]
@@ -149,7 +149,7 @@ def test_slots_grow_while_sequences_are_in_them(tiny_directory: Path) -> None:
             runner.admit([Admission(slot, (5, 6, 7 + slot), seed=slot) for slot in range(2)])
             tokens = []
             for step in range(40):
-                runner.reserve(2 + step + 1)
+                runner.reserve(2 + step + 1, [2 + step] * 2)
                 runner.advance([2 + step] * 2, 1)
                 tokens.append([reading.token_ids[0] for reading in runner.state.read(2, 1)])
         drawn.append(tokens)

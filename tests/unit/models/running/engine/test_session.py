@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.running.engine.cached_runner import CachedRunner
+from spiritsafe.models.running.engine.kv_cache import KVCache
 from spiritsafe.models.running.engine.plain_runner import PlainRunner
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest, Session
 from spiritsafe.models.running.engine.runner import Runner
@@ -176,6 +177,63 @@ def test_a_long_prompt_keeps_nobody_waiting(open_session: Opened) -> None:
     session.cancel(4)  # in the middle of its prompt
     assert session.step() == []
     assert (session.num_busy, session.num_waiting) == (0, 0)
+
+
+def test_long_prompts_hold_up_nobody_and_can_be_left_in_the_middle(
+    open_session: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CachedRunner, "prefill_tokens", lambda self, past: 32 if past < 100 else 16)
+    long = SequenceRequest(prompt_ids=tuple(3 + n % 80 for n in range(200)), max_tokens=5, seed=1, cache_key="x")
+    other = replace(long, prompt_ids=(7, *long.prompt_ids[1:]))
+    short = SequenceRequest(prompt_ids=(4, 5, 6), max_tokens=3, seed=2)
+    expected = [run(open_session(num_slots=1), [one])[0] for one in (long, other)]
+    session = open_session(num_slots=4, steady=True)
+    left = session.submit(other)
+    assert session.step() == session.step() == [], "in parts, though nobody else is there"
+    session.cancel(left)
+    places = [session.submit(one) for one in (long, other, short)]
+    assert [one.handle for one in session.step()] == places[2:], "a short one overtakes all long ones"
+    drawn: dict[int, list[Drawn]] = {place: [] for place in places}
+    late = None
+    num_steps = 1
+    while session.num_busy or session.num_waiting:
+        for one in session.step():
+            drawn.setdefault(one.handle, []).append(one)
+        num_steps += 1
+        if num_steps == 5:
+            late = session.submit(short)
+        if num_steps == 6:
+            assert late in drawn
+    for place, (ids, _, _) in zip(places, expected, strict=False):
+        assert [token for one in drawn[place] for token in one.token_ids] == ids
+        assert drawn[place][0].num_cached == 0
+    again = session.submit(replace(long, prompt_ids=(*long.prompt_ids, 8, 9, 10)))
+    assert [(one.handle, one.num_cached) for one in session.step()] == [(again, 199)]
+    session.submit(replace(long, prompt_ids=(*long.prompt_ids, *range(40))))
+    seen = [session.step() for _ in range(4)]
+    assert {one.num_cached for step in seen for one in step if one.handle == again + 1} == {199}
+
+
+def test_slots_that_grow_copy_what_they_hold_and_take_no_memory_for_others(
+    open_session: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    grown = KVCache.grown
+
+    def counted(self: KVCache, num_slots: int, num_positions: int, live: Sequence[int]) -> KVCache:
+        copied.append(sum(live))
+        return grown(self, num_slots, num_positions, live)
+
+    monkeypatch.setattr(KVCache, "grown", counted)
+    monkeypatch.setattr(CachedRunner, "prefill_tokens", lambda self, past: 32)
+    session = open_session(num_slots=50, steady=True)
+    session.submit(SequenceRequest(prompt_ids=(4, 5, 6), max_tokens=90, seed=2))
+    session.step()
+    session.submit(SequenceRequest(prompt_ids=tuple(3 + n % 80 for n in range(200)), max_tokens=5, seed=1))
+    while session.num_busy or session.num_waiting:
+        session.step()
+    assert len(copied) > 2
+    assert max(copied) < 90 + 200
 
 
 def test_nobody_is_admitted_whom_memory_cannot_hold(
