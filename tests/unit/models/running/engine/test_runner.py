@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from architectures import loaded_decoder
 
+from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.running.engine.runner import PrefillWork, common_prefix
 
 
@@ -24,7 +25,9 @@ def test_common_prefix(prompts: list[tuple[int, ...]], expected: int) -> None:
 
 
 def test_parts_of_a_prompt_get_shorter_as_it_gets_longer_and_as_models_get_larger(tiny_directory: Path) -> None:
-    config = loaded_decoder(tiny_directory).model.config
+    model = loaded_decoder(tiny_directory).model
+    assert isinstance(model, Decoder)
+    config = model.config
     sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_layers": 8, "num_heads": 8}
     large = config.model_copy(update=sizes)
     parts = [[PrefillWork.of(one, 1).part_tokens(past) for past in (0, 1000, 8000)] for one in (config, large)]

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def model(tiny_directory: Path) -> Decoder:
 
 @pytest.fixture
 def open_session(model: Decoder) -> Opened:
-    def opened(*, num_slots: int = 4, runner: Runner | None = None, **options: int) -> EngineSession:
+    def opened(*, num_slots: int = 4, runner: Runner | None = None, **options: Any) -> EngineSession:
         runner = runner or CachedRunner(model)
         runner.begin(num_slots, 16)  # it grows
         return EngineSession(runner, num_slots=num_slots, max_context=CONTEXT, **options)
