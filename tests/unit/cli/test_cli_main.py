@@ -82,10 +82,13 @@ COMMANDS = {
         "--budgets", "--think-end", "--model", "--endpoint", "--endpoint-model", "--api-key-env", "--timeout",
         "--request-tries", "--concurrency", "--thinks", "--endpoint-config", "--json",
     },
+    "serve calibrate": {
+        "--bytes", "--cascade", "--cost", "--json", "--max-cost", "--max-loss", "--out", "--seed",
+    },
     "serve key": {"--keys"},
     "serve run": {
         "--host", "--port", "--name", "--keys", "--no-keys", "--usage", "--max-batch", "--queue", "--queue-timeout",
-        "--shutdown-timeout", "--dtype",
+        "--shutdown-timeout", "--dtype", "--device", "--max-context", "--router",
     },
     "serve usage": {"--by", "--json"},
     "tasks audit": {"--count", "--seed", "--json"},
