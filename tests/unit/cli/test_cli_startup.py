@@ -106,9 +106,8 @@ def test_each_command_of_the_top_is_the_file_that_says_so() -> None:
     here = Path(cli.__file__).parent
     context = click.Context(cli.cli)
     for name in cli.cli.list_commands(context):
-        assert (here / name / "__init__.py").exists() or len(
-            [*here.glob(f"{name}.py"), *here.glob(f"*/{name}.py")]
-        ) == 1
+        folders = [*here.glob(f"{name}/__init__.py"), *here.glob(f"*/{name}/__init__.py")]
+        assert folders or len([*here.glob(f"{name}.py"), *here.glob(f"*/{name}.py")]) == 1
         command = cli.cli.get_command(context, name)
         assert command is not None
         assert command.name == name

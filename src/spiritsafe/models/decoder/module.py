@@ -24,6 +24,7 @@ from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
+from spiritsafe.models.decoder.sampling_mode import is_sampling
 from spiritsafe.models.decoder.weight_names import load_hf_tensors, make_hf_tensors, save_hf, stacked_rows
 from spiritsafe.models.interface.batch import PackedBatch, with_filler
 from spiritsafe.models.interface.language_model import SHARD_BYTES, Head, LanguageModel
@@ -38,11 +39,6 @@ def fills_batches(lengths: Sequence[int], dtype: torch.dtype, device_type: str) 
     megabyte; batches of mixed lengths have a new size almost every time.
     """
     return device_type == "cpu" and dtype == torch.bfloat16 and len(set(lengths)) > 1
-
-
-def _is_sampling() -> bool:
-    """Whether no gradient will ever be asked for and nothing is compiled: what an operation made may be overwritten."""
-    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
 
 
 @cache
@@ -62,7 +58,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalise the last axis."""
-        if hidden.dtype == torch.float32 and hidden.device.type == "cpu" and _is_sampling():
+        if hidden.dtype == torch.float32 and hidden.device.type == "cpu" and is_sampling():
             # the library's own is nine operations there, which for one row cost more than a small product
             size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
             inverse = torch.addcmul(_number(self.eps), size, size, value=1.0 / hidden.shape[-1]).rsqrt_()
@@ -172,10 +168,10 @@ class Block(nn.Module):
         """Output projection and feed-forward, each added to the stream."""
         stream_NH = self._add(stream_NH, self.out(attended_NSW.flatten(1)))
         gate_NF, up_NF = self.gate_up(self.mlp_norm(stream_NH)).chunk(2, dim=-1)
-        return self._add(stream_NH, self.down(functional.silu(gate_NF, inplace=_is_sampling()) * up_NF))
+        return self._add(stream_NH, self.down(functional.silu(gate_NF, inplace=is_sampling()) * up_NF))
 
     def _add(self, stream_NH: Tensor, update_NH: Tensor) -> Tensor:
-        if _is_sampling():  # the update is a product's own memory; the stream may be somebody's
+        if is_sampling():  # the update is a product's own memory; the stream may be somebody's
             scaled_NH = update_NH if self.residual_multiplier == 1.0 else update_NH.mul_(self.residual_multiplier)
             return scaled_NH.add_(stream_NH)
         return stream_NH + (update_NH if self.residual_multiplier == 1.0 else update_NH * self.residual_multiplier)

@@ -17,6 +17,7 @@ from torch import Tensor
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Record
 from spiritsafe.models.decoder.architectures import DECODER_HINT
+from spiritsafe.models.decoder.sampling_mode import is_sampling
 
 RopeKind = Literal["default", "linear", "dynamic", "llama3", "yarn"]
 
@@ -230,7 +231,6 @@ def rotate(heads_NSW: Tensor, cos_NW: Tensor, sin_NW: Tensor) -> Tensor:
     partner_NSW = heads_NSW.roll(heads_NSW.shape[-1] // 2, dims=-1)
     turned_NSW = heads_NSW * cos_NW.unsqueeze(1)
     # in half precision one rounding less would be another number than the trainer's
-    exact = heads_NSW.dtype == torch.float32 and not torch.compiler.is_compiling()
-    if exact and torch.is_inference_mode_enabled():
+    if heads_NSW.dtype == torch.float32 and is_sampling():
         return turned_NSW.addcmul_(partner_NSW, sin_NW.unsqueeze(1))
     return turned_NSW + partner_NSW * sin_NW.unsqueeze(1)

@@ -14,15 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from spiritsafe import release
+from spiritsafe import exam, release, serve
 from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.files.digests import LINEAGE
 from spiritsafe.core.files.record_files import read_record
 from spiritsafe.core.text.names import quoted_name
-from spiritsafe.exam import Materials
-from spiritsafe.exam.records import Certificate, PublicPaper
-from spiritsafe.serve import CertificateFiles
+from spiritsafe.exam import records
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._:-]{0,95})=(.+)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,95}")
@@ -49,7 +47,7 @@ class Target:
     source: str
     parts: tuple[str, ...] = ()
     digest: str | None = None
-    certificates: tuple[CertificateFiles, ...] = ()
+    certificates: tuple[serve.CertificateFiles, ...] = ()
 
 
 def find_targets(words: Sequence[str], name: str | None) -> list[Target]:
@@ -154,14 +152,14 @@ def _of_release(place: Path) -> list[Target]:
     return targets
 
 
-def _of_exam(place: Path, exam: release.ReleasedExam, path: Path, *, is_models_own: bool) -> CertificateFiles:
-    materials = Materials(
+def _of_exam(place: Path, sat: release.ReleasedExam, path: Path, *, is_models_own: bool) -> serve.CertificateFiles:
+    materials = exam.Materials(
         certificate=path,
-        paper=place / exam.paper,
-        ledger=place / exam.ledger,
-        sealed=place / exam.sealed if exam.sealed else None,
+        paper=place / sat.paper,
+        ledger=place / sat.ledger,
+        sealed=place / sat.sealed if sat.sealed else None,
     )
-    return CertificateFiles(exam=exam.name, materials=materials, is_models_own=is_models_own)
+    return serve.CertificateFiles(exam=sat.name, materials=materials, is_models_own=is_models_own)
 
 
 def _of_run(place: Path) -> list[Target]:
@@ -172,7 +170,7 @@ def _of_run(place: Path) -> list[Target]:
         if (path.parent / "done.json").is_file()
     }
     certificates = list(_certificates_of_run(place))
-    by_name: dict[str, list[CertificateFiles]] = {}
+    by_name: dict[str, list[serve.CertificateFiles]] = {}
     for one in certificates:
         name = one.materials.certificate.name.removesuffix(_CERTIFICATE)
         by_name.setdefault(name, []).append(replace(one, is_models_own=True))
@@ -187,19 +185,20 @@ def _of_run(place: Path) -> list[Target]:
     ]
 
 
-def _certificates_of_run(place: Path) -> Iterator[CertificateFiles]:
+def _certificates_of_run(place: Path) -> Iterator[serve.CertificateFiles]:
     papers = {
-        read_record(path, PublicPaper).header.paper_id: path for path in sorted(place.glob("stages/*/paper/paper.json"))
+        read_record(path, records.PublicPaper).header.paper_id: path
+        for path in sorted(place.glob("stages/*/paper/paper.json"))
     }
     for path in sorted(place.glob(f"stages/*/*{_CERTIFICATE}")):
-        paper_id = read_record(path, Certificate).paper.paper_id
-        yield CertificateFiles(
+        paper_id = read_record(path, records.Certificate).paper.paper_id
+        yield serve.CertificateFiles(
             exam=path.parent.name.partition("-")[2],
-            materials=Materials(certificate=path, paper=papers.get(paper_id), ledger=place / "ledger.jsonl"),
+            materials=exam.Materials(certificate=path, paper=papers.get(paper_id), ledger=place / "ledger.jsonl"),
         )
 
 
-def _certificates_around(place: Path) -> Iterator[CertificateFiles]:
+def _certificates_around(place: Path) -> Iterator[serve.CertificateFiles]:
     """Certificates of the run or release that a model lies in; which are of its bytes, its digest tells."""
     for above in list(place.resolve().parents)[:_MOST_ABOVE]:
         if (above / _RUN_FILE).is_file():

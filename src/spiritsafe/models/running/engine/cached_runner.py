@@ -21,6 +21,7 @@ from spiritsafe.models.decoder.attention import attend, make_layout
 from spiritsafe.models.decoder.cpu_packing import PackedWeight, can_pack, pack_weight, packed_linear
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
+from spiritsafe.models.decoder.sampling_mode import sampling_mode
 from spiritsafe.models.interface.language_model import Head
 from spiritsafe.models.running.engine.cuda_graphs import StepGraphs, bucket
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
@@ -313,6 +314,7 @@ class CachedRunner(Runner):
         self._num_staged = end
         return end
 
+    @sampling_mode()
     def _prefill(self, sequences: Sequence[tuple[int, tuple[int, ...]]], past: int) -> None:
         """Compute keys and values of (slot, tokens) from position ``past`` on.
 
@@ -415,6 +417,7 @@ class CachedRunner(Runner):
             masks[window] = mask_BQL.repeat_interleave(num_kv_heads, dim=0)
         return masks
 
+    @sampling_mode()
     def _logits_of(self, tokens_BQ: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Feed Q tokens to each of the first slots; logits ``[B * Q, V]`` behind them."""
         model, width = self._model, tokens_BQ.shape[1]
