@@ -259,6 +259,7 @@ class Bench:
             "sample": {"task": "arith:sums", **model, "num_problems": "2", "num_samples": "1", "out": "samples"},
             "serve run": {"targets": "/no/such/model", "host": "127.0.0.1", "port": "0", "name": "m",
                           "keys_file": "keys.toml", "usage_file": "usage.sqlite"},
+            "serve calibrate": {"attempts": ["work"], "out": "router.json"},
             "serve key": {"name": "Eve", "file": "keys.toml"},
             "serve usage": {"file": "usage.sqlite"},
             "tasks show": {"spec": "arith:sums", "count": "2", "seed": "0"},
