@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, final
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from spiritsafe.core.canonical import digest, digest_bytes
-from spiritsafe.core.errors import CompatibilityError, SourceError
+from spiritsafe.core.canonical import digest
+from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.files.atomic import read_json, storage_errors, write_json
 from spiritsafe.core.records import Message
 from spiritsafe.core.text.tool_calls import has_tools, split_calls
@@ -42,6 +42,13 @@ from spiritsafe.models.chat.thoughts import (
 from spiritsafe.models.chat.tools import ToolWays, tools_of
 from spiritsafe.models.chat.turns import TurnFinder
 from spiritsafe.models.interface.batch import Document
+from spiritsafe.models.interface.tokenizer_files import (
+    GENERATION_CONFIG,
+    generation_settings,
+    load_tokenizer,
+    stated_ends,
+    vocabulary_fingerprint,
+)
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -60,35 +67,9 @@ TOKENIZER_FILES = (
 FORMATS: tuple[type[ThoughtFormat], ...] = (Harmony, Tags)
 """The ways to mark thoughts, in the order in which they are looked for; the last one speaks for every other model."""
 
-_GENERATION = "generation_config.json"
 _PROBE = "spiritsafe probe"
 _QUESTION = Message(role="user", content="?")
 _ANSWER = Message(role="assistant", content=_PROBE)
-
-
-def _generation_settings(directory: Path) -> dict[str, Any]:
-    path = directory / _GENERATION
-    settings = read_json(path) if path.is_file() else {}
-    if not isinstance(settings, dict):
-        raise SourceError(f"{path} holds no settings.", hint="Delete it, or fetch the model again.")
-    return settings
-
-
-def stated_ends(directory: Path) -> list[int]:
-    """End tokens of a directory's ``generation_config.json``; a number below 0 stands for none.
-
-    Raises:
-        SourceError: It names something that is no token id.
-    """
-    value = _generation_settings(directory).get("eos_token_id")
-    ends = value if isinstance(value, list) else [value]
-    for end in ends:
-        if end is not None and type(end) is not int:
-            raise SourceError(
-                f"{directory / _GENERATION} names the end token {json.dumps(end)[:80]}, which is no token id.",
-                hint="Write a whole number, or a list of some, as eos_token_id; or fetch the model again.",
-            )
-    return [end for end in ends if end is not None and end >= 0]
 
 
 def _document(prompt: Sequence[int], completion: Sequence[int], weight: float) -> Document:
@@ -110,33 +91,6 @@ def _load_template(tokenizer: PreTrainedTokenizerBase, directory: Path, options:
             f"{directory} has several chat templates and none is the default.", hint="Add chat_template.jinja to it."
         ) from error
     return ChatTemplate(source, options, dict(tokenizer.special_tokens_map), directory)
-
-
-def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """A model directory's tokenizer, as transformers opens it.
-
-    Raises:
-        SourceError: Its files are missing or damaged.
-    """
-    if not (directory / "tokenizer.json").is_file():
-        raise SourceError(
-            f"{directory} has no tokenizer.json.", hint="Fetch the whole model directory, tokenizer included."
-        )
-    try:
-        return AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception for damaged files
-        raise SourceError(
-            f"The tokenizer in {directory} cannot be read: {error}.", hint="Fetch the model again."
-        ) from error
-
-
-def _fingerprint(content: dict[str, Any]) -> str:
-    """Digest of what token ids mean: vocabulary, merges and added tokens (not of how text is split beforehand)."""
-    model = content["model"]
-    merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or []]
-    added = sorted((token["id"], token["content"]) for token in content["added_tokens"])
-    what = {"vocabulary": model.get("vocab"), "merges": merges, "added": added}
-    return digest_bytes(json.dumps(what, sort_keys=True, separators=(",", ":")).encode())
 
 
 @final
@@ -182,7 +136,7 @@ class ChatFormat:
         bos = self._tokenizer.bos_token_id
         self.bos_id: int | None = None if bos is None else int(bos)
         self.vocab_size: int = self._fast.get_vocab_size(with_added_tokens=True)
-        self.vocab_fingerprint = _fingerprint(content)
+        self.vocab_fingerprint = vocabulary_fingerprint(content)
         self._switched: dict[bool, ChatFormat] | None = None
 
     def _read_template(self, content: dict[str, Any]) -> None:
@@ -532,11 +486,11 @@ class ChatFormat:
 
     def _write_ends(self, directory: Path) -> None:
         """Let other programs stop where this one does; a file that says so already stays as it is."""
-        settings = _generation_settings(directory)
+        settings = generation_settings(directory)
         if not set(self.eos_ids) <= set(stated_ends(directory)):
             ends = list(self.eos_ids)
             ends_of_file = {"eos_token_id": ends if len(ends) > 1 else ends[0]}
-            write_json(directory / _GENERATION, {**settings, **ends_of_file})
+            write_json(directory / GENERATION_CONFIG, {**settings, **ends_of_file})
         # llama.cpp's converter takes the end from here. A template that prints it must find its own.
         end = self._fast.id_to_token(self.end_id)
         if self._tokenizer.eos_token_id == self.end_id or "eos_token" in self._template.source:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from spiritsafe.core.errors import CompatibilityError
-from spiritsafe.models.chat.format import ChatFormat, load_tokenizer, stated_ends
+from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.options import CHAT_OPTIONS, ChatOptions
 from spiritsafe.models.gguf.layout import MetadataValue, boolean, floats, integers, text, texts, uint
 from spiritsafe.models.gguf.tokenizer.read import (
@@ -42,6 +42,7 @@ from spiritsafe.models.gguf.tokenizer.sentencepiece import (
     scores_of,
 )
 from spiritsafe.models.gguf.tokenizer.splits import recognise
+from spiritsafe.models.interface.tokenizer_files import load_tokenizer, stated_ends
 
 _PREFIX = "tokenizer.ggml."
 _HINT = "Release it as a Hugging Face directory, which keeps its own tokenizer."

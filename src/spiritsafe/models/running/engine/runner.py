@@ -14,6 +14,7 @@ from typing import final
 
 from torch import Tensor
 
+from spiritsafe.core.errors import ProcedureError
 from spiritsafe.models.decoder.config import DecoderConfig
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 
@@ -143,7 +144,7 @@ class Runner(ABC):
             lengths: Positions that the slots hold.
             drafts: For each slot what may come next, all of one length.
         """
-        raise NotImplementedError
+        raise ProcedureError("This runner confirms no guesses.", hint="Ask `can_draft` first.")
 
 
 def common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
