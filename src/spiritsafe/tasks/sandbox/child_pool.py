@@ -93,6 +93,11 @@ class _Child:
         reply: dict[str, Any] = json.loads(line)
         return reply
 
+    @property
+    def has_ended(self) -> bool:
+        """It died while nobody asked it anything: a system short of memory ends idle processes too."""
+        return self._process.exit_status(0.0) is not None
+
     def close(self) -> None:
         """Kill the process and whatever it started."""
         self._process.stop(0.0, term_wait_s=0.0)
@@ -147,12 +152,7 @@ class ChildPool:
         if self._inline is not None:
             return _call_inline(self._inline, handler, payload)
         with self._slots:
-            with self._lock:
-                ready = [child for child in self._idle if handler.key in child.loaded]
-                child = ready[-1] if ready else self._idle[-1] if self._idle else None
-                if child:
-                    self._idle.remove(child)
-            child = child or _Child(self._memory_bytes)
+            child = self._idle_child(handler) or _Child(self._memory_bytes)
             healthy = False
             try:
                 if handler.key not in child.loaded:
@@ -169,6 +169,18 @@ class ChildPool:
                         self._idle.append(child)
                 else:
                     child.close()
+
+    def _idle_child(self, handler: Handler) -> _Child | None:
+        with self._lock:
+            ended = [child for child in self._idle if child.has_ended]
+            self._idle = [child for child in self._idle if child not in ended]
+            ready = [child for child in self._idle if handler.key in child.loaded]
+            child = ready[-1] if ready else self._idle[-1] if self._idle else None
+            if child:
+                self._idle.remove(child)
+        for other in ended:
+            other.close()
+        return child
 
     def close(self) -> None:
         """End the idle children; a later call starts new ones."""

@@ -1,5 +1,7 @@
 """The pool of children: whatever happens in a child, the caller gets an answer or a failure, and the pool goes on."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -77,6 +79,23 @@ def test_threads_share_the_pool() -> None:
         thread.join()
     pool.close()
     assert results == [True] * 8
+
+
+def test_a_child_that_died_while_nobody_asked_is_replaced() -> None:
+    """As systems short of memory do it: nobody's call fails for it."""
+    pool = ChildPool(max_children=2)
+    try:
+        assert serves(pool)
+        (first,) = pool._idle
+        os.kill(first._process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, first._process.pid, os.WEXITED | os.WNOWAIT)
+        assert serves(pool)
+        (second,) = pool._idle
+        assert second is not first
+        assert serves(pool)
+        assert pool._idle == [second]
+    finally:
+        pool.close()
 
 
 def test_children_end_with_their_parent() -> None:

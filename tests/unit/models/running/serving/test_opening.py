@@ -10,9 +10,9 @@ import pytest
 import torch
 from file_models import file_model_of
 from foreign_models import write_foreign
+from llama_cpp import llama_children
 
 from spiritsafe.core.errors import CompatibilityError, EndpointError
-from spiritsafe.core.process.process_tree import descendants
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest, Session
 from spiritsafe.models.running.serving.opening import open_served
 from spiritsafe.models.sources.resolve import resolve_source
@@ -73,11 +73,10 @@ def test_a_crash_of_llama_cpp_costs_what_was_under_way(tmp_path: Path) -> None:
     try:
         session = served.open_session()
         tokens = drawn(session, 8)
-        before = {facts.pid for facts in descendants(os.getpid()) if not facts.ended}
+        (child,) = llama_children(tmp_path / "file")
         session.submit(SequenceRequest(prompt_ids=(5, 6, 7), max_tokens=50, seed=1))
         session.step()
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(EndpointError):
             session.step()
         assert drawn(served.open_session(), 8) == tokens
