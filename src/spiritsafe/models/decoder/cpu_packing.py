@@ -4,7 +4,7 @@ In: a weight matrix. Out: an opaque copy and the product with it. An ordinary ma
 product, which for a few dozen rows costs as much as the product itself. One row a step is bound by the bytes that are
 read: float32 matrices whose numbers are all float16's, but for a power of two, are held as such by FBGEMM, which widens
 them in its registers. Numbers of bfloat16, as most checkpoints are published in, nearly always are: they have fewer
-digits than float16. Others are laid out by oneDNN as they are.
+digits than float16. Others are laid out by oneDNN as they are, as bfloat16 is, whose units are faster from a few rows on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _LARGEST_EXPONENT = 15
 """Of float16: everything below 2 ** 16 that has its number of digits."""
 _CHUNK = 1 << 18
 """Numbers that are compared at once: few enough to stay in cache, and a matrix of other numbers shows in the first."""
+FEW_ROWS = 3
+"""Up to here the bytes of a bfloat16 matrix bound its product, and oneDNN's takes half as long again as FBGEMM's."""
 _MANY_ROWS = 192
 """From here on rearranging a float32 matrix costs less than oneDNN's layout loses against the library's own product."""
 
@@ -66,7 +68,7 @@ def _has_half_products() -> bool:
 
 
 def half_exponent(weight: Tensor) -> int | None:
-    """The power of two by which float16 holds all numbers of a float32 matrix exactly; None: none does."""
+    """The power of two by which float16 holds all numbers of a matrix exactly; None: none does."""
     numbers = weight.detach().flatten()
     if _is_half(numbers, 1.0):
         return 0
@@ -78,29 +80,40 @@ def half_exponent(weight: Tensor) -> int | None:
 
 
 def _is_half(numbers: Tensor, factor: float) -> bool:
-    return all(torch.equal((scaled := chunk * factor).half().float(), scaled) for chunk in torch.split(numbers, _CHUNK))
+    chunks = torch.split(numbers, _CHUNK)
+    return all(torch.equal((scaled := chunk.float() * factor).half().float(), scaled) for chunk in chunks)
+
+
+def pack_half(weight: Tensor) -> HalfWeight | None:
+    """The numbers of a float32 or bfloat16 ``[out, in]`` matrix in float16; None where it or this machine has no such.
+
+    They are multiplied in float32. The copy does not follow later changes of the weight.
+    """
+    weight = weight.detach()
+    exponent = half_exponent(weight) if _has_half_products() else None
+    if exponent is None:
+        return None
+    wide = weight.float()
+    packed = torch.ops.quantized.linear_prepack_fp16(wide if exponent == 0 else wide * math.ldexp(1.0, exponent), None)
+    return HalfWeight(packed, math.ldexp(1.0, -exponent), 2 * weight.numel())
 
 
 def pack_weight(weight: Tensor) -> PackedWeight:
     """A packed copy of a ``[out, in]`` matrix; it does not follow later changes of the weight."""
-    weight = weight.detach()
-    if weight.dtype == torch.float32 and _has_half_products():
-        exponent = half_exponent(weight)
-        if exponent is not None:
-            scaled = weight if exponent == 0 else weight * math.ldexp(1.0, exponent)
-            packed = torch.ops.quantized.linear_prepack_fp16(scaled, None)
-            return HalfWeight(packed, math.ldexp(1.0, -exponent), 2 * weight.numel())
-    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+    half = pack_half(weight) if weight.dtype == torch.float32 else None
+    if half is not None:
+        return half
+    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
     return laid_out
 
 
 def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None) -> Tensor:
-    """``rows @ weight.T + bias`` with a packed weight; not differentiable."""
+    """``rows @ weight.T + bias`` with a packed weight, float32 where that is a :class:`HalfWeight`; not differentiable."""
     out: Tensor
     if not isinstance(packed, HalfWeight):
         out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
         return out
-    out = torch.ops.quantized.linear_dynamic_fp16.default(rows, packed.packed)
+    out = torch.ops.quantized.linear_dynamic_fp16.default(rows.float(), packed.packed)
     if packed.scale != 1.0:
         out.mul_(packed.scale)
     return out if bias is None else out.add_(bias)
@@ -113,6 +126,7 @@ class PackedLinear:
 
     Attributes:
         plain: The weight as it is, where it is the same in float32, for many rows at once.
+        few: The numbers of a bfloat16 weight for up to ``FEW_ROWS`` rows.
         low_rank: What adapters add to a half-precision weight, as two float32 maps in a row: small products are twice
             as fast in float32, and folded into the weight they would be rounded away.
     """
@@ -120,13 +134,15 @@ class PackedLinear:
     weight: PackedWeight
     bias: Tensor | None
     plain: Tensor | None = None
+    few: HalfWeight | None = None
     low_rank: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """``rows @ weight.T + bias``, and ``rows @ first @ second``; not differentiable."""
         if self.plain is not None and len(rows) >= _MANY_ROWS and not isinstance(self.weight, HalfWeight):
             return functional.linear(rows, self.plain, self.bias)
-        out = packed_linear(rows, self.weight, self.bias)
+        weight = self.weight if self.few is None or len(rows) > FEW_ROWS else self.few
+        out = packed_linear(rows, weight, self.bias).to(rows.dtype)
         if self.low_rank is None:
             return out
         first, second = self.low_rank

@@ -8,6 +8,7 @@ H hidden width, S heads, K key-value heads, W head_dim, F feed-forward width, V 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_weight
+from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_half, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
@@ -58,11 +59,13 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalise the last axis."""
-        if hidden.dtype == torch.float32 and hidden.device.type == "cpu" and is_sampling():
+        if hidden.dtype in (torch.float32, torch.bfloat16) and hidden.device.type == "cpu" and is_sampling():
             # the library's own is nine operations there, which for one row cost more than a small product
-            size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+            wide = hidden.float()
+            size = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
             inverse = torch.addcmul(_number(self.eps), size, size, value=1.0 / hidden.shape[-1]).rsqrt_()
-            return (hidden * inverse).mul_(self.weight)
+            scaled = wide * inverse if wide is hidden else wide.mul_(inverse)
+            return scaled.mul_(self.weight).to(hidden.dtype)
         return functional.rms_norm(hidden, (hidden.shape[-1],), self.weight, self.eps)
 
 
@@ -127,6 +130,11 @@ class PackableLinear(nn.Linear):
             low_rank = self.lora.float32_maps(self.out_features)
         plain = weight if self.lora is None and self.quantised is None and dtype == torch.float32 else None
         self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, plain=plain, low_rank=low_rank)
+
+    def pack_few(self) -> None:
+        """Make a third copy, which multiplies bfloat16 rows of up to ``FEW_ROWS``; :meth:`pack` made the second."""
+        if self.packed is not None:
+            self.packed = replace(self.packed, few=pack_half(self.dense(torch.bfloat16)))
 
 
 @final
