@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from spiritsafe.models.transformers_backend.quantisation import keep_codes
+
 
 def nf4_in_transformers(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
     """A directory's model with transformers' own 4-bit layers."""
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         directory, quantization_config=config, dtype=dtype, device_map={"": "cpu"}
     )
+    keep_codes(model)  # else a processor that multiplies bfloat16 rounds to it, and small matrices fail
+    return model
 
 
 def int8_as_numbers(directory: Path) -> Any:

@@ -29,7 +29,7 @@ from spiritsafe.models.decoder.quantised import WeightFormat, format_name
 from spiritsafe.models.interface.batch import PackedBatch
 from spiritsafe.models.interface.language_model import SHARD_BYTES, ExpertBalance, Head, LanguageModel
 from spiritsafe.models.transformers_backend.balance import router_loss_of
-from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, quantised_loading
+from spiritsafe.models.transformers_backend.quantisation import keep_codes, quantised_loading
 
 _LOGIT_TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 """Largest difference, relative to the largest logit, between hidden states times head and the model's own logits."""
@@ -171,8 +171,8 @@ class TransformersModel(LanguageModel):
             self.num_layers = int(config.num_hidden_layers)
             self.max_context = int(getattr(config, "max_position_embeddings", None) or _UNBOUNDED)
             self.rope_boundary = _rope_boundary(config)
-            with codes_as_loaded(self.model):
-                ours, theirs = self._probe()
+            keep_codes(self.model)
+            ours, theirs = self._probe()
         self._head_scale = self._measure_head_scale(ours, theirs)
 
     @property

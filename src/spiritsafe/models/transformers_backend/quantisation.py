@@ -1,13 +1,11 @@
 """Models of transformers whose linear layers bitsandbytes holds in codes.
 
 In: how the layers are to be held, or a loaded model. Out: what transformers is told when it loads; and codes that stay
-as they were loaded where bitsandbytes would lay them out anew for fast reading: those could not be trained over.
+as they were loaded, so that every processor computes what was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.quantised import WeightFormat, bitsandbytes_functions
 
 _PACKS = "support_avx512bf16_for_cpu"
-"""By which a layer of bitsandbytes knows that it may lay its codes out anew: they can only be read then."""
+"""By which a layer of bitsandbytes knows that it may lay its codes out anew."""
 
 
 def quantised_loading(weights: WeightFormat, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
@@ -42,27 +40,24 @@ def quantised_loading(weights: WeightFormat, dtype: torch.dtype, device: torch.d
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-@contextmanager
-def codes_as_loaded(model: nn.Module) -> Iterator[None]:
-    """No forward pass inside lays four-bit codes out for fast reading, as bitsandbytes does on some processors."""
-    layers: list[Any] = [module for module in model.modules() if getattr(module, _PACKS, False)]
-    for layer in layers:
-        setattr(layer, _PACKS, False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            setattr(layer, _PACKS, True)
+def keep_codes(model: nn.Module) -> None:
+    """Have four-bit layers read their codes as they were loaded.
+
+    On processors that multiply bfloat16, bitsandbytes lays them out anew at the first forward pass: that needs matrices
+    of whole blocks, rounds scales and rows to bfloat16 whatever was asked for, and cannot be trained over.
+    """
+    for module in model.modules():
+        if getattr(module, _PACKS, False):
+            layer: Any = module
+            setattr(layer, _PACKS, False)
 
 
 def let_train_over(model: nn.Module) -> None:
     """Make a quantised model's layers fit for training adapters over them; nothing to do for another model.
 
-    No forward pass lays their codes out anew, so that gradients pass and they can be made whole again. Four-bit layers
-    compute in the number format of their rows: training chooses it after they are loaded.
+    Four-bit layers compute in the number format of their rows: training chooses it after they are loaded.
     """
     for module in model.modules():
         if getattr(module, "compute_type_is_set", None) is not None:  # a four-bit layer
             layer: Any = module
-            setattr(layer, _PACKS, False)
             layer.compute_dtype, layer.compute_type_is_set = None, True

@@ -245,16 +245,18 @@ def test_bfloat16_samples_what_adapters_add_to_a_weight_that_would_swallow_it(ti
     projection.lora.a_QI.data.fill_(1.0)
     projection.lora.b_PR.data.fill_(2.0**-11)
     assert torch.equal(projection.lora.merged(projection.weight), projection.weight)
-    rows = torch.zeros(3, projection.in_features, dtype=torch.bfloat16)
+    rows = torch.zeros(7, projection.in_features, dtype=torch.bfloat16)
     rows[:, :2] = torch.tensor([4096.0, -4096.0])
     rows[:, 2] = 16.0
     projection.lora.a_QI.data[0, 1] = -1.0
     if not can_pack(projection.weight):
         pytest.skip("this processor packs no bfloat16")
-    projection.pack()
-    with torch.inference_mode():
-        found = projection(rows)
-    assert found.tolist() == [[16.0 + 4.0] * projection.out_features] * 3  # 16 + 8192 / 2048
+    projection.pack(torch.bfloat16)
+    projection.pack_few()
+    for count in (3, 7):
+        with torch.inference_mode():
+            found = projection(rows[:count])
+        assert found.tolist() == [[16.0 + 4.0] * projection.out_features] * count  # 16 + 8192 / 2048
 
 
 def test_captured_steps_are_forgotten_when_adapters_come_or_go(tiny_directory: Path) -> None:

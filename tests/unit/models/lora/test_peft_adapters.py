@@ -148,11 +148,11 @@ def test_merged_is_unmerged_here_and_in_transformers(kind: str, tmp_path: Path) 
     merge_lora(model)
     assert lora_config(model) is None
     assert {name for name, p in model.named_parameters() if p.requires_grad} == names
-    torch.testing.assert_close(logits(model), unmerged, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits(model), unmerged, rtol=0, atol=3e-5)
     (tmp_path / "made").mkdir()
     model.save_weights(tmp_path / "made")
     made = AutoModelForCausalLM.from_pretrained(tmp_path / "made")
-    torch.testing.assert_close(logits_of(made, IDS), unmerged, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits_of(made, IDS), unmerged, rtol=0, atol=3e-5)
     start, end = (load_file(tmp_path / place / "model.safetensors") for place in ("base", "made"))
     assert start.keys() == end.keys()
 
@@ -324,7 +324,7 @@ def test_a_quantised_base_learns_and_is_merged_as_its_codes(kind: str, weights: 
     assert "quantization_config" not in read_json(tmp_path / "made" / "config.json")
 
 
-def test_codes_are_not_packed_for_reading_where_adapters_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_are_not_packed_for_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = logits(learnt(foreign(tmp_path, "phi3", weights="4bit").model))
     modules = pytest.importorskip("bitsandbytes.nn.modules", reason="bitsandbytes is not installed")
     monkeypatch.setattr(modules, "has_avx512bf16", lambda: True)  # as on a processor that multiplies bfloat16

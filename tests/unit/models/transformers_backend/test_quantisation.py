@@ -8,7 +8,7 @@ from torch import nn
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.transformers_backend import quantisation
-from spiritsafe.models.transformers_backend.quantisation import codes_as_loaded, let_train_over, quantised_loading
+from spiritsafe.models.transformers_backend.quantisation import keep_codes, let_train_over, quantised_loading
 
 
 def test_transformers_is_told_the_formats_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,18 +24,12 @@ def test_transformers_is_told_the_formats_of_bitsandbytes(monkeypatch: pytest.Mo
     assert "spiritsafe[quant]" in caught.value.hint
 
 
-def test_codes_stay_as_they_are_for_a_while_or_for_good() -> None:
+def test_codes_stay_as_they_are() -> None:
     model: Any = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     for layer, packs_codes in ((model[0], True), (model[1], False)):  # as four-bit layers are
         layer.support_avx512bf16_for_cpu, layer.compute_dtype, layer.compute_type_is_set = packs_codes, "float32", True
-
-    def packs() -> list[bool]:
-        return [layer.support_avx512bf16_for_cpu for layer in model[:2]]
-
-    with codes_as_loaded(model):
-        assert packs() == [False, False]
-    assert packs() == [True, False]
+    keep_codes(model)
+    assert [layer.support_avx512bf16_for_cpu for layer in model[:2]] == [False, False]
     let_train_over(model)
-    assert packs() == [False, False]
     assert [layer.compute_dtype for layer in model[:2]] == [None, None]
     assert not {"support_avx512bf16_for_cpu", "compute_dtype"} & set(vars(model[2]))
