@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from spiritsafe.models.decoder.cpu_packing import (
+    FEW_ROWS,
     HalfWeight,
     PackedLinear,
     can_pack,
     half_exponent,
+    pack_half,
     pack_weight,
     packed_linear,
 )
@@ -89,6 +91,42 @@ def test_products_in_fewer_bytes_are_those_of_float32(num_rows: int, bias: bool)
     assert found.dtype == torch.float32
     # its sums run in another order; weights rounded to float16 would be 40 times as far off as float32's product
     assert (found - exact).abs().max() <= 8 * (plain - exact).abs().max() + 1e-7
+
+
+def test_bfloat16_is_multiplied_in_float32_where_a_head_needs_it() -> None:
+    weight = bfloat16_numbers(96, 576).bfloat16()
+    packed = pack_half(weight)
+    if packed is None:
+        pytest.skip("this machine multiplies no float16 matrices")
+    rows = torch.randn(5, 576, generator=torch.Generator().manual_seed(1)).bfloat16()
+    with torch.inference_mode():
+        found = packed_linear(rows, packed, None)
+    assert found.dtype == torch.float32
+    exact = rows.double() @ weight.double().T
+    assert (found - exact).abs().max() <= 8 * (rows.float() @ weight.float().T - exact).abs().max() + 1e-7
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_rows_of_bfloat16_are_rounded_once(bias: bool) -> None:
+    layer = PackableLinear(576, 96, bias=bias).bfloat16()
+    layer.weight.data.copy_(bfloat16_numbers(96, 576))
+    if not can_pack(layer.weight):
+        pytest.skip("this machine packs no bfloat16")
+    rows = torch.randn(FEW_ROWS + 1, 576, generator=torch.Generator().manual_seed(2)).bfloat16()
+    exact = torch.nn.functional.linear(
+        rows.double(), layer.weight.double(), None if layer.bias is None else layer.bias.double()
+    )
+    layer.pack_few()
+    assert layer.packed is None  # of a layer that was not packed nothing is kept
+    layer.pack(torch.bfloat16)
+    for _ in range(2):
+        for count in range(1, FEW_ROWS + 2):
+            with torch.inference_mode():
+                found = layer(rows[:count])
+            assert found.dtype == torch.bfloat16
+            # half a unit in the last of 8 digits, and what sums in float32 lose
+            assert ((found - exact[:count]).abs() <= 2.0**-8 * exact[:count].abs() + 1e-5).all()
+        layer.pack_few()
 
 
 def test_a_processor_without_such_products_holds_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import torch
 from architectures import loaded_decoder
 
 from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.models.decoder.cpu_packing import can_pack
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.running.engine.cached_runner import CachedRunner, plan_segments
 from spiritsafe.models.running.engine.decode_state import Admission
@@ -79,6 +80,32 @@ def test_what_was_computed_is_kept_where_weights_stay(tiny_directory: Path, comp
     found = [attempt.token_ids for attempt in trained.generate(prompts, sampling)]
     assert computed
     assert found == [attempt.token_ids for attempt in LocalGenerator(loaded).generate(prompts, sampling)]
+
+
+def test_weights_are_laid_out_for_few_rows_after_some_steps(tiny_directory: Path) -> None:
+    """And what is computed by both copies is what the model computes."""
+    model = decoder(tiny_directory).to(torch.bfloat16)
+    if not can_pack(model.head().weight_VH):
+        pytest.skip("this machine packs no bfloat16")
+    runner = CachedRunner(model)
+    ids = tuple(5 + n % 200 for n in range(60))
+    with torch.inference_mode():
+        runner.begin(1, 100)
+        runner.admit([Admission(slot=0, prompt_ids=ids[:2], seed=0)])
+        found = []
+        for length in range(1, len(ids) - 1):
+            runner.state.tokens_B[0], runner.state.positions_B[0] = ids[length], length
+            found.append(runner._logits_of(runner.state.tokens_B[:1, None], ((0, 1, 80),)))
+        copies = {p.packed.few is not None for block in runner._blocks for p in block.projections() if p.packed}
+        plain = torch.cat(list(runner.logits(ids[:-1])))[1:]
+        runner.end()
+        exact = torch.cat(list(CachedRunner(model.float()).logits(ids[:-1])))[1:]
+    assert copies == {True}
+    assert all(p.packed is None for block in runner._blocks for p in block.projections())
+    assert found[0].dtype == torch.float32
+    off, plainly_off = torch.cat(found) - exact, plain - exact
+    for half in (slice(0, 29), slice(32, None)):  # before, and after
+        assert off[half].square().mean() < 2 * plainly_off[half].square().mean()
 
 
 def test_long_prefills_are_cut(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
