@@ -6,8 +6,8 @@
 question after another, half of them streamed, each answer checked to its last byte. Beside them: clients that hang up
 in the middle (one request in ten of those above), readers that take a piece every two seconds, prompts of 10 MB, wrong
 keys, broken JSON, unknown models, requests that never end. Reported: errors that innocents saw, memory of the server
-and its workers over time (slope after the first fifth), how long slots stayed taken after a hang-up, and how the server
-ended. The exit code is 1 when an innocent saw an error.
+and of its worker over time (slope of the last two fifths: what prompts begin with is kept, in a bounded store that fills
+up before), how long slots stayed taken after a hang-up, and how the server ended. The exit code is 1 when an innocent saw an error.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Siege:
     errors: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     evil: Counter[str] = field(default_factory=Counter)
-    memory: list[tuple[float, float]] = field(default_factory=list)
+    memory: list[tuple[float, float, float]] = field(default_factory=list)
 
     def headers(self, key: str | None = None) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key if key is None else key}"}
@@ -188,14 +188,8 @@ async def evil(siege: Siege) -> None:
 async def watch(siege: Siege, server: psutil.Process) -> None:
     start = time.monotonic()
     while time.monotonic() < siege.end:
-        family = [server, *server.children(recursive=True)]
-        total = 0
-        for process in family:
-            try:
-                total += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        siege.memory.append((time.monotonic() - start, total / 1e6))
+        workers = sum(process.memory_info().rss for process in server.children(recursive=True))
+        siege.memory.append((time.monotonic() - start, server.memory_info().rss / 1e6, workers / 1e6))
         await asyncio.sleep(2)
 
 
@@ -268,20 +262,23 @@ async def besiege(siege: Siege, server: subprocess.Popen[str], args: argparse.Na
     tasks = [innocent(siege) for _ in range(args.streams)] + [evil(siege) for _ in range(args.evil)]
     await asyncio.gather(*tasks, watch(siege, psutil.Process(server.pid)))
     lasted = time.monotonic() - start
-    seconds, megabytes = np.array(siege.memory).T
-    late = seconds > seconds[-1] / 5
-    slope = float(np.polyfit(seconds[late] / 60, megabytes[late], 1)[0])
+    seconds, front, workers = np.array(siege.memory).T
+    late = seconds > 0.6 * seconds[-1]
+
+    def memory(megabytes: np.ndarray) -> dict[str, Any]:
+        return {
+            "most": round(float(megabytes.max()), 1),
+            "end": round(float(megabytes[-1]), 1),
+            "slope_mb_a_minute": round(float(np.polyfit(seconds[late] / 60, megabytes[late], 1)[0]), 2),
+            "every_16_s": megabytes[::8].round(1).tolist(),
+        }
+
     return {
         "seconds": round(lasted, 1),
         "innocent": {"asked": siege.counts["asked"], "errors": len(siege.errors), "first_errors": siege.errors[:10]},
         "hung_up": siege.counts["hung up"],
         "evil": dict(sorted(siege.evil.items())),
-        "memory_mb": {
-            "after_warm_up": round(float(megabytes[late][0]), 1),
-            "most": round(float(megabytes.max()), 1),
-            "end": round(float(megabytes[-1]), 1),
-            "slope_mb_a_minute": round(slope, 2),
-        },
+        "memory_mb": {"server": memory(front), "worker": memory(workers)},
         "freed_s": [round(x, 3) for x in await freed_after(siege)],
         "drain": await drain(siege, server, args.streams),
     }
