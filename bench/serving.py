@@ -6,7 +6,9 @@
 32 new tokens behind chat prompts of about 42 that share the template's header, end tokens off, temperature 1, prefill
 included, each engine with its defaults and one thread. The measure is completion tokens for each second of processor
 time of all processes that answer: neighbours distort it least. All engines are loaded first; then rounds, engines in
-turns and in reverse in every second one, the first round left out; medians. ``serve`` starts ``spiritsafe serve``.
+turns and in reverse in every second one, the first round left out; medians. ``serve`` starts ``spiritsafe serve`` with
+keys and a usage ledger; ``transformers`` and ``transformers-batching`` start ``transformers serve``, which can neither
+be asked by tokens nor told to go on behind an end: it gets the same questions as chats, and what it drew is counted.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from spiritsafe.models.chat.format import ChatFormat
 
 NEW_TOKENS = 32
 CHILD = Path(__file__).with_name("serving_engines.py")
+Prompt = tuple[str, list[int]]
+"""What is asked, and the tokens of the whole chat."""
 QUESTIONS = ("What is {} + {}, and why?", "Name {} rivers and {} towns.", "Write {} words about {} and the sea.")
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,11 +65,23 @@ class Engine:
 
     Args:
         log: Where what it says on its standard error goes.
+        url: Of a server.
+        key: That its clients show.
+        chats_with: The model's name at a server that is asked by chats.
     """
 
-    def __init__(self, name: str, command: list[str], log: TextIO, *, url: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: TextIO,
+        *,
+        url: str | None = None,
+        key: str = "none",
+        chats_with: str | None = None,
+    ) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        self.name, self.url = name, url
+        self.name, self.url, self.key, self.chats_with = name, url, key, chats_with
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log if url else subprocess.PIPE, stderr=log, text=True,
             env=environment,
@@ -81,17 +97,18 @@ class Engine:
         found: dict[str, Any] = json.loads(line)
         return found
 
-    def run(self, prompts: list[list[int]]) -> dict[str, float]:
+    def run(self, prompts: list[Prompt]) -> dict[str, float]:
         """Tokens, and the processor's and the clock's seconds."""
         started, cpu = time.perf_counter(), cpu_seconds(self.process.pid)
         if self.url is not None:
-            drawn = asyncio.run(ask_all(self.url, prompts))
+            drawn = asyncio.run(ask_all(self.url, prompts, self.key, self.chats_with))
         else:
             assert self.process.stdin is not None
-            print(json.dumps({"prompts": prompts, "tokens": NEW_TOKENS}), file=self.process.stdin, flush=True)
+            ids = [ids for _, ids in prompts]
+            print(json.dumps({"prompts": ids, "tokens": NEW_TOKENS}), file=self.process.stdin, flush=True)
             drawn = self._line()["tokens"]
         used = cpu_seconds(self.process.pid) - cpu
-        if drawn != NEW_TOKENS * len(prompts):
+        if drawn != NEW_TOKENS * len(prompts) and self.chats_with is None:
             raise SystemExit(f"{self.name} drew {drawn} tokens, not {NEW_TOKENS * len(prompts)}")
         return {"tokens": drawn, "cpu_s": round(used, 3), "wall_s": round(time.perf_counter() - started, 3)}
 
@@ -104,11 +121,18 @@ class Engine:
             self.process.kill()
 
 
-async def ask_all(url: str, prompts: list[list[int]]) -> int:
+async def ask_all(url: str, prompts: list[Prompt], key: str, chats_with: str | None) -> int:
     """All prompts at once, each in a request of its own, streamed as a chat page would have it."""
     timeout = aiohttp.ClientTimeout(total=600)
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as client:
-        return sum(await asyncio.gather(*(ask(client, url, ids, seed) for seed, ids in enumerate(prompts))))
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(
+        timeout=timeout, connector=aiohttp.TCPConnector(limit=0), headers=headers
+    ) as client:
+        if chats_with is not None:
+            asked = [chat(client, url, text, chats_with) for text, _ in prompts]
+        else:
+            asked = [ask(client, url, ids, seed) for seed, (_, ids) in enumerate(prompts)]
+        return sum(await asyncio.gather(*asked))
 
 
 async def ask(client: aiohttp.ClientSession, url: str, ids: list[int], seed: int) -> int:
@@ -127,9 +151,24 @@ async def ask(client: aiohttp.ClientSession, url: str, ids: list[int], seed: int
     return drawn
 
 
-async def wait_until_ready(url: str) -> None:
+async def chat(client: aiohttp.ClientSession, url: str, text: str, model: str) -> int:
+    """One chat; returns how many tokens the server says it drew."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": NEW_TOKENS,
+        "temperature": 1.0,
+    }
+    async with client.post(f"{url}/v1/chat/completions", json=body) as response:
+        if response.status != 200:
+            raise SystemExit(f"{url}: {response.status} {(await response.text())[:300]}")
+        drawn: int = (await response.json())["usage"]["completion_tokens"]
+    return drawn
+
+
+async def wait_until_ready(url: str, key: str) -> None:
     """Until a server lists its models."""
-    async with aiohttp.ClientSession() as client:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as client:
         for _ in range(600):
             try:
                 async with client.get(f"{url}/v1/models") as response:
@@ -141,20 +180,44 @@ async def wait_until_ready(url: str) -> None:
     raise SystemExit(f"{url} is not ready after five minutes")
 
 
-def prompts_of(chat: ChatFormat, count: int, first: int) -> list[list[int]]:
+def prompts_of(chat: ChatFormat, count: int, first: int) -> list[Prompt]:
     """Chat prompts that no other call has."""
     texts = [QUESTIONS[n % 3].format(first + n, 2 * (first + n) + 1) for n in range(count)]
-    return [list(chat.going_on_ids((Message(role="user", content=text),), "")) for text in texts]
+    return [(text, list(chat.going_on_ids((Message(role="user", content=text),), ""))) for text in texts]
 
 
-def start(name: str, args: argparse.Namespace, pythons: dict[str, str], log: TextIO) -> Engine:
+def start(name: str, args: argparse.Namespace, pythons: dict[str, str], log: TextIO, folder: str) -> Engine:
     """The engine of that name: ``kind`` or ``kind:path``."""
     kind, _, path = name.partition(":")
+    port = args.port + args.engines.index(name)
+    url = f"http://127.0.0.1:{port}"
     if kind == "serve":
-        url = f"http://127.0.0.1:{args.port}"
-        command = [sys.executable, "-m", "spiritsafe", "serve", path or str(args.directory), "--port", str(args.port)]
-        engine = Engine(name, command, log, url=url)
-        asyncio.run(wait_until_ready(url))
+        keys = Path(folder) / f"keys-{port}.toml"
+        made = subprocess.run(
+            [sys.executable, "-m", "spiritsafe", "serve", "key", "bench", "--keys", str(keys)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        key = re.findall(r"\bsk-\S+", made.stdout)[0]
+        command = [
+            sys.executable,
+            "-m",
+            "spiritsafe",
+            "serve",
+            f"default={path or args.directory}",
+            "--port",
+            str(port),
+        ]
+        command += ["--keys", str(keys), "--usage", str(Path(folder) / f"usage-{port}.sqlite"), "--max-batch", "64"]
+        engine = Engine(name, command, log, url=url, key=key)
+        asyncio.run(wait_until_ready(url, key))
+        return engine
+    if kind.startswith("transformers"):
+        model = path or str(args.directory)
+        program = Path(pythons.get("transformers", sys.executable)).with_name("transformers")
+        command = [str(program), "serve", model, "--device", "cpu", "--dtype", "bfloat16", "--port", str(port)]
+        command += ["--continuous-batching"] * (kind == "transformers-batching")
+        engine = Engine(name, command, log, url=url, chats_with=model)
+        asyncio.run(wait_until_ready(url, ""))
         return engine
     path = path or str(args.directory if kind.startswith("session") else args.gguf)
     options = ["--drafts"] if kind == "session-drafts" else []
@@ -172,6 +235,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--port", type=int, default=8089)
     parser.add_argument("--peer", default="openvino", help="what the others are divided by")
+    parser.add_argument("--log", help="where what the engines say goes")
     parser.add_argument("--out", type=Path, help="raw results as JSON")
     args = parser.parse_args()
     pythons = dict(one.split("=", 1) for one in args.python)
@@ -179,8 +243,8 @@ def main() -> int:
     result: dict[str, Any] = {"machine": describe_machine("aiohttp", threads=1), "runs": [], "median": {}}
     # a path of this machine says nothing to others: its last part does
     result["machine"]["command"] = re.sub(r"(?<=[=:])/\S*/", "", result["machine"]["command"])
-    with tempfile.TemporaryFile("w+") as log:
-        engines = [start(name, args, pythons, log) for name in args.engines]
+    with tempfile.TemporaryDirectory() as folder, open(args.log or os.devnull, "w") as log:
+        engines = [start(name, args, pythons, log, folder) for name in args.engines]
         for engine in engines:
             kind, _, path = engine.name.partition(":")
             engine.name = f"{kind}:{Path(path).name}" if path else kind

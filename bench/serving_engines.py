@@ -80,6 +80,21 @@ def openvino(path: str) -> Answer:
     return answer
 
 
+def vllm(path: str) -> Answer:
+    """vLLM for CPUs, in process, in bfloat16, with its defaults."""
+    os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    from vllm import LLM, SamplingParams
+
+    engine = LLM(model=path, dtype="bfloat16", max_model_len=MOST_TOKENS, max_num_seqs=MOST_STREAMS)
+
+    def answer(prompts: list[list[int]], tokens: int) -> int:
+        sampling = SamplingParams(temperature=1.0, max_tokens=tokens, ignore_eos=True)
+        found = engine.generate([{"prompt_token_ids": ids} for ids in prompts], sampling, use_tqdm=False)
+        return sum(len(one.outputs[0].token_ids) for one in found)
+
+    return answer
+
+
 def llama_server(path: str) -> str:
     """llama.cpp's own HTTP server on a GGUF file, one thread, with its defaults."""
     import xllamacpp
@@ -96,7 +111,12 @@ def llama_server(path: str) -> str:
     return str(server.listening_address)
 
 
-ENGINES: dict[str, Callable[[str], Any]] = {"session": session, "openvino": openvino, "llama-server": llama_server}
+ENGINES: dict[str, Callable[[str], Any]] = {
+    "session": session,
+    "openvino": openvino,
+    "vllm": vllm,
+    "llama-server": llama_server,
+}
 
 
 def main() -> int:

@@ -6,8 +6,9 @@
 question after another, half of them streamed, each answer checked to its last byte. Beside them: clients that hang up
 in the middle (one request in ten of those above), readers that take a piece every two seconds, prompts of 10 MB, wrong
 keys, broken JSON, unknown models, requests that never end. Reported: errors that innocents saw, memory of the server
-and of its worker over time (slope of the last two fifths: what prompts begin with is kept, in a bounded store that fills
-up before), how long slots stayed taken after a hang-up, and how the server ended. The exit code is 1 when an innocent saw an error.
+and of its worker over time (slope of the last two fifths: what prompts begin with is kept, in a bounded store that
+fills up before), how long slots stayed taken after a hang-up, and how the server ended. The exit code is 1 when an
+innocent saw an error.
 """
 
 from __future__ import annotations
