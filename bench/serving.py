@@ -40,8 +40,8 @@ QUESTIONS = ("What is {} + {}, and why?", "Name {} rivers and {} towns.", "Write
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(root: int) -> float:
-    """Of a process and everything that it started and that still runs."""
+def cpu_seconds(root: int, *, alone: bool = False) -> float:
+    """Of a process and everything that it started and that still runs; or without the latter."""
     parents: dict[int, int] = {}
     seconds: dict[int, float] = {}
     for folder in Path("/proc").iterdir():
@@ -52,6 +52,8 @@ def cpu_seconds(root: int) -> float:
                 continue
             parents[int(folder.name)] = int(fields[1])
             seconds[int(folder.name)] = sum(map(int, fields[11:15])) / TICKS  # with children that ended
+    if alone:
+        return seconds[root]
     total, wave = 0.0, [root]
     while wave:
         pid = wave.pop()
@@ -100,6 +102,7 @@ class Engine:
     def run(self, prompts: list[Prompt]) -> dict[str, float]:
         """Tokens, and the processor's and the clock's seconds."""
         started, cpu = time.perf_counter(), cpu_seconds(self.process.pid)
+        front = cpu_seconds(self.process.pid, alone=True)
         if self.url is not None:
             drawn = asyncio.run(ask_all(self.url, prompts, self.key, self.chats_with))
         else:
@@ -110,7 +113,10 @@ class Engine:
         used = cpu_seconds(self.process.pid) - cpu
         if drawn != NEW_TOKENS * len(prompts) and self.chats_with is None:
             raise SystemExit(f"{self.name} drew {drawn} tokens, not {NEW_TOKENS * len(prompts)}")
-        return {"tokens": drawn, "cpu_s": round(used, 3), "wall_s": round(time.perf_counter() - started, 3)}
+        row = {"tokens": drawn, "cpu_s": round(used, 3), "wall_s": round(time.perf_counter() - started, 3)}
+        if self.name.startswith("serve"):  # what HTTP, streams, keys and the ledger take, without the worker
+            row["front_cpu_s"] = round(cpu_seconds(self.process.pid, alone=True) - front, 3)
+        return row
 
     def close(self) -> None:
         """End it."""
