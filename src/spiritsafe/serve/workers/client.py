@@ -46,7 +46,7 @@ def worker_command(
 
     Args:
         max_batch: Most answers at once.
-        max_context: Longest prompt plus answer; None is the model's own context.
+        max_context: Longest prompt plus answer; None is the model's own, of a GGUF file what memory allows.
     """
     options = {"--device": device, "--dtype": dtype, "--max-batch": max_batch, "--max-context": max_context}
     given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
