@@ -69,7 +69,8 @@ class ScriptedSession:
             out.append(Drawn(handle, tuple(new), tuple(-0.5 for _ in new), top, reason, num_cached=3))
         return out
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Drawn:
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int, live: Callable[[], object]) -> Drawn:
+        live()
         rest = token_ids[1:]
         top = tuple(tuple((token, -0.25) for _ in range(top_logprobs)) for token in rest) if top_logprobs else ()
         return Drawn(-1, rest, tuple(-0.25 for _ in rest), top)

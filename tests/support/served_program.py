@@ -1,9 +1,10 @@
 """A program that speaks a serving worker's protocol without a model, for tests of who talks to one.
 
 A job's text says what becomes of it: "die" ends the program by SIGKILL after one piece, "many N" answers with N pieces,
-"wait" answers with one piece and waits, "cancelled" answers with the numbers of cancelled jobs, anything else is
-answered letter by letter. An argument says how the program starts: "deaf" reads nothing, "mute" says nothing, "broken"
-cannot load its model, "babble" answers nonsense.
+"wait" answers with one piece and waits, "hang" does so and the program does nothing any more, "slow N" is answered
+after N pings, "cancelled" answers with the numbers of cancelled jobs, anything else is answered letter by letter. An
+argument says how the program starts: "deaf" reads nothing, "mute" says nothing, "broken" cannot load its model,
+"babble" answers nonsense.
 """
 
 from __future__ import annotations
@@ -47,8 +48,12 @@ def _run(number: int, text: str, cancelled: list[int]) -> None:
         for place in range(count):
             _say({"events": [*events, [number, "piece", _piece(f"{place},")]]})
             events = []
-    elif text == "wait":
+    elif text in ("wait", "hang"):
+        sys.stderr.write("I am stuck\n" if text == "hang" else "")
+        sys.stderr.flush()
         _say({"events": [*events, [number, "piece", _piece("x")]]})
+        if text == "hang":
+            signal.pause()
         return
     elif text == "cancelled":
         events += [[number, "piece", _piece(",".join(map(str, cancelled)))]]
@@ -68,6 +73,7 @@ def main() -> None:
     if how == "deaf":
         time.sleep(600)
     cancelled: list[int] = []
+    slow: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if how in ("mute", "babble"):
@@ -76,10 +82,17 @@ def main() -> None:
             _say({"described": MODEL})
         elif request["op"] == "close":
             return
+        elif request["op"] == "ping":
+            _say({"pong": True})
+            slow = {number: count - 1 for number, count in slow.items()}
+            for number in [number for number, count in slow.items() if count == 0]:
+                _run(number, "slow", cancelled)
         elif request["op"] == "cancel":
             cancelled.append(request["id"])
         elif request["op"] == "count":
             _say({"events": [[request["id"], "count", {"num_tokens": len(request["job"]["text"])}]]})
+        elif request["job"]["text"].startswith("slow "):
+            slow[request["id"]] = int(request["job"]["text"].split()[1])
         else:
             _run(request["id"], request["job"]["text"], cancelled)
 

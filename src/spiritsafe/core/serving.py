@@ -1,8 +1,9 @@
 """What a served model is asked and what it answers, between the server and the process that holds the weights.
 
 In: a :class:`Job`. Out: :class:`Accepted`, then pieces as they are drawn, then :class:`Ended`; or :class:`Failed` at
-any time. The server knows nothing of tokenizers, templates or tensors; the worker knows nothing of HTTP, keys or other
-people's interfaces. Everything has one JSON form, which is what goes through the pipe.
+any time. A router, which may hold back what is drawn, says :class:`Withheld` before. The server knows nothing of
+tokenizers, templates or tensors; the worker knows nothing of HTTP, keys or other people's interfaces. Everything has
+one JSON form, which is what goes through the pipe.
 """
 
 from __future__ import annotations
@@ -177,6 +178,19 @@ class Accepted(Record):
 
 
 @final
+class Withheld(Record):
+    """Of an answer that may not be kept there is more: nothing to show, but used, also if who asks leaves now.
+
+    Attributes:
+        accepted: As it will be told if the answer is kept.
+        num_tokens: Drawn for it so far.
+    """
+
+    accepted: Accepted
+    num_tokens: int = Field(default=0, ge=0)
+
+
+@final
 class AnswerPiece(Record):
     """What one step added to an answer. ``tokens`` are there only when log-probabilities were asked for."""
 
@@ -217,7 +231,7 @@ class Failed(Record):
     code: str = "failed"
 
 
-JobEvent = Accepted | AnswerPiece | Ended | Failed
+JobEvent = Withheld | Accepted | AnswerPiece | Ended | Failed
 
 
 class ServedEngine(Protocol):

@@ -11,7 +11,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import final
 
-from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent, Part, ServedEngine, Token
+from spiritsafe.core.serving import (
+    Accepted,
+    AnswerPiece,
+    Ended,
+    Failed,
+    Job,
+    JobEvent,
+    Part,
+    ServedEngine,
+    Token,
+    Withheld,
+)
 from spiritsafe.serve.interface import JobAnswer
 
 _MOST_AHEAD = 64  # events of jobs that run beside each other, read before the caller takes them
@@ -106,15 +117,18 @@ class Collector:
         self.accepted: Accepted | None = None
         self.ended: Ended | None = None
         self._keep = keep
+        self._withheld = Withheld(accepted=Accepted(num_prompt_tokens=0))
         self._num_tokens = 0
         self._heads: list[Part] = []
         self._texts: list[list[str]] = []
         self._tokens: list[Token] = []
         self._text_tokens = TextTokens()
 
-    def add(self, event: Accepted | AnswerPiece | Ended) -> None:
+    def add(self, event: Withheld | Accepted | AnswerPiece | Ended) -> None:
         """One more event."""
-        if isinstance(event, AnswerPiece):
+        if isinstance(event, Withheld):
+            self._withheld = event
+        elif isinstance(event, AnswerPiece):
             self._num_tokens += event.num_tokens
             if self._keep:
                 self._add_piece(event)
@@ -135,10 +149,9 @@ class Collector:
 
     def counted(self) -> tuple[Accepted, Ended]:
         """What was used so far, also of an answer that has not begun or not ended."""
-        return (
-            self.accepted or Accepted(num_prompt_tokens=0),
-            self.ended or Ended(reason="stop", num_tokens=self._num_tokens),
-        )
+        if self.accepted is None:
+            return self._withheld.accepted, Ended(reason="stop", num_tokens=self._withheld.num_tokens)
+        return self.accepted, self.ended or Ended(reason="stop", num_tokens=self._num_tokens)
 
     def answer(self) -> JobAnswer:
         """The whole answer; the job has ended."""

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from spiritsafe.core.errors import SpiritsafeError
-from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, ServedModel
+from spiritsafe.core.serving import Accepted, Ended, Failed, Job, JobEvent, ServedModel, Withheld
 from spiritsafe.serve.answers.running import Collector, running
 from spiritsafe.serve.asking.body import read_body
 from spiritsafe.serve.hooks import Caller, Deployment, Hooks, RequestOutcome, Usage
@@ -180,6 +180,8 @@ class Endpoint:
                 if isinstance(event, Failed):
                     raise refusal_of(event, ask.params)
                 _add(progress, index, event)
+                if isinstance(event, Withheld):
+                    continue
                 if response is None:
                     response = await self._open(request, ask, event)
                 if chunk := writer.event(index, event):
@@ -325,10 +327,10 @@ def _note(progress: _Progress, refusal: Refusal) -> None:
     progress.outcome = "failed" if refusal.status >= 500 and refusal.status != 503 else "refused"
 
 
-def _add(progress: _Progress, index: int, event: Accepted | Ended | JobEvent) -> None:
+def _add(progress: _Progress, index: int, event: JobEvent) -> None:
     if isinstance(event, Failed):
         return
-    if progress.first is None and not isinstance(event, Accepted):
+    if progress.first is None and not isinstance(event, Withheld | Accepted):
         progress.first = time.monotonic()
     progress.collectors[index].add(event)
 

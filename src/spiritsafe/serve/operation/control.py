@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import final
@@ -27,6 +27,8 @@ from spiritsafe.serve.operation.usage import UsageLedger, UsageRow, time_before
 from spiritsafe.serve.refusals import Refusal
 
 _AFTER_END_S = 5.0  # for error bodies to be written, once workers have ended
+_SUSPECT_S = 60.0
+"""A model that is silent for so long is told of long before it is ended: a false alarm costs no answer."""
 
 
 @final
@@ -55,6 +57,7 @@ class ServerControl:
         only_local: Refuse requests that name another host than this machine: a page in a browser here may have its
             own name led to this machine's address (DNS rebinding), and could then ask and read.
         ledger: None: nothing is written down.
+        silences: For how many seconds each model has owed a word, by name.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class ServerControl:
         queues: QueueLimits | None = None,
         certificates: ModelCertificates | None = None,
         only_local: bool = False,
+        silences: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self.drain = Drain()
+        self._silences = silences
         self._keys, self._ledger, self._queue_limits = keys, ledger, queues or QueueLimits()
         self._limiter = KeyLimiter()
         self._queues: dict[str, AdmissionQueue] = {model: self._new_queue() for model in models}
@@ -75,6 +80,7 @@ class ServerControl:
         self.metrics = ServerMetrics(models, [
             ("vllm:num_requests_running", "Completions that are drawn now.", self._running),
             ("vllm:num_requests_waiting", "Requests in the queue.", self._waiting),
+            ("spiritsafe:silent_seconds", "For how long its process has owed an answer and said nothing.", silences),
             ("spiritsafe:draining", "1: the server ends.", lambda: {"": float(self.drain.is_draining)}),
             ("spiritsafe:keys_file_current", "0: the keys file cannot be read as it is now.", self._keys_state),
             ("spiritsafe:bad_keys_total", "Requests whose key is not known, so far.", lambda: {"": self._num_bad_keys}),
@@ -82,7 +88,7 @@ class ServerControl:
             ("spiritsafe:usage_rows_lost_total", "Rows of usage that were lost, so far.", self._ledger_losses),
         ])  # fmt: skip
         self.hooks = Hooks(
-            authoriser=self, admission=self, recorder=self, readiness=self.drain,
+            authoriser=self, admission=self, recorder=self, readiness=self,
             facts=certificates or ModelCertificates({}),
         )  # fmt: skip
 
@@ -140,6 +146,11 @@ class ServerControl:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return key
+
+    def unready(self) -> str | None:
+        """For ``/health``: the server ends, or a model hangs."""
+        silent = [f"{name} has said nothing for {s:.0f} s" for name, s in self._silences().items() if s >= _SUSPECT_S]
+        return self.drain.unready() or "; ".join(silent) or None
 
     @asynccontextmanager
     async def admit(self, caller: Caller, model: ServedModel, num_jobs: int) -> AsyncIterator[Mapping[str, str]]:

@@ -35,6 +35,7 @@ from spiritsafe.serve.operation.usage import UsageLedger
 from spiritsafe.serve.routing.engine import AUTO, RoutedEngine
 from spiritsafe.serve.routing.facts import router_facts
 from spiritsafe.serve.routing.records import Router
+from spiritsafe.serve.workers.client import WorkerEngine
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
@@ -182,6 +183,7 @@ async def serve(
                 queues=settings.queues,
                 only_local=settings.only_local,
                 certificates=ModelCertificates({digest: ones.values() for digest, ones in loaded.certificates.items()}),
+                silences=loaded.silences,
             )
             with _signals(wish.set if settings.keys is None else control.reread_keys, (signal.SIGHUP,)):
                 return await _answer(loaded, control, opened, settings, ready, (wish, at_once))
@@ -276,6 +278,11 @@ class _Loaded:
             created=max(rung.created for rung in rungs),
             facts=router_facts(router, names),
         )
+
+    def silences(self) -> Mapping[str, float]:
+        """For how long each process has owed a word, by its model's name."""
+        every = {name: one.engine for name, one in self.deployments.items()}
+        return {name: engine.silent_s for name, engine in every.items() if isinstance(engine, WorkerEngine)}
 
     async def close(self) -> None:
         """End all workers."""

@@ -2,7 +2,8 @@
 
 In: a router and the engines of its rungs, by digest. Out: the events of the rung that answers, its
 :class:`~spiritsafe.core.serving.Accepted` saying which it was. By prompt, pieces come as the rung draws them. A cascade
-holds an answer back until it is whole and its confidence known; those of the last rung come as they are drawn.
+holds an answer back until it is whole and its confidence known, and says meanwhile what it took so far; those of the
+last rung come as they are drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from contextlib import aclosing
 from typing import cast, final
 
 from spiritsafe.core.records import Message
-from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, JobEvent, ServedEngine, ServedModel
+from spiritsafe.core.serving import (
+    Accepted,
+    AnswerPiece,
+    Ended,
+    Failed,
+    Job,
+    JobEvent,
+    ServedEngine,
+    ServedModel,
+    Withheld,
+)
 from spiritsafe.serve.routing.evidence import confidence_of
 from spiritsafe.serve.routing.records import Router, require_served
 
@@ -87,9 +98,16 @@ class RoutedEngine:
         for place, rung in enumerate(order):
             is_last = place == len(order) - 1
             if self._router.kind == "cascade" and not is_last:
-                held, num_drawn = await self._hold(rung, job, num_dropped)
+                held: list[JobEvent] = []
+                num_drawn = 0
+                async with aclosing(self._hold(rung, job, num_dropped, held)) as growing:
+                    async for used in growing:
+                        num_drawn = used.num_tokens
+                        yield used
                 if not held or _is_passed_over(held[0]):
                     num_dropped += num_drawn
+                    if num_drawn:
+                        yield Withheld(accepted=used.accepted.model_copy(update={"num_dropped": num_dropped}))
                     continue
                 for event in held:
                     yield event
@@ -151,29 +169,35 @@ class RoutedEngine:
                 else:
                     yield event
 
-    async def _hold(self, rung: int, job: Job, num_dropped: int) -> tuple[list[JobEvent], int]:
-        """Events of a rung, none where its answer is not kept; and how many tokens it drew."""
-        held: list[JobEvent] = []
+    async def _hold(
+        self, rung: int, job: Job, num_dropped: int, held: list[JobEvent]
+    ) -> AsyncGenerator[Withheld, None]:
+        """What a rung's answer takes, as it grows; then ``held`` has its events, none where it is not kept."""
+        told: list[JobEvent] = []
         logprobs: list[float] = []
-        num_drawn = 0
+        used = Withheld(accepted=Accepted(num_prompt_tokens=0))
         is_asked_for = job.top_logprobs is not None
         asked = job if is_asked_for else job.model_copy(update={"top_logprobs": 0})
         async with aclosing(self._of(rung, asked, num_dropped)) as events:
             async for event in events:
                 if isinstance(event, Failed):
-                    return [event], num_drawn
-                if isinstance(event, AnswerPiece):
-                    num_drawn += event.num_tokens
+                    held.append(event)
+                    return
+                told.append(event)
+                if isinstance(event, Accepted):
+                    used = Withheld(accepted=event)
+                elif isinstance(event, AnswerPiece):
+                    used = used.model_copy(update={"num_tokens": used.num_tokens + event.num_tokens})
                     logprobs += [token.drawn.logprob for token in event.tokens if token.drawn.logprob is not None]
-                    held.append(event if is_asked_for else event.model_copy(update={"tokens": ()}))
-                    continue
-                held.append(event)
+                    told[-1] = event if is_asked_for else event.model_copy(update={"tokens": ()})
+                elif isinstance(event, Ended):
+                    used = used.model_copy(update={"num_tokens": event.num_tokens})
+                yield used
                 if isinstance(event, Ended):
-                    num_drawn = event.num_tokens
                     confidence = confidence_of(logprobs, has_ended=event.reason != "length")
                     if not await asyncio.to_thread(self._router.is_enough, rung, confidence):
-                        return [], num_drawn
-        return held, num_drawn
+                        return
+        held += told
 
 
 def _is_passed_over(event: JobEvent) -> bool:

@@ -2,8 +2,8 @@
 
 In: a command, such as ``python -m spiritsafe.models.running.serving.worker DIRECTORY``, and jobs. Out: events of each
 job. The process starts with the first question. One that dies fails the jobs that it had, and the next job starts
-another; one that dies again and again without an answer is not started any more. Who asks is told that it died; why,
-with paths and last lines, is for the log.
+another; one that dies again and again without an answer is not started any more. One that hangs is ended, as if it had
+died. Who asks is told that it died; why, with paths and last lines, is for the log.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ from spiritsafe.core.errors import EndpointError, IntegrityError, SpiritsafeErro
 from spiritsafe.core.serving import Ended, Failed, Job, JobEvent, ServedModel
 from spiritsafe.serve.workers.mailbox import Mailbox
 from spiritsafe.serve.workers.process import WorkerEnding, WorkerProcess
+from spiritsafe.serve.workers.watchdog import Watchdog
 
 _LOG = logging.getLogger(__name__)
 _MODULE = "spiritsafe.models.running.serving.worker"
 _MOST_DEAD = 3
 """Processes in a row that end without an answer before no more are started."""
+_SILENCE_S = 300.0
+"""Without a word from a process that was asked for one. It answers between two steps and two parts of a prompt, which
+take about half a second. But the step of a model that was swapped out reads all its weights back, 16 GB in some 160 s
+at 100 MB/s, and an end that comes too early costs answers that were on their way."""
 _NAME_CHARACTERS = 200
 
 
@@ -41,7 +46,7 @@ def worker_command(
 
     Args:
         max_batch: Most answers at once.
-        max_context: Longest prompt plus answer; None is the model's own context.
+        max_context: Longest prompt plus answer; None is the model's own, of a GGUF file what memory allows.
     """
     options = {"--device": device, "--dtype": dtype, "--max-batch": max_batch, "--max-context": max_context}
     given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
@@ -55,21 +60,30 @@ class WorkerEngine:
     Args:
         command: Program and arguments.
         start_timeout_s: Most seconds until it has described itself: loading weights takes a while.
+        silence_timeout_s: Most seconds without a word afterwards. Both count while this process is awake.
         close_timeout_s: Seconds given to it to end by itself before it is killed.
     """
 
-    def __init__(self, command: Sequence[str], *, start_timeout_s: float = 600.0, close_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        start_timeout_s: float = 600.0,
+        silence_timeout_s: float = _SILENCE_S,
+        close_timeout_s: float = 5.0,
+    ) -> None:
         self._command = list(command)
         self._start_timeout_s = start_timeout_s
+        self._silence_timeout_s = silence_timeout_s
         self._close_timeout_s = close_timeout_s
         self._process: WorkerProcess | None = None
         self._described: asyncio.Future[ServedModel] | None = None
-        self._late: asyncio.TimerHandle | None = None
+        self._watchdog: Watchdog | None = None
         self._jobs: dict[int, Mailbox] = {}
         self._digest: str | None = None
         self._num_asked = 0
         self._num_dead = 0
-        self._num_started = 0
+        self._num_started = self._num_hung = 0
         self._fault: SpiritsafeError | None = None
         self._is_closed = False
 
@@ -77,6 +91,12 @@ class WorkerEngine:
     def pid(self) -> int | None:
         """The running process's id."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def silent_s(self) -> float:
+        """For how long its process has owed an answer and said nothing; one that is loading owes none."""
+        is_up = self._described is not None and self._described.done()
+        return self._watchdog.silent_s if self._watchdog is not None and is_up else 0.0
 
     async def describe(self) -> ServedModel:
         """What it is; starts the process.
@@ -175,21 +195,29 @@ class WorkerEngine:
         self._process = process
         self._described = loop.create_future()
         self._described.add_done_callback(_look)
-        self._late = loop.call_later(self._start_timeout_s, self._too_late, process)
-        process.send({"op": "describe"})
+        self._watch(process, "describe", self._start_timeout_s)
         return self._described
+
+    def _watch(self, process: WorkerProcess, operation: Literal["describe", "ping"], limit_s: float) -> None:
+        """Ask this, and end the process if it says nothing for so long."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        ask = partial(process.send, {"op": operation})
+        self._watchdog = Watchdog(ask, partial(self._hang, process, limit_s), limit_s=limit_s)
 
     def _hear(self, number: int, value: Any) -> None:
         """What the process says."""
         if number != self._num_started or self._process is None:
             return
         try:
+            if self._watchdog is not None:
+                self._watchdog.hear(is_answer="pong" in value)
             if "events" in value:
                 for job_id, name, event in value["events"]:
                     self._tell(job_id, name, event)
             elif "described" in value:
                 self._answer(ServedModel.from_json(value["described"]))
-            else:
+            elif "pong" not in value:
                 self._refuse(error_from_fields(value["error"], hint=f"It was started as {self._name}."))
         except (KeyError, TypeError, ValueError, AttributeError):
             self._refuse(EndpointError(f"{self._name} answered nonsense.", hint="Use one version on both ends."))
@@ -209,8 +237,8 @@ class WorkerEngine:
             self._process.kill()
             return
         self._digest = model.digest
-        if self._late is not None:
-            self._late.cancel()
+        if self._process is not None:
+            self._watch(self._process, "ping", self._silence_timeout_s)
         if self._described is not None and not self._described.done():
             self._described.set_result(model)
 
@@ -222,17 +250,24 @@ class WorkerEngine:
         if self._described is not None and not self._described.done():
             self._described.set_exception(error)
 
-    def _too_late(self, process: WorkerProcess) -> None:
+    def _hang(self, process: WorkerProcess, limit_s: float) -> None:
+        """It says nothing. Nobody waits for its end: one that is held in a driver does not even obey SIGKILL."""
         hint = "It may need more time, or hang: look at its last lines."
-        self._refuse(EndpointError(f"{self._name} said nothing for {self._start_timeout_s:g} s.", hint=hint))
+        silent = EndpointError(f"{self._name} said nothing for {limit_s:g} s, and was ended.", hint=hint)
+        self._num_dead += 1
+        self._num_hung = self._num_started
+        self._refuse(silent)
+        self._lose(silent, "The model's process did not respond and was ended.")
         process.kill()
 
     def _end(self, number: int, ending: WorkerEnding) -> None:
-        """The process has ended by itself."""
+        """The process has ended by itself, or because it hung."""
+        shown = f" Its last lines were:\n{ending.tail}\n" if ending.tail else ""
+        if number == self._num_hung:
+            _LOG.error("%s, which said nothing, has ended.%s", self._name, shown)
         if number != self._num_started or self._process is None:
             return
         self._num_dead += 1
-        shown = f" Its last lines were:\n{ending.tail}\n" if ending.tail else ""
         died = EndpointError(f"{self._name} {ending.how}.{shown}", hint=ending.hint)
         was_up = self._described is not None and self._described.done() and self._described.exception() is None
         if self._digest is not None:
@@ -240,28 +275,26 @@ class WorkerEngine:
         self._fault = died if was_up or self._fault is None else self._fault
         self._lose(self._fault)
 
-    def _lose(self, error: SpiritsafeError) -> None:
+    def _lose(self, error: SpiritsafeError, message: str = "The model's process has ended.") -> None:
         """The process is of no use any more: all who wait for it are told."""
-        if self._late is not None:
-            self._late.cancel()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self._described is not None and not self._described.done():
             self._described.set_exception(error)
-        self._process = self._described = self._late = None
-        failed = self._gone().to_json()
+        self._process = self._described = self._watchdog = None
+        failed = self._gone(message).to_json()
         jobs, self._jobs = self._jobs, {}
         for mailbox in jobs.values():
             mailbox.put("failed", failed)
 
-    def _gone(self) -> Failed:
+    def _gone(self, message: str = "The model's process has ended.") -> Failed:
         """What who asks is told of a process that is of no use: nothing of this machine."""
         if self._is_closed:
             return Failed(fault="model", message="The model is shut down.", hint="Ask again when it is up.")
         if self._num_dead >= _MOST_DEAD:
             hint = "Tell who runs this server: its log says why."
             return Failed(fault="model", message="The model's process ends again and again.", hint=hint)
-        return Failed(
-            fault="model", message="The model's process has ended.", hint="Ask again: another one is started."
-        )
+        return Failed(fault="model", message=message, hint="Ask again: another one is started.")
 
     @property
     def _name(self) -> str:

@@ -18,9 +18,10 @@ from typing import Any, final
 
 from spiritsafe.core.process.child_process import ChildProcess
 from spiritsafe.core.process.json_lines import from_line, to_line
+from spiritsafe.core.process.process_tree import descendants
 
-_SEND_S = 60.0
-"""It reads its input beside all its work; one that does not read for so long hangs."""
+_SEND_S = 86_400.0
+"""As good as for ever: one that does not read hangs, and who watches it ends it."""
 _TAIL_CHARACTERS = 2000
 
 
@@ -72,9 +73,13 @@ class WorkerProcess:
         self._unsent.put(value)
 
     def kill(self) -> None:
-        """End it at once; the end is told as any other."""
+        """End it at once, with all below it; the end is told as any other."""
+        below = descendants(self._child.pid)  # llama.cpp's process leads a group of its own, and may hang itself
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
+        for facts in below:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(facts.pid, signal.SIGKILL)
 
     async def stop(self, patience_s: float) -> None:
         """End it: its input ends, then it is told to, then it is killed. Also when who waits for this is cancelled.

@@ -153,3 +153,23 @@ async def test_without_keys_only_names_of_this_machine_are_answered() -> None:
         ):
             async with client.get(server.make_url("/v1/models"), headers={"Host": host}) as answer:
                 assert (host, answer.status) == (host, status)
+
+
+@asynchronous
+async def test_a_model_that_is_silent_for_long_is_told_of() -> None:
+    silences = {"m": 0.0, "n": 59.0}
+    control = ServerControl(["m", "n"], silences=lambda: silences)
+    app = make_app({}, hooks=control.hooks, routes=control.routes())
+    async with TestServer(app) as server, aiohttp.ClientSession() as client:
+
+        async def health() -> tuple[int, Any]:
+            async with client.get(server.make_url("/health")) as answer:
+                return answer.status, await answer.json()
+
+        assert await health() == (200, {"status": "ok"})
+        silences["n"] = 60.0
+        assert await health() == (503, {"status": "unready", "reason": "n has said nothing for 60 s"})
+        async with client.get(server.make_url("/metrics")) as answer:
+            text = await answer.text()
+        assert 'spiritsafe:silent_seconds{model_name="m"} 0.0' in text
+        assert 'spiritsafe:silent_seconds{model_name="n"} 60.0' in text

@@ -18,13 +18,23 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from asynchronous import asynchronous
 from ending_engine import EndingEngine, ending_model
 from places import TESTS
 
 from spiritsafe.core.errors import IntegrityError, RecipeError, SpiritsafeError
-from spiritsafe.serve import ModelToServe, ServerSettings, is_loopback, make_key, open_port, serve, url_of
+from spiritsafe.serve import (
+    ModelToServe,
+    ServerSettings,
+    WorkerEngine,
+    is_loopback,
+    make_key,
+    open_port,
+    serve,
+    url_of,
+)
 
 PROGRAM = TESTS / "support" / "ending_engine.py"
 
@@ -205,6 +215,53 @@ async def test_a_model_that_is_not_what_it_should_be_ends_the_start_and_every_wo
             )
         assert good.closed.is_set()
         assert watcher.said == ["load good", "sha256:cdcdcdcdcdcd…, no certificate", "load bad", None]
+
+
+@asynchronous
+async def test_health_and_metrics_tell_of_a_worker_that_hangs_until_it_is_ended() -> None:
+    """Time is told by hand."""
+    engine = WorkerEngine([sys.executable, str(TESTS / "support" / "served_program.py")])
+    answers = asyncio.Event()
+    with open_port("127.0.0.1", 0) as opened:
+        url = url_of(opened)
+        task = asyncio.create_task(
+            serve(
+                [ModelToServe(name="m", start=lambda: engine)],
+                opened,
+                ServerSettings(),
+                watcher=Watcher(),
+                ready=lambda _: answers.set(),
+            )
+        )
+        await answers.wait()
+        watchdog, hung = engine._watchdog, engine.pid
+        assert watchdog is not None
+        assert hung is not None
+        while watchdog._is_asked:  # an answer on its way would come between
+            await asyncio.sleep(0)
+        os.kill(hung, signal.SIGSTOP)
+        async with aiohttp.ClientSession() as client:
+
+            async def get(path: str) -> tuple[int, str]:
+                async with client.get(url + path) as answer:
+                    return answer.status, await answer.text()
+
+            assert await get("/health") == (200, '{"status": "ok"}')
+            while engine.silent_s < 60.0:
+                watchdog._timer.cancel()
+                watchdog.tick()
+                await asyncio.sleep(0)
+            status, said = await get("/health")
+            assert (status, "m has said nothing for" in said) == (503, True)
+            assert 'spiritsafe:silent_seconds{model_name="m"} 0.0' not in (await get("/metrics"))[1]
+            while engine.pid == hung:
+                watchdog._timer.cancel()
+                watchdog.tick()
+                await asyncio.sleep(0)
+            assert await get("/health") == (200, '{"status": "ok"}'), "the next request starts another"
+            assert 'spiritsafe:silent_seconds{model_name="m"} 0.0' in (await get("/metrics"))[1]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await task
 
 
 class Loading(EndingEngine):

@@ -24,8 +24,9 @@ from spiritsafe.core.serving import (
     Part,
     ServedEngine,
     Token,
+    Withheld,
 )
-from spiritsafe.serve import Deployment, make_app
+from spiritsafe.serve import Deployment, Hooks, Usage, make_app
 from spiritsafe.serve.routing.engine import RoutedEngine
 from spiritsafe.serve.routing.records import Router
 
@@ -51,7 +52,7 @@ def routed(router: Router, both: list[FakeEngine]) -> RoutedEngine:
 
 
 async def events_of(engine: RoutedEngine, job: Job) -> list[JobEvent]:
-    return [event async for event in engine.run(job)]
+    return [event async for event in engine.run(job) if not isinstance(event, Withheld)]
 
 
 def text_of(events: list[JobEvent]) -> str:
@@ -197,7 +198,10 @@ def test_a_cascade_drops_what_is_unsure_or_has_no_logprobs_and_streams_the_last(
         running = cast(
             "AsyncGenerator[JobEvent, None]", routed(simple_router("cascade"), both).run(Job(messages=SHORT))
         )
-        first = [await anext(running), await anext(running)]
+        first = [await anext(running)]
+        while isinstance(first[-1], Withheld):
+            first = [await anext(running)]
+        first.append(await anext(running))
         assert (who(first), text_of(first)) == ("large", "one")  # at once, and nothing of the small one's
         await running.aclose()
         await asyncio.gather(*(engine.idle() for engine in both))
@@ -255,6 +259,65 @@ def test_what_was_drawn_and_dropped_is_counted() -> None:
             routed(simple_router("cascade"), engines(unsure("sure", logprob=-0.01))), Job(messages=SHORT)
         )
         assert [event.num_dropped for event in events if isinstance(event, Accepted)] == [0]
+
+    run_in_loop(scenario())
+
+
+class Kept:
+    """The ledger's hook, and what it was told."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[Usage] = asyncio.Queue()
+
+    def record(self, usage: Usage) -> None:
+        self.told.put_nowait(usage)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["small", "auto"])
+def test_who_leaves_a_cascade_in_the_middle_has_used_what_who_leaves_its_model_has(name: str, stream: bool) -> None:
+    """The large one holds, and the small one too, each after its first piece."""
+
+    async def left(script: Script, holds: int) -> tuple[Usage, str]:
+        both, kept = engines(script), Kept()
+        both[holds].hold()
+        engine = routed(simple_router("cascade"), both)
+        models = {"auto": Deployment(engine=engine, model=await engine.describe())}
+        models["small"] = Deployment(engine=both[0], model=both[0].model)
+        server = TestServer(make_app(models, hooks=Hooks(recorder=kept)), handler_cancellation=True)
+        async with TestClient(server) as client:
+            body = {"model": name, "stream": stream, "messages": [one.to_json() for one in SHORT]}
+            reading = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+            await both[holds].begun.wait()
+            if name == "small" and stream:
+                (await reading).close()
+            reading.cancel()
+            usage = await kept.told.get()
+            await asyncio.gather(*(one.idle() for one in both))
+        return usage, usage.answered_by
+
+    async def scenario() -> None:
+        usage, by = await left(says("a", "b"), 0)
+        assert (by, usage.outcome, usage.status, usage.first_s is None) == ("small", "cancelled", 499, name == "auto")
+        assert (usage.num_prompt_tokens, usage.num_cached, usage.num_tokens, usage.num_dropped) == (7, 2, 1, 0)
+        if name == "auto":
+            usage, by = await left(unsure("unsure"), 1)
+            assert (by, usage.num_prompt_tokens, usage.num_tokens, usage.num_dropped) == ("large", 7, 1, 2)
+
+    run_in_loop(scenario())
+
+
+def test_what_a_cascade_drew_is_counted_where_its_last_rung_fails() -> None:
+    async def scenario() -> None:
+        engine = routed(simple_router("cascade"), engines(unsure("unsure"), fails_at_once(BROKEN)))
+        kept = Kept()
+        models = {"auto": Deployment(engine=engine, model=await engine.describe())}
+        async with TestClient(TestServer(make_app(models, hooks=Hooks(recorder=kept)))) as client:
+            body = {"model": "auto", "messages": [one.to_json() for one in SHORT]}
+            async with client.post("/v1/chat/completions", json=body) as reply:
+                assert reply.status == 500
+        usage = kept.told.get_nowait()
+        assert (usage.answered_by, usage.num_prompt_tokens, usage.num_tokens, usage.num_dropped) == ("small", 7, 0, 2)
 
     run_in_loop(scenario())
 

@@ -22,11 +22,20 @@ from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 PROGRAM = Path(__file__).parents[3] / "support" / "served_program.py"
 
 
-def run_with(test: Callable[[WorkerEngine], Awaitable[None]], *arguments: str, start_timeout_s: float = 60.0) -> None:
+def run_with(
+    test: Callable[[WorkerEngine], Awaitable[None]],
+    *arguments: str,
+    start_timeout_s: float = 60.0,
+    silence_timeout_s: float = 600.0,
+) -> None:
     """Run a test with an engine; afterwards no task, thread or process of it is left."""
 
     async def whole() -> None:
-        engine = WorkerEngine([sys.executable, str(PROGRAM), *arguments], start_timeout_s=start_timeout_s)
+        engine = WorkerEngine(
+            [sys.executable, str(PROGRAM), *arguments],
+            start_timeout_s=start_timeout_s,
+            silence_timeout_s=silence_timeout_s,
+        )
         try:
             await test(engine)
         finally:
@@ -100,6 +109,76 @@ def test_a_worker_that_is_killed_from_outside_fails_its_jobs() -> None:
                     os.kill(engine.pid, signal.SIGKILL)
         assert isinstance(events[-1], Failed)
         assert text_of(await events_of(engine, "again")) == "again"
+
+    run_with(test)
+
+
+@pytest.mark.parametrize("way", ["hangs", "is stopped"])
+def test_a_worker_that_hangs_is_ended_and_the_next_job_starts_another(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Time is told by hand."""
+
+    async def test(engine: WorkerEngine) -> None:
+        await engine.describe()
+        hung, watchdog = engine.pid, engine._watchdog
+        assert hung is not None
+        assert watchdog is not None
+        async with aclosing(engine.run(Job(text="hang" if way == "hangs" else "wait"))) as answer:
+            assert isinstance(await anext(answer), Accepted)
+            if way == "is stopped":
+                os.kill(hung, signal.SIGSTOP)
+            other = asyncio.create_task(events_of(engine, "never answered"))
+            while engine.pid == hung:
+                watchdog._timer.cancel()
+                watchdog.tick()
+                await asyncio.sleep(0)
+            for told in ([event async for event in answer], await other):
+                assert isinstance(told[-1], Failed)
+                assert (told[-1].fault, told[-1].code) == ("model", "failed")
+                assert told[-1].message == "The model's process did not respond and was ended."
+        assert "said nothing for 600 s" in caplog.text
+        assert engine.silent_s == 0.0
+        while "has ended" not in caplog.text:
+            await asyncio.sleep(0)
+        assert ("I am stuck" in caplog.text) == (way == "hangs")
+        assert not psutil.pid_exists(hung)
+        assert text_of(await events_of(engine, "again")) == "again"
+
+    run_with(test)
+
+
+def test_a_worker_that_hangs_while_nobody_asks_is_replaced() -> None:
+    async def test(engine: WorkerEngine) -> None:
+        await engine.describe()
+        hung = engine.pid
+        assert hung is not None
+        os.kill(hung, signal.SIGSTOP)
+        while engine.pid == hung:
+            await asyncio.sleep(0.01)
+        engine._silence_timeout_s = 600.0
+        assert text_of(await events_of(engine, "again")) == "again"
+
+    run_with(test, silence_timeout_s=0.5)
+
+
+def test_a_worker_that_is_slow_but_answers_between_its_steps_is_not_ended() -> None:
+    """Time is told by hand: its answer takes three times as long as a worker that says nothing is given."""
+
+    async def test(engine: WorkerEngine) -> None:
+        await engine.describe()
+        pid, watchdog = engine.pid, engine._watchdog
+        assert watchdog is not None
+        num_pings = 3 * watchdog._most_ticks // 2
+        answer = asyncio.create_task(events_of(engine, f"slow {num_pings}"))
+        for _ in range(num_pings + 2):
+            while watchdog._is_asked:
+                await asyncio.sleep(0)
+            for _ in ("asks", "waits"):
+                watchdog._timer.cancel()
+                watchdog.tick()
+        assert text_of(await answer) == "slow"
+        assert engine.pid == pid
 
     run_with(test)
 

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 from spiritsafe.serve.workers.process import WorkerEnding, WorkerProcess
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)\nsys.stderr.write('bye'); sys.exit(3)"
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+print(child.pid, flush=True)
+child.wait()
+"""
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('1', flush=True); time.sleep(600)"
 
 
@@ -61,6 +70,21 @@ async def deaf() -> tuple[list[Any], list[WorkerEnding]]:
     process.send("x" * 10_000_000)  # more than a pipe holds
     await process.stop(0.1)
     return said, endings
+
+
+def test_what_it_started_in_a_group_of_its_own_is_killed_with_it() -> None:
+    async def whole() -> None:
+        said, ending = asyncio.Queue[int](), asyncio.Event()
+        process = WorkerProcess([sys.executable, "-c", PARENT], said.put_nowait, lambda _: ending.set())
+        below = psutil.Process(await said.get())
+        below.suspend()
+        process.kill()
+        await ending.wait()
+        with suppress(psutil.NoSuchProcess):
+            while below.status() != psutil.STATUS_ZOMBIE:  # whoever adopted it may not have looked yet
+                await asyncio.sleep(0)
+
+    asyncio.run(whole())
 
 
 def test_nonsense_is_an_end() -> None:

@@ -84,7 +84,8 @@ def _device(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option(
     "--max-context",
     type=click.IntRange(2, 1 << 31),
-    help="Most tokens of prompt and answer together; each model's own, when left out.",
+    help="Most tokens of prompt and answer together; each model's own, when left out, of a GGUF file as far as "
+    "memory goes.",
 )
 def serve_run(
     targets: tuple[str, ...],

@@ -26,6 +26,10 @@ EXTRA_SEQUENCES = 4
 _STAGED, _SCORED, _COMMON, _NEWEST = range(EXTRA_SEQUENCES)
 _CACHE_SHARE = 0.5
 """Of the free memory, which others may want as well."""
+_SERVED_PLACES = 4
+"""As many answers at once as llama.cpp's own server has places for; more where they are to be had."""
+_USEFUL_CONTEXT = 4096
+"""Rather fewer places than a shorter context."""
 
 _Held = tuple[str, tuple[int, ...]]
 """A key, and the tokens whose keys and values a sequence holds."""
@@ -47,6 +51,30 @@ def _agree(held: Sequence[int], ids: Sequence[int]) -> int:
     return next((at for at, (a, b) in enumerate(zip(held, ids, strict=False)) if a != b), min(len(held), len(ids)))
 
 
+def cache_bytes(num_sequences: int, context: int, token_bytes: int) -> int:
+    """What llama.cpp takes for so many sequences of so many tokens, used or not: it fills it with zeros."""
+    return num_sequences * -(-context // CACHE_STEP) * CACHE_STEP * token_bytes
+
+
+def served_context(own: int, *, max_batch: int, token_bytes: int, room_bytes: int) -> int:
+    """The context that a file is served with where nobody wishes for one: its own, as far as there is room.
+
+    Args:
+        own: What the model was made for.
+        max_batch: Most answers at once.
+        token_bytes: What a token's keys and values take.
+        room_bytes: For those of all sequences.
+
+    Returns:
+        0 where there is no room for any.
+    """
+
+    def longest(num_slots: int) -> int:
+        return room_bytes // cache_bytes(num_slots + EXTRA_SEQUENCES, CACHE_STEP, token_bytes) * CACHE_STEP
+
+    return min(own, max(longest(min(_SERVED_PLACES, max_batch)), min(_USEFUL_CONTEXT, longest(1))))
+
+
 @final
 class LlamaRunner(Runner):
     """Slots are sequences of a process that is borrowed from :meth:`begin` to :meth:`end`.
@@ -55,10 +83,19 @@ class LlamaRunner(Runner):
         pool: Lends processes.
         token_bytes: What a token's keys and values take.
         work: What a prompt's tokens cost; None: it is not known.
+        room_bytes: Most memory for keys and values; None: half of what is free when room is asked for.
     """
 
-    def __init__(self, pool: LlamaPool, *, token_bytes: int, work: PrefillWork | None = None) -> None:
+    def __init__(
+        self,
+        pool: LlamaPool,
+        *,
+        token_bytes: int,
+        work: PrefillWork | None = None,
+        room_bytes: int | None = None,
+    ) -> None:
         self._pool = pool
+        self._room_bytes = room_bytes
         self._work = work
         self._token_bytes = token_bytes
         self._lent: LlamaProcess | None = None
@@ -84,9 +121,9 @@ class LlamaRunner(Runner):
             self._pool.give_back(process)
 
     def most_slots(self, num_positions: int) -> int | None:
-        """Sequences whose caches fit half of the free memory: llama.cpp fills them with zeros, used or not."""
-        sequence_bytes = self._token_bytes * -(-num_positions // CACHE_STEP) * CACHE_STEP
-        return int(free_bytes() * _CACHE_SHARE) // sequence_bytes - EXTRA_SEQUENCES
+        """Sequences whose caches fit the room there is."""
+        room_bytes = int(free_bytes() * _CACHE_SHARE) if self._room_bytes is None else self._room_bytes
+        return room_bytes // cache_bytes(1, num_positions, self._token_bytes) - EXTRA_SEQUENCES
 
     # ---- prompts
 

@@ -5,7 +5,7 @@ In and out: see :class:`SequenceRequest` and :class:`Drawn`. Shapes: V vocabular
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
@@ -108,6 +108,10 @@ class Session(Protocol):
         """Sequences in the queue."""
         ...
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Drawn:
-        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on."""
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int, live: Callable[[], object]) -> Drawn:
+        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on.
+
+        Args:
+            live: Called again and again meanwhile, for whoever wants to know that it goes on.
+        """
         ...

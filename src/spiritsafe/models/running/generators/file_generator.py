@@ -15,9 +15,10 @@ from typing import final
 
 import torch
 
-from spiritsafe.core.errors import CompatibilityError, EndpointError
+from spiritsafe.core.errors import BudgetError, CompatibilityError, EndpointError
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import GeneratorInfo
+from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.models.chat.format import ChatFormat
@@ -27,7 +28,13 @@ from spiritsafe.models.gguf.convert import write_gguf_config
 from spiritsafe.models.interface.batch import IGNORED, Document, pack_documents
 from spiritsafe.models.llama_cpp.pool import LlamaPool
 from spiritsafe.models.llama_cpp.process import LlamaProcess, chunks, require_llama_cpp
-from spiritsafe.models.running.engine.llama_runner import EXTRA_SEQUENCES, LlamaRunner, feed
+from spiritsafe.models.running.engine.llama_runner import (
+    EXTRA_SEQUENCES,
+    LlamaRunner,
+    cache_bytes,
+    feed,
+    served_context,
+)
 from spiritsafe.models.running.engine.runner import PrefillWork, common_prefix
 from spiritsafe.models.running.engine.session import EngineSession
 from spiritsafe.models.running.generators.local_generator import Scorer, scores_by_document, token_scores
@@ -38,6 +45,8 @@ from spiritsafe.models.transformers_backend.sizes import read_config
 _MOST_DEAD = 3
 """Processes in a row that end without an answer before the file is called unusable."""
 _PLATFORM_CHARACTERS = 200
+_SERVED_SHARE = 0.25
+"""Of the free memory, for keys and values: weights, other models and other programs want some as well."""
 
 
 def _apart(prompt: Prompt, indices: Sequence[int]) -> list[Prompt]:
@@ -65,6 +74,8 @@ class FileGenerator(Scorer):
         max_batch: Most sequences at once.
         max_context: Longest prompt plus completion; None is the model's own context.
         threads: llama.cpp's. They wait for each other by spinning, so more than idle cores make it slow.
+        served: Sequences come at any time, so room for them is made at once and kept: a quarter of the free memory at
+            most, to which the context is cut where none is given.
 
     Attributes:
         context: Longest prompt plus completion.
@@ -74,10 +85,17 @@ class FileGenerator(Scorer):
         CompatibilityError: llama.cpp is not installed, the directory is no file model, or the header holds something
             that is not understood.
         SourceError: The file is damaged.
+        BudgetError: It is to be served, and not even one sequence fits the free memory.
     """
 
     def __init__(
-        self, directory: Path, *, max_batch: int = 64, max_context: int | None = None, threads: int = 1
+        self,
+        directory: Path,
+        *,
+        max_batch: int = 64,
+        max_context: int | None = None,
+        threads: int = 1,
+        served: bool = False,
     ) -> None:
         file = file_model(directory)
         if file is None:
@@ -93,6 +111,14 @@ class FileGenerator(Scorer):
             config = DecoderConfig.from_hf(read_config(Path(small)))
         self.longest_context = longest = config.max_context
         self.context = longest if max_context is None else min(max_context, longest)
+        token_bytes = 8 * config.num_layers * config.num_kv_heads * config.head_dim
+        room_bytes = int(free_bytes() * _SERVED_SHARE) if served else None
+        if room_bytes is not None:
+            if max_context is None:
+                self.context = served_context(
+                    longest, max_batch=max_batch, token_bytes=token_bytes, room_bytes=room_bytes
+                )
+            self._require_room(token_bytes, room_bytes)
         self._threads = threads
         self._pool = LlamaPool(file, threads=threads)
         first = self._pool.take(context=1, num_sequences=1)  # what is wrong with the file is said now
@@ -107,11 +133,25 @@ class FileGenerator(Scorer):
             partial(
                 LlamaRunner,
                 self._pool,
-                token_bytes=8 * config.num_layers * config.num_kv_heads * config.head_dim,
+                token_bytes=token_bytes,
                 work=PrefillWork.of(config, threads),
+                room_bytes=room_bytes,
             ),
             max_batch=max_batch,
             max_context=self.context,
+        )
+
+    def _require_room(self, token_bytes: int, room_bytes: int) -> None:
+        """Refuse what the system would end llama.cpp's process for."""
+        least = cache_bytes(1 + EXTRA_SEQUENCES, max(1, self.context), token_bytes)
+        free = room_bytes / _SERVED_SHARE
+        if self.context and least <= free:
+            return
+        most = served_context(self.longest_context, max_batch=1, token_bytes=token_bytes, room_bytes=room_bytes)
+        raise BudgetError(
+            f"One answer of {max(1, self.context)} tokens from {self._checkpoint.name} needs {least / 1e9:.1f} GB of "
+            f"keys and values; {free / 1e9:.1f} GB are free.",
+            hint=f"Ask for a shorter context: --max-context {most}." if most else "Free some memory.",
         )
 
     def _unfit(self, max_batch: int) -> CompatibilityError:

@@ -34,7 +34,7 @@ class Order:
         what: The prepared job, the number, or what is to be told instead.
     """
 
-    kind: Literal["run", "count", "cancel", "describe", "close", "told"]
+    kind: Literal["run", "count", "cancel", "describe", "ping", "close", "told"]
     job_id: int = 0
     what: PreparedJob | Failed | int | str = ""
 
@@ -94,7 +94,7 @@ class Intake:
         self._lines = lines
         self._prepare = prepare
         self._count = count
-        self._asked: SimpleQueue[tuple[Literal["run", "count"], int, Any] | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[Literal["run", "count", "ping"], int, Any] | None] = SimpleQueue()
         self._cancelled: set[int] = set()
         self._waiting: set[int] = set()
 
@@ -137,6 +137,8 @@ class Intake:
         job_id = request.get("id") if isinstance(request, dict) else None
         if operation in ("describe", "close"):
             self.orders.put(Order(operation))
+        elif operation == "ping":  # through both threads, so that its answer says that neither hangs
+            self._asked.put(("ping", 0, None))
         elif operation in ("run", "count", "cancel") and type(job_id) is int:
             if operation == "cancel":
                 self.orders.put(Order("cancel", job_id))
@@ -144,7 +146,7 @@ class Intake:
                 self._waiting.add(job_id)
                 self._asked.put((operation, job_id, request.get("job")))
         else:
-            self.orders.put(Order("told", what="The request is none of describe, run, count, cancel and close."))
+            self.orders.put(Order("told", what="The request is none of describe, run, count, cancel, ping and close."))
 
     # ---- the thread that prepares
 
@@ -154,7 +156,7 @@ class Intake:
             self.orders.put(Order(kind, job_id, self._answered(kind, job_id, value)))
 
     def _answered(self, kind: str, job_id: int, value: Any) -> PreparedJob | Failed | int:
-        if job_id in self._cancelled:
+        if kind == "ping" or job_id in self._cancelled:
             return 0
         try:
             job = _read_job(value)

@@ -88,6 +88,8 @@ class ServingLoop:
         """Follow one order; True: it took so long that what was drawn should go on first."""
         if order.kind == "describe":
             self._write({"described": self._described.to_json()})
+        elif order.kind == "ping":
+            self._live()
         elif order.kind == "told":
             self._write({"error": {"type": "IntegrityError", "message": order.what, "hint": "Send one of these."}})
         elif order.kind == "cancel":
@@ -107,7 +109,7 @@ class ServingLoop:
         try:
             job = self._run_job(prepared)
             if scores:
-                job.scored = self._session.score(prepared.prompt_ids, prepared.job.top_logprobs or 0)
+                job.scored = self._session.score(prepared.prompt_ids, prepared.job.top_logprobs or 0, self._live)
             if prepared.request is None:
                 self._tell(job_id, job.close())
             else:
@@ -156,6 +158,10 @@ class ServingLoop:
                     self._drop(job_id)
 
     # ---- telling
+
+    def _live(self) -> None:
+        """Whoever waits may wait on: this does not hang."""
+        self._write({"pong": True})
 
     def _tell(self, job_id: int, events: Iterable[Event]) -> None:
         self._events += [(job_id, name, value) for name, value in events]

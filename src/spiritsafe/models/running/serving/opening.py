@@ -63,11 +63,12 @@ def open_served(
     Args:
         dtype: None: what the device does best.
         device: None: a GPU where there is one.
-        max_context: Longest prompt plus answer; None is the model's own context.
+        max_context: Longest prompt plus answer; None is the model's own context, of a GGUF file what memory allows.
 
     Raises:
         CompatibilityError: It cannot be run here, its own context is shorter than what is wished for, or it is a file
             and an option speaks of something else.
+        BudgetError: There is no memory for the context of a file.
         SourceError: Its files are missing or damaged.
     """
     if file_model(directory) is not None:
@@ -95,13 +96,16 @@ def _open_file(
             "would change nothing.",
             hint="Leave it out.",
         )
-    generator = FileGenerator(directory, max_batch=max_batch, max_context=max_context)
+    generator = FileGenerator(directory, max_batch=max_batch, max_context=max_context, served=True)
     try:
         _check_context(directory, max_context, generator.longest_context)
     except CompatibilityError:
         generator.close()
         raise
-    return _served(generator, "file", [])
+    own, notes = generator.longest_context, list[str]()
+    if max_context is None and generator.context < own:
+        notes.append(f"Its own context is {own}; memory allows {generator.context}. --max-context asks for more.")
+    return _served(generator, "file", notes)
 
 
 def _check_device(place: str) -> None:

@@ -1,9 +1,10 @@
 """A served model in a process of its own: JSON lines in, JSON lines out, for a server that must not import torch.
 
 In, one a line: ``{"op":"describe"}``, ``{"op":"run","id":7,"job":{…}}``, ``{"op":"cancel","id":7}``,
-``{"op":"count","id":8,"job":{…}}``, ``{"op":"close"}``. Out: ``{"described":{…}}``; after each step one line for all
-jobs, ``{"events":[[7,"accepted",{…}],[7,"piece",{…}],[8,"count",{"num_tokens":12}]]}`` with the names of the records of
-:mod:`spiritsafe.core.serving` in small letters; ``{"error":{"type","message","hint"}}`` for a line that is none of
+``{"op":"count","id":8,"job":{…}}``, ``{"op":"ping"}``, ``{"op":"close"}``. Out: ``{"described":{…}}``; after each step
+one line for all jobs, ``{"events":[[7,"accepted",{…}],[7,"piece",{…}],[8,"count",{"num_tokens":12}]]}`` with the names
+of the records of :mod:`spiritsafe.core.serving` in small letters; ``{"pong":true}`` between two steps where it was
+pinged, and unasked in the middle of what takes long; ``{"error":{"type","message","hint"}}`` for a line that is none of
 these, or for a model that cannot be loaded, which ends the process. So does the end of its input. Run ``python -m
 spiritsafe.models.running.serving.worker DIRECTORY``. Whatever a library prints goes to standard error.
 """

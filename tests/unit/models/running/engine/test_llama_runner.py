@@ -13,7 +13,7 @@ from spiritsafe.core.records import Sampling
 from spiritsafe.models.llama_cpp.pool import LlamaPool
 from spiritsafe.models.llama_cpp.process import LlamaProcess
 from spiritsafe.models.running.engine.decode_state import Admission
-from spiritsafe.models.running.engine.llama_runner import LlamaRunner, feed
+from spiritsafe.models.running.engine.llama_runner import LlamaRunner, feed, served_context
 
 pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
 
@@ -125,3 +125,24 @@ def test_a_prompt_in_parts_and_prompts_of_others_are_the_same_to_the_last_bit(tm
     with LlamaProcess(tmp_path / "x.gguf", context=64) as process:
         assert torch.equal(scored, torch.from_numpy(process.logits(prompt)))
     pool.close()
+
+
+@pytest.mark.parametrize(
+    ("room", "own", "max_batch", "context"),
+    [
+        (8 * 8192, 8192, 64, 8192),  # four answers and what stands beside them
+        (8 * 8192 - 1, 8192, 64, 8192 - 256),
+        (8 * 8192 - 1, 8192, 1, 8192),
+        (8 * 1024, 700, 64, 700),
+        (8 * 4096 - 1, 131072, 64, 4096),  # three of a useful length
+        (5 * 1024, 131072, 64, 1024),  # one
+        (5 * 256 - 1, 131072, 64, 0),
+    ],
+)
+def test_a_served_context_is_what_memory_holds(room: int, own: int, max_batch: int, context: int) -> None:
+    assert served_context(own, max_batch=max_batch, token_bytes=3, room_bytes=3 * room) == context
+
+
+def test_slots_are_those_that_the_room_holds(tmp_path: Path) -> None:
+    runner = LlamaRunner(LlamaPool(tmp_path / "x.gguf"), token_bytes=3, room_bytes=3 * 10 * 512)
+    assert [runner.most_slots(length) for length in (256, 257, 512, 1024)] == [16, 6, 6, 1]

@@ -285,7 +285,7 @@ def test_scores_are_those_of_what_it_draws(open_session: Opened) -> None:
     while session.num_busy or session.num_waiting:
         events += session.step()
     ids = (*request.prompt_ids, *(token for event in events for token in event.token_ids))
-    scored = session.score(ids, 3)
+    scored = session.score(ids, 3, lambda: None)
     assert scored.token_ids == ids[1:]
     assert scored.logprobs[2:] == pytest.approx([event.logprobs[0] for event in events], abs=1e-4)
     for one, other in zip(scored.top[2:], events, strict=True):
@@ -316,3 +316,14 @@ def test_what_cannot_be_drawn_is_refused(change: dict[str, object], open_session
     with pytest.raises(ValueError, match=r"prompt|context"):
         session.submit(replace(SequenceRequest(prompt_ids=(1, 2), max_tokens=2, seed=0), **change))  # type: ignore[arg-type]
     assert session.num_waiting == 0
+
+
+def test_a_score_that_takes_long_is_seen_to_go_on(open_session: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritsafe.models.running.engine.session._LIVE_S", 0.0)  # each part of the model is slow
+    session, lives = open_session(), list[int]()
+    scored = session.score((5, 6, 7), 0, lambda: lives.append(1))
+    count = len(lives)
+    assert count > 2
+    assert session.score((5, 6, 7), 0, lambda: None) == scored
+    torch.nn.Linear(2, 2)(torch.ones(2))
+    assert len(lives) == count

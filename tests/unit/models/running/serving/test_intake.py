@@ -81,3 +81,18 @@ def test_a_job_whose_preparation_breaks_is_told_so(error: Exception) -> None:
     (order,) = [order for order in orders if order.kind == "run"]
     assert isinstance(order.what, Failed)
     assert (order.what.fault, str(error) in order.what.message) == ("model", True)
+
+
+def test_a_ping_goes_where_prompts_go_so_that_its_answer_says_that_nothing_hangs() -> None:
+    is_prepared = threading.Event()
+
+    def prepare(job: Job) -> Any:
+        assert is_prepared.wait(60)
+        return Failed(fault="asker", message="no")
+
+    intake = Intake(iter([line("run", 1, "slow"), b'{"op":"ping"}', line("cancel", 5, "")]), prepare, lambda job: (1,))
+    intake.start()
+    first = [intake.orders.get() for _ in range(2)]
+    assert [order.kind for order in first] == ["cancel", "close"], "it waits behind the prompt"
+    is_prepared.set()
+    assert [intake.orders.get().kind for _ in range(2)] == ["run", "ping"]

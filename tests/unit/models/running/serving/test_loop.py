@@ -153,6 +153,18 @@ def test_log_probabilities_are_of_the_tokens_that_are_text(chat: ChatFormat) -> 
     assert events[-1].num_tokens == 3
 
 
+def test_a_ping_is_answered_between_two_steps(chat: ChatFormat) -> None:
+    served = Served(chat, ScriptedSession(says(chat, "abc")))
+    served.ask(run_job(7))
+    served.loop._take_orders()
+    served.loop._step()
+    served.loop._flush()
+    served.ask({"op": "ping"})
+    served.loop.run()
+    assert [list(answer) for answer in served.answers()] == [["events"], ["pong"], *[["events"]] * 3]
+    assert served.events()[7][-1] == Ended(reason="stop", num_tokens=4)
+
+
 def test_a_prompt_is_echoed_and_scored(chat: ChatFormat) -> None:
     session = ScriptedSession(says(chat, "c", end=False))
     job = {"messages": (), "text": "ab", "echo": True, "top_logprobs": 1, "max_tokens": 1}

@@ -11,8 +11,9 @@ import torch
 from file_models import file_model_of
 from foreign_models import write_foreign
 from llama_cpp import llama_children
+from tiny_gguf import KV_HEADS, LAYERS, WIDTH
 
-from spiritsafe.core.errors import CompatibilityError, EndpointError
+from spiritsafe.core.errors import BudgetError, CompatibilityError, EndpointError
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest, Session
 from spiritsafe.models.running.serving.opening import open_served
 from spiritsafe.models.sources.resolve import resolve_source
@@ -82,3 +83,36 @@ def test_a_crash_of_llama_cpp_costs_what_was_under_way(tmp_path: Path) -> None:
         assert drawn(served.open_session(), 8) == tokens
     finally:
         served.close()
+
+
+def test_the_context_of_a_file_is_what_memory_allows_and_a_wish_is_kept_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
+    file = file_model_of(tmp_path / "file", extra={"llama.context_length": 1024})
+    token_bytes = 8 * LAYERS * KV_HEADS * WIDTH
+
+    def opened(num_sequences: float, max_context: int | None = None) -> tuple[int, tuple[str, ...], int]:
+        """Context, notes and answers at once, where a quarter of free memory holds so many sequences of 256 tokens."""
+        free = int(4 * num_sequences * 256 * token_bytes)
+        monkeypatch.setattr("spiritsafe.models.running.generators.file_generator.free_bytes", lambda: free)
+        served = open_served(file, max_batch=64, max_context=max_context)
+        try:
+            session = served.open_session()
+            for seed in range(9):
+                session.submit(SequenceRequest(prompt_ids=(5, 6, 7), max_tokens=20, seed=seed))
+            session.step()
+            return served.described.context, served.described.notes, session.num_busy
+        finally:
+            served.close()
+
+    assert opened(40) == (1024, (), 6)
+    note = "Its own context is 1024; memory allows {}. --max-context asks for more."
+    assert opened(20) == (1024, (), 1), "fewer at once, rather than less than what is useful"
+    assert opened(19) == (768, (note.format(768),), 2)
+    assert opened(5) == (256, (note.format(256),), 1)
+    assert opened(1.25, 200) == (200, (), 1)
+    with pytest.raises(BudgetError, match="One answer of 200 tokens from x needs"):
+        opened(1.2, 200)
+    with pytest.raises(BudgetError, match="are free"):
+        opened(4.9)

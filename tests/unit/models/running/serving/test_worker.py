@@ -50,7 +50,7 @@ class Talk(NamedTuple):
         found: dict[int, list[tuple[str, dict[str, Any]]]] = {}
         left = set(jobs)
         while left:
-            for job_id, name, value in self.hear()["events"]:
+            for job_id, name, value in self.hear().get("events", []):  # else it says that it lives
                 found.setdefault(job_id, []).append((name, value))
                 if name in ("ended", "failed", "count"):
                     left.discard(job_id)
