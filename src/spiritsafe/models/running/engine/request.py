@@ -5,7 +5,7 @@ In and out: see :class:`SequenceRequest` and :class:`Drawn`. Shapes: V vocabular
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
@@ -108,6 +108,9 @@ class Session(Protocol):
         """Sequences in the queue."""
         ...
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Drawn:
-        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on."""
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on, part by part.
+
+        One prompt at a time; other sequences may be drawn between its parts.
+        """
         ...

@@ -8,6 +8,7 @@ leaves is replaced by the last. A long prompt is computed bit by bit between ste
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -160,22 +161,21 @@ class EngineSession:
         self._leave({slot: drawn.end == "error" for slot, drawn in enumerate(out) if drawn.end is not None})
         return out
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Drawn:
-        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on."""
-        logprobs: list[float] = []
-        top: list[tuple[tuple[int, float], ...]] = []
+    @torch.inference_mode()
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on, part by part."""
         place = 1
-        with torch.inference_mode():
-            for logits in self._runner.logits(token_ids):
-                rows = logits[: len(token_ids) - place].log_softmax(-1)
-                targets = torch.tensor(token_ids[place : place + len(rows)], device=rows.device)
-                logprobs += rows.gather(1, targets[:, None]).squeeze(1).tolist()
-                if top_logprobs and len(rows):
-                    likeliest = rows.topk(top_logprobs, dim=-1)
-                    pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-                    top += [tuple(zip(ids, values, strict=True)) for ids, values in pairs]
-                place += len(rows)
-        return Drawn(-1, token_ids[1:], tuple(logprobs), tuple(top))
+        for logits in self._runner.logits(token_ids):
+            targets = token_ids[place : place + len(logits)]
+            place += len(targets)
+            rows = logits[: len(targets)].log_softmax(-1)
+            logprobs = rows.gather(1, torch.tensor(targets, dtype=torch.int64, device=rows.device)[:, None]).squeeze(1)
+            top: list[tuple[tuple[int, float], ...]] = []
+            if top_logprobs:
+                likeliest = rows.topk(top_logprobs, dim=-1)
+                pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+                top = [tuple(zip(ids, values, strict=True)) for ids, values in pairs]
+            yield Drawn(-1, targets, tuple(logprobs.tolist()), tuple(top))
 
     # ---- who is in
 
