@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from spiritsafe.models.running.engine.request import Drawn, SequenceRequest
@@ -69,8 +69,7 @@ class ScriptedSession:
             out.append(Drawn(handle, tuple(new), tuple(-0.5 for _ in new), top, reason, num_cached=3))
         return out
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int, live: Callable[[], object]) -> Drawn:
-        live()
-        rest = token_ids[1:]
-        top = tuple(tuple((token, -0.25) for _ in range(top_logprobs)) for token in rest) if top_logprobs else ()
-        return Drawn(-1, rest, tuple(-0.25 for _ in rest), top)
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        for token in token_ids[1:]:
+            top = (((token, -0.25),) * top_logprobs,) if top_logprobs else ()
+            yield Drawn(-1, (token,), (-0.25,), top)

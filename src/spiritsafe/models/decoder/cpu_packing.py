@@ -4,7 +4,8 @@ In: a weight matrix. Out: an opaque copy and the product with it. An ordinary ma
 product, which for a few dozen rows costs as much as the product itself. One row a step is bound by the bytes that are
 read: float32 matrices whose numbers are all float16's, but for a power of two, are held as such by FBGEMM, which widens
 them in its registers. Numbers of bfloat16, as most checkpoints are published in, nearly always are: they have fewer
-digits than float16. Others are laid out by oneDNN as they are, as bfloat16 is, whose units are faster from a few rows on.
+digits than float16. Others are laid out by oneDNN as they are, as bfloat16 is, whose units are faster from a few rows
+on.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def pack_weight(weight: Tensor) -> PackedWeight:
 
 
 def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None) -> Tensor:
-    """``rows @ weight.T + bias`` with a packed weight, float32 where that is a :class:`HalfWeight`; not differentiable."""
+    """``rows @ weight.T + bias`` with a packed weight, float32 of a :class:`HalfWeight`; not differentiable."""
     out: Tensor
     if not isinstance(packed, HalfWeight):
         out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")

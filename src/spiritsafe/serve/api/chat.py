@@ -6,16 +6,16 @@ as DeepSeek's and vLLM's servers have it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import orjson
 from pydantic import Field
 
 from spiritsafe.core.records import omit_default
-from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, EndReason, Job, Part, ServedModel, Token
-from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
-from spiritsafe.serve.answers.sse import DONE, data_event
+from spiritsafe.core.serving import AnswerPiece, EndReason, Job, Part, ServedModel, Token
+from spiritsafe.serve.answers.chunks import ChunkWriter, head_fields, usage_of
+from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body
 from spiritsafe.serve.asking.conversation import (
     MOST_TOOLS,
     ChatMessage,
@@ -39,11 +39,12 @@ from spiritsafe.serve.asking.fields import (
 from spiritsafe.serve.asking.form import ResponseFormat, StructuredOutputs, form_of, ignored_in
 from spiritsafe.serve.asking.going_on import thinking_of, with_beginning
 from spiritsafe.serve.asking.refusing import one_of
-from spiritsafe.serve.interface import Ask, Context, JobAnswer, answering_name, fingerprint, totals
+from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
 _STATELESS = "Nothing is kept here; leave it out."
 _TEXT_ONLY = "Models here read and write text; leave it out."
+_PREFIX = "chatcmpl"
 _REASONS: Mapping[EndReason, str] = {"stop": "stop", "length": "length", "calls": "tool_calls"}
 
 
@@ -234,15 +235,10 @@ class ChatInterface:
 
     def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
-        context, first = ask.context, answers[0].accepted
-        used = totals(ask.prompt_of, [(answer.accepted, answer.ended) for answer in answers])
         return ChatCompletion(
-            id=_id(context),
-            created=context.created,
-            model=answering_name(context, first),
-            system_fingerprint=fingerprint(context, first),
+            **head_fields(ask, answers[0].accepted, _PREFIX, "chat.completion"),
             choices=tuple(_choice(ask, index, answer) for index, answer in enumerate(answers)),
-            usage=token_usage(used),
+            usage=usage_of(ask, [(answer.accepted, answer.ended) for answer in answers]),
         ).model_dump(mode="json")
 
     def stream(self, ask: Ask) -> ChatWriter:
@@ -255,70 +251,23 @@ class ChatInterface:
 
 
 @final
-class ChatWriter:
+class ChatWriter(ChunkWriter):
     """Writes ``chat.completion.chunk`` events."""
 
+    prefix, kind, reasons = _PREFIX, "chat.completion.chunk", _REASONS
+    first, last = b'"delta":{"role":"assistant","content":"","refusal":null}', b'"delta":{}'
+
     def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-        self._ends: dict[int, tuple[Accepted, Ended]] = {}
-        self._accepted: dict[int, Accepted] = {}
+        super().__init__(ask)
         self._num_calls = [0] * len(ask.jobs)
-        self._held: list[list[Token]] = [[] for _ in ask.jobs]
-        self._logprobs = bool(ask.body.logprobs)
-        options = ask.body.stream_options
-        self._usage = options is not None and options.include_usage
-        self._tail = b""
-        self._head = b""
-        self._name = b""
 
-    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
-        """The chunks of a job's event."""
-        if isinstance(event, AnswerPiece):
-            self._held[index].extend(event.tokens)
-            return b"".join(self._chunk(index, self._delta(index, part)) for part in event.parts)
-        if isinstance(event, Accepted):
-            self._accepted[index] = event
-            if not self._head:
-                self._begin(event)
-            return self._chunk(index, b'{"role":"assistant","content":"","refusal":null}')
-        self._ends[index] = (self._accepted[index], event)
-        return self._chunk(index, b"{}", _REASONS[event.reason])
+    def pieces(self, index: int, piece: AnswerPiece) -> Iterable[bytes]:
+        """A delta for each part."""
+        return (b'"delta":' + self._delta(index, part) for part in piece.parts)
 
-    def closing(self) -> bytes:
-        """Usage, where it was asked for, and the end mark."""
-        if not self._usage:
-            return DONE
-        ends = [self._ends[index] for index in range(len(self._ends))]
-        usage = token_usage(totals(self._ask.prompt_of, ends)).model_dump(mode="json")
-        return self._head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n" + DONE
-
-    def failure(self, refusal: Refusal) -> bytes:
-        """An error, which clients raise; no end mark follows it."""
-        return data_event(error_body(refusal))
-
-    def _begin(self, accepted: Accepted) -> None:
-        """What stands in every chunk is written once."""
-        context = self._ask.context
-        head = {
-            "id": _id(context),
-            "object": "chat.completion.chunk",
-            "created": context.created,
-            "model": answering_name(context, accepted),
-            "system_fingerprint": fingerprint(context, accepted),
-            "choices": [],
-        }
-        self._head = b"data: " + orjson.dumps(head)[:-2]
-        self._tail = b'}],"usage":null}\n\n' if self._usage else b"}]}\n\n"
-
-    def _chunk(self, index: int, delta: bytes, reason: str | None = None) -> bytes:
-        logprobs = b"null"
-        if self._logprobs and self._held[index]:
-            logprobs = orjson.dumps(_logprobs(self._held[index]).model_dump(mode="json"))
-            self._held[index].clear()
-        finish = b"null" if reason is None else b'"%b"' % reason.encode()
-        return b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b%b' % (
-            self._head, index, delta, logprobs, finish, self._tail,
-        )  # fmt: skip
+    def logprobs(self, index: int, tokens: Sequence[Token]) -> Mapping[str, Any]:
+        """As in a whole answer."""
+        return _logprobs(tokens).model_dump(mode="json")
 
     def _delta(self, index: int, part: Part) -> bytes:
         if part.kind == "text":
@@ -382,10 +331,6 @@ def _params(body: ChatRequest) -> Mapping[str, str]:
         "max_tokens": "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens",
         "tool_name": "tool_choice",
     }
-
-
-def _id(context: Context) -> str:
-    return f"chatcmpl-{context.request_id.removeprefix('req_')}"
 
 
 def _call_id(context: Context, index: int, number: int) -> str:

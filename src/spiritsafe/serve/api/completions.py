@@ -7,15 +7,15 @@ In: one or several prompts, as text or tokens. Out: ``text_completion``, whole o
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import orjson
 from pydantic import Field
 
-from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, EndReason, Job, LikelyToken, Token
-from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body, token_usage
-from spiritsafe.serve.answers.sse import DONE, data_event
+from spiritsafe.core.serving import AnswerPiece, EndReason, Job, LikelyToken, Token
+from spiritsafe.serve.answers.chunks import ChunkWriter, head_fields, usage_of
+from spiritsafe.serve.answers.openai_forms import SEED_HEADER, AnswerPart, UsageBody, error_body
 from spiritsafe.serve.asking.fields import (
     JOB_PARAMS,
     MOST_CHOICES,
@@ -28,9 +28,10 @@ from spiritsafe.serve.asking.fields import (
     drawn_seed,
 )
 from spiritsafe.serve.asking.form import StructuredOutputs, form_of
-from spiritsafe.serve.interface import Ask, Context, JobAnswer, answering_name, fingerprint, totals
+from spiritsafe.serve.interface import Ask, Context, JobAnswer
 from spiritsafe.serve.refusals import Refusal
 
+_PREFIX = "cmpl"
 _REASONS: Mapping[EndReason, str] = {"stop": "stop", "length": "length", "calls": "stop"}
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
@@ -148,13 +149,8 @@ class CompletionInterface:
 
     def whole(self, ask: Ask, answers: Sequence[JobAnswer]) -> Mapping[str, object]:
         """The answer in one piece."""
-        context, first = ask.context, answers[0].accepted
-        used = totals(ask.prompt_of, [(answer.accepted, answer.ended) for answer in answers])
         return Completion(
-            id=_id(context),
-            created=context.created,
-            model=answering_name(context, first),
-            system_fingerprint=fingerprint(context, first),
+            **head_fields(ask, answers[0].accepted, _PREFIX, "text_completion"),
             choices=tuple(
                 CompletionChoice(
                     index=index,
@@ -164,7 +160,7 @@ class CompletionInterface:
                 )
                 for index, answer in enumerate(answers)
             ),
-            usage=token_usage(used),
+            usage=usage_of(ask, [(answer.accepted, answer.ended) for answer in answers]),
         ).model_dump(mode="json")
 
     def stream(self, ask: Ask) -> CompletionWriter:
@@ -177,63 +173,23 @@ class CompletionInterface:
 
 
 @final
-class CompletionWriter:
-    """Writes ``text_completion`` events."""
+class CompletionWriter(ChunkWriter):
+    """Writes ``text_completion`` events; a prompt that is in is none."""
+
+    prefix, kind, reasons, last = _PREFIX, "text_completion", _REASONS, b'"text":""'
 
     def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-        self._accepted: dict[int, Accepted] = {}
-        self._ends: dict[int, tuple[Accepted, Ended]] = {}
+        super().__init__(ask)
         self._offsets = [_Offsets() for _ in ask.jobs]
-        options = ask.body.stream_options
-        self._usage = options is not None and options.include_usage
-        self._head = self._tail = b""
 
-    def event(self, index: int, event: Accepted | AnswerPiece | Ended) -> bytes:
-        """The event of a job's event; a prompt that is in is none."""
-        if isinstance(event, Accepted):
-            self._accepted[index] = event
-            if not self._head:
-                self._begin(event)
-            return b""
-        if isinstance(event, AnswerPiece):
-            text = "".join(part.text for part in event.parts)
-            return self._chunk(index, text, event.tokens) if text or event.tokens else b""
-        self._ends[index] = (self._accepted[index], event)
-        return self._chunk(index, "", (), _REASONS[event.reason])
+    def pieces(self, index: int, piece: AnswerPiece) -> Iterable[bytes]:
+        """Its text; empty where only tokens are told."""
+        text = "".join(part.text for part in piece.parts)
+        return [b'"text":' + orjson.dumps(text)] if text or piece.tokens else []
 
-    def closing(self) -> bytes:
-        """Usage, where it was asked for, and the end mark."""
-        if not self._usage:
-            return DONE
-        ends = [self._ends[index] for index in range(len(self._ends))]
-        usage = token_usage(totals(self._ask.prompt_of, ends)).model_dump(mode="json")
-        return self._head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n" + DONE
-
-    def failure(self, refusal: Refusal) -> bytes:
-        """An error, which clients raise; no end mark follows it."""
-        return data_event(error_body(refusal))
-
-    def _begin(self, accepted: Accepted) -> None:
-        context = self._ask.context
-        head = {
-            "id": _id(context),
-            "object": "text_completion",
-            "created": context.created,
-            "model": answering_name(context, accepted),
-            "system_fingerprint": fingerprint(context, accepted),
-            "choices": [],
-        }
-        self._head = b"data: " + orjson.dumps(head)[:-2]
-        self._tail = b'}],"usage":null}\n\n' if self._usage else b"}]}\n\n"
-
-    def _chunk(self, index: int, text: str, tokens: Sequence[Token], reason: str | None = None) -> bytes:
-        logprobs = b"null"
-        if self._ask.body.logprobs is not None and tokens:
-            logprobs = orjson.dumps(self._offsets[index].logprobs(tokens).model_dump(mode="json"))
-        return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b%b' % (
-            self._head, index, orjson.dumps(text), logprobs, orjson.dumps(reason), self._tail,
-        )  # fmt: skip
+    def logprobs(self, index: int, tokens: Sequence[Token]) -> Mapping[str, Any]:
+        """As in a whole answer."""
+        return self._offsets[index].logprobs(tokens).model_dump(mode="json")
 
 
 class _Offsets:
@@ -270,10 +226,6 @@ def _top(token: Token) -> dict[str, float] | None:
 
 def _refusal(param: str, message: str, hint: str) -> Refusal:
     return Refusal(message, hint=hint, param=param, code="invalid_value")
-
-
-def _id(context: Context) -> str:
-    return f"cmpl-{context.request_id.removeprefix('req_')}"
 
 
 INTERFACE = CompletionInterface()

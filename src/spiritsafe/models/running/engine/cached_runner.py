@@ -18,7 +18,14 @@ from torch import Tensor
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.decoder.attention import attend, make_layout
-from spiritsafe.models.decoder.cpu_packing import FEW_ROWS, PackedWeight, can_pack, pack_half, pack_weight, packed_linear
+from spiritsafe.models.decoder.cpu_packing import (
+    FEW_ROWS,
+    PackedWeight,
+    can_pack,
+    pack_half,
+    pack_weight,
+    packed_linear,
+)
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.decoder.sampling_mode import sampling_mode
@@ -26,7 +33,7 @@ from spiritsafe.models.interface.language_model import Head
 from spiritsafe.models.running.engine.cuda_graphs import StepGraphs, bucket
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 from spiritsafe.models.running.engine.kv_cache import KVCache
-from spiritsafe.models.running.engine.plain_runner import whole_logits
+from spiritsafe.models.running.engine.plain_runner import LOGIT_ROWS
 from spiritsafe.models.running.engine.prefix_store import PrefixStore
 from spiritsafe.models.running.engine.runner import PREFILL_TOKENS, PrefillWork, Runner, common_prefix
 from spiritsafe.models.running.engine.sampler import RowSampling, draw
@@ -329,17 +336,27 @@ class CachedRunner(Runner):
         self._num_staged = end
         return end
 
-    @sampling_mode()
     def _prefill(self, sequences: Sequence[tuple[int, tuple[int, ...]]], past: int) -> None:
-        """Compute keys and values of (slot, tokens) from position ``past`` on.
+        """Compute keys and values of (slot, tokens) from position ``past`` on; no logits are needed of any of them."""
+        self._feed(self.cache, sequences, past, through=False)
 
-        The first ``past`` tokens of all are the same and in the slots already. No logits are needed of any of them.
+    @sampling_mode()
+    def _feed(
+        self, cache: KVCache, sequences: Sequence[tuple[int, tuple[int, ...]]], past: int, *, through: bool
+    ) -> Tensor:
+        """Compute (slot, tokens) from position ``past`` on; the first tokens of all are the same and in the slots.
+
+        Args:
+            through: To the end of the last block too, whose keys and values need nothing behind them.
+
+        Returns:
+            The stream ``[N, H]``.
         """
         model, device = self._model, self._model.device
         tokens = [token for _, ids in sequences for token in ids[past:]]
         positions_N = torch.cat([torch.arange(past, len(ids)) for _, ids in sequences])
         slots_N = torch.cat([torch.full((len(ids) - past,), slot) for slot, ids in sequences])
-        rows = self.cache.rows(slots_N.to(device), positions_N.to(device))
+        rows = cache.rows(slots_N.to(device), positions_N.to(device))
         lengths = [len(ids) - past for _, ids in sequences]
         filler = self._filler(len(tokens))
         if filler:
@@ -348,20 +365,20 @@ class CachedRunner(Runner):
             positions_N = torch.cat((positions_N, torch.zeros(filler, dtype=torch.int64)))
         real = len(tokens) - filler
         layout = make_layout(tuple(lengths), device)
-        positions_N = positions_N.to(device)
-        cos_NE, sin_NE = self._cos_PE[positions_N], self._sin_PE[positions_N]
+        cos_NE, sin_NE = (table_PE[positions_N.to(device)] for table_PE in model.rope_tables(cache.num_positions))
         stream_NH = model.embed(torch.tensor(tokens, device=device))
         for layer, block in enumerate(self._blocks):
             rotated_NRW, value_NKW = self._project(block)(stream_NH, cos_NE, sin_NE)
-            self.cache.write(layer, rows, rotated_NRW[:real, block.num_heads :], value_NKW[:real])
-            if layer == len(self._blocks) - 1:
+            cache.write(layer, rows, rotated_NRW[:real, block.num_heads :], value_NKW[:real])
+            if layer == len(self._blocks) - 1 and not through:
                 break
             prefix = None
             if past:
-                stored = self.cache.data[layer, :, sequences[0][0], :, :past].to(model.dtype)
+                stored = cache.data[layer, :, sequences[0][0], :, :past].to(model.dtype)
                 prefix = (stored[0], stored[1])
             attended_NSW = attend(rotated_NRW, value_NKW, layout, scale=block.scale, window=block.window, prefix=prefix)
             stream_NH = self._finish(block)(stream_NH, attended_NSW)
+        return stream_NH[:real]
 
     def _filler(self, num_tokens: int) -> int:
         """Rows to add, because for each size of a half-precision product oneDNN keeps kernels for ever."""
@@ -461,5 +478,11 @@ class CachedRunner(Runner):
         return _packed_logits(model.head(), model.norm(stream_NH), self._packed_head)
 
     def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
-        """By the model's own forward pass; the cache is not touched."""
-        return whole_logits(self._model, prompt_ids)
+        """In the parts of a long prompt, each behind what is kept of those before it in a cache of its own."""
+        cache, done = self._new_cache(1, len(prompt_ids)), 0
+        while done < len(prompt_ids):
+            end = min(done + self.prefill_tokens(done), len(prompt_ids))
+            hidden_NH = self._model.norm(self._feed(cache, [(0, prompt_ids[:end])], done, through=True))
+            for rows_RH in torch.split(hidden_NH, LOGIT_ROWS):
+                yield _packed_logits(self._model.head(), rows_RH, self._packed_head)
+            done = end

@@ -220,10 +220,12 @@ class LlamaRunner(Runner):
             self.state.record(torch.from_numpy(logits_BV), how, extras)
 
     def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
-        """In a sequence of its own."""
+        """In the parts of a long prompt, in a sequence of its own."""
         sequence = self._num_slots + _SCORED
         self._process.copy(sequence, [sequence], 0)
-        for start, end in chunks(len(prompt_ids), self._process.num_rows):
-            places = range(start, end)
-            rows = self._process.decode(prompt_ids[start:end], places, [sequence] * len(places), range(len(places)))
-            yield torch.from_numpy(rows)
+        done = 0
+        while left := prompt_ids[done:]:
+            _, size = chunks(len(left), min(self.prefill_tokens(done), self._process.num_rows))[0]
+            places = range(done, done + size)
+            yield torch.from_numpy(self._process.decode(left[:size], places, [sequence] * size, range(size)))
+            done += size

@@ -14,19 +14,14 @@ from spiritsafe.models.interface.language_model import LanguageModel
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras
 from spiritsafe.models.running.engine.runner import Runner
 
-_LOGIT_ROWS = 256
+LOGIT_ROWS = 256
+"""Of a prompt, whose logits are in memory at once."""
 
 
 def _hidden(model: LanguageModel, sequences: Sequence[tuple[int, ...]]) -> Tensor:
     documents = [Document(token_ids=ids, supervised=(False,) * len(ids)) for ids in sequences]
     hidden_NH: Tensor = model(pack_documents(documents).to(model.head().weight_VH.device))
     return hidden_NH
-
-
-def whole_logits(model: LanguageModel, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
-    """float32 logits behind each token, some rows at a time."""
-    for rows in torch.split(_hidden(model, [prompt_ids]), _LOGIT_ROWS):
-        yield head_logits(model.head(), rows)
 
 
 @final
@@ -67,5 +62,6 @@ class PlainRunner(Runner):
             self._sequences[:count] = [(*ids, token) for ids, token in zip(sequences, drawn, strict=True)]
 
     def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
-        """Of the whole prompt, cut."""
-        return whole_logits(self._model, prompt_ids)
+        """Of the whole prompt, cut: nothing is kept that a part could be computed behind."""
+        for rows in torch.split(_hidden(self._model, [prompt_ids]), LOGIT_ROWS):
+            yield head_logits(self._model.head(), rows)

@@ -5,7 +5,7 @@ In and out: see :class:`SequenceRequest` and :class:`Drawn`. Shapes: V vocabular
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
@@ -108,10 +108,9 @@ class Session(Protocol):
         """Sequences in the queue."""
         ...
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int, live: Callable[[], object]) -> Drawn:
-        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on.
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on, part by part.
 
-        Args:
-            live: Called again and again meanwhile, for whoever wants to know that it goes on.
+        One prompt at a time; other sequences may be drawn between its parts.
         """
         ...

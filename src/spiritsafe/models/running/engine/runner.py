@@ -135,7 +135,10 @@ class Runner(ABC):
 
     @abstractmethod
     def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
-        """float32 logits ``[rows, V]`` behind each of a prompt's tokens, some rows at a time; no slot changes."""
+        """float32 logits ``[rows, V]`` behind each of a prompt's tokens, some rows at a time; no slot changes.
+
+        One prompt at a time; slots may be filled and drawn in between.
+        """
 
     def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[SlotReading]:
         """Where ``can_draft``: draw the next token of slots 0..n-1, and those behind it that drafts foretell.

@@ -7,15 +7,12 @@ leaves is replaced by the last. A long prompt is computed bit by bit between ste
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, final
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook
 
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, Change, Extras, SlotReading
 from spiritsafe.models.running.engine.prompt_lookup import PromptLookup
@@ -26,7 +23,6 @@ from spiritsafe.models.running.engine.sampler import RowMask
 _DRAFT_STREAMS = 4
 """With more sequences at once a step of several tokens each costs more than guesses save."""
 _DRAFT_TOKENS = 5
-_LIVE_S = 1.0
 
 
 @final
@@ -65,24 +61,6 @@ class _Running:
         return (
             bool(request.bias) or penalties != (0.0, 0.0, 1.0) or request.mask is not None or request.top_logprobs > 0
         )
-
-
-@contextmanager
-def _now_and_then(live: Callable[[], object]) -> Iterator[Callable[[], None]]:
-    """While the block runs, ``live`` is called once a second, if modules compute or what is given is called."""
-    last_s = time.monotonic()
-
-    def call(*_: object) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= _LIVE_S:
-            last_s = time.monotonic()
-            live()
-
-    handle = register_module_forward_hook(call)
-    try:
-        yield call
-    finally:
-        handle.remove()
 
 
 @final
@@ -183,27 +161,21 @@ class EngineSession:
         self._leave({slot: drawn.end == "error" for slot, drawn in enumerate(out) if drawn.end is not None})
         return out
 
-    def score(self, token_ids: tuple[int, ...], top_logprobs: int, live: Callable[[], object]) -> Drawn:
-        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on.
-
-        Args:
-            live: Called about once a second, between parts of the prompt or of the model.
-        """
-        logprobs: list[float] = []
-        top: list[tuple[tuple[int, float], ...]] = []
+    @torch.inference_mode()
+    def score(self, token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        """Log-probabilities, at temperature 1, of a prompt's own tokens from the second on, part by part."""
         place = 1
-        with torch.inference_mode(), _now_and_then(live) as call:
-            for logits in self._runner.logits(token_ids):
-                call()
-                rows = logits[: len(token_ids) - place].log_softmax(-1)
-                targets = torch.tensor(token_ids[place : place + len(rows)], device=rows.device)
-                logprobs += rows.gather(1, targets[:, None]).squeeze(1).tolist()
-                if top_logprobs and len(rows):
-                    likeliest = rows.topk(top_logprobs, dim=-1)
-                    pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-                    top += [tuple(zip(ids, values, strict=True)) for ids, values in pairs]
-                place += len(rows)
-        return Drawn(-1, token_ids[1:], tuple(logprobs), tuple(top))
+        for logits in self._runner.logits(token_ids):
+            targets = token_ids[place : place + len(logits)]
+            place += len(targets)
+            rows = logits[: len(targets)].log_softmax(-1)
+            logprobs = rows.gather(1, torch.tensor(targets, dtype=torch.int64, device=rows.device)[:, None]).squeeze(1)
+            top: list[tuple[tuple[int, float], ...]] = []
+            if top_logprobs:
+                likeliest = rows.topk(top_logprobs, dim=-1)
+                pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+                top = [tuple(zip(ids, values, strict=True)) for ids, values in pairs]
+            yield Drawn(-1, targets, tuple(logprobs.tolist()), tuple(top))
 
     # ---- who is in
 

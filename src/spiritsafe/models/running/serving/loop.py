@@ -6,7 +6,8 @@ nothing is drawn it waits for the next order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from queue import Empty
 from typing import Any, BinaryIO, final
 
@@ -14,7 +15,7 @@ from spiritsafe.core.errors import error_fields
 from spiritsafe.core.process.json_lines import to_line
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.serving import Failed, ServedModel
-from spiritsafe.models.running.engine.request import Session
+from spiritsafe.models.running.engine.request import Drawn, Session
 from spiritsafe.models.running.serving.intake import Intake, Order
 from spiritsafe.models.running.serving.preparation import PreparedJob
 from spiritsafe.models.running.serving.running import Event, RunningJob
@@ -26,6 +27,16 @@ _MOST_BROKEN_STEPS = 3
 def _told(error: Exception) -> Event:
     fields = error_fields(memory_error(error) if is_out_of_memory(error) else error)
     return "failed", {"fault": "model", "message": fields["message"], "hint": fields["hint"]}
+
+
+@final
+@dataclass(frozen=True)
+class _Scoring:
+    """A job whose prompt is scored, a part between two steps, before anything is drawn for it."""
+
+    prepared: PreparedJob
+    job: RunningJob
+    parts: Iterator[Drawn]
 
 
 @final
@@ -54,6 +65,7 @@ class ServingLoop:
         self._intake = intake
         self._run_job = run
         self._replies = replies
+        self._scoring: dict[int, _Scoring] = {}
         self._running: dict[int, tuple[int, RunningJob]] = {}
         self._handles: dict[int, int] = {}
         self._events: list[tuple[int, str, Mapping[str, Any]]] = []
@@ -68,24 +80,24 @@ class ServingLoop:
         while self._take_orders():
             if self._running:
                 self._step()
+            if self._scoring:
+                self._score_more()
             self._flush()
 
     # ---- orders
 
     def _take_orders(self) -> bool:
-        """All that wait; one at least while nothing is drawn. False: it is time to close."""
+        """All that wait; one at least while there is nothing else to do. False: it is time to close."""
         while True:
             try:
-                order = self._intake.orders.get(block=not self._running and not self._events)
+                order = self._intake.orders.get(block=not (self._running or self._scoring or self._events))
             except Empty:
                 return True
             if order.kind == "close":
                 return False
-            if self._take(order):
-                return True
+            self._take(order)
 
-    def _take(self, order: Order) -> bool:
-        """Follow one order; True: it took so long that what was drawn should go on first."""
+    def _take(self, order: Order) -> None:
         if order.kind == "describe":
             self._write({"described": self._described.to_json()})
         elif order.kind == "ping":
@@ -99,29 +111,32 @@ class ServingLoop:
             if isinstance(order.what, Failed):
                 self._tell(order.job_id, [("failed", order.what.model_dump(mode="json"))])
             elif isinstance(order.what, PreparedJob):
-                return self._begin(order.job_id, order.what)
+                self._begin(order.job_id, order.what)
             else:
                 self._tell(order.job_id, [("count", {"num_tokens": order.what})])
-        return False
 
-    def _begin(self, job_id: int, prepared: PreparedJob) -> bool:
-        scores = prepared.job.echo and prepared.job.top_logprobs is not None
+    def _begin(self, job_id: int, prepared: PreparedJob) -> None:
         try:
-            job = self._run_job(prepared)
-            if scores:
-                job.scored = self._session.score(prepared.prompt_ids, prepared.job.top_logprobs or 0, self._live)
-            if prepared.request is None:
-                self._tell(job_id, job.close())
+            job, asked = self._run_job(prepared), prepared.job
+            if asked.echo and asked.top_logprobs is not None:
+                parts = self._session.score(prepared.prompt_ids, asked.top_logprobs)
+                self._scoring[job_id] = _Scoring(prepared, job, parts)
             else:
-                handle = self._session.submit(prepared.request)
-                self._running[job_id] = (handle, job)
-                self._handles[handle] = job_id
+                self._draw(job_id, prepared, job)
         except Exception as error:  # noqa: BLE001  # one job's failure is its own
             self._tell(job_id, [_told(error)])
-        return scores
+
+    def _draw(self, job_id: int, prepared: PreparedJob, job: RunningJob) -> None:
+        if prepared.request is None:
+            self._tell(job_id, job.close())
+        else:
+            handle = self._session.submit(prepared.request)
+            self._running[job_id] = (handle, job)
+            self._handles[handle] = job_id
 
     def _drop(self, job_id: int) -> None:
-        """Forget a job that is drawn, if it still is."""
+        """Forget a job that is scored or drawn, if it still is."""
+        self._scoring.pop(job_id, None)
         if job_id in self._running:
             handle, _ = self._running.pop(job_id)
             del self._handles[handle]
@@ -129,12 +144,28 @@ class ServingLoop:
 
     # ---- steps
 
+    def _score_more(self) -> None:
+        """Compute a part of the prompt that came first of those that are scored; behind its last part it is drawn."""
+        job_id, scoring = next(iter(self._scoring.items()))
+        try:
+            part = next(scoring.parts, None)
+            if part is not None:
+                scoring.job.scored.append(part)
+                return
+            self._drop(job_id)
+            self._draw(job_id, scoring.prepared, scoring.job)
+        except Exception as error:  # noqa: BLE001  # one job's failure is its own
+            self._drop(job_id)
+            self._tell(job_id, [_told(error)])
+            if not self._running and not self._scoring:  # what computes may have ended; no step would find out
+                self._session = self._open_session()
+
     def _step(self) -> None:
         try:
             drawn = self._session.step()
         except Exception as error:  # the process boundary: all who wait are told
             self._num_broken += 1
-            for failed in list(self._running):
+            for failed in [*self._running, *self._scoring]:
                 self._drop(failed)
                 self._tell(failed, [_told(error)])
             if self._num_broken == _MOST_BROKEN_STEPS:

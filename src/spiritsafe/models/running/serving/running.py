@@ -68,7 +68,7 @@ class RunningJob:
         teller: Tells their log-probabilities.
 
     Attributes:
-        scored: Log-probabilities of the prompt, where they are to be told.
+        scored: Log-probabilities of the prompt, part by part, where they are to be told.
         is_over: Its last event was told.
     """
 
@@ -85,7 +85,7 @@ class RunningJob:
         self._tells_tokens = job.top_logprobs is not None
         self._ends = frozenset[int]() if prepared.request is None else prepared.request.end_ids
         self._num_tokens = self._num_untold = self._num_thought = 0
-        self.scored: Drawn | None = None
+        self.scored: list[Drawn] = []
         self._is_accepted = self.is_over = False
 
     def _begin(self, num_cached: int) -> Iterator[Event]:
@@ -93,17 +93,17 @@ class RunningJob:
         self._is_accepted = True
         yield "accepted", {"num_prompt_tokens": len(self._prepared.prompt_ids), "num_cached": num_cached}
         if self._prepared.job.echo:
-            yield from self._echo(self.scored)
+            yield from self._echo()
 
-    def _echo(self, scored: Drawn | None) -> Iterator[Event]:
+    def _echo(self) -> Iterator[Event]:
         """The prompt's own text, and its tokens where they were scored."""
         job, ids = self._prepared.job, self._prepared.prompt_ids
         text = job.text if job.text is not None else self._chat.spell(ids)
         yield "piece", {"parts": [{"kind": "text", "text": text}], "num_tokens": 0}
-        if scored is None:
+        if not self._tells_tokens:
             return
-        logprobs: list[float | None] = [None, *scored.logprobs]
-        top = [(), *(scored.top or [()] * len(scored.logprobs))]
+        logprobs: list[float | None] = [None, *(one for part in self.scored for one in part.logprobs)]
+        top = [(), *(one for part in self.scored for one in part.top or [()] * len(part.logprobs))]
         told = list(zip(ids, logprobs, top, strict=True))
         for start in range(0, len(told), _ECHO_TOKENS):
             part = told[start : start + _ECHO_TOKENS]

@@ -51,9 +51,11 @@ def message(ask: Ask, answer: JobAnswer) -> dict[str, Any]:
 def anthropic_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     """What a refusal is told as; ``param`` is this server's own field."""
     kind = _ERROR_TYPES.get(refusal.status) or ("api_error" if refusal.status >= 500 else "invalid_request_error")
-    error = {"type": kind, "message": refusal.diagnostics()}
+    error: dict[str, Any] = {"type": kind, "message": refusal.diagnostics()}
     if refusal.param is not None:
         error["param"] = refusal.param
+    if refusal.param == "thread":  # what Anthropic's runner of tools asks first; told so, it sends whole conversations
+        error["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
     return {"type": "error", "error": error, "request_id": request_id}
 
 

@@ -203,6 +203,7 @@ class CountTokensRequest(RequestBody):
         "diagnostics": _NO_SUCH_THING,
         "inference_geo": _NO_SUCH_THING,
         "mcp_servers": _NO_SUCH_THING,
+        "thread": "Send the whole conversation each time: none is kept here.",
         "user_profile_id": _NO_SUCH_THING,
         "workspace_id": _NO_SUCH_THING,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import loaded_decoder
+from architectures import decoder_of, loaded_decoder, peer_of, random_config
 
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.decoder.cpu_packing import can_pack
@@ -180,4 +180,33 @@ def test_slots_grow_while_sequences_are_in_them(tiny_directory: Path) -> None:
                 runner.advance([2 + step] * 2, 1)
                 tokens.append([reading.token_ids[0] for reading in runner.state.read(2, 1)])
         drawn.append(tokens)
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_in_parts_are_those_of_transformers_whatever_is_drawn_between_them(
+    dtype: torch.dtype, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = peer_of(random_config("mistral", 1) | {"sliding_window": window})
+    model = decoder_of(peer).to(dtype)
+    monkeypatch.setattr("spiritsafe.models.running.engine.cached_runner.LOGIT_ROWS", 9)
+    monkeypatch.setattr(CachedRunner, "prefill_tokens", lambda self, past: 16)
+    scored, drawn = tuple(range(3, 53)), []
+    with torch.inference_mode():
+        exact = peer(torch.tensor([scored])).logits[0]
+        theirs = peer.to(dtype)(torch.tensor([scored])).logits[0]
+        for scores in (False, True):
+            runner = CachedRunner(model)
+            runner.begin(2, 16)  # shorter than what is scored
+            runner.admit([Admission(slot, (5, 6, 7 + slot), seed=slot) for slot in range(2)])
+            parts = runner.logits(scored) if scores else iter(())
+            rows, tokens = list[torch.Tensor](), []
+            for step in range(10):
+                rows += [part for part in [next(parts, None)] if part is not None]
+                runner.advance([2 + step] * 2, 1)
+                tokens.append([reading.token_ids[0] for reading in runner.state.read(2, 1)])
+            drawn.append(tokens)
+    assert [len(part) for part in rows] == [9, 7, 9, 7, 9, 7, 2]
+    assert (torch.cat(rows) - exact).abs().max() < 1e-4 + 2 * (theirs - exact).abs().max(), "they round as much"
     assert drawn[0] == drawn[1]

@@ -14,6 +14,7 @@ from spiritsafe.models.llama_cpp.pool import LlamaPool
 from spiritsafe.models.llama_cpp.process import LlamaProcess
 from spiritsafe.models.running.engine.decode_state import Admission
 from spiritsafe.models.running.engine.llama_runner import LlamaRunner, feed, served_context
+from spiritsafe.models.running.engine.runner import PrefillWork
 
 pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
 
@@ -119,11 +120,31 @@ def test_a_prompt_in_parts_and_prompts_of_others_are_the_same_to_the_last_bit(tm
         assert runner.known(prompt, "his") == runner.known(prompt, None) == 0
         runner.advance([len(prompt) - 1], 4)
         logprobs.append(runner.state.read(1, 4)[0].logprobs)
-        scored = torch.cat(list(runner.logits(prompt)))
         runner.end()
     assert logprobs[0] == logprobs[1] == logprobs[2]
+    pool.close()
+
+
+@pytest.mark.parametrize(("length", "sizes"), [(34, [16, 16, 2]), (33, [16, 15, 2]), (32, [16, 16]), (1, [1])])
+def test_a_prompt_is_scored_in_parts_to_the_last_bit(length: int, sizes: list[int], tmp_path: Path) -> None:
+    write_gguf(tmp_path / "x.gguf", kind="Q8_0")
+    pool, prompt = LlamaPool(tmp_path / "x.gguf"), PROMPTS[2][:length]
+    drawn, found = [], list[torch.Tensor]()
+    for scores in (False, True):
+        runner = LlamaRunner(pool, token_bytes=64, work=PrefillWork(1e12, 0.0, 1))
+        runner.begin(2, 64)
+        runner.admit([Admission(0, PROMPTS[0], 3)])
+        parts = runner.logits(prompt)
+        for step in range(5):
+            if scores:
+                found += [rows.clone() for rows in [next(parts, None)] if rows is not None]
+            runner.advance([len(PROMPTS[0]) - 1 + step], 1)
+        drawn.append(runner.state.read(1, 1)[0])
+        runner.end()
+    assert [len(rows) for rows in found] == sizes, "no part is a single token, which is added up otherwise"
+    assert drawn[0] == drawn[1]
     with LlamaProcess(tmp_path / "x.gguf", context=64) as process:
-        assert torch.equal(scored, torch.from_numpy(process.logits(prompt)))
+        assert torch.equal(torch.cat(found), torch.from_numpy(process.logits(prompt)))
     pool.close()
 
 

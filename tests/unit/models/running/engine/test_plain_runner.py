@@ -9,7 +9,7 @@ from architectures import loaded_decoder
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.running.engine.cached_runner import CachedRunner
 from spiritsafe.models.running.engine.decode_state import Admission
-from spiritsafe.models.running.engine.plain_runner import PlainRunner, whole_logits
+from spiritsafe.models.running.engine.plain_runner import PlainRunner
 from spiritsafe.models.running.engine.runner import Runner
 
 
@@ -33,11 +33,11 @@ def test_both_runners_draw_the_same(tiny_directory: Path) -> None:
 
 
 def test_logits_of_a_prompt_are_the_models(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.models.running.engine.plain_runner._LOGIT_ROWS", 64)
+    monkeypatch.setattr("spiritsafe.models.running.engine.plain_runner.LOGIT_ROWS", 64)
     model = loaded_decoder(tiny_directory).model
-    ids = tuple(range(3, 103))
+    runner, ids = PlainRunner(model), tuple(range(3, 103))
     with torch.inference_mode():
-        parts = list(whole_logits(model, ids))
-        (alone,) = whole_logits(model, ids[:10])
+        parts = list(runner.logits(ids))
+        (alone,) = runner.logits(ids[:10])
     assert [len(part) for part in parts] == [64, 36]
     torch.testing.assert_close(parts[0][:10], alone, atol=1e-4, rtol=0)

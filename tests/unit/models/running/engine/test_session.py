@@ -277,19 +277,27 @@ def test_a_mask_is_asked_at_each_token_and_told_of_it(open_session: Opened) -> N
     assert out[0][0] == expected[0]
 
 
-def test_scores_are_those_of_what_it_draws(open_session: Opened) -> None:
-    session = open_session()
+@pytest.mark.parametrize("kind", [CachedRunner, PlainRunner])
+def test_scores_are_those_of_what_it_draws(
+    kind: type[Runner], model: Decoder, open_session: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{kind.__module__}.LOGIT_ROWS", 4)
+    session = open_session(runner=kind(model))  # type: ignore[call-arg]  # both take one
     request = SequenceRequest(prompt_ids=(5, 6, 7), max_tokens=9, seed=4, top_logprobs=3)
     session.submit(request)
     events: list[Drawn] = []
     while session.num_busy or session.num_waiting:
         events += session.step()
     ids = (*request.prompt_ids, *(token for event in events for token in event.token_ids))
-    scored = session.score(ids, 3, lambda: None)
-    assert scored.token_ids == ids[1:]
-    assert scored.logprobs[2:] == pytest.approx([event.logprobs[0] for event in events], abs=1e-4)
-    for one, other in zip(scored.top[2:], events, strict=True):
+    parts = list(session.score(ids, 3))
+    assert [part.token_ids for part in parts] == [ids[1:5], ids[5:9], ids[9:]]
+    assert [one for part in parts for one in part.logprobs][2:] == pytest.approx(
+        [event.logprobs[0] for event in events], abs=1e-4
+    )
+    for one, other in zip([row for part in parts for row in part.top][2:], events, strict=True):
         assert [token for token, _ in one] == [token for token, _ in other.top[0]]
+    assert [(part.token_ids, part.logprobs, part.top) for part in session.score(ids[:1], 3)] == [((), (), ())]
+    assert not torch.is_inference_mode_enabled()
 
 
 def test_what_is_no_number_ends_its_own_sequence_only(model: Decoder, open_session: Opened) -> None:
@@ -317,13 +325,3 @@ def test_what_cannot_be_drawn_is_refused(change: dict[str, object], open_session
         session.submit(replace(SequenceRequest(prompt_ids=(1, 2), max_tokens=2, seed=0), **change))  # type: ignore[arg-type]
     assert session.num_waiting == 0
 
-
-def test_a_score_that_takes_long_is_seen_to_go_on(open_session: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spiritsafe.models.running.engine.session._LIVE_S", 0.0)  # each part of the model is slow
-    session, lives = open_session(), list[int]()
-    scored = session.score((5, 6, 7), 0, lambda: lives.append(1))
-    count = len(lives)
-    assert count > 2
-    assert session.score((5, 6, 7), 0, lambda: None) == scored
-    torch.nn.Linear(2, 2)(torch.ones(2))
-    assert len(lives) == count

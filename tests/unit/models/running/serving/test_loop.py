@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty
 from typing import Any
 
@@ -18,7 +18,7 @@ from spiritsafe.core.records import Message
 from spiritsafe.core.serving import Accepted, AnswerPiece, Ended, Failed, Job, ServedModel
 from spiritsafe.models.chat.format import ChatFormat
 from spiritsafe.models.chat.grammars.masks import Grammars
-from spiritsafe.models.running.engine.request import SequenceRequest
+from spiritsafe.models.running.engine.request import Drawn, SequenceRequest
 from spiritsafe.models.running.serving.intake import Intake, Order
 from spiritsafe.models.running.serving.loop import ServingLoop
 from spiritsafe.models.running.serving.preparation import JobPreparer, PreparedJob
@@ -183,6 +183,59 @@ def test_a_prompt_is_echoed_and_scored(chat: ChatFormat) -> None:
     assert len(session.requests) == 1
 
 
+SCORED = {"messages": (), "text": "abcdef", "echo": True, "top_logprobs": 0}
+
+
+def test_others_are_drawn_between_the_parts_of_a_prompt_that_is_scored(chat: ChatFormat) -> None:
+    served = Served(chat, ScriptedSession(says(chat, "0123456789" * 2)))
+    served.ask(run_job(1, **SCORED, max_tokens=0), run_job(2, **SCORED, max_tokens=1), run_job(3))
+    served.loop.run()
+    told = [[job_id for job_id, *_ in answer["events"]] for answer in served.answers()]
+    assert sum(ids == [3] for ids in told[1:11]) >= 9, "it is told of a token each step"
+    ends = [next(place for place, ids in enumerate(told) if job_id in ids) for job_id in (1, 2)]
+    assert ends[0] < ends[1] < len(told) - 1, "prompts are scored in their order"
+    events = served.events()
+    for job_id, num_drawn in ((1, 0), (2, 1)):
+        tokens = [token for event in events[job_id] if isinstance(event, AnswerPiece) for token in event.tokens]
+        assert [token.drawn.text for token in tokens][:6] == list("abcdef")
+        assert len(tokens) == 6 + num_drawn
+        assert events[job_id][-1] == Ended(reason="length", num_tokens=num_drawn)
+
+
+def test_a_prompt_whose_asker_hangs_up_is_not_scored_further(chat: ChatFormat) -> None:
+    session = ScriptedSession(says(chat, "0123456789" * 2))
+    served = Served(chat, session)
+    score, computed = session.score, list[int]()
+
+    def counting(token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        for part in score(token_ids, top_logprobs):
+            computed.append(len(token_ids))
+            yield part
+
+    session.score = counting  # type: ignore[method-assign]
+    stepping(session, 3, lambda: served.ask({"op": "cancel", "id": 1}, {"op": "cancel", "id": 2}))
+    served.ask(run_job(1, **SCORED), run_job(2, **SCORED), run_job(3), run_job(4, **{**SCORED, "text": "ab"}))
+    served.loop.run()
+    assert computed == [6, 6, 6, 2], "three parts beside three steps, then who comes next"
+    assert set(served.events()) == {3, 4}
+
+
+def test_a_prompt_that_cannot_be_scored_is_its_own_failure(chat: ChatFormat) -> None:
+    session = ScriptedSession(says(chat, "ok"))
+    score = session.score
+
+    def failing(token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        yield from score(token_ids[:2], top_logprobs)
+        if len(token_ids) == 6:
+            raise NumericalError("no room", hint="shorten it")
+
+    session.score = failing  # type: ignore[method-assign]
+    other = {**SCORED, "text": "ab"}
+    events = all_of(chat, session, run_job(1, **SCORED), run_job(2, **other), run_job(3))
+    assert events[1] == [Failed(fault="model", message="no room", hint="shorten it")]
+    assert (text_of(events[2]), text_of(events[3])) == ("abok", "ok")
+
+
 def test_end_tokens_that_end_nothing_are_never_drawn(chat: ChatFormat) -> None:
     session = ScriptedSession(says(chat, "abc", end=False))
     all_of(chat, session, run_job(1, ignore_end=True, logit_bias=((5, 2.0), (chat.end_id, 9.0))))
@@ -295,7 +348,7 @@ def test_a_step_that_fails_is_told_to_all_and_the_next_ones_are_answered(chat: C
     session.fails.append(NumericalError("no numbers", hint="go back"))
     served = Served(chat, session)
     stepping(session, 1, lambda: served.ask(run_job(3)))
-    served.ask(run_job(1), run_job(2))
+    served.ask(run_job(1), run_job(2, **SCORED))  # which is scored by what has failed
     served.loop.run()
     events = served.events()
     told = Failed(fault="model", message="no numbers", hint="go back")

@@ -106,6 +106,30 @@ def test_anthropics_client_calls_a_tool_and_goes_on_in_a_stream() -> None:
         assert caught.value.request_id is not None
 
 
+def test_anthropics_runner_of_tools_sends_whole_conversations() -> None:
+    engine = FakeEngine(
+        lambda job: (
+            says(job.messages[-1].content, ".")(job)
+            if job.messages[-1].role == "tool"
+            else calls(("weather", '{"town":"Lund"}'))(job)
+        )
+    )
+
+    @anthropic.beta_tool
+    def weather(town: str) -> str:
+        """Of a town."""
+        return f"Rain in {town}"
+
+    with (
+        serving_in_thread(engine) as address,
+        anthropic.Anthropic(base_url=address, api_key="k", max_retries=0) as client,
+    ):
+        talk: list[Any] = [{"role": "user", "content": "Weather?"}]
+        runner = client.beta.messages.tool_runner(model="fake", max_tokens=99, messages=talk, tools=[weather])
+        assert [block.to_dict()["text"] for block in runner.until_done().content] == ["Rain in Lund."]
+    assert [[one.role for one in job.messages] for job in engine.jobs] == [["user"], ["user", "assistant", "tool"]]
+
+
 def test_anthropics_client_of_many_requests() -> None:
     async def scenario() -> None:
         engine = FakeEngine(says("Hi", "."))

@@ -40,6 +40,7 @@ def turn(role: str, *blocks: dict[str, Any]) -> dict[str, Any]:
         ({"max_tokens": ...}, "max_tokens", "Missing"),
         ({"max_tokens": 0}, "max_tokens", "greater"),
         ({"mcp_servers": []}, "mcp_servers", ""),
+        ({"thread": {"type": "create"}}, "thread", "whole conversation"),
         ({"messages": []}, "messages", "at least 1"),
         ({"messages": [{"role": "zebra", "content": "x"}]}, "messages[0]", "assistant"),
         ({"messages": [turn("user", {"type": "image", "source": {}})]}, "messages[0].content[0]", "text"),
