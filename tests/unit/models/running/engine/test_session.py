@@ -324,4 +324,3 @@ def test_what_cannot_be_drawn_is_refused(change: dict[str, object], open_session
     with pytest.raises(ValueError, match=r"prompt|context"):
         session.submit(replace(SequenceRequest(prompt_ids=(1, 2), max_tokens=2, seed=0), **change))  # type: ignore[arg-type]
     assert session.num_waiting == 0
-
