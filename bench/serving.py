@@ -225,7 +225,7 @@ def start(name: str, args: argparse.Namespace, pythons: dict[str, str], log: Tex
         engine = Engine(name, command, log, url=url, chats_with=model)
         asyncio.run(wait_until_ready(url, ""))
         return engine
-    path = path or str(args.directory if kind.startswith("session") else args.gguf)
+    path = path or str(args.gguf if kind in ("openvino", "llama-server") else args.directory)
     options = ["--drafts"] if kind == "session-drafts" else []
     command = [pythons.get(kind, sys.executable), str(CHILD), kind.removesuffix("-drafts"), path, *options]
     return Engine(name, command, log)
@@ -250,11 +250,13 @@ def main() -> int:
     # a path of this machine says nothing to others: its last part does
     result["machine"]["command"] = re.sub(r"(?<=[=:])/\S*/", "", result["machine"]["command"])
     with tempfile.TemporaryDirectory() as folder, open(args.log or os.devnull, "w") as log:
-        engines = [start(name, args, pythons, log, folder) for name in args.engines]
-        for engine in engines:
-            kind, _, path = engine.name.partition(":")
-            engine.name = f"{kind}:{Path(path).name}" if path else kind
+        engines: list[Engine] = []
         try:
+            for name in args.engines:
+                engines.append(start(name, args, pythons, log, folder))
+            for engine in engines:
+                kind, _, path = engine.name.partition(":")
+                engine.name = f"{kind}:{Path(path).name}" if path else kind
             first = 0
             for number in range(args.rounds + 1):
                 for count in args.streams:
