@@ -236,6 +236,21 @@ def test_a_prompt_that_cannot_be_scored_is_its_own_failure(chat: ChatFormat) -> 
     assert (text_of(events[2]), text_of(events[3])) == ("abok", "ok")
 
 
+def test_a_session_that_failed_while_it_only_scored_is_opened_anew(chat: ChatFormat) -> None:
+    session, second = ScriptedSession(says(chat, "ok")), ScriptedSession(says(chat, "ok"))
+
+    def failing(token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        raise NumericalError("the process ended", hint="ask again")
+
+    session.score = failing  # type: ignore[method-assign]
+    served = Served(chat, session)
+    served.loop._open_session = lambda: second
+    served.ask(run_job(1, **SCORED))
+    served.loop.run()
+    assert served.events()[1] == [Failed(fault="model", message="the process ended", hint="ask again")]
+    assert served.loop._session is second
+
+
 def test_end_tokens_that_end_nothing_are_never_drawn(chat: ChatFormat) -> None:
     session = ScriptedSession(says(chat, "abc", end=False))
     all_of(chat, session, run_job(1, ignore_end=True, logit_bias=((5, 2.0), (chat.end_id, 9.0))))
