@@ -82,7 +82,9 @@ class Engine:
         key: str = "none",
         chats_with: str | None = None,
     ) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        # transformers' server looks there, and says nothing where there is no such folder
+        cache = tempfile.gettempdir()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_CACHE": cache}
         self.name, self.url, self.key, self.chats_with = name, url, key, chats_with
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log if url else subprocess.PIPE, stderr=log, text=True,

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    command = [sys.executable, "-m", "spiritsafe", "serve", str(args.model), "--port", "0", "--max-batch", "16"]
+    command = [sys.executable, "-m", "spiritsafe", "serve", f"default={args.model}", "--port", "0", "--max-batch", "16"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     rng = random.Random(0)
     try:

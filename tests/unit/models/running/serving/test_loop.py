@@ -240,6 +240,7 @@ def test_a_session_that_failed_while_it_only_scored_is_opened_anew(chat: ChatFor
     session, second = ScriptedSession(says(chat, "ok")), ScriptedSession(says(chat, "ok"))
 
     def failing(token_ids: tuple[int, ...], top_logprobs: int) -> Iterator[Drawn]:
+        yield from ()
         raise NumericalError("the process ended", hint="ask again")
 
     session.score = failing  # type: ignore[method-assign]
