@@ -233,7 +233,8 @@ class EngineSession:
             self._staged = None
         if free < self._patience and self._busy and not entering:
             return
-        budget = self._bearable(0)
+        # where more wait for their first token than for their next, these bear twice as much
+        budget = self._bearable(0) * (2 if len(self._queue) > len(self._busy) else 1)
         seen: set[tuple[int, ...]] = set()
         overtaken: list[_Running] = []
         held = sum(one.most_tokens for one in [*self._busy, *(one for one, _ in entering)])

@@ -215,6 +215,21 @@ def test_long_prompts_hold_up_nobody_and_can_be_left_in_the_middle(
     assert {one.num_cached for step in seen for one in step if one.handle == again + 1} == {199}
 
 
+def test_more_enter_at_once_where_more_wait_than_run(open_session: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CachedRunner, "prefill_tokens", lambda self, past: 32)
+    session = open_session(num_slots=50, steady=True)
+    for place in range(21):
+        ids = tuple(3 + (place * 7 + n) % 80 for n in range(9))
+        session.submit(SequenceRequest(prompt_ids=ids, max_tokens=20, seed=0, cache_key=None))
+        if place == 0:
+            session.step()
+    seen = []
+    for _ in range(4):
+        session.step()
+        seen.append(session.num_busy)
+    assert seen == [9, 17, 21, 21], "8 of 8 tokens each while they are the majority, then 4"
+
+
 def test_slots_that_grow_copy_what_they_hold_and_take_no_memory_for_others(
     open_session: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
