@@ -327,7 +327,7 @@ def main() -> None:
         rows = sqlite3.connect(Path(directory) / "usage.sqlite").execute("select count(*) from requests").fetchone()[0]
     report = {
         "date": datetime.date.today().isoformat(),
-        "command": "python bench/serving_soak.py " + " ".join(sys.argv[1:]),
+        "command": "python bench/serving_soak.py " + " ".join(["MODEL", *sys.argv[2:]]),
         "machine": describe_machine(),
         "streams": args.streams,
         "usage_rows": rows,
