@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from talk_task import run_steps, talks
 
 from spiritsafe.core.errors import IntegrityError, TaskError
 from spiritsafe.core.files.atomic import read_json, write_json
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.distil import HeldOut, held_out, held_out_difference, held_out_estimates
-from spiritsafe.models import load_model
+from spiritsafe.models import load_model, preferred_dtype
 from spiritsafe.pipeline.recipe.data import text_key
 from spiritsafe.pipeline.stages.measuring import measure
 from spiritsafe.pipeline.stages.measuring.measure import Measures, held_out_problems, measures_of
@@ -46,8 +45,8 @@ def test_sums_are_of_the_held_out_replies_and_differences_are_paired(tmp_path: P
     assert not trained_on & {problem.id for problem in held}
     sums = {}
     for name in ("first", "second"):
-        loaded = load_model(model_directory(context, name), dtype=torch.float32)
-        teacher = load_model(model_directory(context, "first"), dtype=torch.float32)
+        loaded = load_model(model_directory(context, name), dtype=preferred_dtype("cpu"))  # as a run reads models
+        teacher = load_model(model_directory(context, "first"), dtype=preferred_dtype("cpu"))
         documents = [loaded.chat.document(problem.messages, problem.solution or "") for problem in held]
         texts = [len((problem.solution or "").encode()) for problem in held]
         sums[name] = held_out(loaded, documents, teacher=teacher, num_bytes=texts)
