@@ -35,7 +35,7 @@ def session(path: str) -> Answer:
 
     torch.set_num_threads(1)
     model = load_model(Path(path), dtype=preferred_dtype("cpu")).model
-    runner = fastest_runner(model)
+    runner = fastest_runner(model, for_few_rows=True)
     with torch.inference_mode():
         runner.begin(MOST_STREAMS, MOST_TOKENS)
     engine = EngineSession(

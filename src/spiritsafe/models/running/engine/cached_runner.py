@@ -19,7 +19,6 @@ from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.decoder.attention import attend, make_layout
 from spiritsafe.models.decoder.cpu_packing import (
-    FEW_ROWS,
     PackedWeight,
     can_pack,
     pack_half,
@@ -40,8 +39,6 @@ from spiritsafe.models.running.engine.sampler import RowSampling, draw
 
 PACK_LIMIT_BYTES = 2 << 30
 """Beyond it a second copy of the weights costs more memory than its speed is worth."""
-_FEW_STEPS = 32
-"""Steps of few rows after which a copy of the weights for those is worth making."""
 _MANY_ROWS = 64
 """From here on a head of bfloat16 is multiplied faster by that format's own units."""
 _SLOT_STEP = 16
@@ -120,10 +117,16 @@ class CachedRunner(Runner):
     """Slots of a :class:`~spiritsafe.models.running.engine.kv_cache.KVCache`.
 
     A prompt's last token is fed by the first step, not by the prefill, so that every token is drawn by the same code.
+
+    Args:
+        model: Training may change its weights between :meth:`end` and :meth:`begin`.
+        for_few_rows: Hold bfloat16 weights of a CPU a third time, for single sequences: from the first step on, so that
+            the same call gives the same tokens.
     """
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(self, model: Decoder, *, for_few_rows: bool = False) -> None:
         self._model = model
+        self._for_few_rows = for_few_rows
         self._blocks = [block for block in model.blocks if isinstance(block, Block)]
         # A CPU multiplies single rows of bfloat16 slowly and imprecisely: its cache is float32.
         self._is_cpu = model.device.type == "cpu"
@@ -132,7 +135,6 @@ class CachedRunner(Runner):
         self.steps_per_look = 8 if kind == "cuda" else 1
         self.can_draft = self._is_cpu
         self._packed_head: PackedWeight | None = None
-        self._few_steps: int | None = None
         self._addresses: tuple[int, ...] = ()
         self._has_begun = False
         self._num_staged = 0
@@ -183,7 +185,7 @@ class CachedRunner(Runner):
         """Drop what belongs to these weights."""
         self._has_begun = False
         self._store.clear()
-        self._packed_head = self._few_steps = None
+        self._packed_head = None
         for block in self._blocks:
             for projection in block.projections():
                 projection.packed = None
@@ -241,16 +243,8 @@ class CachedRunner(Runner):
         for block in self._blocks:
             for projection in block.projections():
                 projection.pack(head.dtype)
-        self._few_steps = 0 if head.dtype == torch.bfloat16 and 2 * size <= PACK_LIMIT_BYTES else None
-
-    def _count_rows(self, num_rows: int) -> None:
-        """Lay the weights out for few rows, too, once that many steps had few."""
-        if self._few_steps is not None and num_rows <= FEW_ROWS:
-            self._few_steps += 1
-            if self._few_steps == _FEW_STEPS:
-                for block in self._blocks:
-                    for projection in block.projections():
-                        projection.pack_few()
+                if self._for_few_rows and head.dtype == torch.bfloat16 and 2 * size <= PACK_LIMIT_BYTES:
+                    projection.pack_few()
 
     # ---- prefill
 
@@ -459,7 +453,6 @@ class CachedRunner(Runner):
         if width > 1:
             positions_BQ = positions_BQ + torch.arange(width, device=device)
         positions_N = positions_BQ.flatten()
-        self._count_rows(len(positions_N))
         slots_N = torch.arange(count, device=device).repeat_interleave(width)
         rows = self.cache.rows(slots_N, positions_N)
         masks = [self._masks(positions_BQ[start:end], live) for start, end, live in segments]

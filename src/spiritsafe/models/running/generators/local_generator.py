@@ -38,9 +38,9 @@ _SPREAD_ROWS = 256  # three times the memory a row
 _LARGEST_SQUARE = 1e30  # beyond it the chance is 0 in float32
 
 
-def fastest_runner(model: LanguageModel) -> Runner:
+def fastest_runner(model: LanguageModel, *, for_few_rows: bool = False) -> Runner:
     """The fastest that the model has."""
-    return CachedRunner(model) if isinstance(model, Decoder) else PlainRunner(model)
+    return CachedRunner(model, for_few_rows=for_few_rows) if isinstance(model, Decoder) else PlainRunner(model)
 
 
 def _expected(logprobs_NV: Tensor) -> list[Tensor]:
@@ -126,6 +126,7 @@ class LocalGenerator(Scorer):
         max_context: Longest prompt plus completion; None is the model's own context.
         same_weights: Nobody changes the weights while this exists, so what was computed in one call of
             :meth:`generate` is kept for the next.
+        for_few_rows: Single sequences are common: bfloat16 weights of a CPU are held once more for them.
 
     Attributes:
         context: Longest prompt plus completion.
@@ -138,6 +139,7 @@ class LocalGenerator(Scorer):
         max_batch: int = 64,
         max_context: int | None = None,
         same_weights: bool = False,
+        for_few_rows: bool = False,
     ) -> None:
         self._loaded = loaded
         self._model = loaded.model
@@ -147,7 +149,7 @@ class LocalGenerator(Scorer):
         self._scheduler = Scheduler(
             loaded.chat,
             loaded.checkpoint,
-            partial(fastest_runner, loaded.model),
+            partial(fastest_runner, loaded.model, for_few_rows=for_few_rows),
             max_batch=max_batch,
             max_context=self.context,
             same_weights=same_weights,

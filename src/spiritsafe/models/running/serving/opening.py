@@ -82,7 +82,9 @@ def open_served(
     notes = list(choose_code(directory).notes)
     if isinstance(loaded.model, TransformersModel):
         notes.append(_SLOW)
-    generator = LocalGenerator(loaded, max_batch=max_batch, max_context=max_context, same_weights=True)
+    generator = LocalGenerator(
+        loaded, max_batch=max_batch, max_context=max_context, same_weights=True, for_few_rows=True
+    )
     return _served(generator, "weights", notes)
 
 

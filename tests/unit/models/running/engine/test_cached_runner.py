@@ -82,12 +82,13 @@ def test_what_was_computed_is_kept_where_weights_stay(tiny_directory: Path, comp
     assert found == [attempt.token_ids for attempt in LocalGenerator(loaded).generate(prompts, sampling)]
 
 
-def test_weights_are_laid_out_for_few_rows_after_some_steps(tiny_directory: Path) -> None:
-    """And what is computed by both copies is what the model computes."""
+@pytest.mark.parametrize("for_few_rows", [True, False])
+def test_weights_are_laid_out_for_few_rows_where_that_is_asked(for_few_rows: bool, tiny_directory: Path) -> None:
+    """From the first step on, so that the same call gives the same tokens; and it is what the model computes."""
     model = decoder(tiny_directory).to(torch.bfloat16)
     if not can_pack(model.head().weight_VH):
         pytest.skip("this machine packs no bfloat16")
-    runner = CachedRunner(model)
+    runner = CachedRunner(model, for_few_rows=for_few_rows)
     ids = tuple(5 + n % 200 for n in range(60))
     with torch.inference_mode():
         runner.begin(1, 100)
@@ -100,12 +101,11 @@ def test_weights_are_laid_out_for_few_rows_after_some_steps(tiny_directory: Path
         plain = torch.cat(list(runner.logits(ids[:-1])))[1:]
         runner.end()
         exact = torch.cat(list(CachedRunner(model.float()).logits(ids[:-1])))[1:]
-    assert copies == {True}
+    assert copies == {for_few_rows}
     assert all(p.packed is None for block in runner._blocks for p in block.projections())
     assert found[0].dtype == torch.float32
     off, plainly_off = torch.cat(found) - exact, plain - exact
-    for half in (slice(0, 29), slice(32, None)):  # before, and after
-        assert off[half].square().mean() < 2 * plainly_off[half].square().mean()
+    assert off.square().mean() < 2 * plainly_off.square().mean()
 
 
 def test_long_prefills_are_cut(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
