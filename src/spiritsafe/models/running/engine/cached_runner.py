@@ -40,7 +40,7 @@ from spiritsafe.models.running.engine.sampler import RowSampling, draw
 PACK_LIMIT_BYTES = 2 << 30
 """Beyond it a second copy of the weights costs more memory than its speed is worth."""
 _MANY_ROWS = 64
-"""From here on a head of bfloat16 is multiplied faster by that format's own units."""
+"""Beyond them a head of bfloat16 is multiplied faster by that format's own units."""
 _SLOT_STEP = 16
 _LENGTH_STEP = {"cpu": 16, "cuda": 64}
 _CALL_COST = 1000
