@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import templates_parts
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spiritsafe.core.files.cache import default_cache
@@ -61,6 +61,9 @@ def test_it_is_the_whole_text_up_to_the_stop(
     for _ in range(data.draw(st.integers(0, 3))):
         ids.insert(data.draw(st.integers(3 if name == "harmony" else 0, len(ids))), data.draw(st.sampled_from(marks)))
     stop = tuple(data.draw(st.lists(LETTERS, max_size=3)))
+    # a run of byte tokens is text once it has ended: one stop string that ends there and one around it that ends with
+    # the next token are seen at once, and the outer one begins first; of a whole text that grows, the inner ends first
+    assume(not tokens._has_byte_tokens or not any(one != other and one in other for one in stop for other in stop))
     prefix = data.draw(st.sampled_from(["", None]))
     answer = grown(chat, tokens, ids, stop, prefix)
     text = ""
