@@ -29,6 +29,7 @@ from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.decoder.sampling_mode import sampling_mode
 from spiritsafe.models.interface.language_model import Head
+from spiritsafe.models.running.engine.cpu_step import CpuStep, cache_dtype, can_fuse
 from spiritsafe.models.running.engine.cuda_graphs import StepGraphs, bucket
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 from spiritsafe.models.running.engine.kv_cache import KVCache
@@ -128,8 +129,9 @@ class CachedRunner(Runner):
         self._model = model
         self._for_few_rows = for_few_rows
         self._blocks = [block for block in model.blocks if isinstance(block, Block)]
-        # A CPU multiplies single rows of bfloat16 slowly and imprecisely: its cache is float32.
         self._is_cpu = model.device.type == "cpu"
+        self._fuses = can_fuse(model)
+        self._fused: CpuStep | None = None
         kind = "cuda" if model.device.type == "cuda" else "cpu"
         self.length_step = _LENGTH_STEP[kind]
         self.steps_per_look = 8 if kind == "cuda" else 1
@@ -139,9 +141,8 @@ class CachedRunner(Runner):
         self._has_begun = False
         self._num_staged = 0
         config = model.config
-        dtype = torch.float32 if self._is_cpu else model.dtype
-        self._token_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
-        self._cache_dtype = dtype
+        self._cache_dtype = cache_dtype(model)
+        self._token_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * self._cache_dtype.itemsize
         self._free = free_bytes()
         self._store = PrefixStore(min(_MOST_PREFIX_BYTES, int(self._free * _PREFIX_SHARE)))
         self.cache = self._new_cache(1, self.length_step)
@@ -179,13 +180,13 @@ class CachedRunner(Runner):
             self.cache = self._new_cache(slots + 1, positions)  # one more, for a prompt that is staged
             self.state = DecodeState(slots, self.cache.num_positions, self._model.device)
             self._tables()
-        self._renew_graphs()
+        self._renew()
 
     def end(self) -> None:
         """Drop what belongs to these weights."""
         self._has_begun = False
         self._store.clear()
-        self._packed_head = None
+        self._packed_head = self._fused = None
         for block in self._blocks:
             for projection in block.projections():
                 projection.packed = None
@@ -201,7 +202,7 @@ class CachedRunner(Runner):
         self.cache = self.cache.grown(self.cache.num_slots, positions, live)
         self.state = self.state.grown(self.state.num_slots, positions)
         self._tables()
-        self._renew_graphs()
+        self._renew()
 
     def held_tokens(self) -> int | None:
         """As many as fit half of the memory that was free when the model was loaded."""
@@ -222,11 +223,14 @@ class CachedRunner(Runner):
     def _new_graphs(self) -> StepGraphs:
         return StepGraphs(self._graph_step, (*self.state.tensors(), *self.state.counters()))
 
-    def _renew_graphs(self) -> None:
-        """Forget captured steps if weights or cache have moved, or adapters have come or gone: a replay would not see.
+    def _renew(self) -> None:
+        """Lay steps out for the weights and the cache that there are now.
 
-        An update in place needs no new capture.
+        Captured ones are forgotten if weights or cache have moved, or adapters have come or gone: a replay would not
+        see. An update in place needs no new capture.
         """
+        if self._fuses:
+            self._fused = CpuStep(self._model, self._cos_PE, self._sin_PE, self.cache.data)
         moving = (*self._model.parameters(), self.cache.data, self.state.tokens_B)
         addresses = tuple(tensor.data_ptr() for tensor in moving)
         if self._graphs is not None and self._addresses != addresses:
@@ -400,8 +404,8 @@ class CachedRunner(Runner):
             return
         how = self.state.sampling(count)
         for step in range(num_steps):
-            segments = plan_segments(tuple(self._live(length + step + 1) for length in lengths))
-            self.state.record(self._logits_of(self.state.tokens_B[:count, None], segments), how, extras)
+            live = tuple(self._live(length + step + 1) for length in lengths)
+            self.state.record(self._logits_of(self.state.tokens_B[:count, None], live), how, extras)
 
     def _live(self, num_positions: int) -> int:
         return min(bucket(num_positions, self.length_step), self.cache.num_positions)
@@ -409,7 +413,7 @@ class CachedRunner(Runner):
     def _graph_step(self, num_slots: int, num_positions: int, how: RowSampling) -> None:
         """One token for each of slots 0..num_slots-1; reads and writes fixed tensors only."""
         tokens_B1 = self.state.tokens_B[:num_slots, None]
-        self.state.record(self._logits_of(tokens_B1, ((0, num_slots, num_positions),)), how)
+        self.state.record(self._logits_of(tokens_B1, (num_positions,) * num_slots), how)
         self.state.stay_inside(num_slots)
 
     def advance_drafts(self, lengths: Sequence[int], drafts: Sequence[Sequence[int]]) -> list[SlotReading]:
@@ -422,8 +426,7 @@ class CachedRunner(Runner):
         count, width = len(lengths), 1 + len(drafts[0])
         drafts_BQ = torch.tensor([list(draft) for draft in drafts], dtype=torch.int64).view(count, width - 1)
         tokens_BQ = torch.cat((self.state.tokens_B[:count, None], drafts_BQ), dim=1)
-        segments = plan_segments(tuple(self._live(length + width) for length in lengths))
-        logits_NV = self._logits_of(tokens_BQ, segments)
+        logits_NV = self._logits_of(tokens_BQ, tuple(self._live(length + width) for length in lengths))
         seeds_N = self.state.seeds_B[:count].repeat_interleave(width)
         steps_N = (self.state.steps_B[:count, None] + torch.arange(width)).flatten()
         drawn = draw(logits_NV, seeds_N, steps_N, self.state.sampling(count).repeated(width))
@@ -444,20 +447,33 @@ class CachedRunner(Runner):
         return masks
 
     @sampling_mode()
-    def _logits_of(self, tokens_BQ: Tensor, segments: Sequence[Segment]) -> Tensor:
-        """Feed Q tokens to each of the first slots; logits ``[B * Q, V]`` behind them."""
-        model, width = self._model, tokens_BQ.shape[1]
-        count = tokens_BQ.shape[0]
-        device = tokens_BQ.device
+    def _logits_of(self, tokens_BQ: Tensor, live_B: tuple[int, ...]) -> Tensor:
+        """Feed Q tokens to each of the first slots; logits ``[B * Q, V]`` behind them.
+
+        Args:
+            live_B: Positions of each slot that hold something then, or more.
+        """
+        model, (count, width) = self._model, tokens_BQ.shape
         positions_BQ = self.state.positions_B[:count, None]
         if width > 1:
-            positions_BQ = positions_BQ + torch.arange(width, device=device)
-        positions_N = positions_BQ.flatten()
-        slots_N = torch.arange(count, device=device).repeat_interleave(width)
+            positions_BQ = positions_BQ + torch.arange(width, device=positions_BQ.device)
+        slots_N = torch.arange(count, device=positions_BQ.device).repeat_interleave(width)
+        stream_NH = model.embed(tokens_BQ.flatten())
+        if self._fused is not None and self._fused.pays(live_B, width):
+            hidden_NH = self._fused(stream_NH, slots_N, positions_BQ.flatten())
+        else:
+            hidden_NH = model.norm(self._plain_step(stream_NH, slots_N, positions_BQ, live_B))
+        return _packed_logits(model.head(), hidden_NH, self._packed_head)
+
+    def _plain_step(
+        self, stream_NH: Tensor, slots_N: Tensor, positions_BQ: Tensor, live_B: tuple[int, ...]
+    ) -> Tensor:
+        """The stream behind the last block, by the module's own operations."""
+        width, positions_N = positions_BQ.shape[1], positions_BQ.flatten()
         rows = self.cache.rows(slots_N, positions_N)
+        segments = plan_segments(live_B)
         masks = [self._masks(positions_BQ[start:end], live) for start, end, live in segments]
         cos_NE, sin_NE = self._cos_PE[positions_N], self._sin_PE[positions_N]
-        stream_NH = model.embed(tokens_BQ.flatten())
         for layer, block in enumerate(self._blocks):
             rotated_NRW, value_NKW = self._project(block)(stream_NH, cos_NE, sin_NE)
             self.cache.write(layer, rows, rotated_NRW[:, block.num_heads :], value_NKW)
@@ -468,7 +484,7 @@ class CachedRunner(Runner):
                 query = query_NSW if len(segments) == 1 else query_NSW[start * width : end * width]
                 parts.append(_attend_step(query, keys, values, mask[block.window], block))
             stream_NH = self._finish(block)(stream_NH, parts[0] if len(parts) == 1 else torch.cat(parts))
-        return _packed_logits(model.head(), model.norm(stream_NH), self._packed_head)
+        return stream_NH
 
     def logits(self, prompt_ids: tuple[int, ...]) -> Iterator[Tensor]:
         """In the parts of a long prompt, each behind what is kept of those before it in a cache of its own."""

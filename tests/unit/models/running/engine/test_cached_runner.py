@@ -96,7 +96,7 @@ def test_weights_are_laid_out_for_few_rows_where_that_is_asked(for_few_rows: boo
         found = []
         for length in range(1, len(ids) - 1):
             runner.state.tokens_B[0], runner.state.positions_B[0] = ids[length], length
-            found.append(runner._logits_of(runner.state.tokens_B[:1, None], ((0, 1, 80),)))
+            found.append(runner._logits_of(runner.state.tokens_B[:1, None], (80,)))
         copies = {p.packed.few is not None for block in runner._blocks for p in block.projections() if p.packed}
         plain = torch.cat(list(runner.logits(ids[:-1])))[1:]
         runner.end()
@@ -119,6 +119,7 @@ def test_long_prefills_are_cut(tiny_directory: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_only_live_positions_are_attended(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritsafe.models.running.engine.cached_runner.can_fuse", lambda model: False)
     runner = CachedRunner(decoder(tiny_directory))
     seen: list[int] = []
     with torch.inference_mode():

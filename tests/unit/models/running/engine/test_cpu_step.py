@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import torch
+from architectures import FAMILY_NAMES, decoder_of, loaded_decoder, peer_of, random_config
+
+from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.models.decoder.module import Decoder
+from spiritsafe.models.lora.adapters import add_lora
+from spiritsafe.models.lora.config import LoraConfig
+from spiritsafe.models.running.engine import cpu_kernels, cpu_step
+from spiritsafe.models.running.engine.cached_runner import CachedRunner
+from spiritsafe.models.running.engine.decode_state import Admission
+from spiritsafe.models.running.generators.local_generator import LocalGenerator
+
+WHERE = "spiritsafe.models.running.engine.cached_runner"
+TOKENS = tuple(3 + 7 * n % 80 for n in range(40))
+
+
+def step_logits(model: Decoder, *, width: int = 1) -> torch.Tensor:
+    """Of the tokens behind the first 20 in one slot and the first 4 in another, ``width`` at a time: ``[steps, V]``."""
+    runner = CachedRunner(model)
+    found = []
+    with torch.inference_mode():
+        runner.begin(2, len(TOKENS))
+        starts = (20, 4)
+        runner.admit([Admission(slot, TOKENS[:start], seed=slot) for slot, start in enumerate(starts)])
+        for step in range(0, 20, width):
+            ids = [TOKENS[start - 1 + step : start - 1 + step + width] for start in starts]
+            runner.state.positions_B[:2] = torch.tensor([start - 1 + step for start in starts])
+            live = tuple(runner._live(start + step + width) for start in starts)
+            found.append(runner._logits_of(torch.tensor(ids), live).view(2, width, -1).transpose(0, 1).flatten(0, 1))
+        runner.end()
+    return torch.cat(found)
+
+
+def plain_logits(model: Decoder, monkeypatch: pytest.MonkeyPatch, *, width: int = 1) -> torch.Tensor:
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{WHERE}.can_fuse", lambda model: False)
+        patch.setattr(f"{WHERE}.cache_dtype", lambda model: torch.float32)
+        return step_logits(model, width=width)
+
+
+@pytest.fixture
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_steps_of_every_family_are_those_of_the_modules_operations_and_of_transformers(
+    family: str, seed: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grouped heads, windows, norms of heads, biases, multipliers of streams, every kind of rotation; drafts too."""
+    peer = peer_of(random_config(family, seed))
+    model = decoder_of(peer)
+    found = step_logits(model, width=width)
+    assert (found - plain_logits(model, monkeypatch, width=width)).abs().max() < 2e-4
+    with torch.inference_mode():
+        theirs = peer(torch.tensor([TOKENS])).logits[0]
+    assert (found.view(20, 2, -1)[:, 0] - theirs[19:39]).abs().max() < 1e-3
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_bfloat16_rounds_where_the_modules_operations_round(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder_of(peer_of(random_config(family, 2)))
+    exact = step_logits(model)
+    found, plain = step_logits(model.to(torch.bfloat16)), plain_logits(model, monkeypatch)
+    assert CachedRunner(model).cache.data.dtype == torch.bfloat16, "which holds every key that there is"
+    assert (found - plain).square().mean() < 0.3 * (plain - exact).square().mean()
+
+
+def test_adapters_are_part_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder_of(peer_of(random_config("llama", 0)))
+    without = step_logits(model)
+    add_lora(model, LoraConfig(rank=3, alpha=8.0))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    found = step_logits(model)
+    assert (found - without).abs().max() > 0.1
+    assert (found - plain_logits(model, monkeypatch)).abs().max() < 2e-4
+
+
+def test_weights_that_training_changed_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder_of(peer_of(random_config("qwen3", 1)))
+    runner = CachedRunner(model)
+
+    def logits() -> torch.Tensor:
+        with torch.inference_mode():
+            runner.begin(1, 32)
+            runner.admit([Admission(0, TOKENS[:5], seed=0)])
+            found = runner._logits_of(torch.tensor([[TOKENS[5]]]), (16,))
+            runner.end()
+        return found
+
+    before = logits()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.mul_(1.3)
+    after = logits()
+    assert (after - before).abs().max() > 0.01
+    monkeypatch.setattr(f"{WHERE}.can_fuse", lambda model: False)
+    runner = CachedRunner(model)
+    assert (after - logits()).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_attention_is_one_threads_where_that_is_faster(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(cpu_step, "_MOST_WAITING", 1000)
+    model = decoder_of(peer_of(random_config("llama", 0))).to(torch.bfloat16)
+    runner = CachedRunner(model)
+    runner.begin(2, 64)
+    step = runner._fused
+    assert step is not None
+    assert runner.cache.data.dtype == (torch.bfloat16 if threads == 1 else torch.float32)
+    width = model.config.num_heads * model.config.head_dim
+    assert step.pays((1500 // width,), 1)
+    assert step.pays((10_000,), 2) == (threads == 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1 if threads == 3 else 3)
+    assert step.pays((10_000,), 2), "who has more threads later still reads its bfloat16"
+    runner.end()
+
+
+def test_without_numba_the_modules_operations_answer(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = loaded_decoder(tiny_directory)
+    prompts = [Prompt(problem_id="a", messages=(Message(role="user", content="what is it"),))]
+
+    def texts() -> list[Any]:
+        return [one.token_ids for one in LocalGenerator(loaded).generate(prompts, Sampling(max_tokens=20))]
+
+    with_kernels = texts()
+    cpu_step.has_kernels.cache_clear()
+    monkeypatch.setattr(cpu_step.importlib.util, "find_spec", lambda name: None)
+    try:
+        assert not cpu_step.can_fuse(loaded.model)  # type: ignore[arg-type]
+        assert texts() == with_kernels
+    finally:
+        monkeypatch.undo()
+        cpu_step.has_kernels.cache_clear()
+
+
+@pytest.mark.parametrize("where", ["cache", "weights"])
+def test_numbers_that_are_none_are_not_hidden(where: str) -> None:
+    """A model that has diverged must not answer: the session reports its logits as broken."""
+    model = decoder_of(peer_of(random_config("llama", 0)))
+    runner = CachedRunner(model)
+    with torch.inference_mode():
+        runner.begin(1, 32)
+        runner.admit([Admission(0, TOKENS[:5], seed=0)])
+        if where == "cache":
+            runner.cache.data[0, 0, 0, 0, 2, 0] = float("nan")
+        else:
+            model.blocks[0].qkv.packed = None
+            model.blocks[0].qkv.weight.fill_(float("inf"))
+            runner._renew()
+        runner.advance([4], 1)
+        assert runner.state.read(1, 1)[0].broken
+        runner.end()
+
+
+@cpu_kernels.compiled
+def exponentials(numbers: Any, out: Any) -> None:
+    for n in range(len(numbers)):
+        out[n] = cpu_kernels.exponential(numbers[n])
+
+
+@cpu_kernels.compiled
+def rounded(numbers: Any, out: Any) -> None:
+    for n in range(len(numbers)):
+        out[n] = cpu_kernels.narrow(numbers[n], out)
+
+
+@cpu_kernels.compiled
+def widened(numbers: Any, out: Any) -> None:
+    for n in range(len(numbers)):
+        out[n] = cpu_kernels.wide(numbers[n])
+
+
+def test_the_exponential_is_that_of_float64() -> None:
+    numbers = np.concatenate((np.linspace(-87, 88, 200_001), [0.0, -1e-30, 1e-30])).astype(np.float32)
+    found = np.empty_like(numbers)
+    exponentials(numbers, found)
+    exact = np.exp(numbers.astype(np.float64))
+    assert np.abs(found / exact - 1).max() < 5e-7
+    edges = np.array([-np.inf, -1000.0, np.inf, np.nan], np.float32)
+    found = np.empty_like(edges)
+    exponentials(edges, found)
+    assert (found[:2] < 2e-38).all()
+    assert found[2] > 1e38
+    assert np.isnan(found[3])
+
+
+def test_bfloat16_is_rounded_as_torch_rounds() -> None:
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 200_000, dtype=np.uint32)
+    ties = (np.arange(0, 1 << 16, 7, dtype=np.uint32) << 16) | 0x8000
+    numbers = np.concatenate((bits, ties)).view(np.float32)
+    numbers = numbers[~np.isnan(numbers)]
+    found = np.empty(len(numbers), np.uint16)
+    rounded(numbers, found)
+    expected = torch.from_numpy(numbers).bfloat16()
+    assert (found == expected.view(torch.uint16).numpy()).all()
+    back = np.empty(len(numbers), np.float32)
+    widened(found, back)
+    assert (back == expected.float().numpy()).all()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_where_nothing_can_be_written_machine_code_is_not_kept(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    original = numba.njit
+
+    def njit(*args: Any, cache: bool = False, **options: Any) -> Any:
+        asked.append(cache)
+        if cache and fails:
+            raise RuntimeError("cannot cache function: no locator available")
+        return original(*args, **options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+
+    def twice(numbers: Sequence[float]) -> float:
+        return numbers[0] * 2
+
+    assert cpu_kernels.compiled(twice)(np.array([3.0])) == 6.0
+    assert asked == ([True, False] if fails else [True])
