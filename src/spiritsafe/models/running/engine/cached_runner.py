@@ -465,9 +465,7 @@ class CachedRunner(Runner):
             hidden_NH = model.norm(self._plain_step(stream_NH, slots_N, positions_BQ, live_B))
         return _packed_logits(model.head(), hidden_NH, self._packed_head)
 
-    def _plain_step(
-        self, stream_NH: Tensor, slots_N: Tensor, positions_BQ: Tensor, live_B: tuple[int, ...]
-    ) -> Tensor:
+    def _plain_step(self, stream_NH: Tensor, slots_N: Tensor, positions_BQ: Tensor, live_B: tuple[int, ...]) -> Tensor:
         """The stream behind the last block, by the module's own operations."""
         width, positions_N = positions_BQ.shape[1], positions_BQ.flatten()
         rows = self.cache.rows(slots_N, positions_N)

@@ -23,8 +23,10 @@ from spiritsafe.models.decoder.module import Block, Decoder, RMSNorm
 Array = np.ndarray[Any, Any]
 
 _MOST_WAITING = 1_500_000
-"""Products of queries with keys, in a layer, for which all threads but one may wait: then the module's operations, which
-share them, are as fast. (A pool of threads beside torch's, which wait busily, would be slower than none.)
+"""Products of queries with keys, in a layer, for which all threads but one may wait.
+
+Beyond it the module's operations, which share them, are as fast. (A pool of threads beside torch's, which wait busily,
+would be slower than none.)
 """
 
 
