@@ -5,7 +5,8 @@ product, which for a few dozen rows costs as much as the product itself. One row
 read: float32 matrices whose numbers are all float16's, but for a power of two, are held as such by FBGEMM, which widens
 them in its registers. Numbers of bfloat16, as most checkpoints are published in, nearly always are: they have fewer
 digits than float16. Others are laid out by oneDNN as they are, as bfloat16 is, whose units are faster from a few rows
-on.
+on. Where the extra `fast` is installed and the processor multiplies bfloat16, loops of our own do so, which are faster
+than both at every number of rows and give float32 where that is wanted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from spiritsafe.models.decoder.cpu_threads import can_loop, has_bfloat16_products, run_loop
 
 _LARGEST_EXPONENT = 15
 """Of float16: everything below 2 ** 16 that has its number of digits."""
@@ -45,7 +48,34 @@ class HalfWeight:
     num_bytes: int
 
 
-PackedWeight = Tensor | HalfWeight
+@final
+@dataclass(frozen=True)
+class PanelWeight:
+    """A bfloat16 matrix ``[O, I]`` in panels of ``PANEL`` outputs, in which pairs of inputs stand together.
+
+    Attributes:
+        panels: ``[P, I / 2, PANEL, 2]``; outputs that fill the last panel up are 0.
+        starts: float32 ``[P * PANEL]``: the bias, or 0.
+        num_out: O.
+    """
+
+    panels: Tensor
+    starts: Tensor
+    num_out: int
+
+    def product(self, rows_NI: Tensor, dtype: torch.dtype) -> Tensor:
+        """``rows @ weight.T + bias``, rounded once, in float32 or bfloat16."""
+        from spiritsafe.models.decoder.cpu_kernels import product_loop
+
+        rows_NI = rows_NI.contiguous()
+        out_NO = torch.empty(len(rows_NI), self.num_out, dtype=dtype)
+        places = (out_NO.data_ptr(), rows_NI.data_ptr(), self.panels.data_ptr(), self.starts.data_ptr())
+        loop = product_loop("float32" if dtype == torch.float32 else "bfloat16")
+        run_loop(loop, (0, *rows_NI.shape, self.num_out, *places))
+        return out_NO
+
+
+PackedWeight = Tensor | HalfWeight | PanelWeight
 """What :func:`pack_weight` gives; a tensor is opaque too."""
 
 
@@ -99,25 +129,53 @@ def pack_half(weight: Tensor) -> HalfWeight | None:
     return HalfWeight(packed, math.ldexp(1.0, -exponent), 2 * weight.numel())
 
 
-def pack_weight(weight: Tensor) -> PackedWeight:
-    """A packed copy of a ``[out, in]`` matrix; it does not follow later changes of the weight."""
-    half = pack_half(weight) if weight.dtype == torch.float32 else None
-    if half is not None:
-        return half
+def pack_panels(weight: Tensor, bias: Tensor | None = None) -> PanelWeight | None:
+    """The numbers of a bfloat16 matrix for loops of our own; None where they are not."""
+    num_out, num_in = weight.shape
+    if weight.dtype != torch.bfloat16 or num_in % 2 or not (can_loop() and has_bfloat16_products()):
+        return None
+    from spiritsafe.models.decoder.cpu_kernels import PANEL
+
+    num_panels = -(-num_out // PANEL)
+    missing = num_panels * PANEL - num_out
+    filled = functional.pad(weight.detach(), (0, 0, 0, missing)).view(num_panels, PANEL, num_in // 2, 2)
+    starts = torch.zeros(num_out) if bias is None else bias.detach().float()
+    return PanelWeight(filled.transpose(1, 2).contiguous(), functional.pad(starts, (0, missing)), num_out)
+
+
+def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
+    """A packed copy of a ``[out, in]`` matrix, for products with this bias; it does not follow their later changes."""
+    best = pack_half(weight) if weight.dtype == torch.float32 else pack_panels(weight, bias)
+    if best is not None:
+        return best
     laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
     return laid_out
 
 
-def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None) -> Tensor:
-    """``rows @ weight.T + bias`` with a packed weight, float32 of a :class:`HalfWeight`; not differentiable."""
+def pack_head(weight: Tensor) -> PackedWeight | None:
+    """A packed copy whose products are float32 of float32 and bfloat16 rows alike; None: this machine has none."""
+    if weight.dtype == torch.float32:
+        return pack_weight(weight)
+    return pack_panels(weight) or pack_half(weight)
+
+
+def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """``rows @ weight.T + bias`` with a packed weight; not differentiable.
+
+    Args:
+        bias: With which the weight was packed.
+        dtype: Of the result: that of the rows, or float32, which an ordinary tensor of bfloat16 cannot give.
+    """
     out: Tensor
+    if isinstance(packed, PanelWeight):
+        return packed.product(rows, dtype)
     if not isinstance(packed, HalfWeight):
         out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
         return out
     out = torch.ops.quantized.linear_dynamic_fp16.default(rows.float(), packed.packed)
     if packed.scale != 1.0:
         out.mul_(packed.scale)
-    return out if bias is None else out.add_(bias)
+    return (out if bias is None else out.add_(bias)).to(dtype)
 
 
 @final
@@ -143,7 +201,7 @@ class PackedLinear:
         if self.plain is not None and len(rows) >= _MANY_ROWS and not isinstance(self.weight, HalfWeight):
             return functional.linear(rows, self.plain, self.bias)
         weight = self.weight if self.few is None or len(rows) > FEW_ROWS else self.few
-        out = packed_linear(rows, weight, self.bias).to(rows.dtype)
+        out = packed_linear(rows, weight, self.bias, rows.dtype)
         if self.low_rank is None:
             return out
         first, second = self.low_rank

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.decoder.cpu_packing import PackedLinear, pack_half, pack_weight
+from spiritsafe.models.decoder.cpu_packing import PackedLinear, PanelWeight, pack_half, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
@@ -129,11 +129,11 @@ class PackableLinear(nn.Linear):
         elif self.lora is not None:
             low_rank = self.lora.float32_maps(self.out_features)
         plain = weight if self.lora is None and self.quantised is None and dtype == torch.float32 else None
-        self.packed = PackedLinear(weight=pack_weight(weight), bias=self.bias, plain=plain, low_rank=low_rank)
+        self.packed = PackedLinear(weight=pack_weight(weight, self.bias), bias=self.bias, plain=plain, low_rank=low_rank)
 
     def pack_few(self) -> None:
         """Make a third copy, which multiplies bfloat16 rows of up to ``FEW_ROWS``; :meth:`pack` made the second."""
-        if self.packed is not None:
+        if self.packed is not None and not isinstance(self.packed.weight, PanelWeight):  # which needs none
             self.packed = replace(self.packed, few=pack_half(self.dense(torch.bfloat16)))
 
 

@@ -18,18 +18,12 @@ from torch import Tensor
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.decoder.attention import attend, make_layout
-from spiritsafe.models.decoder.cpu_packing import (
-    PackedWeight,
-    can_pack,
-    pack_half,
-    pack_weight,
-    packed_linear,
-)
+from spiritsafe.models.decoder.cpu_packing import HalfWeight, PackedWeight, can_pack, pack_head, packed_linear
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.decoder.sampling_mode import sampling_mode
 from spiritsafe.models.interface.language_model import Head
-from spiritsafe.models.running.engine.cpu_step import CpuStep, cache_dtype, can_fuse
+from spiritsafe.models.running.engine.cpu_step import CpuStep, can_fuse
 from spiritsafe.models.running.engine.cuda_graphs import StepGraphs, bucket
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 from spiritsafe.models.running.engine.kv_cache import KVCache
@@ -41,7 +35,7 @@ from spiritsafe.models.running.engine.sampler import RowSampling, draw
 PACK_LIMIT_BYTES = 2 << 30
 """Beyond it a second copy of the weights costs more memory than its speed is worth."""
 _MANY_ROWS = 64
-"""Beyond them a head of bfloat16 is multiplied faster by that format's own units."""
+"""Beyond them a head of bfloat16 that is held in float16 is multiplied faster by that format's own units."""
 _SLOT_STEP = 16
 _LENGTH_STEP = {"cpu": 16, "cuda": 64}
 _CALL_COST = 1000
@@ -81,9 +75,10 @@ def plan_segments(lengths: tuple[int, ...]) -> tuple[Segment, ...]:
 
 def _packed_logits(head: Head, hidden_BH: Tensor, packed: PackedWeight | None) -> Tensor:
     """As :func:`head_logits`, by the weight that :mod:`~spiritsafe.models.decoder.cpu_packing` laid out, if any."""
-    if packed is None or (hidden_BH.dtype == torch.bfloat16 and len(hidden_BH) > _MANY_ROWS):
+    many = isinstance(packed, HalfWeight) and hidden_BH.dtype == torch.bfloat16 and len(hidden_BH) > _MANY_ROWS
+    if packed is None or many:
         return head_logits(head, hidden_BH)
-    logits_BV = packed_linear(hidden_BH, packed, None)
+    logits_BV = packed_linear(hidden_BH, packed, None, torch.float32)
     return logits_BV if head.scale == 1.0 else logits_BV * head.scale
 
 
@@ -141,7 +136,8 @@ class CachedRunner(Runner):
         self._has_begun = False
         self._num_staged = 0
         config = model.config
-        self._cache_dtype = cache_dtype(model)
+        # torch on a CPU multiplies single rows of bfloat16 slowly and imprecisely: for it the cache is float32
+        self._cache_dtype = model.dtype if self._fuses or not self._is_cpu else torch.float32
         self._token_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * self._cache_dtype.itemsize
         self._free = free_bytes()
         self._store = PrefixStore(min(_MOST_PREFIX_BYTES, int(self._free * _PREFIX_SHARE)))
@@ -242,8 +238,7 @@ class CachedRunner(Runner):
         size = self._model.config.num_parameters * head.itemsize
         if size > PACK_LIMIT_BYTES or not can_pack(head):
             return
-        # oneDNN's product of half precision would come in half precision
-        self._packed_head = pack_weight(head) if head.dtype == torch.float32 else pack_half(head)
+        self._packed_head = pack_head(head)
         for block in self._blocks:
             for projection in block.projections():
                 projection.pack(head.dtype)
@@ -459,8 +454,8 @@ class CachedRunner(Runner):
             positions_BQ = positions_BQ + torch.arange(width, device=positions_BQ.device)
         slots_N = torch.arange(count, device=positions_BQ.device).repeat_interleave(width)
         stream_NH = model.embed(tokens_BQ.flatten())
-        if self._fused is not None and self._fused.pays(live_B, width):
-            hidden_NH = self._fused(stream_NH, slots_N, positions_BQ.flatten())
+        if self._fused is not None:
+            hidden_NH = self._fused(stream_NH, slots_N, positions_BQ.flatten(), width)
         else:
             hidden_NH = model.norm(self._plain_step(stream_NH, slots_N, positions_BQ, live_B))
         return _packed_logits(model.head(), hidden_NH, self._packed_head)
