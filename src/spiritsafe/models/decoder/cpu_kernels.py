@@ -1,10 +1,10 @@
 """Compiled loops of a decode step on a CPU: products with bfloat16, attention, norms and gates.
 
-In: arrays, or addresses and sizes. Out: results in memory that the caller gives. bfloat16, of which numba and NumPy know
-nothing, is its bits in uint16. Sums are float32; numbers are rounded to bfloat16 where the module's own operations round
-them, so that both compute the same but for the order of sums. All are in one file, because numba tells by it whether
-machine code that it kept is still theirs. Shapes: N tokens, H hidden width, S heads, K key-value heads, G = S / K,
-W head_dim, F feed-forward width, T positions, I and O numbers that enter and leave a product, P panels of it.
+In: arrays, or addresses and sizes. Out: results in memory that the caller gives. bfloat16, of which numba and NumPy
+know nothing, is its bits in uint16. Sums are float32; numbers are rounded to bfloat16 where the module's own operations
+round them, so that both compute the same but for the order of sums. All are in one file, because numba tells by it
+whether machine code that it kept is still theirs. Shapes: N tokens, H hidden width, S heads, K key-value heads,
+G = S / K, W head_dim, F feed-forward width, T positions, I and O numbers that enter and leave a product, P its panels.
 """
 
 from __future__ import annotations
@@ -439,9 +439,7 @@ def _generate_tile(builder: Any, arguments: Sequence[Any], *, is_narrow: bool) -
         for place, both in zip(places, totals, strict=True):
             nothing = ir.Constant(words, ir.Undefined)
             single = builder.insert_element(nothing, load(behind(place, pair, 4), word), ir.Constant(word, 0))
-            spread = builder.bitcast(
-                builder.shuffle_vector(single, nothing, ir.Constant(words, [0] * 16)), pairs
-            )
+            spread = builder.bitcast(builder.shuffle_vector(single, nothing, ir.Constant(words, [0] * 16)), pairs)
             sums.append([builder.call(multiply, [old, spread, one]) for old, one in zip(both, weights, strict=True)])
             for old, new, first in zip(both, sums[-1], firsts, strict=True):
                 old.add_incoming(first, before)

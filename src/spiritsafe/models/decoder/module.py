@@ -129,7 +129,9 @@ class PackableLinear(nn.Linear):
         elif self.lora is not None:
             low_rank = self.lora.float32_maps(self.out_features)
         plain = weight if self.lora is None and self.quantised is None and dtype == torch.float32 else None
-        self.packed = PackedLinear(weight=pack_weight(weight, self.bias), bias=self.bias, plain=plain, low_rank=low_rank)
+        self.packed = PackedLinear(
+            weight=pack_weight(weight, self.bias), bias=self.bias, plain=plain, low_rank=low_rank
+        )
 
     def pack_few(self) -> None:
         """Make a third copy, which multiplies bfloat16 rows of up to ``FEW_ROWS``; :meth:`pack` made the second."""

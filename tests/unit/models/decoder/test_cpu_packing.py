@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from spiritsafe.models.decoder import cpu_threads
 from spiritsafe.models.decoder.cpu_packing import (
     FEW_ROWS,
     HalfWeight,
     PackedLinear,
     can_pack,
     half_exponent,
-    pack_half,
+    pack_head,
+    pack_panels,
     pack_weight,
     packed_linear,
 )
@@ -24,7 +28,7 @@ def test_packed_product_is_the_product(bias: bool) -> None:
         return
     rows = torch.randn(5, 48)
     with torch.inference_mode():
-        found = packed_linear(rows, pack_weight(layer.weight), layer.bias)
+        found = packed_linear(rows, pack_weight(layer.weight, layer.bias), layer.bias, rows.dtype)
     torch.testing.assert_close(found, torch.nn.functional.linear(rows, layer.weight, layer.bias))
 
 
@@ -93,21 +97,27 @@ def test_products_in_fewer_bytes_are_those_of_float32(num_rows: int, bias: bool)
     assert (found - exact).abs().max() <= 8 * (plain - exact).abs().max() + 1e-7
 
 
-def test_bfloat16_is_multiplied_in_float32_where_a_head_needs_it() -> None:
+@pytest.mark.parametrize("loops", [True, False])
+def test_bfloat16_is_multiplied_in_float32_where_a_head_needs_it(loops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not loops:
+        monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)
     weight = bfloat16_numbers(96, 576).bfloat16()
-    packed = pack_half(weight)
+    packed = pack_head(weight)
     if packed is None:
         pytest.skip("this machine multiplies no float16 matrices")
     rows = torch.randn(5, 576, generator=torch.Generator().manual_seed(1)).bfloat16()
     with torch.inference_mode():
-        found = packed_linear(rows, packed, None)
+        found = packed_linear(rows, packed, None, torch.float32)
     assert found.dtype == torch.float32
     exact = rows.double() @ weight.double().T
     assert (found - exact).abs().max() <= 8 * (rows.float() @ weight.float().T - exact).abs().max() + 1e-7
 
 
+@pytest.mark.parametrize("loops", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_few_rows_of_bfloat16_are_rounded_once(bias: bool) -> None:
+def test_few_rows_of_bfloat16_are_rounded_once(bias: bool, loops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not loops:
+        monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)
     layer = PackableLinear(576, 96, bias=bias).bfloat16()
     layer.weight.data.copy_(bfloat16_numbers(96, 576))
     if not can_pack(layer.weight):
@@ -129,6 +139,53 @@ def test_few_rows_of_bfloat16_are_rounded_once(bias: bool) -> None:
         layer.pack_few()
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("num_out", [1, 32, 75, 320])
+def test_products_in_panels_are_exact_but_for_one_rounding(num_out: int, dtype: torch.dtype, bias: bool) -> None:
+    """Any number of rows and outputs, in one thread and in two; every number is written once and nothing beside it."""
+    generator = torch.Generator().manual_seed(num_out)
+    for num_in in (2, 96, 578):
+        weight = torch.randn(num_out, num_in, generator=generator).bfloat16()
+        added = torch.randn(num_out, generator=generator).bfloat16() if bias else None
+        packed = pack_panels(weight, added)
+        if packed is None:
+            pytest.skip("this processor multiplies no vectors of bfloat16, or numba is not installed")
+        for num_rows in (0, 1, 2, 11, 12, 13, 25, 64, 131):
+            rows = torch.randn(num_rows, num_in, generator=generator).bfloat16()
+            exact = torch.nn.functional.linear(
+                rows.double(), weight.double(), None if added is None else added.double()
+            )
+            found = packed.product(rows, dtype)
+            assert found.dtype == dtype
+            assert found.shape == exact.shape
+            rounding = 2.0**-8 if dtype == torch.bfloat16 else 0.0
+            assert ((found - exact).abs() <= rounding * exact.abs() + 2e-4).all()
+
+
+def test_rows_that_lie_apart_are_multiplied_too() -> None:
+    packed = pack_panels(torch.eye(64).bfloat16())
+    if packed is None:
+        pytest.skip("this processor multiplies no vectors of bfloat16, or numba is not installed")
+    rows = torch.arange(64 * 10.0).view(64, 10).bfloat16().t()
+    assert not rows.is_contiguous()
+    assert torch.equal(packed.product(rows, torch.bfloat16), rows)
+
+
+def test_odd_inputs_are_left_to_the_library() -> None:
+    assert pack_panels(torch.ones(4, 3).bfloat16()) is None
+    assert pack_panels(torch.ones(4, 4)) is None
+
+
 def test_a_processor_without_such_products_holds_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = bfloat16_numbers(48, 32)
     if not can_pack(weight):
@@ -138,4 +195,4 @@ def test_a_processor_without_such_products_holds_float32(monkeypatch: pytest.Mon
     assert not isinstance(packed, HalfWeight)
     rows = torch.randn(3, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(packed_linear(rows, packed, None), rows @ weight.T)
+        torch.testing.assert_close(packed_linear(rows, packed, None, rows.dtype), rows @ weight.T)

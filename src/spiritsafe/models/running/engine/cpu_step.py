@@ -101,7 +101,15 @@ class CpuStep:
         qkv_NR, slots_N, positions_N = qkv_NR.contiguous(), slots_N.contiguous(), positions_N.contiguous()
         out_NR = qkv_NR.new_empty(len(qkv_NR), block.out.in_features)
         cos_TW, sin_TW = self._tables
-        sizes = (len(qkv_NR), width, block.num_heads, block.num_kv_heads, block.head_dim, cache.shape[2], cache.shape[4])
+        sizes = (
+            len(qkv_NR),
+            width,
+            block.num_heads,
+            block.num_kv_heads,
+            block.head_dim,
+            cache.shape[2],
+            cache.shape[4],
+        )
         places = (
             self._floats[layer].ctypes.data,
             norms.ctypes.data,

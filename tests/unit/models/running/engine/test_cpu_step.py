@@ -11,15 +11,14 @@ import torch
 from architectures import FAMILY_NAMES, decoder_of, loaded_decoder, peer_of, random_config
 
 from spiritsafe.core.records import Message, Prompt, Sampling
+from spiritsafe.models.decoder import cpu_kernels, cpu_threads
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.models.lora.config import LoraConfig
-from spiritsafe.models.running.engine import cpu_kernels, cpu_step
 from spiritsafe.models.running.engine.cached_runner import CachedRunner
 from spiritsafe.models.running.engine.decode_state import Admission
 from spiritsafe.models.running.generators.local_generator import LocalGenerator
 
-WHERE = "spiritsafe.models.running.engine.cached_runner"
 TOKENS = tuple(3 + 7 * n % 80 for n in range(40))
 
 
@@ -42,17 +41,8 @@ def step_logits(model: Decoder, *, width: int = 1) -> torch.Tensor:
 
 def plain_logits(model: Decoder, monkeypatch: pytest.MonkeyPatch, *, width: int = 1) -> torch.Tensor:
     with monkeypatch.context() as patch:
-        patch.setattr(f"{WHERE}.can_fuse", lambda model: False)
-        patch.setattr(f"{WHERE}.cache_dtype", lambda model: torch.float32)
+        patch.setattr(cpu_threads, "has_numba", lambda: False)
         return step_logits(model, width=width)
-
-
-@pytest.fixture
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("width", [1, 4])
@@ -71,7 +61,6 @@ def test_steps_of_every_family_are_those_of_the_modules_operations_and_of_transf
     assert (found.view(20, 2, -1)[:, 0] - theirs[19:39]).abs().max() < 1e-3
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_bfloat16_rounds_where_the_modules_operations_round(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = decoder_of(peer_of(random_config(family, 2)))
@@ -114,27 +103,9 @@ def test_weights_that_training_changed_are_seen(monkeypatch: pytest.MonkeyPatch)
                 parameter.mul_(1.3)
     after = logits()
     assert (after - before).abs().max() > 0.01
-    monkeypatch.setattr(f"{WHERE}.can_fuse", lambda model: False)
+    monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)
     runner = CachedRunner(model)
     assert (after - logits()).abs().max() < 2e-4
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_attention_is_one_threads_where_that_is_faster(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(cpu_step, "_MOST_WAITING", 1000)
-    model = decoder_of(peer_of(random_config("llama", 0))).to(torch.bfloat16)
-    runner = CachedRunner(model)
-    runner.begin(2, 64)
-    step = runner._fused
-    assert step is not None
-    assert runner.cache.data.dtype == (torch.bfloat16 if threads == 1 else torch.float32)
-    width = model.config.num_heads * model.config.head_dim
-    assert step.pays((1500 // width,), 1)
-    assert step.pays((10_000,), 2) == (threads == 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1 if threads == 3 else 3)
-    assert step.pays((10_000,), 2), "who has more threads later still reads its bfloat16"
-    runner.end()
 
 
 def test_without_numba_the_modules_operations_answer(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,14 +116,14 @@ def test_without_numba_the_modules_operations_answer(tiny_directory: Path, monke
         return [one.token_ids for one in LocalGenerator(loaded).generate(prompts, Sampling(max_tokens=20))]
 
     with_kernels = texts()
-    cpu_step.has_kernels.cache_clear()
-    monkeypatch.setattr(cpu_step.importlib.util, "find_spec", lambda name: None)
+    cpu_threads.has_numba.cache_clear()
+    monkeypatch.setattr(cpu_threads.importlib.util, "find_spec", lambda name: None)
     try:
-        assert not cpu_step.can_fuse(loaded.model)  # type: ignore[arg-type]
+        assert not cpu_threads.can_loop()
         assert texts() == with_kernels
     finally:
         monkeypatch.undo()
-        cpu_step.has_kernels.cache_clear()
+        cpu_threads.has_numba.cache_clear()
 
 
 @pytest.mark.parametrize("where", ["cache", "weights"])

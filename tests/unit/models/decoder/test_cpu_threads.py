@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from spiritsafe.models.decoder import cpu_threads
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+class CountingLoop:
+    """Adds one to each number of a job; as a loop of numba's has an address and can be called."""
+
+    def __init__(self) -> None:
+        kind = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))
+        self.entered: list[int] = []
+
+        def enter(job: Any) -> None:
+            self.entered.append(job[1])
+
+        self.ctypes = kind(enter)
+        self.address = ctypes.cast(self.ctypes, ctypes.c_void_p).value
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("has_door", [True, False])
+def test_each_of_torchs_threads_enters_a_loop_where_there_is_a_door(
+    has_door: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_door:
+        monkeypatch.setattr(cpu_threads, "_parallel", lambda: None)
+    elif cpu_threads._parallel() is None:
+        pytest.skip("torch brings no OpenMP of GNU's on this system")
+    loop = CountingLoop()
+    cpu_threads.run_loop(loop, (0, 7))
+    assert loop.entered == [7] * (3 if has_door else 1)
+
+
+@pytest.mark.parametrize(
+    ("installed", "door", "threads", "can"),
+    [
+        (True, True, 1, True),
+        (True, True, 8, True),
+        (True, False, 1, True),
+        (True, False, 8, False),
+        (False, True, 1, False),
+    ],
+)
+def test_where_loops_would_leave_threads_idle_there_are_none(
+    installed: bool, door: bool, threads: int, can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_threads, "has_numba", lambda: installed)
+    monkeypatch.setattr(cpu_threads, "_parallel", lambda: print if door else None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert cpu_threads.can_loop() == can
+
+
+def test_a_system_without_the_door_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no library of all symbols, macOS another OpenMP."""
+    cpu_threads._parallel.cache_clear()
+    for error in (TypeError("bad argument type"), OSError("no such library")):
+
+        def none(name: None, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(cpu_threads.ctypes, "CDLL", none)
+        assert cpu_threads._parallel() is None
+        cpu_threads._parallel.cache_clear()
+    monkeypatch.setattr(cpu_threads.ctypes, "CDLL", lambda name: object())
+    assert cpu_threads._parallel() is None
+    monkeypatch.undo()
+    cpu_threads._parallel.cache_clear()
