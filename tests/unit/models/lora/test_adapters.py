@@ -263,20 +263,20 @@ def test_captured_steps_are_forgotten_when_adapters_come_or_go(tiny_directory: P
     model = as_decoder(loaded_decoder(tiny_directory).model)
     runner = CachedRunner(model)
     runner._graphs = StepGraphs(runner._graph_step, runner.state.tensors())
-    runner._renew()
+    runner._renew_graphs()
     first = runner._graphs
-    runner._renew()
+    runner._renew_graphs()
     assert runner._graphs is first
     learnt(model)
-    runner._renew()
+    runner._renew_graphs()
     assert runner._graphs is not first
     second = runner._graphs
     for tensor in lora_state(model).values():
         tensor.mul_(2.0)
-    runner._renew()
+    runner._renew_graphs()
     assert runner._graphs is second
     merge_lora(model)
-    runner._renew()
+    runner._renew_graphs()
     assert runner._graphs is not second
 
 

@@ -220,13 +220,16 @@ class CachedRunner(Runner):
         return StepGraphs(self._graph_step, (*self.state.tensors(), *self.state.counters()))
 
     def _renew(self) -> None:
-        """Lay steps out for the weights and the cache that there are now.
-
-        Captured ones are forgotten if weights or cache have moved, or adapters have come or gone: a replay would not
-        see. An update in place needs no new capture.
-        """
+        """Lay steps out for the weights and the cache that there are now."""
         if self._fuses:
             self._fused = CpuStep(self._model, self._cos_PE, self._sin_PE, self.cache.data)
+        self._renew_graphs()
+
+    def _renew_graphs(self) -> None:
+        """Forget captured steps if weights or cache have moved, or adapters have come or gone: a replay would not see.
+
+        An update in place needs no new capture.
+        """
         moving = (*self._model.parameters(), self.cache.data, self.state.tokens_B)
         addresses = tuple(tensor.data_ptr() for tensor in moving)
         if self._graphs is not None and self._addresses != addresses:
