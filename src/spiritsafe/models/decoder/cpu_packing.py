@@ -12,7 +12,9 @@ than both at every number of rows and give float32 where that is wanted.
 from __future__ import annotations
 
 import math
+import mmap
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -28,6 +30,9 @@ _CHUNK = 1 << 18
 """Numbers that are compared at once: few enough to stay in cache, and a matrix of other numbers shows in the first."""
 FEW_ROWS = 3
 """Up to here the bytes of a bfloat16 matrix bound its product, and oneDNN's takes half as long again as FBGEMM's."""
+_ARENA_BYTES = 64 << 20
+_ALIGNED = 64
+"""Bytes: of a line of the cache."""
 _MANY_ROWS = 192
 """From here on rearranging a float32 matrix costs less than oneDNN's layout loses against the library's own product."""
 
@@ -46,6 +51,33 @@ class HalfWeight:
     packed: Any
     scale: float
     num_bytes: int
+
+
+@final
+class HugePages:
+    """Memory in as few pages as the system gives, for what is read from end to end at every step.
+
+    In pages of 4 KB a processor spends a seventh of a step of one row on finding them. What is never written to takes
+    no memory.
+    """
+
+    def __init__(self) -> None:
+        self._rest = torch.empty(0, dtype=torch.uint8)
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """As ``torch.empty``."""
+        num_bytes = math.prod(shape) * dtype.itemsize
+        taken = -(-num_bytes // _ALIGNED) * _ALIGNED
+        if taken > len(self._rest):
+            size = max(taken, _ARENA_BYTES)
+            try:
+                memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+                memory.madvise(mmap.MADV_HUGEPAGE)
+            except (AttributeError, OSError):  # a system, or a kernel, without them
+                memory = mmap.mmap(-1, size)
+            self._rest = torch.frombuffer(memory, dtype=torch.uint8)
+        own, self._rest = self._rest[:num_bytes], self._rest[taken:]
+        return own.view(dtype).view(*shape)
 
 
 @final
@@ -129,7 +161,7 @@ def pack_half(weight: Tensor) -> HalfWeight | None:
     return HalfWeight(packed, math.ldexp(1.0, -exponent), 2 * weight.numel())
 
 
-def pack_panels(weight: Tensor, bias: Tensor | None = None) -> PanelWeight | None:
+def pack_panels(weight: Tensor, bias: Tensor | None = None, memory: HugePages | None = None) -> PanelWeight | None:
     """The numbers of a bfloat16 matrix for loops of our own; None where they are not."""
     num_out, num_in = weight.shape
     if weight.dtype != torch.bfloat16 or num_in % 2 or not (can_loop() and has_bfloat16_products()):
@@ -139,24 +171,25 @@ def pack_panels(weight: Tensor, bias: Tensor | None = None) -> PanelWeight | Non
     num_panels = -(-num_out // PANEL)
     missing = num_panels * PANEL - num_out
     filled = functional.pad(weight.detach(), (0, 0, 0, missing)).view(num_panels, PANEL, num_in // 2, 2)
+    panels = (memory or HugePages()).empty((num_panels, num_in // 2, PANEL, 2), weight.dtype)
     starts = torch.zeros(num_out) if bias is None else bias.detach().float()
-    return PanelWeight(filled.transpose(1, 2).contiguous(), functional.pad(starts, (0, missing)), num_out)
+    return PanelWeight(panels.copy_(filled.transpose(1, 2)), functional.pad(starts, (0, missing)), num_out)
 
 
-def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
+def pack_weight(weight: Tensor, bias: Tensor | None = None, memory: HugePages | None = None) -> PackedWeight:
     """A packed copy of a ``[out, in]`` matrix, for products with this bias; it does not follow their later changes."""
-    best = pack_half(weight) if weight.dtype == torch.float32 else pack_panels(weight, bias)
+    best = pack_half(weight) if weight.dtype == torch.float32 else pack_panels(weight, bias, memory)
     if best is not None:
         return best
     laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
     return laid_out
 
 
-def pack_head(weight: Tensor) -> PackedWeight | None:
+def pack_head(weight: Tensor, memory: HugePages | None = None) -> PackedWeight | None:
     """A packed copy whose products are float32 of float32 and bfloat16 rows alike; None: this machine has none."""
     if weight.dtype == torch.float32:
         return pack_weight(weight)
-    return pack_panels(weight) or pack_half(weight)
+    return pack_panels(weight, memory=memory) or pack_half(weight)
 
 
 def packed_linear(rows: Tensor, packed: PackedWeight, bias: Tensor | None, dtype: torch.dtype) -> Tensor:

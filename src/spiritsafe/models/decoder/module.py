@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.decoder.cpu_packing import PackedLinear, PanelWeight, pack_half, pack_weight
+from spiritsafe.models.decoder.cpu_packing import HugePages, PackedLinear, PanelWeight, pack_half, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate
@@ -117,11 +117,12 @@ class PackableLinear(nn.Linear):
             return quantised_linear(rows, self.quantised, self.bias)
         return functional.linear(rows, self.weight, self.bias)
 
-    def pack(self, dtype: torch.dtype) -> None:
+    def pack(self, dtype: torch.dtype, memory: HugePages | None = None) -> None:
         """Make the second copy, of weights and adapters as they are now; it does not follow their changes.
 
         Args:
             dtype: In which the model computes.
+            memory: Where copies of several layers may stand together.
         """
         weight, low_rank = self.dense(dtype), None
         if self.lora is not None and weight.dtype == torch.float32:
@@ -130,7 +131,7 @@ class PackableLinear(nn.Linear):
             low_rank = self.lora.float32_maps(self.out_features)
         plain = weight if self.lora is None and self.quantised is None and dtype == torch.float32 else None
         self.packed = PackedLinear(
-            weight=pack_weight(weight, self.bias), bias=self.bias, plain=plain, low_rank=low_rank
+            weight=pack_weight(weight, self.bias, memory), bias=self.bias, plain=plain, low_rank=low_rank
         )
 
     def pack_few(self) -> None:

@@ -18,7 +18,14 @@ from torch import Tensor
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.decoder.attention import attend, make_layout
-from spiritsafe.models.decoder.cpu_packing import HalfWeight, PackedWeight, can_pack, pack_head, packed_linear
+from spiritsafe.models.decoder.cpu_packing import (
+    HalfWeight,
+    HugePages,
+    PackedWeight,
+    can_pack,
+    pack_head,
+    packed_linear,
+)
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.decoder.sampling_mode import sampling_mode
@@ -241,10 +248,11 @@ class CachedRunner(Runner):
         size = self._model.config.num_parameters * head.itemsize
         if size > PACK_LIMIT_BYTES or not can_pack(head):
             return
-        self._packed_head = pack_head(head)
+        memory = HugePages()
+        self._packed_head = pack_head(head, memory)
         for block in self._blocks:
             for projection in block.projections():
-                projection.pack(head.dtype)
+                projection.pack(head.dtype, memory)
                 if self._for_few_rows and head.dtype == torch.bfloat16 and 2 * size <= PACK_LIMIT_BYTES:
                     projection.pack_few()
 
