@@ -16,7 +16,8 @@ prints goes to standard error. Logits, float32, are rows of the file LOGITS, whi
     any failure                                → {"error":{"type":…,"message":…,"hint":…}}
 
 Attention and its cache are float32, and each sequence has a cache of its own: nothing is rounded but what the file
-rounds, and a sequence's numbers do not depend on what is computed beside it.
+rounds, and a sequence's numbers do not depend on what is computed beside it. With ``--rounded`` they are llama.cpp's own
+defaults, float16 and flash attention, which are faster the more sequences are computed at once.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from spiritsafe.core.process.child_process import take_stdout
 from spiritsafe.models.llama_cpp.process import BATCH_TOKENS, CACHE_STEP
 
 _FEWEST_ROWS = 64
-_FLASH_OFF, _FLOAT32 = 0, 0  # of enum llama_flash_attn_type and of enum ggml_type
+_FLASH_OFF, _FLASH_WHERE_POSSIBLE = 0, -1  # of enum llama_flash_attn_type
+_FLOAT32, _FLOAT16 = 0, 1  # of enum ggml_type
 _LOG_ERROR, _LOG_CONTINUED = 4, 5
 _NO_SLOT = 1  # llama_decode: "could not find a KV slot for the batch"
 _STATUS = Path("/proc/self/status")
@@ -81,7 +83,7 @@ class _Rows:
 class _Llama:
     """A model of llama.cpp and one context of it."""
 
-    def __init__(self, file: Path, rows: Path, *, threads: int) -> None:
+    def __init__(self, file: Path, rows: Path, *, threads: int, rounded: bool) -> None:
         try:
             self._lib: Any = bindings.get_lib()
         except RuntimeError as error:
@@ -90,6 +92,7 @@ class _Llama:
             ) from error
         self._ffi: Any = bindings.get_ffi()
         self._threads = threads
+        self._flash, self._stored = (_FLASH_WHERE_POSSIBLE, _FLOAT16) if rounded else (_FLASH_OFF, _FLOAT32)
         self._shown = False
         self._logger = self._ffi.callback("ggml_log_callback", self._log)
         self._lib.llama_log_set(self._logger, self._ffi.NULL)
@@ -142,8 +145,8 @@ class _Llama:
         settings.n_batch = settings.n_ubatch = BATCH_TOKENS
         settings.n_outputs_max = count
         settings.n_threads = settings.n_threads_batch = self._threads
-        settings.flash_attn_type = _FLASH_OFF
-        settings.type_k = settings.type_v = _FLOAT32
+        settings.flash_attn_type = self._flash
+        settings.type_k = settings.type_v = self._stored
         settings.kv_unified = False
         self._context = self._lib.llama_init_from_model(self._model, settings)
         if self._context == self._ffi.NULL:
@@ -269,12 +272,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("logits", type=Path, help="an empty file that becomes the rows of logits")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounded", action="store_true")
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--sequences", type=int, default=1)
     options = parser.parse_args(arguments)
     replies = take_stdout()
     try:
-        llama = _Llama(options.file, options.logits, threads=options.threads)
+        llama = _Llama(options.file, options.logits, threads=options.threads, rounded=options.rounded)
         llama.resize(options.context, options.sequences)
     except Exception as error:  # noqa: BLE001  # the process boundary
         _write(replies, {"error": error_fields(error)})

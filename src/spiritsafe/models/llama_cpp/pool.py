@@ -6,6 +6,7 @@ In: a file. Out: an empty :class:`~spiritsafe.models.llama_cpp.process.LlamaProc
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -20,11 +21,12 @@ class LlamaPool:
     Args:
         file: A GGUF file.
         threads: Of each process.
+        rounded: How each keeps keys and values.
     """
 
-    def __init__(self, file: Path, *, threads: int = 1) -> None:
+    def __init__(self, file: Path, *, threads: int = 1, rounded: bool = False) -> None:
         self._file = file
-        self._threads = threads
+        self._start = partial(LlamaProcess, file, threads=threads, rounded=rounded)
         self._idle: LlamaProcess | None = None
         self._peak_bytes = 0
         self._closed = False
@@ -41,7 +43,7 @@ class LlamaPool:
         if process is not None and self._is_emptied(process, context, num_sequences):
             return process
         try:
-            return LlamaProcess(self._file, threads=self._threads, context=context, num_sequences=num_sequences)
+            return self._start(context=context, num_sequences=num_sequences)
         except EndpointError as error:  # before anything was asked, so nothing that was asked can be the reason
             raise CompatibilityError(
                 f"llama.cpp cannot be made ready for {self._file.name}. {error.message}", hint=error.hint

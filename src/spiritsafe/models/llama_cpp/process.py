@@ -82,6 +82,7 @@ class LlamaProcess:
         threads: llama.cpp's threads wait for each other by spinning, so more than idle cores make it slow.
         context: Most tokens of a sequence.
         num_sequences: That are held at once.
+        rounded: Keep keys and values in float16, as llama.cpp does by itself: half the memory, and faster.
         start_timeout_s: Most seconds until the weights are loaded.
         silence_timeout_s: Most seconds for one command.
 
@@ -102,6 +103,7 @@ class LlamaProcess:
         threads: int = 1,
         context: int = 512,
         num_sequences: int = 1,
+        rounded: bool = False,
         start_timeout_s: float = 600.0,
         silence_timeout_s: float = 600.0,
     ) -> None:
@@ -115,6 +117,7 @@ class LlamaProcess:
         self._child: ChildProcess | None = None
         command = [sys.executable, "-m", _CHILD, str(file), name, "--threads", str(threads)]
         command += ["--context", str(context), "--sequences", str(num_sequences)]
+        command += ["--rounded"] if rounded else []
         try:
             self._child = self._start(command)
             described = self._ask({"op": "describe"}, timeout_s=start_timeout_s)

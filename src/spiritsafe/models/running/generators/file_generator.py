@@ -75,7 +75,8 @@ class FileGenerator(Scorer):
         max_context: Longest prompt plus completion; None is the model's own context.
         threads: llama.cpp's. They wait for each other by spinning, so more than idle cores make it slow.
         served: Sequences come at any time, so room for them is made at once and kept: a quarter of the free memory at
-            most, to which the context is cut where none is given.
+            most, to which the context is cut where none is given. Keys and values are float16, as llama.cpp keeps them
+            by itself.
 
     Attributes:
         context: Longest prompt plus completion.
@@ -111,7 +112,8 @@ class FileGenerator(Scorer):
             config = DecoderConfig.from_hf(read_config(Path(small)))
         self.longest_context = longest = config.max_context
         self.context = longest if max_context is None else min(max_context, longest)
-        token_bytes = 8 * config.num_layers * config.num_kv_heads * config.head_dim
+        # of keys and of values, float16 where it is served
+        token_bytes = (4 if served else 8) * config.num_layers * config.num_kv_heads * config.head_dim
         room_bytes = int(free_bytes() * _SERVED_SHARE) if served else None
         if room_bytes is not None:
             if max_context is None:
@@ -120,7 +122,7 @@ class FileGenerator(Scorer):
                 )
             self._require_room(token_bytes, room_bytes)
         self._threads = threads
-        self._pool = LlamaPool(file, threads=threads)
+        self._pool = LlamaPool(file, threads=threads, rounded=served)
         first = self._pool.take(context=1, num_sequences=1)  # what is wrong with the file is said now
         self._facts = first.facts
         self._pool.give_back(first)
