@@ -16,8 +16,8 @@ prints goes to standard error. Logits, float32, are rows of the file LOGITS, whi
     any failure                                → {"error":{"type":…,"message":…,"hint":…}}
 
 Attention and its cache are float32, and each sequence has a cache of its own: nothing is rounded but what the file
-rounds, and a sequence's numbers do not depend on what is computed beside it. With ``--rounded`` they are llama.cpp's own
-defaults, float16 and flash attention, which are faster the more sequences are computed at once.
+rounds, and a sequence's numbers do not depend on what is computed beside it. With ``--rounded`` they are llama.cpp's
+own defaults, float16 and flash attention, which are faster the more sequences are computed at once.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def test_the_context_of_a_file_is_what_memory_allows_and_a_wish_is_kept_to(
 ) -> None:
     pytest.importorskip("llama_cpp_py_sync", reason="the gguf extra is not installed")
     file = file_model_of(tmp_path / "file", extra={"llama.context_length": 1024})
-    token_bytes = 8 * LAYERS * KV_HEADS * WIDTH
+    token_bytes = 4 * LAYERS * KV_HEADS * WIDTH
 
     def opened(num_sequences: float, max_context: int | None = None) -> tuple[int, tuple[str, ...], int]:
         """Context, notes and answers at once, where a quarter of free memory holds so many sequences of 256 tokens."""
