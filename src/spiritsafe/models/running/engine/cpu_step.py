@@ -79,7 +79,12 @@ class CpuStep:
             slots_N: Of each token, int64.
             positions_N: Of each token, int64.
             width: How many neighbours are of one slot, in the order of their positions.
+
+        Raises:
+            IndexError: A position is not in the cache, beyond which loops would write.
         """
+        if len(positions_N) and int(positions_N.max()) >= self._cache.shape[4]:
+            raise IndexError(f"position {int(positions_N.max())} of {self._cache.shape[4]}")
         stream = _array(stream_NH)
         normed_NH = torch.zeros_like(stream_NH)
         normed, one = _array(normed_NH), np.float32(1.0)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from spiritsafe.core.process.platforms import Platform
+from spiritsafe.models.decoder.cpu_threads import can_loop
 from spiritsafe.models.interface.dtype import cpu_has_bfloat16
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -54,5 +56,6 @@ def _processor() -> str:
 
 def _instructions() -> str:
     capability = str(torch.backends.cpu.get_cpu_capability()) + (" with bfloat16" if cpu_has_bfloat16() else "")
+    loops = [f"numba {version('numba')}"] if can_loop() else []
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if os.environ.get(name)]
-    return " ".join((capability, *limits))[:200]
+    return " ".join((capability, *loops, *limits))[:200]

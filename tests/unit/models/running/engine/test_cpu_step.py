@@ -145,6 +145,17 @@ def test_numbers_that_are_none_are_not_hidden(where: str) -> None:
         runner.end()
 
 
+def test_nothing_is_written_beyond_the_cache() -> None:
+    model = decoder_of(peer_of(random_config("llama", 0)))
+    runner = CachedRunner(model)
+    with torch.inference_mode():
+        runner.begin(1, 16)
+        runner.admit([Admission(0, TOKENS[:5], seed=0)])
+        runner.state.positions_B[0] = runner.cache.num_positions
+        with pytest.raises(IndexError, match="position"):
+            runner.advance([4], 1)
+
+
 @cpu_kernels.compiled
 def exponentials(numbers: Any, out: Any) -> None:
     for n in range(len(numbers)):

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -41,10 +42,16 @@ def test_it_says_what_decides_the_last_bits() -> None:
     assert this_platform("cpu").compute_dtype == ""
 
 
+def test_who_has_no_compiled_loops_computes_other_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_loops = this_platform("cpu")
+    monkeypatch.setattr(module, "can_loop", lambda: False)
+    assert other_text([with_loops], this_platform("cpu"), what="It") is not None
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the variables are those of x86")
 def test_a_processor_that_is_held_back_is_another_one() -> None:
     held_back = in_a_child(ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", SPIRITSAFE_BF16="off")
-    assert held_back.instructions == "AVX2 ONEDNN_MAX_CPU_ISA=AVX2"
+    assert held_back.instructions == f"AVX2 numba {version('numba')} ONEDNN_MAX_CPU_ISA=AVX2"
     here = in_a_child(SPIRITSAFE_BF16="off")
     assert here.instructions != held_back.instructions
     said = other_text([here], held_back, what="It")

@@ -165,6 +165,31 @@ def test_a_ping_is_answered_between_two_steps(chat: ChatFormat) -> None:
     assert served.events()[7][-1] == Ended(reason="stop", num_tokens=4)
 
 
+def test_the_first_job_waits_a_moment_for_others_and_later_ones_do_not(
+    chat: ChatFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight who ask at once are computed at once; who comes while others are drawn is taken between two steps."""
+    session = ScriptedSession(says(chat, "abc"))
+    served = Served(chat, session)
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        served.ask(run_job(8))
+
+    monkeypatch.setattr("spiritsafe.models.running.serving.loop.time.sleep", sleep)
+    served.ask(run_job(7))
+    served.loop._take_orders()
+    assert len(session.requests) == 2
+    served.ask(run_job(9))
+    served.loop._take_orders()
+    assert len(session.requests) == 3
+    assert len(waited) == 1
+    assert waited[0] < 0.05
+    served.loop.run()
+    assert {events[-1].num_tokens for events in served.events().values()} == {4}
+
+
 def test_a_prompt_is_echoed_and_scored(chat: ChatFormat) -> None:
     session = ScriptedSession(says(chat, "c", end=False))
     job = {"messages": (), "text": "ab", "echo": True, "top_logprobs": 1, "max_tokens": 1}
