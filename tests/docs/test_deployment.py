@@ -46,7 +46,8 @@ def test_the_unit_starts_a_server_that_ends_before_systemd_loses_patience(tmp_pa
     assert values["keys_file"] is not None
     state, cache = unit_lines("StateDirectory"), unit_lines("CacheDirectory")
     assert f"/var/lib/{state[0]}/" in line
-    assert unit_lines("Environment") == [f"SPIRITSAFE_CACHE=/var/cache/{cache[0]}"]
+    kept = {"SPIRITSAFE_CACHE": f"/var/cache/{cache[0]}", "NUMBA_CACHE_DIR": f"/var/cache/{cache[0]}/numba"}
+    assert unit_lines("Environment") == [f"{name}={folder}" for name, folder in kept.items()]
     assert int(unit_lines("TimeoutStopSec")[0]) >= float(str(values["shutdown_timeout"])) + 20
     assert unit_lines("KillMode") == ["mixed"]  # only the server gets SIGTERM: its workers finish what is under way
     assert unit_lines("ExecReload") == ["/bin/kill -HUP $MAINPID"]

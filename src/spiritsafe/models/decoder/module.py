@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.models.decoder.attention import Layout, attend, attend_after_prefix, make_layout
 from spiritsafe.models.decoder.config import DecoderConfig
-from spiritsafe.models.decoder.cpu_packing import HugePages, PackedLinear, PanelWeight, pack_half, pack_weight
+from spiritsafe.models.decoder.cpu.packing import HugePages, PackedLinear, PanelWeight, pack_half, pack_weight
 from spiritsafe.models.decoder.lora_layer import LoraLayer
 from spiritsafe.models.decoder.quantised import QuantisedWeight, WeightFormat, dense, format_name, quantised_linear
 from spiritsafe.models.decoder.rope import RopeTable, rotate

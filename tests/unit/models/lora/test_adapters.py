@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiritsafe.core.errors import CompatibilityError
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
-from spiritsafe.models.decoder.cpu_packing import can_pack
+from spiritsafe.models.decoder.cpu.packing import can_pack
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.interface.batch import Document, pack_documents, shared_prefix

@@ -18,7 +18,7 @@ from torch import Tensor
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.process.free_memory import free_bytes
 from spiritsafe.models.decoder.attention import attend, make_layout
-from spiritsafe.models.decoder.cpu_packing import (
+from spiritsafe.models.decoder.cpu.packing import (
     HalfWeight,
     HugePages,
     PackedWeight,
@@ -26,11 +26,11 @@ from spiritsafe.models.decoder.cpu_packing import (
     pack_head,
     packed_linear,
 )
+from spiritsafe.models.decoder.cpu.step import CpuStep, can_fuse
 from spiritsafe.models.decoder.head_product import head_logits
 from spiritsafe.models.decoder.module import SIZE_STEP, Block, Decoder
 from spiritsafe.models.decoder.sampling_mode import sampling_mode
 from spiritsafe.models.interface.language_model import Head
-from spiritsafe.models.running.engine.cpu_step import CpuStep, can_fuse
 from spiritsafe.models.running.engine.cuda_graphs import StepGraphs, bucket
 from spiritsafe.models.running.engine.decode_state import NO_EXTRAS, Admission, DecodeState, Extras, SlotReading
 from spiritsafe.models.running.engine.kv_cache import KVCache
@@ -81,7 +81,7 @@ def plan_segments(lengths: tuple[int, ...]) -> tuple[Segment, ...]:
 
 
 def _packed_logits(head: Head, hidden_BH: Tensor, packed: PackedWeight | None) -> Tensor:
-    """As :func:`head_logits`, by the weight that :mod:`~spiritsafe.models.decoder.cpu_packing` laid out, if any."""
+    """As :func:`head_logits`, by the weight that :mod:`~spiritsafe.models.decoder.cpu.packing` laid out, if any."""
     many = isinstance(packed, HalfWeight) and hidden_BH.dtype == torch.bfloat16 and len(hidden_BH) > _MANY_ROWS
     if packed is None or many:
         return head_logits(head, hidden_BH)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from spiritsafe.core.process.platforms import Platform
-from spiritsafe.models.decoder.cpu_threads import can_loop
+from spiritsafe.models.decoder.cpu.threads import can_loop
 from spiritsafe.models.interface.dtype import cpu_has_bfloat16
 
 _CPUINFO = Path("/proc/cpuinfo")

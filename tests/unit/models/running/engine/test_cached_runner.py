@@ -10,8 +10,8 @@ import torch
 from architectures import decoder_of, loaded_decoder, peer_of, random_config
 
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.decoder import cpu_threads
-from spiritsafe.models.decoder.cpu_packing import can_pack
+from spiritsafe.models.decoder.cpu import threads
+from spiritsafe.models.decoder.cpu.packing import can_pack
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.running.engine.cached_runner import CachedRunner, plan_segments
 from spiritsafe.models.running.engine.decode_state import Admission
@@ -88,7 +88,7 @@ def test_weights_are_laid_out_for_few_rows_where_that_is_asked(
     for_few_rows: bool, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the first step on, so that the same call gives the same tokens; and it is what the model computes."""
-    monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)  # loops of our own need no third copy
+    monkeypatch.setattr(threads, "has_numba", lambda: False)  # loops of our own need no third copy
     model = decoder(tiny_directory).to(torch.bfloat16)
     if not can_pack(model.head().weight_VH):
         pytest.skip("this machine packs no bfloat16")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spiritsafe.models.decoder.cpu_threads import can_loop, has_bfloat16_products, run_loop
+from spiritsafe.models.decoder.cpu.threads import can_loop, has_bfloat16_products, run_loop
 
 _LARGEST_EXPONENT = 15
 """Of float16: everything below 2 ** 16 that has its number of digits."""
@@ -97,7 +97,7 @@ class PanelWeight:
 
     def product(self, rows_NI: Tensor, dtype: torch.dtype) -> Tensor:
         """``rows @ weight.T + bias``, rounded once, in float32 or bfloat16."""
-        from spiritsafe.models.decoder.cpu_kernels import product_loop
+        from spiritsafe.models.decoder.cpu.kernels import product_loop
 
         rows_NI = rows_NI.contiguous()
         out_NO = torch.empty(len(rows_NI), self.num_out, dtype=dtype)
@@ -166,7 +166,7 @@ def pack_panels(weight: Tensor, bias: Tensor | None = None, memory: HugePages | 
     num_out, num_in = weight.shape
     if weight.dtype != torch.bfloat16 or num_in % 2 or not (can_loop() and has_bfloat16_products()):
         return None
-    from spiritsafe.models.decoder.cpu_kernels import PANEL
+    from spiritsafe.models.decoder.cpu.kernels import PANEL
 
     num_panels = -(-num_out // PANEL)
     missing = num_panels * PANEL - num_out

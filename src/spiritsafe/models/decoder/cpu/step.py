@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiritsafe.models.decoder.cpu_threads import can_loop, run_loop
+from spiritsafe.models.decoder.cpu.threads import can_loop, run_loop
 from spiritsafe.models.decoder.module import Block, Decoder, RMSNorm
 
-Array = np.ndarray[Any, Any]
+_Array = np.ndarray[Any, Any]
 
 
 def can_fuse(model: Decoder) -> bool:
@@ -26,17 +26,17 @@ def can_fuse(model: Decoder) -> bool:
     return model.device.type == "cpu" and model.dtype in (torch.float32, torch.bfloat16) and can_loop()
 
 
-def _array(tensor: Tensor) -> Array:
+def _array(tensor: Tensor) -> _Array:
     """The same memory for NumPy, which has no bfloat16: its bits."""
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _weight(norm: RMSNorm) -> Array:
-    weight: Array = norm.weight.detach().float().numpy()
+def _weight(norm: RMSNorm) -> _Array:
+    weight: _Array = norm.weight.detach().float().numpy()
     return weight
 
 
-def _head_norms(block: Block) -> Array:
+def _head_norms(block: Block) -> _Array:
     if block.q_norm is None or block.k_norm is None:
         return np.empty((2, 0), np.float32)
     return np.stack((_weight(block.q_norm), _weight(block.k_norm)))
@@ -67,7 +67,7 @@ class CpuStep:
         self._floats = [np.array([self._eps, block.scale], np.float32) for block in self._blocks]
         self._tables, self._cache = (cos_TW, sin_TW), cache
         # loading them takes a third of a second, which is for those who sample
-        self._kernels = importlib.import_module("spiritsafe.models.decoder.cpu_kernels")
+        self._kernels = importlib.import_module("spiritsafe.models.decoder.cpu.kernels")
         self._attention = self._kernels.attention_loop("bfloat16" if model.dtype == torch.bfloat16 else "float32")
         self._compile(model.dtype)
 

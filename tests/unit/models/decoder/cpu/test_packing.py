@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from spiritsafe.models.decoder import cpu_threads
-from spiritsafe.models.decoder.cpu_packing import (
+from spiritsafe.models.decoder.cpu import threads as cpu_loops
+from spiritsafe.models.decoder.cpu.packing import (
     FEW_ROWS,
     HalfWeight,
     PackedLinear,
@@ -100,7 +100,7 @@ def test_products_in_fewer_bytes_are_those_of_float32(num_rows: int, bias: bool)
 @pytest.mark.parametrize("loops", [True, False])
 def test_bfloat16_is_multiplied_in_float32_where_a_head_needs_it(loops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not loops:
-        monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)
+        monkeypatch.setattr(cpu_loops, "has_numba", lambda: False)
     weight = bfloat16_numbers(96, 576).bfloat16()
     packed = pack_head(weight)
     if packed is None:
@@ -117,7 +117,7 @@ def test_bfloat16_is_multiplied_in_float32_where_a_head_needs_it(loops: bool, mo
 @pytest.mark.parametrize("bias", [True, False])
 def test_few_rows_of_bfloat16_are_rounded_once(bias: bool, loops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not loops:
-        monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)
+        monkeypatch.setattr(cpu_loops, "has_numba", lambda: False)
     layer = PackableLinear(576, 96, bias=bias).bfloat16()
     layer.weight.data.copy_(bfloat16_numbers(96, 576))
     if not can_pack(layer.weight):

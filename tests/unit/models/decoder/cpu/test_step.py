@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
 import pytest
 import torch
 from architectures import FAMILY_NAMES, decoder_of, loaded_decoder, peer_of, random_config
 
 from spiritsafe.core.records import Message, Prompt, Sampling
-from spiritsafe.models.decoder import cpu_kernels, cpu_threads
+from spiritsafe.models.decoder.cpu import threads
 from spiritsafe.models.decoder.module import Decoder
 from spiritsafe.models.lora.adapters import add_lora
 from spiritsafe.models.lora.config import LoraConfig
@@ -41,7 +38,7 @@ def step_logits(model: Decoder, *, width: int = 1) -> torch.Tensor:
 
 def plain_logits(model: Decoder, monkeypatch: pytest.MonkeyPatch, *, width: int = 1) -> torch.Tensor:
     with monkeypatch.context() as patch:
-        patch.setattr(cpu_threads, "has_numba", lambda: False)
+        patch.setattr(threads, "has_numba", lambda: False)
         return step_logits(model, width=width)
 
 
@@ -103,7 +100,7 @@ def test_weights_that_training_changed_are_seen(monkeypatch: pytest.MonkeyPatch)
                 parameter.mul_(1.3)
     after = logits()
     assert (after - before).abs().max() > 0.01
-    monkeypatch.setattr(cpu_threads, "has_numba", lambda: False)
+    monkeypatch.setattr(threads, "has_numba", lambda: False)
     runner = CachedRunner(model)
     assert (after - logits()).abs().max() < 2e-4
 
@@ -116,14 +113,14 @@ def test_without_numba_the_modules_operations_answer(tiny_directory: Path, monke
         return [one.token_ids for one in LocalGenerator(loaded).generate(prompts, Sampling(max_tokens=20))]
 
     with_kernels = texts()
-    cpu_threads.has_numba.cache_clear()
-    monkeypatch.setattr(cpu_threads.importlib.util, "find_spec", lambda name: None)
+    threads.has_numba.cache_clear()
+    monkeypatch.setattr(threads.importlib.util, "find_spec", lambda name: None)
     try:
-        assert not cpu_threads.can_loop()
+        assert not threads.can_loop()
         assert texts() == with_kernels
     finally:
         monkeypatch.undo()
-        cpu_threads.has_numba.cache_clear()
+        threads.has_numba.cache_clear()
 
 
 @pytest.mark.parametrize("where", ["cache", "weights"])
@@ -154,69 +151,3 @@ def test_nothing_is_written_beyond_the_cache() -> None:
         runner.state.positions_B[0] = runner.cache.num_positions
         with pytest.raises(IndexError, match="position"):
             runner.advance([4], 1)
-
-
-@cpu_kernels.compiled
-def exponentials(numbers: Any, out: Any) -> None:
-    for n in range(len(numbers)):
-        out[n] = cpu_kernels.exponential(numbers[n])
-
-
-@cpu_kernels.compiled
-def rounded(numbers: Any, out: Any) -> None:
-    for n in range(len(numbers)):
-        out[n] = cpu_kernels.narrow(numbers[n], out)
-
-
-@cpu_kernels.compiled
-def widened(numbers: Any, out: Any) -> None:
-    for n in range(len(numbers)):
-        out[n] = cpu_kernels.wide(numbers[n])
-
-
-def test_the_exponential_is_that_of_float64() -> None:
-    numbers = np.concatenate((np.linspace(-87, 88, 200_001), [0.0, -1e-30, 1e-30])).astype(np.float32)
-    found = np.empty_like(numbers)
-    exponentials(numbers, found)
-    exact = np.exp(numbers.astype(np.float64))
-    assert np.abs(found / exact - 1).max() < 5e-7
-    edges = np.array([-np.inf, -1000.0, np.inf, np.nan], np.float32)
-    found = np.empty_like(edges)
-    exponentials(edges, found)
-    assert (found[:2] < 2e-38).all()
-    assert found[2] > 1e38
-    assert np.isnan(found[3])
-
-
-def test_bfloat16_is_rounded_as_torch_rounds() -> None:
-    bits = np.random.default_rng(0).integers(0, 1 << 32, 200_000, dtype=np.uint32)
-    ties = (np.arange(0, 1 << 16, 7, dtype=np.uint32) << 16) | 0x8000
-    numbers = np.concatenate((bits, ties)).view(np.float32)
-    numbers = numbers[~np.isnan(numbers)]
-    found = np.empty(len(numbers), np.uint16)
-    rounded(numbers, found)
-    expected = torch.from_numpy(numbers).bfloat16()
-    assert (found == expected.view(torch.uint16).numpy()).all()
-    back = np.empty(len(numbers), np.float32)
-    widened(found, back)
-    assert (back == expected.float().numpy()).all()
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_where_nothing_can_be_written_machine_code_is_not_kept(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    original = numba.njit
-
-    def njit(*args: Any, cache: bool = False, **options: Any) -> Any:
-        asked.append(cache)
-        if cache and fails:
-            raise RuntimeError("cannot cache function: no locator available")
-        return original(*args, **options)
-
-    monkeypatch.setattr(numba, "njit", njit)
-
-    def twice(numbers: Sequence[float]) -> float:
-        return numbers[0] * 2
-
-    assert cpu_kernels.compiled(twice)(np.array([3.0])) == 6.0
-    assert asked == ([True, False] if fails else [True])

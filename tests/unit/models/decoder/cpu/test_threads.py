@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from spiritsafe.models.decoder import cpu_threads
+from spiritsafe.models.decoder.cpu import threads
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def test_each_of_torchs_threads_enters_a_loop_where_there_is_a_door(
     has_door: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_door:
-        monkeypatch.setattr(cpu_threads, "_parallel", lambda: None)
-    elif cpu_threads._parallel() is None:
+        monkeypatch.setattr(threads, "_parallel", lambda: None)
+    elif threads._parallel() is None:
         pytest.skip("torch brings no OpenMP of GNU's on this system")
     loop = CountingLoop()
-    cpu_threads.run_loop(loop, (0, 7))
+    threads.run_loop(loop, (0, 7))
     assert loop.entered == [7] * (3 if has_door else 1)
 
 
 @pytest.mark.parametrize(
-    ("installed", "door", "threads", "can"),
+    ("installed", "door", "count", "can"),
     [
         (True, True, 1, True),
         (True, True, 8, True),
@@ -57,26 +57,26 @@ def test_each_of_torchs_threads_enters_a_loop_where_there_is_a_door(
     ],
 )
 def test_where_loops_would_leave_threads_idle_there_are_none(
-    installed: bool, door: bool, threads: int, can: bool, monkeypatch: pytest.MonkeyPatch
+    installed: bool, door: bool, count: int, can: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu_threads, "has_numba", lambda: installed)
-    monkeypatch.setattr(cpu_threads, "_parallel", lambda: print if door else None)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert cpu_threads.can_loop() == can
+    monkeypatch.setattr(threads, "has_numba", lambda: installed)
+    monkeypatch.setattr(threads, "_parallel", lambda: print if door else None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    assert threads.can_loop() == can
 
 
 def test_a_system_without_the_door_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no library of all symbols, macOS another OpenMP."""
-    cpu_threads._parallel.cache_clear()
+    threads._parallel.cache_clear()
     for error in (TypeError("bad argument type"), OSError("no such library")):
 
         def none(name: None, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(cpu_threads.ctypes, "CDLL", none)
-        assert cpu_threads._parallel() is None
-        cpu_threads._parallel.cache_clear()
-    monkeypatch.setattr(cpu_threads.ctypes, "CDLL", lambda name: object())
-    assert cpu_threads._parallel() is None
+        monkeypatch.setattr(threads.ctypes, "CDLL", none)
+        assert threads._parallel() is None
+        threads._parallel.cache_clear()
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: object())
+    assert threads._parallel() is None
     monkeypatch.undo()
-    cpu_threads._parallel.cache_clear()
+    threads._parallel.cache_clear()

@@ -20,7 +20,7 @@ from numba import carray, types
 from numba.extending import intrinsic, overload
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-Array = np.ndarray[Any, Any]
+_Array = np.ndarray[Any, Any]
 
 PANEL = 32
 """Outputs of a product that are computed together: two of the processor's vectors."""
@@ -87,18 +87,18 @@ def _bits_of_float(typing_context: Any, number: Any) -> Any:
     return _bits(types.uint32, types.float32, lambda: ir.IntType(32))
 
 
-def wide(number: Any) -> Any:
+def widened(number: Any) -> Any:
     """A stored number as float32."""
     raise NotImplementedError
 
 
-def narrow(number: Any, like: Any) -> Any:
+def narrowed(number: Any, like: Any) -> Any:
     """A float32 as an array stores it: bfloat16 rounds to nearest, ties to even."""
     raise NotImplementedError
 
 
-@overload(wide, inline="always")  # type: ignore[untyped-decorator]
-def _wide(number: Any) -> Callable[[Any], Any]:
+@overload(widened, inline="always")  # type: ignore[untyped-decorator]
+def _widened(number: Any) -> Callable[[Any], Any]:
     def of_bits(number: Any) -> Any:
         return _float_of_bits(np.uint32(number) << np.uint32(16))
 
@@ -108,8 +108,8 @@ def _wide(number: Any) -> Callable[[Any], Any]:
     return of_bits if isinstance(number, types.Integer) else same
 
 
-@overload(narrow, inline="always")  # type: ignore[untyped-decorator]
-def _narrow(number: Any, like: Any) -> Callable[[Any, Any], Any]:
+@overload(narrowed, inline="always")  # type: ignore[untyped-decorator]
+def _narrowed(number: Any, like: Any) -> Callable[[Any, Any], Any]:
     def rounded(number: Any, like: Any) -> Any:
         bits = _bits_of_float(number)  # a NaN that began as bfloat16 has no digits to carry into its sign
         return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
@@ -164,7 +164,7 @@ def _take(typing_context: Any, counter: Any) -> Any:
 
 @compiled
 def add_and_norm(
-    update_NH: Array, multiplier: float, stream_NH: Array, weight_H: Array, eps: float, out_NH: Array
+    update_NH: _Array, multiplier: float, stream_NH: _Array, weight_H: _Array, eps: float, out_NH: _Array
 ) -> None:
     """Add ``update * multiplier`` to the stream, in place; ``out`` becomes its root-mean-square norm.
 
@@ -175,30 +175,30 @@ def add_and_norm(
     for n in range(num_rows):
         if multiplier != np.float32(1.0):
             for h in range(width):
-                update_NH[n, h] = narrow(wide(update_NH[n, h]) * multiplier, update_NH)
+                update_NH[n, h] = narrowed(widened(update_NH[n, h]) * multiplier, update_NH)
         squares = np.float32(0.0)
         for h in range(width):
-            stored = narrow(wide(update_NH[n, h]) + wide(stream_NH[n, h]), stream_NH)
+            stored = narrowed(widened(update_NH[n, h]) + widened(stream_NH[n, h]), stream_NH)
             stream_NH[n, h] = stored
-            squares += wide(stored) * wide(stored)
+            squares += widened(stored) * widened(stored)
         inverse = np.float32(1.0) / np.sqrt(squares / np.float32(width) + eps)
         for h in range(width):
-            out_NH[n, h] = narrow(wide(stream_NH[n, h]) * inverse * weight_H[h], out_NH)
+            out_NH[n, h] = narrowed(widened(stream_NH[n, h]) * inverse * weight_H[h], out_NH)
 
 
 @compiled
-def gate(gate_up_N2F: Array, out_NF: Array) -> None:
+def gate(gate_up_N2F: _Array, out_NF: _Array) -> None:
     """``silu(gate) * up``, of both side by side."""
     num_rows, width = out_NF.shape
     for n in range(num_rows):
         for f in range(width):
-            number = wide(gate_up_N2F[n, f])
-            opened = wide(narrow(number / (np.float32(1.0) + exponential(-number)), out_NF))
-            out_NF[n, f] = narrow(opened * wide(gate_up_N2F[n, width + f]), out_NF)
+            number = widened(gate_up_N2F[n, f])
+            opened = widened(narrowed(number / (np.float32(1.0) + exponential(-number)), out_NF))
+            out_NF[n, f] = narrowed(opened * widened(gate_up_N2F[n, width + f]), out_NF)
 
 
 @compiled
-def _scores(query_GW: Array, keys_TW: Array, scale: float, out_GT: Array) -> None:
+def _scores(query_GW: _Array, keys_TW: _Array, scale: float, out_GT: _Array) -> None:
     """Products of queries with keys. Four keys at a time, so that four sums run side by side."""
     num_keys, width = keys_TW.shape
     for g in range(len(query_GW)):
@@ -206,21 +206,21 @@ def _scores(query_GW: Array, keys_TW: Array, scale: float, out_GT: Array) -> Non
             first = second = third = fourth = np.float32(0.0)
             for w in range(width):
                 number = query_GW[g, w]
-                first += number * wide(keys_TW[t, w])
-                second += number * wide(keys_TW[t + 1, w])
-                third += number * wide(keys_TW[t + 2, w])
-                fourth += number * wide(keys_TW[t + 3, w])
+                first += number * widened(keys_TW[t, w])
+                second += number * widened(keys_TW[t + 1, w])
+                third += number * widened(keys_TW[t + 2, w])
+                fourth += number * widened(keys_TW[t + 3, w])
             out_GT[g, t], out_GT[g, t + 1] = first * scale, second * scale
             out_GT[g, t + 2], out_GT[g, t + 3] = third * scale, fourth * scale
         for t in range(num_keys // 4 * 4, num_keys):
             single = np.float32(0.0)
             for w in range(width):
-                single += query_GW[g, w] * wide(keys_TW[t, w])
+                single += query_GW[g, w] * widened(keys_TW[t, w])
             out_GT[g, t] = single * scale
 
 
 @compiled
-def _softmax(scores_GT: Array) -> None:
+def _softmax(scores_GT: _Array) -> None:
     """Of each row, in place."""
     num_rows, length = scores_GT.shape
     for g in range(num_rows):
@@ -237,7 +237,7 @@ def _softmax(scores_GT: Array) -> None:
 
 
 @compiled
-def _add_mixed(weights_GT: Array, values_TW: Array, sum_GW: Array) -> None:
+def _add_mixed(weights_GT: _Array, values_TW: _Array, sum_GW: _Array) -> None:
     """Add the weighted values to sums; four values at a time, so that sums are read and written less."""
     num_values, width = values_TW.shape
     for g in range(len(weights_GT)):
@@ -245,17 +245,17 @@ def _add_mixed(weights_GT: Array, values_TW: Array, sum_GW: Array) -> None:
             first, second = weights_GT[g, t], weights_GT[g, t + 1]
             third, fourth = weights_GT[g, t + 2], weights_GT[g, t + 3]
             for w in range(width):
-                sum_GW[g, w] += (first * wide(values_TW[t, w]) + second * wide(values_TW[t + 1, w])) + (
-                    third * wide(values_TW[t + 2, w]) + fourth * wide(values_TW[t + 3, w])
+                sum_GW[g, w] += (first * widened(values_TW[t, w]) + second * widened(values_TW[t + 1, w])) + (
+                    third * widened(values_TW[t + 2, w]) + fourth * widened(values_TW[t + 3, w])
                 )
         for t in range(num_values // 4 * 4, num_values):
             for w in range(width):
-                sum_GW[g, w] += weights_GT[g, t] * wide(values_TW[t, w])
+                sum_GW[g, w] += weights_GT[g, t] * widened(values_TW[t, w])
 
 
 @compiled
 def _turned(
-    row: Array, start: int, norm_W: Array, eps: float, cos_W: Array, sin_W: Array, head_W: Array, out_W: Array
+    row: _Array, start: int, norm_W: _Array, eps: float, cos_W: _Array, sin_W: _Array, head_W: _Array, out_W: _Array
 ) -> None:
     """One head of a row, normed if there are weights for it, and rotated, as float32.
 
@@ -265,33 +265,35 @@ def _turned(
     width, half = len(out_W), len(out_W) // 2
     squares = np.float32(0.0)
     for w in range(width):
-        head_W[w] = wide(row[start + w])
+        head_W[w] = widened(row[start + w])
         squares += head_W[w] * head_W[w]
     if len(norm_W) > 0:
         inverse = np.float32(1.0) / np.sqrt(squares / np.float32(width) + eps)
         for w in range(width):
-            head_W[w] = wide(narrow(head_W[w] * inverse * norm_W[w], row))
+            head_W[w] = widened(narrowed(head_W[w] * inverse * norm_W[w], row))
     for w in range(half):
         one, other = head_W[w], head_W[half + w]
-        low = wide(narrow(one * wide(cos_W[w]), row)) + wide(narrow(other * wide(sin_W[w]), row))
-        high = wide(narrow(other * wide(cos_W[half + w]), row)) + wide(narrow(one * wide(sin_W[half + w]), row))
-        out_W[w], out_W[half + w] = wide(narrow(low, row)), wide(narrow(high, row))
+        low = widened(narrowed(one * widened(cos_W[w]), row)) + widened(narrowed(other * widened(sin_W[w]), row))
+        high = widened(narrowed(other * widened(cos_W[half + w]), row)) + widened(
+            narrowed(one * widened(sin_W[half + w]), row)
+        )
+        out_W[w], out_W[half + w] = widened(narrowed(low, row)), widened(narrowed(high, row))
 
 
 @compiled
 def _attend(
-    qkv_NR: Array,
-    norms_2W: Array,
+    qkv_NR: _Array,
+    norms_2W: _Array,
     eps: float,
-    cos_TW: Array,
-    sin_TW: Array,
-    slots_N: Array,
-    positions_N: Array,
-    cache_2BKTW: Array,
+    cos_TW: _Array,
+    sin_TW: _Array,
+    slots_N: _Array,
+    positions_N: _Array,
+    cache_2BKTW: _Array,
     k: int,
     scale: float,
     window: int,
-    out_NR: Array,
+    out_NR: _Array,
 ) -> None:
     """One key-value head of some tokens; see :func:`attention_loop`."""
     num_rows, num_kv_heads, width = len(qkv_NR), cache_2BKTW.shape[2], cache_2BKTW.shape[4]
@@ -313,7 +315,7 @@ def _attend(
         _turned(row, (num_heads + k) * width, norms_2W[1], eps, cos_W, sin_W, head_W, key_W)
         start = (num_heads + num_kv_heads + k) * width
         for w in range(width):
-            keys_TW[position, w] = narrow(key_W[w], cache_2BKTW)
+            keys_TW[position, w] = narrowed(key_W[w], cache_2BKTW)
             values_TW[position, w] = row[start + w]
         for g in range(group):
             _turned(row, (k * group + g) * width, norms_2W[0], eps, cos_W, sin_W, head_W, query_GW[g])
@@ -327,7 +329,7 @@ def _attend(
             _add_mixed(scores_GT[:, t:end], values_TW[first + t : first + end], mixed_GW)
         for g in range(group):
             for w in range(width):
-                out_NR[n, (k * group + g) * width + w] = narrow(mixed_GW[g, w], out_NR)
+                out_NR[n, (k * group + g) * width + w] = narrowed(mixed_GW[g, w], out_NR)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Compiled loops on a CPU, in torch's own threads; and whether there can be any.
 
-In: a loop of :mod:`~spiritsafe.models.decoder.cpu_kernels` and its job. Out: the job is done. Loops need numba (the
+In: a loop of :mod:`~spiritsafe.models.decoder.cpu.kernels` and its job. Out: the job is done. Loops need numba (the
 extra `fast`); without it the module's own operations compute the same.
 """
 
