@@ -86,7 +86,7 @@ class PanelWeight:
     """A bfloat16 matrix ``[O, I]`` in panels of ``PANEL`` outputs, in which pairs of inputs stand together.
 
     Attributes:
-        panels: ``[P, I / 2, PANEL, 2]``; outputs that fill the last panel up are 0.
+        panels: ``[P, I / 2, PANEL]`` pairs, as int32; outputs that fill the last panel up are 0.
         starts: float32 ``[P * PANEL]``: the bias, or 0.
         num_out: O.
     """
@@ -170,10 +170,11 @@ def pack_panels(weight: Tensor, bias: Tensor | None = None, memory: HugePages | 
 
     num_panels = -(-num_out // PANEL)
     missing = num_panels * PANEL - num_out
-    filled = functional.pad(weight.detach(), (0, 0, 0, missing)).view(num_panels, PANEL, num_in // 2, 2)
-    panels = (memory or HugePages()).empty((num_panels, num_in // 2, PANEL, 2), weight.dtype)
+    filled = functional.pad(weight.detach(), (0, 0, 0, missing)).contiguous()
+    pairs = filled.view(torch.int32).view(num_panels, PANEL, num_in // 2)
+    panels = (memory or HugePages()).empty((num_panels, num_in // 2, PANEL), torch.int32)
     starts = torch.zeros(num_out) if bias is None else bias.detach().float()
-    return PanelWeight(panels.copy_(filled.transpose(1, 2)), functional.pad(starts, (0, missing)), num_out)
+    return PanelWeight(panels.copy_(pairs.transpose(1, 2)), functional.pad(starts, (0, missing)), num_out)
 
 
 def pack_weight(weight: Tensor, bias: Tensor | None = None, memory: HugePages | None = None) -> PackedWeight:

@@ -7,7 +7,7 @@ extra `fast`); without it the module's own operations compute the same.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import importlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -17,8 +17,12 @@ import torch
 
 @cache
 def has_numba() -> bool:
-    """Whether the extra `fast` is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether the extra `fast` is installed, fits the other libraries, and may compile."""
+    try:
+        numba = importlib.import_module("numba")
+    except ImportError:  # also where NumPy is newer than it knows
+        return False
+    return not numba.config.DISABLE_JIT
 
 
 @cache
@@ -43,7 +47,13 @@ def can_loop() -> bool:
 
 @cache
 def has_bfloat16_products() -> bool:
-    """Whether the processor multiplies vectors of bfloat16, and has no units for matrices, which would be faster."""
+    """Whether the processor multiplies vectors of bfloat16, and has no units for matrices, which would be faster.
+
+    Asked only where :func:`can_loop`. A compiler that is told of another processor does not know such products.
+    """
+    config = importlib.import_module("numba").config
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None or not config.ENABLE_AVX:
+        return False
     return bool(torch.cpu._is_avx512_bf16_supported()) and not torch.cpu._is_amx_tile_supported()
 
 

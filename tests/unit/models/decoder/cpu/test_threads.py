@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,3 +83,20 @@ def test_a_system_without_the_door_is_told_so(monkeypatch: pytest.MonkeyPatch) -
     assert threads._parallel() is None
     monkeypatch.undo()
     threads._parallel.cache_clear()
+
+
+PROGRAM = """
+from spiritsafe.models.decoder.cpu.threads import can_loop, has_bfloat16_products
+print(can_loop(), can_loop() and has_bfloat16_products())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "loops"),
+    [("NUMBA_DISABLE_JIT", "1", "False"), ("NUMBA_CPU_NAME", "generic", "True"), ("NUMBA_ENABLE_AVX", "0", "True")],
+)
+def test_a_compiler_that_is_held_back_is_not_asked_for_what_it_does_not_know(name: str, value: str, loops: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=os.environ | {name: value}, check=True
+    )
+    assert done.stdout.split() == [loops, "False"]
