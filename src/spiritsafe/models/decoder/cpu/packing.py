@@ -170,7 +170,8 @@ def pack_panels(weight: Tensor, bias: Tensor | None = None, memory: HugePages | 
 
     num_panels = -(-num_out // PANEL)
     missing = num_panels * PANEL - num_out
-    filled = functional.pad(weight.detach(), (0, 0, 0, missing)).contiguous()
+    weight = weight.detach()
+    filled = functional.pad(weight, (0, 0, 0, missing)) if missing else weight.contiguous()
     pairs = filled.view(torch.int32).view(num_panels, PANEL, num_in // 2)
     panels = (memory or HugePages()).empty((num_panels, num_in // 2, PANEL), torch.int32)
     starts = torch.zeros(num_out) if bias is None else bias.detach().float()
