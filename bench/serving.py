@@ -223,7 +223,8 @@ def start(name: str, args: argparse.Namespace, pythons: dict[str, str], log: Tex
         model = path or str(args.directory)
         program = Path(pythons.get("transformers", sys.executable)).with_name("transformers")
         command = [str(program), "serve", model, "--device", "cpu", "--dtype", "bfloat16", "--port", str(port)]
-        command += ["--continuous-batching"] * (kind == "transformers-batching")
+        if kind == "transformers-batching":  # left to itself it takes all memory, and is ended for it
+            command += ["--continuous-batching", "--cb-max-memory-percent", "0.3"]
         engine = Engine(name, command, log, url=url, chats_with=model)
         asyncio.run(wait_until_ready(url, ""))
         return engine

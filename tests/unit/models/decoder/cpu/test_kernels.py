@@ -62,16 +62,19 @@ def test_where_nothing_can_be_written_machine_code_is_not_kept(fails: bool, monk
     asked: list[bool] = []
     original = numba.njit
 
-    def njit(*args: Any, cache: bool = False, **options: Any) -> Any:
-        asked.append(cache)
-        if cache and fails:
-            raise RuntimeError("cannot cache function: no locator available")
-        return original(*args, **options)
-
-    monkeypatch.setattr(numba, "njit", njit)
-
     def twice(numbers: Sequence[float]) -> float:
         return numbers[0] * 2
 
+    def njit(*args: Any, cache: bool = False, **options: Any) -> Any:
+        def decorate(function: Any) -> Any:
+            if function is twice:
+                asked.append(cache)
+                if cache and fails:
+                    raise RuntimeError("cannot cache function: no locator available")
+            return original(cache=cache and function is not twice, **options)(function)
+
+        return decorate(args[0]) if args else decorate
+
+    monkeypatch.setattr(numba, "njit", njit)
     assert kernels.compiled(twice)(np.array([3.0])) == 6.0
     assert asked == ([True, False] if fails else [True])
