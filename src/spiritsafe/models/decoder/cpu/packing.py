@@ -57,7 +57,7 @@ class HalfWeight:
 class HugePages:
     """Memory in as few pages as the system gives, for what is read from end to end at every step.
 
-    In pages of 4 KB a processor spends a seventh of a step of one row on finding them. What is never written to takes
+    In pages of 4 KB a processor spends a third of a step of one row on finding them. What is never written to takes
     no memory.
     """
 
@@ -96,9 +96,15 @@ class PanelWeight:
     num_out: int
 
     def product(self, rows_NI: Tensor, dtype: torch.dtype) -> Tensor:
-        """``rows @ weight.T + bias``, rounded once, in float32 or bfloat16."""
+        """``rows @ weight.T + bias``, rounded once, in float32 or bfloat16.
+
+        Raises:
+            ValueError: The rows are not bfloat16, or not as wide as the matrix: a loop would read beyond them.
+        """
         from spiritsafe.models.decoder.cpu.kernels import product_loop
 
+        if rows_NI.dtype != torch.bfloat16 or rows_NI.shape[1:] != (2 * self.panels.shape[1],):
+            raise ValueError(f"rows {tuple(rows_NI.shape)} of {rows_NI.dtype} for {2 * self.panels.shape[1]} bfloat16")
         rows_NI = rows_NI.contiguous()
         out_NO = torch.empty(len(rows_NI), self.num_out, dtype=dtype)
         places = (out_NO.data_ptr(), rows_NI.data_ptr(), self.panels.data_ptr(), self.starts.data_ptr())

@@ -179,6 +179,9 @@ def test_rows_that_lie_apart_are_multiplied_too() -> None:
     rows = torch.arange(64 * 10.0).view(64, 10).bfloat16().t()
     assert not rows.is_contiguous()
     assert torch.equal(packed.product(rows, torch.bfloat16), rows)
+    for wrong in (rows.float(), rows[:, :62], rows.flatten()):
+        with pytest.raises(ValueError, match="bfloat16"):
+            packed.product(wrong, torch.bfloat16)
 
 
 def test_odd_inputs_are_left_to_the_library() -> None:
