@@ -281,7 +281,7 @@ def engine_bytes(
         config: ``config.json`` of the model that answers.
         dtype: Of its weights.
     """
-    on_cpu = device.type == "cpu"  # its cache is float32 whatever the weights are
+    on_cpu = device.type == "cpu"  # its cache is float32, or half of that where compiled loops read bfloat16
     cache = kv_cache_bytes(
         config,
         context=recipe.engine.max_context,

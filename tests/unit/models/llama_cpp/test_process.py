@@ -69,6 +69,21 @@ def test_a_sequence_does_not_depend_on_its_neighbours_and_can_be_copied(tmp_path
         assert np.isfinite(rows).all()
 
 
+def test_keys_and_values_are_rounded_only_where_that_is_asked(tmp_path: Path) -> None:
+    """And their sequences stay apart all the same."""
+    write_gguf(tmp_path / "x.gguf", kind="F32")
+    ids, other = [(7 * i) % 250 for i in range(40)], [(11 * i) % 250 for i in range(40)]
+    with LlamaProcess(tmp_path / "x.gguf", context=64) as process:
+        exact = process.logits(tuple(ids)).copy()
+    with LlamaProcess(tmp_path / "x.gguf", context=64, num_sequences=2, rounded=True) as process:
+        off = np.abs(process.logits(tuple(ids)) - exact).max()
+        assert 1e-6 < off < 0.02 * np.abs(exact).max()
+        process.decode(other, range(40), [1] * 40, [])
+        process.copy(0, [0], 0)
+        process.decode(ids[:-1], range(39), [0] * 39, [])
+        assert np.abs(process.decode(ids[-1:], [39], [0], [0])[0] - exact[-1]).max() < 0.02 * np.abs(exact).max()
+
+
 def test_special_tokens_are_read_only_where_they_are_wanted(tmp_path: Path) -> None:
     write_gguf(tmp_path / "x.gguf")
     with LlamaProcess(tmp_path / "x.gguf") as process:

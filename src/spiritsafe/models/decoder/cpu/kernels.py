@@ -89,12 +89,12 @@ def _bits_of_float(typing_context: Any, number: Any) -> Any:
 
 def widened(number: Any) -> Any:
     """A stored number as float32."""
-    raise NotImplementedError
+    raise NotImplementedError  # only in compiled loops, where what stands below is in its place
 
 
 def narrowed(number: Any, like: Any) -> Any:
     """A float32 as an array stores it: bfloat16 rounds to nearest, ties to even."""
-    raise NotImplementedError
+    raise NotImplementedError  # as above
 
 
 @overload(widened, inline="always")  # type: ignore[untyped-decorator]

@@ -123,8 +123,8 @@ class CachedRunner(Runner):
 
     Args:
         model: Training may change its weights between :meth:`end` and :meth:`begin`.
-        for_few_rows: Hold bfloat16 weights of a CPU a third time, for single sequences: from the first step on, so that
-            the same call gives the same tokens.
+        for_few_rows: Where no loops of our own multiply them, hold bfloat16 weights of a CPU a third time, for single
+            sequences: from the first step on, so that the same call gives the same tokens.
     """
 
     def __init__(self, model: Decoder, *, for_few_rows: bool = False) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from spiritsafe.models.decoder.cpu import packing
 from spiritsafe.models.decoder.cpu import threads as cpu_loops
 from spiritsafe.models.decoder.cpu.packing import (
     FEW_ROWS,
     HalfWeight,
+    HugePages,
     PackedLinear,
+    PanelWeight,
     can_pack,
     half_exponent,
     pack_head,
@@ -147,6 +150,14 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+def in_panels(weight: torch.Tensor, bias: torch.Tensor | None = None) -> PanelWeight:
+    if not (cpu_loops.can_loop() and cpu_loops.has_bfloat16_products()):
+        pytest.skip("this processor multiplies no vectors of bfloat16, or numba is not installed")
+    packed = pack_panels(weight, bias)
+    assert packed is not None
+    return packed
+
+
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -157,9 +168,7 @@ def test_products_in_panels_are_exact_but_for_one_rounding(num_out: int, dtype: 
     for num_in in (2, 96, 578):
         weight = torch.randn(num_out, num_in, generator=generator).bfloat16()
         added = torch.randn(num_out, generator=generator).bfloat16() if bias else None
-        packed = pack_panels(weight, added)
-        if packed is None:
-            pytest.skip("this processor multiplies no vectors of bfloat16, or numba is not installed")
+        packed = in_panels(weight, added)
         for num_rows in (0, 1, 2, 11, 12, 13, 25, 64, 131):
             rows = torch.randn(num_rows, num_in, generator=generator).bfloat16()
             exact = torch.nn.functional.linear(
@@ -173,15 +182,29 @@ def test_products_in_panels_are_exact_but_for_one_rounding(num_out: int, dtype: 
 
 
 def test_rows_that_lie_apart_are_multiplied_too() -> None:
-    packed = pack_panels(torch.eye(64).bfloat16())
-    if packed is None:
-        pytest.skip("this processor multiplies no vectors of bfloat16, or numba is not installed")
+    packed = in_panels(torch.eye(64).bfloat16())
     rows = torch.arange(64 * 10.0).view(64, 10).bfloat16().t()
     assert not rows.is_contiguous()
     assert torch.equal(packed.product(rows, torch.bfloat16), rows)
     for wrong in (rows.float(), rows[:, :62], rows.flatten()):
         with pytest.raises(ValueError, match="bfloat16"):
             packed.product(wrong, torch.bfloat16)
+
+
+@pytest.mark.parametrize("has_huge_pages", [True, False])
+def test_what_stands_in_huge_pages_is_each_ones_own(has_huge_pages: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_huge_pages:
+        monkeypatch.delattr(packing.mmap, "MADV_HUGEPAGE", raising=False)
+    monkeypatch.setattr(packing, "_ARENA_BYTES", 4096)
+    memory = HugePages()
+    shapes = [(3, 5), (0, 4), (700,), (7,), (2, 2000), (1, 1)]
+    made = [memory.empty(shape, torch.float32).fill_(n) for n, shape in enumerate(shapes)]
+    del memory
+    for n, (shape, one) in enumerate(zip(shapes, made, strict=True)):
+        assert one.shape == shape
+        assert (one == n).all()
+        assert one.data_ptr() % 64 == 0
+    assert made[0].untyped_storage().data_ptr() == made[2].untyped_storage().data_ptr()
 
 
 def test_odd_inputs_are_left_to_the_library() -> None:

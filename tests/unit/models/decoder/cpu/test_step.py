@@ -25,6 +25,7 @@ def step_logits(model: Decoder, *, width: int = 1) -> torch.Tensor:
     found = []
     with torch.inference_mode():
         runner.begin(2, len(TOKENS))
+        assert (runner._fused is not None) == threads.can_loop()
         starts = (20, 4)
         runner.admit([Admission(slot, TOKENS[:start], seed=slot) for slot, start in enumerate(starts)])
         for step in range(0, 20, width):

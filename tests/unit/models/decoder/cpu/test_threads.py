@@ -68,6 +68,12 @@ def test_where_loops_would_leave_threads_idle_there_are_none(
     assert threads.can_loop() == can
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP for Linux only")
+def test_who_installed_the_tests_has_loops_in_every_thread() -> None:
+    assert threads._parallel() is not None
+    assert threads.can_loop()
+
+
 def test_a_system_without_the_door_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no library of all symbols, macOS another OpenMP."""
     threads._parallel.cache_clear()

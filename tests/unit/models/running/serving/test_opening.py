@@ -75,6 +75,7 @@ def test_a_crash_of_llama_cpp_costs_what_was_under_way(tmp_path: Path) -> None:
         session = served.open_session()
         tokens = drawn(session, 8)
         (child,) = llama_children(tmp_path / "file")
+        assert "--rounded" in child.cmdline(), "as llama.cpp keeps keys and values by itself"
         session.submit(SequenceRequest(prompt_ids=(5, 6, 7), max_tokens=50, seed=1))
         session.step()
         os.kill(child.pid, signal.SIGKILL)
