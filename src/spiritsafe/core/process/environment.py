@@ -23,20 +23,8 @@ _NAMES = frozenset(
 )
 _PREFIXES = (
     *("LC_", "PYTHON", "SPIRITSAFE_", "MALLOC_"),
-    *(
-        "OMP_",
-        "GOMP_",
-        "KMP_",
-        "MKL_",
-        "OPENBLAS_",
-        "BLIS_",
-        "NUMBA_",
-        "NUMEXPR_",
-        "VECLIB_",
-        "DNNL_",
-        "ONEDNN_",
-        "ATEN_",
-    ),
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "VECLIB_", "DNNL_", "ONEDNN_", "ATEN_"),
+    *("NUMBA_", "NUMEXPR_"),
     *("CUDA_", "CUBLAS_", "CUDNN_", "NCCL_", "NVIDIA_", "ROCR_", "ROCM_", "HIP_", "HSA_", "MIOPEN_"),
     *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_"),
 )
