@@ -64,6 +64,11 @@ def _entry_compiler(*, cache: bool = False) -> Callable[[Callable[[Any], None]],
 
 
 def _inlined(function: _Function) -> _Function:
+    """Make it part of whatever calls it.
+
+    Called, it would be machine code of its own, and that which a process compiles need not add in the same order as
+    that which the next process reads from the disk within its caller's.
+    """
     inner: _Function = numba.njit(inline="always")(function)
     return inner
 
@@ -197,7 +202,7 @@ def gate(gate_up_N2F: _Array, out_NF: _Array) -> None:
             out_NF[n, f] = narrowed(opened * widened(gate_up_N2F[n, width + f]), out_NF)
 
 
-@compiled
+@_inlined
 def _scores(query_GW: _Array, keys_TW: _Array, scale: float, out_GT: _Array) -> None:
     """Products of queries with keys. Four keys at a time, so that four sums run side by side."""
     num_keys, width = keys_TW.shape
@@ -219,7 +224,7 @@ def _scores(query_GW: _Array, keys_TW: _Array, scale: float, out_GT: _Array) -> 
             out_GT[g, t] = single * scale
 
 
-@compiled
+@_inlined
 def _softmax(scores_GT: _Array) -> None:
     """Of each row, in place."""
     num_rows, length = scores_GT.shape
@@ -236,7 +241,7 @@ def _softmax(scores_GT: _Array) -> None:
             scores_GT[g, t] *= inverse
 
 
-@compiled
+@_inlined
 def _add_mixed(weights_GT: _Array, values_TW: _Array, sum_GW: _Array) -> None:
     """Add the weighted values to sums; four values at a time, so that sums are read and written less."""
     num_values, width = values_TW.shape
@@ -253,7 +258,7 @@ def _add_mixed(weights_GT: _Array, values_TW: _Array, sum_GW: _Array) -> None:
                 sum_GW[g, w] += weights_GT[g, t] * widened(values_TW[t, w])
 
 
-@compiled
+@_inlined
 def _turned(
     row: _Array, start: int, norm_W: _Array, eps: float, cos_W: _Array, sin_W: _Array, head_W: _Array, out_W: _Array
 ) -> None:
@@ -280,7 +285,7 @@ def _turned(
         out_W[w], out_W[half + w] = widened(narrowed(low, row)), widened(narrowed(high, row))
 
 
-@compiled
+@_inlined
 def _attend(
     qkv_NR: _Array,
     norms_2W: _Array,

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -78,3 +82,52 @@ def test_where_nothing_can_be_written_machine_code_is_not_kept(fails: bool, monk
     monkeypatch.setattr(numba, "njit", njit)
     assert kernels.compiled(twice)(np.array([3.0])) == 6.0
     assert asked == ([True, False] if fails else [True])
+
+
+PROGRAM = """
+import hashlib
+import numpy as np
+import torch
+from spiritsafe.models.decoder.cpu import kernels, threads
+
+digest = hashlib.sha256()
+draw = torch.Generator().manual_seed(0)
+for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+    def numbers(*shape):
+        return torch.randn(shape, generator=draw).to(dtype)
+
+    N, S, K, W, T = 3, 6, 2, 40, 300
+    view = torch.uint16 if dtype == torch.bfloat16 else torch.float32
+    cos, sin, cache = numbers(T, W), numbers(T, W), numbers(2, N, K, T, W)
+    qkv, out = numbers(N, (S + 2 * K) * W), numbers(N, S * W)
+    floats, norms = np.array([1e-6, 0.3], np.float32), np.full((2, W), 1.1, np.float32)
+    slots, positions = torch.arange(N), torch.tensor([5, 290, 77])
+    tensors = (cos, sin, slots, positions, cache, qkv, out)
+    places = [floats.ctypes.data, norms.ctypes.data, *(one.data_ptr() for one in tensors)]
+    threads.run_loop(kernels.attention_loop(name), (0, N, 1, S, K, W, N, T, W, 0, *places))
+    update, stream, normed, gated = (numbers(N, width).view(view).numpy() for width in (96, 96, 96, 48))
+    kernels.add_and_norm(update, np.float32(0.7), stream, np.full(96, 0.9, np.float32), np.float32(1e-6), normed)
+    kernels.gate(normed, gated)
+    for found in (out.view(view).numpy(), cache.view(view).numpy(), stream, normed, gated):
+        digest.update(found.tobytes())
+    if threads.has_bfloat16_products():
+        panels, rows = (torch.randn(shape, generator=draw).bfloat16() for shape in ((2, 30, 32, 2), (5, 60)))
+        starts, product = torch.randn(64, generator=draw), torch.empty(5, 40, dtype=dtype)
+        addresses = [one.data_ptr() for one in (product, rows, panels, starts)]
+        threads.run_loop(kernels.product_loop(name), (0, 5, 60, 40, *addresses))
+        digest.update(product.view(view).numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_machine_code_that_was_kept_gives_the_same_bits(tmp_path: Path) -> None:
+    """A run that goes on in another process must equal one that was never broken."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def digest() -> str:
+        command = [sys.executable, "-c", PROGRAM]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+
+    compiled = digest()
+    assert any(tmp_path.rglob("*.nbc"))
+    assert [digest() for _ in range(2)] == [compiled] * 2
