@@ -66,8 +66,8 @@ def _entry_compiler(*, cache: bool = False) -> Callable[[Callable[[Any], None]],
 def _inlined(function: _Function) -> _Function:
     """Make it part of whatever calls it.
 
-    Called, it would be machine code of its own, and that which a process compiles need not add in the same order as
-    that which the next process reads from the disk within its caller's.
+    As a function of its own it would exist twice: compiled by itself, and as a copy in its caller's kept machine code.
+    The two may add in another order, so that the process that compiles and the next one would differ in last bits.
     """
     inner: _Function = numba.njit(inline="always")(function)
     return inner
