@@ -16,7 +16,7 @@ from exam_parts import SAMPLING, make_stage
 from spiritsafe.exam import register, sit
 from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.rollouts import PipeGenerator
-from spiritsafe.tasks.sandbox.child_pool import ChildPool, Handler
+from spiritsafe.tasks.children.pool import ChildPool, Handler
 
 SPY = """
 import json, os, sys

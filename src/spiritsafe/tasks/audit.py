@@ -20,8 +20,8 @@ from typing import final
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem, Record, Verdict
 from spiritsafe.tasks.answers.extract import parse_number
-from spiritsafe.tasks.sandbox.child_pool import ChildPool
-from spiritsafe.tasks.sandbox.faults import Fault, FaultyVerifier
+from spiritsafe.tasks.children.faults import Fault, FaultyVerifier
+from spiritsafe.tasks.children.pool import ChildPool
 from spiritsafe.tasks.task import NoMoreProblemsError, Task
 
 _MAX_CHANCE = 0.05

@@ -12,8 +12,8 @@ import tempfile
 from typing import Any, final
 
 from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.tasks.children.pool import grader_environment
 from spiritsafe.tasks.grading.worker import GraderLimits
-from spiritsafe.tasks.sandbox.child_pool import grader_environment
 
 _STARTUP_S = 180.0
 """Longest that building the task may take: importing a large library on a crowded machine."""

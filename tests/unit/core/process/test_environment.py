@@ -59,7 +59,7 @@ def test_every_place_that_starts_a_process_uses_it() -> None:
             ), name
     assert starting >= OUR_OWN | {
         *("core/process/child_process.py", "rollouts/generators/pipe.py"),
-        *("tasks/sandbox/child_pool.py", "tasks/grading/keeper.py"),
+        *("tasks/children/pool.py", "tasks/grading/keeper.py"),
     }
     text = "".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     assert "os.system(" not in text

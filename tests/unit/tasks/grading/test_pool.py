@@ -17,9 +17,9 @@ from hostile_task import PROBLEM
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Attempt, Sampling
 from spiritsafe.rollouts.attempts.collect import Grader, grade_attempt
+from spiritsafe.tasks.children.pool import shared_pool
 from spiritsafe.tasks.grading.pool import GraderPool
 from spiritsafe.tasks.registry import load_task
-from spiritsafe.tasks.sandbox.child_pool import shared_pool
 
 SOURCE = "hostile_task:HostileTask"
 MARK = "SPIRITSAFE_TEST_GRADERS"

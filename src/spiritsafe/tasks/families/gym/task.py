@@ -31,9 +31,9 @@ from spiritsafe.tasks.answers.extract import (
     rival_mark,
     without_invisible,
 )
+from spiritsafe.tasks.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.families.gym.catalogue import GYM_FAMILIES, REFUSED, REVISION, REVISIONS
 from spiritsafe.tasks.family import Family
-from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.spec import TaskSpec, canonical_name, check_keys, nearest
 from spiritsafe.tasks.task import Draft, Task, Verifier
 

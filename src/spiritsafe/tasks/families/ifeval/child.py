@@ -1,4 +1,4 @@
-"""Checks instructions inside a child process, under the limits of :mod:`spiritsafe.tasks.sandbox.child_pool`."""
+"""Checks instructions inside a child process, under the limits of :mod:`spiritsafe.tasks.children.pool`."""
 
 from __future__ import annotations
 

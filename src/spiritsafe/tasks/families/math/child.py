@@ -1,4 +1,4 @@
-"""Runs math-verify inside a child process, under the limits of :mod:`spiritsafe.tasks.sandbox.child_pool`."""
+"""Runs math-verify inside a child process, under the limits of :mod:`spiritsafe.tasks.children.pool`."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ from spiritsafe.tasks.answers.claims import AnswerClaim, claimed_text, claimed_v
 from spiritsafe.tasks.answers.extract import marked_spans, normalise
 from spiritsafe.tasks.answers.formulas import equal_parts, one_formula
 from spiritsafe.tasks.answers.numerals import Decimal, tidy
+from spiritsafe.tasks.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.family import Family
-from spiritsafe.tasks.sandbox.child_pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
 from spiritsafe.tasks.task import Draft, Task, Verifier
 

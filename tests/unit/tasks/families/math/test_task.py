@@ -8,10 +8,10 @@ import pytest
 
 from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.records import Problem
+from spiritsafe.tasks.children.pool import ChildPool
 from spiritsafe.tasks.exam_bucket import exam_problems
 from spiritsafe.tasks.families.math.task import MathKnobs, MathTask, ValueVerifier, gold_and_solution
 from spiritsafe.tasks.registry import load_task
-from spiritsafe.tasks.sandbox.child_pool import ChildPool
 
 
 def rows(count: int = 60) -> list[dict[str, str]]:

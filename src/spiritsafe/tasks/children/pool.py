@@ -70,7 +70,7 @@ class _Child:
 
     def __init__(self, memory_bytes: int) -> None:
         self.loaded: set[str] = set()
-        command = [sys.executable, "-m", "spiritsafe.tasks.sandbox.child_main", str(memory_bytes)]
+        command = [sys.executable, "-m", "spiritsafe.tasks.children.main", str(memory_bytes)]
         self._process = ChildProcess(command, env=grader_environment(), keep_stderr=False)
 
     def ask(self, request: dict[str, Any], wall_s: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from spiritsafe.core.records import Problem
 from spiritsafe.tasks.audit import _FaultyTask
-from spiritsafe.tasks.sandbox.child_pool import ChildPool
+from spiritsafe.tasks.children.pool import ChildPool
 
 
 def test_a_crashing_verifier_is_unscored() -> None:
