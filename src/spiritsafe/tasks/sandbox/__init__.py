@@ -1,1 +1,1 @@
-"""Foreign code in processes that may hang, crash or lie."""
+"""Foreign code behind walls: namespaces or Landlock, a filter of system calls, limits."""

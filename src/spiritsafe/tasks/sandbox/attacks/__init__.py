@@ -1,0 +1,1 @@
+"""Attacks on the sandbox, and the table of what this machine denies."""

@@ -1,0 +1,1 @@
+"""What runs inside a sandbox. It is handed in as files and stands on Python's own library alone."""

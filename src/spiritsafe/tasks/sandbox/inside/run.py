@@ -1,0 +1,291 @@
+"""One run in a sandbox: its own namespaces, limits and files; its steps, one after the other.
+
+In: descriptors, in this order: what is to be done, as JSON; the channel to another run, or nothing; where the report
+goes; standard output and error of each step. Out: the report, one JSON object a line: ``{"ready": true}``, for
+each step ``{"step": i, "code": n, "cpu_s": x, "memory_bytes": b}``, at last ``{"files": {…}}``; or
+``{"failed": "…"}``: the sandbox could not be made, and nothing ran.
+
+The first process of a run makes its walls, forks the steps and runs nothing foreign itself. Steps reach neither its
+descriptors nor its memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import math
+import os
+import platform
+import resource
+import signal
+import stat
+import sys
+import threading
+import traceback
+import types
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from spiritsafe.tasks.sandbox.inside import kernel, leftovers, seccomp
+
+_WORK = "/tmp/work"
+_CHANNEL = 3
+"""Number of the descriptor."""
+_MOST_FILE_BYTES = 8 << 20
+_OWN_PROCESSES = 4
+"""Of the sandbox, which the kernel counts as the run's."""
+_OUT_OF_THE_WAY = 200
+"""Numbers of descriptors from here on are free."""
+
+
+@dataclass
+class Setting:
+    """What the sandbox is made of here.
+
+    Attributes:
+        has_namespaces: Runs get namespaces of their own; else Landlock holds them.
+        user: Number of the user that runs are; None: they cannot be another one than this process.
+        scratch: Where there are no namespaces: the folder below which each run has one that it may write to.
+        readable: Where there are no namespaces: folders and files that runs may read.
+        scratch_bytes: What a run may write in all.
+        scratch_files: How many files and folders.
+        doors: Descriptors of control groups; whoever writes 0 to them is inside.
+    """
+
+    has_namespaces: bool
+    user: int | None
+    scratch: str = ""
+    readable: list[str] = field(default_factory=list)
+    scratch_bytes: int = 64 << 20
+    scratch_files: int = 8192
+    doors: list[int] = field(default_factory=list)
+
+
+def begin(setting: Setting, number: int, descriptors: list[int], *, private: tuple[int, ...]) -> int:
+    """Fork the first process of a run; its number, which ends when all of the run has."""
+    if setting.has_namespaces:
+        kernel.make_pid_namespace()
+    first = os.fork()
+    if first:
+        return first
+    report = descriptors[2]
+    try:
+        kernel.end_with_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        for descriptor in private:
+            os.close(descriptor)
+        if setting.has_namespaces:
+            kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
+            work = _make_places(setting)
+        else:
+            work = _make_folder(setting, number)
+        _first_process(setting, work, descriptors)
+    except BaseException as error:  # noqa: BLE001  the boundary of the process: what it says is all that is known of it
+        _say(report, {"failed": f"{type(error).__name__}: {error}"})
+    finally:
+        os._exit(0)
+
+
+def _make_places(setting: Setting) -> str:
+    """New and empty: where files may be written, and what tells of processes."""
+    kernel.keep_mounts_private()
+    flags = kernel.NO_SUID | kernel.NO_DEVICES
+    room = f"size={setting.scratch_bytes},nr_inodes={setting.scratch_files},mode=1777"
+    kernel.mount("tmpfs", "/tmp", flags, room)
+    kernel.mount("tmpfs", "/dev/shm", flags | kernel.NO_EXEC, room)
+    kernel.mount("proc", "/proc", flags | kernel.NO_EXEC)
+    os.mkdir(_WORK, 0o777)
+    os.chmod(_WORK, 0o777)
+    return _WORK
+
+
+def _make_folder(setting: Setting, number: int) -> str:
+    kernel.adopt_orphans()
+    work = folder_of(setting, number)
+    os.mkdir(work, 0o700)
+    if setting.user is not None:
+        os.chown(work, setting.user, setting.user)
+    return work
+
+
+def folder_of(setting: Setting, number: int) -> str:
+    """Where there are no namespaces: the folder of a run."""
+    return os.path.join(setting.scratch, str(number))
+
+
+def _say(report: int, message: dict[str, Any]) -> None:
+    line = json.dumps(message).encode("ascii") + b"\n"
+    while line:
+        line = line[os.write(report, line) :]
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts = []
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    os.close(descriptor)
+    return b"".join(parts)
+
+
+def _first_process(setting: Setting, work: str, descriptors: list[int]) -> None:
+    task, channel, report, *outputs = descriptors
+    job = json.loads(_read_all(task))
+    os.umask(0o022)
+    is_user_shared = not setting.has_namespaces and setting.user is None
+    job["limits"]["processes"] += _OWN_PROCESSES + (leftovers.num_tasks(os.getuid()) if is_user_shared else 0)
+    _become_nobody(setting)
+    os.chdir(work)
+    if not setting.has_namespaces:
+        kernel.restrict_files(setting.readable, [work])
+    kernel.restrict_calls(seccomp.filter_program(platform.machine(), has_namespaces=setting.has_namespaces))
+    kernel.set_dumpable(False)
+    home = os.path.dirname(work) if setting.has_namespaces else work
+    environment = {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", **job["environment"]}
+    _write_files(job["files"])
+    _say(report, {"ready": True})
+    for place, step in enumerate(job["steps"]):
+        output, errors = outputs[2 * place : 2 * place + 2]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        pid = os.fork()
+        if not pid:
+            _run_step(step, job["limits"], environment, output, errors, channel)
+        os.close(output)
+        os.close(errors)
+        code, memory_bytes = _wait_for(pid, is_alone=setting.has_namespaces)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        _say(report, {"step": place, "code": code, "cpu_s": cpu_s, "memory_bytes": memory_bytes})
+        if code != 0 and step["must"]:
+            break
+    for descriptor in outputs[2 * (place + 1) :]:
+        os.close(descriptor)
+    _say(report, {"files": _collected(job["collect"])})
+
+
+def _become_nobody(setting: Setting) -> None:
+    kernel.drop_capabilities()
+    if setting.user is not None:
+        os.setgroups([])
+        os.setresgid(setting.user, setting.user, setting.user)
+        os.setresuid(setting.user, setting.user, setting.user)
+    kernel.forget_capabilities()
+
+
+def _write_files(files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        is_text = isinstance(content, str)
+        with open(name, "wb") as file:
+            file.write(content.encode("utf-8", "surrogatepass") if is_text else base64.b64decode(content["base64"]))
+
+
+def _wait_for(pid: int, *, is_alone: bool) -> tuple[int, int]:
+    """How a step ended.
+
+    Args:
+        is_alone: Nobody else is in this namespace: whatever the step left is ended. Without one, what it left is ended
+            with the run, by the fork server.
+    """
+    _, status, used = os.wait4(pid, 0)
+    with suppress(ChildProcessError):
+        while is_alone:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+            os.waitpid(-1, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    for kind, value in (
+        (resource.RLIMIT_AS, limits["memory_bytes"]),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+        (resource.RLIMIT_NPROC, limits["processes"]),
+        (resource.RLIMIT_NOFILE, 256),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))
+    seconds = max(1, math.ceil(limits["cpu_s"]))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU says what it was; then SIGKILL
+
+
+def _run_step(
+    step: dict[str, Any], limits: dict[str, Any], environment: dict[str, str], output: int, errors: int, channel: int
+) -> None:
+    """In a step's process: never returns."""
+    code = 125
+    try:
+        given = os.memfd_create("in")
+        os.write(given, step["stdin"].encode("utf-8", "surrogatepass"))
+        os.lseek(given, 0, os.SEEK_SET)
+        high = [os.dup2(one, _OUT_OF_THE_WAY + place) for place, one in enumerate((given, output, errors, channel))]
+        for place, one in enumerate(high):
+            os.dup2(one, place)
+        os.closerange(_CHANNEL + step["channel"], 1 << 16)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        _limit(limits)
+        if "argv" in step:
+            os.execvpe(step["argv"][0], step["argv"], environment)
+        os.environ.clear()
+        os.environ.update(environment)
+        kernel.set_dumpable(True)
+        code = _run_python(step["python"], step["arguments"])
+    except OSError as error:
+        os.write(2, f"{error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _run_python(path: str, arguments: list[str]) -> int:
+    """Run a file in this process as ``python path`` would; its exit code."""
+    sys.argv = [path, *arguments]
+    sys.path[0] = os.getcwd()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "spiritsafe"]:
+        del sys.modules[name]
+    main = types.ModuleType("__main__")
+    main.__dict__["__file__"] = path
+    sys.modules["__main__"] = main
+    sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+    code = 0
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+        exec(compile(source, path, "exec"), main.__dict__)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        if isinstance(error.code, str):
+            sys.stderr.write(f"{error.code}\n")
+    except BaseException:  # noqa: BLE001  as Python's own main does
+        traceback.print_exc()
+        code = 1
+    vars(threading)["_shutdown"]()  # what Python does at its end, in its order
+    vars(atexit)["_run_exitfuncs"]()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code & 255
+
+
+def _collected(names: list[str]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for name in names:
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        facts = os.fstat(descriptor)
+        if stat.S_ISREG(facts.st_mode) and facts.st_size <= _MOST_FILE_BYTES:
+            files[name] = base64.b64encode(_read_all(descriptor)).decode("ascii")
+        else:
+            os.close(descriptor)
+    return files

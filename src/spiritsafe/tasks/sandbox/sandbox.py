@@ -1,0 +1,172 @@
+"""The sandbox: foreign code in, results out, from any thread.
+
+In: runs. Out: how they went. Behind it stands a pool of boxes, each with a warm interpreter; one that is lost is
+replaced. A run whose box was lost is tried once more, since another one may have been to blame.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from typing import Self, TypeVar, final
+
+from spiritsafe.core.process.limits import usable_cores
+from spiritsafe.tasks.sandbox.box import Box, BoxLost
+from spiritsafe.tasks.sandbox.job import Run, RunResult
+from spiritsafe.tasks.sandbox.layers import layer, open_box
+
+_Result = TypeVar("_Result")
+_slots = itertools.count()
+
+
+@final
+class SandboxFailure(Exception):
+    """Nothing is known of a run: its sandbox failed, which is nobody's wrong answer."""
+
+
+@final
+class Sandbox:
+    """Boxes of one layer; safe from any thread. Close it, or use it in a ``with`` statement.
+
+    Args:
+        num_boxes: Most runs at once; the usable cores when left out.
+        layer: Its name; the strongest that there is here when left out.
+        extra: More folders and files that can be read inside.
+
+    Attributes:
+        layer: What holds its runs.
+
+    Raises:
+        SandboxMissingError: There is none here.
+    """
+
+    def __init__(self, *, num_boxes: int | None = None, layer: str | None = None, extra: tuple[str, ...] = ()) -> None:
+        self.layer = layer or _strongest()
+        self._num_boxes = num_boxes or usable_cores()
+        self._extra = extra
+        self._reset()
+
+    def _reset(self) -> None:
+        self._slots = threading.BoundedSemaphore(self._num_boxes)
+        self._lock = threading.Lock()
+        self._idle: list[Box] = []
+        self._boxes: set[Box] = set()
+
+    def run(self, run: Run) -> RunResult:
+        """One run.
+
+        Raises:
+            SandboxFailure: Its box was lost, and so was a new one.
+        """
+        return self._with_box(lambda box: box.run([run])[0])
+
+    def run_pair(self, first: Run, second: Run) -> tuple[RunResult, RunResult]:
+        """Two at once, in namespaces of their own; descriptor 3 of each is a socket to the other.
+
+        Raises:
+            SandboxFailure: As above.
+        """
+
+        def both(box: Box) -> tuple[RunResult, RunResult]:
+            one, other = box.run([first, second])
+            return one, other
+
+        return self._with_box(both)
+
+    def _with_box(self, use: Callable[[Box], _Result]) -> _Result:
+        with self._slots:
+            for is_last in (False, True):
+                try:
+                    box = self._take()
+                except (BoxLost, OSError) as error:
+                    raise SandboxFailure(str(error)) from None
+                try:
+                    result = use(box)
+                except BaseException as error:
+                    self._drop(box)
+                    if isinstance(error, BoxLost | OSError):
+                        if is_last:
+                            raise SandboxFailure(str(error)) from None
+                        continue
+                    raise
+                with self._lock:
+                    self._idle.append(box)
+                return result
+        raise AssertionError("never reached")
+
+    def _take(self) -> Box:
+        with self._lock:
+            while self._idle:
+                box = self._idle.pop()
+                if not box.has_ended:
+                    return box
+                self._boxes.remove(box)
+                box.close()
+        box = open_box(self.layer, next(_slots), self._extra)
+        with self._lock:
+            self._boxes.add(box)
+        return box
+
+    def _drop(self, box: Box) -> None:
+        box.close()
+        with self._lock:
+            self._boxes.discard(box)
+
+    def close(self) -> None:
+        """End the boxes that are idle; a later run starts new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for box in idle:
+            self._drop(box)
+
+    def forget(self) -> None:
+        """Let go of the boxes without ending them: they belong to the process that forked this one."""
+        for box in self._boxes:
+            box.forget()
+        self._reset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _strongest() -> str:
+    return layer()
+
+
+_shared: list[Sandbox] = []
+_lock = threading.Lock()
+
+
+def shared_sandbox() -> Sandbox:
+    """That of all tasks of this process; it ends with the process.
+
+    Raises:
+        SandboxMissingError: There is none here.
+    """
+    with _lock:
+        if not _shared:
+            _shared.append(Sandbox())
+        return _shared[0]
+
+
+def _close() -> None:
+    for sandbox in _shared:
+        sandbox.close()
+
+
+def _forget() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for sandbox in _shared:
+        sandbox.forget()
+
+
+atexit.register(_close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
