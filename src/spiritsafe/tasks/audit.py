@@ -211,13 +211,15 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     """Audit a task on ``count`` train problems, or on all there are.
 
     Raises:
-        TaskError: The task cannot make a single problem, has no verifier, or its data has a row that is none.
+        TaskError: The task cannot make a single problem, has no verifier, or its data has a row that is none; or its
+            verifier cannot judge on this machine.
     """
     if not task.verifies:
         raise TaskError(
             f"{task.name} has no verifier, so there is nothing to audit.",
             hint="Look at its problems with `spiritsafe tasks show`.",
         )
+    task.verifier.check_machine()
     problems, reasons = _drawn(task, seed, count)
     if not problems:
         raise TaskError(

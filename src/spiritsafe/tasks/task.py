@@ -53,6 +53,8 @@ class Verifier(ABC):
         version: Raised whenever any verdict could change.
         isolated: True when the judging runs in a child process that is killed when it hangs. A verifier may run inline
             only when its time is bounded by the length of the text, whatever the text says.
+        sandboxed: True when what could hang is foreign code in :mod:`spiritsafe.tasks.sandbox`, which bounds and ends
+            it, so that no other process need watch the judging.
         earlier: The version that judged alike but was handed whole completions, if there was one: papers that were
             sealed with it are sat and graded as it did.
         sees_thoughts: Whether this is that version.
@@ -61,6 +63,7 @@ class Verifier(ABC):
     name: str
     version: str
     isolated: bool
+    sandboxed: bool = False
     earlier: str | None = None
     sees_thoughts: bool = False
 
@@ -76,8 +79,27 @@ class Verifier(ABC):
     def judge(self, problem: Problem, text: str) -> Verdict:
         """The verdict on one completion."""
 
+    def of(self, problem: Problem) -> Verifier:
+        """The one that judges a problem, where several are behind this one."""
+        return self
+
+    def check_machine(self) -> None:  # noqa: B027  most need nothing
+        """Whether it can judge on this machine; asked before work that would be in vain.
+
+        Raises:
+            TaskError: It cannot: it says what to install.
+        """
+
     @final
-    def verdict(self, status: Status, *, answer: str | None = None, reason: str = "", score: float = 0.0) -> Verdict:
+    def verdict(
+        self,
+        status: Status,
+        *,
+        answer: str | None = None,
+        reason: str = "",
+        score: float = 0.0,
+        sandbox: str | None = None,
+    ) -> Verdict:
         """A Verdict signed with this verifier's name; "correct" has score 1."""
         return Verdict(
             status=status,
@@ -86,6 +108,7 @@ class Verifier(ABC):
             reason=reason[:_MAX_REASON],
             verifier=self.name,
             version=self.version,
+            sandbox=sandbox,
         )
 
 
