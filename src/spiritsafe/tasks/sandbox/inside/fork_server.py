@@ -28,7 +28,7 @@ if not __package__:  # it is run as a file, where there is nothing of the packag
         sys.modules[_name] = types.ModuleType(_name)
         sys.modules[_name].__path__ = [str(Path(__file__).parent)] if _name == _PACKAGE else []
 
-from spiritsafe.tasks.sandbox.inside import kernel, leftovers, run  # noqa: E402  as above
+from spiritsafe.tasks.sandbox.inside import kernel, leftovers, python_file, run  # noqa: E402  as above
 
 _PRELOADED = (
     "abc, array, ast, bisect, cmath, collections, contextlib, copy, dataclasses, datetime, decimal, enum, fractions, "
@@ -110,6 +110,7 @@ def main() -> None:
         os.close(door)
     for name in _PRELOADED.split(", "):
         __import__(name)
+    python_file.warm_up()
     channel = socket.socket(fileno=os.dup(0))
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
