@@ -92,6 +92,12 @@ class _Runs:
                         leftovers.clear(run.folder_of(self._setting, number), spare=self._numbers)
                     _send(self._channel, {"ended": number})
 
+    def end_all(self) -> None:
+        """End all runs, where the kernel does not once this process has ended."""
+        if not self._setting.has_namespaces:
+            for number in self._numbers.values():
+                leftovers.clear(run.folder_of(self._setting, number), spare=())
+
     def watch(self) -> None:
         """Where the kernel does not: end runs that wrote too much."""
         for number in self._numbers.values():
@@ -134,6 +140,7 @@ def main() -> None:
         if channel.fileno() in ready:
             received = _receive(channel)
             if received is None:
+                runs.end_all()
                 return
             message, descriptors = received
             if "begin" in message:

@@ -168,6 +168,7 @@ def _become_nobody(setting: Setting) -> None:
         os.setresgid(setting.user, setting.user, setting.user)
         os.setresuid(setting.user, setting.user, setting.user)
     kernel.forget_capabilities()
+    kernel.end_with_parent()  # which becoming another user undid
 
 
 def _write_files(files: dict[str, Any]) -> None:
@@ -217,6 +218,7 @@ def _run_step(
     """In a step's process: never returns."""
     code = 125
     try:
+        kernel.end_with_parent()
         given = os.memfd_create("in")
         os.write(given, step["stdin"].encode("utf-8", "surrogatepass"))
         os.lseek(given, 0, os.SEEK_SET)
