@@ -14,6 +14,8 @@ from typing import Any, Literal, final
 
 Stop = Literal["time", "output", "memory", "scratch"]
 """What a run was ended for: it took too long, said too much, held or wrote too much."""
+MOST_STEPS = 80
+"""Of one run: each has two descriptors, and there is a bound to these."""
 
 
 @final
@@ -75,6 +77,9 @@ class Run:
         steps: One after the other.
         environment: Beside PATH, HOME, TMPDIR and LANG, which is all there is.
         collect: Files that are wanted afterwards.
+
+    Raises:
+        ValueError: There are more steps than one run can have.
     """
 
     files: Mapping[str, str | bytes] = field(default_factory=dict)
@@ -82,6 +87,10 @@ class Run:
     environment: Mapping[str, str] = field(default_factory=dict)
     collect: tuple[str, ...] = ()
     limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if len(self.steps) > MOST_STEPS:
+            raise ValueError(f"a run has at most {MOST_STEPS} steps, not {len(self.steps)}")
 
     def to_json(self) -> dict[str, Any]:
         """As the sandbox reads it."""
