@@ -77,6 +77,7 @@ class Run:
         steps: One after the other.
         environment: Beside PATH, HOME, TMPDIR and LANG, which is all there is.
         collect: Files that are wanted afterwards.
+        read_only: Nothing can be written, so that what runs in it leaves nothing to what runs in it later.
 
     Raises:
         ValueError: There are more steps than one run can have.
@@ -86,6 +87,7 @@ class Run:
     steps: tuple[Step, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     collect: tuple[str, ...] = ()
+    read_only: bool = False
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -103,6 +105,7 @@ class Run:
             "steps": [step.to_json() for step in self.steps],
             "environment": dict(self.environment),
             "collect": list(self.collect),
+            "read_only": self.read_only,
             "limits": {
                 "cpu_s": limits.cpu_s,
                 "memory_bytes": limits.memory_bytes,

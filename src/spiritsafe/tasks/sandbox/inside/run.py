@@ -26,6 +26,11 @@ from typing import Any
 from spiritsafe.tasks.sandbox.inside import kernel, leftovers, python_file, seccomp
 
 _WORK = "/tmp/work"
+_PLACES = {
+    "/tmp": kernel.NO_SUID | kernel.NO_DEVICES,
+    "/dev/shm": kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC,
+}
+"""Where there are namespaces: what can be written to, and how it is mounted."""
 _CHANNEL = 3
 """Number of the descriptor."""
 _MOST_FILE_BYTES = 8 << 20
@@ -88,11 +93,10 @@ def begin(setting: Setting, number: int, descriptors: list[int], *, private: tup
 def _make_places(setting: Setting) -> str:
     """New and empty: where files may be written, and what tells of processes."""
     kernel.keep_mounts_private()
-    flags = kernel.NO_SUID | kernel.NO_DEVICES
     room = f"size={setting.scratch_bytes},nr_inodes={setting.scratch_files},mode=1777"
-    kernel.mount("tmpfs", "/tmp", flags, room)
-    kernel.mount("tmpfs", "/dev/shm", flags | kernel.NO_EXEC, room)
-    kernel.mount("proc", "/proc", flags | kernel.NO_EXEC)
+    for place, flags in _PLACES.items():
+        kernel.mount("tmpfs", place, flags, room)
+    kernel.mount("proc", "/proc", kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC)
     os.mkdir(_WORK, 0o777)
     os.chmod(_WORK, 0o777)
     return _WORK
@@ -132,15 +136,23 @@ def _first_process(setting: Setting, work: str, descriptors: list[int]) -> None:
     os.umask(0o022)
     is_user_shared = not setting.has_namespaces and setting.user is None
     job["limits"]["processes"] += _OWN_PROCESSES + (leftovers.num_tasks(os.getuid()) if is_user_shared else 0)
-    _become_nobody(setting)
     os.chdir(work)
-    if not setting.has_namespaces:
-        kernel.restrict_files(setting.readable, [work])
+    if job["read_only"] and setting.has_namespaces:
+        _write_files(job["files"])
+        for folder, flags in _PLACES.items():
+            kernel.forbid_writing(folder, flags)
+    _become_nobody(setting)
+    if job["read_only"] and not setting.has_namespaces:
+        _write_files(job["files"])
+        kernel.restrict_files([*setting.readable, work], [os.devnull])
+    elif not setting.has_namespaces:
+        kernel.restrict_files(setting.readable, [work, os.devnull])
     kernel.restrict_calls(seccomp.filter_program(platform.machine(), has_namespaces=setting.has_namespaces))
     kernel.set_dumpable(False)
     home = os.path.dirname(work) if setting.has_namespaces else work
     environment = {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", **job["environment"]}
-    _write_files(job["files"])
+    if not job["read_only"]:
+        _write_files(job["files"])
     _say(report, {"ready": True})
     for place, step in enumerate(job["steps"]):
         output, errors = outputs[2 * place : 2 * place + 2]
