@@ -12,29 +12,19 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.tasks.code.duet import inside
+from spiritsafe.tasks.code.duet.programs import program_files
 from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, Step, Stop
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 TestOutcome = Literal["passed", "failed", "exited", "skipped", "unknown"]
 """How a test went; "unknown": the code was lost in an earlier one."""
 
-_FOLDER = inside.__name__.replace(".", "/")
-_SIDES = {
-    side: {
-        f"{_FOLDER}/{name}.py": Path(inside.__path__[0], f"{name}.py").read_text("utf-8")
-        for name in (*names, "channel", "fenced", "values")
-    }
-    | {"main.py": f"from {inside.__name__}.{names[0]} import main\n\nmain()\n"}
-    for side, names in {"tests": ("tests_host", "some_pytest"), "code": ("code_host",)}.items()
-}
 _OUTPUT_BYTES = 16 << 20
 _MEMORY_BYTES = 1 << 30
 _MOST_TESTS = 200
@@ -155,13 +145,13 @@ def run_duet(
     told = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, "record": record, **bounds}
     job = {"programs": list(programs), "order": list(order), **bounds}
     of_tests = Run(
-        files=_SIDES["tests"],
+        files=program_files("tests_host", "some_pytest", "channel", "fenced", "values"),
         steps=(Step(python="main.py", stdin=json.dumps(told), has_channel=True),),
         read_only=True,
         limits=limits,
     )
     of_code = Run(
-        files={**_SIDES["code"], "job.json": json.dumps(job)},
+        files={**program_files("code_host", "channel", "fenced", "values"), "job.json": json.dumps(job)},
         steps=(Step(python="main.py", has_channel=True),),
         read_only=True,
         limits=limits,

@@ -22,7 +22,8 @@ from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decode, enco
 MODULE = "solution"
 
 
-def _load(source: str) -> types.ModuleType:
+def load_module(source: str) -> types.ModuleType:
+    """Run a program as the module ``solution``."""
     module = types.ModuleType(MODULE)
     module.__dict__["__file__"] = f"{MODULE}.py"
     sys.modules[MODULE] = module
@@ -79,7 +80,7 @@ def _encoded(value: object) -> Any:
 def _serve(channel: socket.socket, source: str) -> None:
     with suppress(ChannelLost):
         try:
-            module = _load(source)
+            module = load_module(source)
         except BaseException as error:  # noqa: BLE001  whatever it is, the other side shall know
             say(channel, {"broken": f"{type(error).__name__}: {error}"[:300]})
             return
