@@ -1,0 +1,1 @@
+"""Programs in lines of fixed columns, as punched cards had them."""
