@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
 from spiritsafe.tasks.code.mutants.python_syntax.places import Places
 
 # Of the five other comparisons these three, with the condition made constant, are noticed by no fewer tests than all:
 # Kaminski, Ammann and Offutt, "Improving logic-based testing", 2013, table 1; the opposite stands for the constants.
-_ORDER = {
+_ORDER: dict[type[ast.cmpop], tuple[str, ...]] = {
     ast.Lt: ("<=", ">=", "!="),
     ast.LtE: ("<", ">", "=="),
     ast.Gt: (">=", "<=", "!="),
@@ -27,7 +28,7 @@ _OTHER: dict[type[ast.cmpop], str] = {
     ast.In: "not in",
     ast.NotIn: "in",
 }
-_WITH_ORDER = {ast.Eq: ("<=", ">="), ast.NotEq: ("<", ">")}
+_WITH_ORDER: dict[type[ast.cmpop], tuple[str, ...]] = {ast.Eq: ("<=", ">="), ast.NotEq: ("<", ">")}
 _ARITHMETIC: dict[type[ast.operator], tuple[str, ...]] = {
     ast.Add: ("-",),
     ast.Sub: ("+",),
@@ -45,14 +46,7 @@ _ARITHMETIC: dict[type[ast.operator], tuple[str, ...]] = {
 _ANOTHER_RANK = (ast.Pow, ast.BitAnd, ast.BitOr, ast.BitXor)  # what is put there binds more or less than it
 # Of lengths, which are never negative, these pairs say the same when they are compared with 0.
 _SAME_FOR_LENGTHS = {frozenset(("==", "<=")), frozenset(("!=", ">"))}
-_SIGN: dict[type[ast.cmpop], str] = {
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-}
+_SIGN: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.Eq: "==", ast.NotEq: "!=", ast.LtE: "<="}
 
 
 def operation_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[Edit]:
@@ -70,7 +64,7 @@ def operation_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[
                     yield Edit(operator="augmented", start=start, end=end, new=sign)
         case ast.BoolOp():
             other = "or" if isinstance(node.op, ast.And) else "and"
-            for left, right in zip(node.values, node.values[1:], strict=False):
+            for left, right in pairwise(node.values):
                 start, end = places.between(places.end(left), places.start(right))
                 yield Edit(operator="logic", start=start, end=end, new=other)
         case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.Invert()) if not isinstance(node.operand, ast.Constant):
@@ -84,14 +78,15 @@ def operation_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[
 
 def _compare(node: ast.Compare, places: Places) -> Iterator[Edit]:
     operands = [node.left, *node.comparators]
-    for left, right, kind in zip(operands, operands[1:], map(type, node.ops), strict=False):
+    for (left, right), operation in zip(pairwise(operands), node.ops, strict=True):
+        kind = type(operation)
         others = _ORDER.get(kind) or (_OTHER[kind],)
         if kind in _WITH_ORDER and (_is_numeric(left) or _is_numeric(right)):
             others = (*others, *_WITH_ORDER[kind])
         start, end = places.between(places.end(left), places.start(right))
         length_and_zero = _is_length(left) and is_number(right, 0)
         for other in others:
-            if not (length_and_zero and frozenset((_SIGN[kind], other)) in _SAME_FOR_LENGTHS):
+            if not (length_and_zero and frozenset((_SIGN.get(kind), other)) in _SAME_FOR_LENGTHS):
                 yield Edit(operator="compare", start=start, end=end, new=other)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
 from spiritsafe.tasks.code.mutants.python_syntax.operations import is_text
@@ -138,7 +139,7 @@ def _call(node: ast.Call, places: Places) -> Iterator[Edit]:
         name = node.func.id
         yield from _function(node, name, places)
     if name not in _NOT_SWAPPED:
-        for left, right in zip(arguments, arguments[1:], strict=False):
+        for left, right in pairwise(arguments):
             if not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
                 one, other = places.text(left), places.text(right)
                 between = places.source[places.end(left) : places.start(right)]
@@ -155,7 +156,8 @@ def _function(node: ast.Call, name: str, places: Places) -> Iterator[Edit]:
         for bound in node.args[:2]:
             yield from _one_off("range", bound, places)
         if len(node.args) == 1:
-            yield _put("range", node.args[0], f"1, {places.text(node.args[0])}", places)
+            first, last = _with_brackets(node.args[0], places)
+            yield Edit(operator="range", start=first, end=last, new=f"1, {places.source[first:last]}")
     if len(node.args) == 1 and not isinstance(node.args[0], ast.Starred | ast.GeneratorExp):
         end = _with_brackets(node.args[0], places)[1]
         if name == "sorted" and not any(keyword.arg == "reverse" for keyword in node.keywords):

@@ -1,1 +1,0 @@
-"""Programs in lines of fixed columns, as punched cards had them."""
