@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import gc
 import inspect
 import json
 import os
@@ -33,6 +34,10 @@ _WORDS = 200
 
 class CodeLost(Exception):
     """The code under test ended in the middle of a call: it exited, crashed, or took too long."""
+
+
+class _Broken(Exception):
+    """The module of tests does not compile."""
 
 
 class _Code:
@@ -147,13 +152,34 @@ def _words(error: BaseException) -> str:
         return ""
 
 
-def _suite(source: str, namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The tests of a module: asserts that stand alone, in their places; then functions, methods and unittest's."""
-    tree = ast.parse(source, "tests.py")
-    for statement in tree.body:
+_PRELUDE = "prelude"
+Part = tuple[str, types.CodeType]
+"""A piece of a module, and the name of the test that it is; "" where it is none, "prelude" where it comes before."""
+
+
+def _parts(job: dict[str, Any]) -> list[Part]:
+    """The module of tests: whole, with the checks behind it; or in pieces, where asserts that stand alone are tests.
+
+    Compiled once, before any turn.
+    """
+    parts = [(_PRELUDE, compile(job["prelude"], "prelude.py", "exec"))] if job["prelude"] else []
+    if job["checks"]:
+        parts.append(("", compile(job["tests"], "tests.py", "exec")))
+        return [
+            *parts,
+            *((f"check {n}", compile(check, f"check {n}", "exec")) for n, check in enumerate(job["checks"])),
+        ]
+    for statement in ast.parse(job["tests"], "tests.py").body:
         code = compile(ast.Module(body=[statement], type_ignores=[]), "tests.py", "exec")
-        if isinstance(statement, ast.Assert):
-            yield f"line {statement.lineno}", lambda code=code: exec(code, namespace)  # type: ignore[misc]  # mypy cannot type a lambda's default
+        parts.append((f"line {statement.lineno}" if isinstance(statement, ast.Assert) else "", code))
+    return parts
+
+
+def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What stands alone, in its place; then functions, methods and unittest's."""
+    for name, code in parts:
+        if name:
+            yield name, lambda code=code: exec(code, namespace)  # type: ignore[misc]  # mypy cannot type a lambda's default
         else:
             exec(code, namespace)
     for name, value in list(namespace.items()):
@@ -180,15 +206,7 @@ def _run_case(case: unittest.TestCase) -> None:
         raise AssertionError(said[0].strip().splitlines()[-1])
 
 
-def _checks(job: dict[str, Any], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Statements that must run through, each a test, behind what they all need."""
-    exec(compile(job["tests"], "tests.py", "exec"), namespace)
-    for place, check in enumerate(job["checks"]):
-        code = compile(check, f"check {place}", "exec")
-        yield f"check {place}", lambda code=code: exec(code, namespace)  # type: ignore[misc]  # as above
-
-
-def _turn(job: dict[str, Any], channel: socket.socket, descriptor: int) -> None:
+def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, record: bool) -> None:
     """In a process of its own: all tests against one program."""
     report, code = _Report(descriptor), _Code(channel)
     module, pytest = types.ModuleType(MODULE), some_pytest.as_pytest()
@@ -197,19 +215,23 @@ def _turn(job: dict[str, Any], channel: socket.socket, descriptor: int) -> None:
     namespace = tests.__dict__
     try:
         try:
-            if job["prelude"]:
-                exec(compile(job["prelude"], "prelude.py", "exec"), namespace)
+            if isinstance(parts, str):
+                raise _Broken(parts)
+            if parts and parts[0][0] == _PRELUDE:
+                exec(parts[0][1], namespace)
+                parts = parts[1:]
             names = code.names()
             vars(module).update(names)
             namespace.update(names)
-            tests_of = _checks(job, namespace) if job["checks"] else _suite(job["tests"], namespace)
-            for name, test in tests_of:
+            for name, test in _tests(parts, namespace):
                 _run(name, test, code, report)
         except CodeLost as error:
             report.say({"lost": str(error)[:_WORDS]})
+        except _Broken as error:
+            report.say({"broken": str(error)})
         except BaseException as error:  # noqa: BLE001  the module of tests itself may raise anything
             report.say({"broken": f"{type(error).__name__}: {_words(error)}"})
-        if job["record"]:
+        if record:
             report.say({"calls": code.calls})
         report.say({"end": report.num_tests})
     except BaseException:  # noqa: BLE001  the report then lacks its end, which says enough
@@ -238,6 +260,12 @@ def main() -> None:
     nonce = job.pop("nonce")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # else the turns share its place in the file
     channel = socket.socket(fileno=3)
+    try:
+        parts: list[Part] | str = _parts(job)
+    except Exception as error:  # noqa: BLE001  the text may be anything
+        parts = f"{type(error).__name__}: {_words(error)}"
+    gc.collect()
+    gc.freeze()  # collecting in a turn would copy the pages that it shares with this process
     while True:
         said, descriptors, _, _ = socket.recv_fds(channel, 4, 1)
         if not said or not descriptors:
@@ -246,7 +274,7 @@ def main() -> None:
         reading, writing = os.pipe()
 
         def work(code: socket.socket = code, writing: int = writing) -> None:
-            _turn(job, code, writing)
+            _turn(parts, code, writing, record=job["record"])
 
         pid = fork_fenced(work, keep=(code.fileno(), writing), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         code.close()
