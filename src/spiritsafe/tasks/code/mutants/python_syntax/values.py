@@ -118,10 +118,10 @@ def _one_off(operator: str, node: ast.expr, places: Places) -> Iterator[Edit]:
         yield _put(operator, node, text + change, places)
 
 
-def _with_brackets(node: ast.expr, places: Places) -> tuple[int, int]:
-    """An expression with the round brackets around it, if they hold nothing else."""
+def _with_brackets(node: ast.expr, places: Places, first: int = 0) -> tuple[int, int]:
+    """An expression with the round brackets around it that begin at a place or later and hold nothing else."""
     start, end, source = places.start(node), places.end(node), places.source
-    while source[start - 1 : start] == "(" and source[end : end + 1] == ")":
+    while start > first and source[start - 1] == "(" and source[end : end + 1] == ")":
         start, end = start - 1, end + 1
     return start, end
 
@@ -150,21 +150,22 @@ def _call(node: ast.Call, places: Places) -> Iterator[Edit]:
 
 def _function(node: ast.Call, name: str, places: Places) -> Iterator[Edit]:
     """The faults of a call of a function by its name."""
+    inside = places.source.index("(", places.end(node.func)) + 1
     if other := _OTHER_FUNCTION.get(name):
         yield _put("call", node.func, other, places)
     if name == "range" and not any(isinstance(bound, ast.Starred) for bound in node.args):
         for bound in node.args[:2]:
             yield from _one_off("range", bound, places)
         if len(node.args) == 1:
-            first, last = _with_brackets(node.args[0], places)
+            first, last = _with_brackets(node.args[0], places, inside)
             yield Edit(operator="range", start=first, end=last, new=f"1, {places.source[first:last]}")
     if len(node.args) == 1 and not isinstance(node.args[0], ast.Starred | ast.GeneratorExp):
-        end = _with_brackets(node.args[0], places)[1]
+        end = _with_brackets(node.args[0], places, inside)[1]
         if name == "sorted" and not any(keyword.arg == "reverse" for keyword in node.keywords):
             yield Edit(operator="call", start=end, end=end, new=", reverse=True", shown=("sorted", "sorted in reverse"))
         if name == "enumerate" and not node.keywords:
             yield Edit(operator="call", start=end, end=end, new=", 1", shown=("enumerate", "enumerate from 1"))
         if name == "abs":
             yield _put("call", node, f"({places.text(node.args[0])})", places)
-        if name in ("reversed", "sorted"):
+        if name in ("reversed", "sorted") and not node.keywords:
             yield _put("call", node.func, "list", places, shown=(name, "list"))
