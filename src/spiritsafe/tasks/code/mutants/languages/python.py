@@ -53,7 +53,7 @@ def _edits(text: str) -> list[Edit]:
         ) from None
     places = Places(text)
     found = [
-        (edit, spot.unit)
+        (edit, spot)
         for spot in spots(tree)
         for edits in (operation_edits, value_edits, statement_edits)
         for edit in edits(spot.node, spot.parent, places)

@@ -63,7 +63,7 @@ def test_real_modules(module: str) -> None:
     source = source_of(module)
     mutants = mutants_of(source, "python")
     assert len(source.splitlines()) / 2 < len(mutants) < 6 * len(source.splitlines())
-    assert len(Counter(mutant.operator for mutant in mutants)) >= 9
+    assert len(Counter(mutant.operator for mutant in mutants)) >= 8
     tree, places = ast.parse(source), Places(source)
     for mutant in random.Random(module).sample(mutants, 25):
         edit = mutant.edit
@@ -116,9 +116,8 @@ def test_forms_of_a_text_have_the_same_mutants() -> None:
     for form in ("carriage returns", "old line ends", "byte order mark", "no end"):
         assert [(one.line, one.operator, one.after) for one in mutants_of(TEXTS[form], "python")] == plain, form
     assert Counter(operator for _, operator, _ in plain) == {
-        "compare": 3, "condition": 2, "number": 5, "string": 4, "return": 2, "arithmetic": 0,
-        "delete": 1, "augmented": 2, "slice": 1,
-    } | {operator: 0 for operator in ()}  # fmt: skip
+        "compare": 3, "condition": 2, "number": 6, "string": 4, "return": 2, "delete": 1, "augmented": 2, "slice": 1,
+    }  # fmt: skip
 
 
 def test_a_program_that_cannot_be_compiled_with_warnings_as_errors() -> None:

@@ -67,3 +67,18 @@ def test_logging_is_told_by_the_logger_s_name() -> None:
         "log(a)": False,
     }
     assert {line: is_logging(ast.parse(line).body[0]) for line in lines} == lines
+
+
+@pytest.mark.parametrize("leaves", ["return", "raise b", "break", "continue"])
+def test_what_is_never_reached_is_left_alone(leaves: str) -> None:
+    for block in (f"{leaves}\n            x = 1", f"pass\n        else:\n            {leaves}\n            x = 1"):
+        source = f"def f(a):\n    while a:\n        if a:\n            {block}\n    return a\n"
+        assert not any(isinstance(spot.node, ast.Constant) for spot in spots(ast.parse(source)))
+    source = "def f():\n    return a(1)\n    x = 2\n"
+    assert [spot.node.value for spot in spots(ast.parse(source)) if isinstance(spot.node, ast.Constant)] == [1]
+    statements = {
+        spot.node.value: spot.statement.lineno
+        for spot in spots(ast.parse("def f(a=1):\n  if 2:\n    3 + b"))
+        if isinstance(spot.node, ast.Constant)
+    }
+    assert statements == {1: 1, 2: 2, 3: 3}
