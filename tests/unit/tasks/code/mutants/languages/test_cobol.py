@@ -149,7 +149,9 @@ def test_fixed_form() -> None:
     }
     short = full.removesuffix(" AND MNOPQRS = TUVWXYZ")
     assert card(short.replace("LESS THAN", "LESS THAN OR EQUAL TO")) in changed(card(short), operator="compare")
-    assert changed(card("ADD A TO B", "*"), card("    ADD C TO D", "D"), operator="delete") == set()
+    assert (
+        changed(card("ADD A TO B", "*"), card("    ADD C TO D", "D"), card("    GOBACK."), operator="delete") == set()
+    )
     assert changed(card("    ADD C", margin="ADD A TO"), card("     TO D"), operator="arithmetic") == {
         f"{card('    SUBTRACT C', margin='ADD A TO')}\n{card('     FROM D')}"
     }

@@ -103,12 +103,32 @@ def test_statements(line: str, operator: str | None, expected: set[str]) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        "integer :: a = 1 + 2", "integer, parameter :: n = 3", "real(kind=8) :: x(10)", "character(len=5) c",
-        "use m, only: a => b", "implicit none", "function f(a) result(b)", "end do", "100 format (i5, 2x, 3f8.2)", "data a /1/",
-        "parameter (n = 3)", "case (1)", "select case (a)", "goto 10", "if (a) 10, 20, 30", "open (unit=10, file='x')", "allocate (a(10))",
-        "dimension a(5)", "common /b/ c", "contains", "stop 1", "#define A 1", "! c = a + b", "read (*, *) a",
+        "integer :: a = 1 + 2",
+        "integer, parameter :: n = 3",
+        "real(kind=8) :: x(10)",
+        "character(len=5) c",
+        "use m, only: a => b",
+        "implicit none",
+        "function f(a) result(b)",
+        "end do",
+        "100 format (i5, 2x, 3f8.2)",
+        "data a /1/",
+        "parameter (n = 3)",
+        "case (1)",
+        "select case (a)",
+        "goto 10",
+        "if (a) 10, 20, 30",
+        "open (unit=10, file='x')",
+        "allocate (a(10))",
+        "dimension a(5)",
+        "common /b/ c",
+        "contains",
+        "stop 1",
+        "#define A 1",
+        "! c = a + b",
+        "read (*, *) a",
     ],
-)  # fmt: skip
+)
 def test_what_is_not_executed_is_left_alone(line: str) -> None:
     assert in_program(line) == set()
 
