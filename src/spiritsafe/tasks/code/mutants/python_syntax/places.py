@@ -15,7 +15,7 @@ _BESIDE_OPERATORS = re.compile(r"#[^\r\n]*|[\s()\\]+")
 
 
 @final
-class Places:
+class NodePlaces:
     """The places of one program's nodes.
 
     Args:

@@ -10,7 +10,7 @@ import pytest
 from mutation import changed_lines
 
 from spiritsafe.tasks.code.mutants.mutant import Mutant
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 
 MODULES = ("bisect", "colorsys", "heapq", "textwrap", "fractions", "statistics")
@@ -64,7 +64,7 @@ def test_real_modules(module: str) -> None:
     mutants = mutants_of(source, "python")
     assert len(source.splitlines()) / 2 < len(mutants) < 6 * len(source.splitlines())
     assert len(Counter(mutant.operator for mutant in mutants)) >= 8
-    tree, places = ast.parse(source), Places(source)
+    tree, places = ast.parse(source), NodePlaces(source)
     for mutant in random.Random(module).sample(mutants, 25):
         edit = mutant.edit
         changed = ast.parse(mutant.source)
