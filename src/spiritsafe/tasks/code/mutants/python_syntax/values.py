@@ -138,6 +138,7 @@ def _call(node: ast.Call, places: NodePlaces) -> Iterator[Edit]:
     elif isinstance(node.func, ast.Name):
         name = node.func.id
         yield from _function(node, name, places)
+    yield from _without_keyword(node, places)
     if name not in _NOT_SWAPPED:
         for left, right in pairwise(arguments):
             if not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
@@ -146,6 +147,21 @@ def _call(node: ast.Call, places: NodePlaces) -> Iterator[Edit]:
                 yield Edit(
                     operator="arguments", start=places.start(left), end=places.end(right), new=other + between + one
                 )
+
+
+def _without_keyword(node: ast.Call, places: NodePlaces) -> Iterator[Edit]:
+    """Without one of the arguments that have names."""
+    given: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
+    given.sort(key=lambda part: (part.lineno, part.col_offset))
+    for place, keyword in enumerate(given):
+        if isinstance(keyword, ast.keyword) and keyword.arg is not None:
+            start, end = places.start(keyword), places.end(keyword)
+            shown = (places.source[start:end], "")
+            if place > 0:
+                start = places.between(places.end(given[place - 1]), start)[0]
+            elif len(given) > 1:
+                end = places.start(given[1])
+            yield Edit(operator="arguments", start=start, end=end, new="", shown=shown)
 
 
 def _function(node: ast.Call, name: str, places: NodePlaces) -> Iterator[Edit]:
