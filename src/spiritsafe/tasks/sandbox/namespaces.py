@@ -6,6 +6,7 @@ system but programs and libraries, which it cannot write to, and each run finds 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from spiritsafe.tasks.sandbox.box import Box
@@ -30,7 +31,11 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
 
     Raises:
         BoxLost: This machine does not allow it.
+        ValueError: What is added would not be seen.
     """
+    for path in extra:
+        if Path(os.path.realpath(path)).is_relative_to("/tmp") or Path(path).is_relative_to("/tmp"):
+            raise ValueError(f"{path} cannot be shown in a sandbox: /tmp is new and empty in each run")
     user = user_of(slot)
     setting = {"has_namespaces": True, "user": user}
     server = [str(interpreter()), "-I", "-S", "-B", f"{_INSIDE}/fork_server.py"]
