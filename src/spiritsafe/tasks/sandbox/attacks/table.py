@@ -80,7 +80,6 @@ def outside() -> Iterator[dict[str, Any]]:
             "home": str(Path.home()),
             "grader": str(Path(__file__)),
             "pid": sleeper.pid,
-            "child": None,
             "port": servers[0].getsockname()[1],
             "abstract": abstract,
             "socket": path,
