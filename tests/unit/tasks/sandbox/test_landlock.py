@@ -160,3 +160,20 @@ def test_devices_that_programs_need_are_there() -> None:
     source = 'for name in ("null", "zero", "urandom"): print(len(open(f"/dev/{name}", "rb").read(4)))'
     run = Run(files={"a.py": source}, steps=(Step(python="a.py"),))
     assert sandbox_of("landlock").run(run).steps[0].text == "0\n4\n4\n"
+
+
+def test_a_tree_without_end_ends_its_run_and_not_the_box() -> None:
+    source = """
+import os
+while True:
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+"""
+    before = scratch_folders()
+    with closing(open_box(next(_slots))) as box:
+        result = ran(box, source)
+        assert result.stop == "scratch"
+        assert ran(box, "import os; print(os.listdir())").steps[0].text == "['a.py']\n"
+        (name,) = scratch_folders() - before
+        assert os.listdir(Path(tempfile.gettempdir(), name)) == []
+    assert scratch_folders() == before

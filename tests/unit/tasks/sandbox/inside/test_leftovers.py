@@ -8,7 +8,7 @@ from own_process import in_own_process
 
 from spiritsafe.tasks.sandbox.inside import leftovers
 
-USER = 54_321
+USER = (1 << 29) + 8 * os.getpid()  # one that no other test is
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 IMPORT = "import os, signal, sys, threading, time\nfrom spiritsafe.tasks.sandbox.inside import kernel, leftovers\n"
 
@@ -91,6 +91,43 @@ say(sorted(os.listdir("{tmp_path}")))
     assert outside.stat().st_mode & 0o777 == 0o710
 
 
+def test_a_tree_deeper_than_stacks_and_paths_goes_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    place = os.open(run, os.O_RDONLY)
+    for _ in range(3000):  # paths end at 4096 bytes
+        os.mkdir("d" * 100, dir_fd=place)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=place))
+        below = os.open("d" * 100, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    leftovers.remove(str(run))
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_nobody_can_count_is_too_much(tmp_path: Path) -> None:
+    (tmp_path / "run").joinpath(*["d"] * 98).mkdir(parents=True)
+    assert not leftovers.is_too_full(str(tmp_path / "run"), most_bytes=1 << 40, most_files=1000)
+    (tmp_path / "run").joinpath(*["d"] * 100).mkdir(parents=True)
+    assert leftovers.is_too_full(str(tmp_path / "run"), most_bytes=1 << 40, most_files=1000)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    leftovers.is_too_full(str(tmp_path / "run"), most_bytes=1 << 40, most_files=1000)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    (tmp_path / "other/closed").mkdir(parents=True)
+    (tmp_path / "other/closed").chmod(0)
+    open_way_to(tmp_path)
+    tmp_path.chmod(0o755)
+    said = in_own_process(f"""{IMPORT}
+if os.geteuid() == 0:
+    os.chown("{tmp_path}/other/closed", {USER}, {USER})
+    os.setresgid({USER}, {USER}, {USER})
+    os.setresuid({USER}, {USER}, {USER})
+say(leftovers.is_too_full("{tmp_path}/other", most_bytes=1 << 40, most_files=1000))
+""")
+    assert said is True
+
+
 def test_bytes_and_files_are_counted(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_bytes(os.urandom(1 << 20))
@@ -132,17 +169,17 @@ def start(user, depth):
         kernel.set_dumpable(depth % 2 == 0)
         if depth:
             start(user, depth - 1)
-        if user == {USER + 1}:
+        if user == {USER + 3}:
             os.close(living)
         os.write(waker, b"x")
         signal.pause()
     return pid
-start({USER}, 3)
-other = start({USER + 1}, 0)
+start({USER + 2}, 3)
+other = start({USER + 3}, 0)
 for _ in range(5):
     os.read(awake, 1)
 os.close(living)
-leftovers.end_user({USER})
+leftovers.end_user({USER + 2})
 say([len(os.read(alive, 1)), os.waitpid(other, os.WNOHANG)])
 os.kill(other, 9)
 """)
