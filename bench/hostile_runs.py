@@ -3,10 +3,10 @@
     python bench/hostile_runs.py --out bench/results/hostile-runs-cpu.json
 
 Every attack of ``spiritsafe.tasks.sandbox.attacks`` and some programs more (a fork bomb, one that fills memory from many
-processes, one that leaves a deaf daemon, one that writes a deep tree that none may enter, and so on) in turn, on every
-layer. After each round of them a plain program must say what it says. Before and after, once all sandboxes are closed:
-processes, files in the folders for temporary ones, control groups, mounts, segments of shared memory, this process's
-descriptors, threads and memory.
+processes, one that leaves a deaf daemon, one that writes a tree without end, and so on) in turn, on every layer. After
+every twentieth a plain program must say what it says. Before and after, once all sandboxes are closed: processes, files
+in the folders for temporary ones, control groups, mounts, segments of shared memory, this process's descriptors, threads
+and memory. What other programs write to /tmp meanwhile shows as well.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from spiritsafe.tasks.sandbox.attacks.table import outside, run_attack
 from spiritsafe.tasks.sandbox.job import Limits, Run, Step
 from spiritsafe.tasks.sandbox.layers import LAYERS, why_not
 from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
+from spiritsafe.tasks.sandbox.walls import MOST_BOXES, user_of
 
 LIMITS = Limits(cpu_s=1.0, wall_s=2.0, memory_bytes=256 << 20)
 MORE = {
@@ -42,13 +43,14 @@ MORE = {
     "deaf daemon": "import os, signal, time\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n"
     "    except (OSError, ValueError):\n        pass\nfor _ in range(3):\n    if os.fork():\n        os._exit(0)\n"
     "    os.setsid()\ntime.sleep(600)  # MARK",
-    "daemon of the shell": ("/bin/sh", "-c", "(trap '' TERM HUP INT; setsid sleep 600 MARK & ) ; sleep 600 & exit 0"),
-    "closed tree": "import os\nfor n in range(300):\n    os.mkdir('d'); os.chdir('d'); open('f', 'w').write('x' * 999)\n"
-    "for _ in range(300):\n    os.chmod('.', 0); os.chdir('/proc/self/cwd/..') if 0 else os.chdir('..')",
+    "daemon of the shell": ("/bin/sh", "-c", "(trap '' TERM HUP; setsid sleep 600 MARK &); sleep 600 & exit 0"),
+    "closed tree": "import os\nfor n in range(80):\n    os.mkdir('d')\n    os.chdir('d')\n    open('f', 'w').write('x' * 999)\n"
+    "for n in range(80):\n    os.chmod('.', 0)\n    os.chdir('/proc/self/cwd/..')",
     "deep tree": "import os\nwhile True:\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)",
-    "names that are no text": "import os\nfor n in range(1, 256):\n    try:\n        open(bytes([n]) + b'\\xff\\n', 'w')\n"
-    "    except OSError:\n        pass",
-    "links": "import os\nfor n in range(500):\n    os.symlink('/', f's{n}'); os.symlink('..', f'u{n}')\nos.link('main.py', 'l')",
+    "names that are no text": "import os\nfor n in range(1, 256):\n    if n != 47:\n"
+    "        open(bytes([n]) + b'\\xff\\n', 'w')",
+    "links": "import os\nfor n in range(500):\n    os.symlink('/', f's{n}')\n    os.symlink('..', f'u{n}')\n"
+    "os.link('main.py', 'l')",
     "output of many": "import os\nfor _ in range(4):\n    os.fork()\nwhile True:\n    os.write(1, b'x' * 65536)",
     "both outputs closed": "import os, time\nos.close(1); os.close(2); time.sleep(600)",
     "stopped": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nimport time; time.sleep(600)",
@@ -61,12 +63,11 @@ MORE = {
     "memory in files": "import os\nheld = [os.memfd_create('x') for _ in range(9)]\nfor one in held:\n"
     "    os.write(one, bytes(30 << 20))",
     "does not end at its end": "import atexit, time\natexit.register(time.sleep, 600)",
-    "threads that stay": "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(600,)).start()",
+    "threads that stay": "import threading, time\nfor _ in range(20):\n"
+    "    threading.Thread(target=time.sleep, args=(600,)).start()",
 }  # fmt: skip
 """Python, or what is executed."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run/shm", "/dev/mqueue", "/", "/usr", "/dev", "/run", str(Path.home()))
-NOT_OURS = ("pytest-of-", "bash_jobs", "systemd-private")
-"""Beginnings of names that other programs of this machine write at the same time."""
 
 
 def seen_outside() -> dict[str, set[str]]:
@@ -77,20 +78,27 @@ def seen_outside() -> dict[str, set[str]]:
         os.path.join(place, name)
         for place, below, _ in os.walk("/sys/fs/cgroup")
         for name in below
-        if name.startswith("spiritsafe")
+        if name.startswith(f"spiritsafe-{os.getpid()}-")
     }
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
-        mounted = {line.split(" - ")[0].split(" ", 2)[2] for line in mounts}
+        mounted = {line.split()[4] for line in mounts}
     with open("/proc/sysvipc/shm", encoding="ascii") as segments:
         shared = {line.split()[0] for line in list(segments)[1:]}
     return {"files": names, "control groups": groups, "mounts": mounted, "shared memory": shared}
 
 
-def processes() -> dict[int, str]:
-    """All of this machine's, with their arguments."""
-    found = {}
-    for process in psutil.process_iter(["cmdline", "name"]):
-        found[process.pid] = " ".join(process.info["cmdline"] or [process.info["name"] or ""])[:200]
+def processes(mark: str | None = None) -> list[str]:
+    """This process's sandboxes', below it or not; or those whose arguments name a mark."""
+    first, below = user_of(0), {process.pid for process in psutil.Process().children(recursive=True)}
+    found = []
+    for process in psutil.process_iter(["cmdline", "uids", "status"]):
+        arguments, users = " ".join(process.info["cmdline"] or ()), process.info["uids"]
+        if mark is not None:
+            is_ours = mark in arguments
+        else:
+            is_ours = process.pid in below or (first is not None and users and 0 <= users.real - first < MOST_BOXES)
+        if is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:  # whom nobody has waited for yet
+            found.append(arguments[:200])
     return found
 
 
@@ -149,7 +157,7 @@ def besiege(layer: str, num_runs: int, ended: dict[str, Counter[str]]) -> dict[s
             thread.start()
         for thread in threads:
             thread.join()
-        marked = [text for text in processes().values() if facts["mark"] in text]
+        marked = processes(facts["mark"])
     return {
         "runs": num_runs,
         "denied": dict(denied),
@@ -160,37 +168,37 @@ def besiege(layer: str, num_runs: int, ended: dict[str, Counter[str]]) -> dict[s
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, help="raw results as JSON")
-    parser.add_argument("--runs", type=int, default=2000, help="on all layers together")
-    args = parser.parse_args()
+def measure(num_runs: int) -> dict[str, Any]:
     layers = [layer for layer in LAYERS if why_not(layer) is None]
     machine = describe_machine()
     ended = {layer: {name: Counter[str]() for name in MORE} for layer in layers}
     for layer in layers:
         besiege(layer, 2, ended[layer])  # whatever is made once only
-    before, pids, mine = seen_outside(), processes(), own()
+    before, mine = seen_outside(), own()
     result: dict[str, Any] = {"machine": machine, "as": "root" if os.geteuid() == 0 else "a user", "layers": {}}
     for layer in layers:
-        result["layers"][layer] = besiege(layer, args.runs // len(layers), ended[layer])
+        result["layers"][layer] = besiege(layer, num_runs // len(layers), ended[layer])
         result["layers"][layer]["ended"] = {name: dict(counts) for name, counts in ended[layer].items()}
-    left = {
-        kind: sorted(name for name in names - before[kind] if not Path(name).name.startswith(NOT_OURS))
-        for kind, names in seen_outside().items()
-    }
-    below = {process.pid for process in psutil.Process().children(recursive=True)}
-    after = processes()
-    result["left"] = left | {
-        "children": [after.get(pid, "") for pid in below],
-        "processes": [text for pid, text in after.items() if pid not in pids],
-    }
+    result["left"] = {kind: sorted(names - before[kind]) for kind, names in seen_outside().items()}
+    result["left"]["processes"] = processes()
     result["before"], result["after"] = mine, own()
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, help="raw results as JSON")
+    parser.add_argument("--runs", type=int, default=2000, help="on all layers together")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:  # where nobody else writes
+        os.chmod(folder, 0o755)  # users that runs are find the way
+        tempfile.tempdir = folder
+        result = measure(args.runs)
     for layer, facts in result["layers"].items():
         print(
             f"{layer}: {facts['runs']} runs, {facts['denied']}, {len(facts['plain_runs_that_went_wrong'])} plain wrong"
         )
-    print(json.dumps({"left": result["left"], "before": mine, "after": result["after"]}, indent=2))
+    print(json.dumps({name: result[name] for name in ("left", "before", "after")}, indent=2))
     if args.out is not None:
         args.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     return 0

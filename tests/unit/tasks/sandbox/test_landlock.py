@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import os
 import stat
 import tempfile
@@ -17,8 +16,8 @@ from spiritsafe.tasks.sandbox.box import Box
 from spiritsafe.tasks.sandbox.inside import kernel
 from spiritsafe.tasks.sandbox.job import Run, RunResult, Step
 from spiritsafe.tasks.sandbox.landlock import open_box
+from spiritsafe.tasks.sandbox.walls import take_slot
 
-_slots = itertools.count(1 << 24)
 SYSTEMS = Path("/usr/bin/python3")
 
 
@@ -74,7 +73,7 @@ def test_it_runs_with_the_systems_python_where_this_one_is_closed(monkeypatch: p
         pytest.skip("only root runs foreign code as another user, with /usr/bin/python3")
     monkeypatch.setattr(landlock, "_is_open", lambda path: path == SYSTEMS)
     source = "import os, sys; print(sys.executable, sys.prefix, os.getuid() >= 1 << 30)"
-    with closing(open_box(next(_slots))) as box:
+    with closing(open_box(take_slot())) as box:
         result = ran(box, source)
     assert result.steps[0].text == "/usr/bin/python3 /usr True\n", result.steps[0].errors
 
@@ -82,7 +81,7 @@ def test_it_runs_with_the_systems_python_where_this_one_is_closed(monkeypatch: p
 def test_its_folder_is_there_for_the_box_and_no_longer() -> None:
     sandbox_of("landlock")
     before = scratch_folders()
-    box = open_box(next(_slots))
+    box = open_box(take_slot())
     with closing(box):
         (name,) = scratch_folders() - before
         folder = Path(tempfile.gettempdir(), name)
@@ -112,7 +111,7 @@ def test_a_box_that_does_not_start_leaves_no_folder(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(landlock, "interpreter", lambda: Path("/no/such/python"))
     monkeypatch.setattr(landlock, "_interpreter", lambda: Path("/no/such/python"))
     with pytest.raises(FileNotFoundError):
-        open_box(next(_slots))
+        open_box(take_slot())
     assert scratch_folders() == before
 
 
@@ -133,7 +132,7 @@ os.wait()
 """
     # its peer's descriptor closes only when what was left has ended
     stays = "import socket\nother = socket.socket(fileno=3)\nprint(other.recv(9), other.recv(9))"
-    with closing(open_box(next(_slots))) as box:
+    with closing(open_box(take_slot())) as box:
         runs = [Run(files={"a.py": text}, steps=(Step(python="a.py", has_channel=True),)) for text in (leaves, stays)]
         first, second = box.run(runs)
         server = psutil.Process(box._process.pid)
@@ -152,7 +151,7 @@ for number in range(6):
 print("done", flush=True)
 time.sleep(600)
 """
-    with closing(open_box(next(_slots))) as box:
+    with closing(open_box(take_slot())) as box:
         assert ran(box, source).stop == "scratch"
 
 
@@ -170,7 +169,7 @@ while True:
     os.chdir("d" * 200)
 """
     before = scratch_folders()
-    with closing(open_box(next(_slots))) as box:
+    with closing(open_box(take_slot())) as box:
         result = ran(box, source)
         assert result.stop == "scratch"
         assert ran(box, "import os; print(os.listdir())").steps[0].text == "['a.py']\n"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import tempfile
@@ -15,8 +14,7 @@ from sandboxes import sandbox_of
 from spiritsafe.tasks.sandbox import namespaces, walls
 from spiritsafe.tasks.sandbox.job import Run, Step
 from spiritsafe.tasks.sandbox.namespaces import open_box
-
-_slots = itertools.count(1 << 23)
+from spiritsafe.tasks.sandbox.walls import take_slot
 
 
 def built(monkeypatch: pytest.MonkeyPatch, *, user: int, extra: tuple[str, ...] = ()) -> tuple[list[str], Any]:
@@ -85,7 +83,7 @@ for path in ("{folder}/given", "{folder}/new", "/var/tmp/new"):
     except OSError as error:
         print(error.strerror in ("Read-only file system", "Permission denied"))
 """
-        with closing(open_box(next(_slots), (folder,))) as box:
+        with closing(open_box(take_slot(), (folder,))) as box:
             (result,) = box.run([Run(files={"a.py": source}, steps=(Step(python="a.py"),))])
         assert result.steps[0].text == f"given {[Path(folder).name]}\nTrue\nTrue\nTrue\n", result.steps[0].errors
         assert os.listdir(folder) == ["given"]
@@ -97,7 +95,7 @@ def test_what_each_run_hides_cannot_be_added(tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(folder)
         for path in (folder, tmp_path / "link"):
             with pytest.raises(ValueError, match="/tmp is new and empty in each run"):
-                open_box(next(_slots), (str(path),))
+                open_box(take_slot(), (str(path),))
     finally:
         folder.rmdir()
 
