@@ -2,11 +2,11 @@
 
     python bench/hostile_runs.py --out bench/results/hostile-runs-cpu.json
 
-Every attack of ``spiritsafe.tasks.sandbox.attacks`` and some programs more (a fork bomb, one that fills memory from many
-processes, one that leaves a deaf daemon, one that writes a tree without end, and so on) in turn, on every layer. After
-every twentieth a plain program must say what it says. Before and after, once all sandboxes are closed: processes, files
-in the folders for temporary ones, control groups, mounts, segments of shared memory, this process's descriptors, threads
-and memory. What other programs write to /tmp meanwhile shows as well.
+Every attack of ``spiritsafe.tasks.sandbox.attacks`` and some programs more (a fork bomb, one that fills memory from
+many processes, one that leaves a deaf daemon, one that writes a tree without end, and so on) in turn, on every layer.
+After every twentieth a plain program must say what it says. Before and after, once all sandboxes are closed: processes,
+files in the folders for temporary ones, control groups, mounts, segments of shared memory, this process's descriptors,
+threads and memory. What other programs write to /tmp meanwhile shows as well.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ MORE = {
     "fork bomb in sessions": "import os\nwhile True:\n    try:\n        if not os.fork():\n            os.setsid()\n"
     "    except OSError:\n        pass",
     "memory of many": "import os\nfor _ in range(5):\n    os.fork()\nx = bytearray(100 << 20)\nwhile True: pass",
-    "deaf daemon": "import os, signal, time\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n"
+    "deaf daemon": "import os, signal, time\nfor n in range(1, 65):\n    try:\n"
+    "        signal.signal(n, signal.SIG_IGN)\n"
     "    except (OSError, ValueError):\n        pass\nfor _ in range(3):\n    if os.fork():\n        os._exit(0)\n"
     "    os.setsid()\ntime.sleep(600)  # MARK",
     "daemon of the shell": ("/bin/sh", "-c", "(trap '' TERM HUP; setsid sleep 600 MARK &); sleep 600 & exit 0"),
-    "closed tree": "import os\nfor n in range(80):\n    os.mkdir('d')\n    os.chdir('d')\n    open('f', 'w').write('x' * 999)\n"
-    "for n in range(80):\n    os.chmod('.', 0)\n    os.chdir('/proc/self/cwd/..')",
+    "closed tree": "import os\nfor n in range(80):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    "    open('f', 'w').write('x' * 999)\nfor n in range(80):\n    os.chmod('.', 0)\n    os.chdir('/proc/self/cwd/..')",
     "deep tree": "import os\nwhile True:\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)",
     "names that are no text": "import os\nfor n in range(1, 256):\n    if n != 47:\n"
     "        open(bytes([n]) + b'\\xff\\n', 'w')",
