@@ -6,7 +6,7 @@ Every attack of ``spiritsafe.tasks.sandbox.attacks`` and some programs more (a f
 many processes, one that leaves a deaf daemon, one that writes a tree without end, and so on) in turn, on every layer.
 After every twentieth a plain program must say what it says. Before and after, once all sandboxes are closed: processes,
 files in the folders for temporary ones, control groups, mounts, segments of shared memory, this process's descriptors,
-threads and memory. What other programs write to /tmp meanwhile shows as well.
+threads and memory. Started by a user instead of root, what other programs write to /tmp meanwhile shows as well.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run/shm", "/dev/mqueue", "/", "/usr"
 
 def seen_outside() -> dict[str, set[str]]:
     """What a run could leave on this machine."""
-    folders = {*PLACES, tempfile.gettempdir()}
-    names = {os.path.join(place, name) for place in folders if os.path.isdir(place) for name in os.listdir(place)}
+    names = {os.path.join(tempfile.gettempdir(), name) for name in os.listdir(tempfile.gettempdir())}
+    for place in filter(os.path.isdir, PLACES):
+        names |= {entry.path for entry in os.scandir(place) if _is_a_runs(entry)}
     groups = {
         os.path.join(place, name)
         for place, below, _ in os.walk("/sys/fs/cgroup")
@@ -86,6 +87,15 @@ def seen_outside() -> dict[str, set[str]]:
     with open("/proc/sysvipc/shm", encoding="ascii") as segments:
         shared = {line.split()[0] for line in list(segments)[1:]}
     return {"files": names, "control groups": groups, "mounts": mounted, "shared memory": shared}
+
+
+def _is_a_runs(entry: os.DirEntry[str]) -> bool:
+    """Made by a user that runs are; where these are whoever started this, by anybody."""
+    first = user_of(0)
+    try:
+        return first is None or 0 <= entry.stat(follow_symlinks=False).st_uid - first < MOST_BOXES
+    except FileNotFoundError:
+        return False
 
 
 def processes(mark: str | None = None) -> list[str]:
