@@ -38,8 +38,8 @@ _TIED, _TIED_HEAD = "tie_word_embeddings", "lm_head.weight"
 # Keys of a configuration that do not change what the weights compute; "sliding_window" says whether there are windows.
 _NO_FUNCTION = frozenset(
     {
-        "_name_or_path", "architectures", "auto_map", "bos_token_id", "dtype", "eos_token_id", "initializer_range",
-        "max_window_layers", "pad_token_id", "pretraining_tp", "torch_dtype", "transformers_version", "use_cache",
+        "_name_or_path", "architectures", "auto_map", "bos_token_id", "dtype", "eos_token_id", "id2label",
+        "initializer_range", "label2id", "max_window_layers", "pad_token_id", "pretraining_tp", "torch_dtype", "transformers_version", "use_cache",
     }
 )  # fmt: skip
 _CONTEXT = "max_position_embeddings"
