@@ -39,7 +39,8 @@ _TIED, _TIED_HEAD = "tie_word_embeddings", "lm_head.weight"
 _NO_FUNCTION = frozenset(
     {
         "_name_or_path", "architectures", "auto_map", "bos_token_id", "dtype", "eos_token_id", "id2label",
-        "initializer_range", "label2id", "max_window_layers", "pad_token_id", "pretraining_tp", "torch_dtype", "transformers_version", "use_cache",
+        "initializer_range", "label2id", "max_window_layers", "pad_token_id", "pretraining_tp", "torch_dtype",
+        "transformers_version", "use_cache",
     }
 )  # fmt: skip
 _CONTEXT = "max_position_embeddings"
