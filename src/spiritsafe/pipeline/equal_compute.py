@@ -29,8 +29,9 @@ def spent_on(context: RunContext, name: str) -> Compute:
     """
     needs = context.recipe.node(name).recipe.needs
     merged = [model for model, used_as in needs.used_as if "weights" in used_as and model != needs.weights]
+    links = dict.fromkeys(link for model in merged for link in _links_since(context, model, str(needs.weights)))
     parts = [own(context, one) for one in (name, *needs.sets, *needs.signals)]
-    return Compute.total([*parts, *(spent_since(context, model, str(needs.weights)) for model in merged)])
+    return Compute.total([*parts, *(spent_on(context, link) for link in links)])
 
 
 def history(context: RunContext, name: str) -> Compute:
@@ -43,10 +44,14 @@ def spent_since(context: RunContext, name: str, other: str) -> Compute:
 
     That is equal compute's measure: what both went on from, and teachers, are left out.
     """
+    return Compute.total(spent_on(context, link) for link in _links_since(context, name, other))
+
+
+def _links_since(context: RunContext, name: str, other: str) -> list[str]:
+    """A model and those that it went on from, as far as the other did not."""
     origins = set(weights_of(context.recipe.nodes, other))
     chain = weights_of(context.recipe.nodes, name)
-    own_part = chain[: next((place for place, link in enumerate(chain) if link in origins), len(chain))]
-    return Compute.total(spent_on(context, link) for link in own_part)
+    return chain[: next((place for place, link in enumerate(chain) if link in origins), len(chain))]
 
 
 def within_budget(
