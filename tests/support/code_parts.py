@@ -9,7 +9,7 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.code.languages.language import Language, language_named, outcomes_of
 from spiritsafe.tasks.code.languages.signature import Signature, Value
-from spiritsafe.tasks.code.languages.trial import Outcome
+from spiritsafe.tasks.code.languages.trial import TrialOutcome
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.layers import layer
 
@@ -24,7 +24,7 @@ def usable(name: str) -> Language:
 
 def tried(
     language: str, source: str, signature: Signature, inputs: Sequence[Sequence[Value]], limits: Limits | None = None
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     """What a solution gives for each input, in the best sandbox here."""
     return outcomes_of(sandbox_of(layer()), usable(language), source, signature, inputs, limits or Limits())
 

@@ -15,7 +15,7 @@ from typing import final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.languages.signature import Signature, Value
-from spiritsafe.tasks.code.languages.trial import Outcome, Trial
+from spiritsafe.tasks.code.languages.trial import Trial, TrialOutcome
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
@@ -78,7 +78,7 @@ def outcomes_of(
     signature: Signature,
     inputs: Sequence[Sequence[Value]],
     limits: Limits,
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     """What a solution gives for each input.
 
     Raises:

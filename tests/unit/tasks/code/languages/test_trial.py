@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.tasks.code.languages.signature import Signature, ValueType
-from spiritsafe.tasks.code.languages.trial import Failure, Outcome, Trial, input_lines
+from spiritsafe.tasks.code.languages.trial import Failure, TrialOutcome, Trial, input_lines
 from spiritsafe.tasks.sandbox.job import Run, RunResult, Step, StepResult, Stop
 
 RUN = Run(steps=(Step(argv=("cc",)), Step(argv=("./main",))))
@@ -11,7 +11,7 @@ RUN = Run(steps=(Step(argv=("cc",)), Step(argv=("./main",))))
 
 def heard(
     kind: ValueType, out: str, err: str = "", *, code: int | None = 0, stop: Stop | None = None, num_inputs: int = 1
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     steps = (StepResult(code=0), StepResult(code=code, out=out.encode("latin-1"), err=err.encode("latin-1")))
     result = RunResult(steps=steps, stop=stop, files={}, layer="none")
     return Trial(run=RUN, mark="MARK", result=kind, num_inputs=num_inputs).outcomes(result)
