@@ -215,8 +215,10 @@ def sieve(n: int) -> list[int]:
         if crossed[i] == 1:
             continue
         out.append(i)
-        for j in range(i * i, n, i):
+        j = i * i
+        while j < n:
             crossed[j] = 1
+            j += i
     return out
 
 def rebound(xs: list[int], s: str) -> list[int]:

@@ -74,10 +74,11 @@ def _program(function: Function) -> str:
 
 
 def _body(values: CobolValues, body: Sequence[Statement]) -> None:
+    before = len(values.block.lines)
     for statement in body:
         with values.temporaries.statement():
             _statement(values, statement)
-    if not body:
+    if len(values.block.lines) == before:
         values.block.add("CONTINUE")
 
 

@@ -235,13 +235,16 @@ class CobolValues:
             self.move("1", f"{name}-LENGTH")
 
     def _branch(self, condition: str, one: Callable[[], None], other: Callable[[], None] | None = None) -> None:
-        self.block.add(f"IF {condition}")
-        with self.block.deeper():
+        with self.block.aside() as lines:
             one()
-        if other is not None:
-            self.block.add("ELSE")
-            with self.block.deeper():
+        with self.block.aside() as others:
+            if other is not None:
                 other()
+        self.block.add(f"IF {condition}")
+        self.block.insert(lines or [(self.block.depth, "CONTINUE")], by=1)
+        if others:
+            self.block.add("ELSE")
+            self.block.insert(others, by=1)
         self.block.add("END-IF")
 
     @contextmanager

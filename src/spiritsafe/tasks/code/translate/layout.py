@@ -14,23 +14,30 @@ _WIDTH = 100
 
 @final
 class Block:
-    """Lines that grow; each knows how deep it stands."""
+    """Lines that grow; each knows how deep it stands.
+
+    Args:
+        step: Spaces for each step further in.
+
+    Attributes:
+        depth: Of the next line.
+    """
 
     def __init__(self, step: int) -> None:
         self._step = step
-        self._depth = 0
+        self.depth = 0
         self.lines: list[tuple[int, str]] = []
 
     def add(self, text: str) -> None:
         """One more line, or several with line ends between."""
-        self.lines += [(self._depth, line) for line in text.split("\n")]
+        self.lines += [(self.depth, line) for line in text.split("\n")]
 
     @contextmanager
     def deeper(self) -> Iterator[None]:
         """What is added meanwhile stands one step further in."""
-        self._depth += 1
+        self.depth += 1
         yield
-        self._depth -= 1
+        self.depth -= 1
 
     @contextmanager
     def aside(self) -> Iterator[list[tuple[int, str]]]:

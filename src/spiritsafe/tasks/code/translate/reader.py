@@ -8,11 +8,12 @@ variables are found by reading a body again and again until they stay what they 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
+from spiritsafe.tasks.code.translate.aliases import Aliases
 from spiritsafe.tasks.code.translate.expressions import ExpressionReader
 from spiritsafe.tasks.code.translate.subset import ARITHMETIC, annotated, joined, refuse
 from spiritsafe.tasks.code.translate.tree import (
@@ -33,7 +34,6 @@ from spiritsafe.tasks.code.translate.tree import (
     mentions,
     mutated_in,
     number,
-    statements_in,
 )
 
 _Signatures = Mapping[str, tuple[tuple[Kind, ...], Kind]]
@@ -62,7 +62,22 @@ def read_program(source: str, entry: str) -> list[Function]:
     if entry not in signatures or len(signatures) < len(nodes):
         refuse(0, f"the source needs one function {entry}, and no two functions of one name")
     _refuse_recursion(nodes, signatures)
-    return [_FunctionReader(node, signatures, is_entry=node.name == entry).read() for node in nodes]
+    functions = [_FunctionReader(node, signatures, is_entry=node.name == entry).read() for node in nodes]
+    _refuse_aliases(functions, nodes)
+    return functions
+
+
+def _refuse_aliases(functions: Sequence[Function], nodes: Sequence[ast.FunctionDef]) -> None:
+    givers = dict.fromkeys((one.name for one in functions), False)
+    while True:
+        found = {one.name: Aliases(one, givers) for one in functions}
+        if givers == {name: one.gives for name, one in found.items()}:
+            break
+        givers = {name: one.gives for name, one in found.items()}
+    for node in nodes:
+        if pairs := found[node.name].changed:
+            names = " and ".join(min(sorted(pair) for pair in pairs))
+            refuse(node, f"{names} may be one list when it changes", "Assign a copy, xs[:].")
 
 
 def _signature(node: ast.FunctionDef) -> tuple[tuple[Kind, ...], Kind]:
@@ -107,7 +122,9 @@ class _FunctionReader:
             refuse(self.node, f"{self.node.name} may end without a return")
         body = tuple(_with_free_loops(body, body))
         changed = frozenset(changed_in(body)) & set(parameters)
-        self._refuse_aliases(body, set(parameters))
+        mutated = mutated_in(body) & set(parameters)
+        if mutated and not self.is_entry:
+            refuse(self.node, f"{min(mutated)} is the caller's list, and changes", "Change a copy, xs[:].")
         return Function(self.node.name, self.kinds, len(parameters), result, body, changed)
 
     @cached_property
@@ -172,12 +189,12 @@ class _FunctionReader:
         """All values are worked out before the first target changes."""
         if not isinstance(node.value, ast.Tuple) or len(node.value.elts) != len(target.elts):
             refuse(node, "as many values as targets, written out")
-        before: list[Statement] = []
+        before: list[Assign] = []
         after: list[Statement] = []
         for one, value_node in zip(target.elts, node.value.elts, strict=True):
             value = self._expressions.read(value_node)
             name = f"new_{one.id if isinstance(one, ast.Name) else 'item'}"
-            while name in self._own_names:
+            while name in self._own_names or name in {statement.name for statement in before}:
                 name += "_value"
             self._set(node, name, value.kind)
             before.append(Assign(name, value))
@@ -185,7 +202,7 @@ class _FunctionReader:
             after += (
                 [self._set_item(one, kept)] if isinstance(one, ast.Subscript) else self._assign_one(node, one, kept)
             )
-        return before + after
+        return [*before, *after]
 
     def _set_item(self, target: ast.Subscript, value: Expr) -> Statement:
         item = self._expressions.read(target)
@@ -265,28 +282,6 @@ class _FunctionReader:
         ):
             refuse(node, f"{ast.unparse(node)!r} is not in the subset")
         return [Append(call.func.value.id, self._expressions.of_kind(call.args[0], "int"))]
-
-    def _refuse_aliases(self, body: tuple[Statement, ...], parameters: set[str]) -> None:
-        """Lists that change in place and have two names are one in Python, and two elsewhere."""
-        mutated = mutated_in(body)
-        if not self.is_entry and mutated & parameters:
-            refuse(self.node, f"{min(mutated & parameters)} is the caller's list, and changes", "Change a copy, xs[:].")
-        for statement in statements_in(body):
-            if isinstance(statement, Assign) and statement.value.kind == "ints" and _is_shared(statement.value):
-                names = {statement.name, *_shared(statement.value)}
-                if names & mutated and not statement.name.startswith("new_"):
-                    refuse(self.node, f"{' and '.join(sorted(names))} would be one list", "Assign a copy, xs[:].")
-
-
-def _is_shared(value: Expr) -> bool:
-    return bool(_shared(value))
-
-
-def _shared(value: Expr) -> set[str]:
-    """Variables whose list, itself, this may be."""
-    if value.op == "var":
-        return {str(value.value)}
-    return set().union(*map(_shared, value.args[1:])) if value.op == "if" else set()
 
 
 def _always_returns(body: tuple[Statement, ...]) -> bool:

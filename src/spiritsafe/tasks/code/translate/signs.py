@@ -34,6 +34,8 @@ def _doubtful(function: Function, names: frozenset[str]) -> Iterator[str]:
 
 def is_natural(expr: Expr, names: frozenset[str]) -> bool:
     """Whether a number shows that it is never below zero, if those variables are not."""
+    if expr.kind != "int":
+        return False
     args = [is_natural(arg, names) for arg in expr.args if arg.kind == "int"]
     match expr.op:
         case "const":
